@@ -1,0 +1,43 @@
+# A thin front: each target is a line or two of the tools behind it.
+
+CARGO ?= cargo
+LAB = $(CARGO) run --quiet --bin lab --
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites programs tools demo test lint bench lab lab-down
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+prerequisites: ## Say what must be installed and is not, each with how to get it
+	@sh tests/e2e/prerequisites.sh
+
+programs: prerequisites ## Install or name the programs that only tests and benchmarks use
+	@$(LAB) programs --install
+
+tools: prerequisites ## Find or build the lab's components: etcd, kube-apiserver, S3 server
+	@$(LAB) tools
+
+demo: tools ## Show the main job from end to end on the lab
+	@$(CARGO) build --workspace
+	@$(LAB) demo
+
+test: programs tools ## Run all tests, on real components
+	$(CARGO) test --workspace
+	@$(LAB) programs
+
+lint: prerequisites ## Check the format, the lints and, where cargo-deny is installed, the licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
+	else echo 'cargo-deny is not installed; licences and sources are not checked'; fi
+
+bench: programs tools ## Measure against restic and age+zstd, as in docs/BENCHMARKS.md
+	$(CARGO) build --release --package backupd --package restore-cli --package e2e
+	@$(CARGO) run --quiet --release --package e2e --bin bench
+
+lab: tools ## Start the lab and leave it running until Ctrl-C or `make lab-down`
+	@$(LAB) up
+
+lab-down: ## End the lab that `make lab` started
+	@$(LAB) down

@@ -1,0 +1,337 @@
+//! Lays flags over the file and checks each value, collecting all that is wrong.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backup_core::crypt::{PublicKey, Recipient, Trust};
+use backup_core::id::ComponentName;
+use jiff::{SignedDuration, Timestamp};
+use serde_saphyr::Spanned;
+
+use super::problem::{ConfigError, Origin, Problem, Sourced};
+use super::raw::{NoneOr, Raw, RawComponent, RawEncryption, RawTalos, Text};
+use super::{Component, Config, Encryption, Given, Schedule, Talos};
+use crate::flags::TalosFlags;
+
+/// A healthy server never pauses this long inside a snapshot; it covers a slow disk's fsync.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// 8 GiB, the largest etcd that its authors advise, at 5 MB/s.
+const DEADLINE: Duration = Duration::from_mins(30);
+/// No wait of ours is useful beyond a day.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
+pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, ConfigError> {
+    let mut checker = Checker {
+        file: given.store.config.clone(),
+        problems: Vec::new(),
+    };
+    let c = &mut checker;
+    let store = &given.store;
+    let cluster = c.pick(
+        "--cluster",
+        given.cluster.cluster.as_ref(),
+        "cluster",
+        raw.cluster,
+    );
+    let url = c.pick("--store", store.store.as_ref(), "store", raw.store);
+    let config = Config {
+        file: store.config.clone(),
+        cluster: cluster.and_then(|text| c.parsed(text)),
+        store: url.and_then(|text| c.parsed(text)),
+        talos: c.talos(&given.talos, raw.talos.unwrap_or_default()),
+        encryption: c.encryption(given, raw.encryption),
+        signing_key: c.path(
+            "--signing-key",
+            given.seal.signing_key.as_ref(),
+            "signing.key",
+            raw.signing.unwrap_or_default().key,
+        ),
+        identities: Vec::new(),
+        trust: None,
+        components: c.components(raw.components.and_then(|c| c.etcd), now),
+    };
+    let reading = raw.reading.unwrap_or_default();
+    let config = Config {
+        identities: c.identities(given, reading.identities.unwrap_or_default()),
+        trust: c.trust(given, reading.trust),
+        ..config
+    };
+    if checker.problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::new(checker.problems))
+    }
+}
+
+struct Checker {
+    file: Option<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+impl Checker {
+    fn at<T>(&self, value: &Spanned<T>, field: &str) -> Origin {
+        Origin::File {
+            path: self.file.clone().unwrap_or_default(),
+            line: value.referenced.line(),
+            column: value.referenced.column(),
+            field: field.to_owned(),
+        }
+    }
+
+    fn wrong(&mut self, origin: Origin, message: impl Into<String>) {
+        self.problems.push(Problem::new(origin, message));
+    }
+
+    fn sourced(&self, text: Text, field: &str) -> Sourced<String> {
+        let origin = self.at(&text, field);
+        Sourced::new(text.value, origin)
+    }
+
+    /// The flag's value if it was given, else the file's.
+    fn pick(
+        &self,
+        name: &'static str,
+        flag: Option<&String>,
+        field: &str,
+        file: Option<Text>,
+    ) -> Option<Sourced<String>> {
+        match flag {
+            Some(value) => Some(Sourced::new(value.clone(), Origin::Flag(name))),
+            None => file.map(|text| self.sourced(text, field)),
+        }
+    }
+
+    fn path(
+        &self,
+        name: &'static str,
+        flag: Option<&PathBuf>,
+        field: &str,
+        file: Option<Text>,
+    ) -> Option<Sourced<PathBuf>> {
+        match flag {
+            Some(value) => Some(Sourced::new(value.clone(), Origin::Flag(name))),
+            None => file.map(|text| self.file_path(text, field)),
+        }
+    }
+
+    /// A path of the file; a relative one begins at the file's folder.
+    fn file_path(&self, text: Text, field: &str) -> Sourced<PathBuf> {
+        let text = self.sourced(text, field);
+        Sourced::new(self.beside_file(Path::new(&text.value)), text.origin)
+    }
+
+    fn beside_file(&self, path: &Path) -> PathBuf {
+        match self.file.as_deref().and_then(Path::parent) {
+            Some(folder) => folder.join(path),
+            None => path.to_owned(),
+        }
+    }
+
+    fn parsed<T>(&mut self, text: Sourced<String>) -> Option<T>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        match text.value.parse() {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.wrong(text.origin, e.to_string());
+                None
+            }
+        }
+    }
+
+    fn talos(&mut self, flags: &TalosFlags, raw: RawTalos) -> Talos {
+        let config = self.path(
+            "--talosconfig",
+            flags.talosconfig.as_ref(),
+            "talos.config",
+            raw.config,
+        );
+        let context = self.pick(
+            "--context",
+            flags.context.as_ref(),
+            "talos.context",
+            raw.context,
+        );
+        let nodes = if flags.nodes.is_empty() {
+            let nodes = raw.nodes.unwrap_or_default().into_iter();
+            nodes.map(|node| node.value).collect()
+        } else {
+            flags.nodes.clone()
+        };
+        Talos {
+            config: config.map(|c| c.value),
+            context: context.map(|c| c.value),
+            nodes,
+            idle_timeout: self
+                .duration(raw.idle_timeout, "talos.idle-timeout")
+                .unwrap_or(IDLE_TIMEOUT),
+            deadline: self
+                .duration(raw.deadline, "talos.deadline")
+                .unwrap_or(DEADLINE),
+        }
+    }
+
+    fn duration(&mut self, text: Option<Text>, field: &str) -> Option<Duration> {
+        let text = self.sourced(text?, field);
+        match text.value.parse::<SignedDuration>() {
+            Ok(duration) if duration.is_positive() && duration <= LONGEST => {
+                Some(duration.unsigned_abs())
+            }
+            Ok(_) => {
+                let message = format!(
+                    "`{}` is out of range; want more than 0s, up to 24h",
+                    text.value
+                );
+                self.wrong(text.origin, message);
+                None
+            }
+            Err(_) => {
+                let message = format!(
+                    "`{}` is not a duration; want a number with its unit, as in `60s`, `30m` or \
+                     `1h 30m`",
+                    text.value
+                );
+                self.wrong(text.origin, message);
+                None
+            }
+        }
+    }
+
+    fn encryption(
+        &mut self,
+        given: &Given,
+        raw: Option<Spanned<NoneOr<RawEncryption>>>,
+    ) -> Option<Encryption> {
+        if given.seal.encryption.is_some() {
+            return Some(Encryption::None);
+        }
+        let flags = given.seal.recipients.iter();
+        let flags = flags.map(|key| Sourced::new(key.clone(), Origin::Flag("--recipient")));
+        let mut keys: Vec<_> = flags.collect();
+        if keys.is_empty() {
+            let raw = raw?;
+            let origin = self.at(&raw, "encryption");
+            let NoneOr::Some(raw) = raw.value else {
+                return Some(Encryption::None);
+            };
+            if raw.recipients.is_empty() {
+                self.wrong(
+                    origin,
+                    "`recipients` is empty; want one key or more, or `encryption: none`",
+                );
+                return None;
+            }
+            let texts = raw.recipients.into_iter().enumerate();
+            keys = texts
+                .map(|(i, text)| self.sourced(text, &format!("encryption.recipients[{i}]")))
+                .collect();
+        }
+        let recipients: Vec<Recipient> = keys
+            .into_iter()
+            .filter_map(|key| self.parsed(key))
+            .collect();
+        Some(Encryption::Recipients(recipients))
+    }
+
+    fn identities(&self, given: &Given, raw: Vec<Text>) -> Vec<Sourced<PathBuf>> {
+        if given.identity.identities.is_empty() {
+            let files = raw.into_iter().enumerate();
+            return files
+                .map(|(i, text)| self.file_path(text, &format!("reading.identities[{i}]")))
+                .collect();
+        }
+        let flags = given.identity.identities.iter();
+        flags
+            .map(|path| Sourced::new(path.clone(), Origin::Flag("--identity")))
+            .collect()
+    }
+
+    fn trust(&mut self, given: &Given, raw: Option<Spanned<NoneOr<Vec<Text>>>>) -> Option<Trust> {
+        let flags = given.trust.trust.iter();
+        let mut keys: Vec<_> = flags
+            .map(|key| Sourced::new(key.clone(), Origin::Flag("--trust")))
+            .collect();
+        if keys.iter().any(|key| key.value == "none") {
+            if keys.len() > 1 {
+                self.wrong(
+                    Origin::Flag("--trust"),
+                    "`none` stands alone; give keys or `none`",
+                );
+            }
+            return Some(Trust::Anyone);
+        }
+        if keys.is_empty() {
+            let NoneOr::Some(texts) = raw?.value else {
+                return Some(Trust::Anyone);
+            };
+            let texts = texts.into_iter().enumerate();
+            keys = texts
+                .map(|(i, text)| self.sourced(text, &format!("reading.trust[{i}]")))
+                .collect();
+        }
+        let keys: Vec<_> = keys
+            .into_iter()
+            .filter_map(|key| self.public_key(key))
+            .collect();
+        Some(Trust::Keys(keys))
+    }
+
+    /// A public key by its text, or by the file that holds it.
+    fn public_key(&mut self, key: Sourced<String>) -> Option<PublicKey> {
+        let error = match PublicKey::parse(&key.value) {
+            Ok(public) => return Some(public),
+            Err(error) => error,
+        };
+        let path = match key.origin {
+            Origin::File { .. } => self.beside_file(Path::new(&key.value)),
+            _ => PathBuf::from(&key.value),
+        };
+        let read = match path.metadata() {
+            // A `.pub` file is two lines; another file is not worth reading.
+            Ok(metadata) if metadata.len() <= 4096 => std::fs::read_to_string(&path),
+            Ok(_) => Err(std::io::ErrorKind::FileTooLarge.into()),
+            Err(e) => Err(e),
+        };
+        let message = match read.map(|text| PublicKey::parse(&text)) {
+            Ok(Ok(public)) => return Some(public),
+            Ok(Err(_)) => {
+                format!(
+                    "the file {} holds no minisign public key; want a `.pub` file",
+                    path.display()
+                )
+            }
+            Err(e) => format!("{error}, or the path of one ({e})"),
+        };
+        self.wrong(key.origin, message);
+        None
+    }
+
+    fn components(&mut self, etcd: Option<RawComponent>, now: Timestamp) -> Vec<Component> {
+        let Some(etcd) = etcd else {
+            return Vec::new();
+        };
+        let schedule = etcd.cron.and_then(|cron| {
+            let cron_at = self.at(&cron, "components.etcd.cron");
+            let zone = match etcd.time_zone {
+                Some(zone) => self.sourced(zone, "components.etcd.time-zone"),
+                None => Sourced::new("UTC".to_owned(), cron_at.clone()),
+            };
+            match Schedule::parse(&cron.value, &zone.value, now) {
+                Ok(schedule) => Some(schedule),
+                Err(e @ super::ScheduleError::Zone { .. }) => {
+                    self.wrong(zone.origin, e.to_string());
+                    None
+                }
+                Err(e) => {
+                    self.wrong(cron_at, e.to_string());
+                    None
+                }
+            }
+        });
+        vec![Component {
+            name: ComponentName::etcd(),
+            schedule,
+        }]
+    }
+}

@@ -1,0 +1,192 @@
+//! The configuration file as it is written: every key known, no value checked yet.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::{Error, Spanned};
+
+use super::problem::{Origin, Problem};
+
+/// Text with the line and column it stands at.
+pub(super) type Text = Spanned<String>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Raw {
+    pub(super) cluster: Option<Text>,
+    pub(super) store: Option<Text>,
+    pub(super) talos: Option<RawTalos>,
+    pub(super) encryption: Option<Spanned<NoneOr<RawEncryption>>>,
+    pub(super) signing: Option<RawSigning>,
+    pub(super) reading: Option<RawReading>,
+    pub(super) components: Option<RawComponents>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawTalos {
+    pub(super) config: Option<Text>,
+    pub(super) context: Option<Text>,
+    pub(super) nodes: Option<Vec<Text>>,
+    pub(super) idle_timeout: Option<Text>,
+    pub(super) deadline: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawEncryption {
+    pub(super) recipients: Vec<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSigning {
+    pub(super) key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawReading {
+    pub(super) identities: Option<Vec<Text>>,
+    pub(super) trust: Option<Spanned<NoneOr<Vec<Text>>>>,
+}
+
+/// One field for each component there is; a misspelt one is an unknown key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawComponents {
+    pub(super) etcd: Option<RawComponent>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawComponent {
+    pub(super) cron: Option<Text>,
+    pub(super) time_zone: Option<Text>,
+}
+
+/// What may stand where `none` does not.
+pub(super) trait Wanted {
+    /// In words, `none` included.
+    const WANTED: &'static str;
+}
+
+impl Wanted for RawEncryption {
+    const WANTED: &'static str = "want `none`, or the key `recipients` with a list of public keys";
+}
+
+impl Wanted for Vec<Text> {
+    const WANTED: &'static str = "want `none`, or a list of minisign public keys or `.pub` files";
+}
+
+/// The word `none`, or a list or map.
+#[derive(Debug)]
+pub(super) enum NoneOr<T> {
+    /// Asked for by name.
+    None,
+    /// What it is otherwise.
+    Some(T),
+}
+
+impl<'de, T: Deserialize<'de> + Wanted> Deserialize<'de> for NoneOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoneOrVisitor(PhantomData))
+    }
+}
+
+struct NoneOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Wanted> Visitor<'de> for NoneOrVisitor<T> {
+    type Value = NoneOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::WANTED)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Self::Value, E> {
+        Err(E::custom(T::WANTED))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text == "none" {
+            return Ok(NoneOr::None);
+        }
+        // Not the text itself: it may be a key that somebody put in the wrong place.
+        Err(E::custom(T::WANTED))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(SeqAccessDeserializer::new(list)).map(NoneOr::Some)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(NoneOr::Some)
+    }
+}
+
+/// Reads the text of a configuration file; `path` is for messages.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Raw, Problem> {
+    let mut field = String::new();
+    // No excerpts of the file in errors: they would show a secret that stands nearby.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let raw = serde_saphyr::with_deserializer_from_str_with_options(text, options, |d| {
+        let mut track = serde_path_to_error::Track::new();
+        Raw::deserialize(serde_path_to_error::Deserializer::new(d, &mut track))
+            .inspect_err(|_| field = field_of(&track.path()))
+    });
+    raw.map_err(|error| {
+        let at = error.location();
+        let origin = Origin::File {
+            path: path.to_owned(),
+            line: at.map_or(1, |l| l.line()),
+            column: at.map_or(1, |l| l.column()),
+            field,
+        };
+        Problem::new(origin, words(&error))
+    })
+}
+
+/// The keys down to the value, without the steps that the spans add.
+fn field_of(path: &serde_path_to_error::Path) -> String {
+    let text = path.to_string().replace(".value", "");
+    if text == "." || text == "?" {
+        String::new()
+    } else {
+        text
+    }
+}
+
+/// What is wrong, in the words of the file instead of those of the parser.
+fn words(error: &Error) -> String {
+    match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => {
+            let known = expected.iter().map(|key| format!("`{key}`"));
+            let known = known.collect::<Vec<_>>().join(", ");
+            format!("there is no key `{field}` here; known keys: {known}")
+        }
+        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key `{key}` stands here twice; keep one")
+        }
+        Error::MultipleDocuments { .. } => {
+            "a second document begins here; the file holds one, so remove the `---`".to_owned()
+        }
+        Error::Unexpected { expected, .. } => match *expected {
+            "string scalar" => "want a text, not a list or a map".to_owned(),
+            "sequence start" => "want a list, as in `[a, b]`".to_owned(),
+            "mapping start" => "want keys with values, as in `key: value`".to_owned(),
+            other => format!("want {other}"),
+        },
+        other => {
+            let text = other.to_string();
+            // The position is told already.
+            text.split(" at line ").next().unwrap_or(&text).to_owned()
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Reads files with secrets: small, text, and not open to others.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::problem::{Problem, Sourced};
+
+/// A key file is some hundred bytes, an RSA key some thousand; more is a wrong file.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What others may do with the file, as bits of its mode. A group may read, because that is how
+/// Kubernetes gives a mounted Secret to a pod that does not run as root.
+const OPEN_TO_OTHERS: u32 = 0o037;
+
+/// The text of a secret file, and whether it is open to others.
+#[derive(Debug)]
+pub(super) struct Secret {
+    pub(super) text: SecretString,
+    /// What is too open, and the command that mends it.
+    pub(super) exposed: Option<String>,
+}
+
+/// Reads the secret file `path` of the kind `what`, as in `signing key`.
+pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Problem> {
+    let file = path.value.display();
+    let problem = |message: String| Problem::new(path.origin.clone(), message);
+    let unreadable = |e: std::io::Error| problem(format!("cannot read the {what} {file}: {e}"));
+    let open = std::fs::File::open(&path.value).map_err(unreadable)?;
+    let metadata = open.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(problem(format!("the {what} {file} is not a file")));
+    }
+    let mode = metadata.permissions().mode();
+    let exposed = (mode & OPEN_TO_OTHERS != 0).then(|| {
+        let mode = mode & 0o777;
+        format!(
+            "the {what} {file} is open to other users (mode {mode:04o}); run `chmod 600 {file}`, \
+             and make a new one if others could have read it"
+        )
+    });
+    let mut text = String::new();
+    let read = open.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let read = read.map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => problem(format!("the {what} {file} is not a text file")),
+        _ => unreadable(e),
+    })?;
+    let text = SecretString::from(text);
+    if u64::try_from(read).is_ok_and(|read| read > MAX_BYTES) {
+        return Err(problem(format!(
+            "the {what} {file} is above 64 KiB, so it is another file"
+        )));
+    }
+    Ok(Secret { text, exposed })
+}

@@ -1,0 +1,35 @@
+//! What the environment says, read once at the start and passed on as values.
+
+use std::path::PathBuf;
+
+/// The variables that the programs heed beside those of their flags. Those of AWS are read by
+/// its own library.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `TALOSCONFIG`: the talosconfig file.
+    pub talosconfig: Option<PathBuf>,
+    /// `TALOS_HOME`: the folder with a talosconfig.
+    pub talos_home: Option<PathBuf>,
+    /// `HOME`, which may be missing.
+    pub home: Option<PathBuf>,
+    /// `TMPDIR`, or else the system's folder for temporary files.
+    pub temp: PathBuf,
+}
+
+impl Environment {
+    /// That of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        Self {
+            talosconfig: path("TALOSCONFIG"),
+            talos_home: path("TALOS_HOME"),
+            home: path("HOME"),
+            temp: std::env::temp_dir(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a command did not do what it was asked: the error, its kind, and what to do next.
+
+use std::fmt::Write as _;
+
+use crate::exit::Exit;
+
+mod meaning;
+pub use meaning::exit_of;
+
+/// An error on its way to the person: it carries the exit code and hints.
+///
+/// Errors that come by `?` get their exit code by [`exit_of`]; give others theirs with
+/// [`Failure::new`].
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure that ends the program with `exit`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// A failure that a sentence tells.
+    pub fn message(exit: Exit, text: impl Into<String>) -> Self {
+        Self::new(exit, anyhow::Error::msg(text.into()))
+    }
+
+    /// Says what to do next, as a sentence without its full stop.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn because_of(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// The exit code it ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The error and its causes in one line, for a cell of a table.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut told: Vec<String> = Vec::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if !told.last().is_some_and(|last| last.ends_with(&cause)) {
+                told.push(cause);
+            }
+        }
+        told.join(": ")
+    }
+
+    /// The text for stderr: the error, its causes in order, the hints.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("error: {}\n", self.error);
+        let mut last = self.error.to_string();
+        for cause in self.error.chain().skip(1) {
+            let cause = cause.to_string();
+            // Some libraries repeat their source; one telling is enough.
+            if !last.ends_with(&cause) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  caused by: {cause}");
+            }
+            last = cause;
+        }
+        for hint in &self.hints {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        Self::new(exit_of(&error), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn the_chain_is_told_once_and_hints_follow() {
+        let io = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = Err::<(), _>(io)
+            .context("s3://b failed to list")
+            .unwrap_err();
+        let error = error.context("list restore points");
+        let failure = Failure::new(Exit::Failed, error).hint("check the endpoint in the store URL");
+        insta::assert_snapshot!(failure.text(), @r"
+        error: list restore points
+          caused by: s3://b failed to list
+          caused by: connection refused
+          hint: check the endpoint in the store URL
+        ");
+    }
+}

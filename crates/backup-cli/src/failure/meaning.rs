@@ -1,0 +1,99 @@
+//! What an error of the library means to a script: its exit code, in one place.
+
+use backup_core::audit::AuditError;
+use backup_core::backup::BackupError;
+use backup_core::catalog::CatalogError;
+use backup_core::restore::RestoreError;
+use backup_core::source::talos::TalosConfigError;
+use backup_core::store::StoreError;
+
+use crate::config::ConfigError;
+use crate::exit::Exit;
+
+/// The exit code of `error`, decided by the outermost of its causes that has a meaning.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(meaning).unwrap_or(Exit::Failed)
+}
+
+fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<ConfigError>() || cause.is::<TalosConfigError>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return catalog(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(restore(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return backup(error);
+    }
+    match cause.downcast_ref() {
+        Some(AuditError::Catalog(error)) => catalog(error),
+        _ => None,
+    }
+}
+
+fn catalog(error: &CatalogError) -> Option<Exit> {
+    match error {
+        CatalogError::NoSuch { .. } | CatalogError::Ambiguous { .. } => Some(Exit::NotFound),
+        CatalogError::Changed { .. }
+        | CatalogError::Renamed { .. }
+        | CatalogError::Manifest { .. } => Some(Exit::Damaged),
+        CatalogError::Store { .. } => None,
+    }
+}
+
+fn restore(error: &RestoreError) -> Exit {
+    match error {
+        // Nothing is wrong with the store: another key or file must be given.
+        RestoreError::WrongIdentity { .. } => Exit::Usage,
+        RestoreError::NoComponent { .. } => Exit::NotFound,
+        RestoreError::Store {
+            source: StoreError::NotFound { .. } | StoreError::TooLarge { .. },
+            ..
+        }
+        | RestoreError::Changed { .. }
+        | RestoreError::KeyObject { .. }
+        | RestoreError::Format { .. }
+        | RestoreError::Pack { .. }
+        | RestoreError::Mismatch { .. }
+        | RestoreError::Snapshot { .. } => Exit::Damaged,
+        RestoreError::Store { .. } | RestoreError::File { .. } | RestoreError::Panicked(_) => {
+            Exit::Failed
+        }
+        RestoreError::Cancelled => Exit::Interrupted,
+    }
+}
+
+fn backup(error: &BackupError) -> Option<Exit> {
+    match error {
+        BackupError::Claimed { .. } | BackupError::NotWriteOnce { .. } => Some(Exit::Refused),
+        BackupError::Conflict { .. } | BackupError::Claim { .. } => Some(Exit::Damaged),
+        BackupError::Cancelled => Some(Exit::Interrupted),
+        // The cause below may have a meaning.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_meaning_under_context() {
+        let no_such = CatalogError::NoSuch {
+            store: "file:///b".to_owned(),
+            wanted: "latest".to_owned(),
+            hint: String::new(),
+        };
+        let error = anyhow::Error::new(AuditError::Catalog(no_such)).context("audit");
+        assert_eq!(exit_of(&error), Exit::NotFound);
+        let error = anyhow::Error::new(BackupError::Cancelled);
+        assert_eq!(exit_of(&error), Exit::Interrupted);
+        let error = anyhow::Error::new(RestoreError::Cancelled).context("fetch");
+        assert_eq!(exit_of(&error), Exit::Interrupted);
+        assert_eq!(exit_of(&anyhow::anyhow!("anything")), Exit::Failed);
+    }
+}

@@ -1,0 +1,87 @@
+//! Findings as they are printed: rows of a table, entries of JSON, an exit code.
+
+use backup_core::format::manifest;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::Page;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Wants a look; everything can be restored.
+    Warning,
+    /// Something cannot be restored or cannot be believed.
+    Error,
+}
+
+/// One thing that a command has to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about.
+    pub object: String,
+    /// What is so.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl From<&manifest::Finding> for Finding {
+    fn from(finding: &manifest::Finding) -> Self {
+        Self {
+            severity: match finding.severity {
+                manifest::Severity::Info => Severity::Info,
+                manifest::Severity::Warning => Severity::Warning,
+                manifest::Severity::Error => Severity::Error,
+            },
+            object: finding.object.clone(),
+            cause: finding.cause.clone(),
+            remedy: finding.remedy.clone(),
+        }
+    }
+}
+
+/// The printed form of all `findings`.
+#[must_use]
+pub fn printed(findings: &[manifest::Finding]) -> Vec<Finding> {
+    findings.iter().map(Finding::from).collect()
+}
+
+/// The worst severity, if there are findings.
+#[must_use]
+pub fn worst(findings: &[Finding]) -> Option<Severity> {
+    findings.iter().map(|f| f.severity).max()
+}
+
+/// The exit code that tells the worst severity.
+#[must_use]
+pub fn exit_of(worst: Option<Severity>) -> Exit {
+    match worst {
+        None | Some(Severity::Info) => Exit::Complete,
+        Some(Severity::Warning) => Exit::Warnings,
+        Some(Severity::Error) => Exit::Damaged,
+    }
+}
+
+/// Writes findings as a table.
+pub fn table(page: &mut Page, findings: &[Finding]) {
+    let rows = findings.iter().map(|finding| {
+        let severity = match finding.severity {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "ERROR",
+        };
+        [
+            severity.to_owned(),
+            finding.object.clone(),
+            finding.cause.clone(),
+            finding.remedy.clone(),
+        ]
+    });
+    page.table(["SEVERITY", "OBJECT", "CAUSE", "REMEDY"], rows);
+}

@@ -1,0 +1,116 @@
+//! Logs on stderr: level by module, as text or JSON lines.
+
+use std::io;
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry};
+
+use crate::terminal::Terminal;
+
+/// How much is logged: a level, or levels by module, as in `info,backup_core::store=debug`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLevel(Targets);
+
+/// The text is not a level.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{text}` is not a log level: want off, error, warn, info, debug or trace, or such levels by \
+     module as in `info,backup_core::store=debug`"
+)]
+pub struct ParseLogLevelError {
+    text: String,
+}
+
+impl FromStr for LogLevel {
+    type Err = ParseLogLevelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseLogLevelError {
+            text: text.to_owned(),
+        };
+        // The library takes a bare unknown word for a module; here it is a misspelt level.
+        for part in text.split(',') {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            match level.trim().parse::<LevelFilter>() {
+                Ok(_) if !level.trim().is_empty() => {}
+                _ => return Err(error()),
+            }
+        }
+        text.parse().map(Self).map_err(|_| error())
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends logs of this process to stderr. Only the first call has an effect.
+pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(LogWriter(terminal.clone()))
+        .with_ansi(terminal.stderr_is_terminal());
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    // A second start in one process, as in tests, keeps the first.
+    drop(
+        Registry::default()
+            .with(layer.with_filter(level.0.clone()))
+            .try_init(),
+    );
+}
+
+struct LogWriter(Terminal);
+
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LogLine<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LogLine(&self.0)
+    }
+}
+
+struct LogLine<'a>(&'a Terminal);
+
+impl io::Write for LogLine<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.log(buf)?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_levels_are_refused() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "info,backup_core::store=debug",
+            "backupd=trace",
+        ] {
+            assert!(good.parse::<LogLevel>().is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "info,verbose", "backup_core=loud", "=,"] {
+            assert!(bad.parse::<LogLevel>().is_err(), "{bad}");
+        }
+    }
+}

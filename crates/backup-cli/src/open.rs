@@ -1,0 +1,61 @@
+//! Opens the store that a configuration names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use backup_core::store::Store;
+use backup_core::store::local::LocalStore;
+use backup_core::store::s3::{S3Options, S3Store};
+use backup_core::store::url::{S3Url, StoreUrl};
+
+use crate::failure::Failure;
+
+/// A bundle of certificate authorities is some hundred kilobytes.
+const MAX_CA: u64 = 4 << 20;
+
+/// What a command is going to do with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read: a folder must be there.
+    Read,
+    /// Write: a folder is made if it is missing.
+    Write,
+}
+
+/// Opens the store at `url`. Nothing is asked of an S3 server yet.
+///
+/// # Errors
+/// When the folder is missing or cannot be made, or the CA file of the URL cannot be read.
+pub async fn store(url: &StoreUrl, access: Access) -> Result<Arc<dyn Store>, Failure> {
+    let store: Arc<dyn Store> = match (url, access) {
+        (StoreUrl::Folder(path), Access::Read) => Arc::new(LocalStore::open(path).await?),
+        (StoreUrl::Folder(path), Access::Write) => Arc::new(LocalStore::create(path).await?),
+        // The search for credentials is a large future; callers should not have to carry it.
+        (StoreUrl::S3(s3), _) => Arc::new(Box::pin(S3Store::open(options(s3)?)).await?),
+    };
+    Ok(store)
+}
+
+fn options(url: &S3Url) -> Result<S3Options, Failure> {
+    let ca = url.ca.as_deref().map(read_ca).transpose()?;
+    Ok(S3Options {
+        prefix: url.prefix.clone(),
+        endpoint: url.endpoint.clone(),
+        region: url.region.clone(),
+        path_style: url.path_style,
+        ca,
+        ..S3Options::new(url.bucket.clone())
+    })
+}
+
+fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let what = || format!("read the file of `ca` in the store URL, {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(what)?;
+    file.take(MAX_CA)
+        .read_to_end(&mut bytes)
+        .with_context(what)?;
+    Ok(bytes)
+}

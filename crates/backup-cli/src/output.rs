@@ -1,0 +1,156 @@
+//! What a command hands out: one report, as a table for people or as JSON or YAML for programs.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+
+mod page;
+pub use page::Page;
+
+/// The form that data on stdout has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Text for people.
+    #[default]
+    Table,
+    /// One JSON document; its fields stay.
+    Json,
+    /// The same document as YAML.
+    Yaml,
+}
+
+/// The data of one command. Its fields are a contract with the programs that read them.
+pub trait Report: Debug + Serialize {
+    /// Goes up when a field goes away or changes its meaning; new fields do not count.
+    const VERSION: u32 = 1;
+
+    /// Writes the form for people.
+    fn page(&self, page: &mut Page);
+}
+
+/// A report cannot be written in the form asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("write the report as {form}")]
+pub struct RenderError {
+    form: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+#[derive(Serialize)]
+struct Versioned<'a, R> {
+    version: u32,
+    #[serde(flatten)]
+    report: &'a R,
+}
+
+/// The text of `report`, with a line feed at its end. Tables are at most `width` columns wide,
+/// where a width is known.
+///
+/// # Errors
+/// When the serializer refuses the report.
+pub fn render<R: Report>(
+    report: &R,
+    format: Format,
+    width: Option<u16>,
+) -> Result<String, RenderError> {
+    let versioned = Versioned {
+        version: R::VERSION,
+        report,
+    };
+    match format {
+        Format::Table => {
+            let mut page = Page::new(width);
+            report.page(&mut page);
+            Ok(page.into_text())
+        }
+        Format::Json => {
+            let mut text = serde_json::to_string_pretty(&versioned).map_err(|e| RenderError {
+                form: "JSON",
+                source: e.into(),
+            })?;
+            text.push('\n');
+            Ok(text)
+        }
+        Format::Yaml => serde_saphyr::to_string(&versioned).map_err(|e| RenderError {
+            form: "YAML",
+            source: e.to_string().into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize)]
+    struct Fleet {
+        name: String,
+        ships: Vec<Ship>,
+        flagship: Option<String>,
+    }
+
+    #[derive(Debug, Serialize)]
+    struct Ship {
+        name: String,
+        #[serde(rename = "sizeBytes")]
+        size: u64,
+    }
+
+    impl Report for Fleet {
+        fn page(&self, page: &mut Page) {
+            page.fields([("Name", self.name.clone()), ("Flagship", "none".to_owned())]);
+            page.heading("Ships");
+            let rows = self
+                .ships
+                .iter()
+                .map(|s| [s.name.clone(), s.size.to_string()]);
+            page.table(["SHIP", "SIZE"], rows);
+        }
+    }
+
+    fn fleet() -> Fleet {
+        let ship = |name: &str, size| Ship {
+            name: name.to_owned(),
+            size,
+        };
+        Fleet {
+            // What a stored name may try to do to a terminal.
+            name: "north\u{1b}[2J: #1".to_owned(),
+            ships: vec![ship("a", 1), ship("bigger", 1 << 40)],
+            flagship: None,
+        }
+    }
+
+    #[test]
+    fn tables_are_plain_and_escape_what_could_steer_a_terminal() {
+        insta::assert_snapshot!(render(&fleet(), Format::Table, None).unwrap());
+    }
+
+    #[test]
+    fn names_are_never_folded_and_sentences_are() {
+        let mut page = Page::new(Some(95));
+        let name = "packs/".to_owned() + &"0".repeat(30);
+        let long = "a sentence that goes on and on".to_owned();
+        page.table(
+            ["OBJECT", "CAUSE", "REMEDY"],
+            [[name.clone(), long.clone(), long]],
+        );
+        let text = page.into_text();
+        assert!(text.lines().any(|line| line.starts_with(&name)), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 95), "{text}");
+        assert!(text.lines().count() > 2, "{text}");
+        let mut page = Page::new(Some(0));
+        page.fields([("Name", "value".to_owned())]);
+        assert_eq!(page.into_text(), "Name:  value\n");
+    }
+
+    #[test]
+    fn json_and_yaml_say_the_same() {
+        let json = render(&fleet(), Format::Json, None).unwrap();
+        insta::assert_snapshot!(json);
+        let yaml = render(&fleet(), Format::Yaml, None).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let yaml: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+        assert_eq!(yaml, json);
+    }
+}

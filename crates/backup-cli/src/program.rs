@@ -1,0 +1,142 @@
+//! The frame that every command runs in: logs, signals, errors and the exit code.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backup_core::clock::{Clock, SystemClock};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::flags::CommonFlags;
+use crate::logging;
+use crate::terminal::Terminal;
+
+/// How long work may take to end after it was asked to: enough for the objects in flight.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long blocking work may take to end after that: one object compressed, one buffer written.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// What a command is given.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Where it prints.
+    pub terminal: Terminal,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What the environment says.
+    pub environment: Environment,
+    /// Cancelled by Ctrl-C or SIGTERM.
+    pub cancel: CancellationToken,
+}
+
+impl Frame {
+    /// Ends `work`, which only waits and reads, as soon as the command is cancelled. Work that
+    /// writes takes [`Frame::cancel`] itself and cleans up.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`Exit::Interrupted`].
+    pub async fn or_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            ended = work => ended,
+            () = self.cancel.cancelled() => Err(interrupted()),
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::message(
+        Exit::Interrupted,
+        "interrupted; nothing is left half-written",
+    )
+}
+
+/// Runs one command to its end, or until Ctrl-C or SIGTERM, and gives the process's exit code.
+///
+/// A signal cancels the command and gives it some seconds to end; a second one, or the end of
+/// those seconds, drops it where it waits. That too leaves nothing half-written: objects are put
+/// whole, the manifest comes last, and files get their name when they are complete.
+pub fn run<C, F>(flags: &CommonFlags, command: C) -> ExitCode
+where
+    C: FnOnce(Frame) -> F,
+    F: Future<Output = Result<Exit, Failure>>,
+{
+    let terminal = Terminal::of_process(flags.output, flags.quiet);
+    logging::start(&flags.log_level, flags.log_format, &terminal);
+    let frame = Frame {
+        terminal: terminal.clone(),
+        clock: Arc::new(SystemClock),
+        environment: Environment::of_process(),
+        cancel: CancellationToken::new(),
+    };
+    let ended = in_runtime(async {
+        let mut signals = Signals::listen()?;
+        let cancel = frame.cancel.clone();
+        let mut work = pin!(command(frame));
+        let name = tokio::select! {
+            ended = &mut work => return ended,
+            name = signals.next() => name,
+        };
+        cancel.cancel();
+        terminal.warn(&format!("{name}: stopping; once more stops at once"));
+        tokio::select! {
+            // What was done in spite of the signal is done; anything else was interrupted.
+            ended = &mut work => ended.map_err(|failure| match failure.exit() {
+                Exit::Interrupted => failure,
+                _ => failure.because_of(Exit::Interrupted),
+            }),
+            _ = signals.next() => Err(interrupted()),
+            () = tokio::time::sleep(GRACE) => Err(interrupted()),
+        }
+    });
+    terminal.clear();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            terminal.stderr(&failure.text());
+            failure.exit().into()
+        }
+    }
+}
+
+fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the threads that do the work")?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_timeout(WIND_DOWN);
+    ended
+}
+
+/// The signals that ask the process to end. From here on they no longer kill it at once.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The terminal: data on stdout, everything else on stderr, and what each of them may show.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use backup_core::progress::{Progress, Silent};
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format, Report};
+use crate::progress::{Bar, Lines};
+
+/// What a command prints with. Clones print to the same place.
+#[derive(Debug, Clone)]
+pub struct Terminal {
+    format: Format,
+    quiet: bool,
+    interactive: bool,
+    stderr_is_terminal: bool,
+    draw: MultiProgress,
+}
+
+impl Terminal {
+    /// The process's own stdin, stdout and stderr. `quiet` leaves warnings, errors and data.
+    #[must_use]
+    pub fn of_process(format: Format, quiet: bool) -> Self {
+        let stderr_is_terminal = io::stderr().is_terminal();
+        let target = if stderr_is_terminal && !quiet {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            format,
+            quiet,
+            interactive: stderr_is_terminal && io::stdin().is_terminal(),
+            stderr_is_terminal,
+            draw: MultiProgress::with_draw_target(target),
+        }
+    }
+
+    /// Whether stderr is a terminal, where colours help.
+    #[must_use]
+    pub fn stderr_is_terminal(&self) -> bool {
+        self.stderr_is_terminal
+    }
+
+    /// Writes a command's data to stdout. A reader that went away is no error.
+    ///
+    /// # Errors
+    /// When the report has no such form, or stdout cannot be written.
+    pub fn emit<R: Report>(&self, report: &R) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        let width = stdout.is_terminal().then(terminal_width).flatten();
+        let text = output::render(report, self.format, width)?;
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        match written {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written.context("write to stdout")?),
+        }
+    }
+
+    /// Says on stderr what is being done or was done; silent with `--quiet`.
+    pub fn status(&self, line: &str) {
+        if !self.quiet {
+            self.stderr(line);
+        }
+    }
+
+    /// Says on stderr what a person must know, also with `--quiet`.
+    pub fn warn(&self, line: &str) {
+        self.stderr(&format!("warning: {line}"));
+    }
+
+    /// Writes text to stderr without tearing the progress bar.
+    pub(crate) fn stderr(&self, text: &str) {
+        let text = text.trim_end();
+        self.draw.suspend(|| {
+            // There is nowhere left to report that stderr is gone.
+            drop(writeln!(io::stderr().lock(), "{text}"));
+        });
+    }
+
+    /// Writes bytes of the log to stderr without tearing the progress bar.
+    pub(crate) fn log(&self, bytes: &[u8]) -> io::Result<()> {
+        self.draw.suspend(|| io::stderr().lock().write_all(bytes))
+    }
+
+    /// Where long work tells how it goes on: a bar on a terminal, lines elsewhere, nothing with
+    /// `--quiet`.
+    #[must_use]
+    pub fn progress(&self) -> Arc<dyn Progress> {
+        if self.quiet {
+            return Arc::new(Silent);
+        }
+        let terminal = self.clone();
+        if self.stderr_is_terminal {
+            return Arc::new(Bar::new(self.draw.clone(), terminal));
+        }
+        Arc::new(Lines::new(move |line| terminal.status(line)))
+    }
+
+    /// Takes away what progress has drawn.
+    pub(crate) fn clear(&self) {
+        // A terminal that is gone needs no clearing.
+        drop(self.draw.clear());
+    }
+
+    /// Asks `question` where a person can answer; elsewhere, and for any answer but yes, refuses.
+    /// `flag` is how to say yes on the command line.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] unless the answer is yes; also when stdin cannot be read.
+    pub fn confirm(&self, question: &str, flag: &str) -> Result<(), Failure> {
+        if !self.interactive {
+            let refused = format!("not done without a person's yes: {question}");
+            return Err(
+                Failure::message(Exit::Refused, refused).hint(format!("say yes with {flag}"))
+            );
+        }
+        let answer = self.draw.suspend(|| {
+            write!(io::stderr().lock(), "{question} [y/N] ")?;
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer)?;
+            io::Result::Ok(answer)
+        });
+        let answer = answer.context("ask for a yes")?;
+        if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
+            return Ok(());
+        }
+        Err(Failure::message(
+            Exit::Refused,
+            "stopped, nothing was changed",
+        ))
+    }
+}
+
+fn terminal_width() -> Option<u16> {
+    comfy_table::Table::new().width()
+}

@@ -1,0 +1,323 @@
+//! Auditing a whole prefix without a key and without changing anything: is everything there that
+//! the restore points need, is it what its name says, who vouches, and what does nobody need.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::catalog::{Catalog, CatalogError, RestorePoint, list_pages};
+use crate::crypt::Trust;
+use crate::digest::Digest;
+use crate::format::claim::Claim;
+use crate::format::layout::{self, ObjectKind};
+use crate::format::manifest::{Encryption, Finding, Severity};
+use crate::id::RestorePointId;
+use crate::progress::Progress;
+use crate::store::{Key, Store, StoreError};
+
+mod findings;
+
+/// Objects looked at at the same time: a look is a round trip and no memory.
+pub(crate) const LOOKS: usize = 32;
+
+/// What to look at, and what to expect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose signatures are believed.
+    pub trust: Trust,
+    /// Whether to download every object and take its digest.
+    pub deep: bool,
+    /// The newest restore point may be this old; older is a warning.
+    pub max_age: Option<SignedDuration>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What an audit saw.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Restore points looked at.
+    pub restore_points: u64,
+    /// The newest of them.
+    pub newest: Option<RestorePointId>,
+    /// Objects below the prefix.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that no restore point needs.
+    pub unreferenced: u64,
+    /// Their bytes.
+    pub unreferenced_bytes: u64,
+    /// What is wrong or worth knowing, worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The worst severity among the findings.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|f| f.severity).max()
+    }
+}
+
+/// Why an audit could not be made at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store cannot be listed or read.
+    #[error("cannot look at {key}")]
+    Store {
+        /// What was looked at.
+        key: String,
+        /// The failure.
+        source: StoreError,
+    },
+    /// The catalogue cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// An object that a restore point needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) key: Key,
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+}
+
+impl Expected {
+    /// Everything that `point` needs, its own manifest and signatures included; each once.
+    pub(crate) fn of(point: &RestorePoint) -> Vec<Self> {
+        let manifest = &point.manifest;
+        let mut all = vec![Self {
+            key: point.entry.key.clone(),
+            digest: point.entry.digest,
+            bytes: point.entry.bytes,
+        }];
+        let mut add = |key: Key, digest: Digest, bytes: u64| all.push(Self { key, digest, bytes });
+        for s in &point.signatures {
+            add(
+                layout::signature(point.entry.digest, s.sha256),
+                s.sha256,
+                s.bytes,
+            );
+        }
+        for epoch in manifest.epochs() {
+            add(
+                layout::epoch_key(epoch.key.sha256),
+                epoch.key.sha256,
+                epoch.key.bytes,
+            );
+        }
+        for component in &manifest.components {
+            for pack in &component.packs {
+                add(layout::pack(pack.sha256), pack.sha256, pack.bytes);
+            }
+            for recipe in &component.recipes {
+                add(layout::recipe(recipe.sha256), recipe.sha256, recipe.bytes);
+            }
+        }
+        for index in &manifest.indexes {
+            add(layout::index(index.sha256), index.sha256, index.bytes);
+        }
+        let mut seen = HashSet::new();
+        all.retain(|e| seen.insert(e.key.clone()));
+        all
+    }
+}
+
+/// Looks at one object's head: is it there, of that size, and recorded with that checksum?
+pub(crate) async fn look_at(
+    store: &dyn Store,
+    expected: &Expected,
+) -> Result<Option<Finding>, (Key, StoreError)> {
+    match store.head(&expected.key).await {
+        Ok(info) => Ok(findings::judge(expected, info.size, info.recorded)),
+        Err(StoreError::NotFound { .. }) => Ok(Some(findings::missing(expected))),
+        Err(e) => Err((expected.key.clone(), e)),
+    }
+}
+
+/// Audits the prefix of `store`.
+///
+/// # Errors
+/// Only when the store cannot be listed or asked; all else is a finding.
+pub async fn run(
+    store: Arc<dyn Store>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, AuditError> {
+    let mut report = Report::default();
+    progress.step("reading restore points", None);
+    let catalog = Catalog::new(Arc::clone(&store));
+    let entries = catalog.list().await?;
+    report.newest = entries.last().map(|e| e.id.clone());
+    report.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    // Every object once, with a restore point that needs it, for the finding's text.
+    let mut needed: HashMap<Key, Expected> = HashMap::new();
+    let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
+    for (entry, point) in entries
+        .iter()
+        .zip(catalog.load_all(&entries, &options.trust).await)
+    {
+        match point {
+            Ok(point) => {
+                report.findings.extend(about_point(&point));
+                claims.push((entry.id.clone(), point.manifest.claim));
+                needed.extend(Expected::of(&point).into_iter().map(|e| (e.key.clone(), e)));
+            }
+            Err(CatalogError::Store { source, .. }) if !about_object(&source) => {
+                return Err(AuditError::Store {
+                    key: entry.key.to_string(),
+                    source,
+                });
+            }
+            Err(e) => report.findings.push(findings::unreadable(entry, &e)),
+        }
+    }
+    report.findings.extend(findings::age(&entries, options));
+    report
+        .findings
+        .extend(claim(store.as_ref(), &claims).await?);
+    list_all(store.as_ref(), &mut needed, &mut report, options, progress).await?;
+    for gone in needed.values() {
+        report.findings.push(findings::missing(gone));
+    }
+    report
+        .findings
+        .sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)));
+    Ok(report)
+}
+
+/// Whether a failure tells of one object, and not of the store.
+fn about_object(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::NotFound { .. } | StoreError::Checksum { .. } | StoreError::TooLarge { .. }
+    )
+}
+
+fn about_point(point: &RestorePoint) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(findings::signature(point));
+    if matches!(point.manifest.encryption, Encryption::None) {
+        found.push(findings::not_encrypted(point));
+    }
+    found
+}
+
+/// Looks at the claim, and compares it with those that the restore points name.
+async fn claim(
+    store: &dyn Store,
+    named: &[(RestorePointId, Digest)],
+) -> Result<Option<Finding>, AuditError> {
+    let key = layout::claim();
+    match store.get(&key).await {
+        Ok(bytes) => {
+            let found = Digest::of(&bytes);
+            let mut others = named.iter().filter(|(_, digest)| *digest != found);
+            Ok(match (Claim::parse(&bytes), others.next()) {
+                (Err(e), _) => Some(findings::bad_claim(&e)),
+                (Ok(_), Some((first, _))) => {
+                    let more = others.count();
+                    Some(findings::other_claim(first, more))
+                }
+                (Ok(_), None) => None,
+            })
+        }
+        Err(StoreError::NotFound { .. }) => Ok((!named.is_empty()).then(findings::no_claim)),
+        Err(source) => Err(AuditError::Store {
+            key: key.to_string(),
+            source,
+        }),
+    }
+}
+
+/// Walks the whole listing: takes what is there out of `needed`, and reports the rest.
+async fn list_all(
+    store: &dyn Store,
+    needed: &mut HashMap<Key, Expected>,
+    report: &mut Report,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(), AuditError> {
+    progress.step("looking at every object", None);
+    let mut pages = std::pin::pin!(list_pages(store, ""));
+    let listing = |source| AuditError::Store {
+        key: store.describe(),
+        source,
+    };
+    while let Some(page) = pages.try_next().await.map_err(listing)? {
+        let mut looks = Vec::new();
+        report
+            .findings
+            .extend(page.foreign.iter().map(|name| findings::stranger(name)));
+        for object in page.objects {
+            report.objects = report.objects.saturating_add(1);
+            report.bytes = report.bytes.saturating_add(object.size);
+            let kind = ObjectKind::of(&object.key);
+            let referenced = needed.remove(&object.key);
+            match (&kind, referenced) {
+                (_, Some(expected)) => looks.push(expected),
+                (Some(ObjectKind::Claim | ObjectKind::Probe(_)), None) => {}
+                (None, None) => report
+                    .findings
+                    .push(findings::stranger(object.key.as_str())),
+                (Some(kind), None) => {
+                    report.unreferenced = report.unreferenced.saturating_add(1);
+                    report.unreferenced_bytes =
+                        report.unreferenced_bytes.saturating_add(object.size);
+                    // Nobody needs it, but its name still promises its content.
+                    if let Some(digest) = kind.digest() {
+                        looks.push(Expected {
+                            key: object.key,
+                            digest,
+                            bytes: object.size,
+                        });
+                    }
+                }
+            }
+        }
+        let seen = looks
+            .iter()
+            .fold(0_u64, |sum, e| sum.saturating_add(e.bytes));
+        let mut looks = futures::stream::iter(looks)
+            .map(|e| async move {
+                if options.deep {
+                    download(store, &e).await
+                } else {
+                    look_at(store, &e).await
+                }
+            })
+            .buffer_unordered(if options.deep { 4 } else { LOOKS });
+        let failed = |(key, source): (Key, StoreError)| AuditError::Store {
+            key: key.to_string(),
+            source,
+        };
+        while let Some(finding) = looks.try_next().await.map_err(failed)? {
+            report.findings.extend(finding);
+        }
+        progress.advance(seen);
+    }
+    if report.unreferenced > 0 {
+        report.findings.push(findings::unreferenced(report));
+    }
+    Ok(())
+}
+
+async fn download(
+    store: &dyn Store,
+    expected: &Expected,
+) -> Result<Option<Finding>, (Key, StoreError)> {
+    match store.get(&expected.key).await {
+        Ok(bytes) => {
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            Ok(findings::judge(expected, size, Some(Digest::of(&bytes))))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(Some(findings::missing(expected))),
+        Err(StoreError::TooLarge { size, .. }) => Ok(findings::judge(expected, size, None)),
+        Err(StoreError::Checksum { .. }) => Ok(Some(findings::changed(expected))),
+        Err(e) => Err((expected.key.clone(), e)),
+    }
+}

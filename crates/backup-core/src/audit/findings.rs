@@ -1,0 +1,196 @@
+//! What an audit says: each finding's severity, cause and remedy in one place.
+
+use super::{Expected, Options, Report};
+use crate::catalog::{CatalogError, Entry, RestorePoint};
+use crate::crypt::Verdict;
+use crate::digest::Digest;
+use crate::format::FormatError;
+use crate::format::layout;
+use crate::format::manifest::{Finding, Severity};
+use crate::id::RestorePointId;
+
+fn finding(
+    severity: Severity,
+    object: &(impl std::fmt::Display + ?Sized),
+    cause: String,
+    remedy: &str,
+) -> Finding {
+    Finding {
+        severity,
+        object: object.to_string(),
+        cause,
+        remedy: remedy.to_owned(),
+    }
+}
+
+const DAMAGED: &str = "restore points that need it cannot be restored: put a sound copy back from a \
+    replica or an older version of the object, or take a new snapshot now";
+
+pub(super) fn missing(expected: &Expected) -> Finding {
+    finding(
+        Severity::Error,
+        &expected.key,
+        "it is not in the store".to_owned(),
+        DAMAGED,
+    )
+}
+
+pub(super) fn changed(expected: &Expected) -> Finding {
+    let cause = "its content is not what the store recorded when it was put".to_owned();
+    finding(Severity::Error, &expected.key, cause, DAMAGED)
+}
+
+/// Compares what an object should be with what it is.
+pub(super) fn judge(expected: &Expected, size: u64, found: Option<Digest>) -> Option<Finding> {
+    let cause = match found {
+        _ if size != expected.bytes => {
+            format!("it has {size} bytes instead of {}", expected.bytes)
+        }
+        Some(found) if found != expected.digest => {
+            format!("its content has SHA-256 {found}, not the one in its name")
+        }
+        Some(_) => return None,
+        None => {
+            return Some(finding(
+                Severity::Warning,
+                &expected.key,
+                "the store recorded no SHA-256 for it, so only its size was checked".to_owned(),
+                "run the audit with --deep",
+            ));
+        }
+    };
+    Some(finding(Severity::Error, &expected.key, cause, DAMAGED))
+}
+
+pub(super) fn unreadable(entry: &Entry, error: &CatalogError) -> Finding {
+    let mut cause = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        cause = format!("{cause}: {source}");
+        next = source.source();
+    }
+    finding(
+        Severity::Error,
+        &entry.key,
+        cause,
+        "restore from another restore point",
+    )
+}
+
+pub(super) fn signature(point: &RestorePoint) -> Option<Finding> {
+    let cause = format!("the manifest is {}", point.verdict);
+    let object = &point.entry.id;
+    Some(match point.verdict {
+        Verdict::Trusted => return None,
+        Verdict::NotChecked => finding(
+            Severity::Info,
+            object,
+            cause,
+            "give --trust with the public key that `backupd keygen` wrote",
+        ),
+        Verdict::Unsigned => finding(
+            Severity::Warning,
+            object,
+            cause,
+            "give the daemon a signing key: `backupd keygen`",
+        ),
+        Verdict::Untrusted | Verdict::Forged => finding(
+            Severity::Error,
+            object,
+            cause,
+            "do not restore from it before you know who wrote it",
+        ),
+    })
+}
+
+pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {
+    finding(
+        Severity::Warning,
+        &point.entry.id,
+        "it is not encrypted: whoever reads the bucket reads the cluster's Secrets".to_owned(),
+        "give the daemon recipients: `backupd keygen`",
+    )
+}
+
+pub(super) fn age(entries: &[Entry], options: &Options) -> Option<Finding> {
+    let Some(newest) = entries.last() else {
+        return Some(finding(
+            Severity::Error,
+            layout::MANIFESTS,
+            "there is no restore point".to_owned(),
+            "run `backupd snapshot`",
+        ));
+    };
+    let age = options.now.duration_since(newest.id.began()?);
+    let hours = age.as_hours();
+    if options.max_age.is_some_and(|most| age > most) {
+        return Some(finding(
+            Severity::Warning,
+            &newest.id,
+            format!("the newest restore point is {hours} hours old"),
+            "find out why no newer one was made, and run `backupd snapshot`",
+        ));
+    }
+    if age.is_negative() {
+        return Some(finding(
+            Severity::Warning,
+            &newest.id,
+            "the newest restore point is from the future".to_owned(),
+            "set the clock of the machine that wrote it, or of this one",
+        ));
+    }
+    None
+}
+
+pub(super) fn bad_claim(error: &FormatError) -> Finding {
+    finding(
+        Severity::Error,
+        layout::CLAIM,
+        format!("{error}"),
+        "put the claim back; every manifest names its SHA-256",
+    )
+}
+
+pub(super) fn no_claim() -> Finding {
+    finding(
+        Severity::Warning,
+        layout::CLAIM,
+        "there are restore points but no claim that ties the prefix to a cluster".to_owned(),
+        "put the claim back; every manifest names its SHA-256",
+    )
+}
+
+pub(super) fn other_claim(first: &RestorePointId, more: usize) -> Finding {
+    let more = match more {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    finding(
+        Severity::Error,
+        layout::CLAIM,
+        format!("it is not the claim that restore point {first}{more} was made for"),
+        "find out whether the claim was changed or restore points of another cluster were put \
+         here, before you restore from them",
+    )
+}
+
+pub(super) fn stranger(name: &str) -> Finding {
+    finding(
+        Severity::Warning,
+        name,
+        "its name is none of the format's".to_owned(),
+        "find out who put it there; a prefix belongs to one cluster and this tool alone",
+    )
+}
+
+pub(super) fn unreferenced(report: &Report) -> Finding {
+    finding(
+        Severity::Info,
+        "objects that no restore point needs",
+        format!(
+            "{} objects with {} bytes",
+            report.unreferenced, report.unreferenced_bytes
+        ),
+        "left by runs that were interrupted; they do no harm",
+    )
+}

@@ -1,0 +1,245 @@
+//! One run: sources into the store, committed by a manifest at the end.
+//!
+//! Order of writes: claim, epoch key, packs, recipes, indexes, signature, manifest. Each names only
+//! what was put before it, so a run that dies leaves objects that nobody refers to, and never a
+//! restore point with a hole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::crypt::{Recipient, SealError, SigningError, SigningKey};
+use crate::digest::Digest;
+use crate::etcd::SnapshotError;
+use crate::format::FormatError;
+use crate::format::manifest::{Finding, Manifest, StoredObject};
+use crate::format::pack::PackError;
+use crate::id::{ClusterName, RestorePointId};
+use crate::progress::Progress;
+use crate::source::{ByteStream, SnapshotSource, SourceError};
+use crate::store::{Created, Key, Store, StoreError};
+
+mod batch;
+mod claim;
+mod commit;
+mod etcd;
+mod memory;
+mod recorder;
+mod stages;
+mod table;
+
+/// How a run protects what it writes.
+#[derive(Debug, Clone)]
+pub enum Protection {
+    /// Encrypted to these recipients.
+    Recipients(Vec<Recipient>),
+    /// Not encrypted, asked for by name.
+    None,
+}
+
+/// What a run needs that does not depend on its sources.
+#[derive(Debug)]
+pub struct Run {
+    /// The cluster that the prefix belongs to.
+    pub cluster: ClusterName,
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// For whom.
+    pub protection: Protection,
+    /// Who vouches; `None` only if asked for by name.
+    pub signing_key: Option<SigningKey>,
+    /// The tool and version, for the manifest.
+    pub tool: String,
+    /// Why the run is made.
+    pub reason: Option<String>,
+    /// Whether to keep it until somebody unpins it.
+    pub pinned: bool,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Told how it goes.
+    pub progress: Arc<dyn Progress>,
+    /// Ends the run early, with nothing committed.
+    pub cancel: CancellationToken,
+}
+
+/// A restore point just committed.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its id.
+    pub id: RestorePointId,
+    /// The SHA-256 of its manifest.
+    pub digest: Digest,
+    /// What it consists of.
+    pub manifest: Manifest,
+}
+
+/// Why a run ended without a restore point.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Every member that was tried failed.
+    #[error("no member gave a usable snapshot:{}", lines(.attempts))]
+    NoMember {
+        /// Each member and why not, causes included.
+        attempts: Vec<String>,
+    },
+    /// The source could not be asked.
+    #[error("cannot take a snapshot")]
+    Source(#[source] SourceError),
+    /// What came is not a whole snapshot.
+    #[error("{origin} gave no usable snapshot")]
+    Snapshot {
+        /// A node's address or a file's name.
+        origin: String,
+        /// What is wrong with it.
+        source: SnapshotError,
+    },
+    /// A file to be imported cannot be read.
+    #[error("cannot read {file}")]
+    ReadFile {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error("cannot store {key}")]
+    Store {
+        /// The object.
+        key: Key,
+        /// The failure.
+        source: StoreError,
+    },
+    /// The store cannot be read.
+    #[error("cannot read {what} from the store")]
+    Read {
+        /// What was read.
+        what: &'static str,
+        /// The failure.
+        source: StoreError,
+    },
+    /// The prefix belongs to somebody else.
+    #[error(
+        "{store} was claimed for cluster `{owner}` on {since:.0}, and this run is for `{cluster}`; \
+         give each cluster a prefix of its own"
+    )]
+    Claimed {
+        /// The store's description.
+        store: String,
+        /// Who has it.
+        owner: ClusterName,
+        /// Since when.
+        since: jiff::Timestamp,
+        /// Who wanted it.
+        cluster: ClusterName,
+    },
+    /// The claim cannot be understood.
+    #[error("cannot read {key} of {store}")]
+    Claim {
+        /// The store's description.
+        store: String,
+        /// The claim's key.
+        key: Key,
+        /// Why not.
+        source: FormatError,
+    },
+    /// The store overwrites what should be written once.
+    #[error(
+        "{store} ignores `If-None-Match: *` and would overwrite objects; use a store that honours \
+         it (AWS S3, versitygw, MinIO, Ceph from Squid on)"
+    )]
+    NotWriteOnce {
+        /// The store's description.
+        store: String,
+    },
+    /// An object of that name has another content.
+    #[error("{key} is in the store already with other bytes; run `restore-cli audit`")]
+    Conflict {
+        /// The object.
+        key: Key,
+    },
+    /// Encryption failed.
+    #[error("cannot encrypt")]
+    Seal(#[from] SealError),
+    /// A pack could not be made.
+    #[error("cannot make a pack")]
+    Pack(#[from] PackError),
+    /// A part of the format could not be written.
+    #[error("cannot write the restore point")]
+    Format(#[from] FormatError),
+    /// The signing key failed.
+    #[error("cannot sign the manifest")]
+    Sign(#[from] SigningError),
+    /// A stage of the pipeline failed.
+    #[error("cannot take the stream apart")]
+    Stage(#[source] std::io::Error),
+    /// A stage of the pipeline panicked: a bug.
+    #[error("a part of the program failed; please report this")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// Told to end.
+    #[error("interrupted; nothing was committed")]
+    Cancelled,
+}
+
+fn lines(attempts: &[String]) -> String {
+    attempts.iter().map(|a| format!("\n  {a}")).collect()
+}
+
+/// Puts an object whose name is its digest, or finds it there already.
+async fn put(
+    store: &dyn Store,
+    key: &Key,
+    bytes: Bytes,
+    digest: Digest,
+) -> Result<StoredObject, BackupError> {
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let failed = |source| BackupError::Store {
+        key: key.clone(),
+        source,
+    };
+    if store.create(key, bytes, digest).await.map_err(failed)? == Created::Existed {
+        // Names are digests, so it is ours or equal to ours; another size is damage.
+        let there = store.head(key).await.map_err(failed)?;
+        if there.size != size || there.recorded.is_some_and(|r| r != digest) {
+            return Err(BackupError::Conflict { key: key.clone() });
+        }
+    }
+    Ok(StoredObject {
+        sha256: digest,
+        bytes: size,
+    })
+}
+
+impl Run {
+    /// Takes a snapshot from the best member of `source` that gives a whole one, stores and
+    /// commits it as component `etcd`.
+    ///
+    /// # Errors
+    /// As [`BackupError`] says; nothing is committed then.
+    pub async fn snapshot_etcd(
+        &self,
+        source: &dyn SnapshotSource,
+    ) -> Result<Committed, BackupError> {
+        etcd::snapshot(self, source).await
+    }
+
+    /// Stores and commits a snapshot file that another tool wrote, as component `etcd`. `origin`
+    /// is the file's name for messages.
+    ///
+    /// # Errors
+    /// As [`BackupError`] says; nothing is committed then.
+    pub async fn import_etcd(
+        &self,
+        origin: &str,
+        file: ByteStream,
+    ) -> Result<Committed, BackupError> {
+        etcd::import(self, origin, file).await
+    }
+
+    fn finding(&self, findings: &mut Vec<Finding>, finding: Finding) {
+        self.progress
+            .note(&format!("{}: {}", finding.object, finding.cause));
+        findings.push(finding);
+    }
+}

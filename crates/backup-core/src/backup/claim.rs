@@ -1,0 +1,71 @@
+//! Claiming a prefix for one cluster, or finding that it is claimed.
+
+use bytes::Bytes;
+
+use super::{BackupError, Run};
+use crate::digest::Digest;
+use crate::format::claim::Claim;
+use crate::format::{VERSION, layout};
+use crate::store::{Created, StoreError};
+
+/// The prefix's claim, and the SHA-256 of its stored bytes.
+pub(super) struct Claimed {
+    pub(super) claim: Claim,
+    pub(super) digest: Digest,
+}
+
+/// Reads the claim, or creates it if the prefix has none. A prefix of another cluster is refused.
+pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
+    let key = layout::claim();
+    let store = run.store.as_ref();
+    let failed = |source| BackupError::Read {
+        what: "the claim",
+        source,
+    };
+    let bytes = match store.get(&key).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => {
+            let probe = store.probe().await.map_err(failed)?;
+            if !probe.create_if_absent {
+                return Err(BackupError::NotWriteOnce {
+                    store: store.describe(),
+                });
+            }
+            let claim = Claim {
+                version: VERSION,
+                cluster: run.cluster.clone(),
+                id: hex::encode(uuid::Uuid::new_v4().as_bytes()),
+                claimed: run.clock.now(),
+                tool: run.tool.clone(),
+            };
+            let bytes = Bytes::from(claim.to_bytes()?);
+            let put = store.create(&key, bytes.clone(), Digest::of(&bytes)).await;
+            match put.map_err(|source| BackupError::Store {
+                key: key.clone(),
+                source,
+            })? {
+                Created::New => bytes,
+                // Somebody was faster, or our own first try got through: theirs counts.
+                Created::Existed => store.get(&key).await.map_err(failed)?,
+            }
+        }
+        Err(other) => return Err(failed(other)),
+    };
+    let claim = Claim::parse(&bytes).map_err(|source| BackupError::Claim {
+        store: store.describe(),
+        key: key.clone(),
+        source,
+    })?;
+    if claim.cluster != run.cluster {
+        return Err(BackupError::Claimed {
+            store: store.describe(),
+            owner: claim.cluster,
+            since: claim.claimed,
+            cluster: run.cluster.clone(),
+        });
+    }
+    Ok(Claimed {
+        digest: Digest::of(&bytes),
+        claim,
+    })
+}

@@ -1,0 +1,336 @@
+//! The beginning and the end of a run: its epoch, and the objects that make it a restore point.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::claim::Claimed;
+use super::memory::Memory;
+use super::recorder::Seen;
+use super::stages::Spent;
+use super::table::Table;
+use super::{BackupError, Committed, Protection, Run, put};
+use crate::catalog::RestorePoint;
+use crate::crypt::{Sealer, Verdict, new_epoch};
+use crate::digest::Digest;
+use crate::format::index::{self, MAX_CHUNKS, PackChunks};
+use crate::format::manifest::{
+    Component, Cost, Encryption, Epoch, EtcdFacts, Finding, Lineage, MAX_MANIFEST, Manifest,
+    PackRef, Parent, StoredObject,
+};
+use crate::format::{FormatError, VERSION, layout};
+use crate::id::{ComponentName, RestorePointId};
+
+/// A run reads one small index of each earlier run; from this many on it writes one for all.
+const MAX_INDEXES: usize = 96;
+
+/// What is decided of a restore point before its bytes come.
+pub(super) struct Draft {
+    began: Timestamp,
+    epoch: Option<Epoch>,
+}
+
+impl Draft {
+    /// Notes the time and finds or makes the epoch. A parent's epoch goes on for its month, if its
+    /// recipients are still the same and this run's own key vouches for the parent.
+    pub(super) async fn begin(
+        run: &Run,
+        parent: Option<&RestorePoint>,
+    ) -> Result<(Self, Sealer, Spent), BackupError> {
+        let began = run.clock.now();
+        let Protection::Recipients(recipients) = &run.protection else {
+            return Ok((
+                Self { began, epoch: None },
+                Sealer::plain(),
+                Spent::default(),
+            ));
+        };
+        let mut recipients = recipients.clone();
+        recipients.sort();
+        recipients.dedup();
+        let goes_on = |e: &&Epoch| e.recipients == recipients && month(e.began) == month(began);
+        let parent = parent.filter(|p| p.verdict == Verdict::Trusted);
+        if let Some(epoch) = parent
+            .and_then(|p| p.manifest.epochs().last())
+            .filter(goes_on)
+        {
+            let sealer = Sealer::to(std::slice::from_ref(&epoch.recipient));
+            let epoch = Some(epoch.clone());
+            return Ok((Self { began, epoch }, sealer, Spent::default()));
+        }
+        let new = new_epoch(&recipients)?;
+        let sealer = Sealer::to(std::slice::from_ref(&new.recipient));
+        let key = layout::epoch_key(new.digest);
+        let key = put(run.store.as_ref(), &key, new.key_object, new.digest).await?;
+        let spent = Spent {
+            objects: 1,
+            bytes: key.bytes,
+        };
+        let epoch = Some(Epoch {
+            recipient: new.recipient,
+            key,
+            recipients,
+            began,
+        });
+        Ok((Self { began, epoch }, sealer, spent))
+    }
+
+    /// The public half of the epoch; empty without encryption.
+    pub(super) fn epoch_text(&self) -> String {
+        self.epoch
+            .as_ref()
+            .map(|e| e.recipient.to_string())
+            .unwrap_or_default()
+    }
+}
+
+fn month(time: Timestamp) -> (i16, i8) {
+    let date = time.to_zoned_datetime(TimeZone::UTC);
+    (date.year(), date.month())
+}
+
+/// A component whose bytes are stored.
+pub(super) struct Part {
+    pub(super) name: ComponentName,
+    pub(super) media_type: String,
+    pub(super) plain_bytes: u64,
+    pub(super) plain_sha256: Digest,
+    pub(super) seen: Seen,
+    pub(super) recipes: Vec<StoredObject>,
+    pub(super) etcd: Option<EtcdFacts>,
+    pub(super) kube_system_uid: Option<String>,
+}
+
+/// Stores the index, the signature and, last, the manifest.
+pub(super) async fn commit(
+    run: &Run,
+    draft: Draft,
+    claimed: &Claimed,
+    memory: Memory,
+    part: Part,
+    findings: Vec<Finding>,
+    mut spent: Spent,
+) -> Result<Committed, BackupError> {
+    run.progress.step("committing", None);
+    let indexes = put_indexes(run, &draft, &memory, &mut spent).await?;
+    let parent = memory.parent.as_ref();
+    let lineage = lineage(run, parent, &part);
+    let (component, epochs) = component(&draft, &memory.table, parent, &part)?;
+    let manifest = Manifest {
+        version: VERSION,
+        tool: run.tool.clone(),
+        cluster: run.cluster.clone(),
+        claim: claimed.digest,
+        began: draft.began,
+        ended: run.clock.now(),
+        reason: run.reason.clone(),
+        pinned: run.pinned,
+        lineage,
+        parent: parent.map(|p| Parent {
+            id: p.entry.id.clone(),
+            manifest: p.entry.digest,
+        }),
+        encryption: match run.protection {
+            Protection::None => Encryption::None,
+            Protection::Recipients(_) => Encryption::Age { epochs },
+        },
+        components: vec![component],
+        indexes,
+        findings,
+        cost: Cost {
+            read_bytes: part.plain_bytes,
+            chunks: part.seen.chunks,
+            new_chunks: part.seen.new_chunks,
+            objects: spent.objects,
+            stored_bytes: spent.bytes,
+        },
+    };
+    put_manifest(run, draft.began, manifest).await
+}
+
+async fn put_manifest(
+    run: &Run,
+    began: Timestamp,
+    manifest: Manifest,
+) -> Result<Committed, BackupError> {
+    let bytes = Bytes::from(manifest.to_bytes()?);
+    if bytes.len() > MAX_MANIFEST {
+        let what = format!("it would have {} bytes, above {MAX_MANIFEST}", bytes.len());
+        return Err(FormatError::damaged("manifest", what).into());
+    }
+    let digest = Digest::of(&bytes);
+    let id = RestorePointId::new(began, digest);
+    let store = run.store.as_ref();
+    if let Some(key) = &run.signing_key {
+        let comment = format!("butler-backup restore point {id} of {}", run.cluster);
+        let signature = Bytes::from(key.sign(&bytes, &comment)?);
+        let name = Digest::of(&signature);
+        put(store, &layout::signature(digest, name), signature, name).await?;
+    }
+    if run.cancel.is_cancelled() {
+        return Err(BackupError::Cancelled);
+    }
+    put(store, &layout::manifest(began, digest), bytes, digest).await?;
+    Ok(Committed {
+        id,
+        digest,
+        manifest,
+    })
+}
+
+async fn put_indexes(
+    run: &Run,
+    draft: &Draft,
+    memory: &Memory,
+    spent: &mut Spent,
+) -> Result<Vec<StoredObject>, BackupError> {
+    let (known, used) = memory.table.counts();
+    // Chunks that no newer snapshot uses pile up in the indexes of old runs: once they are as
+    // many as those in use, or the indexes many, one index of what is in use replaces them all.
+    let all = memory.indexes.len() >= MAX_INDEXES || known > used.saturating_mul(2);
+    let mut indexes = if all {
+        Vec::new()
+    } else {
+        memory.indexes.clone()
+    };
+    let sealer = match (&draft.epoch, &memory.index_recipient) {
+        (None, _) => Sealer::plain(),
+        (Some(epoch), None) => Sealer::to(std::slice::from_ref(&epoch.recipient)),
+        (Some(epoch), Some(own)) => Sealer::to(&[epoch.recipient.clone(), own.clone()]),
+    };
+    for packs in split(memory.table.index(all)) {
+        let bytes = Bytes::from(sealer.seal(&index::encode(&packs)?)?);
+        let digest = Digest::of(&bytes);
+        let object = put(run.store.as_ref(), &layout::index(digest), bytes, digest).await?;
+        *spent = spent.plus(Spent {
+            objects: 1,
+            bytes: object.bytes,
+        });
+        indexes.push(object);
+    }
+    Ok(indexes)
+}
+
+/// Splits an index so that no part holds more chunks than an object may.
+fn split(packs: Vec<PackChunks>) -> Vec<Vec<PackChunks>> {
+    let mut parts: Vec<Vec<PackChunks>> = Vec::new();
+    let mut room = 0_usize;
+    for pack in packs {
+        match parts.last_mut().filter(|_| pack.chunks.len() <= room) {
+            Some(part) => {
+                room = room.saturating_sub(pack.chunks.len());
+                part.push(pack);
+            }
+            None => {
+                room = MAX_CHUNKS.saturating_sub(pack.chunks.len());
+                parts.push(vec![pack]);
+            }
+        }
+    }
+    parts
+}
+
+fn component(
+    draft: &Draft,
+    table: &Table,
+    parent: Option<&RestorePoint>,
+    part: &Part,
+) -> Result<(Component, Vec<Epoch>), BackupError> {
+    let known = parent.map(|p| p.manifest.epochs()).unwrap_or_default();
+    let all: BTreeMap<&str, &Epoch> = known
+        .iter()
+        .chain(&draft.epoch)
+        .map(|e| (e.recipient.as_str(), e))
+        .collect();
+    let missing = |what: &str| FormatError::damaged("run", format!("a {what} is not known"));
+    let mut facts = Vec::with_capacity(part.seen.packs.len());
+    for number in &part.seen.packs {
+        let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
+        let (sha256, bytes) = pack.stored.ok_or_else(|| missing("pack's digest"))?;
+        facts.push((sha256, bytes, pack));
+    }
+    let current = draft.epoch.as_ref().map(|e| e.recipient.clone());
+    let mut used: Vec<&Epoch> = Vec::new();
+    for (_, _, pack) in facts.iter().filter(|(_, _, p)| !p.epoch.is_empty()) {
+        let epoch = all
+            .get(pack.epoch.as_str())
+            .ok_or_else(|| missing("pack's epoch"))?;
+        if !used.contains(epoch) {
+            used.push(epoch);
+        }
+    }
+    // The run's own epoch is always listed, and last: recipes are encrypted to it.
+    used.retain(|e| Some(&e.recipient) != current.as_ref());
+    used.sort_by_key(|e| e.began);
+    let epochs: Vec<Epoch> = used.into_iter().chain(&draft.epoch).cloned().collect();
+    let position = |text: &str| epochs.iter().position(|e| e.recipient.as_str() == text);
+    let packs = facts
+        .into_iter()
+        .map(|(sha256, bytes, pack)| PackRef {
+            sha256,
+            bytes,
+            plain_bytes: pack.plain_bytes,
+            epoch: position(&pack.epoch)
+                .and_then(|p| u64::try_from(p).ok())
+                .unwrap_or(0),
+        })
+        .collect();
+    let component = Component {
+        name: part.name.clone(),
+        media_type: part.media_type.clone(),
+        plain_bytes: part.plain_bytes,
+        plain_sha256: part.plain_sha256,
+        packs,
+        recipes: part.recipes.clone(),
+        etcd: part.etcd.clone(),
+        more: BTreeMap::new(),
+    };
+    Ok((component, epochs))
+}
+
+/// Tells whether this is still the parent's incarnation of the cluster.
+fn lineage(run: &Run, parent: Option<&RestorePoint>, part: &Part) -> Lineage {
+    let uid = part.kube_system_uid.clone();
+    let etcd = part.etcd.as_ref();
+    let revision = etcd.map(|e| e.revision);
+    let begin = |because: Option<String>| {
+        if let Some(because) = &because {
+            run.progress
+                .note(&format!("a new lineage begins: {because}"));
+        }
+        Lineage {
+            id: uuid::Uuid::new_v4().to_string(),
+            kube_system_uid: uid.clone(),
+            revision,
+            begun_because: because,
+        }
+    };
+    let Some(before) = parent.map(|p| &p.manifest.lineage) else {
+        return begin(None);
+    };
+    if let (Some(old), Some(new)) = (&before.kube_system_uid, &uid)
+        && old != new
+    {
+        return begin(Some(format!(
+            "the UID of kube-system was {old} and is {new}"
+        )));
+    }
+    // A file that is imported may be older than the newest restore point.
+    let imported = etcd.is_some_and(|e| e.origin == "import");
+    if let (Some(old), Some(new)) = (before.revision, revision)
+        && new < old
+        && !imported
+    {
+        return begin(Some(format!(
+            "etcd's revision went back from {old} to {new}"
+        )));
+    }
+    Lineage {
+        id: before.id.clone(),
+        kube_system_uid: uid.or_else(|| before.kube_system_uid.clone()),
+        revision: revision.max(before.revision),
+        begun_because: None,
+    }
+}

@@ -1,0 +1,296 @@
+//! What a run remembers of earlier ones: the parent, its epochs, and the chunks that are stored.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use zeroize::Zeroizing;
+
+use super::claim::Claimed;
+use super::table::Table;
+use super::{BackupError, Protection, Run};
+use crate::catalog::{Catalog, RestorePoint, list_pages};
+use crate::crypt::{Identities, Opener, Recipient, Trust, Verdict};
+use crate::digest::Digest;
+use crate::format::index;
+use crate::format::layout::{self, ObjectKind};
+use crate::format::manifest::{Finding, Severity, StoredObject};
+use crate::id::ComponentName;
+use crate::store::{MAX_OBJECT, StoreError};
+
+/// Indexes read at the same time: hides round trips, holds some tens of MiB at most.
+const READS: usize = 4;
+/// How many restore points are looked at, newest first, for one that can be built upon.
+const LOOK_BACK: usize = 50;
+
+/// See the module.
+pub(super) struct Memory {
+    /// The newest restore point with the component, if it can be trusted.
+    pub(super) parent: Option<RestorePoint>,
+    /// The chunks that the parent's packs hold.
+    pub(super) table: Table,
+    /// The index objects that the table was read from.
+    pub(super) indexes: Vec<StoredObject>,
+    /// Whom new indexes are encrypted to besides the epoch.
+    pub(super) index_recipient: Option<Recipient>,
+}
+
+/// Recalls what a run of `component` can build upon.
+pub(super) async fn recall(
+    run: &Run,
+    claimed: &Claimed,
+    component: &ComponentName,
+    findings: &mut Vec<Finding>,
+) -> Result<Memory, BackupError> {
+    let reader = IndexReader::new(run, claimed);
+    let mut memory = Memory {
+        parent: None,
+        table: Table::new(reader.chunk_id_key.clone()),
+        indexes: Vec::new(),
+        index_recipient: reader.recipient.clone(),
+    };
+    let Some(parent) = find_parent(run, claimed, component, findings).await? else {
+        return Ok(memory);
+    };
+    if reader.can_read(&parent) {
+        let shared = shared_packs(run, &parent);
+        if shared.len()
+            < parent
+                .manifest
+                .components
+                .iter()
+                .flat_map(|c| &c.packs)
+                .count()
+        {
+            run.finding(findings, new_recipient(&parent));
+        }
+        match learn(run, &reader, &parent, shared, &mut memory.table).await {
+            Ok(()) => memory.indexes.clone_from(&parent.manifest.indexes),
+            Err(cause) => {
+                run.finding(
+                    findings,
+                    Finding {
+                        severity: Severity::Warning,
+                        object: format!("indexes of {}", parent.entry.id),
+                        cause: format!("{cause}, so this run stores everything anew"),
+                        remedy:
+                            "run `restore-cli audit`; if the signing key was replaced, this is \
+                             expected once"
+                                .to_owned(),
+                    },
+                );
+                memory.table = Table::new(reader.chunk_id_key.clone());
+            }
+        }
+    }
+    memory.parent = Some(parent);
+    Ok(memory)
+}
+
+async fn find_parent(
+    run: &Run,
+    claimed: &Claimed,
+    component: &ComponentName,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<RestorePoint>, BackupError> {
+    let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
+    let trust = match &run.signing_key {
+        Some(key) => Trust::Keys(vec![key.public().clone()]),
+        None => Trust::Anyone,
+    };
+    let unreadable = |e: crate::catalog::CatalogError| match e {
+        crate::catalog::CatalogError::Store { source, .. } => BackupError::Read {
+            what: "the catalogue",
+            source,
+        },
+        other => BackupError::Read {
+            what: "the catalogue",
+            source: StoreError::Other {
+                store: run.store.describe(),
+                operation: "read a manifest".to_owned(),
+                source: Box::new(other),
+            },
+        },
+    };
+    let entries = catalog.list().await.map_err(unreadable)?;
+    for entry in entries.iter().rev().take(LOOK_BACK) {
+        let point = match catalog.load(entry, &trust).await {
+            Ok(point) => point,
+            Err(e @ crate::catalog::CatalogError::Store { .. }) => return Err(unreadable(e)),
+            Err(e) => {
+                run.finding(findings, distrusted(entry.id.as_str(), e.to_string()));
+                continue;
+            }
+        };
+        match point.verdict {
+            Verdict::Trusted | Verdict::NotChecked => {}
+            verdict => {
+                let cause = format!("the manifest is {verdict}, so nothing is built upon it");
+                run.finding(findings, distrusted(entry.id.as_str(), cause));
+                continue;
+            }
+        }
+        // One signing key may serve two clusters, and somebody may have mixed their prefixes.
+        if point.manifest.claim != claimed.digest {
+            let cause = "it was not made for this prefix's claim, so nothing is built upon it";
+            run.finding(findings, distrusted(entry.id.as_str(), cause.to_owned()));
+            continue;
+        }
+        if point.manifest.component(component).is_some() {
+            return Ok(Some(point));
+        }
+    }
+    Ok(None)
+}
+
+fn distrusted(id: &str, cause: String) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("restore point {id}"),
+        cause,
+        remedy: "find out who wrote or changed it: `restore-cli audit`".to_owned(),
+    }
+}
+
+/// How indexes are opened, and the key of the ids in them.
+struct IndexReader {
+    identities: Option<Identities>,
+    recipient: Option<Recipient>,
+    chunk_id_key: Zeroizing<[u8; 32]>,
+    encrypted: bool,
+}
+
+impl IndexReader {
+    fn new(run: &Run, claimed: &Claimed) -> Self {
+        let encrypted = matches!(run.protection, Protection::Recipients(_));
+        let (identities, recipient) = run
+            .signing_key
+            .as_ref()
+            .and_then(crate::crypt::SigningKey::index_identity)
+            .map_or((None, None), |(identities, recipient)| {
+                (Some(identities), Some(recipient))
+            });
+        let chunk_id_key = match &run.signing_key {
+            Some(key) => key.chunk_id_key(),
+            // Without a secret of its own, a run that encrypts can never read its indexes again,
+            // and one that does not encrypt has nothing to hide: any stable key does.
+            None => Zeroizing::new(blake3::derive_key(
+                "butler-backup v1 chunk ids of an unsigned prefix",
+                claimed.claim.id.as_bytes(),
+            )),
+        };
+        Self {
+            identities,
+            recipient,
+            chunk_id_key,
+            encrypted,
+        }
+    }
+
+    /// Whether the parent's indexes are in a form that this run can use: encrypted as it would
+    /// encrypt them. A change from or to no encryption begins anew.
+    fn can_read(&self, parent: &RestorePoint) -> bool {
+        let parent_encrypted = !parent.manifest.epochs().is_empty();
+        parent_encrypted == self.encrypted && (!self.encrypted || self.identities.is_some())
+    }
+
+    fn opener(&self) -> Opener<'_> {
+        match &self.identities {
+            Some(identities) if self.encrypted => Opener::with(identities),
+            _ => Opener::plain(),
+        }
+    }
+}
+
+/// The parent's packs that every recipient of this run can read. Who was added later cannot
+/// unwrap older epochs, and a restore point that needs one would be closed to them.
+fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64)> {
+    let recipients = match &run.protection {
+        Protection::Recipients(recipients) => recipients.as_slice(),
+        Protection::None => &[],
+    };
+    let shared: Vec<bool> = parent
+        .manifest
+        .epochs()
+        .iter()
+        .map(|e| recipients.iter().all(|r| e.recipients.contains(r)))
+        .collect();
+    let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);
+    packs
+        .filter(|p| {
+            let epoch = usize::try_from(p.epoch).ok().and_then(|e| shared.get(e));
+            epoch.copied().unwrap_or(shared.is_empty())
+        })
+        .map(|p| (p.sha256, p.bytes))
+        .collect()
+}
+
+fn new_recipient(parent: &RestorePoint) -> Finding {
+    Finding {
+        severity: Severity::Info,
+        object: format!("packs of {}", parent.entry.id),
+        cause: "a recipient was added that cannot read them, so what they hold is stored anew"
+            .to_owned(),
+        remedy: "nothing; restore points from before can be read by the earlier recipients alone"
+            .to_owned(),
+    }
+}
+
+async fn learn(
+    run: &Run,
+    reader: &IndexReader,
+    parent: &RestorePoint,
+    shared: Vec<(Digest, u64)>,
+    table: &mut Table,
+) -> Result<(), String> {
+    let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
+    let present = present_packs(run, &wanted)
+        .await
+        .map_err(|e| e.to_string())?;
+    wanted.retain(|digest, _| present.contains_key(digest));
+    let store = run.store.as_ref();
+    let mut indexes = futures::stream::iter(&parent.manifest.indexes)
+        .map(|object| async move {
+            let bytes = store
+                .get(&layout::index(object.sha256))
+                .await
+                .map_err(|e| e.to_string())?;
+            if Digest::of(&bytes) != object.sha256 {
+                return Err(format!("index {} was changed", object.sha256));
+            }
+            let opened = reader
+                .opener()
+                .open(&bytes, MAX_OBJECT)
+                .map_err(|e| e.to_string())?;
+            index::decode(&opened).map_err(|e| e.to_string())
+        })
+        .buffered(READS);
+    while let Some(packs) = indexes.try_next().await? {
+        // A pack that is gone, or that the parent no longer refers to, must not be built upon.
+        for pack in packs
+            .iter()
+            .filter(|p| wanted.get(&p.pack) == Some(&p.stored_bytes))
+        {
+            table.learn(pack);
+        }
+    }
+    Ok(())
+}
+
+/// Those of `wanted` that the store has at the size they should have.
+async fn present_packs(
+    run: &Run,
+    wanted: &HashMap<Digest, u64>,
+) -> Result<HashMap<Digest, u64>, StoreError> {
+    let mut present = HashMap::new();
+    let mut pages = std::pin::pin!(list_pages(run.store.as_ref(), "packs/"));
+    while let Some(page) = pages.try_next().await? {
+        for object in page.objects {
+            if let Some(ObjectKind::Pack(digest)) = ObjectKind::of(&object.key)
+                && wanted.get(&digest) == Some(&object.size)
+            {
+                present.insert(digest, object.size);
+            }
+        }
+    }
+    Ok(present)
+}

@@ -1,0 +1,343 @@
+//! One plain stream on its way into the store, in stages that run at the same time:
+//! pump → watch (digests, facts) and cut (chunks, table) → pack (compress, encrypt) → upload.
+//!
+//! Between stages are bounded channels; a full one is the back-pressure, down to the source.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::recorder::{Recorder, Seen, Work};
+use super::table::{PackNumber, Table};
+use super::{BackupError, put};
+use crate::chunk::{Chunker, Kind};
+use crate::crypt::Sealer;
+use crate::digest::Digest;
+use crate::format::layout;
+use crate::format::manifest::StoredObject;
+use crate::format::pack::PackWriter;
+use crate::progress::Progress;
+use crate::source::{ByteStream, SourceError};
+use crate::store::Store;
+
+/// Blocks of at most a few hundred KiB that wait for watch and cut: enough to ride out a pack
+/// being sorted, and no more than 8 MiB.
+const BLOCKS: usize = 32;
+/// Packs that wait to be compressed; each holds 15 MiB.
+const PACKS: usize = 1;
+/// Objects that wait to be put.
+const OBJECTS: usize = 1;
+/// Puts at the same time: enough to hide a round trip, and no more than 48 MiB in the worst case.
+const UPLOADS: usize = 3;
+/// Recipes repeat themselves and are small: a high level takes tens of milliseconds and pays.
+const RECIPE_LEVEL: i32 = 15;
+
+/// Sees every plain byte in order, and has a verdict at the end.
+pub(super) trait Watch: Send + 'static {
+    /// What it found out.
+    type Verdict: Send;
+    fn push(&mut self, bytes: &[u8]);
+    fn finish(self) -> Self::Verdict;
+}
+
+/// What every run's stages share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) sealer: Sealer,
+    /// The public half of the epoch that `sealer` encrypts to; empty if it does not.
+    pub(super) epoch: String,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// What came of a stream.
+pub(super) enum Outcome<V> {
+    /// Stored whole; the watcher liked it.
+    Stored(Stored<V>),
+    /// The stream broke, or the watcher did not like it. Its chunks are stored and known.
+    Rejected(Rejection<V>),
+}
+
+/// Why a stream was not taken.
+pub(super) enum Rejection<V> {
+    Source(SourceError),
+    Verdict(V),
+}
+
+/// A stream that was stored.
+pub(super) struct Stored<V> {
+    pub(super) verdict: V,
+    pub(super) seen: Seen,
+    pub(super) recipes: Vec<StoredObject>,
+}
+
+/// What was put, as the upload stage tells it.
+#[derive(Default)]
+struct Put {
+    packs: Vec<(PackNumber, Digest, u64)>,
+    recipes: Vec<(usize, StoredObject)>,
+    objects: u64,
+    bytes: u64,
+}
+
+enum What {
+    Pack(PackNumber),
+    Recipe(usize),
+}
+
+struct Made {
+    what: What,
+    bytes: Bytes,
+    digest: Digest,
+}
+
+/// Objects and bytes that were put.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+}
+
+impl Spent {
+    pub(super) fn plus(self, more: Self) -> Self {
+        Self {
+            objects: self.objects.saturating_add(more.objects),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+}
+
+/// Runs one stream through all stages. The table comes back in every outcome but an error.
+pub(super) async fn run<C, W>(
+    context: &Context,
+    table: Table,
+    kind: Kind,
+    chunker: C,
+    watch: W,
+    accept: impl Fn(&W::Verdict) -> Option<u64>,
+    stream: ByteStream,
+) -> Result<(Table, Spent, Outcome<W::Verdict>), BackupError>
+where
+    C: Chunker + Send + 'static,
+    W: Watch,
+{
+    let (watch_tx, watch_rx) = mpsc::channel(BLOCKS);
+    let (cut_tx, cut_rx) = mpsc::channel(BLOCKS);
+    let (work_tx, work_rx) = mpsc::channel(PACKS);
+    let (made_tx, made_rx) = mpsc::channel(OBJECTS);
+
+    let hand_on = move |work| work_tx.blocking_send(work).map_err(|_| stage_ended());
+    let recorder = Recorder::new(kind, table, context.epoch.clone(), hand_on);
+    let sealer = context.sealer.clone();
+
+    let uploads = upload(context, made_rx);
+    let packs = spawn_blocking(move || pack_stage(work_rx, &made_tx, &sealer));
+    let watching = spawn_blocking(move || watch_stage(watch_rx, watch));
+    let cutting = spawn_blocking(move || cut_stage(cut_rx, chunker, recorder));
+
+    let feeding = async {
+        let pumped = pump(context, stream, watch_tx, cut_tx).await;
+        let verdict = joined(watching.await)?;
+        let cut = joined(cutting.await)?;
+        let accepted = match (&pumped, accept(&verdict)) {
+            (Ok(()), Some(plain)) => Some(plain),
+            _ => None,
+        };
+        let cut = match cut {
+            Ok(recorder) => recorder,
+            Err(e) => return Ok((pumped, verdict, Err(e))),
+        };
+        let closed = joined(
+            spawn_blocking(move || match accepted {
+                Some(plain) => cut.finish(plain).map(|(table, seen)| (table, Some(seen))),
+                None => cut.abandon().map(|table| (table, None)),
+            })
+            .await,
+        )?;
+        Ok::<_, BackupError>((pumped, verdict, closed))
+    };
+    let (fed, packed, put) = tokio::join!(feeding, packs, uploads);
+    // What the last stage met is the cause; the stages before it only saw it go away.
+    let put = put?;
+    joined(packed)??;
+    let (pumped, verdict, closed) = fed?;
+    let (mut table, seen) = closed.map_err(BackupError::Stage)?;
+    for (number, digest, bytes) in put.packs {
+        if let Some(facts) = table.pack_mut(number) {
+            facts.stored = Some((digest, bytes));
+        }
+    }
+    let spent = Spent {
+        objects: put.objects,
+        bytes: put.bytes,
+    };
+    let outcome = match (pumped, seen) {
+        (Err(Stop::Cancelled), _) => return Err(BackupError::Cancelled),
+        (Err(Stop::Source(e)), _) => Outcome::Rejected(Rejection::Source(e)),
+        (Ok(()), None) => Outcome::Rejected(Rejection::Verdict(verdict)),
+        (Ok(()), Some(seen)) => {
+            let mut recipes = put.recipes;
+            recipes.sort_by_key(|(position, _)| *position);
+            let recipes = recipes.into_iter().map(|(_, object)| object).collect();
+            Outcome::Stored(Stored {
+                verdict,
+                seen,
+                recipes,
+            })
+        }
+    };
+    Ok((table, spent, outcome))
+}
+
+fn stage_ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "a later stage has ended")
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, BackupError> {
+    result.map_err(BackupError::Panicked)
+}
+
+enum Stop {
+    Cancelled,
+    Source(SourceError),
+}
+
+async fn pump(
+    context: &Context,
+    mut stream: ByteStream,
+    watch: mpsc::Sender<Bytes>,
+    cut: mpsc::Sender<Bytes>,
+) -> Result<(), Stop> {
+    loop {
+        let next = tokio::select! {
+            () = context.cancel.cancelled() => return Err(Stop::Cancelled),
+            next = stream.next() => next,
+        };
+        let Some(block) = next else {
+            return Ok(());
+        };
+        let block = block.map_err(Stop::Source)?;
+        context
+            .progress
+            .advance(u64::try_from(block.len()).unwrap_or(0));
+        // A closed channel means that its stage met an error, which it tells by itself.
+        if watch.send(block.clone()).await.is_err() || cut.send(block).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn watch_stage<W: Watch>(mut blocks: mpsc::Receiver<Bytes>, mut watch: W) -> W::Verdict {
+    while let Some(block) = blocks.blocking_recv() {
+        watch.push(&block);
+    }
+    watch.finish()
+}
+
+fn cut_stage<C, F>(
+    mut blocks: mpsc::Receiver<Bytes>,
+    mut chunker: C,
+    mut recorder: Recorder<F>,
+) -> io::Result<Recorder<F>>
+where
+    C: Chunker,
+    F: FnMut(Work) -> io::Result<()>,
+{
+    while let Some(block) = blocks.blocking_recv() {
+        chunker.push(&block, &mut recorder)?;
+    }
+    chunker.finish(&mut recorder)?;
+    Ok(recorder)
+}
+
+fn pack_stage(
+    mut work: mpsc::Receiver<Work>,
+    made: &mpsc::Sender<Made>,
+    sealer: &Sealer,
+) -> Result<(), BackupError> {
+    let mut writer = PackWriter::new(3)?;
+    let mut segments = 0_usize;
+    while let Some(work) = work.blocking_recv() {
+        let (what, bytes) = match work {
+            Work::Pack {
+                number,
+                batch,
+                level,
+            } => {
+                writer.set_level(level)?;
+                (What::Pack(number), writer.write(batch.bytes(), sealer)?)
+            }
+            Work::Recipe(segment) => {
+                let position = segments;
+                segments = segments.saturating_add(1);
+                let sealed = sealer.seal(&segment.encode(RECIPE_LEVEL)?)?;
+                (What::Recipe(position), sealed)
+            }
+        };
+        let digest = Digest::of(&bytes);
+        if made
+            .blocking_send(Made {
+                what,
+                bytes: bytes.into(),
+                digest,
+            })
+            .is_err()
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn upload(context: &Context, mut made: mpsc::Receiver<Made>) -> Result<Put, BackupError> {
+    let mut put_so_far = Put::default();
+    let mut puts: JoinSet<Result<(What, StoredObject), BackupError>> = JoinSet::new();
+    loop {
+        while puts.len() >= UPLOADS {
+            finish_one(&mut puts, &mut put_so_far).await?;
+        }
+        let Some(Made {
+            what,
+            bytes,
+            digest,
+        }) = made.recv().await
+        else {
+            break;
+        };
+        let store = Arc::clone(&context.store);
+        puts.spawn(async move {
+            let key = match what {
+                What::Pack(_) => layout::pack(digest),
+                What::Recipe(_) => layout::recipe(digest),
+            };
+            Ok((what, put(store.as_ref(), &key, bytes, digest).await?))
+        });
+    }
+    while !puts.is_empty() {
+        finish_one(&mut puts, &mut put_so_far).await?;
+    }
+    Ok(put_so_far)
+}
+
+async fn finish_one(
+    puts: &mut JoinSet<Result<(What, StoredObject), BackupError>>,
+    so_far: &mut Put,
+) -> Result<(), BackupError> {
+    let Some(done) = puts.join_next().await else {
+        return Ok(());
+    };
+    let (what, object) = joined(done)??;
+    so_far.objects = so_far.objects.saturating_add(1);
+    so_far.bytes = so_far.bytes.saturating_add(object.bytes);
+    match what {
+        What::Pack(number) => so_far.packs.push((number, object.sha256, object.bytes)),
+        What::Recipe(position) => so_far.recipes.push((position, object)),
+    }
+    Ok(())
+}

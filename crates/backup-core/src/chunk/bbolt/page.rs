@@ -1,0 +1,189 @@
+//! How bbolt pages are laid out: headers, element tables and meta pages, read with every bound checked.
+
+/// Bytes of a page header.
+pub(crate) const HEADER: usize = 16;
+/// Bytes of a row in the element table of a leaf or branch.
+pub(crate) const ROW: usize = 16;
+/// The page size taken when the file does not say.
+pub(crate) const DEFAULT_PAGE_SIZE: usize = 4096;
+/// The largest page with its overflow that is held in memory. etcd takes requests of 1.5 MiB,
+/// so that a leaf of two elements is far below.
+pub(crate) const MAX_UNIT: usize = 24 << 20;
+
+/// Header flag of a branch page.
+pub(crate) const BRANCH: u16 = 1;
+/// Header flag of a leaf page.
+pub(crate) const LEAF: u16 = 2;
+/// Header flag of a meta page.
+pub(crate) const META: u16 = 4;
+/// Header flag of a freelist page.
+pub(crate) const FREELIST: u16 = 16;
+/// The count from which on a freelist writes its count as a number of its own.
+pub(crate) const FREELIST_LONG: u16 = 0xFFFF;
+
+const MAGIC: u32 = 0xED0C_DAED;
+const VERSION: u32 = 2;
+
+/// A number of bytes from a file; more than memory can hold becomes the largest number, which
+/// no bound lets pass.
+pub(crate) fn size(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// A length as the file and the layout write it.
+pub(crate) fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// The first 16 bytes of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) id: u64,
+    pub(crate) flags: u16,
+    pub(crate) count: u16,
+    pub(crate) overflow: u32,
+}
+
+impl Header {
+    pub(crate) fn read(page: &[u8]) -> Option<Self> {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = page.first_chunk::<HEADER>()?;
+        Some(Self {
+            id: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            flags: u16::from_le_bytes([i, j]),
+            count: u16::from_le_bytes([k, l]),
+            overflow: u32::from_le_bytes([m, n, o, p]),
+        })
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; HEADER] {
+        let [a, b, c, d, e, f, g, h] = self.id.to_le_bytes();
+        let [i, j] = self.flags.to_le_bytes();
+        let [k, l] = self.count.to_le_bytes();
+        let [m, n, o, p] = self.overflow.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// Bytes of the page with its overflow; `None` above [`MAX_UNIT`].
+    pub(crate) fn unit(self, page_size: usize) -> Option<usize> {
+        let bytes = size(self.overflow).checked_add(1)?.checked_mul(page_size)?;
+        (bytes <= MAX_UNIT).then_some(bytes)
+    }
+}
+
+/// The rows of the element table behind the header, if `unit` is long enough for `count`.
+pub(crate) fn rows(unit: &[u8], count: u16) -> Option<&[[u8; ROW]]> {
+    let (_, rest) = unit.split_at_checked(HEADER)?;
+    rest.as_chunks::<ROW>().0.get(..usize::from(count))
+}
+
+/// A row in the table of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeafRow {
+    pub(crate) flags: u32,
+    pub(crate) position: u32,
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+}
+
+impl LeafRow {
+    pub(crate) fn read(row: &[u8; ROW]) -> Self {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = row;
+        Self {
+            flags: u32::from_le_bytes([a, b, c, d]),
+            position: u32::from_le_bytes([e, f, g, h]),
+            key: u32::from_le_bytes([i, j, k, l]),
+            value: u32::from_le_bytes([m, n, o, p]),
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; ROW] {
+        let [a, b, c, d] = self.flags.to_le_bytes();
+        let [e, f, g, h] = self.position.to_le_bytes();
+        let [i, j, k, l] = self.key.to_le_bytes();
+        let [m, n, o, p] = self.value.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+}
+
+/// A row in the table of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BranchRow {
+    pub(crate) position: u32,
+    pub(crate) key: u32,
+    pub(crate) child: u64,
+}
+
+impl BranchRow {
+    pub(crate) fn read(row: &[u8; ROW]) -> Self {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = row;
+        Self {
+            position: u32::from_le_bytes([a, b, c, d]),
+            key: u32::from_le_bytes([e, f, g, h]),
+            child: u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; ROW] {
+        let [a, b, c, d] = self.position.to_le_bytes();
+        let [e, f, g, h] = self.key.to_le_bytes();
+        let [i, j, k, l, m, n, o, p] = self.child.to_le_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+}
+
+/// What a meta page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) page_size: usize,
+    /// The root page of the bucket of buckets.
+    pub(crate) root: u64,
+    /// The number of pages in the file (the high water mark).
+    pub(crate) pages: u64,
+    pub(crate) txid: u64,
+    /// Whether the FNV-1a checksum at its end is right.
+    pub(crate) intact: bool,
+}
+
+impl Meta {
+    /// Bytes of a page that hold the meta, the header counted.
+    pub(crate) const LEN: usize = HEADER + 64;
+    /// Bytes of a page that tell its size.
+    pub(crate) const SIZE_LEN: usize = HEADER + 12;
+
+    /// Reads the meta in a meta page; `None` if it is not one that bbolt writes.
+    pub(crate) fn read(page: &[u8]) -> Option<Self> {
+        let page_size = Self::page_size(page)?;
+        let (body, sum) = page.get(HEADER..Self::LEN)?.split_at_checked(56)?;
+        let number = |at: usize| {
+            body.get(at..)?
+                .first_chunk()
+                .copied()
+                .map(u64::from_le_bytes)
+        };
+        Some(Self {
+            page_size,
+            root: number(16)?,
+            pages: number(40)?,
+            txid: number(48)?,
+            intact: Header::read(page)?.flags & META != 0
+                && sum.first_chunk().copied().map(u64::from_le_bytes) == Some(fnv1a(body)),
+        })
+    }
+
+    /// The page size that the beginning of a meta page names, if it is a sound one.
+    pub(crate) fn page_size(page: &[u8]) -> Option<usize> {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l] = page.get(HEADER..)?.first_chunk::<12>()?;
+        let sound = u32::from_le_bytes([a, b, c, d]) == MAGIC
+            && u32::from_le_bytes([e, f, g, h]) == VERSION;
+        let page_size = size(u32::from_le_bytes([i, j, k, l]));
+        (sound && page_size.is_power_of_two() && (1 << 10..=64 << 10).contains(&page_size))
+            .then_some(page_size)
+    }
+}
+
+/// FNV-1a, 64 bits: the checksum of a meta page.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

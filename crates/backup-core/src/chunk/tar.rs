@@ -1,0 +1,251 @@
+//! The chunker for tar streams: an entry is a chunk, its long name and pax header with it.
+//!
+//! An entry above 1 MiB is a chunk of headers, then content-defined chunks of its data. From
+//! the first block on that is no sound header (the zeros at the end of an archive, too) the
+//! rest of the stream is cut by content.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use ::tar::{EntryType, Header, PaxExtensions};
+
+use super::cdc::CdcChunker;
+use super::{Chunker, MAX_CHUNK, Sink};
+
+/// Bytes of a header, and what data is padded to.
+const BLOCK: usize = 512;
+/// The longest part of a path that is used to order chunks.
+const MAX_ORDER: usize = 512;
+
+/// Cuts a tar stream at its entries. Holds at most 2 MiB.
+#[derive(Debug, Default)]
+pub struct TarChunker {
+    state: State,
+    /// The entry under way, as far as it is no chunk yet.
+    held: Vec<u8>,
+    /// What headers before the entry say of it.
+    extra: Extra,
+    /// The plain offset up to which chunks were made.
+    plain: u64,
+}
+
+/// Where in an entry we are.
+#[derive(Debug)]
+enum State {
+    /// At a header, of which so many bytes are missing.
+    Head(usize),
+    /// In data that is held, of which so many bytes are missing.
+    Data(usize, Role),
+    /// In data that is cut by content.
+    Large(u64, CdcChunker),
+    /// Behind the last entry.
+    Rest(CdcChunker),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Head(BLOCK)
+    }
+}
+
+/// What the data that is held is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// An entry's own.
+    Entry,
+    /// The name of the next entry (GNU); it began at this place in `held`.
+    Name(usize),
+    /// The link target of the next entry (GNU).
+    Link,
+    /// The attributes of the next entry (pax); they began at this place in `held`.
+    Pax(usize),
+}
+
+/// What headers before an entry say of it.
+#[derive(Debug, Default)]
+struct Extra {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl TarChunker {
+    /// Starts at the beginning of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves bytes to `held`; tells how many of `lacks` are still missing.
+    fn hold(&mut self, plain: &mut &[u8], lacks: usize) -> usize {
+        let (now, later) = plain.split_at(lacks.min(plain.len()));
+        self.held.extend_from_slice(now);
+        *plain = later;
+        lacks.saturating_sub(now.len())
+    }
+
+    /// A whole header is held: what comes behind it?
+    fn header<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
+        let at = self.held.len().saturating_sub(BLOCK);
+        let block = self.held.get(at..).unwrap_or_default();
+        let Some((header, size)) = sound(block) else {
+            return self.rest(sink);
+        };
+        let kind = header.entry_type();
+        let before = match kind {
+            EntryType::GNULongName => Some(Role::Name(self.held.len())),
+            EntryType::GNULongLink => Some(Role::Link),
+            EntryType::XHeader => Some(Role::Pax(self.held.len())),
+            _ => None,
+        };
+        let size = match before {
+            Some(_) => size,
+            None => self.extra.size.unwrap_or(size),
+        };
+        let Some(padded) = size.checked_next_multiple_of(512) else {
+            return self.rest(sink);
+        };
+        // Behind a name or pax header, the entry's own must fit in the chunk.
+        let next = if before.is_some() { BLOCK } else { 0 };
+        let most = MAX_CHUNK
+            .saturating_sub(self.held.len())
+            .saturating_sub(next);
+        let fits = usize::try_from(padded)
+            .ok()
+            .filter(|&padded| padded <= most);
+        if before.is_none() && self.extra.path.is_none() {
+            self.extra.path = Some(header.path_bytes().into_owned());
+        }
+        match fits {
+            Some(padded) => self.data(padded, before.unwrap_or(Role::Entry), sink),
+            None => {
+                let order = self.order().to_vec();
+                self.flush(sink)?;
+                Ok(State::Large(padded, CdcChunker::within(self.plain, &order)))
+            }
+        }
+    }
+
+    /// Data that is held lacks so many bytes: if none, what comes behind it?
+    fn data<S: Sink>(&mut self, lacks: usize, role: Role, sink: &mut S) -> io::Result<State> {
+        if lacks > 0 {
+            return Ok(State::Data(lacks, role));
+        }
+        match role {
+            Role::Entry => {
+                self.flush(sink)?;
+                self.extra = Extra::default();
+            }
+            Role::Link => {}
+            Role::Name(at) => {
+                let name = self.held.get(at..).unwrap_or_default();
+                let name = name.split(|&byte| byte == 0).next();
+                self.extra.path = name.map(<[u8]>::to_vec);
+            }
+            Role::Pax(at) => {
+                let data = self.held.get(at..).unwrap_or_default();
+                for extension in PaxExtensions::new(data).flatten() {
+                    let value = extension.value_bytes();
+                    match extension.key_bytes() {
+                        b"path" => self.extra.path = Some(value.to_vec()),
+                        b"size" => {
+                            let text = std::str::from_utf8(value).ok();
+                            self.extra.size = text.and_then(|text| text.parse().ok());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(State::Head(BLOCK))
+    }
+
+    /// No entry follows: the rest, with what is held, is cut by content.
+    fn rest<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
+        let mut cdc = CdcChunker::within(self.plain, b"\0rest");
+        cdc.push(&self.held, sink)?;
+        self.held = Vec::new();
+        Ok(State::Rest(cdc))
+    }
+
+    fn order(&self) -> &[u8] {
+        let path = self.extra.path.as_deref().unwrap_or_default();
+        path.get(..MAX_ORDER).unwrap_or(path)
+    }
+
+    fn flush<S: Sink>(&mut self, sink: &mut S) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        sink.chunk(&self.held, self.order())?;
+        self.forward(self.held.len());
+        self.held.clear();
+        sink.boundary(self.plain)
+    }
+
+    fn forward(&mut self, bytes: usize) {
+        let bytes = bytes.try_into().unwrap_or(u64::MAX);
+        self.plain = self.plain.saturating_add(bytes);
+    }
+}
+
+impl Chunker for TarChunker {
+    fn push<S: Sink>(&mut self, mut plain: &[u8], sink: &mut S) -> io::Result<()> {
+        while !plain.is_empty() {
+            self.state = match std::mem::take(&mut self.state) {
+                State::Head(lacks) => match self.hold(&mut plain, lacks) {
+                    0 => self.header(sink)?,
+                    lacks => State::Head(lacks),
+                },
+                State::Data(lacks, role) => {
+                    let lacks = self.hold(&mut plain, lacks);
+                    self.data(lacks, role, sink)?
+                }
+                State::Large(lacks, mut cdc) => {
+                    let most = usize::try_from(lacks).unwrap_or(usize::MAX);
+                    let (now, later) = plain.split_at(most.min(plain.len()));
+                    plain = later;
+                    cdc.push(now, sink)?;
+                    self.forward(now.len());
+                    let lacks = lacks.saturating_sub(now.len().try_into().unwrap_or(u64::MAX));
+                    if lacks > 0 {
+                        State::Large(lacks, cdc)
+                    } else {
+                        cdc.finish(sink)?;
+                        self.extra = Extra::default();
+                        State::Head(BLOCK)
+                    }
+                }
+                State::Rest(mut cdc) => {
+                    cdc.push(plain, sink)?;
+                    plain = &[];
+                    State::Rest(cdc)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn finish<S: Sink>(mut self, sink: &mut S) -> io::Result<()> {
+        match std::mem::take(&mut self.state) {
+            State::Head(_) | State::Data(..) => self.flush(sink),
+            State::Large(_, cdc) | State::Rest(cdc) => cdc.finish(sink),
+        }
+    }
+}
+
+/// The header in a block and the size it tells (octal or base-256), if its checksum is right.
+fn sound(block: &[u8]) -> Option<(&Header, u64)> {
+    if block.len() != BLOCK {
+        return None;
+    }
+    let header = Header::from_byte_slice(block);
+    let mut again = header.clone();
+    again.set_cksum();
+    if header.cksum().ok()? != again.cksum().ok()? {
+        return None;
+    }
+    // The lossy path in the error is not wanted: whatever the size is, it is no header.
+    Some((header, header.entry_size().ok()?))
+}

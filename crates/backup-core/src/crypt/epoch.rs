@@ -1,0 +1,112 @@
+//! Epochs: key pairs whose secret half only the recipients can unwrap.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::identity::{Identities, secret_text};
+use super::recipient::Recipient;
+use super::seal::{Opener, SealError, Sealer};
+use crate::digest::Digest;
+
+/// A key pair just made, its secret half already sealed.
+#[derive(Debug, Clone)]
+pub struct NewEpoch {
+    /// The public half, which packs and recipes are encrypted to.
+    pub recipient: Recipient,
+    /// The stored key object: the secret half, encrypted to the recipients.
+    pub key_object: Bytes,
+    /// The digest, and so the name, of the key object.
+    pub digest: Digest,
+}
+
+/// Makes an epoch for `recipients`; its secret half is gone when this returns.
+///
+/// # Errors
+/// When `recipients` is empty or one of them cannot be encrypted to.
+pub fn new_epoch(recipients: &[Recipient]) -> Result<NewEpoch, SealError> {
+    let identity = age::x25519::Identity::generate();
+    let recipient = Recipient::from_x25519(&identity.to_public());
+    let mut text = secret_text(&identity);
+    text.push('\n');
+    let key_object = Bytes::from(Sealer::to(recipients).seal(text.as_bytes())?);
+    Ok(NewEpoch {
+        recipient,
+        digest: Digest::of(&key_object),
+        key_object,
+    })
+}
+
+/// The epochs' secret halves that a reader could unwrap.
+#[derive(Debug, Default)]
+pub struct EpochSecrets(BTreeMap<Recipient, Identities>);
+
+impl EpochSecrets {
+    /// Unwraps the key object of the epoch whose public half is `epoch`.
+    ///
+    /// # Errors
+    /// When no identity opens it, or what is inside is not the secret half of `epoch`.
+    pub fn unwrap(
+        &mut self,
+        epoch: &Recipient,
+        key_object: &[u8],
+        identities: &Identities,
+    ) -> Result<(), SealError> {
+        let plain = Zeroizing::new(Opener::with(identities).open(key_object, MAX_KEY_OBJECT)?);
+        let text = std::str::from_utf8(&plain).map_err(|_| SealError::NotAnEpochKey)?;
+        let identity =
+            age::x25519::Identity::from_str(text.trim()).map_err(|_| SealError::NotAnEpochKey)?;
+        if Recipient::from_x25519(&identity.to_public()) != *epoch {
+            return Err(SealError::NotAnEpochKey);
+        }
+        let mut secret = Identities::none();
+        secret.push_x25519(identity);
+        self.0.insert(epoch.clone(), secret);
+        Ok(())
+    }
+
+    /// The opener for objects of `epoch`; `None` if its key was not unwrapped.
+    #[must_use]
+    pub fn opener(&self, epoch: &Recipient) -> Option<Opener<'_>> {
+        self.0.get(epoch).map(Opener::with)
+    }
+}
+
+/// An epoch's secret half is one line of text; nothing longer is read.
+const MAX_KEY_OBJECT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypt::new_identity;
+
+    #[test]
+    fn only_a_recipient_unwraps_an_epoch() {
+        let (secret, public) = new_identity();
+        let (other, _) = new_identity();
+        let epoch = new_epoch(&[public]).unwrap();
+        let sealed = Sealer::to(std::slice::from_ref(&epoch.recipient))
+            .seal(b"pack")
+            .unwrap();
+
+        let mut stranger = Identities::none();
+        stranger.add("other", &other).unwrap();
+        let mut secrets = EpochSecrets::default();
+        let refused = secrets.unwrap(&epoch.recipient, &epoch.key_object, &stranger);
+        assert!(matches!(refused, Err(SealError::NoMatchingIdentity)));
+
+        let mut owner = Identities::none();
+        owner.add("mine", &secret).unwrap();
+        secrets
+            .unwrap(&epoch.recipient, &epoch.key_object, &owner)
+            .unwrap();
+        let opener = secrets.opener(&epoch.recipient).unwrap();
+        assert_eq!(opener.open(&sealed, 16).unwrap(), b"pack");
+        assert!(matches!(
+            opener.open(&sealed, 3),
+            Err(SealError::TooLong { .. })
+        ));
+    }
+}

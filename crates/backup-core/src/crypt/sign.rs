@@ -1,0 +1,321 @@
+//! Vouching for manifests: minisign keys, signatures and whom a reader trusts.
+
+use std::fmt;
+use std::io::Cursor;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::identity::{Identities, x25519_from_bytes};
+use super::recipient::Recipient;
+
+/// A signing key cannot be read or used; never repeats its text.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// Not a minisign secret key without password.
+    #[error(
+        "{name} is not an unprotected minisign secret key; make one with `backupd keygen` or \
+         `minisign -G -W`"
+    )]
+    Unreadable {
+        /// The file's name.
+        name: String,
+    },
+    /// The library failed, for want of randomness or memory.
+    #[error("cannot make or use a signing key")]
+    Failed(#[source] minisign::PError),
+}
+
+/// The daemon's secret signing key. Does not print.
+pub struct SigningKey {
+    secret: minisign::SecretKey,
+    public: PublicKey,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.public)
+    }
+}
+
+impl SigningKey {
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// When the machine has no randomness to give.
+    pub fn generate() -> Result<Self, SigningError> {
+        let pair =
+            minisign::KeyPair::generate_unencrypted_keypair().map_err(SigningError::Failed)?;
+        Ok(Self {
+            secret: pair.sk,
+            public: PublicKey(pair.pk),
+        })
+    }
+
+    /// Reads the text of a minisign secret key file; `name` is used in errors only.
+    ///
+    /// # Errors
+    /// When it is another kind of file, or protected by a password.
+    pub fn parse(name: &str, text: &SecretString) -> Result<Self, SigningError> {
+        let unreadable = |_| SigningError::Unreadable {
+            name: name.to_owned(),
+        };
+        let secret = minisign::SecretKeyBox::from_string(text.expose_secret())
+            .and_then(minisign::SecretKeyBox::into_unencrypted_secret_key)
+            .map_err(unreadable)?;
+        let public = minisign::PublicKey::from_secret_key(&secret).map_err(unreadable)?;
+        Ok(Self {
+            secret,
+            public: PublicKey(public),
+        })
+    }
+
+    /// The text of a minisign secret key file, to be written with mode 0600.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub fn to_text(&self) -> Result<SecretString, SigningError> {
+        let text = self
+            .secret
+            .to_box(Some(
+                "butler-backup signing key: keep it with the daemon, mode 0600",
+            ))
+            .map_err(SigningError::Failed)?;
+        Ok(SecretString::from(text.into_string()))
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// A detached signature file for `message`, with `comment` signed along.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub fn sign(&self, message: &[u8], comment: &str) -> Result<String, SigningError> {
+        minisign::sign(
+            Some(&self.public.0),
+            &self.secret,
+            Cursor::new(message),
+            Some(comment),
+            Some("signature by butler-backup, check with minisign -V"),
+        )
+        .map(minisign::SignatureBox::into_string)
+        .map_err(SigningError::Failed)
+    }
+
+    /// 32 secret bytes for one `purpose`, derived from this key.
+    fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        let material = Zeroizing::new(self.secret.to_bytes());
+        let mut out = Zeroizing::new([0; 32]);
+        // 32 bytes are always within what HKDF-SHA256 can give.
+        let filled = Hkdf::<Sha256>::new(None, &material).expand(purpose, out.as_mut());
+        debug_assert!(filled.is_ok());
+        out
+    }
+
+    /// The identity that opens dedup indexes and nothing else, and its public half.
+    #[must_use]
+    pub fn index_identity(&self) -> Option<(Identities, Recipient)> {
+        let bytes = self.derive(b"butler-backup v1 index identity");
+        let identity = x25519_from_bytes(&bytes)?;
+        let recipient = Recipient::from_x25519(&identity.to_public());
+        let mut identities = Identities::none();
+        identities.push_x25519(identity);
+        Some((identities, recipient))
+    }
+
+    /// The key of the chunk ids, so that nobody who knows a chunk's bytes knows its id.
+    #[must_use]
+    pub fn chunk_id_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derive(b"butler-backup v1 chunk ids")
+    }
+}
+
+/// A minisign public key.
+#[derive(Clone)]
+pub struct PublicKey(minisign::PublicKey);
+
+/// The text is not a minisign public key.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{text}` is not a minisign public key: want the line that begins with RW of a `.pub` file"
+)]
+pub struct TrustError {
+    text: String,
+}
+
+impl PublicKey {
+    /// Reads the base64 line, or the whole text of a `.pub` file.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        let line = text
+            .lines()
+            .map(str::trim)
+            .rfind(|l| !l.is_empty())
+            .unwrap_or_default();
+        minisign::PublicKey::from_base64(line)
+            .map(Self)
+            .map_err(|_| TrustError {
+                text: line.chars().take(80).collect(),
+            })
+    }
+
+    /// The text of a `.pub` file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!(
+            "untrusted comment: butler-backup public key: give it to restore-cli as --trust\n{self}\n"
+        )
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_base64())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bytes() == other.0.to_bytes()
+    }
+}
+
+/// Whose signatures a reader believes.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Anyone's, and none: asked for by name.
+    Anyone,
+    /// Only these keys.
+    Keys(Vec<PublicKey>),
+}
+
+/// What a look at a manifest's signatures found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Signed by a trusted key.
+    Trusted,
+    /// Nobody was asked to vouch.
+    NotChecked,
+    /// There is no signature beside it.
+    Unsigned,
+    /// There are signatures, none of them by a trusted key.
+    Untrusted,
+    /// A trusted key signed other bytes: it was changed.
+    Forged,
+}
+
+/// In words that fit after "the manifest is".
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trusted => "signed by a trusted key",
+            Self::NotChecked => "not checked for a signature",
+            Self::Unsigned => "not signed",
+            Self::Untrusted => "signed by a key that is not trusted",
+            Self::Forged => "changed after it was signed",
+        })
+    }
+}
+
+impl Trust {
+    /// Judges `message` by the texts of the signature files beside it.
+    #[must_use]
+    pub fn judge(&self, message: &[u8], signatures: &[String]) -> Verdict {
+        let Self::Keys(keys) = self else {
+            return Verdict::NotChecked;
+        };
+        if signatures.is_empty() {
+            return Verdict::Unsigned;
+        }
+        let mut verdict = Verdict::Untrusted;
+        for signature in signatures.iter().filter_map(|s| parse_signature(s)) {
+            for key in keys.iter().filter(|k| k.0.keynum() == signature.keynum()) {
+                match minisign::verify(&key.0, &signature, Cursor::new(message), true, false, false)
+                {
+                    Ok(()) => return Verdict::Trusted,
+                    Err(_) => verdict = Verdict::Forged,
+                }
+            }
+        }
+        verdict
+    }
+}
+
+/// The signature in the text of a signature file; `None` if it is not a whole one. The library
+/// takes a fourth line of any length, and panics when it checks a short one.
+fn parse_signature(text: &str) -> Option<minisign::SignatureBox> {
+    const SIGNATURE: usize = 64;
+    let comment_signature = STANDARD.decode(text.lines().nth(3)?.trim()).ok()?;
+    if comment_signature.len() != SIGNATURE {
+        return None;
+    }
+    minisign::SignatureBox::from_string(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_keys_vouch_and_only_for_what_they_signed() {
+        let key = SigningKey::generate().unwrap();
+        let other = SigningKey::generate().unwrap();
+        let read = SigningKey::parse("k", &key.to_text().unwrap()).unwrap();
+        assert_eq!(read.public(), key.public());
+        assert_eq!(
+            PublicKey::parse(&key.public().to_text()).unwrap(),
+            *key.public()
+        );
+        let signature = read.sign(b"manifest", "restore point x").unwrap();
+        let trust = Trust::Keys(vec![key.public().clone()]);
+        let judge = |t: &Trust, m: &[u8]| t.judge(m, std::slice::from_ref(&signature));
+        assert_eq!(judge(&trust, b"manifest"), Verdict::Trusted);
+        assert_eq!(judge(&trust, b"manifesT"), Verdict::Forged);
+        assert_eq!(trust.judge(b"manifest", &[]), Verdict::Unsigned);
+        assert_eq!(
+            judge(&Trust::Keys(vec![other.public().clone()]), b"manifest"),
+            Verdict::Untrusted
+        );
+        assert_eq!(judge(&Trust::Anyone, b"manifest"), Verdict::NotChecked);
+    }
+
+    #[test]
+    fn a_signature_cut_short_anywhere_vouches_for_nothing() {
+        let key = SigningKey::generate().unwrap();
+        let signature = key.sign(b"manifest", "restore point x").unwrap();
+        let trust = Trust::Keys(vec![key.public().clone()]);
+        for length in 0..signature.trim_end().len() {
+            let cut = signature[..length].to_owned();
+            let verdict = trust.judge(b"manifest", &[cut]);
+            assert_ne!(verdict, Verdict::Trusted, "{length}");
+        }
+    }
+
+    #[test]
+    fn derived_keys_are_stable_and_differ_by_purpose() {
+        let key = SigningKey::generate().unwrap();
+        let again = SigningKey::parse("k", &key.to_text().unwrap()).unwrap();
+        assert_eq!(*key.chunk_id_key(), *again.chunk_id_key());
+        assert_eq!(
+            key.index_identity().unwrap().1,
+            again.index_identity().unwrap().1
+        );
+        assert!(!format!("{key:?}").contains(key.to_text().unwrap().expose_secret()));
+    }
+}

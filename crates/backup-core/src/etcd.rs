@@ -1,0 +1,9 @@
+//! What an etcd snapshot is: a bbolt file and a SHA-256 trailer; checked and read in passing.
+
+pub mod facts;
+pub mod inspect;
+pub mod trailer;
+
+pub use facts::{SnapshotError, SnapshotFacts};
+pub use inspect::{Inspector, PageFacts};
+pub use trailer::{Trailer, TrailerCheck};

@@ -1,0 +1,190 @@
+//! Makes the summary of a leaf or branch page.
+
+use super::summary::{Fault, KEY, Kind, Mark, Revision, Summaries, put, put_child, take};
+use super::value;
+use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, size};
+
+/// Elements of bucket `meta` that are wanted.
+pub(super) const COMPACTED: &[u8] = b"finishedCompactRev";
+pub(super) const VERSION: &[u8] = b"storageVersion";
+
+/// An element that is kept as it is: a bucket, or one of bucket `meta`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept<'a> {
+    pub(super) bucket: bool,
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
+impl<'a> Kept<'a> {
+    /// Takes the next one off the front.
+    pub(super) fn take(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (&bucket, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Some(Self {
+            bucket: bucket == 1,
+            key: take(bytes)?,
+            value: take(bytes)?,
+        })
+    }
+
+    fn put(self, to: &mut Vec<u8>) {
+        to.push(self.bucket.into());
+        put(self.key, to);
+        put(self.value, to);
+    }
+}
+
+/// An element of a leaf.
+struct Element<'a> {
+    bucket: bool,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+fn elements<'a>(
+    unit: &'a [u8],
+    rows: &'a [[u8; ROW]],
+) -> impl Iterator<Item = Option<Element<'a>>> {
+    rows.iter()
+        .zip((HEADER..).step_by(ROW))
+        .map(|(row, place)| {
+            let row = LeafRow::read(row);
+            let from = unit.get(place.checked_add(size(row.position))?..)?;
+            let (key, rest) = from.split_at_checked(size(row.key))?;
+            let value = rest.get(..size(row.value))?;
+            Some(Element {
+                bucket: row.flags & 1 != 0,
+                key,
+                value,
+            })
+        })
+}
+
+/// Adds the summary of a leaf. `root` says that it is the root of all buckets.
+pub(super) fn leaf(to: &mut Summaries, page: u64, header: Header, unit: &[u8], root: bool) {
+    let mut scratch = std::mem::take(&mut to.scratch);
+    scratch.clear();
+    let kind = summarise(to, page, header, unit, root, &mut scratch);
+    to.add(page, header.overflow, kind.unwrap_or_else(Kind::Fault));
+    to.scratch = scratch;
+}
+
+/// The summary of a leaf; its larger parts are written to `scratch`.
+pub(super) fn summarise<'a>(
+    to: &mut Summaries,
+    page: u64,
+    header: Header,
+    unit: &'a [u8],
+    root: bool,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Kind<'a>, Fault> {
+    let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
+    if let Some(kind) = revisions(to, page, unit, rows, scratch)? {
+        let Found { first, last, marks } = kind;
+        let marks = if marks { scratch.as_slice() } else { &[] };
+        return Ok(Kind::Revisions { first, last, marks });
+    }
+    scratch.clear();
+    let mut first: &[u8] = &[];
+    let mut last: &[u8] = &[];
+    for (i, element) in elements(unit, rows).enumerate() {
+        let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
+        if i == 0 {
+            first = key;
+        } else if key <= last {
+            return Err(Fault::KeyOrder);
+        }
+        last = key;
+        if bucket || ((key == COMPACTED || key == VERSION) && value.len() <= 64) {
+            Kept { bucket, key, value }.put(scratch);
+            if !to.keeps(scratch.len(), root) {
+                return Err(Fault::TooManyBuckets);
+            }
+        }
+    }
+    let short = |key: &'a [u8]| key.get(..KEY).unwrap_or(key);
+    Ok(Kind::Leaf {
+        first: short(first),
+        last: short(last),
+        kept: scratch,
+    })
+}
+
+/// What a leaf of bucket `key` has beside its marks.
+struct Found {
+    first: Revision,
+    last: Revision,
+    /// Whether the marks were kept.
+    marks: bool,
+}
+
+/// Reads a leaf of bucket `key`; `None` if it is another.
+fn revisions(
+    to: &mut Summaries,
+    page: u64,
+    unit: &[u8],
+    rows: &[[u8; ROW]],
+    marks: &mut Vec<u8>,
+) -> Result<Option<Found>, Fault> {
+    let room = to.room(rows.len());
+    let mut ends: Option<(Revision, Revision)> = None;
+    for element in elements(unit, rows) {
+        let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
+        let (false, Some(revision), Some(etcd_key)) =
+            (bucket, Revision::read(key), value::etcd_key(value))
+        else {
+            return Ok(None);
+        };
+        ends = match ends {
+            None => Some((revision, revision)),
+            Some((_, last)) if revision <= last => return Err(Fault::KeyOrder),
+            Some((first, _)) => Some((first, revision)),
+        };
+        if room {
+            let secret = to.prefixes.of(etcd_key, value);
+            let mark = Mark::new(value::fingerprint(etcd_key), secret, revision.tombstone);
+            marks.extend_from_slice(&mark.0.to_le_bytes());
+        }
+        if etcd_key == value::KUBE_SYSTEM {
+            value::Candidate::note(&mut to.candidates, page, revision, value);
+        }
+    }
+    Ok(ends.map(|(first, last)| Found {
+        first,
+        last,
+        marks: room,
+    }))
+}
+
+/// Adds the summary of a branch.
+pub(super) fn branch(to: &mut Summaries, page: u64, header: Header, unit: &[u8]) {
+    let mut scratch = std::mem::take(&mut to.scratch);
+    scratch.clear();
+    let kind = match children(header, unit, &mut scratch) {
+        Ok(()) => Kind::Branch(&scratch),
+        Err(fault) => Kind::Fault(fault),
+    };
+    to.add(page, header.overflow, kind);
+    to.scratch = scratch;
+}
+
+fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
+    let mut before = 0;
+    let mut last: Option<&[u8]> = None;
+    for (row, place) in rows.iter().zip((HEADER..).step_by(ROW)) {
+        let row = BranchRow::read(row);
+        let key = place
+            .checked_add(size(row.position))
+            .and_then(|from| unit.get(from..)?.get(..size(row.key)))
+            .ok_or(Fault::OutOfPage)?;
+        if last.is_some_and(|last| key <= last) {
+            return Err(Fault::KeyOrder);
+        }
+        last = Some(key);
+        put_child(before, row.child, to);
+        before = row.child;
+    }
+    Ok(())
+}

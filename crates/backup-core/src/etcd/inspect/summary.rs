@@ -1,0 +1,326 @@
+//! The summaries of pages: a few bytes each in an arena, found by page number.
+
+use prost::encoding::{decode_varint, encode_varint};
+
+use super::value::{Candidate, Prefixes};
+use crate::chunk::bbolt::page::wide;
+
+/// Revisions of which the key is remembered, in 8 bytes each: 128 MiB. A Kubernetes snapshot
+/// of 8 GiB has about 2 500 000.
+pub(super) const MAX_MARKS: usize = 16 << 20;
+/// Bytes of elements that are kept as they are: buckets, and what bucket `meta` says.
+const MAX_KEPT: usize = 16 << 20;
+/// The same for one page: etcd has ten buckets of at most a quarter page.
+const MAX_KEPT_PAGE: usize = 256 << 10;
+/// Keys are compared across pages by so many bytes; etcd's are shorter but for user names.
+pub(super) const KEY: usize = 32;
+
+/// The arena grows by blocks, so that growing never holds two copies.
+const BLOCK: usize = 1 << 20;
+const BLOCK_BITS: u32 = 20;
+
+const BRANCH: u8 = 4;
+const REVISIONS: u8 = 5;
+const LEAF: u8 = 6;
+
+/// Why a page cannot be part of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    TooLong,
+    OutOfPage,
+    KeyOrder,
+    TooManyBuckets,
+}
+
+impl Fault {
+    fn tag(self) -> u8 {
+        match self {
+            Self::TooLong => 0,
+            Self::OutOfPage => 1,
+            Self::KeyOrder => 2,
+            Self::TooManyBuckets => 3,
+        }
+    }
+
+    fn from_tag(tag: u8) -> Option<Self> {
+        let all = [
+            Self::TooLong,
+            Self::OutOfPage,
+            Self::KeyOrder,
+            Self::TooManyBuckets,
+        ];
+        all.into_iter().find(|fault| fault.tag() == tag)
+    }
+
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::TooLong => "has more overflow than the file has pages, or more than 24 MiB",
+            Self::OutOfPage => "has elements outside its bounds",
+            Self::KeyOrder => "has keys that are not in order",
+            Self::TooManyBuckets => "has more buckets than etcd makes",
+        }
+    }
+}
+
+/// A key of bucket `key`; its order is that of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Revision {
+    pub(super) main: u64,
+    pub(super) sub: u64,
+    pub(super) tombstone: bool,
+}
+
+impl Revision {
+    /// Reads the key; `None` if it is none that etcd writes.
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        let (&[a, b, c, d, e, f, g, h, b'_', i, j, k, l, m, n, o, p], tombstone) =
+            key.split_first_chunk::<17>()?
+        else {
+            return None;
+        };
+        let tombstone = match tombstone {
+            [] => false,
+            b"t" => true,
+            _ => return None,
+        };
+        let main = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let sub = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
+        // etcd's are 63 bits; one less leaves room for the tombstone beside it.
+        (main >> 62 == 0 && sub >> 62 == 0).then_some(Self {
+            main,
+            sub,
+            tombstone,
+        })
+    }
+
+    pub(super) fn key(self) -> Vec<u8> {
+        let mut key = self.main.to_be_bytes().to_vec();
+        key.push(b'_');
+        key.extend(self.sub.to_be_bytes());
+        key.extend(self.tombstone.then_some(b't'));
+        key
+    }
+
+    fn tail(self) -> u64 {
+        self.sub << 1 | u64::from(self.tombstone)
+    }
+
+    fn join(main: u64, tail: u64) -> Self {
+        Self {
+            main,
+            sub: tail >> 1,
+            tombstone: tail & 1 == 1,
+        }
+    }
+}
+
+/// An element of bucket `key`: its etcd key's fingerprint, and what is worth knowing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(pub(super) u64);
+
+impl Mark {
+    const TOMBSTONE: u64 = 1;
+    /// Bits below the fingerprint.
+    const BITS: u32 = 5;
+
+    /// `secret` is below 16: see [`Prefixes`].
+    pub(super) fn new(fingerprint: u64, secret: u8, tombstone: bool) -> Self {
+        Self(fingerprint << Self::BITS | u64::from(secret & 15) << 1 | u64::from(tombstone))
+    }
+
+    pub(super) fn tombstone(self) -> bool {
+        self.0 & Self::TOMBSTONE != 0
+    }
+
+    pub(super) fn secret(self) -> u8 {
+        u8::try_from(self.0 >> 1 & 15).unwrap_or(0)
+    }
+
+    pub(super) fn fingerprint(self) -> u64 {
+        self.0 >> Self::BITS
+    }
+}
+
+/// What is kept of a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind<'a> {
+    Fault(Fault),
+    /// A branch: its child ids, read by [`child`].
+    Branch(&'a [u8]),
+    /// A leaf whose keys are all revisions: its first and last key and, if they were kept, the
+    /// marks of its elements.
+    Revisions {
+        first: Revision,
+        last: Revision,
+        marks: &'a [u8],
+    },
+    /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements
+    /// kept as they are: read by [`super::page::Kept`].
+    Leaf {
+        first: &'a [u8],
+        last: &'a [u8],
+        kept: &'a [u8],
+    },
+}
+
+/// All summaries, and what was found in values on the way.
+#[derive(Debug, Default)]
+pub(super) struct Summaries {
+    /// Page number and place in the arena, in rising order of pages.
+    index: Vec<(u32, u32)>,
+    blocks: Vec<Vec<u8>>,
+    marks: usize,
+    kept: usize,
+    pub(super) prefixes: Prefixes,
+    pub(super) candidates: Vec<Candidate>,
+    /// Used again for each page.
+    pub(super) scratch: Vec<u8>,
+    head: Vec<u8>,
+}
+
+impl Summaries {
+    /// Whether so many marks more may be kept.
+    pub(super) fn room(&self, marks: usize) -> bool {
+        self.marks.saturating_add(marks) <= MAX_MARKS
+    }
+
+    /// Whether so many bytes more of `page` may be kept. The root of all buckets always may,
+    /// so that copies of it which were freed cannot take its room.
+    pub(super) fn keeps(&self, bytes: usize, root: bool) -> bool {
+        bytes <= MAX_KEPT_PAGE && (root || self.kept.saturating_add(bytes) <= MAX_KEPT)
+    }
+
+    /// Remembers a page. Pages come in rising order.
+    pub(super) fn add(&mut self, page: u64, overflow: u32, kind: Kind<'_>) {
+        self.head.clear();
+        encode_varint(overflow.into(), &mut self.head);
+        let tail = encode(kind, &mut self.head);
+        match kind {
+            Kind::Revisions { marks, .. } => {
+                self.marks = self.marks.saturating_add(marks.len() / 8);
+            }
+            Kind::Leaf { kept, .. } => self.kept = self.kept.saturating_add(kept.len()),
+            Kind::Fault(_) | Kind::Branch(_) => {}
+        }
+        let need = self.head.len().saturating_add(tail.len());
+        let full = |block: &Vec<u8>| block.len().saturating_add(need) > BLOCK;
+        if self.blocks.last().is_none_or(full) {
+            self.blocks.push(Vec::with_capacity(BLOCK.max(need)));
+        }
+        let block = wide(self.blocks.len().saturating_sub(1));
+        let Some(last) = self.blocks.last_mut() else {
+            return;
+        };
+        let place = u32::try_from(block << BLOCK_BITS | wide(last.len()));
+        // Above 16 TiB, or 4 GiB of summaries: not remembered, so a tree that needs it is broken.
+        if let (Ok(page), Ok(place)) = (u32::try_from(page), place) {
+            self.index.push((page, place));
+            last.extend_from_slice(&self.head);
+            last.extend_from_slice(tail);
+        }
+    }
+
+    /// Where the summary of a page is; `None` if it does not look like a branch or leaf.
+    pub(super) fn find(&self, page: u64) -> Option<u32> {
+        let page = u32::try_from(page).ok()?;
+        let at = self.index.binary_search_by_key(&page, |&(page, _)| page);
+        Some(self.index.get(at.ok()?)?.1)
+    }
+
+    /// The overflow and the summary at a place that [`Summaries::find`] told.
+    pub(super) fn at(&self, place: u32) -> Option<(u32, Kind<'_>)> {
+        let block = self
+            .blocks
+            .get(usize::try_from(place >> BLOCK_BITS).ok()?)?;
+        let mut bytes = block.get(usize::try_from(place & ((1 << BLOCK_BITS) - 1)).ok()?..)?;
+        let overflow = u32::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+        Some((overflow, decode(bytes)?))
+    }
+}
+
+/// Writes all of `kind` but its largest part, which is given back.
+fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
+    let (tag, tail): (u8, &[u8]) = match kind {
+        Kind::Fault(fault) => (fault.tag(), &[]),
+        Kind::Branch(children) => (BRANCH, children),
+        Kind::Revisions { marks, .. } => (REVISIONS, marks),
+        Kind::Leaf { kept, .. } => (LEAF, kept),
+    };
+    head.push(tag);
+    encode_varint(wide(tail.len()), head);
+    match kind {
+        Kind::Fault(_) | Kind::Branch(_) => {}
+        Kind::Revisions { first, last, .. } => {
+            encode_varint(first.main, head);
+            encode_varint(first.tail(), head);
+            encode_varint(last.main.wrapping_sub(first.main), head);
+            encode_varint(last.tail(), head);
+        }
+        Kind::Leaf { first, last, .. } => {
+            put(first, head);
+            put(last, head);
+        }
+    }
+    tail
+}
+
+fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
+    let (&tag, rest) = bytes.split_first()?;
+    bytes = rest;
+    let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+    Some(match tag {
+        BRANCH => Kind::Branch(bytes.get(..length)?),
+        REVISIONS => {
+            let first = Revision::join(
+                decode_varint(&mut bytes).ok()?,
+                decode_varint(&mut bytes).ok()?,
+            );
+            let main = first.main.wrapping_add(decode_varint(&mut bytes).ok()?);
+            let last = Revision::join(main, decode_varint(&mut bytes).ok()?);
+            Kind::Revisions {
+                first,
+                last,
+                marks: bytes.get(..length)?,
+            }
+        }
+        LEAF => {
+            let first = take(&mut bytes)?;
+            let last = take(&mut bytes)?;
+            Kind::Leaf {
+                first,
+                last,
+                kept: bytes.get(..length)?,
+            }
+        }
+        tag => Kind::Fault(Fault::from_tag(tag)?),
+    })
+}
+
+/// Adds the length of `part` and `part`.
+pub(super) fn put(part: &[u8], to: &mut Vec<u8>) {
+    encode_varint(wide(part.len()), to);
+    to.extend_from_slice(part);
+}
+
+/// Adds a child id, as its difference to the one before.
+pub(super) fn put_child(before: u64, child: u64, to: &mut Vec<u8>) {
+    let up = child.wrapping_sub(before);
+    // Zigzag, so that a child before its neighbour is as short as one behind it.
+    let zigzag = up << 1 ^ if up >> 63 == 1 { u64::MAX } else { 0 };
+    encode_varint(zigzag, to);
+}
+
+/// Takes the child id behind `before` off the front.
+pub(super) fn child(before: u64, bytes: &mut &[u8]) -> Option<u64> {
+    let zigzag = decode_varint(bytes).ok()?;
+    let up = zigzag >> 1 ^ if zigzag & 1 == 1 { u64::MAX } else { 0 };
+    Some(before.wrapping_add(up))
+}
+
+/// Takes a number and as many bytes off the front.
+pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(decode_varint(bytes).ok()?).ok()?;
+    let (part, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(part)
+}

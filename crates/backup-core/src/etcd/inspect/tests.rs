@@ -1,0 +1,371 @@
+//! The inspector against a real snapshot, against a model, and against broken and hostile files.
+
+#![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::chunk::bbolt::BboltChunker;
+use crate::chunk::bbolt::page::Header;
+use crate::chunk::bbolt::sample::{AnyFile, File, file, harm, key_value, leaf_body, revision};
+use crate::chunk::testing::{check, cut};
+use crate::digest::Digest;
+use crate::etcd::{SnapshotFacts, TrailerCheck};
+
+/// Written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain,
+/// `kube-system` made, deleted and made again, leases, a transaction, a compaction, a
+/// defragmentation, and changes after it.
+const SNAPSHOT: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/fixtures/etcd-3.6.16-snapshot.db.zst"
+));
+
+fn snapshot() -> Vec<u8> {
+    zstd::decode_all(SNAPSHOT).unwrap()
+}
+
+fn inspect(bytes: &[u8], step: usize) -> Result<PageFacts, SnapshotError> {
+    let mut inspector = Inspector::new();
+    for piece in bytes.chunks(step) {
+        inspector.push(piece);
+    }
+    inspector.finish()
+}
+
+fn facts(bytes: &[u8], step: usize) -> Result<SnapshotFacts, SnapshotError> {
+    let mut trailer = TrailerCheck::new();
+    for piece in bytes.chunks(step) {
+        trailer.push(piece);
+    }
+    SnapshotFacts::join(trailer.finish(), inspect(bytes, step))
+}
+
+#[test]
+fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
+    let bytes = snapshot();
+    let sha256 = "a09ba5fcef87b0b8a5d5b7e10461d4083688cbb5df277286731d3221c1b0faca";
+    let wanted = SnapshotFacts {
+        // etcdutl 3.6.16 snapshot status -w json:
+        // {"revision":387,"totalKey":320,"totalSize":282624,"version":"3.6.0"}
+        revision: 387,
+        total_keys: Some(320),
+        total_size: 282_624,
+        storage_version: Some("3.6.0".into()),
+        // What it was filled with.
+        compact_revision: Some(310),
+        page_size: 4096,
+        plain_size: 282_656,
+        sha256: sha256.parse().unwrap(),
+        trailer: Digest::of(&bytes[..282_624]),
+        kube_system_uid: Some("0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11".into()),
+        encryption_prefixes: BTreeSet::from(["k8s:enc:secretbox:v1:key1".into()]),
+        plain_secrets: 1,
+    };
+    for step in [1, 32, 1000, 1024, 4096, 5000, 1 << 20] {
+        assert_eq!(
+            facts(&bytes, step),
+            Ok(wanted.clone()),
+            "in pieces of {step}"
+        );
+    }
+}
+
+#[test]
+fn a_real_snapshot_is_mostly_taken_apart() {
+    let bytes = snapshot();
+    let record = cut(BboltChunker::new(), &bytes, &[1024]);
+    check(crate::chunk::Kind::Bbolt, &bytes, &record, 3);
+    let kept: usize = record
+        .orders
+        .iter()
+        .zip(&record.chunks)
+        .filter(|(order, _)| order.starts_with(b"\0raw"))
+        .map(|(_, chunk)| chunk.len())
+        .sum();
+    assert!(
+        kept < bytes.len() / 4,
+        "{kept} bytes are in pages kept as they are"
+    );
+}
+
+#[test]
+fn a_cut_off_snapshot_tells_what_is_missing() {
+    let bytes = snapshot();
+    let size = bytes.len() as u64;
+    for cut in (1024..bytes.len() - 32).step_by(1024 * 7) {
+        let wanted = SnapshotError::Truncated {
+            size: cut as u64,
+            expected: Some(size),
+        };
+        assert_eq!(facts(&bytes[..cut], 1000), Err(wanted));
+    }
+    let size = size - 32;
+    let bare = facts(&bytes[..bytes.len() - 32], 1000);
+    assert_eq!(bare, Err(SnapshotError::NoTrailer { size }));
+    let short = facts(&bytes[..bytes.len() - 1], 1000);
+    assert!(matches!(short, Err(SnapshotError::Truncated { .. })));
+    assert_eq!(facts(&[], 1), Err(SnapshotError::Empty));
+    let page = b"<html>502 Bad Gateway</html>".repeat(1000);
+    assert_eq!(
+        facts(&page, 100),
+        Err(SnapshotError::NoMeta {
+            size: page.len() as u64
+        })
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_flipped_bit_is_found(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut bytes = snapshot();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(facts(&bytes, 4096).is_err());
+    }
+
+    #[test]
+    fn harmed_snapshots_are_judged(harms in prop::collection::vec(harm(), 1..6), step in 1..9000_usize) {
+        let mut bytes = snapshot();
+        for harm in harms {
+            harm.apply(4096, &mut bytes);
+        }
+        let whole = inspect(&bytes, usize::MAX);
+        prop_assert_eq!(inspect(&bytes, step), whole);
+    }
+
+    #[test]
+    fn any_file_is_judged(file in file(), harms in prop::collection::vec(harm(), 0..4)) {
+        let AnyFile(page_size, mut bytes) = file;
+        for harm in harms {
+            harm.apply(page_size, &mut bytes);
+        }
+        let whole = inspect(&bytes, usize::MAX);
+        prop_assert_eq!(inspect(&bytes, 777), whole);
+    }
+
+    #[test]
+    fn live_keys_are_counted(
+        shift in 0..7_u32,
+        steps in prop::collection::vec((0..12_u8, any::<bool>(), 0..700_usize), 1..60),
+        leaf in 1..9_usize,
+    ) {
+        let mut live = BTreeMap::new();
+        let mut revisions = Vec::new();
+        for (main, (key, delete, size)) in (2..).zip(&steps) {
+            let etcd_key = format!("/registry/secrets/default/{key}").into_bytes();
+            if *delete {
+                live.remove(key);
+                revisions.push((0, revision(main, 0, true), key_value(&etcd_key, &[])));
+            } else {
+                let head: &[u8] = if size % 2 == 0 { b"k8s:enc:aesgcm:v1:a:" } else { b"k8s\0" };
+                live.insert(key, size % 2 == 0);
+                let object = [head, &vec![7; *size]].concat();
+                revisions.push((0, revision(main, 0, false), key_value(&etcd_key, &object)));
+            }
+        }
+        let file = etcd(1024 << shift, &revisions, leaf);
+        let found = inspect(&file.bytes, 999).unwrap();
+        prop_assert_eq!(found.revision, steps.len() as u64 + 1);
+        prop_assert_eq!(found.total_keys, Some(live.len() as u64));
+        let plain = live.values().filter(|encrypted| !**encrypted).count();
+        prop_assert_eq!(found.plain_secrets, plain as u64);
+        let encrypted = live.values().any(|encrypted| *encrypted);
+        prop_assert_eq!(!found.encryption_prefixes.is_empty(), encrypted);
+    }
+}
+
+type Element = (u32, Vec<u8>, Vec<u8>);
+
+/// A bucket as its parent holds it.
+fn bucket(name: &str, root: u64, inline: &[u8]) -> (u32, Vec<u8>, Vec<u8>) {
+    let mut value = root.to_le_bytes().to_vec();
+    value.extend([0; 8]);
+    value.extend(inline);
+    (1, name.into(), value)
+}
+
+/// A small bucket that lies in its parent.
+fn inline(name: &str, elements: &[Element]) -> (u32, Vec<u8>, Vec<u8>) {
+    let count = elements.len() as u16;
+    let header = Header {
+        id: 0,
+        flags: LEAF,
+        count,
+        overflow: 0,
+    };
+    bucket(
+        name,
+        0,
+        &[&header.to_bytes(), leaf_body(elements).as_slice()].concat(),
+    )
+}
+
+fn meta() -> (u32, Vec<u8>, Vec<u8>) {
+    let compacted = (0, b"finishedCompactRev".to_vec(), revision(5, 0, false));
+    inline(
+        "meta",
+        &[
+            compacted,
+            (0, b"storageVersion".to_vec(), b"3.6.0".to_vec()),
+        ],
+    )
+}
+
+/// A file with bucket `key` of these elements, so many on a leaf, and bucket `meta`.
+fn etcd(page_size: usize, elements: &[Element], leaf: usize) -> File {
+    let mut file = File::new(page_size);
+    let leaves: Vec<_> = elements
+        .chunks(leaf)
+        .map(|elements| (elements[0].1.clone(), file.leaf(elements)))
+        .collect();
+    // A freed page with a value that must not count.
+    file.leaf(&[(0, revision(1 << 40, 0, false), key_value(b"/freed", b""))]);
+    let key = file.branch(&leaves);
+    root(&mut file, &[bucket("key", key, &[]), meta()]);
+    file
+}
+
+fn root(file: &mut File, buckets: &[Element]) {
+    let root = file.leaf(buckets);
+    file.metas(root, 7);
+}
+
+fn put(main: u64, etcd_key: &str) -> (u32, Vec<u8>, Vec<u8>) {
+    (
+        0,
+        revision(main, 0, false),
+        key_value(etcd_key.as_bytes(), b"value"),
+    )
+}
+
+fn broken(file: &File) -> String {
+    match inspect(&file.bytes, 4096) {
+        Err(SnapshotError::BrokenTree { page, what }) => format!("{page} {what}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn buckets_may_lie_in_their_parent() {
+    let mut file = File::new(4096);
+    let key = inline("key", &[put(3, "a"), put(4, "b"), put(5, "a")]);
+    root(&mut file, &[key, meta()]);
+    let found = inspect(&file.bytes, 100).unwrap();
+    assert_eq!((found.revision, found.total_keys), (5, Some(2)));
+    assert_eq!(found.compact_revision, Some(5));
+    assert_eq!(found.storage_version.as_deref(), Some("3.6.0"));
+}
+
+#[test]
+fn the_newest_sound_meta_counts() {
+    let mut file = etcd(4096, &[put(3, "a")], 1);
+    let old = file.pages() - 1;
+    root(
+        &mut file,
+        &[inline("key", &[put(3, "a"), put(9, "b")]), meta()],
+    );
+    let new = file.pages() - 1;
+    file.meta(0, old, 8);
+    file.meta(1, new, 9);
+    assert_eq!(inspect(&file.bytes, 4096).unwrap().revision, 9);
+    file.bytes[4096 + 40] ^= 1;
+    assert_eq!(inspect(&file.bytes, 4096).unwrap().revision, 3);
+    file.bytes[40] ^= 1;
+    let size = file.bytes.len() as u64;
+    assert_eq!(
+        inspect(&file.bytes, 4096),
+        Err(SnapshotError::NoMeta { size })
+    );
+}
+
+#[test]
+fn uids_are_read_from_json_too_and_only_while_the_namespace_lives() {
+    let namespace = "/registry/namespaces/kube-system";
+    let json = br#"{"kind":"Namespace","metadata":{"name":"kube-system","uid":"abc-1"}}"#;
+    let made = (
+        0,
+        revision(3, 0, false),
+        key_value(namespace.as_bytes(), json),
+    );
+    let gone = (
+        0,
+        revision(4, 0, true),
+        key_value(namespace.as_bytes(), b""),
+    );
+    let found = inspect(&etcd(4096, std::slice::from_ref(&made), 1).bytes, 500).unwrap();
+    assert_eq!(found.kube_system_uid.as_deref(), Some("abc-1"));
+    let found = inspect(&etcd(4096, &[made, gone], 1).bytes, 500).unwrap();
+    assert_eq!(found.kube_system_uid, None);
+}
+
+#[test]
+fn a_file_of_another_program_is_not_etcds() {
+    let mut file = File::new(4096);
+    root(&mut file, &[inline("other", &[])]);
+    assert_eq!(
+        inspect(&file.bytes, 4096),
+        Err(SnapshotError::KeyBucketMissing)
+    );
+}
+
+#[test]
+fn broken_trees_are_named() {
+    let with = |make: &dyn Fn(&mut File) -> u64| {
+        let mut file = File::new(1024);
+        let key = make(&mut file);
+        root(&mut file, &[bucket("key", key, &[]), meta()]);
+        broken(&file)
+    };
+    let long = vec![(0, revision(3, 0, false), key_value(b"a", &[1; 3000]))];
+    assert!(with(&|_| 900).starts_with("900 is neither a branch nor a leaf, or not in the file"));
+    assert!(with(&|_| 0).contains("small bucket that is not a leaf"));
+    assert!(with(&|file| file.branch(&[])).contains("2 is a branch without children"));
+    assert!(with(&|file| file.branch(&[(b"a".to_vec(), 2)])).contains("2 is part of two pages"));
+    let twice = |file: &mut File| {
+        let leaf = file.leaf(&[put(3, "a")]);
+        file.branch(&[(b"a".to_vec(), leaf), (b"b".to_vec(), leaf)])
+    };
+    assert!(with(&twice).contains("2 is part of two pages, or of a tree twice"));
+    let inside = |file: &mut File| {
+        let leaf = file.leaf(&long);
+        let mut other = File::new(1024);
+        other.bytes.resize((leaf as usize + 1) * 1024, 0);
+        other.leaf(&[put(4, "a")]);
+        let at = (leaf as usize + 1) * 1024;
+        file.bytes[at..at + 1024].copy_from_slice(&other.bytes[at..at + 1024]);
+        file.branch(&[(b"a".to_vec(), leaf), (b"b".to_vec(), leaf + 1)])
+    };
+    assert!(with(&inside).contains("3 is part of two pages"));
+    let backwards = |file: &mut File| {
+        let late = file.leaf(&[put(9, "a")]);
+        let early = file.leaf(&[put(3, "a")]);
+        file.branch(&[(b"a".to_vec(), late), (b"b".to_vec(), early)])
+    };
+    assert!(with(&backwards).contains("3 has keys that are not behind those of the leaf before"));
+    let unordered = |file: &mut File| file.leaf(&[put(9, "a"), put(3, "b")]);
+    assert!(with(&unordered).contains("2 has keys that are not in order"));
+    let keys = |file: &mut File| file.branch(&[(b"b".to_vec(), 3), (b"a".to_vec(), 4)]);
+    assert!(with(&keys).contains("2 has keys that are not in order"));
+    let foreign = |file: &mut File| file.leaf(&[(0, b"key".to_vec(), b"value".to_vec())]);
+    assert!(with(&foreign).contains("2 has a key or value that etcd does not write"));
+    let outside = |file: &mut File| {
+        let leaf = file.leaf(&[put(9, "a")]);
+        file.bytes[2 * 1024 + 28..2 * 1024 + 30].fill(0xFF);
+        leaf
+    };
+    assert!(with(&outside).contains("2 has elements outside its bounds"));
+    let overflow = |file: &mut File| {
+        let leaf = file.leaf(&[put(9, "a")]);
+        file.bytes[2 * 1024 + 12] = 200;
+        leaf
+    };
+    assert!(with(&overflow).contains("3 is part of two pages"));
+    let mut file = etcd(1024, &[put(3, "a")], 1);
+    let root = file.bytes.len() - 1024;
+    file.bytes[root + 12] = 200;
+    assert!(broken(&file).contains("goes beyond the end of the file"));
+}

@@ -1,0 +1,193 @@
+//! What is read out of values: etcd keys, the cluster's identity, how Secrets are encrypted.
+
+use std::collections::BTreeSet;
+use std::hash::Hasher as _;
+
+use prost::Message as _;
+use prost::encoding::{WireType, decode_key, decode_varint};
+use serde::Deserialize;
+
+use super::summary::Revision;
+
+/// The etcd key of the namespace whose UID names the cluster.
+pub(super) const KUBE_SYSTEM: &[u8] = b"/registry/namespaces/kube-system";
+const SECRETS: &[u8] = b"/registry/secrets/";
+
+/// A hash of an etcd key. 59 bits of it are used: among ten million keys two are alike with a
+/// chance of one in ten thousand, and the count would be one less.
+pub(super) fn fingerprint(etcd_key: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(etcd_key);
+    hasher.finish()
+}
+
+/// The etcd key in an `mvccpb.KeyValue`.
+pub(super) fn etcd_key(value: &[u8]) -> Option<&[u8]> {
+    // etcd writes it first.
+    let mut rest = value;
+    match rest.split_first() {
+        Some((0x0a, after)) => rest = after,
+        _ => return field(value, 1),
+    }
+    let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+    rest.get(..length)
+}
+
+/// The first field `tag` of a message, if it is bytes; without a copy.
+fn field(mut message: &[u8], tag: u32) -> Option<&[u8]> {
+    while !message.is_empty() {
+        let (found, kind) = decode_key(&mut message).ok()?;
+        let skip = match kind {
+            WireType::Varint => {
+                decode_varint(&mut message).ok()?;
+                continue;
+            }
+            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            WireType::StartGroup | WireType::EndGroup => return None,
+        };
+        let (part, rest) = message.split_at_checked(skip)?;
+        if found == tag && kind == WireType::LengthDelimited {
+            return Some(part);
+        }
+        message = rest;
+    }
+    None
+}
+
+/// The Kubernetes object in an `mvccpb.KeyValue`.
+fn object(value: &[u8]) -> Option<&[u8]> {
+    field(value, 5)
+}
+
+/// How Secrets are encrypted: a small number for each way, in the order they were met.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes(Vec<String>);
+
+impl Prefixes {
+    /// Not a Secret.
+    pub(super) const NONE: u8 = 0;
+    /// A Secret that is not encrypted.
+    pub(super) const PLAIN: u8 = 1;
+    /// A Secret encrypted in a way beyond those that are numbered.
+    const OTHER: u8 = 15;
+    /// The numbers of ways that are told.
+    pub(super) const NUMBERED: std::ops::Range<u8> = 2..Self::OTHER;
+    /// Ways that are numbered, from 2 on. A cluster has one, two while a key is rotated.
+    const MOST: usize = 13;
+    /// The longest prefix that is told.
+    const LEN: usize = 256;
+
+    /// The way in which the element with this etcd key is encrypted.
+    pub(super) fn of(&mut self, etcd_key: &[u8], value: &[u8]) -> u8 {
+        if !etcd_key.starts_with(SECRETS) {
+            return Self::NONE;
+        }
+        let Some(object) = object(value) else {
+            return Self::NONE;
+        };
+        let Some(prefix) = Self::prefix(object) else {
+            return Self::PLAIN;
+        };
+        let known = self.0.iter().position(|known| known == prefix);
+        let at = known.or_else(|| {
+            let room = self.0.len() < Self::MOST;
+            room.then(|| {
+                self.0.push(prefix.to_owned());
+                self.0.len().saturating_sub(1)
+            })
+        });
+        at.and_then(|at| u8::try_from(at.saturating_add(2)).ok())
+            .unwrap_or(Self::OTHER)
+    }
+
+    /// `k8s:enc:PROVIDER:VERSION:KEY`, as kube-apiserver writes it before the ciphertext.
+    fn prefix(object: &[u8]) -> Option<&str> {
+        let head = object.get(..Self::LEN).unwrap_or(object);
+        let rest = head.strip_prefix(b"k8s:enc:")?;
+        let third = rest
+            .iter()
+            .enumerate()
+            .filter(|&(_, &byte)| byte == b':')
+            .nth(2);
+        let end = third.map_or(0, |(at, _)| at).saturating_add(8);
+        let text = std::str::from_utf8(head.get(..end)?).ok()?;
+        if text.chars().all(|c| c.is_ascii_graphic()) {
+            Some(text)
+        } else {
+            Some("k8s:enc:")
+        }
+    }
+
+    /// The text of a number that [`Prefixes::of`] gave.
+    pub(super) fn add(&self, number: u8, to: &mut BTreeSet<String>) {
+        let at = usize::from(number).checked_sub(2);
+        if let Some(text) = at.and_then(|at| self.0.get(at)) {
+            to.insert(text.clone());
+        }
+    }
+}
+
+/// A revision of the namespace `kube-system`, on a page that may be freed.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) page: u64,
+    uid: Option<String>,
+}
+
+impl Candidate {
+    /// Most pages on which candidates are remembered. The namespace is hardly ever written;
+    /// more come from copies on freed pages.
+    const MOST: usize = 16 << 10;
+
+    /// Remembers the last one on each page. Pages come in rising order.
+    pub(super) fn note(all: &mut Vec<Self>, page: u64, revision: Revision, value: &[u8]) {
+        if all.last().is_some_and(|last| last.page == page) {
+            all.pop();
+        }
+        if all.len() < Self::MOST {
+            let object = object(value).filter(|_| !revision.tombstone);
+            all.push(Self {
+                page,
+                uid: object.and_then(uid),
+            });
+        }
+    }
+
+    /// The UID, unless the revision deleted the namespace.
+    pub(super) fn uid(&self) -> Option<String> {
+        self.uid.clone()
+    }
+}
+
+/// What Kubernetes wraps stored objects in.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Unknown {
+    #[prost(bytes = "vec", tag = "2")]
+    raw: Vec<u8>,
+}
+
+/// The beginning of any stored Kubernetes object.
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
+struct Object {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
+struct Metadata {
+    #[prost(string, tag = "5")]
+    uid: String,
+}
+
+/// The UID of a Kubernetes object as etcd stores it: protobuf or JSON.
+fn uid(object: &[u8]) -> Option<String> {
+    let object = match object.strip_prefix(b"k8s\0") {
+        Some(wrapped) => Object::decode(Unknown::decode(wrapped).ok()?.raw.as_slice()).ok()?,
+        None => serde_json::from_slice(object).ok()?,
+    };
+    let uid = object.metadata?.uid;
+    let sound = (1..=64).contains(&uid.len()) && uid.chars().all(|c| c.is_ascii_graphic());
+    sound.then_some(uid)
+}

@@ -1,0 +1,293 @@
+//! Walks the trees over the summaries: every bucket, from the root that the meta page names.
+
+use super::PageFacts;
+use super::live;
+use super::page::{COMPACTED, Kept, VERSION, summarise};
+use super::summary::{KEY, Kind, Revision, Summaries, child};
+use super::value::{Candidate, Prefixes};
+use crate::chunk::bbolt::page::{Header, LEAF};
+use crate::etcd::facts::SnapshotError;
+
+/// What a tree is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The bucket of buckets.
+    Root,
+    Key,
+    Meta,
+    Other,
+}
+
+/// Walks all trees of a file of `pages` pages from the page `root`.
+pub(super) fn walk(
+    mut summaries: Summaries,
+    root: u64,
+    pages: u64,
+    page_size: u64,
+) -> Result<PageFacts, SnapshotError> {
+    let candidates = std::mem::take(&mut summaries.candidates);
+    let prefixes = std::mem::take(&mut summaries.prefixes);
+    let mut walk = Walk {
+        seen: Seen::new(pages),
+        trees: vec![(Role::Root, Tree::Page(root))],
+        key_bucket: false,
+        leaves: Vec::new(),
+        inline: Vec::new(),
+        facts: PageFacts {
+            page_size,
+            ..PageFacts::default()
+        },
+        candidates,
+        prefixes,
+    };
+    while let Some((role, tree)) = walk.trees.pop() {
+        match tree {
+            Tree::Page(root) => walk.tree(&summaries, role, root)?,
+            Tree::Inline { page, bytes } => walk.inline(role, page, &bytes)?,
+        }
+    }
+    if !walk.key_bucket {
+        return Err(SnapshotError::KeyBucketMissing);
+    }
+    Ok(walk.finish(&summaries))
+}
+
+/// A bucket that waits to be walked.
+enum Tree {
+    Page(u64),
+    /// A small bucket lies in its parent: on this page, as these bytes.
+    Inline {
+        page: u64,
+        bytes: Vec<u8>,
+    },
+}
+
+struct Walk {
+    seen: Seen,
+    trees: Vec<(Role, Tree)>,
+    key_bucket: bool,
+    /// Where the summaries of bucket `key`'s leaves are, in the order of revisions.
+    leaves: Vec<u32>,
+    /// The marks of bucket `key`, if it lies in its parent.
+    inline: Vec<u8>,
+    facts: PageFacts,
+    candidates: Vec<Candidate>,
+    prefixes: Prefixes,
+}
+
+impl Walk {
+    fn tree(&mut self, summaries: &Summaries, role: Role, root: u64) -> Result<(), SnapshotError> {
+        let mut last = Vec::new();
+        let mut stack = vec![root];
+        while let Some(page) = stack.pop() {
+            let found = summaries.find(page);
+            let Some((overflow, kind)) = found.and_then(|place| summaries.at(place)) else {
+                return broken(page, "is neither a branch nor a leaf, or not in the file");
+            };
+            self.seen.mark(page, overflow)?;
+            if let Kind::Branch(mut children) = kind {
+                let from = stack.len();
+                let mut before = 0;
+                while let Some(id) = child(before, &mut children) {
+                    stack.push(id);
+                    before = id;
+                }
+                if stack.len() == from {
+                    return broken(page, "is a branch without children");
+                }
+                stack.get_mut(from..).unwrap_or_default().reverse();
+                continue;
+            }
+            self.leaf(role, page, found, kind, &mut last)?;
+        }
+        Ok(())
+    }
+
+    fn inline(&mut self, role: Role, page: u64, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let header = Header::read(bytes).filter(|header| header.flags == LEAF);
+        let Some(header) = header else {
+            return broken(page, "holds a small bucket that is not a leaf");
+        };
+        // What values say is found as on a page of its own.
+        let mut own = Summaries::default();
+        own.prefixes = std::mem::take(&mut self.prefixes);
+        let mut scratch = Vec::new();
+        let kind = summarise(&mut own, page, header, bytes, true, &mut scratch);
+        self.prefixes = std::mem::take(&mut own.prefixes);
+        let outer = std::mem::replace(&mut self.candidates, own.candidates);
+        let done = match kind {
+            Ok(kind) => self.leaf(role, page, None, kind, &mut Vec::new()),
+            Err(fault) => broken(page, fault.text()),
+        };
+        self.candidates = outer;
+        done
+    }
+
+    /// A leaf of a tree, in the order of keys; `last` is the last key before it. `place` tells
+    /// where its summary is, unless it lies in its parent.
+    fn leaf(
+        &mut self,
+        role: Role,
+        page: u64,
+        place: Option<u32>,
+        kind: Kind<'_>,
+        last: &mut Vec<u8>,
+    ) -> Result<(), SnapshotError> {
+        match kind {
+            Kind::Fault(fault) => broken(page, fault.text()),
+            Kind::Branch(_) => broken(page, "is a branch where a leaf is wanted"),
+            Kind::Revisions {
+                first,
+                last: end,
+                marks,
+            } => {
+                follow(page, &first.key(), &end.key(), last)?;
+                if role == Role::Key {
+                    match place {
+                        Some(place) => self.leaves.push(place),
+                        None => self.inline = marks.to_vec(),
+                    }
+                    self.revisions(page, end);
+                }
+                Ok(())
+            }
+            // An empty bucket has one empty leaf.
+            Kind::Leaf {
+                first: [],
+                last: [],
+                kept: [],
+            } => Ok(()),
+            Kind::Leaf { .. } if role == Role::Key => broken(
+                page,
+                "has a key or value that etcd does not write in bucket `key`",
+            ),
+            Kind::Leaf {
+                first,
+                last: end,
+                mut kept,
+            } => {
+                follow(page, first, end, last)?;
+                while let Some(element) = Kept::take(&mut kept) {
+                    self.kept(role, page, element)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn revisions(&mut self, page: u64, end: Revision) {
+        self.facts.revision = end.main;
+        // Revisions come in order, so the last one found is the live one.
+        let found = |found: &Candidate| found.page;
+        if let Ok(at) = self.candidates.binary_search_by_key(&page, found) {
+            self.facts.kube_system_uid = self.candidates.get(at).and_then(Candidate::uid);
+        }
+    }
+
+    fn kept(&mut self, role: Role, page: u64, element: Kept<'_>) -> Result<(), SnapshotError> {
+        let Kept { bucket, key, value } = element;
+        if !bucket {
+            if role == Role::Meta && key == COMPACTED {
+                self.facts.compact_revision = Revision::read(value).map(|revision| revision.main);
+            }
+            if role == Role::Meta && key == VERSION {
+                self.facts.storage_version = std::str::from_utf8(value).ok().map(str::to_owned);
+            }
+            return Ok(());
+        }
+        let inner = match (role, key) {
+            (Role::Root, b"key") => Role::Key,
+            (Role::Root, b"meta") => Role::Meta,
+            _ => Role::Other,
+        };
+        self.key_bucket |= inner == Role::Key;
+        // A bucket is its root page and a sequence number; a small one has no root but its
+        // only page behind them.
+        let Some((&root, rest)) = value.split_first_chunk::<8>() else {
+            return broken(page, "has a bucket without a root");
+        };
+        let tree = match u64::from_le_bytes(root) {
+            0 => Tree::Inline {
+                page,
+                bytes: rest.get(8..).unwrap_or_default().to_vec(),
+            },
+            root => Tree::Page(root),
+        };
+        self.trees.push((inner, tree));
+        Ok(())
+    }
+
+    fn finish(mut self, summaries: &Summaries) -> PageFacts {
+        let leaves = || {
+            let marks = |&place: &u32| match summaries.at(place) {
+                Some((_, Kind::Revisions { marks, .. })) => marks,
+                _ => &[],
+            };
+            let inline = std::iter::once(self.inline.as_slice());
+            inline
+                .filter(|marks| !marks.is_empty())
+                .chain(self.leaves.iter().map(marks))
+        };
+        let live = live::count(leaves);
+        self.facts.total_keys = live.keys;
+        self.facts.plain_secrets = live.secrets(Prefixes::PLAIN);
+        for way in Prefixes::NUMBERED {
+            if live.secrets(way) > 0 {
+                self.prefixes.add(way, &mut self.facts.encryption_prefixes);
+            }
+        }
+        self.facts
+    }
+}
+
+fn broken<T>(page: u64, what: &'static str) -> Result<T, SnapshotError> {
+    Err(SnapshotError::BrokenTree { page, what })
+}
+
+/// Checks that a leaf's keys come behind `last`, and moves `last` on.
+fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(), SnapshotError> {
+    // Long keys were cut: equal ones may differ behind.
+    if !last.is_empty() && (first < last.as_slice() || (first == last && first.len() < KEY)) {
+        return broken(
+            page,
+            "has keys that are not behind those of the leaf before it",
+        );
+    }
+    last.clear();
+    last.extend_from_slice(end);
+    Ok(())
+}
+
+/// Which pages a tree has led to: one bit each.
+struct Seen {
+    bits: Vec<u64>,
+    pages: u64,
+}
+
+impl Seen {
+    /// The first two pages are metas.
+    fn new(pages: u64) -> Self {
+        let words = usize::try_from(pages / 64).unwrap_or(0).saturating_add(1);
+        let mut bits = vec![0; words];
+        if let Some(first) = bits.first_mut() {
+            *first = 3;
+        }
+        Self { bits, pages }
+    }
+
+    fn mark(&mut self, page: u64, overflow: u32) -> Result<(), SnapshotError> {
+        for id in page..=page.saturating_add(overflow.into()) {
+            let word = usize::try_from(id / 64)
+                .ok()
+                .and_then(|at| self.bits.get_mut(at));
+            let Some(word) = word.filter(|_| id < self.pages) else {
+                return broken(page, "goes beyond the end of the file");
+            };
+            if *word >> (id % 64) & 1 == 1 {
+                return broken(id, "is part of two pages, or of a tree twice");
+            }
+            *word |= 1 << (id % 64);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! The claim: ties a prefix to one cluster, so that two never mix.
+
+use serde::{Deserialize, Serialize};
+
+use super::FormatError;
+use crate::id::ClusterName;
+
+/// The content of `claim.json`, created if absent by the first run and never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// The format version, 1.
+    pub version: u64,
+    /// The cluster that owns the prefix.
+    pub cluster: ClusterName,
+    /// 16 random bytes in hex: tells this prefix from another of the same cluster.
+    pub id: String,
+    /// When it was claimed.
+    #[schemars(with = "String")]
+    pub claimed: jiff::Timestamp,
+    /// The tool and version that claimed it.
+    pub tool: String,
+}
+
+impl Claim {
+    /// Its stored form.
+    ///
+    /// # Errors
+    /// Only if the JSON library fails.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        super::manifest::to_json("claim", self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// When it is damaged or of a newer version.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        super::parse_json("claim", bytes)
+    }
+}

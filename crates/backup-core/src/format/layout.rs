@@ -1,0 +1,185 @@
+//! The keys of all objects below a cluster's prefix: building and parsing in one place.
+
+use std::str::FromStr as _;
+
+use jiff::Timestamp;
+
+use crate::digest::Digest;
+use crate::id::{RestorePointId, time_text};
+use crate::store::Key;
+
+/// The one object with a fixed name: it ties the prefix to one cluster.
+pub const CLAIM: &str = "claim.json";
+/// Where manifests lie; their keys sort by time.
+pub const MANIFESTS: &str = "manifests/";
+/// Where signatures lie, in a folder for each manifest's digest.
+pub const SIGNATURES: &str = "signatures/";
+
+/// What an object is, told from its key alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// The claim.
+    Claim,
+    /// Many chunks.
+    Pack(Digest),
+    /// How a stream is put together from packs.
+    Recipe(Digest),
+    /// Which chunks lie where.
+    Index(Digest),
+    /// The wrapped secret half of an epoch.
+    EpochKey(Digest),
+    /// What a restore point consists of; being there is being committed.
+    Manifest {
+        /// Its time and the start of its digest.
+        id: RestorePointId,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A detached minisign signature.
+    Signature {
+        /// The manifest that it vouches for.
+        manifest: Digest,
+        /// Its own digest.
+        digest: Digest,
+    },
+    /// Left by a look at what the store can do.
+    Probe(Digest),
+}
+
+impl ObjectKind {
+    /// Tells the kind of the object at `key`; `None` for a key that the format does not use.
+    #[must_use]
+    pub fn of(key: &Key) -> Option<Self> {
+        let text = key.as_str();
+        if text == CLAIM {
+            return Some(Self::Claim);
+        }
+        let (folder, name) = text.split_once('/')?;
+        let digest = |name: &str| Digest::from_str(name).ok();
+        match folder {
+            "packs" => digest(name).map(Self::Pack),
+            "recipes" => digest(name).map(Self::Recipe),
+            "indexes" => digest(name).map(Self::Index),
+            "keys" => digest(name.strip_suffix(".age")?).map(Self::EpochKey),
+            "probe" => digest(name).map(Self::Probe),
+            "manifests" => {
+                let (time, name) = name.strip_suffix(".json")?.split_once('-')?;
+                let digest = digest(name)?;
+                let id = format!("{time}-{}", name.get(..12)?).parse().ok()?;
+                Some(Self::Manifest { id, digest })
+            }
+            "signatures" => {
+                let (manifest, name) = name.split_once('/')?;
+                let name = digest(name.strip_suffix(".minisig")?)?;
+                Some(Self::Signature {
+                    manifest: digest(manifest)?,
+                    digest: name,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The SHA-256 that the object's bytes must have, by its name; `None` for the claim.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Claim => None,
+            Self::Pack(d)
+            | Self::Recipe(d)
+            | Self::Index(d)
+            | Self::EpochKey(d)
+            | Self::Probe(d)
+            | Self::Manifest { digest: d, .. }
+            | Self::Signature { digest: d, .. } => Some(*d),
+        }
+    }
+}
+
+fn key(text: &str) -> Key {
+    #[expect(
+        clippy::expect_used,
+        reason = "built from digits and fixed words, and tested"
+    )]
+    text.parse().expect("keys of the layout are keys")
+}
+
+/// The key of the claim.
+#[must_use]
+pub fn claim() -> Key {
+    key(CLAIM)
+}
+
+/// The key of a pack.
+#[must_use]
+pub fn pack(digest: Digest) -> Key {
+    key(&format!("packs/{digest}"))
+}
+
+/// The key of a recipe.
+#[must_use]
+pub fn recipe(digest: Digest) -> Key {
+    key(&format!("recipes/{digest}"))
+}
+
+/// The key of an index.
+#[must_use]
+pub fn index(digest: Digest) -> Key {
+    key(&format!("indexes/{digest}"))
+}
+
+/// The key of an epoch's wrapped secret.
+#[must_use]
+pub fn epoch_key(digest: Digest) -> Key {
+    key(&format!("keys/{digest}.age"))
+}
+
+/// The key of the manifest of a run that began at `began`.
+#[must_use]
+pub fn manifest(began: Timestamp, digest: Digest) -> Key {
+    key(&format!("{MANIFESTS}{}-{digest}.json", time_text(began)))
+}
+
+/// The folder of the signatures of one manifest.
+#[must_use]
+pub fn signatures_of(manifest: Digest) -> String {
+    format!("{SIGNATURES}{manifest}/")
+}
+
+/// The key of a signature.
+#[must_use]
+pub fn signature(manifest: Digest, digest: Digest) -> Key {
+    key(&format!("{}{digest}.minisig", signatures_of(manifest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_is_built_is_parsed() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let began: Timestamp = "2026-11-23T12:45:00Z".parse().unwrap();
+        let id = RestorePointId::new(began, a);
+        for (key, kind) in [
+            (claim(), ObjectKind::Claim),
+            (pack(a), ObjectKind::Pack(a)),
+            (recipe(a), ObjectKind::Recipe(a)),
+            (index(a), ObjectKind::Index(a)),
+            (epoch_key(a), ObjectKind::EpochKey(a)),
+            (manifest(began, a), ObjectKind::Manifest { id, digest: a }),
+            (
+                signature(a, b),
+                ObjectKind::Signature {
+                    manifest: a,
+                    digest: b,
+                },
+            ),
+        ] {
+            assert_eq!(ObjectKind::of(&key), Some(kind), "{key}");
+        }
+        for strange in ["packs/xyz", "readme", "manifests/x.json", "a/b/c"] {
+            assert_eq!(ObjectKind::of(&strange.parse().unwrap()), None, "{strange}");
+        }
+    }
+}

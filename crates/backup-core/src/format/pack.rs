@@ -1,0 +1,390 @@
+//! Packs: chunks one after the other, in zstd frames of at most 1 MiB plain, inside an age file.
+//!
+//! A pack ends in the seek table of zstd's seekable format, a skippable frame, so that
+//! `age -d | zstd -d` gives the plain bytes and a reader finds the frame of any offset.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::FormatError;
+use super::varint::Cursor;
+use crate::crypt::{Opener, SealError, Sealer};
+
+/// The most plain bytes in one frame.
+pub const MAX_FRAME: usize = 1 << 20;
+/// The most plain bytes in one pack: even if nothing compresses, the object stays below 16 MiB.
+pub const MAX_PLAIN: usize = 15 << 20;
+
+const SKIPPABLE_MAGIC: u32 = 0x184D_2A5E;
+const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
+
+/// What can go wrong with a pack.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Encryption or decryption failed.
+    #[error("cannot seal or open a pack")]
+    Seal(#[from] SealError),
+    /// What is inside is not a pack.
+    #[error("cannot read a pack")]
+    Format(#[from] FormatError),
+}
+
+fn zstd_failed(source: std::io::Error) -> FormatError {
+    FormatError::Zstd {
+        object: "pack",
+        source,
+    }
+}
+
+/// Threads that compress frames of one pack. More than four would wait for the stages before
+/// them, and each holds its own tables: up to 12 MiB at the levels that runs take.
+const MAX_THREADS: usize = 4;
+
+/// Builds packs in memory, one after another. Frames stand alone, so those of one pack are
+/// compressed at the same time, and the bytes do not depend on how many threads do it.
+pub struct PackWriter {
+    level: i32,
+    workers: Vec<Worker>,
+}
+
+/// What one thread compresses with.
+struct Worker {
+    compressor: zstd::bulk::Compressor<'static>,
+    plain: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+/// A frame's compressed bytes, and how many plain ones they hold.
+struct Compressed {
+    bytes: Vec<u8>,
+    plain: u32,
+}
+
+impl PackWriter {
+    /// A writer whose frames are compressed at zstd `level`; used for many packs.
+    ///
+    /// # Errors
+    /// When zstd has no memory.
+    pub fn new(level: i32) -> Result<Self, PackError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let worker = || {
+            Ok(Worker {
+                compressor: zstd::bulk::Compressor::new(level).map_err(zstd_failed)?,
+                plain: Vec::new(),
+                compressed: Vec::new(),
+            })
+        };
+        let workers = std::iter::repeat_with(worker).take(threads.clamp(1, MAX_THREADS));
+        Ok(Self {
+            level,
+            workers: workers.collect::<Result<_, PackError>>()?,
+        })
+    }
+
+    /// Changes the level for what follows.
+    ///
+    /// # Errors
+    /// When zstd refuses the level.
+    pub fn set_level(&mut self, level: i32) -> Result<(), PackError> {
+        if self.level != level {
+            for worker in &mut self.workers {
+                let set = worker.compressor.set_compression_level(level);
+                set.map_err(zstd_failed)?;
+            }
+            self.level = level;
+        }
+        Ok(())
+    }
+
+    /// The stored bytes of a pack of `chunks` in this order, sealed by `sealer`.
+    ///
+    /// A frame is closed before a chunk that would overfill it, so no chunk crosses frames.
+    ///
+    /// # Errors
+    /// When compression or encryption fails, or a chunk is larger than a frame.
+    pub fn write<'c>(
+        &mut self,
+        chunks: impl Iterator<Item = &'c [u8]>,
+        sealer: &Sealer,
+    ) -> Result<Vec<u8>, PackError> {
+        let chunks: Vec<&[u8]> = chunks.collect();
+        let frames = self.compress(&split(&chunks)?)?;
+        let table = seek_table_of(&frames)?;
+        let size = frames.iter().map(|f| f.bytes.len()).sum::<usize>();
+        let broken = |e| SealError::Encrypt(Box::new(e));
+        // What age adds: a header below 1 KiB, and 16 bytes to each 64 KiB.
+        let room = size.saturating_add(table.len()).saturating_add(8 << 10);
+        let mut writer = sealer.writer(Vec::with_capacity(room))?;
+        for frame in frames {
+            writer.write_all(&frame.bytes).map_err(broken)?;
+        }
+        writer.write_all(&table).map_err(broken)?;
+        Ok(writer.finish().map_err(broken)?)
+    }
+
+    /// Compresses each frame, in as many threads as there are workers.
+    fn compress(&mut self, frames: &[&[&[u8]]]) -> Result<Vec<Compressed>, PackError> {
+        let next = AtomicUsize::new(0);
+        let work = |worker: &mut Worker| {
+            let mut done = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(chunks) = frames.get(number) else {
+                    return Ok::<_, PackError>(done);
+                };
+                done.push((number, worker.compress(chunks)?));
+            }
+        };
+        let mut done = std::thread::scope(|scope| {
+            let mut workers = self.workers.iter_mut().take(frames.len());
+            let own = workers.next();
+            let others: Vec<_> = workers.map(|w| scope.spawn(|| work(w))).collect();
+            let mut done = own.map_or_else(|| Ok(Vec::new()), work)?;
+            for other in others {
+                done.extend(other.join().unwrap_or_else(|e| resume_unwind(e))?);
+            }
+            Ok::<_, PackError>(done)
+        })?;
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, frame)| frame).collect())
+    }
+}
+
+impl Worker {
+    fn compress(&mut self, chunks: &[&[u8]]) -> Result<Compressed, PackError> {
+        self.plain.clear();
+        for chunk in chunks {
+            self.plain.extend_from_slice(chunk);
+        }
+        let bound = zstd::zstd_safe::compress_bound(self.plain.len());
+        self.compressed.resize(bound.max(self.compressed.len()), 0);
+        let n = self
+            .compressor
+            .compress_to_buffer(&self.plain, self.compressed.as_mut_slice())
+            .map_err(zstd_failed)?;
+        Ok(Compressed {
+            bytes: self.compressed.get(..n).unwrap_or_default().to_vec(),
+            plain: small(self.plain.len())?,
+        })
+    }
+}
+
+/// Divides chunks into frames.
+fn split<'s, 'c>(mut chunks: &'s [&'c [u8]]) -> Result<Vec<&'s [&'c [u8]]>, FormatError> {
+    let mut frames = Vec::new();
+    while !chunks.is_empty() {
+        let mut bytes = 0_usize;
+        let fits = |chunk: &&&[u8]| {
+            bytes = bytes.saturating_add(chunk.len());
+            bytes <= MAX_FRAME
+        };
+        let count = chunks.iter().take_while(fits).count();
+        if count == 0 {
+            return Err(FormatError::damaged("chunk", "it is larger than a frame"));
+        }
+        let (frame, rest) = chunks.split_at(count);
+        frames.push(frame);
+        chunks = rest;
+    }
+    Ok(frames)
+}
+
+fn small(n: usize) -> Result<u32, FormatError> {
+    u32::try_from(n).map_err(|_| FormatError::damaged("pack", "more than 4 GiB"))
+}
+
+/// The skippable frame at the end of a pack.
+fn seek_table_of(frames: &[Compressed]) -> Result<Vec<u8>, FormatError> {
+    let count = small(frames.len())?;
+    let size = count.saturating_mul(8).saturating_add(9);
+    let mut out = Vec::new();
+    out.extend_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    for frame in frames {
+        out.extend_from_slice(&small(frame.bytes.len())?.to_le_bytes());
+        out.extend_from_slice(&frame.plain.to_le_bytes());
+    }
+    out.extend_from_slice(&count.to_le_bytes());
+    out.push(0);
+    out.extend_from_slice(&SEEKABLE_MAGIC.to_le_bytes());
+    Ok(out)
+}
+
+/// Where a frame lies: its bytes in the compressed stream, and what they hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Frame {
+    stored: Range<usize>,
+    plain: Range<u64>,
+}
+
+/// A pack that was decrypted, its frames still compressed.
+#[derive(Debug)]
+pub struct OpenPack {
+    compressed: Vec<u8>,
+    frames: Vec<Frame>,
+}
+
+impl OpenPack {
+    /// Decrypts `stored` and reads its seek table, which must give `plain_bytes`.
+    ///
+    /// # Errors
+    /// When `opener` does not open it, or it is no pack of that many plain bytes.
+    pub fn open(stored: &[u8], opener: Opener<'_>, plain_bytes: u64) -> Result<Self, PackError> {
+        if usize::try_from(plain_bytes).map_or(true, |n| n > MAX_PLAIN) {
+            let what = format!("its manifest says {plain_bytes} plain bytes, above {MAX_PLAIN}");
+            return Err(FormatError::damaged("pack", what).into());
+        }
+        let compressed = opener.open(stored, crate::store::MAX_OBJECT)?;
+        let frames = seek_table(&compressed).ok_or_else(|| {
+            FormatError::damaged(
+                "pack",
+                "its seek table is missing or contradicts its frames",
+            )
+        })?;
+        let found = frames.last().map_or(0, |f| f.plain.end);
+        if found != plain_bytes {
+            let what = format!("it holds {found} plain bytes, its manifest says {plain_bytes}");
+            return Err(FormatError::damaged("pack", what).into());
+        }
+        Ok(Self { compressed, frames })
+    }
+
+    /// Decompresses every frame in order and hands each to `take` with its plain offset.
+    ///
+    /// # Errors
+    /// When a frame is damaged.
+    pub fn each_frame(&self, mut take: impl FnMut(u64, &[u8])) -> Result<(), PackError> {
+        for frame in &self.frames {
+            take(frame.plain.start, &self.decompress(frame)?);
+        }
+        Ok(())
+    }
+
+    /// The plain offset and bytes of the frame that holds `offset`; `None` behind the end.
+    ///
+    /// # Errors
+    /// When the frame is damaged.
+    pub fn frame_at(&self, offset: u64) -> Result<Option<(u64, Vec<u8>)>, PackError> {
+        let after = self.frames.partition_point(|f| f.plain.end <= offset);
+        let Some(frame) = self.frames.get(after) else {
+            return Ok(None);
+        };
+        Ok(Some((frame.plain.start, self.decompress(frame)?)))
+    }
+
+    fn decompress(&self, frame: &Frame) -> Result<Vec<u8>, PackError> {
+        let stored = self
+            .compressed
+            .get(frame.stored.clone())
+            .unwrap_or_default();
+        let plain = super::decompress("pack", stored, MAX_FRAME)?;
+        let expected = frame.plain.end.saturating_sub(frame.plain.start);
+        if u64::try_from(plain.len()).is_ok_and(|n| n == expected) {
+            return Ok(plain);
+        }
+        Err(FormatError::damaged("pack", "a frame is shorter than its seek table says").into())
+    }
+}
+
+fn seek_table(compressed: &[u8]) -> Option<Vec<Frame>> {
+    let (rest, footer) = compressed.split_at_checked(compressed.len().checked_sub(9)?)?;
+    let mut footer = Cursor(footer);
+    let count = usize::try_from(u32::from_le_bytes(footer.array()?)).ok()?;
+    let descriptor = footer.bytes(1)?;
+    if descriptor != [0] || u32::from_le_bytes(footer.array()?) != SEEKABLE_MAGIC {
+        return None;
+    }
+    let entries = count.checked_mul(8)?;
+    let (rest, table) = rest.split_at_checked(rest.len().checked_sub(entries)?)?;
+    let (frames_end, mut head) = {
+        let at = rest.len().checked_sub(8)?;
+        let (frames, head) = rest.split_at_checked(at)?;
+        (frames.len(), Cursor(head))
+    };
+    let size = usize::try_from(u32::from_le_bytes(
+        head.array::<4>()
+            .filter(|m| u32::from_le_bytes(*m) == SKIPPABLE_MAGIC)
+            .and_then(|_| head.array())?,
+    ))
+    .ok()?;
+    if size != entries.checked_add(9)? {
+        return None;
+    }
+    let mut table = Cursor(table);
+    let mut frames = Vec::with_capacity(count);
+    let (mut stored, mut plain) = (0_usize, 0_u64);
+    for _ in 0..count {
+        let stored_len = usize::try_from(u32::from_le_bytes(table.array()?)).ok()?;
+        let plain_len = u32::from_le_bytes(table.array()?);
+        if usize::try_from(plain_len).ok()? > MAX_FRAME {
+            return None;
+        }
+        let (stored_end, plain_end) = (
+            stored.checked_add(stored_len)?,
+            plain.checked_add(plain_len.into())?,
+        );
+        frames.push(Frame {
+            stored: stored..stored_end,
+            plain: plain..plain_end,
+        });
+        (stored, plain) = (stored_end, plain_end);
+    }
+    (stored == frames_end).then_some(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypt::{Identities, new_identity};
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_are_found_by_offset_and_none_crosses_a_chunk() {
+        let (secret, public) = new_identity();
+        let mut identities = Identities::none();
+        identities.add("me", &secret).unwrap();
+        let chunks: Vec<Vec<u8>> = (0..40_u8).map(|i| vec![i; 100_000]).collect();
+        let plain: Vec<u8> = chunks.concat();
+        let mut writer = PackWriter::new(3).unwrap();
+        let stored = writer
+            .write(chunks.iter().map(Vec::as_slice), &Sealer::to(&[public]))
+            .unwrap();
+        let pack = OpenPack::open(&stored, Opener::with(&identities), 4_000_000).unwrap();
+        let mut whole = Vec::new();
+        pack.each_frame(|at, bytes| {
+            assert_eq!(usize::try_from(at), Ok(whole.len()));
+            assert_eq!(bytes.len() % 100_000, 0);
+            whole.extend_from_slice(bytes);
+        })
+        .unwrap();
+        assert!(whole == plain);
+        let (at, frame) = pack.frame_at(2_345_678).unwrap().unwrap();
+        assert_eq!(
+            frame[usize::try_from(2_345_678 - at).unwrap()],
+            plain[2_345_678]
+        );
+        assert!(pack.frame_at(4_000_000).unwrap().is_none());
+        assert!(OpenPack::open(&stored, Opener::with(&identities), 3_999_999).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_packs_are_refused_or_differ(at in 0_usize..2000, bit in 0_u8..8) {
+            let mut writer = PackWriter::new(3).unwrap();
+            let plain: Vec<u8> = (0..3000_u32).flat_map(|i| (i * i).to_le_bytes()).collect();
+            let mut stored = writer.write(plain.chunks(500), &Sealer::plain()).unwrap();
+            let at = at % stored.len();
+            stored[at] ^= 1 << bit;
+            if let Ok(pack) = OpenPack::open(&stored, Opener::plain(), 12_000) {
+                let _read = pack.each_frame(|_, _| {});
+            }
+        }
+
+        #[test]
+        fn garbage_is_no_pack(bytes: Vec<u8>) {
+            prop_assert!(OpenPack::open(&bytes, Opener::plain(), 1).is_err());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The library that `backupd` and `restore-cli` stand on.
+//!
+//! Modules are declared in the order data flows, and use only those declared above them:
+//! words, then the stored format, then what cuts, encrypts and stores bytes, then the sources,
+//! then the use cases. The library never prints, reads the environment, asks the ambient clock
+//! or starts a task that it does not join.
+
+// Words.
+pub mod clock;
+pub mod digest;
+pub mod id;
+pub mod progress;
+
+// What a snapshot is made of.
+pub mod chunk;
+pub mod etcd;
+
+// Where bytes are put.
+pub mod store;
+
+// What stored bytes look like, and who may read them.
+pub mod crypt;
+pub mod format;
+
+// Where bytes come from.
+pub mod source;
+
+// Use cases.
+pub mod catalog;
+
+pub mod audit;
+
+pub mod backup;
+
+pub mod restore;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

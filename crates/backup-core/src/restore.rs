@@ -1,0 +1,131 @@
+//! Reading restore points back: keys, verification, and fetching a component as a file.
+
+use crate::etcd::SnapshotError;
+use crate::format::FormatError;
+use crate::format::pack::PackError;
+use crate::id::{ComponentName, RestorePointId};
+use crate::store::{Key, StoreError};
+
+mod assemble;
+mod fetch;
+mod handoff;
+mod keys;
+mod objects;
+mod scratch;
+mod verify;
+
+pub use fetch::{Fetched, fetch};
+pub use keys::{Unlocked, unlock};
+pub use verify::{Verified, VerifyDepth, verify};
+
+/// Why something could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// None of the identities opens the restore point.
+    #[error(
+        "{}; give, with --identity, the private key of one of: {}",
+        closed(*given, id),
+        .recipients.join(", ")
+    )]
+    WrongIdentity {
+        /// The restore point.
+        id: RestorePointId,
+        /// How many identities were given.
+        given: usize,
+        /// Who can open it.
+        recipients: Vec<String>,
+    },
+    /// The restore point has no such component.
+    #[error("restore point {id} has no component `{wanted}`; it has {}", .has.join(", "))]
+    NoComponent {
+        /// The restore point.
+        id: RestorePointId,
+        /// What was asked for.
+        wanted: ComponentName,
+        /// What there is.
+        has: Vec<String>,
+    },
+    /// An object cannot be read from the store.
+    #[error("cannot read {key}, which restore point {id} needs")]
+    Store {
+        /// The restore point.
+        id: RestorePointId,
+        /// The object.
+        key: Key,
+        /// The failure.
+        source: StoreError,
+    },
+    /// An object is not what its name says.
+    #[error(
+        "{key} was changed or damaged: its bytes are not those of its name; `restore-cli audit \
+         --deep` tells which restore points need it"
+    )]
+    Changed {
+        /// The object.
+        key: Key,
+    },
+    /// A key object does not do what it should.
+    #[error("cannot use the key object {key}")]
+    KeyObject {
+        /// The object.
+        key: Key,
+        /// Why not.
+        source: crate::crypt::SealError,
+    },
+    /// A recipe or index cannot be read.
+    #[error("cannot read {key}")]
+    Format {
+        /// The object.
+        key: Key,
+        /// Why not.
+        source: FormatError,
+    },
+    /// A pack cannot be read.
+    #[error("cannot read {key}")]
+    Pack {
+        /// The object.
+        key: Key,
+        /// Why not.
+        source: PackError,
+    },
+    /// The recipe does not give the bytes that the manifest promises.
+    #[error("component `{component}` does not come back as it was: {what}")]
+    Mismatch {
+        /// The component.
+        component: ComponentName,
+        /// What differs.
+        what: String,
+    },
+    /// It comes back bit for bit, and is no sound snapshot.
+    #[error("component `{component}` is not a sound etcd snapshot")]
+    Snapshot {
+        /// The component.
+        component: ComponentName,
+        /// Why not.
+        source: SnapshotError,
+    },
+    /// A local file cannot be written or read.
+    #[error("cannot {operation} {file}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        file: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A part of the program panicked: a bug.
+    #[error("a part of the program failed; please report this")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// Told to end.
+    #[error("interrupted; what was downloaded is kept, and the same command goes on from there")]
+    Cancelled,
+}
+
+fn closed(given: usize, id: &RestorePointId) -> String {
+    match given {
+        0 => format!("restore point {id} is encrypted, and no identity was given"),
+        1 => format!("the identity given does not open restore point {id}"),
+        n => format!("none of the {n} identities given opens restore point {id}"),
+    }
+}

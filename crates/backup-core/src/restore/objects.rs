@@ -1,0 +1,73 @@
+//! Getting objects whose name is their digest, and believing them only if it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::RestoreError;
+use crate::digest::Digest;
+use crate::id::RestorePointId;
+use crate::store::{Key, Store, StoreError};
+
+/// Gets the object at `key` and checks its bytes against `digest`.
+pub(super) async fn get_named(
+    store: &dyn Store,
+    id: &RestorePointId,
+    key: &Key,
+    digest: Digest,
+) -> Result<Bytes, RestoreError> {
+    let bytes = store.get(key).await.map_err(|source| match source {
+        StoreError::Checksum { .. } => RestoreError::Changed { key: key.clone() },
+        source => RestoreError::Store {
+            id: id.clone(),
+            key: key.clone(),
+            source,
+        },
+    })?;
+    if Digest::of(&bytes) != digest {
+        return Err(RestoreError::Changed { key: key.clone() });
+    }
+    Ok(bytes)
+}
+
+/// Objects of one restore point, kept in a local folder as they come, if there is one: what an
+/// interrupted fetch has downloaded is not downloaded again. They are kept as stored, encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Objects {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) id: RestorePointId,
+    pub(super) folder: Option<PathBuf>,
+}
+
+impl Objects {
+    /// The object at `key`, from the folder if it is there and sound, else from the store.
+    pub(super) async fn get(&self, key: &Key, digest: Digest) -> Result<Bytes, RestoreError> {
+        let Some(folder) = &self.folder else {
+            return get_named(self.store.as_ref(), &self.id, key, digest).await;
+        };
+        let file = folder.join(digest.to_string());
+        if let Ok(bytes) = tokio::fs::read(&file).await
+            && Digest::of(&bytes) == digest
+        {
+            return Ok(bytes.into());
+        }
+        let bytes = get_named(self.store.as_ref(), &self.id, key, digest).await?;
+        keep(&file, &bytes)
+            .await
+            .map_err(|source| RestoreError::File {
+                operation: "write",
+                file: file.display().to_string(),
+                source,
+            })?;
+        Ok(bytes)
+    }
+}
+
+/// Writes `bytes` so that the file is whole or not there. It needs no fsync: its digest is checked
+/// when it is read again.
+async fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let part = file.with_extension("part");
+    tokio::fs::write(&part, bytes).await?;
+    tokio::fs::rename(&part, file).await
+}

@@ -1,0 +1,126 @@
+//! A place for the transformed stream while packs come in whatever order: a file without a name,
+//! encrypted with a key that only this process ever has.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
+use rand::Rng as _;
+use zeroize::Zeroizing;
+
+/// See the module. Every position is written at most once, as a stream cipher asks.
+pub(super) struct Scratch {
+    file: File,
+    key: Zeroizing<[u8; 32]>,
+    place: String,
+}
+
+/// Sequential reads decrypt this much at a time.
+const BLOCK: usize = 1 << 18;
+
+impl Scratch {
+    /// Makes one in `folder` for a component of `plain_bytes`: as much room as it needs there.
+    pub(super) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::rng().fill_bytes(key.as_mut());
+        Ok(Self {
+            file: tempfile::tempfile_in(folder)?,
+            key,
+            place: format!(
+                "{}, where it needs room for {plain_bytes} bytes",
+                folder.display()
+            ),
+        })
+    }
+
+    /// Where it is and how much room it needs, for errors.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn cipher(&self, at: u64) -> ChaCha20 {
+        let mut cipher = ChaCha20::new((&*self.key).into(), (&[0; 12]).into());
+        cipher.seek(at);
+        cipher
+    }
+
+    /// Puts `bytes`, which are clobbered, at `at`.
+    pub(super) fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.cipher(at).apply_keystream(bytes);
+        self.file.write_all_at(bytes, at)
+    }
+
+    /// Reads `length` bytes from `at` on.
+    pub(super) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
+        ScratchReader {
+            scratch: self,
+            at,
+            left: length,
+            block: Vec::new(),
+            taken: 0,
+        }
+    }
+}
+
+/// See [`Scratch::reader`].
+pub(super) struct ScratchReader<'s> {
+    scratch: &'s Scratch,
+    at: u64,
+    left: u64,
+    block: Vec<u8>,
+    taken: usize,
+}
+
+impl Read for ScratchReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.taken >= self.block.len() {
+            let length = usize::try_from(self.left).unwrap_or(BLOCK).min(BLOCK);
+            self.block.resize(length, 0);
+            self.scratch.file.read_exact_at(&mut self.block, self.at)?;
+            self.scratch
+                .cipher(self.at)
+                .apply_keystream(&mut self.block);
+            let length = u64::try_from(length).unwrap_or(0);
+            self.at = self.at.saturating_add(length);
+            self.left = self.left.saturating_sub(length);
+            self.taken = 0;
+        }
+        let rest = self.block.get(self.taken..).unwrap_or_default();
+        let n = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        self.taken = self.taken.saturating_add(n);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_anywhere_is_read_in_order_and_lies_encrypted() {
+        let scratch = Scratch::create(&std::env::temp_dir(), 800_000).unwrap();
+        let plain: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut pieces: Vec<(usize, &[u8])> = plain
+            .chunks(1013)
+            .enumerate()
+            .map(|(i, c)| (i * 1013, c))
+            .collect();
+        pieces.reverse();
+        for (at, piece) in pieces {
+            let at = u64::try_from(at).unwrap();
+            scratch.put(at, &mut piece.to_vec()).unwrap();
+        }
+        let mut read = Vec::new();
+        scratch.reader(5, 700_000).read_to_end(&mut read).unwrap();
+        assert!(read == plain[5..700_005]);
+        let mut raw = vec![0; 4096];
+        scratch.file.read_exact_at(&mut raw, 0).unwrap();
+        assert!(raw != plain[..4096]);
+    }
+}

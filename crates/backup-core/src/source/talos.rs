@@ -1,0 +1,215 @@
+//! Takes etcd snapshots through the Talos API.
+//!
+//! The talosconfig is read anew for every run, since certificates in a cluster live for hours. Each
+//! call names its `node`; the endpoints only forward, and another one is used when one is down. A
+//! stream that ends well is not a complete snapshot: the server swallows read errors. Only the
+//! snapshot's own trailer tells, and it is checked where the bytes go.
+
+mod config;
+mod connect;
+mod endpoint;
+mod explain;
+mod identity;
+mod members;
+mod proto;
+mod search;
+mod session;
+mod stream;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tonic::Status;
+
+pub use self::config::TalosConfigError;
+pub use self::search::ConfigSearch;
+use self::session::{Session, in_band};
+use self::stream::SnapshotStream;
+use super::{ByteStream, Candidate, SnapshotSource, SourceError};
+use crate::clock::Clock;
+
+/// How a cluster's Talos API is found and how long it may take.
+#[derive(Debug, Clone)]
+pub struct TalosOptions {
+    /// Where the talosconfig is.
+    pub search: ConfigSearch,
+    /// The context to use; `None` for the file's own choice.
+    pub context: Option<String>,
+    /// The endpoints to use in place of the context's, if any.
+    pub endpoints: Vec<String>,
+    /// The nodes to use in place of the context's, if any; addresses or names without port.
+    pub nodes: Vec<String>,
+    /// How long a connection may take to come up, TLS included.
+    pub connect_timeout: Duration,
+    /// How long each short call may take: a server whose etcd hangs never answers by itself.
+    pub call_timeout: Duration,
+    /// How long a snapshot may stay without a byte, its beginning included.
+    pub idle_timeout: Duration,
+    /// How long a snapshot may take in all.
+    pub total_timeout: Duration,
+}
+
+impl TalosOptions {
+    /// The usual times, for a talosconfig found by `search`.
+    #[must_use]
+    pub fn new(search: ConfigSearch) -> Self {
+        Self {
+            search,
+            context: None,
+            endpoints: Vec::new(),
+            nodes: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            // A restarting etcd answers after 6 s.
+            call_timeout: Duration::from_secs(12),
+            idle_timeout: Duration::from_secs(60),
+            // 8 GiB at 5 MB/s.
+            total_timeout: Duration::from_secs(30 * 60),
+        }
+    }
+
+    fn overrides(&self) -> config::Overrides<'_> {
+        config::Overrides {
+            context: self.context.as_deref(),
+            endpoints: &self.endpoints,
+            nodes: &self.nodes,
+        }
+    }
+}
+
+/// The etcd of one Talos cluster.
+pub struct TalosSource {
+    options: TalosOptions,
+    clock: Arc<dyn Clock>,
+    /// What the last `candidates` set up; `open` goes on with it.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl fmt::Debug for TalosSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TalosSource")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TalosSource {
+    /// A source that reads nothing and connects nowhere until it is used.
+    #[must_use]
+    pub fn new(options: TalosOptions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            options,
+            clock,
+            session: Mutex::new(None),
+        }
+    }
+
+    async fn begin(&self) -> Result<Arc<Session>, SourceError> {
+        let session = Arc::new(Session::begin(&self.options, &self.clock).await?);
+        *self.session.lock().await = Some(Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+#[async_trait]
+impl SnapshotSource for TalosSource {
+    async fn candidates(&self) -> Result<Vec<Candidate>, SourceError> {
+        let session = self.begin().await?;
+        let mut answers = members::ask_all(&session).await;
+        // All silent over one endpoint may be the endpoint's own silence.
+        if answers.iter().all(members::Answers::hung) && session.rotate() {
+            answers = members::ask_all(&session).await;
+        }
+        let mut candidates = members::rank(answers).map_err(|mut error| {
+            // What is odd about the talosconfig may well be the reason.
+            for warning in &session.warnings {
+                error.operation = format!("{}; {warning}", error.operation);
+            }
+            error
+        })?;
+        for candidate in &mut candidates {
+            candidate.warnings.extend(session.warnings.iter().cloned());
+        }
+        Ok(candidates)
+    }
+
+    async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError> {
+        let known = self.session.lock().await.clone();
+        let session = match known {
+            Some(session) => session,
+            None => self.begin().await?,
+        };
+        let target = session.target(&candidate.node);
+        let begun = Instant::now();
+        let limit = self.options.idle_timeout.min(self.options.total_timeout);
+        let opened = session
+            .call(
+                "EtcdSnapshot",
+                target.node.as_deref(),
+                limit,
+                |mut client, mut to| {
+                    Box::pin(async move {
+                        let request = to.request(proto::machine::EtcdSnapshotRequest {});
+                        let mut messages = client.etcd_snapshot(request).await?.into_inner();
+                        // The refusal of a call may come with its first message, and a server
+                        // without etcd ends the stream with OK before any byte.
+                        let mut first = Bytes::new();
+                        while first.is_empty() {
+                            let Some(data) = messages.message().await? else {
+                                return Ok(None);
+                            };
+                            in_band(data.metadata.as_ref())?;
+                            first = data.bytes;
+                        }
+                        Ok::<_, Status>(Some((messages, first)))
+                    })
+                },
+            )
+            .await;
+        let (messages, first) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                return Err(SourceError {
+                    operation: format!(
+                        "EtcdSnapshot at node {}: ended well without a single byte, which is how \
+                         Talos reports that the node's etcd failed: see `talosctl service etcd`",
+                        target.label
+                    ),
+                    try_other_member: true,
+                    source: None,
+                });
+            }
+            Err(failure) => {
+                return Err(SourceError {
+                    operation: failure.text(),
+                    try_other_member: true,
+                    source: Some(Box::new(failure.cause)),
+                });
+            }
+        };
+        Ok(Box::pin(SnapshotStream::new(
+            session,
+            target,
+            messages,
+            first,
+            self.options.idle_timeout,
+            self.options.total_timeout,
+            begun,
+        )))
+    }
+}
+
+impl SourceError {
+    /// A fault of the configuration: no member does better.
+    fn fixed(error: TalosConfigError) -> Self {
+        Self {
+            operation: "use the talosconfig".to_owned(),
+            try_other_member: false,
+            source: Some(Box::new(error)),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One HTTP/2 connection to one endpoint, with TLS checked against the host as written.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::client::WebPkiServerVerifier;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint as HttpEndpoint};
+use tower::Service;
+
+use super::endpoint::Endpoint;
+use super::identity::Identity;
+use crate::clock::Clock;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One stream may run this far ahead of its reader: a second of the fastest server seen (80 MB/s)
+/// would be more than needed, a tenth of it rides out a slow consumer.
+const STREAM_WINDOW: u32 = 8 << 20;
+/// All streams of a connection together; there is one snapshot at a time.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Fewer, larger HTTP/2 frames cost less per byte; the server may still send small ones.
+const MAX_FRAME: u32 = 256 << 10;
+/// Dead peers are found by TCP. HTTP/2 pings more often than every 5 minutes would get the
+/// connection closed with ENHANCE_YOUR_CALM.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why TLS cannot even begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("use the certificates in `ca`")]
+    Authorities(#[source] BoxError),
+    #[error("use `crt` and `key` together: they must belong to each other")]
+    Pair(#[source] rustls::Error),
+}
+
+/// The time for checks of the server's certificate, from the same clock as all else.
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// What every connection of a run shares.
+pub(super) fn tls_config(
+    identity: &Identity,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for authority in &identity.authorities {
+        roots
+            .add(authority.clone())
+            .map_err(|error| TlsError::Authorities(error.into()))?;
+    }
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| TlsError::Authorities(error.into()))?;
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Pair)?
+        .with_webpki_verifier(verifier)
+        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(TlsError::Pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A channel to `endpoint` that connects when it is first used, and again when it broke.
+pub(super) fn channel(
+    endpoint: &Endpoint,
+    tls: Arc<ClientConfig>,
+    connect_timeout: Duration,
+) -> Result<Channel, BoxError> {
+    let name = ServerName::try_from(endpoint.host().to_owned())?;
+    // The transport dials plain and our connector adds TLS; requests still say https.
+    let dialled = HttpEndpoint::from_shared(format!("http://{endpoint}"))?
+        .origin(format!("https://{endpoint}").parse()?)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME);
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.set_connect_timeout(Some(connect_timeout));
+    Ok(dialled.connect_with_connector_lazy(Connector {
+        tcp,
+        tls: TlsConnector::from(tls),
+        name,
+        timeout: connect_timeout,
+    }))
+}
+
+/// Opens TCP, then TLS.
+#[derive(Clone)]
+struct Connector {
+    tcp: HttpConnector,
+    tls: TlsConnector,
+    name: ServerName<'static>,
+    timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.tcp.call(uri);
+        let (tls, name, timeout) = (self.tls.clone(), self.name.clone(), self.timeout);
+        Box::pin(async move {
+            let stream = connecting.await?.into_inner();
+            let stream = tokio::time::timeout(timeout, tls.connect(name, stream))
+                .await
+                .map_err(|_| format!("no TLS handshake within {} s", timeout.as_secs()))??;
+            Ok(TokioIo::new(stream))
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! Turns what a server said into what happened and what to do.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::identity::{SNAPSHOT_ROLES, describe_roles};
+
+/// Why a call failed, as far as a caller acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The endpoint cannot be reached, or cannot reach the node: another endpoint may.
+    Unreachable,
+    /// The endpoint is a worker, which answers for itself only: another endpoint may forward.
+    NoForwarding,
+    /// The certificate's roles do not allow the call.
+    Role,
+    /// The server does not know the call: it is older than the call.
+    Unknown,
+    /// The node is no control plane node, so it has no etcd.
+    Worker,
+    /// No answer in time: the node's etcd is down, joining, or without quorum.
+    Hung,
+    /// Anything else.
+    Other,
+}
+
+/// A failed call.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What to make of it.
+    pub(super) reason: Reason,
+    /// What was tried, and where.
+    pub(super) at: String,
+    /// What it means, and what to do.
+    pub(super) advice: String,
+    /// What the server or the transport said.
+    pub(super) cause: Cause,
+}
+
+/// The words of the server, or of the transport below, with all that lies below them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Cause(pub(super) String);
+
+impl Failure {
+    /// What was tried, where, what it means and what to do; without the cause.
+    pub(super) fn text(&self) -> String {
+        format!("{}: {}", self.at, self.advice)
+    }
+
+    /// One failure in place of several that have the same reason: the last, with all their places.
+    pub(super) fn merge(failures: Vec<Self>) -> Option<Self> {
+        let mut merged: Option<Self> = None;
+        for failure in failures {
+            merged = Some(match merged {
+                None => failure,
+                Some(before) => {
+                    let cause = if before.cause == failure.cause {
+                        failure.cause
+                    } else {
+                        Cause(format!("{}; {}", before.cause, failure.cause))
+                    };
+                    Self {
+                        at: format!("{}, {}", before.at, failure.at),
+                        cause,
+                        ..failure
+                    }
+                }
+            });
+        }
+        merged
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({})", self.at, self.advice, self.cause)
+    }
+}
+
+/// Which call was made, over which endpoint, about which node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// The method's name.
+    pub(super) method: &'static str,
+    /// The endpoint as dialled.
+    pub(super) endpoint: &'a str,
+    /// The node as configured, unless the endpoint itself was asked.
+    pub(super) node: Option<&'a str>,
+    /// The roles of the client's certificate.
+    pub(super) roles: &'a BTreeSet<String>,
+}
+
+impl Call<'_> {
+    fn at(&self) -> String {
+        match self.node {
+            Some(node) => format!(
+                "{} at node {node} over endpoint {}",
+                self.method, self.endpoint
+            ),
+            None => format!("{} at endpoint {}", self.method, self.endpoint),
+        }
+    }
+
+    /// The failure of a call that had no answer within `limit`.
+    pub(super) fn hung(&self, limit: Duration) -> Failure {
+        let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
+        self.failure(Reason::Hung, cause)
+    }
+
+    /// The failure that `status` means.
+    pub(super) fn failed(&self, status: &Status) -> Failure {
+        self.failure(reason(status), cause(status))
+    }
+
+    fn failure(&self, reason: Reason, cause: Cause) -> Failure {
+        Failure {
+            reason,
+            at: self.at(),
+            advice: self.advice(reason),
+            cause,
+        }
+    }
+
+    fn advice(&self, reason: Reason) -> String {
+        let text = match reason {
+            Reason::Unreachable => {
+                "not reachable. Check address, port 50000 and firewall, and that the node is up; a \
+                 server that refuses the client certificate looks the same, then renew the \
+                 talosconfig"
+            }
+            Reason::NoForwarding => {
+                "this endpoint is a worker node and forwards to nobody. Put control plane nodes \
+                 into `endpoints`"
+            }
+            Reason::Role => {
+                return format!(
+                    "not allowed. The client certificate carries {}, needed is one of {}: \
+                     `talosctl config new --roles os:etcd:backup`",
+                    describe_roles(self.roles),
+                    self.needed()
+                );
+            }
+            Reason::Unknown => "this version of Talos does not know the call",
+            Reason::Worker => "not a control plane node, so it has no etcd. Take it out of `nodes`",
+            Reason::Hung => {
+                "no answer. The node's etcd is down, still joining or without quorum: see \
+                 `talosctl service etcd` and `talosctl etcd status`"
+            }
+            Reason::Other => "failed",
+        };
+        text.to_owned()
+    }
+
+    fn needed(&self) -> String {
+        match self.method {
+            "EtcdSnapshot" => SNAPSHOT_ROLES.join(", "),
+            "Version" => "os:reader, os:operator, os:admin".to_owned(),
+            _ => "os:operator, os:admin, and from Talos 1.11 on os:etcd:backup or os:reader"
+                .to_owned(),
+        }
+    }
+}
+
+/// Sorts a status by its meaning.
+fn reason(status: &Status) -> Reason {
+    // What the client's own transport made up has an error below it; a server's word has none.
+    if status.source().is_some() {
+        return Reason::Unreachable;
+    }
+    let text = status.message();
+    match status.code() {
+        Code::Unavailable => Reason::Unreachable,
+        Code::DeadlineExceeded | Code::Cancelled => Reason::Hung,
+        Code::PermissionDenied if text.contains("no request forwarding") => Reason::NoForwarding,
+        Code::PermissionDenied => Reason::Role,
+        Code::Unimplemented if text.contains("control plane") || text.contains("machine type") => {
+            Reason::Worker
+        }
+        Code::Unimplemented => Reason::Unknown,
+        Code::FailedPrecondition if text.contains("control plane node") => Reason::Worker,
+        _ => Reason::Other,
+    }
+}
+
+/// What a status and all below it say, each thing once.
+fn cause(status: &Status) -> Cause {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = status.source();
+    while let Some(error) = next {
+        let text = printable(&error.to_string());
+        // The upper layers of the transport say no more than that they failed.
+        if text != "transport error" && !texts.contains(&text) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    if texts.is_empty() {
+        texts.push(format!("{:?}", status.code()));
+        if !status.message().is_empty() {
+            texts.push(printable(status.message()));
+        }
+    }
+    Cause(texts.join(": "))
+}
+
+/// A server's text with control characters taken out and of bounded length, fit for a terminal.
+pub(super) fn printable(text: &str) -> String {
+    /// Longer texts hold stack traces, not reasons.
+    const LONGEST: usize = 500;
+    text.chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(method: &'static str, status: &Status) -> Failure {
+        let roles = BTreeSet::from(["os:reader".to_owned()]);
+        let call = Call {
+            method,
+            endpoint: "10.0.0.2:50000",
+            node: Some("10.0.0.3"),
+            roles: &roles,
+        };
+        call.failed(status)
+    }
+
+    #[test]
+    fn trap_18_permission_denied_has_two_meanings() {
+        let role = fail("EtcdSnapshot", &Status::permission_denied("not authorized"));
+        assert_eq!(role.reason, Reason::Role);
+        assert!(role.advice.contains("the roles os:reader"), "{role}");
+        assert!(
+            role.advice
+                .contains("os:etcd:backup, os:operator, os:admin")
+        );
+        let worker = fail(
+            "EtcdSnapshot",
+            &Status::permission_denied("no request forwarding"),
+        );
+        assert_eq!(worker.reason, Reason::NoForwarding);
+        assert!(worker.advice.contains("`endpoints`"), "{worker}");
+    }
+
+    #[test]
+    fn trap_15_a_worker_is_told_from_an_old_server() {
+        for (code, text, reason) in [
+            (
+                Code::Unimplemented,
+                "EtcdSnapshot is only available on control plane nodes",
+                Reason::Worker,
+            ),
+            (
+                Code::Unimplemented,
+                "machine type is not set",
+                Reason::Worker,
+            ),
+            (
+                Code::FailedPrecondition,
+                "can only be performed on a control plane node",
+                Reason::Worker,
+            ),
+            (
+                Code::Unimplemented,
+                "unknown method EtcdStatus",
+                Reason::Unknown,
+            ),
+        ] {
+            assert_eq!(
+                fail("EtcdStatus", &Status::new(code, text)).reason,
+                reason,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_servers_text_cannot_move_the_cursor() {
+        let failure = fail("EtcdStatus", &Status::internal("a\u{1b}[2Jb\r\n"));
+        assert!(!failure.to_string().chars().any(char::is_control));
+    }
+}

@@ -1,0 +1,201 @@
+//! The client certificate: looked at before dialling, because a server that refuses it says little.
+//!
+//! With TLS 1.3 the handshake is over before the server has looked at the certificate, so a refusal
+//! arrives as a broken pipe as often as by name.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::config::{Context, TalosConfigError};
+
+/// A certificate that lives this long is renewed by a person, who wants to hear of it in time.
+const LONG_LIVED: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// What such a person gets as notice.
+const LONG_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// In a cluster, certificates of 6 hours are renewed an hour before their end, and the file follows
+/// within minutes: less than this means that the renewal does not work.
+const SHORT_NOTICE: SignedDuration = SignedDuration::from_mins(45);
+
+/// The roles that may take a snapshot.
+pub(super) const SNAPSHOT_ROLES: [&str; 3] = ["os:etcd:backup", "os:operator", "os:admin"];
+
+/// What the client shows to the server and expects from it.
+///
+/// Not `Debug`: it holds a private key.
+pub(super) struct Identity {
+    /// The accepted authorities; at least one.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// The client's certificate and what was sent along with it.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// The client's private key.
+    pub(super) key: PrivateKeyDer<'static>,
+    /// The roles in the certificate, in order.
+    pub(super) roles: BTreeSet<String>,
+    /// What a person should know of the certificate.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Identity {
+    /// Takes the certificates and the key out of `context` and checks them as of `now`.
+    ///
+    /// # Errors
+    /// When something cannot be read, when the certificate is not valid now, or when no server
+    /// would take it from a client.
+    pub(super) fn check(context: &Context, now: Timestamp) -> Result<Self, TalosConfigError> {
+        let bad = |field, problem: String| TalosConfigError::Field {
+            file: context.file.clone(),
+            context: context.name.clone(),
+            field,
+            problem,
+        };
+        let authorities = certificates(&context.ca).map_err(|problem| bad("ca", problem))?;
+        let chain = certificates(&context.crt).map_err(|problem| bad("crt", problem))?;
+        let key = private_key(&context.key).map_err(|problem| bad("key", problem))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| bad("crt", NO_CERTIFICATE.to_owned()))?;
+        let looked = look(leaf, now).map_err(|problem| bad("crt", problem))?;
+        Ok(Self {
+            authorities,
+            roles: looked.roles,
+            warnings: looked
+                .warnings
+                .into_iter()
+                .map(|warning| {
+                    format!(
+                        "the client certificate in {}, context {:?}, {warning}",
+                        context.file, context.name
+                    )
+                })
+                .collect(),
+            chain,
+            key,
+        })
+    }
+}
+
+const NO_CERTIFICATE: &str = "does not hold a certificate in PEM";
+const RENEW: &str = "make a new one with `talosctl config new --roles os:etcd:backup`; in a cluster \
+                     see the events of its ServiceAccount (`kubectl describe tsa`)";
+
+struct Looked {
+    roles: BTreeSet<String>,
+    warnings: Vec<String>,
+}
+
+/// Judges a client certificate by itself.
+fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
+    let (_, certificate) = X509Certificate::from_der(leaf)
+        .map_err(|_| "does not hold a certificate that can be read".to_owned())?;
+    let mut warnings = Vec::new();
+
+    let date = |seconds| {
+        Timestamp::from_second(seconds).map_err(|_| "has dates out of any calendar".to_owned())
+    };
+    let not_before = date(certificate.validity().not_before.timestamp())?;
+    let not_after = date(certificate.validity().not_after.timestamp())?;
+    if now < not_before {
+        return Err(format!(
+            "the certificate is valid from {not_before} only, and now it is {now}: check this \
+             machine's clock"
+        ));
+    }
+    if now > not_after {
+        return Err(format!("the certificate expired on {not_after}: {RENEW}"));
+    }
+    let notice = if not_after.duration_since(not_before) >= LONG_LIVED {
+        LONG_NOTICE
+    } else {
+        SHORT_NOTICE
+    };
+    if not_after.duration_since(now) < notice {
+        warnings.push(format!("expires soon, on {not_after}: {RENEW}"));
+    }
+
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|_| "has an extended key usage that cannot be read".to_owned())?;
+    match usage.map(|usage| usage.value) {
+        None => warnings.push(format!(
+            "names no extended key usage; Talos 1.12 and later accept clientAuth only: {RENEW}"
+        )),
+        Some(usage) if !usage.client_auth && !usage.any => {
+            return Err(format!(
+                "the certificate's extended key usage lacks clientAuth, so every server refuses \
+                 it: {RENEW}"
+            ));
+        }
+        Some(usage)
+            if usage.any
+                || usage.server_auth
+                || usage.code_signing
+                || usage.email_protection
+                || usage.time_stamping
+                || usage.ocsp_signing
+                || !usage.other.is_empty() =>
+        {
+            warnings.push(format!(
+                "has more extended key usages than clientAuth; Talos 1.12 and later refuse it as \
+                 a bad certificate: {RENEW}"
+            ));
+        }
+        Some(_) => {}
+    }
+
+    let roles: BTreeSet<String> = certificate
+        .subject()
+        .iter_organization()
+        .filter_map(|organization| organization.as_str().ok())
+        .map(str::to_owned)
+        .collect();
+    if !SNAPSHOT_ROLES.iter().any(|role| roles.contains(*role)) {
+        warnings.push(format!(
+            "carries {}; a snapshot needs one of {}",
+            describe_roles(&roles),
+            SNAPSHOT_ROLES.join(", ")
+        ));
+    }
+    Ok(Looked { roles, warnings })
+}
+
+/// The roles of a certificate in a sentence.
+pub(super) fn describe_roles(roles: &BTreeSet<String>) -> String {
+    if roles.is_empty() {
+        "no role".to_owned()
+    } else {
+        let names: Vec<&str> = roles.iter().map(String::as_str).collect();
+        format!("the roles {}", names.join(", "))
+    }
+}
+
+/// All certificates of a PEM text, at least one.
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| "holds a PEM text that cannot be read".to_owned())?;
+    if all.is_empty() {
+        return Err(NO_CERTIFICATE.to_owned());
+    }
+    Ok(all)
+}
+
+/// The private key of a PEM text.
+///
+/// Talos labels an Ed25519 key as `ED25519 PRIVATE KEY` around an ordinary PKCS#8 body, which
+/// readers of PEM do not know.
+fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
+    let relabelled = Zeroizing::new(pem.replace(" ED25519 PRIVATE KEY-----", " PRIVATE KEY-----"));
+    PrivateKeyDer::from_pem_slice(relabelled.as_bytes()).map_err(|_| {
+        "does not hold a private key in PEM (ED25519 PRIVATE KEY, PRIVATE KEY, EC PRIVATE KEY or \
+         RSA PRIVATE KEY; encrypted keys cannot be used)"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests;

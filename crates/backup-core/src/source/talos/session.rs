@@ -1,0 +1,354 @@
+//! The endpoints of one run: a call goes to one node, over whichever endpoint reaches it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::config::Context;
+use super::connect;
+use super::explain::{Call, Cause, Failure, Reason};
+use super::identity::Identity;
+use super::proto::common::Metadata;
+use super::proto::machine::EtcdMemberListRequest;
+use super::proto::machine::machine_service_client::MachineServiceClient;
+use super::{SourceError, TalosOptions};
+use crate::clock::Clock;
+
+/// The client of one endpoint.
+pub(super) type Client = MachineServiceClient<Channel>;
+
+/// The server takes and sends messages up to this size since Talos 1.5; what it sends is 1 KiB.
+const MAX_MESSAGE: usize = 32 << 20;
+
+/// More members than any etcd cluster has; what a server tells beyond is not asked.
+const MAX_MEMBERS: usize = 32;
+
+/// Everything one run needs to speak with one cluster.
+pub(super) struct Session {
+    links: Vec<Link>,
+    /// The endpoint that answered last: the next call begins there.
+    good: AtomicUsize,
+    targets: Vec<Target>,
+    cluster: Option<String>,
+    roles: BTreeSet<String>,
+    /// What a person should know of the talosconfig.
+    pub(super) warnings: Vec<String>,
+    call_timeout: Duration,
+}
+
+struct Link {
+    name: String,
+    client: Client,
+}
+
+/// A member that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// How it is named to people and in a `Candidate`.
+    pub(super) label: String,
+    /// What goes into the `node` header; nothing if only the endpoint is known.
+    pub(super) node: Option<String>,
+}
+
+impl Session {
+    /// Reads the talosconfig anew, checks the certificate, and finds out which nodes there are.
+    pub(super) async fn begin(
+        options: &TalosOptions,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, SourceError> {
+        let path = options.search.find().map_err(SourceError::fixed)?;
+        let context = Context::load(&path, &options.overrides())
+            .await
+            .map_err(SourceError::fixed)?;
+        let identity = Identity::check(&context, clock.now()).map_err(SourceError::fixed)?;
+        let tls =
+            connect::tls_config(&identity, Arc::clone(clock)).map_err(|error| SourceError {
+                operation: format!(
+                    "prepare TLS from {}, context {:?}",
+                    context.file, context.name
+                ),
+                try_other_member: false,
+                source: Some(Box::new(error)),
+            })?;
+        let mut links = Vec::new();
+        for endpoint in &context.endpoints {
+            let channel = connect::channel(endpoint, Arc::clone(&tls), options.connect_timeout)
+                .map_err(|error| SourceError {
+                    operation: format!("prepare the connection to {endpoint}"),
+                    try_other_member: false,
+                    source: Some(error),
+                })?;
+            links.push(Link {
+                name: endpoint.to_string(),
+                client: Client::new(channel)
+                    .max_decoding_message_size(MAX_MESSAGE)
+                    .max_encoding_message_size(MAX_MESSAGE),
+            });
+        }
+        let mut session = Self {
+            links,
+            good: AtomicUsize::new(0),
+            targets: Vec::new(),
+            cluster: context.cluster.clone(),
+            roles: identity.roles,
+            warnings: identity.warnings,
+            call_timeout: options.call_timeout,
+        };
+        session.targets = session.find_targets(&context).await;
+        Ok(session)
+    }
+
+    /// The members to ask, in the order of the configuration; never empty.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The target that a candidate's `node` stands for.
+    pub(super) fn target(&self, label: &str) -> Target {
+        let known = self.targets.iter().find(|target| target.label == label);
+        known.cloned().unwrap_or_else(|| Target {
+            label: label.to_owned(),
+            node: Some(label.to_owned()),
+        })
+    }
+
+    /// Lets the next call begin at the next endpoint; false if there is only one.
+    pub(super) fn rotate(&self) -> bool {
+        let next = (self.good.load(Ordering::Relaxed) + 1) % self.links.len().max(1);
+        self.good.store(next, Ordering::Relaxed);
+        self.links.len() > 1
+    }
+
+    /// The nodes as configured, or else the endpoints, or else the members the cluster names.
+    ///
+    /// An endpoint given by name is a load balancer or the Service in a cluster: a node would not
+    /// know it by that name, so it cannot be the value of `node`.
+    async fn find_targets(&mut self, context: &Context) -> Vec<Target> {
+        let named = |node: String| Target {
+            label: node.clone(),
+            node: Some(node),
+        };
+        if !context.nodes.is_empty() {
+            return context.nodes.iter().cloned().map(named).collect();
+        }
+        let addresses: Vec<IpAddr> = context
+            .endpoints
+            .iter()
+            .filter_map(super::endpoint::Endpoint::ip)
+            .collect();
+        if addresses.len() == context.endpoints.len() {
+            let mut targets: Vec<Target> = Vec::new();
+            for address in addresses {
+                let target = named(address.to_string());
+                if !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+            return targets;
+        }
+        match self.members_of_any().await {
+            Ok(found) if !found.is_empty() => found.into_iter().map(named).collect(),
+            other => {
+                let reason = match other {
+                    Err(failure) => failure.to_string(),
+                    Ok(_) => "the members advertise no address but their own host's".to_owned(),
+                };
+                self.warnings.push(format!(
+                    "the talosconfig names no `nodes` and the cluster did not tell its members, so \
+                     whichever node answers is used: set `nodes` ({reason})"
+                ));
+                let mut targets: Vec<Target> = Vec::new();
+                for endpoint in &context.endpoints {
+                    let target = Target {
+                        label: endpoint.host().to_owned(),
+                        node: None,
+                    };
+                    if !targets.contains(&target) {
+                        targets.push(target);
+                    }
+                }
+                // Without `node` one target stands for all: fail-over is between endpoints.
+                targets.truncate(1);
+                targets
+            }
+        }
+    }
+
+    /// The addresses of the cluster's members, as whichever endpoint answers knows them.
+    async fn members_of_any(&self) -> Result<Vec<String>, Failure> {
+        let members = self
+            .call(
+                "EtcdMemberList",
+                None,
+                self.call_timeout,
+                |mut client, mut to| {
+                    Box::pin(async move {
+                        let request = to.request(EtcdMemberListRequest { query_local: true });
+                        let reply = client.etcd_member_list(request).await?.into_inner();
+                        only(reply.messages, |message| message.metadata.as_ref())
+                    })
+                },
+            )
+            .await?;
+        let mut found = Vec::new();
+        for member in members.members.into_iter().take(MAX_MEMBERS) {
+            let address = member.client_urls.iter().find_map(|url| host_of(url));
+            if let Some(address) = address
+                && !address.is_loopback()
+                && !address.is_unspecified()
+                && !found.contains(&address.to_string())
+            {
+                found.push(address.to_string());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes one call about `node`, over one endpoint after the other while they are not reachable.
+    ///
+    /// `limit` bounds each attempt; attempts are bounded by the number of endpoints.
+    pub(super) async fn call<T, F>(
+        &self,
+        method: &'static str,
+        node: Option<&str>,
+        limit: Duration,
+        send: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    {
+        let start = self.good.load(Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for offset in 0..self.links.len() {
+            let index = (start + offset) % self.links.len();
+            let Some(link) = self.links.get(index) else {
+                continue;
+            };
+            let call = Call {
+                method,
+                endpoint: &link.name,
+                node,
+                roles: &self.roles,
+            };
+            let headers = Headers {
+                node: node.map(str::to_owned),
+                cluster: self.cluster.clone(),
+            };
+            let failure =
+                match tokio::time::timeout(limit, send(link.client.clone(), headers)).await {
+                    Ok(Ok(value)) => {
+                        self.good.store(index, Ordering::Relaxed);
+                        return Ok(value);
+                    }
+                    Ok(Err(status)) => call.failed(&status),
+                    Err(_) => call.hung(limit),
+                };
+            if !matches!(failure.reason, Reason::Unreachable | Reason::NoForwarding) {
+                return Err(failure);
+            }
+            failures.push(failure);
+        }
+        Err(Failure::merge(failures).unwrap_or_else(|| Failure {
+            reason: Reason::Other,
+            at: method.to_owned(),
+            advice: "there is no endpoint to ask".to_owned(),
+            cause: Cause("the list of endpoints is empty".to_owned()),
+        }))
+    }
+
+    /// How long one of the short calls may take.
+    pub(super) fn call_timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
+    /// The failure of a stream that was open already.
+    pub(super) fn stream_failure(&self, target: &Target, status: &Status) -> Failure {
+        let index = self.good.load(Ordering::Relaxed);
+        let call = Call {
+            method: "EtcdSnapshot",
+            endpoint: self.links.get(index).map_or("", |link| link.name.as_str()),
+            node: target.node.as_deref(),
+            roles: &self.roles,
+        };
+        call.failed(status)
+    }
+}
+
+/// The headers of a call, as `talosctl` sends them.
+#[derive(Debug, Clone)]
+pub(super) struct Headers {
+    node: Option<String>,
+    cluster: Option<String>,
+}
+
+impl Headers {
+    /// A request with these headers.
+    ///
+    /// Always `node`, never `nodes`: with `nodes` errors hide in replies that are OK.
+    pub(super) fn request<M>(&mut self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        let headers = request.metadata_mut();
+        headers.insert("runtime", MetadataValue::from_static("Talos"));
+        for (name, value) in [("node", &self.node), ("context", &self.cluster)] {
+            if let Some(value) = value.as_deref().and_then(|value| value.parse().ok()) {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+}
+
+/// The one message of a reply, unless it carries an error in-band.
+pub(super) fn only<M>(
+    messages: Vec<M>,
+    metadata: impl Fn(&M) -> Option<&Metadata>,
+) -> Result<M, Status> {
+    for message in &messages {
+        in_band(metadata(message))?;
+    }
+    messages
+        .into_iter()
+        .next()
+        .ok_or_else(|| Status::unknown("the reply holds no message"))
+}
+
+/// The error that a reply may carry although the call itself ended with OK.
+pub(super) fn in_band(metadata: Option<&Metadata>) -> Result<(), Status> {
+    let Some(metadata) = metadata else {
+        return Ok(());
+    };
+    let code = metadata.status.as_ref().map_or(0, |status| status.code);
+    if metadata.error.is_empty() && code == 0 {
+        return Ok(());
+    }
+    let code = if code == 0 {
+        tonic::Code::Unknown
+    } else {
+        tonic::Code::from(code)
+    };
+    let text = if metadata.error.is_empty() {
+        metadata
+            .status
+            .as_ref()
+            .map_or("", |status| status.message.as_str())
+    } else {
+        metadata.error.as_str()
+    };
+    Err(Status::new(code, text))
+}
+
+/// The address in a URL, if it has one and not a name.
+pub(super) fn host_of(url: &str) -> Option<IpAddr> {
+    match url::Url::parse(url).ok()?.host()? {
+        url::Host::Ipv4(address) => Some(address.into()),
+        url::Host::Ipv6(address) => Some(address.into()),
+        url::Host::Domain(_) => None,
+    }
+}

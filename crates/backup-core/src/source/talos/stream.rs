@@ -1,0 +1,174 @@
+//! A snapshot as blocks of bytes, watched for silence and for its total time.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use tokio::time::{Instant, Sleep};
+use tonic::{Status, Streaming};
+
+use super::SourceError;
+use super::explain::Cause;
+use super::proto::common::Data;
+use super::session::{Session, Target, in_band};
+
+/// The server sends 1 KiB at a time; downstream works on blocks of this size.
+const BLOCK: usize = 256 << 10;
+
+/// The stream of one snapshot.
+pub(super) struct SnapshotStream {
+    session: Arc<Session>,
+    target: Target,
+    messages: Option<Streaming<Data>>,
+    /// What came and was not yet handed on.
+    block: BytesMut,
+    /// The rest of a message larger than a block.
+    rest: Bytes,
+    received: u64,
+    idle: Pin<Box<Sleep>>,
+    idle_timeout: Duration,
+    /// Something came since the idle timer was set.
+    moved: bool,
+    deadline: Pin<Box<Sleep>>,
+    total: Duration,
+}
+
+impl SnapshotStream {
+    /// Goes on with `messages`, of which `first` was read already.
+    pub(super) fn new(
+        session: Arc<Session>,
+        target: Target,
+        messages: Streaming<Data>,
+        first: Bytes,
+        idle_timeout: Duration,
+        total: Duration,
+        begun: Instant,
+    ) -> Self {
+        Self {
+            session,
+            target,
+            messages: Some(messages),
+            block: BytesMut::new(),
+            received: u64::try_from(first.len()).unwrap_or(u64::MAX),
+            rest: first,
+            idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            idle_timeout,
+            moved: false,
+            deadline: Box::pin(tokio::time::sleep_until(begun + total)),
+            total,
+        }
+    }
+
+    /// Moves bytes of the last message into the block; true when the block is full.
+    fn fill(&mut self) -> bool {
+        if self.rest.is_empty() {
+            return false;
+        }
+        if self.block.capacity() == 0 {
+            self.block.reserve(BLOCK);
+        }
+        let room = BLOCK.saturating_sub(self.block.len());
+        let part = self.rest.split_to(room.min(self.rest.len()));
+        self.block.extend_from_slice(&part);
+        self.block.len() >= BLOCK
+    }
+
+    fn take_block(&mut self) -> Bytes {
+        std::mem::take(&mut self.block).freeze()
+    }
+
+    /// Ends the stream: the connection is told to stop, and nothing more comes.
+    fn fail(&mut self, text: &str, cause: Option<Cause>) -> SourceError {
+        self.messages = None;
+        self.block = BytesMut::new();
+        self.rest = Bytes::new();
+        SourceError {
+            operation: format!(
+                "the snapshot stream of node {} broke after {} bytes: {text}",
+                self.target.label, self.received
+            ),
+            try_other_member: true,
+            source: cause.map(Into::into),
+        }
+    }
+
+    fn late(&mut self) -> SourceError {
+        let text = format!(
+            "not finished within {} s: the network or the node is too slow, or raise the deadline",
+            self.total.as_secs_f64()
+        );
+        self.fail(&text, None)
+    }
+
+    fn broken(&mut self, status: &Status) -> SourceError {
+        let failure = self.session.stream_failure(&self.target, status);
+        self.fail(&failure.text(), Some(failure.cause))
+    }
+}
+
+impl Stream for SnapshotStream {
+    type Item = Result<Bytes, SourceError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.fill() {
+                // A stream that never pauses must end in time, too.
+                if Instant::now() >= this.deadline.deadline() {
+                    return Poll::Ready(Some(Err(this.late())));
+                }
+                return Poll::Ready(Some(Ok(this.take_block())));
+            }
+            let Some(messages) = this.messages.as_mut() else {
+                if this.block.is_empty() {
+                    return Poll::Ready(None);
+                }
+                return Poll::Ready(Some(Ok(this.take_block())));
+            };
+            match Pin::new(messages).poll_next(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    if let Err(status) = in_band(data.metadata.as_ref()) {
+                        return Poll::Ready(Some(Err(this.broken(&status))));
+                    }
+                    let length = u64::try_from(data.bytes.len()).unwrap_or(u64::MAX);
+                    this.received = this.received.saturating_add(length);
+                    // A message without bytes is legal, but no progress.
+                    this.moved |= length > 0;
+                    this.rest = data.bytes;
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    return Poll::Ready(Some(Err(this.broken(&status))));
+                }
+                // OK says nothing about completeness, so this is an end and no more.
+                Poll::Ready(None) => this.messages = None,
+                Poll::Pending => return this.poll_clocks(cx),
+            }
+        }
+    }
+}
+
+impl SnapshotStream {
+    /// Nothing is there to read: waits, but not for ever.
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SourceError>>> {
+        if self.moved {
+            self.moved = false;
+            let until = Instant::now() + self.idle_timeout;
+            self.idle.as_mut().reset(until);
+        }
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(self.late())));
+        }
+        if self.idle.as_mut().poll(cx).is_ready() {
+            let text = format!(
+                "no byte came for {} s: the node's etcd or the way to it hangs",
+                self.idle_timeout.as_secs_f64()
+            );
+            return Poll::Ready(Some(Err(self.fail(&text, None))));
+        }
+        Poll::Pending
+    }
+}

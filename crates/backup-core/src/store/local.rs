@@ -1,0 +1,267 @@
+//! A store in a local folder: one file per object, put whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{
+    Created, Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, Probe, Store, StoreError, probe_twice,
+};
+use crate::digest::{Digest, HashingWriter};
+
+mod walk;
+mod write;
+
+/// How many objects a folder is asked for at once. A disk gains nothing from more, each may hold
+/// a whole object, and so a burst of callers does not take up the thread pool for blocking work.
+const AT_ONCE: usize = 8;
+
+/// Keys per page. Each page reads its folders anew, so pages are large; one holds about 2 MB.
+const PAGE: usize = 10_000;
+
+/// Objects as files below a folder; files are 0600 and folders 0700.
+///
+/// Files that a crash left half-written are named `.tmp-…`; listings leave them out.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: Arc<Path>,
+    page: usize,
+    turns: Arc<Semaphore>,
+}
+
+impl LocalStore {
+    /// The store in the folder `root`, which must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoBucket`] if there is no such folder.
+    pub async fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self::at(root.into());
+        store
+            .blocking("open the folder", None, |root| {
+                // Follows a link: the root itself may be one, to another disk.
+                if root.metadata()?.is_dir() {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::NotADirectory.into())
+                }
+            })
+            .await?;
+        Ok(store)
+    }
+
+    /// The store in the folder `root`, made (0700, parents too) if it is not there.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub async fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self::at(root.into());
+        store
+            .blocking("make the folder", None, |root| {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(root)
+            })
+            .await?;
+        Ok(store)
+    }
+
+    /// The same store with pages of `keys` keys, at least 1; for tests that want many pages.
+    #[must_use]
+    pub fn with_page(mut self, keys: usize) -> Self {
+        self.page = keys.max(1);
+        self
+    }
+
+    fn at(root: PathBuf) -> Self {
+        Self {
+            root: root.into(),
+            page: PAGE,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Does `work` on the root where blocking is allowed. It runs to its end even if the caller
+    /// stops waiting.
+    async fn blocking<T, F>(
+        &self,
+        verb: &'static str,
+        key: Option<&Key>,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    {
+        let root = Arc::clone(&self.root);
+        let turns = Arc::clone(&self.turns);
+        let result = async {
+            let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+            tokio::task::spawn_blocking(move || {
+                let result = work(&root);
+                drop(turn);
+                result
+            })
+            .await
+            .map_err(io::Error::other)?
+        };
+        result.await.map_err(|error| self.failed(verb, key, error))
+    }
+
+    /// What an error of the file system means.
+    fn failed(&self, verb: &str, key: Option<&Key>, error: io::Error) -> StoreError {
+        let store = self.describe();
+        let operation = match key {
+            Some(key) => format!("{verb} {key}"),
+            None => verb.to_owned(),
+        };
+        match (error.kind(), key) {
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) if !self.root.is_dir() => {
+                StoreError::NoBucket { store }
+            }
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(key))
+                if verb != write::VERB =>
+            {
+                StoreError::NotFound {
+                    store,
+                    key: key.clone(),
+                }
+            }
+            (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _) => {
+                StoreError::Forbidden {
+                    store,
+                    operation,
+                    source: error.into(),
+                }
+            }
+            (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
+                StoreError::NoSpace { store, operation }
+            }
+            _ => StoreError::Other {
+                store,
+                operation,
+                source: error.into(),
+            },
+        }
+    }
+
+    fn too_large(&self, key: &Key, size: u64) -> StoreError {
+        StoreError::TooLarge {
+            store: self.describe(),
+            key: key.clone(),
+            size,
+        }
+    }
+}
+
+/// Opens the object's file and tells its size. A folder of that name is no object.
+fn open(root: &Path, key: &Key) -> io::Result<(File, u64)> {
+    let file = File::open(root.join(key.as_str()))?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok((file, metadata.len()))
+}
+
+/// Reads at most `limit` bytes from where `file` stands.
+fn read(file: File, limit: u64) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(0).min(MAX_OBJECT));
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn describe(&self) -> String {
+        format!("folder {}", self.root.display())
+    }
+
+    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+        if bytes.len() > MAX_OBJECT {
+            return Err(self.too_large(key, super::length(&bytes)));
+        }
+        let name = key.clone();
+        let created = self
+            .blocking(write::VERB, Some(key), move |root| {
+                if Digest::of(&bytes) != digest {
+                    return Ok(None);
+                }
+                write::create(root, &name, &bytes).map(Some)
+            })
+            .await?;
+        created.ok_or_else(|| StoreError::Checksum {
+            store: self.describe(),
+            key: key.clone(),
+        })
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        let name = key.clone();
+        let found = self
+            .blocking("get", Some(key), move |root| {
+                let (file, size) = open(root, &name)?;
+                if size > MAX_SIZE {
+                    return Ok(Err(size));
+                }
+                read(file, size).map(Ok)
+            })
+            .await?;
+        found.map_err(|size| self.too_large(key, size))
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let length = range.end.saturating_sub(range.start);
+        if length > MAX_SIZE {
+            return Err(self.too_large(key, length));
+        }
+        let name = key.clone();
+        self.blocking("get a range of", Some(key), move |root| {
+            let (mut file, size) = open(root, &name)?;
+            if range.start >= size {
+                return Ok(Bytes::new());
+            }
+            file.seek(SeekFrom::Start(range.start))?;
+            read(file, length)
+        })
+        .await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        let name = key.clone();
+        self.blocking("look at", Some(key), move |root| {
+            let (mut file, _) = open(root, &name)?;
+            // A file system records no checksum. Reading the file costs little here and lets an
+            // audit without keys find what went bad on the disk.
+            let mut hashing = HashingWriter::new(io::sink());
+            io::copy(&mut file, &mut hashing)?;
+            let (_, digest, size) = hashing.finish();
+            Ok(ObjectInfo {
+                key: name,
+                size,
+                recorded: Some(digest),
+            })
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError> {
+        let prefix = prefix.to_owned();
+        let limit = self.page;
+        self.blocking("list", None, move |root| {
+            walk::page(root, &prefix, from.as_deref(), limit)
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<Probe, StoreError> {
+        probe_twice(self).await
+    }
+}

@@ -1,0 +1,67 @@
+//! Puts one file whole or not at all, and makes it stay after a power cut.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::store::{Created, Key};
+
+/// What a create is called in errors.
+pub(super) const VERB: &str = "put";
+
+/// How names of files that are not whole yet begin.
+pub(super) const TEMP_PREFIX: &str = ".tmp-";
+
+/// Creates the file of `key` with `bytes` unless it is there. The caller checked the bytes.
+pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created> {
+    let target = root.join(key.as_str());
+    let folder = make_folders(root, key)?;
+    match target.symlink_metadata() {
+        // A folder of that name would make the object look as if it were there.
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // Its writer may not have come to this step yet, and the caller builds on its staying.
+        Ok(_) => return sync(&folder).map(|()| Created::Existed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // In the same folder, since a rename across file systems is a copy. Made 0600; removed when
+    // dropped, so an error leaves nothing.
+    let mut temp = tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .rand_bytes(16)
+        .tempfile_in(&folder)?;
+    temp.write_all(bytes)?;
+    temp.as_file().sync_all()?;
+    let created = match temp.persist_noclobber(&target) {
+        Ok(_) => Created::New,
+        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,
+        Err(failed) => return Err(failed.error),
+    };
+    sync(&folder)?;
+    Ok(created)
+}
+
+/// Makes the folders between `root` and the file of `key`, each 0700, and returns the innermost.
+/// The root is not made: one that is gone is more likely a disk that is not mounted.
+fn make_folders(root: &Path, key: &Key) -> io::Result<std::path::PathBuf> {
+    let mut folder = root.to_owned();
+    let Some((folders, _)) = key.as_str().rsplit_once('/') else {
+        return Ok(folder);
+    };
+    for name in folders.split('/') {
+        let inner = folder.join(name);
+        match std::fs::DirBuilder::new().mode(0o700).create(&inner) {
+            Ok(()) => sync(&folder)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        folder = inner;
+    }
+    Ok(folder)
+}
+
+/// Makes the names in `folder` stay.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

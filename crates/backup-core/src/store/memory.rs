@@ -1,0 +1,164 @@
+//! A store in memory for tests; stricter than real ones, to catch wrong assumptions.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, cut, probe_twice,
+};
+use crate::digest::Digest;
+
+/// Small and odd, so that a caller that forgets to ask for the next page is found out early.
+const PAGE: usize = 7;
+
+/// Objects in memory. Pages are of seven, and a listing tells no checksums.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    objects: Mutex<BTreeMap<String, Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    key: Key,
+    bytes: Bytes,
+    digest: Digest,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts other bytes in an object's place and leaves its recorded checksum, as a failing disk
+    /// would; `false` if there is no such object.
+    pub fn damage(&self, key: &Key, bytes: Bytes) -> bool {
+        self.objects()
+            .get_mut(key.as_str())
+            .map(|stored| stored.bytes = bytes)
+            .is_some()
+    }
+
+    /// Takes an object away; `false` if there is none.
+    pub fn remove(&self, key: &Key) -> bool {
+        self.objects().remove(key.as_str()).is_some()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn not_found(&self, key: &Key) -> StoreError {
+        StoreError::NotFound {
+            store: self.describe(),
+            key: key.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+        if bytes.len() > MAX_OBJECT {
+            return Err(StoreError::TooLarge {
+                store: self.describe(),
+                key: key.clone(),
+                size: super::length(&bytes),
+            });
+        }
+        if Digest::of(&bytes) != digest {
+            return Err(StoreError::Checksum {
+                store: self.describe(),
+                key: key.clone(),
+            });
+        }
+        // A turn for other tasks, as every real store gives.
+        tokio::task::yield_now().await;
+        let mut objects = self.objects();
+        if objects.contains_key(key.as_str()) {
+            return Ok(Created::Existed);
+        }
+        let stored = Stored {
+            key: key.clone(),
+            bytes,
+            digest,
+        };
+        objects.insert(key.as_str().to_owned(), stored);
+        Ok(Created::New)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        let objects = self.objects();
+        let stored = objects
+            .get(key.as_str())
+            .ok_or_else(|| self.not_found(key))?;
+        // Like S3, which is told to check what it reads against what was recorded.
+        if Digest::of(&stored.bytes) != stored.digest {
+            return Err(StoreError::Checksum {
+                store: self.describe(),
+                key: key.clone(),
+            });
+        }
+        Ok(stored.bytes.clone())
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let objects = self.objects();
+        let stored = objects
+            .get(key.as_str())
+            .ok_or_else(|| self.not_found(key))?;
+        Ok(cut(&stored.bytes, range))
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        let objects = self.objects();
+        let stored = objects
+            .get(key.as_str())
+            .ok_or_else(|| self.not_found(key))?;
+        Ok(ObjectInfo {
+            key: key.clone(),
+            size: super::length(&stored.bytes),
+            recorded: Some(stored.digest),
+        })
+    }
+
+    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError> {
+        let objects = self.objects();
+        let start = match &from {
+            Some(last) => Bound::Excluded(last.as_str()),
+            None => Bound::Included(prefix),
+        };
+        let mut found = objects
+            .range::<str, _>((start, Bound::Unbounded))
+            .skip_while(|(name, _)| name.as_str() < prefix)
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .map(|(_, stored)| ObjectInfo {
+                key: stored.key.clone(),
+                size: super::length(&stored.bytes),
+                recorded: None,
+            });
+        let page: Vec<_> = found.by_ref().take(PAGE).collect();
+        let next = match (found.next(), page.last()) {
+            (Some(_), Some(last)) => Some(last.key.to_string()),
+            _ => None,
+        };
+        Ok(Page {
+            objects: page,
+            foreign: Vec::new(),
+            next,
+        })
+    }
+
+    async fn probe(&self) -> Result<Probe, StoreError> {
+        probe_twice(self).await
+    }
+}

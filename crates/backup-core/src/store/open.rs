@@ -1,0 +1,85 @@
+//! Opens the store that a URL names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::local::LocalStore;
+use super::s3::{Credentials, ParseCaError, S3Options, S3Store, check_ca};
+use super::url::StoreUrl;
+use super::{Store, StoreError};
+
+/// How to open a store.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Make the folder if it is not there. For programs that write; one that reads should hear
+    /// that there is none. Buckets are never made.
+    pub create: bool,
+    /// As whom to use a bucket.
+    pub credentials: Credentials,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file of CA certificates cannot be read.
+    #[error("cannot read the CA certificates in {path}, which the store's URL names")]
+    ReadCa {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file of CA certificates holds none.
+    #[error("cannot use the CA certificates in {path}, which the store's URL names")]
+    ParseCa {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ParseCaError,
+    },
+    /// The store itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Opens the store at `url`. A bucket is not asked for anything yet; [`Store::probe`] does.
+///
+/// # Errors
+/// [`OpenError::Store`] if there is no such folder; else as [`OpenError`] says.
+pub async fn open(url: &StoreUrl, options: OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
+    let s3 = match url {
+        StoreUrl::Folder(path) if options.create => {
+            return Ok(Arc::new(LocalStore::create(path).await?));
+        }
+        StoreUrl::Folder(path) => return Ok(Arc::new(LocalStore::open(path).await?)),
+        StoreUrl::S3(s3) => s3,
+    };
+    let ca = match &s3.ca {
+        None => None,
+        Some(path) => Some(read_ca(path).await?),
+    };
+    let options = S3Options {
+        prefix: s3.prefix.clone(),
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        path_style: s3.path_style,
+        ca,
+        credentials: options.credentials,
+        ..S3Options::new(&s3.bucket)
+    };
+    Ok(Arc::new(S3Store::open(options).await?))
+}
+
+async fn read_ca(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
+    let pem = tokio::fs::read(path)
+        .await
+        .map_err(|source| OpenError::ReadCa {
+            path: path.clone(),
+            source,
+        })?;
+    check_ca(&pem).map_err(|source| OpenError::ParseCa {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(pem)
+}

@@ -1,0 +1,302 @@
+//! A store in an S3 bucket: one conditional, checksummed put per object.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use self::client::Clients;
+use self::failure::{Failure, Meaning};
+use self::watch::Watch;
+use super::{Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, probe_object};
+use crate::digest::Digest;
+
+mod client;
+mod failure;
+mod options;
+mod read;
+mod watch;
+
+pub use client::{ParseCaError, check_ca};
+pub use options::{AccessKey, Credentials, GiveAccessKey, S3Options};
+
+/// How often a body is sent or fetched again that was damaged or broke off. Each time has all the
+/// tries of a request before it, so more would only hide a line that damages everything.
+const BODIES: u32 = 3;
+
+/// Objects below a prefix of a bucket.
+pub struct S3Store {
+    name: String,
+    bucket: String,
+    /// "" or ends in a slash.
+    prefix: String,
+    clients: Clients,
+    turns: Semaphore,
+}
+
+/// What became of a put.
+enum Put {
+    New,
+    /// An object is there; `unsure` if it may be from an earlier try of this same put.
+    Refused {
+        unsure: bool,
+    },
+}
+
+impl S3Store {
+    /// Makes the store ready. No request is made to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Other`] if the CA is no certificate.
+    pub async fn open(options: S3Options) -> Result<Self, StoreError> {
+        let prefix = match options.prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let name = format!("s3://{}/{}", options.bucket, prefix.trim_end_matches('/'));
+        let name = name.trim_end_matches('/').to_owned();
+        let other = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Other {
+            store: name.clone(),
+            operation: "prepare for TLS".to_owned(),
+            source,
+        };
+        if let Some(pem) = &options.ca {
+            check_ca(pem).map_err(|error| other(error.into()))?;
+        }
+        let bucket = options.bucket.clone();
+        let turns = Semaphore::new(options.limit.get());
+        let clients = Clients::new(options).await.map_err(other)?;
+        Ok(Self {
+            name,
+            bucket,
+            prefix,
+            clients,
+            turns,
+        })
+    }
+
+    fn full(&self, key: &Key) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Sends a request; once more with fresh credentials if those at hand are refused.
+    async fn call<T, F, Fut>(&self, send: F) -> Result<T, Failure>
+    where
+        F: Fn(Client, Watch) -> Fut,
+        Fut: Future<Output = Result<T, Failure>>,
+    {
+        let watch = Watch::default();
+        let _turn = self
+            .turns
+            .acquire()
+            .await
+            .map_err(|closed| Failure::new(Meaning::Other, &watch, closed))?;
+        let (client, generation) = self.clients.current().await;
+        match send(client, watch.clone()).await {
+            Err(failure) if failure.refused() => match self.clients.reload(generation).await {
+                Some(client) => send(client, watch).await,
+                None => Err(failure),
+            },
+            result => result,
+        }
+    }
+
+    /// The error for callers. An answer that only says "not found" is looked into.
+    async fn error(&self, failure: Failure, verb: &str, key: Option<&Key>) -> StoreError {
+        if failure.meaning == Meaning::Missing {
+            let bucket = self
+                .call(async |client, watch| {
+                    let request = client.head_bucket().bucket(&self.bucket).customize();
+                    match request.interceptor(watch.clone()).send().await {
+                        Ok(_) => Ok(()),
+                        Err(error) => Err(Failure::of(error, &watch)),
+                    }
+                })
+                .await;
+            if bucket.is_err_and(|failure| failure.meaning == Meaning::Missing) {
+                return StoreError::NoBucket {
+                    store: self.name.clone(),
+                };
+            }
+        }
+        failure.error(&self.name, verb, key)
+    }
+
+    /// One put. Damage on the way is mended by sending the bytes again.
+    async fn put(&self, key: &Key, bytes: &Bytes, digest: Digest) -> Result<Put, Failure> {
+        let mut sent = 0;
+        loop {
+            let result = self
+                .call(|client, watch| self.put_once(client, watch, key, bytes.clone(), digest))
+                .await;
+            sent += 1;
+            match result {
+                // Bytes that never had the digest were not damaged on the way.
+                Err(failure)
+                    if failure.meaning == Meaning::Damaged
+                        && sent < BODIES
+                        && Digest::of(bytes) == digest => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        client: Client,
+        watch: Watch,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<Put, Failure> {
+        let request = client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .if_none_match("*")
+            .checksum_sha256(digest.to_base64())
+            .body(ByteStream::from(bytes))
+            .customize()
+            .interceptor(watch.clone());
+        match request.send().await {
+            Ok(_) => Ok(Put::New),
+            Err(error) => match Failure::of(error, &watch) {
+                failure if failure.meaning == Meaning::Exists => Ok(Put::Refused {
+                    unsure: watch.unsure(),
+                }),
+                failure => Err(failure),
+            },
+        }
+    }
+
+    /// Whether the object there has `digest`: by its recorded checksum, else by its bytes.
+    async fn holds(&self, key: &Key, digest: Digest) -> Result<bool, StoreError> {
+        match self.head(key).await {
+            Ok(info) => match info.recorded {
+                Some(recorded) => Ok(recorded == digest),
+                None => Ok(Digest::of(&self.get(key).await?) == digest),
+            },
+            // Credentials that may only put cannot look. What is there stays unknown.
+            Err(StoreError::Forbidden { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+        if bytes.len() > MAX_OBJECT {
+            return Err(StoreError::TooLarge {
+                store: self.name.clone(),
+                key: key.clone(),
+                size: super::length(&bytes),
+            });
+        }
+        match self.put(key, &bytes, digest).await {
+            Ok(Put::New) => Ok(Created::New),
+            Ok(Put::Refused { unsure: true }) if self.holds(key, digest).await? => Ok(Created::New),
+            Ok(Put::Refused { .. }) => Ok(Created::Existed),
+            Err(failure) => Err(self.error(failure, "put", Some(key)).await),
+        }
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        self.read(key, None).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            // S3 cannot be asked for nothing; whether the object is there still matters.
+            return self.head(key).await.map(|_| Bytes::new());
+        }
+        self.read(key, Some(range)).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        let result = self
+            .call(async |client, watch| {
+                let request = client
+                    .head_object()
+                    .bucket(&self.bucket)
+                    .key(self.full(key))
+                    .checksum_mode(ChecksumMode::Enabled)
+                    .customize()
+                    .interceptor(watch.clone());
+                let head = request
+                    .send()
+                    .await
+                    .map_err(|error| Failure::of(error, &watch))?;
+                let size = head.content_length().map(u64::try_from);
+                let Some(Ok(size)) = size else {
+                    let text = "the store told no size";
+                    return Err(Failure::new(Meaning::Other, &watch, text));
+                };
+                Ok(ObjectInfo {
+                    key: key.clone(),
+                    size,
+                    recorded: head.checksum_sha256().and_then(Digest::from_base64),
+                })
+            })
+            .await;
+        match result {
+            Ok(info) => Ok(info),
+            Err(failure) => Err(self.error(failure, "look at", Some(key)).await),
+        }
+    }
+
+    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError> {
+        let result = self
+            .call(|client, watch| self.page(client, watch, prefix, from.clone()))
+            .await;
+        match result {
+            Ok(page) => Ok(page),
+            Err(failure) => Err(self.error(failure, "list", None).await),
+        }
+    }
+
+    async fn probe(&self) -> Result<Probe, StoreError> {
+        let (key, bytes, digest) = probe_object(self)?;
+        let lacks = Probe {
+            create_if_absent: false,
+            records_checksums: false,
+        };
+        // A store that knows nothing of conditions overwrites, or says so.
+        let mut second = None;
+        for _ in 0..2 {
+            second = match self.put(&key, &bytes, digest).await {
+                Ok(put) => Some(put),
+                Err(failure) if failure.meaning == Meaning::NotImplemented => return Ok(lacks),
+                Err(failure) => return Err(self.error(failure, "put", Some(&key)).await),
+            };
+        }
+        let recorded = match self.head(&key).await {
+            Ok(info) => info.recorded,
+            // Credentials that may only put cannot look.
+            Err(StoreError::Forbidden { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Probe {
+            create_if_absent: matches!(second, Some(Put::Refused { .. })),
+            records_checksums: recorded == Some(digest),
+        })
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,220 @@
+//! Builds the SDK's client, and builds it anew when its credentials are refused.
+
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::S3Options;
+use super::watch::AlsoRetry;
+
+/// A packet that opens a connection is sent again after 1 s and 3 s; this leaves time for both.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// One try with its body of at most 16 MiB, which asks for 190 kB/s on each of eight streams.
+const TRY: Duration = Duration::from_secs(90);
+
+/// All tries of one request. Refusals that come at once use up their tries in about two minutes;
+/// this ends those that hang.
+pub(super) const REQUEST: Duration = Duration::from_secs(240);
+
+/// A body that does not move at all for so long is given up, well before its try's time is up.
+const STALL: Duration = Duration::from_secs(20);
+
+/// The longest pause between two tries; each is a random part of it.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// New credentials are asked for once in this time at most, so that a store that refuses every
+/// request does not become a flood of questions to whatever gives credentials.
+const RELOAD: Duration = Duration::from_secs(10);
+
+/// The defaults of the SDK as of this date. Naming it keeps an upgrade of the SDK from changing
+/// what is sent, which has broken stores that are not AWS again and again.
+fn behavior() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// The text is not one or more certificates in PEM.
+#[derive(Debug, thiserror::Error)]
+#[error("no CA certificates in PEM; give a file of one or more `BEGIN CERTIFICATE` blocks")]
+pub struct ParseCaError {
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Checks that `pem` holds certificates that TLS can trust.
+///
+/// # Errors
+/// [`ParseCaError`] if it holds none or one that does not parse.
+pub fn check_ca(pem: &[u8]) -> Result<(), ParseCaError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| ParseCaError {
+            source: Some(error.into()),
+        })?;
+        roots.add(certificate).map_err(|error| ParseCaError {
+            source: Some(error.into()),
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(ParseCaError { source: None });
+    }
+    Ok(())
+}
+
+/// The client of a store, with what is needed to build it anew.
+#[derive(Debug)]
+pub(super) struct Clients {
+    options: S3Options,
+    /// To the store.
+    http: SharedHttpClient,
+    /// To whatever gives credentials, which may be AWS itself.
+    chain: SharedHttpClient,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    client: Client,
+    /// Rises with each reload, so that many refusals at once make one reload.
+    generation: u64,
+    reloaded: Option<Instant>,
+}
+
+impl Clients {
+    /// Builds the first client. The options' CA was checked.
+    pub(super) async fn new(options: S3Options) -> Result<Self, BoxError> {
+        let ca = options.ca.as_deref();
+        // The system's certificates are read only where they are used: a container may have none.
+        let plain = options
+            .endpoint
+            .as_deref()
+            .is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let http = http_client(ca, ca.is_none() && !plain)?;
+        let chain = http_client(ca, true)?;
+        let client = build(&options, &http, &chain).await;
+        Ok(Self {
+            options,
+            http,
+            chain,
+            current: Mutex::new(Current {
+                client,
+                generation: 0,
+                reloaded: None,
+            }),
+        })
+    }
+
+    /// The client and its generation.
+    pub(super) async fn current(&self) -> (Client, u64) {
+        let current = self.current.lock().await;
+        (current.client.clone(), current.generation)
+    }
+
+    /// A client with credentials asked for anew, after those of `generation` were refused; `None`
+    /// if they were asked for a moment ago.
+    pub(super) async fn reload(&self, generation: u64) -> Option<Client> {
+        let mut current = self.current.lock().await;
+        if current.generation == generation {
+            if current.reloaded.is_some_and(|at| at.elapsed() < RELOAD) {
+                return None;
+            }
+            // The chain keeps what it read from files, so a new one is needed, not a new question.
+            current.client = build(&self.options, &self.http, &self.chain).await;
+            current.generation = generation.wrapping_add(1);
+            current.reloaded = Some(Instant::now());
+        }
+        Some(current.client.clone())
+    }
+}
+
+async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpClient) -> Client {
+    let named = options.region.clone().map(Region::new);
+    let fallback = Region::from_static("us-east-1");
+    let mut config = match options.credentials.provider() {
+        Some(given) => Builder::new()
+            .behavior_version(behavior())
+            .region(named.unwrap_or(fallback))
+            .credentials_provider(given),
+        None => {
+            // Without the question to the machine's metadata service, which elsewhere than on AWS
+            // only costs time.
+            let region = RegionProviderChain::first_try(named)
+                .or_else(EnvironmentVariableRegionProvider::new())
+                .or_else(ProfileFileRegionProvider::new())
+                .or_else(fallback);
+            let loaded = aws_config::defaults(behavior())
+                .http_client(chain.clone())
+                .region(region)
+                .load()
+                .await;
+            Builder::from(&loaded)
+        }
+    };
+    if let Some(endpoint) = &options.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    let config = config
+        .http_client(http.clone())
+        .force_path_style(options.path_style)
+        .identity_cache(IdentityCache::lazy().build())
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(options.tries)
+                .with_initial_backoff(Duration::from_millis(500))
+                .with_max_backoff(PAUSE),
+        )
+        // The SDK's quota of retries, shared by all requests, is used up by eight of them within
+        // seconds. Tries, pauses and requests at once are limited here already.
+        .retry_partition(
+            RetryPartition::custom("butler-backup")
+                .token_bucket(TokenBucket::unlimited())
+                .build(),
+        )
+        .retry_classifier(AlsoRetry)
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(TRY)
+                .operation_timeout(REQUEST)
+                .build(),
+        )
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(STALL)
+                .build(),
+        )
+        // Only the checksum that we give: others come as trailers of a chunked body, which many
+        // stores refuse.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .build();
+    Client::from_conf(config)
+}
+
+/// An HTTP client that trusts `ca`, and the system's certificates if `system`.
+fn http_client(ca: Option<&[u8]>, system: bool) -> Result<SharedHttpClient, BoxError> {
+    let mut trust = tls::TrustStore::empty().with_native_roots(system);
+    if let Some(pem) = ca {
+        trust.add_pem_certificate(pem);
+    }
+    let context = tls::TlsContext::builder().with_trust_store(trust).build()?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .build_https())
+}

@@ -1,0 +1,257 @@
+//! What an answer of S3, or the lack of one, means.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId;
+
+use super::watch::{Watch, find, untrusted};
+use crate::store::{Key, StoreError};
+
+/// A request that failed, with what that means.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) meaning: Meaning,
+    tries: u32,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// What a failure means to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    NoSuchKey,
+    NoSuchBucket,
+    /// Not found, but not what: answers to HEAD have no body.
+    Missing,
+    /// Access denied, or an answer to HEAD that does not say why.
+    Denied,
+    /// There are none, or where they come from gave none.
+    NoCredentials,
+    /// The credentials themselves are at fault.
+    BadCredentials,
+    Exists,
+    BeyondTheEnd,
+    Damaged,
+    NoSpace,
+    NotImplemented,
+    /// No answer, or "later".
+    Later,
+    /// The answer began well, and its body broke off.
+    BrokenOff,
+    Other,
+}
+
+/// The store's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// What to do about a TLS error.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no trusted TLS connection; if the store has its own CA, name its file in the store's URL \
+     with ca=FILE, and if it speaks no TLS, begin the endpoint with http://"
+)]
+struct Untrusted(#[source] rustls::Error);
+
+impl Failure {
+    /// A failure found out here and not told by the SDK.
+    pub(super) fn new(
+        meaning: Meaning,
+        watch: &Watch,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            meaning,
+            tries: watch.tries(),
+            source: source.into(),
+        }
+    }
+
+    /// Reads what the SDK says.
+    pub(super) fn of<E>(error: SdkError<E, HttpResponse>, watch: &Watch) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        if let Some(tls) = untrusted(&error) {
+            return Self::new(Meaning::Other, watch, Untrusted(tls.clone()));
+        }
+        if let Some(missing) = find::<CredentialsError>(&error) {
+            // The errors above the last only repeat that there are none.
+            let mut last: &(dyn Error + 'static) = missing;
+            while let Some(below) = last.source() {
+                last = below;
+            }
+            return Self::new(Meaning::NoCredentials, watch, Said(last.to_string()));
+        }
+        let Some(response) = error.raw_response() else {
+            let meaning = match &error {
+                SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Meaning::Later,
+                _ => Meaning::Other,
+            };
+            return Self::new(meaning, watch, without_head(error));
+        };
+        let status = response.status().as_u16();
+        let code = error.code().unwrap_or_default();
+        let meaning = meaning(status, code);
+        // An answer that is not S3's, such as a proxy's page, has no code; its source says why.
+        if matches!(error, SdkError::ResponseError(_)) {
+            return Self::new(meaning, watch, without_head(error));
+        }
+        let mut said = format!("the store said {status}");
+        for (before, part) in [(" ", error.code()), (": ", error.message())] {
+            if let Some(part) = part {
+                said.push_str(before);
+                said.push_str(part);
+            }
+        }
+        if let Some(id) = error.request_id() {
+            said.push_str(&format!(" (request {id})"));
+        }
+        said.push_str(hint(status, code));
+        Self::new(meaning, watch, Said(said))
+    }
+
+    /// Whether fresh credentials may help.
+    pub(super) fn refused(&self) -> bool {
+        matches!(
+            self.meaning,
+            Meaning::Denied | Meaning::BadCredentials | Meaning::NoCredentials
+        )
+    }
+
+    /// The error for callers: `verb` on `key`, or on the whole store.
+    pub(super) fn error(self, store: &str, verb: &str, key: Option<&Key>) -> StoreError {
+        let store = store.to_owned();
+        let operation = match key {
+            Some(key) => format!("{verb} {key}"),
+            None => verb.to_owned(),
+        };
+        let source = self.source;
+        match (self.meaning, key) {
+            (Meaning::NoSuchKey | Meaning::Missing, Some(key)) => StoreError::NotFound {
+                store,
+                key: key.clone(),
+            },
+            (Meaning::NoSuchBucket, _) => StoreError::NoBucket { store },
+            (Meaning::Denied, _) => StoreError::Forbidden {
+                store,
+                operation,
+                source,
+            },
+            (Meaning::BadCredentials, _) => StoreError::Credentials {
+                store,
+                operation,
+                source,
+            },
+            (Meaning::NoCredentials, _) => StoreError::NoCredentials {
+                store,
+                operation,
+                source,
+            },
+            (Meaning::Damaged, Some(key)) => StoreError::Checksum {
+                store,
+                key: key.clone(),
+            },
+            (Meaning::NoSpace, _) => StoreError::NoSpace { store, operation },
+            (Meaning::Later | Meaning::BrokenOff, _) => StoreError::Unavailable {
+                store,
+                operation,
+                tries: self.tries,
+                source,
+            },
+            _ => StoreError::Other {
+                store,
+                operation,
+                source,
+            },
+        }
+    }
+}
+
+/// The error below the SDK's own, whose text says no more than "dispatch failure".
+fn without_head<E>(error: SdkError<E, HttpResponse>) -> Box<dyn Error + Send + Sync>
+where
+    E: Error + Send + Sync + 'static,
+{
+    error.into_source().unwrap_or_else(Into::into)
+}
+
+/// What status and code mean. Codes come first: stores agree on them more than on the status.
+fn meaning(status: u16, code: &str) -> Meaning {
+    match code {
+        "NoSuchKey" => Meaning::NoSuchKey,
+        "NoSuchBucket" => Meaning::NoSuchBucket,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "TokenRefreshRequired"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidSecurity"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => Meaning::BadCredentials,
+        "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => {
+            Meaning::Damaged
+        }
+        "QuotaExceeded"
+        | "NoSpaceLeftOnDevice"
+        | "InsufficientStorage"
+        | "StorageFull"
+        | "XMinioStorageFull"
+        | "XMinioAdminBucketQuotaExceeded" => Meaning::NoSpace,
+        "NotImplemented" => Meaning::NotImplemented,
+        _ => match status {
+            401 | 403 => Meaning::Denied,
+            404 => Meaning::Missing,
+            408 | 409 | 429 => Meaning::Later,
+            412 => Meaning::Exists,
+            416 => Meaning::BeyondTheEnd,
+            501 => Meaning::NotImplemented,
+            507 => Meaning::NoSpace,
+            500.. => Meaning::Later,
+            _ => Meaning::Other,
+        },
+    }
+}
+
+/// What to do, where the store's words leave people guessing.
+fn hint(status: u16, code: &str) -> &'static str {
+    match (status, code) {
+        (301 | 307 | 308, _) | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed") => {
+            "; the bucket is in another region or behind another endpoint: correct region= or \
+             endpoint= in the store's URL"
+        }
+        (_, "RequestTimeTooSkewed") => "; set this machine's clock",
+        (501, _) | (_, "NotImplemented") => {
+            "; the store lacks create-if-absent (If-None-Match: *), which backups need"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_before_the_status() {
+        assert_eq!(meaning(403, "QuotaExceeded"), Meaning::NoSpace);
+        assert_eq!(
+            meaning(403, "SignatureDoesNotMatch"),
+            Meaning::BadCredentials
+        );
+        assert_eq!(meaning(400, "ExpiredToken"), Meaning::BadCredentials);
+        assert_eq!(meaning(403, "AccessDenied"), Meaning::Denied);
+        assert_eq!(meaning(403, ""), Meaning::Denied);
+        assert_eq!(meaning(404, "NoSuchBucket"), Meaning::NoSuchBucket);
+        assert_eq!(meaning(404, ""), Meaning::Missing);
+        assert_eq!(meaning(503, "SlowDown"), Meaning::Later);
+        assert_eq!(meaning(507, ""), Meaning::NoSpace);
+        assert_eq!(meaning(301, "PermanentRedirect"), Meaning::Other);
+    }
+}

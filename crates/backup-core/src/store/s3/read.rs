@@ -1,0 +1,202 @@
+//! Reads from a bucket: objects, ranges of them, and listings, none of them trusted.
+
+use std::ops::Range;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::types::Object;
+use bytes::{Bytes, BytesMut};
+
+use super::client::REQUEST;
+use super::failure::{Failure, Meaning};
+use super::watch::Watch;
+use super::{BODIES, S3Store};
+use crate::digest::Digest;
+use crate::store::{Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, StoreError, cut};
+
+/// Keys per page; S3 gives no more.
+const PAGE: i32 = 1_000;
+
+/// What a get brought.
+enum Got {
+    Bytes(Bytes),
+    TooLarge(u64),
+}
+
+impl S3Store {
+    /// The object or a range of it that is not empty.
+    pub(super) async fn read(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<Bytes, StoreError> {
+        let verb = if range.is_some() {
+            "get a range of"
+        } else {
+            "get"
+        };
+        let mut fetched = 0;
+        loop {
+            let result = self
+                .call(|client, watch| self.fetch(client, watch, key, range.clone()))
+                .await;
+            fetched += 1;
+            match result {
+                Ok(Got::Bytes(bytes)) => return Ok(bytes),
+                Ok(Got::TooLarge(size)) => {
+                    return Err(StoreError::TooLarge {
+                        store: self.name.clone(),
+                        key: key.clone(),
+                        size,
+                    });
+                }
+                // The SDK tries again until an answer begins; what happens to its body is ours.
+                Err(failure)
+                    if matches!(failure.meaning, Meaning::Damaged | Meaning::BrokenOff)
+                        && fetched < BODIES => {}
+                Err(failure) => return Err(self.error(failure, verb, Some(key)).await),
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        client: Client,
+        watch: Watch,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<Got, Failure> {
+        let header = range
+            .as_ref()
+            .map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let request = client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .set_range(header)
+            .customize()
+            .interceptor(watch.clone())
+            // By the SDK's own switch it would check the body too, and tell a wrong checksum from
+            // a broken line only in words.
+            .mutate_request(|request| {
+                request
+                    .headers_mut()
+                    .insert("x-amz-checksum-mode", "ENABLED");
+            });
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) => match Failure::of(error, &watch) {
+                failure if range.is_some() && failure.meaning == Meaning::BeyondTheEnd => {
+                    return Ok(Got::Bytes(Bytes::new()));
+                }
+                failure => return Err(failure),
+            },
+        };
+        // The SDK's time limits end where the body begins.
+        let body = tokio::time::timeout(REQUEST, body(output, range, &watch));
+        match body.await {
+            Ok(result) => result,
+            Err(late) => Err(Failure::new(Meaning::BrokenOff, &watch, late)),
+        }
+    }
+
+    pub(super) async fn page(
+        &self,
+        client: Client,
+        watch: Watch,
+        prefix: &str,
+        from: Option<String>,
+    ) -> Result<Page, Failure> {
+        let request = client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(format!("{}{prefix}", self.prefix))
+            .max_keys(PAGE)
+            .set_continuation_token(from.clone())
+            .customize()
+            .interceptor(watch.clone());
+        let output = request
+            .send()
+            .await
+            .map_err(|error| Failure::of(error, &watch))?;
+        let mut page = Page::default();
+        for object in output.contents() {
+            self.add(&mut page, object)
+                .map_err(|text| Failure::new(Meaning::Other, &watch, text))?;
+        }
+        if output.is_truncated() == Some(true) {
+            page.next = output.next_continuation_token;
+            // Either would have the caller go round for ever, or stop early.
+            if page.next.is_none() || page.next == from {
+                let text = "a listing goes on, but the store does not say where";
+                return Err(Failure::new(Meaning::Other, &watch, text));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Adds one object of a listing.
+    fn add(&self, page: &mut Page, object: &Object) -> Result<(), &'static str> {
+        let name = object
+            .key()
+            .and_then(|key| key.strip_prefix(self.prefix.as_str()))
+            .ok_or("a listing has a key that does not begin with what was asked for")?;
+        let Ok(key) = name.parse::<Key>() else {
+            page.foreign.push(name.to_owned());
+            return Ok(());
+        };
+        let size = object
+            .size()
+            .and_then(|size| u64::try_from(size).ok())
+            .ok_or("a listing has an object without a size")?;
+        page.objects.push(ObjectInfo {
+            key,
+            size,
+            recorded: None,
+        });
+        Ok(())
+    }
+}
+
+/// Reads the body of an answer, never more than [`MAX_OBJECT`] of it, and checks it.
+async fn body(
+    mut output: GetObjectOutput,
+    range: Option<Range<u64>>,
+    watch: &Watch,
+) -> Result<Got, Failure> {
+    let told = output
+        .content_length()
+        .and_then(|length| u64::try_from(length).ok());
+    if let Some(size) = told.filter(|size| *size > MAX_SIZE) {
+        return Ok(Got::TooLarge(size));
+    }
+    let capacity = told.and_then(|size| usize::try_from(size).ok());
+    let mut bytes = BytesMut::with_capacity(capacity.unwrap_or(0));
+    while let Some(piece) = output.body.next().await {
+        let piece = piece.map_err(|error| Failure::new(Meaning::BrokenOff, watch, error))?;
+        if bytes.len().saturating_add(piece.len()) > MAX_OBJECT {
+            return Ok(Got::TooLarge(told.unwrap_or(MAX_SIZE.saturating_add(1))));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    let bytes = bytes.freeze();
+    let Some(range) = range else {
+        let recorded = output.checksum_sha256().and_then(Digest::from_base64);
+        if recorded.is_some_and(|recorded| recorded != Digest::of(&bytes)) {
+            let text = "the bytes received do not have the checksum recorded at the put";
+            return Err(Failure::new(Meaning::Damaged, watch, text));
+        }
+        return Ok(Got::Bytes(bytes));
+    };
+    match output.content_range() {
+        // The whole object, from a server or proxy that knows no ranges.
+        None => Ok(Got::Bytes(cut(&bytes, range))),
+        Some(told) if told.starts_with(&format!("bytes {}-", range.start)) => {
+            Ok(Got::Bytes(cut(&bytes, 0..range.end - range.start)))
+        }
+        Some(told) => {
+            let text = format!("the store gave the range `{told}`, which was not asked for");
+            Err(Failure::new(Meaning::Other, watch, text))
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Watches the tries of one request, and says which failures are worth another try.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use aws_sdk_s3::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
+};
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+
+/// Counts the tries of one request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Tries>);
+
+#[derive(Debug, Default)]
+struct Tries {
+    made: AtomicU32,
+    unsure: AtomicBool,
+}
+
+impl Watch {
+    /// How many tries were made.
+    pub(super) fn tries(&self) -> u32 {
+        self.0.made.load(Ordering::Relaxed)
+    }
+
+    /// Whether a try failed in such a way that the server may have done what was asked.
+    pub(super) fn unsure(&self) -> bool {
+        self.0.unsure.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for Watch {
+    fn name(&self) -> &'static str {
+        "Watch"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.made.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // No answer, or one from something in between that did not get one.
+        if context
+            .response()
+            .is_none_or(|response| response.status().is_server_error())
+        {
+            self.0.unsure.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Adds what the SDK's own rules leave out.
+#[derive(Debug)]
+pub(super) struct AlsoRetry;
+
+impl ClassifyRetry for AlsoRetry {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        // 409: another conditional put of the same key is under way. 408, 429: come back later.
+        let later = context
+            .response()
+            .is_some_and(|response| matches!(response.status().as_u16(), 408 | 409 | 429));
+        if later {
+            return RetryAction::transient_error();
+        }
+        // The SDK takes a certificate that is not trusted for a fault of the line. It will not
+        // be trusted in two minutes either.
+        let connecting = context
+            .output_or_error()
+            .and_then(Result::err)
+            .and_then(|error| error.as_connector_error());
+        match connecting {
+            Some(error) if untrusted(error).is_some() => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "AlsoRetry"
+    }
+}
+
+/// The TLS error in the chain of `error` that no retry can mend, if there is one.
+pub(super) fn untrusted<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    find(error).filter(|error| {
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::InvalidMessage(_)
+                | rustls::Error::PeerIncompatible(_)
+        )
+    })
+}
+
+/// The first error of type `T` in the chain of `error`, also inside I/O errors, whose own
+/// `source` steps over what they wrap.
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}

@@ -1,0 +1,219 @@
+//! A store that fails on purpose, and counts what it is asked for.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::digest::Digest;
+use crate::store::{Created, Key, ObjectInfo, Page, Probe, Store, StoreError};
+
+mod plan;
+pub use plan::{Call, Counts, When};
+
+use plan::Plan;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call is carried out, and then said to be [`StoreError::Unavailable`].
+    LostReply,
+    /// [`StoreError::Unavailable`], and nothing is done.
+    Unavailable,
+    /// [`StoreError::Forbidden`], and nothing is done.
+    Forbidden,
+    /// [`StoreError::NoSpace`], and nothing is done.
+    NoSpace,
+    /// The call waits for so long and is then carried out.
+    Slow(Duration),
+    /// A bit is flipped in the middle of what a get brings; other calls go well.
+    Corrupt,
+    /// Neither this call nor any later one ever returns, and none is carried out: the program was
+    /// killed before the call. The test drops what waits for them.
+    StopBefore,
+    /// The same, but this call is carried out: the program was killed before it heard of it.
+    StopAfter,
+}
+
+/// Wraps any store; without faults it only counts.
+#[derive(Debug)]
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    plan: Mutex<Plan>,
+    stopped: watch::Sender<bool>,
+}
+
+impl FaultStore {
+    /// Wraps `inner`, without faults.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            plan: Mutex::default(),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// Lets `fault` happen `when`. Of several that fit a call, the first given happens.
+    pub fn on(&self, when: When, fault: Fault) {
+        self.plan().add(when, fault);
+    }
+
+    /// Forgets all faults. What has stopped stays stopped.
+    pub fn clear(&self) {
+        self.plan().clear();
+    }
+
+    /// What was asked for so far; calls that failed on purpose count too.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.plan().counts()
+    }
+
+    /// Waits until a call was stopped for ever.
+    pub async fn stopped(&self) {
+        // Fails only without a sender, and there is one as long as `self`.
+        drop(self.stopped.subscribe().wait_for(|stopped| *stopped).await);
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, and does what goes wrong before it.
+    async fn before(
+        &self,
+        call: Call,
+        at: &str,
+        bytes: usize,
+    ) -> Result<Option<Fault>, StoreError> {
+        if *self.stopped.borrow() {
+            std::future::pending::<()>().await;
+        }
+        let fault = self.plan().count(call, at, bytes);
+        let operation = || format!("{call:?} {at}");
+        let store = self.describe();
+        match fault {
+            Some(Fault::Unavailable) => Err(self.unavailable(call, at)),
+            Some(Fault::Forbidden) => Err(StoreError::Forbidden {
+                store,
+                operation: operation(),
+                source: "a fault on purpose".into(),
+            }),
+            Some(Fault::NoSpace) => Err(StoreError::NoSpace {
+                store,
+                operation: operation(),
+            }),
+            Some(Fault::Slow(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(None)
+            }
+            Some(Fault::StopBefore) => {
+                self.stop().await;
+                Ok(None)
+            }
+            fault => Ok(fault),
+        }
+    }
+
+    /// Does what goes wrong after a call.
+    async fn after<T>(
+        &self,
+        call: Call,
+        at: &str,
+        fault: Option<Fault>,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match fault {
+            Some(Fault::LostReply) => Err(self.unavailable(call, at)),
+            Some(Fault::StopAfter) => {
+                self.stop().await;
+                result
+            }
+            _ => result,
+        }
+    }
+
+    async fn stop(&self) {
+        self.stopped.send_replace(true);
+        std::future::pending::<()>().await;
+    }
+
+    fn unavailable(&self, call: Call, at: &str) -> StoreError {
+        StoreError::Unavailable {
+            store: self.describe(),
+            operation: format!("{call:?} {at}"),
+            tries: 1,
+            source: "a fault on purpose".into(),
+        }
+    }
+
+    /// Counts what a get brought, and spoils it if it is to be.
+    fn brought(&self, fault: Option<Fault>, bytes: Bytes) -> Bytes {
+        self.plan().brought(bytes.len());
+        if fault != Some(Fault::Corrupt) {
+            return bytes;
+        }
+        let mut bytes = Vec::from(bytes);
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 1;
+        }
+        bytes.into()
+    }
+}
+
+#[async_trait]
+impl Store for FaultStore {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+        let (call, at) = (Call::Create, key.as_str());
+        let fault = self.before(call, at, bytes.len()).await?;
+        let result = self.inner.create(key, bytes, digest).await;
+        self.after(call, at, fault, result).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        let (call, at) = (Call::Get, key.as_str());
+        let fault = self.before(call, at, 0).await?;
+        let result = self.inner.get(key).await;
+        let result = result.map(|bytes| self.brought(fault, bytes));
+        self.after(call, at, fault, result).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let (call, at) = (Call::GetRange, key.as_str());
+        let fault = self.before(call, at, 0).await?;
+        let result = self.inner.get_range(key, range).await;
+        let result = result.map(|bytes| self.brought(fault, bytes));
+        self.after(call, at, fault, result).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        let (call, at) = (Call::Head, key.as_str());
+        let fault = self.before(call, at, 0).await?;
+        let result = self.inner.head(key).await;
+        self.after(call, at, fault, result).await
+    }
+
+    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError> {
+        let fault = self.before(Call::List, prefix, 0).await?;
+        let result = self.inner.list(prefix, from).await;
+        self.after(Call::List, prefix, fault, result).await
+    }
+
+    async fn probe(&self) -> Result<Probe, StoreError> {
+        let fault = self.before(Call::Probe, "", 0).await?;
+        let result = self.inner.probe().await;
+        self.after(Call::Probe, "", fault, result).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Which calls fail, and how many there were.
+
+use super::Fault;
+
+/// A kind of call to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`Store::create`](crate::store::Store::create)
+    Create,
+    /// [`Store::get`](crate::store::Store::get)
+    Get,
+    /// [`Store::get_range`](crate::store::Store::get_range)
+    GetRange,
+    /// [`Store::head`](crate::store::Store::head)
+    Head,
+    /// [`Store::list`](crate::store::Store::list)
+    List,
+    /// [`Store::probe`](crate::store::Store::probe)
+    Probe,
+}
+
+/// Which calls a fault happens to: all of them, until told otherwise.
+#[derive(Debug, Clone)]
+pub struct When {
+    call: Option<Call>,
+    prefix: String,
+    /// How many fitting calls go well before.
+    spared: u64,
+    /// How many then fail.
+    times: u64,
+}
+
+impl When {
+    /// Every call of any kind.
+    #[must_use]
+    pub fn any() -> Self {
+        Self {
+            call: None,
+            prefix: String::new(),
+            spared: 0,
+            times: u64::MAX,
+        }
+    }
+
+    /// Every call of this kind.
+    #[must_use]
+    pub fn call(call: Call) -> Self {
+        Self {
+            call: Some(call),
+            ..Self::any()
+        }
+    }
+
+    /// Only those whose key or listed prefix begins so.
+    #[must_use]
+    pub fn under(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Only from the `nth` fitting call on; the first is 1.
+    #[must_use]
+    pub fn from(mut self, nth: u64) -> Self {
+        self.spared = nth.saturating_sub(1);
+        self
+    }
+
+    /// Only so many of them.
+    #[must_use]
+    pub fn times(mut self, times: u64) -> Self {
+        self.times = times;
+        self
+    }
+
+    fn fits(&self, call: Call, at: &str) -> bool {
+        self.call.is_none_or(|wanted| wanted == call) && at.starts_with(&self.prefix)
+    }
+}
+
+/// What a store was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Calls of `create`.
+    pub creates: u64,
+    /// Calls of `get`.
+    pub gets: u64,
+    /// Calls of `get_range`.
+    pub ranges: u64,
+    /// Calls of `head`.
+    pub heads: u64,
+    /// Calls of `list`, one per page.
+    pub lists: u64,
+    /// Calls of `probe`.
+    pub probes: u64,
+    /// Bytes given to `create`, also where the object was there already.
+    pub put_bytes: u64,
+    /// Bytes that `get` and `get_range` brought.
+    pub got_bytes: u64,
+}
+
+impl Counts {
+    /// Calls of any kind.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.creates + self.gets + self.ranges + self.heads + self.lists + self.probes
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    rules: Vec<(When, Fault)>,
+    counts: Counts,
+}
+
+impl Plan {
+    pub(super) fn add(&mut self, when: When, fault: Fault) {
+        self.rules.push((when, fault));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Counts a call that puts so many bytes, and tells what goes wrong with it.
+    pub(super) fn count(&mut self, call: Call, at: &str, bytes: usize) -> Option<Fault> {
+        let counts = &mut self.counts;
+        let count = match call {
+            Call::Create => &mut counts.creates,
+            Call::Get => &mut counts.gets,
+            Call::GetRange => &mut counts.ranges,
+            Call::Head => &mut counts.heads,
+            Call::List => &mut counts.lists,
+            Call::Probe => &mut counts.probes,
+        };
+        *count += 1;
+        counts.put_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        let mut happens = None;
+        for (when, fault) in &mut self.rules {
+            if !when.fits(call, at) {
+                continue;
+            }
+            if when.spared > 0 {
+                when.spared -= 1;
+            } else if happens.is_none() && when.times > 0 {
+                when.times -= 1;
+                happens = Some(*fault);
+            }
+        }
+        happens
+    }
+
+    pub(super) fn brought(&mut self, bytes: usize) {
+        self.counts.got_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+}

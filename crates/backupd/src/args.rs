@@ -1,0 +1,92 @@
+//! The command line of `backupd`.
+
+use backup_cli::config::Given;
+use backup_cli::exit;
+use backup_cli::flags::{ClusterFlags, CommonFlags, SealFlags, StoreFlags, TalosFlags};
+use backup_core::id::ComponentName;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{check_config, import, keygen, snapshot};
+
+/// Back up a Butler cluster: take etcd snapshots through the Talos API and keep them as
+/// content-addressed, encrypted, signed restore points in S3 or a folder
+#[derive(Debug, Parser)]
+#[command(name = "backupd", version, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: CommonFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Snapshot(snapshot::Args),
+    Import(import::Args),
+    CheckConfig(check_config::Args),
+    Keygen(keygen::Args),
+}
+
+/// Flags of commands that write restore points.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WriteFlags {
+    #[command(flatten)]
+    pub(crate) store: StoreFlags,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterFlags,
+    #[command(flatten)]
+    pub(crate) seal: SealFlags,
+}
+
+/// Why a restore point is made.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NoteFlags {
+    /// Note in the restore point why it was made
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Keep the restore point until somebody removes it by hand
+    #[arg(long)]
+    pub(crate) pin: bool,
+}
+
+/// A component that this version can back up.
+pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
+    match text.parse::<ComponentName>() {
+        Ok(name) if name == ComponentName::etcd() => Ok(name),
+        Ok(_) => Err("this version backs up `etcd`".to_owned()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// The flags as the configuration takes them.
+pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> Given {
+    Given {
+        store: write.store.clone(),
+        cluster: write.cluster.clone(),
+        seal: write.seal.clone(),
+        talos: talos.cloned().unwrap_or_default(),
+        ..Given::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_help_of_every_command_is_a_contract() {
+        let mut program = Args::command().term_width(100);
+        program.build();
+        let mut help = vec![program.render_help().to_string()];
+        for command in program.get_subcommands_mut() {
+            help.push(command.render_help().to_string());
+        }
+        insta::assert_snapshot!(help.join("\n----------\n"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,23 @@
+//! One file for each command.
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+
+use crate::args::Command;
+
+pub(crate) mod check_config;
+pub(crate) mod import;
+pub(crate) mod keygen;
+mod run;
+pub(crate) mod snapshot;
+
+/// Runs the command that was asked for.
+pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
+    match command {
+        Command::Snapshot(args) => snapshot::run(args, frame).await,
+        Command::Import(args) => import::run(args, frame).await,
+        Command::CheckConfig(args) => check_config::run(args, frame),
+        Command::Keygen(args) => keygen::run(args, frame),
+    }
+}

@@ -1,0 +1,208 @@
+//! `backupd check-config`: checks everything that can be without a network, and shows what it means.
+
+use backup_cli::config::{Config, ConfigError, Encryption};
+use backup_cli::environment::Environment;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::TalosFlags;
+use backup_cli::human;
+use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
+use backup_core::clock::Clock;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::args::{self, WriteFlags};
+use crate::commands::snapshot::talos_search;
+
+/// How many runs of each schedule are shown.
+const RUNS: usize = 5;
+
+/// Check the configuration without touching cluster or store, and show the next runs
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    write: WriteFlags,
+    #[command(flatten)]
+    talos: TalosFlags,
+}
+
+pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let config = Config::load(
+        &args::given(&args.write, Some(&args.talos)),
+        frame.clock.now(),
+    )?;
+    let checked = check(&config, &frame.environment, frame.clock.as_ref())?;
+    frame.terminal.emit(&checked)?;
+    for warning in &checked.warnings {
+        frame.terminal.warn(warning);
+    }
+    frame.terminal.status("The configuration can be used.");
+    Ok(Exit::Complete)
+}
+
+/// What the configuration means.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    cluster: String,
+    store: String,
+    talos: Talos,
+    encryption: &'static str,
+    recipients: Vec<String>,
+    signing_public_key: String,
+    components: Vec<Component>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Talos {
+    config: Option<String>,
+    context: Option<String>,
+    nodes: Vec<String>,
+    idle_timeout_seconds: u64,
+    deadline_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Component {
+    name: String,
+    cron: Option<String>,
+    time_zone: Option<String>,
+    next_runs: Vec<Run>,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    utc: Timestamp,
+    local: String,
+}
+
+fn check(
+    config: &Config,
+    environment: &Environment,
+    clock: &dyn Clock,
+) -> Result<Checked, ConfigError> {
+    let needs = (
+        config.need_cluster(),
+        config.need_store(),
+        config.need_encryption(),
+        config.need_signing_key(),
+    );
+    let (cluster, store, encryption, key) = match needs {
+        (Ok(cluster), Ok(store), Ok(encryption), Ok(key)) => (cluster, store, encryption, key),
+        (cluster, store, encryption, key) => {
+            let errors = [cluster.err(), store.err(), encryption.err(), key.err()];
+            return Err(ConfigError::join(errors.into_iter().flatten()));
+        }
+    };
+    let (mode, recipients) = match encryption {
+        Encryption::None => ("none", Vec::new()),
+        Encryption::Recipients(keys) => ("age", keys.iter().map(ToString::to_string).collect()),
+    };
+    let mut warnings = Vec::new();
+    if *encryption == Encryption::None {
+        warnings.push(
+            "encryption is none: whoever can read the store can read the cluster's secrets"
+                .to_owned(),
+        );
+    }
+    if let Err(missing) = talos_search(&config.talos, environment).find() {
+        warnings.push(missing.to_string());
+    }
+    if config.components.is_empty() {
+        warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
+    }
+    Ok(Checked {
+        cluster: cluster.to_string(),
+        store: store.to_string(),
+        talos: Talos {
+            config: config
+                .talos
+                .config
+                .as_ref()
+                .map(|p| p.display().to_string()),
+            context: config.talos.context.clone(),
+            nodes: config.talos.nodes.clone(),
+            idle_timeout_seconds: config.talos.idle_timeout.as_secs(),
+            deadline_seconds: config.talos.deadline.as_secs(),
+        },
+        encryption: mode,
+        recipients,
+        signing_public_key: key.public().to_string(),
+        components: config
+            .components
+            .iter()
+            .map(|c| component(c, clock.now()))
+            .collect(),
+        warnings,
+    })
+}
+
+fn component(component: &backup_cli::config::Component, now: Timestamp) -> Component {
+    let schedule = component.schedule.as_ref();
+    let runs = schedule.map(|s| s.upcoming(now, RUNS)).unwrap_or_default();
+    let run = |time: &jiff::ZonedDateTime| Run {
+        utc: time.timestamp(),
+        local: time.strftime("%a %Y-%m-%d %H:%M %Z").to_string(),
+    };
+    Component {
+        name: component.name.to_string(),
+        cron: schedule.map(|s| s.cron().to_owned()),
+        time_zone: schedule.map(|s| s.zone_name().to_owned()),
+        next_runs: runs.iter().map(run).collect(),
+    }
+}
+
+impl Report for Checked {
+    fn page(&self, page: &mut Page) {
+        let or = |text: &Option<String>, other: &str| text.clone().unwrap_or(other.to_owned());
+        let nodes = if self.talos.nodes.is_empty() {
+            "those of the context".to_owned()
+        } else {
+            self.talos.nodes.join(", ")
+        };
+        let seconds =
+            |s: u64| human::span(SignedDuration::from_secs(s.try_into().unwrap_or(i64::MAX)));
+        let gives_up = format!(
+            "after {} without a byte, {} in all",
+            seconds(self.talos.idle_timeout_seconds),
+            seconds(self.talos.deadline_seconds)
+        );
+        let recipients = if self.recipients.is_empty() {
+            self.encryption.to_owned()
+        } else {
+            self.recipients.join("\n")
+        };
+        page.fields([
+            ("Cluster", self.cluster.clone()),
+            ("Store", self.store.clone()),
+            (
+                "Talosconfig",
+                or(&self.talos.config, "searched for in the usual places"),
+            ),
+            ("Context", or(&self.talos.context, "the talosconfig's own")),
+            ("Nodes", nodes),
+            ("Gives up", gives_up),
+            ("Encrypted to", recipients),
+            ("Signed by", self.signing_public_key.clone()),
+        ]);
+        for component in &self.components {
+            match (&component.cron, &component.time_zone) {
+                (Some(cron), Some(zone)) => {
+                    page.heading(&format!("{}: {cron} ({zone})", component.name));
+                    let runs = component.next_runs.iter();
+                    let rows = runs.map(|run| [run.local.clone(), human::utc(run.utc)]);
+                    page.table(["NEXT RUNS", "UTC"], rows);
+                }
+                _ => page.heading(&format!("{}: on demand only", component.name)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What the documented default file means, at a fixed time.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::*;
+use backup_cli::config::Given;
+use backup_cli::output::{Format, render};
+use backup_core::clock::FixedClock;
+use backup_core::crypt::SigningKey;
+use secrecy::ExposeSecret as _;
+
+/// What the default file has in place of a key.
+const PLACEHOLDER: &str = "REPLACE-ME";
+/// A key that nobody has the private half of.
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+/// The documented default, read where a cluster has it: beside its keys.
+fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
+    let schedules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schedules");
+    let yaml = fs::read_to_string(schedules.join("butler.yaml")).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let key = folder.path().join("signing.key");
+    fs::write(
+        &key,
+        SigningKey::generate()
+            .unwrap()
+            .to_text()
+            .unwrap()
+            .expose_secret(),
+    )
+    .unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let here = folder.path().display().to_string();
+    fs::write(folder.path().join("config"), "").unwrap();
+    let places = [
+        "/etc/butler-backup",
+        "/var/run/secrets/talos.dev",
+        "/secure",
+    ];
+    let yaml = places
+        .iter()
+        .fold(change(yaml), |yaml, place| yaml.replace(place, &here));
+    fs::write(folder.path().join("butler.yaml"), yaml).unwrap();
+    let mut given = Given::default();
+    given.store.config = Some(folder.path().join("butler.yaml"));
+    // Two days before summer time ends in Europe.
+    let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
+    let config = Config::load(&given, clock.now())?;
+    let environment = Environment {
+        home: Some(folder.path().to_owned()),
+        ..Environment::default()
+    };
+    check(&config, &environment, &clock)
+}
+
+fn shown(checked: &Checked, format: Format) -> String {
+    let text = render(checked, format, None).unwrap();
+    let folder = Path::new(checked.talos.config.as_deref().unwrap()).parent();
+    let text = text.replace(folder.unwrap().to_str().unwrap(), "FOLDER");
+    text.replace(&checked.signing_public_key, "RW(public key)")
+}
+
+#[test]
+fn the_documented_default_is_good_and_shows_its_next_runs() {
+    let checked = checked(|yaml| yaml.replace(PLACEHOLDER, RECIPIENT)).unwrap();
+    assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
+    insta::assert_snapshot!("default_table", shown(&checked, Format::Table));
+    insta::assert_snapshot!("default_json", shown(&checked, Format::Json));
+}
+
+#[test]
+fn the_documented_default_wants_one_change_before_it_works() {
+    let error = checked(|yaml| yaml).unwrap_err();
+    let problems: Vec<_> = error.problems().iter().map(|p| p.message.clone()).collect();
+    insta::assert_snapshot!(problems.join("\n"));
+}
+
+#[test]
+fn the_part_that_is_commented_out_is_good_too() {
+    let uncommented = |yaml: String| {
+        let mut inside = false;
+        let lines = yaml.replace(PLACEHOLDER, RECIPIENT);
+        let lines = lines.lines().map(|line| {
+            inside = line == "# reading:" || (inside && line.starts_with('#'));
+            if inside {
+                line.replacen("# ", "", 1)
+            } else {
+                line.to_owned()
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let error = checked(uncommented).unwrap_err();
+    // All of it is understood; only the file with the public key is not there.
+    let [problem] = error.problems() else {
+        panic!("{error}");
+    };
+    assert!(
+        problem.to_string().contains("reading.trust[0]"),
+        "{problem}"
+    );
+    assert!(problem.to_string().contains("signing.pub"), "{problem}");
+}
+
+#[test]
+fn what_weakens_a_backup_is_a_warning() {
+    let text = "talos: {config: config}\ncluster: a\nstore: file:///b\nencryption: none\nsigning: {key: signing.key}\n";
+    let checked = checked(|_| text.to_owned()).unwrap();
+    insta::assert_snapshot!(checked.warnings.join("\n"));
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let error = checked(|_| "talos: {context: x}\n".to_owned()).unwrap_err();
+    insta::assert_snapshot!(error);
+}

@@ -1,0 +1,97 @@
+//! The command line of `restore-cli`.
+
+use backup_cli::config::Given;
+use backup_cli::exit;
+use backup_cli::flags::{CommonFlags, IdentityFlags, StoreFlags, TrustFlags};
+use clap::{Parser, Subcommand};
+
+use crate::commands::{audit, fetch, list, show, verify};
+
+/// Find, inspect, check and fetch the restore points of a Butler cluster; changes nothing in the
+/// store
+#[derive(Debug, Parser)]
+#[command(name = "restore-cli", version, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: CommonFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    List(list::Args),
+    Show(show::Args),
+    Verify(verify::Args),
+    Fetch(fetch::Args),
+    Audit(audit::Args),
+}
+
+/// Flags of commands that read without decrypting.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LookFlags {
+    #[command(flatten)]
+    pub(crate) store: StoreFlags,
+    #[command(flatten)]
+    pub(crate) trust: TrustFlags,
+}
+
+/// Flags of commands that decrypt.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReadFlags {
+    #[command(flatten)]
+    pub(crate) look: LookFlags,
+    #[command(flatten)]
+    pub(crate) identity: IdentityFlags,
+}
+
+impl LookFlags {
+    /// The flags as the configuration takes them.
+    pub(crate) fn given(&self) -> Given {
+        Given {
+            store: self.store.clone(),
+            trust: self.trust.clone(),
+            ..Given::default()
+        }
+    }
+}
+
+impl ReadFlags {
+    /// The flags as the configuration takes them.
+    pub(crate) fn given(&self) -> Given {
+        Given {
+            identity: self.identity.clone(),
+            ..self.look.given()
+        }
+    }
+}
+
+/// Which restore point.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Selection {
+    /// The restore point: `latest`, an id, or the beginning of one
+    #[arg(value_name = "RESTORE-POINT")]
+    pub(crate) restore_point: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_help_of_every_command_is_a_contract() {
+        let mut program = Args::command().term_width(100);
+        program.build();
+        let mut help = vec![program.render_help().to_string()];
+        for command in program.get_subcommands_mut() {
+            help.push(command.render_help().to_string());
+        }
+        insta::assert_snapshot!(help.join("\n----------\n"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

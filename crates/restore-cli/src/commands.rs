@@ -1,0 +1,116 @@
+//! One file for each command.
+
+use std::sync::Arc;
+
+use backup_cli::config::{Config, ConfigError, Given};
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::open::Access;
+use backup_cli::program::Frame;
+use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::crypt::{Trust, Verdict};
+use backup_core::restore::RestoreError;
+use backup_core::store::Store;
+
+use crate::args::{Command, Selection};
+
+pub(crate) mod audit;
+pub(crate) mod fetch;
+pub(crate) mod list;
+pub(crate) mod show;
+pub(crate) mod verify;
+
+/// Runs the command that was asked for.
+pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
+    match command {
+        Command::List(args) => frame.or_cancelled(list::run(args, frame)).await,
+        Command::Show(args) => frame.or_cancelled(show::run(args, frame)).await,
+        Command::Verify(args) => verify::run(args, frame).await,
+        Command::Fetch(args) => fetch::run(args, frame).await,
+        Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
+    }
+}
+
+/// What every command here begins with.
+struct Opened {
+    config: Config,
+    store: Arc<dyn Store>,
+    trust: Trust,
+}
+
+/// Opens the store for reading, with a loud word if anybody is believed.
+async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
+    let config = Config::load(given, frame.clock.now())?;
+    let (url, trust) = match (config.need_store(), config.need_trust()) {
+        (Ok(url), Ok(trust)) => (url, trust.clone()),
+        (url, trust) => {
+            let missing = url.err().into_iter().chain(trust.err());
+            return Err(ConfigError::join(missing).into());
+        }
+    };
+    let store = backup_cli::open::store(url, Access::Read).await?;
+    if matches!(trust, Trust::Anyone) {
+        frame.terminal.warn(
+            "signatures are not checked (trust is none): whoever can write to the store can make \
+             you restore what they like",
+        );
+    }
+    Ok(Opened {
+        config,
+        store,
+        trust,
+    })
+}
+
+impl Opened {
+    /// The restore point that `selection` names, its manifest read and judged.
+    async fn find(&self, selection: &Selection) -> Result<RestorePoint, Failure> {
+        let catalog = Catalog::new(Arc::clone(&self.store));
+        let entry = catalog.find(&selection.restore_point).await?;
+        Ok(catalog.load(&entry, &self.trust).await?)
+    }
+}
+
+/// Whether a file could not be written for lack of room.
+fn disk_is_full(error: &RestoreError) -> bool {
+    use std::io::ErrorKind;
+    let RestoreError::File { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+/// The word for a verdict, in tables and in JSON.
+fn signature(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Trusted => "trusted",
+        Verdict::NotChecked => "not checked",
+        Verdict::Unsigned => "unsigned",
+        Verdict::Untrusted => "not by a trusted key",
+        Verdict::Forged => "forged",
+    }
+}
+
+/// What to do about a verdict that is no trust; `None` if the restore point may be used.
+fn distrust(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Trusted | Verdict::NotChecked => None,
+        Verdict::Unsigned => Some("it has no signature, so anybody could have written it"),
+        Verdict::Untrusted => Some("it is signed, but not by a key that was given with --trust"),
+        Verdict::Forged => Some("a trusted key signed other bytes: its manifest was changed"),
+    }
+}
+
+/// Refuses a restore point that nobody trusted vouches for.
+fn refuse_untrusted(point: &RestorePoint) -> Result<(), Failure> {
+    let Some(why) = distrust(point.verdict) else {
+        return Ok(());
+    };
+    let refused = format!("restore point {} is not trusted: {why}", point.entry.id);
+    let hint = "choose another one from `restore-cli list`, give the right key with --trust, or \
+                believe it in spite of this with --trust none";
+    Err(Failure::message(Exit::Refused, refused).hint(hint))
+}

@@ -1,0 +1,148 @@
+//! `restore-cli fetch`: one component as a file, bit for bit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::human;
+use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
+use backup_core::id::ComponentName;
+use backup_core::restore::{self, RestoreError};
+use serde::Serialize;
+
+use crate::args::{ReadFlags, Selection};
+use crate::commands::{disk_is_full, open, refuse_untrusted};
+
+/// Fetch one component of a restore point into a file, bit for bit
+///
+/// The file gets its name when it is complete and checked, with mode 0600. After an interruption
+/// the same command goes on from where it was.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Fetch this component
+    #[arg(long, value_name = "NAME")]
+    component: ComponentName,
+    /// Write it to this file
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
+    let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
+    if args.to.symlink_metadata().is_ok() && !args.force {
+        let question = format!("{} is there already: replace it?", args.to.display());
+        frame
+            .terminal
+            .confirm(&question, "--force, or name another file with --to")?;
+    }
+    let point = frame.or_cancelled(opened.find(&args.selection)).await?;
+    refuse_untrusted(&point)?;
+    let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
+    let unlocked = frame.or_cancelled(unlock).await?;
+    let progress = frame.terminal.progress();
+    let fetched = restore::fetch(
+        Arc::clone(&opened.store),
+        &point,
+        unlocked,
+        &args.component,
+        &args.to,
+        Arc::clone(&progress),
+        frame.cancel.clone(),
+    )
+    .await;
+    drop(progress);
+    let fetched = fetched.map_err(advised)?;
+    frame.terminal.emit(&Fetched {
+        restore_point: point.entry.id.to_string(),
+        component: args.component.to_string(),
+        file: fetched.file.display().to_string(),
+        bytes: fetched.bytes,
+        sha256: fetched.sha256.to_string(),
+    })?;
+    if args.component == ComponentName::etcd() {
+        frame.terminal.status(&format!(
+            "Look at it with `etcdutl snapshot status {}`. It holds every Secret of the cluster: \
+             delete it after use.",
+            fetched.file.display()
+        ));
+    }
+    Ok(Exit::Complete)
+}
+
+/// A failure, and what to do about it.
+fn advised(error: RestoreError) -> Failure {
+    let full = disk_is_full(&error);
+    let failure = Failure::from(error);
+    if full {
+        return failure.hint(
+            "the folder of --to needs room for twice the component's size; what was downloaded is \
+             kept there, and the same command goes on from it",
+        );
+    }
+    if failure.exit() == Exit::Damaged {
+        return failure.hint(
+            "restore from another restore point of `restore-cli list`; `restore-cli audit` tells \
+             which objects are damaged",
+        );
+    }
+    failure
+}
+
+/// What `fetch` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fetched {
+    restore_point: String,
+    component: String,
+    file: String,
+    bytes: u64,
+    sha256: String,
+}
+
+impl Report for Fetched {
+    fn page(&self, page: &mut Page) {
+        page.fields([
+            ("Restore point", self.restore_point.clone()),
+            ("Component", self.component.clone()),
+            ("File", self.file.clone()),
+            (
+                "Size",
+                format!("{} ({} bytes)", human::bytes(self.bytes), self.bytes),
+            ),
+            ("SHA-256", self.sha256.clone()),
+        ]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_cli::output::{Format, render};
+
+    #[test]
+    fn a_fetch_reads_well_and_its_json_stays() {
+        let fetched = Fetched {
+            restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
+            component: "etcd".to_owned(),
+            file: "/tmp/etcd.snapshot".to_owned(),
+            bytes: 262_144_032,
+            sha256: "00".repeat(32),
+        };
+        insta::assert_snapshot!(
+            "fetch_table",
+            render(&fetched, Format::Table, None).unwrap()
+        );
+        insta::assert_snapshot!("fetch_json", render(&fetched, Format::Json, None).unwrap());
+    }
+}

@@ -1,0 +1,202 @@
+//! `restore-cli list`: the restore points of one store, newest first.
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::human;
+use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
+use backup_core::catalog::{Catalog, RestorePoint};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::args::LookFlags;
+use crate::commands::{open, signature};
+
+/// List the restore points, newest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    look: LookFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let opened = open(&args.look.given(), frame).await?;
+    let catalog = Catalog::new(opened.store);
+    let entries = catalog.list().await?;
+    let mut list = List {
+        restore_points: Vec::new(),
+        unreadable: Vec::new(),
+        now: frame.clock.now(),
+    };
+    let loaded = catalog.load_all(&entries, &opened.trust).await;
+    for (entry, loaded) in entries.iter().zip(loaded).rev() {
+        match loaded {
+            Ok(point) => list.restore_points.push(Row::of(&point)),
+            Err(error) => list.unreadable.push(Unreadable {
+                id: entry.id.to_string(),
+                cause: Failure::from(error).one_line(),
+            }),
+        }
+    }
+    frame.terminal.emit(&list)?;
+    if list.restore_points.is_empty() {
+        frame
+            .terminal
+            .status("There is no restore point yet; `backupd snapshot` makes one.");
+    }
+    Ok(if list.unreadable.is_empty() {
+        Exit::Complete
+    } else {
+        Exit::Damaged
+    })
+}
+
+/// What `list` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    restore_points: Vec<Row>,
+    unreadable: Vec<Unreadable>,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    id: String,
+    cluster: String,
+    began: Timestamp,
+    ended: Timestamp,
+    components: Vec<String>,
+    plain_bytes: u64,
+    new_bytes: u64,
+    reason: Option<String>,
+    pinned: bool,
+    signature: &'static str,
+    findings: usize,
+}
+
+/// A restore point that is there and cannot be read.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    id: String,
+    cause: String,
+}
+
+impl Row {
+    fn of(point: &RestorePoint) -> Self {
+        let manifest = &point.manifest;
+        let components = &manifest.components;
+        Self {
+            id: point.entry.id.to_string(),
+            cluster: manifest.cluster.to_string(),
+            began: manifest.began,
+            ended: manifest.ended,
+            components: components.iter().map(|c| c.name.to_string()).collect(),
+            plain_bytes: components
+                .iter()
+                .fold(0, |sum, c| sum.saturating_add(c.plain_bytes)),
+            new_bytes: manifest.cost.stored_bytes,
+            reason: manifest.reason.clone(),
+            pinned: manifest.pinned,
+            signature: signature(point.verdict),
+            findings: manifest.findings.len(),
+        }
+    }
+
+    fn note(&self) -> String {
+        let pinned = self.pinned.then(|| "pinned".to_owned());
+        let notes: Vec<String> = pinned.into_iter().chain(self.reason.clone()).collect();
+        notes.join(": ")
+    }
+}
+
+impl Report for List {
+    fn page(&self, page: &mut Page) {
+        let rows = self.restore_points.iter().map(|row| {
+            [
+                row.id.clone(),
+                human::utc(row.began),
+                human::age(self.now, row.began),
+                row.components.join(", "),
+                human::bytes(row.plain_bytes),
+                human::bytes(row.new_bytes),
+                row.signature.to_owned(),
+                row.note(),
+            ]
+        });
+        page.table(
+            [
+                "RESTORE POINT",
+                "BEGAN",
+                "AGE",
+                "COMPONENTS",
+                "SIZE",
+                "NEW",
+                "SIGNATURE",
+                "NOTE",
+            ],
+            rows,
+        );
+        if !self.unreadable.is_empty() {
+            page.heading("Cannot be read:");
+            let rows = self
+                .unreadable
+                .iter()
+                .map(|u| [u.id.clone(), u.cause.clone()]);
+            page.table(["RESTORE POINT", "CAUSE"], rows);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_cli::output::{Format, render};
+    use backup_core::crypt::Verdict;
+
+    fn row(id: &str, began: &str, pinned: bool, reason: Option<&str>) -> Row {
+        Row {
+            id: id.to_owned(),
+            cluster: "butler-mgmt".to_owned(),
+            began: began.parse().unwrap(),
+            ended: began.parse().unwrap(),
+            components: vec!["etcd".to_owned()],
+            plain_bytes: 262_144_000,
+            new_bytes: 1_782_579,
+            reason: reason.map(ToOwned::to_owned),
+            pinned,
+            signature: signature(Verdict::Trusted),
+            findings: 0,
+        }
+    }
+
+    #[test]
+    fn the_list_reads_well_and_its_json_stays() {
+        let list = List {
+            restore_points: vec![
+                row(
+                    "20261123t120000000z-1a2b3c4d5e6f",
+                    "2026-11-23T12:00:00Z",
+                    true,
+                    Some("before 1.36"),
+                ),
+                row(
+                    "20261123t110000000z-0123456789ab",
+                    "2026-11-23T11:00:00Z",
+                    false,
+                    None,
+                ),
+            ],
+            unreadable: vec![Unreadable {
+                id: "20261123t100000000z-ffffffffffff".to_owned(),
+                cause: "its manifest was changed".to_owned(),
+            }],
+            now: "2026-11-23T12:45:00Z".parse().unwrap(),
+        };
+        insta::assert_snapshot!("list_table", render(&list, Format::Table, None).unwrap());
+        insta::assert_snapshot!("list_json", render(&list, Format::Json, None).unwrap());
+    }
+}

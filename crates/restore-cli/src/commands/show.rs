@@ -1,0 +1,36 @@
+//! `restore-cli show`: everything that one restore point's manifest says.
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+
+use crate::args::{LookFlags, Selection};
+use crate::commands::{distrust, open};
+
+mod report;
+
+/// Show what one restore point holds, who can open it, and where it came from
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    look: LookFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let point = open(&args.look.given(), frame)
+        .await?
+        .find(&args.selection)
+        .await?;
+    if let Some(why) = distrust(point.verdict) {
+        frame
+            .terminal
+            .warn(&format!("do not restore from this: {why}"));
+    }
+    frame
+        .terminal
+        .emit(&report::Shown::of(&point, frame.clock.now()))?;
+    Ok(Exit::Complete)
+}

@@ -1,0 +1,201 @@
+//! `restore-cli verify`: whether one restore point is whole and comes back as it was.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::{Failure, exit_of};
+use backup_cli::findings::{self, Finding, Severity};
+use backup_cli::human;
+use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
+use backup_core::restore::{self, VerifyDepth};
+use serde::Serialize;
+
+use crate::args::{ReadFlags, Selection};
+use crate::commands::{disk_is_full, distrust, open, signature};
+
+/// Verify one restore point without writing anything but scratch files
+///
+/// Reads every object, takes its digest, decrypts it, puts every component together again, and
+/// checks the etcd snapshot's own trailer, its pages and its revision.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Look at presence, sizes and recorded checksums only; needs no key
+    #[arg(long)]
+    quick: bool,
+    /// Keep scratch files, encrypted, in this folder, with room for the largest component
+    /// [default: the system's folder for temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
+    let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
+    let point = frame.or_cancelled(opened.find(&args.selection)).await?;
+    let depth = if args.quick {
+        VerifyDepth::Quick
+    } else {
+        let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
+        let unlocked = frame.or_cancelled(unlock).await;
+        VerifyDepth::Full(unlocked.map_err(|failure| {
+            if identities.is_empty() {
+                failure.hint("a look with --quick needs no key")
+            } else {
+                failure
+            }
+        })?)
+    };
+    let scratch = args.scratch.as_ref().unwrap_or(&frame.environment.temp);
+    let progress = frame.terminal.progress();
+    let verified = restore::verify(
+        Arc::clone(&opened.store),
+        &point,
+        depth,
+        scratch,
+        Arc::clone(&progress),
+        frame.cancel.clone(),
+    )
+    .await;
+    drop(progress);
+    let mut report = Verified {
+        restore_point: point.entry.id.to_string(),
+        quick: args.quick,
+        sound: false,
+        signature: signature(point.verdict),
+        objects: 0,
+        stored_bytes: 0,
+        plain_bytes: 0,
+        findings: Vec::new(),
+    };
+    match verified.map_err(anyhow::Error::new) {
+        Ok(verified) => {
+            report.objects = verified.objects;
+            report.stored_bytes = verified.stored_bytes;
+            report.plain_bytes = verified.plain_bytes;
+            report.findings = findings::printed(&verified.findings);
+        }
+        // Damage is what was asked about, so it is an answer and not a failure to answer.
+        Err(error) if exit_of(&error) == Exit::Damaged => {
+            report.findings.push(damage(&report.restore_point, error));
+        }
+        Err(error) => return Err(elsewhere(error)),
+    }
+    report
+        .findings
+        .extend(distrust(point.verdict).map(|why| Finding {
+            severity: Severity::Error,
+            object: point.entry.key.to_string(),
+            cause: why.to_owned(),
+            remedy: "do not restore from it; find out who wrote it".to_owned(),
+        }));
+    let worst = findings::worst(&report.findings);
+    report.sound = worst.is_none_or(|w| w < Severity::Error);
+    frame.terminal.emit(&report)?;
+    Ok(findings::exit_of(worst))
+}
+
+/// A failure, with what helps where the disk is full.
+fn elsewhere(error: anyhow::Error) -> Failure {
+    let full = error.downcast_ref().is_some_and(disk_is_full);
+    let failure = Failure::from(error);
+    if full {
+        failure.hint("name a folder with more room with --scratch")
+    } else {
+        failure
+    }
+}
+
+fn damage(restore_point: &str, error: anyhow::Error) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: restore_point.to_owned(),
+        cause: Failure::from(error).one_line(),
+        remedy: "restore from another restore point, and run `restore-cli audit --deep`".to_owned(),
+    }
+}
+
+/// What `verify` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verified {
+    restore_point: String,
+    quick: bool,
+    sound: bool,
+    signature: &'static str,
+    objects: u64,
+    stored_bytes: u64,
+    plain_bytes: u64,
+    findings: Vec<Finding>,
+}
+
+impl Report for Verified {
+    fn page(&self, page: &mut Page) {
+        let result = match (self.sound, self.quick) {
+            (true, false) => "sound: it comes back bit for bit",
+            (true, true) => "all there (contents were not read; leave out --quick for that)",
+            (false, _) => "NOT SOUND: see the findings",
+        };
+        let plain = if self.plain_bytes == 0 {
+            "not read".to_owned()
+        } else {
+            human::bytes(self.plain_bytes)
+        };
+        page.fields([
+            ("Restore point", self.restore_point.clone()),
+            ("Result", result.to_owned()),
+            ("Signature", self.signature.to_owned()),
+            (
+                "Objects",
+                format!("{}, {}", self.objects, human::bytes(self.stored_bytes)),
+            ),
+            ("Put together", plain),
+        ]);
+        if !self.findings.is_empty() {
+            page.heading("Findings");
+            findings::table(page, &self.findings);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_cli::output::{Format, render};
+    use backup_core::crypt::Verdict;
+
+    #[test]
+    fn a_verification_reads_well_and_its_json_stays() {
+        let mut report = Verified {
+            restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
+            quick: false,
+            sound: true,
+            signature: signature(Verdict::Trusted),
+            objects: 9,
+            stored_bytes: 5_882_511,
+            plain_bytes: 262_144_000,
+            findings: Vec::new(),
+        };
+        insta::assert_snapshot!(
+            "verify_table",
+            render(&report, Format::Table, None).unwrap()
+        );
+        report.sound = false;
+        report.signature = signature(Verdict::Forged);
+        report.findings.push(damage(
+            &report.restore_point,
+            anyhow::anyhow!("pack is damaged"),
+        ));
+        insta::assert_snapshot!(
+            "verify_damaged",
+            render(&report, Format::Table, None).unwrap()
+        );
+        insta::assert_snapshot!("verify_json", render(&report, Format::Json, None).unwrap());
+    }
+}

@@ -1,0 +1,292 @@
+//! Those who are compared: ourselves, restic, and `zstd -3 | age` as talos-backup does it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use e2e::programs;
+
+use crate::measure::{self, Took};
+use crate::snapshots::Snapshot;
+
+/// The name under which every snapshot is stored, as a cron job would: one path, new content.
+const NAME: &str = "snapshot.db";
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Ours,
+    /// As it comes: `--compression auto`.
+    Restic,
+    /// With `--compression max`.
+    ResticMax,
+    /// `zstd -3 | age`, one file for each snapshot.
+    ZstdAge,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::Restic, Self::ResticMax, Self::ZstdAge];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "backupd",
+            Self::Restic => "restic",
+            Self::ResticMax => "restic max",
+            Self::ZstdAge => "zstd -3 | age",
+        }
+    }
+
+    /// The programs that it needs and that are not here.
+    pub(crate) fn missing(self) -> Vec<&'static str> {
+        let needs: &[&str] = match self {
+            Self::Ours => &[],
+            Self::Restic | Self::ResticMax => &["restic"],
+            Self::ZstdAge => &["zstd", "age", "age-keygen"],
+        };
+        let gone = |name: &&str| !programs::have(name);
+        needs.iter().copied().filter(gone).collect()
+    }
+}
+
+/// A peer with an empty store and keys of its own.
+pub(crate) struct Repository {
+    peer: Peer,
+    folder: PathBuf,
+    programs: PathBuf,
+    recipient: String,
+    stored: usize,
+}
+
+impl Repository {
+    /// Makes keys and an empty store in `folder`. `programs` is where our own programs are.
+    pub(crate) fn create(peer: Peer, folder: PathBuf, programs: &Path) -> Result<Self> {
+        for name in ["store", "keys", "work"] {
+            let path = folder.join(name);
+            std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        }
+        let mut new = Self {
+            peer,
+            folder,
+            programs: programs.to_owned(),
+            recipient: String::new(),
+            stored: 0,
+        };
+        match peer {
+            Peer::Ours => {
+                let mut keygen = new.own("backupd");
+                keygen.args(["keygen", "--output", "json", "--out"]);
+                keygen.arg(new.keys("pair"));
+                let made: serde_json::Value = serde_json::from_slice(&output(keygen)?)?;
+                let recipient = made.get("recipient").and_then(|r| r.as_str());
+                new.recipient = recipient.context("keygen told no recipient")?.to_owned();
+            }
+            Peer::Restic | Peer::ResticMax => {
+                let mut init = new.restic();
+                init.args(["init", "--repository-version", "2"]);
+                output(init)?;
+            }
+            Peer::ZstdAge => {
+                let mut keygen = Command::new("age-keygen");
+                keygen.arg("-o").arg(new.keys("age.key"));
+                output(keygen)?;
+                let mut public = Command::new("age-keygen");
+                public.arg("-y").arg(new.keys("age.key"));
+                new.recipient = String::from_utf8(output(public)?)?.trim().to_owned();
+            }
+        }
+        Ok(new)
+    }
+
+    /// Stores a snapshot.
+    pub(crate) fn store(&mut self, snapshot: &Snapshot) -> Result<Took> {
+        self.stored += 1;
+        // The same name in the same folder each time, without a copy.
+        let file = self.folder.join("work").join(NAME);
+        if file.exists() {
+            std::fs::remove_file(&file).context("removing the last link")?;
+        }
+        std::fs::hard_link(&snapshot.file, &file)
+            .or_else(|_| std::fs::copy(&snapshot.file, &file).map(drop))
+            .with_context(|| format!("linking {}", snapshot.file.display()))?;
+        let commands = match self.peer {
+            Peer::Ours => {
+                vec![with_file(self.write("import"), &file)]
+            }
+            Peer::Restic | Peer::ResticMax => {
+                let mut backup = self.restic();
+                let max = self.peer == Peer::ResticMax;
+                backup.args(["--compression", if max { "max" } else { "auto" }]);
+                backup.args(["--quiet", "backup", "--host", "bench"]);
+                vec![with_file(backup, &file)]
+            }
+            Peer::ZstdAge => {
+                let mut zstd = Command::new("zstd");
+                zstd.args(["-3", "--quiet", "--stdout"]);
+                let mut age = Command::new("age");
+                age.args(["--encrypt", "--recipient", &self.recipient, "--output"]);
+                age.arg(self.piped(self.stored));
+                vec![with_file(zstd, &file), age]
+            }
+        };
+        measure::run(commands)
+    }
+
+    /// The command that stores a snapshot from the Talos API; only for [`Peer::Ours`].
+    pub(crate) fn snapshot(&self, talosconfig: &Path, node: &str) -> Command {
+        let mut snapshot = self.write("snapshot");
+        snapshot.arg("--talosconfig").arg(talosconfig);
+        snapshot.args(["--nodes", node]);
+        snapshot
+    }
+
+    fn write(&self, verb: &str) -> Command {
+        let mut command = self.own("backupd");
+        command.args([verb, "--component", "etcd", "--cluster", "bench"]);
+        command.arg("--store").arg(self.url());
+        command.args(["--recipient", &self.recipient]);
+        command
+            .arg("--signing-key")
+            .arg(self.keys("pair/signing.key"));
+        command
+    }
+
+    /// Restores the snapshot that was stored last, and checks it against `want`.
+    pub(crate) fn restore(&self, want: &Snapshot) -> Result<Took> {
+        let to = self.folder.join("restored");
+        if to.exists() {
+            std::fs::remove_dir_all(&to).context("removing what was restored before")?;
+        }
+        std::fs::create_dir(&to).context("making a folder to restore to")?;
+        let file = to.join(NAME);
+        let (commands, file) = match self.peer {
+            Peer::Ours => {
+                let mut fetch = self.own("restore-cli");
+                fetch.args(["fetch", "latest", "--component", "etcd"]);
+                fetch.arg("--store").arg(self.url());
+                fetch.arg("--identity").arg(self.keys("pair/identity.key"));
+                fetch.arg("--trust").arg(self.keys("pair/signing.pub"));
+                fetch.arg("--to").arg(&file);
+                (vec![fetch], file)
+            }
+            Peer::Restic | Peer::ResticMax => {
+                let mut restore = self.restic();
+                restore.args(["--quiet", "restore", "latest", "--target"]);
+                restore.arg(&to);
+                // It restores below the whole path that was stored.
+                let whole = self.folder.join("work").join(NAME);
+                let inner = whole.strip_prefix("/").unwrap_or(&whole);
+                (vec![restore], to.join(inner))
+            }
+            Peer::ZstdAge => {
+                let mut age = Command::new("age");
+                age.arg("--decrypt").arg("--identity");
+                age.arg(self.keys("age.key"));
+                age.arg(self.piped(self.stored));
+                let mut zstd = Command::new("zstd");
+                zstd.args(["--decompress", "--quiet", "--stdout"]);
+                (vec![age, measure::to_file(zstd, &file)?], file)
+            }
+        };
+        let took = measure::run(commands)?;
+        ensure!(
+            same(&file, &want.file)?,
+            "{} gave back other bytes",
+            self.peer.name()
+        );
+        Ok(took)
+    }
+
+    /// All bytes of the store: every file below its folder.
+    pub(crate) fn size(&self) -> Result<u64> {
+        size(&self.folder.join("store"))
+    }
+
+    fn own(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.arg("--quiet");
+        command
+    }
+
+    fn restic(&self) -> Command {
+        let mut command = Command::new("restic");
+        command
+            .env("RESTIC_PASSWORD", "of the benchmark")
+            .arg("--repo")
+            .arg(self.folder.join("store"))
+            .arg("--cache-dir")
+            .arg(self.folder.join("cache"));
+        command
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.folder.join("store").display())
+    }
+
+    fn keys(&self, name: &str) -> PathBuf {
+        self.folder.join("keys").join(name)
+    }
+
+    fn piped(&self, number: usize) -> PathBuf {
+        self.folder.join("store").join(format!("{number}.zst.age"))
+    }
+}
+
+fn with_file(mut command: Command, file: &Path) -> Command {
+    command.arg(file);
+    command
+}
+
+/// Runs a command that is not measured, for what it prints.
+pub(crate) fn output(mut command: Command) -> Result<Vec<u8>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("running {name}"))?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{name} ended with {}: {}",
+        output.status,
+        words.trim()
+    );
+    Ok(output.stdout)
+}
+
+fn size(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?
+    {
+        let entry = entry.context("listing")?;
+        let metadata = entry.metadata().context("looking at a stored file")?;
+        bytes += if metadata.is_dir() {
+            size(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(bytes)
+}
+
+/// Whether two files have the same bytes.
+fn same(one: &Path, other: &Path) -> Result<bool> {
+    use std::io::BufRead as _;
+    let open = |path: &Path| -> Result<std::io::BufReader<std::fs::File>> {
+        let file =
+            std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(std::io::BufReader::with_capacity(1 << 20, file))
+    };
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    loop {
+        let (a, b) = (one.fill_buf()?, other.fill_buf()?);
+        let n = a.len().min(b.len());
+        if n == 0 {
+            return Ok(a.is_empty() && b.is_empty());
+        }
+        if a.get(..n) != b.get(..n) {
+            return Ok(false);
+        }
+        one.consume(n);
+        other.consume(n);
+    }
+}

@@ -1,0 +1,134 @@
+//! The file that says what runs, so that `lab status` and `lab down` find it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use e2e::lab::Lab;
+use serde::{Deserialize, Serialize};
+
+/// How to reach a lab.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// Its folder, locked while it runs.
+    pub(crate) folder: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+    /// For each role a talosconfig.
+    pub(crate) talosconfigs: BTreeMap<String, PathBuf>,
+    pub(crate) etcd: Etcd,
+    pub(crate) s3: S3,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Etcd {
+    pub(crate) endpoint: String,
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    pub(crate) store: String,
+    pub(crate) endpoint: String,
+    pub(crate) bucket: String,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+/// Where the state is when nobody says: below the workspace, outside version control.
+pub(crate) fn default_path() -> PathBuf {
+    e2e::paths::workspace().join("lab").join("state.json")
+}
+
+impl State {
+    /// What a running lab is.
+    pub(crate) fn of(lab: &Lab) -> Result<Self> {
+        let files = lab
+            .core
+            .etcd
+            .client_files()
+            .context("the lab's etcd has no TLS")?;
+        Ok(Self {
+            folder: lab.core.folder.path().to_owned(),
+            kubeconfig: lab.kube_apiserver.kubeconfig(),
+            talosconfigs: lab.core.talosconfigs.clone(),
+            etcd: Etcd {
+                endpoint: lab.core.etcd.endpoint(),
+                ca: files.ca.clone(),
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+            },
+            s3: S3 {
+                store: lab.core.s3.url(&lab.core.bucket, "lab"),
+                endpoint: lab.core.s3.endpoint(),
+                bucket: lab.core.bucket.clone(),
+                env: lab
+                    .core
+                    .s3
+                    .keys()
+                    .env()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .into(),
+            },
+        })
+    }
+
+    /// Writes it; the folder is made when it is missing.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("making {}", folder.display()))?;
+        }
+        let text = serde_json::to_vec_pretty(self).context("writing the lab's state")?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The state at `path`, or `None` where there is none.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let state = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not a lab's state; remove it", path.display()))?;
+        Ok(Some(state))
+    }
+
+    /// As [`State::read`], but `None` too where the lab that wrote it is dead.
+    pub(crate) fn of_a_live_lab(path: &Path) -> Result<Option<Self>> {
+        Ok(Self::read(path)?.filter(|state| e2e::folder::is_alive(&state.folder)))
+    }
+
+    /// The file that `lab down` makes to ask for an end.
+    pub(crate) fn down_file(&self) -> PathBuf {
+        self.folder.join("down")
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kubeconfig    {}", self.kubeconfig.display())?;
+        for (role, path) in &self.talosconfigs {
+            writeln!(f, "talosconfig   {} ({role})", path.display())?;
+        }
+        let Etcd {
+            endpoint,
+            ca,
+            certificate,
+            key,
+        } = &self.etcd;
+        writeln!(f, "etcd          {endpoint}")?;
+        writeln!(f, "  --cacert={}", ca.display())?;
+        writeln!(f, "  --cert={}", certificate.display())?;
+        writeln!(f, "  --key={}", key.display())?;
+        writeln!(f, "S3            {}", self.s3.endpoint)?;
+        for (name, value) in &self.s3.env {
+            writeln!(f, "  export {name}={value}")?;
+        }
+        write!(f, "  --store '{}'", self.s3.store)
+    }
+}

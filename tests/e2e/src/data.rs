@@ -1,0 +1,139 @@
+//! Realistic data of a Kubernetes control plane in a real etcd, and what a day does to it.
+//!
+//! Time is simulated: a day of churn takes as long as etcd needs for its writes.
+
+mod churn;
+mod kinds;
+mod object;
+mod proto;
+pub mod secretbox;
+mod text;
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+pub use self::churn::Churn;
+use self::kinds::Kind;
+use self::object::Object;
+use crate::etcd::{EtcdClient, MAX_TXN_OPS, put, rpc};
+
+/// 2026-09-01T00:00:00Z: simulated time starts here, so that the same seed gives the same bytes.
+const EPOCH: i64 = 1_788_220_800;
+
+/// A transaction is cut here too: etcd refuses requests above 1.5 MiB.
+const MAX_TXN_BYTES: usize = 1024 * 1024;
+
+/// How big a cluster is, and the seed of everything random in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Objects besides nodes, leases and events. 60 000 make a database of about 290 MB.
+    pub objects: usize,
+    /// Nodes, each with a lease renewed every ten seconds.
+    pub nodes: usize,
+    /// The same seed gives the same data.
+    pub seed: u64,
+}
+
+impl Shape {
+    /// For a test: a thousand objects, about 4 MB, written within a second.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            objects: 1_000,
+            nodes: 3,
+            seed: 1,
+        }
+    }
+
+    /// For a benchmark or a show: a control plane of 20 nodes, about 290 MB.
+    #[must_use]
+    pub fn large() -> Self {
+        Self {
+            objects: 60_000,
+            nodes: 20,
+            seed: 1,
+        }
+    }
+}
+
+/// What is in the etcd, so that churn knows what to change.
+#[derive(Debug)]
+pub struct Cluster {
+    shape: Shape,
+    random: StdRng,
+    /// Simulated seconds since 1970.
+    now: i64,
+    objects: Vec<Object>,
+    /// Nodes' leases and those of the controllers; renewed all the time.
+    leases: Vec<Object>,
+    /// One etcd lease for each simulated minute with events, oldest first.
+    events: VecDeque<churn::EventMinute>,
+    /// Revisions at the last marks of five minutes, oldest first.
+    marks: VecDeque<i64>,
+    /// Numbers new objects, so that names never repeat.
+    made: u64,
+}
+
+impl Cluster {
+    /// Fills the etcd behind `client` with a cluster of this shape.
+    ///
+    /// # Errors
+    /// etcd refused a write.
+    pub async fn fill(client: &EtcdClient, shape: Shape) -> Result<Self> {
+        let mut cluster = Self {
+            shape,
+            random: StdRng::seed_from_u64(shape.seed),
+            now: EPOCH,
+            objects: Vec::with_capacity(shape.objects),
+            leases: Vec::new(),
+            events: VecDeque::new(),
+            marks: VecDeque::new(),
+            made: 0,
+        };
+        let fixed = kinds::fixed(shape, &mut cluster.random);
+        cluster.objects = kinds::mix(shape, &mut cluster.random);
+        cluster.leases = kinds::leases(shape, &mut cluster.random);
+        let all = fixed.iter().chain(&cluster.leases).chain(&cluster.objects);
+        let now = cluster.now;
+        write(client, all.map(|object| (object.key(), object.value(now)))).await?;
+        cluster.made = u64::try_from(shape.objects).context("the number of objects")?;
+        Ok(cluster)
+    }
+
+    /// The UID of the namespace `kube-system`, which names the cluster.
+    #[must_use]
+    pub fn kube_system_uid(&self) -> String {
+        kinds::kube_system_uid(self.shape)
+    }
+
+    /// Simulated time, seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+}
+
+/// Writes keys that are all different, many to a transaction; gives the last revision.
+async fn write(
+    client: &EtcdClient,
+    entries: impl Iterator<Item = (String, Vec<u8>)>,
+) -> Result<i64> {
+    let mut revision = 0;
+    let mut bytes = 0;
+    let mut operations: Vec<rpc::RequestOp> = Vec::with_capacity(MAX_TXN_OPS);
+    for (key, value) in entries {
+        if operations.len() == MAX_TXN_OPS || bytes + value.len() > MAX_TXN_BYTES {
+            revision = client.txn(std::mem::take(&mut operations)).await?;
+            bytes = 0;
+        }
+        bytes += value.len();
+        operations.push(put(&key, value, 0));
+    }
+    if !operations.is_empty() {
+        revision = client.txn(operations).await?;
+    }
+    Ok(revision)
+}

@@ -1,0 +1,307 @@
+//! A real etcd: one member or several, over TLS with client certificates.
+
+mod client;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use self::client::{EtcdClient, MAX_TXN_OPS, delete, put};
+use crate::folder::make_private;
+use crate::pki::{Authority, Files};
+use crate::port::Port;
+use crate::process::{Process, Program, Signal};
+use crate::tools::{self, Tool};
+use crate::{Folder, folder};
+
+/// Messages and clients of etcd's API.
+#[expect(
+    missing_docs,
+    reason = "written by the compiler of rpc.proto, where the words are"
+)]
+pub mod rpc {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// An etcd with little to read is up in a second; a machine that compiles next to it is slow.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// etcd closes its file in order after SIGTERM.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// What an API server of Talos gives etcd at most.
+const QUOTA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// How an etcd is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// TLS for clients, with certificates required of them; plain HTTP otherwise.
+    pub tls: bool,
+    /// How many members.
+    pub members: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tls: true,
+            members: 1,
+        }
+    }
+}
+
+/// One member: its process, or what is needed to start it again.
+#[derive(Debug)]
+pub struct Etcd {
+    name: String,
+    folder: PathBuf,
+    program: PathBuf,
+    client_port: Port,
+    peer_port: Port,
+    initial_cluster: String,
+    tls: Option<Tls>,
+    process: Option<Process>,
+}
+
+#[derive(Debug, Clone)]
+struct Tls {
+    server: Files,
+    client: Files,
+}
+
+impl Etcd {
+    /// Starts a cluster of one member with TLS; its files go to `folder`/`name`.
+    ///
+    /// # Errors
+    /// etcd cannot be found, built or started.
+    pub async fn start(folder: &Folder, name: &str) -> Result<Self> {
+        let members = Self::start_with(folder, name, Options::default()).await?;
+        members
+            .into_iter()
+            .next()
+            .context("no member of etcd was started")
+    }
+
+    /// Starts a cluster; with several members they are called `NAME-0`, `NAME-1` and so on.
+    ///
+    /// # Errors
+    /// etcd cannot be found, built or started.
+    pub async fn start_with(folder: &Folder, name: &str, options: Options) -> Result<Vec<Self>> {
+        let program = tools::path(Tool::Etcd).await?;
+        let tls = options.tls.then(|| make_tls(folder, name)).transpose()?;
+        let mut members = Vec::with_capacity(options.members);
+        for number in 0..options.members {
+            let name = match options.members {
+                1 => name.to_owned(),
+                _ => format!("{name}-{number}"),
+            };
+            members.push(Self {
+                folder: folder.make(&name)?,
+                name,
+                program: program.clone(),
+                client_port: Port::reserve()?,
+                peer_port: Port::reserve()?,
+                initial_cluster: String::new(),
+                tls: tls.clone(),
+                process: None,
+            });
+        }
+        let parts: Vec<_> = members.iter().map(Self::as_initial_member).collect();
+        for member in &mut members {
+            member.initial_cluster = parts.join(",");
+            // Members become ready only together, so all are spawned before one is awaited.
+            member.spawn("new")?;
+        }
+        for member in &mut members {
+            member.ready().await?;
+        }
+        Ok(members)
+    }
+
+    /// The member's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where clients find it, such as `https://127.0.0.1:21379`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Where its peers find it.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    /// The value for `--initial-cluster`, all members.
+    #[must_use]
+    pub fn initial_cluster(&self) -> &str {
+        &self.initial_cluster
+    }
+
+    /// Files of a client that may do everything; `None` without TLS.
+    #[must_use]
+    pub fn client_files(&self) -> Option<&Files> {
+        self.tls.as_ref().map(|tls| &tls.client)
+    }
+
+    /// Its data directory: where Talos has it, with [`Etcd::folder`] for the root of a node.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.join("var/lib/etcd")
+    }
+
+    /// The database itself; it can be read while etcd is stopped.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir().join("member").join("snap").join("db")
+    }
+
+    /// The folder with its data directory and log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn client(&self) -> Result<EtcdClient> {
+        EtcdClient::connect(&self.endpoint(), self.client_files()).await
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Stops it in order. Ports and data directory stay reserved for [`Etcd::restart`].
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.stop(STOP_WITHIN).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it as a power cut would. Ports and data directory stay reserved.
+    pub fn kill(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// Sends it a signal, such as [`Signal::Stop`] to make it silent.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process
+            .as_mut()
+            .with_context(|| format!("{} does not run", self.name))?
+            .signal(signal)
+    }
+
+    /// Starts it again on the same ports, with whatever its data directory now holds: after
+    /// [`crate::etcdutl::restore`] into [`Etcd::data_dir`] that is the restored state.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.spawn("new")?;
+        self.ready().await
+    }
+
+    /// Removes its data directory; it must be stopped.
+    ///
+    /// # Errors
+    /// It runs, or the folder cannot be removed.
+    pub fn wipe(&self) -> Result<()> {
+        anyhow::ensure!(
+            !self.is_running(),
+            "{} runs; stop it before its data goes",
+            self.name
+        );
+        let data = self.data_dir();
+        if data.exists() {
+            std::fs::remove_dir_all(&data)
+                .with_context(|| format!("removing {}", data.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The last lines of its log, for errors.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        crate::process::tail(&self.folder.join(format!("{}.log", self.name)))
+    }
+
+    fn as_initial_member(&self) -> String {
+        format!("{}={}", self.name, self.peer_url())
+    }
+
+    fn spawn(&mut self, state: &str) -> Result<()> {
+        make_private(&self.data_dir())?;
+        let mut args: Vec<String> = Vec::new();
+        let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
+        flag("name", &self.name);
+        flag("data-dir", &self.data_dir().to_string_lossy());
+        flag("listen-client-urls", &self.endpoint());
+        flag("advertise-client-urls", &self.endpoint());
+        flag("listen-peer-urls", &self.peer_url());
+        flag("initial-advertise-peer-urls", &self.peer_url());
+        flag("initial-cluster", &self.initial_cluster);
+        flag("initial-cluster-state", state);
+        flag("quota-backend-bytes", &QUOTA_BYTES.to_string());
+        flag("logger", "zap");
+        flag("log-level", "warn");
+        // The lab's data is never kept over a crash of the machine, only over one of etcd.
+        flag("unsafe-no-fsync", "true");
+        if let Some(tls) = &self.tls {
+            flag("cert-file", &tls.server.certificate.to_string_lossy());
+            flag("key-file", &tls.server.key.to_string_lossy());
+            flag("trusted-ca-file", &tls.server.ca.to_string_lossy());
+            flag("client-cert-auth", "true");
+        }
+        self.process = Some(Process::start(&Program {
+            name: &self.name,
+            path: &self.program,
+            args,
+            env: Vec::new(),
+            folder: &self.folder,
+        })?);
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let endpoint = self.endpoint();
+        let files = self.client_files().cloned();
+        let process = self
+            .process
+            .as_mut()
+            .with_context(|| format!("{} was not started", self.name))?;
+        process
+            .ready(READY_WITHIN, async || {
+                let client = EtcdClient::connect(&endpoint, files.as_ref()).await?;
+                // A linearizable read needs a leader, so the cluster as a whole is up.
+                client.get("ready").await?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn make_tls(folder: &folder::Folder, name: &str) -> Result<Tls> {
+    let authority = Authority::new(&format!("{name}-ca"))?;
+    let pki = folder.make(format!("{name}-pki"))?;
+    Ok(Tls {
+        server: authority.write(&pki, "server", &authority.server(name)?)?,
+        client: authority.write(&pki, "client", &authority.client("root", None)?)?,
+    })
+}

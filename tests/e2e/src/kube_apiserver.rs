@@ -1,0 +1,268 @@
+//! A real kube-apiserver: RBAC, Secrets encrypted at rest as Talos has it, an administrator.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, StatusCode};
+use rand::RngExt;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+
+use crate::Folder;
+use crate::data::secretbox;
+use crate::etcd::Etcd;
+use crate::folder::write_private;
+use crate::http::HttpClient;
+use crate::pki::{Authority, Identity};
+use crate::port::Port;
+use crate::process::{Process, Program, Signal};
+use crate::tools::{self, Tool};
+
+/// Three seconds on an idle machine; a machine that compiles next to it is slow.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+/// It lets requests finish first.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running API server, or one that can be started again on the same port.
+pub struct KubeApiserver {
+    folder: PathBuf,
+    program: PathBuf,
+    port: Port,
+    authority: Authority,
+    token: String,
+    http: HttpClient,
+    args: Vec<String>,
+    process: Option<Process>,
+}
+
+impl KubeApiserver {
+    /// Starts one on `etcd`; its files go to `folder`/`name`.
+    ///
+    /// # Errors
+    /// The server cannot be found, built or started.
+    pub async fn start(folder: &Folder, name: &str, etcd: &Etcd) -> Result<Self> {
+        let program = tools::path(Tool::KubeApiserver).await?;
+        let own = folder.make(name)?;
+        let authority = Authority::new("kubernetes-ca")?;
+        let pki = own.join("pki");
+        let server = authority.write(&pki, "server", &authority.server("kube-apiserver")?)?;
+        let token = hex::encode(rand::rng().random::<[u8; 16]>());
+        let tokens = own.join("tokens.csv");
+        write_private(
+            &tokens,
+            format!("{token},admin,admin,system:masters\n").as_bytes(),
+        )?;
+        let accounts = pki.join("service-accounts.key");
+        let accounts_key = KeyPair::generate().context("making the service accounts' key")?;
+        write_private(&accounts, accounts_key.serialize_pem().as_bytes())?;
+        let accounts_public = pki.join("service-accounts.pub");
+        write_private(&accounts_public, accounts_key.public_key_pem().as_bytes())?;
+        let encryption = own.join("encryption.yaml");
+        write_private(&encryption, encryption_config()?.as_bytes())?;
+
+        let port = Port::reserve()?;
+        let mut args = Vec::new();
+        let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
+        flag("bind-address", "127.0.0.1");
+        flag("secure-port", &port.to_string());
+        flag("cert-dir", &pki.to_string_lossy());
+        flag("tls-cert-file", &server.certificate.to_string_lossy());
+        flag("tls-private-key-file", &server.key.to_string_lossy());
+        flag("client-ca-file", &server.ca.to_string_lossy());
+        flag("token-auth-file", &tokens.to_string_lossy());
+        flag("authorization-mode", "RBAC");
+        flag(
+            "service-account-key-file",
+            &accounts_public.to_string_lossy(),
+        );
+        flag(
+            "service-account-signing-key-file",
+            &accounts.to_string_lossy(),
+        );
+        flag("service-account-issuer", "https://kubernetes.default.svc");
+        flag("service-cluster-ip-range", "10.0.0.0/24");
+        flag("encryption-provider-config", &encryption.to_string_lossy());
+        flag("allow-privileged", "true");
+        flag("etcd-servers", &etcd.endpoint());
+        if let Some(files) = etcd.client_files() {
+            flag("etcd-cafile", &files.ca.to_string_lossy());
+            flag("etcd-certfile", &files.certificate.to_string_lossy());
+            flag("etcd-keyfile", &files.key.to_string_lossy());
+        }
+        let http = HttpClient::new(authority.pem(), None)?;
+        let mut server = Self {
+            folder: own,
+            program,
+            port,
+            authority,
+            token,
+            http,
+            args,
+            process: None,
+        };
+        server.restart().await?;
+        server.write_kubeconfig(&server.kubeconfig(), &server.admin_user())?;
+        Ok(server)
+    }
+
+    /// Its address, such as `https://127.0.0.1:21555`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The kubeconfig of an administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The administrator's bearer token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Its authority's certificate as PEM.
+    #[must_use]
+    pub fn ca(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// Writes a kubeconfig for a user who has a client certificate and no right but what RBAC gives
+    /// to the name and the group.
+    ///
+    /// # Errors
+    /// The certificate cannot be made or the file not be written.
+    pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
+        let Identity { certificate, key } = self.authority.client(user, group)?;
+        let path = self.folder.join(format!("kubeconfig-{user}"));
+        let user = json!({
+            "client-certificate-data": STANDARD.encode(certificate),
+            "client-key-data": STANDARD.encode(key),
+        });
+        self.write_kubeconfig(&path, &user)?;
+        Ok(path)
+    }
+
+    /// Asks as the administrator for `path`, such as `/readyz`.
+    ///
+    /// # Errors
+    /// Nobody answered; an answer with an error status is an `Ok`.
+    pub async fn get(&self, path: &str) -> Result<(StatusCode, bytes::Bytes)> {
+        self.http
+            .get(&format!("{}{path}", self.url()), Some(&self.token))
+            .await
+    }
+
+    /// Creates an object as the administrator by posting `object` to `path`, such as
+    /// `/api/v1/namespaces`, and gives what the server made of it.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Value> {
+        let url = format!("{}{path}", self.url());
+        let (status, body) = self
+            .http
+            .send(Method::POST, &url, Some(&self.token), Some(object))
+            .await?;
+        let text = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status.is_success(), "POST {path}: {status}: {text}");
+        serde_json::from_slice(&body).with_context(|| format!("the answer to POST {path}: {text}"))
+    }
+
+    /// Stops it in order; the port stays reserved for [`KubeApiserver::restart`].
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.stop(STOP_WITHIN).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it; the port stays reserved.
+    pub fn kill(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process
+            .as_mut()
+            .context("the API server does not run")?
+            .signal(signal)
+    }
+
+    /// Starts it again with the same flags, as is needed after its etcd was restored.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let mut process = Process::start(&Program {
+            name: "kube-apiserver",
+            path: &self.program,
+            args: self.args.clone(),
+            env: Vec::new(),
+            folder: &self.folder,
+        })?;
+        process
+            .ready(READY_WITHIN, async || {
+                let (status, body) = self.get("/readyz").await?;
+                let text = String::from_utf8_lossy(&body);
+                anyhow::ensure!(status.is_success(), "/readyz: {status}: {text}");
+                Ok(())
+            })
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn admin_user(&self) -> Value {
+        json!({ "token": self.token })
+    }
+
+    fn write_kubeconfig(&self, path: &Path, user: &Value) -> Result<()> {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": "lab",
+                "cluster": {
+                    "server": self.url(),
+                    "certificate-authority-data": STANDARD.encode(self.authority.pem()),
+                },
+            }],
+            "users": [{ "name": "lab", "user": user }],
+            "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
+            "current-context": "lab",
+        });
+        let text = serde_json::to_string_pretty(&config).context("writing a kubeconfig")?;
+        write_private(path, text.as_bytes())
+    }
+}
+
+/// Secrets by secretbox under the lab's key. JSON is YAML too.
+fn encryption_config() -> Result<String> {
+    let secret = STANDARD.encode(secretbox::KEY);
+    let config = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{
+            "resources": ["secrets"],
+            "providers": [
+                { "secretbox": { "keys": [{ "name": secretbox::KEY_NAME, "secret": secret }] } },
+                { "identity": {} },
+            ],
+        }],
+    });
+    serde_json::to_string_pretty(&config).context("writing the encryption's configuration")
+}

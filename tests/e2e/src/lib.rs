@@ -1,0 +1,47 @@
+//! The lab: real etcd, kube-apiserver and S3 server on 127.0.0.1, for tests, benchmarks and people.
+//!
+//! Everything a test starts lives in one [`Folder`], listens on ports of its own, and ends with the
+//! handle that holds it, or with the test's process, however that ends.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let folder = e2e::Folder::new()?;
+//! let etcd = e2e::etcd::Etcd::start(&folder, "etcd").await?;
+//! let client = etcd.client().await?;
+//! e2e::data::Cluster::fill(&client, e2e::data::Shape::small()).await?;
+//! let s3 = e2e::s3::S3::start(&folder).await?;
+//! let bucket = s3.bucket("mine").await?;
+//! # Ok(()) }
+//! ```
+
+// Where things are, and what must be installed.
+pub mod folder;
+pub mod paths;
+pub mod port;
+pub mod prerequisites;
+pub mod programs;
+pub mod tools;
+
+// How a real program is run.
+pub mod http;
+pub mod ours;
+pub mod pki;
+pub mod process;
+pub mod run;
+pub mod wait;
+
+// The components.
+pub mod etcd;
+pub mod etcdutl;
+pub mod kube_apiserver;
+pub mod proxy;
+pub mod s3;
+pub mod talos;
+
+// What is in them.
+pub mod data;
+
+// All of it together.
+pub mod lab;
+
+pub use folder::Folder;

@@ -1,0 +1,357 @@
+//! A small proxy before the S3 server, whose line fails on purpose, and which counts requests.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
+
+/// What goes wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The server never hears of it; the answer is this status with this code.
+    Answer(u16, &'static str),
+    /// The server never hears of it, and the connection is cut.
+    Cut,
+    /// The server does what is asked; instead of its answer the connection is cut.
+    LoseReply,
+    /// A bit of the request's body is flipped.
+    FlipRequest,
+    /// A bit of the answer's body is flipped.
+    FlipReply,
+    /// The answer's body breaks off in the middle.
+    CutReply,
+    /// The server never hears of it, and there is no answer, ever.
+    Hold,
+    /// The server does what is asked, and there is no answer, ever.
+    HoldReply,
+}
+
+/// For how long.
+#[derive(Debug, Clone, Copy)]
+pub enum Lasting {
+    /// So many requests.
+    Times(u32),
+    /// From the first such request on for so long.
+    For(Duration, Option<Instant>),
+    /// After so many that go well, all of them.
+    After(u32),
+}
+
+impl Lasting {
+    /// Whether a fault that lasts so happens to one more request; counts it.
+    fn happens(&mut self) -> bool {
+        match self {
+            Self::Times(0) => false,
+            Self::Times(left) => {
+                *left -= 1;
+                true
+            }
+            Self::For(time, began) => {
+                let began = began.get_or_insert_with(Instant::now);
+                began.elapsed() < *time
+            }
+            Self::After(0) => true,
+            Self::After(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+}
+
+/// A request as it came in.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without what follows a question mark.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+#[derive(Default)]
+struct State {
+    faults: Vec<Rule>,
+    seen: Vec<Seen>,
+    now: usize,
+    most: usize,
+    /// Requests that are held.
+    held: usize,
+}
+
+/// A fault, for requests with one method or all, whose path contains something.
+struct Rule {
+    method: Option<Method>,
+    part: String,
+    fault: Fault,
+    lasting: Lasting,
+}
+
+impl Rule {
+    /// The fault, if it happens to a request like this one.
+    fn happens(&mut self, method: &Method, path: &str) -> Option<Fault> {
+        let concerned = self.method.as_ref().is_none_or(|only| only == method);
+        let happens = concerned && path.contains(&self.part) && self.lasting.happens();
+        happens.then_some(self.fault)
+    }
+}
+
+/// The proxy. It ends when dropped.
+pub struct Proxy {
+    endpoint: String,
+    state: Arc<Mutex<State>>,
+    holds: Arc<Notify>,
+    _server: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Passes on what it gets to `target`, an address such as `http://127.0.0.1:9000`.
+    ///
+    /// # Errors
+    /// No port can be had.
+    pub async fn start(target: &str) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let state = Arc::new(Mutex::new(State::default()));
+        let holds = Arc::new(Notify::new());
+        let line = Line {
+            target: target.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
+            state: Arc::clone(&state),
+            holds: Arc::clone(&holds),
+        };
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, line));
+        Ok(Self {
+            endpoint,
+            state,
+            holds,
+            _server: server,
+        })
+    }
+
+    /// Its own address.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    /// Lets `fault` happen to requests with this method.
+    pub fn on(&self, method: Method, fault: Fault, lasting: Lasting) {
+        self.on_path(Some(method), "", fault, lasting);
+    }
+
+    /// Lets `fault` happen to requests with this method, or any, whose path contains `part`.
+    pub fn on_path(&self, method: Option<Method>, part: &str, fault: Fault, lasting: Lasting) {
+        lock(&self.state).faults.push(Rule {
+            method,
+            part: part.to_owned(),
+            fault,
+            lasting,
+        });
+    }
+
+    /// No faults any more, nothing seen yet. What is held stays held.
+    pub fn forget(&self) {
+        let mut state = lock(&self.state);
+        state.faults.clear();
+        state.seen.clear();
+        state.most = 0;
+        state.held = 0;
+    }
+
+    /// Waits until a request is held. The caller sets the limit.
+    pub async fn holding(&self) {
+        loop {
+            let notified = self.holds.notified();
+            if lock(&self.state).held > 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.state).seen.clone()
+    }
+
+    /// How many requests with this method there were.
+    #[must_use]
+    pub fn count(&self, method: &Method) -> usize {
+        self.seen()
+            .iter()
+            .filter(|seen| seen.method == *method)
+            .count()
+    }
+
+    /// How many requests there were at once at most.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        lock(&self.state).most
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Clone)]
+struct Line {
+    target: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    state: Arc<Mutex<State>>,
+    holds: Arc<Notify>,
+}
+
+async fn accept(listener: TcpListener, line: Line) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            connection = listener.accept() => {
+                if let Ok((stream, _)) = connection {
+                    connections.spawn(serve(stream, line.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, line: Line) {
+    let service = service_fn(move |request| {
+        let line = line.clone();
+        async move { line.pass(request).await }
+    });
+    // An error here is a connection cut on purpose, or by the client.
+    drop(
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await,
+    );
+}
+
+impl Line {
+    /// Passes a request on. An error cuts the connection.
+    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>> {
+        let fault = self.enter(&request);
+        let result = self.pass_with(request, fault).await;
+        let mut state = lock(&self.state);
+        state.now = state.now.saturating_sub(1);
+        result
+    }
+
+    async fn pass_with(
+        &self,
+        request: Request<Incoming>,
+        fault: Option<Fault>,
+    ) -> Result<Response<Body>> {
+        let (mut parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let body = if fault == Some(Fault::FlipRequest) {
+            flip(&body)
+        } else {
+            body
+        };
+        match fault {
+            Some(Fault::Cut) => anyhow::bail!("cut on purpose"),
+            Some(Fault::Hold) => return self.hold().await,
+            Some(Fault::Answer(status, code)) => {
+                let text =
+                    format!("<Error><Code>{code}</Code><Message>on purpose</Message></Error>");
+                let body = if parts.method == Method::HEAD {
+                    String::new()
+                } else {
+                    text
+                };
+                return Ok(Response::builder()
+                    .status(StatusCode::from_u16(status)?)
+                    .header("content-type", "application/xml")
+                    .body(whole(body.into()))?);
+            }
+            _ => {}
+        }
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        parts.uri = format!("{}{path}", self.target).parse()?;
+        let reply = self
+            .client
+            .request(Request::from_parts(parts, Full::new(body)))
+            .await?;
+        let (parts, body) = reply.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let body = match fault {
+            Some(Fault::LoseReply) => anyhow::bail!("lost on purpose"),
+            Some(Fault::HoldReply) => return self.hold().await,
+            Some(Fault::FlipReply) => whole(flip(&body)),
+            Some(Fault::CutReply) => {
+                let half = body.slice(..body.len() / 2);
+                let frames = [
+                    Ok(Frame::data(half)),
+                    Err(anyhow::anyhow!("cut on purpose")),
+                ];
+                StreamBody::new(stream::iter(frames)).boxed_unsync()
+            }
+            _ => whole(body),
+        };
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// Gives no answer. It ends when the client goes away, or the proxy.
+    async fn hold(&self) -> Result<Response<Body>> {
+        lock(&self.state).held += 1;
+        self.holds.notify_waiters();
+        std::future::pending().await
+    }
+
+    /// Notes a request, and tells what goes wrong with it.
+    fn enter(&self, request: &Request<Incoming>) -> Option<Fault> {
+        let mut state = lock(&self.state);
+        state.now += 1;
+        state.most = state.most.max(state.now);
+        let path = request.uri().path().to_owned();
+        // The first that happens: later ones do not count this request.
+        let fault = state
+            .faults
+            .iter_mut()
+            .find_map(|rule| rule.happens(request.method(), &path));
+        state.seen.push(Seen {
+            method: request.method().clone(),
+            path,
+            headers: request.headers().clone(),
+        });
+        fault
+    }
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+fn flip(bytes: &Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    bytes.into()
+}

@@ -1,0 +1,315 @@
+//! Runs a program to its end, with a limit on its time and nothing of this process' environment.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
+use tokio::task::JoinHandle;
+
+/// No command of a test or a show takes this long, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Between two of many signals: time enough for a program to see each.
+const IMPATIENCE: Duration = Duration::from_millis(100);
+/// More output than this is a fault of the program.
+const MAX_OUTPUT: u64 = 64 << 20;
+
+/// A program, its arguments and its environment.
+#[derive(Debug, Clone)]
+pub struct Command {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    folder: Option<PathBuf>,
+    limit: Duration,
+}
+
+/// How a program ended and what it wrote.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Command {
+    /// `program` without arguments, with `PATH` alone in its environment.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let path = std::env::var_os("PATH").map(|path| ("PATH".into(), path));
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: path.into_iter().collect(),
+            folder: None,
+            limit: LIMIT,
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        self.args.extend(args);
+        self
+    }
+
+    /// One more variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let pair = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env.push(pair);
+        self
+    }
+
+    /// More variables.
+    #[must_use]
+    pub fn envs<N, V>(mut self, env: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        for (name, value) in env {
+            self = self.env(name, value);
+        }
+        self
+    }
+
+    /// Runs it in `folder`.
+    #[must_use]
+    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: Some(folder.into()),
+            ..self
+        }
+    }
+
+    /// The same run by `sh` with `script` before it, such as `ulimit -f 1`.
+    #[must_use]
+    pub fn after_sh(self, script: &str) -> Self {
+        let mut args: Vec<OsString> = vec!["-c".into(), format!("{script}\nexec \"$@\"").into()];
+        args.extend(["sh".into(), self.program.into_os_string()]);
+        args.extend(self.args);
+        Self {
+            program: "sh".into(),
+            args,
+            ..self
+        }
+    }
+
+    /// The command as a person would type it, without folders before the program.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let name = self.program.file_name().unwrap_or_default();
+        let words = std::iter::once(name).chain(self.args.iter().map(OsString::as_os_str));
+        let words: Vec<_> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+        words.join(" ")
+    }
+
+    /// Runs it to its end; kills it when that takes too long.
+    ///
+    /// # Errors
+    /// It cannot be started, or did not end in time. An exit code that is not 0 is no error.
+    pub async fn output(&self) -> Result<Output> {
+        self.start()?.ended().await
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self) -> Result<Running> {
+        let mut command = tokio::process::Command::new(&self.program);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        Ok(Running {
+            shown: self.shown(),
+            limit: self.limit,
+            child,
+            stdout: tokio::spawn(read(stdout)),
+            stderr: tokio::spawn(read(stderr)),
+        })
+    }
+}
+
+/// A program that runs; it is killed when this drops.
+#[derive(Debug)]
+pub struct Running {
+    shown: String,
+    limit: Duration,
+    child: Child,
+    stdout: JoinHandle<Result<String>>,
+    stderr: JoinHandle<Result<String>>,
+}
+
+impl Running {
+    /// Waits for its end; kills it when that takes too long.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub async fn ended(mut self) -> Result<Output> {
+        let status = match tokio::time::timeout(self.limit, self.child.wait()).await {
+            Ok(status) => status.with_context(|| format!("waiting for {}", self.shown))?,
+            Err(late) => {
+                self.child.kill().await.context("killing it")?;
+                let told = self.stderr.await??;
+                return Err(anyhow::Error::new(late)).with_context(|| {
+                    format!("{} did not end within {:?}\n{told}", self.shown, self.limit)
+                });
+            }
+        };
+        Ok(Output {
+            code: status.code(),
+            stdout: self.stdout.await??,
+            stderr: self.stderr.await??,
+        })
+    }
+
+    /// Kills it, as a power cut would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("killing a program")
+    }
+
+    /// Sends it SIGINT, as Ctrl-C does.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn interrupt(&self) -> Result<()> {
+        interrupt(self.child.id().context("it has ended already")?).await
+    }
+
+    /// Sends it SIGINT again and again, as an impatient person does, until it ends.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub async fn interrupted_until_it_ends(self) -> Result<Output> {
+        let id = self.child.id().context("it has ended already")?;
+        let impatience = async {
+            loop {
+                // A failure is its end, which the other side sees.
+                drop(interrupt(id).await);
+                tokio::time::sleep(IMPATIENCE).await;
+            }
+        };
+        tokio::select! {
+            ended = self.ended() => ended,
+            () = impatience => anyhow::bail!("impatience has no end"),
+        }
+    }
+}
+
+impl Output {
+    /// This, if the program ended with `code`; otherwise an error with all it wrote.
+    ///
+    /// # Errors
+    /// Another code, or a signal.
+    pub fn ended_with(self, code: i32) -> Result<Self> {
+        ensure!(
+            self.code == Some(code),
+            "ended with {:?} instead of {code}\n{}\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        Ok(self)
+    }
+
+    /// Its standard output as JSON.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}", self.stdout))
+    }
+}
+
+async fn interrupt(id: u32) -> Result<()> {
+    let sent = tokio::process::Command::new("kill")
+        .args(["-s", "INT", &id.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .context("running kill")?;
+    ensure!(sent.success(), "kill ended with {sent}");
+    Ok(())
+}
+
+async fn read(stream: impl AsyncRead + Unpin) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut bounded = stream.take(MAX_OUTPUT);
+    let read = bounded.read_to_end(&mut bytes).await;
+    read.context("reading a program's output")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A word as a shell wants it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_sees_no_variable_that_was_not_given() {
+        let output = Command::new("env").env("A", "b c").output().await.unwrap();
+        let mut names: Vec<_> = output
+            .stdout
+            .lines()
+            .filter_map(|l| l.split('=').next())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["A", "PATH"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_killed() {
+        let mut command = Command::new("sleep").arg("60");
+        command.limit = Duration::from_millis(100);
+        let error = command.output().await.unwrap_err();
+        assert!(format!("{error:#}").contains("sleep 60 did not end within 100ms"));
+    }
+
+    #[test]
+    fn a_command_is_shown_as_it_would_be_typed() {
+        let command = Command::new("/a/b/ls").arg("it's").arg("-l").after_sh(":");
+        assert_eq!(
+            command.shown(),
+            "sh -c ':\nexec \"$@\"' sh /a/b/ls 'it'\\''s' -l"
+        );
+    }
+}

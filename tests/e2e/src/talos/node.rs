@@ -1,0 +1,194 @@
+//! One node of the stand-in: what it is, what it holds, and what is wrong with it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::SignedDuration;
+
+use super::backend::Etcd;
+use super::fault::Faults;
+use super::recover::Host;
+use super::roles::TalosVersion;
+
+/// What a node is made of.
+pub struct NodeSpec {
+    /// The address that `node` names, and that talosconfigs carry.
+    pub address: String,
+    /// Its host name, which `node` may name as well.
+    pub hostname: String,
+    /// Whether it is a control plane node; a worker otherwise.
+    pub control_plane: bool,
+    /// Its version of Talos.
+    pub version: TalosVersion,
+    /// The etcd member that runs on it, if any.
+    pub etcd: Option<Arc<dyn Etcd>>,
+    /// The folder that stands for its file system.
+    pub root: Option<PathBuf>,
+    /// How etcd is restored, started and stopped on it; without it, Bootstrap fails.
+    pub host: Option<Arc<dyn Host>>,
+    /// Names and addresses in its server certificate besides its own and 127.0.0.1.
+    pub extra_names: Vec<String>,
+    /// Until when its server certificate is valid, relative to the start.
+    pub server_valid_for: SignedDuration,
+}
+
+impl NodeSpec {
+    /// A control plane node of the newest version with `etcd` running on it.
+    #[must_use]
+    pub fn control_plane(address: &str, hostname: &str, etcd: Arc<dyn Etcd>) -> Self {
+        Self {
+            etcd: Some(etcd),
+            ..Self::empty(address, hostname)
+        }
+    }
+
+    /// A control plane node of the newest version that waits to be bootstrapped.
+    #[must_use]
+    pub fn empty(address: &str, hostname: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            hostname: hostname.to_owned(),
+            control_plane: true,
+            version: TalosVersion::NEWEST,
+            etcd: None,
+            root: None,
+            host: None,
+            extra_names: Vec::new(),
+            server_valid_for: SignedDuration::from_hours(24),
+        }
+    }
+
+    /// A worker node.
+    #[must_use]
+    pub fn worker(address: &str, hostname: &str) -> Self {
+        Self {
+            control_plane: false,
+            ..Self::empty(address, hostname)
+        }
+    }
+}
+
+/// The states of a service, as words on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceState {
+    /// Waits to join a cluster or to be bootstrapped.
+    Preparing,
+    /// Was stopped.
+    Finished,
+    /// Runs; healthy if its first check has passed.
+    Running,
+    /// Has given up.
+    Failed,
+}
+
+impl ServiceState {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Preparing => "Preparing",
+            Self::Finished => "Finished",
+            Self::Running => "Running",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// The etcd service of a node.
+pub(super) struct EtcdService {
+    pub(super) state: ServiceState,
+    pub(super) healthy: bool,
+    /// State and text, oldest first, at most 64.
+    pub(super) events: Vec<(ServiceState, String)>,
+    pub(super) etcd: Option<Arc<dyn Etcd>>,
+}
+
+impl EtcdService {
+    pub(super) fn turn(&mut self, state: ServiceState, text: impl Into<String>) {
+        /// As many as the real one keeps.
+        const KEPT: usize = 64;
+        self.state = state;
+        self.healthy = false;
+        self.events.push((state, text.into()));
+        if self.events.len() > KEPT {
+            self.events.remove(0);
+        }
+    }
+}
+
+/// A running node.
+pub struct Node {
+    pub(super) spec: NodeSpec,
+    pub(super) service: Mutex<EtcdService>,
+    faults: Mutex<Faults>,
+    pub(super) shut: Arc<AtomicBool>,
+    pub(super) pings: Arc<AtomicU64>,
+    /// Bootstraps under way, so that they end with the stand-in.
+    pub(super) tasks: Mutex<tokio::task::JoinSet<()>>,
+}
+
+impl Node {
+    pub(super) fn new(spec: NodeSpec) -> Self {
+        let (state, text) = if spec.etcd.is_some() {
+            (ServiceState::Running, "Health check successful")
+        } else {
+            (ServiceState::Preparing, "Running pre state")
+        };
+        Self {
+            service: Mutex::new(EtcdService {
+                state,
+                healthy: spec.etcd.is_some(),
+                events: vec![(state, text.to_owned())],
+                etcd: spec.etcd.clone(),
+            }),
+            spec,
+            faults: Mutex::default(),
+            shut: Arc::default(),
+            pings: Arc::default(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// The address that `node` names.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.spec.address
+    }
+
+    /// Turns switches; they hold until they are turned again.
+    pub fn fault(&self, turn: impl FnOnce(&mut Faults)) {
+        let mut faults = self.lock_faults();
+        turn(&mut faults);
+        self.shut.store(faults.unreachable, Ordering::SeqCst);
+    }
+
+    /// Turns all switches off.
+    pub fn heal(&self) {
+        self.fault(|faults| *faults = Faults::default());
+    }
+
+    pub(super) fn faults(&self) -> Faults {
+        self.lock_faults().clone()
+    }
+
+    pub(super) fn lock_faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_service(&self) -> MutexGuard<'_, EtcdService> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of the etcd service and the text of its last event.
+    #[must_use]
+    pub fn etcd_state(&self) -> (ServiceState, bool, String) {
+        let service = self.lock_service();
+        let text = service.events.last().map(|(_, text)| text.clone());
+        (service.state, service.healthy, text.unwrap_or_default())
+    }
+
+    /// The folder that stands for `/var/lib` on this node.
+    #[must_use]
+    pub fn var_lib(&self) -> Option<PathBuf> {
+        self.spec.root.as_ref().map(|root| root.join("var/lib"))
+    }
+}

@@ -1,0 +1,303 @@
+//! EtcdRecover and Bootstrap, with the order of checks and the leftovers of the real server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tonic::{Code, Status, Streaming};
+
+use super::backend::Etcd;
+use super::node::{Node, ServiceState};
+use super::proto::common::Data;
+use super::proto::machine::BootstrapRequest;
+use super::roles::TalosVersion;
+
+/// How etcd is restored and run on a node.
+#[tonic::async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// Ends the etcd process, if one runs.
+    async fn stop(&self) -> anyhow::Result<()>;
+    /// Looks whether `snapshot` is a database at all; leaves the data folder alone.
+    async fn inspect(&self, snapshot: &Path) -> anyhow::Result<()>;
+    /// Makes `data_dir` from `snapshot`; a failure leaves behind what it leaves behind.
+    async fn restore(
+        &self,
+        snapshot: &Path,
+        data_dir: &Path,
+        skip_hash: bool,
+    ) -> anyhow::Result<()>;
+    /// Starts etcd on `data_dir`, which is empty for a new cluster, and waits until it serves.
+    async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>>;
+}
+
+/// Restores by running the real `etcdutl`; starts and stops what `process` knows.
+pub struct EtcdutlHost {
+    /// The program.
+    pub etcdutl: PathBuf,
+    /// The member's name.
+    pub name: String,
+    /// The member's peer URL.
+    pub peer_url: String,
+    /// How the member runs.
+    pub process: Arc<dyn EtcdProcess>,
+}
+
+/// How one etcd member is run.
+#[tonic::async_trait]
+pub trait EtcdProcess: Send + Sync + 'static {
+    /// Ends the process, if it runs.
+    async fn stop(&self) -> anyhow::Result<()>;
+    /// Starts the process on `data_dir` and waits until it serves.
+    async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>>;
+}
+
+impl EtcdutlHost {
+    async fn run(
+        &self,
+        configure: impl FnOnce(&mut tokio::process::Command),
+    ) -> anyhow::Result<()> {
+        let mut command = tokio::process::Command::new(&self.etcdutl);
+        command
+            .kill_on_drop(true)
+            .stdin(std::process::Stdio::null());
+        configure(&mut command);
+        let output = command
+            .output()
+            .await
+            .with_context(|| format!("run {}", self.etcdutl.display()))?;
+        if !output.status.success() {
+            // The reason is the last line; what stands above is its log.
+            let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            bail!("{}", text.lines().last().unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Host for EtcdutlHost {
+    async fn stop(&self) -> anyhow::Result<()> {
+        self.process.stop().await
+    }
+
+    async fn inspect(&self, snapshot: &Path) -> anyhow::Result<()> {
+        self.run(|command| {
+            command.args(["snapshot", "status"]).arg(snapshot);
+        })
+        .await
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Path,
+        data_dir: &Path,
+        skip_hash: bool,
+    ) -> anyhow::Result<()> {
+        self.run(|command| {
+            command.args(["snapshot", "restore"]).arg(snapshot);
+            command.arg("--data-dir").arg(data_dir);
+            command.arg("--name").arg(&self.name);
+            command
+                .arg("--initial-advertise-peer-urls")
+                .arg(&self.peer_url);
+            command
+                .arg("--initial-cluster")
+                .arg(format!("{}={}", self.name, self.peer_url));
+            command.arg("--initial-cluster-token").arg("");
+            command.arg(format!("--skip-hash-check={skip_hash}"));
+        })
+        .await
+    }
+
+    async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>> {
+        self.process.start(data_dir).await
+    }
+}
+
+/// Restores by itself, without any etcd: for tests of what is asked and answered only.
+pub struct FixedHost {
+    /// The etcd that "runs" after every start.
+    pub etcd: Arc<dyn Etcd>,
+}
+
+#[tonic::async_trait]
+impl Host for FixedHost {
+    async fn stop(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn inspect(&self, snapshot: &Path) -> anyhow::Result<()> {
+        let bytes = tokio::fs::read(snapshot).await?;
+        // The magic number of the first meta page.
+        if bytes.get(16..20) != Some(&[0xed, 0xda, 0x0c, 0xed]) {
+            bail!("invalid database");
+        }
+        Ok(())
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Path,
+        data_dir: &Path,
+        skip_hash: bool,
+    ) -> anyhow::Result<()> {
+        // The copy comes before the check, as in the real one.
+        let folder = data_dir.join("member/snap");
+        tokio::fs::create_dir_all(&folder).await?;
+        tokio::fs::copy(snapshot, folder.join("db")).await?;
+        let bytes = tokio::fs::read(snapshot).await?;
+        if skip_hash {
+            return Ok(());
+        }
+        if bytes.len() % 512 != 32 {
+            bail!("snapshot missing hash but --skip-hash-check=false");
+        }
+        let (plain, trailer) = bytes.split_at(bytes.len() - 32);
+        let got = Sha256::digest(plain);
+        if got.as_slice() != trailer {
+            bail!(
+                "expected sha256 {}, got {}",
+                hex::encode(trailer),
+                hex::encode(got)
+            );
+        }
+        Ok(())
+    }
+
+    async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>> {
+        tokio::fs::create_dir_all(data_dir.join("member")).await?;
+        Ok(Arc::clone(&self.etcd))
+    }
+}
+
+/// Takes an upload, whatever it holds and whatever runs.
+pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<(), Status> {
+    let var_lib = node.var_lib().filter(|folder| folder.is_dir());
+    let Some(var_lib) = var_lib else {
+        return Err(Status::failed_precondition(
+            "etcd service is not ready for recovery yet",
+        ));
+    };
+    control_plane(node, "recover")?;
+    let path = var_lib.join("etcd.snapshot");
+    let written = async {
+        let mut file = tokio::fs::File::create(&path).await?;
+        while let Some(data) = upload.message().await? {
+            file.write_all(&data.bytes).await?;
+        }
+        file.sync_all().await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    }
+    .await;
+    if let Err(error) = written {
+        let _may_be_gone = tokio::fs::remove_file(&path).await;
+        return Err(Status::unknown(error.to_string()));
+    }
+    Ok(())
+}
+
+/// Accepts a bootstrap, and carries it out after the answer.
+pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Result<(), Status> {
+    let faults = node.faults();
+    if faults.booting {
+        return Err(Status::failed_precondition(
+            "bootstrap is not available yet",
+        ));
+    }
+    if !node.spec.control_plane {
+        let text = "bootstrap can only be performed on a control plane node";
+        return Err(if node.spec.version >= TalosVersion(1, 13) {
+            Status::unimplemented("bootstrap is only available on control plane nodes")
+        } else {
+            Status::failed_precondition(text)
+        });
+    }
+    if faults.no_etcd_ca && node.spec.version >= TalosVersion(1, 14) {
+        return Err(Status::invalid_argument(
+            "etcd is not configured, bootstrap is not possible",
+        ));
+    }
+    if faults.time_unsynced {
+        // The real one waits this long for the clock.
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        return Err(Status::failed_precondition("time is not in sync yet"));
+    }
+    let (Some(var_lib), Some(host)) = (node.var_lib(), node.spec.host.clone()) else {
+        return Err(Status::unknown(
+            "error starting etcd in bootstrap mode: nothing to run it",
+        ));
+    };
+    let data_dir = var_lib.join("etcd");
+    if has_entries(&data_dir) {
+        return Err(Status::already_exists("etcd data directory is not empty"));
+    }
+    host.stop()
+        .await
+        .map_err(|error| Status::unknown(format!("failed to stop etcd: {error:#}")))?;
+    if has_entries(&data_dir) {
+        return Err(Status::unknown("etcd data directory is not empty"));
+    }
+    {
+        let mut service = node.lock_service();
+        service.etcd = None;
+        service.turn(ServiceState::Finished, "Bootstrap requested");
+        service.turn(ServiceState::Preparing, "Running pre state");
+    }
+    let bootstrapping = Arc::clone(node);
+    let mut tasks = node
+        .tasks
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    tasks.spawn(async move {
+        let snapshot = var_lib.join("etcd.snapshot");
+        let ended = carry_out(host.as_ref(), &snapshot, &data_dir, request).await;
+        let mut service = bootstrapping.lock_service();
+        match ended {
+            Ok(etcd) => {
+                service.etcd = Some(etcd);
+                service.turn(ServiceState::Running, "Health check successful");
+                service.healthy = true;
+            }
+            Err(error) => service.turn(
+                ServiceState::Failed,
+                format!("Failed to run pre stage: {error:#}"),
+            ),
+        }
+    });
+    Ok(())
+}
+
+async fn carry_out(
+    host: &dyn Host,
+    snapshot: &Path,
+    data_dir: &Path,
+    request: BootstrapRequest,
+) -> anyhow::Result<Arc<dyn Etcd>> {
+    if request.recover_etcd {
+        host.inspect(snapshot)
+            .await
+            .context("error verifying snapshot")?;
+        host.restore(snapshot, data_dir, request.recover_skip_hash_check)
+            .await
+            .context("error recovering snapshot")?;
+        tokio::fs::remove_file(snapshot).await?;
+    }
+    host.start(data_dir).await
+}
+
+/// The refusal of a node that has no etcd.
+pub(super) fn control_plane(node: &Node, method: &str) -> Result<(), Status> {
+    if node.spec.control_plane {
+        return Ok(());
+    }
+    Err(Status::new(
+        Code::Unimplemented,
+        format!("{method} is only available on control plane nodes"),
+    ))
+}
+
+fn has_entries(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}

@@ -1,0 +1,227 @@
+//! The methods of the API at one endpoint: where each call goes, and what it is answered with.
+
+use std::path::{Component, Path};
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::answer::{Api, DataStream, admit, frames, marked, roles_of, services};
+use super::node::Node;
+use super::proto::common::Data;
+use super::proto::machine as api;
+use super::proto::machine::machine_service_server::MachineService;
+use super::recover;
+use super::route::{Route, Target};
+
+#[tonic::async_trait]
+impl MachineService for Api {
+    async fn bootstrap(
+        &self,
+        request: Request<api::BootstrapRequest>,
+    ) -> Result<Response<api::BootstrapResponse>, Status> {
+        let (headers, extensions, body) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            recover::bootstrap(&node, body).await?;
+            Ok(api::Bootstrap::default())
+        };
+        let messages = self.unary("Bootstrap", &headers, &extensions, work).await?;
+        Ok(Response::new(api::BootstrapResponse { messages }))
+    }
+
+    async fn etcd_alarm_list(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<api::EtcdAlarmListResponse>, Status> {
+        let (headers, extensions, ()) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            let member_alarms = self.alarms(&node).await?;
+            Ok(api::EtcdAlarm {
+                metadata: None,
+                member_alarms,
+            })
+        };
+        let messages = self
+            .unary("EtcdAlarmList", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::EtcdAlarmListResponse { messages }))
+    }
+
+    async fn etcd_member_list(
+        &self,
+        request: Request<api::EtcdMemberListRequest>,
+    ) -> Result<Response<api::EtcdMemberListResponse>, Status> {
+        let (headers, extensions, _) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            let members = self.members(&node).await?;
+            Ok(api::EtcdMembers {
+                members,
+                ..api::EtcdMembers::default()
+            })
+        };
+        let messages = self
+            .unary("EtcdMemberList", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::EtcdMemberListResponse { messages }))
+    }
+
+    async fn etcd_recover(
+        &self,
+        request: Request<Streaming<Data>>,
+    ) -> Result<Response<api::EtcdRecoverResponse>, Status> {
+        let (headers, extensions, upload) = request.into_parts();
+        // An upload cannot be read twice, so `nodes` is not for it in this lab.
+        let upload = Mutex::new(Some(upload));
+        let work = |node: Arc<Node>| {
+            let upload = upload.lock().ok().and_then(|mut upload| upload.take());
+            async move {
+                let upload = upload.ok_or_else(|| Status::unimplemented("one upload, one node"))?;
+                recover::recover(&node, upload).await?;
+                Ok(api::EtcdRecover::default())
+            }
+        };
+        let messages = self
+            .unary("EtcdRecover", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::EtcdRecoverResponse { messages }))
+    }
+
+    type EtcdSnapshotStream = DataStream;
+
+    async fn etcd_snapshot(
+        &self,
+        request: Request<api::EtcdSnapshotRequest>,
+    ) -> Result<Response<DataStream>, Status> {
+        let (headers, extensions, _) = request.into_parts();
+        let roles = roles_of(&extensions);
+        match self
+            .cluster
+            .route(&self.endpoint, "EtcdSnapshot", &headers, &roles)?
+        {
+            Route::One(node) => Ok(Response::new(Self::snapshot_of(node, &roles).await?)),
+            Route::Many(targets) => {
+                let mut streams = Vec::new();
+                for Target { hostname, node } in targets {
+                    let stream = match node {
+                        Ok(node) => Self::snapshot_of(node, &roles).await,
+                        Err(status) => Err(status),
+                    };
+                    let stream = stream
+                        .unwrap_or_else(|status| futures::stream::iter([Err(status)]).boxed());
+                    streams.push(match hostname {
+                        Some(hostname) => marked(stream, hostname),
+                        None => stream,
+                    });
+                }
+                Ok(Response::new(futures::stream::select_all(streams).boxed()))
+            }
+        }
+    }
+
+    async fn etcd_status(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<api::EtcdStatusResponse>, Status> {
+        let (headers, extensions, ()) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            let member_status = Some(self.status(&node).await?);
+            Ok(api::EtcdStatus {
+                metadata: None,
+                member_status,
+            })
+        };
+        let messages = self
+            .unary("EtcdStatus", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::EtcdStatusResponse { messages }))
+    }
+
+    async fn hostname(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<api::HostnameResponse>, Status> {
+        let (headers, extensions, ()) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            let hostname = node.spec.hostname.clone();
+            Ok(api::Hostname {
+                metadata: None,
+                hostname,
+            })
+        };
+        let messages = self.unary("Hostname", &headers, &extensions, work).await?;
+        Ok(Response::new(api::HostnameResponse { messages }))
+    }
+
+    type ReadStream = DataStream;
+
+    async fn read(
+        &self,
+        request: Request<api::ReadRequest>,
+    ) -> Result<Response<DataStream>, Status> {
+        let (headers, extensions, body) = request.into_parts();
+        let roles = roles_of(&extensions);
+        let Route::One(node) = self
+            .cluster
+            .route(&self.endpoint, "Read", &headers, &roles)?
+        else {
+            return Err(Status::unimplemented("Read of several nodes"));
+        };
+        admit(&node, "Read", &roles)?;
+        let relative = Path::new(&body.path)
+            .strip_prefix("/")
+            .map_err(|_| Status::unknown("path must be absolute"))?;
+        let inside = relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        let root = node.spec.root.as_ref().filter(|_| inside);
+        let root = root.ok_or_else(|| Status::unknown("no such file or directory"))?;
+        let bytes = tokio::fs::read(root.join(relative))
+            .await
+            .map_err(|error| Status::unknown(error.to_string()))?;
+        Ok(Response::new(
+            futures::stream::iter(frames(bytes.into())).boxed(),
+        ))
+    }
+
+    async fn service_list(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<api::ServiceListResponse>, Status> {
+        let (headers, extensions, ()) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            Ok(api::ServiceList {
+                metadata: None,
+                services: services(&node),
+            })
+        };
+        let messages = self
+            .unary("ServiceList", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::ServiceListResponse { messages }))
+    }
+
+    async fn version(
+        &self,
+        request: Request<()>,
+    ) -> Result<Response<api::VersionResponse>, Status> {
+        let (headers, extensions, ()) = request.into_parts();
+        let work = |node: Arc<Node>| async move {
+            Ok(api::Version {
+                metadata: None,
+                version: Some(api::VersionInfo {
+                    tag: node.spec.version.to_string(),
+                    os: "linux".to_owned(),
+                    arch: "amd64".to_owned(),
+                    ..api::VersionInfo::default()
+                }),
+                platform: Some(api::PlatformInfo {
+                    name: "stand-in".to_owned(),
+                    mode: "container".to_owned(),
+                }),
+                features: Some(api::FeaturesInfo { rbac: true }),
+            })
+        };
+        let messages = self.unary("Version", &headers, &extensions, work).await?;
+        Ok(Response::new(api::VersionResponse { messages }))
+    }
+}

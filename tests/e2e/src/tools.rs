@@ -1,0 +1,219 @@
+//! The real programs of the lab: found in `KUBEBUILDER_ASSETS`, in the per-user cache, or built.
+
+mod build;
+mod module;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+
+use self::module::Module;
+use crate::paths;
+
+/// A real program of the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tool {
+    /// The etcd server.
+    Etcd,
+    /// etcd's tool for files: status and restore of snapshots.
+    Etcdutl,
+    /// etcd's client.
+    Etcdctl,
+    /// The Kubernetes API server.
+    KubeApiserver,
+    /// The S3 server.
+    Versitygw,
+}
+
+impl Tool {
+    /// All of them, the quick ones to build first.
+    pub const ALL: &[Self] = &[
+        Self::Etcd,
+        Self::Etcdutl,
+        Self::Etcdctl,
+        Self::Versitygw,
+        Self::KubeApiserver,
+    ];
+
+    /// The executable's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Etcdutl => "etcdutl",
+            Self::Etcdctl => "etcdctl",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Versitygw => "versitygw",
+        }
+    }
+
+    /// The folder below `tools/` that pins it.
+    fn module(self) -> &'static str {
+        match self {
+            Self::Etcd | Self::Etcdutl | Self::Etcdctl => "etcd",
+            Self::KubeApiserver => "kubernetes",
+            Self::Versitygw => "versitygw",
+        }
+    }
+
+    /// The Go module whose version is the tool's version.
+    fn go_module(self) -> &'static str {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
+            Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
+            Self::KubeApiserver => "k8s.io/kubernetes",
+            Self::Versitygw => "github.com/versity/versitygw",
+        }
+    }
+
+    /// The Go package to build.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Etcd | Self::Etcdutl | Self::Etcdctl => self.go_module(),
+            Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
+        }
+    }
+
+    /// Variables that the linker sets to the version, for programs that tell it to their clients.
+    fn version_variables(self) -> &'static [&'static str] {
+        match self {
+            Self::KubeApiserver => &[
+                "k8s.io/component-base/version.gitVersion",
+                "k8s.io/client-go/pkg/version.gitVersion",
+            ],
+            _ => &[],
+        }
+    }
+
+    /// Roughly how long a build takes on two idle cores, so that a person knows what to expect.
+    fn build_time(self) -> &'static str {
+        match self {
+            Self::KubeApiserver => "three to five minutes",
+            _ => "about a minute",
+        }
+    }
+}
+
+/// Where a tool came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The folder that `KUBEBUILDER_ASSETS` names.
+    Assets,
+    /// The per-user cache.
+    Cache,
+    /// Built just now, into the cache.
+    Built,
+}
+
+/// A tool on the disk.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Which one.
+    pub tool: Tool,
+    /// The executable.
+    pub path: PathBuf,
+    /// The pinned version, such as `v3.6.16`; unknown for one out of `KUBEBUILDER_ASSETS`.
+    pub version: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Finds `tool`, or builds it; `say` gets a line now and then while that takes time.
+/// Builds go one after another, over all processes of this user.
+///
+/// # Errors
+/// Go is missing, or the build failed.
+pub fn ensure(tool: Tool, say: &dyn Fn(&str)) -> Result<Found> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    if let Some(path) = in_assets(tool, assets.as_deref()) {
+        return Ok(Found {
+            tool,
+            path,
+            version: None,
+            origin: Origin::Assets,
+        });
+    }
+    let module = Module::read(tool)?;
+    let folder = paths::cache()?.join("tools").join(module.key());
+    let (path, origin) = build::ensure(tool, &module, &folder, say)
+        .with_context(|| format!("getting {} {}", tool.name(), module.version()))?;
+    Ok(Found {
+        tool,
+        path,
+        version: Some(module.version().to_owned()),
+        origin,
+    })
+}
+
+/// Where the executable of `tool` is. Progress of a build goes to standard error. The outcome is
+/// kept for the life of this process.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn path(tool: Tool) -> Result<PathBuf> {
+    tokio::task::spawn_blocking(move || path_blocking(tool))
+        .await
+        .context("looking for a tool")?
+}
+
+/// As [`path`], for callers that are not async.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn path_blocking(tool: Tool) -> Result<PathBuf> {
+    static FOUND: [OnceLock<PathBuf>; Tool::ALL.len()] =
+        [const { OnceLock::new() }; Tool::ALL.len()];
+    let kept = Tool::ALL
+        .iter()
+        .zip(&FOUND)
+        .find_map(|(one, kept)| (*one == tool).then_some(kept));
+    if let Some(path) = kept.and_then(OnceLock::get) {
+        return Ok(path.clone());
+    }
+    let path = ensure(tool, &say_on_stderr)?.path;
+    if let Some(kept) = kept {
+        return Ok(kept.get_or_init(|| path).clone());
+    }
+    Ok(path)
+}
+
+/// Progress for callers that have no screen of their own.
+pub fn say_on_stderr(line: &str) {
+    use std::io::Write;
+    // Nobody can be told when standard error itself is gone.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
+fn in_assets(tool: Tool, assets: Option<&Path>) -> Option<PathBuf> {
+    Some(assets?.join(tool.name())).filter(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assets_come_first_where_they_have_the_tool() {
+        let assets = tempfile::tempdir().unwrap();
+        std::fs::write(assets.path().join("etcd"), b"").unwrap();
+        let found = in_assets(Tool::Etcd, Some(assets.path()));
+        assert_eq!(found, Some(assets.path().join("etcd")));
+        assert_eq!(in_assets(Tool::Etcdutl, Some(assets.path())), None);
+        assert_eq!(in_assets(Tool::Etcd, None), None);
+    }
+
+    #[test]
+    fn every_tool_is_pinned() {
+        for tool in Tool::ALL {
+            let module = Module::read(*tool).unwrap();
+            assert!(
+                module.version().starts_with('v'),
+                "{tool:?}: {}",
+                module.version()
+            );
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The whole chain: the programs as processes, a real etcd behind the Talos stand-in, a real S3
+//! server, and all that can go wrong between them.
+
+#[cfg(test)]
+mod chain {
+    mod access;
+    mod bed;
+    mod death;
+    mod disk;
+    mod ground;
+    mod outages;
+    mod secrets;
+    mod streams;
+    mod tamper;
+    mod whole;
+}

@@ -1,0 +1,133 @@
+//! Keys, certificates and places that are wrong: told before anything is done, with what to do.
+
+use anyhow::Result;
+use backup_core::clock::{Clock as _, SystemClock};
+use e2e::run::Output;
+use e2e::talos::ClientSpec;
+use jiff::SignedDuration;
+
+use super::bed::{Bed, PREFIX, tells};
+
+/// `snapshot` with this talosconfig fails with `code`, and asks nothing of the store.
+async fn with_talosconfig(bed: &Bed, text: &str, code: i32) -> Result<Output> {
+    bed.talosconfig(text)?;
+    let output = bed.backupd("snapshot").output().await?.ended_with(code)?;
+    assert!(
+        bed.keys()
+            .await?
+            .iter()
+            .all(|key| !key.starts_with("manifests"))
+    );
+    Ok(output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_told_with_its_date_and_what_to_do() -> Result<()> {
+    let bed = Bed::new().await?;
+    let spec = ClientSpec {
+        from: SignedDuration::from_hours(-48),
+        until: SignedDuration::from_hours(-24),
+        ..ClientSpec::of(&["os:operator"])
+    };
+    let text = bed.talos.talosconfig(&spec)?;
+    let output = with_talosconfig(&bed, &text, 2).await?;
+    let expired = SystemClock.now() - SignedDuration::from_hours(24);
+    let day = expired.strftime("%Y-%m-%d").to_string();
+    tells(
+        &output,
+        &["expired", &day, "talosconfig", "talosctl config new"],
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talosconfig_that_is_wrong_is_told_by_field() -> Result<()> {
+    let bed = Bed::new().await?;
+    let good = bed.talos.talosconfig(&ClientSpec::of(&["os:operator"]))?;
+    let line = |name: &str| {
+        let found = good.lines().find(|l| l.trim_start().starts_with(name));
+        found.unwrap().to_owned()
+    };
+
+    let output = with_talosconfig(&bed, &good.replace("context: lab", "context: other"), 2).await?;
+    tells(&output, &["talosconfig", "\"other\"", "lab"]);
+    let output = with_talosconfig(&bed, &good.replace(&line("crt: "), "    crt: '%%%'"), 2).await?;
+    tells(&output, &["talosconfig", "crt", "base64"]);
+    let output = with_talosconfig(&bed, &good.replace(&line("crt: "), ""), 2).await?;
+    tells(&output, &["talosconfig", "crt", "key"]);
+    let output = with_talosconfig(&bed, &good.replace(&line("key: "), ""), 2).await?;
+    tells(&output, &["talosconfig", "crt", "key"]);
+    let output = with_talosconfig(&bed, "contexts: [", 2).await?;
+    tells(&output, &["talosconfig"]);
+
+    bed.talosconfig(&good)?;
+    let output = bed.backupd("snapshot").args(["--context", "other"]);
+    let output = output.output().await?.ended_with(2)?;
+    tells(&output, &["talosconfig", "\"other\"", "--context"]);
+    std::fs::remove_file(bed.folder.join("talosconfig"))?;
+    let output = bed.backupd("snapshot").output().await?.ended_with(2)?;
+    tells(
+        &output,
+        &["talosconfig", "no talosconfig found", "--talosconfig"],
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_not_there_is_told() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.configure("no-such-bucket", PREFIX)?;
+    for command in [
+        bed.backupd("snapshot"),
+        bed.restore_cli("list"),
+        bed.restore_cli("audit"),
+    ] {
+        let output = command.output().await?.ended_with(1)?;
+        tells(&output, &["no-such-bucket", "bucket"]);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_wrong_or_missing_are_told() -> Result<()> {
+    let bed = Bed::new().await?;
+    let programs = &bed.ground.programs;
+    for command in [
+        programs.backupd().arg("snapshot"),
+        programs.restore_cli().arg("list"),
+    ] {
+        let bare = bed.without_credentials(command);
+        let output = bare.output().await?.ended_with(1)?;
+        tells(&output, &["credentials", "AWS_ACCESS_KEY_ID"]);
+
+        let wrong = bare.env("AWS_ACCESS_KEY_ID", &bed.ground.s3.keys().access);
+        let wrong = wrong.env("AWS_SECRET_ACCESS_KEY", "wrong");
+        let output = wrong.output().await?.ended_with(1)?;
+        tells(&output, &["credentials", "SignatureDoesNotMatch"]);
+    }
+
+    // A user who may do nothing here is another matter than one whom nobody knows.
+    let stranger = bed
+        .ground
+        .s3
+        .user(&format!("stranger-{}", bed.bucket))
+        .await?;
+    let list = bed.without_credentials(programs.restore_cli().arg("list"));
+    let output = list.envs(stranger.env()).output().await?.ended_with(1)?;
+    tells(&output, &["AccessDenied", "grant"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_of_another_cluster_is_refused() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.snapshot().await?;
+    let output = bed.backupd("snapshot").args(["--cluster", "other"]);
+    let output = output.output().await?.ended_with(6)?;
+    tells(
+        &output,
+        &["claimed for cluster `test`", "`other`", "prefix of its own"],
+    );
+    assert_eq!(bed.listed().await?.len(), 1);
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! A disk that is full.
+//!
+//! A file system of a few kilobytes cannot be mounted without being root, so files are limited in
+//! their size instead (`ulimit -f`): the system refuses the same writes, with EFBIG in place of
+//! ENOSPC.
+
+use anyhow::Result;
+
+use super::bed::{Bed, tells};
+use super::ground::Ground;
+
+/// No file may grow beyond so many blocks of 512 bytes, and whoever tries gets an error.
+fn limit(blocks: u32) -> String {
+    format!("trap '' XFSZ\nulimit -f {blocks}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_on_fetch_is_told_and_leaves_no_half_file() -> Result<()> {
+    // Its packs have half a megabyte, and its snapshot two.
+    let bed = Bed::on(Ground::own().await?).await?;
+    bed.snapshot().await?;
+    for (blocks, what) in [(0, "etcd.db.parts/"), (1_500, "the scratch file in .")] {
+        let fetch = bed.fetch("latest").after_sh(&limit(blocks));
+        let output = fetch.output().await?.ended_with(1)?;
+        tells(
+            &output,
+            &["cannot write", what, "File too large", "hint: ", "room for"],
+        );
+        assert!(!bed.folder.join("etcd.db").exists());
+        assert!(!bed.folder.join("etcd.db.part").exists());
+    }
+    let verify = bed.restore_cli("verify").arg("latest");
+    let output = verify
+        .after_sh(&limit(1_500))
+        .output()
+        .await?
+        .ended_with(1)?;
+    tells(&output, &["--scratch", "File too large"]);
+
+    // With room again the same command does it.
+    bed.fetch("latest").output().await?.ended_with(0)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_on_keygen_leaves_no_half_pair() -> Result<()> {
+    let bed = Bed::new().await?;
+    let keygen = bed.backupd("keygen").args(["--out", "full"]);
+    let output = keygen
+        .clone()
+        .after_sh(&limit(0))
+        .output()
+        .await?
+        .ended_with(1)?;
+    tells(&output, &["identity.key"]);
+    assert!(std::fs::read_dir(bed.folder.join("full"))?.next().is_none());
+    keygen.output().await?.ended_with(0)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_written_is_told() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.snapshot().await?;
+    let fetch = bed
+        .restore_cli("fetch")
+        .args(["latest", "--component", "etcd"]);
+    let fetch = fetch.args(["--to", "no/such/folder/etcd.db"]);
+    let output = fetch.output().await?.ended_with(1)?;
+    tells(&output, &["no/such/folder", "No such file"]);
+    assert!(!bed.folder.join("no").exists());
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Members that give no usable snapshot: such a stream never becomes a restore point.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::lab::NODES;
+use e2e::run::Output;
+use e2e::talos::{CallFault, StreamFault};
+use tonic::Code;
+
+use super::bed::{Bed, tells};
+
+/// All nodes give `fault`; the run fails, names them all, and commits nothing.
+async fn refused(fault: StreamFault) -> Result<Output> {
+    let bed = Bed::new().await?;
+    bed.fault(|faults| faults.snapshot = Some(fault.clone()));
+    let output = bed.backupd("snapshot").output().await?.ended_with(1)?;
+    assert!(output.stdout.is_empty(), "{}", output.stdout);
+    tells(&output, &NODES);
+    assert!(bed.listed().await?.is_empty());
+    assert!(
+        !bed.keys()
+            .await?
+            .iter()
+            .any(|key| key.starts_with("manifests"))
+    );
+
+    // Nothing of it stays in the way.
+    bed.fault(|faults| faults.snapshot = None);
+    bed.snapshot().await?;
+    bed.verified("latest").await?;
+    Ok(output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_stream_is_no_restore_point() -> Result<()> {
+    let output = refused(StreamFault::CutAfter(300_000)).await?;
+    tells(&output, &["300000 bytes"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_cut_at_a_page_is_no_restore_point() -> Result<()> {
+    let output = refused(StreamFault::CutAfter(327_680)).await?;
+    tells(&output, &["cut off after 327680 bytes"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_stream_is_no_restore_point() -> Result<()> {
+    let output = refused(StreamFault::CutAfter(0)).await?;
+    tells(&output, &["without a single byte"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_no_restore_point() -> Result<()> {
+    let output = refused(StreamFault::FlipAt(500_000)).await?;
+    tells(&output, &["SHA-256"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stalls_is_given_up() -> Result<()> {
+    let output = refused(StreamFault::StallAfter(300_000)).await?;
+    tells(&output, &["no byte came for 1 s"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_member_is_passed_over_and_told() -> Result<()> {
+    let refusal = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
+    let stall = StreamFault::StallAfter(100_000);
+    let bed = Bed::new().await?;
+    // The followers come first, in this order.
+    bed.talos.nodes()[1].fault(|faults| faults.snapshot = Some(stall));
+    bed.talos.nodes()[2].fault(|faults| {
+        faults.calls.insert("EtcdSnapshot", refusal);
+    });
+    let taken = bed.backupd("snapshot").args(["--output", "json"]);
+    let taken = taken.output().await?.ended_with(0)?;
+    tells(&taken, &[NODES[1], NODES[2], "warning", "not allowed"]);
+    let json = taken.json()?;
+    assert_eq!(json["components"][0]["origin"], NODES[0]);
+    assert_eq!(json["findings"].as_array().map(Vec::len), Some(2));
+    bed.verified("latest").await?;
+    // Those who look at it later learn of it too.
+    let show = bed.restore_cli("show").arg("latest").output().await?;
+    assert!(show.stdout.contains(NODES[1]), "{}", show.stdout);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_answer_not_authorized_are_told_with_the_role_that_is_needed() -> Result<()> {
+    let bed = Bed::new().await?;
+    let refusal = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
+    bed.fault(|faults| {
+        faults.calls.insert("EtcdSnapshot", refusal.clone());
+    });
+    let output = bed.backupd("snapshot").output().await?.ended_with(1)?;
+    tells(
+        &output,
+        &[
+            "not authorized",
+            "os:operator",
+            "os:etcd:backup",
+            "talosctl config new",
+        ],
+    );
+    assert!(bed.listed().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_cannot_be_reached_is_told_soon() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.fault(|faults| faults.unreachable = true);
+    let output = tokio::time::timeout(Duration::from_secs(120), bed.backupd("snapshot").output())
+        .await??
+        .ended_with(1)?;
+    tells(&output, &["127.0.0.1"]);
+    Ok(())
+}

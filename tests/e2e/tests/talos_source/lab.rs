@@ -1,0 +1,149 @@
+//! What the tests share: a cluster of three, its talosconfig, and a way to take a snapshot.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_core::clock::SystemClock;
+use backup_core::source::talos::{ConfigSearch, TalosOptions, TalosSource};
+use backup_core::source::{ByteStream, Candidate, SnapshotSource as _, SourceError};
+use bytes::Bytes;
+use e2e::talos::{ClientSpec, FixedEtcd, NodeSpec, Standin};
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+
+/// A file as etcd streams it: pages, of which the first bears bbolt's magic number, and a trailer.
+pub(crate) fn snapshot(pages: usize) -> Bytes {
+    let mut state = 1_u32;
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(pages * 4096)
+    .collect();
+    bytes[16..20].copy_from_slice(&[0xed, 0xda, 0x0c, 0xed]);
+    let digest = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&digest);
+    bytes.into()
+}
+
+/// A running cluster of the stand-in and the bytes it gives.
+pub(crate) struct Lab {
+    pub(crate) cluster: Standin,
+    pub(crate) snapshot: Bytes,
+    folder: tempfile::TempDir,
+}
+
+/// The addresses of the three nodes; the first one leads.
+pub(crate) const NODES: [&str; 3] = ["10.5.0.2", "10.5.0.3", "10.5.0.4"];
+
+/// Three control plane nodes, changed by `change` before they start.
+pub(crate) fn specs(snapshot: &Bytes, change: impl Fn(&mut NodeSpec)) -> Vec<NodeSpec> {
+    FixedEtcd::cluster(3, snapshot)
+        .into_iter()
+        .zip(NODES)
+        .enumerate()
+        .map(|(i, (etcd, address))| {
+            let mut spec = NodeSpec::control_plane(address, &format!("cp-{}", i + 1), etcd);
+            change(&mut spec);
+            spec
+        })
+        .collect()
+}
+
+impl Lab {
+    /// Three nodes with a snapshot of a bit more than a megabyte.
+    pub(crate) async fn start() -> Self {
+        Self::start_changed(|_| {}).await
+    }
+
+    pub(crate) async fn start_changed(change: impl Fn(&mut NodeSpec)) -> Self {
+        let snapshot = snapshot(300);
+        Self::of(specs(&snapshot, change), snapshot).await
+    }
+
+    pub(crate) async fn of(specs: Vec<NodeSpec>, snapshot: Bytes) -> Self {
+        Self {
+            cluster: Standin::start(specs).await.unwrap(),
+            snapshot,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Writes `text` where the source of `options` looks.
+    pub(crate) fn write(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join("talosconfig");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Options with short times, signing in with `role`.
+    pub(crate) fn options(&self, role: &str) -> TalosOptions {
+        let text = self.cluster.talosconfig(&ClientSpec::of(&[role])).unwrap();
+        self.options_of(&text)
+    }
+
+    pub(crate) fn options_of(&self, talosconfig: &str) -> TalosOptions {
+        TalosOptions {
+            call_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(2),
+            ..TalosOptions::new(ConfigSearch::at(self.write(talosconfig)))
+        }
+    }
+
+    pub(crate) fn source(&self) -> TalosSource {
+        source(self.options("os:operator"))
+    }
+
+    /// A candidate as a run would name it.
+    pub(crate) async fn candidate(&self, source: &TalosSource, node: &str) -> Candidate {
+        let candidates = source.candidates().await.unwrap();
+        let named = candidates
+            .into_iter()
+            .find(|candidate| candidate.node == node);
+        named.unwrap()
+    }
+}
+
+pub(crate) fn source(options: TalosOptions) -> TalosSource {
+    TalosSource::new(options, Arc::new(SystemClock))
+}
+
+/// All blocks of a stream, and the error it ended with.
+pub(crate) async fn drain(mut stream: ByteStream) -> (Vec<Bytes>, Option<SourceError>) {
+    let mut blocks = Vec::new();
+    while let Some(block) = stream.next().await {
+        match block {
+            Ok(block) => blocks.push(block),
+            Err(error) => return (blocks, Some(error)),
+        }
+    }
+    (blocks, None)
+}
+
+/// Takes a snapshot from the best member.
+pub(crate) async fn take(source: &TalosSource) -> (Vec<u8>, Option<SourceError>) {
+    let candidates = source.candidates().await.unwrap();
+    let stream = source.open(&candidates[0]).await.unwrap();
+    let (blocks, error) = drain(stream).await;
+    (blocks.concat(), error)
+}
+
+/// The refusal of a member to begin.
+pub(crate) async fn refusal(source: &TalosSource, candidate: &Candidate) -> SourceError {
+    match source.open(candidate).await {
+        Ok(_) => panic!("{} did not refuse", candidate.node),
+        Err(error) => error,
+    }
+}
+
+/// An error with all that lies below it.
+pub(crate) fn chain(error: &SourceError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}

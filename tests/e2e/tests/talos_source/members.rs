@@ -1,0 +1,257 @@
+//! Which member is chosen, and over which endpoint it is reached.
+
+use std::time::Duration;
+
+use backup_core::source::SnapshotSource as _;
+use e2e::talos::{CallFault, ClientSpec, NodeSpec, TalosVersion};
+use tonic::Code;
+
+use super::lab::{Lab, NODES, chain, refusal, snapshot, source, specs, take};
+
+#[tokio::test]
+async fn trap_17_learners_are_skipped_and_damaged_members_come_last() {
+    let lab = Lab::start().await;
+    lab.cluster.nodes()[1].fault(|faults| faults.learner = true);
+    lab.cluster.nodes()[2].fault(|faults| faults.corrupt = true);
+    let candidates = lab.source().candidates().await.unwrap();
+    let nodes: Vec<&str> = candidates
+        .iter()
+        .map(|candidate| candidate.node.as_str())
+        .collect();
+    assert_eq!(nodes, [NODES[0], NODES[2]]);
+    assert!(candidates[1].warnings.join("\n").contains("CORRUPT"));
+    assert!(candidates[0].warnings.join("\n").contains("learner"));
+}
+
+#[tokio::test]
+async fn trap_17_a_lag_and_a_full_disk_are_told() {
+    let lab = Lab::start().await;
+    lab.cluster.nodes()[1].fault(|faults| faults.lag = 4_000);
+    lab.cluster.nodes()[2].fault(|faults| faults.nospace = true);
+    let candidates = lab.source().candidates().await.unwrap();
+    assert_eq!(candidates[0].node, NODES[2]);
+    assert_eq!(candidates[2].node, NODES[1]);
+    assert!(
+        candidates[2]
+            .warnings
+            .join("\n")
+            .contains("4000 raft entries behind")
+    );
+    assert!(candidates[0].warnings.join("\n").contains("NOSPACE"));
+}
+
+#[tokio::test]
+async fn trap_15_an_old_server_that_knows_or_allows_no_status_is_used() {
+    for (version, role) in [
+        (TalosVersion(1, 10), "os:etcd:backup"),
+        (TalosVersion(1, 3), "os:admin"),
+    ] {
+        let lab = Lab::start_changed(|spec| spec.version = version).await;
+        let source = source(lab.options(role));
+        let candidates = source.candidates().await.unwrap();
+        assert_eq!(candidates.len(), 3);
+        assert!(
+            candidates[0].warnings.join("\n").contains("EtcdStatus"),
+            "{candidates:?}"
+        );
+        let (bytes, error) = take(&source).await;
+        assert!(error.is_none());
+        assert_eq!(bytes, lab.snapshot);
+    }
+}
+
+#[tokio::test]
+async fn the_role_for_backups_is_enough_from_1_11_on() {
+    let lab = Lab::start_changed(|spec| spec.version = TalosVersion(1, 11)).await;
+    let source = source(lab.options("os:etcd:backup"));
+    let candidates = source.candidates().await.unwrap();
+    assert_eq!(candidates[0].warnings, Vec::<String>::new());
+    assert_eq!(candidates[0].leader, Some(false));
+    let (bytes, _) = take(&source).await;
+    assert_eq!(bytes, lab.snapshot);
+}
+
+#[tokio::test]
+async fn trap_7_the_call_that_hangs_is_named_and_the_rest_goes_on() {
+    let lab = Lab::start().await;
+    for node in lab.cluster.nodes() {
+        node.fault(|faults| faults.no_quorum = true);
+    }
+    let mut options = lab.options("os:operator");
+    options.call_timeout = Duration::from_millis(500);
+    let source = source(options);
+    let candidates = source.candidates().await.unwrap();
+    let warnings = candidates[0].warnings.join("\n");
+    assert!(
+        warnings.contains("EtcdAlarmList") && warnings.contains("no answer"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("knows no leader"), "{warnings}");
+    // A member that stayed up without quorum still gives its snapshot.
+    let stream = source.open(&candidates[0]).await.unwrap();
+    let (blocks, error) = super::lab::drain(stream).await;
+    assert!(error.is_none());
+    assert_eq!(blocks.concat(), lab.snapshot);
+}
+
+#[tokio::test]
+async fn trap_7_a_member_whose_etcd_is_down_comes_last() {
+    let lab = Lab::start().await;
+    lab.cluster.nodes()[1].fault(|faults| faults.etcd_down = true);
+    let mut options = lab.options("os:operator");
+    options.call_timeout = Duration::from_millis(500);
+    options.idle_timeout = Duration::from_millis(500);
+    let source = source(options);
+    let candidates = source.candidates().await.unwrap();
+    assert_eq!(candidates[0].node, NODES[2]);
+    assert_eq!(candidates[2].node, NODES[1]);
+    let error = refusal(&source, &candidates[2]).await;
+    assert!(error.operation.contains("talosctl service etcd"), "{error}");
+}
+
+#[tokio::test]
+async fn trap_16_another_endpoint_is_used_when_one_is_gone() {
+    let lab = Lab::start().await;
+    lab.cluster.nodes()[0].fault(|faults| faults.unreachable = true);
+    let source = lab.source();
+    let candidates = source.candidates().await.unwrap();
+    assert_eq!(candidates.len(), 2);
+    assert!(
+        candidates[0]
+            .warnings
+            .join("\n")
+            .contains("left out: EtcdStatus at node 10.5.0.2")
+    );
+    let (bytes, error) = take(&source).await;
+    assert!(error.is_none());
+    assert_eq!(bytes, lab.snapshot);
+    // The endpoint goes between the choice and the call.
+    lab.cluster.nodes()[1].fault(|faults| faults.unreachable = true);
+    let stream = source.open(&lab.candidate(&source, NODES[2]).await).await;
+    assert!(stream.is_ok());
+}
+
+#[tokio::test]
+async fn with_no_endpoint_left_each_node_is_named_with_its_reason() {
+    let lab = Lab::start().await;
+    for node in lab.cluster.nodes() {
+        node.fault(|faults| faults.unreachable = true);
+    }
+    let error = lab.source().candidates().await.unwrap_err();
+    for node in NODES {
+        assert!(error.operation.contains(node), "{error}");
+    }
+    assert!(error.operation.contains("not reachable"), "{error}");
+}
+
+#[tokio::test]
+async fn trap_18_a_missing_role_and_a_worker_endpoint_are_told_apart() {
+    let lab = Lab::start().await;
+    let source_of_reader = source(lab.options("os:reader"));
+    let candidates = source_of_reader.candidates().await.unwrap();
+    assert!(
+        candidates[0]
+            .warnings
+            .join("\n")
+            .contains("carries the roles os:reader")
+    );
+    let error = refusal(&source_of_reader, &candidates[0]).await;
+    assert!(error.operation.contains("not allowed"), "{error}");
+    assert!(
+        error
+            .operation
+            .contains("os:etcd:backup, os:operator, os:admin"),
+        "{error}"
+    );
+    assert!(
+        chain(&error).contains("not authorized"),
+        "{}",
+        chain(&error)
+    );
+
+    let bytes = snapshot(300);
+    let mut nodes = specs(&bytes, |_| {});
+    nodes.insert(0, NodeSpec::worker("10.5.0.99", "worker-1"));
+    let lab = Lab::of(nodes, bytes).await;
+    let mut options = lab.options("os:operator");
+    options.endpoints = vec![lab.cluster.endpoint("10.5.0.99").unwrap()];
+    let error = source(options.clone()).candidates().await.unwrap_err();
+    assert!(
+        error
+            .operation
+            .contains("worker node and forwards to nobody"),
+        "{error}"
+    );
+    // Another endpoint may forward.
+    options
+        .endpoints
+        .push(lab.cluster.endpoint(NODES[0]).unwrap());
+    let (bytes, error) = take(&source(options.clone())).await;
+    assert!(error.is_none());
+    assert_eq!(bytes, lab.snapshot);
+    // A worker among the nodes is left out.
+    options.nodes = vec!["10.5.0.99".to_owned(), NODES[0].to_owned()];
+    let candidates = source(options).candidates().await.unwrap();
+    assert_eq!(candidates.len(), 1);
+    assert!(
+        candidates[0]
+            .warnings
+            .join("\n")
+            .contains("not a control plane node")
+    );
+}
+
+#[tokio::test]
+async fn without_nodes_and_with_an_endpoint_by_name_the_members_are_asked_for() {
+    let lab = Lab::start_changed(|spec| spec.extra_names = vec!["localhost".to_owned()]).await;
+    let pair = lab
+        .cluster
+        .pki()
+        .client(&ClientSpec::of(&["os:etcd:backup"]))
+        .unwrap();
+    let endpoint = lab
+        .cluster
+        .endpoint(NODES[0])
+        .unwrap()
+        .replace("127.0.0.1", "localhost");
+    let text = lab
+        .cluster
+        .pki()
+        .talosconfig("default", &[endpoint], &[], &pair);
+    let source = source(lab.options_of(&text));
+    let candidates = source.candidates().await.unwrap();
+    assert_eq!(candidates.len(), 3);
+    assert_eq!(candidates[0].node, NODES[1]);
+    let (bytes, _) = take(&source).await;
+    assert_eq!(bytes, lab.snapshot);
+
+    // A cluster that does not tell is asked without `node`, and that is said.
+    for node in lab.cluster.nodes() {
+        let fault = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
+        node.fault(|faults| {
+            faults.calls.insert("EtcdMemberList", fault);
+        });
+    }
+    let candidates = source.candidates().await.unwrap();
+    assert_eq!(candidates.len(), 1);
+    assert_eq!(candidates[0].node, "localhost");
+    assert!(candidates[0].warnings.join("\n").contains("set `nodes`"));
+    let (bytes, _) = take(&source).await;
+    assert_eq!(bytes, lab.snapshot);
+    assert_eq!(lab.cluster.seen().last().unwrap().node, None);
+}
+
+#[tokio::test]
+async fn a_role_missing_at_one_member_only_leaves_the_others() {
+    let lab = Lab::start().await;
+    let source = lab.source();
+    let candidates = source.candidates().await.unwrap();
+    lab.cluster.nodes()[1].fault(|faults| {
+        let fault = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
+        faults.calls.insert("EtcdSnapshot", fault);
+    });
+    let error = refusal(&source, &candidates[0]).await;
+    assert!(error.try_other_member);
+    assert!(error.operation.contains(NODES[1]), "{error}");
+    assert!(source.open(&candidates[1]).await.is_ok());
+}
