@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust};
 use backup_core::id::{ClusterName, ComponentName};
+use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
 use jiff::Timestamp;
 
-use crate::flags::{ClusterFlags, IdentityFlags, SealFlags, StoreFlags, TalosFlags, TrustFlags};
+use crate::flags::{
+    ClusterFlags, IdentityFlags, KubeFlags, SealFlags, SelectFlags, StoreFlags, TalosFlags,
+    TrustFlags,
+};
 
 mod check;
 mod problem;
@@ -31,6 +35,10 @@ pub struct Given {
     pub cluster: ClusterFlags,
     /// How the Talos API is reached.
     pub talos: TalosFlags,
+    /// How the Kubernetes API is reached.
+    pub kube: KubeFlags,
+    /// Which objects are taken.
+    pub select: SelectFlags,
     /// Who may read and who vouches.
     pub seal: SealFlags,
     /// Whose signatures are believed.
@@ -50,6 +58,8 @@ pub struct Config {
     pub store: Option<StoreUrl>,
     /// How the Talos API is reached.
     pub talos: Talos,
+    /// How the Kubernetes API is reached, and what is taken there.
+    pub kubernetes: Kubernetes,
     /// Who may read what is written.
     pub encryption: Option<Encryption>,
     /// The file with the signing key.
@@ -75,6 +85,21 @@ pub struct Talos {
     pub idle_timeout: Duration,
     /// How long a whole snapshot may take.
     pub deadline: Duration,
+}
+
+/// How the Kubernetes API is reached, and what is taken there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// The kubeconfig, if one was named.
+    pub kubeconfig: Option<PathBuf>,
+    /// Its context, if one was named.
+    pub context: Option<String>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Kubeconfigs that are files, kept with those of the tenants.
+    pub keep_kubeconfigs: Vec<PathBuf>,
+    /// Which objects are taken.
+    pub selection: Selection,
 }
 
 /// Who may read what is written.

@@ -10,6 +10,10 @@ pub struct Environment {
     pub talosconfig: Option<PathBuf>,
     /// `TALOS_HOME`: the folder with a talosconfig.
     pub talos_home: Option<PathBuf>,
+    /// `KUBECONFIG`: the kubeconfig file; of several, the first.
+    pub kubeconfig: Option<PathBuf>,
+    /// `KUBERNETES_SERVICE_HOST` is set: this is a pod.
+    pub in_cluster: bool,
     /// `HOME`, which may be missing.
     pub home: Option<PathBuf>,
     /// `TMPDIR`, or else the system's folder for temporary files.
@@ -28,6 +32,8 @@ impl Environment {
         Self {
             talosconfig: path("TALOSCONFIG"),
             talos_home: path("TALOS_HOME"),
+            kubeconfig: path("KUBECONFIG").and_then(|list| std::env::split_paths(&list).next()),
+            in_cluster: path("KUBERNETES_SERVICE_HOST").is_some(),
             home: path("HOME"),
             temp: std::env::temp_dir(),
         }

@@ -93,6 +93,44 @@ pub struct TalosFlags {
     pub nodes: Vec<String>,
 }
 
+/// How the cluster's Kubernetes API is reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubeFlags {
+    /// Reach the Kubernetes API with this kubeconfig [default: `KUBECONFIG`, then the pod's own
+    /// service account]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Use this context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    pub kube_context: Option<String>,
+}
+
+/// Which objects are taken, in the words of Velero.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct SelectFlags {
+    /// Take only objects in these namespaces [default: all]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub include_namespaces: Vec<String>,
+    /// Take no objects in these namespaces
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub exclude_namespaces: Vec<String>,
+    /// Take only these kinds, as `plural`, `plural.group` or kind; `*` for every kind but run-time
+    /// noise [default: what a restore needs]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub include_resources: Vec<String>,
+    /// Take none of these kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub exclude_resources: Vec<String>,
+    /// Take only objects with these labels, as in `team=blue,tier!=test`
+    #[arg(long, short = 'l', value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Take kinds without a namespace [default: unless only some namespaces are included]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub include_cluster_resources: Option<bool>,
+}
+
 /// Who may read what is written, and who vouches for it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Keys")]

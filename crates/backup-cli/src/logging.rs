@@ -11,6 +11,9 @@ use tracing_subscriber::{Layer as _, Registry};
 
 use crate::terminal::Terminal;
 
+/// Where the Kubernetes client logs what it gives back as an error anyway.
+const NOISY: &str = "kube_client::client::builder";
+
 /// How much is logged: a level, or levels by module, as in `info,backup_core::store=debug`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLevel(Targets);
@@ -63,10 +66,12 @@ pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
+    // It logs every failed request as an error, also those that are tried again; ours are told.
+    let level = level.0.clone().with_target(NOISY, LevelFilter::OFF);
     // A second start in one process, as in tests, keeps the first.
     drop(
         Registry::default()
-            .with(layer.with_filter(level.0.clone()))
+            .with(layer.with_filter(level))
             .try_init(),
     );
 }

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::Config;
+use crate::environment::Environment;
 use anyhow::Context as _;
+use backup_core::source::kube::KubeOptions;
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use backup_core::store::s3::{S3Options, S3Store};
@@ -58,4 +61,14 @@ fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .with_context(what)?;
     Ok(bytes)
+}
+
+/// How the Kubernetes API is reached; `None` if nothing tells.
+#[must_use]
+pub fn kube_options(config: &Config, environment: &Environment) -> Option<KubeOptions> {
+    let kube = &config.kubernetes;
+    let file = kube.kubeconfig.clone();
+    let file = file.or_else(|| environment.kubeconfig.clone());
+    (file.is_some() || environment.in_cluster)
+        .then(|| KubeOptions::new(file, kube.context.clone()).within(kube.timeout))
 }

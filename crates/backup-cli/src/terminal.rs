@@ -52,9 +52,17 @@ impl Terminal {
     /// # Errors
     /// When the report has no such form, or stdout cannot be written.
     pub fn emit<R: Report>(&self, report: &R) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
+        let stdout = io::stdout();
         let width = stdout.is_terminal().then(terminal_width).flatten();
-        let text = output::render(report, self.format, width)?;
+        self.emit_text(&output::render(report, self.format, width)?)
+    }
+
+    /// Writes data that has a form of its own to stdout. A reader that went away is no error.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn emit_text(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
         let written = stdout
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush());
@@ -62,6 +70,12 @@ impl Terminal {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => Ok(written.context("write to stdout")?),
         }
+    }
+
+    /// The form that was asked for.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Says on stderr what is being done or was done; silent with `--quiet`.

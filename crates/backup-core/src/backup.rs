@@ -16,11 +16,12 @@ use crate::etcd::SnapshotError;
 use crate::format::FormatError;
 use crate::format::manifest::{Finding, Manifest, StoredObject};
 use crate::format::pack::PackError;
-use crate::id::{ClusterName, RestorePointId};
+use crate::id::{ClusterName, ComponentName, RestorePointId};
 use crate::progress::Progress;
-use crate::source::{ByteStream, SnapshotSource, SourceError};
+use crate::source::{ArchiveSource, ByteStream, ClusterSource, SnapshotSource, SourceError};
 use crate::store::{Created, Key, Store, StoreError};
 
+mod archive;
 mod batch;
 mod claim;
 mod commit;
@@ -29,6 +30,7 @@ mod memory;
 mod recorder;
 mod stages;
 mod table;
+mod work;
 
 /// How a run protects what it writes.
 #[derive(Debug, Clone)]
@@ -64,6 +66,44 @@ pub struct Run {
     pub cancel: CancellationToken,
 }
 
+/// What a restore point is to hold.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// The components, in the order they are taken.
+    pub parts: Vec<(ComponentName, Origin<'a>)>,
+    /// Who tells about the cluster; `None` if its API is not asked.
+    pub cluster: Option<&'a dyn ClusterSource>,
+    /// Components that were asked for and cannot even be begun.
+    pub missing: Vec<ComponentName>,
+    /// What is known before the run.
+    pub findings: Vec<Finding>,
+}
+
+/// Where a component comes from.
+pub enum Origin<'a> {
+    /// The best member that gives a whole etcd snapshot.
+    Snapshot(&'a dyn SnapshotSource),
+    /// A snapshot file that another tool wrote.
+    File {
+        /// Its name, for messages.
+        name: &'a str,
+        /// Its bytes.
+        bytes: ByteStream,
+    },
+    /// Objects or files, one by one.
+    Archive(&'a dyn ArchiveSource),
+}
+
+impl std::fmt::Debug for Origin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Snapshot(source) => f.debug_tuple("Snapshot").field(source).finish(),
+            Self::File { name, .. } => f.debug_tuple("File").field(name).finish(),
+            Self::Archive(source) => f.debug_tuple("Archive").field(source).finish(),
+        }
+    }
+}
+
 /// A restore point just committed.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -87,6 +127,23 @@ pub enum BackupError {
     /// The source could not be asked.
     #[error("cannot take a snapshot")]
     Source(#[source] SourceError),
+    /// Not one component could be taken.
+    #[error("nothing could be taken:{}", lines(.attempts))]
+    Nothing {
+        /// Each component and why not, causes included.
+        attempts: Vec<String>,
+    },
+    /// The two ways to the cluster lead to two clusters.
+    #[error(
+        "etcd holds the cluster whose kube-system has the UID {etcd}, and the Kubernetes API is \
+         that of {api}; see that the talosconfig and the kubeconfig are of the same cluster"
+    )]
+    TwoClusters {
+        /// As the snapshot says.
+        etcd: String,
+        /// As the API says.
+        api: String,
+    },
     /// What came is not a whole snapshot.
     #[error("{origin} gave no usable snapshot")]
     Snapshot {
@@ -212,6 +269,15 @@ async fn put(
 }
 
 impl Run {
+    /// Takes every part of the plan that can be taken, and commits them as one restore point. What
+    /// could not be taken is in its findings; if that is everything, nothing is committed.
+    ///
+    /// # Errors
+    /// As [`BackupError`] says; nothing is committed then.
+    pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BackupError> {
+        work::take(self, plan).await
+    }
+
     /// Takes a snapshot from the best member of `source` that gives a whole one, stores and
     /// commits it as component `etcd`.
     ///
@@ -221,20 +287,38 @@ impl Run {
         &self,
         source: &dyn SnapshotSource,
     ) -> Result<Committed, BackupError> {
-        etcd::snapshot(self, source).await
+        self.take(Plan {
+            parts: vec![(ComponentName::etcd(), Origin::Snapshot(source))],
+            ..Plan::default()
+        })
+        .await
     }
 
-    /// Stores and commits a snapshot file that another tool wrote, as component `etcd`. `origin`
+    /// Stores and commits a snapshot file that another tool wrote, as component `etcd`. `name`
     /// is the file's name for messages.
     ///
     /// # Errors
     /// As [`BackupError`] says; nothing is committed then.
     pub async fn import_etcd(
         &self,
-        origin: &str,
-        file: ByteStream,
+        name: &str,
+        bytes: ByteStream,
     ) -> Result<Committed, BackupError> {
-        etcd::import(self, origin, file).await
+        self.take(Plan {
+            parts: vec![(ComponentName::etcd(), Origin::File { name, bytes })],
+            ..Plan::default()
+        })
+        .await
+    }
+
+    /// The names of the files in the newest kit of the prefix; empty if there is none. Their content
+    /// cannot be read by who stored it.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or its prefix belongs to another cluster.
+    pub async fn kit_files(&self) -> Result<Vec<String>, BackupError> {
+        let claimed = claim::claim(self).await?;
+        memory::kit_files(self, &claimed).await
     }
 
     fn finding(&self, findings: &mut Vec<Finding>, finding: Finding) {
@@ -242,4 +326,16 @@ impl Run {
             .note(&format!("{}: {}", finding.object, finding.cause));
         findings.push(finding);
     }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

@@ -4,6 +4,6 @@ pub mod facts;
 pub mod inspect;
 pub mod trailer;
 
-pub use facts::{SnapshotError, SnapshotFacts};
+pub use facts::{Contents, SnapshotError, SnapshotFacts};
 pub use inspect::{Inspector, PageFacts};
 pub use trailer::{Trailer, TrailerCheck};

@@ -2,6 +2,7 @@
 //! manifests, the claim. Pure functions of bytes; no store, no clock.
 
 pub mod claim;
+pub mod export;
 pub mod index;
 pub mod layout;
 pub mod manifest;

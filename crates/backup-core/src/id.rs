@@ -68,6 +68,10 @@ fn is_dns_label(text: &str) -> bool {
         && edge(text.bytes().last())
 }
 
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
 /// The name that operators gave a cluster: a DNS label of at most 63 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName(String);
@@ -90,16 +94,58 @@ impl FromStr for ClusterName {
 
 /// One part of a restore point: `etcd`, `crds`, `resources`, `datastore/NAME` and so on.
 ///
-/// One or two DNS labels with a slash between them.
+/// A DNS label, or one and a DNS subdomain with a slash between them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentName(String);
 text_name!(ComponentName);
 
-impl ComponentName {
+macro_rules! components {
+    ($($(#[$doc:meta])* $function:ident = $text:literal;)*) => {
+        impl ComponentName {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $function() -> Self {
+                Self($text.to_owned())
+            })*
+        }
+    };
+}
+
+components! {
     /// The cluster's own etcd.
+    etcd = "etcd";
+    /// All CustomResourceDefinitions.
+    crds = "crds";
+    /// Custom resources and the built-in kinds around them, Secrets and ConfigMaps apart.
+    resources = "resources";
+    /// The private keys that sealed-secrets decrypts with.
+    sealed_secrets = "sealed-secrets";
+    /// Kubeconfigs of tenants and of the management cluster.
+    kubeconfigs = "kubeconfigs";
+    /// Secrets and ConfigMaps: those of Butler's namespaces and those that resources point at.
+    secrets = "secrets";
+    /// The machine configuration of a control plane node, which holds the cluster's secrets.
+    machine_config = "machine-config";
+    /// Files that an operator gave.
+    kit = "kit";
+}
+
+impl ComponentName {
+    /// What the name of every tenant database begins with.
+    pub const DATASTORE: &str = "datastore/";
+
+    /// The tenant database behind the DataStore of that name.
+    ///
+    /// # Errors
+    /// When it is no DNS subdomain.
+    pub fn datastore(name: &str) -> Result<Self, ParseNameError> {
+        format!("{}{name}", Self::DATASTORE).parse()
+    }
+
+    /// The DataStore's name, if this is a tenant database.
     #[must_use]
-    pub fn etcd() -> Self {
-        Self("etcd".to_owned())
+    pub fn datastore_name(&self) -> Option<&str> {
+        self.0.strip_prefix(Self::DATASTORE)
     }
 }
 
@@ -108,7 +154,7 @@ impl FromStr for ComponentName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (first, rest) = text.split_once('/').unwrap_or((text, "x"));
-        if is_dns_label(first) && is_dns_label(rest) {
+        if is_dns_label(first) && is_dns_subdomain(rest) {
             return Ok(Self(text.to_owned()));
         }
         Err(ParseNameError {
@@ -208,10 +254,20 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a_b", "a/b", &"x".repeat(64)] {
             assert!(bad.parse::<ClusterName>().is_err(), "{bad}");
         }
-        for good in ["etcd", "datastore/main"] {
+        for good in ["etcd", "datastore/main", "datastore/eu.main-1"] {
             assert_eq!(good.parse::<ComponentName>().unwrap().as_str(), good);
         }
-        for bad in ["", "/", "a/", "/a", "a/b/c", "../x"] {
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a/b/c",
+            "../x",
+            "a/..",
+            "a.b",
+            "datastore/a..b",
+        ] {
             assert!(bad.parse::<ComponentName>().is_err(), "{bad}");
         }
     }

@@ -22,6 +22,9 @@ pub mod store;
 pub mod crypt;
 pub mod format;
 
+// What objects look like in an archive.
+pub mod archive;
+
 // Where bytes come from.
 pub mod source;
 
@@ -33,6 +36,8 @@ pub mod audit;
 pub mod backup;
 
 pub mod restore;
+
+pub mod tenants;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

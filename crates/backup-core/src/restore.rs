@@ -1,5 +1,7 @@
-//! Reading restore points back: keys, verification, and fetching a component as a file.
+//! Reading restore points back: keys, verification, a component as a file, and its objects one by
+//! one.
 
+use crate::archive::ArchiveError;
 use crate::etcd::SnapshotError;
 use crate::format::FormatError;
 use crate::format::pack::PackError;
@@ -11,11 +13,15 @@ mod fetch;
 mod handoff;
 mod keys;
 mod objects;
+mod read;
 mod scratch;
+mod tenant;
 mod verify;
 
 pub use fetch::{Fetched, fetch};
 pub use keys::{Unlocked, unlock};
+pub use read::ObjectReader;
+pub use tenant::{Kubeconfig, write_private};
 pub use verify::{Verified, VerifyDepth, verify};
 
 /// Why something could not be read back.
@@ -32,6 +38,18 @@ pub enum RestoreError {
         id: RestorePointId,
         /// How many identities were given.
         given: usize,
+        /// Who can open it.
+        recipients: Vec<String>,
+    },
+    /// A component that was carried over is older than the recipient.
+    #[error(
+        "component `{component}` was stored before this identity's key became a recipient; give, \
+         with --identity, the private key of one of: {}",
+        .recipients.join(", ")
+    )]
+    Closed {
+        /// The component.
+        component: ComponentName,
         /// Who can open it.
         recipients: Vec<String>,
     },
@@ -103,6 +121,23 @@ pub enum RestoreError {
         component: ComponentName,
         /// Why not.
         source: SnapshotError,
+    },
+    /// A component is another thing than an archive of objects.
+    #[error(
+        "component `{component}` holds no objects; `restore-cli fetch --component {component}` \
+         hands it back as a file"
+    )]
+    NoObjects {
+        /// The component.
+        component: ComponentName,
+    },
+    /// An archive comes back bit for bit, and cannot be read.
+    #[error("component `{component}` is no archive of objects")]
+    Archive {
+        /// The component.
+        component: ComponentName,
+        /// Why not.
+        source: ArchiveError,
     },
     /// A local file cannot be written or read.
     #[error("cannot {operation} {file}")]

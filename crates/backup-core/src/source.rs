@@ -6,8 +6,25 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+use tokio::sync::mpsc;
 
+use crate::archive::{ObjectPath, TarWriter};
+use crate::format::export::{ArchiveFacts, KubernetesFacts};
+use crate::format::manifest::{EtcdFacts, Finding};
+use crate::id::ComponentName;
+
+pub mod etcd;
+pub mod kit;
+pub mod kube;
 pub mod talos;
+
+// What sources have in common.
+mod at_rest;
+mod connect;
+mod endpoint;
+mod pem;
+mod status;
+mod stream;
 
 /// A stream of plain bytes in blocks of up to a few hundred KiB.
 ///
@@ -47,6 +64,123 @@ pub trait SnapshotSource: Debug + Send + Sync {
     /// # Errors
     /// When the member refuses or cannot be reached. Later failures come in the stream.
     async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError>;
+}
+
+/// Gives a component that is an archive of objects or files.
+#[async_trait]
+pub trait ArchiveSource: Debug + Send + Sync {
+    /// Writes all of it to `out`, in the order of its paths.
+    ///
+    /// # Errors
+    /// When nothing of it can be had. What fails in part is a finding.
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError>;
+}
+
+/// What an archive holds, told when it is written.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// For the manifest.
+    pub facts: ArchiveFacts,
+    /// What a person should know.
+    pub findings: Vec<Finding>,
+}
+
+/// Tells what there is to say of a cluster beside its components.
+#[async_trait]
+pub trait ClusterSource: Debug + Send + Sync {
+    /// The UID of the namespace `kube-system`.
+    fn uid(&self) -> &str;
+
+    /// Everything else; asked when all components of the run were `taken`.
+    async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>);
+}
+
+/// A component that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its name.
+    pub name: ComponentName,
+    /// What was read out of an etcd snapshot.
+    pub etcd: Option<EtcdFacts>,
+    /// What an archive holds.
+    pub archive: Option<ArchiveFacts>,
+}
+
+/// Takes an archive in, block by block; waits while the stages behind it are busy.
+#[derive(Debug)]
+pub struct ArchiveSink {
+    tar: TarWriter,
+    blocks: mpsc::Sender<Result<Bytes, SourceError>>,
+}
+
+/// Blocks of an archive that wait, each of 256 KiB or of one object.
+const BLOCKS: usize = 2;
+
+impl ArchiveSink {
+    /// A sink and the stream of what is put into it.
+    #[must_use]
+    pub fn new() -> (Self, ByteStream) {
+        let (blocks, taken) = mpsc::channel(BLOCKS);
+        let tar = TarWriter::default();
+        let stream = tokio_stream::wrappers::ReceiverStream::new(taken);
+        (Self { tar, blocks }, Box::pin(stream))
+    }
+
+    /// Adds an object.
+    ///
+    /// # Errors
+    /// When the run ended.
+    pub async fn object(&mut self, path: &ObjectPath, json: &[u8]) -> Result<(), SourceError> {
+        self.tar.object(path, json).map_err(not_archived)?;
+        self.hand_on().await
+    }
+
+    /// Adds a file that is no object.
+    ///
+    /// # Errors
+    /// When the run ended, or the path is too long.
+    pub async fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), SourceError> {
+        self.tar.file(path, bytes).map_err(not_archived)?;
+        self.hand_on().await
+    }
+
+    async fn hand_on(&mut self) -> Result<(), SourceError> {
+        while let Some(block) = self.tar.block() {
+            self.blocks.send(Ok(block)).await.map_err(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the archive.
+    ///
+    /// # Errors
+    /// When the run ended.
+    pub async fn finish(self) -> Result<(), SourceError> {
+        let rest = self.tar.finish().map_err(not_archived)?;
+        self.blocks.send(Ok(rest)).await.map_err(ended)
+    }
+
+    /// Ends the stream with an error.
+    pub(crate) async fn fail(self, error: SourceError) {
+        // Who does not listen any more has an error of their own.
+        self.blocks.send(Err(error)).await.ok();
+    }
+}
+
+fn not_archived(source: std::io::Error) -> SourceError {
+    SourceError {
+        operation: "cannot write the archive".to_owned(),
+        try_other_member: false,
+        source: Some(Box::new(source)),
+    }
+}
+
+fn ended<T>(_: mpsc::error::SendError<T>) -> SourceError {
+    SourceError {
+        operation: "the run ended while the archive was written".to_owned(),
+        try_other_member: false,
+        source: None,
+    }
 }
 
 /// What went wrong at a source.

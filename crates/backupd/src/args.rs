@@ -6,10 +6,11 @@ use backup_cli::flags::{ClusterFlags, CommonFlags, SealFlags, StoreFlags, TalosF
 use backup_core::id::ComponentName;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check_config, import, keygen, snapshot};
+use crate::commands::{check_config, import, keygen, kit, snapshot, sources};
 
-/// Back up a Butler cluster: take etcd snapshots through the Talos API and keep them as
-/// content-addressed, encrypted, signed restore points in S3 or a folder
+/// Back up a Butler cluster: take etcd snapshots through the Talos API and objects through the
+/// Kubernetes API, and keep them as content-addressed, encrypted, signed restore points in S3 or
+/// a folder
 #[derive(Debug, Parser)]
 #[command(name = "backupd", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -21,8 +22,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Snapshot(snapshot::Args),
+    Snapshot(Box<snapshot::Args>),
     Import(import::Args),
+    Kit(kit::Args),
     CheckConfig(check_config::Args),
     Keygen(keygen::Args),
 }
@@ -51,9 +53,22 @@ pub(crate) struct NoteFlags {
 
 /// A component that this version can back up.
 pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
+    let known = sources::components();
+    match text.parse::<ComponentName>() {
+        Ok(name) if known.contains(&name) || name.datastore_name().is_some() => Ok(name),
+        Ok(_) => {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            Err(format!("this version backs up {}", known.join(", ")))
+        }
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// A component that can be imported from a file.
+pub(crate) fn importable(text: &str) -> Result<ComponentName, String> {
     match text.parse::<ComponentName>() {
         Ok(name) if name == ComponentName::etcd() => Ok(name),
-        Ok(_) => Err("this version backs up `etcd`".to_owned()),
+        Ok(_) => Err("only `etcd` can be imported from a file".to_owned()),
         Err(e) => Err(e.to_string()),
     }
 }

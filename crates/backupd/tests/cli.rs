@@ -46,9 +46,9 @@ fn wrong_use_ends_with_2_and_leaves_stdout_empty() {
         (&["check-config"], &[], "4 problems"),
         (&["snapshot"], &[], "4 problems"),
         (
-            &["snapshot", "--component", "crds"],
+            &["snapshot", "--component", "pods"],
             &[],
-            "this version backs up `etcd`",
+            "this version backs up `etcd`, `machine-config`, `crds`",
         ),
         (&["import", "x"], &[], "--component"),
     ] {

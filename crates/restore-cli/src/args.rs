@@ -1,11 +1,14 @@
 //! The command line of `restore-cli`.
 
+use std::path::PathBuf;
+
 use backup_cli::config::Given;
 use backup_cli::exit;
 use backup_cli::flags::{CommonFlags, IdentityFlags, StoreFlags, TrustFlags};
+use backup_cli::program::Frame;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, fetch, list, show, verify};
+use crate::commands::{audit, diff, fetch, list, resources, show, verify, verify_tenants};
 
 /// Find, inspect, check and fetch the restore points of a Butler cluster; changes nothing in the
 /// store
@@ -22,7 +25,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     List(list::Args),
     Show(show::Args),
+    Resources(resources::Args),
+    Diff(diff::Args),
     Verify(verify::Args),
+    VerifyTenants(verify_tenants::Args),
     Fetch(fetch::Args),
     Audit(audit::Args),
 }
@@ -74,6 +80,23 @@ pub(crate) struct Selection {
     pub(crate) restore_point: String,
 }
 
+/// Where scratch files are kept.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ScratchFlags {
+    /// Keep scratch files, encrypted, in this folder, with room for the largest component
+    /// [default: the system's folder for temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+}
+
+impl ScratchFlags {
+    /// The folder.
+    pub(crate) fn folder(&self, frame: &Frame) -> PathBuf {
+        let folder = self.scratch.as_ref();
+        folder.unwrap_or(&frame.environment.temp).clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +109,13 @@ mod tests {
         let mut help = vec![program.render_help().to_string()];
         for command in program.get_subcommands_mut() {
             help.push(command.render_help().to_string());
+            if command.get_name() == "help" {
+                continue;
+            }
+            let commands = command.get_subcommands_mut();
+            for command in commands.filter(|c| c.get_name() != "help") {
+                help.push(command.render_help().to_string());
+            }
         }
         insta::assert_snapshot!(help.join("\n----------\n"));
     }

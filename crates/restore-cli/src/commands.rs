@@ -1,5 +1,6 @@
 //! One file for each command.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use backup_cli::config::{Config, ConfigError, Given};
@@ -8,24 +9,34 @@ use backup_cli::failure::Failure;
 use backup_cli::open::Access;
 use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, RestorePoint};
-use backup_core::crypt::{Trust, Verdict};
-use backup_core::restore::RestoreError;
+use backup_core::crypt::{Identities, Trust, Verdict};
+use backup_core::progress::Progress;
+use backup_core::restore::{self, ObjectReader, RestoreError};
 use backup_core::store::Store;
 
-use crate::args::{Command, Selection};
+use crate::args::Command;
+
+mod kinds;
+mod yaml;
 
 pub(crate) mod audit;
+pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod list;
+pub(crate) mod resources;
 pub(crate) mod show;
 pub(crate) mod verify;
+pub(crate) mod verify_tenants;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
     match command {
         Command::List(args) => frame.or_cancelled(list::run(args, frame)).await,
         Command::Show(args) => frame.or_cancelled(show::run(args, frame)).await,
+        Command::Resources(args) => resources::run(args, frame).await,
+        Command::Diff(args) => diff::run(args, frame).await,
         Command::Verify(args) => verify::run(args, frame).await,
+        Command::VerifyTenants(args) => frame.or_cancelled(verify_tenants::run(args, frame)).await,
         Command::Fetch(args) => fetch::run(args, frame).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
     }
@@ -63,11 +74,62 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
 }
 
 impl Opened {
-    /// The restore point that `selection` names, its manifest read and judged.
-    async fn find(&self, selection: &Selection) -> Result<RestorePoint, Failure> {
+    /// The restore point that `wanted` names, its manifest read and judged.
+    async fn find(&self, wanted: &str) -> Result<RestorePoint, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
-        let entry = catalog.find(&selection.restore_point).await?;
+        let entry = catalog.find(wanted).await?;
         Ok(catalog.load(&entry, &self.trust).await?)
+    }
+
+    /// What reads the objects of `point`, unlocked with one of `identities`.
+    async fn reader(
+        &self,
+        point: &RestorePoint,
+        identities: &Identities,
+        reading: &Reading,
+        frame: &Frame,
+    ) -> Result<ObjectReader, Failure> {
+        let unlock = async { Ok(restore::unlock(&self.store, point, identities).await?) };
+        let unlocked = frame.or_cancelled(unlock).await?;
+        Ok(ObjectReader {
+            store: Arc::clone(&self.store),
+            point: Arc::new(point.clone()),
+            unlocked: Arc::new(unlocked),
+            scratch: reading.scratch.clone(),
+            progress: Arc::clone(&reading.progress),
+            cancel: frame.cancel.clone(),
+        })
+    }
+}
+
+/// What commands that read objects have in common besides the store.
+struct Reading {
+    scratch: PathBuf,
+    progress: Arc<dyn Progress>,
+}
+
+/// A failure to read objects, with what helps.
+fn not_read(error: RestoreError) -> Failure {
+    let full = disk_is_full(&error);
+    let failure = Failure::from(error);
+    if full {
+        return failure.hint("name a folder with more room with --scratch");
+    }
+    if failure.exit() == Exit::Damaged {
+        return failure.hint(
+            "look into another restore point of `restore-cli list`; `restore-cli audit` tells \
+             which objects are damaged",
+        );
+    }
+    failure
+}
+
+/// A loud word about a restore point that nobody trusted vouches for, which may still be looked at.
+fn warn_untrusted(point: &RestorePoint, frame: &Frame) {
+    if let Some(why) = distrust(point.verdict) {
+        let id = &point.entry.id;
+        let warning = format!("do not restore from {id}: {why}");
+        frame.terminal.warn(&warning);
     }
 }
 

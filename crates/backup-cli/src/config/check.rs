@@ -9,16 +9,22 @@ use jiff::{SignedDuration, Timestamp};
 use serde_saphyr::Spanned;
 
 use super::problem::{ConfigError, Origin, Problem, Sourced};
-use super::raw::{NoneOr, Raw, RawComponent, RawEncryption, RawTalos, Text};
-use super::{Component, Config, Encryption, Given, Schedule, Talos};
+use super::raw::{
+    NoneOr, Raw, RawComponent, RawComponents, RawEncryption, RawKubernetes, RawTalos, Text,
+};
+use super::{Component, Config, Encryption, Given, Kubernetes, Schedule, Talos};
 use crate::flags::TalosFlags;
 
 /// A healthy server never pauses this long inside a snapshot; it covers a slow disk's fsync.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// 8 GiB, the largest etcd that its authors advise, at 5 MB/s.
 const DEADLINE: Duration = Duration::from_mins(30);
+/// A conversion webhook that hangs is given 30 s by the API server, which then tells which it is.
+const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(45);
 /// No wait of ours is useful beyond a day.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
+mod selection;
 
 pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, ConfigError> {
     let mut checker = Checker {
@@ -39,6 +45,7 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         cluster: cluster.and_then(|text| c.parsed(text)),
         store: url.and_then(|text| c.parsed(text)),
         talos: c.talos(&given.talos, raw.talos.unwrap_or_default()),
+        kubernetes: c.kubernetes(given, raw.kubernetes.unwrap_or_default()),
         encryption: c.encryption(given, raw.encryption),
         signing_key: c.path(
             "--signing-key",
@@ -48,7 +55,7 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         ),
         identities: Vec::new(),
         trust: None,
-        components: c.components(raw.components.and_then(|c| c.etcd), now),
+        components: c.components(raw.components.unwrap_or_default(), now),
     };
     let reading = raw.reading.unwrap_or_default();
     let config = Config {
@@ -307,31 +314,73 @@ impl Checker {
         None
     }
 
-    fn components(&mut self, etcd: Option<RawComponent>, now: Timestamp) -> Vec<Component> {
-        let Some(etcd) = etcd else {
-            return Vec::new();
+    fn kubernetes(&mut self, given: &Given, mut raw: RawKubernetes) -> Kubernetes {
+        let selection = self.selection(&given.select, &mut raw);
+        let kubeconfig = self.path(
+            "--kubeconfig",
+            given.kube.kubeconfig.as_ref(),
+            "kubernetes.kubeconfig",
+            raw.kubeconfig,
+        );
+        let context = self.pick(
+            "--kube-context",
+            given.kube.kube_context.as_ref(),
+            "kubernetes.context",
+            raw.context,
+        );
+        let kept = raw.keep_kubeconfigs.unwrap_or_default().into_iter();
+        let kept = kept.map(|text| self.file_path(text, "kubernetes.keep-kubeconfigs").value);
+        let kept = kept.collect();
+        let timeout = self.duration(raw.timeout, "kubernetes.timeout");
+        Kubernetes {
+            kubeconfig: kubeconfig.map(|k| k.value),
+            context: context.map(|c| c.value),
+            timeout: timeout.unwrap_or(KUBERNETES_TIMEOUT),
+            keep_kubeconfigs: kept,
+            selection,
+        }
+    }
+
+    fn components(&mut self, raw: RawComponents, now: Timestamp) -> Vec<Component> {
+        let all = [
+            (ComponentName::etcd(), raw.etcd),
+            (ComponentName::crds(), raw.crds),
+            (ComponentName::sealed_secrets(), raw.sealed_secrets),
+            (ComponentName::resources(), raw.resources),
+            (ComponentName::kubeconfigs(), raw.kubeconfigs),
+            (ComponentName::secrets(), raw.secrets),
+        ];
+        let named = all.into_iter().filter_map(|(name, raw)| Some((name, raw?)));
+        let mut components = Vec::new();
+        for (name, raw) in named {
+            let schedule = self.schedule(&name, raw, now);
+            components.push(Component { name, schedule });
+        }
+        components
+    }
+
+    fn schedule(
+        &mut self,
+        name: &ComponentName,
+        raw: RawComponent,
+        now: Timestamp,
+    ) -> Option<Schedule> {
+        let cron = raw.cron?;
+        let cron_at = self.at(&cron, &format!("components.{name}.cron"));
+        let zone = match raw.time_zone {
+            Some(zone) => self.sourced(zone, &format!("components.{name}.time-zone")),
+            None => Sourced::new("UTC".to_owned(), cron_at.clone()),
         };
-        let schedule = etcd.cron.and_then(|cron| {
-            let cron_at = self.at(&cron, "components.etcd.cron");
-            let zone = match etcd.time_zone {
-                Some(zone) => self.sourced(zone, "components.etcd.time-zone"),
-                None => Sourced::new("UTC".to_owned(), cron_at.clone()),
-            };
-            match Schedule::parse(&cron.value, &zone.value, now) {
-                Ok(schedule) => Some(schedule),
-                Err(e @ super::ScheduleError::Zone { .. }) => {
-                    self.wrong(zone.origin, e.to_string());
-                    None
-                }
-                Err(e) => {
-                    self.wrong(cron_at, e.to_string());
-                    None
-                }
+        match Schedule::parse(&cron.value, &zone.value, now) {
+            Ok(schedule) => Some(schedule),
+            Err(e @ super::ScheduleError::Zone { .. }) => {
+                self.wrong(zone.origin, e.to_string());
+                None
             }
-        });
-        vec![Component {
-            name: ComponentName::etcd(),
-            schedule,
-        }]
+            Err(e) => {
+                self.wrong(cron_at, e.to_string());
+                None
+            }
+        }
     }
 }

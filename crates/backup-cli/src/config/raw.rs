@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) cluster: Option<Text>,
     pub(super) store: Option<Text>,
     pub(super) talos: Option<RawTalos>,
+    pub(super) kubernetes: Option<RawKubernetes>,
     pub(super) encryption: Option<Spanned<NoneOr<RawEncryption>>>,
     pub(super) signing: Option<RawSigning>,
     pub(super) reading: Option<RawReading>,
@@ -34,6 +35,21 @@ pub(super) struct RawTalos {
     pub(super) nodes: Option<Vec<Text>>,
     pub(super) idle_timeout: Option<Text>,
     pub(super) deadline: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawKubernetes {
+    pub(super) kubeconfig: Option<Text>,
+    pub(super) context: Option<Text>,
+    pub(super) timeout: Option<Text>,
+    pub(super) keep_kubeconfigs: Option<Vec<Text>>,
+    pub(super) include_namespaces: Option<Vec<Text>>,
+    pub(super) exclude_namespaces: Option<Vec<Text>>,
+    pub(super) include_resources: Option<Vec<Text>>,
+    pub(super) exclude_resources: Option<Vec<Text>>,
+    pub(super) selector: Option<Text>,
+    pub(super) include_cluster_resources: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +76,11 @@ pub(super) struct RawReading {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawComponents {
     pub(super) etcd: Option<RawComponent>,
+    pub(super) crds: Option<RawComponent>,
+    pub(super) resources: Option<RawComponent>,
+    pub(super) sealed_secrets: Option<RawComponent>,
+    pub(super) kubeconfigs: Option<RawComponent>,
+    pub(super) secrets: Option<RawComponent>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +195,7 @@ fn words(error: &Error) -> String {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key `{key}` stands here twice; keep one")
         }
+        Error::InvalidScalar { ty: "boolean", .. } => "want `true` or `false`".to_owned(),
         Error::MultipleDocuments { .. } => {
             "a second document begins here; the file holds one, so remove the `---`".to_owned()
         }

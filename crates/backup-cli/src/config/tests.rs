@@ -87,6 +87,9 @@ components:
     insta::assert_snapshot!(errors([
         "components:\n  etcd:\n    cron: 0 3 * * *\n    time-zone: Europe/Zurick",
         "components:\n  etcd:\n    cron: '@daily'",
+        "kubernetes:\n  timeout: 45",
+        "kubernetes:\n  timeout: 0s\n  include-namespaces: [a, b]\n  exclude-namespaces: [b]",
+        "kubernetes:\n  include-cluster-resources: perhaps",
         "encryption:\n  recipients: []",
         "reading:\n  trust: [RWnokey]",
     ]));

@@ -4,6 +4,8 @@ use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
 use backup_core::restore::RestoreError;
+use backup_core::source::kit::KitError;
+use backup_core::source::kube::KubeError;
 use backup_core::source::talos::TalosConfigError;
 use backup_core::store::StoreError;
 
@@ -17,7 +19,10 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 }
 
 fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<ConfigError>() || cause.is::<TalosConfigError>() {
+    if cause.is::<ConfigError>() || cause.is::<TalosConfigError>() || cause.is::<KitError>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(KubeError::Config { .. } | KubeError::Selector { .. }) = cause.downcast_ref() {
         return Some(Exit::Usage);
     }
     if let Some(error) = cause.downcast_ref() {
@@ -48,8 +53,8 @@ fn catalog(error: &CatalogError) -> Option<Exit> {
 fn restore(error: &RestoreError) -> Exit {
     match error {
         // Nothing is wrong with the store: another key or file must be given.
-        RestoreError::WrongIdentity { .. } => Exit::Usage,
-        RestoreError::NoComponent { .. } => Exit::NotFound,
+        RestoreError::WrongIdentity { .. } | RestoreError::Closed { .. } => Exit::Usage,
+        RestoreError::NoComponent { .. } | RestoreError::NoObjects { .. } => Exit::NotFound,
         RestoreError::Store {
             source: StoreError::NotFound { .. } | StoreError::TooLarge { .. },
             ..
@@ -59,7 +64,8 @@ fn restore(error: &RestoreError) -> Exit {
         | RestoreError::Format { .. }
         | RestoreError::Pack { .. }
         | RestoreError::Mismatch { .. }
-        | RestoreError::Snapshot { .. } => Exit::Damaged,
+        | RestoreError::Snapshot { .. }
+        | RestoreError::Archive { .. } => Exit::Damaged,
         RestoreError::Store { .. } | RestoreError::File { .. } | RestoreError::Panicked(_) => {
             Exit::Failed
         }
@@ -69,7 +75,9 @@ fn restore(error: &RestoreError) -> Exit {
 
 fn backup(error: &BackupError) -> Option<Exit> {
     match error {
-        BackupError::Claimed { .. } | BackupError::NotWriteOnce { .. } => Some(Exit::Refused),
+        BackupError::Claimed { .. }
+        | BackupError::NotWriteOnce { .. }
+        | BackupError::TwoClusters { .. } => Some(Exit::Refused),
         BackupError::Conflict { .. } | BackupError::Claim { .. } => Some(Exit::Damaged),
         BackupError::Cancelled => Some(Exit::Interrupted),
         // The cause below may have a meaning.

@@ -6,19 +6,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::claim::Claimed;
 use super::memory::Memory;
 use super::recorder::Seen;
 use super::stages::Spent;
-use super::table::Table;
+use super::work::Work;
 use super::{BackupError, Committed, Protection, Run, put};
 use crate::catalog::RestorePoint;
 use crate::crypt::{Sealer, Verdict, new_epoch};
 use crate::digest::Digest;
+use crate::format::export::ArchiveFacts;
 use crate::format::index::{self, MAX_CHUNKS, PackChunks};
 use crate::format::manifest::{
-    Component, Cost, Encryption, Epoch, EtcdFacts, Finding, Lineage, MAX_MANIFEST, Manifest,
-    PackRef, Parent, StoredObject,
+    Component, Cost, Encryption, Epoch, EtcdFacts, Lineage, MAX_MANIFEST, Manifest, PackRef,
+    Parent, StoredObject,
 };
 use crate::format::{FormatError, VERSION, layout};
 use crate::id::{ComponentName, RestorePointId};
@@ -100,24 +100,38 @@ pub(super) struct Part {
     pub(super) seen: Seen,
     pub(super) recipes: Vec<StoredObject>,
     pub(super) etcd: Option<EtcdFacts>,
+    pub(super) archive: Option<ArchiveFacts>,
     pub(super) kube_system_uid: Option<String>,
 }
 
 /// Stores the index, the signature and, last, the manifest.
-pub(super) async fn commit(
-    run: &Run,
-    draft: Draft,
-    claimed: &Claimed,
-    memory: Memory,
-    part: Part,
-    findings: Vec<Finding>,
-    mut spent: Spent,
-) -> Result<Committed, BackupError> {
+pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
+    let Work {
+        run,
+        findings,
+        parts,
+        missing,
+        claimed,
+        draft,
+        memory,
+        mut spent,
+        kubernetes,
+        ..
+    } = work;
     run.progress.step("committing", None);
     let indexes = put_indexes(run, &draft, &memory, &mut spent).await?;
     let parent = memory.parent.as_ref();
-    let lineage = lineage(run, parent, &part);
-    let (component, epochs) = component(&draft, &memory.table, parent, &part)?;
+    let uid = kubernetes.as_ref().map(|k| k.uid.clone());
+    let lineage = lineage(run, parent, &parts, uid);
+    let (components, epochs) = components(&draft, &memory, &parts)?;
+    let sum = |of: fn(&Part) -> u64| parts.iter().map(of).fold(0, u64::saturating_add);
+    let cost = Cost {
+        read_bytes: sum(|p| p.plain_bytes),
+        chunks: sum(|p| p.seen.chunks),
+        new_chunks: sum(|p| p.seen.new_chunks),
+        objects: spent.objects,
+        stored_bytes: spent.bytes,
+    };
     let manifest = Manifest {
         version: VERSION,
         tool: run.tool.clone(),
@@ -136,16 +150,12 @@ pub(super) async fn commit(
             Protection::None => Encryption::None,
             Protection::Recipients(_) => Encryption::Age { epochs },
         },
-        components: vec![component],
+        components,
+        missing,
+        kubernetes,
         indexes,
         findings,
-        cost: Cost {
-            read_bytes: part.plain_bytes,
-            chunks: part.seen.chunks,
-            new_chunks: part.seen.new_chunks,
-            objects: spent.objects,
-            stored_bytes: spent.bytes,
-        },
+        cost,
     };
     put_manifest(run, draft.began, manifest).await
 }
@@ -232,32 +242,39 @@ fn split(packs: Vec<PackChunks>) -> Vec<Vec<PackChunks>> {
     parts
 }
 
-fn component(
+/// The parts as the manifest has them, and the epochs that their packs are encrypted to.
+fn components(
     draft: &Draft,
-    table: &Table,
-    parent: Option<&RestorePoint>,
-    part: &Part,
-) -> Result<(Component, Vec<Epoch>), BackupError> {
-    let known = parent.map(|p| p.manifest.epochs()).unwrap_or_default();
-    let all: BTreeMap<&str, &Epoch> = known
+    memory: &Memory,
+    parts: &[Part],
+) -> Result<(Vec<Component>, Vec<Epoch>), BackupError> {
+    let all: BTreeMap<&str, &Epoch> = memory
+        .epochs
         .iter()
         .chain(&draft.epoch)
+        .chain(memory.kit.iter().flat_map(|kit| &kit.epochs))
         .map(|e| (e.recipient.as_str(), e))
         .collect();
     let missing = |what: &str| FormatError::damaged("run", format!("a {what} is not known"));
-    let mut facts = Vec::with_capacity(part.seen.packs.len());
-    for number in &part.seen.packs {
-        let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
-        let (sha256, bytes) = pack.stored.ok_or_else(|| missing("pack's digest"))?;
-        facts.push((sha256, bytes, pack));
-    }
+    let table = &memory.table;
     let current = draft.epoch.as_ref().map(|e| e.recipient.clone());
     let mut used: Vec<&Epoch> = Vec::new();
-    for (_, _, pack) in facts.iter().filter(|(_, _, p)| !p.epoch.is_empty()) {
-        let epoch = all
-            .get(pack.epoch.as_str())
-            .ok_or_else(|| missing("pack's epoch"))?;
+    for number in parts.iter().flat_map(|p| &p.seen.packs) {
+        let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
+        if pack.epoch.is_empty() {
+            continue;
+        }
+        let epoch = all.get(pack.epoch.as_str());
+        let epoch = epoch.ok_or_else(|| missing("pack's epoch"))?;
         if !used.contains(epoch) {
+            used.push(epoch);
+        }
+    }
+    let kit = memory.kit.as_ref();
+    for position in kit.iter().flat_map(|kit| epochs_of(&kit.component)) {
+        let epoch = kit.and_then(|kit| kit.epochs.get(position));
+        let epoch = epoch.ok_or_else(|| missing("kit's epoch"))?;
+        if !used.iter().any(|u| u.recipient == epoch.recipient) {
             used.push(epoch);
         }
     }
@@ -266,34 +283,71 @@ fn component(
     used.sort_by_key(|e| e.began);
     let epochs: Vec<Epoch> = used.into_iter().chain(&draft.epoch).cloned().collect();
     let position = |text: &str| epochs.iter().position(|e| e.recipient.as_str() == text);
-    let packs = facts
-        .into_iter()
-        .map(|(sha256, bytes, pack)| PackRef {
-            sha256,
-            bytes,
-            plain_bytes: pack.plain_bytes,
-            epoch: position(&pack.epoch)
-                .and_then(|p| u64::try_from(p).ok())
-                .unwrap_or(0),
-        })
-        .collect();
-    let component = Component {
-        name: part.name.clone(),
-        media_type: part.media_type.clone(),
-        plain_bytes: part.plain_bytes,
-        plain_sha256: part.plain_sha256,
-        packs,
-        recipes: part.recipes.clone(),
-        etcd: part.etcd.clone(),
-        more: BTreeMap::new(),
-    };
-    Ok((component, epochs))
+    let mut components = Vec::with_capacity(parts.len());
+    for part in parts {
+        let mut packs = Vec::with_capacity(part.seen.packs.len());
+        for number in &part.seen.packs {
+            let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
+            let (sha256, bytes) = pack.stored.ok_or_else(|| missing("pack's digest"))?;
+            packs.push(PackRef {
+                sha256,
+                bytes,
+                plain_bytes: pack.plain_bytes,
+                epoch: position(&pack.epoch)
+                    .and_then(|p| u64::try_from(p).ok())
+                    .unwrap_or(0),
+            });
+        }
+        components.push(Component {
+            name: part.name.clone(),
+            media_type: part.media_type.clone(),
+            plain_bytes: part.plain_bytes,
+            plain_sha256: part.plain_sha256,
+            packs,
+            recipes: part.recipes.clone(),
+            recipe_epoch: None,
+            carried_from: None,
+            etcd: part.etcd.clone(),
+            archive: part.archive.clone(),
+            more: BTreeMap::new(),
+        });
+    }
+    if let Some(kit) = kit {
+        let mut component = kit.component.clone();
+        // Positions were those of its own restore point.
+        let moved = |old: u64| {
+            let old = usize::try_from(old).ok();
+            let epoch = old.and_then(|old| kit.epochs.get(old))?;
+            u64::try_from(position(epoch.recipient.as_str())?).ok()
+        };
+        for pack in &mut component.packs {
+            pack.epoch = moved(pack.epoch).unwrap_or(0);
+        }
+        component.recipe_epoch = component.recipe_epoch.and_then(moved);
+        components.push(component);
+    }
+    Ok((components, epochs))
+}
+
+/// The positions of the epochs that a component needs; none without encryption.
+fn epochs_of(component: &Component) -> impl Iterator<Item = usize> {
+    let encrypted = component.recipe_epoch.is_some();
+    let packs = component.packs.iter().map(|pack| pack.epoch);
+    let packs = packs.filter(move |_| encrypted);
+    let all = packs.chain(component.recipe_epoch);
+    all.filter_map(|position| usize::try_from(position).ok())
 }
 
 /// Tells whether this is still the parent's incarnation of the cluster.
-fn lineage(run: &Run, parent: Option<&RestorePoint>, part: &Part) -> Lineage {
-    let uid = part.kube_system_uid.clone();
-    let etcd = part.etcd.as_ref();
+fn lineage(
+    run: &Run,
+    parent: Option<&RestorePoint>,
+    parts: &[Part],
+    uid: Option<String>,
+) -> Lineage {
+    let own = parts.iter().find(|p| p.name == ComponentName::etcd());
+    let uid = uid.or_else(|| own?.kube_system_uid.clone());
+    let etcd = own.and_then(|p| p.etcd.as_ref());
     let revision = etcd.map(|e| e.revision);
     let begin = |because: Option<String>| {
         if let Some(because) = &because {

@@ -1,11 +1,9 @@
-//! The component `etcd`: from the best member that gives a whole snapshot, or from a file.
+//! Components that are etcd snapshots: from the best member that gives a whole snapshot, or from a file.
 
-use super::claim::{Claimed, claim};
-use super::commit::{Draft, Part, commit};
-use super::memory::{Memory, recall};
-use super::stages::{self, Context, Outcome, Rejection, Spent, Stored, Watch};
-use super::table::Table;
-use super::{BackupError, Committed, Run};
+use super::commit::Part;
+use super::stages::{Outcome, Rejection, Stored, Watch};
+use super::work::Work;
+use super::{BackupError, Run, chain};
 use crate::chunk::Kind;
 use crate::chunk::bbolt::BboltChunker;
 use crate::etcd::{Inspector, SnapshotError, SnapshotFacts, TrailerCheck};
@@ -35,149 +33,30 @@ impl Watch for SnapshotWatch {
     }
 }
 
-/// A run under way: what it read of earlier ones and what it has spent.
-struct Work {
-    claimed: Claimed,
-    draft: Draft,
-    context: Context,
-    memory: Memory,
-    findings: Vec<Finding>,
-    spent: Spent,
-}
-
-impl Work {
-    async fn begin(run: &Run) -> Result<Self, BackupError> {
-        let mut findings = Vec::new();
-        let claimed = claim(run).await?;
-        let memory = recall(run, &claimed, &ComponentName::etcd(), &mut findings).await?;
-        let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
-        let context = Context {
-            store: std::sync::Arc::clone(&run.store),
-            sealer,
-            epoch: draft.epoch_text(),
-            progress: std::sync::Arc::clone(&run.progress),
-            cancel: run.cancel.clone(),
-        };
-        Ok(Self {
-            claimed,
-            draft,
-            context,
-            memory,
-            findings,
-            spent,
-        })
-    }
-
-    /// Runs one stream; `Ok(Err(_))` is a stream that was not taken.
-    async fn attempt(
-        &mut self,
-        origin: &str,
-        stream: ByteStream,
-    ) -> Result<Result<(SnapshotFacts, Stored<()>), BackupError>, BackupError> {
-        let table = std::mem::replace(
-            &mut self.memory.table,
-            Table::new(zeroize::Zeroizing::new([0; 32])),
-        );
-        let watch = SnapshotWatch {
-            trailer: TrailerCheck::new(),
-            pages: Inspector::new(),
-        };
-        let accept =
-            |v: &Result<SnapshotFacts, SnapshotError>| v.as_ref().ok().map(|f| f.plain_size);
-        let chunker = BboltChunker::new();
-        let (table, spent, outcome) = stages::run(
-            &self.context,
-            table,
-            Kind::Bbolt,
-            chunker,
-            watch,
-            accept,
-            stream,
-        )
-        .await?;
-        self.memory.table = table;
-        self.spent = self.spent.plus(spent);
-        let unusable = |source| BackupError::Snapshot {
-            origin: origin.to_owned(),
-            source,
-        };
-        Ok(match outcome {
-            Outcome::Stored(Stored {
-                verdict,
-                seen,
-                recipes,
-            }) => match verdict {
-                Ok(facts) => Ok((
-                    facts,
-                    Stored {
-                        verdict: (),
-                        seen,
-                        recipes,
-                    },
-                )),
-                Err(e) => Err(unusable(e)),
-            },
-            Outcome::Rejected(Rejection::Verdict(Err(e))) => Err(unusable(e)),
-            Outcome::Rejected(Rejection::Verdict(Ok(_))) => Err(BackupError::Stage(
-                std::io::Error::other("a good snapshot was not stored"),
-            )),
-            Outcome::Rejected(Rejection::Source(e)) => Err(BackupError::Source(e)),
-        })
-    }
-
-    async fn commit(
-        self,
-        run: &Run,
-        etcd: EtcdFacts,
-        facts: &SnapshotFacts,
-        stored: Stored<()>,
-    ) -> Result<Committed, BackupError> {
-        let part = Part {
-            name: ComponentName::etcd(),
-            media_type: MEDIA_TYPE.to_owned(),
-            plain_bytes: facts.plain_size,
-            plain_sha256: facts.sha256,
-            seen: stored.seen,
-            recipes: stored.recipes,
-            etcd: Some(etcd),
-            kube_system_uid: facts.kube_system_uid.clone(),
-        };
-        commit(
-            run,
-            self.draft,
-            &self.claimed,
-            self.memory,
-            part,
-            self.findings,
-            self.spent,
-        )
-        .await
-    }
-}
-
 pub(super) async fn snapshot(
-    run: &Run,
+    work: &mut Work<'_>,
+    name: &ComponentName,
     source: &dyn SnapshotSource,
-) -> Result<Committed, BackupError> {
+) -> Result<(), BackupError> {
+    let run = work.run;
     run.progress.step("asking the members", None);
     let candidates = cancellable(run, source.candidates())
         .await?
         .map_err(BackupError::Source)?;
-    let mut work = Work::begin(run).await?;
     let mut attempts: Vec<String> = Vec::new();
     let mut last = None;
     for candidate in &candidates {
-        let failure = match try_member(run, source, candidate, &mut work).await? {
+        let failure = match try_member(work, name, source, candidate).await? {
             Ok((facts, stored)) => {
                 for attempt in &attempts {
                     // It was told when it happened.
-                    work.findings.push(passed_over(attempt));
+                    work.findings.push(passed_over(name, attempt));
                 }
                 for warning in &candidate.warnings {
-                    run.finding(&mut work.findings, member_warning(candidate, warning));
+                    run.finding(&mut work.findings, member_warning(name, candidate, warning));
                 }
-                let etcd = etcd_facts(&facts, candidate);
-                return work.commit(run, etcd, &facts, stored).await;
+                work.parts.push(part(name, &facts, candidate, stored));
+                return Ok(());
             }
             Err(failure) => failure,
         };
@@ -201,16 +80,17 @@ pub(super) async fn snapshot(
     }
 }
 
+/// `Ok(Err(_))` is a member that gave no usable snapshot.
 async fn try_member(
-    run: &Run,
+    work: &mut Work<'_>,
+    name: &ComponentName,
     source: &dyn SnapshotSource,
     candidate: &Candidate,
-    work: &mut Work,
 ) -> Result<Result<(SnapshotFacts, Stored<()>), BackupError>, BackupError> {
-    run.progress
-        .step(&format!("etcd snapshot from {}", candidate.node), None);
-    match cancellable(run, source.open(candidate)).await? {
-        Ok(stream) => work.attempt(&candidate.node, stream).await,
+    let what = format!("{name} snapshot from {}", candidate.node);
+    work.run.progress.step(&what, None);
+    match cancellable(work.run, source.open(candidate)).await? {
+        Ok(stream) => attempt(work, &candidate.node, stream).await,
         Err(e) => Ok(Err(BackupError::Source(e))),
     }
 }
@@ -222,14 +102,58 @@ async fn cancellable<T>(run: &Run, work: impl Future<Output = T>) -> Result<T, B
     }
 }
 
+/// Runs one stream; `Ok(Err(_))` is a stream that was not taken.
+async fn attempt(
+    work: &mut Work<'_>,
+    origin: &str,
+    stream: ByteStream,
+) -> Result<Result<(SnapshotFacts, Stored<()>), BackupError>, BackupError> {
+    let watch = SnapshotWatch {
+        trailer: TrailerCheck::new(),
+        pages: Inspector::new(),
+    };
+    let accept = |v: &Result<SnapshotFacts, SnapshotError>| v.as_ref().ok().map(|f| f.plain_size);
+    let chunker = BboltChunker::new();
+    let outcome = work
+        .stream(Kind::Bbolt, chunker, watch, accept, stream)
+        .await?;
+    let unusable = |source| BackupError::Snapshot {
+        origin: origin.to_owned(),
+        source,
+    };
+    Ok(match outcome {
+        Outcome::Stored(Stored {
+            verdict,
+            seen,
+            recipes,
+        }) => match verdict {
+            Ok(facts) => Ok((
+                facts,
+                Stored {
+                    verdict: (),
+                    seen,
+                    recipes,
+                },
+            )),
+            Err(e) => Err(unusable(e)),
+        },
+        Outcome::Rejected(Rejection::Verdict(Err(e))) => Err(unusable(e)),
+        Outcome::Rejected(Rejection::Verdict(Ok(_))) => Err(BackupError::Stage(
+            std::io::Error::other("a good snapshot was not stored"),
+        )),
+        Outcome::Rejected(Rejection::Source(e)) => Err(BackupError::Source(e)),
+    })
+}
+
 pub(super) async fn import(
-    run: &Run,
+    work: &mut Work<'_>,
+    name: &ComponentName,
     origin: &str,
     file: ByteStream,
-) -> Result<Committed, BackupError> {
-    let mut work = Work::begin(run).await?;
-    run.progress.step(&format!("importing {origin}"), None);
-    let (facts, stored) = work.attempt(origin, file).await??;
+) -> Result<(), BackupError> {
+    let what = format!("importing {origin}");
+    work.run.progress.step(&what, None);
+    let (facts, stored) = attempt(work, origin, file).await??;
     let from_file = Candidate {
         node: "import".to_owned(),
         member_name: None,
@@ -239,8 +163,22 @@ pub(super) async fn import(
         leader: None,
         warnings: Vec::new(),
     };
-    let etcd = etcd_facts(&facts, &from_file);
-    work.commit(run, etcd, &facts, stored).await
+    work.parts.push(part(name, &facts, &from_file, stored));
+    Ok(())
+}
+
+fn part(name: &ComponentName, facts: &SnapshotFacts, from: &Candidate, stored: Stored<()>) -> Part {
+    Part {
+        name: name.clone(),
+        media_type: MEDIA_TYPE.to_owned(),
+        plain_bytes: facts.plain_size,
+        plain_sha256: facts.sha256,
+        seen: stored.seen,
+        recipes: stored.recipes,
+        etcd: Some(etcd_facts(facts, from)),
+        archive: None,
+        kube_system_uid: facts.kube_system_uid.clone(),
+    }
 }
 
 fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
@@ -253,6 +191,12 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
         storage_version: facts.storage_version.clone(),
         encryption_prefixes: facts.encryption_prefixes.iter().cloned().collect(),
         plain_secrets: facts.plain_secrets,
+        prefixes: facts.contents.prefixes.clone(),
+        more_prefixes: facts.contents.more_prefixes,
+        users: facts.contents.users.clone(),
+        roles: facts.contents.roles.clone(),
+        more_names: facts.contents.more_names,
+        auth_enabled: facts.contents.auth_enabled,
         origin: from.node.clone(),
         member_name: from.member_name.clone(),
         member_id: from.member_id.map(|id| format!("{id:016x}")),
@@ -261,22 +205,31 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
     }
 }
 
-fn passed_over(attempt: &str) -> Finding {
+fn passed_over(name: &ComponentName, attempt: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
-        object: "etcd members".to_owned(),
+        object: format!("{name} members"),
         cause: format!("a member gave no usable snapshot, another one did: {attempt}"),
-        remedy: "look at that member: `talosctl etcd status`, `talosctl service etcd`".to_owned(),
+        remedy: look_at(name).to_owned(),
     }
 }
 
-fn member_warning(candidate: &Candidate, warning: &str) -> Finding {
+fn member_warning(name: &ComponentName, candidate: &Candidate, warning: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
-        object: format!("etcd member {}", candidate.node),
+        object: format!("{name} member {}", candidate.node),
         cause: warning.to_owned(),
-        remedy: "look at that member: `talosctl etcd status`, `talosctl etcd alarm list`"
-            .to_owned(),
+        remedy: look_at(name).to_owned(),
+    }
+}
+
+/// How a person looks at a member.
+fn look_at(name: &ComponentName) -> &'static str {
+    if name.datastore_name().is_some() {
+        "look at that member: `etcdctl endpoint status`, `etcdctl alarm list`"
+    } else {
+        "look at that member: `talosctl etcd status`, `talosctl service etcd`, `talosctl etcd alarm \
+         list`"
     }
 }
 
@@ -288,16 +241,4 @@ fn why(failure: &BackupError) -> String {
         BackupError::Source(source) => chain(source),
         other => chain(other),
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

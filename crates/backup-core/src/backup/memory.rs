@@ -13,7 +13,7 @@ use crate::crypt::{Identities, Opener, Recipient, Trust, Verdict};
 use crate::digest::Digest;
 use crate::format::index;
 use crate::format::layout::{self, ObjectKind};
-use crate::format::manifest::{Finding, Severity, StoredObject};
+use crate::format::manifest::{Component, Epoch, Finding, Severity, StoredObject};
 use crate::id::ComponentName;
 use crate::store::{MAX_OBJECT, StoreError};
 
@@ -22,76 +22,173 @@ const READS: usize = 4;
 /// How many restore points are looked at, newest first, for one that can be built upon.
 const LOOK_BACK: usize = 50;
 
+/// How many sound restore points are looked at for a kit. Each names the kit of the one before, so
+/// the newest mostly decides; one whose run began before the kit was added may lie between.
+const KIT_LOOK_BACK: usize = 5;
+
+/// A component of an earlier restore point that this one names as well.
+pub(super) struct Carried {
+    pub(super) component: Component,
+    /// The epochs that its restore point lists: positions in it are of these.
+    pub(super) epochs: Vec<Epoch>,
+}
+
 /// See the module.
 pub(super) struct Memory {
-    /// The newest restore point with the component, if it can be trusted.
+    /// The newest restore point with one of the components, if it can be trusted.
     pub(super) parent: Option<RestorePoint>,
-    /// The chunks that the parent's packs hold.
+    /// The chunks that earlier packs hold.
     pub(super) table: Table,
+    /// The epochs that those packs may be encrypted to.
+    pub(super) epochs: Vec<Epoch>,
     /// The index objects that the table was read from.
     pub(super) indexes: Vec<StoredObject>,
+    /// The newest kit, if the run takes none: it is named again.
+    pub(super) kit: Option<Carried>,
     /// Whom new indexes are encrypted to besides the epoch.
     pub(super) index_recipient: Option<Recipient>,
 }
 
-/// Recalls what a run of `component` can build upon.
+/// The names of the files in the newest kit; empty if there is none.
+pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String>, BackupError> {
+    let name = ComponentName::kit();
+    let found = find_parents(run, claimed, &[&name], &mut Vec::new()).await?;
+    let newest = found.parents.into_iter().next();
+    let component = newest.and_then(|point| point.manifest.component(&name).cloned());
+    let facts = component.and_then(|component| component.archive);
+    Ok(facts.map(|facts| facts.files).unwrap_or_default())
+}
+
+/// Recalls what a run of `components` can build upon: for each of them the newest restore point
+/// that has it, which mostly is one and the same.
 pub(super) async fn recall(
     run: &Run,
     claimed: &Claimed,
-    component: &ComponentName,
+    components: &[&ComponentName],
     findings: &mut Vec<Finding>,
 ) -> Result<Memory, BackupError> {
     let reader = IndexReader::new(run, claimed);
     let mut memory = Memory {
         parent: None,
         table: Table::new(reader.chunk_id_key.clone()),
+        epochs: Vec::new(),
         indexes: Vec::new(),
+        kit: None,
         index_recipient: reader.recipient.clone(),
     };
-    let Some(parent) = find_parent(run, claimed, component, findings).await? else {
-        return Ok(memory);
-    };
-    if reader.can_read(&parent) {
-        let shared = shared_packs(run, &parent);
-        if shared.len()
-            < parent
-                .manifest
-                .components
-                .iter()
-                .flat_map(|c| &c.packs)
-                .count()
-        {
-            run.finding(findings, new_recipient(&parent));
+    let Found {
+        parents,
+        newest,
+        kit,
+    } = find_parents(run, claimed, components, findings).await?;
+    memory.kit = kit.and_then(|point| carry(run, point, findings));
+    for parent in parents.iter().filter(|p| reader.can_read(p)) {
+        let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);
+        let shared = shared_packs(run, parent);
+        if shared.len() < packs.count() {
+            run.finding(findings, new_recipient(parent));
         }
-        match learn(run, &reader, &parent, shared, &mut memory.table).await {
-            Ok(()) => memory.indexes.clone_from(&parent.manifest.indexes),
+        let known: Vec<&StoredObject> = memory.indexes.iter().collect();
+        let new = parent.manifest.indexes.iter();
+        let new: Vec<&StoredObject> = new.filter(|i| !known.contains(i)).collect();
+        match learn(run, &reader, &new, shared, &mut memory.table).await {
+            Ok(()) => {
+                let new: Vec<StoredObject> = new.into_iter().cloned().collect();
+                memory.indexes.extend(new);
+                memory.epochs.extend_from_slice(parent.manifest.epochs());
+            }
             Err(cause) => {
-                run.finding(
-                    findings,
-                    Finding {
-                        severity: Severity::Warning,
-                        object: format!("indexes of {}", parent.entry.id),
-                        cause: format!("{cause}, so this run stores everything anew"),
-                        remedy:
-                            "run `restore-cli audit`; if the signing key was replaced, this is \
-                             expected once"
-                                .to_owned(),
-                    },
-                );
+                run.finding(findings, unread_indexes(parent, &cause));
                 memory.table = Table::new(reader.chunk_id_key.clone());
+                memory.indexes.clear();
+                memory.epochs.clear();
+                break;
             }
         }
     }
-    memory.parent = Some(parent);
+    // A component that is new here belongs to the same incarnation as all others.
+    memory.parent = parents.into_iter().next().or(newest);
     Ok(memory)
 }
 
-async fn find_parent(
+fn unread_indexes(parent: &RestorePoint, cause: &str) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("indexes of {}", parent.entry.id),
+        cause: format!("{cause}, so this run stores everything anew"),
+        remedy: "run `restore-cli audit`; if the signing key was replaced, this is expected once"
+            .to_owned(),
+    }
+}
+
+/// What was found among earlier restore points.
+struct Found {
+    /// See [`find_parents`].
+    parents: Vec<RestorePoint>,
+    /// The newest of all that are sound.
+    newest: Option<RestorePoint>,
+    /// The newest with a kit.
+    kit: Option<RestorePoint>,
+}
+
+/// The kit of `point`, if this run can name it again; else says why not.
+fn carry(run: &Run, point: RestorePoint, findings: &mut Vec<Finding>) -> Option<Carried> {
+    let mut component = point.manifest.component(&ComponentName::kit())?.clone();
+    let epochs = point.manifest.epochs().to_vec();
+    let again = |severity, cause: String| Finding {
+        severity,
+        object: ComponentName::kit().to_string(),
+        cause,
+        remedy: "add its files again: `backupd kit add --replace FILE…`".to_owned(),
+    };
+    let recipients = match &run.protection {
+        Protection::Recipients(recipients) => recipients.as_slice(),
+        Protection::None => &[],
+    };
+    if recipients.is_empty() != epochs.is_empty() {
+        let from = component.carried_from.unwrap_or(point.entry.id);
+        let cause = format!(
+            "it was stored when encryption was configured otherwise, and is only in restore point \
+             {from} and those before this one"
+        );
+        run.finding(findings, again(Severity::Warning, cause));
+        return None;
+    }
+    let last = u64::try_from(epochs.len().saturating_sub(1)).unwrap_or(0);
+    if !epochs.is_empty() {
+        component.recipe_epoch.get_or_insert(last);
+    }
+    let needed = component.packs.iter().map(|pack| pack.epoch);
+    let needed = needed.chain(component.recipe_epoch);
+    let needed = needed.filter_map(|e| epochs.get(usize::try_from(e).ok()?));
+    let needed: Vec<&Epoch> = needed.collect();
+    let added = recipients.iter();
+    let added = added.filter(|r| needed.iter().any(|e| !e.recipients.contains(r)));
+    let added: Vec<String> = added.map(ToString::to_string).collect();
+    if !added.is_empty() {
+        let cause = format!(
+            "it was stored before these became recipients: {}",
+            added.join(", ")
+        );
+        run.finding(findings, again(Severity::Warning, cause));
+    }
+    component.carried_from.get_or_insert(point.entry.id);
+    Some(Carried { component, epochs })
+}
+
+/// The newest restore points that together have all components that any has; newest first.
+async fn find_parents(
     run: &Run,
     claimed: &Claimed,
-    component: &ComponentName,
+    components: &[&ComponentName],
     findings: &mut Vec<Finding>,
-) -> Result<Option<RestorePoint>, BackupError> {
+) -> Result<Found, BackupError> {
+    let mut wanted = components.to_vec();
+    let mut parents = Vec::new();
+    let mut newest = None;
+    let mut kit = None;
+    let mut sound = 0_usize;
+    let takes_kit = components.contains(&&ComponentName::kit());
     let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
     let trust = match &run.signing_key {
         Some(key) => Trust::Keys(vec![key.public().clone()]),
@@ -135,11 +232,28 @@ async fn find_parent(
             run.finding(findings, distrusted(entry.id.as_str(), cause.to_owned()));
             continue;
         }
-        if point.manifest.component(component).is_some() {
-            return Ok(Some(point));
+        sound = sound.saturating_add(1);
+        if newest.is_none() {
+            newest = Some(point.clone());
+        }
+        let seek_kit = !takes_kit && kit.is_none() && sound <= KIT_LOOK_BACK;
+        if seek_kit && point.manifest.component(&ComponentName::kit()).is_some() {
+            kit = Some(point.clone());
+        }
+        let before = wanted.len();
+        wanted.retain(|name| point.manifest.component(name).is_none());
+        if wanted.len() < before {
+            parents.push(point);
+        }
+        if wanted.is_empty() && (takes_kit || kit.is_some() || sound >= KIT_LOOK_BACK) {
+            break;
         }
     }
-    Ok(None)
+    Ok(Found {
+        parents,
+        newest,
+        kit,
+    })
 }
 
 fn distrusted(id: &str, cause: String) -> Finding {
@@ -238,17 +352,19 @@ fn new_recipient(parent: &RestorePoint) -> Finding {
 async fn learn(
     run: &Run,
     reader: &IndexReader,
-    parent: &RestorePoint,
+    indexes: &[&StoredObject],
     shared: Vec<(Digest, u64)>,
     table: &mut Table,
 ) -> Result<(), String> {
     let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
+    // What another restore point told already would get a second number.
+    wanted.retain(|digest, _| !table.has_pack(digest));
     let present = present_packs(run, &wanted)
         .await
         .map_err(|e| e.to_string())?;
     wanted.retain(|digest, _| present.contains_key(digest));
     let store = run.store.as_ref();
-    let mut indexes = futures::stream::iter(&parent.manifest.indexes)
+    let mut indexes = futures::stream::iter(indexes)
         .map(|object| async move {
             let bytes = store
                 .get(&layout::index(object.sha256))

@@ -98,6 +98,12 @@ impl Table {
         Some(number)
     }
 
+    /// Whether a pack of that name is known.
+    pub(super) fn has_pack(&self, name: &Digest) -> bool {
+        let stored = self.packs.iter().filter_map(|p| p.stored.as_ref());
+        stored.into_iter().any(|(digest, _)| digest == name)
+    }
+
     pub(super) fn pack(&self, number: PackNumber) -> Option<&PackFacts> {
         self.packs.get(usize::try_from(number).ok()?)
     }

@@ -1,6 +1,6 @@
 //! What is known of a whole, sound snapshot, and why one is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::inspect::PageFacts;
 use super::trailer::Trailer;
@@ -36,6 +36,26 @@ pub struct SnapshotFacts {
     pub encryption_prefixes: BTreeSet<String>,
     /// Live Secrets that are not encrypted.
     pub plain_secrets: u64,
+    /// Whose keys are in it.
+    pub contents: Contents,
+}
+
+/// Whose keys are in a snapshot: one cluster's, or those of many tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// Live keys by the first folder of their name, as in `/FOLDER/…`; those in no folder are under
+    /// the empty name. Empty if keys were not counted: see [`SnapshotFacts::total_keys`].
+    pub prefixes: BTreeMap<String, u64>,
+    /// Whether there are more folders than are told: 4096, those with too long a name left out.
+    pub more_prefixes: bool,
+    /// The names of etcd's own users, in order.
+    pub users: Vec<String>,
+    /// The names of their roles, in order.
+    pub roles: Vec<String>,
+    /// Whether there are more users or roles than are told.
+    pub more_names: bool,
+    /// Whether users have to sign in.
+    pub auth_enabled: bool,
 }
 
 impl SnapshotFacts {
@@ -70,6 +90,7 @@ impl SnapshotFacts {
             storage_version: pages.storage_version,
             encryption_prefixes: pages.encryption_prefixes,
             plain_secrets: pages.plain_secrets,
+            contents: pages.contents,
         })
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::FormatError;
+use super::export::{ArchiveFacts, KubernetesFacts};
 use crate::crypt::Recipient;
 use crate::digest::Digest;
 use crate::id::{ClusterName, ComponentName, RestorePointId};
@@ -47,6 +48,12 @@ pub struct Manifest {
     pub encryption: Encryption,
     /// The parts, in the order they were taken.
     pub components: Vec<Component>,
+    /// Components that were asked for and could not be taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<ComponentName>,
+    /// What was found out about the cluster through its API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesFacts>,
     /// Indexes that together name every chunk of the components; only the daemon needs them.
     pub indexes: Vec<StoredObject>,
     /// What a person should know of this run.
@@ -161,9 +168,19 @@ pub struct Component {
     pub packs: Vec<PackRef>,
     /// The recipe's segments, in order.
     pub recipes: Vec<StoredObject>,
+    /// The position of the epoch that the recipe is encrypted to; absent for the run's own, the
+    /// last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe_epoch: Option<u64>,
+    /// The restore point that it was taken for, if this one only names it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_from: Option<RestorePointId>,
     /// What was read out of an etcd snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdFacts>,
+    /// What an archive of objects holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveFacts>,
     /// Anything that a later version of the tool adds; kept, not understood.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
@@ -195,6 +212,25 @@ pub struct EtcdFacts {
     /// Live Secrets that are stored in clear.
     #[serde(default)]
     pub plain_secrets: u64,
+    /// Live keys by the first folder of their name, as in `/FOLDER/…`; those in no folder are under
+    /// the empty name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prefixes: BTreeMap<String, u64>,
+    /// Whether there are more folders than are told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_prefixes: bool,
+    /// The names of etcd's own users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
+    /// The names of their roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Whether there are more users or roles than are told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_names: bool,
+    /// Whether etcd's users have to sign in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auth_enabled: bool,
     /// Where it came from: a node's address, or `import`.
     pub origin: String,
     /// The member's name.
@@ -272,8 +308,12 @@ impl Manifest {
         let manifest: Self = super::parse_json("manifest", bytes)?;
         let epochs = manifest.epochs().len();
         for component in &manifest.components {
-            let named = |p: &&PackRef| usize::try_from(p.epoch).is_ok_and(|e| e < epochs.max(1));
-            if let Some(pack) = component.packs.iter().find(|p| !named(p)) {
+            let known = |e: u64| usize::try_from(e).is_ok_and(|e| e < epochs.max(1));
+            if component.recipe_epoch.is_some_and(|e| !known(e)) {
+                let what = format!("{} names an epoch that is not listed", component.name);
+                return Err(FormatError::damaged("manifest", what));
+            }
+            if let Some(pack) = component.packs.iter().find(|p| !known(p.epoch)) {
                 let what = format!("pack {} names an epoch that is not listed", pack.sha256);
                 return Err(FormatError::damaged("manifest", what));
             }
@@ -288,6 +328,12 @@ impl Manifest {
             Encryption::None => &[],
             Encryption::Age { epochs } => epochs,
         }
+    }
+
+    /// Whether something that was asked for is not there, or not whole.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        !self.missing.is_empty() || self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// The component of that name.

@@ -62,6 +62,12 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     folder: &Path,
     out: W,
 ) -> Result<W, RestoreError> {
+    if let Some(epoch) = assembly.unlocked.closed(component) {
+        return Err(RestoreError::Closed {
+            component: component.name.clone(),
+            recipients: epoch.recipients.iter().map(ToString::to_string).collect(),
+        });
+    }
     let segments = read_recipes(assembly, component).await?;
     let scratch = scratch_in(folder, component)?;
     let loads = plan(component, &segments);
@@ -95,7 +101,8 @@ async fn read_recipes(
     for object in &component.recipes {
         let key = layout::recipe(object.sha256);
         let bytes = assembly.objects.get(&key, object.sha256).await?;
-        let opened = assembly.unlocked.own_opener().open(&bytes, MAX_OBJECT);
+        let opened = assembly.unlocked.recipe_opener(component);
+        let opened = opened.open(&bytes, MAX_OBJECT);
         let opened = opened.map_err(|e| RestoreError::Pack {
             key: key.clone(),
             source: e.into(),

@@ -1,5 +1,6 @@
 //! Unlocking a restore point: its epochs' secrets, before anything large is downloaded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::RestoreError;
@@ -7,7 +8,7 @@ use super::objects::get_named;
 use crate::catalog::RestorePoint;
 use crate::crypt::{EpochSecrets, Identities, Opener, SealError};
 use crate::format::layout;
-use crate::format::manifest::Epoch;
+use crate::format::manifest::{Component, Epoch};
 use crate::store::Store;
 
 /// What opens the objects of one restore point.
@@ -23,10 +24,25 @@ impl Unlocked {
         let epoch = usize::try_from(position)
             .ok()
             .and_then(|p| self.epochs.get(p));
-        // Unlocking unwraps every epoch or fails, so only "not encrypted" has none.
+        // What is closed was told before: only "not encrypted" has none.
         epoch
             .and_then(|e| self.secrets.opener(&e.recipient))
             .unwrap_or(Opener::plain())
+    }
+
+    /// The opener of the recipe of `component`.
+    pub(super) fn recipe_opener(&self, component: &Component) -> Opener<'_> {
+        match component.recipe_epoch {
+            Some(position) => self.opener(position),
+            None => self.own_opener(),
+        }
+    }
+
+    /// The epoch that keeps `component` closed to the identities, if there is one.
+    pub(super) fn closed(&self, component: &Component) -> Option<&Epoch> {
+        let wanted = positions(component, self.epochs.len());
+        let mut wanted = wanted.filter_map(|p| self.epochs.get(p));
+        wanted.find(|e| self.secrets.opener(&e.recipient).is_none())
     }
 
     /// The opener of recipes and indexes, which are encrypted to the run's own, last epoch.
@@ -36,10 +52,21 @@ impl Unlocked {
     }
 }
 
+/// The positions of the epochs that `component` needs, of `count`.
+fn positions(component: &Component, count: usize) -> impl Iterator<Item = usize> {
+    let last = count.saturating_sub(1);
+    let recipe = component.recipe_epoch;
+    let recipe = recipe.map_or(last, |p| usize::try_from(p).unwrap_or(last));
+    let packs = component.packs.iter();
+    let packs = packs.filter_map(|pack| usize::try_from(pack.epoch).ok());
+    std::iter::once(recipe).chain(packs)
+}
+
 /// Unwraps the secrets of every epoch that `point` needs. Reads only the small key objects.
 ///
 /// # Errors
-/// [`RestoreError::WrongIdentity`] with the recipients needed, when no identity fits.
+/// [`RestoreError::WrongIdentity`] with the recipients needed, when no identity fits. Epochs that only
+/// carried components need may stay closed: who became a recipient later cannot read those.
 pub async fn unlock(
     store: &Arc<dyn Store>,
     point: &RestorePoint,
@@ -47,7 +74,11 @@ pub async fn unlock(
 ) -> Result<Unlocked, RestoreError> {
     let id = &point.entry.id;
     let mut secrets = EpochSecrets::default();
-    for epoch in point.manifest.epochs() {
+    let epochs = point.manifest.epochs();
+    let own = point.manifest.components.iter();
+    let own = own.filter(|c| c.carried_from.is_none());
+    let needed: HashSet<usize> = own.flat_map(|c| positions(c, epochs.len())).collect();
+    for (position, epoch) in epochs.iter().enumerate() {
         let wrong = || RestoreError::WrongIdentity {
             id: id.clone(),
             given: identities.len(),
@@ -60,6 +91,7 @@ pub async fn unlock(
         let bytes = get_named(store.as_ref(), id, &key, epoch.key.sha256).await?;
         match secrets.unwrap(&epoch.recipient, &bytes, identities) {
             Ok(()) => {}
+            Err(SealError::NoMatchingIdentity) if !needed.contains(&position) => {}
             Err(SealError::NoMatchingIdentity) => return Err(wrong()),
             Err(source) => return Err(RestoreError::KeyObject { key, source }),
         }

@@ -6,15 +6,13 @@
 //! snapshot's own trailer tells, and it is checked where the bytes go.
 
 mod config;
-mod connect;
-mod endpoint;
 mod explain;
 mod identity;
+mod machine_config;
 mod members;
 mod proto;
 mod search;
 mod session;
-mod stream;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +25,10 @@ use tokio::time::Instant;
 use tonic::Status;
 
 pub use self::config::TalosConfigError;
+pub use self::machine_config::MachineConfigSource;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
-use self::stream::SnapshotStream;
+use super::stream::{Explain, Limits, Piece, SnapshotStream};
 use super::{ByteStream, Candidate, SnapshotSource, SourceError};
 use crate::clock::Clock;
 
@@ -191,15 +190,25 @@ impl SnapshotSource for TalosSource {
                 });
             }
         };
-        Ok(Box::pin(SnapshotStream::new(
-            session,
-            target,
-            messages,
-            first,
-            self.options.idle_timeout,
-            self.options.total_timeout,
+        let origin = format!("node {}", target.label);
+        let explain: Explain = Box::new(move |status| {
+            let failure = session.stream_failure(&target, status);
+            (failure.text(), failure.cause)
+        });
+        let limits = Limits {
+            idle: self.options.idle_timeout,
+            total: self.options.total_timeout,
             begun,
-        )))
+        };
+        let stream = SnapshotStream::new(origin, explain, messages, first, limits);
+        Ok(Box::pin(stream))
+    }
+}
+
+impl Piece for proto::common::Data {
+    fn bytes(self) -> Result<Bytes, Status> {
+        in_band(self.metadata.as_ref())?;
+        Ok(self.bytes)
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
-use crate::commands::snapshot::talos_search;
+use crate::commands::reach::talos_search;
 
 /// How many runs of each schedule are shown.
 const RUNS: usize = 5;

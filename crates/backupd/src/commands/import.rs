@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Store it as this component
-    #[arg(long, value_name = "NAME", value_parser = args::component)]
+    #[arg(long, value_name = "NAME", value_parser = args::importable)]
     component: ComponentName,
     #[command(flatten)]
     note: NoteFlags,

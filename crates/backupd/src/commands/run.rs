@@ -74,6 +74,9 @@ pub(crate) struct Taken {
     stored_objects: u64,
     chunks: u64,
     new_chunks: u64,
+    missing: Vec<String>,
+    #[serde(skip)]
+    partial: bool,
     findings: Vec<Finding>,
 }
 
@@ -86,6 +89,7 @@ struct Component {
     revision: Option<u64>,
     keys: Option<u64>,
     origin: Option<String>,
+    objects: Option<u64>,
 }
 
 impl Taken {
@@ -98,6 +102,7 @@ impl Taken {
             revision: c.etcd.as_ref().map(|e| e.revision),
             keys: c.etcd.as_ref().and_then(|e| e.total_keys),
             origin: c.etcd.as_ref().map(|e| e.origin.clone()),
+            objects: c.archive.as_ref().map(|a| a.objects),
         });
         Self {
             restore_point: committed.id.to_string(),
@@ -112,6 +117,8 @@ impl Taken {
             stored_objects: manifest.cost.objects,
             chunks: manifest.cost.chunks,
             new_chunks: manifest.cost.new_chunks,
+            missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            partial: manifest.is_partial(),
             findings: findings::printed(&manifest.findings),
         }
     }
@@ -129,7 +136,11 @@ impl Taken {
             "Committed. Prove it with `restore-cli verify {}`.",
             self.restore_point
         ));
-        Ok(Exit::Complete)
+        Ok(if self.partial {
+            Exit::Partial
+        } else {
+            Exit::Complete
+        })
     }
 }
 
@@ -156,6 +167,9 @@ impl Report for Taken {
         if let Some(reason) = &self.reason {
             fields.push(("Reason", reason.clone()));
         }
+        if !self.missing.is_empty() {
+            fields.push(("Missing", self.missing.join(", ")));
+        }
         if self.pinned {
             let pinned = "kept until somebody removes it by hand";
             fields.push(("Pinned", pinned.to_owned()));
@@ -168,11 +182,11 @@ impl Report for Taken {
                 c.name.clone(),
                 human::bytes(c.plain_bytes),
                 number(c.revision),
-                number(c.keys),
+                number(c.keys.or(c.objects)),
                 c.origin.clone().unwrap_or_else(|| "-".to_owned()),
             ]
         });
-        page.table(["COMPONENT", "SIZE", "REVISION", "KEYS", "FROM"], rows);
+        page.table(["COMPONENT", "SIZE", "REVISION", "OBJECTS", "FROM"], rows);
     }
 }
 
@@ -197,7 +211,10 @@ mod tests {
                 revision: Some(812_345),
                 keys: Some(15_210),
                 origin: Some("10.5.0.3".to_owned()),
+                objects: None,
             }],
+            missing: vec!["secrets".to_owned()],
+            partial: true,
             read_bytes: 262_144_032,
             stored_bytes: 1_782_579,
             stored_objects: 5,

@@ -1,4 +1,4 @@
-//! `restore-cli fetch`: one component as a file, bit for bit.
+//! `restore-cli fetch`: one component as a file, bit for bit, or one tenant's kubeconfig.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use serde::Serialize;
 use crate::args::{ReadFlags, Selection};
 use crate::commands::{disk_is_full, open, refuse_untrusted};
 
+mod tenant;
+
 /// Fetch one component of a restore point into a file, bit for bit
 ///
 /// The file gets its name when it is complete and checked, with mode 0600. After an interruption
-/// the same command goes on from where it was.
+/// the same command goes on from where it was. With --tenant it is the kubeconfig of one tenant.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -27,6 +29,10 @@ pub(crate) struct Args {
     /// Fetch this component
     #[arg(long, value_name = "NAME")]
     component: ComponentName,
+    /// Fetch only the kubeconfig of this tenant, `NAME` or `NAMESPACE/NAME`, out of component
+    /// `kubeconfigs`
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
     /// Write it to this file
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
@@ -38,16 +44,33 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    if args.tenant.is_some() && args.component != ComponentName::kubeconfigs() {
+        let wrong = "--tenant is for --component kubeconfigs only";
+        return Err(Failure::message(Exit::Usage, wrong));
+    }
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
+    let mut replace = args.force;
     if args.to.symlink_metadata().is_ok() && !args.force {
         let question = format!("{} is there already: replace it?", args.to.display());
         frame
             .terminal
             .confirm(&question, "--force, or name another file with --to")?;
+        replace = true;
     }
-    let point = frame.or_cancelled(opened.find(&args.selection)).await?;
+    let point = frame
+        .or_cancelled(opened.find(&args.selection.restore_point))
+        .await?;
     refuse_untrusted(&point)?;
+    if let Some(tenant) = &args.tenant {
+        let wanted = tenant::Wanted {
+            tenant,
+            point: &point,
+            identities: &identities,
+            replace,
+        };
+        return tenant::run(args, &wanted, &opened, frame).await;
+    }
     let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
     let unlocked = frame.or_cancelled(unlock).await?;
     let progress = frame.terminal.progress();
@@ -66,6 +89,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     frame.terminal.emit(&Fetched {
         restore_point: point.entry.id.to_string(),
         component: args.component.to_string(),
+        kubeconfig: None,
         file: fetched.file.display().to_string(),
         bytes: fetched.bytes,
         sha256: fetched.sha256.to_string(),
@@ -105,6 +129,9 @@ fn advised(error: RestoreError) -> Failure {
 struct Fetched {
     restore_point: String,
     component: String,
+    /// Where a tenant's kubeconfig was: `NAMESPACE/SECRET KEY`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubeconfig: Option<String>,
     file: String,
     bytes: u64,
     sha256: String,
@@ -112,9 +139,12 @@ struct Fetched {
 
 impl Report for Fetched {
     fn page(&self, page: &mut Page) {
-        page.fields([
+        let mut fields = vec![
             ("Restore point", self.restore_point.clone()),
             ("Component", self.component.clone()),
+        ];
+        fields.extend(self.kubeconfig.clone().map(|origin| ("Secret", origin)));
+        fields.extend([
             ("File", self.file.clone()),
             (
                 "Size",
@@ -122,6 +152,7 @@ impl Report for Fetched {
             ),
             ("SHA-256", self.sha256.clone()),
         ]);
+        page.fields(fields);
     }
 }
 
@@ -132,9 +163,10 @@ mod tests {
 
     #[test]
     fn a_fetch_reads_well_and_its_json_stays() {
-        let fetched = Fetched {
+        let mut fetched = Fetched {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             component: "etcd".to_owned(),
+            kubeconfig: None,
             file: "/tmp/etcd.snapshot".to_owned(),
             bytes: 262_144_032,
             sha256: "00".repeat(32),
@@ -144,5 +176,10 @@ mod tests {
             render(&fetched, Format::Table, None).unwrap()
         );
         insta::assert_snapshot!("fetch_json", render(&fetched, Format::Json, None).unwrap());
+        fetched.kubeconfig = Some("one-1a2b/one-admin-kubeconfig admin.conf".to_owned());
+        insta::assert_snapshot!(
+            "fetch_tenant_table",
+            render(&fetched, Format::Table, None).unwrap()
+        );
     }
 }

@@ -76,6 +76,9 @@ struct Row {
     pinned: bool,
     signature: &'static str,
     findings: usize,
+    /// Whether something that was asked for is not there, or not whole.
+    partial: bool,
+    missing: Vec<String>,
 }
 
 /// A restore point that is there and cannot be read.
@@ -103,6 +106,8 @@ impl Row {
             pinned: manifest.pinned,
             signature: signature(point.verdict),
             findings: manifest.findings.len(),
+            partial: manifest.is_partial(),
+            missing: manifest.missing.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -110,6 +115,16 @@ impl Row {
         let pinned = self.pinned.then(|| "pinned".to_owned());
         let notes: Vec<String> = pinned.into_iter().chain(self.reason.clone()).collect();
         notes.join(": ")
+    }
+
+    fn state(&self) -> String {
+        if !self.partial {
+            return "whole".to_owned();
+        }
+        if self.missing.is_empty() {
+            return "PARTIAL".to_owned();
+        }
+        format!("PARTIAL, without {}", self.missing.join(", "))
     }
 }
 
@@ -120,6 +135,7 @@ impl Report for List {
                 row.id.clone(),
                 human::utc(row.began),
                 human::age(self.now, row.began),
+                row.state(),
                 row.components.join(", "),
                 human::bytes(row.plain_bytes),
                 human::bytes(row.new_bytes),
@@ -132,6 +148,7 @@ impl Report for List {
                 "RESTORE POINT",
                 "BEGAN",
                 "AGE",
+                "STATE",
                 "COMPONENTS",
                 "SIZE",
                 "NEW",
@@ -170,6 +187,12 @@ mod tests {
             pinned,
             signature: signature(Verdict::Trusted),
             findings: 0,
+            partial: pinned,
+            missing: if pinned {
+                vec!["kubeconfigs".to_owned()]
+            } else {
+                Vec::new()
+            },
         }
     }
 

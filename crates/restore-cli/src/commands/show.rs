@@ -5,7 +5,7 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 
 use crate::args::{LookFlags, Selection};
-use crate::commands::{distrust, open};
+use crate::commands::{open, warn_untrusted};
 
 mod report;
 
@@ -15,6 +15,9 @@ mod report;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
+    /// List kinds without objects and kinds that were not listed, too
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     look: LookFlags,
 }
@@ -22,15 +25,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = open(&args.look.given(), frame)
         .await?
-        .find(&args.selection)
+        .find(&args.selection.restore_point)
         .await?;
-    if let Some(why) = distrust(point.verdict) {
-        frame
-            .terminal
-            .warn(&format!("do not restore from this: {why}"));
-    }
+    warn_untrusted(&point, frame);
+    let now = frame.clock.now();
     frame
         .terminal
-        .emit(&report::Shown::of(&point, frame.clock.now()))?;
+        .emit(&report::Shown::of(&point, now, args.all))?;
     Ok(Exit::Complete)
 }

@@ -1,6 +1,5 @@
 //! `restore-cli verify`: whether one restore point is whole and comes back as it was.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use backup_cli::exit::Exit;
@@ -12,7 +11,7 @@ use backup_cli::program::Frame;
 use backup_core::restore::{self, VerifyDepth};
 use serde::Serialize;
 
-use crate::args::{ReadFlags, Selection};
+use crate::args::{ReadFlags, ScratchFlags, Selection};
 use crate::commands::{disk_is_full, distrust, open, signature};
 
 /// Verify one restore point without writing anything but scratch files
@@ -27,10 +26,8 @@ pub(crate) struct Args {
     /// Look at presence, sizes and recorded checksums only; needs no key
     #[arg(long)]
     quick: bool,
-    /// Keep scratch files, encrypted, in this folder, with room for the largest component
-    /// [default: the system's folder for temporary files]
-    #[arg(long, value_name = "FOLDER")]
-    scratch: Option<PathBuf>,
+    #[command(flatten)]
+    scratch: ScratchFlags,
     #[command(flatten)]
     read: ReadFlags,
 }
@@ -38,7 +35,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let point = frame.or_cancelled(opened.find(&args.selection)).await?;
+    let point = frame
+        .or_cancelled(opened.find(&args.selection.restore_point))
+        .await?;
     let depth = if args.quick {
         VerifyDepth::Quick
     } else {
@@ -52,13 +51,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             }
         })?)
     };
-    let scratch = args.scratch.as_ref().unwrap_or(&frame.environment.temp);
+    let scratch = args.scratch.folder(frame);
     let progress = frame.terminal.progress();
     let verified = restore::verify(
         Arc::clone(&opened.store),
         &point,
         depth,
-        scratch,
+        &scratch,
         Arc::clone(&progress),
         frame.cancel.clone(),
     )

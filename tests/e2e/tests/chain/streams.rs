@@ -82,7 +82,9 @@ async fn one_bad_member_is_passed_over_and_told() -> Result<()> {
     tells(&taken, &[NODES[1], NODES[2], "warning", "not allowed"]);
     let json = taken.json()?;
     assert_eq!(json["components"][0]["origin"], NODES[0]);
-    assert_eq!(json["findings"].as_array().map(Vec::len), Some(2));
+    let findings = json["findings"].as_array().cloned().unwrap_or_default();
+    let members = findings.iter().filter(|f| f["object"] == "etcd members");
+    assert_eq!(members.count(), 2);
     bed.verified("latest").await?;
     // Those who look at it later learn of it too.
     let show = bed.restore_cli("show").arg("latest").output().await?;

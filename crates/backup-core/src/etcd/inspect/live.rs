@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::summary::Mark;
+use super::value::Folders;
 use crate::chunk::bbolt::page::wide;
 
 /// Marks that are counted in one pass. Their table has at most 20 MB; all keys of a large
@@ -17,6 +18,8 @@ pub(super) struct Live {
     pub(super) keys: Option<u64>,
     /// Live keys by [`Mark::secret`].
     secrets: [u64; 16],
+    /// Live keys by the numbers of [`Folders`]; those beyond are counted last.
+    pub(super) folders: Vec<u64>,
 }
 
 impl Live {
@@ -24,15 +27,40 @@ impl Live {
     pub(super) fn secrets(&self, way: u8) -> u64 {
         self.secrets.get(usize::from(way)).copied().unwrap_or(0)
     }
+
+    /// Whether keys are in folders that are not told.
+    pub(super) fn more_folders(&self) -> bool {
+        self.folders
+            .get(Folders::MOST)
+            .is_some_and(|count| *count > 0)
+    }
+
+    /// A tombstone bears its key, so it is taken off the folder that the key was added to.
+    fn moved(&mut self, folder: u16, change: Change) {
+        let at = usize::from(folder).min(Folders::MOST);
+        if let Some(count) = self.folders.get_mut(at) {
+            *count = match change {
+                Change::More => count.saturating_add(1),
+                Change::Same => *count,
+                Change::Less => count.saturating_sub(1),
+            };
+        }
+    }
 }
+
+/// The marks of a leaf, and the folders of their keys, as [`super::summary::Kind`] has them.
+pub(super) type Marks<'a> = (&'a [u8], &'a [u8]);
 
 /// Counts what is live. `leaves` gives the marks of each leaf in the order of revisions; it is
 /// called for each pass.
-pub(super) fn count<'a, I: Iterator<Item = &'a [u8]>>(leaves: impl Fn() -> I) -> Live {
-    let mut live = Live::default();
+pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(leaves: impl Fn() -> I) -> Live {
+    let mut live = Live {
+        folders: vec![0; Folders::MOST.saturating_add(1)],
+        ..Live::default()
+    };
     let mut all = 0_usize;
     let mut complete = true;
-    for marks in leaves() {
+    for (marks, _) in leaves() {
         all = all.saturating_add(marks.len() / 8);
         complete &= !marks.is_empty();
     }
@@ -41,11 +69,14 @@ pub(super) fn count<'a, I: Iterator<Item = &'a [u8]>>(leaves: impl Fn() -> I) ->
     let mut table = HashTable::new();
     for part in 0..parts {
         table.clear();
-        for marks in leaves() {
+        for (marks, folders) in leaves() {
+            let mut folders = folders.as_chunks::<2>().0.iter();
             for mark in marks.as_chunks::<8>().0 {
                 let mark = Mark(u64::from_le_bytes(*mark));
+                let folder = folders.next().map(|folder| u16::from_le_bytes(*folder));
                 if mark.fingerprint() % parts == part {
-                    put(&mut table, mark);
+                    let change = put(&mut table, mark);
+                    live.moved(folder.unwrap_or(Folders::FIRST), change);
                 }
             }
         }
@@ -60,14 +91,31 @@ pub(super) fn count<'a, I: Iterator<Item = &'a [u8]>>(leaves: impl Fn() -> I) ->
     live
 }
 
-fn put(table: &mut HashTable<Mark>, mark: Mark) {
+/// What a mark does to the number of live keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    More,
+    Same,
+    Less,
+}
+
+fn put(table: &mut HashTable<Mark>, mark: Mark) -> Change {
     let hash = |mark: &Mark| mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let same = |other: &Mark| other.fingerprint() == mark.fingerprint();
     match table.entry(hash(&mark), same, hash) {
-        Entry::Occupied(found) if mark.tombstone() => drop(found.remove()),
-        Entry::Occupied(mut found) => *found.get_mut() = mark,
-        Entry::Vacant(_) if mark.tombstone() => {}
-        Entry::Vacant(place) => drop(place.insert(mark)),
+        Entry::Occupied(found) if mark.tombstone() => {
+            found.remove();
+            Change::Less
+        }
+        Entry::Occupied(mut found) => {
+            *found.get_mut() = mark;
+            Change::Same
+        }
+        Entry::Vacant(_) if mark.tombstone() => Change::Same,
+        Entry::Vacant(place) => {
+            place.insert(mark);
+            Change::More
+        }
     }
 }
 
@@ -85,10 +133,23 @@ mod tests {
             .step_by(2)
             .flat_map(|key| mark(key, true).to_le_bytes());
         let second: Vec<u8> = gone.collect();
-        let live = count(|| [first.as_slice(), second.as_slice()].into_iter());
+        let none: &[u8] = &[];
+        // Every third key is in the second folder.
+        let folder = |key: u64| u16::from(key.is_multiple_of(3)).to_le_bytes();
+        let in_first: Vec<u8> = (0..keys).flat_map(folder).collect();
+        let in_second: Vec<u8> = (0..keys).step_by(2).flat_map(folder).collect();
+        let both = [
+            (first.as_slice(), in_first.as_slice()),
+            (&second, &in_second),
+        ];
+        let live = count(|| both.into_iter());
         assert_eq!(live.keys, Some(keys / 2));
         assert_eq!(live.secrets(1), keys / 2);
-        let unknown = count(|| [first.as_slice(), &[]].into_iter());
+        let third = (0..keys).filter(|key| key % 2 == 1 && key % 3 == 0).count();
+        assert_eq!(live.folders[1], wide(third));
+        assert_eq!(live.folders[0], keys / 2 - wide(third));
+        assert!(!live.more_folders());
+        let unknown = count(|| [(first.as_slice(), none), (none, none)].into_iter());
         assert_eq!(unknown.keys, None);
     }
 }

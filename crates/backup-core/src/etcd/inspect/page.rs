@@ -1,12 +1,14 @@
 //! Makes the summary of a leaf or branch page.
 
 use super::summary::{Fault, KEY, Kind, Mark, Revision, Summaries, put, put_child, take};
-use super::value;
+use super::value::{self, Folders};
 use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, size};
 
 /// Elements of bucket `meta` that are wanted.
 pub(super) const COMPACTED: &[u8] = b"finishedCompactRev";
 pub(super) const VERSION: &[u8] = b"storageVersion";
+/// The element of bucket `auth` that is wanted.
+pub(super) const AUTH: &[u8] = b"authEnabled";
 
 /// An element that is kept as it is: a bucket, or one of bucket `meta`.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +84,13 @@ pub(super) fn summarise<'a>(
     let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
     if let Some(kind) = revisions(to, page, unit, rows, scratch)? {
         let Found { first, last, marks } = kind;
-        let marks = if marks { scratch.as_slice() } else { &[] };
-        return Ok(Kind::Revisions { first, last, marks });
+        let (marks, folders) = scratch.split_at_checked(marks).unwrap_or_default();
+        return Ok(Kind::Revisions {
+            first,
+            last,
+            marks,
+            folders,
+        });
     }
     scratch.clear();
     let mut first: &[u8] = &[];
@@ -96,7 +103,12 @@ pub(super) fn summarise<'a>(
             return Err(Fault::KeyOrder);
         }
         last = key;
-        if bucket || ((key == COMPACTED || key == VERSION) && value.len() <= 64) {
+        let wanted = [COMPACTED, VERSION, AUTH].contains(&key) && value.len() <= 64;
+        // Users and roles repeat their name in their value, which holds a password's hash and is
+        // not kept.
+        let named = !bucket && !wanted && value::etcd_key(value) == Some(key);
+        let value = if named { &[] } else { value };
+        if bucket || wanted || (named && to.keeps_name(key)) {
             Kept { bucket, key, value }.put(scratch);
             if !to.keeps(scratch.len(), root) {
                 return Err(Fault::TooManyBuckets);
@@ -115,8 +127,8 @@ pub(super) fn summarise<'a>(
 struct Found {
     first: Revision,
     last: Revision,
-    /// Whether the marks were kept.
-    marks: bool,
+    /// How many bytes of marks were kept; behind them are the folders.
+    marks: usize,
 }
 
 /// Reads a leaf of bucket `key`; `None` if it is another.
@@ -128,6 +140,9 @@ fn revisions(
     marks: &mut Vec<u8>,
 ) -> Result<Option<Found>, Fault> {
     let room = to.room(rows.len());
+    let mut folders = std::mem::take(&mut to.folder_scratch);
+    folders.clear();
+    let mut several = false;
     let mut ends: Option<(Revision, Revision)> = None;
     for element in elements(unit, rows) {
         let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
@@ -145,15 +160,23 @@ fn revisions(
             let secret = to.prefixes.of(etcd_key, value);
             let mark = Mark::new(value::fingerprint(etcd_key), secret, revision.tombstone);
             marks.extend_from_slice(&mark.0.to_le_bytes());
+            let folder = to.folders.of(etcd_key);
+            several |= folder != Folders::FIRST;
+            folders.extend_from_slice(&folder.to_le_bytes());
         }
         if etcd_key == value::KUBE_SYSTEM {
             value::Candidate::note(&mut to.candidates, page, revision, value);
         }
     }
+    let kept = marks.len();
+    if several {
+        marks.extend_from_slice(&folders);
+    }
+    to.folder_scratch = folders;
     Ok(ends.map(|(first, last)| Found {
         first,
         last,
-        marks: room,
+        marks: kept,
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::value::{Candidate, Prefixes};
+use super::value::{Candidate, Folders, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
 /// Revisions of which the key is remembered, in 8 bytes each: 128 MiB. A Kubernetes snapshot
@@ -12,6 +12,9 @@ pub(super) const MAX_MARKS: usize = 16 << 20;
 const MAX_KEPT: usize = 16 << 20;
 /// The same for one page: etcd has ten buckets of at most a quarter page.
 const MAX_KEPT_PAGE: usize = 256 << 10;
+/// Bytes of users' and roles' names that are kept: 10 000 tenants' on their own pages, and on some
+/// that are freed.
+const MAX_NAMES: usize = 4 << 20;
 /// Keys are compared across pages by so many bytes; etcd's are shorter but for user names.
 pub(super) const KEY: usize = 32;
 
@@ -153,6 +156,8 @@ pub(super) enum Kind<'a> {
         first: Revision,
         last: Revision,
         marks: &'a [u8],
+        /// The folder of each, in two bytes; empty if all are in the first: see [`Folders`].
+        folders: &'a [u8],
     },
     /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements
     /// kept as they are: read by [`super::page::Kept`].
@@ -171,10 +176,15 @@ pub(super) struct Summaries {
     blocks: Vec<Vec<u8>>,
     marks: usize,
     kept: usize,
+    names: usize,
+    /// Names of users or roles were left out.
+    pub(super) more_names: bool,
     pub(super) prefixes: Prefixes,
+    pub(super) folders: Folders,
     pub(super) candidates: Vec<Candidate>,
     /// Used again for each page.
     pub(super) scratch: Vec<u8>,
+    pub(super) folder_scratch: Vec<u8>,
     head: Vec<u8>,
 }
 
@@ -188,6 +198,14 @@ impl Summaries {
     /// so that copies of it which were freed cannot take its room.
     pub(super) fn keeps(&self, bytes: usize, root: bool) -> bool {
         bytes <= MAX_KEPT_PAGE && (root || self.kept.saturating_add(bytes) <= MAX_KEPT)
+    }
+
+    /// Whether a name of a user or role may be kept.
+    pub(super) fn keeps_name(&mut self, name: &[u8]) -> bool {
+        self.names = self.names.saturating_add(name.len()).saturating_add(4);
+        let room = self.names <= MAX_NAMES;
+        self.more_names |= !room;
+        room
     }
 
     /// Remembers a page. Pages come in rising order.
@@ -250,7 +268,13 @@ fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
     encode_varint(wide(tail.len()), head);
     match kind {
         Kind::Fault(_) | Kind::Branch(_) => {}
-        Kind::Revisions { first, last, .. } => {
+        Kind::Revisions {
+            first,
+            last,
+            folders,
+            ..
+        } => {
+            put(folders, head);
             encode_varint(first.main, head);
             encode_varint(first.tail(), head);
             encode_varint(last.main.wrapping_sub(first.main), head);
@@ -271,6 +295,7 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
     Some(match tag {
         BRANCH => Kind::Branch(bytes.get(..length)?),
         REVISIONS => {
+            let folders = take(&mut bytes)?;
             let first = Revision::join(
                 decode_varint(&mut bytes).ok()?,
                 decode_varint(&mut bytes).ok()?,
@@ -281,6 +306,7 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
                 first,
                 last,
                 marks: bytes.get(..length)?,
+                folders,
             }
         }
         LEAF => {

@@ -12,7 +12,7 @@ use crate::chunk::bbolt::page::Header;
 use crate::chunk::bbolt::sample::{AnyFile, File, file, harm, key_value, leaf_body, revision};
 use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
-use crate::etcd::{SnapshotFacts, TrailerCheck};
+use crate::etcd::{Contents, SnapshotFacts, TrailerCheck};
 
 /// Written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain,
 /// `kube-system` made, deleted and made again, leases, a transaction, a compaction, a
@@ -62,6 +62,12 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
         kube_system_uid: Some("0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11".into()),
         encryption_prefixes: BTreeSet::from(["k8s:enc:secretbox:v1:key1".into()]),
         plain_secrets: 1,
+        contents: Contents {
+            prefixes: BTreeMap::from([("registry".into(), 320)]),
+            users: vec!["operator".into()],
+            roles: vec!["reader".into()],
+            ..Contents::default()
+        },
     };
     for step in [1, 32, 1000, 1024, 4096, 5000, 1 << 20] {
         assert_eq!(
@@ -175,6 +181,33 @@ proptest! {
         prop_assert_eq!(found.plain_secrets, plain as u64);
         let encrypted = live.values().any(|encrypted| *encrypted);
         prop_assert_eq!(!found.encryption_prefixes.is_empty(), encrypted);
+    }
+
+    #[test]
+    fn live_keys_are_counted_by_folder(
+        steps in prop::collection::vec((0..4_usize, 0..6_u8, any::<bool>()), 1..60),
+        leaf in 1..9_usize,
+    ) {
+        let folders = ["/registry/a/", "/one_cp/registry/", "/two_cp/", "in_none/"];
+        let mut live = BTreeSet::new();
+        let mut revisions = Vec::new();
+        for (main, (folder, key, delete)) in (2..).zip(&steps) {
+            let etcd_key = format!("{}{key}", folders[*folder]).into_bytes();
+            revisions.push((0, revision(main, 0, *delete), key_value(&etcd_key, b"x")));
+            if *delete {
+                live.remove(&(*folder, *key));
+            } else {
+                live.insert((*folder, *key));
+            }
+        }
+        let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+        for (folder, _) in live {
+            let name = ["registry", "one_cp", "two_cp", ""][folder];
+            *wanted.entry(name.to_owned()).or_default() += 1;
+        }
+        let found = inspect(&etcd(4096, &revisions, leaf).bytes, 999).unwrap();
+        prop_assert_eq!(found.contents.prefixes, wanted);
+        prop_assert!(!found.contents.more_prefixes);
     }
 }
 

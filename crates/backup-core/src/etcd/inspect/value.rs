@@ -1,6 +1,6 @@
 //! What is read out of values: etcd keys, the cluster's identity, how Secrets are encrypted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hasher as _;
 
 use prost::Message as _;
@@ -126,6 +126,71 @@ impl Prefixes {
         if let Some(text) = at.and_then(|at| self.0.get(at)) {
             to.insert(text.clone());
         }
+    }
+}
+
+/// The first folder of etcd keys, as in `/registry/…` or `/tenant_one/…`: a number for each, in the
+/// order they were met.
+#[derive(Debug)]
+pub(super) struct Folders {
+    names: Vec<String>,
+    numbers: HashMap<String, u16>,
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        let mut folders = Self {
+            names: Vec::new(),
+            numbers: HashMap::new(),
+        };
+        // That of Kubernetes is the first, so that it costs nothing to remember.
+        folders.number("registry");
+        folders
+    }
+}
+
+impl Folders {
+    /// What all keys of a Kubernetes cluster lie in.
+    pub(super) const FIRST: u16 = 0;
+    /// Beyond those that are told.
+    pub(super) const OTHER: u16 = u16::MAX;
+    /// Folders that are told. A datastore has one for each tenant.
+    pub(super) const MOST: usize = 4096;
+    /// The longest name that is told; a tenant's has at most 127 characters.
+    const LEN: usize = 256;
+
+    /// The number of the folder that the key is in; the one without a name for keys in none.
+    pub(super) fn of(&mut self, etcd_key: &[u8]) -> u16 {
+        let inner = etcd_key.strip_prefix(b"/").unwrap_or_default();
+        let slash = inner.iter().position(|byte| *byte == b'/').unwrap_or(0);
+        let name = inner.get(..slash).unwrap_or_default();
+        match std::str::from_utf8(name) {
+            Ok(name) if name.len() <= Self::LEN && !name.contains(char::is_control) => {
+                self.number(name)
+            }
+            _ => Self::OTHER,
+        }
+    }
+
+    fn number(&mut self, name: &str) -> u16 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let room = self.names.len() < Self::MOST;
+        match u16::try_from(self.names.len()) {
+            Ok(number) if room => {
+                self.names.push(name.to_owned());
+                self.numbers.insert(name.to_owned(), number);
+                number
+            }
+            _ => Self::OTHER,
+        }
+    }
+
+    /// The folders that have keys, by `counts` in the order of numbers.
+    pub(super) fn told(self, counts: &[u64]) -> BTreeMap<String, u64> {
+        let counted = self.names.into_iter().zip(counts.iter().copied());
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 }
 

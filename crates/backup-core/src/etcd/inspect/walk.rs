@@ -1,10 +1,10 @@
 //! Walks the trees over the summaries: every bucket, from the root that the meta page names.
 
-use super::PageFacts;
 use super::live;
-use super::page::{COMPACTED, Kept, VERSION, summarise};
+use super::page::{AUTH, COMPACTED, Kept, VERSION, summarise};
 use super::summary::{KEY, Kind, Revision, Summaries, child};
-use super::value::{Candidate, Prefixes};
+use super::value::{Candidate, Folders, Prefixes};
+use super::{Contents, PageFacts};
 use crate::chunk::bbolt::page::{Header, LEAF};
 use crate::etcd::facts::SnapshotError;
 
@@ -15,6 +15,9 @@ enum Role {
     Root,
     Key,
     Meta,
+    Auth,
+    Users,
+    Roles,
     Other,
 }
 
@@ -27,18 +30,25 @@ pub(super) fn walk(
 ) -> Result<PageFacts, SnapshotError> {
     let candidates = std::mem::take(&mut summaries.candidates);
     let prefixes = std::mem::take(&mut summaries.prefixes);
+    let folders = std::mem::take(&mut summaries.folders);
+    let contents = Contents {
+        more_names: summaries.more_names,
+        ..Contents::default()
+    };
     let mut walk = Walk {
         seen: Seen::new(pages),
         trees: vec![(Role::Root, Tree::Page(root))],
         key_bucket: false,
         leaves: Vec::new(),
-        inline: Vec::new(),
+        inline: (Vec::new(), Vec::new()),
         facts: PageFacts {
             page_size,
+            contents,
             ..PageFacts::default()
         },
         candidates,
         prefixes,
+        folders,
     };
     while let Some((role, tree)) = walk.trees.pop() {
         match tree {
@@ -68,11 +78,12 @@ struct Walk {
     key_bucket: bool,
     /// Where the summaries of bucket `key`'s leaves are, in the order of revisions.
     leaves: Vec<u32>,
-    /// The marks of bucket `key`, if it lies in its parent.
-    inline: Vec<u8>,
+    /// The marks and folders of bucket `key`, if it lies in its parent.
+    inline: (Vec<u8>, Vec<u8>),
     facts: PageFacts,
     candidates: Vec<Candidate>,
     prefixes: Prefixes,
+    folders: Folders,
 }
 
 impl Walk {
@@ -111,9 +122,12 @@ impl Walk {
         // What values say is found as on a page of its own.
         let mut own = Summaries::default();
         own.prefixes = std::mem::take(&mut self.prefixes);
+        own.folders = std::mem::take(&mut self.folders);
         let mut scratch = Vec::new();
         let kind = summarise(&mut own, page, header, bytes, true, &mut scratch);
         self.prefixes = std::mem::take(&mut own.prefixes);
+        self.folders = std::mem::take(&mut own.folders);
+        self.facts.contents.more_names |= own.more_names;
         let outer = std::mem::replace(&mut self.candidates, own.candidates);
         let done = match kind {
             Ok(kind) => self.leaf(role, page, None, kind, &mut Vec::new()),
@@ -140,14 +154,18 @@ impl Walk {
                 first,
                 last: end,
                 marks,
+                folders,
             } => {
                 follow(page, &first.key(), &end.key(), last)?;
                 if role == Role::Key {
                     match place {
                         Some(place) => self.leaves.push(place),
-                        None => self.inline = marks.to_vec(),
+                        None => self.inline = (marks.to_vec(), folders.to_vec()),
                     }
                     self.revisions(page, end);
+                } else if matches!(role, Role::Users | Role::Roles) {
+                    // Names that look like revisions: there may be such people.
+                    self.facts.contents.more_names = true;
                 }
                 Ok(())
             }
@@ -193,11 +211,23 @@ impl Walk {
             if role == Role::Meta && key == VERSION {
                 self.facts.storage_version = std::str::from_utf8(value).ok().map(str::to_owned);
             }
+            let name = || String::from_utf8_lossy(key).into_owned();
+            match role {
+                Role::Auth if key == AUTH => {
+                    self.facts.contents.auth_enabled = value == [1];
+                }
+                Role::Users => self.facts.contents.users.push(name()),
+                Role::Roles => self.facts.contents.roles.push(name()),
+                _ => {}
+            }
             return Ok(());
         }
         let inner = match (role, key) {
             (Role::Root, b"key") => Role::Key,
             (Role::Root, b"meta") => Role::Meta,
+            (Role::Root, b"auth") => Role::Auth,
+            (Role::Root, b"authUsers") => Role::Users,
+            (Role::Root, b"authRoles") => Role::Roles,
             _ => Role::Other,
         };
         self.key_bucket |= inner == Role::Key;
@@ -220,12 +250,12 @@ impl Walk {
     fn finish(mut self, summaries: &Summaries) -> PageFacts {
         let leaves = || {
             let marks = |&place: &u32| match summaries.at(place) {
-                Some((_, Kind::Revisions { marks, .. })) => marks,
-                _ => &[],
+                Some((_, Kind::Revisions { marks, folders, .. })) => (marks, folders),
+                _ => (&[][..], &[][..]),
             };
-            let inline = std::iter::once(self.inline.as_slice());
+            let inline = std::iter::once((self.inline.0.as_slice(), self.inline.1.as_slice()));
             inline
-                .filter(|marks| !marks.is_empty())
+                .filter(|(marks, _)| !marks.is_empty())
                 .chain(self.leaves.iter().map(marks))
         };
         let live = live::count(leaves);
@@ -235,6 +265,10 @@ impl Walk {
             if live.secrets(way) > 0 {
                 self.prefixes.add(way, &mut self.facts.encryption_prefixes);
             }
+        }
+        if live.keys.is_some() {
+            self.facts.contents.more_prefixes = live.more_folders();
+            self.facts.contents.prefixes = self.folders.told(&live.folders);
         }
         self.facts
     }

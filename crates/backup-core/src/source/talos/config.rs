@@ -8,8 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::endpoint::Endpoint;
+use crate::source::endpoint::Endpoint;
 
+/// The port of the Talos API.
+const DEFAULT_PORT: u16 = 50_000;
 /// A talosconfig is some kilobytes; a megabyte is a wrong file.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -272,8 +274,8 @@ impl Context {
         let mut endpoints = Vec::new();
         for endpoint in written.iter().map(|text| text.trim()) {
             if !endpoint.is_empty() {
-                let parsed =
-                    Endpoint::parse(endpoint).map_err(|problem| of_field("endpoints", problem))?;
+                let parsed = Endpoint::parse(endpoint, DEFAULT_PORT)
+                    .map_err(|problem| of_field("endpoints", problem))?;
                 if !endpoints.contains(&parsed) {
                     endpoints.push(parsed);
                 }

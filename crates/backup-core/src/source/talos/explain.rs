@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::identity::{SNAPSHOT_ROLES, describe_roles};
+use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
+use super::machine_config;
+use crate::source::status::Cause;
 
 /// Why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +41,6 @@ pub(super) struct Failure {
     /// What the server or the transport said.
     pub(super) cause: Cause,
 }
-
-/// The words of the server, or of the transport below, with all that lies below them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Cause(pub(super) String);
 
 impl Failure {
     /// What was tried, where, what it means and what to do; without the cause.
@@ -113,7 +110,7 @@ impl Call<'_> {
 
     /// The failure that `status` means.
     pub(super) fn failed(&self, status: &Status) -> Failure {
-        self.failure(reason(status), cause(status))
+        self.failure(reason(status), Cause::of(status))
     }
 
     fn failure(&self, reason: Reason, cause: Cause) -> Failure {
@@ -135,6 +132,13 @@ impl Call<'_> {
             Reason::NoForwarding => {
                 "this endpoint is a worker node and forwards to nobody. Put control plane nodes \
                  into `endpoints`"
+            }
+            Reason::Role if self.method == machine_config::METHOD => {
+                return format!(
+                    "not allowed. The client certificate carries {}, needed is {ADMIN}: use an admin \
+                     talosconfig, or add the file with `backupd kit add FILE`",
+                    describe_roles(self.roles)
+                );
             }
             Reason::Role => {
                 return format!(
@@ -184,37 +188,6 @@ fn reason(status: &Status) -> Reason {
         Code::FailedPrecondition if text.contains("control plane node") => Reason::Worker,
         _ => Reason::Other,
     }
-}
-
-/// What a status and all below it say, each thing once.
-fn cause(status: &Status) -> Cause {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = status.source();
-    while let Some(error) = next {
-        let text = printable(&error.to_string());
-        // The upper layers of the transport say no more than that they failed.
-        if text != "transport error" && !texts.contains(&text) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    if texts.is_empty() {
-        texts.push(format!("{:?}", status.code()));
-        if !status.message().is_empty() {
-            texts.push(printable(status.message()));
-        }
-    }
-    Cause(texts.join(": "))
-}
-
-/// A server's text with control characters taken out and of bounded length, fit for a terminal.
-pub(super) fn printable(text: &str) -> String {
-    /// Longer texts hold stack traces, not reasons.
-    const LONGEST: usize = 500;
-    text.chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::source::pem::{NO_CERTIFICATE, certificates, private_key};
 use jiff::{SignedDuration, Timestamp};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-use zeroize::Zeroizing;
 
 use super::config::{Context, TalosConfigError};
 
@@ -22,7 +21,9 @@ const LONG_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
 const SHORT_NOTICE: SignedDuration = SignedDuration::from_mins(45);
 
 /// The roles that may take a snapshot.
-pub(super) const SNAPSHOT_ROLES: [&str; 3] = ["os:etcd:backup", "os:operator", "os:admin"];
+pub(super) const SNAPSHOT_ROLES: [&str; 3] = ["os:etcd:backup", "os:operator", ADMIN];
+/// The role that may do everything.
+pub(super) const ADMIN: &str = "os:admin";
 
 /// What the client shows to the server and expects from it.
 ///
@@ -79,7 +80,6 @@ impl Identity {
     }
 }
 
-const NO_CERTIFICATE: &str = "does not hold a certificate in PEM";
 const RENEW: &str = "make a new one with `talosctl config new --roles os:etcd:backup`; in a cluster \
                      see the events of its ServiceAccount (`kubectl describe tsa`)";
 
@@ -171,30 +171,6 @@ pub(super) fn describe_roles(roles: &BTreeSet<String>) -> String {
         let names: Vec<&str> = roles.iter().map(String::as_str).collect();
         format!("the roles {}", names.join(", "))
     }
-}
-
-/// All certificates of a PEM text, at least one.
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| "holds a PEM text that cannot be read".to_owned())?;
-    if all.is_empty() {
-        return Err(NO_CERTIFICATE.to_owned());
-    }
-    Ok(all)
-}
-
-/// The private key of a PEM text.
-///
-/// Talos labels an Ed25519 key as `ED25519 PRIVATE KEY` around an ordinary PKCS#8 body, which
-/// readers of PEM do not know.
-fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let relabelled = Zeroizing::new(pem.replace(" ED25519 PRIVATE KEY-----", " PRIVATE KEY-----"));
-    PrivateKeyDer::from_pem_slice(relabelled.as_bytes()).map_err(|_| {
-        "does not hold a private key in PEM (ED25519 PRIVATE KEY, PRIVATE KEY, EC PRIVATE KEY or \
-         RSA PRIVATE KEY; encrypted keys cannot be used)"
-            .to_owned()
-    })
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use futures::StreamExt as _;
 
-use super::explain::{Failure, Reason, printable};
+use super::explain::{Failure, Reason};
 use super::proto::machine::etcd_member_alarm::AlarmType;
 use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
 use super::session::{Session, Target, host_of, only};
 use super::{Candidate, SourceError};
+use crate::source::status::printable;
 
 /// Nodes asked at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;

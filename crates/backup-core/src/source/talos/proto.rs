@@ -17,6 +17,14 @@ pub mod google {
     }
 }
 
+/// Packages below `cosi`.
+pub mod cosi {
+    /// Resources of a node.
+    pub mod resource {
+        tonic::include_proto!("cosi.resource");
+    }
+}
+
 /// The API of a node.
 pub mod machine {
     tonic::include_proto!("machine");

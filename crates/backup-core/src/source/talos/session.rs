@@ -12,14 +12,16 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::config::Context;
-use super::connect;
-use super::explain::{Call, Cause, Failure, Reason};
+use super::explain::{Call, Failure, Reason};
 use super::identity::Identity;
 use super::proto::common::Metadata;
+use super::proto::cosi::resource::state_client::StateClient;
 use super::proto::machine::EtcdMemberListRequest;
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::{SourceError, TalosOptions};
 use crate::clock::Clock;
+use crate::source::connect;
+use crate::source::status::Cause;
 
 /// The client of one endpoint.
 pub(super) type Client = MachineServiceClient<Channel>;
@@ -46,6 +48,7 @@ pub(super) struct Session {
 struct Link {
     name: String,
     client: Client,
+    state: StateClient<Channel>,
 }
 
 /// A member that can be asked.
@@ -68,8 +71,9 @@ impl Session {
             .await
             .map_err(SourceError::fixed)?;
         let identity = Identity::check(&context, clock.now()).map_err(SourceError::fixed)?;
-        let tls =
-            connect::tls_config(&identity, Arc::clone(clock)).map_err(|error| SourceError {
+        let shown = (identity.chain.as_slice(), &identity.key);
+        let tls = connect::tls_config(&identity.authorities, Some(shown), Arc::clone(clock))
+            .map_err(|error| SourceError {
                 operation: format!(
                     "prepare TLS from {}, context {:?}",
                     context.file, context.name
@@ -87,6 +91,7 @@ impl Session {
                 })?;
             links.push(Link {
                 name: endpoint.to_string(),
+                state: StateClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
                 client: Client::new(channel)
                     .max_decoding_message_size(MAX_MESSAGE)
                     .max_encoding_message_size(MAX_MESSAGE),
@@ -141,7 +146,7 @@ impl Session {
         let addresses: Vec<IpAddr> = context
             .endpoints
             .iter()
-            .filter_map(super::endpoint::Endpoint::ip)
+            .filter_map(crate::source::endpoint::Endpoint::ip)
             .collect();
         if addresses.len() == context.endpoints.len() {
             let mut targets: Vec<Target> = Vec::new();
@@ -224,6 +229,32 @@ impl Session {
     where
         F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
     {
+        let send = |link: &Link, headers| send(link.client.clone(), headers);
+        self.over(method, node, limit, send).await
+    }
+
+    /// The same of the API of resources.
+    pub(super) async fn state<T, F>(
+        &self,
+        method: &'static str,
+        node: Option<&str>,
+        limit: Duration,
+        send: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn(StateClient<Channel>, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    {
+        let send = |link: &Link, headers| send(link.state.clone(), headers);
+        self.over(method, node, limit, send).await
+    }
+
+    async fn over<T>(
+        &self,
+        method: &'static str,
+        node: Option<&str>,
+        limit: Duration,
+        send: impl Fn(&Link, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    ) -> Result<T, Failure> {
         let start = self.good.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         for offset in 0..self.links.len() {
@@ -241,15 +272,14 @@ impl Session {
                 node: node.map(str::to_owned),
                 cluster: self.cluster.clone(),
             };
-            let failure =
-                match tokio::time::timeout(limit, send(link.client.clone(), headers)).await {
-                    Ok(Ok(value)) => {
-                        self.good.store(index, Ordering::Relaxed);
-                        return Ok(value);
-                    }
-                    Ok(Err(status)) => call.failed(&status),
-                    Err(_) => call.hung(limit),
-                };
+            let failure = match tokio::time::timeout(limit, send(link, headers)).await {
+                Ok(Ok(value)) => {
+                    self.good.store(index, Ordering::Relaxed);
+                    return Ok(value);
+                }
+                Ok(Err(status)) => call.failed(&status),
+                Err(_) => call.hung(limit),
+            };
             if !matches!(failure.reason, Reason::Unreachable | Reason::NoForwarding) {
                 return Err(failure);
             }

@@ -10,6 +10,10 @@ use serde::Serialize;
 
 use crate::commands::signature;
 
+mod objects;
+
+use objects::{Archive, Kubernetes};
+
 /// What `show` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,10 +33,14 @@ pub(super) struct Shown {
     encryption: &'static str,
     recipients: Vec<String>,
     components: Vec<Component>,
+    missing: Vec<String>,
+    kubernetes: Option<Kubernetes>,
     findings: Vec<Finding>,
     cost: Cost,
     #[serde(skip)]
     now: Timestamp,
+    #[serde(skip)]
+    all: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +64,7 @@ struct Component {
     recipes: usize,
     recipe_bytes: u64,
     etcd: Option<Etcd>,
+    archive: Option<Archive>,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,7 +110,7 @@ struct Cost {
 }
 
 impl Shown {
-    pub(super) fn of(point: &RestorePoint, now: Timestamp) -> Self {
+    pub(super) fn of(point: &RestorePoint, now: Timestamp, all: bool) -> Self {
         let manifest = point.manifest.clone();
         let cost = manifest.cost;
         let mut recipients: Vec<String> = manifest
@@ -135,6 +144,8 @@ impl Shown {
             },
             recipients,
             components: manifest.components.iter().map(Component::of).collect(),
+            missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            kubernetes: manifest.kubernetes.as_ref().map(Kubernetes::of),
             findings: findings::printed(&manifest.findings),
             cost: Cost {
                 read_bytes: cost.read_bytes,
@@ -144,6 +155,7 @@ impl Shown {
                 stored_bytes: cost.stored_bytes,
             },
             now,
+            all,
         }
     }
 }
@@ -161,10 +173,11 @@ impl Component {
             recipes: component.recipes.len(),
             recipe_bytes: sum(&mut component.recipes.iter().map(|r| r.bytes)),
             etcd: component.etcd.as_ref().map(Etcd::of),
+            archive: component.archive.as_ref().map(Archive::of),
         }
     }
 
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut Page, all: bool) {
         page.heading(&format!("Component {}", self.name));
         let objects = |number: usize, what: &str, bytes| {
             let plural = if number == 1 { "" } else { "s" };
@@ -214,7 +227,11 @@ impl Component {
                 ("  Secrets", secrets),
             ]);
         }
+        fields.extend(self.archive.iter().map(|a| ("  Objects", a.summary())));
         page.fields(fields);
+        if let Some(archive) = &self.archive {
+            archive.page(page, all);
+        }
     }
 }
 
@@ -247,7 +264,14 @@ impl Report for Shown {
             page.line(&format!("A new lineage began here: {because}"));
         }
         for component in &self.components {
-            component.page(page);
+            component.page(page, self.all);
+        }
+        if !self.missing.is_empty() {
+            page.heading("Components that could not be taken");
+            page.line(&format!("  {}", self.missing.join(", ")));
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.page(page, self.all);
         }
         page.heading("Cost of the run");
         page.fields([

@@ -8,6 +8,13 @@ use backup_core::digest::Digest;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::RestorePointId;
 
+fn kind(resource: &str, kind: &str, objects: u64) -> serde_json::Value {
+    serde_json::json!({
+        "resource": resource, "kind": kind, "version": "v1alpha1", "namespaced": true,
+        "objects": objects, "bytes": objects * 900, "sha256": Digest::of(b"x"),
+    })
+}
+
 fn point() -> RestorePoint {
     let digest = Digest::of(b"manifest");
     let object = serde_json::json!({ "sha256": Digest::of(b"object"), "bytes": 4096 });
@@ -45,7 +52,59 @@ fn point() -> RestorePoint {
                 "memberName": "cp-2", "memberId": "8211f1d0f64f3269",
                 "etcdVersion": "3.6.4", "talosVersion": "v1.11.0",
             },
+        }, {
+            "name": "resources",
+            "mediaType": "application/x-tar",
+            "plainBytes": 40_960,
+            "plainSha256": Digest::of(b"objects"),
+            "packs": [{ "sha256": Digest::of(b"pack"), "bytes": 9_000, "plainBytes": 40_960 }],
+            "recipes": [object],
+            "archive": { "objects": 12, "kinds": [
+                kind("ippools.butler.butlerlabs.dev", "IPPool", 0),
+                kind("tenantclusters.butler.butlerlabs.dev", "TenantCluster", 12),
+                {
+                    "resource": "webhooks.example.com", "kind": "Webhook", "version": "v1",
+                    "namespaced": true, "objects": 0, "bytes": 0, "sha256": Digest::of(b""),
+                    "failed": "500: the conversion webhook does not answer",
+                },
+            ] },
         }],
+        "missing": ["kubeconfigs"],
+        "kubernetes": {
+            "uid": "8d8d6b1e", "version": "v1.36.1", "server": "https://10.5.0.2:6443",
+            "crdChart": "butler-crds-0.9.2",
+            "leftOut": [
+                { "resource": "events", "reason": "run-time noise" },
+                { "resource": "leases.coordination.k8s.io", "reason": "run-time noise" },
+            ],
+            "sealedSecrets": {
+                "keys": [
+                    { "secret": "kube-system/sealed-secrets-key", "state": "compromised" },
+                    { "secret": "flux-system/sealed-secrets-keyab1cd", "state": "active" },
+                ],
+                "sealedSecrets": 9, "opened": 8,
+            },
+            "tenants": [
+                {
+                    "namespace": "team-a", "name": "one", "uid": "u1", "phase": "Ready",
+                    "tenantNamespace": "one-1a2b", "endpoint": "10.5.1.10:6443",
+                    "kubernetesVersion": "v1.35.2", "workersDesired": 3, "workersReady": 3,
+                    "controlPlane": {
+                        "name": "one", "status": "Ready", "version": "v1.35.2",
+                        "datastore": "default", "schema": "one_1a2b_one",
+                    },
+                    "kubeconfig": {
+                        "origin": "one-1a2b/one-admin-kubeconfig admin.conf",
+                        "clientNotAfter": "2027-11-01T00:00:00Z",
+                    },
+                    "answer": { "ready": true, "version": "v1.35.2", "nodesReady": 3 },
+                },
+                {
+                    "namespace": "team-b", "name": "two", "uid": "u2", "phase": "Provisioning",
+                    "answer": { "failure": "no answer within 10 s" },
+                },
+            ],
+        },
         "indexes": [object],
         "findings": [{
             "severity": "warning", "object": "cp-1", "cause": "it did not answer",
@@ -71,7 +130,9 @@ fn point() -> RestorePoint {
 
 #[test]
 fn a_manifest_reads_well_and_its_json_stays() {
-    let shown = Shown::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap());
+    let shown = Shown::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), false);
     insta::assert_snapshot!("show_table", render(&shown, Format::Table, None).unwrap());
+    let all = Shown::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), true);
+    insta::assert_snapshot!("show_all_table", render(&all, Format::Table, None).unwrap());
     insta::assert_snapshot!("show_json", render(&shown, Format::Json, None).unwrap());
 }

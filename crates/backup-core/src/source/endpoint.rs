@@ -3,9 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// The port of the Talos API.
-const DEFAULT_PORT: u16 = 50_000;
-
 /// A place to connect to, with the host as written, since the certificate is checked against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -15,11 +12,12 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a host, `host:port`, an IPv6 address with or without brackets, or a URL.
+    /// Reads a host, `host:port`, an IPv6 address with or without brackets, or a URL. Without a
+    /// port it gets `usual_port`, a URL that of https.
     ///
     /// # Errors
     /// Says what is wrong with `text` and what is allowed.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, usual_port: u16) -> Result<Self, String> {
         let bad = || {
             format!(
                 "{text:?} is not an endpoint: write a host, host:port, [IPv6]:port or \
@@ -34,7 +32,7 @@ impl Endpoint {
                     "{text:?} has the scheme {scheme}: only https, or none, is possible"
                 ));
             }
-            None => (text, DEFAULT_PORT),
+            None => (text, usual_port),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.parse::<std::net::Ipv6Addr>().is_ok() {
@@ -113,13 +111,13 @@ mod tests {
             ("[fd00::1]:6000", "[fd00::1]:6000"),
             ("https://[fd00::1]", "[fd00::1]:443"),
         ] {
-            assert_eq!(Endpoint::parse(text).unwrap().to_string(), dialled);
+            assert_eq!(Endpoint::parse(text, 50_000).unwrap().to_string(), dialled);
         }
     }
 
     #[test]
     fn trap_11_an_ipv6_literal_loses_its_brackets() {
-        let endpoint = Endpoint::parse("[fd00::1]:6000").unwrap();
+        let endpoint = Endpoint::parse("[fd00::1]:6000", 50_000).unwrap();
         assert_eq!(endpoint.host(), "fd00::1");
         assert!(endpoint.ip().is_some());
     }
@@ -137,7 +135,7 @@ mod tests {
             "[fd00::1]x",
             "a b",
         ] {
-            assert!(Endpoint::parse(text).is_err(), "{text}");
+            assert!(Endpoint::parse(text, 50_000).is_err(), "{text}");
         }
     }
 }

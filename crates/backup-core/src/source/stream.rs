@@ -2,7 +2,6 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,18 +11,37 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
 
 use super::SourceError;
-use super::explain::Cause;
-use super::proto::common::Data;
-use super::session::{Session, Target, in_band};
+use super::status::Cause;
 
-/// The server sends 1 KiB at a time; downstream works on blocks of this size.
+/// Servers send 1 to 32 KiB at a time; downstream works on blocks of this size.
 const BLOCK: usize = 256 << 10;
 
+/// A message with a piece of a snapshot.
+pub(super) trait Piece {
+    /// Its bytes, or the error that it carries.
+    fn bytes(self) -> Result<Bytes, Status>;
+}
+
+/// What a failed stream means and what to do, and who said what.
+pub(super) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
+
+/// How long a snapshot may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Without a byte.
+    pub(super) idle: Duration,
+    /// In all, from `begun` on.
+    pub(super) total: Duration,
+    /// When it was asked for.
+    pub(super) begun: Instant,
+}
+
 /// The stream of one snapshot.
-pub(super) struct SnapshotStream {
-    session: Arc<Session>,
-    target: Target,
-    messages: Option<Streaming<Data>>,
+pub(super) struct SnapshotStream<M> {
+    /// Whose it is, as in `node 10.5.0.3`.
+    origin: String,
+    explain: Explain,
+    messages: Option<Streaming<M>>,
     /// What came and was not yet handed on.
     block: BytesMut,
     /// The rest of a message larger than a block.
@@ -37,26 +55,25 @@ pub(super) struct SnapshotStream {
     total: Duration,
 }
 
-impl SnapshotStream {
+impl<M> SnapshotStream<M> {
     /// Goes on with `messages`, of which `first` was read already.
     pub(super) fn new(
-        session: Arc<Session>,
-        target: Target,
-        messages: Streaming<Data>,
+        origin: String,
+        explain: Explain,
+        messages: Streaming<M>,
         first: Bytes,
-        idle_timeout: Duration,
-        total: Duration,
-        begun: Instant,
+        limits: Limits,
     ) -> Self {
+        let Limits { idle, total, begun } = limits;
         Self {
-            session,
-            target,
+            origin,
+            explain,
             messages: Some(messages),
             block: BytesMut::new(),
             received: u64::try_from(first.len()).unwrap_or(u64::MAX),
             rest: first,
-            idle: Box::pin(tokio::time::sleep(idle_timeout)),
-            idle_timeout,
+            idle: Box::pin(tokio::time::sleep(idle)),
+            idle_timeout: idle,
             moved: false,
             deadline: Box::pin(tokio::time::sleep_until(begun + total)),
             total,
@@ -88,8 +105,8 @@ impl SnapshotStream {
         self.rest = Bytes::new();
         SourceError {
             operation: format!(
-                "the snapshot stream of node {} broke after {} bytes: {text}",
-                self.target.label, self.received
+                "the snapshot stream of {} broke after {} bytes: {text}",
+                self.origin, self.received
             ),
             try_other_member: true,
             source: cause.map(Into::into),
@@ -98,19 +115,19 @@ impl SnapshotStream {
 
     fn late(&mut self) -> SourceError {
         let text = format!(
-            "not finished within {} s: the network or the node is too slow, or raise the deadline",
+            "not finished within {} s: the network or the server is too slow, or raise the deadline",
             self.total.as_secs_f64()
         );
         self.fail(&text, None)
     }
 
     fn broken(&mut self, status: &Status) -> SourceError {
-        let failure = self.session.stream_failure(&self.target, status);
-        self.fail(&failure.text(), Some(failure.cause))
+        let (text, cause) = (self.explain)(status);
+        self.fail(&text, Some(cause))
     }
 }
 
-impl Stream for SnapshotStream {
+impl<M: Piece> Stream for SnapshotStream<M> {
     type Item = Result<Bytes, SourceError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -130,15 +147,16 @@ impl Stream for SnapshotStream {
                 return Poll::Ready(Some(Ok(this.take_block())));
             };
             match Pin::new(messages).poll_next(cx) {
-                Poll::Ready(Some(Ok(data))) => {
-                    if let Err(status) = in_band(data.metadata.as_ref()) {
-                        return Poll::Ready(Some(Err(this.broken(&status))));
-                    }
-                    let length = u64::try_from(data.bytes.len()).unwrap_or(u64::MAX);
+                Poll::Ready(Some(Ok(message))) => {
+                    let bytes = match message.bytes() {
+                        Ok(bytes) => bytes,
+                        Err(status) => return Poll::Ready(Some(Err(this.broken(&status)))),
+                    };
+                    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                     this.received = this.received.saturating_add(length);
                     // A message without bytes is legal, but no progress.
                     this.moved |= length > 0;
-                    this.rest = data.bytes;
+                    this.rest = bytes;
                 }
                 Poll::Ready(Some(Err(status))) => {
                     return Poll::Ready(Some(Err(this.broken(&status))));
@@ -151,7 +169,7 @@ impl Stream for SnapshotStream {
     }
 }
 
-impl SnapshotStream {
+impl<M> SnapshotStream<M> {
     /// Nothing is there to read: waits, but not for ever.
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SourceError>>> {
         if self.moved {
@@ -164,7 +182,7 @@ impl SnapshotStream {
         }
         if self.idle.as_mut().poll(cx).is_ready() {
             let text = format!(
-                "no byte came for {} s: the node's etcd or the way to it hangs",
+                "no byte came for {} s: the etcd or the way to it hangs",
                 self.idle_timeout.as_secs_f64()
             );
             return Poll::Ready(Some(Err(self.fail(&text, None))));

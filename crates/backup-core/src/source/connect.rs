@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,7 +20,6 @@ use tonic::transport::{Channel, Endpoint as HttpEndpoint};
 use tower::Service;
 
 use super::endpoint::Endpoint;
-use super::identity::Identity;
 use crate::clock::Clock;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,9 +38,11 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Why TLS cannot even begin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error("use the certificates in `ca`")]
+    #[error("use the certificates of the authority")]
     Authorities(#[source] BoxError),
-    #[error("use `crt` and `key` together: they must belong to each other")]
+    #[error(
+        "use the client certificate and its key (`crt` and `key`) together: they must belong to each other"
+    )]
     Pair(#[source] rustls::Error),
 }
 
@@ -56,14 +57,19 @@ impl TimeProvider for ClockTime {
     }
 }
 
-/// What every connection of a run shares.
+/// A client's certificate, what was sent along with it, and its key.
+pub(super) type Shown<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
+
+/// What every connection of a run shares. Servers are believed that `authorities` vouch for, and
+/// are shown the certificate `own`.
 pub(super) fn tls_config(
-    identity: &Identity,
+    authorities: &[CertificateDer<'static>],
+    own: Option<Shown<'_>>,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    for authority in &identity.authorities {
+    for authority in authorities {
         roots
             .add(authority.clone())
             .map_err(|error| TlsError::Authorities(error.into()))?;
@@ -72,12 +78,16 @@ pub(super) fn tls_config(
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .build()
             .map_err(|error| TlsError::Authorities(error.into()))?;
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Pair)?
-        .with_webpki_verifier(verifier)
-        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-        .map_err(TlsError::Pair)?;
+        .with_webpki_verifier(verifier);
+    let mut config = match own {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.to_vec(), key.clone_key())
+            .map_err(TlsError::Pair)?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
 }

@@ -1,0 +1,20 @@
+//! Archives of Kubernetes objects: a tar with one JSON file per object, laid out as Velero lays
+//! out its backups, so that people and tools find their way.
+//!
+//! Entries come kind by kind in the order of their names, and within a kind in the order of
+//! namespace, then name, as the API server lists them. All metadata of an entry but its path and
+//! size is constant, so an object that did not change is the same bytes in every archive.
+
+mod change;
+mod head;
+mod mask;
+mod path;
+mod read;
+mod write;
+
+pub use change::{Change, strip_server_owned};
+pub use head::Head;
+pub use mask::{SENSITIVE, Sensitive, mask, mask_beside};
+pub use path::{ObjectPath, ParsePathError, ResourceName};
+pub use read::{ArchiveError, MAX_OBJECT, StoredJson, read_objects};
+pub use write::TarWriter;

@@ -1,0 +1,135 @@
+//! What a listing tells of an object, read without keeping its values.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// What a listing tells of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Its UID.
+    pub uid: Option<String>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// The tool that made it and can make it again: `flux`, `helm` or `argo`.
+    pub managed_by: Option<&'static str>,
+}
+
+/// The parts of an object that [`Head`] is made of. Annotations are looked at by their names
+/// alone: a value may repeat a whole Secret.
+#[derive(Deserialize)]
+pub(super) struct Object<'j> {
+    #[serde(borrow)]
+    metadata: Metadata<'j>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'j> {
+    uid: Option<String>,
+    creation_timestamp: Option<Timestamp>,
+    #[serde(borrow, default)]
+    labels: Option<BTreeMap<Cow<'j, str>, Cow<'j, str>>>,
+    #[serde(borrow, default)]
+    annotations: Option<BTreeMap<Cow<'j, str>, IgnoredAny>>,
+}
+
+impl Object<'_> {
+    pub(super) fn head(self) -> Head {
+        Head {
+            managed_by: self.metadata.managed_by(),
+            uid: self.metadata.uid,
+            created: self.metadata.creation_timestamp,
+        }
+    }
+}
+
+impl Metadata<'_> {
+    /// Flux goes first: what it installs with Helm is marked by both, and Flux is who brings it
+    /// back.
+    fn managed_by(&self) -> Option<&'static str> {
+        let label = |name: &str| self.labels.as_ref()?.get(name);
+        let annotation = |name: &str| Some(self.annotations.as_ref()?.contains_key(name));
+        if label("kustomize.toolkit.fluxcd.io/name").is_some()
+            || label("helm.toolkit.fluxcd.io/name").is_some()
+        {
+            return Some("flux");
+        }
+        if label("argocd.argoproj.io/instance").is_some()
+            || annotation("argocd.argoproj.io/tracking-id") == Some(true)
+        {
+            return Some("argo");
+        }
+        let by = label("app.kubernetes.io/managed-by");
+        if by.is_some_and(|by| by == "Helm")
+            || annotation("meta.helm.sh/release-name") == Some(true)
+        {
+            return Some("helm");
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(metadata: &serde_json::Value) -> Head {
+        let text = serde_json::json!({ "metadata": metadata }).to_string();
+        serde_json::from_str::<Object>(&text).unwrap().head()
+    }
+
+    #[test]
+    fn who_made_an_object_is_told_by_its_marks() {
+        let flux = "kustomize.toolkit.fluxcd.io/name";
+        for (metadata, by) in [
+            (serde_json::json!({}), None),
+            (
+                serde_json::json!({ "labels": null, "annotations": {} }),
+                None,
+            ),
+            (
+                serde_json::json!({ "labels": { flux: "apps" } }),
+                Some("flux"),
+            ),
+            (
+                serde_json::json!({ "labels": {
+                    "helm.toolkit.fluxcd.io/name": "steward",
+                    "app.kubernetes.io/managed-by": "Helm",
+                } }),
+                Some("flux"),
+            ),
+            (
+                serde_json::json!({ "labels": { "app.kubernetes.io/managed-by": "Helm" } }),
+                Some("helm"),
+            ),
+            (
+                serde_json::json!({ "annotations": { "meta.helm.sh/release-name": "x" } }),
+                Some("helm"),
+            ),
+            (
+                serde_json::json!({ "annotations": { "argocd.argoproj.io/tracking-id": "x" } }),
+                Some("argo"),
+            ),
+            (
+                serde_json::json!({ "labels": { "app.kubernetes.io/managed-by": "butler" } }),
+                None,
+            ),
+        ] {
+            assert_eq!(head(&metadata).managed_by, by, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn uid_and_time_are_read_where_they_are() {
+        let found = head(&serde_json::json!({
+            "uid": "8d8d", "creationTimestamp": "2026-11-01T00:00:00Z",
+        }));
+        assert_eq!(found.uid.as_deref(), Some("8d8d"));
+        assert_eq!(found.created, Some("2026-11-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(head(&serde_json::json!({})), Head::default());
+    }
+}

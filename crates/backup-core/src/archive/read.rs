@@ -1,0 +1,122 @@
+//! Reading an archive, object by object. Its bytes come from outside and are not believed.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use super::path::ROOT;
+use super::{Head, ObjectPath, ParsePathError};
+
+/// The largest object that is read, in bytes. The API server takes requests of 3 MiB at most.
+pub const MAX_OBJECT: u64 = 16 << 20;
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It is no tar, or ends early.
+    #[error("the archive is no tar that can be read")]
+    Tar(#[source] io::Error),
+    /// A path below `resources/` is none of an object.
+    #[error("the archive holds something else than objects")]
+    Path(#[source] ParsePathError),
+    /// An object is no JSON, or none of an object. What the parser says is not repeated: it quotes
+    /// values.
+    #[error("{path} is no JSON of an object: see its line {line}, column {column}")]
+    Json {
+        /// The object's place.
+        path: String,
+        /// Where the parser stopped.
+        line: usize,
+        /// Where in the line.
+        column: usize,
+    },
+    /// An object is larger than any can be.
+    #[error("{path} has {bytes} bytes, above {MAX_OBJECT}")]
+    TooLarge {
+        /// The object's place.
+        path: String,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// An object as it lies in an archive. May be a Secret: it does not print.
+pub struct StoredJson {
+    /// Its place.
+    pub path: ObjectPath,
+    json: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl StoredJson {
+    /// The JSON, as the API server gave it.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The object, as something that can be changed and printed.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn value(&self) -> Result<serde_json::Value, ArchiveError> {
+        self.parse()
+    }
+
+    /// What a listing tells of it.
+    ///
+    /// # Errors
+    /// When it is no JSON of an object.
+    pub fn head(&self) -> Result<Head, ArchiveError> {
+        Ok(self.parse::<super::head::Object>()?.head())
+    }
+
+    pub(crate) fn parse<'j, T: serde::Deserialize<'j>>(&'j self) -> Result<T, ArchiveError> {
+        serde_json::from_slice(&self.json).map_err(|e| ArchiveError::Json {
+            path: self.path.to_string(),
+            line: e.line(),
+            column: e.column(),
+        })
+    }
+}
+
+impl std::fmt::Debug for StoredJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredJson({})", self.path)
+    }
+}
+
+/// Gives each object of the archive to `each`, in order, until it breaks. Holds one of them.
+///
+/// What is no object is passed over: directories, and files outside `resources/`.
+///
+/// # Errors
+/// As [`ArchiveError`] says, or whatever `each` returns.
+pub fn read_objects<E, F>(tar: impl Read, mut each: F) -> Result<(), E>
+where
+    E: From<ArchiveError>,
+    F: FnMut(StoredJson) -> Result<ControlFlow<()>, E>,
+{
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().map_err(ArchiveError::Tar)?;
+    for entry in entries {
+        let mut entry = entry.map_err(ArchiveError::Tar)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if path.split('/').next() != Some(ROOT) {
+            continue;
+        }
+        let bytes = entry.size();
+        let size = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_OBJECT);
+        let Some(size) = size else {
+            return Err(ArchiveError::TooLarge { path, bytes }.into());
+        };
+        let path = path.parse().map_err(ArchiveError::Path)?;
+        let mut json = zeroize::Zeroizing::new(Vec::with_capacity(size));
+        entry.read_to_end(&mut json).map_err(ArchiveError::Tar)?;
+        if each(StoredJson { path, json })?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! A run from its beginning to its commit: takes what can be taken, and notes what could not.
+
+use zeroize::Zeroizing;
+
+use super::claim::{Claimed, claim};
+use super::commit::{Draft, Part, commit};
+use super::memory::{Memory, recall};
+use super::stages::{self, Context, Outcome, Spent, Watch};
+use super::table::Table;
+use super::{BackupError, Committed, Origin, Plan, Run, archive, chain, etcd};
+use crate::chunk::{Chunker, Kind};
+use crate::format::export::{ArchiveFacts, KubernetesFacts};
+use crate::format::manifest::{Finding, Severity};
+use crate::id::ComponentName;
+use crate::source::{ByteStream, Taken};
+
+/// A run under way: what it read of earlier ones, what it took, and what it has spent.
+pub(super) struct Work<'r> {
+    pub(super) run: &'r Run,
+    pub(super) findings: Vec<Finding>,
+    pub(super) parts: Vec<Part>,
+    pub(super) missing: Vec<ComponentName>,
+    pub(super) claimed: Claimed,
+    pub(super) draft: Draft,
+    pub(super) memory: Memory,
+    pub(super) spent: Spent,
+    pub(super) kubernetes: Option<KubernetesFacts>,
+    context: Context,
+}
+
+impl<'r> Work<'r> {
+    async fn begin(run: &'r Run, plan: &Plan<'_>) -> Result<Self, BackupError> {
+        let mut findings = plan.findings.clone();
+        let claimed = claim(run).await?;
+        let names: Vec<&ComponentName> = plan.parts.iter().map(|(name, _)| name).collect();
+        let memory = recall(run, &claimed, &names, &mut findings).await?;
+        let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
+        let context = Context {
+            store: std::sync::Arc::clone(&run.store),
+            sealer,
+            epoch: draft.epoch_text(),
+            progress: std::sync::Arc::clone(&run.progress),
+            cancel: run.cancel.clone(),
+        };
+        Ok(Self {
+            run,
+            findings,
+            parts: Vec::new(),
+            missing: plan.missing.clone(),
+            claimed,
+            draft,
+            memory,
+            spent,
+            kubernetes: None,
+            context,
+        })
+    }
+
+    /// Runs one stream through the stages.
+    pub(super) async fn stream<C, W>(
+        &mut self,
+        kind: Kind,
+        chunker: C,
+        watch: W,
+        accept: impl Fn(&W::Verdict) -> Option<u64>,
+        stream: ByteStream,
+    ) -> Result<Outcome<W::Verdict>, BackupError>
+    where
+        C: Chunker + Send + 'static,
+        W: Watch,
+    {
+        let lent = Table::new(Zeroizing::new([0; 32]));
+        let table = std::mem::replace(&mut self.memory.table, lent);
+        let (table, spent, outcome) =
+            stages::run(&self.context, table, kind, chunker, watch, accept, stream).await?;
+        self.memory.table = table;
+        self.spent = self.spent.plus(spent);
+        Ok(outcome)
+    }
+
+    async fn part(&mut self, name: &ComponentName, origin: Origin<'_>) -> Result<(), BackupError> {
+        match origin {
+            Origin::Snapshot(source) => etcd::snapshot(self, name, source).await,
+            Origin::File { name: file, bytes } => etcd::import(self, name, file, bytes).await,
+            Origin::Archive(source) => archive::archive(self, name, source).await,
+        }
+    }
+
+    fn taken(&self) -> Vec<Taken> {
+        let taken = self.parts.iter().map(|part| Taken {
+            name: part.name.clone(),
+            etcd: part.etcd.clone(),
+            archive: part.archive.clone(),
+        });
+        taken.collect()
+    }
+}
+
+pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupError> {
+    let mut work = Work::begin(run, &plan).await?;
+    let asked = plan.parts.len().saturating_add(plan.missing.len());
+    let mut failures: Vec<(ComponentName, BackupError)> = Vec::new();
+    for (name, origin) in plan.parts {
+        match work.part(&name, origin).await {
+            Ok(()) => {}
+            // One source that fails costs its own component; a store that fails costs the run.
+            Err(
+                e @ (BackupError::Source(_)
+                | BackupError::NoMember { .. }
+                | BackupError::Snapshot { .. }),
+            ) => failures.push((name, e)),
+            Err(e) => return Err(e),
+        }
+    }
+    if work.parts.is_empty() {
+        return Err(nothing(failures, asked));
+    }
+    for (name, failure) in failures {
+        run.finding(&mut work.findings, not_taken(&name, &failure));
+        work.missing.push(name);
+    }
+    if let Some(cluster) = plan.cluster {
+        let etcd = work.parts.iter().find_map(|p| p.kube_system_uid.clone());
+        if let Some(etcd) = etcd.filter(|etcd| *etcd != cluster.uid()) {
+            let api = cluster.uid().to_owned();
+            return Err(BackupError::TwoClusters { etcd, api });
+        }
+        run.progress.step("asking tenants", None);
+        let taken = work.taken();
+        let (facts, findings) = tokio::select! {
+            () = run.cancel.cancelled() => return Err(BackupError::Cancelled),
+            told = cluster.facts(&taken) => told,
+        };
+        work.kubernetes = Some(facts);
+        for finding in findings {
+            run.finding(&mut work.findings, finding);
+        }
+    }
+    let kit = work.memory.kit.as_ref();
+    let kit = kit.and_then(|kit| kit.component.archive.as_ref());
+    if let Some(finding) = key_at_rest(&work.parts, kit) {
+        run.finding(&mut work.findings, finding);
+    }
+    commit(work).await
+}
+
+fn nothing(mut failures: Vec<(ComponentName, BackupError)>, asked: usize) -> BackupError {
+    match failures.pop() {
+        Some((_, only)) if failures.is_empty() && asked == 1 => only,
+        last => {
+            failures.extend(last);
+            let attempts = failures.iter();
+            let attempts = attempts.map(|(name, e)| format!("{name}: {}", chain(e)));
+            BackupError::Nothing {
+                attempts: attempts.collect(),
+            }
+        }
+    }
+}
+
+fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: name.to_string(),
+        cause: format!("it was not taken: {}", chain(failure)),
+        remedy: format!("see to the cause, then `backupd snapshot --component {name}`"),
+    }
+}
+
+/// Whether the key that etcd's Secrets are encrypted with is in the restore point.
+fn key_at_rest(parts: &[Part], kit: Option<&ArchiveFacts>) -> Option<Finding> {
+    let etcd = parts.iter().find(|p| p.name == ComponentName::etcd())?;
+    let prefixes = &etcd.etcd.as_ref()?.encryption_prefixes;
+    let held: Vec<&String> = parts
+        .iter()
+        .filter_map(|p| p.archive.as_ref())
+        .chain(kit)
+        .flat_map(|a| &a.encryption_prefixes)
+        .collect();
+    let lacking: Vec<&str> = prefixes
+        .iter()
+        .filter(|p| !held.iter().any(|h| p.starts_with(h.as_str())))
+        .map(String::as_str)
+        .collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        severity: Severity::Warning,
+        object: "key of the encryption at rest".to_owned(),
+        cause: format!(
+            "Secrets in the etcd snapshot are encrypted ({}), and the key for that is not in this \
+             restore point",
+            lacking.join(", ")
+        ),
+        remedy: "keep the machine configuration of a control plane node with it: an admin \
+                 talosconfig takes component `machine-config`, or add the file once with `backupd \
+                 kit add FILE`"
+            .to_owned(),
+    })
+}

@@ -1,0 +1,260 @@
+//! What a manifest says of the Kubernetes side: kinds, tenants, sealing keys.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// What an archive of objects holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchiveFacts {
+    /// How many objects.
+    pub objects: u64,
+    /// Kind by kind, in the order of the archive. A kind that was listed and has no object is here
+    /// with 0; one that is not here was not listed.
+    pub kinds: Vec<KindFacts>,
+    /// What values begin with whose encryption at rest has its key in the archive, such as
+    /// `k8s:enc:secretbox:v1:`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encryption_prefixes: Vec<String>,
+    /// The names of its files, where they are files that somebody gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+/// What was taken of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KindFacts {
+    /// Plural and group, as in `tenantclusters.butler.butlerlabs.dev`.
+    pub resource: String,
+    /// The kind's name, as in `TenantCluster`.
+    pub kind: String,
+    /// The version that it was read in.
+    pub version: String,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+    /// The versions that were served besides the one that was read; empty for most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_served: Vec<String>,
+    /// The version that etcd holds; only known of custom resources, absent if it is the one read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_version: Option<String>,
+    /// The revision that the list told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+    /// Whether the list is of one moment.
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// How many objects are in the archive.
+    pub objects: u64,
+    /// The bytes of their JSON.
+    pub bytes: u64,
+    /// SHA-256 of their JSON, one after the other.
+    pub sha256: Digest,
+    /// What was listed and left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+    /// How many belong to a tool that can make them again: `flux`, `helm`, `argo`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub managed_by: BTreeMap<String, u64>,
+    /// Why the kind could not be listed to its end; then the objects are those before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// Whether a list is of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// All pages are of one revision.
+    #[default]
+    OneRevision,
+    /// The revision was compacted while pages were read; the rest is of a later one.
+    Continued,
+    /// The server tells no revision.
+    Unknown,
+}
+
+/// Objects that were listed and left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Skipped {
+    /// Why, in a few words.
+    pub reason: String,
+    /// How many.
+    pub objects: u64,
+    /// The first of them, where each matters: `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+/// What was found out about the cluster besides its objects.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesFacts {
+    /// The UID of the namespace `kube-system`.
+    pub uid: String,
+    /// The API server's version, such as `v1.36.1`.
+    pub version: String,
+    /// The API server that was asked.
+    pub server: String,
+    /// The version of the chart that brought Butler's CRDs, if they tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crd_chart: Option<String>,
+    /// Kinds that were discovered and not listed.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+    /// Whether the sealed Secrets can be opened with the keys of the restore point; absent if
+    /// there is no such kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_secrets: Option<SealedFacts>,
+    /// The tenants, by namespace and name.
+    #[serde(default)]
+    pub tenants: Vec<TenantFacts>,
+}
+
+/// A kind that was discovered and not listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Plural and group.
+    pub resource: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the sealing keys were tried on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedFacts {
+    /// The keys, oldest first.
+    pub keys: Vec<SealingKey>,
+    /// How many SealedSecrets there are.
+    pub sealed_secrets: u64,
+    /// How many of them one of the keys opens.
+    pub opened: u64,
+}
+
+/// One sealing key; only its public half is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealingKey {
+    /// Its Secret, as `NAMESPACE/NAME`.
+    pub secret: String,
+    /// What its label says: `active`, `compromised`, or nothing for the oldest releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// From when on its certificate is valid.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// SHA-256 of its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_sha256: Option<Digest>,
+}
+
+/// A tenant as it was when the restore point was made: what a restore is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantFacts {
+    /// The TenantCluster's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// `status.phase`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// `status.tenantNamespace`: where its control plane lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_namespace: Option<String>,
+    /// `status.controlPlaneEndpoint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `spec.kubernetesVersion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+    /// `spec.workers.replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers_desired: Option<u64>,
+    /// `status.workerNodesReady`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers_ready: Option<u64>,
+    /// Its TenantControlPlane, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlaneFacts>,
+    /// Its kubeconfig, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<KubeconfigFacts>,
+    /// What its API server answered.
+    pub answer: TenantAnswer,
+}
+
+/// A TenantControlPlane.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneFacts {
+    /// Its name.
+    pub name: String,
+    /// `status.kubernetesResources.version.status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// `status.kubernetesResources.version.version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The DataStore: `status.storage.dataStoreName`, else `spec.dataStore`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<String>,
+    /// The schema: `status.storage.setup.schema`, else `spec.dataStoreSchema`, else made of
+    /// namespace and name.
+    pub schema: String,
+}
+
+/// A kubeconfig, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeconfigFacts {
+    /// Where it is: `NAMESPACE/SECRET KEY`, or a file's name.
+    pub origin: String,
+    /// The server's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// SHA-256 of the authority's certificate (DER).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_sha256: Option<Digest>,
+    /// Until when the authority is valid.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_not_after: Option<Timestamp>,
+    /// Until when the client certificate is valid.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_not_after: Option<Timestamp>,
+    /// Why it cannot be used as it is, such as a plugin that it wants to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
+}
+
+/// What a tenant's API server answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantAnswer {
+    /// Whether `/readyz` said so; absent if it was not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// `gitVersion` of `/version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Worker nodes that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_ready: Option<u64>,
+    /// Why there is no answer, or not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}

@@ -1,0 +1,188 @@
+//! Takes snapshots of an etcd that is reached directly, such as the one behind a DataStore.
+//!
+//! Everything it needs comes from memory: certificates and passwords are never files. A member is
+//! known by its endpoint, and each is asked by itself. A stream that ends well is not a complete
+//! snapshot: only its own trailer tells, and it is checked where the bytes go.
+
+mod explain;
+mod identity;
+mod members;
+mod proto;
+mod session;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tonic::Status;
+
+pub use self::identity::{EtcdClientCertificate, EtcdTls};
+use self::session::Session;
+use super::stream::{Explain, Limits, Piece, SnapshotStream};
+use super::{ByteStream, Candidate, SnapshotSource, SourceError};
+use crate::clock::Clock;
+
+/// How an etcd is reached and how long it may take. Prints no secret.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// Whose it is, for messages, as in ``DataStore `default` ``.
+    pub name: String,
+    /// Its members, as `host:port`.
+    pub endpoints: Vec<String>,
+    /// The certificates of both sides.
+    pub tls: EtcdTls,
+    /// A user with a password, if not the client certificate names the user.
+    pub login: Option<EtcdLogin>,
+    /// How long a connection may take to come up, TLS included.
+    pub connect_timeout: Duration,
+    /// How long each short call may take: an etcd without quorum may never answer.
+    pub call_timeout: Duration,
+    /// How long a snapshot may stay without a byte, its beginning included.
+    pub idle_timeout: Duration,
+    /// How long a snapshot may take in all.
+    pub total_timeout: Duration,
+}
+
+/// A user of an etcd.
+#[derive(Debug, Clone)]
+pub struct EtcdLogin {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// What is wrong with the way to an etcd. Quotes no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdConfigError {
+    /// A field that does not do.
+    #[error("`{field}`: {problem}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+impl EtcdOptions {
+    /// The usual times.
+    #[must_use]
+    pub fn new(name: String, endpoints: Vec<String>, tls: EtcdTls) -> Self {
+        Self {
+            name,
+            endpoints,
+            tls,
+            login: None,
+            connect_timeout: Duration::from_secs(5),
+            // As long as an etcd takes that just elects a leader.
+            call_timeout: Duration::from_secs(12),
+            idle_timeout: Duration::from_secs(60),
+            // 8 GiB at 5 MB/s.
+            total_timeout: Duration::from_secs(30 * 60),
+        }
+    }
+
+    /// Checks endpoints, certificates and key without connecting.
+    ///
+    /// # Errors
+    /// When one cannot be read, or the client certificate is not valid at `now`.
+    pub fn check(&self, now: Timestamp) -> Result<(), EtcdConfigError> {
+        session::endpoints(&self.endpoints)?;
+        identity::Identity::check(&self.tls, now).map(drop)
+    }
+}
+
+/// An etcd that is reached directly.
+pub struct EtcdSource {
+    options: EtcdOptions,
+    clock: Arc<dyn Clock>,
+    /// What the last `candidates` set up; `open` goes on with it.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl fmt::Debug for EtcdSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdSource")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EtcdSource {
+    /// A source that connects nowhere until it is used.
+    #[must_use]
+    pub fn new(options: EtcdOptions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            options,
+            clock,
+            session: Mutex::new(None),
+        }
+    }
+
+    async fn begin(&self) -> Result<Arc<Session>, SourceError> {
+        let session = Arc::new(Session::begin(&self.options, &self.clock)?);
+        *self.session.lock().await = Some(Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+#[async_trait]
+impl SnapshotSource for EtcdSource {
+    async fn candidates(&self) -> Result<Vec<Candidate>, SourceError> {
+        let session = self.begin().await?;
+        members::rank(&self.options.name, members::ask_all(&session).await)
+    }
+
+    async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError> {
+        const METHOD: &str = "Maintenance.Snapshot";
+        let known = self.session.lock().await.clone();
+        let session = match known {
+            Some(session) => session,
+            None => self.begin().await?,
+        };
+        let limits = Limits {
+            idle: self.options.idle_timeout,
+            total: self.options.total_timeout,
+            begun: Instant::now(),
+        };
+        let endpoint = &candidate.node;
+        let limit = limits.idle.min(limits.total);
+        let opened = session.call(METHOD, endpoint, limit, |mut client, headers| {
+            Box::pin(async move {
+                let request = headers.request(proto::SnapshotRequest {});
+                let mut messages = client.snapshot(request).await?.into_inner();
+                // The refusal of a call may come in place of its first message.
+                let mut first = Bytes::new();
+                while first.is_empty() {
+                    let Some(message) = messages.message().await? else {
+                        return Err(Status::unknown("it ended without a single byte"));
+                    };
+                    first = message.blob;
+                }
+                Ok((messages, first))
+            })
+        });
+        let (messages, first) = opened.await?;
+        let call = session.about(METHOD, endpoint);
+        let explain: Explain = Box::new(move |status| {
+            let failure = call.failed(status);
+            (failure.text, failure.cause)
+        });
+        let origin = format!("{endpoint} of {}", self.options.name);
+        let stream = SnapshotStream::new(origin, explain, messages, first, limits);
+        Ok(Box::pin(stream))
+    }
+}
+
+impl Piece for proto::SnapshotResponse {
+    fn bytes(self) -> Result<Bytes, Status> {
+        Ok(self.blob)
+    }
+}

@@ -1,0 +1,291 @@
+//! Which member to take a snapshot from: asks each, then ranks them.
+
+use futures::StreamExt as _;
+
+use super::explain::{Failure, Reason};
+use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
+use super::session::Session;
+use crate::source::status::printable;
+use crate::source::{Candidate, SourceError};
+
+/// Members asked at once; each is two small calls.
+const ASKED_AT_ONCE: usize = 8;
+/// Members are asked within a second or two, in which a busy etcd writes some hundred entries.
+const LAG: u64 = 1_000;
+/// As many of a member's own complaints as a person reads.
+const ERRORS_TOLD: usize = 8;
+
+/// What one member told about itself.
+pub(super) struct Answers {
+    endpoint: String,
+    status: Result<StatusResponse, Failure>,
+    alarms: Result<Vec<AlarmMember>, Failure>,
+}
+
+/// Asks every member, each call with its own deadline.
+pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
+    let questions: Vec<_> = session.endpoints().map(|e| ask(session, e)).collect();
+    futures::stream::iter(questions)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn ask(session: &Session, endpoint: &str) -> Answers {
+    let limit = session.call_timeout();
+    let status = session.call(
+        "Maintenance.Status",
+        endpoint,
+        limit,
+        |mut client, headers| {
+            Box::pin(async move {
+                let request = headers.request(StatusRequest {});
+                Ok(client.status(request).await?.into_inner())
+            })
+        },
+    );
+    let alarms = session.call(
+        "Maintenance.Alarm",
+        endpoint,
+        limit,
+        |mut client, headers| {
+            Box::pin(async move {
+                let request = headers.request(AlarmRequest {});
+                Ok(client.alarm(request).await?.into_inner().alarms)
+            })
+        },
+    );
+    let (status, alarms) = tokio::join!(status, alarms);
+    Answers {
+        endpoint: endpoint.to_owned(),
+        status,
+        alarms,
+    }
+}
+
+/// How good a member is; the order of the fields is the order in which they count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Rank {
+    /// Its data is known to be damaged: the last resort.
+    corrupt: bool,
+    /// It did not tell its state.
+    silent: bool,
+    /// It has no leader, or is behind the others: its data is older.
+    behind: bool,
+    /// A follower spares the leader the work.
+    leader: bool,
+}
+
+/// Puts the members in the order in which they should be tried, best first.
+///
+/// # Errors
+/// When there is none to try; says why for each.
+pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError> {
+    let alarms: Vec<AlarmMember> = answers
+        .iter()
+        .filter_map(|answer| answer.alarms.as_ref().ok())
+        .flatten()
+        .copied()
+        .collect();
+    let states = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
+    let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
+    let mut left_out: Vec<String> = Vec::new();
+    for answer in answers {
+        match judge(answer, &alarms, newest) {
+            Ok((rank, candidate)) => {
+                // Two names of one member are one member.
+                let id = candidate.member_id;
+                if id.is_none() || ranked.iter().all(|(_, other)| other.member_id != id) {
+                    ranked.push((rank, candidate));
+                }
+            }
+            Err(why) => left_out.push(why),
+        }
+    }
+    if ranked.is_empty() {
+        return Err(SourceError {
+            operation: format!(
+                "{owner} has no member to take a snapshot from: {}",
+                left_out.join("; ")
+            ),
+            try_other_member: false,
+            source: None,
+        });
+    }
+    // Stable, so equals stay in the order of the configuration.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut candidates: Vec<Candidate> = ranked.into_iter().map(|(_, c)| c).collect();
+    for candidate in &mut candidates {
+        let others = left_out.iter().map(|why| format!("left out: {why}"));
+        candidate.warnings.extend(others);
+    }
+    Ok(candidates)
+}
+
+/// The rank of a member, or why it is none to take.
+fn judge(
+    answer: Answers,
+    alarms: &[AlarmMember],
+    newest: u64,
+) -> Result<(Rank, Candidate), String> {
+    let endpoint = answer.endpoint;
+    let mut rank = Rank::default();
+    let mut warnings = Vec::new();
+    let status = match answer.status {
+        Ok(status) => Some(status),
+        Err(failure) => {
+            let reason = failure.reason;
+            let gone = matches!(
+                reason,
+                Reason::Unreachable | Reason::Impostor | Reason::Stranger | Reason::Login
+            );
+            if gone {
+                return Err(failure.to_string());
+            }
+            rank.silent = true;
+            warnings.push(format!("state, lag and role are not known: {failure}"));
+            None
+        }
+    };
+    if let Err(failure) = answer.alarms {
+        warnings.push(format!("alarms are not known: {failure}"));
+    }
+    let id = status
+        .as_ref()
+        .and_then(|s| s.header.as_ref())
+        .map(|h| h.member_id);
+    if let Some(status) = &status {
+        if status.is_learner {
+            return Err(format!(
+                "{endpoint} is a learner: its data may be old until it is promoted"
+            ));
+        }
+        rank.leader = status.leader != 0 && Some(status.leader) == id;
+        if status.leader == 0 {
+            rank.behind = true;
+            warnings.push("it knows no leader: its data may be older than others'".to_owned());
+        }
+        let unapplied = status.raft_index.saturating_sub(status.raft_applied_index);
+        let lag = newest
+            .saturating_sub(status.raft_applied_index)
+            .max(unapplied);
+        if lag > LAG {
+            rank.behind = true;
+            warnings.push(format!("it is {lag} raft entries behind"));
+        }
+        let errors = status.errors.iter().take(ERRORS_TOLD);
+        warnings.extend(errors.map(|error| format!("it says: {}", printable(error))));
+    }
+    let mut nospace = false;
+    for alarm in alarms {
+        match alarm.alarm() {
+            // An alarm of a member that cannot be told apart counts for each.
+            AlarmType::Corrupt if id.is_none() || id == Some(alarm.member_id) => {
+                rank.corrupt = true;
+            }
+            AlarmType::Nospace => nospace = true,
+            AlarmType::Corrupt | AlarmType::None => {}
+        }
+    }
+    if rank.corrupt {
+        let text = "it has the alarm CORRUPT: its data differs from the others'; replace it";
+        warnings.push(text.to_owned());
+    }
+    if nospace {
+        let text = "the alarm NOSPACE is on: it takes no writes until it is compacted, defragmented \
+                    and disarmed";
+        warnings.push(text.to_owned());
+    }
+    let version = status.as_ref().map(|status| printable(&status.version));
+    let candidate = Candidate {
+        node: endpoint,
+        member_name: None,
+        member_id: id,
+        etcd_version: version.filter(|version| !version.is_empty()),
+        talos_version: None,
+        leader: status.as_ref().map(|_| rank.leader),
+        warnings,
+    };
+    Ok((rank, candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::explain::Call;
+    use super::super::proto::ResponseHeader;
+    use super::*;
+
+    fn answers(member: u64, change: impl FnOnce(&mut StatusResponse)) -> Answers {
+        let mut status = StatusResponse {
+            header: Some(ResponseHeader { member_id: member }),
+            version: "3.5.17".to_owned(),
+            leader: 1,
+            raft_index: 5_000,
+            raft_applied_index: 5_000,
+            ..StatusResponse::default()
+        };
+        change(&mut status);
+        Answers {
+            endpoint: format!("10.0.0.{member}:2379"),
+            status: Ok(status),
+            alarms: Ok(Vec::new()),
+        }
+    }
+
+    fn order(answers: Vec<Answers>) -> Vec<String> {
+        let ranked = rank("DataStore `default`", answers).unwrap();
+        ranked.into_iter().map(|c| c.node).collect()
+    }
+
+    #[test]
+    fn a_follower_goes_before_the_leader_and_a_laggard_behind_both() {
+        let laggard = answers(2, |status| status.raft_applied_index = 100);
+        let found = order(vec![answers(1, |_| {}), laggard, answers(3, |_| {})]);
+        assert_eq!(found, ["10.0.0.3:2379", "10.0.0.1:2379", "10.0.0.2:2379"]);
+    }
+
+    #[test]
+    fn a_corrupt_member_is_the_last_and_a_learner_none() {
+        let mut first = answers(1, |_| {});
+        first.alarms = Ok(vec![AlarmMember {
+            member_id: 2,
+            alarm: AlarmType::Corrupt.into(),
+        }]);
+        let learner = answers(3, |status| status.is_learner = true);
+        let ranked = rank("it", vec![first, answers(2, |_| {}), learner]).unwrap();
+        let nodes: Vec<_> = ranked.iter().map(|c| c.node.as_str()).collect();
+        assert_eq!(nodes, ["10.0.0.1:2379", "10.0.0.2:2379"]);
+        let told = ranked.last().unwrap().warnings.join("\n");
+        assert!(told.contains("CORRUPT"), "{told}");
+        assert!(told.contains("learner"), "{told}");
+    }
+
+    #[test]
+    fn two_endpoints_of_one_member_are_one() {
+        let mut twin = answers(1, |_| {});
+        twin.endpoint = "etcd.example:2379".to_owned();
+        assert_eq!(order(vec![answers(1, |_| {}), twin]), ["10.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn with_no_member_each_is_told_with_its_reason() {
+        let call = Call {
+            method: "Maintenance.Status",
+            endpoint: "10.0.0.9:2379".to_owned(),
+            owner: "DataStore `default`".to_owned(),
+            user: None,
+        };
+        let gone = || call.failed(&tonic::Status::unavailable("connection refused"));
+        let answers = Answers {
+            endpoint: "10.0.0.9:2379".to_owned(),
+            status: Err(gone()),
+            alarms: Err(gone()),
+        };
+        let error = rank("DataStore `default`", vec![answers]).unwrap_err();
+        assert!(error.operation.contains("10.0.0.9:2379"), "{error}");
+        assert!(error.operation.contains("connection refused"), "{error}");
+    }
+}

@@ -1,0 +1,27 @@
+//! Exports a cluster's objects through the Kubernetes API.
+//!
+//! Discovery decides what there is; [`Selection`] decides what of it is taken. Every kind is
+//! listed in pages, one of which is worked on while the next one comes. What cannot be listed
+//! costs its own kind alone, and is told in the manifest.
+
+mod connect;
+pub mod datastores;
+mod discover;
+mod export;
+mod failure;
+pub mod kubeconfig;
+mod list;
+mod object;
+mod refer;
+mod request;
+mod scope;
+pub mod sealed;
+mod secrets;
+mod select;
+mod tenants;
+
+pub use connect::KubeOptions;
+pub use export::{KubeArchive, KubeExport, KubeSource};
+pub use failure::KubeError;
+pub use scope::NOISE;
+pub use select::{ParseSelectionError, Selection};

@@ -1,0 +1,339 @@
+//! What kinds there are: all served groups, and all CustomResourceDefinitions.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
+use serde::Deserialize;
+
+use super::failure::KubeError;
+use super::request::{Api, parse};
+use super::scope::noise;
+use crate::archive::ResourceName;
+use crate::format::export::LeftOut;
+use crate::format::manifest::{Finding, Severity};
+
+/// Groups asked for at the same time: hides round trips.
+const AT_ONCE: usize = 4;
+/// CustomResourceDefinitions of a page: the largest have a megabyte.
+const CRDS_A_PAGE: usize = 8;
+/// A page of them.
+const MAX_PAGE: usize = 32 << 20;
+
+/// A kind as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) resource: ResourceName,
+    pub(super) kind: String,
+    /// The version that it is read in: the one that the server prefers.
+    pub(super) version: String,
+    pub(super) namespaced: bool,
+    /// Whether a CustomResourceDefinition makes it.
+    pub(super) custom: bool,
+    /// Whether an extension API server serves it.
+    pub(super) aggregated: bool,
+    pub(super) can_list: bool,
+    pub(super) also_served: Vec<String>,
+    pub(super) stored_version: Option<String>,
+}
+
+impl Kind {
+    /// The path of its list.
+    pub(super) fn path(&self) -> String {
+        let (group, plural) = (self.resource.group(), self.resource.plural());
+        if group.is_empty() {
+            format!("/api/{}/{plural}", self.version)
+        } else {
+            format!("/apis/{group}/{}/{plural}", self.version)
+        }
+    }
+
+    /// `group/version` or `version`, as objects have it.
+    pub(super) fn api_version(&self) -> String {
+        let group = self.resource.group();
+        if group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{group}/{}", self.version)
+        }
+    }
+}
+
+/// What discovery found out.
+#[derive(Debug, Default)]
+pub(super) struct Discovered {
+    /// In the order of their names.
+    pub(super) kinds: Vec<Kind>,
+    /// What could not be discovered, for the manifest.
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) findings: Vec<Finding>,
+    /// The chart that Butler's definitions name.
+    pub(super) crd_chart: Option<String>,
+}
+
+/// What matters of a CustomResourceDefinition.
+#[derive(Debug, Deserialize)]
+struct Crd {
+    metadata: CrdMeta,
+    spec: CrdSpec,
+    #[serde(default)]
+    status: CrdStatus,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CrdMeta {
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CrdSpec {
+    group: String,
+    names: CrdNames,
+    scope: String,
+    versions: Vec<CrdVersion>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CrdNames {
+    plural: String,
+    kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct CrdVersion {
+    name: String,
+    served: bool,
+    storage: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CrdStatus {
+    stored_versions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CrdPage {
+    items: Vec<Crd>,
+    metadata: PageMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct PageMeta {
+    #[serde(default, rename = "continue")]
+    token: String,
+}
+
+/// Asks for all groups and definitions.
+pub(super) async fn discover(api: &Api) -> Result<Discovered, KubeError> {
+    let mut found = Discovered::default();
+    let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
+    let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;
+    add(&mut kinds, "", "v1", core);
+    let groups: APIGroupList = api.get("/apis", "list of groups").await?;
+    let versions = groups.groups.iter().flat_map(in_order);
+    let soon = api.impatient();
+    let mut lists = stream::iter(versions)
+        .map(|(group, version)| {
+            let soon = &soon;
+            async move {
+                let path = format!("/apis/{group}/{version}");
+                let list = soon.get::<APIResourceList>(&path, "list of kinds").await;
+                (group, version, list)
+            }
+        })
+        .buffered(AT_ONCE);
+    while let Some((group, version, list)) = lists.next().await {
+        match list {
+            Ok(list) => add(&mut kinds, &group, &version, list),
+            Err(e) if e.is_of_the_server() => return Err(e),
+            Err(e) if e.is_not_found() && !is_served(api, &group, &version).await => {}
+            Err(e) => found.not_discovered(&group, &version, &e),
+        }
+    }
+    drop(lists);
+    definitions(api, &mut found, &mut kinds).await?;
+    found.kinds = kinds.into_values().collect();
+    Ok(found)
+}
+
+/// Whether a group's version is still there: one that went away between two questions is no fault,
+/// one whose server knows nothing of it is.
+async fn is_served(api: &Api, group: &str, version: &str) -> bool {
+    let path = format!("/apis/{group}");
+    match api.get::<APIGroup>(&path, "group").await {
+        Ok(group) => group.versions.iter().any(|v| v.version == version),
+        Err(e) => !e.is_not_found(),
+    }
+}
+
+/// A group's versions, the one that the server prefers first.
+fn in_order(group: &APIGroup) -> Vec<(String, String)> {
+    let preferred = group.preferred_version.as_ref().map(|v| &v.version);
+    let others = group.versions.iter().map(|v| &v.version);
+    let others = others.filter(|v| Some(*v) != preferred);
+    let versions = preferred.into_iter().chain(others);
+    versions.map(|v| (group.name.clone(), v.clone())).collect()
+}
+
+fn add(
+    kinds: &mut BTreeMap<ResourceName, Kind>,
+    group: &str,
+    version: &str,
+    list: APIResourceList,
+) {
+    for resource in list.resources {
+        // A subresource is a part of its kind.
+        if resource.name.contains('/') {
+            continue;
+        }
+        let name = ResourceName::new(&resource.name, group);
+        if let Some(known) = kinds.get_mut(&name) {
+            known.also_served.push(version.to_owned());
+            continue;
+        }
+        let kind = Kind {
+            resource: name.clone(),
+            kind: resource.kind,
+            version: version.to_owned(),
+            namespaced: resource.namespaced,
+            custom: false,
+            // Until a definition says otherwise: groups of the server itself end so, or have no dot.
+            aggregated: group.contains('.') && !group.ends_with(".k8s.io"),
+            can_list: resource.verbs.iter().any(|verb| verb == "list"),
+            also_served: Vec::new(),
+            stored_version: None,
+        };
+        kinds.insert(name, kind);
+    }
+}
+
+/// Adds what the definitions tell, and kinds that were defined a moment ago.
+async fn definitions(
+    api: &Api,
+    found: &mut Discovered,
+    kinds: &mut BTreeMap<ResourceName, Kind>,
+) -> Result<(), KubeError> {
+    const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let mut token = String::new();
+    loop {
+        let path = format!("{PATH}?limit={CRDS_A_PAGE}{}", continued(&token));
+        let page = match api.bytes(&path, MAX_PAGE).await {
+            Ok(bytes) => parse::<CrdPage>(PATH, "list of definitions", &bytes)?,
+            // Short of this right, custom resources are not told from those of extension APIs.
+            Err(e @ KubeError::Forbidden { .. }) => {
+                found.findings.push(Finding {
+                    severity: Severity::Error,
+                    object: super::scope::CRDS.to_owned(),
+                    cause: e.line(),
+                    remedy: "apply deploy/rbac.yaml, or grant the right that is named".to_owned(),
+                });
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        for crd in &page.items {
+            defined(crd, found, kinds);
+        }
+        token = page.metadata.token;
+        if token.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName, Kind>) {
+    let name = ResourceName::new(&crd.spec.names.plural, &crd.spec.group);
+    let stored = crd.spec.versions.iter().find(|v| v.storage);
+    let served = |v: &&CrdVersion| v.served;
+    let Some(first) = crd.spec.versions.iter().find(served) else {
+        found.left_out.push(LeftOut {
+            resource: name.to_string(),
+            reason: "its definition serves no version".to_owned(),
+        });
+        found.findings.push(Finding {
+            severity: Severity::Error,
+            object: name.to_string(),
+            cause: "its definition serves no version, so its objects cannot be read".to_owned(),
+            remedy: "set `served: true` for a version in the CustomResourceDefinition; until then \
+                     they are only in the etcd snapshot"
+                .to_owned(),
+        });
+        return;
+    };
+    let known = |v: &&String| crd.spec.versions.iter().any(|k| k.name == **v);
+    let lost: Vec<&str> = crd
+        .status
+        .stored_versions
+        .iter()
+        .filter(|v| !known(v))
+        .map(String::as_str)
+        .collect();
+    if !lost.is_empty() {
+        found.findings.push(Finding {
+            severity: Severity::Warning,
+            object: name.to_string(),
+            cause: format!(
+                "objects were once stored as {}, which the definition has no more",
+                lost.join(", ")
+            ),
+            remedy: "see that all of them were converted: every one that was read is in the \
+                     restore point"
+                .to_owned(),
+        });
+    }
+    if super::scope::is_butlers_group(&crd.spec.group) && found.crd_chart.is_none() {
+        let chart = crd.metadata.labels.get("helm.sh/chart");
+        let chart = chart.or_else(|| crd.metadata.annotations.get("helm.sh/chart"));
+        found.crd_chart = chart.cloned();
+    }
+    tracing::trace!(definition = crd.metadata.name, "found");
+    let kind = kinds.entry(name.clone()).or_insert_with(|| Kind {
+        resource: name,
+        kind: crd.spec.names.kind.clone(),
+        version: stored.filter(|v| v.served).unwrap_or(first).name.clone(),
+        namespaced: crd.spec.scope == "Namespaced",
+        custom: true,
+        aggregated: false,
+        can_list: true,
+        also_served: Vec::new(),
+        stored_version: None,
+    });
+    kind.custom = true;
+    kind.aggregated = false;
+    kind.stored_version = stored.map(|v| v.name.clone());
+}
+
+impl Discovered {
+    fn not_discovered(&mut self, group: &str, version: &str, error: &KubeError) {
+        let resource = format!("*.{group}");
+        let known = noise(&format!("x.{group}"));
+        let reason = match known {
+            Some(reason) => format!("noise: {reason}"),
+            None => format!("{version} cannot be discovered: {}", error.line()),
+        };
+        if known.is_none() {
+            self.findings.push(Finding {
+                severity: Severity::Error,
+                object: resource.clone(),
+                cause: format!("its kinds could not be discovered: {}", error.line()),
+                remedy: "see that what serves it runs: `kubectl get apiservices`".to_owned(),
+            });
+        }
+        self.left_out.push(LeftOut { resource, reason });
+    }
+}
+
+/// The parameter that goes on with a list; empty for its beginning.
+pub(super) fn continued(token: &str) -> String {
+    if token.is_empty() {
+        return String::new();
+    }
+    let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+    format!("&continue={token}")
+}

@@ -1,0 +1,398 @@
+//! The export of one run: what was discovered, what is taken of it, and what is learnt on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::connect::KubeOptions;
+use super::datastores::{TenantSchema, schemas};
+use super::discover::{Discovered, Kind, discover};
+use super::failure::KubeError;
+use super::list::understood;
+use super::refer::References;
+use super::request::Api;
+use super::scope::SECRETS;
+use super::sealed::Trial;
+use super::select::{Home, Scope, Selection};
+use crate::clock::Clock;
+use crate::format::export::{KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
+use crate::format::manifest::{Finding, Severity};
+use crate::id::ComponentName;
+use crate::source::{ArchiveSink, ArchiveSource, ClusterSource, SourceError, Taken, Written};
+
+mod files;
+mod kinds;
+mod visit;
+
+/// What sealed-secrets makes Secrets from.
+const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
+/// References to nothing that are told one by one.
+const MAX_UNMET: usize = 20;
+
+/// One run's view of a cluster.
+#[derive(Debug)]
+pub struct KubeExport {
+    api: Api,
+    uid: String,
+    version: String,
+    discovered: Discovered,
+    selection: Selection,
+    /// Kubeconfigs that are files.
+    files: Vec<PathBuf>,
+    clock: Arc<dyn Clock>,
+    learnt: Mutex<Learnt>,
+}
+
+/// What objects told about others.
+#[derive(Default)]
+struct Learnt {
+    references: References,
+    /// Namespaces where Butler's objects live.
+    butlers: BTreeSet<String>,
+    /// Whether all kinds that can refer to something were read.
+    complete: bool,
+    /// The sealing keys, tried on the SealedSecrets; `None` until there is a key.
+    trial: Option<Trial>,
+}
+
+impl std::fmt::Debug for Learnt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learnt").finish_non_exhaustive()
+    }
+}
+
+/// Which archive of the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KubeArchive {
+    /// CustomResourceDefinitions.
+    Crds,
+    /// Custom resources and the built-in kinds around them.
+    Resources,
+    /// The keys of sealed-secrets.
+    SealedSecrets,
+    /// Kubeconfigs of tenants.
+    Kubeconfigs,
+    /// Secrets and ConfigMaps.
+    Secrets,
+}
+
+impl KubeArchive {
+    /// All of them, in the order they should be taken: resources tell which Secrets are wanted.
+    pub const ALL: [Self; 5] = [
+        Self::Crds,
+        Self::SealedSecrets,
+        Self::Resources,
+        Self::Kubeconfigs,
+        Self::Secrets,
+    ];
+
+    /// The component's name.
+    #[must_use]
+    pub fn component(self) -> ComponentName {
+        match self {
+            Self::Crds => ComponentName::crds(),
+            Self::Resources => ComponentName::resources(),
+            Self::SealedSecrets => ComponentName::sealed_secrets(),
+            Self::Kubeconfigs => ComponentName::kubeconfigs(),
+            Self::Secrets => ComponentName::secrets(),
+        }
+    }
+}
+
+/// One archive of an export, as a run takes it.
+#[derive(Debug)]
+pub struct KubeSource {
+    export: Arc<KubeExport>,
+    archive: KubeArchive,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "gitVersion")]
+    git_version: String,
+}
+
+#[derive(Deserialize)]
+struct Identified {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    uid: String,
+}
+
+impl KubeExport {
+    /// Connects, learns which cluster it is, and discovers its kinds. `files` are kubeconfigs that
+    /// are kept with those of the tenants.
+    ///
+    /// # Errors
+    /// When the API cannot be reached or does not let us in.
+    pub async fn begin(
+        options: &KubeOptions,
+        selection: Selection,
+        files: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SourceError> {
+        let api = Api::connect(options).await?;
+        let version: Version = api.get("/version", "version").await?;
+        let path = "/api/v1/namespaces/kube-system";
+        let system: Identified = api.get(path, "namespace").await?;
+        if let Some(selector) = &selection.selector {
+            understood(&api, selector).await?;
+        }
+        let discovered = discover(&api).await?;
+        Ok(Self {
+            api,
+            uid: system.metadata.uid,
+            version: version.git_version,
+            discovered,
+            selection,
+            files,
+            clock,
+            learnt: Mutex::default(),
+        })
+    }
+
+    /// One of its archives, for a run.
+    #[must_use]
+    pub fn archive(self: &Arc<Self>, archive: KubeArchive) -> KubeSource {
+        KubeSource {
+            export: Arc::clone(self),
+            archive,
+        }
+    }
+
+    /// A client for what is no list.
+    #[must_use]
+    pub fn client(&self) -> &kube::Client {
+        self.api.client()
+    }
+
+    pub(super) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// All kinds that were discovered, taken or not.
+    pub(super) fn all_kinds(&self) -> &[Kind] {
+        &self.discovered.kinds
+    }
+
+    /// The kinds whose objects may go into `archive`, in order.
+    fn kinds(&self, archive: KubeArchive) -> Vec<&Kind> {
+        let takes = |kind: &&Kind| {
+            let name = kind.resource.as_str();
+            match archive {
+                KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => name == SECRETS,
+                KubeArchive::Crds => self.selection.scope(kind) == Scope::Take(Home::Crds),
+                KubeArchive::Resources => {
+                    self.selection.scope(kind) == Scope::Take(Home::Resources)
+                }
+                KubeArchive::Secrets => self.selection.scope(kind) == Scope::Take(Home::Secrets),
+            }
+        };
+        self.discovered.kinds.iter().filter(takes).collect()
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        // Nothing that holds it can be left half-done.
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether kinds were asked for by name, so that all objects of those that are listed are meant.
+    fn by_name(&self) -> bool {
+        !self.selection.include_resources.is_empty()
+    }
+
+    /// What the sealing keys opened; nothing where there is no such kind.
+    fn sealed(&self) -> (Option<SealedFacts>, Vec<Finding>) {
+        let kinds = &self.discovered.kinds;
+        let trial = self.learnt().trial.take();
+        if !kinds.iter().any(|k| k.resource.as_str() == SEALED_SECRETS) {
+            return (None, Vec::new());
+        }
+        let (facts, findings) = trial.unwrap_or_default().finish();
+        (Some(facts), findings)
+    }
+
+    fn left_out(&self) -> Vec<LeftOut> {
+        let left =
+            self.discovered
+                .kinds
+                .iter()
+                .filter_map(|kind| match self.selection.scope(kind) {
+                    Scope::Take(_) => None,
+                    Scope::LeaveOut(reason) => Some(LeftOut {
+                        resource: kind.resource.to_string(),
+                        reason,
+                    }),
+                });
+        let mut left: Vec<LeftOut> = left.chain(self.discovered.left_out.clone()).collect();
+        left.sort_by(|a, b| a.resource.cmp(&b.resource));
+        left
+    }
+
+    /// Findings on references that lead nowhere.
+    fn unmet(&self) -> Option<Finding> {
+        let learnt = self.learnt();
+        let unmet = learnt.references.unmet();
+        let first = unmet.iter().take(MAX_UNMET);
+        let first: Vec<String> = first
+            .map(|(reference, by)| {
+                let namespace = reference.namespace.as_deref().unwrap_or("*");
+                let name = &reference.name;
+                format!("{:?} {namespace}/{name} (from {by})", reference.target)
+            })
+            .collect();
+        if first.is_empty() {
+            return None;
+        }
+        let more = unmet.len().saturating_sub(first.len());
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        Some(Finding {
+            severity: Severity::Warning,
+            object: "references".to_owned(),
+            cause: format!(
+                "these are referred to and are not there: {}{more}",
+                first.join(", ")
+            ),
+            remedy: "make what is missing, or take the reference out: a restore brings it back as \
+                     it is"
+                .to_owned(),
+        })
+    }
+}
+
+impl KubeSource {
+    /// Which archive it is.
+    #[must_use]
+    pub fn archive(&self) -> KubeArchive {
+        self.archive
+    }
+}
+
+#[async_trait]
+impl ArchiveSource for KubeSource {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        let (export, archive) = (self.export.as_ref(), self.archive);
+        let mut findings = Vec::new();
+        if archive == KubeArchive::Secrets && !export.learnt().complete {
+            // Nobody read what refers to Secrets in this run: read it now, and keep nothing of it
+            // but what could not be read, whose Secrets may be missed.
+            let read = visit::visit(export, KubeArchive::Resources, None).await?;
+            findings = read.findings;
+        }
+        let kept = match archive {
+            KubeArchive::Kubeconfigs => files::write(&export.files, out, &mut findings).await?,
+            _ => 0,
+        };
+        let mut written = visit::visit(export, archive, Some(out)).await?;
+        written.facts.objects = written.facts.objects.saturating_add(kept);
+        written.findings.extend(findings);
+        match archive {
+            KubeArchive::Resources => export.learnt().complete = true,
+            KubeArchive::Secrets => written.findings.extend(export.unmet()),
+            _ => {}
+        }
+        Ok(written)
+    }
+}
+
+#[async_trait]
+impl ClusterSource for KubeExport {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>) {
+        let has = |name: &ComponentName| taken.iter().any(|t| t.name == *name);
+        let mut facts = KubernetesFacts {
+            uid: self.uid.clone(),
+            version: self.version.clone(),
+            server: self.api.server.clone(),
+            crd_chart: self.discovered.crd_chart.clone(),
+            ..KubernetesFacts::default()
+        };
+        let mut findings = Vec::new();
+        if has(&ComponentName::resources()) {
+            findings.extend(self.discovered.findings.clone());
+            facts.left_out = self.left_out();
+            let (tenants, told) = self.tenants(self.clock.as_ref()).await;
+            facts.tenants = tenants;
+            findings.extend(told);
+            if has(&ComponentName::sealed_secrets()) {
+                let (sealed, told) = self.sealed();
+                facts.sealed_secrets = sealed;
+                findings.extend(told);
+            }
+        }
+        for component in taken {
+            if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
+                let tenants = of_datastore(name, &facts.tenants);
+                findings.extend(schemas(name, etcd, &tenants));
+            }
+        }
+        (facts, findings)
+    }
+}
+
+/// The tenants that keep their data in the DataStore `name`.
+fn of_datastore(name: &str, tenants: &[TenantFacts]) -> Vec<TenantSchema> {
+    let planes = tenants.iter().filter_map(|tenant| {
+        let plane = tenant.control_plane.as_ref()?;
+        let namespace = tenant.tenant_namespace.as_deref().unwrap_or_default();
+        // Steward's chart calls the one that is used where none is named so.
+        let store = plane.datastore.as_deref().unwrap_or("default");
+        (store == name).then(|| TenantSchema {
+            tenant: format!("{namespace}/{}", plane.name),
+            schema: plane.schema.clone(),
+            user: None,
+        })
+    });
+    planes.collect()
+}
+
+/// Objects that are no objects, as an extension API may give them.
+fn unreadable(kind: &Kind, objects: u64) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!(
+            "{objects} of its objects have no name or cannot be read, and were left out"
+        ),
+        remedy: format!("see what `kubectl get {} -o json` gives", kind.resource),
+    }
+}
+
+/// An error of a kind, as the manifest tells it.
+fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
+    let so_far = if taken > 0 {
+        format!(" after {taken} objects")
+    } else {
+        String::new()
+    };
+    Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!("it could not be listed{so_far}: {}", error.line()),
+        remedy: match error {
+            KubeError::Forbidden { .. } => {
+                "apply deploy/rbac.yaml, or grant the right that is named".to_owned()
+            }
+            _ => format!(
+                "see that `kubectl get {}` works, then take another restore point",
+                kind.resource
+            ),
+        },
+    }
+}
+
+/// Counts by reason, with the first names where they matter.
+type SkippedBy = BTreeMap<&'static str, (u64, Vec<String>)>;

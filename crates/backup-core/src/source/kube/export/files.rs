@@ -1,0 +1,64 @@
+//! Kubeconfigs that are files: those of the management cluster.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::format::manifest::{Finding, Severity};
+use crate::source::{ArchiveSink, SourceError};
+
+/// A kubeconfig is some KiB; more is another file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Writes the files to `out` as `files/NAME`, in the order of their names; tells which could not
+/// be read. Gives how many were written.
+pub(super) async fn write(
+    files: &[std::path::PathBuf],
+    out: &mut ArchiveSink,
+    findings: &mut Vec<Finding>,
+) -> Result<u64, SourceError> {
+    let mut named: Vec<(String, &Path)> = files.iter().map(|f| (name(f), f.as_path())).collect();
+    named.sort();
+    let mut written = 0_u64;
+    let mut last = String::new();
+    for (name, path) in named {
+        let problem = match read(path) {
+            Ok(_) if name == last => "another file of the same name is kept already".to_owned(),
+            Ok(bytes) => {
+                out.file(&format!("files/{name}"), &bytes).await?;
+                written = written.saturating_add(1);
+                last = name;
+                continue;
+            }
+            Err(e) => e.to_string(),
+        };
+        findings.push(Finding {
+            severity: Severity::Error,
+            object: path.display().to_string(),
+            cause: format!("the kubeconfig was not kept: {problem}"),
+            remedy: "see `kubernetes.keep-kubeconfigs` in the configuration".to_owned(),
+        });
+    }
+    Ok(written)
+}
+
+fn name(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_default()
+}
+
+fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|n| n > MAX_FILE) {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            "it is above 1 MiB, so it is another file",
+        ));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,262 @@
+//! What is counted of one kind while its pages pass, and which of its objects are taken.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::super::discover::Kind;
+use super::super::list::Listing;
+use super::super::object::Object;
+use super::super::refer::Target;
+use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
+use super::super::sealed::Trial;
+use super::super::secrets::{Place, place};
+use super::{KubeArchive, KubeExport, SEALED_SECRETS, SkippedBy};
+use crate::archive::ObjectPath;
+use crate::digest::Digest;
+use crate::format::export::{KindFacts, Skipped};
+
+/// Names of left-out objects that are told, where each matters.
+const MAX_NAMES: usize = 100;
+
+/// Why an object is not taken.
+struct Skip {
+    reason: &'static str,
+    by_name: bool,
+}
+
+/// What is known of a kind so far.
+pub(super) struct Tally {
+    kind: Kind,
+    sha256: Sha256,
+    pub(super) objects: u64,
+    /// Objects that could not be read.
+    pub(super) unreadable: u64,
+    bytes: u64,
+    skipped: SkippedBy,
+    managed_by: BTreeMap<String, u64>,
+    /// The greatest `NAMESPACE/NAME` so far: a list that began again comes from there.
+    last: String,
+}
+
+/// An object that is taken.
+pub(super) struct Entry {
+    pub(super) path: ObjectPath,
+    pub(super) json: Bytes,
+}
+
+impl Tally {
+    pub(super) fn new(kind: &Kind) -> Self {
+        Self {
+            kind: kind.clone(),
+            sha256: Sha256::new(),
+            objects: 0,
+            unreadable: 0,
+            bytes: 0,
+            skipped: SkippedBy::new(),
+            managed_by: BTreeMap::new(),
+            last: String::new(),
+        }
+    }
+
+    /// Looks at one page's objects; gives those that are taken, in order.
+    pub(super) fn page(
+        &mut self,
+        export: &KubeExport,
+        archive: KubeArchive,
+        items: Vec<Bytes>,
+        restarted: bool,
+    ) -> Vec<Entry> {
+        let mut objects = Vec::with_capacity(items.len());
+        for item in items {
+            match Object::read(&self.kind, item) {
+                Ok(object) => objects.push((object.path.object(), object)),
+                Err(e) => {
+                    tracing::warn!(kind = %self.kind.resource, error = %e, "an object cannot be read");
+                    self.unreadable = self.unreadable.saturating_add(1);
+                    self.skip("it cannot be read", None);
+                }
+            }
+        }
+        // The order of etcd, which only extension APIs do not keep to.
+        objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut taken = Vec::with_capacity(objects.len());
+        for (place, object) in objects {
+            if restarted && place <= self.last {
+                continue;
+            }
+            learn(export, archive, &object);
+            match skip(export, archive, &object) {
+                Some(Skip { reason, by_name }) => {
+                    self.skip(reason, by_name.then_some(&place));
+                }
+                None => {
+                    attempt(export, archive, &object);
+                    taken.push(self.take(object));
+                }
+            }
+            self.last = place;
+        }
+        taken
+    }
+
+    fn take(&mut self, object: Object) -> Entry {
+        if let Some(tool) = object.managed_by() {
+            let count = self.managed_by.entry(tool.to_owned()).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.sha256.update(&object.json);
+        self.objects = self.objects.saturating_add(1);
+        let size = u64::try_from(object.json.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(size);
+        Entry {
+            path: object.path,
+            json: object.json,
+        }
+    }
+
+    fn skip(&mut self, reason: &'static str, name: Option<&str>) {
+        let (count, names) = self.skipped.entry(reason).or_default();
+        *count = count.saturating_add(1);
+        if let Some(name) = name.filter(|_| names.len() < MAX_NAMES) {
+            names.push(name.to_owned());
+        }
+    }
+
+    /// What the manifest says of the kind.
+    pub(super) fn facts(self, listing: &Listing<'_>, failed: Option<String>) -> KindFacts {
+        let kind = self.kind;
+        let skipped = self.skipped.into_iter();
+        let skipped = skipped.map(|(reason, (objects, names))| Skipped {
+            reason: reason.to_owned(),
+            objects,
+            names,
+        });
+        KindFacts {
+            resource: kind.resource.to_string(),
+            stored_version: kind.stored_version.filter(|v| *v != kind.version),
+            kind: kind.kind,
+            version: kind.version,
+            namespaced: kind.namespaced,
+            also_served: kind.also_served,
+            resource_version: listing.resource_version.clone(),
+            consistency: listing.consistency,
+            objects: self.objects,
+            bytes: self.bytes,
+            sha256: Digest::from_bytes(self.sha256.finalize().into()),
+            skipped: skipped.collect(),
+            managed_by: self.managed_by,
+            failed,
+        }
+    }
+}
+
+/// Notes what an object tells about others.
+fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
+    if archive != KubeArchive::Resources {
+        return;
+    }
+    let resource = &object.path.resource;
+    let namespace = object.path.namespace.as_deref();
+    let text: Result<serde_json::Value, _> = serde_json::from_slice(&object.json);
+    let Ok(value) = text else {
+        return;
+    };
+    let mut learnt = export.learnt();
+    let by = format!("{resource} {}", object.path.object());
+    learnt.references.collect(&by, namespace, &value);
+    if resource.as_str() == "namespaces" {
+        if is_butlers(&object.meta.name, object.meta.labels.keys()) {
+            learnt.butlers.insert(object.meta.name.clone());
+        }
+    } else if is_butlers_group(resource.group()) {
+        let tenant = value.pointer("/status/tenantNamespace");
+        let tenant = tenant.and_then(serde_json::Value::as_str);
+        let names = namespace.into_iter().chain(tenant);
+        learnt.butlers.extend(names.map(ToOwned::to_owned));
+    }
+}
+
+/// Tries the sealing keys of the restore point on its SealedSecrets.
+fn attempt(export: &KubeExport, archive: KubeArchive, object: &Object) {
+    match archive {
+        KubeArchive::SealedSecrets => {
+            let mut learnt = export.learnt();
+            learnt
+                .trial
+                .get_or_insert_with(Trial::new)
+                .key(&object.json);
+        }
+        KubeArchive::Resources if object.path.resource.as_str() == SEALED_SECRETS => {
+            let mut learnt = export.learnt();
+            let trial = learnt.trial.get_or_insert_with(Trial::new);
+            trial.sealed_secret(&object.json);
+        }
+        _ => {}
+    }
+}
+
+/// Why an object is not taken into `archive`; `None` if it is.
+fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Skip> {
+    let plain = |reason| {
+        Some(Skip {
+            reason,
+            by_name: false,
+        })
+    };
+    let place = match object.path.resource.as_str() {
+        SECRETS | CONFIG_MAPS => Some(place(object)),
+        _ => None,
+    };
+    match (archive, place) {
+        (KubeArchive::SealedSecrets, Some(Place::SealedSecrets))
+        | (KubeArchive::Kubeconfigs, Some(Place::Kubeconfigs))
+        | (KubeArchive::Crds | KubeArchive::Resources, None) => {}
+        (KubeArchive::Secrets, Some(place)) => {
+            if let Some(reason) = not_wanted(export, object, place) {
+                return plain(reason);
+            }
+        }
+        _ => return plain("it belongs to another component"),
+    }
+    let always = matches!(archive, KubeArchive::Crds | KubeArchive::SealedSecrets);
+    let namespace = match object.path.resource.as_str() {
+        "namespaces" => Some(object.meta.name.as_str()),
+        _ => object.path.namespace.as_deref(),
+    };
+    if let Some(namespace) = namespace.filter(|_| !always)
+        && !export.selection.wants_namespace(namespace)
+    {
+        return plain("its namespace is not included");
+    }
+    object.meta.deletion_timestamp.as_ref().map(|_| Skip {
+        reason: "it is being deleted",
+        by_name: true,
+    })
+}
+
+/// Why a Secret or ConfigMap is not for the component of Secrets; notes that it was met.
+fn not_wanted(export: &KubeExport, object: &Object, place: Place) -> Option<&'static str> {
+    let kind = object.path.resource.as_str();
+    let namespace = object.path.namespace.as_deref().unwrap_or_default();
+    let target = if kind == SECRETS {
+        Target::Secret
+    } else {
+        Target::ConfigMap
+    };
+    let mut learnt = export.learnt();
+    let referred = learnt.references.meet(target, namespace, &object.meta.name);
+    match place {
+        Place::Nowhere(reason) => Some(reason),
+        Place::SealedSecrets | Place::Kubeconfigs => Some("it belongs to another component"),
+        Place::Secrets { always } => {
+            let wanted = always
+                || referred
+                || learnt.butlers.contains(namespace)
+                || is_butlers(namespace, [])
+                || export.by_name();
+            (!wanted).then_some("not in Butler's namespaces, and nothing refers to it")
+        }
+    }
+}

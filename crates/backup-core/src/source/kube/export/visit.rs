@@ -1,0 +1,124 @@
+//! Walks through the kinds of an archive: pages come while the one before is worked on.
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+
+use super::super::discover::Kind;
+use super::super::failure::KubeError;
+use super::super::list::{Listing, Page};
+use super::kinds::Tally;
+use super::{KubeArchive, KubeExport, failed, unreadable};
+use crate::format::export::{ArchiveFacts, KindFacts};
+use crate::format::manifest::{Finding, Severity};
+use crate::source::{ArchiveSink, SourceError, Written};
+
+/// Kinds whose first page is asked for at the same time: most kinds have only one.
+const AHEAD: usize = 3;
+
+/// Lists all kinds of `archive` and writes what is taken of them to `out`, if there is one.
+pub(super) async fn visit(
+    export: &KubeExport,
+    archive: KubeArchive,
+    mut out: Option<&mut ArchiveSink>,
+) -> Result<Written, SourceError> {
+    let mut written = Written::default();
+    let kinds = export.kinds(archive);
+    let selector = match archive {
+        // What a restore cannot do without is never left out by a label.
+        KubeArchive::Crds | KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => None,
+        KubeArchive::Resources | KubeArchive::Secrets => export.selection.selector.as_deref(),
+    };
+    let begun = kinds
+        .into_iter()
+        .map(|kind| begin(export, kind, selector).boxed());
+    let begun: Vec<_> = begun.collect();
+    let mut listings = stream::iter(begun).buffered(AHEAD);
+    while let Some((listing, first)) = listings.next().await {
+        let (facts, finding) = kind(export, archive, listing, first, &mut out).await?;
+        written.findings.extend(finding);
+        if let Some(facts) = facts {
+            written.facts.objects = written.facts.objects.saturating_add(facts.objects);
+            written.facts.kinds.push(facts);
+        }
+    }
+    drop(listings);
+    hide_others(archive, &mut written.facts);
+    Ok(written)
+}
+
+/// A kind's list, with its first page.
+async fn begin<'a>(
+    export: &'a KubeExport,
+    kind: &'a Kind,
+    selector: Option<&'a str>,
+) -> (Listing<'a>, Result<Option<Page>, KubeError>) {
+    let mut listing = Listing::new(&export.api, kind, selector);
+    let first = listing.next().await;
+    (listing, first)
+}
+
+async fn kind(
+    export: &KubeExport,
+    archive: KubeArchive,
+    mut listing: Listing<'_>,
+    first: Result<Option<Page>, KubeError>,
+    out: &mut Option<&mut ArchiveSink>,
+) -> Result<(Option<KindFacts>, Option<Finding>), SourceError> {
+    let kind = listing.kind();
+    let mut tally = Tally::new(kind);
+    let mut next = first;
+    loop {
+        let page = match next {
+            Ok(Some(page)) => page,
+            Ok(None) => {
+                let odd = tally.unreadable;
+                let finding = (odd > 0).then(|| unreadable(kind, odd));
+                return Ok((Some(tally.facts(&listing, None)), finding));
+            }
+            Err(e) if e.is_of_the_server() => return Err(e.into()),
+            // Whoever may not read the definition is told that the kind cannot be listed.
+            Err(e)
+                if e.is_not_found()
+                    && kind.custom
+                    && !listing.is_defined().await.unwrap_or(true) =>
+            {
+                let gone = "its definition was deleted while the export ran".to_owned();
+                let finding = Finding {
+                    severity: Severity::Info,
+                    object: kind.resource.to_string(),
+                    cause: gone.clone(),
+                    remedy: "nothing, if that was meant".to_owned(),
+                };
+                return Ok((Some(tally.facts(&listing, Some(gone))), Some(finding)));
+            }
+            Err(e) => {
+                let finding = failed(kind, &e, tally.objects);
+                return Ok((Some(tally.facts(&listing, Some(e.line()))), Some(finding)));
+            }
+        };
+        let restarted = listing.restarted();
+        let work = async {
+            let entries = tally.page(export, archive, page.items, restarted);
+            if let Some(out) = out.as_deref_mut() {
+                for entry in &entries {
+                    out.object(&entry.path, &entry.json).await?;
+                }
+            }
+            Ok::<_, SourceError>(())
+        };
+        // The next page is asked for first: the server makes it while this one is worked on.
+        let (coming, worked) = tokio::join!(listing.next(), work);
+        worked?;
+        next = coming;
+    }
+}
+
+/// A pass over all Secrets for one component says nothing of those that belong to others.
+fn hide_others(archive: KubeArchive, facts: &mut ArchiveFacts) {
+    let passes = matches!(
+        archive,
+        KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs
+    );
+    for kind in facts.kinds.iter_mut().filter(|_| passes) {
+        kind.skipped.retain(|s| s.reason == "it is being deleted");
+    }
+}

@@ -1,0 +1,58 @@
+//! What is needed to connect to a cluster, out of a kubeconfig that was found usable.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::{Client, Config};
+use secrecy::SecretString;
+
+/// A server and the credentials for it. Prints the server only.
+#[derive(Clone)]
+pub struct Access {
+    pub(super) server: String,
+    /// Certificates (DER) of the authorities that the server is checked against.
+    pub(super) authorities: Vec<Vec<u8>>,
+    /// The client's certificate and key, each as base64 of PEM.
+    pub(super) identity: Option<(String, SecretString)>,
+    pub(super) token: Option<SecretString>,
+    /// The name that is asked for and checked in place of the address.
+    pub(super) tls_server_name: Option<String>,
+}
+
+impl Access {
+    /// The server's address.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A client for the server; asks nothing yet, and takes nothing from the environment.
+    ///
+    /// # Errors
+    /// When the address, a certificate or the key cannot be used.
+    pub fn client(
+        &self,
+        connect_timeout: Duration,
+    ) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+        let mut config = Config::new(self.server.parse()?);
+        config.root_cert = Some(self.authorities.clone());
+        config.tls_server_name.clone_from(&self.tls_server_name);
+        config.connect_timeout = Some(connect_timeout);
+        // The caller has one limit for all.
+        config.read_timeout = None;
+        config.write_timeout = None;
+        config.default_retry = false;
+        if let Some((certificate, key)) = &self.identity {
+            config.auth_info.client_certificate_data = Some(certificate.clone());
+            config.auth_info.client_key_data = Some(key.clone());
+        }
+        config.auth_info.token.clone_from(&self.token);
+        Ok(Client::try_from(config)?)
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({})", self.server)
+    }
+}

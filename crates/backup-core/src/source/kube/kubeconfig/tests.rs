@@ -1,0 +1,129 @@
+use proptest::prelude::*;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn certificate() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.not_after = date_time_ymd(2031, 5, 6);
+    let pem = params.self_signed(&key).unwrap().pem();
+    (STANDARD.encode(pem), STANDARD.encode(key.serialize_pem()))
+}
+
+fn config() -> Value {
+    let (certificate, key) = certificate();
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [
+            { "name": "other", "cluster": { "server": "https://192.0.2.1" } },
+            { "name": "lab", "cluster": {
+                "server": "https://192.0.2.9:6443/", "certificate-authority-data": certificate,
+            } },
+        ],
+        "users": [{ "name": "admin", "user": {
+            "client-certificate-data": certificate, "client-key-data": key,
+        } }],
+        "contexts": [{ "name": "here", "context": { "cluster": "lab", "user": "admin" } }],
+    })
+}
+
+fn cluster(config: &mut Value) -> &mut Value {
+    &mut config["clusters"][1]["cluster"]
+}
+
+fn user(config: &mut Value) -> &mut Value {
+    &mut config["users"][0]["user"]
+}
+
+fn unusable(config: &Value) -> String {
+    let examined = examine("x/y admin.conf", config.to_string().as_bytes());
+    assert!(examined.client.is_none());
+    examined.facts.unusable.unwrap()
+}
+
+#[test]
+fn the_current_context_decides() {
+    let examined = examine("x/y admin.conf", config().to_string().as_bytes());
+    let facts = examined.facts;
+    assert_eq!(facts.unusable, None);
+    assert_eq!(facts.origin, "x/y admin.conf");
+    assert_eq!(facts.server.unwrap(), "https://192.0.2.9:6443");
+    let until = "2031-05-06T00:00:00Z";
+    assert_eq!(facts.ca_not_after.unwrap().to_string(), until);
+    assert_eq!(facts.client_not_after.unwrap().to_string(), until);
+    assert!(facts.ca_sha256.is_some());
+    let access = examined.client.unwrap();
+    assert_eq!(format!("{access:?}"), "Access(https://192.0.2.9:6443)");
+}
+
+#[test]
+fn what_cannot_be_used_says_why() {
+    let mut told = Vec::new();
+    let mut case = |change: fn(&mut Value)| {
+        let mut config = config();
+        change(&mut config);
+        told.push(unusable(&config));
+    };
+    case(|c| user(c)["exec"] = json!({ "command": "touch", "args": ["/tmp/x"] }));
+    case(|c| user(c)["auth-provider"] = json!({ "name": "oidc" }));
+    case(|c| user(c)["client-key"] = "/etc/passwd".into());
+    case(|c| {
+        cluster(c)["certificate-authority"] = "ca.crt".into();
+        user(c)["tokenFile"] = "token".into();
+    });
+    case(|c| cluster(c)["insecure-skip-tls-verify"] = true.into());
+    case(|c| cluster(c)["proxy-url"] = "socks5://192.0.2.7".into());
+    case(|c| user(c)["as"] = "root".into());
+    case(|c| cluster(c)["server"] = "http://192.0.2.9".into());
+    case(|c| cluster(c)["server"] = "https://me:secret@192.0.2.9".into());
+    case(|c| cluster(c)["certificate-authority-data"] = "%".into());
+    case(|c| cluster(c)["certificate-authority-data"] = Value::Null);
+    case(|c| user(c)["client-key-data"] = Value::Null);
+    case(|c| *user(c) = json!({ "username": "u", "password": "p" }));
+    case(|c| *user(c) = Value::Null);
+    case(|c| c["current-context"] = Value::Null);
+    case(|c| c["current-context"] = "gone".into());
+    case(|c| c["contexts"][0]["context"]["user"] = "gone".into());
+    case(|c| *c = json!({ "users": "secret" }));
+    case(|c| *c = Value::Null);
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    it wants a program to be run (exec), which is never done
+    it wants a plugin to be run (auth-provider), which is never done
+    it names files (client-key), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
+    it names files (certificate-authority, tokenFile), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
+    insecure-skip-tls-verify is set: credentials would go to whoever answers
+    it wants a proxy (proxy-url), which is not supported
+    it acts as another user (as), which is not supported
+    server is not https: credentials would go in clear
+    server holds more than an address, and may hold a password
+    certificate-authority-data is not base64
+    certificate-authority-data is missing
+    client-key-data is missing
+    it has a password only, which no API server has accepted since 1.19
+    it has neither a client certificate nor a token
+    current-context is not set
+    its current context "gone" is not there
+    its user "gone" is not there
+    it is no kubeconfig at line 1, column 10 (users)
+    it is no kubeconfig at line 1, column 1 (.)
+    "#);
+}
+
+#[test]
+fn the_server_of_a_refused_address_is_not_told() {
+    let mut config = config();
+    cluster(&mut config)["server"] = "https://me:secret@192.0.2.9".into();
+    let examined = examine("x", config.to_string().as_bytes());
+    assert_eq!(examined.facts.server, None);
+    assert!(!format!("{examined:?}").contains("secret"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_causes_a_panic(text in "[ -~\n]{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(examine("x", text.as_bytes()).client.is_none());
+        prop_assert!(examine("x", &bytes).client.is_none());
+    }
+}

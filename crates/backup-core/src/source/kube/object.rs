@@ -1,0 +1,225 @@
+//! One object of a list: its head, and its JSON as it goes into the archive.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::discover::Kind;
+use super::failure::KubeError;
+use crate::archive::ObjectPath;
+
+/// What is looked at in every object.
+#[derive(Debug, Deserialize)]
+struct RawHead<'a> {
+    kind: Option<serde::de::IgnoredAny>,
+    metadata: Meta,
+    #[serde(borrow, default, rename = "type")]
+    kind_of_secret: Option<&'a RawValue>,
+}
+
+/// The metadata that matters here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Meta {
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
+    pub(super) uid: String,
+    pub(super) labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, serde::de::IgnoredAny>,
+    pub(super) deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+/// An object that was listed. May be a Secret: it does not print.
+pub(super) struct Object {
+    pub(super) path: ObjectPath,
+    pub(super) meta: Meta,
+    /// A Secret's `type`.
+    pub(super) secret_type: Option<String>,
+    /// As the server gave it; where the list left kind and version out they stand in front.
+    pub(super) json: Bytes,
+}
+
+impl Object {
+    pub(super) fn read(kind: &Kind, item: Bytes) -> Result<Self, KubeError> {
+        let path = kind.path();
+        let head: RawHead<'_> = super::request::parse(&path, "object", &item)?;
+        let RawHead {
+            kind: named,
+            metadata: meta,
+            kind_of_secret,
+        } = head;
+        // API servers see to that; those of extensions may not.
+        let parts = std::iter::once(&meta.name).chain(&meta.namespace);
+        if !parts.into_iter().all(|part| is_one_part(part)) {
+            return Err(KubeError::Malformed {
+                path,
+                wanted: "object with a name that can be part of a path",
+                at: "metadata".to_owned(),
+            });
+        }
+        let secret_type = kind_of_secret.and_then(|t| serde_json::from_str(t.get()).ok());
+        let json = match named {
+            Some(_) => item,
+            None => with_kind(kind, &item),
+        };
+        let path = ObjectPath {
+            resource: kind.resource.clone(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        };
+        Ok(Self {
+            path,
+            meta,
+            secret_type,
+            json,
+        })
+    }
+
+    /// The tool that can make it again, by the marks that it leaves.
+    pub(super) fn managed_by(&self) -> Option<&'static str> {
+        let Meta {
+            labels,
+            annotations,
+            ..
+        } = &self.meta;
+        let flux = [
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.toolkit.fluxcd.io/name",
+        ];
+        if flux.iter().any(|l| labels.contains_key(*l)) {
+            return Some("flux");
+        }
+        if labels.contains_key("argocd.argoproj.io/instance")
+            || annotations.contains_key("argocd.argoproj.io/tracking-id")
+        {
+            return Some("argo");
+        }
+        let helm = labels
+            .get("app.kubernetes.io/managed-by")
+            .map(String::as_str)
+            == Some("Helm")
+            || annotations.contains_key("meta.helm.sh/release-name");
+        helm.then_some("helm")
+    }
+}
+
+/// Whether a name leads nowhere else as a part of a path.
+fn is_one_part(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+}
+
+/// Puts `kind` and `apiVersion` in front, as a single GET would have answered.
+fn with_kind(kind: &Kind, item: &[u8]) -> Bytes {
+    let head = serde_json::json!({ "apiVersion": kind.api_version(), "kind": kind.kind });
+    let head = head.to_string();
+    let head = head.strip_suffix('}').unwrap_or(&head);
+    let rest = item.strip_prefix(b"{").unwrap_or(item);
+    let mut json = BytesMut::with_capacity(head.len().saturating_add(item.len()));
+    json.put_slice(head.as_bytes());
+    if !rest.starts_with(b"}") {
+        json.put_u8(b',');
+    }
+    json.put_slice(rest);
+    json.freeze()
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Object({})", self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ResourceName;
+
+    fn kind() -> Kind {
+        Kind {
+            resource: ResourceName::from("secrets"),
+            kind: "Secret".to_owned(),
+            version: "v1".to_owned(),
+            namespaced: true,
+            custom: false,
+            aggregated: false,
+            can_list: true,
+            also_served: Vec::new(),
+            stored_version: None,
+        }
+    }
+
+    #[test]
+    fn kind_and_version_are_put_in_front_where_they_lack() {
+        let item = r#"{"metadata":{"name":"a","namespace":"b","uid":"u"},"type":"Opaque"}"#;
+        let object = Object::read(&kind(), Bytes::from(item)).unwrap();
+        assert_eq!(
+            object.json,
+            r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b","uid":"u"},"type":"Opaque"}"#
+        );
+        assert_eq!(object.secret_type.as_deref(), Some("Opaque"));
+        assert_eq!(
+            object.path.to_string(),
+            "resources/secrets/namespaces/b/a.json"
+        );
+        let whole = object.json.clone();
+        assert_eq!(Object::read(&kind(), whole.clone()).unwrap().json, whole);
+        assert_eq!(
+            with_kind(&kind(), b"{}"),
+            r#"{"apiVersion":"v1","kind":"Secret"}"#
+        );
+    }
+
+    #[test]
+    fn who_made_it_is_told_by_marks() {
+        let by = |labels: &str, annotations: &str| {
+            let item = format!(
+                r#"{{"metadata":{{"name":"a","labels":{labels},"annotations":{annotations}}},"type":{{}}}}"#
+            );
+            let object = Object::read(&kind(), Bytes::from(item)).unwrap();
+            assert_eq!(object.secret_type, None);
+            object.managed_by()
+        };
+        assert_eq!(
+            by(r#"{"helm.toolkit.fluxcd.io/name":"x"}"#, "{}"),
+            Some("flux")
+        );
+        assert_eq!(
+            by("{}", r#"{"meta.helm.sh/release-name":"x"}"#),
+            Some("helm")
+        );
+        assert_eq!(
+            by(r#"{"argocd.argoproj.io/instance":"x"}"#, "{}"),
+            Some("argo")
+        );
+        assert_eq!(
+            by(r#"{"app.kubernetes.io/managed-by":"butler"}"#, "{}"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_no_name() {
+        for name in ["", ".", "..", "../x", "a/b", "a\\u0000b"] {
+            let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+            assert!(Object::read(&kind(), Bytes::from(item)).is_err(), "{name}");
+            let item = format!(r#"{{"metadata":{{"name":"a","namespace":"{name}"}}}}"#);
+            assert!(Object::read(&kind(), Bytes::from(item)).is_err(), "{name}");
+        }
+        for name in ["system:node", "a b", "...", "A\\nb"] {
+            let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+            assert!(Object::read(&kind(), Bytes::from(item)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_show_the_object() {
+        let item = Bytes::from_static(br#"{"metadata":{"name":7},"data":{"p":"hunter2"}}"#);
+        let error = Object::read(&kind(), item).unwrap_err();
+        assert!(
+            !format!("{error} {error:?}").contains("hunter2"),
+            "{error:?}"
+        );
+    }
+}

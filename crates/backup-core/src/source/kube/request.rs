@@ -1,0 +1,280 @@
+//! One GET at a time: bounded in size and time, tried again while that may help.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::connect::KubeOptions;
+use super::failure::KubeError;
+
+/// A list of kinds or a version is some KiB; the largest groups have 300.
+pub(super) const SMALL: usize = 4 << 20;
+/// An error's text that is worth reading.
+const MAX_ERROR: usize = 64 << 10;
+/// Throttling and start-up pass in seconds; an extension API that is down stays so.
+const REFUSED: Duration = Duration::from_secs(20);
+/// Discovery asks for every group, and most of them are not needed.
+const REFUSED_SOON: Duration = Duration::from_secs(3);
+/// No server is waited for longer than this between two tries, whatever it asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// An error inside the server, such as a webhook that cannot be called, seldom heals in seconds.
+const TRIES_OF_500: usize = 3;
+
+/// An API server that has just started refuses everybody for some seconds, until it has read who may
+/// do what.
+const LEARNING: Duration = Duration::from_secs(30);
+
+/// A cluster's API.
+#[derive(Clone)]
+pub(super) struct Api {
+    client: Client,
+    pub(super) server: String,
+    request_timeout: Duration,
+    /// For how long a server that does not answer is asked again.
+    retry_for: Duration,
+    /// For how long one that answers with an error is.
+    refused_for: Duration,
+    /// When it last did not answer.
+    lost: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What the server says of an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    message: String,
+    metadata: StatusMeta,
+    details: StatusDetails,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatusMeta {
+    #[serde(rename = "continue")]
+    token: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct StatusDetails {
+    retry_after_seconds: u64,
+}
+
+impl Api {
+    pub(super) async fn connect(options: &KubeOptions) -> Result<Self, KubeError> {
+        let (client, server) = options.connect().await?;
+        Ok(Self {
+            client,
+            server,
+            request_timeout: options.request_timeout,
+            retry_for: options.retry_for,
+            refused_for: options.request_timeout.min(REFUSED),
+            lost: Arc::default(),
+        })
+    }
+
+    /// The API behind a client that stands already. Nothing is tried again.
+    pub(super) fn impatient_of(client: Client, server: String, request_timeout: Duration) -> Self {
+        Self {
+            client,
+            server,
+            request_timeout,
+            retry_for: Duration::ZERO,
+            refused_for: Duration::ZERO,
+            lost: Arc::default(),
+        }
+    }
+
+    /// The same API, with less patience for a part of it that answers with errors.
+    pub(super) fn impatient(&self) -> Self {
+        Self {
+            refused_for: self.refused_for.min(REFUSED_SOON),
+            ..self.clone()
+        }
+    }
+
+    /// The client itself, for what needs no list.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What `path` answers, read as `T`.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wanted: &'static str,
+    ) -> Result<T, KubeError> {
+        let bytes = self.bytes(path, SMALL).await?;
+        parse(path, wanted, &bytes)
+    }
+
+    /// What `path` answers, at most `most` bytes; tried again while that may help.
+    pub(super) async fn bytes(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
+        let began = Instant::now();
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(8))
+            .without_max_times()
+            .with_jitter();
+        let mut failed_inside = 0_usize;
+        (|| self.once(path, most))
+            .retry(pauses)
+            .when(|e| {
+                if let KubeError::Status { status, .. } = e
+                    && *status == StatusCode::INTERNAL_SERVER_ERROR
+                {
+                    failed_inside = failed_inside.saturating_add(1);
+                }
+                let left = match e {
+                    // What was slow once has had its time.
+                    KubeError::Slow { .. } => Duration::ZERO,
+                    KubeError::Status { .. } => self.refused_for,
+                    _ => self.retry_for,
+                };
+                let passing = e.is_passing() || (e.is_of_rights() && self.is_learning());
+                passing && failed_inside < TRIES_OF_500 && began.elapsed() < left
+            })
+            .adjust(|e, pause| match (e.retry_after(), pause) {
+                (Some(asked), Some(own)) => Some(asked.max(own).min(LONGEST_PAUSE)),
+                (_, own) => own,
+            })
+            .notify(|e, pause| {
+                tracing::debug!(path, error = %e, pause_ms = pause.as_millis(), "trying again");
+            })
+            .await
+    }
+
+    async fn once(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
+        match tokio::time::timeout(self.request_timeout, self.answer(path, most)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(KubeError::Slow {
+                server: self.server.clone(),
+                path: path.to_owned(),
+                limit: self.request_timeout,
+            }),
+        }
+    }
+
+    async fn answer(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
+        let request = Request::get(path)
+            .header(header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|e| self.unreachable(path, e))?;
+        let response = self.client.send(request).await;
+        let response = response.map_err(|e| self.unreachable(path, e))?;
+        if response.status().is_success() {
+            return self.body(path, response, most).await;
+        }
+        let (parts, body) = response.into_parts();
+        let after = parts.headers.get(header::RETRY_AFTER);
+        let after = after.and_then(|v| v.to_str().ok()?.parse().ok());
+        let answer = Response::from_parts(parts, body);
+        let status = answer.status();
+        let text = self.body(path, answer, MAX_ERROR).await?;
+        Err(self.refused(path, status, after, &text))
+    }
+
+    async fn body(
+        &self,
+        path: &str,
+        response: Response<Body>,
+        most: usize,
+    ) -> Result<Bytes, KubeError> {
+        let mut blocks = response.into_body().into_data_stream();
+        let mut held = BytesMut::new();
+        while let Some(block) = blocks.next().await {
+            let block = block.map_err(|e| self.unreachable(path, e))?;
+            if held.len().saturating_add(block.len()) > most {
+                let path = path.to_owned();
+                return Err(KubeError::TooLarge { path, most });
+            }
+            held.extend_from_slice(&block);
+        }
+        Ok(held.freeze())
+    }
+
+    fn refused(
+        &self,
+        path: &str,
+        status: StatusCode,
+        after: Option<u64>,
+        text: &[u8],
+    ) -> KubeError {
+        let told: Status = serde_json::from_slice(text).unwrap_or_default();
+        let message = if told.message.is_empty() {
+            String::from_utf8_lossy(text).chars().take(300).collect()
+        } else {
+            told.message
+        };
+        let message = message.trim().to_owned();
+        let path = path.to_owned();
+        match status {
+            StatusCode::FORBIDDEN => KubeError::Forbidden { message },
+            StatusCode::UNAUTHORIZED => KubeError::Unauthorized {
+                server: self.server.clone(),
+                message,
+            },
+            StatusCode::GONE => KubeError::Gone {
+                path,
+                token: Some(told.metadata.token).filter(|t| !t.is_empty()),
+            },
+            _ => {
+                let seconds = after.unwrap_or(told.details.retry_after_seconds);
+                KubeError::Status {
+                    path,
+                    status,
+                    message,
+                    retry_after: Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()),
+                }
+            }
+        }
+    }
+
+    /// Whether the server did not answer a moment ago.
+    fn is_learning(&self) -> bool {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.is_some_and(|lost| lost.elapsed() < LEARNING)
+    }
+
+    fn unreachable<E>(&self, path: &str, source: E) -> KubeError
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost = Some(Instant::now());
+        KubeError::Unreachable {
+            server: self.server.clone(),
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Api({})", self.server)
+    }
+}
+
+/// Reads an answer. What is wrong with it is told by place only: its text may be a Secret's.
+pub(super) fn parse<'a, T: Deserialize<'a>>(
+    path: &str,
+    wanted: &'static str,
+    bytes: &'a [u8],
+) -> Result<T, KubeError> {
+    serde_json::from_slice(bytes).map_err(|e| KubeError::Malformed {
+        path: path.to_owned(),
+        wanted,
+        at: format!("line {} column {}", e.line(), e.column()),
+    })
+}

@@ -1,0 +1,182 @@
+//! Opens one item of a SealedSecret, and tells nothing but whether it opened.
+
+use std::collections::BTreeMap;
+
+use aes_gcm::aead::Aead as _;
+use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rsa::Oaep;
+use rsa::sha2::Sha256;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Held, Keyring};
+
+/// These annotations widen the scope, if they are exactly `true`. The controller looks at those of
+/// the SealedSecret itself; those of its template only go to the Secret that it makes.
+const CLUSTER_WIDE: &str = "sealedsecrets.bitnami.com/cluster-wide";
+const NAMESPACE_WIDE: &str = "sealedsecrets.bitnami.com/namespace-wide";
+/// The API server takes no object above 3 MiB.
+const MAX_JSON: usize = 4 << 20;
+
+/// Whether a SealedSecret can be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A key opens it.
+    Opened {
+        /// The key's Secret, as `NAMESPACE/NAME`.
+        key: String,
+        /// Whether only a key that is marked as compromised does. The controller does not read
+        /// those when it starts.
+        compromised: bool,
+    },
+    /// No key opens it.
+    NotOpened {
+        /// Why not.
+        why: String,
+    },
+    /// Nothing in it is encrypted.
+    Empty,
+}
+
+/// A SealedSecret, as far as opening it needs.
+#[derive(Deserialize)]
+struct Sealed {
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    namespace: String,
+    name: String,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    encrypted_data: Option<BTreeMap<String, String>>,
+    /// All of a Secret in one, as the first releases had it.
+    data: Option<String>,
+}
+
+impl Sealed {
+    fn label(&self) -> String {
+        let Metadata {
+            namespace, name, ..
+        } = &self.metadata;
+        let wide = |key| {
+            let annotations = self.metadata.annotations.as_ref();
+            annotations.and_then(|a| a.get(key)).map(String::as_str) == Some("true")
+        };
+        if wide(CLUSTER_WIDE) {
+            String::new()
+        } else if wide(NAMESPACE_WIDE) {
+            namespace.clone()
+        } else {
+            format!("{namespace}/{name}")
+        }
+    }
+
+    /// One item and its name; the shortest, since all were sealed in the same way.
+    fn item(&self) -> Option<(&str, &str)> {
+        let items = self.spec.encrypted_data.iter().flatten();
+        let items = items.map(|(name, text)| (name.as_str(), text.as_str()));
+        let legacy = self.spec.data.as_deref().map(|text| ("data", text));
+        items.min_by_key(|(_, text)| text.len()).or(legacy)
+    }
+}
+
+impl Keyring {
+    /// Whether one of the keys opens the SealedSecret, given as the API server's JSON. Takes
+    /// milliseconds of computing for each key.
+    #[must_use]
+    pub fn prove(&self, sealed_secret_json: &[u8]) -> Proof {
+        let not = |why: String| Proof::NotOpened { why };
+        if sealed_secret_json.len() > MAX_JSON {
+            return not("it is larger than an API server takes".to_owned());
+        }
+        let sealed: Sealed = match serde_json::from_slice(sealed_secret_json) {
+            Ok(sealed) => sealed,
+            Err(e) => {
+                let (line, column) = (e.line(), e.column());
+                return not(format!(
+                    "it is no SealedSecret, at line {line} column {column}"
+                ));
+            }
+        };
+        let Some((name, text)) = sealed.item() else {
+            return Proof::Empty;
+        };
+        let Ok(bytes) = STANDARD.decode(text) else {
+            return not(format!("its item {name} is not base64"));
+        };
+        let Some((wrapped, encrypted)) = parts(&bytes) else {
+            return not(format!("its item {name} is cut off"));
+        };
+        if self.keys.is_empty() {
+            return not("there is no sealing key".to_owned());
+        }
+        let label = sealed.label();
+        // The newest key seals, so most are opened by it; a compromised one counts last.
+        let (compromised, sound): (Vec<&Held>, Vec<&Held>) =
+            self.keys.iter().rev().partition(|held| held.compromised());
+        let mut damaged = None;
+        for held in sound.into_iter().chain(compromised) {
+            match opens(held, &label, wrapped, encrypted) {
+                Opens::Yes => {
+                    return Proof::Opened {
+                        key: held.facts.secret.clone(),
+                        compromised: held.compromised(),
+                    };
+                }
+                Opens::Damaged => damaged = Some(held.facts.secret.as_str()),
+                Opens::No => {}
+            }
+        }
+        match damaged {
+            Some(key) => not(format!("its item {name} is of key {key} and is damaged")),
+            None => not(format!(
+                "keys tried: {}, and none opens its item {name} under the label {label:?}",
+                self.keys.len()
+            )),
+        }
+    }
+}
+
+enum Opens {
+    Yes,
+    No,
+    /// The key fits, and what it protects does not.
+    Damaged,
+}
+
+/// The wrapped session key, after its length in two bytes, and what is encrypted with it.
+fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into())
+}
+
+/// Decrypts, and wipes what comes out.
+fn opens(held: &Held, label: &str, wrapped: &[u8], encrypted: &[u8]) -> Opens {
+    let padding = Oaep::new_with_label::<Sha256, _>(label);
+    let Ok(session) = held.key.decrypt(padding, wrapped).map(Zeroizing::new) else {
+        return Opens::No;
+    };
+    let Ok(cipher) = Aes256Gcm::new_from_slice(&session) else {
+        return Opens::Damaged;
+    };
+    // A session key is used once, so the nonce is zero.
+    match cipher
+        .decrypt(&Nonce::default(), encrypted)
+        .map(Zeroizing::new)
+    {
+        Ok(_clear) => Opens::Yes,
+        Err(_) => Opens::Damaged,
+    }
+}

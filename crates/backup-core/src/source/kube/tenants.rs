@@ -1,0 +1,142 @@
+//! Tenants as they are now: what a restore is compared with.
+//!
+//! A tenant that cannot be reached is a fact of the restore point, not an error of the run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
+
+use super::discover::Kind;
+use super::export::KubeExport;
+use super::failure::KubeError;
+use super::list::Listing;
+use super::request::Api;
+use crate::clock::Clock;
+use crate::format::export::TenantFacts;
+use crate::format::manifest::{Finding, Severity};
+
+mod ask;
+mod check;
+mod cluster;
+mod credentials;
+
+use cluster::{ControlPlane, Tenant};
+
+/// Tenants that are asked at the same time: each holds one connection and one page of nodes.
+const PARALLEL: usize = 8;
+/// For reading a tenant's Secrets, and again for its own API: what Butler's own check allows.
+const PER_TENANT: Duration = Duration::from_secs(10);
+/// A management cluster has hundreds of tenants; each takes 1 KiB in the manifest.
+const MAX_TENANTS: usize = 5_000;
+
+const TENANTS: &str = "tenantclusters.butler.butlerlabs.dev";
+const CONTROL_PLANES: &str = "tenantcontrolplanes.steward.butlerlabs.dev";
+
+/// Control planes by namespace.
+type ControlPlanes = BTreeMap<String, Vec<ControlPlane>>;
+
+impl KubeExport {
+    /// The tenants by namespace and name, each asked through its own kubeconfig, and what is to be
+    /// said of them. Empty where there is no such kind.
+    pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
+        baseline(self.api(), self.all_kinds(), clock).await
+    }
+}
+
+async fn baseline(
+    api: &Api,
+    kinds: &[Kind],
+    clock: &dyn Clock,
+) -> (Vec<TenantFacts>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let (mut tenants, failed) = list::<Tenant>(api, kinds, TENANTS).await;
+    findings.extend(failed);
+    if tenants.is_empty() {
+        return (Vec::new(), findings);
+    }
+    let (planes, failed) = list::<ControlPlane>(api, kinds, CONTROL_PLANES).await;
+    findings.extend(failed);
+    let mut by_namespace = ControlPlanes::new();
+    for plane in planes {
+        let namespace = plane.metadata.namespace.clone();
+        by_namespace.entry(namespace).or_default().push(plane);
+    }
+    // A list that began again tells objects twice.
+    tenants.sort_by(|a, b| a.metadata.key().cmp(&b.metadata.key()));
+    tenants.dedup_by(|a, b| a.metadata.key() == b.metadata.key());
+
+    // Secrets that cannot be had are a fact too, and no reason to wait for a minute.
+    let api = &api.impatient();
+    let (planes, now) = (&by_namespace, clock.now());
+    let asked = tenants
+        .into_iter()
+        .map(|tenant| check::check(api, tenant, planes, now));
+    let mut asked: Vec<(TenantFacts, Vec<Finding>)> = futures::stream::iter(asked)
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    asked.sort_by(|(a, _), (b, _)| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let mut facts = Vec::new();
+    for (tenant, told) in asked {
+        facts.push(tenant);
+        findings.extend(told);
+    }
+    (facts, findings)
+}
+
+/// The objects of a kind, as far as `T` reads them, and why not all of them are there.
+async fn list<T: DeserializeOwned>(
+    api: &Api,
+    kinds: &[Kind],
+    resource: &str,
+) -> (Vec<T>, Option<Finding>) {
+    let mut found = Vec::new();
+    let Some(kind) = kinds.iter().find(|k| k.resource.to_string() == resource) else {
+        return (found, None);
+    };
+    let mut unreadable = 0_usize;
+    let mut listing = Listing::new(api, kind, None);
+    let failed = loop {
+        match listing.next().await {
+            Ok(Some(page)) => {
+                for item in page.items {
+                    match serde_json::from_slice(&item) {
+                        Ok(object) => found.push(object),
+                        Err(_) => unreadable = unreadable.saturating_add(1),
+                    }
+                }
+                if found.len() > MAX_TENANTS {
+                    found.truncate(MAX_TENANTS);
+                    break Some(format!("only the first {MAX_TENANTS} were looked at"));
+                }
+            }
+            Ok(None) => break None,
+            Err(e) => break Some(format!("the list could not be read: {}", e.line())),
+        }
+    };
+    let failed = failed.or_else(|| {
+        (unreadable > 0).then(|| format!("{unreadable} do not have the fields of their kind"))
+    });
+    let finding = failed.map(|cause| Finding {
+        severity: Severity::Warning,
+        object: resource.to_owned(),
+        cause: format!("the tenants' baseline is not complete: {cause}"),
+        remedy: format!("see that `kubectl get {resource} -A` works"),
+    });
+    (found, finding)
+}
+
+/// Texts of a server that is not ours are cut here.
+fn told(error: &KubeError) -> String {
+    const MOST: usize = 400;
+    let line = error.line();
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(MOST)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Restore points of made-up objects, for tests of what reads them.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::{ObjectPath, ResourceName};
+use crate::backup::{BackupError, Committed, Plan, Protection, Run};
+use crate::clock::FixedClock;
+use crate::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
+use crate::digest::Digest;
+use crate::format::export::{ArchiveFacts, Consistency, KindFacts, KubernetesFacts};
+use crate::format::manifest::Finding;
+use crate::progress::Silent;
+use crate::source::{
+    ArchiveSink, ArchiveSource, ByteStream, ClusterSource, SourceError, Taken, Written,
+};
+use crate::store::Store;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// An object's place and its JSON.
+type Member = (ObjectPath, Vec<u8>);
+
+/// A component made of given objects.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    kinds: Vec<(KindFacts, Vec<Member>)>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Objects {
+    /// Adds a kind, as `plural.group`, with its objects; they are put in the server's order.
+    #[must_use]
+    pub fn kind(mut self, resource: &str, kind: &str, version: &str, objects: &[Value]) -> Self {
+        let resource = ResourceName::from(resource);
+        let mut members: Vec<_> = objects.iter().map(|o| member(&resource, o)).collect();
+        members.sort_by_key(|(path, _)| path.object());
+        let mut sha256 = Sha256::new();
+        members.iter().for_each(|(_, json)| sha256.update(json));
+        let bytes = members.iter().map(|(_, json)| length(json.len())).sum();
+        let facts = KindFacts {
+            resource: resource.to_string(),
+            kind: kind.to_owned(),
+            version: version.to_owned(),
+            namespaced: members.iter().any(|(path, _)| path.namespace.is_some()),
+            also_served: Vec::new(),
+            stored_version: None,
+            resource_version: Some("1000".to_owned()),
+            consistency: Consistency::OneRevision,
+            objects: length(members.len()),
+            bytes,
+            sha256: Digest::from_bytes(sha256.finalize().into()),
+            skipped: Vec::new(),
+            managed_by: std::collections::BTreeMap::new(),
+            failed: None,
+        };
+        self.kinds.push((facts, members));
+        self.kinds
+            .sort_by(|(a, _), (b, _)| a.resource.cmp(&b.resource));
+        self
+    }
+
+    /// Changes what the manifest says of the kind `resource`.
+    #[must_use]
+    pub fn told(mut self, resource: &str, tell: impl Fn(&mut KindFacts)) -> Self {
+        let kinds = self.kinds.iter_mut().map(|(facts, _)| facts);
+        kinds.filter(|f| f.resource == resource).for_each(tell);
+        self
+    }
+
+    /// Puts the objects of every kind in the reverse of their order.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        self.kinds
+            .iter_mut()
+            .for_each(|(_, members)| members.reverse());
+        self
+    }
+
+    /// Adds a file that is no object, at the end.
+    #[must_use]
+    pub fn file(mut self, path: &str, bytes: &[u8]) -> Self {
+        self.files.push((path.to_owned(), bytes.to_vec()));
+        self
+    }
+}
+
+/// The UID of the namespace `kube-system` in [`etcd_snapshot`].
+pub const ETCD_CLUSTER: &str = "0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11";
+
+/// A real etcd snapshot, small.
+///
+/// # Errors
+/// When it cannot be unpacked.
+pub fn etcd_snapshot() -> Result<ByteStream, BoxError> {
+    let packed = include_bytes!("../../tests/fixtures/etcd-3.6.16-snapshot.db.zst");
+    let bytes = Bytes::from(zstd::decode_all(&packed[..])?);
+    Ok(Box::pin(futures::stream::iter([Ok(bytes)])))
+}
+
+fn length(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+fn member(resource: &ResourceName, object: &Value) -> Member {
+    let text = |at: &str| {
+        object
+            .pointer(at)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let path = ObjectPath {
+        resource: resource.clone(),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name").unwrap_or_default(),
+    };
+    (path, object.to_string().into_bytes())
+}
+
+#[async_trait]
+impl ArchiveSource for Objects {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        for (path, json) in self.kinds.iter().flat_map(|(_, members)| members) {
+            out.object(path, json).await?;
+        }
+        for (path, bytes) in &self.files {
+            out.file(path, bytes).await?;
+        }
+        let kinds: Vec<_> = self.kinds.iter().map(|(facts, _)| facts.clone()).collect();
+        Ok(Written {
+            facts: ArchiveFacts {
+                objects: kinds.iter().map(|k| k.objects).sum(),
+                kinds,
+                ..ArchiveFacts::default()
+            },
+            findings: Vec::new(),
+        })
+    }
+}
+
+/// Tells given facts of a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Cluster(pub KubernetesFacts);
+
+#[async_trait]
+impl ClusterSource for Cluster {
+    fn uid(&self) -> &str {
+        &self.0.uid
+    }
+
+    async fn facts(&self, _: &[Taken]) -> (KubernetesFacts, Vec<Finding>) {
+        (self.0.clone(), Vec::new())
+    }
+}
+
+/// A store that restore points are made in, encrypted and signed, an hour apart.
+#[derive(Debug)]
+pub struct World {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    clock: Arc<FixedClock>,
+    identity: SecretString,
+    recipient: Recipient,
+    signing: SecretString,
+}
+
+impl World {
+    /// A world around `store`, with keys of its own.
+    ///
+    /// # Errors
+    /// When no keys can be made.
+    pub fn new(store: Arc<dyn Store>) -> Result<Self, BoxError> {
+        let (identity, recipient) = new_identity();
+        Ok(Self {
+            store,
+            clock: Arc::new(FixedClock::new("2026-11-23T12:00:00Z".parse()?)),
+            identity,
+            recipient,
+            signing: SigningKey::generate()?.to_text()?,
+        })
+    }
+
+    /// The text of an identity file that opens everything.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.identity.expose_secret()
+    }
+
+    /// The identity.
+    ///
+    /// # Errors
+    /// When it cannot be parsed.
+    pub fn identities(&self) -> Result<Identities, BoxError> {
+        let mut identities = Identities::none();
+        identities.add("test", &self.identity)?;
+        Ok(identities)
+    }
+
+    fn signing_key(&self) -> Result<SigningKey, BoxError> {
+        Ok(SigningKey::parse("test", &self.signing)?)
+    }
+
+    /// Who is to be trusted.
+    ///
+    /// # Errors
+    /// When the key cannot be parsed.
+    pub fn trust(&self) -> Result<Trust, BoxError> {
+        Ok(Trust::Keys(vec![self.signing_key()?.public().clone()]))
+    }
+
+    /// The same, as `--trust` takes it.
+    ///
+    /// # Errors
+    /// When the key cannot be parsed.
+    pub fn trusted_key(&self) -> Result<String, BoxError> {
+        Ok(self.signing_key()?.public().to_string())
+    }
+
+    /// Takes a restore point; the clock goes on by an hour.
+    ///
+    /// # Errors
+    /// As the run says.
+    pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BoxError> {
+        let run = Run {
+            cluster: "butler-mgmt".parse()?,
+            store: Arc::clone(&self.store),
+            protection: Protection::Recipients(vec![self.recipient.clone()]),
+            signing_key: Some(self.signing_key()?),
+            tool: "test 0".to_owned(),
+            reason: None,
+            pinned: false,
+            clock: Arc::<FixedClock>::clone(&self.clock),
+            progress: Arc::new(Silent),
+            cancel: CancellationToken::new(),
+        };
+        let committed = run.take(plan).await.map_err(|e: BackupError| Box::new(e))?;
+        self.clock.advance(SignedDuration::from_hours(1));
+        Ok(committed)
+    }
+}

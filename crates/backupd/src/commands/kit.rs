@@ -1,0 +1,83 @@
+//! `backupd kit`: files that a restore needs and no API hands out.
+
+use std::path::PathBuf;
+
+use backup_cli::config::Config;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::backup::{Origin, Plan};
+use backup_core::id::ComponentName;
+use backup_core::source::kit::Kit;
+use clap::Subcommand;
+
+use crate::args::{self, NoteFlags, WriteFlags};
+use crate::commands::run::{Taken, prepare};
+
+/// Keep files that a restore needs and no API hands out
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Add(AddArgs),
+}
+
+/// Store these files as the kit of the cluster
+///
+/// For machine configurations, a secrets bundle, the key of the encryption at rest and the like.
+/// The files are stored encrypted in a restore point of their own, and every later restore point
+/// names them as well. What runs in the cluster cannot read what it stored, so a new kit takes the
+/// place of the old one as a whole.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+struct AddArgs {
+    /// The files, each of at most 16 MiB
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Leave out files of the present kit that are not given again
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    note: NoteFlags,
+    #[command(flatten)]
+    write: WriteFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let Command::Add(args) = &args.command;
+    let given = args::given(&args.write, None);
+    let config = Config::load(&given, frame.clock.now())?;
+    // Before the store is touched: a misspelt file name should cost nothing.
+    let kit = Kit::read(&args.files).await?;
+    let run = prepare(&config, &args.note, frame).await?;
+    if !args.replace {
+        let mut dropped = run.kit_files().await?;
+        dropped.retain(|old| kit.names().all(|new| new != old));
+        if !dropped.is_empty() {
+            return Err(lost(&dropped));
+        }
+    }
+    let plan = Plan {
+        parts: vec![(ComponentName::kit(), Origin::Archive(&kit))],
+        ..Plan::default()
+    };
+    let committed = run.take(plan).await;
+    drop(run);
+    Taken::of(&committed?).tell(frame)
+}
+
+/// The present kit has files that the new one lacks.
+fn lost(dropped: &[String]) -> Failure {
+    let text = format!(
+        "the kit that is stored has files that were not given again: {}",
+        dropped.join(", ")
+    );
+    Failure::message(Exit::Refused, text)
+        .hint("name all files of the kit, or say --replace to leave those out from now on")
+        .hint("`restore-cli fetch --component kit` hands the stored ones back")
+}

@@ -1,0 +1,273 @@
+//! What a run reads from: the Talos API, the Kubernetes API and tenants' databases, as far as they
+//! are configured.
+
+use std::sync::Arc;
+
+use backup_cli::config::Config;
+use backup_cli::open::kube_options;
+use backup_cli::program::Frame;
+use backup_core::backup::{BackupError, Origin, Plan};
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::ComponentName;
+use backup_core::source::etcd::EtcdSource;
+use backup_core::source::kube::datastores::{self, Reach};
+use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource};
+use backup_core::source::talos::{MachineConfigSource, TalosSource};
+use backup_core::source::{ClusterSource, SourceError};
+
+use super::reach::talos_options;
+
+/// The word for all DataStores at once.
+const DATASTORES: &str = "datastores";
+
+/// The components that can be asked for, in the order they are taken.
+pub(crate) fn components() -> Vec<ComponentName> {
+    let mut all = vec![ComponentName::etcd(), ComponentName::machine_config()];
+    all.extend(KubeArchive::ALL.into_iter().map(KubeArchive::component));
+    all.extend(DATASTORES.parse());
+    all
+}
+
+/// What of all that was asked for.
+struct Wanted<'a>(&'a [ComponentName]);
+
+impl Wanted<'_> {
+    fn everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has(&self, name: &ComponentName) -> bool {
+        self.everything() || self.0.contains(name)
+    }
+
+    fn has_datastore(&self, name: &str) -> bool {
+        self.everything()
+            || self
+                .0
+                .iter()
+                .any(|n| n.as_str() == DATASTORES || n.datastore_name() == Some(name))
+    }
+
+    fn has_datastores(&self) -> bool {
+        self.everything()
+            || self
+                .0
+                .iter()
+                .any(|n| n.as_str() == DATASTORES || n.datastore_name().is_some())
+    }
+}
+
+/// See the module.
+pub(crate) struct Sources {
+    etcd: Option<TalosSource>,
+    machine_config: Option<MachineConfigSource>,
+    export: Option<Arc<KubeExport>>,
+    archives: Vec<KubeSource>,
+    databases: Vec<(ComponentName, EtcdSource)>,
+    missing: Vec<ComponentName>,
+    findings: Vec<Finding>,
+}
+
+impl Sources {
+    /// Opens what `wanted` needs; empty means everything that is configured.
+    pub(crate) async fn open(
+        config: &Config,
+        wanted: &[ComponentName],
+        frame: &Frame,
+    ) -> Result<Self, BackupError> {
+        let wanted = Wanted(wanted);
+        let options = talos_options(&config.talos, &frame.environment);
+        let talos = TalosSource::new(options, Arc::clone(&frame.clock));
+        let mut sources = Self {
+            etcd: None,
+            machine_config: None,
+            export: None,
+            archives: Vec::new(),
+            databases: Vec::new(),
+            missing: Vec::new(),
+            findings: Vec::new(),
+        };
+        if wanted.has(&ComponentName::machine_config()) {
+            sources.machine_config(&talos, &wanted).await?;
+        }
+        if wanted.has(&ComponentName::etcd()) {
+            sources.etcd = Some(talos);
+        }
+        let archives = KubeArchive::ALL.into_iter();
+        let archives: Vec<KubeArchive> = archives.filter(|a| wanted.has(&a.component())).collect();
+        if archives.is_empty() && !wanted.has_datastores() {
+            return Ok(sources);
+        }
+        match kube_options(config, &frame.environment) {
+            Some(options) => {
+                let progress = frame.terminal.progress();
+                progress.step("asking the Kubernetes API", None);
+                sources.export(&options, config, &archives, frame).await?;
+                sources.databases(&wanted, frame).await;
+            }
+            None if wanted.everything() => sources.findings.push(not_configured(&archives)),
+            None => return Err(BackupError::Source(no_way())),
+        }
+        Ok(sources)
+    }
+
+    async fn machine_config(
+        &mut self,
+        talos: &TalosSource,
+        wanted: &Wanted<'_>,
+    ) -> Result<(), BackupError> {
+        let source = talos.machine_config();
+        match source.forbidden().await {
+            Ok(None) => self.machine_config = Some(source),
+            // The usual role of a backup: known and told, and nothing that failed.
+            Ok(Some(finding)) if wanted.everything() => self.findings.push(finding),
+            Ok(Some(finding)) => {
+                return Err(BackupError::Source(SourceError {
+                    operation: format!("{}; {}", finding.cause, finding.remedy),
+                    try_other_member: false,
+                    source: None,
+                }));
+            }
+            // The snapshot says it too, and better.
+            Err(_) if wanted.has(&ComponentName::etcd()) => {}
+            Err(e) => return Err(BackupError::Source(e)),
+        }
+        Ok(())
+    }
+
+    async fn export(
+        &mut self,
+        options: &KubeOptions,
+        config: &Config,
+        archives: &[KubeArchive],
+        frame: &Frame,
+    ) -> Result<(), BackupError> {
+        let selection = config.kubernetes.selection.clone();
+        let kept = config.kubernetes.keep_kubeconfigs.clone();
+        let clock = Arc::clone(&frame.clock);
+        match KubeExport::begin(options, selection, kept, clock).await {
+            Ok(export) => {
+                let export = Arc::new(export);
+                self.archives = archives.iter().map(|a| export.archive(*a)).collect();
+                self.export = Some(export);
+                Ok(())
+            }
+            // The path for etcd needs no API server: it goes on.
+            Err(e) if self.etcd.is_some() => {
+                self.missing = archives.iter().map(|a| a.component()).collect();
+                self.findings.push(not_reached(&e));
+                Ok(())
+            }
+            Err(e) => Err(BackupError::Source(e)),
+        }
+    }
+
+    /// Finds the tenants' databases.
+    async fn databases(&mut self, wanted: &Wanted<'_>, frame: &Frame) {
+        let Some(export) = self.export.as_ref().filter(|_| wanted.has_datastores()) else {
+            return;
+        };
+        let found = match datastores::datastores(export.client(), frame.clock.now()).await {
+            Ok(found) => found,
+            Err(e) => {
+                self.findings.push(Finding {
+                    severity: Severity::Error,
+                    object: "datastores.steward.butlerlabs.dev".to_owned(),
+                    cause: format!("no DataStore was found out: {}", line(&e)),
+                    remedy: "apply deploy/rbac.yaml, then take another restore point".to_owned(),
+                });
+                return;
+            }
+        };
+        let found: Vec<_> = found
+            .into_iter()
+            .filter(|store| wanted.has_datastore(&store.name))
+            .collect();
+        self.findings.extend(datastores::unmet(&found));
+        for store in found {
+            let Ok(name) = ComponentName::datastore(&store.name) else {
+                continue;
+            };
+            match store.reach {
+                Reach::Etcd(options) => {
+                    let source = EtcdSource::new(*options, Arc::clone(&frame.clock));
+                    self.databases.push((name, source));
+                }
+                Reach::Broken { .. } => self.missing.push(name),
+                Reach::NotCovered { .. } => {}
+            }
+        }
+    }
+
+    /// What a run is to take.
+    pub(crate) fn plan(&self) -> Plan<'_> {
+        let mut parts = Vec::new();
+        if let Some(etcd) = &self.etcd {
+            parts.push((ComponentName::etcd(), Origin::Snapshot(etcd)));
+        }
+        if let Some(source) = &self.machine_config {
+            parts.push((ComponentName::machine_config(), Origin::Archive(source)));
+        }
+        for archive in &self.archives {
+            parts.push((archive.archive().component(), Origin::Archive(archive)));
+        }
+        for (name, source) in &self.databases {
+            parts.push((name.clone(), Origin::Snapshot(source)));
+        }
+        Plan {
+            parts,
+            cluster: self.export.as_deref().map(cluster_source),
+            missing: self.missing.clone(),
+            findings: self.findings.clone(),
+        }
+    }
+}
+
+fn cluster_source(export: &KubeExport) -> &dyn ClusterSource {
+    export
+}
+
+fn not_configured(archives: &[KubeArchive]) -> Finding {
+    let names: Vec<String> = archives.iter().map(|a| a.component().to_string()).collect();
+    Finding {
+        severity: Severity::Warning,
+        object: "Kubernetes API".to_owned(),
+        cause: format!(
+            "no way to it is configured, so there is no {}",
+            names.join(", ")
+        ),
+        remedy: "give --kubeconfig FILE, or ask for `--component etcd` alone".to_owned(),
+    }
+}
+
+fn not_reached(error: &SourceError) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: "Kubernetes API".to_owned(),
+        cause: format!("nothing was exported: {}", line(error)),
+        remedy: "see that the API server runs and lets backupd in, then take another restore point"
+            .to_owned(),
+    }
+}
+
+/// An error's causes in one line, or itself if it has none.
+fn line(error: &SourceError) -> String {
+    let error: &dyn std::error::Error = error;
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    if causes.is_empty() {
+        error.to_string()
+    } else {
+        causes.join(": ")
+    }
+}
+
+fn no_way() -> SourceError {
+    SourceError {
+        operation: "no way to the Kubernetes API is configured; give --kubeconfig FILE, the key \
+                    `kubernetes.kubeconfig`, or KUBECONFIG"
+            .to_owned(),
+        try_other_member: false,
+        source: None,
+    }
+}

@@ -1,0 +1,147 @@
+//! Two archives side by side: both are in the same order, so a few objects of each are held.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use anyhow::Context as _;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_core::archive::{ObjectPath, StoredJson};
+use backup_core::id::ComponentName;
+use backup_core::restore::{ObjectReader, RestoreError};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::compare::{Comparison, Told};
+use super::plan::Pair;
+use crate::commands::not_read;
+
+/// Objects of a side that wait for the other: one could be 16 MiB, and more would not go faster.
+const WAITING: usize = 2;
+
+/// The two restore points.
+pub(super) struct Sides {
+    pub(super) before: ObjectReader,
+    pub(super) after: ObjectReader,
+}
+
+impl Sides {
+    /// Compares the objects of one component; gives `comparison` back with what was found.
+    pub(super) async fn compare(
+        &self,
+        pair: &Pair<'_>,
+        comparison: Comparison,
+    ) -> Result<Comparison, Failure> {
+        let (was, from_before) = channel(WAITING);
+        let (is, from_after) = channel(WAITING);
+        let name = pair.name.clone();
+        let merging = tokio::task::spawn_blocking(move || {
+            merge(
+                &name,
+                Side::new("A", from_before),
+                Side::new("B", from_after),
+                comparison,
+            )
+        });
+        let (before, after, merged) = tokio::join!(
+            send(&self.before, pair.name, was),
+            send(&self.after, pair.name, is),
+            merging,
+        );
+        let merged = merged.context("compare objects")?;
+        // A side that could not be read to its end is why the merge is worth nothing.
+        before.map_err(not_read)?;
+        after.map_err(not_read)?;
+        merged
+    }
+}
+
+/// Sends all objects of a component, until nobody takes them any more.
+async fn send(
+    reader: &ObjectReader,
+    name: &ComponentName,
+    to: Sender<StoredJson>,
+) -> Result<(), RestoreError> {
+    let each = move |(): &mut (), object| match to.blocking_send(object) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    reader.fold(name, (), each).await
+}
+
+/// One side of a merge.
+struct Side {
+    name: &'static str,
+    objects: Receiver<StoredJson>,
+    next: Option<StoredJson>,
+}
+
+/// The order of objects in an archive: by kind, then as the API server lists them.
+fn place(path: &ObjectPath) -> (&str, String) {
+    (path.resource.as_str(), path.object())
+}
+
+impl Side {
+    fn new(name: &'static str, objects: Receiver<StoredJson>) -> Self {
+        Self {
+            name,
+            objects,
+            next: None,
+        }
+    }
+
+    /// Takes the next object out of the channel, which must come after the one before.
+    fn advance(&mut self) -> Result<Option<StoredJson>, Failure> {
+        let before = std::mem::replace(&mut self.next, self.objects.blocking_recv());
+        if let (Some(before), Some(next)) = (&before, &self.next)
+            && place(&before.path) >= place(&next.path)
+        {
+            let disorder = format!(
+                "the objects of {} are not in order: {} comes after {}",
+                self.name, next.path, before.path
+            );
+            let failure = Failure::message(Exit::Failed, disorder);
+            return Err(failure.hint(
+                "fetch the component of both restore points with `restore-cli fetch` and compare \
+                 the unpacked folders",
+            ));
+        }
+        Ok(before)
+    }
+}
+
+fn merge(
+    name: &ComponentName,
+    mut before: Side,
+    mut after: Side,
+    mut comparison: Comparison,
+) -> Result<Comparison, Failure> {
+    before.advance()?;
+    after.advance()?;
+    let told = |told| match told {
+        Told::Failure(failure) => failure,
+        Told::Archive(source) => not_read(RestoreError::Archive {
+            component: name.clone(),
+            source,
+        }),
+    };
+    loop {
+        let order = match (&before.next, &after.next) {
+            (Some(was), Some(is)) => place(&was.path).cmp(&place(&is.path)),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return Ok(comparison),
+        };
+        let was = if order.is_le() {
+            before.advance()?
+        } else {
+            None
+        };
+        let is = if order.is_ge() {
+            after.advance()?
+        } else {
+            None
+        };
+        let seen = comparison.object(name.as_str(), was.as_ref(), is.as_ref());
+        seen.map_err(told)?;
+    }
+}

@@ -1,0 +1,39 @@
+//! `restore-cli resources`: the Kubernetes objects of a restore point, listed and shown.
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use clap::Subcommand;
+
+mod get;
+mod ls;
+mod overview;
+
+/// Look at the Kubernetes objects of a restore point
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ls(ls::Args),
+    Get(get::Args),
+}
+
+/// Which restore point, where it is not what the command is about.
+#[derive(Debug, Clone, clap::Args)]
+struct At {
+    /// Look into this restore point: `latest`, an id, or the beginning of one
+    #[arg(long, value_name = "RESTORE-POINT", default_value = "latest")]
+    at: String,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Ls(args) => ls::run(args, frame).await,
+        Command::Get(args) => get::run(args, frame).await,
+    }
+}

@@ -1,0 +1,15 @@
+//! `restore-cli resources`, `diff`, `show` and `fetch --tenant` as a process, on restore points in
+//! a folder: what people read, exit codes, and that no secret value is told unasked.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot start has failed"
+)]
+
+mod objects {
+    mod diff;
+    mod get;
+    mod looks;
+    mod tenant;
+    mod world;
+}
