@@ -15,7 +15,7 @@ prerequisites: ## Say what must be installed and is not, each with how to get it
 programs: prerequisites ## Install or name the programs that only tests and benchmarks use
 	@$(LAB) programs --install
 
-tools: prerequisites ## Find or build the lab's components: etcd, kube-apiserver, S3 server
+tools: prerequisites ## Find or build the lab's components: etcd, Kubernetes, sealed-secrets, S3 server
 	@$(LAB) tools
 
 demo: tools ## Show the main job from end to end on the lab

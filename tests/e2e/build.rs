@@ -39,6 +39,6 @@ fn talos_stand_in() -> Result<(), Box<dyn Error>> {
             .compile_fds(descriptors)?;
         Ok(())
     };
-    compile(&["talos.proto"], API, true)?;
+    compile(&["talos.proto", "cosi.proto"], API, true)?;
     compile(&["machined_etcd.proto"], OWN, false)
 }

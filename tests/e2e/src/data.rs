@@ -5,6 +5,7 @@
 mod churn;
 mod kinds;
 mod object;
+pub mod objects;
 mod proto;
 pub mod secretbox;
 mod text;

@@ -1,8 +1,10 @@
 //! A real etcd: one member or several, over TLS with client certificates.
 
+mod auth;
 mod client;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -64,6 +66,7 @@ pub struct Etcd {
 
 #[derive(Debug, Clone)]
 struct Tls {
+    authority: Arc<Authority>,
     server: Files,
     client: Files,
 }
@@ -146,6 +149,12 @@ impl Etcd {
     #[must_use]
     pub fn client_files(&self) -> Option<&Files> {
         self.tls.as_ref().map(|tls| &tls.client)
+    }
+
+    /// The authority of its certificates, to make more clients; `None` without TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.tls.as_ref().map(|tls| tls.authority.as_ref())
     }
 
     /// Its data directory: where Talos has it, with [`Etcd::folder`] for the root of a node.
@@ -303,5 +312,6 @@ fn make_tls(folder: &folder::Folder, name: &str) -> Result<Tls> {
     Ok(Tls {
         server: authority.write(&pki, "server", &authority.server(name)?)?,
         client: authority.write(&pki, "client", &authority.client("root", None)?)?,
+        authority: Arc::new(authority),
     })
 }

@@ -1,6 +1,6 @@
 //! A real kube-apiserver: RBAC, Secrets encrypted at rest as Talos has it, an administrator.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,15 +16,43 @@ use crate::data::secretbox;
 use crate::etcd::Etcd;
 use crate::folder::write_private;
 use crate::http::HttpClient;
-use crate::pki::{Authority, Identity};
+use crate::pki::{Authority, Files, Identity};
 use crate::port::Port;
 use crate::process::{Process, Program, Signal};
 use crate::tools::{self, Tool};
 
 /// Three seconds on an idle machine; a machine that compiles next to it is slow.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// The file of the service accounts' key, in its folder.
+const ACCOUNTS_KEY: &str = "service-accounts.key";
 /// It lets requests finish first.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where an API server keeps its objects, and how.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// etcd's address.
+    pub endpoint: String,
+    /// What it shows to etcd; `None` over plain HTTP.
+    pub client: Option<Files>,
+    /// The prefix of all its keys in an etcd that others use too, such as `/tenant`.
+    pub prefix: Option<String>,
+    /// Whether Secrets are encrypted at rest.
+    pub encrypted: bool,
+}
+
+impl Storage {
+    /// All of `etcd`, with Secrets encrypted: the management cluster on Talos.
+    #[must_use]
+    pub fn whole(etcd: &Etcd) -> Self {
+        Self {
+            endpoint: etcd.endpoint(),
+            client: etcd.client_files().cloned(),
+            prefix: None,
+            encrypted: true,
+        }
+    }
+}
 
 /// A running API server, or one that can be started again on the same port.
 pub struct KubeApiserver {
@@ -32,6 +60,7 @@ pub struct KubeApiserver {
     program: PathBuf,
     port: Port,
     authority: Authority,
+    accounts: KeyPair,
     token: String,
     http: HttpClient,
     args: Vec<String>,
@@ -44,6 +73,14 @@ impl KubeApiserver {
     /// # Errors
     /// The server cannot be found, built or started.
     pub async fn start(folder: &Folder, name: &str, etcd: &Etcd) -> Result<Self> {
+        Self::start_with(folder, name, &Storage::whole(etcd)).await
+    }
+
+    /// Starts one that keeps its objects in `storage`; its files go to `folder`/`name`.
+    ///
+    /// # Errors
+    /// The server cannot be found, built or started.
+    pub async fn start_with(folder: &Folder, name: &str, storage: &Storage) -> Result<Self> {
         let program = tools::path(Tool::KubeApiserver).await?;
         let own = folder.make(name)?;
         let authority = Authority::new("kubernetes-ca")?;
@@ -55,13 +92,11 @@ impl KubeApiserver {
             &tokens,
             format!("{token},admin,admin,system:masters\n").as_bytes(),
         )?;
-        let accounts = pki.join("service-accounts.key");
-        let accounts_key = KeyPair::generate().context("making the service accounts' key")?;
-        write_private(&accounts, accounts_key.serialize_pem().as_bytes())?;
+        let accounts = KeyPair::generate().context("making the service accounts' key")?;
+        let accounts_private = own.join(ACCOUNTS_KEY);
+        write_private(&accounts_private, accounts.serialize_pem().as_bytes())?;
         let accounts_public = pki.join("service-accounts.pub");
-        write_private(&accounts_public, accounts_key.public_key_pem().as_bytes())?;
-        let encryption = own.join("encryption.yaml");
-        write_private(&encryption, encryption_config()?.as_bytes())?;
+        write_private(&accounts_public, accounts.public_key_pem().as_bytes())?;
 
         let port = Port::reserve()?;
         let mut args = Vec::new();
@@ -80,14 +115,23 @@ impl KubeApiserver {
         );
         flag(
             "service-account-signing-key-file",
-            &accounts.to_string_lossy(),
+            &accounts_private.to_string_lossy(),
         );
         flag("service-account-issuer", "https://kubernetes.default.svc");
         flag("service-cluster-ip-range", "10.0.0.0/24");
-        flag("encryption-provider-config", &encryption.to_string_lossy());
+        if storage.encrypted {
+            let encryption = own.join("encryption.yaml");
+            write_private(&encryption, encryption_config()?.as_bytes())?;
+            flag("encryption-provider-config", &encryption.to_string_lossy());
+        }
         flag("allow-privileged", "true");
-        flag("etcd-servers", &etcd.endpoint());
-        if let Some(files) = etcd.client_files() {
+        flag("etcd-servers", &storage.endpoint);
+        if let Some(prefix) = &storage.prefix {
+            flag("etcd-prefix", prefix);
+            // The mark of a compaction lies outside the prefix, where a tenant may not write.
+            flag("etcd-compaction-interval", "0");
+        }
+        if let Some(files) = &storage.client {
             flag("etcd-cafile", &files.ca.to_string_lossy());
             flag("etcd-certfile", &files.certificate.to_string_lossy());
             flag("etcd-keyfile", &files.key.to_string_lossy());
@@ -98,13 +142,15 @@ impl KubeApiserver {
             program,
             port,
             authority,
+            accounts,
             token,
             http,
             args,
             process: None,
         };
         server.restart().await?;
-        server.write_kubeconfig(&server.kubeconfig(), &server.admin_user())?;
+        let admin = server.kubeconfig_text(&json!({ "token": server.token }))?;
+        write_private(&server.kubeconfig(), admin.as_bytes())?;
         Ok(server)
     }
 
@@ -132,20 +178,47 @@ impl KubeApiserver {
         self.authority.pem()
     }
 
+    /// Its authority, to make more clients.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The key that signs the tokens of service accounts.
+    #[must_use]
+    pub fn accounts(&self) -> &KeyPair {
+        &self.accounts
+    }
+
+    /// The file of [`KubeApiserver::accounts`].
+    #[must_use]
+    pub fn accounts_file(&self) -> PathBuf {
+        self.folder.join(ACCOUNTS_KEY)
+    }
+
     /// Writes a kubeconfig for a user who has a client certificate and no right but what RBAC gives
     /// to the name and the group.
     ///
     /// # Errors
     /// The certificate cannot be made or the file not be written.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
-        let Identity { certificate, key } = self.authority.client(user, group)?;
-        let path = self.folder.join(format!("kubeconfig-{user}"));
-        let user = json!({
-            "client-certificate-data": STANDARD.encode(certificate),
-            "client-key-data": STANDARD.encode(key),
-        });
-        self.write_kubeconfig(&path, &user)?;
+        let path = self
+            .folder
+            .join(format!("kubeconfig-{}", user.replace(':', "-")));
+        let identity = self.authority.client(user, group)?;
+        write_private(&path, self.kubeconfig_of(&identity)?.as_bytes())?;
         Ok(path)
+    }
+
+    /// The text of a kubeconfig for who has this certificate and key.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn kubeconfig_of(&self, identity: &Identity) -> Result<String> {
+        self.kubeconfig_text(&json!({
+            "client-certificate-data": STANDARD.encode(&identity.certificate),
+            "client-key-data": STANDARD.encode(&identity.key),
+        }))
     }
 
     /// Asks as the administrator for `path`, such as `/readyz`.
@@ -164,14 +237,44 @@ impl KubeApiserver {
     /// # Errors
     /// The server refused.
     pub async fn create(&self, path: &str, object: &Value) -> Result<Value> {
+        self.send(Method::POST, path, Some(object)).await
+    }
+
+    /// Replaces the object at `path` as the administrator, or its status where the path ends in
+    /// `/status`, and gives what the server made of it.
+    ///
+    /// # Errors
+    /// The server refused, as it does where the object's resourceVersion is not the newest.
+    pub async fn replace(&self, path: &str, object: &Value) -> Result<Value> {
+        self.send(Method::PUT, path, Some(object)).await
+    }
+
+    /// Deletes the object at `path` as the administrator.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        self.send(Method::DELETE, path, None).await.map(drop)
+    }
+
+    /// Reads the object or the list at `path` as the administrator.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn read(&self, path: &str) -> Result<Value> {
+        self.send(Method::GET, path, None).await
+    }
+
+    async fn send(&self, method: Method, path: &str, object: Option<&Value>) -> Result<Value> {
         let url = format!("{}{path}", self.url());
         let (status, body) = self
             .http
-            .send(Method::POST, &url, Some(&self.token), Some(object))
+            .send(method.clone(), &url, Some(&self.token), object)
             .await?;
         let text = String::from_utf8_lossy(&body);
-        anyhow::ensure!(status.is_success(), "POST {path}: {status}: {text}");
-        serde_json::from_slice(&body).with_context(|| format!("the answer to POST {path}: {text}"))
+        anyhow::ensure!(status.is_success(), "{method} {path}: {status}: {text}");
+        serde_json::from_slice(&body)
+            .with_context(|| format!("the answer to {method} {path}: {text}"))
     }
 
     /// Stops it in order; the port stays reserved for [`KubeApiserver::restart`].
@@ -226,11 +329,7 @@ impl KubeApiserver {
         Ok(())
     }
 
-    fn admin_user(&self) -> Value {
-        json!({ "token": self.token })
-    }
-
-    fn write_kubeconfig(&self, path: &Path, user: &Value) -> Result<()> {
+    fn kubeconfig_text(&self, user: &Value) -> Result<String> {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -245,8 +344,7 @@ impl KubeApiserver {
             "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
             "current-context": "lab",
         });
-        let text = serde_json::to_string_pretty(&config).context("writing a kubeconfig")?;
-        write_private(path, text.as_bytes())
+        serde_json::to_string_pretty(&config).context("writing a kubeconfig")
     }
 }
 

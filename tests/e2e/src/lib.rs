@@ -34,14 +34,17 @@ pub mod wait;
 pub mod etcd;
 pub mod etcdutl;
 pub mod kube_apiserver;
+pub mod kube_controller_manager;
 pub mod proxy;
 pub mod s3;
+pub mod sealed_secrets;
 pub mod talos;
 
 // What is in them.
 pub mod data;
 
 // All of it together.
+pub mod butler;
 pub mod lab;
 
 pub use folder::Folder;

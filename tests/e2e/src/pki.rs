@@ -16,6 +16,12 @@ pub struct Authority {
     pem: String,
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
 /// A certificate with its key, as PEM.
 pub struct Identity {
     /// The certificate alone.
@@ -62,6 +68,12 @@ impl Authority {
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Its key as PKCS#8, for those to whom it belongs: as a Secret of a cluster holds it.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     /// A certificate for a server on 127.0.0.1 and localhost. It is good for a client too, since

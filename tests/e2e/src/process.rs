@@ -48,6 +48,8 @@ pub enum Signal {
     Stop,
     /// Let it go on after [`Signal::Stop`].
     Continue,
+    /// Whatever the program does at it: sealed-secrets renews its key.
+    User1,
 }
 
 impl Signal {
@@ -58,6 +60,7 @@ impl Signal {
             Self::Kill => "KILL",
             Self::Stop => "STOP",
             Self::Continue => "CONT",
+            Self::User1 => "USR1",
         }
     }
 }

@@ -9,11 +9,13 @@ mod answer;
 pub mod backend;
 pub mod connect;
 pub mod fault;
+pub mod machine_config;
 pub mod node;
 pub mod pki;
 pub mod proto;
 pub mod real_etcd;
 pub mod recover;
+mod resources;
 pub mod roles;
 mod route;
 pub mod seats;
@@ -39,6 +41,7 @@ pub use self::backend::{Etcd, FixedEtcd};
 pub use self::fault::{CallFault, Faults, StreamFault};
 pub use self::node::{Node, NodeSpec, ServiceState};
 pub use self::pki::{ClientSpec, Pki};
+use self::proto::cosi::resource::state_server::StateServer;
 use self::proto::machine::machine_service_server::MachineServiceServer;
 pub use self::roles::TalosVersion;
 use self::route::Cluster;
@@ -103,6 +106,7 @@ impl Standin {
                 endpoint: Arc::clone(node),
                 cluster: Arc::clone(&cluster),
             };
+            let resources = StateServer::new(api.clone());
             let service = MachineServiceServer::new(api)
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE);
@@ -110,6 +114,7 @@ impl Standin {
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .add_service(service)
+                .add_service(resources)
                 .serve_with_incoming(ReceiverStream::new(incoming));
             tasks.spawn(async move {
                 if let Err(error) = server.await {

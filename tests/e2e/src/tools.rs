@@ -22,6 +22,14 @@ pub enum Tool {
     Etcdctl,
     /// The Kubernetes API server.
     KubeApiserver,
+    /// Kubernetes' own controllers, the garbage collector among them.
+    KubeControllerManager,
+    /// Kubernetes' client.
+    Kubectl,
+    /// The controller that opens sealed Secrets.
+    SealedSecretsController,
+    /// The client that seals Secrets.
+    Kubeseal,
     /// The S3 server.
     Versitygw,
 }
@@ -33,7 +41,11 @@ impl Tool {
         Self::Etcdutl,
         Self::Etcdctl,
         Self::Versitygw,
+        Self::SealedSecretsController,
+        Self::Kubeseal,
         Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::Kubectl,
     ];
 
     /// The executable's name.
@@ -44,6 +56,10 @@ impl Tool {
             Self::Etcdutl => "etcdutl",
             Self::Etcdctl => "etcdctl",
             Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+            Self::SealedSecretsController => "sealed-secrets-controller",
+            Self::Kubeseal => "kubeseal",
             Self::Versitygw => "versitygw",
         }
     }
@@ -52,7 +68,8 @@ impl Tool {
     fn module(self) -> &'static str {
         match self {
             Self::Etcd | Self::Etcdutl | Self::Etcdctl => "etcd",
-            Self::KubeApiserver => "kubernetes",
+            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "kubernetes",
+            Self::SealedSecretsController | Self::Kubeseal => "sealed-secrets",
             Self::Versitygw => "versitygw",
         }
     }
@@ -63,7 +80,10 @@ impl Tool {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
             Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
-            Self::KubeApiserver => "k8s.io/kubernetes",
+            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => {
+                "k8s.io/kubernetes"
+            }
+            Self::SealedSecretsController | Self::Kubeseal => "github.com/bitnami/sealed-secrets",
             Self::Versitygw => "github.com/versity/versitygw",
         }
     }
@@ -73,6 +93,11 @@ impl Tool {
         match self {
             Self::Etcd | Self::Etcdutl | Self::Etcdctl => self.go_module(),
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            // The lab's own main program around the controller's packages.
+            Self::SealedSecretsController => "./controller",
+            Self::Kubeseal => "github.com/bitnami/sealed-secrets/cmd/kubeseal",
             Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
         }
     }
@@ -80,10 +105,19 @@ impl Tool {
     /// Variables that the linker sets to the version, for programs that tell it to their clients.
     fn version_variables(self) -> &'static [&'static str] {
         match self {
-            Self::KubeApiserver => &[
+            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => &[
                 "k8s.io/component-base/version.gitVersion",
                 "k8s.io/client-go/pkg/version.gitVersion",
             ],
+            Self::Kubeseal => &["main.VERSION"],
+            _ => &[],
+        }
+    }
+
+    /// Files of the lab's own that go into the build, in the module's folder.
+    fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::SealedSecretsController => &["controller/main.go", "controller/linked.s"],
             _ => &[],
         }
     }

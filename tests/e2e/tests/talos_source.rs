@@ -7,6 +7,9 @@ mod faults;
 #[path = "talos_source/lab.rs"]
 mod lab;
 #[cfg(test)]
+#[path = "talos_source/machine_config.rs"]
+mod machine_config;
+#[cfg(test)]
 #[path = "talos_source/members.rs"]
 mod members;
 #[cfg(test)]

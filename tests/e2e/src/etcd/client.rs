@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::rpc;
+use super::rpc::auth_client::AuthClient;
 use super::rpc::cluster_client::ClusterClient;
 use super::rpc::kv_client::KvClient;
 use super::rpc::lease_client::LeaseClient;
@@ -75,6 +76,12 @@ impl EtcdClient {
     #[must_use]
     pub fn cluster(&self) -> ClusterClient<Channel> {
         ClusterClient::new(self.channel.clone())
+    }
+
+    /// The calls on users and roles.
+    #[must_use]
+    pub fn auth(&self) -> AuthClient<Channel> {
+        AuthClient::new(self.channel.clone())
     }
 
     /// The calls on the database as a whole.

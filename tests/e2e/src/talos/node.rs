@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::backend::Etcd;
 use super::fault::Faults;
+use super::machine_config;
 use super::recover::Host;
 use super::roles::TalosVersion;
 
@@ -23,6 +24,8 @@ pub struct NodeSpec {
     pub version: TalosVersion,
     /// The etcd member that runs on it, if any.
     pub etcd: Option<Arc<dyn Etcd>>,
+    /// Its machine configuration, if it has one.
+    pub machine_config: Option<String>,
     /// The folder that stands for its file system.
     pub root: Option<PathBuf>,
     /// How etcd is restored, started and stopped on it; without it, Bootstrap fails.
@@ -52,6 +55,7 @@ impl NodeSpec {
             control_plane: true,
             version: TalosVersion::NEWEST,
             etcd: None,
+            machine_config: Some(machine_config::of(hostname, true)),
             root: None,
             host: None,
             extra_names: Vec::new(),
@@ -64,6 +68,7 @@ impl NodeSpec {
     pub fn worker(address: &str, hostname: &str) -> Self {
         Self {
             control_plane: false,
+            machine_config: Some(machine_config::of(hostname, false)),
             ..Self::empty(address, hostname)
         }
     }

@@ -17,6 +17,19 @@ pub mod google {
     }
 }
 
+/// Packages below `cosi`.
+pub mod cosi {
+    /// The resources of a node.
+    #[expect(
+        clippy::as_conversions,
+        clippy::clone_on_ref_ptr,
+        reason = "generated servers are written so"
+    )]
+    pub mod resource {
+        include!(concat!(env!("OUT_DIR"), "/talos/cosi.resource.rs"));
+    }
+}
+
 /// The API of a node.
 #[expect(
     clippy::as_conversions,

@@ -47,7 +47,16 @@ impl Module {
         let linker_flags = format!("{LINKER_FLAGS}{variables}");
 
         let mut digest = Sha256::new();
-        for part in [&go_mod, &read("go.sum")?, &FLAGS.join(" "), &linker_flags] {
+        let mut parts = vec![
+            go_mod,
+            read("go.sum")?,
+            FLAGS.join(" "),
+            linker_flags.clone(),
+        ];
+        for source in tool.sources() {
+            parts.push(read(source)?);
+        }
+        for part in parts {
             digest.update(part);
             digest.update([0]);
         }

@@ -2,6 +2,7 @@
 
 mod big;
 mod measure;
+mod objects;
 mod peers;
 mod report;
 mod series;
@@ -34,6 +35,9 @@ struct Args {
     /// Leave out the stream over the Talos API
     #[arg(long)]
     no_talos: bool,
+    /// Measure the export of this many custom resources; 0 leaves it out
+    #[arg(long, default_value_t = 100_000, value_name = "NUMBER")]
+    objects: usize,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -68,6 +72,14 @@ async fn run(args: Args) -> Result<()> {
     }
     let programs = own_programs()?;
     print(&report::machine()?)?;
+    if args.objects > 0 {
+        let scratch = Folder::new()?;
+        let (count, rounds) = (args.objects, args.rounds);
+        print(&objects::measure(count, rounds, &programs, &scratch, &say).await?)?;
+    }
+    if args.no_series && args.no_talos && args.big == 0 {
+        return Ok(());
+    }
     let snapshots = snapshots::series(&say).await?;
     if !args.no_series {
         let scratch = Folder::new()?;

@@ -110,7 +110,7 @@ impl Repository {
             .with_context(|| format!("linking {}", snapshot.file.display()))?;
         let commands = match self.peer {
             Peer::Ours => {
-                vec![with_file(self.write("import"), &file)]
+                vec![with_file(self.write("import", &["etcd"]), &file)]
             }
             Peer::Restic | Peer::ResticMax => {
                 let mut backup = self.restic();
@@ -133,15 +133,25 @@ impl Repository {
 
     /// The command that stores a snapshot from the Talos API; only for [`Peer::Ours`].
     pub(crate) fn snapshot(&self, talosconfig: &Path, node: &str) -> Command {
-        let mut snapshot = self.write("snapshot");
+        let mut snapshot = self.write("snapshot", &["etcd"]);
         snapshot.arg("--talosconfig").arg(talosconfig);
         snapshot.args(["--nodes", node]);
         snapshot
     }
 
-    fn write(&self, verb: &str) -> Command {
+    /// The command that stores a cluster's definitions and objects; only for [`Peer::Ours`].
+    pub(crate) fn export(&self, kubeconfig: &Path) -> Command {
+        let mut export = self.write("snapshot", &["crds", "resources"]);
+        export.arg("--kubeconfig").arg(kubeconfig);
+        export
+    }
+
+    fn write(&self, verb: &str, components: &[&str]) -> Command {
         let mut command = self.own("backupd");
-        command.args([verb, "--component", "etcd", "--cluster", "bench"]);
+        command.args([verb, "--cluster", "bench"]);
+        for component in components {
+            command.args(["--component", component]);
+        }
         command.arg("--store").arg(self.url());
         command.args(["--recipient", &self.recipient]);
         command

@@ -1,6 +1,7 @@
 //! `lab demo`: the main job from end to end on real parts, told to somebody who sees it first.
 
 mod checks;
+mod cluster;
 mod screen;
 mod stage;
 mod steps;
@@ -48,14 +49,14 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn show(programs: Programs, shape: Shape) -> Result<()> {
-    let mut screen = Screen::new(12);
+    let mut screen = Screen::new(17);
     screen.title(
         "Butler Backup on real parts",
-        "A real etcd and a real S3 server on 127.0.0.1, a stand-in for the Talos API between \
-         them and us, in a temporary folder. Lines with $ are commands that you could type; what \
+        "First a real etcd and a real S3 server on 127.0.0.1, a stand-in for the Talos API between \
+         them and us; then a whole Butler cluster. All in temporary folders. Lines with $ are commands that you could type; what \
          they print follows. All of it is gone at the end.",
     )?;
-    let mut stage = Stage::set(&mut screen, programs, shape).await?;
+    let mut stage = Stage::set(&mut screen, programs.clone(), shape).await?;
     steps::keys(&mut screen, &stage).await?;
     steps::configuration(&mut screen, &stage).await?;
     let first = steps::snapshot(&mut screen, &stage, "the first one").await?;
@@ -67,7 +68,10 @@ async fn show(programs: Programs, shape: Shape) -> Result<()> {
     let second = steps::second(&mut screen, &stage, &first).await?;
     steps::audit(&mut screen, &stage).await?;
     let objects = checks::names_are_digests(&mut screen, &stage).await?;
-    screen.end(&[
+    // Its servers make room for those of the second act.
+    drop(stage);
+    let whole = cluster::play(&mut screen, programs).await?;
+    let mut seen = vec![
         format!(
             "etcd at revision {} with {} keys went through the Talos API into S3, encrypted and \
              signed",
@@ -82,5 +86,7 @@ async fn show(programs: Programs, shape: Shape) -> Result<()> {
             screen::bytes(first.stored)
         ),
         format!("all {objects} objects in the bucket carry their SHA-256 as their name"),
-    ])
+    ];
+    seen.extend(whole);
+    screen.end(&seen)
 }

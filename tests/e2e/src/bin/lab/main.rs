@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-/// Run the project's lab: real etcd, kube-apiserver and S3 server on 127.0.0.1
+/// Run the project's lab: real etcd, Kubernetes and S3 server on 127.0.0.1
 #[derive(Debug, Parser)]
 #[command(name = "lab", version)]
 struct Args {
@@ -31,8 +31,8 @@ enum Command {
     Programs(programs::Args),
     /// Find or build the components, with progress
     Tools,
-    /// Start everything, print how to reach it, and run until Ctrl-C or `lab down`
-    Up(up::Args),
+    /// Start a Butler management cluster with two tenants, print how to reach it, and run until Ctrl-C or `lab down`
+    Up,
     /// Show the main job from end to end, each command with what it prints
     Demo(demo::Args),
     /// End the lab that `lab up` started
@@ -60,7 +60,7 @@ async fn run(args: Args) -> Result<ExitCode> {
         Command::Tools => tokio::task::spawn_blocking(tools::run)
             .await
             .context("finding the components")?,
-        Command::Up(args) => up::run(&args, &state).await,
+        Command::Up => up::run(&state).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Down => down::run(&state).await,
         Command::Status => status(&state),

@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use e2e::lab::Lab;
+use e2e::Folder;
+use e2e::butler::Butler;
 use serde::{Deserialize, Serialize};
 
 /// How to reach a lab.
@@ -19,6 +20,17 @@ pub(crate) struct State {
     pub(crate) talosconfigs: BTreeMap<String, PathBuf>,
     pub(crate) etcd: Etcd,
     pub(crate) s3: S3,
+    pub(crate) tenants: Vec<Tenant>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tenant {
+    pub(crate) name: String,
+    /// Of its TenantCluster.
+    pub(crate) namespace: String,
+    pub(crate) endpoint: String,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,34 +58,35 @@ pub(crate) fn default_path() -> PathBuf {
 
 impl State {
     /// What a running lab is.
-    pub(crate) fn of(lab: &Lab) -> Result<Self> {
+    pub(crate) fn of(lab: &Butler, folder: &Folder) -> Result<Self> {
         let files = lab
-            .core
             .etcd
             .client_files()
             .context("the lab's etcd has no TLS")?;
+        let env = lab.s3.keys().env();
+        let tenants = lab.tenants().iter().map(|tenant| Tenant {
+            name: tenant.name.clone(),
+            namespace: tenant.namespace.clone(),
+            endpoint: tenant.kube_apiserver.url(),
+            kubeconfig: tenant.kubeconfig(),
+        });
         Ok(Self {
-            folder: lab.core.folder.path().to_owned(),
-            kubeconfig: lab.kube_apiserver.kubeconfig(),
-            talosconfigs: lab.core.talosconfigs.clone(),
+            folder: folder.path().to_owned(),
+            kubeconfig: lab.kubeconfig(),
+            talosconfigs: lab.talosconfigs.clone(),
             etcd: Etcd {
-                endpoint: lab.core.etcd.endpoint(),
+                endpoint: lab.etcd.endpoint(),
                 ca: files.ca.clone(),
                 certificate: files.certificate.clone(),
                 key: files.key.clone(),
             },
             s3: S3 {
-                store: lab.core.s3.url(&lab.core.bucket, "lab"),
-                endpoint: lab.core.s3.endpoint(),
-                bucket: lab.core.bucket.clone(),
-                env: lab
-                    .core
-                    .s3
-                    .keys()
-                    .env()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .into(),
+                store: lab.store("lab"),
+                endpoint: lab.s3.endpoint(),
+                bucket: lab.bucket.clone(),
+                env: env.map(|(name, value)| (name.to_owned(), value)).into(),
             },
+            tenants: tenants.collect(),
         })
     }
 
@@ -112,6 +125,16 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kubeconfig    {}", self.kubeconfig.display())?;
+        for tenant in &self.tenants {
+            let Tenant {
+                name,
+                namespace,
+                endpoint,
+                kubeconfig,
+            } = tenant;
+            writeln!(f, "tenant        {namespace}/{name} at {endpoint}")?;
+            writeln!(f, "  --kubeconfig={}", kubeconfig.display())?;
+        }
         for (role, path) in &self.talosconfigs {
             writeln!(f, "talosconfig   {} ({role})", path.display())?;
         }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use e2e::data::Shape;
-use e2e::lab::Lab;
+use e2e::Folder;
+use e2e::butler::Butler;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::state::State;
@@ -15,18 +15,7 @@ use crate::{print, say};
 /// How often the lab looks whether `lab down` asked for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How big the cluster is.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Objects in the etcd; 60000 make a database of about 290 MB
-    #[arg(long, default_value_t = Shape::small().objects, value_name = "NUMBER")]
-    objects: usize,
-    /// Nodes of the cluster
-    #[arg(long, default_value_t = Shape::small().nodes, value_name = "NUMBER")]
-    nodes: usize,
-}
-
-pub(crate) async fn run(args: &Args, path: &Path) -> Result<ExitCode> {
+pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
     if let Some(state) = State::of_a_live_lab(path)? {
         bail!(
             "a lab is up in {}; end it with `lab down` first",
@@ -35,17 +24,13 @@ pub(crate) async fn run(args: &Args, path: &Path) -> Result<ExitCode> {
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let shape = Shape {
-        objects: args.objects,
-        nodes: args.nodes,
-        ..Shape::small()
-    };
+    let folder = Folder::new()?;
     let lab = tokio::select! {
-        lab = Lab::start(shape, &say) => lab?,
+        lab = Butler::start(&folder, &say) => lab?,
         _ = interrupt.recv() => bail!("interrupted before the lab was up"),
         _ = terminate.recv() => bail!("terminated before the lab was up"),
     };
-    let state = State::of(&lab)?;
+    let state = State::of(&lab, &folder)?;
     state.write(path)?;
     print(&state.to_string())?;
     say("the lab is up; Ctrl-C or `lab down` ends it");

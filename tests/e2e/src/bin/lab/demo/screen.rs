@@ -8,7 +8,7 @@ use e2e::run::{Command, Output};
 /// Text is folded here, so that it reads well beside the indented output of the programs.
 const WIDTH: usize = 88;
 /// More lines than this of one program are a list; its start tells what it is.
-const LINES: usize = 40;
+const LINES: usize = 160;
 
 /// Prints to standard output, as all of the show does.
 pub(super) struct Screen {

@@ -1,0 +1,77 @@
+//! One scenario for all tests of a program.
+
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context, Result};
+use tokio::sync::{Mutex, oneshot};
+
+use super::Butler;
+use crate::Folder;
+use crate::tools::say_on_stderr;
+
+/// A scenario that several tests use, none of which may stop or change what another looks at. It
+/// lives while a test holds it, so tests that run long without it belong into another program.
+/// Fields drop in order: the folder after what writes to it, and then the runtime goes.
+pub struct Shared {
+    /// The scenario.
+    pub butler: Butler,
+    _folder: Folder,
+    _end: oneshot::Sender<()>,
+}
+
+/// Ends with the last test that holds it: a static would never be dropped, and leave its files.
+static SHARED: Mutex<Weak<Shared>> = Mutex::const_new(Weak::new());
+
+impl Shared {
+    /// The scenario that other tests use now, or a new one.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn get() -> Result<Arc<Self>> {
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let running = Arc::new(Self::start().await?);
+        *shared = Arc::downgrade(&running);
+        Ok(running)
+    }
+
+    /// Starts one on a thread and a runtime of its own: each test has a runtime, and what the first
+    /// one spawned would end with it.
+    async fn start() -> Result<Self> {
+        let (started, wait) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let serve = move || {
+            let runtime = match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let error = anyhow::Error::new(error).context("making a runtime");
+                    return drop(started.send(Err(error)));
+                }
+            };
+            runtime.block_on(async {
+                // Whoever waited may be gone; then so is what was started.
+                drop(started.send(Self::start_here().await));
+                // An error is the drop of the other end, and that is the sign.
+                drop(ended.await);
+            });
+        };
+        std::thread::Builder::new()
+            .name("butler".to_owned())
+            .spawn(serve)
+            .context("starting a thread for the scenario")?;
+        let (butler, folder) = wait.await.context("the scenario's thread is gone")??;
+        Ok(Self {
+            butler,
+            _folder: folder,
+            _end: end,
+        })
+    }
+
+    async fn start_here() -> Result<(Butler, Folder)> {
+        let folder = Folder::new()?;
+        let butler = Butler::start(&folder, &say_on_stderr).await?;
+        Ok((butler, folder))
+    }
+}

@@ -1,0 +1,56 @@
+//! The API of a node's resources, as far as a backup reads them: the machine configuration, which
+//! is sensitive and so for administrators alone.
+
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::answer::{Api, admit, roles_of};
+use super::fault::CallFault;
+use super::proto::cosi::resource as api;
+use super::proto::cosi::resource::state_server::State;
+use super::route::Route;
+
+#[tonic::async_trait]
+impl State for Api {
+    async fn get(
+        &self,
+        request: Request<api::GetRequest>,
+    ) -> Result<Response<api::GetResponse>, Status> {
+        const METHOD: &str = "MachineConfig";
+        let (headers, extensions, body) = request.into_parts();
+        let roles = roles_of(&extensions);
+        let route = self
+            .cluster
+            .route(&self.endpoint, METHOD, &headers, &roles)?;
+        let Route::One(node) = route else {
+            return Err(Status::unimplemented("resources of several nodes"));
+        };
+        admit(&node, METHOD, &roles)?;
+        match node.faults().calls.get(METHOD) {
+            Some(CallFault::Hang) => std::future::pending().await,
+            Some(CallFault::Refuse(code, text) | CallFault::InBand(code, text)) => {
+                return Err(Status::new(*code, text));
+            }
+            None => {}
+        }
+        let asked = (
+            body.namespace.as_str(),
+            body.r#type.as_str(),
+            body.id.as_str(),
+        );
+        let there = asked == ("config", "MachineConfigs.config.talos.dev", "v1alpha1");
+        let config = node.spec.machine_config.clone().filter(|_| there);
+        let yaml = config.ok_or_else(|| Status::not_found("resource doesn't exist"))?;
+        let spec = api::MachineConfigSpec {
+            yaml_marshalled: yaml.clone().into(),
+        };
+        Ok(Response::new(api::GetResponse {
+            resource: Some(api::Resource {
+                spec: Some(api::Spec {
+                    proto_spec: spec.encode_to_vec().into(),
+                    yaml_spec: yaml,
+                }),
+            }),
+        }))
+    }
+}

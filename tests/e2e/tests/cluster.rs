@@ -1,0 +1,10 @@
+//! A whole Butler cluster, taken in one restore point: the scenario of the lab, the programs as
+//! processes, and what is in the bucket afterwards.
+
+#[cfg(test)]
+mod cluster {
+    mod bed;
+    mod canaries;
+    mod same;
+    mod whole;
+}

@@ -1,0 +1,136 @@
+//! An etcd that cannot be read says why, and what to do.
+
+use anyhow::Result;
+use backup_core::source::etcd::{EtcdLogin, EtcdOptions};
+use backup_core::source::{SnapshotSource as _, SourceError};
+use e2e::pki::Authority;
+
+use super::ground::{Ground, options, source};
+
+/// How it fails to give a snapshot: when members are asked, or when one is.
+async fn refusal(options: EtcdOptions) -> SourceError {
+    let source = source(options);
+    let candidates = match source.candidates().await {
+        Ok(candidates) => candidates,
+        Err(error) => return error,
+    };
+    match source.open(&candidates[0]).await {
+        Ok(_) => panic!("it gave a snapshot"),
+        Err(error) => error,
+    }
+}
+
+fn chain(error: &SourceError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    println!("--- {text}");
+    text
+}
+
+fn tells(error: &SourceError, words: &[&str]) {
+    let text = chain(error);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_without_the_right_are_told_what_is_needed() -> Result<()> {
+    let ground = Ground::new().await?;
+    let error = refusal(ground.options("one_cp")?).await;
+    tells(
+        &error,
+        &[
+            "DataStore `default`",
+            "user `one_cp`",
+            "role `root`",
+            "permission denied",
+        ],
+    );
+    assert!(!error.try_other_member);
+
+    // A name that no user has.
+    let error = refusal(ground.options("stranger")?).await;
+    tells(
+        &error,
+        &[
+            "DataStore `default`",
+            "has no user `stranger`",
+            "common name",
+        ],
+    );
+
+    // A user without a password, and one who is not there.
+    for user in ["root", "stranger"] {
+        let mut login = ground.options("root")?;
+        login.login = Some(EtcdLogin {
+            user: user.to_owned(),
+            password: "wrong-password-canary".to_owned().into(),
+        });
+        let error = refusal(login).await;
+        tells(&error, &["user or password is wrong", "basicAuth"]);
+        assert!(!chain(&error).contains("canary"));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_do_not_fit_are_told_apart() -> Result<()> {
+    let ground = Ground::new().await?;
+    let other = Authority::new("other-ca")?;
+    let own = ground.authority()?;
+
+    let stranger = options(&ground.etcd, own.pem(), Some(other.client("root", None)?));
+    let error = refusal(stranger).await;
+    tells(&error, &["client certificate"]);
+
+    let nobody = options(&ground.etcd, own.pem(), None);
+    tells(&refusal(nobody).await, &["client certificate"]);
+
+    let impostor = options(&ground.etcd, other.pem(), Some(own.client("root", None)?));
+    tells(
+        &refusal(impostor).await,
+        &["certificate is not believed", "certificateAuthority"],
+    );
+
+    let mut elsewhere = ground.options("root")?;
+    // Nobody listens there.
+    for endpoint in &mut elsewhere.endpoints {
+        *endpoint = endpoint.replace("127.0.0.1", "127.0.0.2");
+    }
+    let error = refusal(elsewhere).await;
+    tells(&error, &["not reachable"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_is_down_is_told_and_another_member_is_taken() -> Result<()> {
+    let mut ground = Ground::new().await?;
+    let mut two = ground.options("root")?;
+    two.endpoints.insert(0, "127.0.0.1:1".to_owned());
+    let source = source(two);
+    let candidates = source.candidates().await?;
+    assert_eq!(candidates.len(), 1);
+    let told = candidates[0].warnings.join("\n");
+    assert!(
+        told.contains("left out") && told.contains("127.0.0.1:1"),
+        "{told}"
+    );
+    assert!(source.open(&candidates[0]).await.is_ok());
+
+    ground.etcd.stop().await?;
+    let error = refusal(ground.options("root")?).await;
+    tells(
+        &error,
+        &[
+            "DataStore `default` has no member",
+            "not reachable",
+            "refused",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The export of a cluster's objects from a real kube-apiserver, and all that can go wrong with it.
+
+#[cfg(test)]
+mod export {
+    mod bed;
+    mod broken;
+    mod ground;
+    mod kube;
+    mod objects;
+    mod restarts;
+    mod rights;
+    mod selection;
+    mod sources;
+    mod standin;
+    mod twice;
+    mod webhooks;
+}

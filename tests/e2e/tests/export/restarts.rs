@@ -1,0 +1,106 @@
+//! The API server ends, or forgets, while it is listed.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use backup_core::format::export::Consistency;
+use backup_core::id::ComponentName;
+use serde_json::json;
+
+use super::bed::Bed;
+use super::kube::Definition;
+use super::rights;
+use super::standin::Mood;
+
+/// More than a page.
+const MANY: usize = 620;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_on_when_its_revision_was_compacted() -> Result<()> {
+    let bed = Bed::own().await?;
+    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    let many = Definition::new("bbbs", "many.example.com");
+    kube.define(&many.object()).await?;
+    for number in 0..MANY {
+        let example = many.example(&format!("n-{number:04}"), &json!({ "number": number }));
+        kube.create(&many.objects(None), &example).await?;
+    }
+    standin.register(kube, "gate.example.com").await?;
+    let gate = "/apis/gate.example.com/v1/aaas";
+    standin.mood(gate, Mood::Hangs);
+    let last = Definition::new("zzzs", "many.example.com");
+    kube.define(&last.object()).await?;
+    kube.create(&last.objects(None), &last.example("one", &json!({})))
+        .await?;
+
+    // Held up at the first kind, with the first page of the second one fetched.
+    let kinds = ["aaas.gate.example.com", &many.name(), &last.name()];
+    let before = kube.lists(&many).await?;
+    let running = bed.export_of(&kinds).start()?;
+    standin.asked(gate).await?;
+    kube.listed(&many, before).await?;
+    let etcd = bed.ground.etcd.client().await?;
+    {
+        let mut server = bed.ground.server.lock().await;
+        server.kill();
+        let revision = etcd.put("/newer", "than the list").await?;
+        etcd.compact(revision).await?;
+        standin.mood(gate, Mood::Works);
+        server.restart().await?;
+    }
+    let exported = bed.read(running.ended().await?, 0)?;
+    exported.nothing_else(&[]);
+    let kind = exported.kind(&ComponentName::resources(), &many.name())?;
+    assert_eq!(kind.consistency, Consistency::Continued, "{kind:?}");
+    let paths = bed.paths("resources").await?;
+    let ours = paths.iter().filter(|path| path.contains("/bbbs.many"));
+    let ours: Vec<_> = ours.collect();
+    assert_eq!(ours.len(), MANY);
+    assert_eq!(ours.into_iter().collect::<BTreeSet<_>>().len(), MANY);
+    assert_eq!(exported.objects(&last.name())?, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_costs_nothing() -> Result<()> {
+    let bed = Bed::own().await?;
+    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    // The rights of the project, which the server has to learn anew when it starts.
+    let mut role = rights::role()?;
+    let more = json!({ "apiGroups": ["gate.example.com"], "resources": ["*"], "verbs": ["list"] });
+    let rules = role["rules"].as_array_mut();
+    rules.into_iter().for_each(|rules| rules.push(more.clone()));
+    let kubeconfig = rights::user(&bed, "daemon", &role).await?;
+    let teams = Definition::new("teams", "butler.butlerlabs.dev");
+    kube.define(&teams.object()).await?;
+    kube.create(&teams.objects(None), &teams.example("one", &json!({})))
+        .await?;
+    standin.register(kube, "gate.example.com").await?;
+    let gate = "/apis/gate.example.com/v1/aaas";
+    standin.mood(gate, Mood::Hangs);
+
+    let kinds = [
+        "aaas.gate.example.com",
+        "namespaces",
+        "clusterroles",
+        "secrets",
+        &teams.name(),
+    ];
+    let running = bed
+        .export_of(&kinds)
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .start()?;
+    standin.asked(gate).await?;
+    {
+        let mut server = bed.ground.server.lock().await;
+        server.kill();
+        standin.mood(gate, Mood::Works);
+        server.restart().await?;
+    }
+    let exported = bed.read(running.ended().await?, 0)?;
+    exported.nothing_else(&[]);
+    assert_eq!(exported.objects(&teams.name())?, 1);
+    assert_eq!(exported.objects("aaas.gate.example.com")?, 1);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Kinds that only a conversion webhook can read, and definitions that go while kinds are listed.
+
+use anyhow::Result;
+use backup_core::format::manifest::Severity;
+use backup_core::id::ComponentName;
+use e2e::port::Port;
+use serde_json::json;
+
+use super::bed::Bed;
+use super::kube::Definition;
+use super::standin::Mood;
+
+/// A kind with an object, whose definition is `kind` and whose neighbours can be listed.
+async fn beside(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 2]> {
+    let kube = bed.kube();
+    let neighbours = ["aaas", "zzzs"].map(|plural| Definition::new(plural, group));
+    for neighbour in &neighbours {
+        kube.define(&neighbour.object()).await?;
+        kube.create(
+            &neighbour.objects(None),
+            &neighbour.example("one", &json!({})),
+        )
+        .await?;
+    }
+    kube.define(&kind.object()).await?;
+    kube.create(&kind.objects(None), &kind.example("one", &json!({})))
+        .await?;
+    Ok(neighbours)
+}
+
+/// The kind alone is missing from an export of it and its neighbours.
+async fn costs_itself(
+    bed: &Bed,
+    kind: &Definition,
+    neighbours: &[Definition; 2],
+) -> Result<String> {
+    let [first, last] = neighbours;
+    let kinds = [&*kind.name(), &*first.name(), &*last.name()];
+    let exported = bed.taken(&bed.export_of(&kinds), 7).await?;
+    let finding = exported.finding(&kind.name(), Severity::Error)?;
+    exported.nothing_else(&[&kind.name()]);
+    let failed = exported.kind(&ComponentName::resources(), &kind.name())?;
+    assert!(failed.failed.is_some(), "{failed:?}");
+    assert_eq!(failed.objects, 0);
+    for whole in neighbours {
+        assert_eq!(exported.objects(&whole.name())?, 1);
+    }
+    Ok(finding.cause.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_converts_what_is_stored_in_another_version() -> Result<()> {
+    let bed = Bed::new().await?;
+    let standin = &bed.ground.standin;
+    let kind = Definition::new("mmms", "converted.example.com");
+    let kind = kind.converted(&standin.webhook("works"), &standin.ca_bundle());
+    beside(&bed, &kind, "converted.example.com").await?;
+    let exported = bed.taken(&bed.export_of(&[&kind.name()]), 0).await?;
+    let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
+    assert_eq!((facts.version.as_str(), facts.objects), ("v2", 1));
+    assert_eq!(facts.stored_version.as_deref(), Some("v1"));
+    assert_eq!(facts.also_served, ["v1"]);
+    let path = format!("resources/{}/cluster/one.json", kind.name());
+    let object = bed.object("resources", &path).await?;
+    assert_eq!(object["apiVersion"], "converted.example.com/v2");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_down_costs_its_kind() -> Result<()> {
+    let bed = Bed::new().await?;
+    let nobody = Port::reserve()?;
+    let url = format!("https://127.0.0.1:{nobody}/convert");
+    let kind = Definition::new("mmms", "down.example.com");
+    let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
+    let neighbours = beside(&bed, &kind, "down.example.com").await?;
+    let cause = costs_itself(&bed, &kind, &neighbours).await?;
+    assert!(cause.contains("connection refused"), "{cause}");
+    assert!(cause.contains(&url), "{cause}");
+
+    // Its objects may refer to Secrets, which then nobody knows of.
+    let kinds = format!("{},secrets", kind.name());
+    let flags = ["--component", "secrets", "--include-resources", &kinds];
+    let flags = [
+        &flags[..],
+        &[
+            "--include-namespaces=default",
+            "--include-cluster-resources",
+        ],
+    ];
+    let exported = bed.taken(&bed.snapshot(&flags.concat()), 7).await?;
+    exported.finding(&kind.name(), Severity::Error)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_hangs_costs_its_kind() -> Result<()> {
+    let bed = Bed::new().await?;
+    let standin = &bed.ground.standin;
+    standin.mood("/convert/hangs", Mood::Hangs);
+    let kind = Definition::new("mmms", "hangs.example.com");
+    let kind = kind.converted(&standin.webhook("hangs"), &standin.ca_bundle());
+    let neighbours = beside(&bed, &kind, "hangs.example.com").await?;
+    let kubeconfig = bed.ground.kubeconfig.display();
+    bed.configure_with(&format!("  kubeconfig: {kubeconfig}\n  timeout: 4s\n"))?;
+    let cause = costs_itself(&bed, &kind, &neighbours).await?;
+    assert!(cause.contains("took longer than 4 s"), "{cause}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_deleted_while_kinds_are_listed_is_told_and_no_more() -> Result<()> {
+    let bed = Bed::new().await?;
+    let (kube, standin) = (bed.kube(), &bed.ground.standin);
+    standin.register(kube, "deleting.example.com").await?;
+    let gate = "/apis/deleting.example.com/v1/aaas";
+    standin.mood(gate, Mood::Hangs);
+    // Three kinds are asked for ahead; the last one here is not among them.
+    let kinds = ["bbbs", "cccs", "ddds", "eees"];
+    let kinds = kinds.map(|plural| Definition::new(plural, "deleted.example.com"));
+    for kind in &kinds {
+        kube.define(&kind.object()).await?;
+        kube.create(&kind.objects(None), &kind.example("one", &json!({})))
+            .await?;
+    }
+    let [b, c, d, gone] = &kinds;
+    let names = [b, c, d, gone].map(Definition::name);
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.push("aaas.deleting.example.com");
+    let running = bed.export_of(&names).start()?;
+    standin.asked(gate).await?;
+    kube.delete(&gone.path()).await?;
+    kube.gone(&gone.path()).await?;
+    kube.gone(&gone.objects(None)).await?;
+    standin.mood(gate, Mood::Works);
+    let exported = bed.read(running.ended().await?, 0)?;
+    let finding = exported.finding(&gone.name(), Severity::Info)?;
+    assert!(
+        finding.cause.contains("deleted while the export ran"),
+        "{finding:?}"
+    );
+    exported.nothing_else(&[&gone.name()]);
+    for kind in [b, c, d] {
+        assert_eq!(exported.objects(&kind.name())?, 1);
+    }
+    Ok(())
+}
