@@ -4,7 +4,7 @@ CARGO ?= cargo
 LAB = $(CARGO) run --quiet --bin lab --
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites programs tools demo test lint bench lab lab-down
+.PHONY: help prerequisites lab-program programs tools demo test lint bench lab lab-down
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,10 +12,13 @@ help: ## Say what there is
 prerequisites: ## Say what must be installed and is not, each with how to get it
 	@sh tests/e2e/prerequisites.sh
 
-programs: prerequisites ## Install or name the programs that only tests and benchmarks use
+lab-program: prerequisites
+	@$(CARGO) build --bin lab
+
+programs: lab-program ## Install or name the programs that only tests and benchmarks use
 	@$(LAB) programs --install
 
-tools: prerequisites ## Find or build the lab's components: etcd, Kubernetes, sealed-secrets, S3 server
+tools: lab-program ## Find or build the lab's components: etcd, Kubernetes, sealed-secrets, S3 server
 	@$(LAB) tools
 
 demo: tools ## Show the main job from end to end on the lab

@@ -4,6 +4,7 @@
 mod export {
     mod bed;
     mod broken;
+    mod datastores;
     mod ground;
     mod kube;
     mod objects;

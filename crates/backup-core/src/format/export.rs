@@ -116,6 +116,9 @@ pub struct KubernetesFacts {
     /// The tenants, by namespace and name.
     #[serde(default)]
     pub tenants: Vec<TenantFacts>,
+    /// Kubeconfigs that are kept as files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubeconfigs: Vec<KubeconfigFacts>,
 }
 
 /// A kind that was discovered and not listed.

@@ -60,6 +60,9 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
         assert!(tenant["kubeconfig"]["caSha256"].is_string(), "{tenant:#}");
         assert_eq!(tenant["controlPlane"]["datastore"], "default", "{tenant:#}");
     }
+    let kept = &kubernetes["kubeconfigs"][0];
+    assert_eq!(kept["origin"], "kubeconfig", "{kept:#}");
+    assert!(kept["server"].is_string(), "{kept:#}");
     let sealed = &kubernetes["sealedSecrets"];
     assert!(sealed["sealedSecrets"].as_u64() >= Some(3), "{sealed:#}");
     assert_eq!(sealed["opened"], sealed["sealedSecrets"], "{sealed:#}");

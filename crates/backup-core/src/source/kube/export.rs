@@ -18,7 +18,7 @@ use super::scope::SECRETS;
 use super::sealed::Trial;
 use super::select::{Home, Scope, Selection};
 use crate::clock::Clock;
-use crate::format::export::{KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
+use crate::format::export::{KubeconfigFacts, KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 use crate::source::{ArchiveSink, ArchiveSource, ClusterSource, SourceError, Taken, Written};
@@ -56,6 +56,8 @@ struct Learnt {
     complete: bool,
     /// The sealing keys, tried on the SealedSecrets; `None` until there is a key.
     trial: Option<Trial>,
+    /// The kubeconfigs that are files.
+    kubeconfigs: Vec<KubeconfigFacts>,
 }
 
 impl std::fmt::Debug for Learnt {
@@ -290,11 +292,15 @@ impl ArchiveSource for KubeSource {
             findings = read.findings;
         }
         let kept = match archive {
-            KubeArchive::Kubeconfigs => files::write(&export.files, out, &mut findings).await?,
-            _ => 0,
+            KubeArchive::Kubeconfigs => {
+                files::write(&export.files, out, &mut findings, export.clock.now()).await?
+            }
+            _ => Vec::new(),
         };
         let mut written = visit::visit(export, archive, Some(out)).await?;
-        written.facts.objects = written.facts.objects.saturating_add(kept);
+        let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        written.facts.objects = written.facts.objects.saturating_add(number);
+        export.learnt().kubeconfigs.extend(kept);
         written.findings.extend(findings);
         match archive {
             KubeArchive::Resources => export.learnt().complete = true,
@@ -318,6 +324,7 @@ impl ClusterSource for KubeExport {
             version: self.version.clone(),
             server: self.api.server.clone(),
             crd_chart: self.discovered.crd_chart.clone(),
+            kubeconfigs: std::mem::take(&mut self.learnt().kubeconfigs),
             ..KubernetesFacts::default()
         };
         let mut findings = Vec::new();

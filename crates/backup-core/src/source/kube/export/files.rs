@@ -3,31 +3,39 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+use super::super::kubeconfig::examine;
+use crate::format::export::KubeconfigFacts;
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError};
 
 /// A kubeconfig is some KiB; more is another file.
 const MAX_FILE: u64 = 1 << 20;
+/// Time enough to make a new one.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Writes the files to `out` as `files/NAME`, in the order of their names; tells which could not
-/// be read. Gives how many were written.
+/// be read, and which end soon after `now`. Gives what was written, without its secrets.
 pub(super) async fn write(
     files: &[std::path::PathBuf],
     out: &mut ArchiveSink,
     findings: &mut Vec<Finding>,
-) -> Result<u64, SourceError> {
+    now: Timestamp,
+) -> Result<Vec<KubeconfigFacts>, SourceError> {
     let mut named: Vec<(String, &Path)> = files.iter().map(|f| (name(f), f.as_path())).collect();
     named.sort();
-    let mut written = 0_u64;
+    let mut written = Vec::new();
     let mut last = String::new();
     for (name, path) in named {
         let problem = match read(path) {
             Ok(_) if name == last => "another file of the same name is kept already".to_owned(),
             Ok(bytes) => {
                 out.file(&format!("files/{name}"), &bytes).await?;
-                written = written.saturating_add(1);
+                let facts = examine(&name, &bytes).facts;
+                findings.extend(ending(path, &facts, now));
+                written.push(facts);
                 last = name;
                 continue;
             }
@@ -41,6 +49,17 @@ pub(super) async fn write(
         });
     }
     Ok(written)
+}
+
+fn ending(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Option<Finding> {
+    let until = facts.client_not_after?;
+    let soon = now.checked_add(SOON).unwrap_or(now);
+    (until < soon).then(|| Finding {
+        severity: Severity::Warning,
+        object: path.display().to_string(),
+        cause: format!("its client certificate is valid until {until:.0}"),
+        remedy: "make a new one, such as with `talosctl kubeconfig`".to_owned(),
+    })
 }
 
 fn name(path: &Path) -> String {
