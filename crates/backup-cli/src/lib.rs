@@ -26,8 +26,3 @@ pub mod open;
 
 // The frame that a command runs in.
 pub mod program;
-
-/// The system's allocator keeps an arena for each thread that packs or uploads: at a snapshot of
-/// 2 GiB they held 50 MiB that nobody used.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
