@@ -39,5 +39,7 @@ pub mod restore;
 
 pub mod tenants;
 
+pub mod recover;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

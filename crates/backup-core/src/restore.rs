@@ -14,7 +14,7 @@ mod handoff;
 mod keys;
 mod objects;
 mod read;
-mod scratch;
+pub(crate) mod scratch;
 mod tenant;
 mod verify;
 

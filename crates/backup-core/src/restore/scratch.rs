@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 type Cipher = Ctr64LE<Aes128>;
 
 /// See the module. Every position is written at most once, as a stream cipher asks.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     file: File,
     key: Zeroizing<[u8; 16]>,
     place: String,
@@ -27,7 +27,7 @@ const BLOCK: usize = 1 << 18;
 
 impl Scratch {
     /// Makes one in `folder` for a component of `plain_bytes`: as much room as it needs there.
-    pub(super) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 16]);
         rand::rng().fill_bytes(key.as_mut());
         Ok(Self {
@@ -41,7 +41,7 @@ impl Scratch {
     }
 
     /// Where it is and how much room it needs, for errors.
-    pub(super) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
@@ -52,13 +52,13 @@ impl Scratch {
     }
 
     /// Puts `bytes`, which are clobbered, at `at`.
-    pub(super) fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.cipher(at).apply_keystream(bytes);
         self.file.write_all_at(bytes, at)
     }
 
     /// Reads `length` bytes from `at` on.
-    pub(super) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
+    pub(crate) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
         ScratchReader {
             scratch: self,
             at,
@@ -70,7 +70,7 @@ impl Scratch {
 }
 
 /// See [`Scratch::reader`].
-pub(super) struct ScratchReader<'s> {
+pub(crate) struct ScratchReader<'s> {
     scratch: &'s Scratch,
     at: u64,
     left: u64,

@@ -18,10 +18,12 @@ mod scope;
 pub mod sealed;
 mod secrets;
 mod select;
+pub mod target;
 mod tenants;
 
 pub use connect::KubeOptions;
 pub use export::{KubeArchive, KubeExport, KubeSource};
 pub use failure::KubeError;
+pub use request::WriteError;
 pub use scope::NOISE;
 pub use select::{ParseSelectionError, Selection};

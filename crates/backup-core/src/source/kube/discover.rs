@@ -1,6 +1,6 @@
 //! What kinds there are: all served groups, and all CustomResourceDefinitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
@@ -33,6 +33,8 @@ pub(super) struct Kind {
     /// Whether an extension API server serves it.
     pub(super) aggregated: bool,
     pub(super) can_list: bool,
+    /// Whether its status is written by itself, at `/status`.
+    pub(super) has_status: bool,
     pub(super) also_served: Vec<String>,
     pub(super) stored_version: Option<String>,
 }
@@ -187,6 +189,11 @@ fn add(
     version: &str,
     list: APIResourceList,
 ) {
+    let with_status: BTreeSet<String> = list
+        .resources
+        .iter()
+        .filter_map(|r| r.name.strip_suffix("/status").map(str::to_owned))
+        .collect();
     for resource in list.resources {
         // A subresource is a part of its kind.
         if resource.name.contains('/') {
@@ -206,6 +213,7 @@ fn add(
             // Until a definition says otherwise: groups of the server itself end so, or have no dot.
             aggregated: group.contains('.') && !group.ends_with(".k8s.io"),
             can_list: resource.verbs.iter().any(|verb| verb == "list"),
+            has_status: with_status.contains(&resource.name),
             also_served: Vec::new(),
             stored_version: None,
         };
@@ -301,6 +309,7 @@ fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName,
         custom: true,
         aggregated: false,
         can_list: true,
+        has_status: false,
         also_served: Vec::new(),
         stored_version: None,
     });

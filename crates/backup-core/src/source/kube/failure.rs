@@ -134,19 +134,23 @@ impl KubeError {
     }
 
     /// Whether the whole API is out of reach, so that no other kind would fare better.
-    pub(super) fn is_of_the_server(&self) -> bool {
+    #[must_use]
+    pub fn is_of_the_server(&self) -> bool {
         matches!(
             self,
             Self::Config { .. } | Self::Unreachable { .. } | Self::Unauthorized { .. }
         )
     }
 
-    pub(super) fn is_not_found(&self) -> bool {
+    /// Whether the server says that there is no such thing.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 
     /// The error and its causes in one line.
-    pub(super) fn line(&self) -> String {
+    #[must_use]
+    pub fn line(&self) -> String {
         let mut text = self.to_string();
         let mut next = std::error::Error::source(self);
         while let Some(cause) = next {

@@ -145,6 +145,7 @@ mod tests {
             custom: false,
             aggregated: false,
             can_list: true,
+            has_status: false,
             also_served: Vec::new(),
             stored_version: None,
         }

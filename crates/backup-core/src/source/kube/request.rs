@@ -17,6 +17,11 @@ use tokio::time::Instant;
 use super::connect::KubeOptions;
 use super::failure::KubeError;
 
+mod write;
+
+pub(super) use write::Write;
+pub use write::WriteError;
+
 /// A list of kinds or a version is some KiB; the largest groups have 300.
 pub(super) const SMALL: usize = 4 << 20;
 /// An error's text that is worth reading.
@@ -53,6 +58,7 @@ pub(super) struct Api {
 #[serde(default)]
 struct Status {
     message: String,
+    reason: String,
     metadata: StatusMeta,
     details: StatusDetails,
 }

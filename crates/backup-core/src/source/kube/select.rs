@@ -185,6 +185,7 @@ mod tests {
             custom,
             aggregated: false,
             can_list: true,
+            has_status: false,
             also_served: Vec::new(),
             stored_version: None,
         }

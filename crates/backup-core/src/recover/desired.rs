@@ -1,0 +1,227 @@
+//! What is written of an object: everything that people and controllers put there, and nothing that
+//! only its old cluster knows.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::guards::{Guard, Guards};
+use super::pause;
+use super::spool::Entry;
+
+/// Fields of `metadata` that must not come along.
+const OF_THE_OLD_CLUSTER: [&str; 9] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generateName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+/// Finalizers that say how to delete; on an object that nobody deletes they lie in wait.
+const WAYS_TO_DELETE: [&str; 2] = ["orphan", "foregroundDeletion"];
+/// An empty one asks for a new authority, a time in it tells when that was.
+const ROTATE: &str = "certs.steward.butlerlabs.dev/rotate";
+
+/// A reference to an owner, as objects have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OwnerReference {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) uid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) controller: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) block_owner_deletion: Option<bool>,
+}
+
+/// An object as it is to be.
+#[derive(Clone)]
+pub(super) struct Desired {
+    /// Without status and owners.
+    pub(super) body: Value,
+    pub(super) status: Option<Value>,
+    /// With the UIDs of where it was captured.
+    pub(super) owners: Vec<OwnerReference>,
+    /// What was changed on purpose, for people.
+    pub(super) notes: Vec<&'static str>,
+}
+
+/// Takes away what belongs to the old cluster. `split` says that status is written by itself.
+pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Guards) -> Desired {
+    let mut notes = Vec::new();
+    let mut owners = Vec::new();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        if let Some(listed) = metadata.remove("ownerReferences") {
+            owners = serde_json::from_value(listed).unwrap_or_default();
+        }
+        metadata.retain(|name, _| !OF_THE_OLD_CLUSTER.contains(&name.as_str()));
+        clean(metadata, guards, &mut notes);
+    }
+    match entry.path.resource.as_str() {
+        // The old tokens' names.
+        "serviceaccounts" => drop(object.as_object_mut().map(|o| o.remove("secrets"))),
+        "namespaces" => drop(object.as_object_mut().map(|o| o.remove("spec"))),
+        _ => {}
+    }
+    let status = object
+        .as_object_mut()
+        .filter(|_| split || is_server_owned(entry))
+        .and_then(|fields| fields.remove("status"));
+    let status = status
+        .filter(|_| split && !is_server_owned(entry))
+        .filter(|status| status.as_object().is_some_and(|s| !s.is_empty()))
+        .map(|status| timeless(entry, status));
+    Desired {
+        body: object,
+        status,
+        owners,
+        notes,
+    }
+}
+
+/// Puts the marker that keeps controllers away; whether it was not there before.
+pub(super) fn paused(entry: &Entry, body: &mut Value, guards: Guards) -> bool {
+    guards.has(Guard::Pause)
+        && pause::marker(&entry.path.resource).is_some_and(|marker| pause::pause(marker, body))
+}
+
+fn clean(metadata: &mut Map<String, Value>, guards: Guards, notes: &mut Vec<&'static str>) {
+    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+        let before = finalizers.len();
+        finalizers.retain(|f| !f.as_str().is_some_and(|f| WAYS_TO_DELETE.contains(&f)));
+        if finalizers.len() < before {
+            notes.push("a finalizer that only says how to delete it was left out");
+        }
+        if finalizers.is_empty() {
+            metadata.remove("finalizers");
+        }
+    }
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+        && guards.has(Guard::Rotation)
+        && annotations.get(ROTATE).and_then(Value::as_str) == Some("")
+    {
+        annotations.remove(ROTATE);
+        notes.push("an empty annotation that asks for a new authority was left out");
+    }
+}
+
+/// Kinds whose status tells of their own cluster's machinery alone.
+fn is_server_owned(entry: &Entry) -> bool {
+    matches!(
+        entry.path.resource.group(),
+        "" | "apiextensions.k8s.io" | "apps" | "admissionregistration.k8s.io" | "storage.k8s.io"
+    )
+}
+
+/// The status without times that would act at once.
+fn timeless(entry: &Entry, mut status: Value) -> Value {
+    if entry.path.resource.as_str() == "workspaces.butler.butlerlabs.dev"
+        && let Some(fields) = status.as_object_mut()
+    {
+        // A workspace that was left long ago is stopped or deleted when it is seen.
+        fields.remove("lastDisconnectTime");
+        fields.remove("lastActivityTime");
+    }
+    status
+}
+
+/// An object in the form that two of them are compared in: without what a server writes, owners by
+/// name.
+pub(super) fn comparable(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, _| !OF_THE_OLD_CLUSTER.contains(&name.as_str()));
+        if let Some(owners) = metadata.get_mut("ownerReferences") {
+            for owner in owners.as_array_mut().into_iter().flatten() {
+                owner.as_object_mut().map(|o| o.remove("uid"));
+            }
+        }
+        for name in ["annotations", "labels", "finalizers", "ownerReferences"] {
+            let empty = metadata.get(name).is_some_and(|v| match v {
+                Value::Object(fields) => fields.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                Value::Null => true,
+                _ => false,
+            });
+            if empty {
+                metadata.remove(name);
+            }
+        }
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ObjectPath;
+    use crate::recover::spool::Spool;
+    use serde_json::json;
+
+    fn entry(resource: &str, object: &Value) -> Entry {
+        let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let path = ObjectPath {
+            resource: resource.into(),
+            namespace: Some("a".to_owned()),
+            name: "b".to_owned(),
+        };
+        spool.add(&path, object.to_string().as_bytes()).unwrap();
+        spool.entry(0).unwrap().clone()
+    }
+
+    #[test]
+    fn what_the_old_cluster_knows_stays_there() {
+        let object = json!({
+            "apiVersion": "steward.butlerlabs.dev/v1alpha1",
+            "kind": "TenantControlPlane",
+            "metadata": {
+                "name": "b", "namespace": "a", "uid": "old", "resourceVersion": "7",
+                "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z",
+                "deletionTimestamp": "2026-01-02T00:00:00Z", "managedFields": [],
+                "finalizers": ["orphan", "finalizer.steward.butlerlabs.dev"],
+                "annotations": { ROTATE: "", "kept": "" },
+                "ownerReferences": [{
+                    "apiVersion": "v1", "kind": "A", "name": "o", "uid": "u", "controller": true,
+                }],
+            },
+            "spec": { "dataStore": "default" },
+            "status": { "storage": {} },
+        });
+        let entry = entry("tenantcontrolplanes.steward.butlerlabs.dev", &object);
+        let mut made = desired(&entry, object, true, Guards::default());
+        assert!(paused(&entry, &mut made.body, Guards::default()));
+        assert_eq!(
+            made.body,
+            json!({
+                "apiVersion": "steward.butlerlabs.dev/v1alpha1",
+                "kind": "TenantControlPlane",
+                "metadata": {
+                    "name": "b", "namespace": "a",
+                    "finalizers": ["finalizer.steward.butlerlabs.dev"],
+                    "annotations": { "kept": "", "steward.butlerlabs.dev/paused": "butler-restore" },
+                },
+                "spec": { "dataStore": "default" },
+            })
+        );
+        assert_eq!(made.status, Some(json!({ "storage": {} })));
+        assert_eq!(made.owners[0].uid, "u");
+        assert_eq!(made.notes.len(), 2);
+    }
+
+    #[test]
+    fn a_workspace_is_not_deleted_for_being_old() {
+        let object = json!({
+            "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Workspace",
+            "metadata": { "name": "b" },
+            "status": { "phase": "Running", "lastDisconnectTime": "2020-01-01T00:00:00Z" },
+        });
+        let entry = entry("workspaces.butler.butlerlabs.dev", &object);
+        let made = desired(&entry, object, true, Guards::default());
+        assert_eq!(made.status, Some(json!({ "phase": "Running" })));
+    }
+}

@@ -1,0 +1,550 @@
+//! One object: made, brought forward, or left with the reason.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::desired::{Desired, comparable, desired, paused};
+use super::guards::{Guard, Guards};
+use super::journal::{Done, Outcome};
+use super::merge::{merge, touched};
+use super::owners::{Owners, Resolved};
+use super::plan::{Danger, Existing, Mode, Options};
+use super::spool::{Entry, Spool};
+use super::RecoverError;
+use crate::source::kube::WriteError;
+use crate::source::kube::target::{KubeTarget, MANAGER, TargetKind};
+
+/// Somebody else may write at the same time; more often than this is a fight.
+const TRIES: u32 = 5;
+/// A kind whose definition was just made answers with errors for a moment.
+const JUST_MADE: Duration = Duration::from_secs(10);
+/// Fields that are named in a sentence.
+const FIELDS_TOLD: usize = 4;
+
+/// What writing objects needs.
+pub(super) struct Writer<'a> {
+    pub(super) target: &'a KubeTarget,
+    pub(super) spool: &'a Spool,
+    /// The objects as the restored etcd has them, where they are brought forward from there.
+    pub(super) base: Option<&'a Spool>,
+    pub(super) options: &'a Options,
+    pub(super) mode: Mode,
+    pub(super) guards: Guards,
+    pub(super) now: &'a HashMap<usize, String>,
+    pub(super) without: &'a HashMap<usize, &'static str>,
+}
+
+/// An object on its way.
+struct Turn<'a> {
+    entry: &'a Entry,
+    kind: TargetKind,
+    wanted: Desired,
+    owners: Resolved,
+}
+
+impl Writer<'_> {
+    /// Writes the object at `position`. `ours` says that a create of it may have been done already.
+    pub(super) async fn write(&self, position: usize, ours: bool) -> Result<Done, RecoverError> {
+        let Some(entry) = self.spool.entry(position) else {
+            return Ok(failed("it is not there any more"));
+        };
+        if let Some(reason) = self.without.get(&position) {
+            return Ok(done(Outcome::Skipped, None, Some((*reason).to_owned())));
+        }
+        let value = self.spool.value(entry)?;
+        let Some(kind) = self.target.kind(&entry.path.resource) else {
+            return Ok(failed(&format!(
+                "the cluster does not serve {}: bring its definition first",
+                entry.path.resource
+            )));
+        };
+        let version = entry.api_version.rsplit('/').next().unwrap_or_default();
+        if !kind.served.iter().any(|served| served == version) {
+            return Ok(failed(&format!(
+                "the cluster serves {} as {}, not as {version}",
+                entry.path.resource,
+                kind.served.join(", ")
+            )));
+        }
+        let wanted = self.wanted(entry, value, &kind);
+        let owners = Owners {
+            spool: self.spool,
+            target: self.target,
+            now: self.now,
+            without: self.without,
+            guards: self.guards,
+        };
+        let owners = match owners.resolve(entry, &wanted.owners).await {
+            Ok(owners) => owners,
+            Err(e) if e.is_of_the_server() => return Err(e.into()),
+            Err(e) => return Ok(failed(&format!("its owners cannot be looked up: {}", e.line()))),
+        };
+        let turn = Turn {
+            entry,
+            kind,
+            wanted,
+            owners,
+        };
+        match self.placed(&turn, ours).await {
+            Ok(done) => Ok(done),
+            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(e) => Ok(failed(&told(entry, &e))),
+        }
+    }
+
+    /// The object as it is to be in this cluster.
+    pub(super) fn wanted(&self, entry: &Entry, value: Value, kind: &TargetKind) -> Desired {
+        let split = kind.has_status && self.guards.has(Guard::Status);
+        let mut wanted = desired(entry, value, split, self.guards);
+        if self.options.allow.contains(&Danger::ControlPlaneUpgrade)
+            && entry.path.resource.as_str() == "tenantcontrolplanes.steward.butlerlabs.dev"
+            && let Some(version) = wanted
+                .status
+                .as_mut()
+                .and_then(|s| s.pointer_mut("/kubernetesResources/version"))
+                .and_then(Value::as_object_mut)
+        {
+            version.remove("version");
+        }
+        wanted
+    }
+
+    async fn placed(&self, turn: &Turn<'_>, ours: bool) -> Result<Done, WriteError> {
+        let mut ours = ours;
+        for _ in 0..TRIES {
+            let live = self.live(turn).await?;
+            let ended = match live {
+                None => self.create(turn, &mut ours).await,
+                Some(live) => self.bring(turn, live, ours).await.map(Some),
+            };
+            match ended {
+                Ok(Some(done)) => return Ok(done),
+                // It came into being in between.
+                Ok(None) => {}
+                Err(e) if e.is_conflict() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(failed("somebody else writes it all the time; stop them, then go on"))
+    }
+
+    async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, WriteError> {
+        let version = Some(turn.entry.api_version.as_str());
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.target.get(&turn.entry.path, version).await {
+                Ok(live) => return Ok(live),
+                Err(e) if e.is_of_the_server() || began.elapsed() >= JUST_MADE => {
+                    return Err(WriteError::Unreachable {
+                        request: format!("GET {}", turn.entry.path),
+                        server: self.target.server().to_owned(),
+                        source: Box::new(e),
+                    });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+            }
+        }
+    }
+
+    /// Makes the object, and its status at once; `None` if somebody else made it meanwhile.
+    async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, WriteError> {
+        let mut body = turn.wanted.body.clone();
+        paused(turn.entry, &mut body, self.guards);
+        own(&mut body, &turn.owners);
+        let began = tokio::time::Instant::now();
+        let made = loop {
+            match self.target.create(&turn.entry.path, &body, false).await {
+                Ok(made) => break made,
+                Err(e) if e.is("AlreadyExists") => {
+                    *ours = true;
+                    return Ok(None);
+                }
+                Err(e)
+                    if e.is_not_found()
+                        && turn.kind.custom
+                        && !is_of_a_namespace(&e)
+                        && began.elapsed() < JUST_MADE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                Err(e) => return Err(e),
+            }
+        };
+        let why = self.status(turn, made.clone(), None).await?;
+        let mut told: Vec<String> = turn.wanted.notes.iter().map(ToString::to_string).collect();
+        told.extend(dropped(&turn.owners));
+        told.extend(why);
+        Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
+    }
+
+    /// Writes the status over that of `live`; what did not come back is told.
+    async fn status(
+        &self,
+        turn: &Turn<'_>,
+        live: Value,
+        base: Option<&Value>,
+    ) -> Result<Option<String>, WriteError> {
+        let Some(status) = &turn.wanted.status else {
+            return Ok(None);
+        };
+        let mut live = live;
+        for _ in 0..TRIES {
+            let now = live.get("status").cloned().unwrap_or_else(|| json!({}));
+            let wanted = merge(base, &now, status);
+            let Some(patch) = wanted.patch else {
+                return Ok(None);
+            };
+            let version = live.pointer("/metadata/resourceVersion");
+            let patch = json!({
+                "apiVersion": turn.entry.api_version,
+                "kind": turn.entry.kind,
+                "metadata": { "resourceVersion": version },
+                "status": patch,
+            });
+            let written = self.target.patch_part(&turn.entry.path, "/status", &patch).await;
+            match written {
+                Ok(written) => {
+                    let now = written.get("status").cloned().unwrap_or_else(|| json!({}));
+                    let left = merge(None, &now, status);
+                    let lost = left.patch.filter(|_| base.is_none());
+                    return Ok(lost.map(|lost| {
+                        let fields = touched(&lost, FIELDS_TOLD).join(", ");
+                        format!("its status did not come back whole: {fields}")
+                    }));
+                }
+                Err(e) if e.is_conflict() => match self.live(turn).await? {
+                    Some(again) => live = again,
+                    None => return Ok(Some("it was deleted before its status was written".into())),
+                },
+                Err(e) if e.is("Invalid") => {
+                    return Ok(Some(format!("its status was refused: {}", self::told(turn.entry, &e))));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Some("its status was written by somebody else all the time".to_owned()))
+    }
+
+    /// Brings an object that is there to what is wanted.
+    async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, WriteError> {
+        if live.pointer("/metadata/deletionTimestamp").is_some() {
+            return Ok(done(
+                Outcome::Failed,
+                uid(&live),
+                Some("it is being deleted in the cluster; wait for its end, then go on".to_owned()),
+            ));
+        }
+        let base = self.base_of(turn);
+        let judged = self.judge(turn, &live, base.as_ref(), ours);
+        let id = uid(&live);
+        let Judged {
+            patch,
+            conflicts,
+            keep,
+        } = judged;
+        if let Some(why) = keep {
+            return Ok(done(Outcome::Conflict, id, Some(why)));
+        }
+        let mut outcome = if ours { Outcome::Created } else { Outcome::Same };
+        let mut current = live;
+        let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
+        if let Some(mut patch) = patch {
+            let version = current.pointer("/metadata/resourceVersion").cloned();
+            if let Some(fields) = patch.as_object_mut() {
+                fields.insert("apiVersion".to_owned(), json!(turn.entry.api_version));
+                fields.insert("kind".to_owned(), json!(turn.entry.kind));
+                let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.insert("resourceVersion".to_owned(), json!(version));
+                }
+            }
+            current = self.target.patch(&turn.entry.path, &patch, false).await?;
+            outcome = Outcome::Changed;
+        }
+        let before = base.as_ref().and_then(|b| b.status.as_ref());
+        let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
+        let differs = turn.wanted.status.as_ref().is_some_and(|wanted| {
+            merge(before, &status, wanted).patch.is_some()
+        });
+        let mut told = Vec::new();
+        if differs {
+            told.extend(self.status(turn, current, before).await?);
+            if outcome == Outcome::Same {
+                outcome = Outcome::Changed;
+            }
+        }
+        if !conflicts.is_empty() {
+            outcome = Outcome::Conflict;
+            told.push(format!(
+                "changed on both sides and left as it is in the cluster: {}",
+                conflicts.join(", ")
+            ));
+        } else if let Some(fields) = fields {
+            told.push(format!("changed: {}", fields.join(", ")));
+        }
+        told.extend(dropped(&turn.owners));
+        Ok(done(outcome, id, sentence(&told)))
+    }
+
+    /// What the object was when etcd's snapshot was taken.
+    fn base_of(&self, turn: &Turn<'_>) -> Option<Desired> {
+        let base = self.base?;
+        let entry = base.entry(base.by_path(&turn.entry.path)?)?;
+        let value = base.value(entry).ok()?;
+        Some(self.wanted(entry, value, &turn.kind))
+    }
+
+    /// What there is to write over `live`.
+    fn judge(&self, turn: &Turn<'_>, live: &Value, base: Option<&Desired>, ours: bool) -> Judged {
+        let mut now = comparable(live.clone());
+        if turn.kind.has_status
+            && let Some(fields) = now.as_object_mut()
+        {
+            fields.remove("status");
+        }
+        let mut wanted = comparable(turn.wanted.body.clone());
+        if ours {
+            // What this restore made carries the marker until its controller goes on.
+            paused(turn.entry, &mut wanted, self.guards);
+        }
+        // Owners are compared by name here, and written with their UIDs.
+        if let Some(metadata) = now.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("ownerReferences");
+        }
+        tolerate(turn.entry, &now, &mut wanted);
+        let mut judged = self.compared(base, &now, &wanted);
+        let held = owners_of(live);
+        let lacking = turn.owners.references.iter().filter(|owner| {
+            !held.iter().any(|uid| *uid == owner.uid)
+        });
+        if self.mode == Mode::Rebuild && lacking.count() > 0 {
+            let references = json!({ "metadata": { "ownerReferences": &turn.owners.references } });
+            let patch = judged.patch.get_or_insert_with(|| json!({}));
+            super::overlay(patch, &references);
+        }
+        let managed = managed_by(live);
+        judged.keep = match (self.options.existing, managed) {
+            _ if judged.patch.is_none() || ours || base.is_some() => None,
+            (Existing::Keep, _) => Some("it is there otherwise and was left so".to_owned()),
+            (Existing::Auto, Some(tool)) if self.mode == Mode::Rebuild => Some(format!(
+                "it is there otherwise, and {tool} looks after it; `--existing update` overwrites it"
+            )),
+            _ => None,
+        };
+        judged
+    }
+
+    fn compared(&self, base: Option<&Desired>, now: &Value, wanted: &Value) -> Judged {
+        let base = base.map(|b| comparable(b.body.clone()));
+        let found = merge(base.as_ref(), now, wanted);
+        if found.conflicts.is_empty() || !self.options.overwrite_conflicts {
+            return Judged {
+                patch: found.patch,
+                conflicts: found.conflicts,
+                keep: None,
+            };
+        }
+        Judged {
+            patch: merge(None, now, wanted).patch,
+            conflicts: Vec::new(),
+            keep: None,
+        }
+    }
+
+    /// Tries a create without doing it; why it would be refused, if it would.
+    pub(super) async fn try_create(&self, position: usize) -> Result<Option<String>, RecoverError> {
+        let Some(entry) = self.spool.entry(position) else {
+            return Ok(None);
+        };
+        let Some(kind) = self.target.kind(&entry.path.resource) else {
+            return Ok(None);
+        };
+        let mut body = self.wanted(entry, self.spool.value(entry)?, &kind).body;
+        paused(entry, &mut body, self.guards);
+        match self.target.create(&entry.path, &body, true).await {
+            Ok(_) => Ok(None),
+            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            // Its webhook is parked when it is really written, or knows no dry run.
+            Err(WriteError::Refused { message, .. })
+                if message.contains("failed calling webhook") || message.contains("dry run") =>
+            {
+                Ok(None)
+            }
+            Err(e) => Ok(Some(told(entry, &e))),
+        }
+    }
+
+    /// Tells what would become of the object, without writing it.
+    pub(super) fn foresee(
+        &self,
+        entry: &Entry,
+        live: Option<&Value>,
+    ) -> Result<(Outcome, Option<String>), RecoverError> {
+        let value = self.spool.value(entry)?;
+        let Some(live) = live else {
+            return Ok((Outcome::Created, None));
+        };
+        let Some(kind) = self.target.kind(&entry.path.resource) else {
+            return Ok((Outcome::Created, None));
+        };
+        let wanted = self.wanted(entry, value, &kind);
+        let turn = Turn {
+            entry,
+            kind,
+            wanted,
+            owners: Resolved::default(),
+        };
+        if live.pointer("/metadata/deletionTimestamp").is_some() {
+            let why = "it is being deleted in the cluster";
+            return Ok((Outcome::Failed, Some(why.to_owned())));
+        }
+        let base = self.base_of(&turn);
+        let judged = self.judge(&turn, live, base.as_ref(), false);
+        if let Some(why) = judged.keep {
+            return Ok((Outcome::Conflict, Some(why)));
+        }
+        if !judged.conflicts.is_empty() {
+            let fields = judged.conflicts.join(", ");
+            return Ok((Outcome::Conflict, Some(format!("changed on both sides: {fields}"))));
+        }
+        let mut fields = judged.patch.map(|p| touched(&p, FIELDS_TOLD)).unwrap_or_default();
+        let before = base.as_ref().and_then(|b| b.status.as_ref());
+        let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
+        let status = turn.wanted.status.as_ref().map(|wanted| merge(before, &status, wanted));
+        if let Some(patch) = status.and_then(|s| s.patch) {
+            let told = touched(&patch, FIELDS_TOLD);
+            fields.extend(told.into_iter().map(|f| format!("status.{f}")));
+        }
+        if fields.is_empty() {
+            return Ok((Outcome::Same, None));
+        }
+        fields.truncate(FIELDS_TOLD);
+        Ok((Outcome::Changed, Some(fields.join(", "))))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Judged {
+    patch: Option<Value>,
+    conflicts: Vec<String>,
+    keep: Option<String>,
+}
+
+/// Fields of a live object that its cluster chose, and that are no difference.
+fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
+    let mut take = |pointer: &str, name: &str| {
+        let Some(held) = live.pointer(&format!("{pointer}/{name}")).cloned() else {
+            return;
+        };
+        if let Some(fields) = wanted.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            fields.entry(name.to_owned()).or_insert(held);
+        }
+    };
+    match entry.path.resource.as_str() {
+        "namespaces" => {
+            take("", "spec");
+            take("/metadata/labels", "kubernetes.io/metadata.name");
+        }
+        "serviceaccounts" => take("", "secrets"),
+        _ => {}
+    }
+}
+
+fn owners_of(object: &Value) -> Vec<String> {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let uids = owners.into_iter().flatten().filter_map(|o| o.get("uid")?.as_str());
+    uids.map(str::to_owned).collect()
+}
+
+/// The tool that looks after an object, by the marks that it leaves.
+fn managed_by(object: &Value) -> Option<&'static str> {
+    let has = |kind: &str, name: &str| {
+        let name = name.replace('/', "~1");
+        object.pointer(&format!("/metadata/{kind}/{name}")).is_some()
+    };
+    if has("labels", "kustomize.toolkit.fluxcd.io/name")
+        || has("labels", "helm.toolkit.fluxcd.io/name")
+    {
+        return Some("Flux");
+    }
+    has("annotations", "meta.helm.sh/release-name").then_some("Helm")
+}
+
+fn own(body: &mut Value, owners: &Resolved) {
+    if owners.references.is_empty() {
+        return;
+    }
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("ownerReferences".to_owned(), json!(owners.references));
+    }
+}
+
+fn dropped(owners: &Resolved) -> Option<String> {
+    if owners.dropped.is_empty() {
+        return None;
+    }
+    let names = owners.dropped.join(", ");
+    Some(format!("without its owner {names}, which is not in this cluster"))
+}
+
+fn is_of_a_namespace(error: &WriteError) -> bool {
+    matches!(error, WriteError::Refused { message, .. } if message.starts_with("namespaces "))
+}
+
+/// The server's words for people. Those about a Secret may quote it and are not repeated.
+fn told(entry: &Entry, error: &WriteError) -> String {
+    let WriteError::Refused {
+        status,
+        reason,
+        message,
+        ..
+    } = error
+    else {
+        return error.line();
+    };
+    if message.contains("being terminated") {
+        let namespace = entry.path.namespace.as_deref().unwrap_or_default();
+        return format!(
+            "namespace {namespace} is being deleted in the cluster; see what holds it \
+             (`kubectl get namespace {namespace} -o yaml`), wait for its end, then go on"
+        );
+    }
+    if is_of_a_namespace(error) {
+        let namespace = entry.path.namespace.as_deref().unwrap_or_default();
+        return format!(
+            "namespace {namespace} is not there; restore namespaces too, or make it, then go on"
+        );
+    }
+    if entry.path.resource.as_str() == "secrets" {
+        let reason = if reason.is_empty() { status.as_str() } else { reason };
+        return format!("the API server refuses it: {reason}");
+    }
+    let message: String = message.chars().take(400).collect();
+    format!("the API server refuses it: {message}")
+}
+
+/// Whether a restore made the object.
+pub(super) fn known_by(object: &Value) -> bool {
+    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let ours = |m: &Value| m.get("manager").and_then(Value::as_str) == Some(MANAGER);
+    managers.is_some_and(|managers| managers.iter().any(ours))
+}
+
+fn uid(object: &Value) -> Option<String> {
+    Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
+}
+
+fn sentence(told: &[String]) -> Option<String> {
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> Done {
+    Done { outcome, uid, why }
+}
+
+fn failed(why: &str) -> Done {
+    done(Outcome::Failed, None, Some(why.to_owned()))
+}
+

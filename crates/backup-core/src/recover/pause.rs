@@ -1,0 +1,146 @@
+//! Markers that keep controllers from acting on an object before its turn, in the create call
+//! itself.
+
+use serde_json::{Map, Value, json};
+
+use crate::archive::ResourceName;
+
+/// Steward's marker; any value pauses, and it stops deletion too.
+pub(super) const STEWARD: &str = "steward.butlerlabs.dev/paused";
+/// Cluster API's marker on any of its objects.
+const CLUSTER_API: &str = "cluster.x-k8s.io/paused";
+/// What stands in a marker that a restore put.
+pub(super) const OURS: &str = "butler-restore";
+
+/// How a kind is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marker {
+    Annotation(&'static str),
+    /// A field of `spec` that is set to true.
+    Field(&'static str),
+}
+
+/// How the kind is paused; `None` if it cannot be.
+pub(super) fn marker(resource: &ResourceName) -> Option<Marker> {
+    let (plural, group) = (resource.plural(), resource.group());
+    match (group, plural) {
+        ("steward.butlerlabs.dev", "tenantcontrolplanes")
+        | ("controlplane.cluster.x-k8s.io", "stewardcontrolplanes") => {
+            Some(Marker::Annotation(STEWARD))
+        }
+        ("cluster.x-k8s.io", "clusters") => Some(Marker::Field("paused")),
+        ("butler.butlerlabs.dev", "managementaddons" | "clusterbootstraps") => {
+            Some(Marker::Field("paused"))
+        }
+        (
+            "kustomize.toolkit.fluxcd.io"
+            | "helm.toolkit.fluxcd.io"
+            | "source.toolkit.fluxcd.io"
+            | "image.toolkit.fluxcd.io",
+            _,
+        ) => Some(Marker::Field("suspend")),
+        (group, _) if is_cluster_api(group) => Some(Marker::Annotation(CLUSTER_API)),
+        _ => None,
+    }
+}
+
+/// Whether a group is one whose controllers know Cluster API's marker.
+pub(super) fn is_cluster_api(group: &str) -> bool {
+    matches!(
+        group,
+        "cluster.x-k8s.io" | "controlplane.cluster.x-k8s.io" | "bootstrap.cluster.x-k8s.io"
+    ) || group == "infrastructure.cluster.x-k8s.io"
+}
+
+/// Whether the object carries the marker.
+pub(super) fn is_paused(marker: Marker, object: &Value) -> bool {
+    match marker {
+        Marker::Annotation(name) => annotations(object).is_some_and(|a| a.contains_key(name)),
+        Marker::Field(name) => object.get("spec").and_then(|s| s.get(name)) == Some(&json!(true)),
+    }
+}
+
+/// Puts the marker on `object`; whether it was not there before.
+pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
+    if is_paused(marker, object) {
+        return false;
+    }
+    let (part, name, value) = match marker {
+        Marker::Annotation(name) => ("metadata", name, json!(OURS)),
+        Marker::Field(name) => ("spec", name, json!(true)),
+    };
+    let Some(fields) = object.as_object_mut() else {
+        return false;
+    };
+    let part = fields.entry(part).or_insert_with(|| json!({}));
+    let holder = match marker {
+        Marker::Annotation(_) => part
+            .as_object_mut()
+            .map(|m| m.entry("annotations").or_insert_with(|| json!({}))),
+        Marker::Field(_) => Some(part),
+    };
+    if let Some(holder) = holder {
+        if !holder.is_object() {
+            *holder = json!({});
+        }
+        if let Some(holder) = holder.as_object_mut() {
+            holder.insert(name.to_owned(), value);
+            return true;
+        }
+    }
+    false
+}
+
+/// The patch that takes the marker off again, back to what `wanted` has.
+pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
+    match marker {
+        Marker::Annotation(name) => json!({ "metadata": { "annotations": { name: null } } }),
+        Marker::Field(name) => {
+            let before = wanted.get("spec").and_then(|s| s.get(name));
+            json!({ "spec": { name: before.cloned().unwrap_or(Value::Null) } })
+        }
+    }
+}
+
+fn annotations(object: &Value) -> Option<&Map<String, Value>> {
+    object.pointer("/metadata/annotations")?.as_object()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_paused_is_unpaused_to_what_it_was() {
+        for (resource, object, patch) in [
+            (
+                "tenantcontrolplanes.steward.butlerlabs.dev",
+                json!({ "metadata": { "name": "a", "annotations": null } }),
+                json!({ "metadata": { "annotations": { STEWARD: null } } }),
+            ),
+            (
+                "clusters.cluster.x-k8s.io",
+                json!({ "spec": { "paused": false } }),
+                json!({ "spec": { "paused": false } }),
+            ),
+            (
+                "helmreleases.helm.toolkit.fluxcd.io",
+                json!({ "spec": { "chart": {} } }),
+                json!({ "spec": { "suspend": null } }),
+            ),
+            (
+                "machines.cluster.x-k8s.io",
+                json!({ "metadata": {} }),
+                json!({ "metadata": { "annotations": { CLUSTER_API: null } } }),
+            ),
+        ] {
+            let marker = marker(&resource.into()).unwrap();
+            let mut paused = object.clone();
+            assert!(pause(marker, &mut paused), "{resource}");
+            assert!(is_paused(marker, &paused), "{paused}");
+            assert!(!pause(marker, &mut paused), "{resource}");
+            assert_eq!(unpause(marker, &object), patch);
+        }
+        assert_eq!(marker(&"tenantclusters.butler.butlerlabs.dev".into()), None);
+    }
+}

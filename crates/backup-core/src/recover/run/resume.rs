@@ -1,0 +1,202 @@
+//! Letting everything go on, in the order in which it cannot hurt: sealed-secrets, Steward, Cluster
+//! API, Butler, Flux. Each time controllers first, then their webhooks, then what was paused.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::RecoverError;
+use super::super::journal::{Outcome, Record};
+use super::super::pause::{self, Marker};
+use super::super::quiesce::{self, Parked, Role};
+use super::Recovery;
+use crate::format::manifest::{Finding, Severity};
+
+impl Recovery {
+    /// Lets everything go on as it was.
+    pub(super) async fn resume(&mut self) -> Result<Vec<Finding>, RecoverError> {
+        let mut findings = Vec::new();
+        self.progress.step("letting controllers go on", None);
+        for role in Role::ALL {
+            let ready = self.controllers(role, &mut findings).await?;
+            self.webhooks(role, ready, &mut findings).await?;
+            self.unpause(role, &mut findings).await?;
+        }
+        Ok(findings)
+    }
+
+    fn parked(&self, role: Role, is: impl Fn(&Parked) -> bool) -> Vec<Parked> {
+        let parked = self.journal.state.parked.iter();
+        parked.filter(|p| p.role() == role && is(p)).cloned().collect()
+    }
+
+    async fn put_back(&mut self, parked: &Parked) -> Result<(), RecoverError> {
+        quiesce::unpark(&self.target, parked).await?;
+        let place = parked.place();
+        self.progress.note(&format!("{place} goes on"));
+        self.journal.write(vec![Record::Unparked { place }])
+    }
+
+    /// Whether all of them are ready.
+    async fn controllers(
+        &mut self,
+        role: Role,
+        findings: &mut Vec<Finding>,
+    ) -> Result<bool, RecoverError> {
+        let all = self.parked(role, |p| matches!(p, Parked::Deployment { .. }));
+        for parked in &all {
+            self.put_back(parked).await?;
+        }
+        let began = Instant::now();
+        let mut late: Vec<&Parked> = all.iter().collect();
+        while !late.is_empty() {
+            let mut left = Vec::new();
+            for parked in late {
+                if !quiesce::is_ready(&self.target, parked).await? {
+                    left.push(parked);
+                }
+            }
+            late = left;
+            if late.is_empty() || began.elapsed() >= self.patience.ready {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = self.cancel.cancelled() => return Err(RecoverError::Cancelled),
+            }
+        }
+        for parked in &late {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                object: parked.place(),
+                cause: format!("it is not ready after {} s", self.patience.ready.as_secs()),
+                remedy: "see why with `kubectl describe`; its webhooks stay parked until it is"
+                    .to_owned(),
+            });
+        }
+        Ok(late.is_empty())
+    }
+
+    async fn webhooks(
+        &mut self,
+        role: Role,
+        ready: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), RecoverError> {
+        for parked in self.parked(role, |p| matches!(p, Parked::Webhooks { .. })) {
+            if ready {
+                self.put_back(&parked).await?;
+                continue;
+            }
+            findings.push(Finding {
+                severity: Severity::Error,
+                object: parked.place(),
+                cause: "it is still parked, since its server is not ready".to_owned(),
+                remedy: format!("`restore-cli resume` when it is, or {}", parked.by_hand()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes the markers off that this restore put, one object after the other.
+    async fn unpause(
+        &mut self,
+        role: Role,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), RecoverError> {
+        for parked in self.parked(role, |p| matches!(p, Parked::Object { .. })) {
+            self.put_back(&parked).await?;
+        }
+        let mut made: Vec<usize> = Vec::new();
+        for (position, entry) in self.spool.entries().iter().enumerate() {
+            let is_of = pause::marker(&entry.path.resource).is_some()
+                && role_of(entry.path.resource.as_str(), entry.path.resource.group()) == Some(role);
+            let place = entry.path.to_string();
+            let written = self.journal.state.written.get(&place);
+            if is_of && written.is_some_and(|done| done.outcome == Outcome::Created) {
+                made.push(position);
+            }
+        }
+        // Owners first: a marker is copied from them.
+        made.sort_by_key(|position| self.spool.entry(*position).map(|e| e.rank));
+        for position in made {
+            if let Some(finding) = self.unpause_one(position).await? {
+                findings.push(finding);
+            }
+        }
+        Ok(())
+    }
+
+    async fn unpause_one(&self, position: usize) -> Result<Option<Finding>, RecoverError> {
+        let Some(entry) = self.spool.entry(position) else {
+            return Ok(None);
+        };
+        let Some(marker) = pause::marker(&entry.path.resource) else {
+            return Ok(None);
+        };
+        let wanted = self.spool.value(entry)?;
+        if pause::is_paused(marker, &wanted) {
+            return Ok(None);
+        }
+        let Some(live) = self.target.get(&entry.path, None).await? else {
+            return Ok(None);
+        };
+        if !pause::is_paused(marker, &live) || !is_ours(marker, &live) {
+            return Ok(None);
+        }
+        if live.pointer("/metadata/deletionTimestamp").is_some() {
+            return Ok(Some(Finding {
+                severity: Severity::Error,
+                object: entry.path.to_string(),
+                cause: "it is being deleted, so its pause marker stays on".to_owned(),
+                remedy: "with the marker off what it stands for would be deleted; the runbook has \
+                         the way to save a control plane"
+                    .to_owned(),
+            }));
+        }
+        let mut patch = pause::unpause(marker, &wanted);
+        let version = live.pointer("/metadata/resourceVersion");
+        super::super::overlay(
+            &mut patch,
+            &json!({ "metadata": { "resourceVersion": version } }),
+        );
+        match self.target.patch(&entry.path, &patch, false).await {
+            Ok(_) => Ok(None),
+            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(e) => Ok(Some(Finding {
+                severity: Severity::Error,
+                object: entry.path.to_string(),
+                cause: format!("it is still paused: {}", e.line()),
+                remedy: "go on with `restore-cli resume`".to_owned(),
+            })),
+        }
+    }
+}
+
+/// Whether a restore put the marker there.
+fn is_ours(marker: Marker, live: &Value) -> bool {
+    match marker {
+        Marker::Annotation(name) => {
+            let name = name.replace('/', "~1");
+            let held = live.pointer(&format!("/metadata/annotations/{name}"));
+            held.and_then(Value::as_str) == Some(pause::OURS)
+        }
+        // Its object was made by this restore, and the archive has it going.
+        Marker::Field(_) => true,
+    }
+}
+
+fn role_of(resource: &str, group: &str) -> Option<Role> {
+    match (resource, group) {
+        (
+            "tenantcontrolplanes.steward.butlerlabs.dev"
+            | "stewardcontrolplanes.controlplane.cluster.x-k8s.io",
+            _,
+        ) => Some(Role::Steward),
+        (_, group) if pause::is_cluster_api(group) => Some(Role::ClusterApi),
+        (_, "butler.butlerlabs.dev") => Some(Role::Butler),
+        (_, group) if group.ends_with("toolkit.fluxcd.io") => Some(Role::Flux),
+        _ => None,
+    }
+}

@@ -1,0 +1,273 @@
+//! The objects of a restore, laid aside: their heads in memory, their bodies encrypted in scratch.
+//!
+//! An archive is sorted by name and a restore writes in another order, so every object is read once
+//! from where it is stored and then taken as it is wanted.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::RecoverError;
+use super::order::{Rank, rank};
+use crate::archive::{ObjectPath, StoredJson};
+use crate::restore::scratch::Scratch;
+
+/// Heads take some 400 bytes each: with this many, 200 MiB.
+const MAX_OBJECTS: usize = 500_000;
+
+/// An object's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub path: ObjectPath,
+    /// `group/version`, as it was read.
+    pub api_version: String,
+    /// The kind's name.
+    pub kind: String,
+    /// Its UID where it was read; none if it was written by hand.
+    pub uid: Option<String>,
+    /// When its turn is.
+    pub rank: Rank,
+    /// Those that own it, by their UIDs there.
+    pub owners: Vec<String>,
+    at: u64,
+    length: u64,
+}
+
+/// See the module.
+pub struct Spool {
+    scratch: Scratch,
+    end: u64,
+    entries: Vec<Entry>,
+    by_uid: HashMap<String, usize>,
+    by_path: HashMap<ObjectPath, usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    #[serde(default)]
+    uid: String,
+}
+
+impl Entry {
+    /// The head of an object that is not laid aside.
+    pub(super) fn placed(path: ObjectPath) -> Self {
+        Self {
+            rank: rank(&path, |_| false),
+            path,
+            api_version: String::new(),
+            kind: String::new(),
+            uid: None,
+            owners: Vec::new(),
+            at: 0,
+            length: 0,
+        }
+    }
+}
+
+impl Spool {
+    /// An empty one with its bodies in `folder`, which needs room for about `bytes`.
+    ///
+    /// # Errors
+    /// When no file can be made there.
+    pub fn create(folder: &Path, bytes: u64) -> Result<Self, RecoverError> {
+        let scratch = Scratch::create(folder, bytes).map_err(|source| RecoverError::Scratch {
+            folder: folder.display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            scratch,
+            end: 0,
+            entries: Vec::new(),
+            by_uid: HashMap::new(),
+            by_path: HashMap::new(),
+        })
+    }
+
+    /// Lays an object of an archive aside. One that is there already is passed over: components may
+    /// hold the same Secret.
+    ///
+    /// # Errors
+    /// When it is none, when there are too many, or when the scratch file cannot be written.
+    pub fn take(&mut self, object: &StoredJson) -> Result<(), RecoverError> {
+        self.add(&object.path, object.json())
+    }
+
+    /// Lays the object at `path` aside.
+    ///
+    /// # Errors
+    /// As [`Spool::take`].
+    pub fn add(&mut self, path: &ObjectPath, json: &[u8]) -> Result<(), RecoverError> {
+        if self.by_path.contains_key(path) {
+            return Ok(());
+        }
+        if self.entries.len() >= MAX_OBJECTS {
+            return Err(RecoverError::TooMany { most: MAX_OBJECTS });
+        }
+        // What the parser says is not repeated: it quotes values.
+        let head: Head = serde_json::from_slice(json).map_err(|e| RecoverError::NoObject {
+            path: path.to_string(),
+            line: e.line(),
+            column: e.column(),
+        })?;
+        let labels = head.metadata.labels.unwrap_or_default();
+        let index = self.entries.len();
+        let mut bytes = Zeroizing::new(json.to_vec());
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.scratch
+            .put(self.end, &mut bytes)
+            .map_err(|source| RecoverError::Scratch {
+                folder: self.scratch.place().to_owned(),
+                source,
+            })?;
+        let uid = head.metadata.uid.filter(|uid| !uid.is_empty());
+        if let Some(uid) = &uid {
+            self.by_uid.insert(uid.clone(), index);
+        }
+        self.by_path.insert(path.clone(), index);
+        self.entries.push(Entry {
+            rank: rank(path, |label| labels.contains_key(label)),
+            path: path.clone(),
+            api_version: head.api_version,
+            kind: head.kind,
+            uid,
+            owners: head
+                .metadata
+                .owner_references
+                .into_iter()
+                .map(|owner| owner.uid)
+                .collect(),
+            at: self.end,
+            length,
+        });
+        self.end = self.end.saturating_add(length);
+        Ok(())
+    }
+
+    /// The heads, in the order they were laid aside.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The head at a position.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(index)
+    }
+
+    /// The position of the object that had this UID.
+    #[must_use]
+    pub fn by_uid(&self, uid: &str) -> Option<usize> {
+        self.by_uid.get(uid).copied()
+    }
+
+    /// The position of the object at `path`.
+    #[must_use]
+    pub fn by_path(&self, path: &ObjectPath) -> Option<usize> {
+        self.by_path.get(path).copied()
+    }
+
+    /// The whole object of `entry`. May be a Secret.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be read.
+    pub fn value(&self, entry: &Entry) -> Result<Value, RecoverError> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        self.scratch
+            .reader(entry.at, entry.length)
+            .read_to_end(&mut bytes)
+            .map_err(|source| RecoverError::Scratch {
+                folder: self.scratch.place().to_owned(),
+                source,
+            })?;
+        serde_json::from_slice(&bytes).map_err(|e| RecoverError::NoObject {
+            path: entry.path.to_string(),
+            line: e.line(),
+            column: e.column(),
+        })
+    }
+
+    /// Keeps only the objects that `keep` says yes to.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(|entry| keep(entry));
+        self.by_path.clear();
+        self.by_uid.clear();
+        for (index, entry) in self.entries.iter().enumerate() {
+            self.by_path.insert(entry.path.clone(), index);
+            if let Some(uid) = &entry.uid {
+                self.by_uid.insert(uid.clone(), index);
+            }
+        }
+    }
+
+    /// The positions in the order of a restore: by rank, owners before owned, then by name. Each
+    /// inner list may be written at once.
+    #[must_use]
+    pub fn order(&self) -> Vec<Vec<usize>> {
+        let depths = self.depths();
+        let mut turns: std::collections::BTreeMap<(Rank, usize), Vec<usize>> =
+            std::collections::BTreeMap::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let depth = depths.get(index).copied().unwrap_or_default();
+            turns.entry((entry.rank, depth)).or_default().push(index);
+        }
+        turns.into_values().collect()
+    }
+
+    /// How many owners of the same rank stand above each object.
+    fn depths(&self) -> Vec<usize> {
+        /// Chains of owners are short; longer ones are circles.
+        const DEEPEST: usize = 16;
+        let mut depths = vec![0_usize; self.entries.len()];
+        for _ in 0..DEEPEST {
+            let mut changed = false;
+            for (index, entry) in self.entries.iter().enumerate() {
+                let above = entry.owners.iter().filter_map(|uid| {
+                    let owner = self.by_uid(uid)?;
+                    (self.entry(owner)?.rank == entry.rank).then(|| depths.get(owner))?
+                });
+                let depth = above.map(|d| d.saturating_add(1)).max().unwrap_or(0);
+                if let Some(held) = depths.get_mut(index)
+                    && *held < depth
+                {
+                    *held = depth.min(DEEPEST);
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        depths
+    }
+}
+
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Spool({} objects)", self.entries.len())
+    }
+}
