@@ -151,6 +151,36 @@ impl Terminal {
             "stopped, nothing was changed",
         ))
     }
+
+    /// Tells `what`, and asks a person to type `name`; where nobody can, refuses. `flags` is how to
+    /// say it on the command line.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] unless the name is typed; also when stdin cannot be read.
+    pub fn confirm_by_name(&self, what: &str, name: &str, flags: &str) -> Result<(), Failure> {
+        if !self.interactive {
+            let refused = format!("not done without a person's word: {what}");
+            return Err(
+                Failure::message(Exit::Refused, refused).hint(format!("say so with {flags}"))
+            );
+        }
+        let answer = self.draw.suspend(|| {
+            write!(
+                io::stderr().lock(),
+                "{what}\nType the cluster's name to go on: "
+            )?;
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer)?;
+            io::Result::Ok(answer)
+        });
+        if answer.context("ask for the cluster's name")?.trim() == name {
+            return Ok(());
+        }
+        Err(Failure::message(
+            Exit::Refused,
+            "stopped: that is not the cluster's name; nothing was changed",
+        ))
+    }
 }
 
 fn terminal_width() -> Option<u16> {

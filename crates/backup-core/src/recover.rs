@@ -153,7 +153,9 @@ pub enum RecoverError {
         made_by: String,
     },
     /// A plan is not as it was made.
-    #[error("the plan {file} was changed after it was made; plan again with the flags that you want")]
+    #[error(
+        "the plan {file} was changed after it was made; plan again with the flags that you want"
+    )]
     PlanChanged {
         /// The file.
         file: String,
@@ -162,7 +164,9 @@ pub enum RecoverError {
     #[error("interrupted between two objects; `restore-cli resume` goes on from there")]
     Cancelled,
     /// The journal is damaged or is none.
-    #[error("{file} is no journal of a restore, or a damaged one: see its line {line}, column {column}")]
+    #[error(
+        "{file} is no journal of a restore, or a damaged one: see its line {line}, column {column}"
+    )]
     JournalDamaged {
         /// The file.
         file: String,

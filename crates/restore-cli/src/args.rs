@@ -8,10 +8,13 @@ use backup_cli::flags::{CommonFlags, IdentityFlags, StoreFlags, TrustFlags};
 use backup_cli::program::Frame;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, diff, fetch, list, resources, show, verify, verify_tenants};
+use crate::commands::{
+    audit, diff, fetch, list, plan, resources, restore, resume, show, status, verify,
+    verify_tenants,
+};
 
-/// Find, inspect, check and fetch the restore points of a Butler cluster; changes nothing in the
-/// store
+/// Find, inspect, check and fetch the restore points of a Butler cluster, and restore it from them;
+/// changes nothing in the store
 #[derive(Debug, Parser)]
 #[command(name = "restore-cli", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -30,6 +33,10 @@ pub(crate) enum Command {
     Verify(verify::Args),
     VerifyTenants(verify_tenants::Args),
     Fetch(fetch::Args),
+    Plan(plan::Args),
+    Restore(Box<restore::Args>),
+    Status(status::Args),
+    Resume(resume::Args),
     Audit(audit::Args),
 }
 

@@ -45,6 +45,7 @@ pub mod data;
 
 // All of it together.
 pub mod butler;
+pub mod fresh;
 pub mod lab;
 
 pub use folder::Folder;

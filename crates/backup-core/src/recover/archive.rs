@@ -21,13 +21,19 @@ pub async fn read_archive(reader: &ObjectReader, select: &Select) -> Result<Spoo
         ComponentName::secrets(),
         ComponentName::kubeconfigs(),
     ];
-    let there: Vec<_> = names.iter().filter_map(|name| manifest.component(name)).collect();
+    let there: Vec<_> = names
+        .iter()
+        .filter_map(|name| manifest.component(name))
+        .collect();
     if there.is_empty() {
         return Err(RecoverError::NoObjects {
             id: reader.point.entry.id.clone(),
         });
     }
-    let bytes = there.iter().map(|c| c.plain_bytes).fold(0_u64, u64::saturating_add);
+    let bytes = there
+        .iter()
+        .map(|c| c.plain_bytes)
+        .fold(0_u64, u64::saturating_add);
     let mut spool = Spool::create(&reader.scratch, bytes)?;
     for component in there {
         let title = format!("reading {} of {}", component.name, reader.point.entry.id);

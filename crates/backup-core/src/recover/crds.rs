@@ -48,7 +48,9 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
         return Choice::Same;
     }
     let (has, gets) = (versions(live), versions(wanted));
-    let stored = live.pointer("/status/storedVersions").and_then(Value::as_array);
+    let stored = live
+        .pointer("/status/storedVersions")
+        .and_then(Value::as_array);
     let stored = stored.into_iter().flatten().filter_map(Value::as_str);
     let lost: Vec<&str> = stored.filter(|v| !gets.iter().any(|g| g == v)).collect();
     if !lost.is_empty() {
@@ -75,7 +77,11 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
 /// Whether the archive's is newer, if something tells.
 fn is_newer(wanted: &Value, live: &Value) -> Option<bool> {
     let uid = |object: &Value| object.pointer("/metadata/uid").cloned();
-    let generation = |object: &Value| object.pointer("/metadata/generation").and_then(Value::as_u64);
+    let generation = |object: &Value| {
+        object
+            .pointer("/metadata/generation")
+            .and_then(Value::as_u64)
+    };
     // The same definition at two times.
     if uid(wanted).is_some() && uid(wanted) == uid(live) {
         return Some(generation(wanted)? > generation(live)?);
@@ -95,7 +101,10 @@ fn is_newer(wanted: &Value, live: &Value) -> Option<bool> {
 
 fn versions(crd: &Value) -> Vec<String> {
     let listed = crd.pointer("/spec/versions").and_then(Value::as_array);
-    let names = listed.into_iter().flatten().filter_map(|v| v.get("name")?.as_str());
+    let names = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.get("name")?.as_str());
     names.map(str::to_owned).collect()
 }
 
@@ -115,7 +124,9 @@ fn without_status(crd: &Value) -> Value {
 
 /// What a person should know of a definition that is going to be made.
 pub(super) fn converts(crd: &Value) -> bool {
-    crd.pointer("/spec/conversion/strategy").and_then(Value::as_str) == Some("Webhook")
+    crd.pointer("/spec/conversion/strategy")
+        .and_then(Value::as_str)
+        == Some("Webhook")
         && versions(crd).len() > 1
 }
 
@@ -185,7 +196,10 @@ mod tests {
         assert!(matches!(choose(&old, Some(&new), false), Choice::Keep(_)));
         assert_eq!(choose(&old, Some(&new), true), Choice::Replace);
         let unknown = crd(&["v1"], "x", 3);
-        assert!(matches!(choose(&unknown, Some(&old), false), Choice::Keep(_)));
+        assert!(matches!(
+            choose(&unknown, Some(&old), false),
+            Choice::Keep(_)
+        ));
     }
 
     #[test]
@@ -193,7 +207,10 @@ mod tests {
         let live = crd(&["v1"], "x", 1);
         let mut other = live.clone();
         other["spec"]["scope"] = json!("Cluster");
-        assert!(matches!(choose(&other, Some(&live), true), Choice::Clash(_)));
+        assert!(matches!(
+            choose(&other, Some(&live), true),
+            Choice::Clash(_)
+        ));
         let later = crd(&["v2"], "x", 1);
         assert!(matches!(choose(&later, Some(&live), true), Choice::Keep(_)));
     }

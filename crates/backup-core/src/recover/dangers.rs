@@ -56,18 +56,33 @@ impl Dangers {
                 self.datastores.insert(entry.path.name.clone());
             }
             "tenantclusters.butler.butlerlabs.dev" if mode == Mode::Rebuild => {
-                self.identity(entry, object, "/status/tenantNamespace", "a second tenant, with machines of its own, is made");
+                self.identity(
+                    entry,
+                    object,
+                    "/status/tenantNamespace",
+                    "a second tenant, with machines of its own, is made",
+                );
             }
             "ipallocations.butler.butlerlabs.dev" if mode == Mode::Rebuild => {
                 let pinned = object.pointer("/spec/pinnedRange").is_some();
                 if !pinned {
-                    self.identity(entry, object, "/status/phase", "its addresses are given to somebody else");
+                    self.identity(
+                        entry,
+                        object,
+                        "/status/phase",
+                        "its addresses are given to somebody else",
+                    );
                 }
             }
             _ => {}
         }
-        if let Some(annotations) = object.pointer("/metadata/annotations").and_then(Value::as_object) {
-            let rotates = annotations.keys().find(|k| k.starts_with("butler.butlerlabs.dev/rotation-"));
+        if let Some(annotations) = object
+            .pointer("/metadata/annotations")
+            .and_then(Value::as_object)
+        {
+            let rotates = annotations
+                .keys()
+                .find(|k| k.starts_with("butler.butlerlabs.dev/rotation-"));
             if let Some(annotation) = rotates {
                 self.say(
                     None,
@@ -82,7 +97,8 @@ impl Dangers {
 
     fn identity(&mut self, entry: &Entry, object: &Value, pointer: &str, harm: &str) {
         let held = object.pointer(pointer).and_then(Value::as_str);
-        if held.is_none_or(str::is_empty) && object.pointer("/metadata/deletionTimestamp").is_none() {
+        if held.is_none_or(str::is_empty) && object.pointer("/metadata/deletionTimestamp").is_none()
+        {
             let field = pointer.trim_start_matches('/').replace('/', ".");
             self.say(
                 Some(Danger::LostStatus),
@@ -149,7 +165,10 @@ impl Dangers {
         let namespace = entry.path.namespace.clone().unwrap_or_default();
         let key = (namespace, entry.path.name.clone());
         let data = |name: &str| {
-            let held = object.get("data").and_then(|d| d.get(name)).and_then(Value::as_str)?;
+            let held = object
+                .get("data")
+                .and_then(|d| d.get(name))
+                .and_then(Value::as_str)?;
             STANDARD.decode(held).ok().map(Zeroizing::new)
         };
         let labels = object.pointer("/metadata/labels");
@@ -172,7 +191,8 @@ impl Dangers {
             && let Some(held) = data("DB_SCHEMA")
         {
             let held = String::from_utf8_lossy(&held).into_owned();
-            self.schemas.insert((key.0.clone(), schema.to_owned()), held);
+            self.schemas
+                .insert((key.0.clone(), schema.to_owned()), held);
         }
         if entry.path.name.ends_with("-ca") && is_stewards(object) {
             self.authority(entry, &data, now);
@@ -273,13 +293,19 @@ impl Dangers {
         } = plane;
         let place = format!("{CONTROL_PLANES} {namespace}/{name}");
         let mut must = vec!["ca", "front-proxy-ca-certificate", "sa-certificate"];
-        if plane.datastore.is_empty() || has_datastore(&plane.datastore) || self.datastores.contains(&plane.datastore) {
+        if plane.datastore.is_empty()
+            || has_datastore(&plane.datastore)
+            || self.datastores.contains(&plane.datastore)
+        {
             must.push("datastore-config");
         }
         if plane.talos {
             must.push("trustd-creds");
         }
-        let has = |part: &&str| self.secrets.contains(&(namespace.clone(), format!("{name}-{part}")));
+        let has = |part: &&str| {
+            self.secrets
+                .contains(&(namespace.clone(), format!("{name}-{part}")))
+        };
         let lacking: Vec<String> = must
             .iter()
             .filter(|part| !has(part))
@@ -297,7 +323,10 @@ impl Dangers {
             );
         }
         let datastore = &plane.datastore;
-        if !datastore.is_empty() && !self.datastores.contains(datastore) && !has_datastore(datastore) {
+        if !datastore.is_empty()
+            && !self.datastores.contains(datastore)
+            && !has_datastore(datastore)
+        {
             self.say(
                 None,
                 Severity::Error,
@@ -325,12 +354,17 @@ impl Dangers {
 
     /// Control planes that keep their keys in the same place.
     fn shared(&mut self, planes: &[ControlPlane], live: &[(String, String, String, String)]) {
-        let restored: BTreeSet<(&str, &str)> =
-            planes.iter().map(|p| (p.namespace.as_str(), p.name.as_str())).collect();
+        let restored: BTreeSet<(&str, &str)> = planes
+            .iter()
+            .map(|p| (p.namespace.as_str(), p.name.as_str()))
+            .collect();
         let mut held: BTreeMap<(String, String), String> = BTreeMap::new();
         for (namespace, name, datastore, schema) in live {
             if !restored.contains(&(namespace.as_str(), name.as_str())) {
-                held.insert((datastore.clone(), schema.clone()), format!("{namespace}/{name}"));
+                held.insert(
+                    (datastore.clone(), schema.clone()),
+                    format!("{namespace}/{name}"),
+                );
             }
         }
         for plane in planes {
@@ -357,10 +391,13 @@ impl Dangers {
 /// Whether Steward looks after the Secret.
 fn is_stewards(object: &Value) -> bool {
     let label = object.pointer("/metadata/labels/steward.butlerlabs.dev~1project");
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let owned = owners.into_iter().flatten().any(|o| {
-        o.get("kind").and_then(Value::as_str) == Some("TenantControlPlane")
-    });
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let owned = owners
+        .into_iter()
+        .flatten()
+        .any(|o| o.get("kind").and_then(Value::as_str) == Some("TenantControlPlane"));
     label.is_some() || owned
 }
 

@@ -102,7 +102,9 @@ fn clean(metadata: &mut Map<String, Value>, guards: Guards, notes: &mut Vec<&'st
             metadata.remove("finalizers");
         }
     }
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    if let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
         && guards.has(Guard::Rotation)
         && annotations.get(ROTATE).and_then(Value::as_str) == Some("")
     {

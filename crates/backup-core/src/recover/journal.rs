@@ -242,7 +242,9 @@ impl State {
     /// Whether a phase is done.
     #[must_use]
     pub fn is_done(&self, phase: Phase) -> bool {
-        self.phases.get(&phase).is_some_and(|(_, done)| done.is_some())
+        self.phases
+            .get(&phase)
+            .is_some_and(|(_, done)| done.is_some())
     }
 
     /// How many objects ended as each outcome.
@@ -490,7 +492,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = begun(folder.path());
         let second = Journal::open(journal.path()).unwrap_err();
-        assert!(matches!(second, RecoverError::JournalInUse { .. }), "{second}");
+        assert!(
+            matches!(second, RecoverError::JournalInUse { .. }),
+            "{second}"
+        );
     }
 
     #[test]

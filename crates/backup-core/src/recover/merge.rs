@@ -44,7 +44,10 @@ fn differ(
             let before = base_fields.map(|b| b.and_then(|b| b.get(name)));
             let null = &Value::Null;
             // In a merge patch null and absent are the same.
-            let (old, new) = (live.get(name).unwrap_or(null), wanted.get(name).unwrap_or(null));
+            let (old, new) = (
+                live.get(name).unwrap_or(null),
+                wanted.get(name).unwrap_or(null),
+            );
             let before = before.map(|b| b.unwrap_or(null));
             if let Some(changed) = differ(before, old, new, &inner, conflicts) {
                 patch.insert(name.clone(), changed);

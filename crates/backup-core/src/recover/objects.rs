@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::RecoverError;
 use super::desired::{Desired, comparable, desired, paused};
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
@@ -12,7 +13,6 @@ use super::merge::{merge, touched};
 use super::owners::{Owners, Resolved};
 use super::plan::{Danger, Existing, Mode, Options};
 use super::spool::{Entry, Spool};
-use super::RecoverError;
 use crate::source::kube::WriteError;
 use crate::source::kube::target::{KubeTarget, MANAGER, TargetKind};
 
@@ -79,7 +79,12 @@ impl Writer<'_> {
         let owners = match owners.resolve(entry, &wanted.owners).await {
             Ok(owners) => owners,
             Err(e) if e.is_of_the_server() => return Err(e.into()),
-            Err(e) => return Ok(failed(&format!("its owners cannot be looked up: {}", e.line()))),
+            Err(e) => {
+                return Ok(failed(&format!(
+                    "its owners cannot be looked up: {}",
+                    e.line()
+                )));
+            }
         };
         let turn = Turn {
             entry,
@@ -127,7 +132,9 @@ impl Writer<'_> {
                 Err(e) => return Err(e),
             }
         }
-        Ok(failed("somebody else writes it all the time; stop them, then go on"))
+        Ok(failed(
+            "somebody else writes it all the time; stop them, then go on",
+        ))
     }
 
     async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, WriteError> {
@@ -203,7 +210,10 @@ impl Writer<'_> {
                 "metadata": { "resourceVersion": version },
                 "status": patch,
             });
-            let written = self.target.patch_part(&turn.entry.path, "/status", &patch).await;
+            let written = self
+                .target
+                .patch_part(&turn.entry.path, "/status", &patch)
+                .await;
             match written {
                 Ok(written) => {
                     let now = written.get("status").cloned().unwrap_or_else(|| json!({}));
@@ -219,12 +229,17 @@ impl Writer<'_> {
                     None => return Ok(Some("it was deleted before its status was written".into())),
                 },
                 Err(e) if e.is("Invalid") => {
-                    return Ok(Some(format!("its status was refused: {}", self::told(turn.entry, &e))));
+                    return Ok(Some(format!(
+                        "its status was refused: {}",
+                        self::told(turn.entry, &e)
+                    )));
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(Some("its status was written by somebody else all the time".to_owned()))
+        Ok(Some(
+            "its status was written by somebody else all the time".to_owned(),
+        ))
     }
 
     /// Brings an object that is there to what is wanted.
@@ -247,7 +262,11 @@ impl Writer<'_> {
         if let Some(why) = keep {
             return Ok(done(Outcome::Conflict, id, Some(why)));
         }
-        let mut outcome = if ours { Outcome::Created } else { Outcome::Same };
+        let mut outcome = if ours {
+            Outcome::Created
+        } else {
+            Outcome::Same
+        };
         let mut current = live;
         let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
         if let Some(mut patch) = patch {
@@ -265,9 +284,11 @@ impl Writer<'_> {
         }
         let before = base.as_ref().and_then(|b| b.status.as_ref());
         let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
-        let differs = turn.wanted.status.as_ref().is_some_and(|wanted| {
-            merge(before, &status, wanted).patch.is_some()
-        });
+        let differs = turn
+            .wanted
+            .status
+            .as_ref()
+            .is_some_and(|wanted| merge(before, &status, wanted).patch.is_some());
         let mut told = Vec::new();
         if differs {
             told.extend(self.status(turn, current, before).await?);
@@ -316,9 +337,11 @@ impl Writer<'_> {
         tolerate(turn.entry, &now, &mut wanted);
         let mut judged = self.compared(base, &now, &wanted);
         let held = owners_of(live);
-        let lacking = turn.owners.references.iter().filter(|owner| {
-            !held.iter().any(|uid| *uid == owner.uid)
-        });
+        let lacking = turn
+            .owners
+            .references
+            .iter()
+            .filter(|owner| !held.iter().any(|uid| *uid == owner.uid));
         if self.mode == Mode::Rebuild && lacking.count() > 0 {
             let references = json!({ "metadata": { "ownerReferences": &turn.owners.references } });
             let patch = judged.patch.get_or_insert_with(|| json!({}));
@@ -407,12 +430,22 @@ impl Writer<'_> {
         }
         if !judged.conflicts.is_empty() {
             let fields = judged.conflicts.join(", ");
-            return Ok((Outcome::Conflict, Some(format!("changed on both sides: {fields}"))));
+            return Ok((
+                Outcome::Conflict,
+                Some(format!("changed on both sides: {fields}")),
+            ));
         }
-        let mut fields = judged.patch.map(|p| touched(&p, FIELDS_TOLD)).unwrap_or_default();
+        let mut fields = judged
+            .patch
+            .map(|p| touched(&p, FIELDS_TOLD))
+            .unwrap_or_default();
         let before = base.as_ref().and_then(|b| b.status.as_ref());
         let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
-        let status = turn.wanted.status.as_ref().map(|wanted| merge(before, &status, wanted));
+        let status = turn
+            .wanted
+            .status
+            .as_ref()
+            .map(|wanted| merge(before, &status, wanted));
         if let Some(patch) = status.and_then(|s| s.patch) {
             let told = touched(&patch, FIELDS_TOLD);
             fields.extend(told.into_iter().map(|f| format!("status.{f}")));
@@ -453,8 +486,13 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
 }
 
 fn owners_of(object: &Value) -> Vec<String> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let uids = owners.into_iter().flatten().filter_map(|o| o.get("uid")?.as_str());
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let uids = owners
+        .into_iter()
+        .flatten()
+        .filter_map(|o| o.get("uid")?.as_str());
     uids.map(str::to_owned).collect()
 }
 
@@ -462,7 +500,9 @@ fn owners_of(object: &Value) -> Vec<String> {
 fn managed_by(object: &Value) -> Option<&'static str> {
     let has = |kind: &str, name: &str| {
         let name = name.replace('/', "~1");
-        object.pointer(&format!("/metadata/{kind}/{name}")).is_some()
+        object
+            .pointer(&format!("/metadata/{kind}/{name}"))
+            .is_some()
     };
     if has("labels", "kustomize.toolkit.fluxcd.io/name")
         || has("labels", "helm.toolkit.fluxcd.io/name")
@@ -486,7 +526,9 @@ fn dropped(owners: &Resolved) -> Option<String> {
         return None;
     }
     let names = owners.dropped.join(", ");
-    Some(format!("without its owner {names}, which is not in this cluster"))
+    Some(format!(
+        "without its owner {names}, which is not in this cluster"
+    ))
 }
 
 fn is_of_a_namespace(error: &WriteError) -> bool {
@@ -518,7 +560,11 @@ fn told(entry: &Entry, error: &WriteError) -> String {
         );
     }
     if entry.path.resource.as_str() == "secrets" {
-        let reason = if reason.is_empty() { status.as_str() } else { reason };
+        let reason = if reason.is_empty() {
+            status.as_str()
+        } else {
+            reason
+        };
         return format!("the API server refuses it: {reason}");
     }
     let message: String = message.chars().take(400).collect();
@@ -527,7 +573,9 @@ fn told(entry: &Entry, error: &WriteError) -> String {
 
 /// Whether a restore made the object.
 pub(super) fn known_by(object: &Value) -> bool {
-    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let managers = object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
     let ours = |m: &Value| m.get("manager").and_then(Value::as_str) == Some(MANAGER);
     managers.is_some_and(|managers| managers.iter().any(ours))
 }
@@ -547,4 +595,3 @@ fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> Done {
 fn failed(why: &str) -> Done {
     done(Outcome::Failed, None, Some(why.to_owned()))
 }
-

@@ -127,7 +127,10 @@ mod tests {
             of("somethings.example.org", "a"),
             of("sealedsecrets.bitnami.com", "a"),
             of("kustomizations.kustomize.toolkit.fluxcd.io", "a"),
-            of("validatingwebhookconfigurations.admissionregistration.k8s.io", "a"),
+            of(
+                "validatingwebhookconfigurations.admissionregistration.k8s.io",
+                "a",
+            ),
         ];
         assert!(in_order.is_sorted_by(|a, b| a < b), "{in_order:?}");
         assert_eq!(of("secrets", "sealed-secrets-key"), of("secrets", "key"));

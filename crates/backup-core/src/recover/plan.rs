@@ -89,11 +89,26 @@ pub enum Danger {
 }
 
 impl Danger {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ControlPlaneUpgrade,
+        Self::DatastoreMigration,
+        Self::TenantAuthority,
+        Self::MissingSecret,
+        Self::TenantData,
+        Self::SharedSchema,
+        Self::LostStatus,
+        Self::TargetNotEmpty,
+        Self::OtherLineage,
+        Self::SealingKey,
+    ];
+
     /// Its name on the command line.
     #[must_use]
     pub fn name(self) -> String {
         let text = serde_json::to_value(self).ok();
-        text.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        text.and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default()
     }
 }
 
@@ -315,7 +330,10 @@ impl Plan {
         };
         let opened = std::fs::File::open(path).map_err(failed)?;
         let mut bytes = Vec::new();
-        opened.take(MAX_PLAN).read_to_end(&mut bytes).map_err(failed)?;
+        opened
+            .take(MAX_PLAN)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
         let plan: Self = serde_json::from_slice(&bytes).map_err(|e| RecoverError::NoPlan {
             file: file(),
             what: e.to_string(),
@@ -336,15 +354,22 @@ impl Plan {
     #[must_use]
     pub fn differences(&self, now: &Self, most: usize) -> Vec<String> {
         let mut told = Vec::new();
-        let was: BTreeMap<&str, Outcome> =
-            self.objects.iter().map(|o| (o.object.as_str(), o.outcome)).collect();
-        let is: BTreeMap<&str, Outcome> =
-            now.objects.iter().map(|o| (o.object.as_str(), o.outcome)).collect();
+        let was: BTreeMap<&str, Outcome> = self
+            .objects
+            .iter()
+            .map(|o| (o.object.as_str(), o.outcome))
+            .collect();
+        let is: BTreeMap<&str, Outcome> = now
+            .objects
+            .iter()
+            .map(|o| (o.object.as_str(), o.outcome))
+            .collect();
         let word = |outcome: Option<&Outcome>| match outcome {
             None => "nothing to do".to_owned(),
             Some(outcome) => {
                 let word = serde_json::to_value(outcome).ok();
-                word.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+                word.and_then(|v| v.as_str().map(str::to_owned))
+                    .unwrap_or_default()
             }
         };
         let names: BTreeSet<&str> = was.keys().chain(is.keys()).copied().collect();
@@ -354,9 +379,8 @@ impl Plan {
                 told.push(format!("{name}: planned {}, now {}", word(old), word(new)));
             }
         }
-        let parked = |plan: &Self| -> BTreeSet<String> {
-            plan.park.iter().map(Parked::place).collect()
-        };
+        let parked =
+            |plan: &Self| -> BTreeSet<String> { plan.park.iter().map(Parked::place).collect() };
         for place in parked(self).symmetric_difference(&parked(now)) {
             if told.len() < most {
                 told.push(format!("{place}: came or went since"));

@@ -138,7 +138,11 @@ impl Parked {
                 let path: Option<ObjectPath> = path.parse().ok();
                 let (resource, namespace, name) = path.map_or_else(Default::default, |p| {
                     let namespace = p.namespace.map(|n| format!(" -n {n}"));
-                    (p.resource.to_string(), namespace.unwrap_or_default(), p.name)
+                    (
+                        p.resource.to_string(),
+                        namespace.unwrap_or_default(),
+                        p.name,
+                    )
                 });
                 format!(
                     "kubectl patch {resource} {name}{namespace} --type merge -p \
@@ -186,18 +190,29 @@ pub enum QuiesceError {
 
 /// Whose controller a Deployment is; `None` if it may go on.
 fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> {
-    let label = labels.and_then(|l| l.get("app.kubernetes.io/name")).and_then(Value::as_str);
+    let label = labels
+        .and_then(|l| l.get("app.kubernetes.io/name"))
+        .and_then(Value::as_str);
     if label == Some("sealed-secrets") || name.starts_with("sealed-secrets") {
         return Some(Role::SealedSecrets);
     }
-    let butlers = ["butler-controller", "butler-console", "butler-server", "butler-provider"];
+    let butlers = [
+        "butler-controller",
+        "butler-console",
+        "butler-server",
+        "butler-provider",
+    ];
     if namespace == "butler-system" && butlers.iter().any(|b| name.starts_with(b)) {
         return Some(Role::Butler);
     }
     if namespace == "steward-system" {
         let capi = name.starts_with("capi-");
         // The etcd of a DataStore is no controller, and a StatefulSet.
-        return Some(if capi { Role::ClusterApi } else { Role::Steward });
+        return Some(if capi {
+            Role::ClusterApi
+        } else {
+            Role::Steward
+        });
     }
     let manager = name.ends_with("-controller-manager");
     if namespace.starts_with("cap") && namespace.ends_with("-system") && manager {
@@ -239,7 +254,10 @@ pub async fn find(
     })
     .await?;
     if webhooks {
-        for plural in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
+        for plural in [
+            "validatingwebhookconfigurations",
+            "mutatingwebhookconfigurations",
+        ] {
             let resource = format!("{plural}.admissionregistration.k8s.io");
             each(target, &resource, |path, object| {
                 let hooks = object.get("webhooks").and_then(Value::as_array);
@@ -250,7 +268,12 @@ pub async fn find(
                 let role = roles.iter().find(|(n, _)| *n == namespace).map(|(_, r)| *r);
                 let selectors = hooks.iter().filter_map(|hook| {
                     let name = hook.get("name")?.as_str()?.to_owned();
-                    Some((name, hook.get("objectSelector").filter(|s| !is_parked(s)).cloned()))
+                    Some((
+                        name,
+                        hook.get("objectSelector")
+                            .filter(|s| !is_parked(s))
+                            .cloned(),
+                    ))
                 });
                 found.push(Parked::Webhooks {
                     plural: plural.to_owned(),
@@ -312,13 +335,19 @@ fn stops(hook: &Value, groups: &BTreeSet<String>) -> Option<String> {
     let rules = hook.get("rules").and_then(Value::as_array)?;
     let meets = rules.iter().any(|rule| {
         let named = rule.get("apiGroups").and_then(Value::as_array);
-        named.into_iter().flatten().filter_map(Value::as_str).any(|g| g == "*" || groups.contains(g))
+        named
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|g| g == "*" || groups.contains(g))
     });
     meets.then(|| namespace.to_owned())
 }
 
 fn is_parked(selector: &Value) -> bool {
-    selector.pointer("/matchLabels").is_some_and(|labels| labels.get(PARKED).is_some())
+    selector
+        .pointer("/matchLabels")
+        .is_some_and(|labels| labels.get(PARKED).is_some())
 }
 
 /// Stops it. Doing it twice is doing it once.
@@ -539,14 +568,26 @@ mod tests {
     #[test]
     fn controllers_are_known_by_place_and_name() {
         let role = |namespace, name| role_of(namespace, name, None);
-        assert_eq!(role("butler-system", "butler-controller"), Some(Role::Butler));
-        assert_eq!(role("butler-system", "butler-provider-harvester"), Some(Role::Butler));
+        assert_eq!(
+            role("butler-system", "butler-controller"),
+            Some(Role::Butler)
+        );
+        assert_eq!(
+            role("butler-system", "butler-provider-harvester"),
+            Some(Role::Butler)
+        );
         assert_eq!(role("steward-system", "steward"), Some(Role::Steward));
         let capi = "capi-steward-controller-manager";
         assert_eq!(role("steward-system", capi), Some(Role::ClusterApi));
-        assert_eq!(role("capk-system", "capk-controller-manager"), Some(Role::ClusterApi));
+        assert_eq!(
+            role("capk-system", "capk-controller-manager"),
+            Some(Role::ClusterApi)
+        );
         assert_eq!(role("flux-system", "helm-controller"), Some(Role::Flux));
-        assert_eq!(role("flux-system", "sealed-secrets-controller"), Some(Role::SealedSecrets));
+        assert_eq!(
+            role("flux-system", "sealed-secrets-controller"),
+            Some(Role::SealedSecrets)
+        );
         assert_eq!(role("kube-system", "coredns"), None);
         assert_eq!(role("cert-manager", "cert-manager"), None);
     }

@@ -104,7 +104,12 @@ impl Recovery {
     /// When the cluster, the journal or the scratch file fails; the same journal goes on from there.
     pub async fn run(&mut self) -> Result<Ended, RecoverError> {
         let mut ended = Ended::default();
-        lock::hold(&self.target, &self.journal.state.restore.clone(), self.clock.now()).await?;
+        lock::hold(
+            &self.target,
+            &self.journal.state.restore.clone(),
+            self.clock.now(),
+        )
+        .await?;
         let steps = self.plan.steps.clone();
         if steps.contains(&Step::Resources) && self.guards.has(Guard::Quiesce) {
             self.phase(Phase::Quiesce)?;
@@ -154,11 +159,19 @@ impl Recovery {
     /// Stops what has to stand still.
     async fn quiesce(&mut self) -> Result<(), RecoverError> {
         let known = |parked: &quiesce::Parked, journal: &Journal| {
-            journal.state.parked.iter().any(|p| p.place() == parked.place())
+            journal
+                .state
+                .parked
+                .iter()
+                .any(|p| p.place() == parked.place())
         };
         // A plan may be older than a controller.
-        let groups: BTreeSet<String> =
-            self.spool.entries().iter().map(|e| e.path.resource.group().to_owned()).collect();
+        let groups: BTreeSet<String> = self
+            .spool
+            .entries()
+            .iter()
+            .map(|e| e.path.resource.group().to_owned())
+            .collect();
         let webhooks = !self.plan.options.keep_webhooks;
         let mut all = quiesce::find(&self.target, &groups, webhooks).await?;
         if self.journal.state.is_done(Phase::Resume) {
@@ -178,7 +191,11 @@ impl Recovery {
 
     /// Makes definitions, and waits until each is served.
     async fn definitions(&mut self) -> Result<(), RecoverError> {
-        let all: Vec<usize> = self.positions(|rank| rank == Rank::CRDS).into_iter().flatten().collect();
+        let all: Vec<usize> = self
+            .positions(|rank| rank == Rank::CRDS)
+            .into_iter()
+            .flatten()
+            .collect();
         self.progress.step("definitions", None);
         for batch in all.chunks(BATCH) {
             self.begin(batch)?;
@@ -259,7 +276,12 @@ impl Recovery {
                 if self.cancel.is_cancelled() {
                     return Err(RecoverError::Cancelled);
                 }
-                lock::hold(&self.target, &self.journal.state.restore.clone(), self.clock.now()).await?;
+                lock::hold(
+                    &self.target,
+                    &self.journal.state.restore.clone(),
+                    self.clock.now(),
+                )
+                .await?;
                 let batch: Vec<(usize, bool)> = self.open(batch);
                 let positions: Vec<usize> = batch.iter().map(|(position, _)| *position).collect();
                 self.begin(&positions)?;
@@ -361,7 +383,11 @@ impl Recovery {
 
     /// Takes away what the plan says, if nobody wrote it since.
     async fn prune(&mut self) -> Result<(), RecoverError> {
-        let pruned = self.plan.objects.iter().filter(|o| o.outcome == Outcome::Pruned);
+        let pruned = self
+            .plan
+            .objects
+            .iter()
+            .filter(|o| o.outcome == Outcome::Pruned);
         let pruned: Vec<String> = pruned.map(|o| o.object.clone()).collect();
         for object in pruned {
             let Ok(path) = object.parse::<ObjectPath>() else {
@@ -471,7 +497,9 @@ impl Recovery {
             let held = live.pointer("/metadata/ownerReferences").cloned();
             let mut references = held.and_then(|h| h.as_array().cloned()).unwrap_or_default();
             let lacking = owners.iter().filter(|owner| {
-                !references.iter().any(|r| r.get("uid") == Some(&json!(owner.uid)))
+                !references
+                    .iter()
+                    .any(|r| r.get("uid") == Some(&json!(owner.uid)))
             });
             let lacking: Vec<_> = lacking.map(|owner| json!(owner)).collect();
             if lacking.is_empty() {
@@ -489,7 +517,10 @@ impl Recovery {
                 Err(e) => return Ok((position, Some(e.line()))),
             }
         }
-        Ok((position, Some("somebody else writes it all the time".to_owned())))
+        Ok((
+            position,
+            Some("somebody else writes it all the time".to_owned()),
+        ))
     }
 
     /// Objects that are not as planned, as findings.

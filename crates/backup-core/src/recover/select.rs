@@ -65,7 +65,10 @@ impl Select {
                 [one] => Ok((*one).clone()),
                 _ => Err(RecoverError::NoTenant {
                     wanted: wanted.to_owned(),
-                    known: tenants.iter().map(|t| format!("{}/{}", t.namespace, t.name)).collect(),
+                    known: tenants
+                        .iter()
+                        .map(|t| format!("{}/{}", t.namespace, t.name))
+                        .collect(),
                 }),
             }
         });
@@ -85,8 +88,15 @@ impl Select {
         let labels = head.metadata.labels.clone().unwrap_or_default();
         self.by_name(path, &head.kind)
             && self.by_namespace(path)
-            && self.options.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
-            && self.tenant.as_ref().is_none_or(|t| belongs(t, path, &head, &labels))
+            && self
+                .options
+                .labels
+                .iter()
+                .all(|(k, v)| labels.get(k) == Some(v))
+            && self
+                .tenant
+                .as_ref()
+                .is_none_or(|t| belongs(t, path, &head, &labels))
     }
 
     fn by_name(&self, path: &ObjectPath, kind: &str) -> bool {
@@ -158,7 +168,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn keeps(options: &Options, resource: &str, namespace: &str, name: &str, spec: &serde_json::Value) -> bool {
+    fn keeps(
+        options: &Options,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        spec: &serde_json::Value,
+    ) -> bool {
         let tenant = TenantFacts {
             namespace: "butler-tenants".to_owned(),
             name: "alpha".to_owned(),
@@ -187,15 +203,50 @@ mod tests {
         };
         assert!(keeps("secrets", "alpha-1a2b3c4d", "alpha-ca", &none));
         assert!(keeps("namespaces", "", "alpha-1a2b3c4d", &none));
-        assert!(keeps("tenantclusters.butler.butlerlabs.dev", "butler-tenants", "alpha", &none));
-        let by_ref = json!({ "tenantClusterRef": { "name": "alpha", "namespace": "butler-tenants" } });
-        assert!(keeps("ipallocations.butler.butlerlabs.dev", "butler-system", "a", &by_ref));
+        assert!(keeps(
+            "tenantclusters.butler.butlerlabs.dev",
+            "butler-tenants",
+            "alpha",
+            &none
+        ));
+        let by_ref =
+            json!({ "tenantClusterRef": { "name": "alpha", "namespace": "butler-tenants" } });
+        assert!(keeps(
+            "ipallocations.butler.butlerlabs.dev",
+            "butler-system",
+            "a",
+            &by_ref
+        ));
         let by_ref = json!({ "clusterRef": { "name": "alpha" } });
-        assert!(keeps("tenantaddons.butler.butlerlabs.dev", "butler-tenants", "a", &by_ref));
-        assert!(!keeps("tenantaddons.butler.butlerlabs.dev", "other", "a", &by_ref));
-        assert!(!keeps("tenantclusters.butler.butlerlabs.dev", "butler-tenants", "beta", &none));
+        assert!(keeps(
+            "tenantaddons.butler.butlerlabs.dev",
+            "butler-tenants",
+            "a",
+            &by_ref
+        ));
+        assert!(!keeps(
+            "tenantaddons.butler.butlerlabs.dev",
+            "other",
+            "a",
+            &by_ref
+        ));
+        assert!(!keeps(
+            "tenantclusters.butler.butlerlabs.dev",
+            "butler-tenants",
+            "beta",
+            &none
+        ));
         assert!(!keeps("secrets", "butler-system", "a", &none));
-        assert!(Select::new(&Options { tenant: Some("gamma".to_owned()), ..Options::default() }, &[]).is_err());
+        assert!(
+            Select::new(
+                &Options {
+                    tenant: Some("gamma".to_owned()),
+                    ..Options::default()
+                },
+                &[]
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -11,9 +11,7 @@ use super::dangers::Dangers;
 use super::guards::Guards;
 use super::journal::Outcome;
 use super::objects::{Writer, known_by};
-use super::plan::{
-    Danger, KindPlan, Mode, ObjectPlan, Options, Origin, Plan, Step, Target,
-};
+use super::plan::{Danger, KindPlan, Mode, ObjectPlan, Options, Origin, Plan, Step, Target};
 use super::spool::{Entry, Spool};
 use super::{RecoverError, TOOL, leave, quiesce};
 use crate::archive::{ObjectPath, ResourceName};
@@ -108,15 +106,15 @@ pub async fn survey(
         survey.try_creates(base).await?;
     }
     let datastores = std::mem::take(&mut survey.datastores);
-    let found = dangers.finish(
-        &request.options,
-        request.mode,
-        &survey.planes,
-        |name| datastores.contains(name),
-    );
+    let found = dangers.finish(&request.options, request.mode, &survey.planes, |name| {
+        datastores.contains(name)
+    });
     survey.findings.extend(found);
     let park = if request.steps.contains(&Step::Resources) {
-        let groups = spool.entries().iter().map(|e| e.path.resource.group().to_owned());
+        let groups = spool
+            .entries()
+            .iter()
+            .map(|e| e.path.resource.group().to_owned());
         quiesce::find(target, &groups.collect(), !request.options.keep_webhooks).await?
     } else {
         Vec::new()
@@ -182,8 +180,12 @@ impl Survey<'_> {
 
     /// Reads every kind of the archive from the cluster, a page at a time.
     async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
-        let mut kinds: BTreeSet<ResourceName> =
-            self.spool.entries().iter().map(|e| e.path.resource.clone()).collect();
+        let mut kinds: BTreeSet<ResourceName> = self
+            .spool
+            .entries()
+            .iter()
+            .map(|e| e.path.resource.clone())
+            .collect();
         for also in [
             "namespaces",
             "datastores.steward.butlerlabs.dev",
@@ -281,11 +283,18 @@ impl Survey<'_> {
         match path.resource.as_str() {
             "namespaces" => {
                 let going = object.pointer("/metadata/deletionTimestamp").is_some();
-                if going && self.spool.entries().iter().any(|e| e.path.namespace.as_deref() == Some(&path.name)) {
+                if going
+                    && self
+                        .spool
+                        .entries()
+                        .iter()
+                        .any(|e| e.path.namespace.as_deref() == Some(&path.name))
+                {
                     self.block(
                         None,
                         path.to_string(),
-                        "it is being deleted in the cluster, so nothing can be made in it".to_owned(),
+                        "it is being deleted in the cluster, so nothing can be made in it"
+                            .to_owned(),
                         "see what holds it with `kubectl get namespace -o yaml`, wait for its end, \
                          then plan again; or leave it out with --exclude-namespaces",
                     );
@@ -301,8 +310,14 @@ impl Survey<'_> {
                 let schema = text("/status/storage/setup/schema")
                     .or_else(|| text("/spec/dataStoreSchema"))
                     .unwrap_or_else(|| format!("{}_{}", namespace(), path.name).replace('-', "_"));
-                let store = text("/status/storage/dataStoreName").or_else(|| text("/spec/dataStore"));
-                let plane = (namespace(), path.name.clone(), store.unwrap_or_default(), schema);
+                let store =
+                    text("/status/storage/dataStoreName").or_else(|| text("/spec/dataStore"));
+                let plane = (
+                    namespace(),
+                    path.name.clone(),
+                    store.unwrap_or_default(),
+                    schema,
+                );
                 self.planes.push(plane);
             }
             _ => {}
@@ -313,7 +328,9 @@ impl Survey<'_> {
     fn prune(&mut self, path: &ObjectPath, object: &Value) {
         let request = self.request;
         let is_newer = || {
-            let made = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+            let made = object
+                .pointer("/metadata/creationTimestamp")
+                .and_then(Value::as_str);
             let made = made.and_then(|t| t.parse::<Timestamp>().ok());
             made.is_none_or(|made| made > request.captured)
         };
@@ -329,7 +346,9 @@ impl Survey<'_> {
         if leave::reason(&entry, object, request.guards).is_some() {
             return;
         }
-        let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let finalizers = object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array);
         let planned = if finalizers.is_some_and(|f| !f.is_empty()) {
             let why = "not in the archive, but deleting it cleans up what it stands for; delete it \
                        by hand if that is meant";
@@ -402,7 +421,11 @@ impl Survey<'_> {
         let tried = self.outcomes.iter().filter(|(position, (outcome, _))| {
             let entry = self.spool.entry(**position);
             let there = entry.is_some_and(|e| {
-                let placed = e.path.namespace.as_ref().is_none_or(|n| self.namespaces.contains(n));
+                let placed = e
+                    .path
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|n| self.namespaces.contains(n));
                 placed && self.target.kind(&e.path.resource).is_some()
             });
             *outcome == Outcome::Created && there
@@ -449,9 +472,11 @@ impl Survey<'_> {
         } = self;
         let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
         let mut objects = Vec::new();
-        let planned = outcomes.into_iter().filter_map(|(position, (outcome, why))| {
-            Some((spool.entry(position)?.path.clone(), outcome, why))
-        });
+        let planned = outcomes
+            .into_iter()
+            .filter_map(|(position, (outcome, why))| {
+                Some((spool.entry(position)?.path.clone(), outcome, why))
+            });
         for (path, outcome, why) in planned.chain(pruned) {
             let resource = path.resource.to_string();
             let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backup_cli::config::Given;
+use backup_cli::config::{Config, Given};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
@@ -10,6 +10,7 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
 use backup_core::clock::Clock;
 use backup_core::format::manifest;
 use backup_core::source::SourceError;
@@ -44,13 +45,24 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&given, frame).await?;
     let point = opened.find(&args.point.restore_point).await?;
     refuse_untrusted(&point)?;
+    let verified = verified(&opened.config, &point, frame).await?;
+    frame.terminal.emit(&verified)?;
+    Ok(verified.exit())
+}
+
+/// Asks every tenant, and compares with `point`.
+pub(super) async fn verified(
+    config: &Config,
+    point: &RestorePoint,
+    frame: &Frame,
+) -> Result<Verified, Failure> {
     let id = point.entry.id.to_string();
     let Some(before) = &point.manifest.kubernetes else {
         let told = format!("restore point {id} knows nothing of tenants");
         let hint = "choose one that has `resources` from `restore-cli list`";
         return Err(Failure::message(Exit::NotFound, told).hint(hint));
     };
-    let Some(options) = kube_options(&opened.config, &frame.environment) else {
+    let Some(options) = kube_options(config, &frame.environment) else {
         let told = "no way to the Kubernetes API is configured";
         let hint = "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG";
         return Err(Failure::message(Exit::Usage, told.to_owned()).hint(hint));
@@ -65,15 +77,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let now = now.await.map_err(anyhow::Error::new)?;
     let checks = compare(&before.tenants, &now);
-    let verified = Verified::of(id, &checks);
-    frame.terminal.emit(&verified)?;
-    Ok(findings::exit_of(verified.worst))
+    Ok(Verified::of(id, &checks))
 }
 
 /// What `verify-tenants` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Verified {
+pub(super) struct Verified {
     restore_point: String,
     connected: usize,
     tenants: Vec<Tenant>,
@@ -91,6 +101,11 @@ struct Tenant {
 }
 
 impl Verified {
+    /// The exit code.
+    pub(super) fn exit(&self) -> Exit {
+        findings::exit_of(self.worst)
+    }
+
     fn of(restore_point: String, checks: &[TenantCheck]) -> Self {
         let findings = checks.iter().flat_map(|check| {
             check.differences.iter().map(|difference| {

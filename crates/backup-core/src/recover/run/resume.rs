@@ -28,7 +28,10 @@ impl Recovery {
 
     fn parked(&self, role: Role, is: impl Fn(&Parked) -> bool) -> Vec<Parked> {
         let parked = self.journal.state.parked.iter();
-        parked.filter(|p| p.role() == role && is(p)).cloned().collect()
+        parked
+            .filter(|p| p.role() == role && is(p))
+            .cloned()
+            .collect()
     }
 
     async fn put_back(&mut self, parked: &Parked) -> Result<(), RecoverError> {

@@ -59,7 +59,9 @@ impl Recovery {
                 .await?;
             let gone = objects.keys().filter(|path| !seen.contains(*path));
             let gone = gone.map(|path| (path, "it was made and is gone: somebody deleted it"));
-            let going = going.iter().map(|path| (path, "it was made and is being deleted"));
+            let going = going
+                .iter()
+                .map(|path| (path, "it was made and is being deleted"));
             for (path, cause) in gone.chain(going).take(MOST) {
                 findings.push(loss(path, cause));
             }

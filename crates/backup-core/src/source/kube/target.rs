@@ -148,7 +148,10 @@ impl KubeTarget {
 
     /// All kinds that are served and can be listed.
     pub fn kinds(&self) -> impl Iterator<Item = TargetKind> {
-        self.kinds.values().filter(|kind| kind.can_list).map(TargetKind::of)
+        self.kinds
+            .values()
+            .filter(|kind| kind.can_list)
+            .map(TargetKind::of)
     }
 
     /// Gives every object of a kind to `each`, a page at a time; nothing if the kind is not served.
@@ -310,11 +313,7 @@ impl KubeTarget {
     ///
     /// # Errors
     /// When it is not within `limit`.
-    pub async fn served_within(
-        &self,
-        list: &str,
-        limit: Duration,
-    ) -> Result<(), KubeError> {
+    pub async fn served_within(&self, list: &str, limit: Duration) -> Result<(), KubeError> {
         let began = tokio::time::Instant::now();
         loop {
             match self.api.bytes(&format!("{list}?limit=1"), MAX_OBJECT).await {

@@ -181,7 +181,11 @@ impl Api {
             .header(header::CONTENT_TYPE, write.content_type)
             .body(Body::from(body))
             .map_err(|e| lost(e.into()))?;
-        let response = self.client.send(request).await.map_err(|e| lost(e.into()))?;
+        let response = self
+            .client
+            .send(request)
+            .await
+            .map_err(|e| lost(e.into()))?;
         let status = response.status();
         let after = response.headers().get(header::RETRY_AFTER);
         let after: Option<u64> = after.and_then(|v| v.to_str().ok()?.parse().ok());

@@ -1,0 +1,139 @@
+//! `restore-cli plan`: what a restore would do, as a file, with nothing changed.
+
+use std::path::PathBuf;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::KubeFlags;
+use backup_cli::program::Frame;
+use backup_core::recover::plan::{Mode, Step};
+use clap::ValueEnum;
+
+use super::recover::{Asked, Ground, Journals, ObjectFlags, Shown, failed};
+use crate::args::{ReadFlags, ScratchFlags, Selection};
+
+/// How a cluster is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeFlag {
+    /// The same cluster: etcd comes back with all UIDs, then objects are brought forward.
+    InPlace,
+    /// A fresh cluster: every object is made anew, in an order that cannot hurt a tenant.
+    Rebuild,
+}
+
+/// A step of a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StepFlag {
+    /// etcd from the snapshot.
+    Etcd,
+    /// CustomResourceDefinitions.
+    Crds,
+    /// Everything else that is an object.
+    Resources,
+    /// Tenants are asked and compared.
+    Verify,
+}
+
+/// Say what a restore would do, and write it to a plan; nothing is changed
+///
+/// The archive is laid beside the cluster with reads and dry runs alone. What could hurt a tenant is
+/// a blocker, named with its remedy; what has to be stopped first is listed. The plan is bound to
+/// the cluster, the restore point and this version of the program. Ends with code 6 if there are
+/// blockers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    point: Selection,
+    /// Restore in this way
+    #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
+    mode: ModeFlag,
+    /// Do only these steps [default: all that the mode has]
+    #[arg(long, value_enum, value_name = "STEP", value_delimiter = ',')]
+    only: Vec<StepFlag>,
+    /// Bring objects forward to this restore point after etcd came back from the first one
+    #[arg(long, value_name = "RESTORE-POINT")]
+    forward_to: Option<String>,
+    /// Write the plan to this file
+    #[arg(long, value_name = "FILE", default_value = "restore-plan.json")]
+    to: PathBuf,
+    #[command(flatten)]
+    journals: Journals,
+    #[command(flatten)]
+    objects: ObjectFlags,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let wanted = &args.point.restore_point;
+    let forward = args.forward_to.as_deref();
+    let ground = Ground::open(
+        wanted,
+        forward,
+        &args.read,
+        &args.kube,
+        &args.scratch,
+        frame,
+    )
+    .await?;
+    let mode = match args.mode {
+        ModeFlag::InPlace => Mode::InPlace,
+        ModeFlag::Rebuild => Mode::Rebuild,
+    };
+    let asked = Asked {
+        mode,
+        steps: steps(mode, &args.only)?,
+        options: args.objects.options(),
+        dry_run: true,
+    };
+    let spool = ground
+        .spool(ground.objects(), &asked.options, frame)
+        .await?;
+    let base = ground.base(&asked.options, frame).await?;
+    let target = frame.or_cancelled(ground.target()).await?;
+    let plan = ground
+        .survey(&asked, &target, (&spool, base.as_ref()), frame)
+        .await?;
+    plan.write(&args.to).map_err(failed)?;
+    let shown = Shown {
+        file: args.to.display().to_string(),
+        plan: &plan,
+        last_seconds: super::status::last_seconds(&args.journals.journals, &plan),
+    };
+    frame.terminal.emit(&shown)?;
+    Ok(if plan.blockers().is_empty() {
+        Exit::Complete
+    } else {
+        Exit::Refused
+    })
+}
+
+/// The steps of a mode, or those that were asked for.
+pub(super) fn steps(mode: Mode, only: &[StepFlag]) -> Result<Vec<Step>, Failure> {
+    let step = |flag: &StepFlag| match flag {
+        StepFlag::Etcd => Step::Etcd,
+        StepFlag::Crds => Step::Crds,
+        StepFlag::Resources => Step::Resources,
+        StepFlag::Verify => Step::Verify,
+    };
+    let mut steps: Vec<Step> = only.iter().map(step).collect();
+    steps.sort();
+    steps.dedup();
+    if mode == Mode::Rebuild && steps.contains(&Step::Etcd) {
+        let told = "a rebuild has no step `etcd`: the fresh cluster keeps its own";
+        return Err(Failure::message(Exit::Usage, told)
+            .hint("plan with `--mode in-place` to restore etcd from its snapshot"));
+    }
+    if steps.is_empty() {
+        steps = Step::ALL.to_vec();
+        if mode == Mode::Rebuild {
+            steps.retain(|step| *step != Step::Etcd);
+        }
+    }
+    Ok(steps)
+}

@@ -1,0 +1,36 @@
+//! What planning, running and going on with a restore have in common.
+
+mod carry;
+mod flags;
+mod ground;
+mod report;
+
+pub(crate) use carry::{Consent, go, hold, plan_of, run};
+pub(crate) use flags::{Journals, ObjectFlags, Waits};
+pub(crate) use ground::{Asked, Ground};
+pub(crate) use report::{Ran, Shown, word};
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_core::recover::RecoverError;
+
+/// A failure of a restore, with the exit code that it means.
+pub(crate) fn failed(error: RecoverError) -> Failure {
+    let exit = match &error {
+        RecoverError::PlanChanged { .. }
+        | RecoverError::PlanOfOtherTool { .. }
+        | RecoverError::TargetInUse { .. }
+        | RecoverError::JournalInUse { .. } => Some(Exit::Refused),
+        RecoverError::NoPlan { .. }
+        | RecoverError::NoTenant { .. }
+        | RecoverError::JournalDamaged { .. } => Some(Exit::Usage),
+        RecoverError::NoObjects { .. } => Some(Exit::NotFound),
+        RecoverError::Cancelled => Some(Exit::Interrupted),
+        _ => None,
+    };
+    let failure = Failure::from(anyhow::Error::new(error));
+    match exit {
+        Some(exit) => failure.because_of(exit),
+        None => failure,
+    }
+}

@@ -1,0 +1,212 @@
+//! Carrying a plan out: consent, the journal beside its plan, the run, what it ended as.
+
+use std::path::Path;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::recover::guards::Guards;
+use backup_core::recover::journal::{Journal, Phase, Record};
+use backup_core::recover::plan::{Plan, Step};
+use backup_core::recover::spool::Spool;
+use backup_core::recover::{Patience, Recovery};
+use backup_core::source::kube::target::KubeTarget;
+
+use super::{Ground, Journals, Ran, failed};
+use crate::commands::{status, verify_tenants};
+
+/// Differences that are told one by one.
+const TOLD: usize = 12;
+
+/// Consent to a restore.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Consent")]
+pub(crate) struct Consent {
+    /// Go on without asking; needs --target
+    #[arg(long, requires = "target")]
+    yes: bool,
+    /// The name of the cluster that is restored, to be sure that it is meant
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+}
+
+impl Consent {
+    /// Asks a person to type the cluster's name, or takes the flags for it.
+    pub(crate) fn ask(&self, plan: &Plan, frame: &Frame) -> Result<(), Failure> {
+        let cluster = plan.cluster.as_str();
+        if let Some(named) = &self.target
+            && named != cluster
+        {
+            let told = format!("the plan is of cluster {cluster}, and --target names {named}");
+            return Err(Failure::message(Exit::Refused, told)
+                .hint("look at both again; nothing was changed"));
+        }
+        if self.yes {
+            return Ok(());
+        }
+        let into = plan
+            .target
+            .as_ref()
+            .map_or("its nodes", |t| t.server.as_str());
+        let question = format!(
+            "This writes cluster {cluster}, as of {}, into {into}.",
+            plan.restore_point.id
+        );
+        frame
+            .terminal
+            .confirm_by_name(&question, cluster, "--yes --target NAME")
+    }
+}
+
+/// Refuses a plan that does not fit what is there now.
+pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
+    if let (Some(was), Some(is)) = (&plan.target, &now.target)
+        && was.uid != is.uid
+    {
+        let told = format!(
+            "the plan is for the cluster at {} (kube-system {}), and this is {} (kube-system {})",
+            was.server, was.uid, is.server, is.uid
+        );
+        return Err(Failure::message(Exit::Refused, told).hint(
+            "give the kubeconfig of the cluster that was planned for, or plan for this one",
+        ));
+    }
+    let differences = plan.differences(now, TOLD);
+    if !differences.is_empty() {
+        let told = format!(
+            "the cluster changed since the plan was made: {}",
+            differences.join("; ")
+        );
+        return Err(Failure::message(Exit::Refused, told).hint("plan again, and look at it again"));
+    }
+    let blockers = now.blockers();
+    if let Some(first) = blockers.first() {
+        let told = format!(
+            "the plan has {} blocker(s), the first: {}: {}",
+            blockers.len(),
+            first.object,
+            first.cause
+        );
+        return Err(Failure::message(Exit::Refused, told).hint(first.remedy.clone()));
+    }
+    Ok(())
+}
+
+/// Begins a journal and runs `plan`.
+pub(crate) async fn run(
+    ground: Ground,
+    plan: Plan,
+    with: (KubeTarget, Spool, Option<Spool>),
+    journals: &Journals,
+    patience: Patience,
+    frame: &Frame,
+) -> Result<Exit, Failure> {
+    let now = frame.clock.now();
+    let restore = format!("{}-{}", now.strftime("%Y%m%dt%H%M%Sz"), short(&plan));
+    let folder = &journals.journals;
+    std::fs::create_dir_all(folder).map_err(|e| {
+        Failure::from(
+            anyhow::Error::new(e).context(format!("make the folder {}", folder.display())),
+        )
+    })?;
+    plan.write(&folder.join(format!("{restore}.plan.json")))
+        .map_err(failed)?;
+    let journal = Journal::begin(folder, &restore, plan.digest, now).map_err(failed)?;
+    frame
+        .terminal
+        .status(&format!("journal: {}", journal.path().display()));
+    go(ground, plan, with, (journal, patience), frame).await
+}
+
+/// Goes on with `journal` from wherever it ends.
+pub(crate) async fn go(
+    ground: Ground,
+    plan: Plan,
+    with: (KubeTarget, Spool, Option<Spool>),
+    journal: (Journal, Patience),
+    frame: &Frame,
+) -> Result<Exit, Failure> {
+    let (target, spool, base) = with;
+    let (journal, patience) = journal;
+    let mut recovery = Recovery {
+        plan,
+        target,
+        spool,
+        base,
+        journal,
+        guards: Guards::default(),
+        patience,
+        clock: std::sync::Arc::clone(&frame.clock),
+        progress: ground.progress(),
+        cancel: frame.cancel.clone(),
+    };
+    let path = recovery.journal.path().display().to_string();
+    let ended = match recovery.run().await {
+        Ok(ended) => ended,
+        Err(error) => {
+            let at = frame.clock.now();
+            let how = "failed".to_owned();
+            // If the journal is what fails, its last line says enough.
+            recovery.journal.write(vec![Record::Ended { how, at }]).ok();
+            return Err(failed(error).hint(format!("go on with: restore-cli resume {path}")));
+        }
+    };
+    let at = frame.clock.now();
+    let began = recovery.journal.state.began.unwrap_or(at);
+    let seconds = u64::try_from(at.duration_since(began).as_secs()).unwrap_or(0);
+    let mut ran = Ran::new(&recovery.journal.state.restore, path, &ended, seconds);
+    if recovery.plan.has(Step::Verify) {
+        let phase = Phase::Verify;
+        recovery
+            .journal
+            .write(vec![Record::PhaseBegun { phase, at }])
+            .map_err(failed)?;
+        let config = &ground.opened.config;
+        let verified = verify_tenants::verified(config, ground.objects(), frame).await;
+        let at = frame.clock.now();
+        match verified {
+            Ok(verified) => {
+                ran.tenants = Some(verified);
+                recovery
+                    .journal
+                    .write(vec![Record::PhaseDone { phase, at }])
+                    .map_err(failed)?;
+            }
+            Err(failure) => {
+                frame
+                    .terminal
+                    .warn(&format!("tenants were not asked: {}", failure.one_line()));
+                ran.ended = "partial";
+            }
+        }
+    }
+    let at = frame.clock.now();
+    let how = ran.ended.to_owned();
+    recovery
+        .journal
+        .write(vec![Record::Ended { how, at }])
+        .map_err(failed)?;
+    frame.terminal.emit(&ran)?;
+    Ok(ran.exit())
+}
+
+/// The plan that `journal` follows, which must be the one it began with.
+pub(crate) fn plan_of(
+    journal: &Path,
+    digest: Option<backup_core::digest::Digest>,
+) -> Result<Plan, Failure> {
+    let plan = Plan::read(&status::plan_of(journal)).map_err(failed)?;
+    if Some(plan.digest) != digest {
+        let told = format!(
+            "{} is not the plan that {} follows",
+            status::plan_of(journal).display(),
+            journal.display()
+        );
+        return Err(Failure::message(Exit::Refused, told));
+    }
+    Ok(plan)
+}
+
+fn short(plan: &Plan) -> String {
+    plan.digest.to_string().chars().take(8).collect()
+}

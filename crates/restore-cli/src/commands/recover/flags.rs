@@ -1,0 +1,145 @@
+//! Flags of commands that restore objects.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backup_core::recover::Patience;
+use backup_core::recover::plan::{Danger, Existing, Options};
+use clap::ValueEnum;
+
+/// Where journals are kept.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Journals {
+    /// Keep journals and the plans they follow in this folder
+    #[arg(long, value_name = "FOLDER", default_value = "butler-restores")]
+    pub(crate) journals: PathBuf,
+}
+
+/// How long things are waited for.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Waits {
+    /// Look for losses this many seconds after the last object was made; a garbage collector may
+    /// need half a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
+    settle: u32,
+    /// Wait this many seconds for controllers to be ready again
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    ready_within: u32,
+}
+
+impl Waits {
+    /// The waiting times as a run has them.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            settle: Duration::from_secs(self.settle.into()),
+            ready: Duration::from_secs(self.ready_within.into()),
+        }
+    }
+}
+
+/// What becomes of objects that are there and differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExistingFlag {
+    /// Update them, but for those that Helm or Flux looks after on a fresh cluster.
+    Auto,
+    /// Update all of them.
+    Update,
+    /// Leave all of them.
+    Keep,
+}
+
+/// Whose definitions win.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CrdsFlag {
+    /// The newer one.
+    Newer,
+    /// The archive's.
+    Archive,
+}
+
+/// Which objects, and how.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Objects")]
+pub(crate) struct ObjectFlags {
+    /// Restore only objects in these namespaces [default: all]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    include_namespaces: Vec<String>,
+    /// Restore no objects in these namespaces
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    exclude_namespaces: Vec<String>,
+    /// Restore only these kinds, as `plural`, `plural.group` or kind [default: all]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    include_resources: Vec<String>,
+    /// Restore none of these kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    exclude_resources: Vec<String>,
+    /// Restore only objects with these labels, as in `team=blue,tier=web`
+    #[arg(long, short = 'l', value_name = "LABELS", value_delimiter = ',', value_parser = label)]
+    selector: Vec<(String, String)>,
+    /// Restore only what belongs to this tenant, by name or NAMESPACE/NAME
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Do this with objects that are there and differ
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    existing: ExistingFlag,
+    /// Overwrite fields that changed both in the cluster and in the archive
+    #[arg(long)]
+    overwrite_conflicts: bool,
+    /// Prefer this definition where the cluster's and the archive's differ
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "newer")]
+    crds: CrdsFlag,
+    /// Delete objects that the archive does not have, of kinds that it lists whole and that have no
+    /// finalizer
+    #[arg(long)]
+    prune: bool,
+    /// Leave webhooks at work while objects are written
+    #[arg(long)]
+    keep_webhooks: bool,
+    /// Go on in spite of this danger, as a plan names it; may be repeated
+    #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
+    allow: Vec<Danger>,
+}
+
+impl ObjectFlags {
+    /// The flags as plans have them.
+    pub(crate) fn options(&self) -> Options {
+        let set = |names: &[String]| names.iter().cloned().collect();
+        Options {
+            include_namespaces: set(&self.include_namespaces),
+            exclude_namespaces: set(&self.exclude_namespaces),
+            include_resources: set(&self.include_resources),
+            exclude_resources: set(&self.exclude_resources),
+            labels: self.selector.iter().cloned().collect::<BTreeMap<_, _>>(),
+            tenant: self.tenant.clone(),
+            existing: match self.existing {
+                ExistingFlag::Auto => Existing::Auto,
+                ExistingFlag::Update => Existing::Update,
+                ExistingFlag::Keep => Existing::Keep,
+            },
+            overwrite_conflicts: self.overwrite_conflicts,
+            overwrite_crds: self.crds == CrdsFlag::Archive,
+            prune: self.prune,
+            keep_webhooks: self.keep_webhooks,
+            allow: self.allow.iter().copied().collect(),
+        }
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((
+            name.trim_end_matches('=').to_owned(),
+            value.trim_start_matches('=').to_owned(),
+        )),
+        _ => Err("want NAME=VALUE".to_owned()),
+    }
+}
+
+fn danger(text: &str) -> Result<Danger, String> {
+    let found = serde_json::from_value(serde_json::Value::from(text));
+    found.map_err(|_| {
+        let names: Vec<String> = Danger::ALL.iter().map(|d| d.name()).collect();
+        format!("want one of: {}", names.join(", "))
+    })
+}

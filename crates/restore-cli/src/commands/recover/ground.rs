@@ -1,0 +1,239 @@
+//! What a restore stands on: the restore point that was judged, its objects, the cluster.
+
+use std::sync::Arc;
+
+use backup_cli::config::Given;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::KubeFlags;
+use backup_cli::open::kube_options;
+use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
+use backup_core::format::manifest::Parent;
+use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
+use backup_core::recover::spool::Spool;
+use backup_core::recover::{Request, Select, read_archive, survey};
+use backup_core::source::kube::KubeOptions;
+use backup_core::source::kube::target::KubeTarget;
+
+use super::failed;
+use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::{Opened, Reading, not_read, open, refuse_untrusted};
+
+/// See the module.
+pub(crate) struct Ground {
+    pub(crate) opened: Opened,
+    pub(crate) point: RestorePoint,
+    /// The restore point that objects come from, if it is another one.
+    pub(crate) forward: Option<RestorePoint>,
+    kube: Option<KubeOptions>,
+    reading: Reading,
+}
+
+impl Ground {
+    /// Opens the store and finds `wanted`, which must be trusted; and `forward`, if that is asked
+    /// for.
+    pub(crate) async fn open(
+        wanted: &str,
+        forward: Option<&str>,
+        read: &ReadFlags,
+        kube: &KubeFlags,
+        scratch: &ScratchFlags,
+        frame: &Frame,
+    ) -> Result<Self, Failure> {
+        let given = Given {
+            kube: kube.clone(),
+            ..read.given()
+        };
+        let opened = open(&given, frame).await?;
+        let point = opened.find(wanted).await?;
+        refuse_untrusted(&point)?;
+        let forward = match forward {
+            Some(forward) => {
+                let found = opened.find(forward).await?;
+                refuse_untrusted(&found)?;
+                Some(found).filter(|found| found.entry.digest != point.entry.digest)
+            }
+            None => None,
+        };
+        let kube = kube_options(&opened.config, &frame.environment);
+        let reading = Reading {
+            scratch: scratch.folder(frame),
+            progress: frame.terminal.progress(),
+        };
+        Ok(Self {
+            opened,
+            point,
+            forward,
+            kube,
+            reading,
+        })
+    }
+
+    /// What a plan stands on: the same restore points, by their digests.
+    pub(crate) async fn of_plan(
+        plan: &Plan,
+        read: &ReadFlags,
+        kube: &KubeFlags,
+        scratch: &ScratchFlags,
+        frame: &Frame,
+    ) -> Result<Self, Failure> {
+        let forward = match &plan.origin {
+            Origin::Archive { restore_point } | Origin::Git { restore_point, .. } => {
+                Some(restore_point.id.to_string())
+            }
+            Origin::Velero { .. } => None,
+        };
+        let id = plan.restore_point.id.to_string();
+        let ground = Self::open(&id, forward.as_deref(), read, kube, scratch, frame).await?;
+        if ground.point.entry.digest != plan.restore_point.manifest {
+            let told = format!("restore point {id} is another one than the plan's");
+            return Err(Failure::message(Exit::Refused, told).hint("plan again"));
+        }
+        Ok(ground)
+    }
+
+    /// The restore point that objects come from.
+    pub(crate) fn objects(&self) -> &RestorePoint {
+        self.forward.as_ref().unwrap_or(&self.point)
+    }
+
+    /// The objects of `point` that `options` choose.
+    pub(crate) async fn spool(
+        &self,
+        point: &RestorePoint,
+        options: &Options,
+        frame: &Frame,
+    ) -> Result<Spool, Failure> {
+        let tenants = point
+            .manifest
+            .kubernetes
+            .as_ref()
+            .map(|k| k.tenants.as_slice());
+        let select = Select::new(options, tenants.unwrap_or_default()).map_err(failed)?;
+        let identities = self
+            .opened
+            .config
+            .identities(|text| frame.terminal.warn(text))?;
+        let reader = self
+            .opened
+            .reader(point, &identities, &self.reading, frame)
+            .await?;
+        read_archive(&reader, &select).await.map_err(|e| match e {
+            backup_core::recover::RecoverError::Archive(source) => not_read(*source),
+            e => failed(e),
+        })
+    }
+
+    /// Objects as the restored etcd has them, where others are brought forward from there.
+    pub(crate) async fn base(
+        &self,
+        options: &Options,
+        frame: &Frame,
+    ) -> Result<Option<Spool>, Failure> {
+        match &self.forward {
+            Some(_) => self.spool(&self.point, options, frame).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Connects to the cluster that is written to.
+    pub(crate) async fn target(&self) -> Result<KubeTarget, Failure> {
+        let Some(options) = &self.kube else {
+            let told = "no way to the Kubernetes API is configured";
+            let hint = "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG";
+            return Err(Failure::message(Exit::Usage, told.to_owned()).hint(hint));
+        };
+        Ok(KubeTarget::connect(options)
+            .await
+            .map_err(anyhow::Error::new)?)
+    }
+
+    /// Makes a plan of these objects for this cluster.
+    pub(crate) async fn survey(
+        &self,
+        asked: &Asked,
+        target: &KubeTarget,
+        spools: (&Spool, Option<&Spool>),
+        frame: &Frame,
+    ) -> Result<Plan, Failure> {
+        let (spool, base) = spools;
+        let request = self.request(asked, frame);
+        let planned = survey(
+            &request,
+            target,
+            spool,
+            base,
+            self.reading.progress.as_ref(),
+        );
+        frame
+            .or_cancelled(async { planned.await.map_err(failed) })
+            .await
+    }
+
+    /// What a plan is made of.
+    pub(crate) fn request(&self, asked: &Asked, frame: &Frame) -> Request {
+        let objects = self.objects();
+        let kubernetes = objects.manifest.kubernetes.as_ref();
+        let archives = objects
+            .manifest
+            .components
+            .iter()
+            .filter_map(|c| c.archive.as_ref());
+        let whole = archives
+            .flat_map(|a| &a.kinds)
+            .filter(|k| k.failed.is_none());
+        Request {
+            cluster: self.point.manifest.cluster.clone(),
+            mode: asked.mode,
+            steps: asked.steps.clone(),
+            restore_point: named(&self.point),
+            origin: Origin::Archive {
+                restore_point: named(objects),
+            },
+            base: self.forward.as_ref().map(|_| named(&self.point)),
+            captured_uid: kubernetes.map(|k| k.uid.clone()),
+            captured: objects.manifest.began,
+            whole_kinds: whole.map(|k| k.resource.clone()).collect(),
+            options: asked.options.clone(),
+            dry_run: asked.dry_run,
+            guards: backup_core::recover::guards::Guards::default(),
+            now: frame.clock.now(),
+        }
+    }
+
+    /// Told how it goes.
+    pub(crate) fn progress(&self) -> Arc<dyn backup_core::progress::Progress> {
+        Arc::clone(&self.reading.progress)
+    }
+}
+
+/// What a plan was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) mode: Mode,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) options: Options,
+    /// Whether creates are tried with dry runs.
+    pub(crate) dry_run: bool,
+}
+
+impl Asked {
+    /// What `plan` was asked for, to see whether it would be the same now.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        Self {
+            mode: plan.mode,
+            steps: plan.steps.clone(),
+            options: plan.options.clone(),
+            dry_run: false,
+        }
+    }
+}
+
+/// A restore point as plans name it.
+pub(crate) fn named(point: &RestorePoint) -> Parent {
+    Parent {
+        id: point.entry.id.clone(),
+        manifest: point.entry.digest,
+    }
+}

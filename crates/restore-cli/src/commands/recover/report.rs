@@ -1,0 +1,263 @@
+//! What a plan and its run print.
+
+use std::collections::BTreeMap;
+
+use backup_cli::exit::Exit;
+use backup_cli::findings::{self, Finding};
+use backup_cli::output::{Page, Report};
+use backup_core::recover::journal::Outcome;
+use backup_core::recover::plan::{Mode, Plan, Step};
+use backup_core::recover::{Ended, quiesce::Parked};
+use serde::Serialize;
+
+use crate::commands::verify_tenants::Verified;
+
+/// Objects that are listed for people; all are in the file.
+const LISTED: usize = 40;
+
+/// A plan as it is printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown<'a> {
+    /// Where it was written.
+    pub(crate) file: String,
+    pub(crate) plan: &'a Plan,
+    /// How long such a restore took the last time, in seconds.
+    pub(crate) last_seconds: Option<u64>,
+}
+
+impl Report for Shown<'_> {
+    fn page(&self, page: &mut Page) {
+        let plan = self.plan;
+        let target = plan.target.as_ref().map_or_else(
+            || "its API does not answer; objects are foreseen from the archive".to_owned(),
+            |t| format!("{} ({}, kube-system {})", t.server, t.version, t.uid),
+        );
+        page.fields([
+            ("Plan", self.file.clone()),
+            ("Cluster", plan.cluster.to_string()),
+            ("Restore point", plan.restore_point.id.to_string()),
+            ("How", how(plan.mode).to_owned()),
+            ("Into", target),
+            ("Steps", steps(&plan.steps)),
+        ]);
+        if let Some(base) = &plan.base {
+            page.line(&format!(
+                "Objects are brought forward from {} to {}.",
+                base.id,
+                origin(plan)
+            ));
+        }
+        if let Some(seconds) = self.last_seconds {
+            page.line(&format!("The last restore of this kind took {seconds} s."));
+        }
+        if !plan.park.is_empty() {
+            page.heading("Stopped first, and put back at the end");
+            for parked in &plan.park {
+                page.line(&format!("  {}", parked.place()));
+            }
+        }
+        page.heading("Kinds");
+        let number = |n: u64| {
+            if n == 0 {
+                "-".to_owned()
+            } else {
+                n.to_string()
+            }
+        };
+        let rows = plan.kinds.iter().map(|k| {
+            [
+                k.resource.clone(),
+                number(k.create),
+                number(k.change),
+                number(k.same),
+                number(k.skip),
+                number(k.conflict),
+                number(k.prune),
+                number(k.fail),
+            ]
+        });
+        page.table(
+            [
+                "KIND", "CREATE", "CHANGE", "SAME", "SKIP", "LEAVE", "PRUNE", "FAIL",
+            ],
+            rows,
+        );
+        let worth = |o: Outcome| !matches!(o, Outcome::Created | Outcome::Skipped | Outcome::Same);
+        let told: Vec<_> = plan.objects.iter().filter(|o| worth(o.outcome)).collect();
+        if !told.is_empty() {
+            page.heading("Objects that are not simply made");
+            let rows = told.iter().take(LISTED).map(|o| {
+                let object = o
+                    .object
+                    .trim_start_matches("resources/")
+                    .trim_end_matches(".json");
+                [
+                    object.to_owned(),
+                    word(o.outcome).to_owned(),
+                    o.why.clone().unwrap_or_default(),
+                ]
+            });
+            page.table(["OBJECT", "WHAT", "WHY"], rows);
+            if told.len() > LISTED {
+                page.line(&format!(
+                    "… and {} more; all are in the plan.",
+                    told.len() - LISTED
+                ));
+            }
+        }
+        let findings = findings::printed(&plan.findings);
+        if !findings.is_empty() {
+            page.heading("Findings");
+            findings::table(page, &findings);
+        }
+        page.heading("Next");
+        let blockers = plan.blockers().len();
+        if blockers > 0 {
+            page.line(&format!(
+                "{blockers} blocker{} above must be dealt with; then plan again. Nothing was changed.",
+                if blockers == 1 { "" } else { "s" }
+            ));
+        } else {
+            page.line(&format!(
+                "Nothing was changed. Run it with: restore-cli restore --plan {}",
+                self.file
+            ));
+        }
+    }
+}
+
+fn origin(plan: &Plan) -> String {
+    use backup_core::recover::plan::Origin;
+    match &plan.origin {
+        Origin::Archive { restore_point } => restore_point.id.to_string(),
+        Origin::Git {
+            repository, commit, ..
+        } => format!("{repository} at {commit}"),
+        Origin::Velero { path, .. } => path.clone(),
+    }
+}
+
+fn how(mode: Mode) -> &'static str {
+    match mode {
+        Mode::InPlace => "in place: the same cluster, UIDs stay",
+        Mode::Rebuild => "rebuild: a fresh cluster, every object is made anew",
+    }
+}
+
+fn steps(steps: &[Step]) -> String {
+    let word = |step: &Step| match step {
+        Step::Etcd => "etcd",
+        Step::Crds => "crds",
+        Step::Resources => "resources",
+        Step::Verify => "verify",
+    };
+    steps.iter().map(word).collect::<Vec<_>>().join(" → ")
+}
+
+/// The word for what becomes of an object.
+pub(crate) fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "create",
+        Outcome::Changed => "change",
+        Outcome::Same => "same",
+        Outcome::Skipped => "skip",
+        Outcome::Conflict => "leave",
+        Outcome::Pruned => "delete",
+        Outcome::Failed => "fail",
+    }
+}
+
+/// How a run ended, as it is printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ran {
+    /// Names the restore.
+    pub(crate) restore: String,
+    /// Its journal.
+    pub(crate) journal: String,
+    /// `complete` or `partial`.
+    pub(crate) ended: &'static str,
+    /// Objects by what became of them.
+    pub(crate) objects: BTreeMap<&'static str, u64>,
+    /// What is still stopped, with the command that puts it back by hand.
+    pub(crate) still_stopped: Vec<String>,
+    /// Seconds that it took.
+    pub(crate) seconds: u64,
+    pub(crate) findings: Vec<Finding>,
+    /// Tenants, compared with the restore point.
+    pub(crate) tenants: Option<Verified>,
+}
+
+impl Ran {
+    pub(crate) fn new(restore: &str, journal: String, ended: &Ended, seconds: u64) -> Self {
+        Self {
+            restore: restore.to_owned(),
+            journal,
+            ended: if ended.is_complete() {
+                "complete"
+            } else {
+                "partial"
+            },
+            objects: ended.outcomes.iter().map(|(o, n)| (past(*o), *n)).collect(),
+            still_stopped: ended.parked.iter().map(Parked::by_hand).collect(),
+            seconds,
+            findings: findings::printed(&ended.findings),
+            tenants: None,
+        }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        let tenants = self.tenants.as_ref().map_or(Exit::Complete, Verified::exit);
+        if self.ended == "complete" && tenants == Exit::Complete {
+            Exit::Complete
+        } else {
+            Exit::Partial
+        }
+    }
+}
+
+fn past(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Changed => "changed",
+        Outcome::Same => "same",
+        Outcome::Skipped => "skipped",
+        Outcome::Conflict => "left",
+        Outcome::Pruned => "deleted",
+        Outcome::Failed => "failed",
+    }
+}
+
+impl Report for Ran {
+    fn page(&self, page: &mut Page) {
+        let objects = self.objects.iter().map(|(what, n)| format!("{n} {what}"));
+        page.fields([
+            ("Restore", self.restore.clone()),
+            ("Ended", format!("{} after {} s", self.ended, self.seconds)),
+            ("Objects", objects.collect::<Vec<_>>().join(", ")),
+            ("Journal", self.journal.clone()),
+        ]);
+        if !self.still_stopped.is_empty() {
+            page.heading("Still stopped");
+            for line in &self.still_stopped {
+                page.line(&format!("  {line}"));
+            }
+        }
+        if !self.findings.is_empty() {
+            page.heading("Findings");
+            findings::table(page, &self.findings);
+        }
+        if let Some(tenants) = &self.tenants {
+            page.heading("Tenants, compared with the restore point");
+            tenants.page(page);
+        }
+        page.heading("Next");
+        if self.ended == "complete" {
+            page.line("Compare tenants any day with: restore-cli verify-tenants RESTORE-POINT");
+        } else {
+            page.line(&format!("Go on with: restore-cli resume {}", self.journal));
+        }
+    }
+}

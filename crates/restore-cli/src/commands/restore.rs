@@ -1,0 +1,160 @@
+//! `restore-cli restore`: runs a plan, or one step with a plan of its own.
+
+use std::path::{Path, PathBuf};
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::KubeFlags;
+use backup_cli::program::Frame;
+use backup_core::recover::plan::{Mode, Plan, Step};
+use clap::Subcommand;
+
+use super::plan::ModeFlag;
+use super::recover::{
+    Asked, Consent, Ground, Journals, ObjectFlags, Shown, Waits, failed, hold, run as carry_out,
+};
+use crate::args::{ReadFlags, ScratchFlags, Selection};
+
+/// Run a plan that `restore-cli plan` made, or one step with a plan of its own
+///
+/// The plan is held against the cluster first: on another one, or one that changed since, it is
+/// refused and the difference named. Each object is in a journal before and after it is written, so
+/// that `restore-cli resume` goes on after any interruption. Controllers and webhooks are stopped
+/// and put back. Nothing is deleted as roll-back. Ends with code 7 if something could not be
+/// restored.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = backup_cli::exit::HELP,
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    step: Option<StepCommand>,
+    /// Run this plan
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
+    journals: Journals,
+    #[command(flatten)]
+    waits: Waits,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum StepCommand {
+    /// Restore CustomResourceDefinitions and nothing else
+    Crds(StepArgs),
+    /// Restore objects and nothing else; their definitions must be there
+    Resources(StepArgs),
+    /// Compare tenants with a restore point, as `restore-cli verify-tenants` does
+    Verify(super::verify_tenants::Args),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+struct StepArgs {
+    #[command(flatten)]
+    point: Selection,
+    /// Restore in this way
+    #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
+    mode: ModeFlag,
+    #[command(flatten)]
+    consent: Consent,
+    #[command(flatten)]
+    journals: Journals,
+    #[command(flatten)]
+    waits: Waits,
+    #[command(flatten)]
+    objects: ObjectFlags,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    match (&args.step, &args.plan) {
+        (Some(StepCommand::Crds(args)), _) => one(args, Step::Crds, frame).await,
+        (Some(StepCommand::Resources(args)), _) => one(args, Step::Resources, frame).await,
+        (Some(StepCommand::Verify(args)), _) => {
+            frame
+                .or_cancelled(super::verify_tenants::run(args, frame))
+                .await
+        }
+        (None, Some(plan)) => whole(plan, args, frame).await,
+        (None, None) => Err(Failure::message(Exit::Usage, "no plan is named")
+            .hint("make one with `restore-cli plan`, and name it with --plan FILE")),
+    }
+}
+
+async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let plan = Plan::read(plan).map_err(failed)?;
+    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
+    let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
+    let base = ground.base(&plan.options, frame).await?;
+    let target = frame.or_cancelled(ground.target()).await?;
+    let now = ground
+        .survey(&Asked::of(&plan), &target, (&spool, base.as_ref()), frame)
+        .await?;
+    hold(&plan, &now)?;
+    args.consent.ask(&plan, frame)?;
+    carry_out(
+        ground,
+        plan,
+        (target, spool, base),
+        &args.journals,
+        args.waits.patience(),
+        frame,
+    )
+    .await
+}
+
+async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
+    let wanted = &args.point.restore_point;
+    let ground = Ground::open(wanted, None, &args.read, &args.kube, &args.scratch, frame).await?;
+    let asked = Asked {
+        mode: match args.mode {
+            ModeFlag::InPlace => Mode::InPlace,
+            ModeFlag::Rebuild => Mode::Rebuild,
+        },
+        steps: vec![step],
+        options: args.objects.options(),
+        dry_run: true,
+    };
+    let spool = ground
+        .spool(ground.objects(), &asked.options, frame)
+        .await?;
+    let target = frame.or_cancelled(ground.target()).await?;
+    let plan = ground
+        .survey(&asked, &target, (&spool, None), frame)
+        .await?;
+    if !plan.blockers().is_empty() {
+        let file = "(of this step)".to_owned();
+        let last_seconds = None;
+        frame.terminal.emit(&Shown {
+            file,
+            plan: &plan,
+            last_seconds,
+        })?;
+        return Ok(Exit::Refused);
+    }
+    args.consent.ask(&plan, frame)?;
+    carry_out(
+        ground,
+        plan,
+        (target, spool, None),
+        &args.journals,
+        args.waits.patience(),
+        frame,
+    )
+    .await
+}

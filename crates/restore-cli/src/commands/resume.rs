@@ -1,0 +1,78 @@
+//! `restore-cli resume`: goes on with a restore that was interrupted.
+
+use std::path::PathBuf;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::KubeFlags;
+use backup_cli::program::Frame;
+use backup_core::recover::journal::{Journal, Record};
+
+use super::recover::{Ground, Journals, Waits, failed, go, plan_of};
+use crate::args::{ReadFlags, ScratchFlags};
+
+/// Go on with a restore from where its journal ends
+///
+/// What is done is not done again, what was begun is looked at first, and what was stopped is put
+/// back. May be repeated as often as needed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    /// The journal [default: the newest one in the folder]
+    #[arg(value_name = "JOURNAL")]
+    journal: Option<PathBuf>,
+    #[command(flatten)]
+    journals: Journals,
+    #[command(flatten)]
+    waits: Waits,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let path = match &args.journal {
+        Some(path) => path.clone(),
+        None => super::status::newest(&args.journals.journals)?,
+    };
+    let mut journal = Journal::open(&path).map_err(failed)?;
+    let plan = plan_of(&path, journal.state.plan)?;
+    if let Some((how, at)) = &journal.state.ended
+        && how == "complete"
+    {
+        frame.terminal.status(&format!(
+            "this restore was complete at {at}; nothing is left to do"
+        ));
+        return Ok(Exit::Complete);
+    }
+    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
+    let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
+    let base = ground.base(&plan.options, frame).await?;
+    let target = frame.or_cancelled(ground.target()).await?;
+    if let Some(planned) = &plan.target
+        && planned.uid != target.uid()
+    {
+        let told = format!(
+            "the restore is of the cluster with kube-system {}, and this one has {}",
+            planned.uid,
+            target.uid()
+        );
+        return Err(Failure::message(Exit::Refused, told)
+            .hint("give the kubeconfig of the cluster that was being restored"));
+    }
+    let at = frame.clock.now();
+    journal
+        .write(vec![Record::Resumed { at }])
+        .map_err(failed)?;
+    go(
+        ground,
+        plan,
+        (target, spool, base),
+        (journal, args.waits.patience()),
+        frame,
+    )
+    .await
+}

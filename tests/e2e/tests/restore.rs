@@ -1,0 +1,11 @@
+//! The restore, on real components: a whole Butler cluster comes back on another one, with a real
+//! garbage collector looking.
+
+#[path = "restore/bed.rs"]
+mod bed;
+#[path = "restore/compare.rs"]
+mod compare;
+#[path = "restore/rebuild.rs"]
+mod rebuild;
+#[path = "restore/refused.rs"]
+mod refused;

@@ -1,0 +1,111 @@
+//! What each test has for itself: a prefix in the scenario's bucket with a restore point of all of
+//! it, keys, a configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use e2e::Folder;
+use e2e::butler::Shared;
+use e2e::ours::Programs;
+use e2e::run::{Command, Output};
+use e2e::tools::{self, Tool};
+use serde_json::Value;
+
+/// See the module. Fields drop in order: the folder last.
+pub(crate) struct Bed {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) programs: Programs,
+    pub(crate) folder: Folder,
+}
+
+impl Bed {
+    /// A bed with a restore point of the whole scenario below `prefix`.
+    pub(crate) async fn new(prefix: &str) -> Result<Self> {
+        let shared = Shared::get().await?;
+        let programs = Programs::find()?;
+        let folder = Folder::new()?;
+        let keygen = programs.backupd().args(["keygen", "--out", "keys"]);
+        let made = keygen.args(["--output", "json"]).in_folder(folder.path());
+        let made = made.output().await?.ended_with(0)?.json()?;
+        let recipient = made["recipient"].as_str().context("no recipient")?;
+        let butler = &shared.butler;
+        let talosconfig = butler
+            .talosconfigs
+            .get("os:admin")
+            .context("no talosconfig")?;
+        let text = format!(
+            "cluster: butler-mgmt\n\
+             store: {}\n\
+             talos: {{ config: {} }}\n\
+             kubernetes: {{ kubeconfig: {} }}\n\
+             encryption: {{ recipients: [{recipient}] }}\n\
+             signing: {{ key: keys/signing.key }}\n\
+             reading: {{ identities: [keys/identity.key], trust: [keys/signing.pub] }}\n",
+            butler.store(prefix),
+            talosconfig.display(),
+            butler.kubeconfig().display(),
+        );
+        std::fs::write(folder.path().join("butler.yaml"), text)?;
+        let bed = Self {
+            shared,
+            programs,
+            folder,
+        };
+        bed.backupd("snapshot").output().await?.ended_with(0)?;
+        Ok(bed)
+    }
+
+    pub(crate) fn backupd(&self, command: &str) -> Command {
+        self.ours(self.programs.backupd().arg(command))
+    }
+
+    pub(crate) fn restore_cli(&self, command: &str) -> Command {
+        self.ours(self.programs.restore_cli().arg(command))
+    }
+
+    fn ours(&self, command: Command) -> Command {
+        command
+            .env("BUTLER_BACKUP_CONFIG", "butler.yaml")
+            .env("HOME", self.folder.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.shared.butler.s3.keys().env())
+            .in_folder(self.folder.path())
+    }
+
+    /// `plan latest` for the cluster of `kubeconfig`, with more arguments.
+    pub(crate) async fn plan(&self, kubeconfig: &Path, more: &[&str]) -> Result<Output> {
+        let plan = self
+            .restore_cli("plan")
+            .args(["latest", "--output", "json"]);
+        let plan = plan.arg("--kubeconfig").arg(kubeconfig).args(more);
+        plan.output().await
+    }
+
+    /// `restore --plan` of the plan that was made last, agreed to.
+    pub(crate) fn restore(&self, kubeconfig: &Path) -> Command {
+        let restore = self.restore_cli("restore");
+        let restore = restore.args(["--plan", "restore-plan.json", "--output", "json"]);
+        let restore = restore.args(["--yes", "--target", "butler-mgmt"]);
+        restore.arg("--kubeconfig").arg(kubeconfig)
+    }
+
+    /// A component of the newest restore point, as a file.
+    pub(crate) async fn fetch(&self, component: &str) -> Result<PathBuf> {
+        let name = format!("{}.fetched", component.replace('/', "-"));
+        let fetch = self.restore_cli("fetch").args(["latest", "--component"]);
+        let fetch = fetch.args([component, "--to", &name, "--force"]);
+        fetch.output().await?.ended_with(0)?;
+        Ok(self.folder.path().join(name))
+    }
+
+    /// Every object of a kind that the cluster of `kubeconfig` has.
+    pub(crate) async fn listed(&self, kubeconfig: &Path, resource: &str) -> Result<Vec<Value>> {
+        let kubectl = Command::new(tools::path(Tool::Kubectl).await?);
+        let kubectl = kubectl.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
+        let kubectl = kubectl.arg("--kubeconfig").arg(kubeconfig);
+        let get = kubectl.args(["get", resource, "-A", "-o", "json"]);
+        let list = get.output().await?.ended_with(0)?.json()?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+}

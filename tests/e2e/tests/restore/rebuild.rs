@@ -1,0 +1,136 @@
+//! The rebuild: an empty second cluster, all steps, with a real garbage collector at work.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use e2e::fresh::Fresh;
+use serde_json::Value;
+
+use super::bed::Bed;
+use super::compare::compare;
+
+/// The objects that a plan leaves out.
+pub(crate) fn skipped(plan: &Value) -> BTreeSet<String> {
+    let objects = plan["plan"]["objects"].as_array();
+    let skipped = objects
+        .into_iter()
+        .flatten()
+        .filter(|o| o["outcome"] == "skipped");
+    skipped
+        .filter_map(|o| Some(o["object"].as_str()?.to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_cluster_becomes_the_one_that_was_lost() -> Result<()> {
+    let bed = Bed::new("rebuild").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed
+        .plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(0)?
+        .json()?;
+    let skipped = skipped(&planned);
+    let crds = bed.listed(&kubeconfig, "customresourcedefinitions").await?;
+    assert!(crds.is_empty(), "a plan changes nothing");
+
+    let ran = bed
+        .restore(&kubeconfig)
+        .output()
+        .await?
+        .ended_with(0)?
+        .json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
+    let verified = &ran["tenants"];
+    assert_eq!(verified["connected"], 2, "{verified:#}");
+    assert_eq!(verified["findings"], serde_json::json!([]), "{verified:#}");
+
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    assert!(compared.objects > 100, "{compared:?}");
+    assert!(
+        compared.status.0 > 20 && compared.status.0 == compared.status.1,
+        "{compared:?}"
+    );
+    assert!(
+        compared.owners.0 > 20 && compared.owners.0 == compared.owners.1,
+        "{compared:?}"
+    );
+
+    // A second run of the same has nothing to do.
+    let status = bed.restore_cli("status").args(["--output", "json"]);
+    let status = status.output().await?.ended_with(0)?.json()?;
+    assert_eq!(status["ended"], "complete", "{status:#}");
+    assert_eq!(status["stillStopped"], serde_json::json!([]), "{status:#}");
+    let again = bed
+        .plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(0)?
+        .json()?;
+    let kinds = again["plan"]["kinds"].as_array().context("no kinds")?;
+    for kind in kinds {
+        for count in ["create", "change", "conflict", "fail"] {
+            assert_eq!(kind[count], 0, "{kind:#}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
+    let bed = Bed::new("killed").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed
+        .plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(0)?
+        .json()?;
+    let skipped = skipped(&planned);
+    let wait = ["--settle", "0"];
+    let mut kills = 0;
+    for pause in (0..30).map(|n| 30 + n * 45) {
+        let command = if kills == 0 {
+            bed.restore(&kubeconfig).args(wait)
+        } else {
+            let resume = bed
+                .restore_cli("resume")
+                .args(["--output", "json"])
+                .args(wait);
+            resume.arg("--kubeconfig").arg(&kubeconfig)
+        };
+        let running = command.start()?;
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        running.kill().await?;
+        // Before its first line there is nothing to go on with.
+        kills += usize::from(bed.folder.path().join("butler-restores").exists());
+    }
+    assert!(kills > 5, "{kills}");
+    let resume = bed
+        .restore_cli("resume")
+        .args(["--output", "json"])
+        .args(wait);
+    let resume = resume.arg("--kubeconfig").arg(&kubeconfig).output().await?;
+    resume.ended_with(0)?;
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    // Each object was made once: nothing was written again after it was made, but for owners that
+    // came later, status, and the end of the pause.
+    for cluster in bed
+        .listed(&kubeconfig, "tenantclusters.butler.butlerlabs.dev")
+        .await?
+    {
+        assert_eq!(cluster["metadata"]["generation"], 1, "{cluster:#}");
+    }
+    Ok(())
+}
