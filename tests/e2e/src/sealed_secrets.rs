@@ -110,6 +110,22 @@ impl SealedSecrets {
         Ok(())
     }
 
+    /// Starts it again without waiting for anything.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn again(&mut self) -> Result<()> {
+        self.kill();
+        self.process = Some(Process::start(&Program {
+            name: "sealed-secrets-controller",
+            path: &self.program,
+            args: self.args.clone(),
+            env: Vec::new(),
+            folder: &self.folder,
+        })?);
+        Ok(())
+    }
+
     /// Makes it renew its key, and waits for the new one: its Secret.
     ///
     /// # Errors

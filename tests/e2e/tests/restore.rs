@@ -5,7 +5,11 @@
 mod bed;
 #[path = "restore/compare.rs"]
 mod compare;
+#[path = "restore/guards.rs"]
+mod guards;
 #[path = "restore/rebuild.rs"]
 mod rebuild;
 #[path = "restore/refused.rs"]
 mod refused;
+#[path = "restore/runner.rs"]
+mod runner;

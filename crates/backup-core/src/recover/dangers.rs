@@ -406,3 +406,6 @@ impl std::fmt::Debug for Dangers {
         write!(f, "Dangers({} found)", self.found.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::crypt::{Identities, Trust};
+use backup_core::store::Store;
+use backup_core::store::local::LocalStore;
 use e2e::Folder;
 use e2e::butler::Shared;
 use e2e::ours::Programs;
@@ -16,6 +20,7 @@ use serde_json::Value;
 pub(crate) struct Bed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) programs: Programs,
+    prefix: String,
     pub(crate) folder: Folder,
 }
 
@@ -50,6 +55,7 @@ impl Bed {
         let bed = Self {
             shared,
             programs,
+            prefix: prefix.to_owned(),
             folder,
         };
         bed.backupd("snapshot").output().await?.ended_with(0)?;
@@ -71,6 +77,21 @@ impl Bed {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .envs(self.shared.butler.s3.keys().env())
             .in_folder(self.folder.path())
+    }
+
+    /// The newest restore point and what opens it, for tests on the library.
+    pub(crate) async fn newest(&self) -> Result<(Arc<dyn Store>, RestorePoint, Identities)> {
+        // The S3 server keeps objects as files.
+        let butler = &self.shared.butler;
+        let objects = butler.s3.objects().join(&butler.bucket).join(&self.prefix);
+        let store: Arc<dyn Store> = Arc::new(LocalStore::open(&objects).await?);
+        let catalog = Catalog::new(Arc::clone(&store));
+        let entry = catalog.find("latest").await?;
+        let point = catalog.load(&entry, &Trust::Anyone).await?;
+        let key = std::fs::read_to_string(self.folder.path().join("keys/identity.key"))?;
+        let mut identities = Identities::none();
+        identities.add("identity.key", &key.into())?;
+        Ok((store, point, identities))
     }
 
     /// `plan latest` for the cluster of `kubeconfig`, with more arguments.
