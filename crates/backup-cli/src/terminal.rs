@@ -151,6 +151,41 @@ impl Terminal {
             "stopped, nothing was changed",
         ))
     }
+
+    /// Asks for `wanted` to be typed, letter by letter, where a person can answer; elsewhere, and for
+    /// anything else, refuses. `flags` is how to say it on the command line.
+    ///
+    /// # Errors
+    /// [`Exit::Refused`] unless it was typed; also when stdin cannot be read.
+    pub fn confirm_by_name(
+        &self,
+        question: &str,
+        wanted: &str,
+        flags: &str,
+    ) -> Result<(), Failure> {
+        if !self.interactive {
+            let refused = format!("not done without a person's word: {question}");
+            return Err(
+                Failure::message(Exit::Refused, refused).hint(format!("say it with {flags}"))
+            );
+        }
+        let answer = self.draw.suspend(|| {
+            write!(
+                io::stderr().lock(),
+                "{question}\nType {wanted} to go on, anything else to stop: "
+            )?;
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer)?;
+            io::Result::Ok(answer)
+        });
+        if answer.context("ask for the name")?.trim() == wanted {
+            return Ok(());
+        }
+        Err(Failure::message(
+            Exit::Refused,
+            "stopped, nothing was changed",
+        ))
+    }
 }
 
 fn terminal_width() -> Option<u16> {

@@ -37,6 +37,8 @@ pub mod backup;
 
 pub mod restore;
 
+pub mod recover;
+
 pub mod tenants;
 
 #[cfg(any(test, feature = "testing"))]

@@ -8,7 +8,7 @@ use backup_cli::flags::{CommonFlags, IdentityFlags, StoreFlags, TrustFlags};
 use backup_cli::program::Frame;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{audit, diff, fetch, list, resources, show, verify, verify_tenants};
+use crate::commands::{audit, diff, fetch, list, resources, restore, show, verify, verify_tenants};
 
 /// Find, inspect, check and fetch the restore points of a Butler cluster; changes nothing in the
 /// store
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     VerifyTenants(verify_tenants::Args),
     Fetch(fetch::Args),
+    Restore(restore::Args),
     Audit(audit::Args),
 }
 

@@ -11,7 +11,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
-use backup_core::restore::{self, ObjectReader, RestoreError};
+use backup_core::restore::{ObjectReader, RestoreError, unlock};
 use backup_core::store::Store;
 
 use crate::args::Command;
@@ -24,6 +24,7 @@ pub(crate) mod diff;
 pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod resources;
+pub(crate) mod restore;
 pub(crate) mod show;
 pub(crate) mod verify;
 pub(crate) mod verify_tenants;
@@ -38,6 +39,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Verify(args) => verify::run(args, frame).await,
         Command::VerifyTenants(args) => frame.or_cancelled(verify_tenants::run(args, frame)).await,
         Command::Fetch(args) => fetch::run(args, frame).await,
+        Command::Restore(args) => restore::run(args, frame).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
     }
 }
@@ -89,8 +91,8 @@ impl Opened {
         reading: &Reading,
         frame: &Frame,
     ) -> Result<ObjectReader, Failure> {
-        let unlock = async { Ok(restore::unlock(&self.store, point, identities).await?) };
-        let unlocked = frame.or_cancelled(unlock).await?;
+        let unlocked = async { Ok(unlock(&self.store, point, identities).await?) };
+        let unlocked = frame.or_cancelled(unlocked).await?;
         Ok(ObjectReader {
             store: Arc::clone(&self.store),
             point: Arc::new(point.clone()),

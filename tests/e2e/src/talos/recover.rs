@@ -14,6 +14,9 @@ use super::proto::common::Data;
 use super::proto::machine::BootstrapRequest;
 use super::roles::TalosVersion;
 
+/// How long the health of etcd is not known after it started; the real one's first check is after 5 s.
+const UNCHECKED: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// How etcd is restored and run on a node.
 #[tonic::async_trait]
 pub trait Host: Send + Sync + 'static {
@@ -252,15 +255,22 @@ pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Re
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     tasks.spawn(async move {
         let snapshot = var_lib.join("etcd.snapshot");
-        let ended = carry_out(host.as_ref(), &snapshot, &data_dir, request).await;
-        let mut service = bootstrapping.lock_service();
-        match ended {
+        match carry_out(host.as_ref(), &snapshot, &data_dir, request).await {
             Ok(etcd) => {
-                service.etcd = Some(etcd);
-                service.turn(ServiceState::Running, "Health check successful");
-                service.healthy = true;
+                {
+                    let mut service = bootstrapping.lock_service();
+                    service.etcd = Some(etcd);
+                    service.turn(ServiceState::Running, "Started task etcd");
+                }
+                tokio::time::sleep(UNCHECKED).await;
+                let mut service = bootstrapping.lock_service();
+                if service.state == ServiceState::Running {
+                    service.turn(ServiceState::Running, "Health check successful");
+                    service.healthy = true;
+                    service.checked = true;
+                }
             }
-            Err(error) => service.turn(
+            Err(error) => bootstrapping.lock_service().turn(
                 ServiceState::Failed,
                 format!("Failed to run pre stage: {error:#}"),
             ),

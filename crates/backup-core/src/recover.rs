@@ -1,0 +1,3 @@
+//! Bringing a cluster back from a restore point.
+
+pub mod etcd;
