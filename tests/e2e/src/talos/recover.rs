@@ -185,6 +185,8 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     };
     control_plane(node, "recover")?;
     let path = var_lib.join("etcd.snapshot");
+    // A client that breaks off ends this future where it waits; the real one then reads an error.
+    let mut half = Half(Some(path.clone()));
     let written = async {
         let mut file = tokio::fs::File::create(&path).await?;
         while let Some(data) = upload.message().await? {
@@ -194,11 +196,20 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     }
     .await;
-    if let Err(error) = written {
-        let _may_be_gone = tokio::fs::remove_file(&path).await;
-        return Err(Status::unknown(error.to_string()));
-    }
+    written.map_err(|error| Status::unknown(error.to_string()))?;
+    half.0 = None;
     Ok(())
+}
+
+/// An upload that is removed unless it becomes whole.
+struct Half(Option<PathBuf>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _may_be_gone = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Accepts a bootstrap, and carries it out after the answer.

@@ -40,6 +40,8 @@ pub(crate) const OTHER: &str = "10.5.0.3";
 pub(crate) const WORKER: &str = "10.5.0.9";
 /// The cluster's name in the machine configurations.
 pub(crate) const NAME: &str = "lab";
+/// Far more revisions than a restored etcd has raft entries.
+const WRITES: u32 = 200;
 /// etcd starts in a second, and slower where something compiles beside it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
@@ -84,7 +86,14 @@ impl Bed {
             objects: 300,
             ..Shape::small()
         };
-        Cluster::fill(&etcd.client().await?, shape).await?;
+        let client = etcd.client().await?;
+        Cluster::fill(&client, shape).await?;
+        // A cluster that lives makes a revision of every write.
+        for number in 0..WRITES {
+            client
+                .put(&format!("/registry/leases/{number}"), "1")
+                .await?;
+        }
         let real: Arc<dyn Backend> = Arc::new(RealEtcd::of(&etcd)?);
         let mut target = NodeSpec::control_plane(TARGET, "cp-1", real);
         target.root = Some(etcd.folder().to_owned());
@@ -217,11 +226,12 @@ impl Bed {
         let key = std::fs::read_to_string(self.folder.join("keys/identity.key"))?;
         identities.add("test", &key.into())?;
         let unlocked = unlock(&store, &point, &identities).await?;
+        let component = ComponentName::etcd();
         let held = HeldSnapshot::fetch(
             store,
             &point,
             Arc::new(unlocked),
-            &ComponentName::etcd(),
+            &component,
             self.folder.path(),
             Arc::new(Silent),
             CancellationToken::new(),

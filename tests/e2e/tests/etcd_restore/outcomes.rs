@@ -18,15 +18,8 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
     let plan = bed.plan(&nodes).await?;
     let held = bed.held().await?;
-    let first = run(
-        &nodes,
-        &plan,
-        Arc::clone(&held),
-        &Kept::default(),
-        Arc::new(Silent),
-        pace(),
-    );
-    let first = first.await?;
+    let (log, silent) = (Kept::default(), Arc::new(Silent));
+    let first = run(&nodes, &plan, Arc::clone(&held), &log, silent, pace()).await?;
     // The API server has written since.
     let client = bed.process.0.lock().await.client().await?;
     client.put("/registry/written/since", "1").await?;

@@ -44,7 +44,7 @@ pub(super) fn difference(
     }
     if found.raft_applied_index >= snapshot.revision {
         return Some(format!(
-            "it is at revision {} and has no trace of a restore: it is a cluster that was never lost",
+            "it is at revision {}, and nothing shows that it was restored: it may never have been lost",
             found.revision
         ));
     }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(judge(1000, Some("u"), 5, false), None);
         assert_eq!(judge(1040, Some("u"), 60, false), None);
         let live = judge(1040, Some("u"), 1100, false).unwrap();
-        assert!(live.contains("never lost"), "{live}");
+        assert!(live.contains("never have been lost"), "{live}");
         let newer = judge(5040, Some("u"), 60, false).unwrap();
         assert!(newer.contains("newer snapshot"), "{newer}");
     }
