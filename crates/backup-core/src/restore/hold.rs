@@ -286,7 +286,7 @@ impl Upload for HeldSnapshot {
                 "it was changed since it was checked: its SHA-256 is another one now",
             ));
         }
-        last.map_or(Ok(()), |bytes| piece(bytes))
+        last.map_or(Ok(()), piece)
     }
 }
 
