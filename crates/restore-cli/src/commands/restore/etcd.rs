@@ -48,8 +48,6 @@ pub(crate) struct Args {
     /// Restore this copy of a member's `member/snap/db` instead, whose bytes nothing vouches for
     #[arg(long, value_name = "FILE", conflicts_with = "restore_point")]
     raw_db: Option<PathBuf>,
-    #[command(flatten)]
-    talos: TargetFlags,
     /// Do not ask; --target must name the cluster
     #[arg(long, requires = "target")]
     yes: bool,
@@ -61,6 +59,8 @@ pub(crate) struct Args {
     restart_kubelets: bool,
     #[command(flatten)]
     scratch: ScratchFlags,
+    #[command(flatten)]
+    talos: TargetFlags,
     #[command(flatten)]
     read: ReadFlags,
 }
