@@ -152,33 +152,38 @@ impl Terminal {
         ))
     }
 
-    /// Tells `what`, and asks a person to type `name`; where nobody can, refuses. `flags` is how to
-    /// say it on the command line.
+    /// Asks for `wanted` to be typed, letter by letter, where a person can answer; elsewhere, and for
+    /// anything else, refuses. `flags` is how to say it on the command line.
     ///
     /// # Errors
-    /// [`Exit::Refused`] unless the name is typed; also when stdin cannot be read.
-    pub fn confirm_by_name(&self, what: &str, name: &str, flags: &str) -> Result<(), Failure> {
+    /// [`Exit::Refused`] unless it was typed; also when stdin cannot be read.
+    pub fn confirm_by_name(
+        &self,
+        question: &str,
+        wanted: &str,
+        flags: &str,
+    ) -> Result<(), Failure> {
         if !self.interactive {
-            let refused = format!("not done without a person's word: {what}");
+            let refused = format!("not done without a person's word: {question}");
             return Err(
-                Failure::message(Exit::Refused, refused).hint(format!("say so with {flags}"))
+                Failure::message(Exit::Refused, refused).hint(format!("say it with {flags}"))
             );
         }
         let answer = self.draw.suspend(|| {
             write!(
                 io::stderr().lock(),
-                "{what}\nType the cluster's name to go on: "
+                "{question}\nType {wanted} to go on, anything else to stop: "
             )?;
             let mut answer = String::new();
             io::stdin().lock().read_line(&mut answer)?;
             io::Result::Ok(answer)
         });
-        if answer.context("ask for the cluster's name")?.trim() == name {
+        if answer.context("ask for the name")?.trim() == wanted {
             return Ok(());
         }
         Err(Failure::message(
             Exit::Refused,
-            "stopped: that is not the cluster's name; nothing was changed",
+            "stopped, nothing was changed",
         ))
     }
 }

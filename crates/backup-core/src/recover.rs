@@ -14,6 +14,8 @@ pub mod guards;
 pub mod order;
 pub mod spool;
 
+pub mod etcd;
+
 mod crds;
 mod desired;
 mod leave;

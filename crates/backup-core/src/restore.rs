@@ -11,6 +11,7 @@ use crate::store::{Key, StoreError};
 mod assemble;
 mod fetch;
 mod handoff;
+mod hold;
 mod keys;
 mod objects;
 mod read;
@@ -18,7 +19,9 @@ pub(crate) mod scratch;
 mod tenant;
 mod verify;
 
+pub(crate) use fetch::folder_of;
 pub use fetch::{Fetched, fetch};
+pub use hold::{HeldFacts, HeldSnapshot, HoldError};
 pub use keys::{Unlocked, unlock};
 pub use read::ObjectReader;
 pub use tenant::{Kubeconfig, write_private};

@@ -3,7 +3,8 @@
 use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
-use backup_core::restore::RestoreError;
+use backup_core::recover::etcd::{DatastoreError, EtcdRestoreError};
+use backup_core::restore::{HoldError, RestoreError};
 use backup_core::source::kit::KitError;
 use backup_core::source::kube::KubeError;
 use backup_core::source::talos::TalosConfigError;
@@ -33,6 +34,15 @@ fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref() {
         return backup(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return etcd(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return datastore(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return hold(error);
     }
     match cause.downcast_ref() {
         Some(AuditError::Catalog(error)) => catalog(error),
@@ -70,6 +80,35 @@ fn restore(error: &RestoreError) -> Exit {
             Exit::Failed
         }
         RestoreError::Cancelled => Exit::Interrupted,
+    }
+}
+
+fn etcd(error: &EtcdRestoreError) -> Option<Exit> {
+    match error {
+        EtcdRestoreError::Blocked { .. }
+        | EtcdRestoreError::OtherTarget { .. }
+        | EtcdRestoreError::OtherRuns { .. }
+        | EtcdRestoreError::OtherData { .. } => Some(Exit::Refused),
+        _ => None,
+    }
+}
+
+fn datastore(error: &DatastoreError) -> Option<Exit> {
+    match error {
+        DatastoreError::Exists { .. } => Some(Exit::Refused),
+        DatastoreError::NoParent { .. } | DatastoreError::NoTool { .. } => Some(Exit::Usage),
+        DatastoreError::OtherRevision { .. } => Some(Exit::Damaged),
+        DatastoreError::Restore(error) => Some(restore(error)),
+        DatastoreError::Hold(error) => hold(error),
+        _ => None,
+    }
+}
+
+fn hold(error: &HoldError) -> Option<Exit> {
+    match error {
+        HoldError::Snapshot { .. } => Some(Exit::Damaged),
+        HoldError::NotRaw { .. } => Some(Exit::Usage),
+        _ => None,
     }
 }
 

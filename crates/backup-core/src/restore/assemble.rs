@@ -80,7 +80,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
         .map_err(RestoreError::Panicked)?
 }
 
-fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch, RestoreError> {
+pub(super) fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch, RestoreError> {
     Scratch::create(folder, component.plain_bytes).map_err(|source| RestoreError::File {
         operation: "create a scratch file in",
         file: folder.display().to_string(),

@@ -136,14 +136,18 @@ async fn read_indexes(assembly: &Assembly, point: &RestorePoint) -> Result<(), R
     Ok(())
 }
 
-fn check_snapshot(component: &Component, watch: SnapshotWriter) -> Result<(), RestoreError> {
+/// What is known of a snapshot that came back: it must be sound, and what the manifest says.
+pub(super) fn check_snapshot(
+    component: &Component,
+    watch: SnapshotWriter,
+) -> Result<SnapshotFacts, RestoreError> {
     let facts = SnapshotFacts::join(watch.trailer.finish(), watch.pages.finish());
     let facts = facts.map_err(|source| RestoreError::Snapshot {
         component: component.name.clone(),
         source,
     })?;
     let Some(etcd) = &component.etcd else {
-        return Ok(());
+        return Ok(facts);
     };
     if facts.revision != etcd.revision || facts.total_keys != etcd.total_keys {
         let what = format!(
@@ -152,12 +156,12 @@ fn check_snapshot(component: &Component, watch: SnapshotWriter) -> Result<(), Re
         );
         return Err(mismatch(component, what));
     }
-    Ok(())
+    Ok(facts)
 }
 
 /// Checks a snapshot as it is written and keeps nothing of it.
 #[derive(Default)]
-struct SnapshotWriter {
+pub(super) struct SnapshotWriter {
     trailer: TrailerCheck,
     pages: Inspector,
 }

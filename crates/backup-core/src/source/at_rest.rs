@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::digest::Digest;
+
 /// What of a machine configuration, or of an API server's EncryptionConfiguration, matters. Keys
 /// themselves are passed over.
 #[derive(Deserialize, Default)]
@@ -26,6 +28,8 @@ struct Machine {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Cluster {
+    id: Option<String>,
+    cluster_name: Option<String>,
     secretbox_encryption_secret: Option<IgnoredAny>,
     aescbc_encryption_secret: Option<IgnoredAny>,
 }
@@ -55,6 +59,10 @@ pub(super) struct Known {
     pub(super) prefixes: BTreeSet<String>,
     /// The type of the machine, if it is a machine configuration.
     pub(super) machine: Option<String>,
+    /// The name of the cluster, if it is a machine configuration.
+    pub(super) cluster: Option<String>,
+    /// The SHA-256 of the cluster's id, which is kept secret with the rest.
+    pub(super) cluster_id: Option<Digest>,
 }
 
 /// Looks through all YAML documents of `text`; what cannot be read is like any other file.
@@ -73,6 +81,11 @@ pub(super) fn examine(text: &str) -> Known {
         if let Some(cluster) = &document.cluster {
             add(cluster.secretbox_encryption_secret.is_some(), SECRETBOX);
             add(cluster.aescbc_encryption_secret.is_some(), AESCBC);
+        }
+        if let Some(cluster) = document.cluster {
+            let id = cluster.id.map(|id| Digest::of(id.as_bytes()));
+            known.cluster_id = known.cluster_id.or(id);
+            known.cluster = known.cluster.or(cluster.cluster_name);
         }
         let is_config = document.kind.as_deref() == Some("EncryptionConfiguration");
         let resources = document.resources.filter(|_| is_config).unwrap_or_default();

@@ -6,6 +6,7 @@
 
 mod explain;
 mod identity;
+mod keys;
 mod members;
 mod proto;
 mod session;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 pub use self::identity::{EtcdClientCertificate, EtcdTls};
+pub use self::keys::{SchemaKeys, schema_keys};
 use self::session::Session;
 use super::stream::{Explain, Limits, Piece, SnapshotStream};
 use super::{ByteStream, Candidate, SnapshotSource, SourceError};

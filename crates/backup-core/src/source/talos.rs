@@ -10,6 +10,7 @@ mod explain;
 mod identity;
 mod machine_config;
 mod members;
+pub mod nodes;
 mod proto;
 mod search;
 mod session;

@@ -9,6 +9,9 @@ use backup_cli::program::Frame;
 use backup_core::recover::plan::{Mode, Plan, Step};
 use clap::Subcommand;
 
+mod datastore;
+mod etcd;
+
 use super::plan::ModeFlag;
 use super::recover::{
     Asked, Consent, Ground, Journals, ObjectFlags, Shown, Waits, failed, hold, run as carry_out,
@@ -49,6 +52,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum StepCommand {
+    Etcd(etcd::Args),
+    Datastore(datastore::Args),
     /// Restore CustomResourceDefinitions and nothing else
     Crds(StepArgs),
     /// Restore objects and nothing else; their definitions must be there
@@ -83,6 +88,8 @@ struct StepArgs {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     match (&args.step, &args.plan) {
+        (Some(StepCommand::Etcd(args)), _) => Box::pin(etcd::run(args, frame)).await,
+        (Some(StepCommand::Datastore(args)), _) => Box::pin(datastore::run(args, frame)).await,
         (Some(StepCommand::Crds(args)), _) => one(args, Step::Crds, frame).await,
         (Some(StepCommand::Resources(args)), _) => one(args, Step::Resources, frame).await,
         (Some(StepCommand::Verify(args)), _) => {

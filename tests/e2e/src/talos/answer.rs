@@ -58,6 +58,7 @@ parts!(
     EtcdStatus,
     Hostname,
     ServiceList,
+    ServiceRestart,
     Version
 );
 
@@ -325,7 +326,7 @@ pub(super) fn services(node: &Node) -> Vec<api::ServiceInfo> {
             ..api::ServiceHealth::default()
         })
     };
-    let mut services: Vec<api::ServiceInfo> = ["apid", "cri", "machined"]
+    let mut services: Vec<api::ServiceInfo> = ["apid", "cri", "kubelet", "machined"]
         .map(|id| api::ServiceInfo {
             id: id.to_owned(),
             state: "Running".to_owned(),
@@ -349,7 +350,12 @@ pub(super) fn services(node: &Node) -> Vec<api::ServiceInfo> {
             events: Some(api::ServiceEvents {
                 events: events.collect(),
             }),
-            health: healthy(service.healthy && !node.faults().etcd_down),
+            health: Some(api::ServiceHealth {
+                // A service that just started has not been checked yet.
+                unknown: service.state == ServiceState::Running && !service.checked,
+                healthy: service.healthy && !node.faults().etcd_down,
+                ..api::ServiceHealth::default()
+            }),
         });
     }
     services

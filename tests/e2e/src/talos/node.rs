@@ -102,6 +102,8 @@ impl ServiceState {
 pub(super) struct EtcdService {
     pub(super) state: ServiceState,
     pub(super) healthy: bool,
+    /// Whether it was checked since it started.
+    pub(super) checked: bool,
     /// State and text, oldest first, at most 64.
     pub(super) events: Vec<(ServiceState, String)>,
     pub(super) etcd: Option<Arc<dyn Etcd>>,
@@ -113,6 +115,7 @@ impl EtcdService {
         const KEPT: usize = 64;
         self.state = state;
         self.healthy = false;
+        self.checked = false;
         self.events.push((state, text.into()));
         if self.events.len() > KEPT {
             self.events.remove(0);
@@ -127,6 +130,8 @@ pub struct Node {
     faults: Mutex<Faults>,
     pub(super) shut: Arc<AtomicBool>,
     pub(super) pings: Arc<AtomicU64>,
+    /// The services that were restarted through the API, in order.
+    pub(super) restarted: Mutex<Vec<String>>,
     /// Bootstraps under way, so that they end with the stand-in.
     pub(super) tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -142,6 +147,7 @@ impl Node {
             service: Mutex::new(EtcdService {
                 state,
                 healthy: spec.etcd.is_some(),
+                checked: spec.etcd.is_some(),
                 events: vec![(state, text.to_owned())],
                 etcd: spec.etcd.clone(),
             }),
@@ -149,6 +155,7 @@ impl Node {
             faults: Mutex::default(),
             shut: Arc::default(),
             pings: Arc::default(),
+            restarted: Mutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -189,6 +196,22 @@ impl Node {
         let service = self.lock_service();
         let text = service.events.last().map(|(_, text)| text.clone());
         (service.state, service.healthy, text.unwrap_or_default())
+    }
+
+    /// Puts the etcd service into this state, as if it had come to it by itself.
+    pub fn etcd_turns(&self, state: ServiceState, text: &str, etcd: Option<Arc<dyn Etcd>>) {
+        let mut service = self.lock_service();
+        service.turn(state, text);
+        service.healthy = etcd.is_some();
+        service.checked = etcd.is_some();
+        service.etcd = etcd;
+    }
+
+    /// The services that were restarted through the API, in order.
+    #[must_use]
+    pub fn restarted(&self) -> Vec<String> {
+        let restarted = self.restarted.lock();
+        restarted.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The folder that stands for `/var/lib` on this node.

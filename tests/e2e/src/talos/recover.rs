@@ -14,6 +14,9 @@ use super::proto::common::Data;
 use super::proto::machine::BootstrapRequest;
 use super::roles::TalosVersion;
 
+/// How long the health of etcd is not known after it started; the real one's first check is after 5 s.
+const UNCHECKED: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// How etcd is restored and run on a node.
 #[tonic::async_trait]
 pub trait Host: Send + Sync + 'static {
@@ -182,6 +185,8 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     };
     control_plane(node, "recover")?;
     let path = var_lib.join("etcd.snapshot");
+    // A client that breaks off ends this future where it waits; the real one then reads an error.
+    let mut half = Half(Some(path.clone()));
     let written = async {
         let mut file = tokio::fs::File::create(&path).await?;
         while let Some(data) = upload.message().await? {
@@ -191,11 +196,20 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     }
     .await;
-    if let Err(error) = written {
-        let _may_be_gone = tokio::fs::remove_file(&path).await;
-        return Err(Status::unknown(error.to_string()));
-    }
+    written.map_err(|error| Status::unknown(error.to_string()))?;
+    half.0 = None;
     Ok(())
+}
+
+/// An upload that is removed unless it becomes whole.
+struct Half(Option<PathBuf>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _may_be_gone = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Accepts a bootstrap, and carries it out after the answer.
@@ -252,15 +266,22 @@ pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Re
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     tasks.spawn(async move {
         let snapshot = var_lib.join("etcd.snapshot");
-        let ended = carry_out(host.as_ref(), &snapshot, &data_dir, request).await;
-        let mut service = bootstrapping.lock_service();
-        match ended {
+        match carry_out(host.as_ref(), &snapshot, &data_dir, request).await {
             Ok(etcd) => {
-                service.etcd = Some(etcd);
-                service.turn(ServiceState::Running, "Health check successful");
-                service.healthy = true;
+                {
+                    let mut service = bootstrapping.lock_service();
+                    service.etcd = Some(etcd);
+                    service.turn(ServiceState::Running, "Started task etcd");
+                }
+                tokio::time::sleep(UNCHECKED).await;
+                let mut service = bootstrapping.lock_service();
+                if service.state == ServiceState::Running {
+                    service.turn(ServiceState::Running, "Health check successful");
+                    service.healthy = true;
+                    service.checked = true;
+                }
             }
-            Err(error) => service.turn(
+            Err(error) => bootstrapping.lock_service().turn(
                 ServiceState::Failed,
                 format!("Failed to run pre stage: {error:#}"),
             ),

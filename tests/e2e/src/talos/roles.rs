@@ -34,9 +34,12 @@ pub(super) fn allowed(method: &str, roles: &BTreeSet<String>, version: TalosVers
         (
             "os:operator",
             "EtcdMemberList" | "EtcdStatus" | "EtcdAlarmList" | "Version" | "Hostname"
-            | "ServiceList",
+            | "ServiceList" | "ServiceRestart" | "List" | "TimeStatus",
         )
-        | ("os:reader", "EtcdMemberList" | "Version" | "Hostname" | "ServiceList")
+        | (
+            "os:reader",
+            "EtcdMemberList" | "Version" | "Hostname" | "ServiceList" | "List" | "TimeStatus",
+        )
         | ("os:etcd:backup", "EtcdSnapshot") => true,
         ("os:reader", "EtcdStatus" | "EtcdAlarmList")
         | ("os:etcd:backup", "EtcdMemberList" | "EtcdStatus" | "EtcdAlarmList") => since(11),

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Api, DataStream, admit, frames, marked, roles_of, services};
@@ -152,6 +153,29 @@ impl MachineService for Api {
         Ok(Response::new(api::HostnameResponse { messages }))
     }
 
+    type ListStream = BoxStream<'static, Result<api::FileInfo, Status>>;
+
+    async fn list(
+        &self,
+        request: Request<api::ListRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
+        let (headers, extensions, body) = request.into_parts();
+        let roles = roles_of(&extensions);
+        let Route::One(node) = self
+            .cluster
+            .route(&self.endpoint, "List", &headers, &roles)?
+        else {
+            return Err(Status::unimplemented("List of several nodes"));
+        };
+        admit(&node, "List", &roles)?;
+        if node.faults().calls.contains_key("List") {
+            return std::future::pending().await;
+        }
+        let entries = list(&node, &body.root).map_err(Status::unknown)?;
+        let entries = entries.into_iter().map(Ok);
+        Ok(Response::new(futures::stream::iter(entries).boxed()))
+    }
+
     type ReadStream = DataStream;
 
     async fn read(
@@ -200,6 +224,40 @@ impl MachineService for Api {
         Ok(Response::new(api::ServiceListResponse { messages }))
     }
 
+    async fn service_restart(
+        &self,
+        request: Request<api::ServiceRestartRequest>,
+    ) -> Result<Response<api::ServiceRestartResponse>, Status> {
+        let (headers, extensions, body) = request.into_parts();
+        let work = |node: Arc<Node>| {
+            let id = body.id.clone();
+            async move {
+                match id.as_str() {
+                    "kubelet" => {}
+                    "apid" | "cri" | "etcd" | "machined" => {
+                        let text =
+                            format!("service {id:?} doesn't support restart operation via API");
+                        return Err(Status::unknown(text));
+                    }
+                    _ => return Err(Status::unknown(format!("service {id:?} not defined"))),
+                }
+                let resp = format!("Service {id:?} restarted");
+                let restarted = node.restarted.lock();
+                restarted
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push(id);
+                Ok(api::ServiceRestart {
+                    metadata: None,
+                    resp,
+                })
+            }
+        };
+        let messages = self
+            .unary("ServiceRestart", &headers, &extensions, work)
+            .await?;
+        Ok(Response::new(api::ServiceRestartResponse { messages }))
+    }
+
     async fn version(
         &self,
         request: Request<()>,
@@ -224,4 +282,42 @@ impl MachineService for Api {
         let messages = self.unary("Version", &headers, &extensions, work).await?;
         Ok(Response::new(api::VersionResponse { messages }))
     }
+}
+
+/// A folder and its first level, or a file, below the node's root.
+fn list(node: &Node, root: &str) -> Result<Vec<api::FileInfo>, String> {
+    let absent = || format!("lstat {root}: no such file or directory");
+    let relative = Path::new(root).strip_prefix("/").map_err(|_| absent())?;
+    let inside = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let base = node.spec.root.as_ref().filter(|_| inside);
+    let path = base.ok_or_else(absent)?.join(relative);
+    let info = |path: &Path, name: String, relative_name: String| {
+        let metadata = path.symlink_metadata().map_err(|_| absent())?;
+        Ok::<_, String>(api::FileInfo {
+            name,
+            relative_name,
+            size: i64::try_from(metadata.len()).unwrap_or(i64::MAX),
+            is_dir: metadata.is_dir(),
+            ..api::FileInfo::default()
+        })
+    };
+    let name_of = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    if !path.is_dir() {
+        return Ok(vec![info(&path, root.to_owned(), name_of(&path))?]);
+    }
+    let mut entries = vec![info(&path, root.to_owned(), ".".to_owned())?];
+    for entry in std::fs::read_dir(&path).map_err(|_| absent())? {
+        let entry = entry.map_err(|error| error.to_string())?.path();
+        let name = name_of(&entry);
+        // What goes away between two looks is told as an error of the entry; here it is left out.
+        if let Ok(entry) = info(&entry, format!("{root}/{name}"), name) {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
 }

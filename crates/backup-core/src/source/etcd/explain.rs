@@ -136,6 +136,11 @@ impl Call {
                 );
             }
             Reason::Login => "user or password is wrong. Put right `basicAuth`",
+            Reason::NotPermitted if self.method == super::keys::METHOD => {
+                return format!(
+                    "{user} may not. Counting keys needs a role that may read them, such as `root`"
+                );
+            }
             Reason::NotPermitted => {
                 return format!(
                     "{user} may not. A snapshot needs the role `root`: `etcdctl user grant-role USER \

@@ -12,6 +12,7 @@ use super::explain::{Call, Failure};
 use super::identity::Identity;
 use super::proto::AuthenticateRequest;
 use super::proto::auth_client::AuthClient;
+use super::proto::kv_client::KvClient;
 use super::proto::maintenance_client::MaintenanceClient;
 use super::{EtcdConfigError, EtcdLogin, EtcdOptions, SourceError};
 use crate::clock::Clock;
@@ -42,6 +43,7 @@ struct Member {
     endpoint: String,
     client: Client,
     auth: AuthClient<Channel>,
+    kv: KvClient<Channel>,
 }
 
 /// The endpoints, each once.
@@ -100,7 +102,8 @@ impl Session {
             members.push(Member {
                 endpoint: endpoint.to_string(),
                 client: Client::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
-                auth: AuthClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+                auth: AuthClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
+                kv: KvClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
             });
         }
         let signs_in = options.login.as_ref().map(|login| login.user.clone());
@@ -144,13 +147,39 @@ impl Session {
     where
         F: FnOnce(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
     {
+        let send = |member: &Member, headers| send(member.client.clone(), headers);
+        self.at(method, endpoint, limit, send).await
+    }
+
+    /// The same of the keys.
+    pub(super) async fn keys<T, F>(
+        &self,
+        method: &'static str,
+        endpoint: &str,
+        limit: Duration,
+        send: F,
+    ) -> Result<T, Failure>
+    where
+        F: FnOnce(KvClient<Channel>, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    {
+        let send = |member: &Member, headers| send(member.kv.clone(), headers);
+        self.at(method, endpoint, limit, send).await
+    }
+
+    async fn at<T>(
+        &self,
+        method: &'static str,
+        endpoint: &str,
+        limit: Duration,
+        send: impl FnOnce(&Member, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    ) -> Result<T, Failure> {
         let call = self.about(method, endpoint);
         let member = self.members.iter().find(|m| m.endpoint == endpoint);
         let Some(member) = member else {
             return Err(call.failed(&Status::not_found("there is no such endpoint")));
         };
         let headers = self.sign_in(member).await?;
-        match tokio::time::timeout(limit, send(member.client.clone(), headers)).await {
+        match tokio::time::timeout(limit, send(member, headers)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(status)) => Err(call.failed(&status)),
             Err(_) => Err(call.hung(limit)),

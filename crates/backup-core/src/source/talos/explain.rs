@@ -10,6 +10,16 @@ use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
 use super::machine_config;
 use crate::source::status::Cause;
 
+/// What only an administrator may do.
+const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];
+/// What a node answers with the help of its etcd.
+const ETCD_METHODS: [&str; 4] = [
+    "EtcdSnapshot",
+    "EtcdStatus",
+    "EtcdAlarmList",
+    "EtcdMemberList",
+];
+
 /// Why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -34,6 +44,8 @@ pub(super) enum Reason {
 pub(super) struct Failure {
     /// What to make of it.
     pub(super) reason: Reason,
+    /// The code that the server or the transport gave.
+    pub(super) code: Code,
     /// What was tried, and where.
     pub(super) at: String,
     /// What it means, and what to do.
@@ -105,17 +117,18 @@ impl Call<'_> {
     /// The failure of a call that had no answer within `limit`.
     pub(super) fn hung(&self, limit: Duration) -> Failure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
-        self.failure(Reason::Hung, cause)
+        self.failure(Reason::Hung, Code::DeadlineExceeded, cause)
     }
 
     /// The failure that `status` means.
     pub(super) fn failed(&self, status: &Status) -> Failure {
-        self.failure(reason(status), Cause::of(status))
+        self.failure(reason(status), status.code(), Cause::of(status))
     }
 
-    fn failure(&self, reason: Reason, cause: Cause) -> Failure {
+    fn failure(&self, reason: Reason, code: Code, cause: Cause) -> Failure {
         Failure {
             reason,
+            code,
             at: self.at(),
             advice: self.advice(reason),
             cause,
@@ -140,6 +153,22 @@ impl Call<'_> {
                     describe_roles(self.roles)
                 );
             }
+            Reason::Role if ADMIN_METHODS.contains(&self.method) => {
+                return format!(
+                    "not allowed. The client certificate carries {}, needed is {ADMIN}: use the \
+                     talosconfig that `talosctl gen secrets` or `talosctl config new --roles {ADMIN}` \
+                     gave; one that lies in the cluster can never restore it",
+                    describe_roles(self.roles)
+                );
+            }
+            Reason::Role if !ETCD_METHODS.contains(&self.method) => {
+                return format!(
+                    "not allowed. The client certificate carries {}, needed is one of {}: \
+                     `talosctl config new --roles {ADMIN}`",
+                    describe_roles(self.roles),
+                    self.needed()
+                );
+            }
             Reason::Role => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is one of {}: \
@@ -150,6 +179,10 @@ impl Call<'_> {
             }
             Reason::Unknown => "this version of Talos does not know the call",
             Reason::Worker => "not a control plane node, so it has no etcd. Take it out of `nodes`",
+            Reason::Hung if !ETCD_METHODS.contains(&self.method) => {
+                "no answer. The node is overloaded, restarting or cut off: see `talosctl dmesg` and \
+                 its console"
+            }
             Reason::Hung => {
                 "no answer. The node's etcd is down, still joining or without quorum: see \
                  `talosctl service etcd` and `talosctl etcd status`"
@@ -162,7 +195,10 @@ impl Call<'_> {
     fn needed(&self) -> String {
         match self.method {
             "EtcdSnapshot" => SNAPSHOT_ROLES.join(", "),
-            "Version" => "os:reader, os:operator, os:admin".to_owned(),
+            "Version" | "ServiceList" | "List" | "TimeStatus" => {
+                "os:reader, os:operator, os:admin".to_owned()
+            }
+            "ServiceRestart" => "os:operator, os:admin".to_owned(),
             _ => "os:operator, os:admin, and from Talos 1.11 on os:etcd:backup or os:reader"
                 .to_owned(),
         }

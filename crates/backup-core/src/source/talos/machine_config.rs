@@ -12,7 +12,7 @@ use prost::Message as _;
 use zeroize::Zeroizing;
 
 use super::config::Context;
-use super::explain::Reason;
+use super::explain::{Failure, Reason};
 use super::identity::{ADMIN, Identity, describe_roles};
 use super::proto::cosi::resource::{GetRequest, MachineConfigSpec};
 use super::session::{Session, Target};
@@ -77,33 +77,11 @@ impl MachineConfigSource {
     }
 
     async fn get(&self, session: &Session, target: &Target) -> Result<Config, Refused> {
-        let limit = session.call_timeout();
-        let node = target.node.as_deref();
-        let got = session.state(METHOD, node, limit, |mut client, mut to| {
-            Box::pin(async move {
-                let request = to.request(GetRequest {
-                    namespace: NAMESPACE.to_owned(),
-                    r#type: TYPE.to_owned(),
-                    id: ID.to_owned(),
-                });
-                Ok(client.get(request).await?.into_inner())
-            })
-        });
-        let reply = got.await.map_err(|failure| Refused {
+        let got = read(session, target).await;
+        let text = got.map_err(|failure| Refused {
             everywhere: failure.reason == Reason::Role,
             why: failure.to_string(),
         })?;
-        let spec = reply.resource.and_then(|resource| resource.spec);
-        let spec = spec.unwrap_or_default();
-        let (proto, yaml) = (
-            Zeroizing::new(spec.proto_spec),
-            Zeroizing::new(spec.yaml_spec),
-        );
-        let decoded = MachineConfigSpec::decode(proto.as_slice()).unwrap_or_default();
-        let mut text = Zeroizing::new(decoded.yaml_marshalled);
-        if text.is_empty() {
-            text = Zeroizing::new(yaml.as_bytes().to_vec());
-        }
         let here = |why: &str| Refused {
             everywhere: false,
             why: format!("{METHOD} at node {}: {why}", target.label),
@@ -120,6 +98,36 @@ impl MachineConfigSource {
             None => Err(here("what it gave is no machine configuration")),
         }
     }
+}
+
+/// The machine configuration of a node, as text.
+pub(super) async fn read(
+    session: &Session,
+    target: &Target,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let (limit, node) = (session.call_timeout(), target.node.as_deref());
+    let got = session.state(METHOD, node, limit, |mut client, mut to| {
+        Box::pin(async move {
+            let request = to.request(GetRequest {
+                namespace: NAMESPACE.to_owned(),
+                r#type: TYPE.to_owned(),
+                id: ID.to_owned(),
+            });
+            Ok(client.get(request).await?.into_inner())
+        })
+    });
+    let spec = got.await?.resource.and_then(|resource| resource.spec);
+    let spec = spec.unwrap_or_default();
+    let (proto, yaml) = (
+        Zeroizing::new(spec.proto_spec),
+        Zeroizing::new(spec.yaml_spec),
+    );
+    let decoded = MachineConfigSpec::decode(proto.as_slice()).unwrap_or_default();
+    let text = Zeroizing::new(decoded.yaml_marshalled);
+    if text.is_empty() {
+        return Ok(Zeroizing::new(yaml.as_bytes().to_vec()));
+    }
+    Ok(text)
 }
 
 /// What helps where the resource cannot be read.

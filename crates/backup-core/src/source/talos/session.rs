@@ -20,6 +20,7 @@ use super::proto::machine::EtcdMemberListRequest;
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::{SourceError, TalosOptions};
 use crate::clock::Clock;
+use crate::digest::Digest;
 use crate::source::connect;
 use crate::source::status::Cause;
 
@@ -39,9 +40,13 @@ pub(super) struct Session {
     good: AtomicUsize,
     targets: Vec<Target>,
     cluster: Option<String>,
-    roles: BTreeSet<String>,
+    pub(super) roles: BTreeSet<String>,
     /// What a person should know of the talosconfig.
     pub(super) warnings: Vec<String>,
+    /// The context of the talosconfig.
+    pub(super) context: String,
+    /// The SHA-256 of the accepted authorities' certificates.
+    pub(super) authorities: Vec<Digest>,
     call_timeout: Duration,
 }
 
@@ -104,6 +109,12 @@ impl Session {
             cluster: context.cluster.clone(),
             roles: identity.roles,
             warnings: identity.warnings,
+            context: context.name.clone(),
+            authorities: identity
+                .authorities
+                .iter()
+                .map(|ca| Digest::of(ca))
+                .collect(),
             call_timeout: options.call_timeout,
         };
         session.targets = session.find_targets(&context).await;
@@ -287,6 +298,7 @@ impl Session {
         }
         Err(Failure::merge(failures).unwrap_or_else(|| Failure {
             reason: Reason::Other,
+            code: tonic::Code::Unknown,
             at: method.to_owned(),
             advice: "there is no endpoint to ask".to_owned(),
             cause: Cause("the list of endpoints is empty".to_owned()),

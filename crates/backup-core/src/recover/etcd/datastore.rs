@@ -1,0 +1,247 @@
+//! The same for the etcd behind a DataStore: its snapshot becomes the data folder of a fresh member,
+//! by etcd's own tool and its rules. Users and roles are in the data, and so come back with it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::RestorePoint;
+use crate::id::ComponentName;
+use crate::progress::Progress;
+use crate::restore::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
+use crate::store::Store;
+
+/// etcd's tool copies 8 GiB in minutes, also on a slow disk.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// More of what the tool says is no reason any more.
+const MAX_SAID: usize = 600;
+
+/// The member that is to begin on the restored folder.
+#[derive(Debug, Clone)]
+pub struct DatastoreTarget {
+    /// The program `etcdutl`.
+    pub etcdutl: PathBuf,
+    /// Its data folder, which must not exist.
+    pub data_dir: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// Where its peers will find it.
+    pub peer_url: String,
+    /// The token of the new cluster; one that no other has.
+    pub token: String,
+    /// All members as `NAME=PEER_URL,…`; `None` for itself alone. Each restores the same snapshot.
+    pub initial_cluster: Option<String>,
+}
+
+impl DatastoreTarget {
+    /// All members, as etcd takes them.
+    #[must_use]
+    pub fn initial_cluster(&self) -> String {
+        let own = || format!("{}={}", self.name, self.peer_url);
+        self.initial_cluster.clone().unwrap_or_else(own)
+    }
+}
+
+/// A data folder that a member can begin on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredFolder {
+    /// The folder.
+    pub data_dir: PathBuf,
+    /// The revision in it.
+    pub revision: u64,
+    /// The flags that etcd is begun with, besides those of its certificates.
+    pub etcd_flags: Vec<String>,
+}
+
+/// Why there is no such folder.
+#[derive(Debug, thiserror::Error)]
+pub enum DatastoreError {
+    /// There is something already.
+    #[error(
+        "{folder} exists: a restore needs a folder that does not; nothing was touched. Move it away, \
+         or name another one with --data-dir"
+    )]
+    Exists {
+        /// The folder.
+        folder: String,
+    },
+    /// The folder above it is not there.
+    #[error("the folder above {folder} does not exist; make it first, or correct --data-dir")]
+    NoParent {
+        /// The folder.
+        folder: String,
+    },
+    /// The snapshot cannot be had.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The snapshot, or what became of it, is not sound.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// The tool cannot be run.
+    #[error("cannot run {program}; name etcd's own tool with --etcdutl FILE")]
+    NoTool {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The tool took too long.
+    #[error("{program} did not end within {} s", LIMIT.as_secs())]
+    TooLong {
+        /// The program.
+        program: String,
+    },
+    /// The tool refused.
+    #[error("{program} refused: {said}; what it left in {folder} is of no use, remove it")]
+    Refused {
+        /// The program.
+        program: String,
+        /// What it said.
+        said: String,
+        /// The data folder.
+        folder: String,
+    },
+    /// What is in the folder is not what was in the snapshot.
+    #[error(
+        "{folder} is at revision {found} and the snapshot at {wanted}; do not start etcd on it"
+    )]
+    OtherRevision {
+        /// The data folder.
+        folder: String,
+        /// The revision in it.
+        found: u64,
+        /// The snapshot's revision.
+        wanted: u64,
+    },
+    /// A local file cannot be handled.
+    #[error("cannot remove {file}, which holds the tenants' data in clear: remove it yourself")]
+    Left {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Makes a data folder of component `name` of `point`. The plain snapshot lies beside the folder,
+/// mode 0600, only as long as the tool needs it.
+///
+/// # Errors
+/// As [`DatastoreError`] says. An existing folder is never touched.
+pub async fn restore_datastore(
+    store: Arc<dyn Store>,
+    point: &RestorePoint,
+    unlocked: Unlocked,
+    name: &ComponentName,
+    target: &DatastoreTarget,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+) -> Result<RestoredFolder, DatastoreError> {
+    let folder = target.data_dir.display().to_string();
+    if target.data_dir.symlink_metadata().is_ok() {
+        return Err(DatastoreError::Exists { folder });
+    }
+    let above = restore::folder_of(&target.data_dir);
+    if !above.is_dir() {
+        return Err(DatastoreError::NoParent { folder });
+    }
+    let mut plain = target.data_dir.clone().into_os_string();
+    plain.push(".snapshot");
+    let plain = Plain(PathBuf::from(plain));
+    restore::fetch(
+        store,
+        point,
+        unlocked,
+        name,
+        &plain.0,
+        Arc::clone(&progress),
+        cancel,
+    )
+    .await?;
+    let snapshot = HeldSnapshot::file(&plain.0).await?;
+    progress.step("etcdutl restores", None);
+    etcdutl(&plain.0, target).await?;
+    plain.remove()?;
+    let database = target.data_dir.join("member").join("snap").join("db");
+    let found = HeldSnapshot::raw_db(&database).await?.facts().revision;
+    let wanted = snapshot.facts().revision;
+    if found != wanted {
+        return Err(DatastoreError::OtherRevision {
+            folder,
+            found,
+            wanted,
+        });
+    }
+    Ok(RestoredFolder {
+        data_dir: target.data_dir.clone(),
+        revision: found,
+        etcd_flags: vec![
+            format!("--name={}", target.name),
+            format!("--data-dir={folder}"),
+            format!("--initial-advertise-peer-urls={}", target.peer_url),
+            format!("--initial-cluster={}", target.initial_cluster()),
+            format!("--initial-cluster-token={}", target.token),
+            "--initial-cluster-state=new".to_owned(),
+        ],
+    })
+}
+
+async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), DatastoreError> {
+    let program = target.etcdutl.display().to_string();
+    let mut command = Command::new(&target.etcdutl);
+    command.args(["snapshot", "restore"]).arg(snapshot);
+    command.arg("--data-dir").arg(&target.data_dir);
+    command.arg("--name").arg(&target.name);
+    command
+        .arg("--initial-advertise-peer-urls")
+        .arg(&target.peer_url);
+    command
+        .arg("--initial-cluster")
+        .arg(target.initial_cluster());
+    command.arg("--initial-cluster-token").arg(&target.token);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ended = match tokio::time::timeout(LIMIT, command.output()).await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(source)) => return Err(DatastoreError::NoTool { program, source }),
+        Err(_) => return Err(DatastoreError::TooLong { program }),
+    };
+    if ended.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&ended.stderr);
+    // The reason is the last line; what stands above is its log.
+    let last = text.trim().lines().last().unwrap_or("it does not say why");
+    let said = last.chars().take(MAX_SAID);
+    Err(DatastoreError::Refused {
+        program,
+        said: said.map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        folder: target.data_dir.display().to_string(),
+    })
+}
+
+/// A plain snapshot that is gone when it is not needed any more.
+struct Plain(PathBuf);
+
+impl Plain {
+    fn remove(self) -> Result<(), DatastoreError> {
+        std::fs::remove_file(&self.0).map_err(|source| DatastoreError::Left {
+            file: self.0.display().to_string(),
+            source,
+        })
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(file = %self.0.display(), %error, "cannot remove a plain snapshot");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How a node is now, as far as a restore of etcd asks.
+
+use crate::source::talos::nodes::{CallError, CallErrorKind, TalosNodes};
+
+use super::plan::{NodeFacts, Role, TalosCluster};
+
+/// Where Talos keeps etcd's data, on whichever partition.
+const DATA: &str = "/var/lib/etcd";
+/// Where an uploaded snapshot waits for its bootstrap.
+const UPLOADED: &str = "/var/lib/etcd.snapshot";
+/// The service.
+pub(super) const ETCD: &str = "etcd";
+
+/// A node, and what did not answer.
+pub(super) struct Looked {
+    pub(super) facts: NodeFacts,
+    pub(super) cluster: Option<TalosCluster>,
+    pub(super) encryption_prefixes: Option<Vec<String>>,
+    pub(super) failures: Vec<CallError>,
+}
+
+impl Looked {
+    /// Whether nothing at all was heard of the node.
+    pub(super) fn is_silent(&self) -> bool {
+        let facts = &self.facts;
+        facts.etcd.is_none()
+            && facts.talos_version.is_none()
+            && facts.machine_type.is_none()
+            && !self.failures.is_empty()
+    }
+}
+
+/// Asks one node everything; each question has its own deadline, and all are asked at once.
+pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
+    let (version, machine, etcd, time, data, uploaded) = tokio::join!(
+        nodes.version(node),
+        nodes.machine(node),
+        nodes.service(node, ETCD),
+        nodes.time(node),
+        data_empty(nodes, node),
+        uploaded(nodes, node),
+    );
+    let mut failures = Vec::new();
+    let talos_version = kept(version, &mut failures);
+    let machine = kept(machine, &mut failures);
+    let answered = etcd.is_ok();
+    let etcd = kept(etcd, &mut failures).flatten();
+    let kind = machine.as_ref().and_then(|machine| machine.kind.clone());
+    let role = match (kind.as_deref(), &etcd) {
+        (Some("worker"), _) => Role::Worker,
+        (Some(_), _) | (None, Some(_)) => Role::ControlPlane,
+        (None, None) if answered => Role::Worker,
+        (None, None) => Role::Unknown,
+    };
+    let cluster = machine.as_ref().map(|machine| cluster(nodes, machine));
+    Looked {
+        facts: NodeFacts {
+            node: node.to_owned(),
+            role,
+            machine_type: kind,
+            talos_version,
+            etcd,
+            time_in_sync: kept(time, &mut failures).map(|time| time.in_sync),
+            data_empty: kept(data, &mut failures),
+            uploaded_bytes: kept(uploaded, &mut failures).flatten(),
+        },
+        cluster,
+        encryption_prefixes: machine.map(|machine| machine.encryption_prefixes),
+        failures,
+    }
+}
+
+fn kept<T>(answer: Result<T, CallError>, failures: &mut Vec<CallError>) -> Option<T> {
+    match answer {
+        Ok(value) => Some(value),
+        Err(failure) => {
+            failures.push(failure);
+            None
+        }
+    }
+}
+
+fn cluster(nodes: &TalosNodes, machine: &crate::source::talos::nodes::MachineView) -> TalosCluster {
+    TalosCluster {
+        name: machine.cluster.clone(),
+        id_sha256: machine.cluster_id,
+        ..unnamed(nodes)
+    }
+}
+
+/// What is known of the cluster without any node's word.
+pub(super) fn unnamed(nodes: &TalosNodes) -> TalosCluster {
+    TalosCluster {
+        name: None,
+        id_sha256: None,
+        authorities: nodes.authorities().to_vec(),
+        context: nodes.context().to_owned(),
+    }
+}
+
+/// The cluster, as this node tells.
+pub(super) async fn cluster_of(nodes: &TalosNodes, node: &str) -> Result<TalosCluster, CallError> {
+    Ok(cluster(nodes, &nodes.machine(node).await?))
+}
+
+/// Whether a node's etcd has no data.
+pub(super) async fn data_empty(nodes: &TalosNodes, node: &str) -> Result<bool, CallError> {
+    match nodes.folder(node, DATA).await {
+        Ok(view) => Ok(view.entries == 0),
+        Err(failure) if failure.kind == CallErrorKind::NotFound => Ok(true),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The size of a snapshot that waits on a node.
+pub(super) async fn uploaded(nodes: &TalosNodes, node: &str) -> Result<Option<u64>, CallError> {
+    match nodes.folder(node, UPLOADED).await {
+        Ok(view) => Ok(view.file_bytes),
+        Err(failure) if failure.kind == CallErrorKind::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}

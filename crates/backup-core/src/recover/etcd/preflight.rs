@@ -1,0 +1,326 @@
+//! Looks at all nodes before a restore of etcd, and changes nothing.
+
+use futures::StreamExt as _;
+
+use super::judge;
+use super::look::{self, Looked};
+use super::plan::{EtcdPlan, NodeFacts, Role, SnapshotFacts};
+use super::wipe::Wipe;
+use crate::format::manifest::{Finding, Severity};
+use crate::source::talos::nodes::{CallErrorKind, TalosNodes};
+
+/// Nodes asked at once, six small calls each: an API server has 2 threads and 128 MiB.
+const ASKED_AT_ONCE: usize = 8;
+
+/// What a person wants restored, and where.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The node that is to get the snapshot; `None` for the first that is ready.
+    pub target: Option<String>,
+    /// The snapshot.
+    pub snapshot: SnapshotFacts,
+}
+
+/// Looks at all nodes. Every call has a deadline, and none of them writes.
+pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
+    let mut names = nodes.nodes();
+    if let Some(target) = &wanted.target
+        && !names.contains(target)
+    {
+        names.push(target.clone());
+    }
+    let looks: Vec<_> = names.iter().map(|node| look::look(nodes, node)).collect();
+    let looked: Vec<Looked> = futures::stream::iter(looks)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+    let target = wanted.target.unwrap_or_else(|| choose(&looked));
+    let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
+    let mut notes = Notes::default();
+    talosconfig(nodes, &names, &mut notes);
+    for looked in &looked {
+        if looked.facts.node == target {
+            at_target(looked, &wanted.snapshot, &mut notes);
+        } else {
+            elsewhere(looked, &mut notes);
+        }
+    }
+    if let (Some(of), Some(cluster)) = (looked.iter().find(|l| l.facts.node == target), &cluster)
+        && let Some(own) = &of.cluster
+        && let Some(difference) = cluster.differs(own)
+    {
+        let cause = format!("it is a node of another cluster than the first: {difference}");
+        notes.block(&target, cause, "name the nodes of one cluster with --nodes");
+    }
+    let found = looked.iter().find(|looked| looked.facts.node == target);
+    let version = found.and_then(|looked| looked.facts.talos_version.as_deref());
+    EtcdPlan {
+        wipe: Wipe::of(&target, version),
+        target,
+        cluster: cluster.unwrap_or_else(|| look::unnamed(nodes)),
+        nodes: looked.into_iter().map(|looked| looked.facts).collect(),
+        snapshot: wanted.snapshot,
+        blockers: notes.blockers,
+        warnings: notes.warnings,
+    }
+}
+
+/// The first node that is ready, or else the first that has an etcd at all.
+fn choose(looked: &[Looked]) -> String {
+    let ready = |facts: &&NodeFacts| {
+        let preparing = facts.etcd.as_ref().is_some_and(|e| e.state == "Preparing");
+        preparing && facts.data_empty == Some(true)
+    };
+    let facts = || looked.iter().map(|looked| &looked.facts);
+    let chosen = facts()
+        .find(ready)
+        .or_else(|| facts().find(|facts| facts.role == Role::ControlPlane))
+        .or_else(|| facts().next());
+    chosen.map(|facts| facts.node.clone()).unwrap_or_default()
+}
+
+/// What was found, by what it means.
+#[derive(Default)]
+struct Notes {
+    blockers: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+impl Notes {
+    fn add(&mut self, finding: Finding) {
+        match finding.severity {
+            Severity::Error => self.blockers.push(finding),
+            Severity::Warning | Severity::Info => self.warnings.push(finding),
+        }
+    }
+
+    fn say(&mut self, severity: Severity, node: &str, cause: String, remedy: impl Into<String>) {
+        self.add(Finding {
+            severity,
+            object: format!("node {node}"),
+            cause,
+            remedy: remedy.into(),
+        });
+    }
+
+    fn block(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
+        self.say(Severity::Error, node, cause, remedy);
+    }
+
+    fn warn(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
+        self.say(Severity::Warning, node, cause, remedy);
+    }
+}
+
+fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {
+    let mut say = |severity, cause: String, remedy: &str| {
+        notes.add(Finding {
+            severity,
+            object: "talosconfig".to_owned(),
+            cause,
+            remedy: remedy.to_owned(),
+        });
+    };
+    if !nodes.is_admin() {
+        let roles: Vec<_> = nodes.roles().iter().map(String::as_str).collect();
+        let cause = format!(
+            "its certificate carries {}, and only os:admin may restore an etcd",
+            if roles.is_empty() {
+                "no role".to_owned()
+            } else {
+                roles.join(", ")
+            }
+        );
+        let remedy = "use the administrator's talosconfig with --talosconfig; the one that lies in \
+                      the cluster can never restore it";
+        say(Severity::Error, cause, remedy);
+    }
+    if names.is_empty() {
+        let cause = "it names no node by its address, and a restore must go to one node";
+        let remedy = "name all control plane nodes with --nodes ADDRESS,…";
+        say(Severity::Error, cause.to_owned(), remedy);
+    }
+    for warning in nodes.warnings() {
+        say(Severity::Warning, warning.clone(), "see the talosconfig");
+    }
+}
+
+fn at_target(looked: &Looked, snapshot: &SnapshotFacts, notes: &mut Notes) {
+    let facts = &looked.facts;
+    let node = facts.node.as_str();
+    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    if looked.is_silent() {
+        let first = looked.failures.first();
+        let why = first.map(|failure| format!("{failure} ({})", failure.said()));
+        let cause = format!("it does not answer: {}", why.unwrap_or_default());
+        return notes.block(
+            node,
+            cause,
+            "bring it up, or restore onto another node with --node",
+        );
+    }
+    if facts.role == Role::Worker {
+        let cause = "it is a worker, which has no etcd".to_owned();
+        return notes.block(node, cause, "choose a control plane node with --node");
+    }
+    init(facts, notes);
+    match facts.etcd.as_ref().map(|etcd| (etcd.state.as_str(), etcd)) {
+        Some(("Preparing", _)) if facts.data_empty == Some(false) => {
+            let cause = "its etcd is still preparing and has data already: a restore is under way";
+            let remedy = "nothing: it is waited for before anything else is done";
+            notes.warn(node, cause.to_owned(), remedy);
+        }
+        Some(("Preparing", _)) => {}
+        Some(("Running", _)) => notes.block(
+            node,
+            "its etcd runs: a restore would throw away what it holds".to_owned(),
+            format!(
+                "if its data is of use, restore quorum instead of restoring a snapshot; if not, wipe \
+                 it yourself: `{}` (destroys {})",
+                wipe.command, wipe.destroys
+            ),
+        ),
+        Some(("Failed", etcd)) if facts.data_empty == Some(true) => {
+            let event = etcd.last_event.as_deref().unwrap_or("it does not say why");
+            let cause = format!("its etcd has failed and left no data behind: {event}");
+            notes.warn(node, cause, "nothing: it can be restored as it is");
+        }
+        Some((state, etcd)) if facts.data_empty != Some(false) => {
+            let event = etcd.last_event.as_deref().unwrap_or_default();
+            let cause = format!("its etcd is {state} and not Preparing: {event}");
+            let remedy = format!(
+                "wait until `talosctl --nodes {node} service etcd` says Preparing; after 30 minutes \
+                 of waiting it gives up, then reboot the node"
+            );
+            notes.block(node, cause, remedy);
+        }
+        Some(_) => {}
+        None => {
+            let cause = "it does not tell the state of its etcd".to_owned();
+            let remedy = format!("see `talosctl --nodes {node} services`");
+            notes.block(node, cause, remedy);
+        }
+    }
+    let state = facts.etcd.as_ref().map_or("", |etcd| etcd.state.as_str());
+    if facts.data_empty == Some(false) && !["Preparing", "Running"].contains(&state) {
+        let cause = format!("its etcd is {state} and its data directory is not empty");
+        let remedy = format!(
+            "wipe it yourself, if nothing on it is needed: `{}` (destroys {})",
+            wipe.command, wipe.destroys
+        );
+        notes.block(node, cause, remedy);
+    }
+    if facts.data_empty.is_none() {
+        let cause = "whether it has etcd data cannot be told".to_owned();
+        notes.warn(
+            node,
+            cause,
+            "nothing: the node itself refuses to bootstrap over data",
+        );
+    }
+    if facts.time_in_sync == Some(false) {
+        let cause = "its clock is not in sync, and it does not bootstrap before that".to_owned();
+        let remedy = format!(
+            "it is waited for; if it takes minutes, see `talosctl --nodes {node} get timestatus` and \
+             its time servers"
+        );
+        notes.warn(node, cause, remedy);
+    }
+    if let Some(talos) = &facts.talos_version
+        && let Some(finding) = judge::versions(snapshot, node, talos)
+    {
+        notes.add(finding);
+    }
+    if let Some(prefixes) = &looked.encryption_prefixes {
+        encryption(node, snapshot, prefixes, notes);
+    }
+}
+
+/// Talos bootstraps etcd by itself on a machine of the old type `init`.
+fn init(facts: &NodeFacts, notes: &mut Notes) {
+    if facts.machine_type.as_deref() == Some("init") {
+        let cause = "its machine type is the old `init`, which begins an etcd of its own at every \
+                     start";
+        let remedy = format!(
+            "set `machine.type: controlplane` first: `talosctl --nodes {} edit machineconfig \
+             --mode=staged`, then reboot it",
+            facts.node
+        );
+        notes.block(&facts.node, cause.to_owned(), remedy);
+    }
+}
+
+/// The API server must have the keys that its Secrets are encrypted with.
+fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut Notes) {
+    const KNOWN: [&str; 3] = ["k8s:enc:secretbox:", "k8s:enc:aescbc:", "k8s:enc:aesgcm:"];
+    for prefix in &snapshot.encryption_prefixes {
+        let known = KNOWN.iter().any(|known| prefix.starts_with(known));
+        if known && !has.iter().any(|own| prefix.starts_with(own.as_str())) {
+            let cause = format!(
+                "the snapshot's Secrets are encrypted ({prefix}), and its machine configuration has \
+                 no such key: they could not be read"
+            );
+            let remedy = "use the machine secrets that the cluster was made with; component \
+                          `machine-config` of the restore point has them";
+            notes.block(node, cause, remedy);
+        }
+    }
+}
+
+fn elsewhere(looked: &Looked, notes: &mut Notes) {
+    let facts = &looked.facts;
+    let node = facts.node.as_str();
+    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    if looked.is_silent() {
+        let first = looked.failures.first();
+        let why = first.map(|failure| format!("{failure} ({})", failure.said()));
+        let cause = format!(
+            "it does not answer, so whether its etcd runs is not known: {}",
+            why.unwrap_or_default()
+        );
+        let remedy = "make sure that it is down; before it comes back, wipe its etcd data, so that \
+                      it joins the restored cluster and not its own old one";
+        return notes.warn(node, cause, remedy);
+    }
+    if facts.role != Role::ControlPlane {
+        return;
+    }
+    init(facts, notes);
+    let state = facts.etcd.as_ref().map(|etcd| etcd.state.as_str());
+    let wiped = || format!("wipe it: `{}` (destroys {})", wipe.command, wipe.destroys);
+    match state {
+        Some("Running") => {
+            let cause = "its etcd runs: two etcd clusters would serve one Kubernetes".to_owned();
+            let remedy = format!(
+                "if quorum can be had again, do that instead of restoring; if not, {}",
+                wiped()
+            );
+            notes.block(node, cause, remedy);
+        }
+        _ if facts.data_empty == Some(false) => {
+            let cause = "its etcd has data of before, so that it will not join".to_owned();
+            notes.warn(node, cause, wiped());
+        }
+        Some("Preparing") => {}
+        Some(state) => {
+            let cause = format!("its etcd is {state} and not Preparing, so it may not join");
+            let remedy =
+                format!("see `talosctl --nodes {node} service etcd`; reboot it if it stays so");
+            notes.warn(node, cause, remedy);
+        }
+        None => {
+            let cause = "it does not tell the state of its etcd".to_owned();
+            let not_allowed = CallErrorKind::NotAllowed;
+            let role = looked
+                .failures
+                .iter()
+                .any(|failure| failure.kind == not_allowed);
+            let remedy = if role {
+                "use the administrator's talosconfig"
+            } else {
+                "see its services"
+            };
+            notes.warn(node, cause, remedy);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The steps of a restore of etcd at one node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::super::log::{EtcdLog, EtcdPhase};
+use super::super::look::{ETCD, cluster_of, data_empty, uploaded};
+use super::super::plan::EtcdPlan;
+use super::super::wipe::Wipe;
+use super::{EtcdRestoreError, Pace};
+use crate::progress::Progress;
+use crate::restore::HeldSnapshot;
+use crate::source::talos::nodes::{
+    CallError, CallErrorKind, ServiceView, TalosNodes, Upload as _, UploadError,
+};
+
+/// One restore.
+pub(super) struct Job<'a> {
+    pub(super) nodes: &'a TalosNodes,
+    pub(super) plan: &'a EtcdPlan,
+    pub(super) snapshot: Arc<HeldSnapshot>,
+    pub(super) log: &'a dyn EtcdLog,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) pace: Pace,
+}
+
+/// How far the node is.
+pub(super) enum Stage {
+    /// It waits, without data; `uploaded` if a snapshot lies there.
+    Ready { uploaded: bool },
+    /// Its etcd runs, or is about to.
+    Begun,
+    /// It has data and gave up.
+    Dirty { event: String },
+}
+
+/// What came of asking for the bootstrap.
+pub(super) enum Asked {
+    Accepted,
+    LookAgain { why: String },
+}
+
+/// How the node's restore ended.
+pub(super) enum Ended {
+    Up,
+    Failed { event: String, empty: bool },
+}
+
+impl Job<'_> {
+    fn target(&self) -> &str {
+        &self.plan.target
+    }
+
+    pub(super) fn reached(&self, phase: EtcdPhase) -> Result<(), EtcdRestoreError> {
+        let reached = self.log.reached(&phase);
+        drop(phase);
+        reached.map_err(EtcdRestoreError::Log)
+    }
+
+    pub(super) fn dirty(&self, event: String) -> EtcdRestoreError {
+        EtcdRestoreError::Dirty {
+            node: self.target().to_owned(),
+            event,
+            wipe: self.plan.wipe.clone(),
+        }
+    }
+
+    pub(super) fn failed(&self, event: String) -> EtcdRestoreError {
+        EtcdRestoreError::Failed {
+            node: self.target().to_owned(),
+            event,
+        }
+    }
+
+    /// The plan must allow it, and be of this cluster and this snapshot.
+    pub(super) async fn check(&self) -> Result<(), EtcdRestoreError> {
+        if !self.plan.can_run() {
+            let causes = self.plan.blockers.iter();
+            let causes = causes.map(|finding| format!("{}: {}", finding.object, finding.cause));
+            return Err(EtcdRestoreError::Blocked {
+                causes: causes.collect(),
+            });
+        }
+        let (planned, held) = (&self.plan.snapshot, self.snapshot.facts());
+        let other = |difference: String| EtcdRestoreError::OtherTarget { difference };
+        if planned.sha256 != held.sha256 || planned.raw != held.raw {
+            return Err(other(format!(
+                "its snapshot has SHA-256 {}, this one has {}",
+                planned.sha256, held.sha256
+            )));
+        }
+        let mut waited = Waited::new("ask which cluster it is", self.pace.ready_within);
+        let now = loop {
+            match cluster_of(self.nodes, self.target()).await {
+                Ok(now) => break now,
+                Err(failure) => self.wait(&mut waited, failure).await?,
+            }
+        };
+        self.plan
+            .cluster
+            .differs(&now)
+            .map_or(Ok(()), |d| Err(other(d)))
+    }
+
+    /// Waits before a call is made again that failed because the node is not there or not ready.
+    async fn wait(&self, waited: &mut Waited, failure: CallError) -> Result<(), EtcdRestoreError> {
+        let again = matches!(
+            failure.kind,
+            CallErrorKind::Unreachable | CallErrorKind::NotReady | CallErrorKind::Hung
+        );
+        if !again {
+            return Err(EtcdRestoreError::Call {
+                what: waited.what,
+                source: failure,
+            });
+        }
+        let why = failure.said().to_owned();
+        if waited.begun.elapsed() >= waited.within {
+            return Err(EtcdRestoreError::NotReady {
+                node: self.target().to_owned(),
+                why: format!("{failure} ({why})"),
+                within: waited.within,
+            });
+        }
+        if waited.told.as_deref() != Some(failure.said()) {
+            self.reached(EtcdPhase::Waiting { why: why.clone() })?;
+            waited.told = Some(why);
+        }
+        sleep(self.pace.poll).await;
+        Ok(())
+    }
+
+    /// The service `etcd` of the target, waited for while the node is not there.
+    async fn service(&self) -> Result<ServiceView, EtcdRestoreError> {
+        let mut waited = Waited::new("ask for the state of etcd", self.pace.ready_within);
+        loop {
+            match self.nodes.service(self.target(), ETCD).await {
+                Ok(Some(service)) => return Ok(service),
+                // A node that boots lists its services one after the other.
+                Ok(None) if waited.begun.elapsed() < waited.within => sleep(self.pace.poll).await,
+                Ok(None) => {
+                    return Err(EtcdRestoreError::NotReady {
+                        node: self.target().to_owned(),
+                        why: "it has no service etcd".to_owned(),
+                        within: waited.within,
+                    });
+                }
+                Err(failure) => self.wait(&mut waited, failure).await?,
+            }
+        }
+    }
+
+    /// How far the node is now. Waits for it to be one or the other.
+    pub(super) async fn stage(&self) -> Result<Stage, EtcdRestoreError> {
+        let begun = Instant::now();
+        loop {
+            let service = self.service().await?;
+            // What cannot be told is left to the node, which refuses to bootstrap over data.
+            let empty = data_empty(self.nodes, self.target()).await.unwrap_or(true);
+            match (service.state.as_str(), empty) {
+                ("Running", _) | ("Preparing", false) => return Ok(Stage::Begun),
+                ("Preparing" | "Failed", true) => {
+                    let lies = uploaded(self.nodes, self.target()).await;
+                    let uploaded = lies.is_ok_and(|bytes| bytes.is_some());
+                    return Ok(Stage::Ready { uploaded });
+                }
+                ("Failed", false) => {
+                    let event = service.last_event.unwrap_or_default();
+                    return Ok(Stage::Dirty { event });
+                }
+                // On its way from one state to another.
+                _ if begun.elapsed() < self.pace.ready_within => sleep(self.pace.poll).await,
+                (state, _) => {
+                    let event = service.last_event.as_deref().unwrap_or_default();
+                    return Err(EtcdRestoreError::NotReady {
+                        node: self.target().to_owned(),
+                        why: format!("etcd is {state} and not Preparing: {event}"),
+                        within: self.pace.ready_within,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether something happens at a node that has a snapshot which somebody uploaded: it may be
+    /// verifying it, and must not get another one in its place.
+    pub(super) async fn stirs(&self) -> Result<bool, EtcdRestoreError> {
+        let lies = "a snapshot lies there already: looking whether a restore is under way";
+        self.reached(EtcdPhase::Waiting {
+            why: lies.to_owned(),
+        })?;
+        let begun = Instant::now();
+        let settle = Pace::with_size(self.pace.settle, self.snapshot.bytes());
+        while begun.elapsed() < settle {
+            sleep(self.pace.poll).await;
+            match self.stage().await? {
+                Stage::Ready { uploaded: true } => {}
+                Stage::Ready { uploaded: false } => return Ok(false),
+                Stage::Begun | Stage::Dirty { .. } => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// No other control plane node may have an etcd that runs.
+    pub(super) async fn nobody_else_runs(&self) -> Result<(), EtcdRestoreError> {
+        for other in self.plan.others() {
+            let service = self.nodes.service(&other.node, ETCD).await;
+            // A node that does not answer was warned of.
+            if let Ok(Some(service)) = service
+                && service.state == "Running"
+            {
+                return Err(EtcdRestoreError::OtherRuns {
+                    node: other.node.clone(),
+                    wipe: Wipe::of(&other.node, other.talos_version.as_deref()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn upload(&self) -> Result<(), EtcdRestoreError> {
+        let node = self.target().to_owned();
+        let bytes = self.snapshot.bytes();
+        self.reached(EtcdPhase::Uploading {
+            node: node.clone(),
+            bytes,
+        })?;
+        let mut waited = Waited::new("upload the snapshot", self.pace.ready_within);
+        loop {
+            let snapshot = Arc::clone(&self.snapshot);
+            let progress = Arc::clone(&self.progress);
+            match self.nodes.upload(&node, snapshot, progress).await {
+                Ok(()) => return self.reached(EtcdPhase::Uploaded),
+                // Its disk is not mounted yet, or it is not there yet.
+                Err(UploadError::Call(failure))
+                    if matches!(
+                        failure.kind,
+                        CallErrorKind::NotReady | CallErrorKind::Unreachable
+                    ) =>
+                {
+                    self.wait(&mut waited, failure).await?;
+                }
+                Err(source) => return Err(EtcdRestoreError::Upload { node, source }),
+            }
+        }
+    }
+
+    /// Asks for the bootstrap until the node takes it, or something else is there.
+    pub(super) async fn bootstrap(&self) -> Result<Asked, EtcdRestoreError> {
+        self.reached(EtcdPhase::Bootstrapping)?;
+        let mut waited = Waited::new("bootstrap from the snapshot", self.pace.ready_within);
+        loop {
+            let asked = self
+                .nodes
+                .bootstrap(self.target(), self.snapshot.facts().raw);
+            let failure = match asked.await {
+                Ok(()) => {
+                    self.reached(EtcdPhase::Accepted)?;
+                    return Ok(Asked::Accepted);
+                }
+                Err(failure) => failure,
+            };
+            let look = |why: &CallError| {
+                let why = format!("{why} ({})", why.said());
+                Ok(Asked::LookAgain { why })
+            };
+            match failure.kind {
+                CallErrorKind::NotEmpty => return look(&failure),
+                CallErrorKind::Unreachable | CallErrorKind::Hung => {
+                    // The answer may be lost and the node at work, or it restarts.
+                    let told = look(&failure);
+                    self.wait(&mut waited, failure).await?;
+                    let as_before = match self.stage().await? {
+                        Stage::Ready { .. } => self.lies_there().await,
+                        Stage::Begun | Stage::Dirty { .. } => false,
+                    };
+                    if !as_before {
+                        return told;
+                    }
+                }
+                _ => self.wait(&mut waited, failure).await?,
+            }
+        }
+    }
+
+    /// Whether the snapshot is where it was uploaded to.
+    async fn lies_there(&self) -> bool {
+        let lies = uploaded(self.nodes, self.target()).await;
+        // A node that does not tell will say so when it looks for it.
+        lies.map_or(true, |bytes| bytes == Some(self.snapshot.bytes()))
+    }
+
+    /// Asks until etcd runs and is healthy, or has failed.
+    pub(super) async fn watch(&self) -> Result<Ended, EtcdRestoreError> {
+        self.progress.step("waiting for etcd", None);
+        let begun = Instant::now();
+        let within = Pace::with_size(self.pace.restored_within, self.snapshot.bytes());
+        let mut told: Option<(String, Option<String>)> = None;
+        loop {
+            let service = self.service().await?;
+            let now = (service.state.clone(), service.last_event.clone());
+            if told.as_ref() != Some(&now) {
+                self.reached(if service.state == "Running" {
+                    EtcdPhase::Running
+                } else {
+                    EtcdPhase::Service {
+                        state: now.0.clone(),
+                        event: now.1.clone(),
+                    }
+                })?;
+                told = Some(now);
+            }
+            if service.is_up() {
+                self.reached(EtcdPhase::Healthy)?;
+                return Ok(Ended::Up);
+            }
+            if service.state == "Failed" {
+                let empty = data_empty(self.nodes, self.target()).await.unwrap_or(false);
+                let event = service.last_event;
+                return Ok(Ended::Failed {
+                    event: event.unwrap_or_else(|| "it does not say why".to_owned()),
+                    empty,
+                });
+            }
+            if begun.elapsed() >= within {
+                let event = service.last_event.unwrap_or_default();
+                return Err(EtcdRestoreError::TooLong {
+                    node: self.target().to_owned(),
+                    state: format!("{} ({event})", service.state),
+                    within,
+                });
+            }
+            sleep(self.pace.poll).await;
+        }
+    }
+}
+
+/// How long a call was made again and again, and what was told of it last.
+struct Waited {
+    what: &'static str,
+    begun: Instant,
+    within: Duration,
+    told: Option<String>,
+}
+
+impl Waited {
+    fn new(what: &'static str, within: Duration) -> Self {
+        Self {
+            what,
+            begun: Instant::now(),
+            within,
+            told: None,
+        }
+    }
+}

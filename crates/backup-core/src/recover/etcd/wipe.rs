@@ -1,0 +1,58 @@
+//! How a node's etcd data is wiped. It is told, and never done: a wipe cannot be taken back.
+
+use serde::{Deserialize, Serialize};
+
+/// The command that wipes the etcd data of one node, and what it destroys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wipe {
+    /// The command.
+    pub command: String,
+    /// What is gone afterwards.
+    pub destroys: String,
+}
+
+impl Wipe {
+    /// That of `node`, whose version of Talos is `version` if known.
+    #[must_use]
+    pub fn of(node: &str, version: Option<&str>) -> Self {
+        let own_partition = version
+            .and_then(super::judge::minor)
+            .is_none_or(|version| version >= (1, 14));
+        // Without a list of partitions everything goes, the system disk's STATE included.
+        let mut command = format!(
+            "talosctl reset --nodes {node} --graceful=false --reboot \
+             --system-labels-to-wipe EPHEMERAL"
+        );
+        let mut destroys = format!(
+            "everything on the partition EPHEMERAL of node {node}: the data of its etcd member, its \
+             images, logs and what pods keep there. A graceful reset is not possible without a \
+             quorum. Wipe no node whose etcd data is the newest you have"
+        );
+        if own_partition {
+            destroys.push_str(
+                ". Where etcd has a partition of its own (from Talos 1.14 on, see `talosctl get \
+                 volumestatus ETCD`), add `--system-labels-to-wipe ETCD`: wiping EPHEMERAL alone \
+                 keeps the data of etcd then",
+            );
+        }
+        command.shrink_to_fit();
+        Self { command, destroys }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wipe_names_its_partitions_and_what_is_lost() {
+        let new = Wipe::of("10.0.0.2", Some("v1.14.0"));
+        assert!(new.command.contains("--nodes 10.0.0.2 "));
+        assert!(new.command.contains("--system-labels-to-wipe EPHEMERAL"));
+        assert!(new.destroys.contains("--system-labels-to-wipe ETCD"));
+        let old = Wipe::of("10.0.0.2", Some("v1.13.2"));
+        assert!(!old.destroys.contains("ETCD"));
+        assert!(Wipe::of("10.0.0.2", None).destroys.contains("ETCD"));
+    }
+}

@@ -1,0 +1,373 @@
+//! A whole, verified etcd snapshot, held ready: in an encrypted scratch file, or in a file that a
+//! person named. What is not verified cannot be held.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::RestoreError;
+use super::assemble::{Assembly, assemble, scratch_in};
+use super::fetch::find_component;
+use super::keys::Unlocked;
+use super::objects::Objects;
+use super::scratch::Scratch;
+use super::verify::{SnapshotWriter, check_snapshot};
+use crate::catalog::RestorePoint;
+use crate::digest::Digest;
+use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, TrailerCheck};
+use crate::id::ComponentName;
+use crate::progress::Progress;
+use crate::source::talos::nodes::Upload;
+use crate::store::Store;
+
+/// Read and sent at once: large enough to be cheap, small enough for every server.
+const PIECE: usize = 64 << 10;
+
+/// What is known of a held snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldFacts {
+    /// Its size, the trailer included if it has one.
+    pub bytes: u64,
+    /// The SHA-256 of all of it.
+    pub sha256: Digest,
+    /// Its newest revision.
+    pub revision: u64,
+    /// The UID of the namespace `kube-system` in it.
+    pub kube_system_uid: Option<String>,
+    /// The version of its storage, if it tells one.
+    pub storage_version: Option<String>,
+    /// What its Secrets are encrypted with.
+    pub encryption_prefixes: Vec<String>,
+    /// Whether it is a copy of a member's `db` file, which has no trailer.
+    pub raw: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct HeldSnapshot {
+    facts: HeldFacts,
+    place: Place,
+}
+
+enum Place {
+    Scratch(Scratch),
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Scratch(_) => f.write_str("Scratch"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+impl HeldSnapshot {
+    /// Fetches a snapshot of a restore point into an encrypted scratch file in `folder`, and holds
+    /// it if all is as it was: every digest, the trailer, the walk over its pages, the revision.
+    ///
+    /// # Errors
+    /// As [`RestoreError`] says; nothing is left behind.
+    pub async fn fetch(
+        store: Arc<dyn Store>,
+        point: &RestorePoint,
+        unlocked: Arc<Unlocked>,
+        name: &ComponentName,
+        folder: &Path,
+        progress: Arc<dyn Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Self, RestoreError> {
+        let component = find_component(point, name)?;
+        if component.etcd.is_none() {
+            return Err(RestoreError::Snapshot {
+                component: name.clone(),
+                source: SnapshotError::KeyBucketMissing,
+            });
+        }
+        let assembly = Assembly {
+            objects: Objects {
+                store,
+                id: point.entry.id.clone(),
+                folder: None,
+            },
+            unlocked,
+            progress,
+            cancel,
+        };
+        let out = Keeper {
+            scratch: scratch_in(folder, component)?,
+            at: 0,
+            watch: SnapshotWriter::default(),
+        };
+        let keeper = assemble(&assembly, component, folder, out).await?;
+        let facts = check_snapshot(component, keeper.watch)?;
+        Ok(Self {
+            facts: HeldFacts::of(facts),
+            place: Place::Scratch(keeper.scratch),
+        })
+    }
+
+    /// Verifies and holds a snapshot that is a file already.
+    ///
+    /// # Errors
+    /// When it cannot be read, is cut off, damaged, or no snapshot of an etcd.
+    pub async fn file(path: &Path) -> Result<Self, HoldError> {
+        Self::look(path, false).await
+    }
+
+    /// Verifies and holds a copy of a member's `db` file. It has no trailer, so only the walk over
+    /// its pages vouches for it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its pages cannot be walked.
+    pub async fn raw_db(path: &Path) -> Result<Self, HoldError> {
+        Self::look(path, true).await
+    }
+
+    async fn look(path: &Path, raw: bool) -> Result<Self, HoldError> {
+        let path = path.to_owned();
+        let looked = spawn_blocking(move || {
+            let facts = look(&path, raw)?;
+            let place = Place::File(path);
+            Ok(Self { facts, place })
+        });
+        looked.await.map_err(HoldError::Panicked)?
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn facts(&self) -> &HeldFacts {
+        &self.facts
+    }
+}
+
+/// Why a file is not held.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// It cannot be read.
+    #[error("cannot read the snapshot {file}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not sound.
+    #[error("{file} is not a sound etcd snapshot")]
+    Snapshot {
+        /// The file.
+        file: String,
+        /// Why.
+        source: SnapshotError,
+    },
+    /// It was given as a raw copy and is a snapshot with its trailer.
+    #[error(
+        "{file} is no raw copy of a db file: it has the trailer of a snapshot, so restore it as one"
+    )]
+    NotRaw {
+        /// The file.
+        file: String,
+    },
+    /// A part of the program panicked: a bug.
+    #[error("a part of the program failed; please report this")]
+    Panicked(#[source] tokio::task::JoinError),
+}
+
+impl HeldFacts {
+    fn of(facts: SnapshotFacts) -> Self {
+        Self {
+            bytes: facts.plain_size,
+            sha256: facts.sha256,
+            revision: facts.revision,
+            kube_system_uid: facts.kube_system_uid,
+            storage_version: facts.storage_version,
+            encryption_prefixes: facts.encryption_prefixes.into_iter().collect(),
+            raw: false,
+        }
+    }
+
+    fn of_raw(bytes: u64, sha256: Digest, pages: PageFacts) -> Self {
+        Self {
+            bytes,
+            sha256,
+            revision: pages.revision,
+            kube_system_uid: pages.kube_system_uid,
+            storage_version: pages.storage_version,
+            encryption_prefixes: pages.encryption_prefixes.into_iter().collect(),
+            raw: true,
+        }
+    }
+}
+
+fn look(path: &Path, raw: bool) -> Result<HeldFacts, HoldError> {
+    let file = path.display().to_string();
+    let mut trailer = TrailerCheck::new();
+    let mut pages = Inspector::new();
+    let mut whole = Sha256::new();
+    let mut bytes = 0_u64;
+    let read = File::open(path).and_then(|mut file| {
+        each_piece(&mut file, &mut |piece| {
+            trailer.push(&piece);
+            pages.push(&piece);
+            whole.update(&piece);
+            bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            Ok(())
+        })
+    });
+    read.map_err(|source| HoldError::Read {
+        file: file.clone(),
+        source,
+    })?;
+    let (trailer, pages) = (trailer.finish(), pages.finish());
+    let unsound = |file: String| move |source| HoldError::Snapshot { file, source };
+    if !raw {
+        let facts = SnapshotFacts::join(trailer, pages).map_err(unsound(file))?;
+        return Ok(HeldFacts::of(facts));
+    }
+    if trailer.is_ok() {
+        return Err(HoldError::NotRaw { file });
+    }
+    let pages = pages.map_err(unsound(file))?;
+    let sha256 = Digest::from_bytes(whole.finalize().into());
+    Ok(HeldFacts::of_raw(bytes, sha256, pages))
+}
+
+fn each_piece(
+    from: &mut dyn io::Read,
+    piece: &mut dyn FnMut(Bytes) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        let mut block = Vec::with_capacity(PIECE);
+        let mut part = from.take(u64::try_from(PIECE).unwrap_or(u64::MAX));
+        if part.read_to_end(&mut block)? == 0 {
+            return Ok(());
+        }
+        piece(block.into())?;
+    }
+}
+
+impl Upload for HeldSnapshot {
+    fn bytes(&self) -> u64 {
+        self.facts.bytes
+    }
+
+    fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+        // A file may have been changed since it was looked at. The last piece is held back until
+        // all of it is known to be the same.
+        let mut hasher = Sha256::new();
+        let mut last: Option<Bytes> = None;
+        let mut check = |bytes: Bytes| {
+            hasher.update(&bytes);
+            match last.replace(bytes) {
+                Some(before) => piece(before),
+                None => Ok(()),
+            }
+        };
+        match &self.place {
+            Place::Scratch(scratch) => {
+                each_piece(&mut scratch.reader(0, self.facts.bytes), &mut check)?;
+            }
+            Place::File(path) => {
+                let mut file = File::open(path)?;
+                file.rewind()?;
+                each_piece(&mut file, &mut check)?;
+            }
+        }
+        let found = Digest::from_bytes(hasher.finalize().into());
+        if found != self.facts.sha256 {
+            return Err(io::Error::other(
+                "it was changed since it was checked: its SHA-256 is another one now",
+            ));
+        }
+        last.map_or(Ok(()), piece)
+    }
+}
+
+/// Writes into the scratch file what passes the checks.
+struct Keeper {
+    scratch: Scratch,
+    at: u64,
+    watch: SnapshotWriter,
+}
+
+impl Write for Keeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.watch.write_all(bytes)?;
+        self.scratch.put(self.at, &mut bytes.to_vec())?;
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.at = self.at.saturating_add(length);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(held: &HeldSnapshot) -> io::Result<Vec<u8>> {
+        let mut got = Vec::new();
+        held.pieces(&mut |bytes| {
+            got.extend_from_slice(&bytes);
+            Ok(())
+        })?;
+        Ok(got)
+    }
+
+    #[tokio::test]
+    async fn what_is_no_snapshot_is_not_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let missing = HeldSnapshot::file(&path).await.unwrap_err();
+        assert!(matches!(missing, HoldError::Read { .. }), "{missing}");
+        std::fs::write(&path, vec![7; 70_000]).unwrap();
+        for error in [
+            HeldSnapshot::file(&path).await.unwrap_err(),
+            HeldSnapshot::raw_db(&path).await.unwrap_err(),
+        ] {
+            assert!(matches!(error, HoldError::Snapshot { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_since_is_not_given_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let bytes: Vec<u8> = (0..40_000_u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let facts = HeldFacts {
+            bytes: u64::try_from(bytes.len()).unwrap(),
+            sha256: Digest::of(&bytes),
+            revision: 1,
+            kube_system_uid: None,
+            storage_version: None,
+            encryption_prefixes: Vec::new(),
+            raw: true,
+        };
+        let held = HeldSnapshot {
+            facts,
+            place: Place::File(path.clone()),
+        };
+        assert!(pieces(&held).unwrap() == bytes);
+        let mut other = bytes.clone();
+        other[5] ^= 1;
+        std::fs::write(&path, &other).unwrap();
+        let mut given = 0;
+        let error = held.pieces(&mut |bytes| {
+            given += bytes.len();
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().contains("changed"));
+        assert!(given < bytes.len());
+    }
+}

@@ -1,0 +1,388 @@
+//! What a restore asks of a cluster's nodes, and tells them to do.
+//!
+//! Every call names its node and has a deadline. Upload and bootstrap are two calls at one node:
+//! over which endpoint they go does not matter, as long as `node` says the same.
+
+mod upload;
+mod views;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::Code;
+
+pub use self::upload::{Upload, UploadError};
+pub use self::views::{
+    FolderView, MachineView, MemberStatusView, MemberView, ServiceView, TimeView,
+};
+use super::explain::{Failure, Reason};
+use super::proto::cosi::resource::{GetRequest, TimeStatusSpec};
+use super::proto::machine::{
+    BootstrapRequest, EtcdMemberListRequest, ListRequest, ServiceRestartRequest,
+};
+use super::session::{Session, Target, in_band, only};
+use super::{TalosOptions, TalosSource, machine_config};
+use crate::clock::Clock;
+use crate::digest::Digest;
+use crate::source::status::{Cause, printable};
+use crate::source::{ByteStream, Candidate, SnapshotSource as _, SourceError, at_rest};
+
+/// Bootstrap waits 5 s for the clock before it refuses, and stops etcd before it answers.
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The nodes of one cluster, as a talosconfig names them.
+pub struct TalosNodes {
+    session: Arc<Session>,
+    options: TalosOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for TalosNodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TalosNodes")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failed call means to a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallErrorKind {
+    /// Neither an endpoint nor the node could be reached.
+    Unreachable,
+    /// The certificate's role is too small.
+    NotAllowed,
+    /// The node is not far enough yet, or its clock is not in sync: later it may be.
+    NotReady,
+    /// The node is no control plane node.
+    Worker,
+    /// There is data where none may be.
+    NotEmpty,
+    /// There is no such thing.
+    NotFound,
+    /// No answer in time.
+    Hung,
+    /// Anything else.
+    Other,
+}
+
+/// A call at a node that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct CallError {
+    /// What it means.
+    pub kind: CallErrorKind,
+    /// What was tried, where, and what to do.
+    text: String,
+    /// What the server or the transport said.
+    #[source]
+    cause: Cause,
+}
+
+impl CallError {
+    /// What the server said, in its own words.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        &self.cause.0
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        let absent = failure.code == Code::NotFound
+            || (failure.code == Code::Unknown && failure.cause.0.contains("no such file"));
+        let kind = match (failure.reason, failure.code) {
+            (Reason::Unreachable | Reason::NoForwarding, _) => CallErrorKind::Unreachable,
+            (Reason::Role, _) => CallErrorKind::NotAllowed,
+            (Reason::Worker, _) => CallErrorKind::Worker,
+            (Reason::Hung, _) => CallErrorKind::Hung,
+            (_, Code::FailedPrecondition) => CallErrorKind::NotReady,
+            (_, Code::AlreadyExists) => CallErrorKind::NotEmpty,
+            _ if absent => CallErrorKind::NotFound,
+            _ => CallErrorKind::Other,
+        };
+        Self {
+            kind,
+            text: failure.text(),
+            cause: failure.cause,
+        }
+    }
+}
+
+impl TalosNodes {
+    /// Reads the talosconfig, checks the certificate, and finds out which nodes there are.
+    ///
+    /// # Errors
+    /// When the talosconfig or its certificate does not do.
+    pub async fn begin(options: TalosOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
+        let session = Arc::new(Session::begin(&options, &clock).await?);
+        Ok(Self {
+            session,
+            options,
+            clock,
+        })
+    }
+
+    /// The nodes that can be named in a call, in the order of the configuration; empty if none of
+    /// the addresses is known.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        let targets = self.session.targets().iter();
+        targets.filter_map(|target| target.node.clone()).collect()
+    }
+
+    /// The roles of the client's certificate.
+    #[must_use]
+    pub fn roles(&self) -> &BTreeSet<String> {
+        &self.session.roles
+    }
+
+    /// Whether the certificate may restore an etcd at all.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.session.roles.contains(super::identity::ADMIN)
+    }
+
+    /// The context of the talosconfig.
+    #[must_use]
+    pub fn context(&self) -> &str {
+        &self.session.context
+    }
+
+    /// The SHA-256 of the certificates of the accepted authorities: whoever has another one is
+    /// another cluster.
+    #[must_use]
+    pub fn authorities(&self) -> &[Digest] {
+        &self.session.authorities
+    }
+
+    /// What a person should know of the talosconfig.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.session.warnings
+    }
+
+    fn limit(&self) -> Duration {
+        self.session.call_timeout()
+    }
+
+    /// The version of Talos on a node, as in `v1.14.0`.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn version(&self, node: &str) -> Result<String, CallError> {
+        let call = self
+            .session
+            .call("Version", Some(node), self.limit(), |mut client, mut to| {
+                Box::pin(async move {
+                    let reply = client.version(to.request(())).await?.into_inner();
+                    let message = only(reply.messages, |message| message.metadata.as_ref())?;
+                    Ok(printable(&message.version.unwrap_or_default().tag))
+                })
+            });
+        Ok(call.await?)
+    }
+
+    /// What a node's machine configuration says, without its secrets.
+    ///
+    /// # Errors
+    /// As the node says; only an administrator may.
+    pub async fn machine(&self, node: &str) -> Result<MachineView, CallError> {
+        let target = Target {
+            label: node.to_owned(),
+            node: Some(node.to_owned()),
+        };
+        let text = machine_config::read(&self.session, &target).await?;
+        let known = std::str::from_utf8(&text).map(at_rest::examine);
+        Ok(MachineView::from(known.unwrap_or_default()))
+    }
+
+    /// A service of a node; `None` if the node has none of that name.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn service(&self, node: &str, id: &str) -> Result<Option<ServiceView>, CallError> {
+        let call = self.session.call(
+            "ServiceList",
+            Some(node),
+            self.limit(),
+            |mut client, mut to| {
+                Box::pin(async move {
+                    let reply = client.service_list(to.request(())).await?.into_inner();
+                    Ok(only(reply.messages, |message| message.metadata.as_ref())?.services)
+                })
+            },
+        );
+        let services = call.await?;
+        let found = services.into_iter().find(|service| service.id == id);
+        Ok(found.map(ServiceView::from))
+    }
+
+    /// Asks a node to restart a service.
+    ///
+    /// # Errors
+    /// As the node says; not every service may be restarted so.
+    pub async fn restart_service(&self, node: &str, id: &str) -> Result<(), CallError> {
+        let id = id.to_owned();
+        let call = self.session.call(
+            "ServiceRestart",
+            Some(node),
+            BOOTSTRAP_TIMEOUT,
+            |mut client, mut to| {
+                let request = to.request(ServiceRestartRequest { id: id.clone() });
+                Box::pin(async move {
+                    let reply = client.service_restart(request).await?.into_inner();
+                    only(reply.messages, |message| message.metadata.as_ref())?;
+                    Ok(())
+                })
+            },
+        );
+        Ok(call.await?)
+    }
+
+    /// Whether a node's clock is in sync.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn time(&self, node: &str) -> Result<TimeView, CallError> {
+        let call = self.session.state(
+            "TimeStatus",
+            Some(node),
+            self.limit(),
+            |mut client, mut to| {
+                Box::pin(async move {
+                    let request = to.request(GetRequest {
+                        namespace: "runtime".to_owned(),
+                        r#type: "TimeStatuses.v1alpha1.talos.dev".to_owned(),
+                        id: "node".to_owned(),
+                    });
+                    Ok(client.get(request).await?.into_inner())
+                })
+            },
+        );
+        let spec = call.await?.resource.and_then(|resource| resource.spec);
+        let spec = spec.unwrap_or_default();
+        if spec.proto_spec.is_empty() {
+            return Ok(TimeView::of_yaml(&spec.yaml_spec));
+        }
+        let status = TimeStatusSpec::decode(spec.proto_spec.as_slice()).unwrap_or_default();
+        Ok(TimeView {
+            in_sync: status.synced || status.sync_disabled,
+        })
+    }
+
+    /// What lies in a folder of a node, or how large a file is; one level, and not more of it than
+    /// whether there is anything.
+    ///
+    /// # Errors
+    /// As the node says; [`CallErrorKind::NotFound`] if it does not exist.
+    pub async fn folder(&self, node: &str, root: &str) -> Result<FolderView, CallError> {
+        let root = root.to_owned();
+        let call = self
+            .session
+            .call("List", Some(node), self.limit(), |mut client, mut to| {
+                let request = to.request(ListRequest { root: root.clone() });
+                Box::pin(async move {
+                    let mut entries = client.list(request).await?.into_inner();
+                    let mut view = FolderView::default();
+                    while let Some(entry) = entries.message().await? {
+                        in_band(entry.metadata.as_ref())?;
+                        view.add(&entry);
+                        if view.entries > 0 {
+                            break;
+                        }
+                    }
+                    Ok(view)
+                })
+            });
+        Ok(call.await?)
+    }
+
+    /// Tells a node to begin an etcd cluster from the snapshot that was uploaded to it. OK means
+    /// accepted, not restored.
+    ///
+    /// # Errors
+    /// As the node says; [`CallErrorKind::NotEmpty`] if it has data.
+    pub async fn bootstrap(&self, node: &str, skip_hash_check: bool) -> Result<(), CallError> {
+        let limit = self.limit().max(BOOTSTRAP_TIMEOUT);
+        let call = self
+            .session
+            .call("Bootstrap", Some(node), limit, |mut client, mut to| {
+                Box::pin(async move {
+                    let request = to.request(BootstrapRequest {
+                        recover_etcd: true,
+                        recover_skip_hash_check: skip_hash_check,
+                    });
+                    let reply = client.bootstrap(request).await?.into_inner();
+                    only(reply.messages, |message| message.metadata.as_ref())?;
+                    Ok(())
+                })
+            });
+        Ok(call.await?)
+    }
+
+    /// The members of the etcd cluster, as the node's own member knows them.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn members(&self, node: &str) -> Result<Vec<MemberView>, CallError> {
+        let call = self.session.call(
+            "EtcdMemberList",
+            Some(node),
+            self.limit(),
+            |mut client, mut to| {
+                Box::pin(async move {
+                    let request = to.request(EtcdMemberListRequest { query_local: true });
+                    let reply = client.etcd_member_list(request).await?.into_inner();
+                    Ok(only(reply.messages, |message| message.metadata.as_ref())?.members)
+                })
+            },
+        );
+        Ok(call.await?.into_iter().map(MemberView::from).collect())
+    }
+
+    /// The state of a node's member.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn status(&self, node: &str) -> Result<MemberStatusView, CallError> {
+        let call = self.session.call(
+            "EtcdStatus",
+            Some(node),
+            self.limit(),
+            |mut client, mut to| {
+                Box::pin(async move {
+                    let reply = client.etcd_status(to.request(())).await?.into_inner();
+                    let message = only(reply.messages, |message| message.metadata.as_ref())?;
+                    Ok(message.member_status.unwrap_or_default())
+                })
+            },
+        );
+        Ok(MemberStatusView::from(call.await?))
+    }
+
+    /// A snapshot of the node's own member, for what is read out of it in passing.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn read_back(&self, node: &str) -> Result<ByteStream, SourceError> {
+        let options = TalosOptions {
+            nodes: vec![node.to_owned()],
+            ..self.options.clone()
+        };
+        let source = TalosSource::new(options, Arc::clone(&self.clock));
+        let candidate = Candidate {
+            node: node.to_owned(),
+            member_name: None,
+            member_id: None,
+            etcd_version: None,
+            talos_version: None,
+            leader: None,
+            warnings: Vec::new(),
+        };
+        source.open(&candidate).await
+    }
+}

@@ -1,0 +1,147 @@
+//! Uploading a snapshot: whole, or not at all.
+//!
+//! A server takes what it got for the whole when the client ends the stream, and removes it when
+//! the client breaks it off. So a snapshot that turns out to be another one than was checked breaks
+//! the stream off.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{CallError, TalosNodes};
+use crate::progress::Progress;
+use crate::source::talos::proto::common::Data;
+use crate::source::talos::session::{Client, Headers, only};
+
+/// Pieces read ahead of what was sent; each is as large as the reader makes it, 64 KiB.
+const AHEAD: usize = 4;
+/// How often it is looked whether bytes still move.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A snapshot that can be read from its beginning again and again.
+pub trait Upload: Debug + Send + Sync {
+    /// Its size.
+    fn bytes(&self) -> u64;
+
+    /// Gives all of it, in order, in pieces that fit a message: at most 64 KiB.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not what it was any more, or `piece` fails.
+    fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// Why an upload did not get there.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The node did not take it.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It could not be read to its end; the node was left without it.
+    #[error("the snapshot could not be read to its end, and the node was left without it")]
+    Read(#[source] io::Error),
+}
+
+impl TalosNodes {
+    /// Uploads a snapshot to a node for a following bootstrap.
+    ///
+    /// # Errors
+    /// As [`UploadError`] says; the node then has no snapshot.
+    pub async fn upload(
+        &self,
+        node: &str,
+        snapshot: Arc<dyn Upload>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(), UploadError> {
+        let idle = self.options.idle_timeout;
+        let call = self.session.call(
+            "EtcdRecover",
+            Some(node),
+            self.options.total_timeout,
+            |client, to| {
+                let (snapshot, progress) = (Arc::clone(&snapshot), Arc::clone(&progress));
+                Box::pin(send(client, to, snapshot, progress, idle))
+            },
+        );
+        call.await
+            .map_err(CallError::from)?
+            .map_err(UploadError::Read)
+    }
+}
+
+/// The outer result is the server's, the inner one the reader's.
+async fn send(
+    mut client: Client,
+    mut to: Headers,
+    snapshot: Arc<dyn Upload>,
+    progress: Arc<dyn Progress>,
+    idle: Duration,
+) -> Result<io::Result<()>, Status> {
+    let (pieces, taken) = mpsc::channel::<Bytes>(AHEAD);
+    let moved = Arc::new(AtomicU64::new(0));
+    progress.step("uploading the snapshot", Some(snapshot.bytes()));
+    let mut reading = spawn_blocking({
+        let (pieces, moved) = (pieces.clone(), Arc::clone(&moved));
+        move || {
+            snapshot.pieces(&mut |bytes| {
+                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                pieces
+                    .blocking_send(bytes)
+                    .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+                moved.fetch_add(length, Ordering::Relaxed);
+                progress.advance(length);
+                Ok(())
+            })
+        }
+    });
+    let stream = ReceiverStream::new(taken).map(|bytes| Data {
+        metadata: None,
+        bytes,
+    });
+    let request = to.request(stream);
+    let mut call = std::pin::pin!(client.etcd_recover(request));
+    // As long as this is held, the stream has not ended.
+    let mut held = Some(pieces);
+    let mut read = false;
+    let (mut seen, mut still) = (0, Duration::ZERO);
+    loop {
+        tokio::select! {
+            reply = &mut call => {
+                let reply = reply?.into_inner();
+                only(reply.messages, |message| message.metadata.as_ref())?;
+                if !read {
+                    return Err(Status::unknown("the node answered before it had all of it"));
+                }
+                return Ok(Ok(()));
+            }
+            ended = &mut reading, if !read => {
+                read = true;
+                match ended {
+                    Ok(Ok(())) => held = None,
+                    // The server has hung up; its answer says why.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                    Ok(Err(error)) => return Ok(Err(error)),
+                    Err(panicked) => return Ok(Err(io::Error::other(panicked))),
+                }
+            }
+            // What was sent last is on its way to the disk: that may take as long as the call may.
+            () = tokio::time::sleep(LOOK), if held.is_some() => {
+                let now = moved.load(Ordering::Relaxed);
+                still = if now == seen { still.saturating_add(LOOK) } else { Duration::ZERO };
+                seen = now;
+                if still >= idle {
+                    let told = format!("no byte was taken for {} s", idle.as_secs_f64());
+                    return Err(Status::deadline_exceeded(told));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `restore-cli restore etcd`: step 1, etcd back from its snapshot over the Talos API.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backup_cli::config::Given;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::findings;
+use backup_cli::flags::TalosFlags;
+use backup_cli::output::Format;
+use backup_cli::program::Frame;
+use backup_cli::terminal::Terminal;
+use backup_core::catalog::RestorePoint;
+use backup_core::id::ComponentName;
+use backup_core::recover::etcd::{
+    EtcdLog, EtcdPhase, EtcdPlan, EtcdRestored, LogError, Pace, SnapshotFacts, Wanted, preflight,
+    restart_kubelets, restarts, restored_already, run as restore, watch_others,
+};
+use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::source::talos::nodes::TalosNodes;
+use backup_core::source::talos::{ConfigSearch, TalosOptions};
+
+use self::report::{Planned, Restored};
+use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::{Opened, not_read, open, refuse_untrusted};
+
+mod report;
+
+/// Restore etcd onto one control plane node, over the Talos API
+///
+/// Looks at every node first and shows what it found; fetches and verifies the whole snapshot before
+/// anything is uploaded; then waits until etcd runs, is healthy, and gives its revision back. May be
+/// run again after any interruption. Never wipes anything: where that is needed, it prints the
+/// command and what it destroys.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    /// The restore point: `latest`, an id, or the beginning of one
+    #[arg(
+        value_name = "RESTORE-POINT",
+        required_unless_present_any = ["snapshot", "raw_db"]
+    )]
+    restore_point: Option<String>,
+    /// Restore this file instead, a snapshot as `fetch` wrote it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["restore_point", "raw_db"])]
+    snapshot: Option<PathBuf>,
+    /// Restore this copy of a member's `member/snap/db` instead, whose bytes nothing vouches for
+    #[arg(long, value_name = "FILE", conflicts_with = "restore_point")]
+    raw_db: Option<PathBuf>,
+    /// Do not ask; --target must name the cluster
+    #[arg(long, requires = "target")]
+    yes: bool,
+    /// The name of the cluster that is restored, as the plan shows it
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Restart the kubelets of all nodes that are named, when etcd is back
+    #[arg(long)]
+    restart_kubelets: bool,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    talos: TargetFlags,
+    #[command(flatten)]
+    read: ReadFlags,
+}
+
+/// Which nodes, and how they are reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Talos")]
+struct TargetFlags {
+    /// Read certificates and endpoints from this talosconfig, which must be an administrator's
+    /// [default: `TALOSCONFIG`, then `TALOS_HOME` or the home folder]
+    #[arg(long, value_name = "FILE")]
+    talosconfig: Option<PathBuf>,
+    /// Use this context of the talosconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Look at these nodes: all of the control plane, and workers if their kubelets are to restart
+    /// [default: those of the context]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// Restore onto this control plane node [default: the first that is ready]
+    #[arg(long, value_name = "ADDRESS")]
+    node: Option<String>,
+}
+
+impl TargetFlags {
+    fn given(&self) -> TalosFlags {
+        TalosFlags {
+            talosconfig: self.talosconfig.clone(),
+            context: self.context.clone(),
+            nodes: self.nodes.clone(),
+        }
+    }
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let source = frame.or_cancelled(source(args, frame)).await?;
+    let looked = look(args, &source, frame);
+    let (nodes, plan) = frame.or_cancelled(looked).await?;
+    show(&plan, frame)?;
+    let progress = frame.terminal.progress();
+    if !plan.can_run() {
+        let already = async { Ok(restored_already(&nodes, &plan, progress.as_ref()).await?) };
+        let already = frame.or_cancelled(already).await?;
+        drop(progress);
+        let Some(restored) = already else {
+            return Err(blocked(&plan));
+        };
+        frame
+            .terminal
+            .status("etcd is up already, with what this restore point holds");
+        return frame
+            .or_cancelled(after(args, &nodes, &plan, restored, frame))
+            .await;
+    }
+    drop(progress);
+    confirm(args, &plan, frame)?;
+    let snapshot = Arc::new(hold(args, source, frame).await?);
+    let log = Told(frame.terminal.clone());
+    let progress = frame.terminal.progress();
+    let restoring = async {
+        let pace = Pace::default();
+        Ok(restore(&nodes, &plan, snapshot, &log, progress, pace).await?)
+    };
+    let restored = frame.or_cancelled(restoring).await?;
+    frame
+        .or_cancelled(after(args, &nodes, &plan, restored, frame))
+        .await
+}
+
+/// Where the snapshot is.
+enum Source {
+    Stored(Box<Opened>, Box<RestorePoint>),
+    File(HeldSnapshot),
+}
+
+/// Finds the snapshot. A file is small work to verify, so that the plan knows what is in it.
+async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
+    if let Some(file) = &args.raw_db {
+        frame.terminal.warn(
+            "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
+             restore point if there is one",
+        );
+        return Ok(Source::File(HeldSnapshot::raw_db(file).await?));
+    }
+    if let Some(file) = &args.snapshot {
+        return Ok(Source::File(HeldSnapshot::file(file).await?));
+    }
+    let opened = open(&args.read.given(), frame).await?;
+    let wanted = args.restore_point.as_deref().unwrap_or("latest");
+    let point = opened.find(wanted).await?;
+    refuse_untrusted(&point)?;
+    Ok(Source::Stored(Box::new(opened), Box::new(point)))
+}
+
+async fn look(
+    args: &Args,
+    source: &Source,
+    frame: &Frame,
+) -> Result<(TalosNodes, EtcdPlan), Failure> {
+    let snapshot = match source {
+        Source::File(held) => SnapshotFacts::from(held.facts()),
+        Source::Stored(_, point) => SnapshotFacts::of(point).ok_or_else(|| {
+            let told = format!("restore point {} has no component `etcd`", point.entry.id);
+            Failure::message(Exit::NotFound, told).hint("choose one from `restore-cli list`")
+        })?,
+    };
+    let nodes = TalosNodes::begin(options(args, frame)?, Arc::clone(&frame.clock)).await;
+    let nodes = nodes.map_err(anyhow::Error::new)?;
+    frame.terminal.status("looking at every node");
+    let wanted = Wanted {
+        target: args.talos.node.clone(),
+        snapshot,
+    };
+    let plan = preflight(&nodes, wanted).await;
+    Ok((nodes, plan))
+}
+
+/// How the Talos API is reached, from flags, configuration and environment.
+fn options(args: &Args, frame: &Frame) -> Result<TalosOptions, Failure> {
+    let given = Given {
+        talos: args.talos.given(),
+        ..args.read.given()
+    };
+    let config = backup_cli::config::Config::load(&given, frame.clock.now())?;
+    let environment = &frame.environment;
+    let search = ConfigSearch {
+        explicit: config.talos.config.clone(),
+        talosconfig: environment.talosconfig.clone(),
+        talos_home: environment.talos_home.clone(),
+        home: environment.home.clone(),
+    };
+    Ok(TalosOptions {
+        context: config.talos.context.clone(),
+        nodes: config.talos.nodes.clone(),
+        idle_timeout: config.talos.idle_timeout,
+        total_timeout: config.talos.deadline,
+        ..TalosOptions::new(search)
+    })
+}
+
+/// Shows what was found. Data goes to stdout once, at the end: here a person reads.
+fn show(plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
+    let text = backup_cli::output::render(&Planned::of(plan), Format::Table, None)?;
+    frame.terminal.status(&text);
+    Ok(())
+}
+
+fn blocked(plan: &EtcdPlan) -> Failure {
+    let causes = plan.blockers.iter();
+    let causes: Vec<_> = causes
+        .map(|f| format!("{}: {}", f.object, f.cause))
+        .collect();
+    let told = format!("etcd must not be restored now: {}", causes.join("; "));
+    let failure = Failure::message(Exit::Refused, told);
+    let remedies = plan.blockers.iter();
+    remedies.fold(failure, |failure, finding| {
+        failure.hint(format!("{}: {}", finding.object, finding.remedy))
+    })
+}
+
+fn confirm(args: &Args, plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
+    let name = plan.name();
+    if let Some(target) = &args.target
+        && target != name
+    {
+        let told = format!("--target says {target}, and the nodes are of cluster {name}");
+        let hint = "check --talosconfig, --context and --nodes";
+        return Err(Failure::message(Exit::Refused, told).hint(hint));
+    }
+    if args.yes {
+        return Ok(());
+    }
+    let question = format!(
+        "Restore etcd of cluster {name} onto node {}, as of revision {}?",
+        plan.target, plan.snapshot.revision
+    );
+    let flags = format!("--yes --target {name}");
+    frame.terminal.confirm_by_name(&question, name, &flags)
+}
+
+/// Fetches and verifies all of it; nothing was uploaded before.
+async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot, Failure> {
+    let (opened, point) = match source {
+        Source::File(held) => return Ok(held),
+        Source::Stored(opened, point) => (opened, point),
+    };
+    let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
+    let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };
+    let unlocked = frame.or_cancelled(unlocked).await?;
+    let (component, scratch) = (ComponentName::etcd(), args.scratch.folder(frame));
+    let held = HeldSnapshot::fetch(
+        Arc::clone(&opened.store),
+        &point,
+        Arc::new(unlocked),
+        &component,
+        &scratch,
+        frame.terminal.progress(),
+        frame.cancel.clone(),
+    );
+    held.await.map_err(not_read)
+}
+
+/// The others join, kubelets restart, and all of it is told.
+async fn after(
+    args: &Args,
+    nodes: &TalosNodes,
+    plan: &EtcdPlan,
+    restored: EtcdRestored,
+    frame: &Frame,
+) -> Result<Exit, Failure> {
+    if plan.others().next().is_some() {
+        frame
+            .terminal
+            .status("waiting for the other control plane nodes to join");
+    }
+    let joined = watch_others(nodes, plan, Pace::default()).await;
+    let mut list = restarts(plan);
+    if args.restart_kubelets {
+        frame.terminal.status("restarting kubelets");
+        restart_kubelets(nodes, &mut list).await;
+    }
+    let report = Restored::new(plan, restored, joined, list);
+    frame.terminal.emit(&report)?;
+    Ok(report.exit())
+}
+
+/// Tells a person each phase.
+#[derive(Debug)]
+struct Told(Terminal);
+
+impl EtcdLog for Told {
+    fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError> {
+        self.0.status(&phase.to_string());
+        Ok(())
+    }
+}
+
+/// The findings as they are printed.
+fn printed(plan: &EtcdPlan) -> Vec<findings::Finding> {
+    let all = plan.blockers.iter().chain(&plan.warnings);
+    all.map(findings::Finding::from).collect()
+}

@@ -1,0 +1,14 @@
+//! Step 1 of a restore on the real parts: the Talos stand-in with the real etcd and the real etcdutl
+//! behind it, a restore point in a store, and all that can be in the way.
+
+#[cfg(test)]
+mod etcd_restore {
+    mod bed;
+    mod blockers;
+    mod datastore;
+    mod death;
+    mod outcomes;
+    mod retries;
+    mod schemas;
+    mod whole;
+}

@@ -1,0 +1,204 @@
+//! What a preflight refuses, each with what to do; and that it changes nothing.
+
+use anyhow::Result;
+use backup_core::recover::etcd::{EtcdPlan, Role};
+use e2e::talos::{CallFault, NodeSpec, ServiceState, TalosVersion};
+
+use super::bed::{Bed, OTHER, TARGET, WORKER};
+
+/// One blocker has all of `words` in its cause or its remedy.
+fn blocked(plan: &EtcdPlan, words: &[&str]) {
+    let told = plan
+        .blockers
+        .iter()
+        .map(|f| format!("{}: {} -> {}", f.object, f.cause, f.remedy));
+    let told: Vec<_> = told.collect();
+    let found = told
+        .iter()
+        .any(|text| words.iter().all(|word| text.contains(word)));
+    assert!(found, "{words:?} are not in one of {told:#?}");
+}
+
+async fn plan(bed: &Bed, role: &str, nodes: &[&str]) -> Result<EtcdPlan> {
+    let nodes = bed.nodes(role, nodes).await?;
+    bed.plan(&nodes).await
+}
+
+/// Nothing that changes anything was called.
+fn untouched(bed: &Bed) {
+    for method in ["EtcdRecover", "Bootstrap", "ServiceRestart"] {
+        assert_eq!(bed.calls(method), 0, "{method}");
+    }
+    assert_eq!(bed.talos.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
+    let bed = Bed::new().await?;
+    let running = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    blocked(
+        &running,
+        &[TARGET, "etcd runs", "talosctl reset", "EPHEMERAL", "ETCD"],
+    );
+    // The program refuses as well, and says what it found.
+    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains("etcd runs"), "{}", refused.stderr);
+    // So does a node that is lost, as long as another one runs.
+    bed.lose().await?;
+    let real = {
+        let etcd = bed.process.0.lock().await;
+        std::sync::Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?)
+    };
+    let node = bed.talos.node(OTHER)?;
+    node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
+    let other = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    blocked(&other, &[OTHER, "two etcd clusters"]);
+    untouched(&bed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_small_a_role_and_another_cluster_name_are_refused() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    for role in ["os:etcd:backup", "os:reader", "os:operator"] {
+        let plan = plan(&bed, role, &[TARGET]).await?;
+        blocked(&plan, &["talosconfig", role, "os:admin"]);
+    }
+    bed.talosconfig("os:operator")?;
+    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains("os:operator"), "{}", refused.stderr);
+    bed.talosconfig("os:admin")?;
+    let restore = bed
+        .programs
+        .restore_cli()
+        .args(["restore", "etcd", "latest", "--yes"]);
+    let restore = bed.ours(restore.args(["--target", "other", "--nodes", TARGET]));
+    let refused = restore.output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains("cluster lab"), "{}", refused.stderr);
+    let restore = bed
+        .programs
+        .restore_cli()
+        .args(["restore", "etcd", "latest"]);
+    let refused = bed
+        .ours(restore.args(["--nodes", TARGET]))
+        .output()
+        .await?
+        .ended_with(6)?;
+    assert!(
+        refused.stderr.contains("--yes --target lab"),
+        "{}",
+        refused.stderr
+    );
+    untouched(&bed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    let clean = plan(&bed, "os:admin", &[TARGET, OTHER, WORKER]).await?;
+    assert_eq!(clean.blockers, []);
+    assert_eq!(clean.name(), "lab");
+    let roles: Vec<_> = clean.nodes.iter().map(|node| node.role).collect();
+    assert_eq!(
+        roles,
+        [Role::ControlPlane, Role::ControlPlane, Role::Worker]
+    );
+    assert!(clean.cluster.id_sha256.is_some());
+    // A plan holds no secret of the machine configuration, and survives a file.
+    let json = serde_json::to_string(&clean)?;
+    assert!(!json.contains(e2e::talos::machine_config::JOIN_TOKEN));
+    assert_eq!(serde_json::from_str::<EtcdPlan>(&json)?, clean);
+
+    // Data that a failed etcd left.
+    let data = bed.node()?.var_lib().unwrap().join("etcd/member");
+    std::fs::create_dir_all(&data)?;
+    bed.node()?
+        .etcd_turns(ServiceState::Failed, "exited with 1", None);
+    let dirty = plan(&bed, "os:admin", &[TARGET]).await?;
+    blocked(
+        &dirty,
+        &[
+            "not empty",
+            "talosctl reset",
+            "--system-labels-to-wipe EPHEMERAL",
+        ],
+    );
+    std::fs::remove_dir_all(data.parent().unwrap())?;
+    // Without data it can be tried again.
+    assert_eq!(plan(&bed, "os:admin", &[TARGET]).await?.blockers, []);
+
+    let nodes = bed.nodes("os:admin", &[TARGET, WORKER]).await?;
+    let mut wanted = backup_core::recover::etcd::Wanted {
+        target: Some(WORKER.to_owned()),
+        snapshot: clean.snapshot.clone(),
+    };
+    let worker = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
+    blocked(&worker, &[WORKER, "worker", "--node"]);
+    // Without a target, the first that is ready is taken.
+    wanted.target = None;
+    let chosen = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    assert_eq!(chosen.target, TARGET);
+
+    // One that cannot be reached: as another node a warning, as the target the end of it. One that
+    // never answers is given up after its deadline.
+    bed.talos
+        .node(OTHER)?
+        .fault(|faults| faults.unreachable = true);
+    let away = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    assert_eq!(away.blockers, []);
+    assert!(
+        away.warnings.iter().any(|f| f.object.contains(OTHER)),
+        "{:?}",
+        away.warnings
+    );
+    bed.node()?.fault(|faults| {
+        for method in [
+            "ServiceList",
+            "Version",
+            "MachineConfig",
+            "TimeStatus",
+            "List",
+        ] {
+            faults.calls.insert(method, CallFault::Hang);
+        }
+    });
+    let begun = std::time::Instant::now();
+    let silent = plan(&bed, "os:admin", &[TARGET]).await?;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    blocked(&silent, &[TARGET, "does not answer"]);
+    untouched(&bed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<()> {
+    let change = |specs: &mut Vec<NodeSpec>| {
+        let config = e2e::talos::machine_config::of("cp-1", true);
+        let config = config.replace("type: controlplane", "type: init");
+        let config: Vec<_> = config
+            .lines()
+            .filter(|l| !l.contains("secretbox"))
+            .collect();
+        specs[0].machine_config = Some(config.join("\n"));
+        specs[0].version = TalosVersion(1, 10);
+    };
+    let bed = Bed::with(change).await?;
+    bed.lose().await?;
+    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let (_, point) = bed.point().await?;
+    let mut snapshot = backup_core::recover::etcd::SnapshotFacts::of(&point).unwrap();
+    snapshot.encryption_prefixes = vec!["k8s:enc:secretbox:v1:key1:".to_owned()];
+    let wanted = backup_core::recover::etcd::Wanted {
+        target: Some(TARGET.to_owned()),
+        snapshot,
+    };
+    let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    blocked(&plan, &["`init`", "controlplane"]);
+    blocked(&plan, &["etcd 3.5", "upgrade"]);
+    blocked(&plan, &["k8s:enc:secretbox", "machine secrets"]);
+    untouched(&bed);
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! How a restore ends that does not simply work: what was there before, what the node says, and
+//! snapshots that never get there.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use backup_core::progress::Silent;
+use backup_core::recover::etcd::{EtcdPhase, EtcdRestoreError, run};
+use backup_core::restore::HeldSnapshot;
+use e2e::talos::{Etcd as Backend, ServiceState};
+
+use super::bed::{Bed, Kept, OTHER, TARGET, pace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
+    let plan = bed.plan(&nodes).await?;
+    let held = bed.held().await?;
+    let (log, silent) = (Kept::default(), Arc::new(Silent));
+    let first = run(&nodes, &plan, Arc::clone(&held), &log, silent, pace()).await?;
+    // The API server has written since.
+    let client = bed.process.0.lock().await.client().await?;
+    client.put("/registry/written/since", "1").await?;
+    let (uploads, bootstraps) = (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
+
+    let again = run(
+        &nodes,
+        &plan,
+        held,
+        &Kept::default(),
+        Arc::new(Silent),
+        pace(),
+    )
+    .await?;
+    assert!(again.already);
+    assert_eq!(again.revision, first.revision + 1);
+    assert_eq!(
+        (bed.calls("EtcdRecover"), bed.calls("Bootstrap")),
+        (uploads, bootstraps)
+    );
+    // The program makes a plan of its own, sees that etcd runs, and finds the same.
+    let again = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
+    assert_eq!(again["already"], true);
+    assert_eq!(
+        (bed.calls("EtcdRecover"), bed.calls("Bootstrap")),
+        (uploads, bootstraps)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn already_exists_is_looked_into() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    // Between the look and the bootstrap somebody else bootstraps, a new and empty cluster.
+    let node = Arc::clone(bed.node()?);
+    let process = Arc::clone(&bed.process);
+    let log = Kept::and(move |phase| {
+        if *phase == EtcdPhase::Bootstrapping {
+            let (node, process) = (Arc::clone(&node), Arc::clone(&process));
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    let mut etcd = process.0.lock().await;
+                    etcd.restart().await?;
+                    let real: Arc<dyn Backend> =
+                        Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?);
+                    let up = ServiceState::Running;
+                    node.etcd_turns(up, "Health check successful", Some(real));
+                    anyhow::Ok(())
+                })
+            })?;
+        }
+        Ok(())
+    });
+    let error = bed.restore(&log).await?.unwrap_err();
+    assert!(
+        matches!(error, EtcdRestoreError::OtherData { .. }),
+        "{error}"
+    );
+    let told = error.to_string();
+    assert!(told.contains("Nothing was changed"), "{told}");
+    assert!(told.contains("talosctl reset"), "{told}");
+    // Nothing was wiped: the other's cluster still runs.
+    assert!(bed.process.0.lock().await.is_running());
+
+    // After an attempt that failed with data left behind.
+    bed.lose().await?;
+    let data = bed.node()?.var_lib().unwrap().join("etcd/member");
+    let node = Arc::clone(bed.node()?);
+    let made = data.clone();
+    let log = Kept::and(move |phase| {
+        if *phase == EtcdPhase::Bootstrapping {
+            std::fs::create_dir_all(&made)?;
+            let text =
+                "Failed to run pre stage: error recovering snapshot: no space left on device";
+            node.etcd_turns(ServiceState::Failed, text, None);
+        }
+        Ok(())
+    });
+    let error = bed.restore(&log).await?.unwrap_err();
+    assert!(matches!(error, EtcdRestoreError::Dirty { .. }), "{error}");
+    let told = error.to_string();
+    for words in [
+        "no space left",
+        "talosctl reset",
+        "EPHEMERAL",
+        "ETCD",
+        "destroys",
+    ] {
+        assert!(told.contains(words), "{words} is not in {told}");
+    }
+    assert!(data.exists(), "it was wiped");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    // One byte of one pack is another one.
+    let packs = std::fs::read_dir(bed.folder.join("store/packs"))?;
+    let mut files = Vec::new();
+    for entry in packs {
+        let path = entry?.path();
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path)? {
+                files.push(entry?.path());
+            }
+        } else {
+            files.push(path);
+        }
+    }
+    let pack = files.first().context("no pack")?;
+    let sound = std::fs::read(pack)?;
+    let mut flipped = sound.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    std::fs::remove_file(pack)?;
+    std::fs::write(pack, &flipped)?;
+    let refused = bed.restore_etcd().output().await?.ended_with(4)?;
+    assert!(
+        refused.stderr.contains("changed or damaged"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(bed.calls("EtcdRecover"), 0);
+    std::fs::remove_file(pack)?;
+    std::fs::write(pack, &sound)?;
+
+    // A file that a person names is looked at in the same way.
+    let file = bed.folder.join("etcd.snapshot");
+    let fetch = bed
+        .programs
+        .restore_cli()
+        .args(["fetch", "latest", "--component", "etcd"]);
+    bed.ours(fetch.arg("--to").arg(&file))
+        .output()
+        .await?
+        .ended_with(0)?;
+    let whole = std::fs::read(&file)?;
+    let of_file = |flag: &str| {
+        let restore = bed
+            .programs
+            .restore_cli()
+            .args(["restore", "etcd", flag])
+            .arg(&file);
+        let restore = restore.args(["--yes", "--target", "lab", "--output", "json"]);
+        bed.ours(restore.args(["--nodes", TARGET]))
+    };
+    let mut bad = whole.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, &bad)?;
+    let refused = of_file("--snapshot").output().await?.ended_with(4)?;
+    assert!(refused.stderr.contains("damaged"), "{}", refused.stderr);
+    std::fs::write(&file, &whole[..whole.len() - 32])?;
+    let refused = of_file("--snapshot").output().await?.ended_with(4)?;
+    assert!(
+        refused.stderr.contains("no SHA-256 trailer"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(bed.calls("EtcdRecover"), 0);
+    // Asked for by name, the same bytes are taken as the raw copy that they are.
+    let raw = of_file("--raw-db").output().await?.ended_with(0)?;
+    assert!(
+        raw.stderr.contains("nothing that vouches"),
+        "{}",
+        raw.stderr
+    );
+    assert_eq!(raw.json()?["already"], false);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    let file = bed.folder.join("etcd.snapshot");
+    let fetch = bed
+        .programs
+        .restore_cli()
+        .args(["fetch", "latest", "--component", "etcd"]);
+    bed.ours(fetch.arg("--to").arg(&file))
+        .output()
+        .await?
+        .ended_with(0)?;
+    let held = Arc::new(HeldSnapshot::file(&file).await?);
+    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let wanted = backup_core::recover::etcd::Wanted {
+        target: Some(TARGET.to_owned()),
+        snapshot: held.facts().into(),
+    };
+    let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    let mut bytes = std::fs::read(&file)?;
+    bytes[9000] ^= 1;
+    std::fs::write(&file, bytes)?;
+    let ended = run(
+        &nodes,
+        &plan,
+        held,
+        &Kept::default(),
+        Arc::new(Silent),
+        pace(),
+    )
+    .await;
+    let error = ended.unwrap_err();
+    assert!(matches!(error, EtcdRestoreError::Upload { .. }), "{error}");
+    assert_eq!(bed.calls("Bootstrap"), 0);
+    let left = bed.node()?.var_lib().unwrap().join("etcd.snapshot");
+    e2e::wait::until("the upload to be removed", super::bed::LIMIT, async || {
+        anyhow::ensure!(!left.exists(), "it is there");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_fails_is_told_in_its_own_words() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    let node = Arc::clone(bed.node()?);
+    // The node accepts the bootstrap, and then its disk is gone.
+    let log = Kept::and(move |phase| {
+        if *phase == EtcdPhase::Accepted {
+            node.etcd_turns(
+                ServiceState::Failed,
+                "Failed to create runner: disk is gone",
+                None,
+            );
+        }
+        Ok(())
+    });
+    let error = bed.restore(&log).await?.unwrap_err();
+    assert!(error.to_string().contains("disk is gone"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_for_something_else_is_refused() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let plan = bed.plan(&nodes).await?;
+    let held = bed.held().await?;
+    let mut other = plan.clone();
+    other.cluster.id_sha256 = Some(backup_core::digest::Digest::of(b"another"));
+    let mut stale = plan.clone();
+    stale.snapshot.sha256 = backup_core::digest::Digest::of(b"another");
+    for plan in [other, stale] {
+        let held = Arc::clone(&held);
+        let ended = run(
+            &nodes,
+            &plan,
+            held,
+            &Kept::default(),
+            Arc::new(Silent),
+            pace(),
+        )
+        .await;
+        let error = ended.unwrap_err();
+        assert!(
+            matches!(error, EtcdRestoreError::OtherTarget { .. }),
+            "{error}"
+        );
+    }
+    // Another etcd that came up since the plan was made is found before anything is uploaded.
+    let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
+    let plan = bed.plan(&nodes).await?;
+    let real: Arc<dyn Backend> = {
+        let etcd = bed.process.0.lock().await;
+        Arc::new(e2e::talos::real_etcd::RealEtcd::of(&etcd)?)
+    };
+    let node = bed.talos.node(OTHER)?;
+    node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
+    let ended = run(
+        &nodes,
+        &plan,
+        held,
+        &Kept::default(),
+        Arc::new(Silent),
+        pace(),
+    )
+    .await;
+    let error = ended.unwrap_err();
+    assert!(
+        matches!(error, EtcdRestoreError::OtherRuns { .. }),
+        "{error}"
+    );
+    assert_eq!(bed.calls("EtcdRecover"), 0);
+    Ok(())
+}
