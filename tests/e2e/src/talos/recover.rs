@@ -198,8 +198,13 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     Ok(())
 }
 
-/// Accepts a bootstrap, and carries it out after the answer.
-pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Result<(), Status> {
+/// Accepts a bootstrap, and carries it out after the answer. Those of `nodes` that wait to join
+/// join then.
+pub(super) async fn bootstrap(
+    node: &Arc<Node>,
+    nodes: &[Arc<Node>],
+    request: BootstrapRequest,
+) -> Result<(), Status> {
     let faults = node.faults();
     if faults.booting {
         return Err(Status::failed_precondition(
@@ -246,21 +251,18 @@ pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Re
         service.turn(ServiceState::Preparing, "Running pre state");
     }
     let bootstrapping = Arc::clone(node);
-    let mut tasks = node
-        .tasks
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    tasks.spawn(async move {
+    let nodes = nodes.to_vec();
+    node.lock_tasks().spawn(async move {
         let snapshot = var_lib.join("etcd.snapshot");
         let ended = carry_out(host.as_ref(), &snapshot, &data_dir, request).await;
-        let mut service = bootstrapping.lock_service();
         match ended {
             Ok(etcd) => {
-                service.etcd = Some(etcd);
-                service.turn(ServiceState::Running, "Health check successful");
-                service.healthy = true;
+                bootstrapping.lock_service().run(etcd);
+                for node in &nodes {
+                    node.join();
+                }
             }
-            Err(error) => service.turn(
+            Err(error) => bootstrapping.lock_service().turn(
                 ServiceState::Failed,
                 format!("Failed to run pre stage: {error:#}"),
             ),
