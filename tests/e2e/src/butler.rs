@@ -133,6 +133,26 @@ impl Butler {
         })
     }
 
+    /// Loses the management cluster's etcd as [`Standin::reset`] does; API server and controllers
+    /// end with the nodes that they stand for.
+    ///
+    /// # Errors
+    /// etcd cannot be ended, or a disk not be emptied.
+    pub async fn lose_etcd(&mut self) -> Result<()> {
+        self.controllers.kill();
+        self.kube_apiserver.kill();
+        self.talos.reset().await
+    }
+
+    /// Starts API server and controllers again, as the nodes do once [`Standin::etcd_runs`].
+    ///
+    /// # Errors
+    /// One is not ready in time.
+    pub async fn resume(&mut self) -> Result<()> {
+        self.kube_apiserver.restart().await?;
+        self.controllers.restart().await
+    }
+
     /// Its tenants.
     #[must_use]
     pub fn tenants(&self) -> &[Tenant] {

@@ -4,7 +4,7 @@ mod auth;
 mod client;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -51,9 +51,16 @@ impl Default for Options {
     }
 }
 
-/// One member: its process, or what is needed to start it again.
+/// One member: its process, or what is needed to start it again. The process ends with this.
 #[derive(Debug)]
 pub struct Etcd {
+    member: Arc<Member>,
+    now: Arc<Mutex<Now>>,
+}
+
+/// What a member is for as long as it is one.
+#[derive(Debug)]
+struct Member {
     name: String,
     folder: PathBuf,
     program: PathBuf,
@@ -61,7 +68,35 @@ pub struct Etcd {
     peer_port: Port,
     initial_cluster: String,
     tls: Option<Tls>,
+}
+
+/// What a member is at the moment.
+#[derive(Debug)]
+struct Now {
     process: Option<Process>,
+    data_dir: PathBuf,
+}
+
+/// A way to a member for who runs it on the owner's behalf, as a Talos node does. It does not keep
+/// the process alive.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    member: Arc<Member>,
+    now: Weak<Mutex<Now>>,
+}
+
+impl Handle {
+    /// The member, for as long as it takes to do something with it.
+    ///
+    /// # Errors
+    /// Its owner let it go.
+    pub fn get(&self) -> Result<Etcd> {
+        let now = self.now.upgrade();
+        Ok(Etcd {
+            member: Arc::clone(&self.member),
+            now: now.with_context(|| format!("{} is gone", self.member.name))?,
+        })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -97,7 +132,7 @@ impl Etcd {
                 1 => name.to_owned(),
                 _ => format!("{name}-{number}"),
             };
-            members.push(Self {
+            members.push(Member {
                 folder: folder.make(&name)?,
                 name,
                 program: program.clone(),
@@ -105,14 +140,20 @@ impl Etcd {
                 peer_port: Port::reserve()?,
                 initial_cluster: String::new(),
                 tls: tls.clone(),
-                process: None,
             });
         }
-        let parts: Vec<_> = members.iter().map(Self::as_initial_member).collect();
+        let parts: Vec<_> = members.iter().map(Member::as_initial).collect();
+        let members = members.into_iter().map(|member| {
+            let initial_cluster = parts.join(",");
+            Self::of(Member {
+                initial_cluster,
+                ..member
+            })
+        });
+        let mut members: Vec<_> = members.collect();
         for member in &mut members {
-            member.initial_cluster = parts.join(",");
             // Members become ready only together, so all are spawned before one is awaited.
-            member.spawn("new")?;
+            member.spawn()?;
         }
         for member in &mut members {
             member.ready().await?;
@@ -120,47 +161,76 @@ impl Etcd {
         Ok(members)
     }
 
+    fn of(member: Member) -> Self {
+        let data_dir = member.folder.join("var/lib/etcd");
+        Self {
+            member: Arc::new(member),
+            now: Arc::new(Mutex::new(Now {
+                process: None,
+                data_dir,
+            })),
+        }
+    }
+
+    /// A way to it that does not keep its process alive.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            member: Arc::clone(&self.member),
+            now: Arc::downgrade(&self.now),
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The member's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.member.name
     }
 
     /// Where clients find it, such as `https://127.0.0.1:21379`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.client_port)
+        let scheme = if self.member.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://127.0.0.1:{}", self.member.client_port)
     }
 
     /// Where its peers find it.
     #[must_use]
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
+        self.member.peer_url()
     }
 
     /// The value for `--initial-cluster`, all members.
     #[must_use]
     pub fn initial_cluster(&self) -> &str {
-        &self.initial_cluster
+        &self.member.initial_cluster
     }
 
     /// Files of a client that may do everything; `None` without TLS.
     #[must_use]
     pub fn client_files(&self) -> Option<&Files> {
-        self.tls.as_ref().map(|tls| &tls.client)
+        self.member.tls.as_ref().map(|tls| &tls.client)
     }
 
     /// The authority of its certificates, to make more clients; `None` without TLS.
     #[must_use]
     pub fn authority(&self) -> Option<&Authority> {
-        self.tls.as_ref().map(|tls| tls.authority.as_ref())
+        self.member.tls.as_ref().map(|tls| tls.authority.as_ref())
     }
 
-    /// Its data directory: where Talos has it, with [`Etcd::folder`] for the root of a node.
+    /// Its data directory: where Talos has it, with [`Etcd::folder`] for the root of a node, if it
+    /// was not started on another.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.join("var/lib/etcd")
+        self.now().data_dir.clone()
     }
 
     /// The database itself; it can be read while etcd is stopped.
@@ -172,7 +242,7 @@ impl Etcd {
     /// The folder with its data directory and log.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.member.folder
     }
 
     /// Connects to it.
@@ -186,7 +256,7 @@ impl Etcd {
     /// Whether it runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.process.is_some()
+        self.now().process.is_some()
     }
 
     /// Stops it in order. Ports and data directory stay reserved for [`Etcd::restart`].
@@ -194,7 +264,8 @@ impl Etcd {
     /// # Errors
     /// It did not end in time.
     pub async fn stop(&mut self) -> Result<()> {
-        match self.process.take() {
+        let process = self.now().process.take();
+        match process {
             Some(process) => process.stop(STOP_WITHIN).await,
             None => Ok(()),
         }
@@ -202,7 +273,8 @@ impl Etcd {
 
     /// Kills it as a power cut would. Ports and data directory stay reserved.
     pub fn kill(&mut self) {
-        drop(self.process.take());
+        let process = self.now().process.take();
+        drop(process);
     }
 
     /// Sends it a signal, such as [`Signal::Stop`] to make it silent.
@@ -210,9 +282,10 @@ impl Etcd {
     /// # Errors
     /// It does not run.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.process
-            .as_mut()
-            .with_context(|| format!("{} does not run", self.name))?
+        let mut now = self.now();
+        let process = now.process.as_mut();
+        process
+            .with_context(|| format!("{} does not run", self.member.name))?
             .signal(signal)
     }
 
@@ -223,8 +296,18 @@ impl Etcd {
     /// It is not ready in time.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        self.spawn("new")?;
+        self.spawn()?;
         self.ready().await
+    }
+
+    /// As [`Etcd::restart`], on another data directory, which it keeps.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn restart_on(&mut self, data_dir: &Path) -> Result<()> {
+        self.stop().await?;
+        self.now().data_dir = data_dir.to_owned();
+        self.restart().await
     }
 
     /// Removes its data directory; it must be stopped.
@@ -235,7 +318,7 @@ impl Etcd {
         anyhow::ensure!(
             !self.is_running(),
             "{} runs; stop it before its data goes",
-            self.name
+            self.member.name
         );
         let data = self.data_dir();
         if data.exists() {
@@ -248,53 +331,49 @@ impl Etcd {
     /// The last lines of its log, for errors.
     #[must_use]
     pub fn tail(&self) -> String {
-        crate::process::tail(&self.folder.join(format!("{}.log", self.name)))
+        crate::process::tail(&self.member.folder.join(format!("{}.log", self.member.name)))
     }
 
-    fn as_initial_member(&self) -> String {
-        format!("{}={}", self.name, self.peer_url())
-    }
-
-    fn spawn(&mut self, state: &str) -> Result<()> {
+    fn spawn(&mut self) -> Result<()> {
         make_private(&self.data_dir())?;
         let mut args: Vec<String> = Vec::new();
         let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
-        flag("name", &self.name);
+        flag("name", &self.member.name);
         flag("data-dir", &self.data_dir().to_string_lossy());
         flag("listen-client-urls", &self.endpoint());
         flag("advertise-client-urls", &self.endpoint());
         flag("listen-peer-urls", &self.peer_url());
         flag("initial-advertise-peer-urls", &self.peer_url());
-        flag("initial-cluster", &self.initial_cluster);
-        flag("initial-cluster-state", state);
+        flag("initial-cluster", &self.member.initial_cluster);
+        flag("initial-cluster-state", "new");
         flag("quota-backend-bytes", &QUOTA_BYTES.to_string());
         flag("logger", "zap");
         flag("log-level", "warn");
         // The lab's data is never kept over a crash of the machine, only over one of etcd.
         flag("unsafe-no-fsync", "true");
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = &self.member.tls {
             flag("cert-file", &tls.server.certificate.to_string_lossy());
             flag("key-file", &tls.server.key.to_string_lossy());
             flag("trusted-ca-file", &tls.server.ca.to_string_lossy());
             flag("client-cert-auth", "true");
         }
-        self.process = Some(Process::start(&Program {
-            name: &self.name,
-            path: &self.program,
+        let process = Process::start(&Program {
+            name: &self.member.name,
+            path: &self.member.program,
             args,
             env: Vec::new(),
-            folder: &self.folder,
-        })?);
+            folder: &self.member.folder,
+        })?;
+        self.now().process = Some(process);
         Ok(())
     }
 
     async fn ready(&mut self) -> Result<()> {
         let endpoint = self.endpoint();
         let files = self.client_files().cloned();
-        let process = self
-            .process
-            .as_mut()
-            .with_context(|| format!("{} was not started", self.name))?;
+        let process = self.now().process.take();
+        let mut process =
+            process.with_context(|| format!("{} was not started", self.member.name))?;
         process
             .ready(READY_WITHIN, async || {
                 let client = EtcdClient::connect(&endpoint, files.as_ref()).await?;
@@ -302,7 +381,19 @@ impl Etcd {
                 client.get("ready").await?;
                 Ok(())
             })
-            .await
+            .await?;
+        self.now().process = Some(process);
+        Ok(())
+    }
+}
+
+impl Member {
+    fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    fn as_initial(&self) -> String {
+        format!("{}={}", self.name, self.peer_url())
     }
 }
 

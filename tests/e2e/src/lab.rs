@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::Folder;
 use crate::data::{Cluster, Shape};
@@ -11,8 +12,10 @@ use crate::etcd::Etcd;
 use crate::kube_apiserver::KubeApiserver;
 use crate::s3::S3;
 use crate::talos::real_etcd::RealEtcd;
-use crate::talos::seats::seats;
+use crate::talos::recover::EtcdutlHost;
+use crate::talos::seats::{SeatProcess, seats};
 use crate::talos::{NodeSpec, Standin};
+use crate::tools::{self, Tool};
 
 /// The addresses of the control plane nodes, as Talos knows them. Nobody can dial them: what is
 /// dialled are the endpoints in the talosconfigs, and the addresses say which node is meant.
@@ -66,17 +69,40 @@ impl Core {
     }
 }
 
-/// Starts the stand-in's three control plane nodes before `etcd`.
+/// Starts the stand-in's three control plane nodes before `etcd`. Its state can be lost by
+/// [`Standin::reset`] and really be brought back over the API: any of the nodes takes a snapshot
+/// and has it restored by `etcdutl`, and the others join.
 ///
 /// # Errors
-/// Certificates cannot be made or read, or ports cannot be had.
+/// Certificates cannot be made or read, ports cannot be had, or `etcdutl` not be found or built.
 pub async fn control_plane(etcd: &Etcd) -> Result<Standin> {
+    let etcdutl = tools::path(Tool::Etcdutl).await?;
     let members = seats(&RealEtcd::of(etcd)?, 3);
-    let nodes = members.into_iter().zip(NODES).enumerate();
-    let specs = nodes.map(|(number, (member, address))| {
-        NodeSpec::control_plane(address, &format!("cp-{}", number + 1), member)
-    });
-    Standin::start(specs.collect()).await
+    let mut specs = Vec::new();
+    for (number, (member, address)) in members.into_iter().zip(NODES).enumerate() {
+        let hostname = format!("cp-{}", number + 1);
+        let mut spec = NodeSpec::control_plane(address, &hostname, Arc::clone(&member));
+        // The first node's disk has the real member's data, and theirs has what shows that they
+        // are members.
+        let root = match number {
+            0 => etcd.folder().to_owned(),
+            _ => etcd.folder().join(hostname),
+        };
+        let data = root.join("var/lib/etcd/member");
+        std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
+        spec.root = Some(root);
+        spec.host = Some(Arc::new(EtcdutlHost {
+            etcdutl: etcdutl.clone(),
+            name: etcd.name().to_owned(),
+            peer_url: etcd.peer_url(),
+            process: Arc::new(SeatProcess {
+                process: etcd.handle(),
+                seat: member,
+            }),
+        }));
+        specs.push(spec);
+    }
+    Standin::start(specs).await
 }
 
 /// Everything that runs.

@@ -213,6 +213,25 @@ impl Standin {
         Ok(paths)
     }
 
+    /// Loses etcd: ends it on all control plane nodes and empties their disks, as `talosctl reset`
+    /// of the partition `EPHEMERAL` does. They then wait until one of them is bootstrapped.
+    ///
+    /// # Errors
+    /// etcd cannot be ended, or a disk not be emptied.
+    pub async fn reset(&self) -> anyhow::Result<()> {
+        for node in self.nodes().iter().filter(|node| node.spec.control_plane) {
+            node.reset().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether etcd runs on all control plane nodes.
+    #[must_use]
+    pub fn etcd_runs(&self) -> bool {
+        let mut nodes = self.nodes().iter().filter(|node| node.spec.control_plane);
+        nodes.all(|node| matches!(node.etcd_state(), (ServiceState::Running, true, _)))
+    }
+
     /// The calls that arrived, in order.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
@@ -237,10 +256,7 @@ impl Drop for Standin {
     fn drop(&mut self) {
         self.tasks.abort_all();
         for node in &self.cluster.nodes {
-            let tasks = node.tasks.lock();
-            tasks
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .abort_all();
+            node.lock_tasks().abort_all();
         }
     }
 }

@@ -10,6 +10,7 @@ mod export {
     mod objects;
     mod restarts;
     mod rights;
+    mod sealing;
     mod selection;
     mod sources;
     mod standin;

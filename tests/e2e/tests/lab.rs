@@ -4,4 +4,5 @@ mod lab {
     mod components;
     mod data;
     mod death;
+    mod loss;
 }

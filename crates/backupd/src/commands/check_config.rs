@@ -1,10 +1,12 @@
 //! `backupd check-config`: checks everything that can be without a network, and shows what it means.
 
-use backup_cli::config::{Config, ConfigError, Encryption};
+mod kubernetes;
+
+use backup_cli::config::{Config, ConfigError, Encryption, Given};
 use backup_cli::environment::Environment;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_cli::flags::TalosFlags;
+use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
@@ -14,6 +16,8 @@ use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
 use crate::commands::reach::talos_search;
+
+use self::kubernetes::Kubernetes;
 
 /// How many runs of each schedule are shown.
 const RUNS: usize = 5;
@@ -26,13 +30,19 @@ pub(crate) struct Args {
     write: WriteFlags,
     #[command(flatten)]
     talos: TalosFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    select: SelectFlags,
 }
 
 pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let config = Config::load(
-        &args::given(&args.write, Some(&args.talos)),
-        frame.clock.now(),
-    )?;
+    let given = Given {
+        kube: args.kube.clone(),
+        select: args.select.clone(),
+        ..args::given(&args.write, Some(&args.talos))
+    };
+    let config = Config::load(&given, frame.clock.now())?;
     let checked = check(&config, &frame.environment, frame.clock.as_ref())?;
     frame.terminal.emit(&checked)?;
     for warning in &checked.warnings {
@@ -49,6 +59,7 @@ struct Checked {
     cluster: String,
     store: String,
     talos: Talos,
+    kubernetes: Kubernetes,
     encryption: &'static str,
     recipients: Vec<String>,
     signing_public_key: String,
@@ -113,6 +124,7 @@ fn check(
     if let Err(missing) = talos_search(&config.talos, environment).find() {
         warnings.push(missing.to_string());
     }
+    let kubernetes = Kubernetes::of(config, environment, &mut warnings);
     if config.components.is_empty() {
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
     }
@@ -130,6 +142,7 @@ fn check(
             idle_timeout_seconds: config.talos.idle_timeout.as_secs(),
             deadline_seconds: config.talos.deadline.as_secs(),
         },
+        kubernetes,
         encryption: mode,
         recipients,
         signing_public_key: key.public().to_string(),
@@ -190,6 +203,7 @@ impl Report for Checked {
             ("Encrypted to", recipients),
             ("Signed by", self.signing_public_key.clone()),
         ]);
+        self.kubernetes.show(page);
         for component in &self.components {
             match (&component.cron, &component.time_zone) {
                 (Some(cron), Some(zone)) => {

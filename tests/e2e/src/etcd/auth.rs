@@ -12,7 +12,7 @@ impl EtcdClient {
     /// etcd refused.
     pub async fn enable_auth(&self) -> Result<()> {
         self.add_role("root").await?;
-        self.add_user("root", "root").await?;
+        self.add_user("root", "root", None).await?;
         let reply = self.auth().auth_enable(rpc::AuthEnableRequest {}).await;
         reply.context("turning on etcd's authentication")?;
         Ok(())
@@ -39,7 +39,15 @@ impl EtcdClient {
         };
         let reply = self.auth().role_grant_permission(request).await;
         reply.with_context(|| format!("giving {prefix} to the role {role}"))?;
-        self.add_user(user, role).await
+        self.add_user(user, role, None).await
+    }
+
+    /// Makes a user with a password who may do everything.
+    ///
+    /// # Errors
+    /// etcd refused.
+    pub async fn add_administrator(&self, user: &str, password: &str) -> Result<()> {
+        self.add_user(user, "root", Some(password)).await
     }
 
     async fn add_role(&self, name: &str) -> Result<()> {
@@ -51,10 +59,13 @@ impl EtcdClient {
         Ok(())
     }
 
-    async fn add_user(&self, name: &str, role: &str) -> Result<()> {
+    async fn add_user(&self, name: &str, role: &str, password: Option<&str>) -> Result<()> {
         let request = rpc::AuthUserAddRequest {
             name: name.to_owned(),
-            options: Some(rpc::UserAddOptions { no_password: true }),
+            password: password.unwrap_or_default().to_owned(),
+            options: Some(rpc::UserAddOptions {
+                no_password: password.is_none(),
+            }),
         };
         let reply = self.auth().user_add(request).await;
         reply.with_context(|| format!("making the user {name}"))?;

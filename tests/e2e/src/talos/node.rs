@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
+use tokio::task::JoinSet;
 
 use super::backend::Etcd;
 use super::fault::Faults;
@@ -22,7 +24,7 @@ pub struct NodeSpec {
     pub control_plane: bool,
     /// Its version of Talos.
     pub version: TalosVersion,
-    /// The etcd member that runs on it, if any.
+    /// The etcd member that runs on it, if any, and again once it has joined after a reset.
     pub etcd: Option<Arc<dyn Etcd>>,
     /// Its machine configuration, if it has one.
     pub machine_config: Option<String>,
@@ -121,6 +123,21 @@ impl EtcdService {
             self.events.remove(0);
         }
     }
+
+    pub(super) fn run(&mut self, etcd: Arc<dyn Etcd>) {
+        self.etcd = Some(etcd);
+        self.turn(ServiceState::Running, "Started task etcd");
+        self.check();
+    }
+
+    /// Its first health check, if it still runs.
+    pub(super) fn check(&mut self) {
+        if self.state == ServiceState::Running {
+            self.turn(ServiceState::Running, "Health check successful");
+            self.healthy = true;
+            self.checked = true;
+        }
+    }
 }
 
 /// A running node.
@@ -133,7 +150,7 @@ pub struct Node {
     /// The services that were restarted through the API, in order.
     pub(super) restarted: Mutex<Vec<String>>,
     /// Bootstraps under way, so that they end with the stand-in.
-    pub(super) tasks: Mutex<tokio::task::JoinSet<()>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Node {
@@ -212,6 +229,42 @@ impl Node {
     pub fn restarted(&self) -> Vec<String> {
         let restarted = self.restarted.lock();
         restarted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends etcd on it and empties its disk, as a reset of its partition `EPHEMERAL` does; it then
+    /// waits to join or to be bootstrapped.
+    pub(super) async fn reset(&self) -> Result<()> {
+        let bootstraps = std::mem::take(&mut *self.lock_tasks());
+        drop(bootstraps);
+        let Some(host) = &self.spec.host else {
+            bail!("nothing runs etcd on {}", self.spec.hostname);
+        };
+        host.stop().await?;
+        if let Some(var_lib) = self.var_lib() {
+            let emptied =
+                std::fs::remove_dir_all(&var_lib).and_then(|()| std::fs::create_dir_all(&var_lib));
+            emptied.with_context(|| format!("emptying {}", var_lib.display()))?;
+        }
+        let mut service = self.lock_service();
+        service.etcd = None;
+        service.turn(ServiceState::Preparing, "Running pre state");
+        Ok(())
+    }
+
+    /// Joins the cluster that was bootstrapped elsewhere, if it waits for one and has a member.
+    pub(super) fn join(&self) {
+        let mut service = self.lock_service();
+        if let (ServiceState::Preparing, Some(etcd)) = (service.state, &self.spec.etcd) {
+            let data = self.var_lib().map(|var_lib| var_lib.join("etcd/member"));
+            match data.map(std::fs::create_dir_all).transpose() {
+                Ok(_) => service.run(Arc::clone(etcd)),
+                Err(error) => service.turn(ServiceState::Failed, format!("joining: {error}")),
+            }
+        }
+    }
+
+    pub(super) fn lock_tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder that stands for `/var/lib` on this node.

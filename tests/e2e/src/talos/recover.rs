@@ -212,8 +212,13 @@ impl Drop for Half {
     }
 }
 
-/// Accepts a bootstrap, and carries it out after the answer.
-pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Result<(), Status> {
+/// Accepts a bootstrap, and carries it out after the answer. Those of `nodes` that wait to join
+/// join then.
+pub(super) async fn bootstrap(
+    node: &Arc<Node>,
+    nodes: &[Arc<Node>],
+    request: BootstrapRequest,
+) -> Result<(), Status> {
     let faults = node.faults();
     if faults.booting {
         return Err(Status::failed_precondition(
@@ -260,11 +265,8 @@ pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Re
         service.turn(ServiceState::Preparing, "Running pre state");
     }
     let bootstrapping = Arc::clone(node);
-    let mut tasks = node
-        .tasks
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    tasks.spawn(async move {
+    let nodes = nodes.to_vec();
+    node.lock_tasks().spawn(async move {
         let snapshot = var_lib.join("etcd.snapshot");
         match carry_out(host.as_ref(), &snapshot, &data_dir, request).await {
             Ok(etcd) => {
@@ -274,11 +276,9 @@ pub(super) async fn bootstrap(node: &Arc<Node>, request: BootstrapRequest) -> Re
                     service.turn(ServiceState::Running, "Started task etcd");
                 }
                 tokio::time::sleep(UNCHECKED).await;
-                let mut service = bootstrapping.lock_service();
-                if service.state == ServiceState::Running {
-                    service.turn(ServiceState::Running, "Health check successful");
-                    service.healthy = true;
-                    service.checked = true;
+                bootstrapping.lock_service().check();
+                for node in &nodes {
+                    node.join();
                 }
             }
             Err(error) => bootstrapping.lock_service().turn(

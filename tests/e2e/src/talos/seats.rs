@@ -3,12 +3,16 @@
 //! What the nodes tell of keys, revisions and sizes, and the snapshots they give, is all the real
 //! etcd's. Only who is a member is made up: the first node has the real member, which leads; the
 //! others are its followers. So a client has members to choose from at the price of one process.
+//! It is stopped, restored and started by whichever node is bootstrapped, on that node's disk.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::backend::{BlobStream, Etcd};
 use super::proto::machine::{EtcdMember, EtcdMemberAlarm, EtcdMemberStatus};
 use super::real_etcd::RealEtcd;
+use super::recover::EtcdProcess;
+use crate::etcd::Handle;
 
 /// The real etcd as one of several members.
 struct Seat {
@@ -31,6 +35,26 @@ pub fn seats(real: &RealEtcd, count: u64) -> Vec<Arc<dyn Etcd>> {
             seat
         })
         .collect()
+}
+
+/// The real etcd's process, as the node with the member `seat` runs it.
+pub struct SeatProcess {
+    /// The process.
+    pub process: Handle,
+    /// The member of the node.
+    pub seat: Arc<dyn Etcd>,
+}
+
+#[tonic::async_trait]
+impl EtcdProcess for SeatProcess {
+    async fn stop(&self) -> anyhow::Result<()> {
+        self.process.get()?.stop().await
+    }
+
+    async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>> {
+        self.process.get()?.restart_on(data_dir).await?;
+        Ok(Arc::clone(&self.seat))
+    }
 }
 
 #[tonic::async_trait]

@@ -22,8 +22,9 @@ impl MachineService for Api {
         request: Request<api::BootstrapRequest>,
     ) -> Result<Response<api::BootstrapResponse>, Status> {
         let (headers, extensions, body) = request.into_parts();
+        let nodes = &self.cluster.nodes;
         let work = |node: Arc<Node>| async move {
-            recover::bootstrap(&node, body).await?;
+            recover::bootstrap(&node, nodes, body).await?;
             Ok(api::Bootstrap::default())
         };
         let messages = self.unary("Bootstrap", &headers, &extensions, work).await?;

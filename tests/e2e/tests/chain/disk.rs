@@ -4,7 +4,7 @@
 //! their size instead (`ulimit -f`): the system refuses the same writes, with EFBIG in place of
 //! ENOSPC.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::bed::{Bed, tells};
 use super::ground::Ground;
@@ -29,6 +29,27 @@ async fn a_full_disk_on_fetch_is_told_and_leaves_no_half_file() -> Result<()> {
         assert!(!bed.folder.join("etcd.db").exists());
         assert!(!bed.folder.join("etcd.db.part").exists());
     }
+    // The file itself is the largest of all: with room for one byte less than it has, everything
+    // is downloaded and put together, and its last block is refused.
+    let show = bed.restore_cli("show").args(["latest", "--output", "json"]);
+    let shown = show.output().await?.ended_with(0)?.json()?;
+    let bytes = shown["components"][0]["plainBytes"].as_u64();
+    let bytes = bytes.context("no size")?;
+    let blocks = u32::try_from(bytes.saturating_sub(1) / 512)?;
+    let fetch = bed.fetch("latest").after_sh(&limit(blocks));
+    let output = fetch.output().await?.ended_with(1)?;
+    tells(
+        &output,
+        &[
+            "cannot write etcd.db.part",
+            "File too large",
+            "hint: ",
+            "room for",
+        ],
+    );
+    assert!(!bed.folder.join("etcd.db").exists());
+    assert!(!bed.folder.join("etcd.db.part").exists());
+    assert!(std::fs::read_dir(bed.folder.join("etcd.db.parts"))?.count() > 1);
     let verify = bed.restore_cli("verify").arg("latest");
     let output = verify
         .after_sh(&limit(1_500))

@@ -135,8 +135,9 @@ impl Bed {
     }
 
     /// The newest restore point's component as a file.
-    async fn fetched(&self, component: &str) -> Result<PathBuf> {
-        let file = self.folder.join(format!("{component}.tar"));
+    pub(crate) async fn fetched(&self, component: &str) -> Result<PathBuf> {
+        let name = component.replace('/', "-");
+        let file = self.folder.join(format!("{name}.fetched"));
         let fetch = self.ground.programs.restore_cli();
         let fetch = fetch.args([
             "fetch",

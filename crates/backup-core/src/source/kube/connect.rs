@@ -48,6 +48,29 @@ impl KubeOptions {
         }
     }
 
+    /// The server's address as the kubeconfig has it; `None` for the service account of the pod.
+    /// Reads the file and nothing that it names, and asks nobody.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no such context or cluster.
+    pub fn server(&self) -> Result<Option<String>, KubeError> {
+        let Some(path) = &self.kubeconfig else {
+            return Ok(None);
+        };
+        let what = format!("the kubeconfig {}", path.display());
+        let read = Kubeconfig::read_from(path).map_err(|e| unusable(&what, e))?;
+        let lacks = |text: String| unusable(&what, std::io::Error::other(text));
+        let name = self.context.as_ref().or(read.current_context.as_ref());
+        let name = name.ok_or_else(|| lacks("it has no current context".to_owned()))?;
+        let context = read.contexts.iter().find(|c| c.name == *name);
+        let context = context.and_then(|c| c.context.as_ref());
+        let context = context.ok_or_else(|| lacks(format!("it has no context `{name}`")))?;
+        let cluster = read.clusters.iter().find(|c| c.name == context.cluster);
+        let server = cluster.and_then(|c| c.cluster.as_ref()?.server.clone());
+        let none = || lacks(format!("cluster `{}` has no server", context.cluster));
+        server.ok_or_else(none).map(Some)
+    }
+
     /// A client and the server's address; asks nothing yet.
     pub(super) async fn connect(&self) -> Result<(Client, String), KubeError> {
         let options = KubeConfigOptions {

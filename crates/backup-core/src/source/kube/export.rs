@@ -328,8 +328,12 @@ impl ClusterSource for KubeExport {
             ..KubernetesFacts::default()
         };
         let mut findings = Vec::new();
-        if has(&ComponentName::resources()) {
+        // A kind that was not discovered may be missing in any archive, Secrets that it refers to
+        // among them.
+        if KubeArchive::ALL.iter().any(|a| has(&a.component())) {
             findings.extend(self.discovered.findings.clone());
+        }
+        if has(&ComponentName::resources()) {
             facts.left_out = self.left_out();
             let (tenants, told) = self.tenants(self.clock.as_ref()).await;
             facts.tenants = tenants;

@@ -111,6 +111,13 @@ impl Selection {
         Ok(self)
     }
 
+    /// Whether kinds without a namespace are taken.
+    #[must_use]
+    pub fn takes_cluster_resources(&self) -> bool {
+        self.include_cluster_resources
+            .unwrap_or(self.include_namespaces.is_empty())
+    }
+
     /// What becomes of a kind.
     pub(super) fn scope(&self, kind: &Kind) -> Scope {
         let name = kind.resource.as_str();
@@ -141,9 +148,7 @@ impl Selection {
                 "a built-in kind that is made again by its owner; include it by name"
             });
         }
-        let cluster = self
-            .include_cluster_resources
-            .unwrap_or(self.include_namespaces.is_empty());
+        let cluster = self.takes_cluster_resources();
         // CRDs are what everything else needs.
         if !kind.namespaced && !cluster && home != Home::Crds && name != "namespaces" {
             return out("it has no namespace, and only some namespaces are included");

@@ -16,6 +16,18 @@ const PLACEHOLDER: &str = "REPLACE-ME";
 /// A key that nobody has the private half of.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
+/// Nothing that it names is there, and nobody listens.
+const KUBECONFIG: &str = "apiVersion: v1
+kind: Config
+current-context: other
+contexts:
+- {name: default, context: {cluster: mgmt, user: backupd}}
+clusters:
+- {name: mgmt, cluster: {server: 'https://10.5.0.1:6443', certificate-authority: /nowhere/ca.crt}}
+users:
+- {name: backupd, user: {exec: {command: /nowhere/plugin, apiVersion: client.authentication.k8s.io/v1}}}
+";
+
 /// The documented default, read where a cluster has it: beside its keys.
 fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     let schedules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schedules");
@@ -34,6 +46,7 @@ fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let here = folder.path().display().to_string();
     fs::write(folder.path().join("config"), "").unwrap();
+    fs::write(folder.path().join("kubeconfig"), KUBECONFIG).unwrap();
     let places = [
         "/etc/butler-backup",
         "/var/run/secrets/talos.dev",
@@ -109,6 +122,27 @@ fn what_weakens_a_backup_is_a_warning() {
     let text = "talos: {config: config}\ncluster: a\nstore: file:///b\nencryption: none\nsigning: {key: signing.key}\n";
     let checked = checked(|_| text.to_owned()).unwrap();
     insta::assert_snapshot!(checked.warnings.join("\n"));
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_used_is_a_warning() {
+    let context = |yaml: String| {
+        let yaml = yaml.replace(PLACEHOLDER, RECIPIENT);
+        yaml.replace(
+            "  context: default\n  # How long one",
+            "  context: missing\n  # How long one",
+        )
+    };
+    let told = checked(context).unwrap().warnings.join("\n");
+    assert!(told.ends_with("it has no context `missing`"), "{told}");
+    let file = |yaml: String| {
+        let yaml = yaml.replace(PLACEHOLDER, RECIPIENT);
+        yaml.replace("/etc/butler-backup/kubeconfig", "/nowhere/kubeconfig")
+    };
+    let told = checked(file).unwrap().warnings;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("/nowhere/kubeconfig"), "{told:?}");
+    assert!(told[1].contains("to be kept"), "{told:?}");
 }
 
 #[test]

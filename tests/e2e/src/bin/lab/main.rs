@@ -3,6 +3,7 @@
 mod demo;
 mod down;
 mod programs;
+mod reset;
 mod state;
 mod tools;
 mod up;
@@ -35,6 +36,8 @@ enum Command {
     Up,
     /// Show the main job from end to end, each command with what it prints
     Demo(demo::Args),
+    /// Lose the etcd of the lab that `lab up` started, as a reset of all its nodes does
+    Reset,
     /// End the lab that `lab up` started
     Down,
     /// Print what runs and how to reach it
@@ -62,6 +65,7 @@ async fn run(args: Args) -> Result<ExitCode> {
             .context("finding the components")?,
         Command::Up => up::run(&state).await,
         Command::Demo(args) => demo::run(&args).await,
+        Command::Reset => reset::run(&state).await,
         Command::Down => down::run(&state).await,
         Command::Status => status(&state),
     }

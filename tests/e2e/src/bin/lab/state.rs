@@ -1,4 +1,4 @@
-//! The file that says what runs, so that `lab status` and `lab down` find it.
+//! The file that says what runs, so that `lab status`, `lab reset` and `lab down` find it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -119,6 +119,11 @@ impl State {
     /// The file that `lab down` makes to ask for an end.
     pub(crate) fn down_file(&self) -> PathBuf {
         self.folder.join("down")
+    }
+
+    /// The file that `lab reset` makes, and the lab removes when it has lost its etcd.
+    pub(crate) fn reset_file(&self) -> PathBuf {
+        self.folder.join("reset")
     }
 }
 

@@ -1,4 +1,4 @@
-//! `lab up`: everything runs until Ctrl-C, SIGTERM or `lab down`.
+//! `lab up`: everything runs until Ctrl-C, SIGTERM or `lab down`; `lab reset` takes etcd away.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::state::State;
 use crate::{print, say};
 
-/// How often the lab looks whether `lab down` asked for its end.
+/// How often the lab looks whether `lab down` or `lab reset` asked for something, or etcd is back.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
@@ -25,7 +25,7 @@ pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let folder = Folder::new()?;
-    let lab = tokio::select! {
+    let mut lab = tokio::select! {
         lab = Butler::start(&folder, &say) => lab?,
         _ = interrupt.recv() => bail!("interrupted before the lab was up"),
         _ = terminate.recv() => bail!("terminated before the lab was up"),
@@ -37,7 +37,7 @@ pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = asked_to_end(&state) => {}
+        ended = serve(&mut lab, &state) => ended?,
     }
     say("ending the lab");
     let removed = std::fs::remove_file(path);
@@ -46,8 +46,25 @@ pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn asked_to_end(state: &State) {
+/// Does what other calls of `lab` ask for, until one asks for the end.
+async fn serve(lab: &mut Butler, state: &State) -> Result<()> {
+    let mut lost = false;
     while !state.down_file().exists() {
+        let reset = state.reset_file();
+        if reset.exists() {
+            lab.lose_etcd().await?;
+            lost = true;
+            say("etcd is lost; its nodes wait until one of them is bootstrapped from a snapshot");
+            std::fs::remove_file(&reset)
+                .with_context(|| format!("removing {}", reset.display()))?;
+        }
+        if lost && lab.talos.etcd_runs() {
+            say("etcd runs again; starting kube-apiserver and controllers");
+            lab.resume().await?;
+            lost = false;
+            say("the cluster is back");
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    Ok(())
 }
