@@ -41,7 +41,7 @@ mod survey;
 pub use archive::read_archive;
 pub use run::{Ended, Patience, Recovery};
 pub use select::Select;
-pub use survey::{Request, survey};
+pub use survey::{Request, foresee, survey};
 
 /// The tool and its version, as plans and journals name it.
 pub(crate) const TOOL: &str = concat!("butler-backup ", env!("CARGO_PKG_VERSION"));
@@ -120,7 +120,7 @@ pub enum RecoverError {
     Quiesce(#[from] quiesce::QuiesceError),
     /// Another restore works on the cluster.
     #[error(
-        "restore {holder} works on this cluster, heard of at {since}; see `restore-cli status`, or          wait until it has not been heard of for a quarter of an hour"
+        "restore {holder} works on this cluster, heard of at {since}; see `restore-cli status`, or wait until it has not been heard of for a quarter of an hour"
     )]
     TargetInUse {
         /// Which.

@@ -7,6 +7,8 @@ mod bed;
 mod compare;
 #[path = "restore/guards.rs"]
 mod guards;
+#[path = "restore/in_place.rs"]
+mod in_place;
 #[path = "restore/rebuild.rs"]
 mod rebuild;
 #[path = "restore/refused.rs"]

@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::etcd::EtcdPlan;
 use super::journal::Outcome;
 use super::quiesce::Parked;
 use super::{RecoverError, TOOL};
@@ -242,6 +243,9 @@ pub struct Plan {
     /// The restore point whose etcd the objects are brought forward from, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Parent>,
+    /// The step on etcd, if it is part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdPlan>,
     /// The cluster that is written to; absent while its API is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -271,6 +275,17 @@ impl Plan {
     #[must_use]
     pub fn has(&self, step: Step) -> bool {
         self.steps.contains(&step)
+    }
+
+    /// The same with the step on etcd, whose findings join the others.
+    ///
+    /// # Errors
+    /// None that memory can give.
+    pub fn with_etcd(mut self, etcd: EtcdPlan) -> Result<Self, RecoverError> {
+        let findings = etcd.blockers.iter().chain(&etcd.warnings).cloned();
+        self.findings = findings.chain(self.findings).collect();
+        self.etcd = Some(etcd);
+        self.sealed()
     }
 
     /// The same with its digest.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::crds::{self, Choice};
 use super::dangers::Dangers;
+use super::desired::comparable;
 use super::guards::Guards;
 use super::journal::Outcome;
 use super::objects::{Writer, known_by};
@@ -470,54 +471,108 @@ impl Survey<'_> {
             findings,
             ..
         } = self;
-        let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
-        let mut objects = Vec::new();
         let planned = outcomes
             .into_iter()
             .filter_map(|(position, (outcome, why))| {
                 Some((spool.entry(position)?.path.clone(), outcome, why))
             });
-        for (path, outcome, why) in planned.chain(pruned) {
-            let resource = path.resource.to_string();
-            let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {
-                resource,
-                ..KindPlan::default()
-            });
-            let count = kind.count(outcome);
-            *count = count.saturating_add(1);
-            if outcome != Outcome::Same {
-                objects.push(ObjectPlan {
-                    object: path.to_string(),
-                    outcome,
-                    why,
-                });
-            }
-        }
-        objects.sort_by(|a, b| a.object.cmp(&b.object));
-        let plan = Plan {
-            version: 1,
-            tool: TOOL.to_owned(),
-            made: request.now,
-            cluster: request.cluster.clone(),
-            mode: request.mode,
-            steps: request.steps.clone(),
-            restore_point: request.restore_point.clone(),
-            origin: request.origin.clone(),
-            base: request.base.clone(),
-            target: Some(Target {
-                uid: target.uid().to_owned(),
-                server: target.server().to_owned(),
-                version: target.version().to_owned(),
-            }),
-            options: request.options.clone(),
-            park,
-            kinds: kinds.into_values().collect(),
-            objects,
-            findings,
-            digest: Digest::of(b""),
+        let told = planned.chain(pruned).collect();
+        let target = Target {
+            uid: target.uid().to_owned(),
+            server: target.server().to_owned(),
+            version: target.version().to_owned(),
         };
-        plan.sealed()
+        document(request, Some(target), told, park, findings)
     }
+}
+
+/// The plan as a document.
+fn document(
+    request: &Request,
+    target: Option<Target>,
+    told: Vec<(ObjectPath, Outcome, Option<String>)>,
+    park: Vec<quiesce::Parked>,
+    findings: Vec<Finding>,
+) -> Result<Plan, RecoverError> {
+    let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for (path, outcome, why) in told {
+        let resource = path.resource.to_string();
+        let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {
+            resource,
+            ..KindPlan::default()
+        });
+        let count = kind.count(outcome);
+        *count = count.saturating_add(1);
+        if outcome != Outcome::Same {
+            objects.push(ObjectPlan {
+                object: path.to_string(),
+                outcome,
+                why,
+            });
+        }
+    }
+    objects.sort_by(|a, b| a.object.cmp(&b.object));
+    let plan = Plan {
+        version: 1,
+        tool: TOOL.to_owned(),
+        made: request.now,
+        cluster: request.cluster.clone(),
+        mode: request.mode,
+        steps: request.steps.clone(),
+        restore_point: request.restore_point.clone(),
+        origin: request.origin.clone(),
+        base: request.base.clone(),
+        etcd: None,
+        target,
+        options: request.options.clone(),
+        park,
+        kinds: kinds.into_values().collect(),
+        objects,
+        findings,
+        digest: Digest::of(b""),
+    };
+    plan.sealed()
+}
+
+/// Makes the plan of a restore that begins with etcd: the cluster will be what the snapshot holds,
+/// whatever it is now, so objects are foreseen from the archives alone. `base` is what the snapshot
+/// holds, where objects are brought forward to a later restore point.
+///
+/// # Errors
+/// When the scratch file cannot be read.
+pub fn foresee(
+    request: &Request,
+    spool: &Spool,
+    base: Option<&Spool>,
+) -> Result<Plan, RecoverError> {
+    let mut dangers = Dangers::default();
+    let mut told = Vec::new();
+    for entry in spool.entries() {
+        let value = spool.value(entry)?;
+        let path = entry.path.clone();
+        if let Some(reason) = leave::reason(entry, &value, request.guards) {
+            told.push((path, Outcome::Skipped, Some(reason.to_owned())));
+            continue;
+        }
+        dangers.look(entry, &value, request.mode, request.now);
+        let before = match base {
+            // The snapshot and the archive are of one restore point.
+            None => Some(value.clone()),
+            Some(base) => match base.by_path(&path).and_then(|p| base.entry(p)) {
+                Some(entry) => Some(base.value(entry)?),
+                None => None,
+            },
+        };
+        let outcome = match before {
+            None => Outcome::Created,
+            Some(before) if comparable(before.clone()) == comparable(value) => Outcome::Same,
+            Some(_) => Outcome::Changed,
+        };
+        told.push((path, outcome, None));
+    }
+    let findings = dangers.finish(&request.options, request.mode, &[], |_| true);
+    document(request, None, told, Vec::new(), findings)
 }
 
 impl KindPlan {

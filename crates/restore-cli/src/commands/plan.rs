@@ -9,7 +9,9 @@ use backup_cli::program::Frame;
 use backup_core::recover::plan::{Mode, Step};
 use clap::ValueEnum;
 
-use super::recover::{Asked, Ground, Journals, ObjectFlags, Shown, failed};
+use super::recover::{
+    Asked, Ground, Journals, ObjectFlags, Shown, TargetFlags, failed, look_at_etcd,
+};
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
 /// How a cluster is restored.
@@ -64,6 +66,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     scratch: ScratchFlags,
     #[command(flatten)]
+    talos: TargetFlags,
+    #[command(flatten)]
     kube: KubeFlags,
     #[command(flatten)]
     read: ReadFlags,
@@ -95,10 +99,17 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .spool(ground.objects(), &asked.options, frame)
         .await?;
     let base = ground.base(&asked.options, frame).await?;
-    let target = frame.or_cancelled(ground.target()).await?;
-    let plan = ground
-        .survey(&asked, &target, (&spool, base.as_ref()), frame)
-        .await?;
+    let plan = if asked.steps.contains(&Step::Etcd) {
+        let etcd = look_at_etcd(&ground, &args.talos, &args.read, frame);
+        let etcd = frame.or_cancelled(etcd).await?;
+        let plan = ground.foresee(&asked, (&spool, base.as_ref()), frame)?;
+        plan.with_etcd(etcd).map_err(failed)?
+    } else {
+        let target = frame.or_cancelled(ground.target()).await?;
+        ground
+            .survey(&asked, &target, (&spool, base.as_ref()), frame)
+            .await?
+    };
     plan.write(&args.to).map_err(failed)?;
     let shown = Shown {
         file: args.to.display().to_string(),

@@ -1,14 +1,18 @@
 //! What planning, running and going on with a restore have in common.
 
 mod carry;
+mod etcd;
 mod flags;
 mod ground;
 mod report;
+mod talos;
 
-pub(crate) use carry::{Consent, go, hold, plan_of, run};
+pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run};
+pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, Waits};
 pub(crate) use ground::{Asked, Ground};
 pub(crate) use report::{Ran, Shown, word};
+pub(crate) use talos::TargetFlags;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;

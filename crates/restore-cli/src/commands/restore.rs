@@ -14,7 +14,8 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Asked, Consent, Ground, Journals, ObjectFlags, Shown, Waits, failed, hold, run as carry_out,
+    Asked, Consent, Ground, Journals, Means, ObjectFlags, Objects, Shown, TargetFlags, Waits,
+    failed, hold, run as carry_out,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     waits: Waits,
     #[command(flatten)]
     scratch: ScratchFlags,
+    #[command(flatten)]
+    talos: TargetFlags,
     #[command(flatten)]
     kube: KubeFlags,
     #[command(flatten)]
@@ -108,18 +111,37 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
     let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
     let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
     let base = ground.base(&plan.options, frame).await?;
-    let target = frame.or_cancelled(ground.target()).await?;
-    let now = ground
-        .survey(&Asked::of(&plan), &target, (&spool, base.as_ref()), frame)
-        .await?;
-    hold(&plan, &now)?;
+    // What etcd's snapshot holds is there only when it is restored.
+    let target = if plan.has(Step::Etcd) {
+        if let Some(blocker) = plan.blockers().first() {
+            return Err(
+                Failure::message(Exit::Refused, blocker.cause.clone()).hint(blocker.remedy.clone())
+            );
+        }
+        None
+    } else {
+        let target = frame.or_cancelled(ground.target()).await?;
+        let asked = Asked::of(&plan);
+        let now = ground
+            .survey(&asked, &target, (&spool, base.as_ref()), frame)
+            .await?;
+        hold(&plan, &now)?;
+        Some(target)
+    };
     args.consent.ask(&plan, frame)?;
+    let means = Means {
+        patience: args.waits.patience(),
+        talos: Some(&args.talos),
+        read: &args.read,
+        scratch: &args.scratch,
+    };
+    let objects = Objects { spool, base };
     carry_out(
         ground,
         plan,
-        (target, spool, base),
+        (target, objects),
         &args.journals,
-        args.waits.patience(),
+        means,
         frame,
     )
     .await
@@ -155,12 +177,19 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         return Ok(Exit::Refused);
     }
     args.consent.ask(&plan, frame)?;
+    let means = Means {
+        patience: args.waits.patience(),
+        talos: None,
+        read: &args.read,
+        scratch: &args.scratch,
+    };
+    let objects = Objects { spool, base: None };
     carry_out(
         ground,
         plan,
-        (target, spool, None),
+        (Some(target), objects),
         &args.journals,
-        args.waits.patience(),
+        means,
         frame,
     )
     .await

@@ -6,9 +6,10 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Record};
+use backup_core::recover::journal::{Journal, Phase, Record};
+use backup_core::recover::plan::Step;
 
-use super::recover::{Ground, Journals, Waits, failed, go, plan_of};
+use super::recover::{Ground, Journals, Means, Objects, TargetFlags, Waits, failed, go, plan_of};
 use crate::args::{ReadFlags, ScratchFlags};
 
 /// Go on with a restore from where its journal ends
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     waits: Waits,
     #[command(flatten)]
     scratch: ScratchFlags,
+    #[command(flatten)]
+    talos: TargetFlags,
     #[command(flatten)]
     kube: KubeFlags,
     #[command(flatten)]
@@ -51,8 +54,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
     let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
     let base = ground.base(&plan.options, frame).await?;
-    let target = frame.or_cancelled(ground.target()).await?;
-    if let Some(planned) = &plan.target
+    let back = plan.has(Step::Etcd) && !journal.state.is_done(Phase::Etcd);
+    let target = if back {
+        None
+    } else {
+        Some(frame.or_cancelled(ground.target()).await?)
+    };
+    if let (Some(planned), Some(target)) = (&plan.target, &target)
         && planned.uid != target.uid()
     {
         let told = format!(
@@ -67,12 +75,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     journal
         .write(vec![Record::Resumed { at }])
         .map_err(failed)?;
-    go(
-        ground,
-        plan,
-        (target, spool, base),
-        (journal, args.waits.patience()),
-        frame,
-    )
-    .await
+    let means = Means {
+        patience: args.waits.patience(),
+        talos: Some(&args.talos),
+        read: &args.read,
+        scratch: &args.scratch,
+    };
+    let objects = Objects { spool, base };
+    go(ground, plan, (target, objects), journal, means, frame).await
 }

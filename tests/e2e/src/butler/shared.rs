@@ -37,6 +37,14 @@ impl Shared {
         Ok(running)
     }
 
+    /// A scenario of a test's own, which it may break.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn own() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::start().await?))
+    }
+
     /// Starts one on a thread and a runtime of its own: each test has a runtime, and what the first
     /// one spawned would end with it.
     async fn start() -> Result<Self> {

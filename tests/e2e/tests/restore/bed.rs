@@ -27,7 +27,11 @@ pub(crate) struct Bed {
 impl Bed {
     /// A bed with a restore point of the whole scenario below `prefix`.
     pub(crate) async fn new(prefix: &str) -> Result<Self> {
-        let shared = Shared::get().await?;
+        Self::on(Shared::get().await?, prefix).await
+    }
+
+    /// The same on a scenario of the test's own.
+    pub(crate) async fn on(shared: Arc<Shared>, prefix: &str) -> Result<Self> {
         let programs = Programs::find()?;
         let folder = Folder::new()?;
         let keygen = programs.backupd().args(["keygen", "--out", "keys"]);

@@ -126,6 +126,13 @@ impl KubeTarget {
         &self.api.server
     }
 
+    /// Whether the server says that it is ready, and serves what every server does: one that has
+    /// just started answers before it knows all its kinds.
+    pub async fn is_ready(&self) -> bool {
+        let leases = ResourceName::new("leases", "coordination.k8s.io");
+        self.kinds.contains_key(&leases) && self.api.bytes("/readyz", MAX_OBJECT).await.is_ok()
+    }
+
     /// What could not be discovered.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

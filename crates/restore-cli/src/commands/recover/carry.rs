@@ -1,20 +1,26 @@
 //! Carrying a plan out: consent, the journal beside its plan, the run, what it ended as.
 
 use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
-use backup_core::recover::plan::{Plan, Step};
+use backup_core::recover::plan::{Mode, Plan, Step};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::{Patience, Recovery};
 use backup_core::source::kube::target::KubeTarget;
 
-use super::{Ground, Journals, Ran, failed};
+use super::{Ground, Journals, Ran, TargetFlags, etcd, failed};
+use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
 
+/// An API server waits for etcd, and needs some seconds more; images may have to be pulled.
+const API_WITHIN: Duration = Duration::from_secs(600);
 /// Differences that are told one by one.
 const TOLD: usize = 12;
 
@@ -92,69 +98,128 @@ pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a plan is carried out.
+pub(crate) struct Means<'a> {
+    pub(crate) patience: Patience,
+    pub(crate) talos: Option<&'a TargetFlags>,
+    pub(crate) read: &'a ReadFlags,
+    pub(crate) scratch: &'a ScratchFlags,
+}
+
+/// What is written.
+pub(crate) struct Objects {
+    pub(crate) spool: Spool,
+    /// As the restored etcd has them.
+    pub(crate) base: Option<Spool>,
+}
+
 /// Begins a journal and runs `plan`.
 pub(crate) async fn run(
     ground: Ground,
     plan: Plan,
-    with: (KubeTarget, Spool, Option<Spool>),
+    (target, objects): (Option<KubeTarget>, Objects),
     journals: &Journals,
-    patience: Patience,
+    means: Means<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let now = frame.clock.now();
     let restore = format!("{}-{}", now.strftime("%Y%m%dt%H%M%Sz"), short(&plan));
     let folder = &journals.journals;
-    std::fs::create_dir_all(folder).map_err(|e| {
-        Failure::from(
-            anyhow::Error::new(e).context(format!("make the folder {}", folder.display())),
-        )
-    })?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("make the folder {}", folder.display()))?;
     plan.write(&folder.join(format!("{restore}.plan.json")))
         .map_err(failed)?;
     let journal = Journal::begin(folder, &restore, plan.digest, now).map_err(failed)?;
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
-    go(ground, plan, with, (journal, patience), frame).await
+    go(ground, plan, (target, objects), journal, means, frame).await
 }
 
 /// Goes on with `journal` from wherever it ends.
 pub(crate) async fn go(
     ground: Ground,
     plan: Plan,
-    with: (KubeTarget, Spool, Option<Spool>),
-    journal: (Journal, Patience),
+    (target, objects): (Option<KubeTarget>, Objects),
+    mut journal: Journal,
+    means: Means<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
-    let (target, spool, base) = with;
-    let (journal, patience) = journal;
+    let path = journal.path().display().to_string();
+    let on = |failure: Failure| failure.hint(format!("go on with: restore-cli resume {path}"));
+    let mut findings = Vec::new();
+    if let Some(etcd) = plan
+        .etcd
+        .as_ref()
+        .filter(|_| !journal.state.is_done(Phase::Etcd))
+    {
+        let Some(talos) = means.talos else {
+            return Err(Failure::message(Exit::Usage, "the plan has a step on etcd"));
+        };
+        let at = frame.clock.now();
+        let phase = Phase::Etcd;
+        journal
+            .write(vec![Record::PhaseBegun { phase, at }])
+            .map_err(failed)?;
+        let means = (talos, means.read, means.scratch);
+        let restored = etcd::restore(&ground, etcd, means, &mut journal, frame).await;
+        findings = restored.map_err(on)?;
+        let at = frame.clock.now();
+        journal
+            .write(vec![Record::PhaseDone { phase, at }])
+            .map_err(failed)?;
+    }
+    let target = match target {
+        Some(target) => target,
+        None => ground.target_within(API_WITHIN, frame).await.map_err(on)?,
+    };
+    if let Some(captured) = ground.point.manifest.kubernetes.as_ref().map(|k| &k.uid)
+        && plan.mode == Mode::InPlace
+        && plan.has(Step::Etcd)
+        && captured != target.uid()
+    {
+        let told = format!(
+            "the API server at {} is of another cluster: its kube-system has UID {}, the restored \
+             one {captured}",
+            target.server(),
+            target.uid()
+        );
+        return Err(on(Failure::message(Exit::Refused, told)));
+    }
     let mut recovery = Recovery {
         plan,
         target,
-        spool,
-        base,
+        spool: objects.spool,
+        base: objects.base,
         journal,
         guards: Guards::default(),
-        patience,
+        patience: means.patience,
         clock: std::sync::Arc::clone(&frame.clock),
         progress: ground.progress(),
         cancel: frame.cancel.clone(),
     };
-    let path = recovery.journal.path().display().to_string();
     let ended = match recovery.run().await {
-        Ok(ended) => ended,
+        Ok(mut ended) => {
+            ended.findings.splice(0..0, findings);
+            ended
+        }
         Err(error) => {
             let at = frame.clock.now();
             let how = "failed".to_owned();
             // If the journal is what fails, its last line says enough.
             recovery.journal.write(vec![Record::Ended { how, at }]).ok();
-            return Err(failed(error).hint(format!("go on with: restore-cli resume {path}")));
+            return Err(on(failed(error)));
         }
     };
     let at = frame.clock.now();
     let began = recovery.journal.state.began.unwrap_or(at);
     let seconds = u64::try_from(at.duration_since(began).as_secs()).unwrap_or(0);
-    let mut ran = Ran::new(&recovery.journal.state.restore, path, &ended, seconds);
+    let mut ran = Ran::new(
+        &recovery.journal.state.restore,
+        path.clone(),
+        &ended,
+        seconds,
+    );
     if recovery.plan.has(Step::Verify) {
         let phase = Phase::Verify;
         recovery

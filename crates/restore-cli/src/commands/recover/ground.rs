@@ -1,6 +1,7 @@
 //! What a restore stands on: the restore point that was judged, its objects, the cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup_cli::config::Given;
 use backup_cli::exit::Exit;
@@ -12,7 +13,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::Parent;
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Request, Select, read_archive, survey};
+use backup_core::recover::{Request, Select, foresee, read_archive, survey};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
@@ -147,6 +148,45 @@ impl Ground {
         Ok(KubeTarget::connect(options)
             .await
             .map_err(anyhow::Error::new)?)
+    }
+
+    /// Connects when the API answers, which it does some time after its etcd is back.
+    pub(crate) async fn target_within(
+        &self,
+        limit: Duration,
+        frame: &Frame,
+    ) -> Result<KubeTarget, Failure> {
+        let began = tokio::time::Instant::now();
+        frame.terminal.status("waiting for the Kubernetes API");
+        loop {
+            match frame.or_cancelled(self.target()).await {
+                Ok(target) if target.is_ready().await => return Ok(target),
+                Ok(_) if began.elapsed() >= limit => {
+                    let told = "the Kubernetes API answers and is not ready";
+                    return Err(Failure::message(Exit::Failed, told)
+                        .hint("see `kubectl get --raw '/readyz?verbose'`"));
+                }
+                Ok(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
+                Err(failure) if began.elapsed() >= limit => {
+                    let hint =
+                        "see whether kube-apiserver runs on the node that etcd was restored on";
+                    return Err(failure.hint(hint));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_secs(2)).await,
+            }
+        }
+    }
+
+    /// Makes the plan of a restore that begins with etcd.
+    pub(crate) fn foresee(
+        &self,
+        asked: &Asked,
+        spools: (&Spool, Option<&Spool>),
+        frame: &Frame,
+    ) -> Result<Plan, Failure> {
+        let (spool, base) = spools;
+        foresee(&self.request(asked, frame), spool, base).map_err(failed)
     }
 
     /// Makes a plan of these objects for this cluster.

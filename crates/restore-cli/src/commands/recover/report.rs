@@ -30,7 +30,18 @@ impl Report for Shown<'_> {
     fn page(&self, page: &mut Page) {
         let plan = self.plan;
         let target = plan.target.as_ref().map_or_else(
-            || "its API does not answer; objects are foreseen from the archive".to_owned(),
+            || {
+                let etcd = plan.etcd.as_ref();
+                etcd.map_or("unknown".to_owned(), |etcd| {
+                    format!(
+                        "Talos cluster {}, node {}, as of revision {}; objects are foreseen from \
+                         the archive",
+                        etcd.name(),
+                        etcd.target,
+                        etcd.snapshot.revision
+                    )
+                })
+            },
             |t| format!("{} ({}, kube-system {})", t.server, t.version, t.uid),
         );
         page.fields([

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use backup_cli::config::Given;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings;
-use backup_cli::flags::TalosFlags;
 use backup_cli::output::Format;
 use backup_cli::program::Frame;
 use backup_cli::terminal::Terminal;
@@ -19,10 +17,10 @@ use backup_core::recover::etcd::{
 };
 use backup_core::restore::{HeldSnapshot, unlock};
 use backup_core::source::talos::nodes::TalosNodes;
-use backup_core::source::talos::{ConfigSearch, TalosOptions};
 
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::recover::TargetFlags;
 use crate::commands::{Opened, not_read, open, refuse_untrusted};
 
 mod report;
@@ -63,36 +61,6 @@ pub(crate) struct Args {
     talos: TargetFlags,
     #[command(flatten)]
     read: ReadFlags,
-}
-
-/// Which nodes, and how they are reached.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Talos")]
-struct TargetFlags {
-    /// Read certificates and endpoints from this talosconfig, which must be an administrator's
-    /// [default: `TALOSCONFIG`, then `TALOS_HOME` or the home folder]
-    #[arg(long, value_name = "FILE")]
-    talosconfig: Option<PathBuf>,
-    /// Use this context of the talosconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
-    context: Option<String>,
-    /// Look at these nodes: all of the control plane, and workers if their kubelets are to restart
-    /// [default: those of the context]
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    nodes: Vec<String>,
-    /// Restore onto this control plane node [default: the first that is ready]
-    #[arg(long, value_name = "ADDRESS")]
-    node: Option<String>,
-}
-
-impl TargetFlags {
-    fn given(&self) -> TalosFlags {
-        TalosFlags {
-            talosconfig: self.talosconfig.clone(),
-            context: self.context.clone(),
-            nodes: self.nodes.clone(),
-        }
-    }
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
@@ -167,8 +135,7 @@ async fn look(
             Failure::message(Exit::NotFound, told).hint("choose one from `restore-cli list`")
         })?,
     };
-    let nodes = TalosNodes::begin(options(args, frame)?, Arc::clone(&frame.clock)).await;
-    let nodes = nodes.map_err(anyhow::Error::new)?;
+    let nodes = args.talos.nodes(&args.read, frame).await?;
     frame.terminal.status("looking at every node");
     let wanted = Wanted {
         target: args.talos.node.clone(),
@@ -176,29 +143,6 @@ async fn look(
     };
     let plan = preflight(&nodes, wanted).await;
     Ok((nodes, plan))
-}
-
-/// How the Talos API is reached, from flags, configuration and environment.
-fn options(args: &Args, frame: &Frame) -> Result<TalosOptions, Failure> {
-    let given = Given {
-        talos: args.talos.given(),
-        ..args.read.given()
-    };
-    let config = backup_cli::config::Config::load(&given, frame.clock.now())?;
-    let environment = &frame.environment;
-    let search = ConfigSearch {
-        explicit: config.talos.config.clone(),
-        talosconfig: environment.talosconfig.clone(),
-        talos_home: environment.talos_home.clone(),
-        home: environment.home.clone(),
-    };
-    Ok(TalosOptions {
-        context: config.talos.context.clone(),
-        nodes: config.talos.nodes.clone(),
-        idle_timeout: config.talos.idle_timeout,
-        total_timeout: config.talos.deadline,
-        ..TalosOptions::new(search)
-    })
 }
 
 /// Shows what was found. Data goes to stdout once, at the end: here a person reads.

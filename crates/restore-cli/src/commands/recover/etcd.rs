@@ -1,0 +1,165 @@
+//! The step on etcd as a part of a whole restore, each phase of it in the journal.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::clock::Clock;
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::ComponentName;
+use backup_core::recover::etcd::{
+    EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, SnapshotFacts, Wanted, preflight, restarts,
+    restored_already, run, watch_others,
+};
+use backup_core::recover::journal::{Journal, Record};
+use backup_core::restore::{HeldSnapshot, unlock};
+
+use super::{Ground, TargetFlags};
+use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::not_read;
+
+/// Looks at the nodes that etcd is to be restored onto. Changes nothing.
+pub(crate) async fn look_at_etcd(
+    ground: &Ground,
+    talos: &TargetFlags,
+    read: &ReadFlags,
+    frame: &Frame,
+) -> Result<EtcdPlan, Failure> {
+    let point = &ground.point;
+    let snapshot = SnapshotFacts::of(point).ok_or_else(|| {
+        let told = format!("restore point {} has no component `etcd`", point.entry.id);
+        Failure::message(Exit::NotFound, told)
+            .hint("choose one from `restore-cli list`, or plan with --only crds,resources,verify")
+    })?;
+    let nodes = talos.nodes(read, frame).await?;
+    frame.terminal.status("looking at every node");
+    let target = talos.node.clone();
+    Ok(preflight(&nodes, Wanted { target, snapshot }).await)
+}
+
+/// Restores etcd as `plan` says, from wherever an earlier attempt ended.
+pub(super) async fn restore(
+    ground: &Ground,
+    plan: &EtcdPlan,
+    means: (&TargetFlags, &ReadFlags, &ScratchFlags),
+    journal: &mut Journal,
+    frame: &Frame,
+) -> Result<Vec<Finding>, Failure> {
+    let (talos, read, scratch) = means;
+    let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
+    let wanted = Wanted {
+        target: Some(plan.target.clone()),
+        snapshot: plan.snapshot.clone(),
+    };
+    let looked = async { Ok(preflight(&nodes, wanted).await) };
+    let now = frame.or_cancelled(looked).await?;
+    if let Some(difference) = plan.differs(&now) {
+        let told = format!("the nodes are not those of the plan: {difference}");
+        return Err(Failure::message(Exit::Refused, told).hint("plan again"));
+    }
+    let progress = frame.terminal.progress();
+    let already = if now.can_run() {
+        None
+    } else {
+        restored_already(&nodes, &now, progress.as_ref())
+            .await
+            .map_err(anyhow::Error::new)?
+    };
+    if already.is_none() {
+        if let Some(blocker) = now.blockers.first() {
+            let told = format!(
+                "etcd must not be restored now: {}: {}",
+                blocker.object, blocker.cause
+            );
+            return Err(Failure::message(Exit::Refused, told).hint(blocker.remedy.clone()));
+        }
+        let identities = ground
+            .opened
+            .config
+            .identities(|text| frame.terminal.warn(text))?;
+        let opening = async { Ok(unlock(&ground.opened.store, &ground.point, &identities).await?) };
+        let unlocked = frame.or_cancelled(opening).await?;
+        let (component, folder) = (ComponentName::etcd(), scratch.folder(frame));
+        let held = HeldSnapshot::fetch(
+            Arc::clone(&ground.opened.store),
+            &ground.point,
+            Arc::new(unlocked),
+            &component,
+            &folder,
+            Arc::clone(&progress),
+            frame.cancel.clone(),
+        );
+        let held = held.await.map_err(not_read)?;
+        let log = Journalled {
+            journal: Mutex::new(journal),
+            clock: Arc::clone(&frame.clock),
+            frame: frame.clone(),
+        };
+        let restoring = async {
+            let pace = Pace::default();
+            Ok(run(
+                &nodes,
+                &now,
+                Arc::new(held),
+                &log,
+                Arc::clone(&progress),
+                pace,
+            )
+            .await?)
+        };
+        frame.or_cancelled(restoring).await?;
+    } else {
+        frame
+            .terminal
+            .status("etcd is up already, with what this restore point holds");
+    }
+    drop(progress);
+    frame
+        .terminal
+        .status("waiting for the other control plane nodes to join");
+    let joined = watch_others(&nodes, &now, Pace::default()).await;
+    let late = joined
+        .into_iter()
+        .filter(|other| !other.joined)
+        .map(|other| Finding {
+            severity: Severity::Warning,
+            object: format!("node {}", other.node),
+            cause: "it has not joined the restored etcd".to_owned(),
+            remedy: other.remedy.unwrap_or_default(),
+        });
+    let restarts = restarts(&now).into_iter().map(|restart| Finding {
+        severity: Severity::Info,
+        object: restart
+            .node
+            .map_or("cluster".to_owned(), |node| format!("node {node}")),
+        cause: "time went back, and what runs there remembers a later one".to_owned(),
+        remedy: restart.command,
+    });
+    Ok(late.chain(restarts).collect())
+}
+
+/// Writes each phase to the journal before the next begins.
+struct Journalled<'a> {
+    journal: Mutex<&'a mut Journal>,
+    clock: Arc<dyn Clock>,
+    frame: Frame,
+}
+
+impl std::fmt::Debug for Journalled<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journalled").finish_non_exhaustive()
+    }
+}
+
+impl EtcdLog for Journalled<'_> {
+    fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError> {
+        self.frame.terminal.status(&phase.to_string());
+        let record = Record::Etcd {
+            reached: phase.to_string(),
+            at: self.clock.now(),
+        };
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(journal.write(vec![record])?)
+    }
+}

@@ -1,0 +1,77 @@
+//! Which Talos nodes a restore works on, and how they are reached.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use backup_cli::config::{Config, Given};
+use backup_cli::failure::Failure;
+use backup_cli::flags::TalosFlags;
+use backup_cli::program::Frame;
+use backup_core::source::talos::nodes::TalosNodes;
+use backup_core::source::talos::{ConfigSearch, TalosOptions};
+
+use crate::args::ReadFlags;
+
+/// Which nodes, and how they are reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Talos")]
+pub(crate) struct TargetFlags {
+    /// Read certificates and endpoints from this talosconfig, which must be an administrator's
+    /// [default: `TALOSCONFIG`, then `TALOS_HOME` or the home folder]
+    #[arg(long, value_name = "FILE")]
+    talosconfig: Option<PathBuf>,
+    /// Use this context of the talosconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Look at these nodes: all of the control plane, and workers if their kubelets are to restart
+    /// [default: those of the context]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// Restore onto this control plane node [default: the first that is ready]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) node: Option<String>,
+}
+
+impl TargetFlags {
+    fn given(&self) -> TalosFlags {
+        TalosFlags {
+            talosconfig: self.talosconfig.clone(),
+            context: self.context.clone(),
+            nodes: self.nodes.clone(),
+        }
+    }
+
+    /// The nodes, behind credentials that were checked.
+    pub(crate) async fn nodes(
+        &self,
+        read: &ReadFlags,
+        frame: &Frame,
+    ) -> Result<TalosNodes, Failure> {
+        let options = self.options(read, frame)?;
+        let nodes = TalosNodes::begin(options, Arc::clone(&frame.clock)).await;
+        Ok(nodes.map_err(anyhow::Error::new)?)
+    }
+
+    /// How the Talos API is reached, from flags, configuration and environment.
+    fn options(&self, read: &ReadFlags, frame: &Frame) -> Result<TalosOptions, Failure> {
+        let given = Given {
+            talos: self.given(),
+            ..read.given()
+        };
+        let config = Config::load(&given, frame.clock.now())?;
+        let environment = &frame.environment;
+        let search = ConfigSearch {
+            explicit: config.talos.config.clone(),
+            talosconfig: environment.talosconfig.clone(),
+            talos_home: environment.talos_home.clone(),
+            home: environment.home.clone(),
+        };
+        Ok(TalosOptions {
+            context: config.talos.context.clone(),
+            nodes: config.talos.nodes.clone(),
+            idle_timeout: config.talos.idle_timeout,
+            total_timeout: config.talos.deadline,
+            ..TalosOptions::new(search)
+        })
+    }
+}

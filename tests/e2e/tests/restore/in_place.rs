@@ -1,0 +1,204 @@
+//! In place: the cluster's etcd is gone, and everything comes back through the Talos API, then
+//! forward to what was captured last.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use e2e::butler::{SYSTEM, Shared, TENANTS};
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+use super::compare::compare;
+
+const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
+const CLUSTERS: &str =
+    "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters";
+
+/// The id of the newest restore point.
+async fn newest(bed: &Bed) -> Result<String> {
+    let list = bed
+        .restore_cli("list")
+        .args(["--output", "json"])
+        .output()
+        .await?;
+    let list = list.ended_with(0)?.json()?;
+    let id = list["restorePoints"][0]["id"].as_str();
+    Ok(id.context("no restore point")?.to_owned())
+}
+
+/// What changes after the snapshot: a new object, a changed spec, a changed status, a new Secret.
+async fn changes(bed: &Bed) -> Result<()> {
+    let server = &bed.shared.butler.kube_apiserver;
+    let team = json!({
+        "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
+        "metadata": { "name": "search", "finalizers": ["butler.butlerlabs.dev/team"] },
+        "spec": { "displayName": "Search", "access": {} },
+    });
+    let mut made = server.create(TEAMS, &team).await?;
+    made["status"] = json!({ "phase": "Ready", "namespace": "search" });
+    server
+        .replace(&format!("{TEAMS}/search/status"), &made)
+        .await?;
+    let path = format!("{CLUSTERS}/alpha");
+    let mut cluster = server.read(&path).await?;
+    cluster["spec"]["workers"]["replicas"] = json!(5);
+    let mut cluster = server.replace(&path, &cluster).await?;
+    cluster["status"]["workerNodesDesired"] = json!(5);
+    server.replace(&format!("{path}/status"), &cluster).await?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": { "name": "later", "namespace": SYSTEM },
+        "data": { "word": "bGF0ZXI=" },
+    });
+    let path = format!("/api/v1/namespaces/{SYSTEM}/secrets");
+    server.create(&path, &secret).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
+    let mut bed = Bed::on(Shared::own().await?, "in-place").await?;
+    let first = newest(&bed).await?;
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let uids = uids(&bed).await?;
+    changes(&bed).await?;
+    let later = [
+        "--component",
+        "crds,resources,sealed-secrets,kubeconfigs,secrets",
+    ];
+    bed.backupd("snapshot")
+        .args(later)
+        .output()
+        .await?
+        .ended_with(0)?;
+    let last = newest(&bed).await?;
+    assert_ne!(first, last);
+
+    // The disaster.
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let plan = bed
+        .restore_cli("plan")
+        .args([&first, "--forward-to", "latest"]);
+    let plan = plan
+        .args(["--output", "json"])
+        .output()
+        .await?
+        .ended_with(0)?
+        .json()?;
+    let planned = &plan["plan"];
+    assert_eq!(
+        planned["steps"],
+        json!(["etcd", "crds", "resources", "verify"]),
+        "{planned:#}"
+    );
+    let objects = planned["objects"].as_array().context("no objects")?;
+    let outcome = |path: &str| {
+        let found = objects
+            .iter()
+            .find(|o| o["object"] == format!("resources/{path}.json"));
+        found.map_or(Value::Null, |o| o["outcome"].clone())
+    };
+    assert_eq!(
+        outcome("teams.butler.butlerlabs.dev/cluster/search"),
+        "created"
+    );
+    let alpha = format!("tenantclusters.butler.butlerlabs.dev/namespaces/{TENANTS}/alpha");
+    assert_eq!(outcome(&alpha), "changed");
+    assert_eq!(
+        outcome("teams.butler.butlerlabs.dev/cluster/payments"),
+        Value::Null
+    );
+
+    // The way back. The API server comes when etcd does, as a node's does.
+    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    e2e::wait::until("etcd", Duration::from_secs(180), async || {
+        anyhow::ensure!(shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    })
+    .await?;
+    shared.butler.resume().await?;
+    let ran = running.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
+    assert_eq!(ran["objects"]["created"], 2, "{ran:#}");
+    assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
+
+    let skipped: BTreeSet<String> = super::rebuild::skipped(&plan);
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    // It is the same cluster: what was there before the snapshot has its UID.
+    let now = self::uids(&bed).await?;
+    assert!(uids.is_subset(&now), "{:?}", uids.difference(&now));
+    let status = bed.restore_cli("status").args(["--output", "json"]);
+    let status = status.output().await?.ended_with(0)?.json()?;
+    let told = status["etcd"].to_string();
+    assert!(told.contains("etcd is healthy"), "{status:#}");
+    Ok(())
+}
+
+/// The UIDs of everything that tenants are made of.
+async fn uids(bed: &Bed) -> Result<BTreeSet<String>> {
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let mut uids = BTreeSet::new();
+    for kind in [
+        "tenantclusters.butler.butlerlabs.dev",
+        "tenantcontrolplanes.steward.butlerlabs.dev",
+        "ipallocations.butler.butlerlabs.dev",
+        "teams.butler.butlerlabs.dev",
+    ] {
+        for object in bed.listed(&kubeconfig, kind).await? {
+            uids.insert(
+                object["metadata"]["uid"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(uids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Result<()> {
+    let bed = Bed::on(Shared::own().await?, "mended").await?;
+    let server = &bed.shared.butler.kube_apiserver;
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let path = format!("{CLUSTERS}/alpha");
+    let mut cluster = server.read(&path).await?;
+    cluster["spec"]["workers"]["replicas"] = json!(1);
+    server.replace(&path, &cluster).await?;
+    let secret = format!("/api/v1/namespaces/{SYSTEM}/secrets/image-factory-key");
+    server.delete(&secret).await?;
+    let extra = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "extra", "namespace": SYSTEM }, "data": { "a": "b" },
+    });
+    let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
+    server.create(&maps, &extra).await?;
+
+    let restore = bed
+        .restore_cli("restore")
+        .args(["resources", "latest", "--settle", "1"]);
+    let restore = restore.args(["--yes", "--target", "butler-mgmt", "--output", "json"]);
+    let restore = restore
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .output()
+        .await?;
+    let ran = restore.ended_with(0)?.json()?;
+    assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
+    assert_eq!(ran["objects"]["changed"], 1, "{ran:#}");
+    assert_eq!(server.read(&path).await?["spec"]["workers"]["replicas"], 2);
+    assert!(server.read(&secret).await.is_ok());
+    // What the archive does not have stays.
+    assert!(server.read(&format!("{maps}/extra")).await.is_ok());
+    Ok(())
+}
