@@ -26,3 +26,9 @@ pub mod open;
 
 // The frame that a command runs in.
 pub mod program;
+
+/// The system's allocator keeps an arena for each thread that reads, packs or uploads: at a
+/// snapshot of 2 GiB they held 50 MiB that nobody used. How much this one keeps is in
+/// `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -212,6 +212,8 @@ async fn put_indexes(
     };
     for packs in split(memory.table.index(all)) {
         let bytes = Bytes::from(sealer.seal(&index::encode(&packs)?)?);
+        // What an object was made of need not wait for its upload.
+        drop(packs);
         let digest = Digest::of(&bytes);
         let object = put(run.store.as_ref(), &layout::index(digest), bytes, digest).await?;
         *spent = spent.plus(Spent {
@@ -223,23 +225,19 @@ async fn put_indexes(
     Ok(indexes)
 }
 
-/// Splits an index so that no part holds more chunks than an object may.
-fn split(packs: Vec<PackChunks>) -> Vec<Vec<PackChunks>> {
-    let mut parts: Vec<Vec<PackChunks>> = Vec::new();
-    let mut room = 0_usize;
-    for pack in packs {
-        match parts.last_mut().filter(|_| pack.chunks.len() <= room) {
-            Some(part) => {
-                room = room.saturating_sub(pack.chunks.len());
-                part.push(pack);
-            }
-            None => {
-                room = MAX_CHUNKS.saturating_sub(pack.chunks.len());
-                parts.push(vec![pack]);
-            }
+/// Splits an index so that no part holds more chunks than an object may; makes one part at a time.
+fn split(packs: impl Iterator<Item = PackChunks>) -> impl Iterator<Item = Vec<PackChunks>> {
+    let mut packs = packs.peekable();
+    std::iter::from_fn(move || {
+        let first = packs.next()?;
+        let mut room = MAX_CHUNKS.saturating_sub(first.chunks.len());
+        let mut part = vec![first];
+        while let Some(pack) = packs.next_if(|pack| pack.chunks.len() <= room) {
+            room = room.saturating_sub(pack.chunks.len());
+            part.push(pack);
         }
-    }
-    parts
+        Some(part)
+    })
 }
 
 /// The parts as the manifest has them, and the epochs that their packs are encrypted to.
