@@ -11,6 +11,7 @@ use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
 use super::merge::{merge, touched};
 use super::owners::{Owners, Resolved};
+use super::pause::{self, Marker};
 use super::plan::{Danger, Existing, Mode, Options};
 use super::spool::{Entry, Spool};
 use crate::source::kube::WriteError;
@@ -482,6 +483,13 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
         }
         "serviceaccounts" => take("", "secrets"),
         _ => {}
+    }
+    // What this restore paused goes on at its end, as it was before.
+    if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
+        && pause::is_paused(Marker::Field(field), live)
+        && !pause::is_paused(Marker::Field(field), wanted)
+    {
+        pause::pause(Marker::Field(field), wanted);
     }
 }
 

@@ -194,9 +194,14 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
         .output()
         .await?;
     let ran = restore.ended_with(0)?.json()?;
-    let journal = bed.folder.path().join(ran["journal"].as_str().context("no journal")?);
+    let journal = bed
+        .folder
+        .path()
+        .join(ran["journal"].as_str().context("no journal")?);
     let journal = std::fs::read_to_string(journal)?;
-    let changed = journal.lines().filter(|line| line.contains("\"outcome\":\"changed\""));
+    let changed = journal
+        .lines()
+        .filter(|line| line.contains("\"outcome\":\"changed\""));
     let changed: Vec<&str> = changed.collect();
     assert_eq!(changed.len(), 1, "{changed:#?}");
     assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
