@@ -30,6 +30,7 @@ kinds! {
     NAMESPACE "v1" "Namespace" "namespaces";
     SECRET "v1" "Secret" "secrets";
     CONFIG_MAP "v1" "ConfigMap" "configmaps";
+    SERVICE "v1" "Service" "services";
     SERVICE_ACCOUNT "v1" "ServiceAccount" "serviceaccounts";
     CRD "apiextensions.k8s.io/v1" "CustomResourceDefinition" "customresourcedefinitions";
     TENANT_CLUSTER "butler.butlerlabs.dev/v1alpha1" "TenantCluster" "tenantclusters";

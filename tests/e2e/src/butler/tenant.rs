@@ -89,6 +89,7 @@ pub(super) async fn make(
     let owner = controlled_by(scene::TENANT_CONTROL_PLANE, &control_plane)?;
     tokio::try_join!(
         tenant_secrets::make(scene, datastore, &tenant, &owner, &client),
+        service(scene, &tenant, &owner),
         inside(&tenant),
         allocations(scene, &tenant, number),
         addon(scene, &tenant),
@@ -98,6 +99,23 @@ pub(super) async fn make(
         .status(scene::TENANT_CLUSTER, &cluster, status)
         .await?;
     Ok(tenant)
+}
+
+/// The Service before the control plane; the cluster gives it an address.
+async fn service(scene: Scene<'_>, tenant: &Tenant, owner: &Value) -> Result<()> {
+    let body = json!({
+        "metadata": { "ownerReferences": [owner] },
+        "spec": {
+            "type": "ClusterIP",
+            "selector": { "steward.butlerlabs.dev/name": &tenant.name },
+            "ports": [{ "name": "kube-apiserver", "port": 6443 }],
+        },
+    });
+    let namespace = &tenant.tenant_namespace;
+    scene
+        .make(scene::SERVICE, namespace, &tenant.name, body)
+        .await?;
+    Ok(())
 }
 
 async fn tenant_cluster(scene: Scene<'_>, namespace: &str, name: &str) -> Result<Value> {

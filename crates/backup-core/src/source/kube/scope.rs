@@ -50,6 +50,8 @@ pub const NOISE: &[(&str, &str)] = &[
 pub(super) const BUILT_IN: &[&str] = &[
     "namespaces",
     "serviceaccounts",
+    // A tenant's control plane keeps its address only if its Service comes back with it.
+    "services",
     "clusterroles.rbac.authorization.k8s.io",
     "clusterrolebindings.rbac.authorization.k8s.io",
     "roles.rbac.authorization.k8s.io",

@@ -2,6 +2,7 @@
 
 mod checks;
 mod cluster;
+mod disaster;
 mod screen;
 mod stage;
 mod steps;
@@ -49,11 +50,12 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn show(programs: Programs, shape: Shape) -> Result<()> {
-    let mut screen = Screen::new(17);
+    let mut screen = Screen::new(21);
     screen.title(
         "Butler Backup on real parts",
         "First a real etcd and a real S3 server on 127.0.0.1, a stand-in for the Talos API between \
-         them and us; then a whole Butler cluster. All in temporary folders. Lines with $ are commands that you could type; what \
+         them and us; then a whole Butler cluster, which loses \
+         its etcd and comes back. All in temporary folders. Lines with $ are commands that you could type; what \
          they print follows. All of it is gone at the end.",
     )?;
     let mut stage = Stage::set(&mut screen, programs.clone(), shape).await?;

@@ -7,6 +7,7 @@ use e2e::ours::Programs;
 use e2e::run::Command;
 use serde_json::Value;
 
+use super::disaster;
 use super::screen::{self, Screen};
 use super::stage::CONFIG;
 
@@ -14,8 +15,8 @@ use super::stage::CONFIG;
 const PREFIX: &str = "whole";
 
 /// The cluster and the files beside it. Fields drop in order: the folder last.
-struct Whole {
-    butler: Butler,
+pub(super) struct Whole {
+    pub(super) butler: Butler,
     programs: Programs,
     folder: Folder,
 }
@@ -28,25 +29,25 @@ impl Whole {
             .in_folder(self.folder.path())
     }
 
-    fn backupd(&self, command: &str) -> Command {
+    pub(super) fn backupd(&self, command: &str) -> Command {
         self.ours(self.programs.backupd().arg(command))
     }
 
-    fn restore_cli(&self, command: &str) -> Command {
+    pub(super) fn restore_cli(&self, command: &str) -> Command {
         self.ours(self.programs.restore_cli().arg(command))
     }
 }
 
 /// Plays it; gives what was seen, in lines for the end.
 pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<String>> {
-    let whole = start(screen, programs).await?;
+    let mut whole = start(screen, programs).await?;
     let taken = take(screen, &whole).await?;
     look(screen, &whole).await?;
     change(screen, &whole).await?;
     hand_back(screen, &whole).await?;
     let number = |pointer: &str| taken.pointer(pointer).and_then(Value::as_u64);
     let tenants = whole.butler.tenants().len();
-    Ok(vec![
+    let mut seen = vec![
         format!(
             "a whole Butler cluster with {tenants} living tenants is one restore point: etcd, \
              machine configuration, CRDs, resources, sealing keys, kubeconfigs, Secrets and the \
@@ -56,7 +57,9 @@ pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<
         "every tenant was asked through its own kubeconfig, and every SealedSecret was opened with \
          the keys that are kept"
             .to_owned(),
-    ])
+    ];
+    seen.extend(disaster::play(screen, &mut whole).await?);
+    Ok(seen)
 }
 
 async fn start(screen: &mut Screen, programs: Programs) -> Result<Whole> {
