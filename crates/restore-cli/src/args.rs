@@ -33,10 +33,10 @@ pub(crate) enum Command {
     Verify(verify::Args),
     VerifyTenants(verify_tenants::Args),
     Fetch(fetch::Args),
-    Plan(plan::Args),
+    Plan(Box<plan::Args>),
     Restore(Box<restore::Args>),
     Status(status::Args),
-    Resume(resume::Args),
+    Resume(Box<resume::Args>),
     Audit(audit::Args),
 }
 

@@ -43,10 +43,10 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Verify(args) => verify::run(args, frame).await,
         Command::VerifyTenants(args) => frame.or_cancelled(verify_tenants::run(args, frame)).await,
         Command::Fetch(args) => fetch::run(args, frame).await,
-        Command::Plan(args) => plan::run(args, frame).await,
-        Command::Restore(args) => restore::run(args, frame).await,
+        Command::Plan(args) => Box::pin(plan::run(args, frame)).await,
+        Command::Restore(args) => Box::pin(restore::run(args, frame)).await,
         Command::Status(args) => status::run(args, frame),
-        Command::Resume(args) => resume::run(args, frame).await,
+        Command::Resume(args) => Box::pin(resume::run(args, frame)).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
     }
 }

@@ -1,17 +1,13 @@
-//! The restore, on real components: a whole Butler cluster comes back on another one, with a real
-//! garbage collector looking.
+//! The restore, on real components: a whole Butler cluster comes back in place and on another one,
+//! with a real garbage collector looking.
 
-#[path = "restore/bed.rs"]
-mod bed;
-#[path = "restore/compare.rs"]
-mod compare;
-#[path = "restore/guards.rs"]
-mod guards;
-#[path = "restore/in_place.rs"]
-mod in_place;
-#[path = "restore/rebuild.rs"]
-mod rebuild;
-#[path = "restore/refused.rs"]
-mod refused;
-#[path = "restore/runner.rs"]
-mod runner;
+#[cfg(test)]
+mod restore {
+    mod bed;
+    mod compare;
+    mod guards;
+    mod in_place;
+    mod rebuild;
+    mod refused;
+    mod runner;
+}

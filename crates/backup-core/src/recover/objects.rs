@@ -342,7 +342,7 @@ impl Writer<'_> {
             .owners
             .references
             .iter()
-            .filter(|owner| !held.iter().any(|uid| *uid == owner.uid));
+            .filter(|owner| !held.contains(&owner.uid));
         if self.mode == Mode::Rebuild && lacking.count() > 0 {
             let references = json!({ "metadata": { "ownerReferences": &turn.owners.references } });
             let patch = judged.patch.get_or_insert_with(|| json!({}));

@@ -196,7 +196,8 @@ impl Recovery {
             .into_iter()
             .flatten()
             .collect();
-        self.progress.step("definitions", None);
+        let title = format!("making {} definitions", all.len());
+        self.progress.step(&title, None);
         for batch in all.chunks(BATCH) {
             self.begin(batch)?;
             let done: Vec<(usize, Done)> = stream::iter(batch.to_vec())
@@ -269,9 +270,12 @@ impl Recovery {
     async fn objects(&mut self) -> Result<(), RecoverError> {
         let turns = self.positions(|rank| rank != Rank::CRDS);
         let total: usize = turns.iter().map(Vec::len).sum();
-        self.progress.step("objects", u64::try_from(total).ok());
+        let mut begun = 0_usize;
         let without = self.left_out()?;
         for turn in turns {
+            let title = format!("writing objects: {begun} of {total} done");
+            self.progress.step(&title, None);
+            begun = begun.saturating_add(turn.len());
             for batch in turn.chunks(BATCH) {
                 if self.cancel.is_cancelled() {
                     return Err(RecoverError::Cancelled);
@@ -287,13 +291,11 @@ impl Recovery {
                 self.begin(&positions)?;
                 let now = self.uids();
                 let writer = self.writer(&now, &without);
-                let progress = &self.progress;
                 let done: Vec<(usize, Done)> = stream::iter(batch)
                     .map(|(position, ours)| {
                         let writer = &writer;
                         async move {
                             let done = writer.write(position, ours).await?;
-                            progress.advance(1);
                             Ok::<_, RecoverError>((position, done))
                         }
                     })
@@ -439,7 +441,8 @@ impl Recovery {
         if late.is_empty() || !self.guards.has(Guard::Owners) {
             return Ok(findings);
         }
-        self.progress.step("owners", u64::try_from(late.len()).ok());
+        let title = format!("naming the owners of {} objects", late.len());
+        self.progress.step(&title, None);
         for batch in late.chunks(BATCH) {
             let linked: Vec<(usize, Option<String>)> = stream::iter(batch.to_vec())
                 .map(|position| self.link_one(position, &now))

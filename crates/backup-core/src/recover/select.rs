@@ -252,21 +252,28 @@ mod tests {
     #[test]
     fn names_and_labels_choose() {
         let none = json!({});
-        let only = |f: fn(&mut Options)| {
-            let mut options = Options::default();
-            f(&mut options);
-            options
+        let kinds = Options {
+            include_resources: ["thing".to_owned()].into(),
+            ..Options::default()
         };
-        let kinds = only(|o| drop(o.include_resources.insert("thing".to_owned())));
         assert!(keeps(&kinds, "things.x", "a", "b", &none));
-        let kinds = only(|o| drop(o.exclude_resources.insert("things".to_owned())));
+        let kinds = Options {
+            exclude_resources: ["things".to_owned()].into(),
+            ..Options::default()
+        };
         assert!(!keeps(&kinds, "things.x", "a", "b", &none));
-        let spaces = only(|o| drop(o.include_namespaces.insert("a".to_owned())));
+        let spaces = Options {
+            include_namespaces: ["a".to_owned()].into(),
+            ..Options::default()
+        };
         assert!(keeps(&spaces, "things.x", "a", "b", &none));
         assert!(keeps(&spaces, "namespaces", "", "a", &none));
         assert!(!keeps(&spaces, "things.x", "c", "b", &none));
         assert!(!keeps(&spaces, "things.x", "", "b", &none));
-        let labels = only(|o| drop(o.labels.insert("a".to_owned(), "c".to_owned())));
+        let labels = Options {
+            labels: [("a".to_owned(), "c".to_owned())].into(),
+            ..Options::default()
+        };
         assert!(!keeps(&labels, "things.x", "a", "b", &none));
     }
 }

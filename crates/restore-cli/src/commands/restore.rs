@@ -93,14 +93,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     match (&args.step, &args.plan) {
         (Some(StepCommand::Etcd(args)), _) => Box::pin(etcd::run(args, frame)).await,
         (Some(StepCommand::Datastore(args)), _) => Box::pin(datastore::run(args, frame)).await,
-        (Some(StepCommand::Crds(args)), _) => one(args, Step::Crds, frame).await,
-        (Some(StepCommand::Resources(args)), _) => one(args, Step::Resources, frame).await,
+        (Some(StepCommand::Crds(args)), _) => Box::pin(one(args, Step::Crds, frame)).await,
+        (Some(StepCommand::Resources(args)), _) => {
+            Box::pin(one(args, Step::Resources, frame)).await
+        }
         (Some(StepCommand::Verify(args)), _) => {
             frame
                 .or_cancelled(super::verify_tenants::run(args, frame))
                 .await
         }
-        (None, Some(plan)) => whole(plan, args, frame).await,
+        (None, Some(plan)) => Box::pin(whole(plan, args, frame)).await,
         (None, None) => Err(Failure::message(Exit::Usage, "no plan is named")
             .hint("make one with `restore-cli plan`, and name it with --plan FILE")),
     }
@@ -136,15 +138,15 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         scratch: &args.scratch,
     };
     let objects = Objects { spool, base };
-    carry_out(
+    let carried = carry_out(
         ground,
         plan,
         (target, objects),
         &args.journals,
         means,
         frame,
-    )
-    .await
+    );
+    Box::pin(carried).await
 }
 
 async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
@@ -184,13 +186,13 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         scratch: &args.scratch,
     };
     let objects = Objects { spool, base: None };
-    carry_out(
+    let carried = carry_out(
         ground,
         plan,
         (Some(target), objects),
         &args.journals,
         means,
         frame,
-    )
-    .await
+    );
+    Box::pin(carried).await
 }

@@ -82,5 +82,5 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         scratch: &args.scratch,
     };
     let objects = Objects { spool, base };
-    go(ground, plan, (target, objects), journal, means, frame).await
+    Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
 }

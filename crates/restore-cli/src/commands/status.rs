@@ -146,7 +146,11 @@ impl Told {
             etcd: state.etcd.clone(),
             objects: state.outcomes(),
             failed: failed.collect(),
-            still_stopped: state.parked.iter().map(|p| p.by_hand()).collect(),
+            still_stopped: state
+                .parked
+                .iter()
+                .map(backup_core::recover::quiesce::Parked::by_hand)
+                .collect(),
         }
     }
 }

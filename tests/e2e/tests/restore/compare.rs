@@ -85,7 +85,7 @@ pub(crate) async fn compare(
         for owner in owners(&wanted) {
             found.owners.0 += 1;
             let named = |o: &&Value| o["kind"] == owner["kind"] && o["name"] == owner["name"];
-            let now = owners(live).into_iter().find(|o| named(&o));
+            let now = owners(live).into_iter().find(|o| named(o));
             let uid = now.and_then(|o| o["uid"].as_str());
             if uid.is_some_and(|uid| uids.contains(uid)) {
                 found.owners.1 += 1;

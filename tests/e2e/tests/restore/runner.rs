@@ -88,7 +88,7 @@ impl Runner {
                 let Ok(object) = client.kubectl(&get).await else {
                     continue;
                 };
-                let wanted = object["spec"]["replicas"] != Value::from(0);
+                let wanted = object["spec"]["replicas"] != 0;
                 if wanted == runs {
                     continue;
                 }

@@ -104,7 +104,7 @@ fn a_tenant_that_is_whole_is_no_danger() {
 fn an_upgrade_or_a_migration_under_way_is_refused() {
     let mut objects = whole();
     objects[0] = plane("alpha-1", |o| {
-        o["spec"]["kubernetes"]["version"] = json!("v1.32.0")
+        o["spec"]["kubernetes"]["version"] = json!("v1.32.0");
     });
     let cause = blocked(&objects, Danger::ControlPlaneUpgrade);
     assert!(
@@ -117,7 +117,7 @@ fn an_upgrade_or_a_migration_under_way_is_refused() {
     });
     assert_eq!(judged(&objects, &Options::default()), []);
     objects[0] = plane("alpha-1", |o| {
-        o["status"]["storage"]["dataStoreName"] = json!("old")
+        o["status"]["storage"]["dataStoreName"] = json!("old");
     });
     let found = judged(&objects, &Options::default());
     assert!(

@@ -46,7 +46,10 @@ impl Kubernetes {
     ) -> Self {
         let kube = &config.kubernetes;
         let options = kube_options(config, environment);
-        let server = match options.as_ref().map(|o| o.server()) {
+        let server = match options
+            .as_ref()
+            .map(backup_core::source::kube::KubeOptions::server)
+        {
             None => {
                 warnings.push(
                     "no way to the Kubernetes API is configured: of the cluster's objects nothing \

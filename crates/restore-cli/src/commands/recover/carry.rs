@@ -133,7 +133,7 @@ pub(crate) async fn run(
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
-    go(ground, plan, (target, objects), journal, means, frame).await
+    Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
 }
 
 /// Goes on with `journal` from wherever it ends.
