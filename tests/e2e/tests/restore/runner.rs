@@ -11,7 +11,7 @@ use e2e::butler::SEALING;
 use e2e::kube_apiserver::KubeApiserver;
 use e2e::sealed_secrets::SealedSecrets;
 use kube_client::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 mod kube_client {
