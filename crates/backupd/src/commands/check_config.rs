@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
-use crate::commands::reach::talos_search;
+use crate::take::reach::talos_search;
 
 /// How many runs of each schedule are shown.
 const RUNS: usize = 5;

@@ -8,8 +8,9 @@ use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::commands::run::{Taken, prepare};
-use crate::commands::sources::Sources;
+use crate::take::sources::Sources;
+use crate::take::taken::Taken;
+use crate::take::{Means, prepare_by};
 
 /// Take a restore point now
 ///
@@ -46,11 +47,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..args::given(&args.write, Some(&args.talos))
     };
     let config = Config::load(&given, frame.clock.now())?;
-    let run = prepare(&config, &args.note, frame).await?;
+    let means = Means::of(frame);
+    let run = prepare_by(frame, &config, &args.note, &means).await?;
     let sources = frame
-        .or_cancelled(async { Ok(Sources::open(&config, &args.components, frame).await?) })
+        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await?) })
         .await?;
     let committed = run.take(sources.plan()).await;
-    drop(run);
+    drop((run, means));
     Taken::of(&committed?).tell(frame)
 }
