@@ -135,7 +135,9 @@ impl Schedule {
         match &self.times {
             Times::Passing(crontab) => find(crontab, after),
             Times::Calendar(crontab) => {
-                let from = self.calendar(after.checked_sub(FOLD).ok()?)?;
+                let before = after.checked_sub(FOLD).ok()?;
+                let same = self.zone.to_offset(before) == self.zone.to_offset(after);
+                let from = self.calendar(if same { after } else { before })?;
                 // At most the minutes of a day and an hour lie before `after`.
                 std::iter::successors(find(crontab, from), |last| find(crontab, *last))
                     .filter_map(|time| self.instant(time))

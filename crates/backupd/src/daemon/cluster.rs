@@ -77,6 +77,7 @@ struct Work {
     run: Pending<Ended>,
     /// What the run at work takes; empty for everything.
     at_work: Vec<ComponentName>,
+    stop: CancellationToken,
     cancel: CancellationToken,
     look: Pending<Looked>,
     next_look: Timestamp,
@@ -96,6 +97,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         table: Timetable::new(&ground.name, &config, ground.seed, now),
         config,
         lead: inputs.lead.clone(),
+        stop: inputs.stop.clone(),
         run: None,
         at_work: Vec::new(),
         cancel: CancellationToken::new(),
@@ -274,6 +276,7 @@ impl Work {
             clock: Arc::clone(&self.ground.clock),
             environment: self.ground.environment.clone(),
             lead: self.lead.clone(),
+            stop: self.stop.clone(),
             cancel: self.cancel.clone(),
         })));
     }

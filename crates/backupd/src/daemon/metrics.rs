@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backup_core::clock::Clock;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -258,14 +258,26 @@ impl Collector for OfBoard {
             let mut family = encoder.encode_descriptor(&name, metric.help, None, kind)?;
             for sample in own {
                 debug_assert!(sample.labels.iter().map(|(key, _)| key).eq(metric.labels));
-                let one = family.encode_family(&sample.labels)?;
-                match metric.kind {
-                    Kind::Gauge => ConstGauge::new(sample.value).encode(one)?,
-                    Kind::Counter => ConstCounter::new(sample.value).encode(one)?,
+                if sample.labels.is_empty() {
+                    // One that has none is the only one.
+                    encode(metric.kind, sample.value, family)?;
+                    break;
                 }
+                encode(
+                    metric.kind,
+                    sample.value,
+                    family.encode_family(&sample.labels)?,
+                )?;
             }
         }
         Ok(())
+    }
+}
+
+fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+    match kind {
+        Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_cli::exit::Exit;
@@ -40,6 +40,9 @@ pub(crate) struct Job {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) lead: watch::Receiver<Lead>,
+    /// No new try begins.
+    pub(crate) stop: CancellationToken,
+    /// The try at work ends.
     pub(crate) cancel: CancellationToken,
 }
 
@@ -133,33 +136,33 @@ async fn until_deadline(job: &Job) -> Result<(Committed, u64), Failure> {
 
 async fn tries(job: &Job, deadline: Duration) -> Result<(Committed, u64), Failure> {
     let began = Instant::now();
-    let pauses = ExponentialBuilder::default()
+    let mut pauses = ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
         .without_max_times()
-        .with_jitter();
-    let tried = (|| once(job))
-        .retry(pauses)
-        .when(|failure| {
-            may_pass(failure)
-                && !job.cancel.is_cancelled()
-                && began.elapsed() < deadline
-                && job.lead.borrow().allows(&job.wanted)
-        })
-        .notify(|failure, pause| {
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
-        });
-    tokio::select! {
-        result = tried => result,
-        // It ends by itself where it works, and here where it pauses.
-        () = ended_late(&job.cancel) => Err(Failure::message(Exit::Interrupted, "interrupted")),
+        .with_jitter()
+        .build();
+    loop {
+        let failure = match once(job).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let again = may_pass(&failure) && job.lead.borrow().allows(&job.wanted);
+        let pause = pauses
+            .next()
+            .filter(|pause| again && began.elapsed() + *pause < deadline);
+        let Some(pause) = pause else {
+            return Err(failure);
+        };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // Another try would be a new one.
+            () = job.stop.cancelled() => return Err(failure),
+            () = job.cancel.cancelled() => return Err(failure),
+        }
     }
-}
-
-async fn ended_late(cancel: &CancellationToken) {
-    cancel.cancelled().await;
-    tokio::time::sleep(WIND_DOWN).await;
 }
 
 /// Whether the same run may succeed a little later. A talosconfig that cannot be read may be one

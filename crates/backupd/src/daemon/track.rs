@@ -63,7 +63,10 @@ pub(crate) enum State {
         missing: Vec<ComponentName>,
     },
     /// There is none.
-    Failed { cause: String },
+    Failed {
+        #[serde(rename = "error")]
+        cause: String,
+    },
 }
 
 impl State {

@@ -8,10 +8,10 @@ use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::backup::Committed;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A restore point just taken, as it is printed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Taken {
     restore_point: String,
@@ -32,7 +32,7 @@ pub(crate) struct Taken {
     findings: Vec<Finding>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Component {
     name: String,
@@ -73,6 +73,14 @@ impl Taken {
             partial: manifest.is_partial(),
             findings: findings::printed(&manifest.findings),
         }
+    }
+
+    /// One that a daemon told.
+    pub(crate) fn told(value: serde_json::Value) -> serde_json::Result<Self> {
+        let mut taken: Self = serde_json::from_value(value)?;
+        let errors = taken.findings.iter().any(|f| f.severity == Severity::Error);
+        taken.partial = errors || !taken.missing.is_empty();
+        Ok(taken)
     }
 
     /// Prints it, and what to do next.
