@@ -113,7 +113,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     if let Some(election) = election {
         daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
     }
-    daemon.tasks.spawn(http::serve(listener, Arc::new(api)));
+    daemon
+        .tasks
+        .spawn(http::serve(listener, Arc::new(api), over.clone()));
     daemon.configure(loaded);
     tracing::info!(%listens, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
 

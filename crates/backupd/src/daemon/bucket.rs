@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backup_core::catalog::{Catalog, CatalogError};
 use backup_core::crypt::{SigningKey, Trust, Verdict};
 use backup_core::format::manifest::{Manifest, Severity};
-use backup_core::id::{ComponentName, RestorePointId};
+use backup_core::id::{ClusterName, ComponentName, RestorePointId};
 use backup_core::store::{Store, StoreError};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -150,9 +150,11 @@ fn certificates(manifest: &Manifest) -> Vec<Certificate> {
 }
 
 /// Looks at the store. `known` is what was found before: manifests up to its newest are not read
-/// again. `names` are the components whose newest is looked for. Only what `key` signed counts.
+/// again. `names` are the components whose newest is looked for. Only what `key` signed for `cluster`
+/// counts.
 pub(crate) async fn look(
     store: &Arc<dyn Store>,
+    cluster: &ClusterName,
     key: &SigningKey,
     known: Option<Facts>,
     names: &[ComponentName],
@@ -174,7 +176,7 @@ pub(crate) async fn look(
         let Ok(point) = catalog.load(entry, &trust).await else {
             continue;
         };
-        if point.verdict == Verdict::Trusted {
+        if point.verdict == Verdict::Trusted && point.manifest.cluster == *cluster {
             wanting.retain(|name| !holds(&point.manifest, name));
             found.push(point);
         }

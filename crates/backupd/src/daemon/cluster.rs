@@ -452,13 +452,14 @@ async fn look(
     let line = |failure: backup_cli::failure::Failure| failure.one_line();
     let url = config.need_store().map_err(|e| e.to_string())?;
     let key = config.need_signing_key().map_err(|e| e.to_string())?;
+    let cluster = config.need_cluster().map_err(|e| e.to_string())?;
     let store = open::store(url, Access::Write).await.map_err(line)?;
     let failed = |e: backup_cli::failure::Failure| e.one_line();
     if let Some(theirs) = store.date().await.map_err(|e| failed(e.into()))? {
         *skew = Some(clock.now().duration_since(theirs).as_secs());
     }
     let names: Vec<ComponentName> = config.components.iter().map(|c| c.name.clone()).collect();
-    let mut facts = bucket::look(&store, &key, known, &names)
+    let mut facts = bucket::look(&store, cluster, &key, known, &names)
         .await
         .map_err(|e| failed(e.into()))?;
     if count {

@@ -49,6 +49,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// No connection needs to live longer, and one whose other end does not read must not.
 const CONNECTION: Duration = Duration::from_hours(3);
 
+/// For the last answers at the end.
+const REST: Duration = Duration::from_secs(2);
+
 /// What all answers are made of.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -109,9 +112,8 @@ impl axum::response::IntoResponse for Refusal {
     }
 }
 
-/// Serves until `api.stop`.
-pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>) {
-    let stop = api.stop.clone();
+/// Serves until it is `over`: while a run at work is finished, it is told of.
+pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, over: CancellationToken) {
     let router = router(api);
     let mut connections = FuturesUnordered::new();
     loop {
@@ -127,11 +129,12 @@ pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>) {
                 }
             }
             Some(()) = connections.next() => {}
-            () = stop.cancelled() => break,
+            () = over.cancelled() => break,
         }
     }
-    // Who follows a run is told of its end; the daemon itself ends no later than its runs.
-    while connections.next().await.is_some() {}
+    // Who follows a run hears its end, and who reads nothing is not waited for.
+    let rest = async { while connections.next().await.is_some() {} };
+    drop(tokio::time::timeout(REST, rest).await);
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {

@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause: an S3 server that restarts is back by then.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a run at its deadline may take to end by itself.
-const WIND_DOWN: Duration = Duration::from_secs(10);
+const WIND_DOWN: Duration = Duration::from_secs(6);
 
 /// Everything that one run needs.
 #[derive(Debug)]
@@ -117,20 +117,27 @@ pub(crate) async fn make(job: Job) -> Ended {
 async fn until_deadline(job: &Job) -> Result<(Committed, u64), Failure> {
     let deadline = job.config.runs.deadline;
     let mut tried = std::pin::pin!(tries(job, deadline));
-    tokio::select! {
+    let late = tokio::select! {
         result = &mut tried => return result,
-        () = tokio::time::sleep(deadline) => job.cancel.cancel(),
-    }
-    // What gets through in spite of it is done.
+        () = tokio::time::sleep(deadline) => true,
+        () = job.cancel.cancelled() => false,
+    };
+    job.cancel.cancel();
+    // What gets through in spite of it is done; what hangs is dropped where it waits, which leaves
+    // nothing half-written.
     if let Ok(Ok(done)) = tokio::time::timeout(WIND_DOWN, tried).await {
         return Ok(done);
     }
-    Err(Failure::message(
-        Exit::Failed,
-        format!(
+    if late {
+        let text = format!(
             "not done within {} s, the deadline of a run",
             deadline.as_secs()
-        ),
+        );
+        return Err(Failure::message(Exit::Failed, text));
+    }
+    Err(Failure::message(
+        Exit::Interrupted,
+        "interrupted; nothing was committed",
     ))
 }
 

@@ -74,7 +74,7 @@ async fn a_run_is_followed_to_its_result_and_a_key_makes_it_one() -> Result<()> 
     let output = snapshot.output().await?.ended_with(0)?;
     let taken = output.json()?;
     assert_eq!(taken["reason"], "by hand");
-    tells(&output, &["reading etcd", "Committed."]);
+    tells(&output, &["etcd snapshot from", "Committed."]);
     assert_eq!(
         bed.listed().await?.first().map(String::as_str),
         taken["restorePoint"].as_str()

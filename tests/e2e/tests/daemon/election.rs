@@ -135,7 +135,7 @@ async fn one_leads_and_one_that_is_cut_off_from_the_api_stops_at_once() -> Resul
     .await?;
 
     // The leader is cut off from the API server, and not from the store.
-    drop(line_a.up.send(false));
+    line_a.up.send_replace(false);
     becomes(&a, &b, "following", 20).await?;
     let (status, text) = a.post("", &[], ETCD).await?;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
@@ -145,7 +145,7 @@ async fn one_leads_and_one_that_is_cut_off_from_the_api_stops_at_once() -> Resul
     assert_eq!(b.post("", &[], ETCD).await?.0, StatusCode::OK);
 
     // The line is back: it follows. The leader dies: it leads again.
-    drop(line_a.up.send(true));
+    line_a.up.send_replace(true);
     b.kill().await?;
     let leads = || async { leading(&a).await };
     until("the first leads again", Duration::from_secs(60), leads).await?;
@@ -173,7 +173,7 @@ async fn an_api_server_that_is_away_for_long_does_not_stop_etcd() -> Result<()> 
     let etcd = Etcd::start(&folder, "etcd-of-the-lease").await?;
     let server = KubeApiserver::start(&folder, "kube-apiserver", &etcd).await?;
     let line = Line::to(&server.url()).await?;
-    drop(line.up.send(false));
+    line.up.send_replace(false);
     configure(&bed, SELDOM)?;
     let run = bed
         .backupd("run")
@@ -189,7 +189,7 @@ async fn an_api_server_that_is_away_for_long_does_not_stop_etcd() -> Result<()> 
         Value::from(vec!["etcd"])
     );
     assert_eq!(lead(&daemon).await?, "alone");
-    drop(line.up.send(true));
+    line.up.send_replace(true);
     let leads = || async { leading(&daemon).await };
     until("it leads", Duration::from_secs(30), leads).await?;
     daemon.stop().await?.ended_with(0)?;

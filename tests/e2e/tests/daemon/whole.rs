@@ -36,7 +36,10 @@ async fn it_takes_what_is_owed_and_remembers_it_by_the_bucket_after_a_restart() 
         points["restorePoints"][0]["reason"],
         "schedule, missed and made up for"
     );
-    assert_eq!(points["restorePoints"][0]["signature"], "trusted");
+    assert_eq!(
+        points["restorePoints"][0]["signature"],
+        "signed by a trusted key"
+    );
     bed.verified(&id).await?;
 
     daemon.kill().await?;
@@ -95,7 +98,7 @@ async fn killed_in_any_state_it_begins_again_and_nothing_is_broken() -> Result<(
         // Either it is held in the middle, or it was faster than the fault.
         tokio::select! {
             () = bed.proxy.holding() => {}
-            done = daemon.committed(1) => drop(done?),
+            done = daemon.until("a restore point", |c| c["restorePoints"]["count"].as_u64() > Some(0)) => drop(done?),
         }
         daemon.kill().await?;
     }
