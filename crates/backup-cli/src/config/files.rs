@@ -151,12 +151,12 @@ mod tests {
         let schedules = folder.path().join("schedules");
         std::fs::create_dir(&schedules).unwrap();
         for (name, text) in [
-            ("a.yaml", file("a", "s3://b/a")),
-            ("b.yaml", file("a", "s3://b/b")),
-            ("c.yaml", file("c", "s3://b/a/deeper")),
+            ("a.yaml", file("a", "s3://bucket/a")),
+            ("b.yaml", file("a", "s3://bucket/b")),
+            ("c.yaml", file("c", "s3://bucket/a/deeper")),
             ("d.yaml", "cluster: d".to_owned()),
             ("e.yaml", "cluster: [".to_owned()),
-            ("f.yml", file("f", "s3://b/ab")),
+            ("f.yml", file("f", "s3://bucket/ab")),
             (".g.yaml", "not read".to_owned()),
             ("notes.txt", "not read".to_owned()),
         ] {

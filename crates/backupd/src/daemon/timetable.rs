@@ -199,8 +199,8 @@ impl Line {
                 .min(after.duration_since(time).unsigned_abs()),
             None => self.component.jitter,
         };
-        let name = &self.component.name;
-        let late = jitter(&format!("{seed} {cluster} {name} {time}"), most);
+        // Not of the component: those that are due together are one restore point.
+        let late = jitter(&format!("{seed} {cluster} {time}"), most);
         Some((time, time.checked_add(late).ok()?))
     }
 

@@ -189,6 +189,16 @@ fn jitter_is_bounded_differs_by_cluster_and_is_the_same_again() {
 }
 
 #[test]
+fn components_that_are_due_together_begin_together() {
+    let begin = at("2026-11-23T11:30:00Z");
+    let yaml = "runs: { jitter: 20m }\n\
+                components: { etcd: { cron: 0 * * * * }, crds: { cron: 0 * * * * } }";
+    let table = table(yaml, begin);
+    let of = |name| table.next_of(&name);
+    assert_eq!(of(ComponentName::etcd()), of(ComponentName::crds()));
+}
+
+#[test]
 fn ten_years_of_a_daemon_take_each_day_once() {
     for zone in [
         "Europe/Berlin",
