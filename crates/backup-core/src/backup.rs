@@ -297,6 +297,18 @@ impl Run {
         check::check(self, committed).await
     }
 
+    /// Reads every object that `committed` needs, also those of earlier runs, and compares it with its
+    /// name; gives their number. Whether it can be decrypted only a holder of a key can tell.
+    ///
+    /// # Errors
+    /// [`BackupError::Lost`] if one is not there as it was put.
+    pub async fn read_back(&self, committed: &Committed) -> Result<u64, BackupError> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(BackupError::Cancelled),
+            read = check::read_back(self, committed) => read,
+        }
+    }
+
     /// Takes a snapshot from the best member of `source` that gives a whole one, stores and
     /// commits it as component `etcd`.
     ///

@@ -11,7 +11,9 @@ use backup_core::id::ComponentName;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{check_config, import, keygen, kit, run, snapshot};
+use crate::commands::{
+    check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot,
+};
 use crate::take::sources;
 
 /// Back up a Butler cluster: take etcd snapshots through the Talos API and objects through the
@@ -30,6 +32,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Run(run::Args),
     Snapshot(Box<snapshot::Args>),
+    PreUpgrade(Box<pre_upgrade::Args>),
+    PostUpgrade(Box<post_upgrade::Args>),
     Import(import::Args),
     Kit(kit::Args),
     CheckConfig(check_config::Args),
@@ -70,7 +74,7 @@ pub(crate) struct WriteFlags {
 }
 
 /// Why a restore point is made.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct NoteFlags {
     /// Note in the restore point why it was made
     #[arg(long, value_name = "TEXT")]

@@ -17,5 +17,6 @@ mod daemon {
     mod http;
     mod outages;
     mod running;
+    mod upgrade;
     mod whole;
 }

@@ -7,12 +7,15 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::{BackupError, Committed, Run};
 use crate::catalog::Catalog;
 use crate::crypt::Trust;
+use crate::digest::Digest;
 use crate::format::layout;
 use crate::format::manifest::{Manifest, StoredObject};
 use crate::store::{Key, StoreError};
 
 /// Objects asked for at the same time: hides round trips, and each answer is some headers.
 const HEADS: usize = 8;
+/// Objects read at the same time: at most so many of 16 MiB are held.
+const READS: usize = 4;
 
 /// Asks for the objects that `committed` names and its parent does not.
 pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
@@ -46,6 +49,41 @@ pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, Backu
             }
         })
         .buffer_unordered(HEADS)
+        .try_collect::<()>()
+        .await?;
+    Ok(count)
+}
+
+/// Reads every object that `committed` names, and compares its bytes with its name.
+pub(super) async fn read_back(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
+    let mut named = objects(&committed.manifest);
+    let manifest = layout::manifest(committed.manifest.began, committed.digest);
+    let named_by_manifest = StoredObject {
+        sha256: committed.digest,
+        bytes: 0,
+    };
+    named.insert(manifest, named_by_manifest);
+    let count = u64::try_from(named.len()).unwrap_or(u64::MAX);
+    run.progress.step("reading back what was stored", None);
+    futures::stream::iter(named)
+        .map(|(key, object)| async move {
+            let bytes = match run.store.get(&key).await {
+                Ok(bytes) => bytes,
+                Err(StoreError::NotFound { .. }) => return Err(BackupError::Lost { key }),
+                Err(source) => {
+                    let what = "what was just put";
+                    return Err(BackupError::Read { what, source });
+                }
+            };
+            run.progress
+                .advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            if Digest::of(&bytes) == object.sha256 {
+                Ok(())
+            } else {
+                Err(BackupError::Lost { key })
+            }
+        })
+        .buffer_unordered(READS)
         .try_collect::<()>()
         .await?;
     Ok(count)

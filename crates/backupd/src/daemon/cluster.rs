@@ -467,3 +467,6 @@ async fn look(
     }
     Ok(facts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
 use backup_core::backup::{BackupError, Origin, Plan};
+use backup_core::clock::Clock;
+use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::source::etcd::EtcdSource;
@@ -195,6 +197,12 @@ impl Sources {
                 Reach::NotCovered { .. } => {}
             }
         }
+    }
+
+    /// The tenants as they are now; `None` if the Kubernetes API was not reached.
+    pub(crate) async fn tenants(&self, clock: &dyn Clock) -> Option<Vec<TenantFacts>> {
+        let (tenants, _) = self.export.as_ref()?.tenants(clock).await;
+        Some(tenants)
     }
 
     /// What a run is to take.

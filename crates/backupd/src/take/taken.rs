@@ -86,6 +86,11 @@ impl Taken {
     /// Prints it, and what to do next.
     pub(crate) fn tell(&self, frame: &Frame) -> Result<Exit, Failure> {
         frame.terminal.emit(self)?;
+        Ok(self.conclude(frame))
+    }
+
+    /// Warns of what was found, and says what to do next.
+    pub(crate) fn conclude(&self, frame: &Frame) -> Exit {
         for finding in self.findings.iter().filter(|f| f.severity > Severity::Info) {
             frame.terminal.warn(&format!(
                 "{}: {}; {}",
@@ -96,11 +101,11 @@ impl Taken {
             "Committed. Prove it with `restore-cli verify {}`.",
             self.restore_point
         ));
-        Ok(if self.partial {
+        if self.partial {
             Exit::Partial
         } else {
             Exit::Complete
-        })
+        }
     }
 }
 
