@@ -1,5 +1,6 @@
 //! The work on one cluster: time and queue lead to runs, one at a time, and what they did is told.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ struct Work {
     /// Whether the store has told what is owed.
     recalled: bool,
     facts: Option<Facts>,
+    /// When each component was taken here: the store tells of none where there was nothing to take.
+    taken: BTreeMap<ComponentName, Timestamp>,
     /// The clock and the time that passed when both were last looked at.
     seen: (Timestamp, Instant),
 }
@@ -106,6 +109,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         next_count: now,
         recalled: false,
         facts: None,
+        taken: BTreeMap::new(),
         seen: (now, Instant::now()),
         ground,
     };
@@ -297,6 +301,7 @@ impl Work {
             match &ended.result {
                 Ok((committed, _)) if bucket::holds(&committed.manifest, &name) => {
                     self.table.taken(&name);
+                    self.taken.insert(name, committed.manifest.ended);
                 }
                 Ok((committed, _)) => {
                     let about =
@@ -363,7 +368,19 @@ impl Work {
         let cluster = &self.ground.name;
         let after = |by| now.checked_add(by).unwrap_or(Timestamp::MAX);
         let told = match looked.facts {
-            Ok(facts) => {
+            Ok(mut facts) => {
+                // A run may have ended while the store was looked at.
+                if let Some(own) = self
+                    .facts
+                    .take()
+                    .filter(|own| own.newest_at > facts.newest_at)
+                {
+                    facts = Facts {
+                        count: facts.count.max(own.count),
+                        objects: facts.objects.or(own.objects),
+                        ..own
+                    };
+                }
                 self.next_look = after(LOOK_EVERY);
                 if looked.counted {
                     self.next_count = after(COUNT_EVERY);
@@ -416,7 +433,9 @@ impl Work {
                     paused: component.paused,
                     on_change: component.on_change,
                     next_run: self.table.next_of(name),
-                    last_success: facts.and_then(|facts| facts.last(name)),
+                    last_success: facts
+                        .and_then(|facts| facts.last(name))
+                        .max(self.taken.get(name).copied()),
                     last_restore_point: newest.map(|newest| newest.restore_point.clone()),
                     failures_in_a_row: self.table.failures(name),
                     ..before

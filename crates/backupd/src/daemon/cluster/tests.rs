@@ -77,7 +77,8 @@ impl Bed {
         let (leads, lead) = watch::channel(Lead::Unelected);
         let (configs, config) = watch::channel(config);
         let stop = CancellationToken::new();
-        let told: Arc<dyn Clock> = clock.clone();
+        let told = Arc::clone(&clock);
+        let told: Arc<dyn Clock> = told;
         let ground = Ground {
             name: name(),
             board: Arc::clone(&board),

@@ -33,7 +33,15 @@ pub(super) enum Part {
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 4] = [Self::Daemon, Self::ApiServer, Self::Etcd, Self::S3];
+    /// The one that was drawn.
+    pub(super) fn any(drawn: u8) -> Self {
+        match drawn % 4 {
+            0 => Self::Daemon,
+            1 => Self::ApiServer,
+            2 => Self::Etcd,
+            _ => Self::S3,
+        }
+    }
 }
 
 /// The longest wait for a program to be back, and for the daemon to have caught up.
@@ -73,7 +81,10 @@ impl Lab {
             .await?
             .ended_with(0)?
             .json()?;
-        let recipient = made["recipient"].as_str().context("no recipient")?;
+        let recipient = made
+            .get("recipient")
+            .and_then(Value::as_str)
+            .context("no recipient")?;
         let bucket = s3.bucket("soak").await?;
         let cron = "{ cron: '* * * * *' }";
         let text = format!(
@@ -206,17 +217,22 @@ impl Lab {
         let settled = || async {
             let text = self.send(Method::GET, "/v1/status").await?;
             let status: Value = serde_json::from_str(&text)?;
-            let cluster = &status["clusters"][0];
-            let components = cluster["components"].as_object().context("no components")?;
+            let cluster = status.pointer("/clusters/0").context("no cluster")?;
+            let components = cluster.get("components").and_then(Value::as_object);
+            let components = components.context("no components")?;
             for (name, component) in components {
-                let at: jiff::Timestamp = component["lastSuccess"]
-                    .as_str()
-                    .context("never")?
-                    .parse()?;
+                let at = component.get("lastSuccess").and_then(Value::as_str);
+                let at: jiff::Timestamp = at.context("never")?.parse()?;
                 ensure!(at.as_second() > now, "{name} was last taken at {at}");
-                ensure!(component["failuresInARow"] == 0, "{name}: {component}");
+                ensure!(
+                    component.get("failuresInARow") == Some(&Value::from(0)),
+                    "{name}: {component}"
+                );
             }
-            ensure!(cluster["run"].is_null(), "a run is at work");
+            ensure!(
+                cluster.get("run").is_none_or(Value::is_null),
+                "a run is at work"
+            );
             let metrics = self.send(Method::GET, "/metrics").await?;
             value(&metrics, "butler_backup_restore_points{cluster=\"soak\"}").context("no metric")
         };
@@ -233,10 +249,13 @@ impl Lab {
             .restore_cli()
             .args(["list", "--output", "json"]);
         let list = self.ours(list).output().await?.ended_with(0)?.json()?;
-        let points = list["restorePoints"].as_array().context("no list")?;
+        let points = list
+            .get("restorePoints")
+            .and_then(Value::as_array)
+            .context("no list")?;
         report.listed = u64::try_from(points.len())?;
         for point in points {
-            let id = point["id"].as_str().context("no id")?;
+            let id = point.get("id").and_then(Value::as_str).context("no id")?;
             let verify = self.ours(self.programs.restore_cli().args(["verify", id]));
             let output = verify.output().await?;
             if output.code != Some(0) {
@@ -252,7 +271,7 @@ impl Lab {
         let audit = self.ours(audit).output().await?;
         report.audit = audit.code;
         let told = audit.json()?;
-        report.unreferenced = told["unreferenced"].as_u64();
+        report.unreferenced = told.get("unreferenced").and_then(Value::as_u64);
         ensure!(
             self.talos.violations().is_empty(),
             "{:?}",

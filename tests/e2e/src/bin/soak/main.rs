@@ -72,7 +72,7 @@ async fn run(args: &Args) -> Result<bool> {
             back = None;
         }
         if back.is_none() && now >= next_death {
-            let part = Part::ALL[rand::rng().random_range(0..Part::ALL.len())];
+            let part = Part::any(rand::random());
             lab.kill(part).await?;
             report.death(part);
             back = Some((

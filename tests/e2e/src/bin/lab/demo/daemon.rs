@@ -60,18 +60,15 @@ pub(super) async fn runs(screen: &mut Screen, stage: &Stage) -> Result<()> {
     screen.run(&snapshot).await?;
     crate::print(&format!("\n$ curl {url}/v1/status"))?;
     let status: Value = serde_json::from_str(&get(&format!("{url}/v1/status")).await?)?;
-    let cluster = &status["clusters"][0];
-    let etcd = &cluster["components"]["etcd"];
-    for (name, value) in [
-        ("last success", &etcd["lastSuccess"]),
-        ("restore point", &etcd["lastRestorePoint"]),
-        ("next run", &etcd["nextRun"]),
-        ("restore points", &cluster["restorePoints"]["count"]),
-        (
-            "objects checked after the commit",
-            &cluster["totals"]["checkedObjects"],
-        ),
+    for (name, pointer) in [
+        ("last success", "/components/etcd/lastSuccess"),
+        ("restore point", "/components/etcd/lastRestorePoint"),
+        ("next run", "/components/etcd/nextRun"),
+        ("restore points", "/restorePoints/count"),
+        ("objects checked after the commit", "/totals/checkedObjects"),
     ] {
+        let value = status.pointer(&format!("/clusters/0{pointer}"));
+        let value = value.with_context(|| format!("no {pointer} in {status}"))?;
         screen.line(&format!("{name}: {value}"))?;
     }
     crate::print(&format!(
