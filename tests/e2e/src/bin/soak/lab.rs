@@ -271,7 +271,7 @@ impl Lab {
         let audit = self.ours(audit).output().await?;
         report.audit = audit.code;
         let told = audit.json()?;
-        report.unreferenced = told.get("unreferenced").and_then(Value::as_u64);
+        report.unreferenced = told.get("unreferencedObjects").and_then(Value::as_u64);
         ensure!(
             self.talos.violations().is_empty(),
             "{:?}",
