@@ -4,7 +4,7 @@ CARGO ?= cargo
 LAB = $(CARGO) run --quiet --bin lab --
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites lab-program programs tools demo test lint bench lab lab-down
+.PHONY: help prerequisites lab-program programs tools demo test lint bench soak lab lab-down
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ lint: prerequisites ## Check the format, the lints and, where cargo-deny is inst
 bench: programs tools ## Measure against restic and age+zstd, as in docs/BENCHMARKS.md
 	$(CARGO) build --release --package backupd --package restore-cli --package e2e
 	@$(CARGO) run --quiet --release --package e2e --bin bench
+
+soak: tools ## Let a daemon run for half an hour among programs that die, as in docs/SOAK.md
+	@$(CARGO) build --workspace
+	@$(CARGO) run --quiet --package e2e --bin soak -- --minutes $(or $(MINUTES),30)
 
 lab: tools ## Start the lab and leave it running until Ctrl-C or `make lab-down`
 	@$(LAB) up

@@ -8,6 +8,7 @@ use backup_core::id::{ClusterName, ComponentName};
 use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::flags::{
     ClusterFlags, IdentityFlags, KubeFlags, SealFlags, SelectFlags, StoreFlags, TalosFlags,
@@ -15,11 +16,13 @@ use crate::flags::{
 };
 
 mod check;
+mod files;
 mod problem;
 mod raw;
 mod schedule;
 mod secret;
 
+pub use files::{ConfigFile, MAX_FILES, read_files};
 pub use problem::{ConfigError, Origin, Problem, Sourced};
 pub use schedule::{Schedule, ScheduleError};
 
@@ -68,6 +71,8 @@ pub struct Config {
     pub identities: Vec<Sourced<PathBuf>>,
     /// Whose signatures are believed.
     pub trust: Option<Trust>,
+    /// How runs are made.
+    pub runs: Runs,
     /// What is backed up, and when.
     pub components: Vec<Component>,
 }
@@ -118,6 +123,32 @@ pub struct Component {
     pub name: ComponentName,
     /// When it is due; `None` for on demand only.
     pub schedule: Option<Schedule>,
+    /// Up to how much later than due it begins, so that clusters do not all begin at once.
+    pub jitter: Duration,
+    /// Whether a run that was missed is made up for, once.
+    pub catch_up: bool,
+    /// Whether its schedule rests.
+    pub paused: bool,
+    /// Whether it is taken when what it holds changes.
+    pub on_change: bool,
+}
+
+/// How runs are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runs {
+    /// How long a run may take in all, its retries included.
+    pub deadline: Duration,
+    /// How changes are gathered before a run.
+    pub on_change: OnChange,
+}
+
+/// How changes are gathered: a run begins when none came for a while, or the first has waited long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnChange {
+    /// How long it must be quiet.
+    pub quiet: Duration,
+    /// How long the first change waits at most.
+    pub longest: Duration,
 }
 
 impl Config {
@@ -225,6 +256,28 @@ impl Config {
             .as_ref()
             .ok_or_else(|| missing("whose signatures to believe", flags, "reading.trust"))
     }
+}
+
+/// The token in the file `path`: one line of at least `shortest` characters, not open to others.
+///
+/// # Errors
+/// When it cannot be read, is open to others, or is none.
+pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
+    let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
+    let secret = secret::read("token", &path)?;
+    let wrong = |why: String| ConfigError::from(Problem::new(path.origin.clone(), why));
+    if let Some(exposed) = secret.exposed {
+        return Err(wrong(exposed));
+    }
+    let text = secret.text.expose_secret().trim();
+    if text.len() < shortest || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let file = path.value.display();
+        return Err(wrong(format!(
+            "{file} holds no token: want one line of at least {shortest} characters without \
+             spaces, as `openssl rand -hex 32` makes it"
+        )));
+    }
+    Ok(SecretString::from(text.to_owned()))
 }
 
 fn missing(what: &str, flag: &str, key: &str) -> ConfigError {

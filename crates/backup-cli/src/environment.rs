@@ -16,6 +16,8 @@ pub struct Environment {
     pub in_cluster: bool,
     /// `HOME`, which may be missing.
     pub home: Option<PathBuf>,
+    /// `HOSTNAME`: the machine's or the pod's name.
+    pub host: Option<String>,
     /// `TMPDIR`, or else the system's folder for temporary files.
     pub temp: PathBuf,
 }
@@ -35,6 +37,9 @@ impl Environment {
             kubeconfig: path("KUBECONFIG").and_then(|list| std::env::split_paths(&list).next()),
             in_cluster: path("KUBERNETES_SERVICE_HOST").is_some(),
             home: path("HOME"),
+            host: std::env::var("HOSTNAME")
+                .ok()
+                .filter(|name| !name.is_empty()),
             temp: std::env::temp_dir(),
         }
     }

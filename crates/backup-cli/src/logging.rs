@@ -18,6 +18,14 @@ const NOISY: &str = "kube_client::client::builder";
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLevel(Targets);
 
+impl LogLevel {
+    /// What a daemon does, step by step.
+    #[must_use]
+    pub fn info() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
 /// The text is not a level.
 #[derive(Debug, thiserror::Error)]
 #[error(

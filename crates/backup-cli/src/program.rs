@@ -19,7 +19,7 @@ use crate::logging;
 use crate::terminal::Terminal;
 
 /// How long work may take to end after it was asked to: enough for the objects in flight.
-const GRACE: Duration = Duration::from_secs(20);
+pub const GRACE: Duration = Duration::from_secs(20);
 /// How long blocking work may take to end after that: one object compressed, one buffer written.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
@@ -70,6 +70,15 @@ where
     C: FnOnce(Frame) -> F,
     F: Future<Output = Result<Exit, Failure>>,
 {
+    run_within(flags, GRACE, command)
+}
+
+/// The same with another time that the command may take to end after a signal.
+pub fn run_within<C, F>(flags: &CommonFlags, grace: Duration, command: C) -> ExitCode
+where
+    C: FnOnce(Frame) -> F,
+    F: Future<Output = Result<Exit, Failure>>,
+{
     let terminal = Terminal::of_process(flags.output, flags.quiet);
     logging::start(&flags.log_level, flags.log_format, &terminal);
     let frame = Frame {
@@ -95,7 +104,7 @@ where
                 _ => failure.because_of(Exit::Interrupted),
             }),
             _ = signals.next() => Err(interrupted()),
-            () = tokio::time::sleep(GRACE) => Err(interrupted()),
+            () = tokio::time::sleep(grace) => Err(interrupted()),
         }
     });
     terminal.clear();

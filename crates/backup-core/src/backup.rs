@@ -23,6 +23,7 @@ use crate::store::{Created, Key, Store, StoreError};
 
 mod archive;
 mod batch;
+mod check;
 mod claim;
 mod commit;
 mod etcd;
@@ -210,6 +211,15 @@ pub enum BackupError {
         /// The store's description.
         store: String,
     },
+    /// An object that was put is not there after the commit, or has other bytes.
+    #[error(
+        "{key} was put and is not in the store as it should be; the restore point that needs it \
+         cannot be trusted: run `restore-cli audit`, and take another one"
+    )]
+    Lost {
+        /// The object.
+        key: Key,
+    },
     /// An object of that name has another content.
     #[error("{key} is in the store already with other bytes; run `restore-cli audit`")]
     Conflict {
@@ -276,6 +286,27 @@ impl Run {
     /// As [`BackupError`] says; nothing is committed then.
     pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BackupError> {
         work::take(self, plan).await
+    }
+
+    /// Asks the store for every object that this run put for `committed`, by size and checksum; gives
+    /// their number. Objects of earlier runs are those of an audit.
+    ///
+    /// # Errors
+    /// [`BackupError::Lost`] if one is not there as it was put.
+    pub async fn check(&self, committed: &Committed) -> Result<u64, BackupError> {
+        check::check(self, committed).await
+    }
+
+    /// Reads every object that `committed` needs, also those of earlier runs, and compares it with its
+    /// name; gives their number. Whether it can be decrypted only a holder of a key can tell.
+    ///
+    /// # Errors
+    /// [`BackupError::Lost`] if one is not there as it was put.
+    pub async fn read_back(&self, committed: &Committed) -> Result<u64, BackupError> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(BackupError::Cancelled),
+            read = check::read_back(self, committed) => read,
+        }
     }
 
     /// Takes a snapshot from the best member of `source` that gives a whole one, stores and

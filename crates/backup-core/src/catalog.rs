@@ -272,11 +272,12 @@ impl Catalog {
         entries: &[Entry],
         trust: &Trust,
     ) -> Vec<Result<RestorePoint, CatalogError>> {
-        futures::stream::iter(entries)
-            .map(|entry| self.load(entry, trust))
-            .buffered(READS)
-            .collect()
-            .await
+        // No closure: the compiler could not see that the whole may cross threads.
+        let mut loads = Vec::with_capacity(entries.len());
+        for entry in entries {
+            loads.push(self.load(entry, trust));
+        }
+        futures::stream::iter(loads).buffered(READS).collect().await
     }
 }
 

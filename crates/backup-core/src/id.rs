@@ -128,6 +128,8 @@ components! {
     machine_config = "machine-config";
     /// Files that an operator gave.
     kit = "kit";
+    /// All tenant databases at once, where components are asked for.
+    datastores = "datastores";
 }
 
 impl ComponentName {

@@ -2,6 +2,15 @@
 
 use std::fmt::Debug;
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Sources are read and their bytes put into packs.
+    Reading,
+    /// Everything is read; what makes it a restore point is put.
+    Storing,
+}
+
 /// Told of the steps and bytes of one piece of work. Calls are cheap and may come from any thread.
 pub trait Progress: Debug + Send + Sync {
     /// A step begins, such as `reading etcd from cp-1`; `total` bytes are expected, if known.
@@ -10,6 +19,8 @@ pub trait Progress: Debug + Send + Sync {
     fn advance(&self, bytes: u64);
     /// Something that a person should know and that is no failure.
     fn note(&self, text: &str);
+    /// A phase of a run begins.
+    fn phase(&self, _: Phase) {}
 }
 
 /// Says nothing.

@@ -111,6 +111,14 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// As [`StoreError`] says.
     async fn probe(&self) -> Result<Probe, StoreError>;
+
+    /// What time it is at the store, to the second; `None` where it has no clock of its own.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// What a store turned out to be able to do.

@@ -1,12 +1,20 @@
 //! The command line of `backupd`.
 
+use std::time::Duration;
+
 use backup_cli::config::Given;
 use backup_cli::exit;
 use backup_cli::flags::{ClusterFlags, CommonFlags, SealFlags, StoreFlags, TalosFlags};
+use backup_cli::logging::LogLevel;
+use backup_cli::program::GRACE;
 use backup_core::id::ComponentName;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{check_config, import, keygen, kit, snapshot, sources};
+use crate::commands::{
+    check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot,
+};
+use crate::take::sources;
 
 /// Back up a Butler cluster: take etcd snapshots through the Talos API and objects through the
 /// Kubernetes API, and keep them as content-addressed, encrypted, signed restore points in S3 or
@@ -22,11 +30,36 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(run::Args),
     Snapshot(Box<snapshot::Args>),
+    PreUpgrade(Box<pre_upgrade::Args>),
+    PostUpgrade(Box<post_upgrade::Args>),
     Import(import::Args),
     Kit(kit::Args),
     CheckConfig(check_config::Args),
     Keygen(keygen::Args),
+}
+
+impl Args {
+    /// The command line of this process. The daemon logs what it does unless it is told otherwise:
+    /// other commands say it on the terminal.
+    pub(crate) fn of_process() -> Self {
+        let matches = Self::command().get_matches();
+        let given = matches.value_source("log_level") != Some(ValueSource::DefaultValue);
+        let mut args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if matches!(args.command, Command::Run(_)) && !given {
+            args.common.log_level = LogLevel::info();
+        }
+        args
+    }
+
+    /// How long the command may take to end after it was asked to.
+    pub(crate) fn grace(&self) -> Duration {
+        match &self.command {
+            Command::Run(run) => run.grace_in_all(),
+            _ => GRACE,
+        }
+    }
 }
 
 /// Flags of commands that write restore points.
@@ -41,7 +74,7 @@ pub(crate) struct WriteFlags {
 }
 
 /// Why a restore point is made.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct NoteFlags {
     /// Note in the restore point why it was made
     #[arg(long, value_name = "TEXT")]
@@ -87,7 +120,6 @@ pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_help_of_every_command_is_a_contract() {

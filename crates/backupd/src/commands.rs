@@ -10,15 +10,19 @@ pub(crate) mod check_config;
 pub(crate) mod import;
 pub(crate) mod keygen;
 pub(crate) mod kit;
-mod reach;
-mod run;
+pub(crate) mod post_upgrade;
+pub(crate) mod pre_upgrade;
+pub(crate) mod run;
 pub(crate) mod snapshot;
-pub(crate) mod sources;
+mod upgrade;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => Box::pin(run::run(args, frame)).await,
         Command::Snapshot(args) => snapshot::run(args, frame).await,
+        Command::PreUpgrade(args) => Box::pin(pre_upgrade::run(args, frame)).await,
+        Command::PostUpgrade(args) => Box::pin(post_upgrade::run(args, frame)).await,
         Command::Import(args) => import::run(args, frame).await,
         Command::Kit(args) => kit::run(args, frame).await,
         Command::CheckConfig(args) => check_config::run(args, frame),

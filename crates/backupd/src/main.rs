@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 mod args;
 mod commands;
+mod daemon;
+mod take;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
-    backup_cli::program::run(&args.common, async |frame| {
+    let args = args::Args::of_process();
+    backup_cli::program::run_within(&args.common, args.grace(), async |frame| {
         commands::run(&args.command, &frame).await
     })
 }

@@ -207,6 +207,20 @@ impl Running {
         interrupt(self.child.id().context("it has ended already")?).await
     }
 
+    /// Sends it a signal by its name, such as `TERM` or `HUP`.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        signal(self.child.id().context("it has ended already")?, name).await
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends it SIGINT again and again, as an impatient person does, until it ends.
     ///
     /// # Errors
@@ -253,8 +267,12 @@ impl Output {
 }
 
 async fn interrupt(id: u32) -> Result<()> {
+    signal(id, "INT").await
+}
+
+async fn signal(id: u32, name: &str) -> Result<()> {
     let sent = tokio::process::Command::new("kill")
-        .args(["-s", "INT", &id.to_string()])
+        .args(["-s", name, &id.to_string()])
         .stderr(Stdio::null())
         .status()
         .await

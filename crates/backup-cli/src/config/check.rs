@@ -4,15 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backup_core::crypt::{PublicKey, Recipient, Trust};
-use backup_core::id::ComponentName;
 use jiff::{SignedDuration, Timestamp};
 use serde_saphyr::Spanned;
 
 use super::problem::{ConfigError, Origin, Problem, Sourced};
-use super::raw::{
-    NoneOr, Raw, RawComponent, RawComponents, RawEncryption, RawKubernetes, RawTalos, Text,
-};
-use super::{Component, Config, Encryption, Given, Kubernetes, Schedule, Talos};
+use super::raw::{NoneOr, Raw, RawEncryption, RawKubernetes, RawTalos, Text};
+use super::{Config, Encryption, Given, Kubernetes, Talos};
 use crate::flags::TalosFlags;
 
 /// A healthy server never pauses this long inside a snapshot; it covers a slow disk's fsync.
@@ -24,6 +21,7 @@ const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(45);
 /// No wait of ours is useful beyond a day.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
+mod runs;
 mod selection;
 
 pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, ConfigError> {
@@ -40,6 +38,11 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         raw.cluster,
     );
     let url = c.pick("--store", store.store.as_ref(), "store", raw.store);
+    let (runs, components) = c.runs(
+        raw.runs.unwrap_or_default(),
+        raw.components.unwrap_or_default(),
+        now,
+    );
     let config = Config {
         file: store.config.clone(),
         cluster: cluster.and_then(|text| c.parsed(text)),
@@ -55,7 +58,8 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         ),
         identities: Vec::new(),
         trust: None,
-        components: c.components(raw.components.unwrap_or_default(), now),
+        runs,
+        components,
     };
     let reading = raw.reading.unwrap_or_default();
     let config = Config {
@@ -338,49 +342,6 @@ impl Checker {
             timeout: timeout.unwrap_or(KUBERNETES_TIMEOUT),
             keep_kubeconfigs: kept,
             selection,
-        }
-    }
-
-    fn components(&mut self, raw: RawComponents, now: Timestamp) -> Vec<Component> {
-        let all = [
-            (ComponentName::etcd(), raw.etcd),
-            (ComponentName::crds(), raw.crds),
-            (ComponentName::sealed_secrets(), raw.sealed_secrets),
-            (ComponentName::resources(), raw.resources),
-            (ComponentName::kubeconfigs(), raw.kubeconfigs),
-            (ComponentName::secrets(), raw.secrets),
-        ];
-        let named = all.into_iter().filter_map(|(name, raw)| Some((name, raw?)));
-        let mut components = Vec::new();
-        for (name, raw) in named {
-            let schedule = self.schedule(&name, raw, now);
-            components.push(Component { name, schedule });
-        }
-        components
-    }
-
-    fn schedule(
-        &mut self,
-        name: &ComponentName,
-        raw: RawComponent,
-        now: Timestamp,
-    ) -> Option<Schedule> {
-        let cron = raw.cron?;
-        let cron_at = self.at(&cron, &format!("components.{name}.cron"));
-        let zone = match raw.time_zone {
-            Some(zone) => self.sourced(zone, &format!("components.{name}.time-zone")),
-            None => Sourced::new("UTC".to_owned(), cron_at.clone()),
-        };
-        match Schedule::parse(&cron.value, &zone.value, now) {
-            Ok(schedule) => Some(schedule),
-            Err(e @ super::ScheduleError::Zone { .. }) => {
-                self.wrong(zone.origin, e.to_string());
-                None
-            }
-            Err(e) => {
-                self.wrong(cron_at, e.to_string());
-                None
-            }
         }
     }
 }

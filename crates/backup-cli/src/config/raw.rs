@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub(super) encryption: Option<Spanned<NoneOr<RawEncryption>>>,
     pub(super) signing: Option<RawSigning>,
     pub(super) reading: Option<RawReading>,
+    pub(super) runs: Option<RawRuns>,
     pub(super) components: Option<RawComponents>,
 }
 
@@ -76,11 +77,13 @@ pub(super) struct RawReading {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawComponents {
     pub(super) etcd: Option<RawComponent>,
+    pub(super) machine_config: Option<RawComponent>,
     pub(super) crds: Option<RawComponent>,
     pub(super) resources: Option<RawComponent>,
     pub(super) sealed_secrets: Option<RawComponent>,
     pub(super) kubeconfigs: Option<RawComponent>,
     pub(super) secrets: Option<RawComponent>,
+    pub(super) datastores: Option<RawComponent>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +91,30 @@ pub(super) struct RawComponents {
 pub(super) struct RawComponent {
     pub(super) cron: Option<Text>,
     pub(super) time_zone: Option<Text>,
+    pub(super) jitter: Option<Text>,
+    pub(super) catch_up: Option<bool>,
+    pub(super) paused: Option<bool>,
+    pub(super) on_change: Option<bool>,
+}
+
+/// What holds for the runs of all components.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawRuns {
+    pub(super) time_zone: Option<Text>,
+    pub(super) jitter: Option<Text>,
+    pub(super) catch_up: Option<bool>,
+    pub(super) paused: Option<bool>,
+    pub(super) deadline: Option<Text>,
+    pub(super) on_change: Option<RawOnChange>,
+}
+
+/// How changes are gathered before a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawOnChange {
+    pub(super) quiet: Option<Text>,
+    pub(super) longest: Option<Text>,
 }
 
 /// What may stand where `none` does not.

@@ -3,19 +3,36 @@
 use std::fmt;
 
 use cronexpr::{Crontab, MakeTimestamp};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
 /// A cron expression of five fields as crontab(5) has them, in a time zone with its summer time.
 ///
 /// A day matches when day of month *or* day of week do, if both are restricted; 1 is Monday.
+///
+/// Where the clocks change, a schedule with fixed hours runs as often as the calendar says: once for
+/// an hour that comes twice, the first time, and right after the gap for times that do not come. One
+/// whose hour begins with `*` follows the time that passes.
 #[derive(Clone)]
 pub struct Schedule {
     cron: String,
     zone: TimeZone,
     zone_name: String,
-    crontab: Crontab,
+    times: Times,
 }
+
+/// How times are found.
+#[derive(Clone)]
+enum Times {
+    /// Instants whose local time matches.
+    Passing(Crontab),
+    /// Times of the calendar, read as if there were no zone, and turned into instants here.
+    Calendar(Crontab),
+}
+
+/// No zone has put its clocks back by more than this; times from so long ago may still come.
+const FOLD: SignedDuration = SignedDuration::from_hours(25);
 
 /// Why a schedule cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +88,10 @@ impl Schedule {
             let cron = cron.to_owned();
             return Err(ScheduleError::Fields { cron, fields });
         }
-        let crontab = cronexpr::parse_crontab(&format!("{cron} {zone}")).map_err(|e| {
+        let hour = cron.split_whitespace().nth(1).unwrap_or_default();
+        let passing = hour.starts_with('*');
+        let read_in = if passing { zone } else { "UTC" };
+        let crontab = cronexpr::parse_crontab(&format!("{cron} {read_in}")).map_err(|e| {
             let text = e.to_string();
             let problem = text.lines().last().unwrap_or_default();
             ScheduleError::Syntax {
@@ -83,7 +103,11 @@ impl Schedule {
             cron: cron.to_owned(),
             zone: time_zone,
             zone_name: zone.to_owned(),
-            crontab,
+            times: if passing {
+                Times::Passing(crontab)
+            } else {
+                Times::Calendar(crontab)
+            },
         };
         match schedule.next(now) {
             Some(_) => Ok(schedule),
@@ -108,10 +132,58 @@ impl Schedule {
     /// The first time after `after` that it is due; `None` if that is more than four years off.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        // The library has another version of the time crate: seconds cross between them.
-        let after = MakeTimestamp::from_second(after.as_second()).ok()?;
-        let next = self.crontab.find_next(after).ok()?;
-        Timestamp::from_second(next.timestamp().as_second()).ok()
+        match &self.times {
+            Times::Passing(crontab) => find(crontab, after),
+            Times::Calendar(crontab) => {
+                let before = after.checked_sub(FOLD).ok()?;
+                let same = self.zone.to_offset(before) == self.zone.to_offset(after);
+                let from = self.calendar(if same { after } else { before })?;
+                // At most the minutes of a day and an hour lie before `after`.
+                std::iter::successors(find(crontab, from), |last| find(crontab, *last))
+                    .filter_map(|time| self.instant(time))
+                    .find(|time| *time > after)
+            }
+        }
+    }
+
+    /// The newest time up to `now` that it was due and later than `after`.
+    #[must_use]
+    pub fn last(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        // From near to far, so that a schedule of each minute is not counted through for years.
+        let spans = [1, 24, 31 * 24, 366 * 24].map(SignedDuration::from_hours);
+        let from = spans
+            .into_iter()
+            .filter_map(|span| now.checked_sub(span).ok());
+        let near = from.take_while(|from| *from > after);
+        let begins = near.chain([after]);
+        begins
+            .map(|begin| std::iter::successors(self.next(begin), |time| self.next(*time)))
+            .find_map(|times| times.take_while(|time| *time <= now).last())
+    }
+
+    /// The local time at `instant`, read as if it were UTC.
+    fn calendar(&self, instant: Timestamp) -> Option<Timestamp> {
+        let local = self.zone.to_datetime(instant);
+        local
+            .to_zoned_datetime(TimeZone::UTC)
+            .ok()
+            .map(|utc| utc.timestamp())
+    }
+
+    /// The instant of a local time that was read as if it were UTC.
+    fn instant(&self, calendar: Timestamp) -> Option<Timestamp> {
+        let local: DateTime = TimeZone::UTC.to_datetime(calendar);
+        let ambiguous = self.zone.to_ambiguous_timestamp(local);
+        match ambiguous.offset() {
+            AmbiguousOffset::Gap { .. } => {
+                let before = ambiguous.earlier().ok()?;
+                self.zone
+                    .following(before)
+                    .next()
+                    .map(|gap| gap.timestamp())
+            }
+            _ => ambiguous.earlier().ok(),
+        }
     }
 
     /// The next `count` times after `after`, in the schedule's zone.
@@ -122,6 +194,13 @@ impl Schedule {
             .map(|time| time.to_zoned_datetime(self.zone.clone()))
             .collect()
     }
+}
+
+fn find(crontab: &Crontab, after: Timestamp) -> Option<Timestamp> {
+    // The library has another version of the time crate: seconds cross between them.
+    let after = MakeTimestamp::from_second(after.as_second()).ok()?;
+    let next = crontab.find_next(after).ok()?;
+    Timestamp::from_second(next.timestamp().as_second()).ok()
 }
 
 impl fmt::Debug for Schedule {
@@ -157,6 +236,70 @@ mod tests {
         let hourly = upcoming("30 * * * *", "Europe/Berlin", 14);
         assert!(hourly.contains(&"2026-10-25T02:30:00+02:00[Europe/Berlin]".to_owned()));
         assert!(hourly.contains(&"2026-10-25T02:30:00+01:00[Europe/Berlin]".to_owned()));
+    }
+
+    #[test]
+    fn ten_years_in_four_zones_lose_no_run_and_double_none() {
+        let begin: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let end: Timestamp = "2036-01-01T00:00:00Z".parse().unwrap();
+        let all = |cron: &str, zone: &str| -> Vec<ZonedDateTime> {
+            let schedule = Schedule::parse(cron, zone, begin).unwrap();
+            let times = std::iter::successors(schedule.next(begin), |last| schedule.next(*last));
+            let times = times.take_while(|time| *time < end);
+            times
+                .map(|time| time.to_zoned_datetime(schedule.zone.clone()))
+                .collect()
+        };
+        // A whole hour in the north, the same in the south of summer, half an hour, and none.
+        for (zone, cron, changes) in [
+            ("Europe/Berlin", "30 2 * * *", 10),
+            ("America/Santiago", "30 0 * * *", 10),
+            ("Australia/Lord_Howe", "15 2 * * *", 10),
+            ("Asia/Kolkata", "30 2 * * *", 0),
+        ] {
+            let daily = all(cron, zone);
+            let mut days: Vec<_> = daily.iter().map(ZonedDateTime::date).collect();
+            assert!(
+                daily.iter().zip(daily.iter().skip(1)).all(|(a, b)| a < b),
+                "{zone}"
+            );
+            let runs = days.len();
+            days.dedup();
+            assert_eq!(days.len(), runs, "{zone}: twice in a day");
+            let first = *days.first().unwrap();
+            let days_between = days.last().unwrap().since(first).unwrap().get_days();
+            assert_eq!(
+                runs,
+                usize::try_from(days_between).unwrap() + 1,
+                "{zone}: a day without"
+            );
+            // The times that do not come are made up for at the end of the gap.
+            let minute: i8 = cron.split(' ').next().unwrap().parse().unwrap();
+            let moved = daily.iter().filter(|time| time.minute() != minute).count();
+            assert_eq!(moved, changes, "{zone}");
+            // One that follows the time runs in each hour that passes.
+            let hourly = all("0 * * * *", zone);
+            let pairs = hourly.iter().zip(hourly.iter().skip(1));
+            let gaps = pairs.map(|(a, b)| b.duration_since(a).as_mins());
+            assert!(gaps.clone().all(|gap| (30..=90).contains(&gap)), "{zone}");
+            let odd = gaps.filter(|gap| *gap != 60).count();
+            assert!(odd == 0 || zone.ends_with("Lord_Howe"), "{zone}: {odd}");
+        }
+    }
+
+    #[test]
+    fn the_last_time_is_found_near_and_far() {
+        let schedule = |cron| Schedule::parse(cron, "Europe/Berlin", now()).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let minute = schedule("* * * * *");
+        let year = at("2025-10-24T12:00:00Z");
+        assert_eq!(minute.last(year, now()), Some(now()));
+        let yearly = schedule("0 3 1 1 *");
+        assert_eq!(
+            yearly.last(at("2016-05-01T00:00:00Z"), now()),
+            Some(at("2026-01-01T02:00:00Z"))
+        );
+        assert_eq!(yearly.last(at("2026-01-01T02:00:00Z"), now()), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::format::manifest::{
 };
 use crate::format::{FormatError, VERSION, layout};
 use crate::id::{ComponentName, RestorePointId};
+use crate::progress::Phase;
 
 /// A run reads one small index of each earlier run; from this many on it writes one for all.
 const MAX_INDEXES: usize = 96;
@@ -118,6 +119,7 @@ pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
         kubernetes,
         ..
     } = work;
+    run.progress.phase(Phase::Storing);
     run.progress.step("committing", None);
     let indexes = put_indexes(run, &draft, &memory, &mut spent).await?;
     let parent = memory.parent.as_ref();

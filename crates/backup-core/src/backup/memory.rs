@@ -364,14 +364,16 @@ async fn learn(
         .map_err(|e| e.to_string())?;
     wanted.retain(|digest, _| present.contains_key(digest));
     let store = run.store.as_ref();
-    let mut indexes = futures::stream::iter(indexes)
-        .map(|object| async move {
+    // Not the references: the compiler could not see that the whole may cross threads.
+    let digests: Vec<Digest> = indexes.iter().map(|object| object.sha256).collect();
+    let mut indexes = futures::stream::iter(digests)
+        .map(|digest| async move {
             let bytes = store
-                .get(&layout::index(object.sha256))
+                .get(&layout::index(digest))
                 .await
                 .map_err(|e| e.to_string())?;
-            if Digest::of(&bytes) != object.sha256 {
-                return Err(format!("index {} was changed", object.sha256));
+            if Digest::of(&bytes) != digest {
+                return Err(format!("index {digest} was changed"));
             }
             let opened = reader
                 .opener()

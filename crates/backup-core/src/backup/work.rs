@@ -12,6 +12,7 @@ use crate::chunk::{Chunker, Kind};
 use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
+use crate::progress::Phase;
 use crate::source::{ByteStream, Taken};
 
 /// A run under way: what it read of earlier ones, what it took, and what it has spent.
@@ -29,10 +30,15 @@ pub(super) struct Work<'r> {
 }
 
 impl<'r> Work<'r> {
-    async fn begin(run: &'r Run, plan: &Plan<'_>) -> Result<Self, BackupError> {
-        let mut findings = plan.findings.clone();
+    /// Not the plan itself: a file in it cannot be shared between threads while this waits.
+    async fn begin(
+        run: &'r Run,
+        names: &[ComponentName],
+        missing: Vec<ComponentName>,
+        mut findings: Vec<Finding>,
+    ) -> Result<Self, BackupError> {
         let claimed = claim(run).await?;
-        let names: Vec<&ComponentName> = plan.parts.iter().map(|(name, _)| name).collect();
+        let names: Vec<&ComponentName> = names.iter().collect();
         let memory = recall(run, &claimed, &names, &mut findings).await?;
         let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
         let context = Context {
@@ -46,7 +52,7 @@ impl<'r> Work<'r> {
             run,
             findings,
             parts: Vec::new(),
-            missing: plan.missing.clone(),
+            missing,
             claimed,
             draft,
             memory,
@@ -97,8 +103,10 @@ impl<'r> Work<'r> {
 }
 
 pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupError> {
-    let mut work = Work::begin(run, &plan).await?;
-    let asked = plan.parts.len().saturating_add(plan.missing.len());
+    let names: Vec<ComponentName> = plan.parts.iter().map(|(name, _)| name.clone()).collect();
+    let asked = names.len().saturating_add(plan.missing.len());
+    let mut work = Work::begin(run, &names, plan.missing, plan.findings).await?;
+    run.progress.phase(Phase::Reading);
     let mut failures: Vec<(ComponentName, BackupError)> = Vec::new();
     for (name, origin) in plan.parts {
         match work.part(&name, origin).await {

@@ -10,6 +10,7 @@ mod discover;
 mod export;
 mod failure;
 pub mod kubeconfig;
+pub mod lease;
 mod list;
 mod object;
 mod refer;

@@ -21,11 +21,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tonic::Status;
 
+use self::config::Context;
 pub use self::config::TalosConfigError;
+use self::identity::Identity;
 pub use self::machine_config::MachineConfigSource;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
@@ -106,6 +109,16 @@ impl TalosSource {
             clock,
             session: Mutex::new(None),
         }
+    }
+
+    /// Until when the client certificate of the talosconfig is valid. Asks no server.
+    ///
+    /// # Errors
+    /// When the talosconfig or its certificate cannot be used.
+    pub async fn valid_until(&self) -> Result<Timestamp, TalosConfigError> {
+        let path = self.options.search.find()?;
+        let context = Context::load(&path, &self.options.overrides()).await?;
+        Ok(Identity::check(&context, self.clock.now())?.not_after)
     }
 
     async fn begin(&self) -> Result<Arc<Session>, SourceError> {

@@ -30,6 +30,9 @@ pub use options::{AccessKey, Credentials, GiveAccessKey, S3Options};
 /// tries of a request before it, so more would only hide a line that damages everything.
 const BODIES: u32 = 3;
 
+/// A listing of this has one object at most.
+const CLAIM_ALONE: &str = "claim.json";
+
 /// Objects below a prefix of a bucket.
 pub struct S3Store {
     name: String,
@@ -261,6 +264,20 @@ impl Store for S3Store {
             .await;
         match result {
             Ok(page) => Ok(page),
+            Err(failure) => Err(self.error(failure, "list", None).await),
+        }
+    }
+
+    async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
+        let result = self
+            .call(async |client, watch| {
+                // Any answer has the date; this one is small.
+                self.page(client, watch.clone(), CLAIM_ALONE, None).await?;
+                Ok(watch.date())
+            })
+            .await;
+        match result {
+            Ok(date) => Ok(date),
             Err(failure) => Err(self.error(failure, "list", None).await),
         }
     }

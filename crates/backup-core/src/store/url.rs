@@ -48,6 +48,26 @@ impl ParseUrlError {
 const FORMS: &str = "want s3://BUCKET/PREFIX?endpoint=URL&region=R&path-style=true&ca=FILE or \
                      file:///FOLDER";
 
+impl StoreUrl {
+    /// Whether the two are the same place or one lies within the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(one), Self::Folder(two)) => one.starts_with(two) || two.starts_with(one),
+            (Self::S3(one), Self::S3(two)) => {
+                let within = |inner: &str, outer: &str| {
+                    let rest = inner.strip_prefix(outer);
+                    rest.is_some_and(|r| outer.is_empty() || r.is_empty() || r.starts_with('/'))
+                };
+                let place = |url: &S3Url| (url.bucket.clone(), url.endpoint.clone());
+                place(one) == place(two)
+                    && (within(&one.prefix, &two.prefix) || within(&two.prefix, &one.prefix))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for StoreUrl {
     type Err = ParseUrlError;
 

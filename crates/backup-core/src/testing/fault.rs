@@ -213,6 +213,10 @@ impl Store for FaultStore {
         let result = self.inner.probe().await;
         self.after(Call::Probe, "", fault, result).await
     }
+
+    async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
+        self.inner.date().await
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
-use crate::commands::reach::talos_search;
+use crate::take::reach::talos_search;
 
 use self::kubernetes::Kubernetes;
 
@@ -64,6 +64,7 @@ struct Checked {
     recipients: Vec<String>,
     signing_public_key: String,
     components: Vec<Component>,
+    next_restore_points: Vec<points::Point>,
     warnings: Vec<String>,
 }
 
@@ -151,8 +152,13 @@ fn check(
             .iter()
             .map(|c| component(c, clock.now()))
             .collect(),
+        next_restore_points: points::next(&config.components, clock.now()),
         warnings,
     })
+}
+
+fn local(time: &jiff::ZonedDateTime) -> String {
+    time.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
 }
 
 fn component(component: &backup_cli::config::Component, now: Timestamp) -> Component {
@@ -160,7 +166,7 @@ fn component(component: &backup_cli::config::Component, now: Timestamp) -> Compo
     let runs = schedule.map(|s| s.upcoming(now, RUNS)).unwrap_or_default();
     let run = |time: &jiff::ZonedDateTime| Run {
         utc: time.timestamp(),
-        local: time.strftime("%a %Y-%m-%d %H:%M %Z").to_string(),
+        local: local(time),
     };
     Component {
         name: component.name.to_string(),
@@ -215,8 +221,11 @@ impl Report for Checked {
                 _ => page.heading(&format!("{}: on demand only", component.name)),
             }
         }
+        points::table(page, &self.next_restore_points);
     }
 }
+
+mod points;
 
 #[cfg(test)]
 mod tests;

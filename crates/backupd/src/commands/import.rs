@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::commands::run::{Taken, prepare};
+use crate::take::taken::Taken;
+use crate::take::{Means, prepare_by};
 
 /// Bytes read at once: enough that the disk is never the limit, little beside a pack.
 const BLOCK: usize = 256 << 10;
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&given, frame.clock.now())?;
     // Before the store is touched: a misspelt file name should cost nothing.
     let file = open(&args.file)?;
-    let run = prepare(&config, &args.note, frame).await?;
+    let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
     let committed = run
         .import_etcd(&args.file.display().to_string(), file)
         .await;

@@ -12,7 +12,8 @@ use backup_core::source::kit::Kit;
 use clap::Subcommand;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::commands::run::{Taken, prepare};
+use crate::take::taken::Taken;
+use crate::take::{Means, prepare_by};
 
 /// Keep files that a restore needs and no API hands out
 #[derive(Debug, clap::Args)]
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&given, frame.clock.now())?;
     // Before the store is touched: a misspelt file name should cost nothing.
     let kit = Kit::read(&args.files).await?;
-    let run = prepare(&config, &args.note, frame).await?;
+    let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
     if !args.replace {
         let mut dropped = run.kit_files().await?;
         dropped.retain(|old| kit.names().all(|new| new != old));

@@ -1,228 +1,94 @@
-//! What commands that write restore points have in common: the run's parts, and its report.
+//! `backupd run`: the daemon.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use backup_cli::config::{Config, ConfigError, Encryption};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_cli::findings::{self, Finding, Severity};
-use backup_cli::human;
-use backup_cli::open::{self, Access};
-use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::backup::{Committed, Protection, Run};
-use jiff::Timestamp;
-use serde::Serialize;
 
-use crate::args::NoteFlags;
+use crate::daemon;
+use crate::daemon::shard::Shard;
 
-/// The parts of a run, from what was configured.
-pub(crate) async fn prepare(
-    config: &Config,
-    note: &NoteFlags,
-    frame: &Frame,
-) -> Result<Run, Failure> {
-    let (cluster, url, encryption, key) = (
-        config.need_cluster(),
-        config.need_store(),
-        config.need_encryption(),
-        config.need_signing_key(),
-    );
-    let (cluster, url, encryption, key) = match (cluster, url, encryption, key) {
-        (Ok(cluster), Ok(url), Ok(encryption), Ok(key)) => (cluster, url, encryption, key),
-        (cluster, url, encryption, key) => {
-            let errors = [cluster.err(), url.err(), encryption.err(), key.err()];
-            return Err(ConfigError::join(errors.into_iter().flatten()).into());
-        }
-    };
-    let protection = match encryption {
-        Encryption::Recipients(keys) => Protection::Recipients(keys.clone()),
-        Encryption::None => {
-            frame.terminal.warn(
-                "encryption is none: whoever can read the store can read the cluster's secrets",
-            );
-            Protection::None
-        }
-    };
-    Ok(Run {
-        cluster: cluster.clone(),
-        store: open::store(url, Access::Write).await?,
-        protection,
-        signing_key: Some(key),
-        tool: concat!("backupd ", env!("CARGO_PKG_VERSION")).to_owned(),
-        reason: note.reason.clone(),
-        pinned: note.pin,
-        clock: Arc::clone(&frame.clock),
-        progress: frame.terminal.progress(),
-        cancel: frame.cancel.clone(),
-    })
+/// What the daemon does beyond the grace time of runs: cancelled ones end, streams are told.
+const WIND_DOWN: Duration = Duration::from_secs(15);
+
+/// Back up clusters by their schedules, until it is told to end
+///
+/// Reads a file, or a folder with a file for each cluster, and reads it again when it changes and on
+/// SIGHUP; a file that is broken keeps what it said before. Serves metrics, status and restore points
+/// on demand over HTTP. Logs what it does: `--log-level` is `info` here, unless it is given. SIGTERM
+/// ends it: no run begins any more, and one at work is given the grace time.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    /// Read the configuration of the clusters from this file, or from each `*.yaml` in this folder
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "BUTLER_BACKUP_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: PathBuf,
+    /// Serve HTTP here
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Let those ask for restore points who have the token in this file [default: only from this
+    /// machine]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Let a run at work go on for so many seconds after SIGTERM; some more pass until the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    pub(crate) grace: u16,
+    /// Run only the clusters of this shard, as in `0/3`; each cluster is of exactly one
+    #[arg(long, value_name = "I/N", default_value_t = Shard::ALL, hide_default_value = true)]
+    pub(crate) shard: Shard,
+    /// Make runs only while holding this Lease, so that several daemons take turns; shards have one
+    /// each, with their number at its end [default: no election]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = lease)]
+    pub(crate) lease: Option<LeaseName>,
+    /// Reach the API server of the Lease with this kubeconfig [default: `KUBECONFIG`, then the pod's
+    /// own service account]
+    #[arg(long, value_name = "FILE", requires = "lease")]
+    pub(crate) lease_kubeconfig: Option<PathBuf>,
+    /// Go on with etcd snapshots when the API server of the Lease has not answered for so many
+    /// seconds: they need no Kubernetes
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) alone_after: u16,
 }
 
-/// A restore point just taken, as it is printed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Taken {
-    restore_point: String,
-    cluster: String,
-    began: Timestamp,
-    ended: Timestamp,
-    pinned: bool,
-    reason: Option<String>,
-    components: Vec<Component>,
-    read_bytes: u64,
-    stored_bytes: u64,
-    stored_objects: u64,
-    chunks: u64,
-    new_chunks: u64,
-    missing: Vec<String>,
-    #[serde(skip)]
-    partial: bool,
-    findings: Vec<Finding>,
+/// Where a Lease is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Component {
-    name: String,
-    plain_bytes: u64,
-    plain_sha256: String,
-    revision: Option<u64>,
-    keys: Option<u64>,
-    origin: Option<String>,
-    objects: Option<u64>,
-}
-
-impl Taken {
-    pub(crate) fn of(committed: &Committed) -> Self {
-        let manifest = &committed.manifest;
-        let components = manifest.components.iter().map(|c| Component {
-            name: c.name.to_string(),
-            plain_bytes: c.plain_bytes,
-            plain_sha256: c.plain_sha256.to_string(),
-            revision: c.etcd.as_ref().map(|e| e.revision),
-            keys: c.etcd.as_ref().and_then(|e| e.total_keys),
-            origin: c.etcd.as_ref().map(|e| e.origin.clone()),
-            objects: c.archive.as_ref().map(|a| a.objects),
-        });
-        Self {
-            restore_point: committed.id.to_string(),
-            cluster: manifest.cluster.to_string(),
-            began: manifest.began,
-            ended: manifest.ended,
-            pinned: manifest.pinned,
-            reason: manifest.reason.clone(),
-            components: components.collect(),
-            read_bytes: manifest.cost.read_bytes,
-            stored_bytes: manifest.cost.stored_bytes,
-            stored_objects: manifest.cost.objects,
-            chunks: manifest.cost.chunks,
-            new_chunks: manifest.cost.new_chunks,
-            missing: manifest.missing.iter().map(ToString::to_string).collect(),
-            partial: manifest.is_partial(),
-            findings: findings::printed(&manifest.findings),
+fn lease(text: &str) -> Result<LeaseName, String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(LeaseName {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
         }
-    }
-
-    /// Prints it, and what to do next.
-    pub(crate) fn tell(&self, frame: &Frame) -> Result<Exit, Failure> {
-        frame.terminal.emit(self)?;
-        for finding in self.findings.iter().filter(|f| f.severity > Severity::Info) {
-            frame.terminal.warn(&format!(
-                "{}: {}; {}",
-                finding.object, finding.cause, finding.remedy
-            ));
-        }
-        frame.terminal.status(&format!(
-            "Committed. Prove it with `restore-cli verify {}`.",
-            self.restore_point
-        ));
-        Ok(if self.partial {
-            Exit::Partial
-        } else {
-            Exit::Complete
-        })
+        _ => Err("want NAMESPACE/NAME".to_owned()),
     }
 }
 
-impl Report for Taken {
-    fn page(&self, page: &mut Page) {
-        let took = self.ended.duration_since(self.began);
-        let mut fields = vec![
-            ("Restore point", self.restore_point.clone()),
-            ("Cluster", self.cluster.clone()),
-            ("Began", human::utc(self.began)),
-            ("Took", human::span(took)),
-            ("Read", human::bytes(self.read_bytes)),
-            (
-                "Stored",
-                format!(
-                    "{} in {} objects, {} of {} chunks new",
-                    human::bytes(self.stored_bytes),
-                    self.stored_objects,
-                    self.new_chunks,
-                    self.chunks
-                ),
-            ),
-        ];
-        if let Some(reason) = &self.reason {
-            fields.push(("Reason", reason.clone()));
-        }
-        if !self.missing.is_empty() {
-            fields.push(("Missing", self.missing.join(", ")));
-        }
-        if self.pinned {
-            let pinned = "kept until somebody removes it by hand";
-            fields.push(("Pinned", pinned.to_owned()));
-        }
-        page.fields(fields);
-        page.heading("Components");
-        let rows = self.components.iter().map(|c| {
-            let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-            [
-                c.name.clone(),
-                human::bytes(c.plain_bytes),
-                number(c.revision),
-                number(c.keys.or(c.objects)),
-                c.origin.clone().unwrap_or_else(|| "-".to_owned()),
-            ]
-        });
-        page.table(["COMPONENT", "SIZE", "REVISION", "OBJECTS", "FROM"], rows);
+impl Args {
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(u64::from(self.grace))
+    }
+
+    pub(crate) fn grace_in_all(&self) -> Duration {
+        self.grace().saturating_add(WIND_DOWN)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use backup_cli::output::{Format, render};
-
-    #[test]
-    fn a_run_reads_well_and_its_json_stays() {
-        let taken = Taken {
-            restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
-            cluster: "butler-mgmt".to_owned(),
-            began: "2026-11-23T12:00:00Z".parse().unwrap(),
-            ended: "2026-11-23T12:00:09Z".parse().unwrap(),
-            pinned: true,
-            reason: Some("before 1.36".to_owned()),
-            components: vec![Component {
-                name: "etcd".to_owned(),
-                plain_bytes: 262_144_032,
-                plain_sha256: "00".repeat(32),
-                revision: Some(812_345),
-                keys: Some(15_210),
-                origin: Some("10.5.0.3".to_owned()),
-                objects: None,
-            }],
-            missing: vec!["secrets".to_owned()],
-            partial: true,
-            read_bytes: 262_144_032,
-            stored_bytes: 1_782_579,
-            stored_objects: 5,
-            chunks: 90_000,
-            new_chunks: 700,
-            findings: Vec::new(),
-        };
-        insta::assert_snapshot!("taken_table", render(&taken, Format::Table, None).unwrap());
-        insta::assert_snapshot!("taken_json", render(&taken, Format::Json, None).unwrap());
-    }
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    daemon::run(args, frame).await
 }

@@ -8,14 +8,18 @@ use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::commands::run::{Taken, prepare};
-use crate::commands::sources::Sources;
+use crate::take::sources::Sources;
+use crate::take::taken::Taken;
+use crate::take::{Means, prepare_by};
+
+mod ask;
 
 /// Take a restore point now
 ///
 /// Asks the control plane nodes for an etcd snapshot and checks it against its own checksum, lists
 /// the cluster's objects, stores what is new, and commits the restore point with a signed manifest
-/// at the end. What cannot be taken is told, and costs nothing else.
+/// at the end. What cannot be taken is told, and costs nothing else. With `--daemon` one that runs
+/// takes it, with its own configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -30,6 +34,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     note: NoteFlags,
     #[command(flatten)]
+    ask: ask::AskFlags,
+    #[command(flatten)]
     write: WriteFlags,
     #[command(flatten)]
     talos: TalosFlags,
@@ -40,17 +46,28 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    if let Some(daemon) = &args.ask.daemon {
+        let wanted = ask::Wanted {
+            cluster: args.write.cluster.cluster.as_deref(),
+            components: &args.components,
+            reason: args.note.reason.as_deref(),
+            pin: args.note.pin,
+        };
+        let asked = ask::ask(daemon, &args.ask, &wanted, frame);
+        return frame.or_cancelled(asked).await;
+    }
     let given = Given {
         kube: args.kube.clone(),
         select: args.select.clone(),
         ..args::given(&args.write, Some(&args.talos))
     };
     let config = Config::load(&given, frame.clock.now())?;
-    let run = prepare(&config, &args.note, frame).await?;
+    let means = Means::of(frame);
+    let run = prepare_by(frame, &config, &args.note, &means).await?;
     let sources = frame
-        .or_cancelled(async { Ok(Sources::open(&config, &args.components, frame).await?) })
+        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await?) })
         .await?;
     let committed = run.take(sources.plan()).await;
-    drop(run);
+    drop((run, means));
     Taken::of(&committed?).tell(frame)
 }

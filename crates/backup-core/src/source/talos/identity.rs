@@ -35,6 +35,8 @@ pub(super) struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// The client's private key.
     pub(super) key: PrivateKeyDer<'static>,
+    /// Until when the certificate is valid.
+    pub(super) not_after: Timestamp,
     /// The roles in the certificate, in order.
     pub(super) roles: BTreeSet<String>,
     /// What a person should know of the certificate.
@@ -64,6 +66,7 @@ impl Identity {
         Ok(Self {
             authorities,
             roles: looked.roles,
+            not_after: looked.not_after,
             warnings: looked
                 .warnings
                 .into_iter()
@@ -85,6 +88,7 @@ const RENEW: &str = "make a new one with `talosctl config new --roles os:etcd:ba
 
 struct Looked {
     roles: BTreeSet<String>,
+    not_after: Timestamp,
     warnings: Vec<String>,
 }
 
@@ -160,7 +164,11 @@ fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
             SNAPSHOT_ROLES.join(", ")
         ));
     }
-    Ok(Looked { roles, warnings })
+    Ok(Looked {
+        roles,
+        not_after,
+        warnings,
+    })
 }
 
 /// The roles of a certificate in a sentence.

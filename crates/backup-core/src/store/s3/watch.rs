@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::config::interceptors::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
@@ -11,6 +11,7 @@ use aws_sdk_s3::config::interceptors::{
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use jiff::Timestamp;
 
 /// Counts the tries of one request.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,7 @@ pub(super) struct Watch(Arc<Tries>);
 struct Tries {
     made: AtomicU32,
     unsure: AtomicBool,
+    date: Mutex<Option<Timestamp>>,
 }
 
 impl Watch {
@@ -31,6 +33,11 @@ impl Watch {
     /// Whether a try failed in such a way that the server may have done what was asked.
     pub(super) fn unsure(&self) -> bool {
         self.0.unsure.load(Ordering::Relaxed)
+    }
+
+    /// What time the newest answer was given, by the server's clock.
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        *self.0.date.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,6 +68,15 @@ impl Intercept for Watch {
             .is_none_or(|response| response.status().is_server_error())
         {
             self.0.unsure.store(true, Ordering::Relaxed);
+        }
+        let date = context.response().and_then(|response| {
+            let text = response.headers().get("date")?;
+            jiff::fmt::rfc2822::parse(text)
+                .ok()
+                .map(|zoned| zoned.timestamp())
+        });
+        if date.is_some() {
+            *self.0.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod cluster;
+mod daemon;
 mod disaster;
 mod screen;
 mod stage;
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn show(programs: Programs, shape: Shape) -> Result<()> {
-    let mut screen = Screen::new(21);
+    let mut screen = Screen::new(22);
     screen.title(
         "Butler Backup on real parts",
         "First a real etcd and a real S3 server on 127.0.0.1, a stand-in for the Talos API between \
@@ -68,6 +69,7 @@ async fn show(programs: Programs, shape: Shape) -> Result<()> {
     checks::etcd_agrees(&mut screen, &stage, fetched).await?;
     let churn = steps::churn(&mut screen, &mut stage).await?;
     let second = steps::second(&mut screen, &stage, &first).await?;
+    daemon::runs(&mut screen, &stage).await?;
     steps::audit(&mut screen, &stage).await?;
     let objects = checks::names_are_digests(&mut screen, &stage).await?;
     // Its servers make room for those of the second act.
@@ -87,6 +89,7 @@ async fn show(programs: Programs, shape: Shape) -> Result<()> {
             screen::bytes(second.stored),
             screen::bytes(first.stored)
         ),
+        "a daemon took the third one on demand, and its metrics knew of those before".to_owned(),
         format!("all {objects} objects in the bucket carry their SHA-256 as their name"),
     ];
     seen.extend(whole);

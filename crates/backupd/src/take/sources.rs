@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
-use backup_cli::program::Frame;
 use backup_core::backup::{BackupError, Origin, Plan};
+use backup_core::clock::Clock;
+use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::source::etcd::EtcdSource;
@@ -15,16 +16,14 @@ use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource
 use backup_core::source::talos::{MachineConfigSource, TalosSource};
 use backup_core::source::{ClusterSource, SourceError};
 
+use super::Means;
 use super::reach::talos_options;
-
-/// The word for all DataStores at once.
-const DATASTORES: &str = "datastores";
 
 /// The components that can be asked for, in the order they are taken.
 pub(crate) fn components() -> Vec<ComponentName> {
     let mut all = vec![ComponentName::etcd(), ComponentName::machine_config()];
     all.extend(KubeArchive::ALL.into_iter().map(KubeArchive::component));
-    all.extend(DATASTORES.parse());
+    all.push(ComponentName::datastores());
     all
 }
 
@@ -41,19 +40,21 @@ impl Wanted<'_> {
     }
 
     fn has_datastore(&self, name: &str) -> bool {
+        let datastores = ComponentName::datastores();
         self.everything()
             || self
                 .0
                 .iter()
-                .any(|n| n.as_str() == DATASTORES || n.datastore_name() == Some(name))
+                .any(|n| *n == datastores || n.datastore_name() == Some(name))
     }
 
     fn has_datastores(&self) -> bool {
+        let datastores = ComponentName::datastores();
         self.everything()
             || self
                 .0
                 .iter()
-                .any(|n| n.as_str() == DATASTORES || n.datastore_name().is_some())
+                .any(|n| *n == datastores || n.datastore_name().is_some())
     }
 }
 
@@ -73,11 +74,11 @@ impl Sources {
     pub(crate) async fn open(
         config: &Config,
         wanted: &[ComponentName],
-        frame: &Frame,
+        means: &Means,
     ) -> Result<Self, BackupError> {
         let wanted = Wanted(wanted);
-        let options = talos_options(&config.talos, &frame.environment);
-        let talos = TalosSource::new(options, Arc::clone(&frame.clock));
+        let options = talos_options(&config.talos, &means.environment);
+        let talos = TalosSource::new(options, Arc::clone(&means.clock));
         let mut sources = Self {
             etcd: None,
             machine_config: None,
@@ -98,12 +99,11 @@ impl Sources {
         if archives.is_empty() && !wanted.has_datastores() {
             return Ok(sources);
         }
-        match kube_options(config, &frame.environment) {
+        match kube_options(config, &means.environment) {
             Some(options) => {
-                let progress = frame.terminal.progress();
-                progress.step("asking the Kubernetes API", None);
-                sources.export(&options, config, &archives, frame).await?;
-                sources.databases(&wanted, frame).await;
+                means.progress.step("asking the Kubernetes API", None);
+                sources.export(&options, config, &archives, means).await?;
+                sources.databases(&wanted, means).await;
             }
             None if wanted.everything() => sources.findings.push(not_configured(&archives)),
             None => return Err(BackupError::Source(no_way())),
@@ -140,11 +140,11 @@ impl Sources {
         options: &KubeOptions,
         config: &Config,
         archives: &[KubeArchive],
-        frame: &Frame,
+        means: &Means,
     ) -> Result<(), BackupError> {
         let selection = config.kubernetes.selection.clone();
         let kept = config.kubernetes.keep_kubeconfigs.clone();
-        let clock = Arc::clone(&frame.clock);
+        let clock = Arc::clone(&means.clock);
         match KubeExport::begin(options, selection, kept, clock).await {
             Ok(export) => {
                 let export = Arc::new(export);
@@ -163,11 +163,11 @@ impl Sources {
     }
 
     /// Finds the tenants' databases.
-    async fn databases(&mut self, wanted: &Wanted<'_>, frame: &Frame) {
+    async fn databases(&mut self, wanted: &Wanted<'_>, means: &Means) {
         let Some(export) = self.export.as_ref().filter(|_| wanted.has_datastores()) else {
             return;
         };
-        let found = match datastores::datastores(export.client(), frame.clock.now()).await {
+        let found = match datastores::datastores(export.client(), means.clock.now()).await {
             Ok(found) => found,
             Err(e) => {
                 self.findings.push(Finding {
@@ -190,13 +190,19 @@ impl Sources {
             };
             match store.reach {
                 Reach::Etcd(options) => {
-                    let source = EtcdSource::new(*options, Arc::clone(&frame.clock));
+                    let source = EtcdSource::new(*options, Arc::clone(&means.clock));
                     self.databases.push((name, source));
                 }
                 Reach::Broken { .. } => self.missing.push(name),
                 Reach::NotCovered { .. } => {}
             }
         }
+    }
+
+    /// The tenants as they are now; `None` if the Kubernetes API was not reached.
+    pub(crate) async fn tenants(&self, clock: &dyn Clock) -> Option<Vec<TenantFacts>> {
+        let (tenants, _) = self.export.as_ref()?.tenants(clock).await;
+        Some(tenants)
     }
 
     /// What a run is to take.

@@ -1,0 +1,142 @@
+//! When components are due, and how their runs are made.
+
+use std::time::Duration;
+
+use backup_core::id::ComponentName;
+use jiff::Timestamp;
+
+use super::Checker;
+use crate::config::problem::Sourced;
+use crate::config::raw::{RawComponent, RawComponents, RawOnChange, RawRuns};
+use crate::config::{Component, OnChange, Runs, Schedule, ScheduleError};
+
+/// A snapshot's own limit is half of it, so that a second member can be tried.
+const DEADLINE: Duration = Duration::from_hours(1);
+/// Long enough for the objects that a Helm release makes at once to be one restore point.
+const QUIET: Duration = Duration::from_secs(2);
+/// A sealing key is in the store within ten seconds of its birth, a change that never ends too.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// What a component inherits.
+struct Inherited {
+    zone: Option<Sourced<String>>,
+    jitter: Duration,
+    catch_up: bool,
+    paused: bool,
+}
+
+impl Checker {
+    pub(super) fn runs(
+        &mut self,
+        raw: RawRuns,
+        components: RawComponents,
+        now: Timestamp,
+    ) -> (Runs, Vec<Component>) {
+        let inherited = Inherited {
+            zone: raw.time_zone.map(|z| self.sourced(z, "runs.time-zone")),
+            jitter: self.duration(raw.jitter, "runs.jitter").unwrap_or_default(),
+            catch_up: raw.catch_up.unwrap_or(true),
+            paused: raw.paused.unwrap_or(false),
+        };
+        let runs = Runs {
+            deadline: self
+                .duration(raw.deadline, "runs.deadline")
+                .unwrap_or(DEADLINE),
+            on_change: self.on_change(raw.on_change.unwrap_or_default()),
+        };
+        (runs, self.components(components, &inherited, now))
+    }
+
+    fn on_change(&mut self, raw: RawOnChange) -> OnChange {
+        let at = raw.longest.as_ref().or(raw.quiet.as_ref());
+        let at = at.map(|text| self.at(text, "runs.on-change"));
+        let quiet = self.duration(raw.quiet, "runs.on-change.quiet");
+        let longest = self.duration(raw.longest, "runs.on-change.longest");
+        let on_change = OnChange {
+            quiet: quiet.unwrap_or(QUIET),
+            longest: longest.unwrap_or_else(|| LONGEST.max(quiet.unwrap_or(QUIET))),
+        };
+        if let Some(at) = at
+            && on_change.quiet > on_change.longest
+        {
+            self.wrong(
+                at,
+                "`quiet` is longer than `longest`, so it would never be waited for",
+            );
+        }
+        on_change
+    }
+
+    fn components(
+        &mut self,
+        raw: RawComponents,
+        inherited: &Inherited,
+        now: Timestamp,
+    ) -> Vec<Component> {
+        let datastores = ComponentName::datastores();
+        let all = [
+            (ComponentName::etcd(), raw.etcd),
+            (ComponentName::machine_config(), raw.machine_config),
+            (ComponentName::crds(), raw.crds),
+            (ComponentName::sealed_secrets(), raw.sealed_secrets),
+            (ComponentName::resources(), raw.resources),
+            (ComponentName::kubeconfigs(), raw.kubeconfigs),
+            (ComponentName::secrets(), raw.secrets),
+            (datastores, raw.datastores),
+        ];
+        let named = all.into_iter().filter_map(|(name, raw)| Some((name, raw?)));
+        let mut components = Vec::new();
+        for (name, raw) in named {
+            components.push(self.component(name, raw, inherited, now));
+        }
+        components
+    }
+
+    fn component(
+        &mut self,
+        name: ComponentName,
+        mut raw: RawComponent,
+        inherited: &Inherited,
+        now: Timestamp,
+    ) -> Component {
+        let jitter = self.duration(raw.jitter.take(), &format!("components.{name}.jitter"));
+        let catch_up = raw.catch_up.unwrap_or(inherited.catch_up);
+        let paused = raw.paused.unwrap_or(inherited.paused);
+        let on_change = raw.on_change.unwrap_or(false);
+        Component {
+            schedule: self.schedule(&name, raw, inherited, now),
+            name,
+            jitter: jitter.unwrap_or(inherited.jitter),
+            catch_up,
+            paused,
+            on_change,
+        }
+    }
+
+    fn schedule(
+        &mut self,
+        name: &ComponentName,
+        raw: RawComponent,
+        inherited: &Inherited,
+        now: Timestamp,
+    ) -> Option<Schedule> {
+        let cron = raw.cron?;
+        let cron_at = self.at(&cron, &format!("components.{name}.cron"));
+        let own = raw.time_zone;
+        let own = own.map(|zone| self.sourced(zone, &format!("components.{name}.time-zone")));
+        let zone = own
+            .or_else(|| inherited.zone.clone())
+            .unwrap_or_else(|| Sourced::new("UTC".to_owned(), cron_at.clone()));
+        match Schedule::parse(&cron.value, &zone.value, now) {
+            Ok(schedule) => Some(schedule),
+            Err(e @ ScheduleError::Zone { .. }) => {
+                self.wrong(zone.origin, e.to_string());
+                None
+            }
+            Err(e) => {
+                self.wrong(cron_at, e.to_string());
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! After the commit: every object that a run put is asked for in the store, by size and checksum.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::{BackupError, Committed, Run};
+use crate::catalog::Catalog;
+use crate::crypt::Trust;
+use crate::digest::Digest;
+use crate::format::layout;
+use crate::format::manifest::{Manifest, StoredObject};
+use crate::store::{Key, StoreError};
+
+/// Objects asked for at the same time: hides round trips, and each answer is some headers.
+const HEADS: usize = 8;
+/// Objects read at the same time: at most so many of 16 MiB are held.
+const READS: usize = 4;
+
+/// Asks for the objects that `committed` names and its parent does not.
+pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
+    let mut named = objects(&committed.manifest);
+    if let Some(parent) = parent(run, committed).await {
+        for key in objects(&parent).into_keys() {
+            named.remove(&key);
+        }
+    }
+    let manifest = layout::manifest(committed.manifest.began, committed.digest);
+    let found = look(run, &manifest).await?;
+    if found
+        .recorded
+        .is_some_and(|recorded| recorded != committed.digest)
+    {
+        return Err(BackupError::Lost { key: manifest });
+    }
+    let count = u64::try_from(named.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    futures::stream::iter(named)
+        .map(|(key, object)| async move {
+            let found = look(run, &key).await?;
+            let same = found
+                .recorded
+                .is_none_or(|recorded| recorded == object.sha256);
+            if same && found.size == object.bytes {
+                Ok(())
+            } else {
+                Err(BackupError::Lost { key })
+            }
+        })
+        .buffer_unordered(HEADS)
+        .try_collect::<()>()
+        .await?;
+    Ok(count)
+}
+
+/// Reads every object that `committed` names, and compares its bytes with its name.
+pub(super) async fn read_back(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
+    let mut named = objects(&committed.manifest);
+    let manifest = layout::manifest(committed.manifest.began, committed.digest);
+    let named_by_manifest = StoredObject {
+        sha256: committed.digest,
+        bytes: 0,
+    };
+    named.insert(manifest, named_by_manifest);
+    let count = u64::try_from(named.len()).unwrap_or(u64::MAX);
+    run.progress.step("reading back what was stored", None);
+    futures::stream::iter(named)
+        .map(|(key, object)| async move {
+            let bytes = match run.store.get(&key).await {
+                Ok(bytes) => bytes,
+                Err(StoreError::NotFound { .. }) => return Err(BackupError::Lost { key }),
+                Err(source) => {
+                    let what = "what was just put";
+                    return Err(BackupError::Read { what, source });
+                }
+            };
+            run.progress
+                .advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            if Digest::of(&bytes) == object.sha256 {
+                Ok(())
+            } else {
+                Err(BackupError::Lost { key })
+            }
+        })
+        .buffer_unordered(READS)
+        .try_collect::<()>()
+        .await?;
+    Ok(count)
+}
+
+async fn look(run: &Run, key: &Key) -> Result<crate::store::ObjectInfo, BackupError> {
+    match run.store.head(key).await {
+        Ok(found) => Ok(found),
+        Err(StoreError::NotFound { .. }) => Err(BackupError::Lost { key: key.clone() }),
+        Err(source) => Err(BackupError::Read {
+            what: "what was just put",
+            source,
+        }),
+    }
+}
+
+/// What the run's parent names lies there since an earlier run; `None` has all looked at.
+async fn parent(run: &Run, committed: &Committed) -> Option<Manifest> {
+    let parent = committed.manifest.parent.as_ref()?;
+    let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
+    let entry = catalog.find(parent.id.as_str()).await.ok()?;
+    let point = catalog.load(&entry, &Trust::Anyone).await.ok()?;
+    (point.entry.digest == parent.manifest).then_some(point.manifest)
+}
+
+/// Every object that a manifest names, with its key.
+fn objects(manifest: &Manifest) -> BTreeMap<Key, StoredObject> {
+    let keys = manifest.epochs().iter();
+    let keys = keys.map(|epoch| (layout::epoch_key(epoch.key.sha256), epoch.key.clone()));
+    let indexes = manifest.indexes.iter();
+    let indexes = indexes.map(|index| (layout::index(index.sha256), index.clone()));
+    let parts = manifest.components.iter().flat_map(|component| {
+        let packs = component.packs.iter().map(|pack| StoredObject {
+            sha256: pack.sha256,
+            bytes: pack.bytes,
+        });
+        let packs = packs.map(|pack| (layout::pack(pack.sha256), pack));
+        let recipes = component.recipes.iter();
+        packs.chain(recipes.map(|recipe| (layout::recipe(recipe.sha256), recipe.clone())))
+    });
+    keys.chain(indexes).chain(parts).collect()
+}

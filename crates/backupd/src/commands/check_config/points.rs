@@ -1,0 +1,49 @@
+//! The next restore points: components that are due together are one.
+
+use std::collections::BTreeMap;
+
+use backup_cli::config::Component;
+use backup_cli::human;
+use backup_cli::output::Page;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::RUNS;
+
+/// A restore point to come.
+#[derive(Debug, Serialize)]
+pub(super) struct Point {
+    utc: Timestamp,
+    local: String,
+    components: Vec<String>,
+}
+
+/// The next of them.
+pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<Point> {
+    let mut points: BTreeMap<Timestamp, Point> = BTreeMap::new();
+    for component in components.iter().filter(|component| !component.paused) {
+        let schedule = component.schedule.iter();
+        for time in schedule.flat_map(|schedule| schedule.upcoming(now, RUNS)) {
+            let point = points.entry(time.timestamp()).or_insert_with(|| Point {
+                utc: time.timestamp(),
+                local: super::local(&time),
+                components: Vec::new(),
+            });
+            point.components.push(component.name.to_string());
+        }
+    }
+    points.into_values().take(RUNS).collect()
+}
+
+/// Writes them as a table.
+pub(super) fn table(page: &mut Page, points: &[Point]) {
+    if points.is_empty() {
+        return;
+    }
+    page.heading("The next restore points of `backupd run`");
+    let rows = points.iter().map(|point| {
+        let components = point.components.join(", ");
+        [point.local.clone(), human::utc(point.utc), components]
+    });
+    page.table(["DUE", "UTC", "TAKES"], rows);
+}

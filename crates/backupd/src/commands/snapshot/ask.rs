@@ -1,0 +1,215 @@
+//! Asks a daemon for a restore point, and follows it to its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use backup_cli::config::read_token;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::id::ComponentName;
+use backup_core::progress::Progress;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+use crate::take::taken::Taken;
+
+/// The largest line that is read: a result with all its findings.
+const LINE: usize = 8 << 20;
+/// The largest refusal.
+const REFUSAL: usize = 64 << 10;
+
+/// How a daemon is asked.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Daemon")]
+pub(super) struct AskFlags {
+    /// Let the daemon at this address take it, as in `http://127.0.0.1:8080`
+    #[arg(long, value_name = "URL")]
+    pub(super) daemon: Option<Uri>,
+    /// Show the daemon the token in this file
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    token_file: Option<PathBuf>,
+    /// Ask for it once: the daemon answers with the same run if the same key comes again
+    #[arg(long, value_name = "KEY", requires = "daemon")]
+    idempotency_key: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Wanted<'a> {
+    pub(super) cluster: Option<&'a str>,
+    pub(super) components: &'a [ComponentName],
+    pub(super) reason: Option<&'a str>,
+    pub(super) pin: bool,
+}
+
+/// A line of the answer, as far as it is of interest here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    state: Option<String>,
+    #[serde(default)]
+    read_bytes: u64,
+    step: Option<String>,
+    note: Option<String>,
+    error: Option<String>,
+    result: Option<serde_json::Value>,
+}
+
+pub(super) async fn ask(
+    daemon: &Uri,
+    flags: &AskFlags,
+    wanted: &Wanted<'_>,
+    frame: &Frame,
+) -> Result<Exit, Failure> {
+    let usage = |text: &str| Failure::message(Exit::Usage, format!("--daemon {daemon}: {text}"));
+    if daemon.scheme_str() != Some("http") {
+        return Err(usage(
+            "want http://HOST:PORT; for TLS put a proxy before the daemon",
+        ));
+    }
+    let authority = daemon
+        .authority()
+        .ok_or_else(|| usage("want http://HOST:PORT"))?;
+    let request = request(authority.as_str(), flags, wanted)?;
+    let to = (
+        authority.host().trim_matches(['[', ']']),
+        authority.port_u16().unwrap_or(80),
+    );
+    let stream = TcpStream::connect(to).await;
+    let stream = stream.with_context(|| format!("reach the daemon at {daemon}"))?;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .context("talk to the daemon")?;
+    let mut connection = std::pin::pin!(connection);
+    let talk = async {
+        let answer = sender.send_request(request).await;
+        follow(answer.context("ask the daemon")?, frame).await
+    };
+    let mut talk = std::pin::pin!(talk);
+    tokio::select! {
+        biased;
+        ended = &mut talk => return ended,
+        broken = &mut connection => broken.context("the daemon went away")?,
+    }
+    // What has come already is still to be read.
+    talk.await
+}
+
+fn request(
+    authority: &str,
+    flags: &AskFlags,
+    wanted: &Wanted<'_>,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let body = serde_json::to_vec(wanted).context("write the request")?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri("/v1/snapshots")
+        .header(HOST, authority)
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(path) = &flags.token_file {
+        let token = read_token(path, 1)?;
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+    }
+    if let Some(key) = &flags.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
+    Ok(request
+        .body(Full::from(body))
+        .context("write the request")?)
+}
+
+async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failure> {
+    let status = answer.status();
+    if status != StatusCode::OK {
+        return Err(refused(status, answer).await);
+    }
+    let progress = frame.terminal.progress();
+    let mut told = Told::default();
+    let mut body = answer.into_body();
+    let mut held = BytesMut::new();
+    let mut last = None;
+    while let Some(part) = body.frame().await {
+        let part = part.context("the daemon's answer broke off; the run goes on there")?;
+        held.extend_from_slice(part.data_ref().map_or(&[][..], |data| data));
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+            let line = held.split_to(end.saturating_add(1));
+            let line: Line = serde_json::from_slice(&line).context("understand the daemon")?;
+            told.tell(&line, &progress);
+            last = Some(line);
+        }
+        if held.len() > LINE {
+            return Err(Failure::message(
+                Exit::Failed,
+                "the daemon tells without end",
+            ));
+        }
+    }
+    drop(progress);
+    let last = last.ok_or_else(|| Failure::message(Exit::Failed, "the daemon told nothing"))?;
+    if let Some(result) = last.result {
+        let taken = Taken::told(result).context("understand the daemon's result")?;
+        return taken.tell(frame);
+    }
+    let cause = match last.state.as_deref() {
+        Some("failed") => last.error.unwrap_or_default(),
+        _ => "the answer ended before the run did; see /v1/status".to_owned(),
+    };
+    Err(Failure::message(
+        Exit::Failed,
+        format!("the daemon took none: {cause}"),
+    ))
+}
+
+async fn refused(status: StatusCode, answer: Response<Incoming>) -> Failure {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let body = Limited::new(answer.into_body(), REFUSAL).collect().await;
+    let body = body
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let why = match serde_json::from_slice::<Refusal>(&body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => String::from_utf8_lossy(&body).chars().take(300).collect(),
+    };
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Refused,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => {
+            Exit::Usage
+        }
+        _ => Exit::Failed,
+    };
+    Failure::message(exit, format!("the daemon refused ({status}): {why}"))
+}
+
+/// What of the run was shown already.
+#[derive(Default)]
+struct Told {
+    step: Option<String>,
+    bytes: u64,
+}
+
+impl Told {
+    fn tell(&mut self, line: &Line, progress: &Arc<dyn Progress>) {
+        if line.step.is_some() && line.step != self.step {
+            self.step.clone_from(&line.step);
+            progress.step(line.step.as_deref().unwrap_or_default(), None);
+        }
+        progress.advance(line.read_bytes.saturating_sub(self.bytes));
+        self.bytes = line.read_bytes;
+        if let Some(note) = &line.note {
+            progress.note(note);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the two commands around an upgrade have in common.
+
+use backup_cli::config::Given;
+use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
+use backup_core::format::manifest::Manifest;
+use serde::Serialize;
+
+use crate::args::{self, WriteFlags};
+
+/// What the reason of a restore point before an upgrade begins with.
+pub(crate) const BEFORE: &str = "pre-upgrade";
+
+/// The flags of both.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReachFlags {
+    #[command(flatten)]
+    write: WriteFlags,
+    #[command(flatten)]
+    talos: TalosFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    select: SelectFlags,
+}
+
+impl ReachFlags {
+    pub(crate) fn given(&self) -> Given {
+        Given {
+            kube: self.kube.clone(),
+            select: self.select.clone(),
+            ..args::given(&self.write, Some(&self.talos))
+        }
+    }
+}
+
+/// The versions that a restore point was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Versions {
+    pub(crate) kubernetes: Option<String>,
+    pub(crate) etcd: Option<String>,
+    pub(crate) talos: Option<String>,
+    pub(crate) butler_crds: Option<String>,
+}
+
+impl Versions {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let etcd = manifest.components.iter().find_map(|c| c.etcd.as_ref());
+        let kubernetes = manifest.kubernetes.as_ref();
+        Self {
+            kubernetes: kubernetes.map(|k| k.version.clone()),
+            etcd: etcd.and_then(|e| e.etcd_version.clone()),
+            talos: etcd.and_then(|e| e.talos_version.clone()),
+            butler_crds: kubernetes.and_then(|k| k.crd_chart.clone()),
+        }
+    }
+
+    /// Each by its name.
+    pub(crate) fn named(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("Kubernetes", &self.kubernetes),
+            ("etcd", &self.etcd),
+            ("Talos", &self.talos),
+            ("Butler CRDs", &self.butler_crds),
+        ]
+    }
+}

@@ -1,0 +1,237 @@
+//! The daemon: what is configured is backed up when it is due, and whoever asks is told.
+//!
+//! This is the only place that starts tasks: one for each cluster, one for HTTP, one for the lease.
+//! They share the board, which holds what is known, and end by one token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backup_cli::config::{Config, Encryption};
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::id::ClusterName;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use self::board::Board;
+use self::cluster::{Ground, Inputs};
+use self::election::Election;
+use self::files::{Files, Loaded};
+use self::http::Api;
+use self::http::access::Token;
+use self::lead::Lead;
+use self::queue::Queue;
+use crate::commands::run::Args;
+use crate::take::UNENCRYPTED;
+
+mod board;
+mod bucket;
+mod cluster;
+mod election;
+mod files;
+mod http;
+mod lead;
+mod metrics;
+mod queue;
+mod runner;
+pub(crate) mod shard;
+mod timetable;
+mod track;
+
+/// How often the files are looked at, and the longest that a clock which was set goes unnoticed.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// The task of a cluster.
+struct Cluster {
+    task: Id,
+    config: watch::Sender<Arc<Config>>,
+    stop: CancellationToken,
+}
+
+struct Daemon<'a> {
+    args: &'a Args,
+    frame: &'a Frame,
+    board: Arc<Board>,
+    lead: watch::Receiver<Lead>,
+    seed: u64,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    clusters: BTreeMap<ClusterName, Cluster>,
+    elector: Option<Id>,
+}
+
+/// Runs until the frame is cancelled.
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let mut files = Files::new(args.config.clone(), args.shard);
+    let loaded = files.load(frame.clock.now())?;
+    let broken = loaded.files.iter().filter_map(|file| file.error.as_deref());
+    let broken: Vec<&str> = broken.collect();
+    if !broken.is_empty() && broken.len() == loaded.files.len() {
+        return Err(Failure::message(Exit::Usage, broken.join("\n")));
+    }
+    let token = args.token_file.as_deref().map(Token::read).transpose()?;
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.with_context(|| format!("listen on {}", args.listen))?;
+    let listens = listener.local_addr().context("ask where it listens")?;
+    let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+
+    let board = Board::new(frame.clock.now(), args.shard);
+    let stop = CancellationToken::new();
+    let (leads, lead) = watch::channel(Lead::Unelected);
+    let over = CancellationToken::new();
+    let (environment, clock) = (&frame.environment, &frame.clock);
+    let election = Election::of(
+        args,
+        environment,
+        clock,
+        &board,
+        leads.clone(),
+        over.clone(),
+    );
+    if let Some(election) = &election {
+        leads.send_replace(election.before());
+        board.set_lead(election.before());
+    }
+    let mut daemon = Daemon {
+        args,
+        frame,
+        board: Arc::clone(&board),
+        lead: lead.clone(),
+        seed: rand::random(),
+        stop: stop.clone(),
+        tasks: JoinSet::new(),
+        clusters: BTreeMap::new(),
+        elector: None,
+    };
+    let api = Api::new(board, Arc::clone(&frame.clock), lead, token, stop.clone());
+    if let Some(election) = election {
+        daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
+    }
+    daemon
+        .tasks
+        .spawn(http::serve(listener, Arc::new(api), over.clone()));
+    daemon.configure(loaded);
+    tracing::info!(%listens, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
+
+    let ended = daemon.watch(&mut files, &mut hangups).await;
+    stop.cancel();
+    tracing::info!("stopping");
+    if daemon.clusters.is_empty() {
+        over.cancel();
+    }
+    while let Some(joined) = daemon.tasks.join_next_with_id().await {
+        let (task, ()) = joined.map_err(panicked)?;
+        daemon.clusters.retain(|_, cluster| cluster.task != task);
+        if daemon.clusters.is_empty() {
+            // Only now: a run at work is made under the lease.
+            over.cancel();
+        }
+    }
+    ended
+}
+
+fn panicked(error: JoinError) -> Failure {
+    Failure::from(
+        anyhow::Error::new(error).context("a part of the daemon failed; please report this"),
+    )
+}
+
+impl Daemon<'_> {
+    /// Keeps what runs in step with the configuration, until the end.
+    async fn watch(&mut self, files: &mut Files, hangups: &mut Signal) -> Result<Exit, Failure> {
+        loop {
+            tokio::select! {
+                () = self.frame.cancel.cancelled() => return Ok(Exit::Complete),
+                Some(joined) = self.tasks.join_next_with_id() => match joined {
+                    Err(error) => return Err(panicked(error)),
+                    Ok((task, ())) => self.clusters.retain(|_, cluster| cluster.task != task),
+                },
+                _ = hangups.recv() => self.load(files),
+                () = tokio::time::sleep(SLICE) => {
+                    if files.changed() {
+                        self.load(files);
+                    }
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, files: &mut Files) {
+        tracing::info!("reading the configuration again");
+        match files.load(self.frame.clock.now()) {
+            Ok(loaded) => self.configure(loaded),
+            Err(error) => {
+                tracing::error!(%error, "the configuration cannot be read; what it said before holds");
+                self.board.broken(&self.args.config, &error.to_string());
+            }
+        }
+    }
+
+    /// Starts, tells and ends tasks of clusters, as the configuration has it.
+    fn configure(&mut self, loaded: Loaded) {
+        for file in &loaded.files {
+            if let Some(error) = &file.error {
+                let file = file.path.display();
+                tracing::error!(%file, error, "a file cannot be used; what it said before holds");
+            }
+        }
+        self.board.set_files(loaded.files);
+        for (name, cluster) in &self.clusters {
+            if !loaded.clusters.contains_key(name) && !cluster.stop.is_cancelled() {
+                tracing::warn!(cluster = %name, "it is not configured any more");
+                cluster.stop.cancel();
+                self.board.remove(name);
+            }
+        }
+        for (name, config) in loaded.clusters {
+            match self
+                .clusters
+                .get(&name)
+                .filter(|cluster| !cluster.stop.is_cancelled())
+            {
+                // Its task is there as long as it is in the list.
+                Some(cluster) => drop(cluster.config.send(config)),
+                None => self.start(name, config),
+            }
+        }
+    }
+
+    fn start(&mut self, name: ClusterName, config: Arc<Config>) {
+        if config.encryption == Some(Encryption::None) {
+            tracing::warn!(cluster = %name, "{UNENCRYPTED}");
+        }
+        let queue = Arc::new(Queue::default());
+        self.board
+            .add(name.clone(), Arc::clone(&queue), Arc::clone(&config));
+        let stop = self.stop.child_token();
+        let (sender, receiver) = watch::channel(config);
+        let ground = Ground {
+            name: name.clone(),
+            board: Arc::clone(&self.board),
+            queue,
+            clock: Arc::clone(&self.frame.clock),
+            environment: self.frame.environment.clone(),
+            seed: self.seed,
+            slice: SLICE,
+            grace: self.args.grace(),
+        };
+        let inputs = Inputs {
+            config: receiver,
+            lead: self.lead.clone(),
+            stop: stop.clone(),
+        };
+        let task = self.tasks.spawn(cluster::work(ground, inputs)).id();
+        let cluster = Cluster {
+            task,
+            config: sender,
+            stop,
+        };
+        self.clusters.insert(name, cluster);
+    }
+}

@@ -1,0 +1,310 @@
+//! What is known of every cluster, for whoever asks: the status page, the metrics, the runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backup_cli::config::Config;
+use backup_core::id::{ClusterName, ComponentName};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::bucket::Facts;
+use super::lead::Lead;
+use super::queue::Queue;
+use super::shard::Shard;
+use super::track::{RunStatus, State, Track};
+
+/// Runs that are told of after their end, for each cluster.
+const RECENT: usize = 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) started: Timestamp,
+    pub(crate) shard: Shard,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    clusters: BTreeMap<ClusterName, Cluster>,
+    files: Vec<FileStatus>,
+    lead: Lead,
+    reloads: u64,
+    broken_reloads: u64,
+}
+
+/// A configuration file.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FileStatus {
+    pub(crate) path: PathBuf,
+    pub(crate) cluster: Option<ClusterName>,
+    /// Whether another shard runs it.
+    pub(crate) elsewhere: bool,
+    /// What is wrong with it; what it said before still holds.
+    pub(crate) error: Option<String>,
+}
+
+/// One cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) view: View,
+    pub(crate) track: Option<Arc<Track>>,
+    /// Runs by id that are waiting, at work, or ended not long ago.
+    pub(crate) tracks: VecDeque<Arc<Track>>,
+}
+
+/// One cluster as it is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct View {
+    pub(crate) cluster: ClusterName,
+    pub(crate) store: String,
+    pub(crate) components: BTreeMap<ComponentName, ComponentView>,
+    /// What the store told when it was last looked at.
+    pub(crate) restore_points: Option<Facts>,
+    /// Why it could not be looked at last time.
+    pub(crate) store_error: Option<String>,
+    /// This machine's clock less the store's, in seconds.
+    pub(crate) clock_skew_seconds: Option<i64>,
+    /// Until when the client certificate of the talosconfig is valid.
+    pub(crate) talosconfig_valid_until: Option<Timestamp>,
+    pub(crate) totals: Totals,
+    #[serde(skip)]
+    pub(crate) queued: usize,
+}
+
+/// Counted since the start of the daemon.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Totals {
+    pub(crate) committed: u64,
+    pub(crate) partial: u64,
+    pub(crate) failed: u64,
+    pub(crate) retries: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) checked_objects: u64,
+    pub(crate) clock_jumps: u64,
+}
+
+/// A component's schedule.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ComponentView {
+    pub(crate) cron: Option<String>,
+    pub(crate) time_zone: Option<String>,
+    pub(crate) paused: bool,
+    pub(crate) on_change: bool,
+    pub(crate) next_run: Option<Timestamp>,
+    pub(crate) last_success: Option<Timestamp>,
+    pub(crate) last_restore_point: Option<String>,
+    pub(crate) last_failure: Option<Failed>,
+    pub(crate) failures_in_a_row: u32,
+    /// Runs that were due while one was at work.
+    pub(crate) skipped: u64,
+}
+
+/// A run that failed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Failed {
+    pub(crate) at: Timestamp,
+    pub(crate) cause: String,
+}
+
+/// Everything, as it is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) version: &'static str,
+    pub(crate) started: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) lead: Lead,
+    pub(crate) shard: String,
+    pub(crate) files: Vec<FileStatus>,
+    pub(crate) clusters: Vec<ClusterStatus>,
+    #[serde(skip)]
+    pub(crate) reloads: u64,
+    #[serde(skip)]
+    pub(crate) broken_reloads: u64,
+}
+
+/// A cluster, its run at work and those before.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClusterStatus {
+    #[serde(flatten)]
+    pub(crate) view: View,
+    pub(crate) run: Option<RunStatus>,
+    pub(crate) recent: Vec<RunStatus>,
+}
+
+impl Board {
+    pub(crate) fn new(started: Timestamp, shard: Shard) -> Arc<Self> {
+        Arc::new(Self {
+            started,
+            shard,
+            inner: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_lead(&self, lead: Lead) {
+        self.lock().lead = lead;
+    }
+
+    /// Notes what a look at the configuration found.
+    pub(crate) fn set_files(&self, files: Vec<FileStatus>) {
+        let mut inner = self.lock();
+        inner.reloads = inner.reloads.saturating_add(1);
+        if files.iter().any(|file| file.error.is_some()) {
+            inner.broken_reloads = inner.broken_reloads.saturating_add(1);
+        }
+        inner.files = files;
+    }
+
+    /// Notes that nothing of the configuration could be read at `path`.
+    pub(crate) fn broken(&self, path: &Path, error: &str) {
+        let mut inner = self.lock();
+        inner.reloads = inner.reloads.saturating_add(1);
+        inner.broken_reloads = inner.broken_reloads.saturating_add(1);
+        inner
+            .files
+            .retain(|file| file.path != path || file.cluster.is_some());
+        inner.files.push(FileStatus {
+            path: path.to_owned(),
+            cluster: None,
+            elsewhere: false,
+            error: Some(error.to_owned()),
+        });
+    }
+
+    pub(crate) fn add(&self, cluster: ClusterName, queue: Arc<Queue>, config: Arc<Config>) {
+        let store = config
+            .store
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let view = View {
+            cluster: cluster.clone(),
+            store,
+            components: BTreeMap::new(),
+            restore_points: None,
+            store_error: None,
+            clock_skew_seconds: None,
+            talosconfig_valid_until: None,
+            totals: Totals::default(),
+            queued: 0,
+        };
+        let new = Cluster {
+            queue,
+            config,
+            view,
+            track: None,
+            tracks: VecDeque::new(),
+        };
+        self.lock().clusters.insert(cluster, new);
+    }
+
+    pub(crate) fn remove(&self, cluster: &ClusterName) {
+        self.lock().clusters.remove(cluster);
+    }
+
+    /// Looks at or changes one cluster; `None` if it is not here.
+    pub(crate) fn with<T>(
+        &self,
+        cluster: &ClusterName,
+        change: impl FnOnce(&mut Cluster) -> T,
+    ) -> Option<T> {
+        self.lock().clusters.get_mut(cluster).map(change)
+    }
+
+    /// The name of the only cluster, if there is one.
+    pub(crate) fn only(&self) -> Option<ClusterName> {
+        let inner = self.lock();
+        let mut names = inner.clusters.keys();
+        let name = names.next()?;
+        names.next().is_none().then(|| name.clone())
+    }
+
+    /// A run by its id.
+    pub(crate) fn find(&self, run: &str) -> Option<Arc<Track>> {
+        let inner = self.lock();
+        let mut tracks = inner.clusters.values().flat_map(|cluster| &cluster.tracks);
+        tracks.find(|track| track.run() == run).cloned()
+    }
+
+    /// Everything, as it is told at `now`.
+    pub(crate) fn status(&self, now: Timestamp) -> Status {
+        let inner = self.lock();
+        let clusters = inner.clusters.values().map(|cluster| {
+            let mut view = cluster.view.clone();
+            view.queued = cluster.queue.len();
+            let ended = cluster.tracks.iter().rev().map(|track| track.status());
+            ClusterStatus {
+                view,
+                run: cluster.track.as_ref().map(|track| track.status()),
+                recent: ended.filter(|run| run.state.is_end()).collect(),
+            }
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            now,
+            lead: inner.lead.clone(),
+            shard: self.shard.to_string(),
+            files: inner.files.clone(),
+            clusters: clusters.collect(),
+            reloads: inner.reloads,
+            broken_reloads: inner.broken_reloads,
+        }
+    }
+}
+
+impl Cluster {
+    /// Keeps a run in mind, and forgets the oldest that has ended.
+    pub(crate) fn watch(&mut self, track: &Arc<Track>) {
+        if self.tracks.iter().any(|known| Arc::ptr_eq(known, track)) {
+            return;
+        }
+        self.tracks.push_back(Arc::clone(track));
+        while self.tracks.len() > RECENT {
+            let ended = |track: &Arc<Track>| track.status().state.is_end();
+            match self.tracks.iter().position(ended) {
+                Some(oldest) => drop(self.tracks.remove(oldest)),
+                None => break,
+            }
+        }
+    }
+
+    /// Takes over a changed configuration.
+    pub(crate) fn configured(&mut self, config: Arc<Config>) {
+        self.view.store = config
+            .store
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        self.config = config;
+    }
+
+    /// Counts a run that has ended.
+    pub(crate) fn count(&mut self, status: &RunStatus) {
+        let totals = &mut self.view.totals;
+        let counter = match &status.state {
+            State::Committed { missing, .. } if missing.is_empty() => &mut totals.committed,
+            State::Committed { .. } => &mut totals.partial,
+            _ => &mut totals.failed,
+        };
+        *counter = counter.saturating_add(1);
+        totals.read_bytes = totals.read_bytes.saturating_add(status.read_bytes);
+        totals.retries = totals
+            .retries
+            .saturating_add(u64::from(status.tries.saturating_sub(1)));
+    }
+}

@@ -1,0 +1,377 @@
+//! The work on one cluster: time and queue lead to runs, one at a time, and what they did is told.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_cli::config::Config;
+use backup_cli::environment::Environment;
+use backup_core::clock::Clock;
+use backup_core::id::{ClusterName, ComponentName};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{self, Board, ComponentView};
+use super::bucket::{self, Facts};
+use super::lead::Lead;
+use super::queue::{Queue, Wanted};
+use super::runner::{self, Ended, Job};
+use super::timetable::{Due, Timetable, Why};
+use super::track::{State, Track};
+use look::Looked;
+
+/// A clock that went this much faster or slower than time was set.
+const JUMP: SignedDuration = SignedDuration::from_secs(30);
+
+type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// What the work is given once.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) name: ClusterName,
+    pub(crate) board: Arc<Board>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) environment: Environment,
+    /// Decides the jitter.
+    pub(crate) seed: u64,
+    /// The longest sleep, after which the clock is looked at again.
+    pub(crate) slice: Duration,
+    /// How long a run may go on after the stop.
+    pub(crate) grace: Duration,
+}
+
+/// What may change while it works.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) lead: watch::Receiver<Lead>,
+    /// The end: no new run begins, and one at work has the grace time.
+    pub(crate) stop: CancellationToken,
+}
+
+struct Work {
+    ground: Ground,
+    config: Arc<Config>,
+    lead: watch::Receiver<Lead>,
+    table: Timetable,
+    run: Pending<Ended>,
+    /// What the run at work takes; empty for everything.
+    at_work: Vec<ComponentName>,
+    stop: CancellationToken,
+    cancel: CancellationToken,
+    look: Pending<Looked>,
+    next_look: Timestamp,
+    next_count: Timestamp,
+    /// Whether the store has told what is owed.
+    recalled: bool,
+    facts: Option<Facts>,
+    /// When each component was taken here: the store tells of none where there was nothing to take.
+    taken: BTreeMap<ComponentName, Timestamp>,
+    /// The clock and the time that passed when both were last looked at.
+    seen: (Timestamp, Instant),
+}
+
+/// Works until the stop.
+pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
+    let config = Arc::clone(&inputs.config.borrow_and_update());
+    let now = ground.clock.now();
+    let mut work = Work {
+        table: Timetable::new(&ground.name, &config, ground.seed, now),
+        config,
+        lead: inputs.lead.clone(),
+        stop: inputs.stop.clone(),
+        run: None,
+        at_work: Vec::new(),
+        cancel: CancellationToken::new(),
+        look: None,
+        next_look: now,
+        next_count: now,
+        recalled: false,
+        facts: None,
+        taken: BTreeMap::new(),
+        seen: (now, Instant::now()),
+        ground,
+    };
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        let stopping = kill_at.is_some();
+        if stopping && work.run.is_none() {
+            return;
+        }
+        if !stopping {
+            work.turn();
+        }
+        let sleep = work.sleep();
+        let queue = Arc::clone(&work.ground.queue);
+        tokio::select! {
+            ended = ready(&mut work.run) => work.ended(&ended),
+            looked = ready(&mut work.look) => work.looked(looked),
+            () = queue.news() => {}
+            changed = inputs.config.changed(), if !stopping => {
+                if changed.is_ok() {
+                    work.config = Arc::clone(&inputs.config.borrow_and_update());
+                    work.table.reload(&work.config, work.ground.clock.now());
+                    let config = Arc::clone(&work.config);
+                    work.board(|cluster| cluster.configured(config));
+                }
+            }
+            changed = inputs.lead.changed(), if !stopping => {
+                if changed.is_ok() {
+                    inputs.lead.mark_unchanged();
+                    // Another one may have made runs meanwhile.
+                    work.recalled = false;
+                    work.next_look = work.ground.clock.now();
+                }
+            }
+            () = inputs.stop.cancelled(), if !stopping => {
+                kill_at = Some(Instant::now() + work.ground.grace);
+                work.refuse("the daemon is stopping");
+            }
+            () = until(kill_at), if stopping && !work.cancel.is_cancelled() => work.cancel.cancel(),
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// Waits for a future that may not be there.
+async fn ready<T>(pending: &mut Pending<T>) -> T {
+    let value = match pending {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    };
+    *pending = None;
+    value
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Work {
+    /// Does what there is to do now.
+    fn turn(&mut self) {
+        let now = self.ground.clock.now();
+        self.watch_clock(now);
+        for due in self.table.due(now) {
+            self.admit(due);
+        }
+        if self.look.is_none() && self.run.is_none() && now >= self.next_look {
+            self.begin_look(now);
+        }
+        // What is owed must be known first, or the first run would be made twice.
+        let first_look = !self.recalled && self.look.is_some();
+        if self.run.is_none() && !first_look {
+            self.begin_run(now);
+        }
+        self.tell();
+    }
+
+    /// How long nothing has to be done.
+    fn sleep(&self) -> Duration {
+        let now = self.ground.clock.now();
+        let looks = self.look.is_none().then_some(self.next_look);
+        let ready = self.ground.queue.ready_at(self.config.runs.on_change);
+        let times = self.table.next().into_iter().chain(looks).chain(ready);
+        let next = times.map(|time| time.duration_since(now)).min();
+        let next = next
+            .unwrap_or(SignedDuration::MAX)
+            .max(SignedDuration::from_millis(1));
+        next.unsigned_abs().min(self.ground.slice)
+    }
+
+    fn watch_clock(&mut self, now: Timestamp) {
+        let (then, since) = std::mem::replace(&mut self.seen, (now, Instant::now()));
+        let passed = SignedDuration::try_from(since.elapsed()).unwrap_or(SignedDuration::MAX);
+        let jump = now.duration_since(then).saturating_sub(passed);
+        if jump.abs() < JUMP {
+            return;
+        }
+        let seconds = jump.as_secs();
+        tracing::warn!(cluster = %self.ground.name, seconds, "this machine's clock was set");
+        if jump.is_negative() {
+            self.table.put_back(now);
+            self.next_count = self.next_count.min(now);
+        }
+        self.next_look = self.next_look.min(now);
+        self.board(|cluster| {
+            let jumps = &mut cluster.view.totals.clock_jumps;
+            *jumps = jumps.saturating_add(1);
+        });
+    }
+
+    /// Puts a component that is due into the queue, unless it is being taken.
+    fn admit(&mut self, due: Due) {
+        if !self.lead.borrow().admits(&due.component) {
+            return;
+        }
+        let running = self.run.is_some();
+        let taken_now =
+            running && (self.at_work.is_empty() || self.at_work.contains(&due.component));
+        let component = due.component.clone();
+        if !taken_now && self.ground.queue.due(due.component, due.why) {
+            return;
+        }
+        if due.why == Why::Retry {
+            return;
+        }
+        let cluster = &self.ground.name;
+        tracing::warn!(%cluster, %component, "skipped: the run before it has not ended");
+        self.board(|cluster| {
+            let view = cluster.view.components.entry(component).or_default();
+            view.skipped = view.skipped.saturating_add(1);
+        });
+    }
+
+    fn begin_run(&mut self, now: Timestamp) {
+        let lead = self.lead.borrow().clone();
+        let Some(wanted) = self.ground.queue.next(self.config.runs.on_change, now) else {
+            return;
+        };
+        if !lead.allows(&wanted) {
+            if let Some(track) = wanted.track {
+                let cause = "this daemon does not lead any more".to_owned();
+                track.go(State::Failed { cause });
+            }
+            return;
+        }
+        let track = wanted.track.clone().unwrap_or_else(|| {
+            let components = wanted.components.clone();
+            Track::new(
+                &self.ground.name,
+                components,
+                wanted.cause,
+                &self.ground.clock,
+            )
+        });
+        self.cancel = CancellationToken::new();
+        self.at_work.clone_from(&wanted.components);
+        self.board(|cluster| {
+            cluster.watch(&track);
+            cluster.track = Some(Arc::clone(&track));
+        });
+        self.run = Some(Box::pin(runner::make(Job {
+            config: Arc::clone(&self.config),
+            wanted,
+            track,
+            clock: Arc::clone(&self.ground.clock),
+            environment: self.ground.environment.clone(),
+            lead: self.lead.clone(),
+            stop: self.stop.clone(),
+            cancel: self.cancel.clone(),
+        })));
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        let now = self.ground.clock.now();
+        let asked = if ended.wanted.components.is_empty() {
+            self.config
+                .components
+                .iter()
+                .map(|c| c.name.clone())
+                .collect()
+        } else {
+            ended.wanted.components.clone()
+        };
+        let mut failed: Vec<(ComponentName, String)> = Vec::new();
+        for name in asked {
+            match &ended.result {
+                Ok((committed, _)) if bucket::holds(&committed.manifest, &name) => {
+                    self.table.taken(&name);
+                    self.taken.insert(name, committed.manifest.ended);
+                }
+                Ok((committed, _)) => {
+                    let about =
+                        |f: &&backup_core::format::manifest::Finding| f.object == name.as_str();
+                    let finding = committed.manifest.findings.iter().find(about);
+                    let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
+                    failed.push((name, cause.to_owned()));
+                }
+                Err(cause) => failed.push((name, cause.clone())),
+            }
+        }
+        for (name, _) in &failed {
+            self.table.failed(name, now);
+        }
+        if let Ok((committed, _)) = &ended.result {
+            let mut facts = self.facts.take().unwrap_or_default();
+            facts.newer(&committed.id, &committed.manifest);
+            facts.count = facts.count.saturating_add(1);
+            self.facts = Some(facts);
+        }
+        let facts = self.facts.clone();
+        self.board(|cluster| {
+            cluster.track = None;
+            cluster.count(&ended.track.status());
+            for (name, cause) in failed {
+                let view = cluster.view.components.entry(name).or_default();
+                view.last_failure = Some(board::Failed { at: now, cause });
+            }
+            if let Ok((committed, checked)) = &ended.result {
+                let totals = &mut cluster.view.totals;
+                totals.stored_bytes = totals
+                    .stored_bytes
+                    .saturating_add(committed.manifest.cost.stored_bytes);
+                totals.checked_objects = totals.checked_objects.saturating_add(*checked);
+                cluster.view.restore_points = facts;
+            }
+        });
+    }
+
+    /// Brings the board up to date.
+    fn tell(&self) {
+        self.board(|cluster| {
+            let old = std::mem::take(&mut cluster.view.components);
+            for component in &self.config.components {
+                let name = &component.name;
+                let before = old.get(name).cloned().unwrap_or_default();
+                let facts = self.facts.as_ref();
+                let newest = facts.and_then(|facts| facts.components.get(name));
+                let view = ComponentView {
+                    cron: component.schedule.as_ref().map(|s| s.cron().to_owned()),
+                    time_zone: component
+                        .schedule
+                        .as_ref()
+                        .map(|s| s.zone_name().to_owned()),
+                    paused: component.paused,
+                    on_change: component.on_change,
+                    next_run: self.table.next_of(name),
+                    last_success: facts
+                        .and_then(|facts| facts.last(name))
+                        .max(self.taken.get(name).copied()),
+                    last_restore_point: newest.map(|newest| newest.restore_point.clone()),
+                    failures_in_a_row: self.table.failures(name),
+                    ..before
+                };
+                cluster.view.components.insert(name.clone(), view);
+            }
+        });
+    }
+
+    /// Tells those who asked for a run that there will be none.
+    fn refuse(&self, cause: &str) {
+        for wanted in self.ground.queue.refuse() {
+            let Wanted { track, .. } = wanted;
+            if let Some(track) = track {
+                let cause = cause.to_owned();
+                track.go(State::Failed { cause });
+            }
+        }
+    }
+
+    fn board(&self, change: impl FnOnce(&mut board::Cluster)) {
+        self.ground.board.with(&self.ground.name, change);
+    }
+}
+
+mod look;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The work under a clock that the test sets: a real etcd behind the Talos stand-in, a store in a
+//! folder.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use backup_cli::config::Given;
+use backup_cli::flags::StoreFlags;
+use backup_core::clock::FixedClock;
+use backup_core::crypt::SigningKey;
+use e2e::Folder;
+use e2e::etcd::Etcd;
+use e2e::lab::control_plane;
+use e2e::talos::{ClientSpec, Standin};
+use secrecy::ExposeSecret as _;
+use std::os::unix::fs::PermissionsExt as _;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::daemon::shard::Shard;
+
+/// Long enough for a run on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Bed {
+    clock: Arc<FixedClock>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+    store: PathBuf,
+    _leads: watch::Sender<Lead>,
+    _config: watch::Sender<Arc<Config>>,
+    _talos: Standin,
+    _etcd: Etcd,
+    _folder: Folder,
+}
+
+fn name() -> ClusterName {
+    "mgmt".parse().unwrap()
+}
+
+impl Bed {
+    /// Work that begins at `now`; the clock only moves when the test says so.
+    async fn start(now: &str) -> Self {
+        let folder = Folder::new().unwrap();
+        let etcd = Etcd::start(&folder, "etcd").await.unwrap();
+        let talos = control_plane(&etcd).await.unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let role = ClientSpec::of(&["os:etcd:backup"]);
+        std::fs::write(path("talosconfig"), talos.talosconfig(&role).unwrap()).unwrap();
+        let key = SigningKey::generate().unwrap().to_text().unwrap();
+        std::fs::write(path("signing.key"), key.expose_secret()).unwrap();
+        let owners = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(path("signing.key"), owners).unwrap();
+        let store = path("store");
+        let yaml = format!(
+            "cluster: mgmt\nstore: file://{}\ntalos: {{ config: talosconfig }}\n\
+             encryption: none\nsigning: {{ key: signing.key }}\n\
+             runs: {{ deadline: 3s }}\ncomponents: {{ etcd: {{ cron: 0 * * * * }} }}\n",
+            store.display()
+        );
+        std::fs::write(path("mgmt.yaml"), yaml).unwrap();
+        // The certificate's times are those of this machine, so the clock begins near them.
+        let now: Timestamp = now.parse().unwrap();
+        let given = Given {
+            store: StoreFlags {
+                config: Some(path("mgmt.yaml")),
+                store: None,
+            },
+            ..Given::default()
+        };
+        let config = Arc::new(Config::load(&given, now).unwrap());
+        let clock = Arc::new(FixedClock::new(now));
+        let board = Board::new(now, Shard::ALL);
+        let queue = Arc::new(Queue::default());
+        board.add(name(), Arc::clone(&queue), Arc::clone(&config));
+        let (leads, lead) = watch::channel(Lead::Unelected);
+        let (configs, config) = watch::channel(config);
+        let stop = CancellationToken::new();
+        let told = Arc::clone(&clock);
+        let told: Arc<dyn Clock> = told;
+        let ground = Ground {
+            name: name(),
+            board: Arc::clone(&board),
+            queue,
+            clock: told,
+            environment: Environment::default(),
+            seed: 1,
+            slice: Duration::from_millis(5),
+            grace: Duration::ZERO,
+        };
+        let inputs = Inputs {
+            config,
+            lead,
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(work(ground, inputs));
+        Self {
+            clock,
+            board,
+            stop,
+            task: Mutex::new(Some(task)),
+            store,
+            _leads: leads,
+            _config: configs,
+            _talos: talos,
+            _etcd: etcd,
+            _folder: folder,
+        }
+    }
+
+    fn see<T>(&self, look: impl Fn(&board::Cluster) -> T) -> T {
+        self.board.with(&name(), |cluster| look(cluster)).unwrap()
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&board::Cluster) -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !self.see(&wanted) {
+            assert!(
+                Instant::now() < end,
+                "{what}: {:#?}",
+                self.see(|c| c.view.clone())
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Moves the clock, and waits until what is due then has been done.
+    async fn pass(&self, seconds: i64) {
+        self.clock.advance(SignedDuration::from_secs(seconds));
+        // A turn puts what is due into a run; then that ends.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        self.until("no run at work", |cluster| cluster.track.is_none())
+            .await;
+    }
+
+    fn committed(&self) -> u64 {
+        self.see(|cluster| cluster.view.totals.committed)
+    }
+
+    fn failed(&self) -> u64 {
+        self.see(|cluster| cluster.view.totals.failed)
+    }
+
+    fn row(&self) -> u32 {
+        self.see(|c| c.view.components[&ComponentName::etcd()].failures_in_a_row)
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap().take().unwrap();
+        task.await.unwrap();
+    }
+}
+
+/// The hour that comes next, at which the certificates of the stand-in are valid.
+fn before_the_hour() -> String {
+    let now = backup_core::clock::SystemClock.now().as_second();
+    let hour = now - now.rem_euclid(3600) + 3600 - 10;
+    Timestamp::from_second(hour).unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
+    let bed = Bed::start(&before_the_hour()).await;
+    bed.until("the first", |cluster| cluster.view.totals.committed == 1)
+        .await;
+    // The volume is gone; something else is in its place.
+    let aside = bed.store.with_extension("away");
+    std::fs::rename(&bed.store, &aside).unwrap();
+    std::fs::write(&bed.store, "no folder").unwrap();
+    bed.pass(15).await;
+    assert_eq!((bed.committed(), bed.failed(), bed.row()), (1, 1, 1));
+    for _ in 0..60 {
+        bed.pass(60).await;
+    }
+    // At once, after 1, 2, 4 and 8 minutes, then every 10, and at the full hour.
+    let failed = bed.failed();
+    assert!((7..=12).contains(&failed), "{failed}");
+    assert!(u64::from(bed.row()) == failed && bed.committed() == 1);
+    assert!(bed.see(|cluster| cluster.view.store_error.is_some()));
+
+    std::fs::remove_file(&bed.store).unwrap();
+    std::fs::rename(&aside, &bed.store).unwrap();
+    for _ in 0..20 {
+        bed.pass(60).await;
+    }
+    assert_eq!((bed.committed(), bed.failed(), bed.row()), (2, failed, 0));
+    assert!(bed.see(|cluster| cluster.view.store_error.is_none()));
+    // And the next by schedule.
+    for _ in 0..42 {
+        bed.pass(60).await;
+    }
+    assert_eq!((bed.committed(), bed.row()), (3, 0));
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_is_noticed_and_costs_one_run_at_most() {
+    let bed = Bed::start(&before_the_hour()).await;
+    bed.until("the first", |cluster| cluster.view.totals.committed == 1)
+        .await;
+    let jumps = || bed.see(|cluster| cluster.view.totals.clock_jumps);
+    assert_eq!(jumps(), 0);
+    bed.pass(5 * 3600).await;
+    assert_eq!(
+        (bed.committed(), jumps()),
+        (2, 1),
+        "five hours that were slept through"
+    );
+    bed.pass(-5 * 3600).await;
+    assert_eq!((bed.committed(), jumps()), (2, 2), "put back");
+    // The schedule goes on by the clock as it is now.
+    bed.pass(20).await;
+    assert_eq!((bed.committed(), jumps()), (3, 2));
+    bed.end().await;
+}

@@ -1,0 +1,197 @@
+//! Holding a lease, so that one of several daemons makes runs.
+//!
+//! The store needs no lock: everything in it is written once. A lease only spares work, so that an API
+//! server which is away for long must not stop what needs none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_cli::environment::Environment;
+use backup_cli::failure::Failure;
+use backup_core::clock::Clock;
+use backup_core::source::SourceError;
+use backup_core::source::kube::KubeOptions;
+use backup_core::source::kube::lease::{Held, LeaseHandle, LeaseOptions};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::lead::Lead;
+use crate::commands::run::Args;
+
+/// How long a lease lasts without being renewed: the longest that nobody leads after a death.
+const LASTS: Duration = Duration::from_secs(15);
+/// How long a holder believes that it still has it; less than the others wait.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// Between two claims.
+const EVERY: Duration = Duration::from_secs(2);
+/// For one claim: two of them fit into the time that is believed.
+const CLAIM: Duration = Duration::from_secs(4);
+
+/// One lease and what it decides.
+#[derive(Debug)]
+pub(crate) struct Election {
+    options: LeaseOptions,
+    kube: KubeOptions,
+    alone_after: Duration,
+    clock: Arc<dyn Clock>,
+    board: Arc<Board>,
+    lead: watch::Sender<Lead>,
+    /// Ends it, when no run is at work any more.
+    over: CancellationToken,
+}
+
+impl Election {
+    /// The election that was asked for, if one was.
+    pub(crate) fn of(
+        args: &Args,
+        environment: &Environment,
+        clock: &Arc<dyn Clock>,
+        board: &Arc<Board>,
+        lead: watch::Sender<Lead>,
+        over: CancellationToken,
+    ) -> Option<Self> {
+        let lease = args.lease.as_ref()?;
+        let host = environment.host.as_deref().unwrap_or("backupd");
+        let name = if args.shard.is_one_of_many() {
+            format!("{}-{}", lease.name, args.shard.index())
+        } else {
+            lease.name.clone()
+        };
+        let kubeconfig = args.lease_kubeconfig.clone();
+        let kubeconfig = kubeconfig.or_else(|| environment.kubeconfig.clone());
+        Some(Self {
+            options: LeaseOptions {
+                namespace: lease.namespace.clone(),
+                name,
+                holder: format!("{host}-{}", uuid::Uuid::new_v4().simple()),
+                lasts: LASTS,
+            },
+            kube: KubeOptions::new(kubeconfig, None).within(CLAIM),
+            alone_after: Duration::from_secs(u64::from(args.alone_after)),
+            clock: Arc::clone(clock),
+            board: Arc::clone(board),
+            lead,
+            over,
+        })
+    }
+
+    /// What is so before the first claim.
+    pub(crate) fn before(&self) -> Lead {
+        self.following(None, None)
+    }
+
+    fn lease(&self) -> String {
+        format!("{}/{}", self.options.namespace, self.options.name)
+    }
+
+    fn following(&self, holder: Option<String>, problem: Option<String>) -> Lead {
+        Lead::Following {
+            lease: self.lease(),
+            holder,
+            problem,
+        }
+    }
+
+    /// Claims the lease again and again, until it is over; then gives it back.
+    pub(crate) async fn hold(self) {
+        let mut handle = None;
+        let mut renewed: Option<Instant> = None;
+        let mut answered = Instant::now();
+        loop {
+            let began = Instant::now();
+            match self.claim(&mut handle).await {
+                Ok(Held::Own { transitions }) => {
+                    (renewed, answered) = (Some(began), began);
+                    self.set(Lead::Leading {
+                        lease: self.lease(),
+                        holder: self.options.holder.clone(),
+                        transitions,
+                    });
+                }
+                Ok(Held::Other { holder }) => {
+                    (renewed, answered) = (None, began);
+                    self.set(self.following(Some(holder), None));
+                }
+                Err(problem) => {
+                    // The kubeconfig or a token may have been renewed.
+                    handle = None;
+                    let believed = renewed.is_some_and(|at| at.elapsed() < BELIEVED);
+                    if answered.elapsed() >= self.alone_after {
+                        let lease = self.lease();
+                        self.set(Lead::Alone { lease, problem });
+                    } else if !believed {
+                        self.set(self.following(None, Some(problem)));
+                    }
+                }
+            }
+            // Whoever leads looks again in time to stop believing it.
+            let pause = renewed.map_or(EVERY, |at| {
+                EVERY
+                    .min(BELIEVED.saturating_sub(at.elapsed()))
+                    .max(Duration::from_millis(200))
+            });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.over.cancelled() => break,
+            }
+        }
+        if let (Some(handle), Some(_)) = (handle, renewed) {
+            let released = tokio::time::timeout(CLAIM, handle.release(self.clock.now())).await;
+            if let Ok(Err(error)) = released {
+                tracing::warn!(error = line(error), "the lease was not given back");
+            }
+        }
+    }
+
+    async fn claim(&self, handle: &mut Option<LeaseHandle>) -> Result<Held, String> {
+        let claimed = async {
+            let handle = match handle {
+                Some(handle) => handle,
+                None => handle.insert(LeaseHandle::new(&self.kube, self.options.clone()).await?),
+            };
+            handle.claim(self.clock.now()).await
+        };
+        match tokio::time::timeout(CLAIM, claimed).await {
+            Ok(held) => held.map_err(line),
+            Err(_) => Err(format!("no answer within {} s", CLAIM.as_secs())),
+        }
+    }
+
+    fn set(&self, lead: Lead) {
+        self.lead.send_if_modified(|old| {
+            if *old == lead {
+                return false;
+            }
+            let changed = std::mem::discriminant(old) != std::mem::discriminant(&lead);
+            if changed {
+                match &lead {
+                    Lead::Leading {
+                        lease, transitions, ..
+                    } => {
+                        tracing::info!(lease, transitions, "this daemon leads");
+                    }
+                    Lead::Following {
+                        lease,
+                        holder,
+                        problem,
+                    } => {
+                        tracing::warn!(lease, holder, problem, "this daemon does not lead");
+                    }
+                    Lead::Alone { lease, problem } => {
+                        tracing::error!(lease, problem, "the API server is away: etcd goes on");
+                    }
+                    Lead::Unelected => {}
+                }
+            }
+            self.board.set_lead(lead.clone());
+            *old = lead;
+            changed
+        });
+    }
+}
+
+fn line(error: SourceError) -> String {
+    Failure::from(error).one_line()
+}

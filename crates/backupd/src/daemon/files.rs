@@ -1,0 +1,115 @@
+//! The configuration as it is now: read again when it changes, and kept where it breaks.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use backup_cli::config::{Config, ConfigError, read_files};
+use backup_core::id::ClusterName;
+use jiff::Timestamp;
+
+use super::board::FileStatus;
+use super::shard::Shard;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Files {
+    path: PathBuf,
+    shard: Shard,
+    /// What each file said when it was last good.
+    good: BTreeMap<PathBuf, Arc<Config>>,
+    print: Vec<Print>,
+}
+
+/// What tells that a file changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Print {
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<std::time::SystemTime>,
+}
+
+/// What holds now.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The clusters of this shard.
+    pub(crate) clusters: BTreeMap<ClusterName, Arc<Config>>,
+    pub(crate) files: Vec<FileStatus>,
+}
+
+impl Files {
+    pub(crate) fn new(path: PathBuf, shard: Shard) -> Self {
+        Self {
+            path,
+            shard,
+            good: BTreeMap::new(),
+            print: Vec::new(),
+        }
+    }
+
+    /// Whether a file has come, gone or changed since it was last read.
+    pub(crate) fn changed(&self) -> bool {
+        self.print != print(&self.path)
+    }
+
+    /// Reads all files. One that is broken keeps what it said before.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read; all that was said before holds.
+    pub(crate) fn load(&mut self, now: Timestamp) -> Result<Loaded, ConfigError> {
+        self.print = print(&self.path);
+        let read = read_files(&self.path, now)?;
+        let mut good = BTreeMap::new();
+        let mut loaded = Loaded {
+            clusters: BTreeMap::new(),
+            files: Vec::with_capacity(read.len()),
+        };
+        // Files that are good first: a broken one must not keep a cluster that moved elsewhere.
+        let (sound, broken): (Vec<_>, Vec<_>) = read.into_iter().partition(|f| f.config.is_ok());
+        for file in sound.into_iter().chain(broken) {
+            let (config, error) = match file.config {
+                Ok(config) => (Some(Arc::new(config)), None),
+                Err(error) => (self.good.get(&file.path).cloned(), Some(error.to_string())),
+            };
+            let cluster = config.as_ref().and_then(|config| config.cluster.clone());
+            let mut status = FileStatus {
+                path: file.path.clone(),
+                elsewhere: cluster.as_ref().is_some_and(|name| !self.shard.has(name)),
+                cluster: cluster.clone(),
+                error,
+            };
+            if let (Some(config), Some(name)) = (config, cluster) {
+                match loaded.clusters.entry(name) {
+                    Entry::Occupied(_) => status.cluster = None,
+                    Entry::Vacant(place) if !status.elsewhere => {
+                        place.insert(Arc::clone(&config));
+                    }
+                    Entry::Vacant(_) => {}
+                }
+                good.insert(file.path, config);
+            }
+            loaded.files.push(status);
+        }
+        loaded.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.good = good;
+        Ok(loaded)
+    }
+}
+
+fn print(path: &Path) -> Vec<Print> {
+    let mut paths = vec![path.to_owned()];
+    if let Ok(entries) = std::fs::read_dir(path) {
+        paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+        paths.sort();
+    }
+    let prints = paths.into_iter().filter_map(|path| {
+        let metadata = path.metadata().ok()?;
+        Some(Print {
+            path,
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    });
+    prints.collect()
+}

@@ -1,0 +1,190 @@
+//! Restore points on demand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use backup_core::digest::Digest;
+use backup_core::id::{ClusterName, ComponentName};
+use serde::Deserialize;
+
+use super::stream::follow;
+use super::{Api, Refusal};
+use crate::args::{NoteFlags, component};
+use crate::daemon::queue::Wanted;
+use crate::daemon::track::{Cause, Track};
+
+/// Keys that are remembered; the oldest goes first.
+const KEYS: usize = 256;
+/// The longest key, and the longest reason.
+const LONGEST: usize = 200;
+
+/// Requests that were taken, by their idempotency key.
+#[derive(Debug, Default)]
+pub(super) struct Keys(Mutex<VecDeque<(String, Digest, Arc<Track>)>>);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Asked {
+    cluster: Option<ClusterName>,
+    #[serde(default)]
+    components: Vec<String>,
+    reason: Option<String>,
+    #[serde(default)]
+    pin: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wait {
+    wait: Option<bool>,
+}
+
+/// `POST /v1/snapshots`.
+pub(super) async fn take(
+    State(api): State<Arc<Api>>,
+    Query(wait): Query<Wait>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let track = match begin(&api, &headers, &body) {
+        Ok(track) => track,
+        Err(refusal) => {
+            let busy = refusal.status == StatusCode::TOO_MANY_REQUESTS;
+            let mut answer = refusal.into_response();
+            if busy {
+                answer.headers_mut().insert(header::RETRY_AFTER, 30.into());
+            }
+            return answer;
+        }
+    };
+    if wait.wait == Some(false) {
+        return (StatusCode::ACCEPTED, Json(track.status())).into_response();
+    }
+    follow(&api, track)
+}
+
+fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Track>, Refusal> {
+    let key = key(headers)?;
+    let digest = Digest::of(body);
+    // Held to the end: of two requests with the same key the second finds the first.
+    let mut keys = api.keys.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = keys
+        .iter()
+        .find(|(known, _, _)| Some(known) == key.as_ref());
+    if let Some((_, known, track)) = known {
+        return if *known == digest {
+            Ok(Arc::clone(track))
+        } else {
+            let error = "this idempotency key came with another request before";
+            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
+        };
+    }
+    let track = demand(api, body)?;
+    if let Some(key) = key {
+        if keys.len() >= KEYS {
+            keys.pop_front();
+        }
+        keys.push_back((key, digest, Arc::clone(&track)));
+    }
+    Ok(track)
+}
+
+fn demand(api: &Api, body: &[u8]) -> Result<Arc<Track>, Refusal> {
+    let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let body = if body.is_empty() { b"{}" } else { body };
+    let asked: Asked = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
+    let parsed: Result<Vec<ComponentName>, _> =
+        asked.components.iter().map(|c| component(c)).collect();
+    let components = parsed.map_err(bad)?;
+    if asked
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.len() > LONGEST)
+    {
+        return Err(bad(format!("`reason` is longer than {LONGEST} bytes")));
+    }
+    let busy = |error: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
+    if api.stop.is_cancelled() {
+        return Err(busy("the daemon is stopping".to_owned()));
+    }
+    let lead = api.lead.borrow().clone();
+    if !lead.takes_demands() {
+        let lead = serde_json::to_string(&lead).unwrap_or_default();
+        return Err(busy(format!("this daemon does not lead: {lead}")));
+    }
+    let cluster = asked.cluster.or_else(|| api.board.only());
+    let cluster = cluster.ok_or_else(|| bad("name the `cluster`: there are several".to_owned()))?;
+    let cause = Cause::Demand;
+    let track = Track::new(&cluster, components.clone(), cause, &api.clock);
+    let wanted = Wanted {
+        components,
+        cause,
+        note: NoteFlags {
+            reason: asked.reason.or_else(|| Some(cause.reason().to_owned())),
+            pin: asked.pin,
+        },
+        track: Some(Arc::clone(&track)),
+    };
+    let put = api.board.with(&cluster, |here| {
+        let put = here.queue.demand(wanted);
+        if put.is_ok() {
+            here.watch(&track);
+        }
+        put
+    });
+    match put {
+        Some(Ok(())) => Ok(track),
+        Some(Err(full)) => Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            full.to_string(),
+        )),
+        None => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("cluster `{cluster}` is not one of this daemon's"),
+        )),
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let text = value
+        .to_str()
+        .ok()
+        .filter(|text| (1..=LONGEST).contains(&text.len()));
+    match text {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("an idempotency key is 1 to {LONGEST} characters of ASCII"),
+        )),
+    }
+}
+
+/// `GET /v1/runs/RUN`.
+pub(super) async fn run(State(api): State<Arc<Api>>, Path(run): Path<String>) -> Response {
+    match api.board.find(&run) {
+        Some(track) => Json(track.status()).into_response(),
+        None => no_run().into_response(),
+    }
+}
+
+/// `GET /v1/runs/RUN/events`.
+pub(super) async fn events(State(api): State<Arc<Api>>, Path(run): Path<String>) -> Response {
+    match api.board.find(&run) {
+        Some(track) => follow(&api, track),
+        None => no_run().into_response(),
+    }
+}
+
+fn no_run() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there is no such run; of those that have ended only the newest are kept",
+    )
+}

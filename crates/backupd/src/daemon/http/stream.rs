@@ -1,0 +1,94 @@
+//! A run's events, one JSON object a line; who reads slowly misses some, and holds up nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::stream;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
+
+use super::{Api, Refusal};
+use crate::daemon::track::{Event, RunStatus, Track};
+
+/// A line comes at least so often, so that both ends see that the other is there.
+const PULSE: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", tag = "event")]
+enum Line {
+    /// How the run is now: the first line, now and then one between, and the last.
+    Status(RunStatus),
+    /// Something happened.
+    Progress(Event),
+    /// The reader was too slow for so many events.
+    #[serde(rename_all = "camelCase")]
+    Missed { events: u64 },
+}
+
+struct Reader {
+    track: Arc<Track>,
+    events: broadcast::Receiver<Event>,
+    begun: bool,
+    ended: bool,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// Streams `track` to its end.
+pub(super) fn follow(api: &Api, track: Arc<Track>) -> Response {
+    let Ok(turn) = Arc::clone(&api.streams).try_acquire_owned() else {
+        let error = format!(
+            "too many follow runs already; ask for /v1/runs/{} now and then",
+            track.run()
+        );
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response();
+    };
+    let reader = Reader {
+        events: track.listen(),
+        track,
+        begun: false,
+        ended: false,
+        _turn: turn,
+    };
+    let lines = stream::unfold(reader, async |mut reader| {
+        let line = reader.next().await?;
+        Some((line, reader))
+    });
+    let body = Body::from_stream(lines);
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
+        if self.ended {
+            return None;
+        }
+        let status = self.track.status();
+        if !self.begun || status.state.is_end() {
+            (self.begun, self.ended) = (true, status.state.is_end());
+            return Some(line(&Line::Status(status)));
+        }
+        let told = match tokio::time::timeout(PULSE, self.events.recv()).await {
+            // The end is told with its result, by the status.
+            Ok(Ok(event)) if event.state.is_end() => {
+                self.ended = true;
+                Line::Status(self.track.status())
+            }
+            Ok(Ok(event)) => Line::Progress(event),
+            Ok(Err(broadcast::error::RecvError::Lagged(events))) => Line::Missed { events },
+            Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => {
+                Line::Status(self.track.status())
+            }
+        };
+        Some(line(&told))
+    }
+}
+
+fn line(line: &Line) -> serde_json::Result<Bytes> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(Bytes::from(bytes))
+}

@@ -1,0 +1,314 @@
+//! Metrics, made of the board when they are asked for: what they say and what the status page says is
+//! the same.
+
+use std::sync::Arc;
+
+use backup_core::clock::Clock;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::board::Board;
+
+mod samples;
+
+/// What the answer is.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A metric that there is.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+/// How its value goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Gauge,
+    Counter,
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        labels,
+        help,
+    }
+}
+
+const C: &[&str] = &["cluster"];
+const CC: &[&str] = &["cluster", "component"];
+
+/// Every metric; `docs/METRICS.md` is made of it. Names are completed by [`PREFIX`], counters by
+/// `_total`.
+pub(crate) const METRICS: &[Metric] = &[
+    gauge(
+        "build_info",
+        &["version"],
+        "1, with the version of the daemon",
+    ),
+    gauge(
+        "start_timestamp_seconds",
+        &[],
+        "When the daemon was started",
+    ),
+    gauge(
+        "leading",
+        &[],
+        "Whether this daemon makes runs: 1 as the leader or without an election, 0 while it follows, 0.5 while the API server is away and only etcd is taken",
+    ),
+    gauge(
+        "lease_transitions",
+        &["lease"],
+        "How often the lease had changed hands when this daemon took it",
+    ),
+    gauge(
+        "config_file_broken",
+        &["file"],
+        "Whether the configuration file cannot be used; what it said before still holds",
+    ),
+    counter("config_loads", &[], "How often the configuration was read"),
+    counter(
+        "config_loads_broken",
+        &[],
+        "How often a file of it could not be used",
+    ),
+    gauge(
+        "component_last_success_timestamp_seconds",
+        CC,
+        "When the component was last taken, by the newest restore point in the store that has it",
+    ),
+    gauge(
+        "component_next_run_timestamp_seconds",
+        CC,
+        "When the component is due next",
+    ),
+    gauge(
+        "component_failures_in_a_row",
+        CC,
+        "How many runs of the component have failed since the last that did not",
+    ),
+    gauge("component_paused", CC, "Whether its schedule rests"),
+    gauge(
+        "component_bytes",
+        CC,
+        "Plain bytes of the component in its newest restore point",
+    ),
+    gauge(
+        "component_objects",
+        CC,
+        "Objects, or live keys of etcd, in its newest restore point",
+    ),
+    counter(
+        "component_skipped",
+        CC,
+        "Runs that were due while the one before had not ended",
+    ),
+    counter(
+        "runs",
+        &["cluster", "outcome"],
+        "Runs that have ended: `complete`, `partial` (something that was asked for is missing) or `failed`",
+    ),
+    counter("run_retries", C, "Tries of runs after their first"),
+    gauge(
+        "run_state",
+        &["cluster", "state"],
+        "1 for the state of the run at work, `idle` if there is none",
+    ),
+    gauge("runs_queued", C, "Runs that wait"),
+    counter("read_bytes", C, "Plain bytes that runs read"),
+    counter("stored_bytes", C, "Bytes that runs put into the store"),
+    counter(
+        "checked_objects",
+        C,
+        "Objects that were asked for after a commit and found as they were put",
+    ),
+    gauge(
+        "last_run_duration_seconds",
+        C,
+        "How long the newest restore point took",
+    ),
+    gauge(
+        "last_run_read_bytes",
+        C,
+        "Plain bytes of the newest restore point",
+    ),
+    gauge(
+        "last_run_stored_bytes",
+        C,
+        "What the newest restore point added to the store",
+    ),
+    gauge("last_run_chunks", C, "Chunks of the newest restore point"),
+    gauge(
+        "last_run_new_chunks",
+        C,
+        "Those of them that were not in the store before",
+    ),
+    gauge(
+        "findings",
+        &["cluster", "severity"],
+        "Findings in the newest restore point",
+    ),
+    gauge("restore_points", C, "Restore points in the store"),
+    gauge(
+        "newest_restore_point_timestamp_seconds",
+        C,
+        "When the newest restore point with this daemon's own signature was complete",
+    ),
+    gauge(
+        "store_reachable",
+        C,
+        "Whether the store could be looked at last time",
+    ),
+    gauge(
+        "store_objects",
+        C,
+        "Objects below the prefix, counted once an hour",
+    ),
+    gauge("store_bytes", C, "Their bytes"),
+    gauge(
+        "clock_skew_seconds",
+        C,
+        "This machine's clock less the store's",
+    ),
+    counter(
+        "clock_jumps",
+        C,
+        "How often this machine's clock was set by more than half a minute",
+    ),
+    gauge(
+        "certificate_expiry_timestamp_seconds",
+        &["cluster", "kind", "name"],
+        "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",
+    ),
+];
+
+/// What every name begins with.
+pub(crate) const PREFIX: &str = "butler_backup_";
+
+/// One value.
+#[derive(Debug, Clone, PartialEq)]
+struct Sample {
+    name: &'static str,
+    labels: Vec<(&'static str, String)>,
+    value: f64,
+}
+
+/// All metrics of a board.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    pub(crate) fn new(board: Arc<Board>, clock: Arc<dyn Clock>) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(OfBoard { board, clock }));
+        Self { registry }
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[derive(Debug)]
+struct OfBoard {
+    board: Arc<Board>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Collector for OfBoard {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let samples = samples::of(&self.board.status(self.clock.now()));
+        for metric in METRICS {
+            let mut own = samples.iter().filter(|s| s.name == metric.name).peekable();
+            if own.peek().is_none() {
+                continue;
+            }
+            let name = format!("{PREFIX}{}", metric.name);
+            let kind = match metric.kind {
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Counter => MetricType::Counter,
+            };
+            let mut family = encoder.encode_descriptor(&name, metric.help, None, kind)?;
+            for sample in own {
+                debug_assert!(sample.labels.iter().map(|(key, _)| key).eq(metric.labels));
+                if sample.labels.is_empty() {
+                    // One that has none is the only one.
+                    encode(metric.kind, sample.value, family)?;
+                    break;
+                }
+                encode(
+                    metric.kind,
+                    sample.value,
+                    family.encode_family(&sample.labels)?,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+    match kind {
+        Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
+    }
+}
+
+/// `docs/METRICS.md`.
+#[cfg(test)]
+fn document() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` of `backupd run`. This file is made of the code, and a test holds it to it:\n\
+         `UPDATE_DOCS=1 cargo test -p backupd metrics` writes it anew.\n\n\
+         Gauges come from the store after a restart, counters begin at zero. Rules on them are in\n\
+         [schedules/alerts.yaml](../schedules/alerts.yaml).\n\n\
+         | metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let (kind, end) = match metric.kind {
+            Kind::Gauge => ("gauge", ""),
+            Kind::Counter => ("counter", "_total"),
+        };
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let labels = labels.join(", ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{PREFIX}{}{end}` | {kind} | {labels} | {} |",
+            metric.name, metric.help
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The values of all metrics, taken from the status.
+
+use jiff::Timestamp;
+
+use super::Sample;
+use crate::daemon::board::{ClusterStatus, Status};
+use crate::daemon::bucket::Facts;
+use crate::daemon::lead::Lead;
+
+/// The states that a run may be in, and none at work.
+const STATES: [&str; 5] = ["idle", "selected", "reading", "storing", "verifying"];
+
+#[derive(Default)]
+struct Samples(Vec<Sample>);
+
+impl Samples {
+    fn add(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()));
+        self.0.push(Sample {
+            name,
+            labels: labels.collect(),
+            value,
+        });
+    }
+
+    fn time(
+        &mut self,
+        name: &'static str,
+        labels: &[(&'static str, &str)],
+        time: Option<Timestamp>,
+    ) {
+        if let Some(time) = time {
+            self.add(name, labels, seconds(time));
+        }
+    }
+}
+
+/// Counts and bytes stay below 2^53, up to which they are exact.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "see above"
+)]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn number(count: usize) -> f64 {
+    float(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+fn yes(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "exact for 280 000 years"
+)]
+fn signed(seconds: i64) -> f64 {
+    seconds as f64
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    signed(time.as_second())
+}
+
+pub(super) fn of(status: &Status) -> Vec<Sample> {
+    let mut all = Samples::default();
+    all.add("build_info", &[("version", status.version)], 1.0);
+    all.time("start_timestamp_seconds", &[], Some(status.started));
+    let leading = match &status.lead {
+        Lead::Unelected => 1.0,
+        Lead::Leading {
+            lease, transitions, ..
+        } => {
+            all.add(
+                "lease_transitions",
+                &[("lease", lease)],
+                signed(*transitions),
+            );
+            1.0
+        }
+        Lead::Following { .. } => 0.0,
+        Lead::Alone { .. } => 0.5,
+    };
+    all.add("leading", &[], leading);
+    for file in &status.files {
+        let path = file.path.display().to_string();
+        all.add(
+            "config_file_broken",
+            &[("file", &path)],
+            yes(file.error.is_some()),
+        );
+    }
+    all.add("config_loads", &[], float(status.reloads));
+    all.add("config_loads_broken", &[], float(status.broken_reloads));
+    for cluster in &status.clusters {
+        of_cluster(&mut all, cluster);
+    }
+    all.0
+}
+
+fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
+    let view = &status.view;
+    let name = view.cluster.as_str();
+    let cluster = [("cluster", name)];
+    for (component, view) in &view.components {
+        let labels = [("cluster", name), ("component", component.as_str())];
+        all.time(
+            "component_last_success_timestamp_seconds",
+            &labels,
+            view.last_success,
+        );
+        all.time(
+            "component_next_run_timestamp_seconds",
+            &labels,
+            view.next_run,
+        );
+        all.add(
+            "component_failures_in_a_row",
+            &labels,
+            f64::from(view.failures_in_a_row),
+        );
+        all.add("component_paused", &labels, yes(view.paused));
+        all.add("component_skipped", &labels, float(view.skipped));
+    }
+    let totals = view.totals;
+    for (outcome, count) in [
+        ("complete", totals.committed),
+        ("partial", totals.partial),
+        ("failed", totals.failed),
+    ] {
+        all.add(
+            "runs",
+            &[("cluster", name), ("outcome", outcome)],
+            float(count),
+        );
+    }
+    for (metric, count) in [
+        ("run_retries", totals.retries),
+        ("read_bytes", totals.read_bytes),
+        ("stored_bytes", totals.stored_bytes),
+        ("checked_objects", totals.checked_objects),
+        ("clock_jumps", totals.clock_jumps),
+    ] {
+        all.add(metric, &cluster, float(count));
+    }
+    let state = status.run.as_ref().map_or("idle", |run| run.state.word());
+    for known in STATES {
+        all.add(
+            "run_state",
+            &[("cluster", name), ("state", known)],
+            yes(known == state),
+        );
+    }
+    all.add("runs_queued", &cluster, number(view.queued));
+    if view.restore_points.is_some() || view.store_error.is_some() {
+        all.add("store_reachable", &cluster, yes(view.store_error.is_none()));
+    }
+    if let Some(skew) = view.clock_skew_seconds {
+        all.add("clock_skew_seconds", &cluster, signed(skew));
+    }
+    let own = [("cluster", name), ("kind", "talosconfig"), ("name", "")];
+    all.time(
+        "certificate_expiry_timestamp_seconds",
+        &own,
+        view.talosconfig_valid_until,
+    );
+    if let Some(facts) = &view.restore_points {
+        of_store(all, name, facts);
+    }
+}
+
+fn of_store(all: &mut Samples, name: &str, facts: &Facts) {
+    let cluster = [("cluster", name)];
+    for (component, facts) in &facts.components {
+        let labels = [("cluster", name), ("component", component.as_str())];
+        all.add("component_bytes", &labels, float(facts.bytes));
+        if let Some(objects) = facts.objects {
+            all.add("component_objects", &labels, float(objects));
+        }
+    }
+    all.add("restore_points", &cluster, number(facts.count));
+    for certificate in &facts.certificates {
+        let labels = [
+            ("cluster", name),
+            ("kind", certificate.kind),
+            ("name", certificate.name.as_str()),
+        ];
+        all.time(
+            "certificate_expiry_timestamp_seconds",
+            &labels,
+            Some(certificate.valid_until),
+        );
+    }
+    if let Some((objects, bytes)) = facts.objects {
+        all.add("store_objects", &cluster, float(objects));
+        all.add("store_bytes", &cluster, float(bytes));
+    }
+    if facts.newest.is_none() {
+        return;
+    }
+    all.time(
+        "newest_restore_point_timestamp_seconds",
+        &cluster,
+        facts.newest_at,
+    );
+    all.add("last_run_duration_seconds", &cluster, facts.seconds);
+    for (metric, count) in [
+        ("last_run_read_bytes", facts.read_bytes),
+        ("last_run_stored_bytes", facts.stored_bytes),
+        ("last_run_chunks", facts.chunks),
+        ("last_run_new_chunks", facts.new_chunks),
+    ] {
+        all.add(metric, &cluster, float(count));
+    }
+    for (severity, count) in [("error", facts.errors), ("warning", facts.warnings)] {
+        all.add(
+            "findings",
+            &[("cluster", name), ("severity", severity)],
+            number(count),
+        );
+    }
+}

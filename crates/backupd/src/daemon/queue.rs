@@ -1,0 +1,271 @@
+//! What a cluster's next runs are to take: bounded, and merged where that loses nothing.
+//!
+//! Scheduled components and changes are sets, so they cannot pile up; what people ask for waits
+//! in a short line. Whatever notices that something changed, a watch for example, calls
+//! [`Queue::changed`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backup_cli::config::OnChange;
+use backup_core::id::ComponentName;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use super::timetable::Why;
+use super::track::{Cause, Track};
+use crate::args::NoteFlags;
+
+/// Runs that people asked for and that wait. More would be the same restore point again.
+const DEMANDS: usize = 4;
+
+/// A run to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Empty for everything.
+    pub(crate) components: Vec<ComponentName>,
+    pub(crate) cause: Cause,
+    pub(crate) note: NoteFlags,
+    /// The run as it is watched already.
+    pub(crate) track: Option<Arc<Track>>,
+}
+
+/// Too much waits already.
+#[derive(Debug, thiserror::Error)]
+#[error("{DEMANDS} runs that were asked for wait already; come back when one of them has ended")]
+pub(crate) struct QueueFull;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    demands: VecDeque<Wanted>,
+    scheduled: BTreeMap<ComponentName, Cause>,
+    changes: BTreeMap<ComponentName, Change>,
+}
+
+/// What changed in a component since its last run.
+#[derive(Debug)]
+struct Change {
+    first: Timestamp,
+    last: Timestamp,
+    reason: String,
+    times: u64,
+}
+
+impl Change {
+    fn ready(&self, debounce: OnChange) -> Timestamp {
+        let after = |time: Timestamp, by| {
+            let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+            time.checked_add(by).unwrap_or(Timestamp::MAX)
+        };
+        after(self.last, debounce.quiet).min(after(self.first, debounce.longest))
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something was put in.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Puts in a run that somebody asked for.
+    pub(crate) fn demand(&self, wanted: Wanted) -> Result<(), QueueFull> {
+        let mut waiting = self.lock();
+        if waiting.demands.len() >= DEMANDS {
+            return Err(QueueFull);
+        }
+        waiting.demands.push_back(wanted);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Notes that what `component` holds has changed, and why that is known.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by watches"))]
+    pub(crate) fn changed(&self, component: &ComponentName, reason: &str, now: Timestamp) {
+        let mut waiting = self.lock();
+        let change = waiting.changes.entry(component.clone());
+        let change = change.or_insert_with(|| Change {
+            first: now,
+            last: now,
+            reason: reason.to_owned(),
+            times: 0,
+        });
+        change.last = now;
+        change.times = change.times.saturating_add(1);
+        self.news.notify_one();
+    }
+
+    /// Puts in a component that is due; false if it waits already.
+    pub(crate) fn due(&self, component: ComponentName, why: Why) -> bool {
+        let cause = match why {
+            Why::Schedule => Cause::Schedule,
+            Why::CatchUp => Cause::CatchUp,
+            Why::Retry => Cause::Retry,
+        };
+        self.lock().scheduled.insert(component, cause).is_none()
+    }
+
+    /// When something will be ready, if it is not now.
+    pub(crate) fn ready_at(&self, debounce: OnChange) -> Option<Timestamp> {
+        let waiting = self.lock();
+        waiting
+            .changes
+            .values()
+            .map(|change| change.ready(debounce))
+            .min()
+    }
+
+    /// How many runs wait: those asked for, one for the schedule, one for changes.
+    pub(crate) fn len(&self) -> usize {
+        let waiting = self.lock();
+        let sets =
+            usize::from(!waiting.scheduled.is_empty()) + usize::from(!waiting.changes.is_empty());
+        waiting.demands.len().saturating_add(sets)
+    }
+
+    /// Takes the next run out: first what people asked for, then what is due and what changed.
+    pub(crate) fn next(&self, debounce: OnChange, now: Timestamp) -> Option<Wanted> {
+        let mut waiting = self.lock();
+        if let Some(demand) = waiting.demands.pop_front() {
+            return Some(demand);
+        }
+        if !waiting.scheduled.is_empty() {
+            let scheduled = std::mem::take(&mut waiting.scheduled);
+            let cause = scheduled.values().min().copied().unwrap_or(Cause::Schedule);
+            // What is taken anyway needs no run of its own.
+            waiting
+                .changes
+                .retain(|component, _| !scheduled.contains_key(component));
+            return Some(wanted(
+                scheduled.into_keys().collect(),
+                cause,
+                cause.reason().to_owned(),
+            ));
+        }
+        if !waiting
+            .changes
+            .values()
+            .any(|change| change.ready(debounce) <= now)
+        {
+            return None;
+        }
+        let changes = std::mem::take(&mut waiting.changes);
+        let times = changes
+            .values()
+            .map(|change| change.times)
+            .fold(0, u64::saturating_add);
+        let first = changes.values().min_by_key(|change| change.first);
+        let first = first.map_or("", |change| change.reason.as_str());
+        let reason = match times {
+            1 => format!("change: {first}"),
+            more => format!("change: {first} and {} more", more.saturating_sub(1)),
+        };
+        Some(wanted(changes.into_keys().collect(), Cause::Change, reason))
+    }
+
+    /// Takes out everything that people asked for, for somebody who cannot do it.
+    pub(crate) fn refuse(&self) -> Vec<Wanted> {
+        let mut waiting = self.lock();
+        waiting.scheduled.clear();
+        waiting.changes.clear();
+        waiting.demands.drain(..).collect()
+    }
+}
+
+fn wanted(components: Vec<ComponentName>, cause: Cause, reason: String) -> Wanted {
+    let note = NoteFlags {
+        reason: Some(reason),
+        pin: false,
+    };
+    Wanted {
+        components,
+        cause,
+        note,
+        track: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const DEBOUNCE: OnChange = OnChange {
+        quiet: Duration::from_secs(2),
+        longest: Duration::from_secs(8),
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_storm_of_changes_is_a_bounded_number_of_runs() {
+        let queue = Queue::default();
+        let mut runs = Vec::new();
+        // 10 000 in a minute, without a quiet moment.
+        for n in 0..10_000_i64 {
+            let now = at(n * 60 / 10_000);
+            queue.changed(&ComponentName::resources(), "one changed", now);
+            runs.extend(queue.next(DEBOUNCE, now));
+        }
+        // Every eight seconds, the longest wait.
+        assert_eq!(runs.len(), 7);
+        assert!(runs.iter().all(|run| run.cause == Cause::Change));
+        let reason = runs
+            .first()
+            .and_then(|run| run.note.reason.clone())
+            .unwrap();
+        assert!(reason.starts_with("change: one changed and "), "{reason}");
+    }
+
+    #[test]
+    fn one_change_waits_for_quiet() {
+        let queue = Queue::default();
+        queue.changed(&ComponentName::sealed_secrets(), "a key was born", at(0));
+        assert_eq!(queue.ready_at(DEBOUNCE), Some(at(2)));
+        assert!(queue.next(DEBOUNCE, at(1)).is_none());
+        let run = queue.next(DEBOUNCE, at(2)).unwrap();
+        assert_eq!(run.note.reason.as_deref(), Some("change: a key was born"));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn what_is_due_takes_changes_along() {
+        let queue = Queue::default();
+        let resources = ComponentName::resources();
+        assert!(queue.due(resources.clone(), Why::Schedule));
+        assert!(
+            !queue.due(resources.clone(), Why::Schedule),
+            "it waits already"
+        );
+        assert!(queue.due(ComponentName::etcd(), Why::CatchUp));
+        queue.changed(&resources, "one changed", at(0));
+        let run = queue.next(DEBOUNCE, at(0)).unwrap();
+        assert_eq!(run.components, [ComponentName::etcd(), resources]);
+        assert!(queue.next(DEBOUNCE, at(100)).is_none());
+    }
+
+    #[test]
+    fn people_are_refused_rather_than_queued_without_end() {
+        let queue = Queue::default();
+        let demand = || wanted(Vec::new(), Cause::Demand, String::new());
+        for _ in 0..DEMANDS {
+            queue.demand(demand()).unwrap();
+        }
+        assert!(queue.demand(demand()).is_err());
+        assert!(queue.next(DEBOUNCE, at(0)).is_some());
+        queue.demand(demand()).unwrap();
+        assert_eq!(queue.refuse().len(), DEMANDS);
+    }
+}

@@ -1,0 +1,205 @@
+//! Makes one run: tries, verifies, and gives up at the deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use backup_cli::config::Config;
+use backup_cli::environment::Environment;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_core::backup::Committed;
+use backup_core::clock::Clock;
+use backup_core::id::ComponentName;
+use backup_core::progress::Progress;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::lead::Lead;
+use super::queue::Wanted;
+use super::track::{State, Track};
+use crate::take::sources::Sources;
+use crate::take::taken::Taken;
+use crate::take::{Means, prepare};
+
+/// The pause before the second try; later ones double, with jitter.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause: an S3 server that restarts is back by then.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a run at its deadline may take to end by itself.
+const WIND_DOWN: Duration = Duration::from_secs(6);
+
+/// Everything that one run needs.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) config: Arc<Config>,
+    pub(crate) wanted: Wanted,
+    pub(crate) track: Arc<Track>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) environment: Environment,
+    pub(crate) lead: watch::Receiver<Lead>,
+    /// No new try begins.
+    pub(crate) stop: CancellationToken,
+    /// The try at work ends.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) wanted: Wanted,
+    pub(crate) track: Arc<Track>,
+    /// What was committed, and how many objects were found in the store afterwards.
+    pub(crate) result: Result<(Committed, u64), String>,
+}
+
+/// Makes the run to its end.
+pub(crate) async fn make(job: Job) -> Ended {
+    let status = job.track.status();
+    let names: Vec<&str> = status
+        .components
+        .iter()
+        .map(ComponentName::as_str)
+        .collect();
+    let names = if names.is_empty() {
+        "all".to_owned()
+    } else {
+        names.join(",")
+    };
+    // At this level so that no log level takes the run's id off its lines.
+    let span = tracing::error_span!("run", id = %status.run, cluster = %status.cluster);
+    let (track, wanted) = (Arc::clone(&job.track), job.wanted.clone());
+    async move {
+        let cause = status.cause.reason();
+        tracing::info!(components = names, cause, "a run begins");
+        let began = Instant::now();
+        let result = until_deadline(&job).await;
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let bytes = track.status().read_bytes;
+        let result = match result {
+            Ok((committed, checked)) => {
+                let missing = committed.manifest.missing.clone();
+                let restore_point = committed.id.to_string();
+                let stored = committed.manifest.cost.stored_bytes;
+                tracing::info!(restore_point, millis, bytes, stored, checked, "committed");
+                if !missing.is_empty() {
+                    let missing: Vec<&str> = missing.iter().map(ComponentName::as_str).collect();
+                    tracing::error!(restore_point, missing = missing.join(","), "it is partial");
+                }
+                track.keep(serde_json::to_value(Taken::of(&committed)).unwrap_or_default());
+                track.go(State::Committed {
+                    restore_point,
+                    missing,
+                });
+                Ok((committed, checked))
+            }
+            Err(failure) => {
+                let cause = failure.one_line();
+                tracing::error!(millis, bytes, error = cause, "no restore point");
+                track.go(State::Failed {
+                    cause: cause.clone(),
+                });
+                Err(cause)
+            }
+        };
+        Ended {
+            wanted,
+            track,
+            result,
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+async fn until_deadline(job: &Job) -> Result<(Committed, u64), Failure> {
+    let deadline = job.config.runs.deadline;
+    let mut tried = std::pin::pin!(tries(job, deadline));
+    let late = tokio::select! {
+        result = &mut tried => return result,
+        () = tokio::time::sleep(deadline) => true,
+        () = job.cancel.cancelled() => false,
+    };
+    job.cancel.cancel();
+    // What gets through in spite of it is done; what hangs is dropped where it waits, which leaves
+    // nothing half-written.
+    if let Ok(Ok(done)) = tokio::time::timeout(WIND_DOWN, tried).await {
+        return Ok(done);
+    }
+    if late {
+        let text = format!(
+            "not done within {} s, the deadline of a run",
+            deadline.as_secs()
+        );
+        return Err(Failure::message(Exit::Failed, text));
+    }
+    Err(Failure::message(
+        Exit::Interrupted,
+        "interrupted; nothing was committed",
+    ))
+}
+
+async fn tries(job: &Job, deadline: Duration) -> Result<(Committed, u64), Failure> {
+    let began = Instant::now();
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build();
+    loop {
+        let failure = match once(job).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let again = may_pass(&failure) && job.lead.borrow().allows(&job.wanted);
+        let pause = pauses
+            .next()
+            .filter(|pause| again && began.elapsed() + *pause < deadline);
+        let Some(pause) = pause else {
+            return Err(failure);
+        };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // Another try would be a new one.
+            () = job.stop.cancelled() => return Err(failure),
+            () = job.cancel.cancelled() => return Err(failure),
+        }
+    }
+}
+
+/// Whether the same run may succeed a little later. A talosconfig that cannot be read may be one
+/// that is just being written.
+fn may_pass(failure: &Failure) -> bool {
+    matches!(failure.exit(), Exit::Failed | Exit::Usage)
+}
+
+async fn once(job: &Job) -> Result<(Committed, u64), Failure> {
+    if job.cancel.is_cancelled() {
+        return Err(Failure::message(Exit::Interrupted, "interrupted"));
+    }
+    job.track.begin();
+    let track = Arc::clone(&job.track);
+    let progress: Arc<dyn Progress> = track;
+    let means = Means {
+        clock: Arc::clone(&job.clock),
+        environment: job.environment.clone(),
+        progress,
+        cancel: job.cancel.clone(),
+    };
+    let run = prepare(&job.config, &job.wanted.note, &means).await?;
+    let sources = tokio::select! {
+        opened = Sources::open(&job.config, &job.wanted.components, &means) => opened?,
+        () = job.cancel.cancelled() => {
+            return Err(Failure::message(Exit::Interrupted, "interrupted; nothing was committed"));
+        }
+    };
+    let committed = Box::pin(run.take(sources.plan())).await?;
+    job.track.go(State::Verifying);
+    let checked = run.check(&committed).await?;
+    Ok((committed, checked))
+}

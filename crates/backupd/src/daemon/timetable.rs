@@ -1,0 +1,253 @@
+//! When the components of one cluster are due: a pure table that is told the time.
+
+use std::time::Duration;
+
+use backup_cli::config::{Component, Config};
+use backup_core::digest::Digest;
+use backup_core::id::{ClusterName, ComponentName};
+use jiff::{SignedDuration, Timestamp};
+
+/// A run that begins later than this after its time was missed: the machine slept or was down.
+const LATE: SignedDuration = SignedDuration::from_mins(2);
+/// The first pause after a run that failed with all its retries.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+/// The longest. A store that was away is written to at most this much after it came back.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Why a component is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Why {
+    /// Its time has come.
+    Schedule,
+    /// Its time was missed.
+    CatchUp,
+    /// Its last run failed.
+    Retry,
+}
+
+/// A component that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) component: ComponentName,
+    pub(crate) why: Why,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Timetable {
+    cluster: ClusterName,
+    /// Decides the jitter, so that tests can.
+    seed: u64,
+    lines: Vec<Line>,
+}
+
+/// One component.
+#[derive(Debug)]
+struct Line {
+    component: Component,
+    /// Times up to here have been dealt with.
+    done: Timestamp,
+    /// A run that must be made up for, and when to try.
+    owed: Option<(Timestamp, Why)>,
+    failures: u32,
+}
+
+impl Timetable {
+    /// The table of a configuration. Nothing before `now` is due, until the store tells of it.
+    pub(crate) fn new(cluster: &ClusterName, config: &Config, seed: u64, now: Timestamp) -> Self {
+        let lines = config.components.iter().map(|component| Line {
+            component: component.clone(),
+            done: now,
+            owed: None,
+            failures: 0,
+        });
+        Self {
+            cluster: cluster.clone(),
+            seed,
+            lines: lines.collect(),
+        }
+    }
+
+    /// Takes over a changed configuration; what was owed stays owed.
+    pub(crate) fn reload(&mut self, config: &Config, now: Timestamp) {
+        let old = std::mem::take(&mut self.lines);
+        let lines = config.components.iter().map(|component| {
+            let before = old.iter().find(|l| l.component.name == component.name);
+            let scheduled = before.filter(|l| !l.component.paused);
+            Line {
+                component: component.clone(),
+                // What a pause passed over is not made up for.
+                done: scheduled.map_or(now, |line| line.done.min(now)),
+                owed: scheduled.and_then(|line| line.owed),
+                failures: before.map_or(0, |line| line.failures),
+            }
+        });
+        self.lines = lines.collect();
+    }
+
+    /// Takes over when each component was last taken, as the store tells: what was missed since
+    /// then, or was never taken, is owed once.
+    pub(crate) fn recall(
+        &mut self,
+        last: impl Fn(&ComponentName) -> Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        for line in &mut self.lines {
+            let Some(schedule) = &line.component.schedule else {
+                continue;
+            };
+            let missed = match last(&line.component.name) {
+                Some(last) => schedule.last(last, now).is_some(),
+                None => true,
+            };
+            line.done = now;
+            if missed && line.component.catch_up && !line.component.paused && line.owed.is_none() {
+                line.owed = Some((now, Why::CatchUp));
+            } else if !missed {
+                line.owed = None;
+                line.failures = 0;
+            }
+        }
+    }
+
+    /// What is due; each time is told once.
+    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Due> {
+        let (cluster, seed) = (&self.cluster, self.seed);
+        let due = self.lines.iter_mut().filter_map(|line| {
+            let why = line.due(cluster, seed, now)?;
+            Some(Due {
+                component: line.component.name.clone(),
+                why,
+            })
+        });
+        due.collect()
+    }
+
+    /// When the table should be asked again; `None` if nothing will be due.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.lines.iter().filter_map(|l| self.next_of_line(l)).min()
+    }
+
+    /// When `component` is due next.
+    pub(crate) fn next_of(&self, component: &ComponentName) -> Option<Timestamp> {
+        let line = self.lines.iter().find(|l| l.component.name == *component);
+        self.next_of_line(line?)
+    }
+
+    fn next_of_line(&self, line: &Line) -> Option<Timestamp> {
+        let planned = line.planned(&self.cluster, self.seed).map(|(_, at)| at);
+        planned.into_iter().chain(line.owed.map(|(at, _)| at)).min()
+    }
+
+    /// A component was taken.
+    pub(crate) fn taken(&mut self, component: &ComponentName) {
+        if let Some(line) = self.line(component) {
+            line.owed = None;
+            line.failures = 0;
+        }
+    }
+
+    /// A component could not be taken: it is tried again, later each time.
+    pub(crate) fn failed(&mut self, component: &ComponentName, now: Timestamp) {
+        let Some(line) = self.line(component) else {
+            return;
+        };
+        let doublings = line.failures.min(10);
+        line.failures = line.failures.saturating_add(1);
+        if line.component.schedule.is_none() || !line.component.catch_up {
+            return;
+        }
+        let pause = FIRST_PAUSE
+            .saturating_mul(1_i32 << doublings)
+            .min(LONGEST_PAUSE);
+        line.owed = now.checked_add(pause).ok().map(|at| (at, Why::Retry));
+    }
+
+    /// How often in a row `component` failed.
+    pub(crate) fn failures(&self, component: &ComponentName) -> u32 {
+        let line = self.lines.iter().find(|l| l.component.name == *component);
+        line.map_or(0, |line| line.failures)
+    }
+
+    /// The clock was put back: what it passed before may come again.
+    pub(crate) fn put_back(&mut self, now: Timestamp) {
+        for line in &mut self.lines {
+            line.done = line.done.min(now);
+            if let Some((at, _)) = &mut line.owed {
+                *at = (*at).min(now.saturating_add(LONGEST_PAUSE).unwrap_or(now));
+            }
+        }
+    }
+
+    fn line(&mut self, component: &ComponentName) -> Option<&mut Line> {
+        self.lines
+            .iter_mut()
+            .find(|l| l.component.name == *component)
+    }
+}
+
+impl Line {
+    /// The next time that was not dealt with, and when its run begins.
+    fn planned(&self, cluster: &ClusterName, seed: u64) -> Option<(Timestamp, Timestamp)> {
+        let schedule = self.component.schedule.as_ref();
+        let schedule = schedule.filter(|_| !self.component.paused)?;
+        let time = schedule.next(self.done)?;
+        let most = match schedule.next(time) {
+            Some(after) => self
+                .component
+                .jitter
+                .min(after.duration_since(time).unsigned_abs()),
+            None => self.component.jitter,
+        };
+        // Not of the component: those that are due together are one restore point.
+        let late = jitter(&format!("{seed} {cluster} {time}"), most);
+        Some((time, time.checked_add(late).ok()?))
+    }
+
+    fn due(&mut self, cluster: &ClusterName, seed: u64, now: Timestamp) -> Option<Why> {
+        if self.component.paused {
+            return None;
+        }
+        let mut why = None;
+        if let Some((time, at)) = self.planned(cluster, seed)
+            && at <= now
+        {
+            let schedule = self.component.schedule.as_ref()?;
+            // All that were missed are one run.
+            let last = schedule.last(self.done, now).unwrap_or(time);
+            self.done = last.max(time);
+            let late = now.duration_since(self.done) > LATE.max(signed(self.component.jitter));
+            why = match (late, self.component.catch_up) {
+                (false, _) => Some(Why::Schedule),
+                (true, true) => Some(Why::CatchUp),
+                (true, false) => None,
+            };
+        }
+        if let Some((at, owed)) = self.owed
+            && (at <= now || why.is_some())
+        {
+            self.owed = None;
+            why = why.or(Some(owed));
+        }
+        why
+    }
+}
+
+/// From nothing to `most`, the same for the same `what`.
+fn jitter(what: &str, most: Duration) -> SignedDuration {
+    let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    let digest = Digest::of(what.as_bytes());
+    let drawn = digest
+        .as_bytes()
+        .first_chunk()
+        .map_or(0, |b| u64::from_be_bytes(*b));
+    let millis = drawn.checked_rem(most).unwrap_or(0);
+    SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! One run as it can be watched: a state that only goes forward, and events for who listens.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backup_core::clock::Clock;
+use backup_core::id::{ClusterName, ComponentName};
+use backup_core::progress::{Phase, Progress};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// Events that wait for a slow listener; those that it misses are told as a number.
+const EVENTS: usize = 64;
+
+/// Why a run is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Cause {
+    /// Its time came.
+    Schedule,
+    /// Its time was missed.
+    CatchUp,
+    /// The last run failed.
+    Retry,
+    /// Something changed.
+    Change,
+    /// Somebody asked.
+    Demand,
+}
+
+impl Cause {
+    /// As it stands in the restore point.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::CatchUp => "schedule, missed and made up for",
+            Self::Retry => "schedule, after a run that failed",
+            Self::Change => "change",
+            Self::Demand => "on demand",
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub(crate) enum State {
+    /// It is in the queue, or looks at what there is.
+    Selected,
+    /// It reads its sources, and puts what is new.
+    Reading,
+    /// It puts what makes it a restore point.
+    Storing,
+    /// It asks the store for every object it put.
+    Verifying,
+    /// Its restore point is there.
+    #[serde(rename_all = "camelCase")]
+    Committed {
+        restore_point: String,
+        /// What was asked for and is not in it.
+        missing: Vec<ComponentName>,
+    },
+    /// There is none.
+    Failed {
+        #[serde(rename = "error")]
+        cause: String,
+    },
+}
+
+impl State {
+    /// Whether nothing will follow.
+    pub(crate) fn is_end(&self) -> bool {
+        matches!(self, Self::Committed { .. } | Self::Failed { .. })
+    }
+
+    /// Its word in metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Selected => "selected",
+            Self::Reading => "reading",
+            Self::Storing => "storing",
+            Self::Verifying => "verifying",
+            Self::Committed { .. } => "committed",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether `next` may follow: forward, back to the start for another try, and never from an end.
+    fn leads_to(&self, next: &Self) -> bool {
+        let rank = |state: &Self| match state {
+            Self::Selected => 0,
+            Self::Reading => 1,
+            Self::Storing => 2,
+            Self::Verifying => 3,
+            Self::Committed { .. } => 4,
+            Self::Failed { .. } => 5,
+        };
+        !self.is_end()
+            && match next {
+                Self::Selected | Self::Failed { .. } => true,
+                Self::Committed { .. } => *self == Self::Verifying,
+                _ => rank(self) < rank(next),
+            }
+    }
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    pub(crate) at: Timestamp,
+    #[serde(flatten)]
+    pub(crate) state: State,
+    pub(crate) read_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+}
+
+/// A run as it is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunStatus {
+    pub(crate) run: String,
+    pub(crate) cluster: ClusterName,
+    pub(crate) cause: Cause,
+    /// Empty for everything.
+    pub(crate) components: Vec<ComponentName>,
+    pub(crate) asked: Timestamp,
+    pub(crate) began: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) tries: u32,
+    pub(crate) read_bytes: u64,
+    #[serde(flatten)]
+    pub(crate) state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    /// The result, as `backupd snapshot --output json` prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) result: Option<serde_json::Value>,
+}
+
+/// See the module.
+pub(crate) struct Track {
+    clock: Arc<dyn Clock>,
+    status: Mutex<RunStatus>,
+    bytes: AtomicU64,
+    events: broadcast::Sender<Event>,
+}
+
+impl fmt::Debug for Track {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Track({})", self.lock().run)
+    }
+}
+
+impl Track {
+    pub(crate) fn new(
+        cluster: &ClusterName,
+        components: Vec<ComponentName>,
+        cause: Cause,
+        clock: &Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            status: Mutex::new(RunStatus {
+                run: uuid::Uuid::new_v4().to_string(),
+                cluster: cluster.clone(),
+                cause,
+                components,
+                asked: clock.now(),
+                began: None,
+                ended: None,
+                tries: 0,
+                read_bytes: 0,
+                state: State::Selected,
+                step: None,
+                result: None,
+            }),
+            bytes: AtomicU64::new(0),
+            events: broadcast::Sender::new(EVENTS),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RunStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn status(&self) -> RunStatus {
+        RunStatus {
+            read_bytes: self.bytes.load(Ordering::Relaxed),
+            ..self.lock().clone()
+        }
+    }
+
+    pub(crate) fn run(&self) -> String {
+        self.lock().run.clone()
+    }
+
+    /// Events from here on. One that comes late has [`Track::status`].
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Another try begins.
+    pub(crate) fn begin(&self) {
+        let now = self.clock.now();
+        self.bytes.store(0, Ordering::Relaxed);
+        let mut status = self.lock();
+        status.began.get_or_insert(now);
+        status.tries = status.tries.saturating_add(1);
+        drop(status);
+        self.go(State::Selected);
+    }
+
+    /// Keeps the result that goes with the end.
+    pub(crate) fn keep(&self, result: serde_json::Value) {
+        self.lock().result = Some(result);
+    }
+
+    /// Goes to `state`, if that may follow.
+    pub(crate) fn go(&self, state: State) {
+        let mut status = self.lock();
+        if !status.state.leads_to(&state) {
+            tracing::debug!(from = status.state.word(), to = state.word(), "not gone");
+            return;
+        }
+        if state.is_end() {
+            status.ended = Some(self.clock.now());
+        }
+        status.state = state;
+        status.step = None;
+        tracing::debug!(state = status.state.word(), "run");
+        drop(status);
+        self.tell(None);
+    }
+
+    fn tell(&self, note: Option<String>) {
+        let status = self.status();
+        let event = Event {
+            at: self.clock.now(),
+            state: status.state,
+            read_bytes: status.read_bytes,
+            step: status.step,
+            note,
+        };
+        // Nobody listens to most runs.
+        drop(self.events.send(event));
+    }
+}
+
+impl Progress for Track {
+    fn step(&self, title: &str, _: Option<u64>) {
+        tracing::info!(step = title, "run");
+        self.lock().step = Some(title.to_owned());
+        self.tell(None);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note(&self, text: &str) {
+        tracing::warn!(note = text, "run");
+        self.tell(Some(text.to_owned()));
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.go(match phase {
+            Phase::Reading => State::Reading,
+            Phase::Storing => State::Storing,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_core::clock::SystemClock;
+
+    fn track() -> Arc<Track> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Track::new(&"mgmt".parse().unwrap(), Vec::new(), Cause::Demand, &clock)
+    }
+
+    fn committed() -> State {
+        State::Committed {
+            restore_point: "x".to_owned(),
+            missing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn states_go_forward_and_ends_are_ends() {
+        let track = track();
+        track.go(committed());
+        assert_eq!(
+            track.status().state,
+            State::Selected,
+            "nothing was verified"
+        );
+        track.phase(Phase::Reading);
+        track.phase(Phase::Storing);
+        track.phase(Phase::Reading);
+        assert_eq!(track.status().state, State::Storing);
+        track.begin();
+        assert_eq!(track.status().state, State::Selected, "another try");
+        for state in [
+            State::Reading,
+            State::Storing,
+            State::Verifying,
+            committed(),
+        ] {
+            track.go(state.clone());
+            assert_eq!(track.status().state, state);
+        }
+        let cause = "too late".to_owned();
+        track.go(State::Failed { cause });
+        assert_eq!(track.status().state, committed());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_sleeps_costs_nothing_and_is_told() {
+        let track = track();
+        let mut listener = track.listen();
+        for _ in 0..10_000 {
+            track.step("reading", None);
+        }
+        let missed = listener.recv().await.unwrap_err();
+        assert!(matches!(missed, broadcast::error::RecvError::Lagged(n) if n >= 9_000));
+        assert!(listener.recv().await.is_ok());
+    }
+}

@@ -1,0 +1,96 @@
+//! Taking a restore point: what a run is made of, what it reads from, and how it is told.
+//!
+//! The commands for one restore point and the daemon take it in the same way.
+
+use std::sync::Arc;
+
+use backup_cli::config::{Config, ConfigError, Encryption};
+use backup_cli::environment::Environment;
+use backup_cli::failure::Failure;
+use backup_cli::open::{self, Access};
+use backup_cli::program::Frame;
+use backup_core::backup::{Protection, Run};
+use backup_core::clock::Clock;
+use backup_core::progress::Progress;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::NoteFlags;
+
+pub(crate) mod reach;
+pub(crate) mod sources;
+pub(crate) mod taken;
+
+/// What who starts a run gives it.
+#[derive(Debug, Clone)]
+pub(crate) struct Means {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) environment: Environment,
+    pub(crate) progress: Arc<dyn Progress>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Means {
+    /// Those of a command.
+    pub(crate) fn of(frame: &Frame) -> Self {
+        Self {
+            clock: Arc::clone(&frame.clock),
+            environment: frame.environment.clone(),
+            progress: frame.terminal.progress(),
+            cancel: frame.cancel.clone(),
+        }
+    }
+}
+
+/// What weakens every restore point.
+pub(crate) const UNENCRYPTED: &str =
+    "encryption is none: whoever can read the store can read the cluster's secrets";
+
+/// The parts of a run that a command makes; warns of what weakens it.
+pub(crate) async fn prepare_by(
+    frame: &Frame,
+    config: &Config,
+    note: &NoteFlags,
+    means: &Means,
+) -> Result<Run, Failure> {
+    if config.encryption == Some(Encryption::None) {
+        frame.terminal.warn(UNENCRYPTED);
+    }
+    prepare(config, note, means).await
+}
+
+/// The parts of a run, from what was configured.
+pub(crate) async fn prepare(
+    config: &Config,
+    note: &NoteFlags,
+    means: &Means,
+) -> Result<Run, Failure> {
+    let (cluster, url, encryption, key) = (
+        config.need_cluster(),
+        config.need_store(),
+        config.need_encryption(),
+        config.need_signing_key(),
+    );
+    let (cluster, url, encryption, key) = match (cluster, url, encryption, key) {
+        (Ok(cluster), Ok(url), Ok(encryption), Ok(key)) => (cluster, url, encryption, key),
+        (cluster, url, encryption, key) => {
+            let errors = [cluster.err(), url.err(), encryption.err(), key.err()];
+            return Err(ConfigError::join(errors.into_iter().flatten()).into());
+        }
+    };
+    let protection = match encryption {
+        Encryption::Recipients(keys) => Protection::Recipients(keys.clone()),
+        Encryption::None => Protection::None,
+    };
+    Ok(Run {
+        cluster: cluster.clone(),
+        store: open::store(url, Access::Write).await?,
+        protection,
+        signing_key: Some(key),
+        tool: concat!("backupd ", env!("CARGO_PKG_VERSION")).to_owned(),
+        reason: note.reason.clone(),
+        pinned: note.pin,
+        clock: Arc::clone(&means.clock),
+        progress: Arc::clone(&means.progress),
+        cancel: means.cancel.clone(),
+    })
+}

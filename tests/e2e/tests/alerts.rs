@@ -1,0 +1,73 @@
+//! The rules for Prometheus: tested by its own program, and each with a metric that there is and a
+//! section that says what to do.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use e2e::programs;
+use e2e::run::Command;
+
+fn read(path: &str) -> Result<String> {
+    let path = e2e::paths::workspace().join(path);
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The names in `text` that begin as metrics do.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("butler_backup_"));
+    names.map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_rules_fire_when_they_should_and_only_then() -> Result<()> {
+    let Some(promtool) = programs::find("promtool") else {
+        let missing: Vec<_> = programs::missing()
+            .into_iter()
+            .filter(|p| p.name == "promtool")
+            .collect();
+        println!("{}", programs::left_out(&missing));
+        return Ok(());
+    };
+    let schedules = e2e::paths::workspace().join("schedules");
+    let run = Command::new(promtool).in_folder(schedules);
+    let check = run.clone().args(["check", "rules", "alerts.yaml"]);
+    println!("{}", check.output().await?.ended_with(0)?.stdout);
+    let test = run.args(["test", "rules", "alerts.test.yaml"]);
+    println!("{}", test.output().await?.ended_with(0)?.stdout);
+    Ok(())
+}
+
+#[test]
+fn each_rule_stands_on_metrics_that_there_are_and_leads_to_what_to_do() -> Result<()> {
+    let (rules, tests) = (
+        read("schedules/alerts.yaml")?,
+        read("schedules/alerts.test.yaml")?,
+    );
+    let known = metrics(&read("docs/METRICS.md")?);
+    for metric in metrics(&rules) {
+        assert!(
+            known.contains(&metric),
+            "{metric} is not in docs/METRICS.md"
+        );
+    }
+    let book = read("docs/ALERTS.md")?;
+    let mut alerts = 0;
+    for name in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        alerts += 1;
+        assert!(
+            book.contains(&format!("\n## {name}\n")),
+            "{name} is not in docs/ALERTS.md"
+        );
+        let link = format!("docs/ALERTS.md#{}", name.to_lowercase());
+        assert!(rules.contains(&link), "{name} has no link");
+        let fires = format!("alertname: {name}\n        exp_alerts:\n          - exp_labels");
+        assert!(tests.contains(&fires), "no test in which {name} fires");
+    }
+    assert!(alerts > 10, "{alerts}");
+    Ok(())
+}

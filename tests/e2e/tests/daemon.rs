@@ -1,0 +1,22 @@
+//! The daemon as a process: a real etcd behind the Talos stand-in, a real S3 server, a real API
+//! server, and all that can go wrong while it runs.
+
+#[cfg(test)]
+mod daemon {
+    #[path = "../chain/bed.rs"]
+    #[allow(dead_code, reason = "shared with the tests of the chain")]
+    mod bed;
+    #[path = "../chain/ground.rs"]
+    #[allow(dead_code, reason = "shared with the tests of the chain")]
+    mod ground;
+
+    mod alone;
+    mod config;
+    mod demand;
+    mod election;
+    mod http;
+    mod outages;
+    mod running;
+    mod upgrade;
+    mod whole;
+}

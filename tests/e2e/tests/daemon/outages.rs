@@ -1,0 +1,109 @@
+//! Stores and talosconfigs that go away and come back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::proxy::{Fault, Lasting};
+use e2e::talos::ClientSpec;
+use http::{Method, StatusCode};
+
+use super::bed::Bed;
+use super::running::{Daemon, SELDOM};
+
+const ETCD: &str = "{\"components\":[\"etcd\"]}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_waited_for_and_made_up_for_once() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.proxy.on_path(
+        None,
+        "",
+        Fault::Answer(403, "AccessDenied"),
+        Lasting::After(0),
+    );
+    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let cluster = daemon
+        .until("a store that is away", |c| c["storeError"].is_string())
+        .await?;
+    assert_eq!(cluster["totals"]["committed"], 0);
+    assert_eq!(
+        daemon.get("/readyz").await?.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        daemon
+            .metric("butler_backup_store_reachable{cluster=\"test\"}")
+            .await?,
+        0.0
+    );
+    bed.proxy.forget();
+    daemon.committed(1).await?;
+    assert_eq!(
+        daemon
+            .metric("butler_backup_store_reachable{cluster=\"test\"}")
+            .await?,
+        1.0
+    );
+    let skew = daemon
+        .metric("butler_backup_clock_skew_seconds{cluster=\"test\"}")
+        .await?;
+    assert!(skew.abs() <= 2.0, "{skew}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    daemon.stop().await?.ended_with(0)?;
+    assert_eq!(bed.listed().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_gone_after_the_commit_fails_the_run() -> Result<()> {
+    let bed = Bed::new().await?;
+    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    daemon.committed(1).await?;
+    bed.change().await?;
+    bed.proxy.forget();
+    bed.proxy.on_path(
+        Some(Method::HEAD),
+        "packs/",
+        Fault::Answer(404, "NotFound"),
+        Lasting::Times(1),
+    );
+    let (_, text) = daemon.post("", &[], ETCD).await?;
+    // It says so, and takes another one, which is whole.
+    let cluster = daemon.committed(2).await?;
+    assert_eq!(cluster["totals"]["retries"], 1, "{text}");
+    let output = daemon.stop().await?.ended_with(0)?;
+    assert!(
+        output
+            .stderr
+            .contains("was put and is not in the store as it should be"),
+        "{}",
+        output.stderr
+    );
+    bed.verified("latest").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talosconfig_that_is_renewed_is_read_anew() -> Result<()> {
+    let bed = Bed::new().await?;
+    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    daemon.committed(1).await?;
+    let expiry = "butler_backup_certificate_expiry_timestamp_seconds{cluster=\"test\",kind=\"talosconfig\",name=\"\"}";
+    assert!(daemon.metric(expiry).await? > 1.7e9);
+    // In the middle of being written.
+    let whole = bed
+        .talos
+        .talosconfig(&ClientSpec::of(&["os:etcd:backup"]))?;
+    let (half, _) = whole.split_at(whole.len() / 2);
+    bed.talosconfig(half)?;
+    let (status, _) = daemon.post("?wait=false", &[], ETCD).await?;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    daemon
+        .until("a second try", |c| c["run"]["tries"].as_u64() > Some(1))
+        .await?;
+    bed.talosconfig(&whole)?;
+    daemon.committed(2).await?;
+    daemon.stop().await?.ended_with(0)?;
+    bed.verified("latest").await?;
+    Ok(())
+}
