@@ -30,6 +30,10 @@ pub mod plan;
 mod archive;
 mod select;
 
+pub mod velero;
+
+pub mod git;
+
 mod dangers;
 mod lock;
 mod objects;
@@ -128,6 +132,12 @@ pub enum RecoverError {
         /// When it was heard of.
         since: Timestamp,
     },
+    /// A Velero backup cannot be used.
+    #[error("cannot take objects from the Velero backup")]
+    Velero(#[from] velero::VeleroError),
+    /// A Git repository cannot be used.
+    #[error("cannot take objects from the Git repository")]
+    Git(#[from] git::GitError),
     /// A plan's file cannot be used.
     #[error("cannot {operation} the plan {file}")]
     PlanFile {

@@ -10,4 +10,5 @@ mod restore {
     mod rebuild;
     mod refused;
     mod runner;
+    mod sources;
 }

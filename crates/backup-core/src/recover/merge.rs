@@ -66,6 +66,24 @@ fn differ(
     }
 }
 
+/// What `live` has of the fields that `wanted` names; lists of the same length item by item.
+pub(super) fn named(live: &Value, wanted: &Value) -> Value {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let fields = wanted.iter().filter_map(|(name, wanted)| {
+                let live = live.get(name)?;
+                Some((name.clone(), named(live, wanted)))
+            });
+            Value::Object(fields.collect())
+        }
+        (Value::Array(live), Value::Array(wanted)) if live.len() == wanted.len() => {
+            let items = live.iter().zip(wanted);
+            Value::Array(items.map(|(live, wanted)| named(live, wanted)).collect())
+        }
+        (live, _) => live.clone(),
+    }
+}
+
 /// The fields that a patch touches, as `spec.replicas`; at most `most` of them.
 pub(super) fn touched(patch: &Value, most: usize) -> Vec<String> {
     fn walk(patch: &Value, place: &str, most: usize, found: &mut Vec<String>) {
@@ -114,6 +132,16 @@ mod tests {
         let merge = merge(Some(&base), &live, &wanted);
         assert_eq!(merge.patch, Some(json!({ "a": 2 })));
         assert_eq!(merge.conflicts, ["c"]);
+    }
+
+    #[test]
+    fn what_nobody_names_is_no_difference() {
+        let live = json!({ "a": [{ "b": 1, "filled": true }], "c": [1], "d": 2, "e": 3 });
+        let wanted = json!({ "a": [{ "b": 1 }], "c": [1, 2], "d": 2, "f": 4 });
+        let named = named(&live, &wanted);
+        assert_eq!(named, json!({ "a": [{ "b": 1 }], "c": [1], "d": 2 }));
+        let patch = merge(None, &named, &wanted).patch;
+        assert_eq!(patch, Some(json!({ "c": [1, 2], "f": 4 })));
     }
 
     fn apply(live: &Value, patch: &Value) -> Value {

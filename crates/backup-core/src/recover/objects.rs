@@ -9,7 +9,7 @@ use super::RecoverError;
 use super::desired::{Desired, comparable, desired, paused};
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
-use super::merge::{merge, touched};
+use super::merge::{merge, named, touched};
 use super::owners::{Owners, Resolved};
 use super::pause::{self, Marker};
 use super::plan::{Danger, Existing, Mode, Options};
@@ -336,6 +336,9 @@ impl Writer<'_> {
             metadata.remove("ownerReferences");
         }
         tolerate(turn.entry, &now, &mut wanted);
+        if turn.entry.partial {
+            now = named(&now, &wanted);
+        }
         let mut judged = self.compared(base, &now, &wanted);
         let held = owners_of(live);
         let lacking = turn

@@ -160,6 +160,12 @@ pub enum Origin {
         repository: String,
         /// The commit.
         commit: String,
+        /// The branch, tag or commit that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        /// The folder in it that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Fills up what Git does not have.
         restore_point: Parent,
     },

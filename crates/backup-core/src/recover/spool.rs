@@ -34,6 +34,9 @@ pub struct Entry {
     pub rank: Rank,
     /// Those that own it, by their UIDs there.
     pub owners: Vec<String>,
+    /// Whether only the fields that it names are known: those that a server fills in are no
+    /// difference.
+    pub partial: bool,
     at: u64,
     length: u64,
 }
@@ -82,6 +85,7 @@ impl Entry {
             kind: String::new(),
             uid: None,
             owners: Vec::new(),
+            partial: false,
             at: 0,
             length: 0,
         }
@@ -160,10 +164,29 @@ impl Spool {
                 .into_iter()
                 .map(|owner| owner.uid)
                 .collect(),
+            partial: false,
             at: self.end,
             length,
         });
         self.end = self.end.saturating_add(length);
+        Ok(())
+    }
+
+    /// As [`Spool::add`]; `partial` says that only the fields that it names are known.
+    ///
+    /// # Errors
+    /// As [`Spool::take`].
+    pub fn lay(
+        &mut self,
+        path: &ObjectPath,
+        json: &[u8],
+        partial: bool,
+    ) -> Result<(), RecoverError> {
+        self.add(path, json)?;
+        let entry = self.by_path(path).and_then(|at| self.entries.get_mut(at));
+        if let Some(entry) = entry {
+            entry.partial = partial;
+        }
         Ok(())
     }
 

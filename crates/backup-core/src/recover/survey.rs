@@ -41,6 +41,8 @@ pub struct Request {
     pub restore_point: Parent,
     /// Where objects come from.
     pub origin: Origin,
+    /// What was found while they were read from there.
+    pub findings: Vec<Finding>,
     /// The restore point whose etcd they are brought forward from.
     pub base: Option<Parent>,
     /// The UID of the cluster that was captured, if it is known.
@@ -97,7 +99,7 @@ pub async fn survey(
         datastores: BTreeSet::new(),
         planes: Vec::new(),
         foreign_tenants: Vec::new(),
-        findings: Vec::new(),
+        findings: request.findings.clone(),
     };
     let dangers = survey.archive()?;
     survey.same_cluster();
@@ -571,7 +573,8 @@ pub fn foresee(
         };
         told.push((path, outcome, None));
     }
-    let findings = dangers.finish(&request.options, request.mode, &[], |_| true);
+    let mut findings = request.findings.clone();
+    findings.extend(dangers.finish(&request.options, request.mode, &[], |_| true));
     document(request, None, told, Vec::new(), findings)
 }
 

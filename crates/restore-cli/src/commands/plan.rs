@@ -10,7 +10,7 @@ use backup_core::recover::plan::{Mode, Step};
 use clap::ValueEnum;
 
 use super::recover::{
-    Asked, Ground, Journals, ObjectFlags, Shown, TargetFlags, failed, look_at_etcd,
+    Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, failed, look_at_etcd,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -62,6 +62,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     journals: Journals,
     #[command(flatten)]
+    source: SourceFlags,
+    #[command(flatten)]
     objects: ObjectFlags,
     #[command(flatten)]
     scratch: ScratchFlags,
@@ -93,22 +95,19 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         mode,
         steps: steps(mode, &args.only)?,
         options: args.objects.options(),
+        source: args.source.source(args.objects.prune())?,
         dry_run: true,
     };
-    let spool = ground
-        .spool(ground.objects(), &asked.options, frame)
-        .await?;
-    let base = ground.base(&asked.options, frame).await?;
     let plan = if asked.steps.contains(&Step::Etcd) {
         let etcd = look_at_etcd(&ground, &args.talos, &args.read, frame);
         let etcd = frame.or_cancelled(etcd).await?;
-        let plan = ground.foresee(&asked, (&spool, base.as_ref()), frame)?;
+        let material = ground.material(&asked, None, frame).await?;
+        let plan = ground.foresee(&asked, &material, frame)?;
         plan.with_etcd(etcd).map_err(failed)?
     } else {
         let target = frame.or_cancelled(ground.target()).await?;
-        ground
-            .survey(&asked, &target, (&spool, base.as_ref()), frame)
-            .await?
+        let material = ground.material(&asked, Some(&target), frame).await?;
+        ground.survey(&asked, &target, &material, frame).await?
     };
     plan.write(&args.to).map_err(failed)?;
     let shown = Shown {

@@ -5,6 +5,7 @@ mod etcd;
 mod flags;
 mod ground;
 mod report;
+mod source;
 mod talos;
 
 pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run};
@@ -12,11 +13,14 @@ pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, Waits};
 pub(crate) use ground::{Asked, Ground};
 pub(crate) use report::{Ran, Shown, word};
+pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::recover::RecoverError;
+use backup_core::recover::git::GitError;
+use backup_core::recover::velero::VeleroError;
 
 /// A failure of a restore, with the exit code that it means.
 pub(crate) fn failed(error: RecoverError) -> Failure {
@@ -28,6 +32,12 @@ pub(crate) fn failed(error: RecoverError) -> Failure {
         RecoverError::NoPlan { .. }
         | RecoverError::NoTenant { .. }
         | RecoverError::JournalDamaged { .. } => Some(Exit::Usage),
+        RecoverError::Velero(VeleroError::Version { .. } | VeleroError::Hostile { .. }) => {
+            Some(Exit::Refused)
+        }
+        RecoverError::Velero(VeleroError::Damaged { .. }) => Some(Exit::Damaged),
+        RecoverError::Velero(_) | RecoverError::Git(GitError::Refused { .. }) => Some(Exit::Usage),
+        RecoverError::Git(GitError::NoFolder { .. }) => Some(Exit::NotFound),
         RecoverError::NoObjects { .. } => Some(Exit::NotFound),
         RecoverError::Cancelled => Some(Exit::Interrupted),
         _ => None,

@@ -14,8 +14,8 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Asked, Consent, Ground, Journals, Means, ObjectFlags, Objects, Shown, TargetFlags, Waits,
-    failed, hold, run as carry_out,
+    Asked, Consent, Ground, Journals, Means, ObjectFlags, Shown, SourceFlags, TargetFlags, Waits,
+    failed, hold, run as carry_out, same,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -80,6 +80,8 @@ struct StepArgs {
     #[command(flatten)]
     waits: Waits,
     #[command(flatten)]
+    source: SourceFlags,
+    #[command(flatten)]
     objects: ObjectFlags,
     #[command(flatten)]
     scratch: ScratchFlags,
@@ -111,24 +113,24 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
     let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
-    let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
-    let base = ground.base(&plan.options, frame).await?;
+    let asked = Asked::of(&plan);
     // What etcd's snapshot holds is there only when it is restored.
-    let target = if plan.has(Step::Etcd) {
+    let (target, material) = if plan.has(Step::Etcd) {
         if let Some(blocker) = plan.blockers().first() {
             return Err(
                 Failure::message(Exit::Refused, blocker.cause.clone()).hint(blocker.remedy.clone())
             );
         }
-        None
+        let material = ground.material(&asked, None, frame).await?;
+        same(&plan.origin, &material.origin)?;
+        (None, material)
     } else {
         let target = frame.or_cancelled(ground.target()).await?;
-        let asked = Asked::of(&plan);
-        let now = ground
-            .survey(&asked, &target, (&spool, base.as_ref()), frame)
-            .await?;
+        let material = ground.material(&asked, Some(&target), frame).await?;
+        same(&plan.origin, &material.origin)?;
+        let now = ground.survey(&asked, &target, &material, frame).await?;
         hold(&plan, &now)?;
-        Some(target)
+        (Some(target), material)
     };
     args.consent.ask(&plan, frame)?;
     let means = Means {
@@ -137,11 +139,10 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         read: &args.read,
         scratch: &args.scratch,
     };
-    let objects = Objects { spool, base };
     let carried = carry_out(
         ground,
         plan,
-        (target, objects),
+        (target, material.objects),
         &args.journals,
         means,
         frame,
@@ -159,15 +160,12 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         },
         steps: vec![step],
         options: args.objects.options(),
+        source: args.source.source(args.objects.prune())?,
         dry_run: true,
     };
-    let spool = ground
-        .spool(ground.objects(), &asked.options, frame)
-        .await?;
     let target = frame.or_cancelled(ground.target()).await?;
-    let plan = ground
-        .survey(&asked, &target, (&spool, None), frame)
-        .await?;
+    let material = ground.material(&asked, Some(&target), frame).await?;
+    let plan = ground.survey(&asked, &target, &material, frame).await?;
     if !plan.blockers().is_empty() {
         let file = "(of this step)".to_owned();
         let last_seconds = None;
@@ -185,11 +183,10 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         read: &args.read,
         scratch: &args.scratch,
     };
-    let objects = Objects { spool, base: None };
     let carried = carry_out(
         ground,
         plan,
-        (Some(target), objects),
+        (Some(target), material.objects),
         &args.journals,
         means,
         frame,

@@ -9,7 +9,9 @@ use backup_cli::program::Frame;
 use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::Step;
 
-use super::recover::{Ground, Journals, Means, Objects, TargetFlags, Waits, failed, go, plan_of};
+use super::recover::{
+    Asked, Ground, Journals, Means, Source, TargetFlags, Waits, failed, go, plan_of, same,
+};
 use crate::args::{ReadFlags, ScratchFlags};
 
 /// Go on with a restore from where its journal ends
@@ -52,8 +54,6 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         return Ok(Exit::Complete);
     }
     let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
-    let spool = ground.spool(ground.objects(), &plan.options, frame).await?;
-    let base = ground.base(&plan.options, frame).await?;
     let back = plan.has(Step::Etcd) && !journal.state.is_done(Phase::Etcd);
     let target = if back {
         None
@@ -71,6 +71,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         return Err(Failure::message(Exit::Refused, told)
             .hint("give the kubeconfig of the cluster that was being restored"));
     }
+    let asked = Asked {
+        source: Source::begun(&plan.origin),
+        ..Asked::of(&plan)
+    };
+    let material = ground.material(&asked, target.as_ref(), frame).await?;
+    same(&plan.origin, &material.origin)?;
     let at = frame.clock.now();
     journal
         .write(vec![Record::Resumed { at }])
@@ -81,6 +87,6 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         read: &args.read,
         scratch: &args.scratch,
     };
-    let objects = Objects { spool, base };
+    let objects = material.objects;
     Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
 }

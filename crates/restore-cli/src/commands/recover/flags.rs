@@ -102,6 +102,11 @@ pub(crate) struct ObjectFlags {
 }
 
 impl ObjectFlags {
+    /// Whether objects are to go that the archive does not have.
+    pub(crate) fn prune(&self) -> bool {
+        self.prune
+    }
+
     /// The flags as plans have them.
     pub(crate) fn options(&self) -> Options {
         let set = |names: &[String]| names.iter().cloned().collect();

@@ -10,14 +10,16 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
+use backup_core::format::manifest::Finding;
 use backup_core::format::manifest::Parent;
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Request, Select, foresee, read_archive, survey};
+use backup_core::recover::velero::read_velero;
+use backup_core::recover::{RecoverError, Request, Select, foresee, read_archive, survey};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
-use super::failed;
+use super::{Objects, Source, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{Opened, Reading, not_read, open, refuse_untrusted};
 
@@ -106,12 +108,7 @@ impl Ground {
         options: &Options,
         frame: &Frame,
     ) -> Result<Spool, Failure> {
-        let tenants = point
-            .manifest
-            .kubernetes
-            .as_ref()
-            .map(|k| k.tenants.as_slice());
-        let select = Select::new(options, tenants.unwrap_or_default()).map_err(failed)?;
+        let select = select(point, options)?;
         let identities = self
             .opened
             .config
@@ -126,16 +123,65 @@ impl Ground {
         })
     }
 
-    /// Objects as the restored etcd has them, where others are brought forward from there.
-    pub(crate) async fn base(
+    /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
+    /// defines.
+    pub(crate) async fn material(
         &self,
-        options: &Options,
+        asked: &Asked,
+        target: Option<&KubeTarget>,
         frame: &Frame,
-    ) -> Result<Option<Spool>, Failure> {
-        match &self.forward {
-            Some(_) => self.spool(&self.point, options, frame).await.map(Some),
-            None => Ok(None),
-        }
+    ) -> Result<Material, Failure> {
+        let options = &asked.options;
+        let objects = self.objects();
+        let scratch = self.reading.scratch.as_path();
+        let (spool, origin, findings) = match &asked.source {
+            Source::Archive => {
+                let spool = self.spool(objects, options, frame).await?;
+                let restore_point = named(objects);
+                (spool, Origin::Archive { restore_point }, Vec::new())
+            }
+            Source::Git(git) => {
+                // First what may fail at once.
+                let fetched = async { git.checkout(scratch).await.map_err(git_failed) };
+                let checkout = frame.or_cancelled(fetched).await?;
+                let archive = self.spool(objects, options, frame).await?;
+                let select = select(objects, options)?;
+                let laid = checkout.over(&archive, target, &select, scratch);
+                let laid = async { laid.await.map_err(failed) };
+                let taken = frame.or_cancelled(laid).await?;
+                let origin = Origin::Git {
+                    repository: checkout.repository.clone(),
+                    commit: checkout.commit.clone(),
+                    reference: git.reference.clone(),
+                    path: git.path.clone(),
+                    restore_point: named(objects),
+                };
+                (taken.spool, origin, taken.findings)
+            }
+            Source::Velero(path) => {
+                let select = select(objects, options)?;
+                let read = read_velero(path, scratch, &select);
+                let read = async { read.await.map_err(failed) };
+                let taken = frame.or_cancelled(read).await?;
+                let origin = Origin::Velero {
+                    path: path.display().to_string(),
+                    sha256: taken.sha256,
+                };
+                (taken.spool, origin, taken.findings)
+            }
+        };
+        // Objects as the restored etcd has them, where others are brought forward from there.
+        let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
+        let base = if self.forward.is_some() || from_elsewhere {
+            Some(self.spool(&self.point, options, frame).await?)
+        } else {
+            None
+        };
+        Ok(Material {
+            objects: Objects { spool, base },
+            origin,
+            findings,
+        })
     }
 
     /// Connects to the cluster that is written to.
@@ -182,11 +228,12 @@ impl Ground {
     pub(crate) fn foresee(
         &self,
         asked: &Asked,
-        spools: (&Spool, Option<&Spool>),
+        material: &Material,
         frame: &Frame,
     ) -> Result<Plan, Failure> {
-        let (spool, base) = spools;
-        foresee(&self.request(asked, frame), spool, base).map_err(failed)
+        let Objects { spool, base } = &material.objects;
+        let request = self.request(asked, material, frame);
+        foresee(&request, spool, base.as_ref()).map_err(failed)
     }
 
     /// Makes a plan of these objects for this cluster.
@@ -194,16 +241,16 @@ impl Ground {
         &self,
         asked: &Asked,
         target: &KubeTarget,
-        spools: (&Spool, Option<&Spool>),
+        material: &Material,
         frame: &Frame,
     ) -> Result<Plan, Failure> {
-        let (spool, base) = spools;
-        let request = self.request(asked, frame);
+        let Objects { spool, base } = &material.objects;
+        let request = self.request(asked, material, frame);
         let planned = survey(
             &request,
             target,
             spool,
-            base,
+            base.as_ref(),
             self.reading.progress.as_ref(),
         );
         frame
@@ -212,7 +259,7 @@ impl Ground {
     }
 
     /// What a plan is made of.
-    pub(crate) fn request(&self, asked: &Asked, frame: &Frame) -> Request {
+    fn request(&self, asked: &Asked, material: &Material, frame: &Frame) -> Request {
         let objects = self.objects();
         let kubernetes = objects.manifest.kubernetes.as_ref();
         let archives = objects
@@ -222,16 +269,15 @@ impl Ground {
             .filter_map(|c| c.archive.as_ref());
         let whole = archives
             .flat_map(|a| &a.kinds)
-            .filter(|k| k.failed.is_none());
+            .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
         Request {
             cluster: self.point.manifest.cluster.clone(),
             mode: asked.mode,
             steps: asked.steps.clone(),
             restore_point: named(&self.point),
-            origin: Origin::Archive {
-                restore_point: named(objects),
-            },
-            base: self.forward.as_ref().map(|_| named(&self.point)),
+            origin: material.origin.clone(),
+            findings: material.findings.clone(),
+            base: material.objects.base.as_ref().map(|_| named(&self.point)),
             captured_uid: kubernetes.map(|k| k.uid.clone()),
             captured: objects.manifest.began,
             whole_kinds: whole.map(|k| k.resource.clone()).collect(),
@@ -248,12 +294,32 @@ impl Ground {
     }
 }
 
+/// What is written, and where it was taken from.
+pub(crate) struct Material {
+    pub(crate) objects: Objects,
+    pub(crate) origin: Origin,
+    /// What a person should know of the source.
+    findings: Vec<Finding>,
+}
+
+/// The choice of `options` among the tenants of `point`.
+fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
+    let kubernetes = point.manifest.kubernetes.as_ref();
+    let tenants = kubernetes.map(|k| k.tenants.as_slice());
+    Select::new(options, tenants.unwrap_or_default()).map_err(failed)
+}
+
+fn git_failed(error: backup_core::recover::git::GitError) -> Failure {
+    failed(RecoverError::Git(error))
+}
+
 /// What a plan was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) mode: Mode,
     pub(crate) steps: Vec<Step>,
     pub(crate) options: Options,
+    pub(crate) source: Source,
     /// Whether creates are tried with dry runs.
     pub(crate) dry_run: bool,
 }
@@ -265,6 +331,7 @@ impl Asked {
             mode: plan.mode,
             steps: plan.steps.clone(),
             options: plan.options.clone(),
+            source: Source::of(&plan.origin),
             dry_run: false,
         }
     }

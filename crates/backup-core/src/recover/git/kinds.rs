@@ -1,0 +1,98 @@
+//! Which kind a document is of, and whether its objects are in namespaces.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::documents::Document;
+use crate::archive::{ObjectPath, ResourceName};
+use crate::recover::RecoverError;
+use crate::recover::crds::DEFINITIONS;
+use crate::recover::spool::Spool;
+use crate::source::kube::target::KubeTarget;
+
+/// Kinds by group and name: the resource, and whether it is in namespaces.
+pub(super) struct Kinds<'a> {
+    target: Option<&'a KubeTarget>,
+    known: BTreeMap<(String, String), (ResourceName, bool)>,
+}
+
+impl<'a> Kinds<'a> {
+    /// Learns kinds from the archive's objects, from definitions there and in Git; `target` is asked
+    /// for the rest.
+    pub(super) fn new(
+        archive: &Spool,
+        documents: &[Document],
+        target: Option<&'a KubeTarget>,
+    ) -> Result<Self, RecoverError> {
+        let mut kinds = Self {
+            target,
+            known: BTreeMap::new(),
+        };
+        for entry in archive.entries() {
+            let key = (group(&entry.api_version), entry.kind.clone());
+            let namespaced = entry.path.namespace.is_some();
+            kinds
+                .known
+                .insert(key, (entry.path.resource.clone(), namespaced));
+            if entry.path.resource.as_str() == DEFINITIONS {
+                kinds.definition(&archive.value(entry)?);
+            }
+        }
+        for document in documents {
+            if document.value.get("kind") == Some(&Value::from("CustomResourceDefinition")) {
+                kinds.definition(&document.value);
+            }
+        }
+        Ok(kinds)
+    }
+
+    fn definition(&mut self, value: &Value) {
+        let text = |pointer: &str| {
+            let text = value.pointer(pointer).and_then(Value::as_str);
+            text.map(str::to_owned)
+        };
+        let (Some(group), Some(kind), Some(plural)) = (
+            text("/spec/group"),
+            text("/spec/names/kind"),
+            text("/spec/names/plural"),
+        ) else {
+            return;
+        };
+        let namespaced = text("/spec/scope").as_deref() == Some("Namespaced");
+        let resource = ResourceName::new(&plural, &group);
+        self.known.insert((group, kind), (resource, namespaced));
+    }
+
+    /// Where the object belongs; what is wrong with it otherwise.
+    pub(super) fn place(&self, value: &Value) -> Result<ObjectPath, String> {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let version = text("/apiVersion").unwrap_or_default();
+        let kind = text("/kind").unwrap_or_default();
+        let served = self.target.and_then(|t| t.kind_of(version, kind));
+        let served = served.map(|k| (k.resource, k.namespaced));
+        let known = || self.known.get(&(group(version), kind.to_owned())).cloned();
+        let Some((resource, namespaced)) = served.or_else(known) else {
+            return Err(format!(
+                "its kind {kind} of {version} is neither served nor defined anywhere"
+            ));
+        };
+        let namespace = text("/metadata/namespace").filter(|n| !n.is_empty());
+        let path = ObjectPath {
+            resource,
+            // As the cluster's own client has it.
+            namespace: namespaced.then(|| namespace.unwrap_or("default").to_owned()),
+            name: text("/metadata/name").unwrap_or_default().to_owned(),
+        };
+        // A name may not lead to another place.
+        if path.to_string().parse().ok() != Some(path.clone()) {
+            return Err("its name or namespace is none that an object can have".to_owned());
+        }
+        Ok(path)
+    }
+}
+
+fn group(api_version: &str) -> String {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    group.to_owned()
+}

@@ -1,0 +1,390 @@
+//! Git's objects laid over the archive's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::documents::Document;
+use super::kinds::Kinds;
+use crate::archive::ObjectPath;
+use crate::format::manifest::{Finding, Severity};
+use crate::recover::RecoverError;
+use crate::recover::merge::{merge, named, touched};
+use crate::recover::select::Select;
+use crate::recover::spool::Spool;
+
+/// Findings of one sort that are told one by one.
+const MOST: usize = 50;
+/// Fields, or names, that are told in a sentence.
+const TOLD: usize = 6;
+/// Fields that Git has a say in are all but these.
+const NOT_GITS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+/// What laying one object over another did.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Laid {
+    /// A list was replaced: what a server would fill into its items is not known.
+    replaced: bool,
+    /// A value that Flux would fill in was left as the archive has it.
+    held: bool,
+}
+
+/// Findings by sort, each with a limit.
+struct Told<'a> {
+    findings: &'a mut Vec<Finding>,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Told<'_> {
+    fn say(&mut self, severity: Severity, object: String, cause: String, remedy: &'static str) {
+        let count = self.counts.entry(remedy).or_default();
+        *count = count.saturating_add(1);
+        if *count > MOST {
+            return;
+        }
+        self.findings.push(Finding {
+            severity,
+            object,
+            cause,
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn finish(self) {
+        for (remedy, count) in self.counts {
+            if let Some(more) = count.checked_sub(MOST).filter(|more| *more > 0) {
+                self.findings.push(Finding {
+                    severity: Severity::Warning,
+                    object: "Git".to_owned(),
+                    cause: format!("{more} more are like the {MOST} above"),
+                    remedy: remedy.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+/// Everything of the archive, with Git's fields laid over it, and what Git alone has.
+pub(super) fn over(
+    archive: &Spool,
+    documents: Vec<Document>,
+    kinds: &Kinds<'_>,
+    select: &Select,
+    scratch: &Path,
+    findings: &mut Vec<Finding>,
+) -> Result<Spool, RecoverError> {
+    let mut told = Told {
+        findings,
+        counts: BTreeMap::new(),
+    };
+    let fills = documents.iter().any(|d| is_filled_in(&d.value));
+    let mut wanted = placed(archive, documents, kinds, select, fills, &mut told);
+    let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
+    let mut only_archive: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut spool = Spool::create(scratch, 0)?;
+    for entry in archive.entries() {
+        let mut value = archive.value(entry)?;
+        let document = wanted.remove(&entry.path);
+        let Some(document) = document else {
+            let kind = entry.path.resource.to_string();
+            if git_has.contains(&kind) && kind != "secrets" {
+                only_archive
+                    .entry(kind)
+                    .or_default()
+                    .push(entry.path.object());
+            }
+            spool.add(&entry.path, &bytes(&value))?;
+            continue;
+        };
+        let place = entry.path.to_string();
+        if document.value.get("apiVersion").and_then(Value::as_str) != Some(&entry.api_version) {
+            told.say(
+                Severity::Warning,
+                place,
+                format!(
+                    "Git has it in another version than the restore point, which has {}; it was \
+                     taken from the restore point",
+                    entry.api_version
+                ),
+                "apply it from Git after the restore, if Git's is meant",
+            );
+            spool.add(&entry.path, &bytes(&value))?;
+            continue;
+        }
+        let before = value.clone();
+        let laid = lay_object(&mut value, &document.value, fills);
+        if laid.held {
+            told.say(
+                Severity::Info,
+                place.clone(),
+                "Git has values in it that Flux fills in; they were taken from the restore point"
+                    .to_owned(),
+                "nothing has to be done; Flux fills them in again when it goes on",
+            );
+        }
+        if let Some(patch) = merge(None, &before, &value).patch {
+            let fields = touched(&patch, TOLD).join(", ");
+            told.say(
+                Severity::Info,
+                place,
+                format!("Git has it otherwise than the restore point: {fields}"),
+                "Git's is restored; see that it is meant",
+            );
+        }
+        spool.lay(&entry.path, &bytes(&value), laid.replaced)?;
+    }
+    for (kind, names) in only_archive {
+        let more = names.len().saturating_sub(TOLD);
+        let mut list = names.into_iter().take(TOLD).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            list.push_str(&format!(" and {more} more"));
+        }
+        told.say(
+            Severity::Info,
+            kind,
+            format!("in the archive, not in Git: {list}"),
+            "they are restored from the archive; leave them out with --exclude-resources if they \
+             were taken out of Git on purpose",
+        );
+    }
+    for (path, document) in wanted {
+        let mut value = document.value;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("status");
+        }
+        told.say(
+            Severity::Info,
+            path.to_string(),
+            "in Git, not in the archive; it is made as Git has it".to_owned(),
+            "see that it is meant: the cluster did not have it when it was captured",
+        );
+        spool.lay(&path, &bytes(&value), true)?;
+    }
+    told.finish();
+    Ok(spool)
+}
+
+fn bytes(value: &Value) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(value.to_string().into_bytes())
+}
+
+/// Whether a document says that Flux fills values in.
+fn is_filled_in(value: &Value) -> bool {
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    text("kind") == Some("Kustomization")
+        && text("apiVersion").is_some_and(|v| v.starts_with("kustomize.toolkit.fluxcd.io/"))
+        && value.pointer("/spec/postBuild").is_some()
+}
+
+/// The documents by their places, without those that cannot be taken.
+fn placed(
+    archive: &Spool,
+    documents: Vec<Document>,
+    kinds: &Kinds<'_>,
+    select: &Select,
+    fills: bool,
+    told: &mut Told<'_>,
+) -> BTreeMap<ObjectPath, Document> {
+    let mut wanted: BTreeMap<ObjectPath, Document> = BTreeMap::new();
+    for document in documents {
+        let place = format!("{}, document {}", document.file, document.number);
+        let path = match kinds.place(&document.value) {
+            Ok(path) => path,
+            Err(why) => {
+                let remedy = "put it right in Git, or bring its definition; it was not taken";
+                told.say(Severity::Warning, place, why, remedy);
+                continue;
+            }
+        };
+        let text = document.value.to_string();
+        if !select.keeps(&path, text.as_bytes()) {
+            continue;
+        }
+        let known = archive.by_path(&path).is_some();
+        let encrypted = document.value.get("sops").is_some();
+        let secret = path.resource.as_str() == "secrets";
+        if encrypted || (secret && known) {
+            let why = if encrypted {
+                "is encrypted in Git"
+            } else {
+                "is a Secret, and those come from the restore point"
+            };
+            let lost = encrypted && !known;
+            told.say(
+                if lost {
+                    Severity::Warning
+                } else {
+                    Severity::Info
+                },
+                place,
+                format!("{} {why}", path.object()),
+                if lost {
+                    "the restore point does not have it: Flux makes it when it goes on"
+                } else {
+                    "nothing has to be done: it is taken from the restore point"
+                },
+            );
+            continue;
+        }
+        if fills && !known && has_placeholder(&document.value) {
+            told.say(
+                Severity::Warning,
+                place,
+                format!("{} has values that Flux fills in", path.object()),
+                "it is in Git alone and was not taken: Flux makes it when it goes on",
+            );
+            continue;
+        }
+        if let Some(first) = wanted.get(&path) {
+            let cause = format!(
+                "{} is there twice, first in {}, document {}",
+                path.object(),
+                first.file,
+                first.number
+            );
+            let remedy = "the first was taken; take one of them out of Git";
+            told.say(Severity::Warning, place, cause, remedy);
+            continue;
+        }
+        wanted.insert(path, document);
+    }
+    wanted
+}
+
+/// Lays what Git has of an object over the archive's.
+fn lay_object(value: &mut Value, git: &Value, fills: bool) -> Laid {
+    let mut laid = Laid::default();
+    let (Some(fields), Some(git)) = (value.as_object_mut(), git.as_object()) else {
+        return laid;
+    };
+    for (name, over) in git {
+        if !NOT_GITS.contains(&name.as_str()) {
+            lay_field(fields, name, over, fills, &mut laid);
+        }
+    }
+    let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut);
+    let gits = git.get("metadata").and_then(Value::as_object);
+    if let (Some(metadata), Some(gits)) = (metadata, gits) {
+        for name in ["labels", "annotations"] {
+            if let Some(over) = gits.get(name).filter(|o| o.is_object()) {
+                lay_field(metadata, name, over, fills, &mut laid);
+            }
+        }
+    }
+    laid
+}
+
+fn lay_field(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    over: &Value,
+    fills: bool,
+    laid: &mut Laid,
+) {
+    let of_flux = fills && !over.is_object() && has_placeholder(over);
+    if of_flux {
+        laid.held = true;
+        return;
+    }
+    match over {
+        // In a manifest this is as good as not there.
+        Value::Null => drop(fields.remove(name)),
+        Value::Object(over) => {
+            let held = fields
+                .entry(name.to_owned())
+                .or_insert_with(|| Value::Object(Map::new()));
+            if !held.is_object() {
+                *held = Value::Object(Map::new());
+            }
+            if let Some(held) = held.as_object_mut() {
+                for (name, over) in over {
+                    lay_field(held, name, over, fills, laid);
+                }
+            }
+        }
+        over => {
+            let held = fields.get(name);
+            // The archive's has what the server filled in.
+            if held.is_some_and(|held| named(held, over) == *over) {
+                return;
+            }
+            laid.replaced |= over.is_array();
+            fields.insert(name.to_owned(), over.clone());
+        }
+    }
+}
+
+/// Whether something in it is for Flux to fill in: `${NAME}`.
+fn has_placeholder(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.match_indices("${").any(|(at, _)| {
+            let rest = text.get(at.saturating_add(2)..).unwrap_or_default();
+            rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        }),
+        Value::Array(items) => items.iter().any(has_placeholder),
+        Value::Object(fields) => fields.values().any(has_placeholder),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn git_has_a_say_in_what_people_write() {
+        let mut value = json!({
+            "apiVersion": "v1", "kind": "A",
+            "metadata": {
+                "name": "a", "uid": "u", "labels": { "a": "1" },
+                "ownerReferences": [{ "uid": "o" }],
+            },
+            "spec": { "n": 1, "gone": true, "items": [{ "name": "x", "filled": "in" }], "l": [1] },
+            "status": { "phase": "Ready" },
+        });
+        let git = json!({
+            "apiVersion": "v1", "kind": "A",
+            "metadata": { "name": "a", "uid": "evil", "labels": { "b": "2" }, "finalizers": ["x"] },
+            "spec": { "n": 2, "gone": null, "items": [{ "name": "x" }], "l": [1, 2] },
+            "status": { "phase": "Lost" },
+        });
+        let laid = lay_object(&mut value, &git, false);
+        assert_eq!(
+            laid,
+            Laid {
+                replaced: true,
+                held: false
+            }
+        );
+        assert_eq!(
+            value,
+            json!({
+                "apiVersion": "v1", "kind": "A",
+                "metadata": {
+                    "name": "a", "uid": "u", "labels": { "a": "1", "b": "2" },
+                    "ownerReferences": [{ "uid": "o" }],
+                },
+                "spec": { "n": 2, "items": [{ "name": "x", "filled": "in" }], "l": [1, 2] },
+                "status": { "phase": "Ready" },
+            })
+        );
+    }
+
+    #[test]
+    fn what_flux_fills_in_stays_the_archives() {
+        let archive = json!({ "spec": { "host": "a.example.org", "n": 1, "l": ["b"] } });
+        let git = json!({ "spec": { "host": "${HOST}", "n": 2, "l": ["${B}"], "new": "${C}" } });
+        let mut value = archive.clone();
+        assert!(lay_object(&mut value, &git, true).held);
+        let held = json!({ "spec": { "host": "a.example.org", "n": 2, "l": ["b"] } });
+        assert_eq!(value, held);
+        // Without Flux it is a text like any other.
+        let mut value = archive;
+        assert!(!lay_object(&mut value, &git, false).held);
+        assert_eq!(value["spec"]["host"], "${HOST}");
+        assert!(!has_placeholder(&json!("costs $5 {a} ${1}")));
+    }
+}

@@ -1,0 +1,313 @@
+//! Other sources of a restore: a Git repository made by the real `git`, and a tarball in Velero's
+//! layout, each onto a fresh cluster with a garbage collector at work.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use e2e::fresh::Fresh;
+use e2e::run::{Command, Output};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+use super::compare::compare;
+use super::rebuild::skipped;
+
+const COMPONENTS: [&str; 5] = [
+    "crds",
+    "resources",
+    "secrets",
+    "sealed-secrets",
+    "kubeconfigs",
+];
+const TEAM: &str = "resources/teams.butler.butlerlabs.dev/";
+
+/// Every object of the newest restore point, by its path.
+async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
+    let mut found = BTreeMap::new();
+    for component in COMPONENTS {
+        let file = bed.fetch(component).await?;
+        let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
+        for entry in archive.entries()? {
+            let entry = entry?;
+            let path = String::from_utf8(entry.path_bytes().into_owned())?;
+            if path.starts_with("resources/") {
+                found.insert(path, serde_json::from_reader(entry)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
+    let command = Command::new("git").arg("-C").arg(folder);
+    let command = command.env("HOME", folder).env("GIT_CONFIG_NOSYSTEM", "1");
+    let command = command.args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]);
+    command.args(args).output().await?.ended_with(0)
+}
+
+/// A repository in Butler's layout of what people wrote of the archive's custom resources.
+async fn repository(folder: &Path, objects: &BTreeMap<String, Value>) -> Result<()> {
+    let management = folder.join("clusters/management");
+    let infrastructure = management.join("infrastructure");
+    std::fs::create_dir_all(&infrastructure)?;
+    let mut text = String::new();
+    for (path, object) in objects {
+        let custom =
+            path.contains(".butler.butlerlabs.dev/") || path.contains("/namespaces/cluster/");
+        let metadata = &object["metadata"];
+        if !custom || path.contains("/customresourcedefinitions.") {
+            continue;
+        }
+        let mut object = object.clone();
+        let metadata = json!({
+            "name": metadata["name"], "namespace": metadata["namespace"],
+            "labels": metadata["labels"], "annotations": metadata["annotations"],
+        });
+        let fields = object.as_object_mut().context("no object")?;
+        fields.remove("status");
+        fields.insert("metadata".to_owned(), metadata);
+        if path.starts_with(TEAM) {
+            object["metadata"]["labels"] = json!({ "from": "git" });
+        }
+        text.push_str(&format!("---\n{}", serde_yaml_ng::to_string(&object)?));
+    }
+    std::fs::write(management.join("butler.yaml"), text)?;
+    std::fs::write(management.join("values.yaml"), "replicas: 3\n")?;
+    std::fs::write(
+        infrastructure.join("kustomization.yaml"),
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: butler-system\n\
+         resources: [extra.yaml]\n",
+    )?;
+    std::fs::write(
+        infrastructure.join("extra.yaml"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-in-git}\ndata: {a: b}\n",
+    )?;
+    git(folder, &["init", "--quiet", "--initial-branch=main"]).await?;
+    git(folder, &["add", "."]).await?;
+    git(folder, &["commit", "--quiet", "-m", "The fleet"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
+    let bed = Bed::new("git").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let objects = objects(&bed).await?;
+    let fleet = bed.folder.path().join("fleet");
+    repository(&fleet, &objects).await?;
+    let from = ["--mode", "rebuild", "--from", "git:fleet#main"];
+    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let findings = planned["plan"]["findings"].to_string();
+    for told in [
+        "in Git, not in the archive",
+        "values.yaml",
+        "metadata.labels.from",
+    ] {
+        assert!(findings.contains(told), "{told}: {findings}");
+    }
+    // The branch moves: the plan is of another commit.
+    let before = git(&fleet, &["rev-parse", "HEAD"]).await?.stdout;
+    git(
+        &fleet,
+        &["commit", "--quiet", "--allow-empty", "-m", "More"],
+    )
+    .await?;
+    let after = git(&fleet, &["rev-parse", "HEAD"]).await?.stdout;
+    let moved = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
+    for commit in [before.trim(), after.trim()] {
+        assert!(moved.stderr.contains(commit), "{}", moved.stderr);
+    }
+    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    let restore = bed.restore(&kubeconfig).output().await?;
+    let ran = restore.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+
+    let compared = compare(&bed, &kubeconfig, &skipped(&planned)).await?;
+    let others = compared.differences.iter().filter(|d| !d.starts_with(TEAM));
+    assert_eq!(others.count(), 0, "{:#?}", compared.differences);
+    assert!(!compared.differences.is_empty(), "Git changed nothing");
+    assert!(
+        compared.status.0 > 20 && compared.status.0 == compared.status.1,
+        "{compared:?}"
+    );
+    assert!(
+        compared.owners.0 > 20 && compared.owners.0 == compared.owners.1,
+        "{compared:?}"
+    );
+    for team in bed
+        .listed(&kubeconfig, "teams.butler.butlerlabs.dev")
+        .await?
+    {
+        assert_eq!(team["metadata"]["labels"]["from"], "git", "{team:#}");
+    }
+    let maps = bed.listed(&kubeconfig, "configmaps").await?;
+    let made = maps.iter().find(|m| m["metadata"]["name"] == "only-in-git");
+    assert_eq!(
+        made.context("not made")?["metadata"]["namespace"],
+        "butler-system"
+    );
+
+    // What the server filled in is no difference.
+    let again = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+    for kind in again["plan"]["kinds"].as_array().context("no kinds")? {
+        for count in ["create", "change", "conflict", "fail"] {
+            assert_eq!(kind[count], 0, "{kind:#}");
+        }
+    }
+    Ok(())
+}
+
+/// A tarball as Velero writes it: each object twice, long names in a pax record.
+fn tarball(file: &Path, version: &str, objects: &BTreeMap<String, Value>) -> Result<()> {
+    let packed = GzEncoder::new(std::fs::File::create(file)?, Compression::fast());
+    let mut builder = tar::Builder::new(packed);
+    let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o755);
+        header.set_size(bytes.len().try_into()?);
+        if path.len() > 100 {
+            builder.append_pax_extensions([("path", path.as_bytes())])?;
+            header.set_path("short")?;
+        } else {
+            header.set_path(path)?;
+        }
+        header.set_cksum();
+        builder.append(&header, bytes)?;
+        Ok(())
+    };
+    add("metadata/version", version.as_bytes())?;
+    for (path, object) in objects {
+        let text = object.to_string();
+        let version = object["apiVersion"].as_str().context("no version")?;
+        let version = version.rsplit('/').next().unwrap_or_default();
+        let parts: Vec<&str> = path.splitn(3, '/').collect();
+        add(path, text.as_bytes())?;
+        let second = format!(
+            "resources/{}/{version}-preferredversion/{}",
+            parts[1], parts[2]
+        );
+        add(&second, text.as_bytes())?;
+    }
+    builder.into_inner()?.finish()?.flush()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_velero_backup_comes_back_with_status_and_owners() -> Result<()> {
+    let bed = Bed::new("velero").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let objects = objects(&bed).await?;
+    let backup = bed.folder.path().join("nightly");
+    std::fs::create_dir(&backup)?;
+    let file = backup.join("nightly.tar.gz");
+    tarball(&file, "1.1.0\n", &objects)?;
+    let described = json!({ "status": { "phase": "Completed" } });
+    std::fs::write(backup.join("velero-backup.json"), described.to_string())?;
+    let from = ["--mode", "rebuild", "--from", "velero:nightly"];
+    let planned = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
+
+    // Another tarball under the same name.
+    let kept = std::fs::read(&file)?;
+    tarball(&file, "1", &objects)?;
+    let changed = bed.restore(&kubeconfig).output().await?.ended_with(6)?;
+    assert!(changed.stderr.contains("SHA-256"), "{}", changed.stderr);
+    std::fs::write(&file, kept)?;
+
+    let restore = bed.restore(&kubeconfig).output().await?;
+    let ran = restore.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    let compared = compare(&bed, &kubeconfig, &skipped(&planned)).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    assert!(
+        compared.status.0 > 20 && compared.status.0 == compared.status.1,
+        "{compared:?}"
+    );
+    assert!(
+        compared.owners.0 > 20 && compared.owners.0 == compared.owners.1,
+        "{compared:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_source_is_refused_with_its_reason() -> Result<()> {
+    let bed = Bed::new("badsource").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let folder = bed.folder.path();
+    std::fs::create_dir(folder.join("empty"))?;
+    std::fs::write(folder.join("text.tar.gz"), "no gzip")?;
+    tarball(&folder.join("two.tar.gz"), "2.0.0", &BTreeMap::new())?;
+    std::fs::create_dir(folder.join("fleet"))?;
+    std::fs::write(folder.join("fleet/a.yaml"), "a: b\n")?;
+    git(
+        &folder.join("fleet"),
+        &["init", "--quiet", "--initial-branch=main"],
+    )
+    .await?;
+    git(&folder.join("fleet"), &["add", "."]).await?;
+    git(
+        &folder.join("fleet"),
+        &["commit", "--quiet", "-m", "Nothing"],
+    )
+    .await?;
+    for (from, code, said) in [
+        ("velero:missing", 2, "cannot read"),
+        ("velero:empty", 2, "no NAME.tar.gz"),
+        ("velero:text.tar.gz", 4, "is damaged"),
+        ("velero:two.tar.gz", 6, "format 2.0.0"),
+        ("git:missing", 1, "cannot read missing"),
+        ("git:empty", 1, "find a repository in"),
+        ("git:fleet#nowhere", 1, "fetch nowhere of"),
+        (
+            "git:https://user:word@example.org/x",
+            2,
+            "credential helper",
+        ),
+        ("git:ext::sh", 2, "only file, http, https and ssh"),
+        ("tape:x", 2, "want archive"),
+    ] {
+        let plan = bed
+            .plan(&kubeconfig, &["--mode", "rebuild", "--from", from])
+            .await?;
+        let plan = plan.ended_with(code)?;
+        assert!(plan.stderr.contains(said), "{from}: {}", plan.stderr);
+        assert!(!plan.stderr.contains("word@"), "{}", plan.stderr);
+    }
+    let path = [
+        "--mode",
+        "rebuild",
+        "--from",
+        "git:fleet",
+        "--git-path",
+        "clusters/other",
+    ];
+    let nowhere = bed.plan(&kubeconfig, &path).await?.ended_with(5)?;
+    assert!(
+        nowhere.stderr.contains("no folder clusters/other"),
+        "{}",
+        nowhere.stderr
+    );
+    // Without status nothing is made that would hurt a tenant.
+    let mut objects = objects(&bed).await?;
+    objects.retain(|path, object| {
+        object.as_object_mut().map(|o| o.remove("status"));
+        !path.contains("/secrets/")
+    });
+    tarball(&folder.join("bare.tar.gz"), "1.1.0", &objects)?;
+    let from = ["--mode", "rebuild", "--from", "velero:bare.tar.gz"];
+    let bare = bed.plan(&kubeconfig, &from).await?.ended_with(6)?;
+    let harm = "without it a second tenant, with machines of its own, is made";
+    assert!(bare.stdout.contains(harm), "{}", bare.stdout);
+    Ok(())
+}
