@@ -44,6 +44,8 @@ struct ControlPlane {
     datastore: String,
     schema: String,
     talos: bool,
+    /// Whether it ever had an authority.
+    ran: bool,
 }
 
 impl Dangers {
@@ -156,6 +158,7 @@ impl Dangers {
                 .unwrap_or_else(|| format!("{namespace}_{}", entry.path.name).replace('-', "_")),
             talos: object.pointer("/spec/addons/talos").is_some()
                 || object.pointer("/spec/workerBootstrap").is_some(),
+            ran: object.pointer("/status/certificates/ca").is_some(),
             name: entry.path.name.clone(),
             namespace,
         });
@@ -312,7 +315,7 @@ impl Dangers {
             .map(|part| format!("{name}-{part}"))
             .collect();
         // A control plane that never ran has none of them, and loses nothing.
-        if !lacking.is_empty() && lacking.len() < must.len() {
+        if !lacking.is_empty() && (plane.ran || lacking.len() < must.len()) {
             self.say(
                 Some(Danger::MissingSecret),
                 Severity::Error,

@@ -152,6 +152,18 @@ fn a_secret_that_cannot_be_made_again_is_missed() {
 }
 
 #[test]
+fn a_plane_that_ran_has_secrets_and_one_that_never_did_has_none() {
+    let mut objects = whole();
+    objects.drain(1..5);
+    assert_eq!(judged(&objects, &Options::default()), []);
+    objects[0] = plane("alpha-1", |o| {
+        o["status"]["certificates"] = json!({ "ca": { "secretName": "alpha-ca" } });
+    });
+    let cause = blocked(&objects, Danger::MissingSecret);
+    assert!(cause.contains("alpha-ca, alpha-front-proxy"), "{cause}");
+}
+
+#[test]
 fn two_that_share_their_keys_are_refused() {
     let mut objects = whole();
     objects.push(plane("drill", |_| {}));
