@@ -9,5 +9,6 @@ mod restore {
     mod in_place;
     mod rebuild;
     mod refused;
+    mod runbook;
     mod runner;
 }

@@ -11,6 +11,7 @@ mod identity;
 mod machine_config;
 mod members;
 pub mod nodes;
+mod places;
 mod proto;
 mod search;
 mod session;
@@ -27,6 +28,7 @@ use tonic::Status;
 
 pub use self::config::TalosConfigError;
 pub use self::machine_config::MachineConfigSource;
+pub use self::places::Places;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
 use super::stream::{Explain, Limits, Piece, SnapshotStream};
