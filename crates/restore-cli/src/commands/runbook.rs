@@ -26,6 +26,7 @@ mod document;
 mod etcd;
 mod facts;
 mod head;
+mod needed;
 mod rescue;
 mod shell;
 mod steps;
@@ -186,6 +187,7 @@ async fn nodes(config: &Config, frame: &Frame) -> Nodes {
 fn runbook(facts: &Facts) -> document::Document {
     let mut document = document::Document::default();
     head::write(&mut document, facts);
+    needed::write(&mut document, facts);
     steps::write(&mut document, facts);
     trouble::write(&mut document, facts);
     rescue::write(&mut document, facts);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use e2e::butler::Shared;
 use e2e::fresh::Fresh;
 use e2e::run::{Command, Output};
 use e2e::tools::{self, Tool};
@@ -43,7 +45,7 @@ fn blocks(text: &str, kind: &str) -> Vec<String> {
 
 /// What a person types, with nothing of what the lab knows but the variables that the runbook asks
 /// for and the store's credentials.
-async fn typed(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Result<Output> {
+async fn typing(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Result<Command> {
     let kubectl = tools::path(Tool::Kubectl).await?;
     let kubectl = kubectl.parent().context("kubectl is in no folder")?;
     let mut path = bed.programs.folder().as_os_str().to_owned();
@@ -51,7 +53,7 @@ async fn typed(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Res
     path.push(kubectl);
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    Command::new("bash")
+    Ok(Command::new("bash")
         .args(["-euo", "pipefail", "-x", "-c", script])
         .env("PATH", path)
         .env("HOME", folder)
@@ -59,9 +61,12 @@ async fn typed(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Res
         .env("BUTLER_IDENTITY", bed.folder.join("keys/identity.key"))
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .envs(bed.shared.butler.s3.keys().env())
-        .in_folder(folder)
-        .output()
-        .await
+        .in_folder(folder))
+}
+
+async fn typed(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Result<Output> {
+    let bash = typing(bed, kubeconfig, folder, script).await?;
+    bash.output().await
 }
 
 async fn runbook(bed: &Bed, mode: &str) -> Result<String> {
@@ -194,6 +199,66 @@ async fn rescued(bed: &Bed, kubeconfig: &Path, night: &Path, text: &str) -> Resu
     assert_eq!(after["spec"], before["spec"]);
     assert_eq!(after["status"], before["status"]);
     assert_eq!(secrets(bed, kubeconfig, namespace).await?, kept);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_a_runbook_bring_a_lost_etcd_back() -> Result<()> {
+    let mut bed = Bed::on(Shared::own().await?, "runbook-in-place").await?;
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let text = runbook(&bed, "in-place").await?;
+    let night = bed.folder.make("night")?;
+    let later = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "after-the-backup" },
+    });
+    let server = &bed.shared.butler.kube_apiserver;
+    server.create("/api/v1/namespaces", &later).await?;
+
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let admin = bed.shared.butler.talosconfigs.get("os:admin");
+    let admin = admin.context("no talosconfig")?.clone();
+    let script = blocks(&text, WAY).concat();
+    let bash = typing(&bed, &kubeconfig, &night, &script).await?;
+    // The name of the cluster is that of the context, which the runbook has.
+    let bash = bash.env("TALOSCONFIG", admin);
+    let running = bash.start()?;
+    // The API server comes when etcd does, as a node's does.
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    let back = e2e::wait::until("etcd", Duration::from_secs(120), async || {
+        anyhow::ensure!(shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    });
+    if back.await.is_err() {
+        let ran = running.ended().await?;
+        anyhow::bail!("etcd did not come back\n{}\n{}", ran.stderr, ran.stdout);
+    }
+    shared.butler.resume().await?;
+    let ran = running.ended().await?;
+    println!("{}\n{}", ran.stderr, ran.stdout);
+    let ran = ran.ended_with(0)?;
+    assert!(ran.stdout.contains("the right cluster"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("Nothing: it is complete"),
+        "{}",
+        ran.stdout
+    );
+
+    let plan: Value = serde_json::from_slice(&std::fs::read(night.join("restore-plan.json"))?)?;
+    let skipped = skipped(&json!({ "plan": plan }));
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    assert!(compared.objects > 100, "{compared:?}");
+    let namespaces = bed.listed(&kubeconfig, "namespaces").await?;
+    assert!(
+        namespaces
+            .iter()
+            .all(|n| n["metadata"]["name"] != "after-the-backup")
+    );
     Ok(())
 }
 

@@ -196,10 +196,15 @@ fn plan(document: &mut Document, facts: &Facts) {
         )
     };
     document.text(expected);
-    document.text(
+    let last = if facts.in_place() {
+        "now: nothing but etcd has changed as yet."
+    } else {
+        "now: this is the last moment at which nothing has happened."
+    };
+    document.text(format!(
         "Code 6 means blockers: see “If the plan has blockers”. Read what is stopped first, and the \
-         findings, now: this is the last moment at which nothing has happened.",
-    );
+         findings, {last}"
+    ));
     if facts.in_place() {
         document.text(
             "A newer restore point has objects of a later time? Then add `--forward-to latest` to plan \
