@@ -20,7 +20,8 @@ mod crds;
 mod desired;
 mod leave;
 mod merge;
-mod pause;
+
+pub mod pause;
 
 pub mod quiesce;
 

@@ -9,7 +9,7 @@ use backup_cli::program::Frame;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, diff, fetch, list, plan, resources, restore, resume, show, status, verify,
+    audit, diff, fetch, list, plan, resources, restore, resume, runbook, show, status, verify,
     verify_tenants,
 };
 
@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Restore(Box<restore::Args>),
     Status(status::Args),
     Resume(Box<resume::Args>),
+    Runbook(Box<runbook::Args>),
     Audit(audit::Args),
 }
 

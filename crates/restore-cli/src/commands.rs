@@ -28,6 +28,7 @@ mod recover;
 pub(crate) mod resources;
 pub(crate) mod restore;
 pub(crate) mod resume;
+pub(crate) mod runbook;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod verify;
@@ -47,6 +48,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Restore(args) => Box::pin(restore::run(args, frame)).await,
         Command::Status(args) => status::run(args, frame),
         Command::Resume(args) => Box::pin(resume::run(args, frame)).await,
+        Command::Runbook(args) => frame.or_cancelled(runbook::run(args, frame)).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
     }
 }

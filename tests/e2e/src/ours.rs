@@ -53,6 +53,12 @@ impl Programs {
         Self::within(folder)
     }
 
+    /// Where they are, for a `PATH`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// `backupd`, with nothing of this process' environment but `PATH`.
     #[must_use]
     pub fn backupd(&self) -> Command {

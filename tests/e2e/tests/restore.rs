@@ -9,6 +9,7 @@ mod restore {
     mod in_place;
     mod rebuild;
     mod refused;
+    mod runbook;
     mod runner;
     mod sources;
 }

@@ -17,7 +17,9 @@ mod run;
 mod schemas;
 mod wipe;
 
-pub use self::after::{Joined, Restart, RestartKind, restart_kubelets, restarts, watch_others};
+pub use self::after::{
+    Joined, Restart, RestartKind, restart_kubelets, restarts, restarts_on, watch_others,
+};
 pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
 pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog};
 pub use self::plan::{EtcdPlan, NodeFacts, Role, SnapshotFacts, TalosCluster};

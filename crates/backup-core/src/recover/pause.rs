@@ -6,22 +6,24 @@ use serde_json::{Map, Value, json};
 use crate::archive::ResourceName;
 
 /// Steward's marker; any value pauses, and it stops deletion too.
-pub(super) const STEWARD: &str = "steward.butlerlabs.dev/paused";
+pub const STEWARD: &str = "steward.butlerlabs.dev/paused";
 /// Cluster API's marker on any of its objects.
 const CLUSTER_API: &str = "cluster.x-k8s.io/paused";
 /// What stands in a marker that a restore put.
-pub(super) const OURS: &str = "butler-restore";
+pub const OURS: &str = "butler-restore";
 
 /// How a kind is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marker {
+pub enum Marker {
+    /// An annotation, whose value does not matter.
     Annotation(&'static str),
     /// A field of `spec` that is set to true.
     Field(&'static str),
 }
 
 /// How the kind is paused; `None` if it cannot be.
-pub(super) fn marker(resource: &ResourceName) -> Option<Marker> {
+#[must_use]
+pub fn marker(resource: &ResourceName) -> Option<Marker> {
     let (plural, group) = (resource.plural(), resource.group());
     match (group, plural) {
         ("steward.butlerlabs.dev", "tenantcontrolplanes")

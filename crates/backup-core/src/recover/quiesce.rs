@@ -16,9 +16,9 @@ use crate::source::kube::target::KubeTarget;
 use crate::source::kube::{KubeError, WriteError};
 
 /// How many replicas a Deployment had.
-pub(super) const REPLICAS: &str = "backup.butlerlabs.dev/replicas";
+pub const REPLICAS: &str = "backup.butlerlabs.dev/replicas";
 /// The label that no object has: what a parked webhook waits for.
-const PARKED: &str = "backup.butlerlabs.dev/parked";
+pub const PARKED: &str = "backup.butlerlabs.dev/parked";
 /// Pods end within their grace time, 30 s unless they say otherwise.
 const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 const DEPLOYMENTS: &str = "deployments.apps";

@@ -7,7 +7,7 @@ use backup_cli::program::Frame;
 use crate::args::{LookFlags, Selection};
 use crate::commands::{open, warn_untrusted};
 
-mod report;
+pub(super) mod report;
 
 /// Show what one restore point holds, who can open it, and where it came from
 #[derive(Debug, clap::Args)]

@@ -17,7 +17,7 @@ use super::recover::{Journals, failed};
 /// Objects that are listed for people.
 const LISTED: usize = 20;
 /// Journals that are looked through for how long a restore took.
-const LOOKED: usize = 50;
+pub(super) const LOOKED: usize = 50;
 
 /// Say how far a restore is, what is still stopped, and what to do next
 ///
@@ -59,7 +59,7 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Journals of `folder`, oldest first: their names begin with the time.
-fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(super) fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();

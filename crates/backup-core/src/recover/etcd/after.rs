@@ -103,6 +103,15 @@ pub struct Restart {
 /// What has to restart, in the order in which it should.
 #[must_use]
 pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
+    let control_plane = plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
+    let control_plane: Vec<&str> = control_plane.map(|facts| facts.node.as_str()).collect();
+    let all: Vec<&str> = plan.nodes.iter().map(|facts| facts.node.as_str()).collect();
+    restarts_on(&control_plane, &all)
+}
+
+/// The same for nodes that were not looked at: those of the control plane, and all that are known.
+#[must_use]
+pub fn restarts_on(control_plane: &[&str], all: &[&str]) -> Vec<Restart> {
     let restart = |kind, node: Option<&str>, command: String| Restart {
         kind,
         node: node.map(ToOwned::to_owned),
@@ -111,15 +120,14 @@ pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
         why_not: None,
     };
     let mut list = Vec::new();
-    let control_plane = plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
-    for node in control_plane.map(|facts| facts.node.as_str()) {
+    for node in control_plane.iter().copied() {
         let command = format!(
             "talosctl --nodes {node} containers --kubernetes   # then, for kube-controller-manager \
              and kube-scheduler: talosctl --nodes {node} restart --kubernetes ID"
         );
         list.push(restart(RestartKind::ControlPlane, Some(node), command));
     }
-    for node in plan.nodes.iter().map(|facts| facts.node.as_str()) {
+    for node in all.iter().copied() {
         let command = format!("talosctl --nodes {node} service kubelet restart");
         list.push(restart(RestartKind::Kubelet, Some(node), command));
     }

@@ -297,4 +297,4 @@ impl Report for Shown {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::commands) mod tests;

@@ -15,7 +15,7 @@ fn kind(resource: &str, kind: &str, objects: u64) -> serde_json::Value {
     })
 }
 
-fn point() -> RestorePoint {
+pub(in crate::commands) fn point() -> RestorePoint {
     let digest = Digest::of(b"manifest");
     let object = serde_json::json!({ "sha256": Digest::of(b"object"), "bytes": 4096 });
     let manifest = serde_json::json!({

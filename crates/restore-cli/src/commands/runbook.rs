@@ -1,0 +1,241 @@
+//! `restore-cli runbook`: how this cluster is brought back from this restore point, on paper.
+
+use std::path::PathBuf;
+
+use backup_cli::config::{Config, Given};
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::TalosFlags;
+use backup_cli::output::{Format, Page, Report};
+use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
+use backup_core::id::ComponentName;
+use backup_core::recover::plan::Mode;
+use backup_core::source::talos::{ConfigSearch, Places};
+use serde::Serialize;
+
+use self::document::Form;
+use self::facts::{Facts, Nodes};
+use self::took::Took;
+use super::plan::ModeFlag;
+use super::recover::Journals;
+use crate::args::{LookFlags, Selection};
+use crate::commands::{Opened, open, refuse_untrusted};
+
+mod document;
+mod etcd;
+mod facts;
+mod head;
+mod needed;
+mod rescue;
+mod shell;
+mod steps;
+mod stock;
+mod took;
+mod trouble;
+
+/// Write the runbook of one restore point: every command with the real names, and what it must show
+///
+/// Reads the store alone: needs no key and no cluster, and says what it could not know. Make it while
+/// all is well, after every change of keys or nodes, and keep it printed or on another machine. It
+/// holds no secret.
+#[derive(Debug, clap::Args)]
+#[command(after_help = backup_cli::exit::HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Restore in this way
+    #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
+    mode: ModeFlag,
+    /// Write it in this form
+    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    format: Form,
+    /// Write it to this file; one that is there is replaced [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Read the nodes' addresses from this talosconfig [default: `TALOSCONFIG`, then `TALOS_HOME` or
+    /// the home folder]
+    #[arg(long, value_name = "FILE", help_heading = "Talos")]
+    talosconfig: Option<PathBuf>,
+    /// Use this context of the talosconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT", help_heading = "Talos")]
+    context: Option<String>,
+    /// Name these control plane nodes [default: those of the context]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        help_heading = "Talos"
+    )]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    journals: Journals,
+    #[command(flatten)]
+    look: LookFlags,
+}
+
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let given = Given {
+        talos: TalosFlags {
+            talosconfig: args.talosconfig.clone(),
+            context: args.context.clone(),
+            nodes: args.nodes.clone(),
+        },
+        ..args.look.given()
+    };
+    let opened = open(&given, frame).await?;
+    let point = opened.find(&args.selection.restore_point).await?;
+    // Its names go into commands: nobody may have put them there but who is trusted.
+    refuse_untrusted(&point)?;
+    let mode = match args.mode {
+        ModeFlag::InPlace => Mode::InPlace,
+        ModeFlag::Rebuild => Mode::Rebuild,
+    };
+    can_be(mode, &point)?;
+    let facts = facts(opened, point, mode, args, frame).await?;
+    let text = runbook(&facts).written(args.format);
+    let written = Written {
+        restore_point: facts.id(),
+        mode,
+        file: args.to.as_ref().map(|file| file.display().to_string()),
+        unknown: facts.unknown(),
+        text: args.to.is_none().then(|| text.clone()),
+    };
+    match &args.to {
+        Some(file) => keep(file, &text)?,
+        None if frame.terminal.format() == Format::Table => {
+            frame.terminal.emit_text(&text)?;
+            return Ok(Exit::Complete);
+        }
+        None => {}
+    }
+    frame.terminal.emit(&written)?;
+    Ok(Exit::Complete)
+}
+
+/// A way back of which a restore point has no part would be found out too late.
+fn can_be(mode: Mode, point: &RestorePoint) -> Result<(), Failure> {
+    let (needed, hint) = match mode {
+        Mode::InPlace => (
+            ComponentName::etcd(),
+            "write the runbook of a rebuild with --mode rebuild, or choose a restore point that has \
+             `etcd` from `restore-cli list`",
+        ),
+        Mode::Rebuild => (
+            ComponentName::resources(),
+            "write that of a restore of etcd with --mode in-place, or choose a restore point that has \
+             `resources` from `restore-cli list`",
+        ),
+    };
+    if point.manifest.component(&needed).is_some() {
+        return Ok(());
+    }
+    let told = format!(
+        "restore point {} has no component `{needed}`",
+        point.entry.id
+    );
+    Err(Failure::message(Exit::NotFound, told).hint(hint))
+}
+
+async fn facts(
+    opened: Opened,
+    point: RestorePoint,
+    mode: Mode,
+    args: &Args,
+    frame: &Frame,
+) -> Result<Facts, Failure> {
+    let nodes = nodes(&opened.config, frame).await;
+    Ok(Facts {
+        mode,
+        store: opened.config.need_store()?.clone(),
+        trust: opened.trust,
+        nodes,
+        took: Took::last(&args.journals.journals, &point.manifest.cluster, mode),
+        point,
+    })
+}
+
+/// What flags, configuration and talosconfig tell of nodes. The talosconfig may well be elsewhere.
+async fn nodes(config: &Config, frame: &Frame) -> Nodes {
+    let environment = &frame.environment;
+    let search = ConfigSearch {
+        explicit: config.talos.config.clone(),
+        talosconfig: environment.talosconfig.clone(),
+        talos_home: environment.talos_home.clone(),
+        home: environment.home.clone(),
+    };
+    let places = Places::read(&search, config.talos.context.as_deref()).await;
+    let named = config.talos.nodes.clone();
+    match places {
+        Ok(places) => Nodes {
+            named: if named.is_empty() {
+                places.nodes
+            } else {
+                named
+            },
+            endpoints: places.endpoints,
+            context: Some(places.context),
+        },
+        Err(_) => Nodes {
+            named,
+            ..Nodes::default()
+        },
+    }
+}
+
+/// The whole of it.
+fn runbook(facts: &Facts) -> document::Document {
+    let mut document = document::Document::default();
+    head::write(&mut document, facts);
+    needed::write(&mut document, facts);
+    steps::write(&mut document, facts);
+    trouble::write(&mut document, facts);
+    rescue::write(&mut document, facts);
+    stock::write(&mut document, facts);
+    document
+}
+
+/// Writes the file so that it is whole or not there.
+fn keep(file: &std::path::Path, text: &str) -> Result<(), Failure> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    let kept = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file));
+    kept.map_err(|error| {
+        let told = format!("write the runbook to {}", file.display());
+        Failure::from(anyhow::Error::new(error).context(told))
+    })
+}
+
+/// What `runbook` prints if it wrote a file, or for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    restore_point: String,
+    mode: Mode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// What it could not know.
+    unknown: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+impl Report for Written {
+    fn page(&self, page: &mut Page) {
+        page.fields([
+            ("Restore point", self.restore_point.clone()),
+            ("Runbook", self.file.clone().unwrap_or_default()),
+        ]);
+        if !self.unknown.is_empty() {
+            page.heading("What it could not know");
+            for unknown in &self.unknown {
+                page.line(&format!("  {unknown}"));
+            }
+        }
+        page.line("Print it, or keep it where the cluster's end does not reach.");
+    }
+}
+
+#[cfg(test)]
+mod tests;

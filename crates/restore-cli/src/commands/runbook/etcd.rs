@@ -1,0 +1,128 @@
+//! The steps of etcd, for the same nodes.
+
+use backup_core::recover::etcd::{RestartKind, Wipe, restarts_on};
+
+use super::document::{Document, code};
+use super::facts::Facts;
+use super::steps::same_cluster;
+
+/// Writes them.
+pub(super) fn write(document: &mut Document, facts: &Facts) {
+    look(document, facts);
+    restore(document, facts);
+    back(document, facts);
+    restart(document, facts);
+}
+
+/// The command that wipes a node, with what it destroys.
+pub(super) fn wipe(document: &mut Document, facts: &Facts) {
+    let talos = facts
+        .etcd()
+        .and_then(|(_, etcd)| etcd.talos_version.clone());
+    for node in facts.node_words() {
+        let wipe = Wipe::of(&node, talos.as_deref());
+        document.aside([wipe.command]);
+        document.text(format!("DESTROYS {}.", wipe.destroys));
+    }
+    document.text(
+        "Never leave the list of labels empty: that wipes the whole disk, the node's identity \
+         included.",
+    );
+}
+
+fn look(document: &mut Document, facts: &Facts) {
+    document.step("see what the nodes are in");
+    document.text(
+        "By hand, for every control plane node. Changes nothing. A node that does not answer is \
+         powered on, or made again with the same machine secrets, first.",
+    );
+    let mut lines: Vec<String> = Vec::new();
+    for node in facts.node_words() {
+        lines.push(format!("talosctl --nodes {node} service etcd"));
+        lines.push(format!("talosctl --nodes {node} etcd members"));
+    }
+    if lines.is_empty() {
+        lines.push("talosctl --nodes \"$TALOS_NODES\" service etcd".to_owned());
+    }
+    document.aside(lines);
+    document.text(
+        "Must show: service etcd in state `Preparing` on all of them, and no members anywhere. If a \
+         majority runs, do not restore. If etcd is in another state, its data is in the way: see “If \
+         etcd's data is in the way”.",
+    );
+    document.text("No control plane node may be of machine type `init`.");
+}
+
+fn restore(document: &mut Document, facts: &Facts) {
+    let Some((component, etcd)) = facts.etcd() else {
+        return;
+    };
+    document.step("restore etcd onto one node");
+    document.text(
+        "THIS WRITES. It looks at every node, refuses if anything is in the way, fetches and verifies \
+         the whole snapshot, uploads, bootstraps, and waits until etcd gives its revision back. The \
+         other control plane nodes join by themselves. Leave `--yes --target …` out to be shown the \
+         nodes and asked.",
+    );
+    document.run([format!(
+        "restore-cli restore etcd {} --nodes \"$TALOS_NODES\" --restart-kubelets --yes --target \
+         \"$TALOS_CLUSTER\"{}",
+        facts.id(),
+        facts.identity()
+    )]);
+    document.text(format!(
+        "Must show: {} bytes of revision {} uploaded; a revision that is not below {}; every other \
+         control plane node joined; an end with code 0.",
+        component.plain_bytes, etcd.revision, etcd.revision
+    ));
+    document.text(
+        "If it fails or dies: run it again. It looks first how far things are, and takes up what an \
+         earlier attempt has done. `AlreadyExists` is no reason to wipe: it looks into that itself. \
+         Code 6 names what is in the way, with the remedy. Code 7: etcd is back, and a node did not \
+         join or a kubelet did not restart; it says which.",
+    );
+}
+
+fn back(document: &mut Document, facts: &Facts) {
+    document.step("see that the API server is back, and is this cluster's");
+    let mut lines = vec![
+        "timeout 600 sh -c 'until kubectl get --raw /readyz; do sleep 5; done'".to_owned(),
+        "kubectl get namespaces".to_owned(),
+    ];
+    if let Some(kubernetes) = facts.kubernetes() {
+        lines.push(same_cluster("=", &kubernetes.uid));
+    }
+    document.run(lines);
+    document.text(
+        "Must show: `ok`, all namespaces, and `the right cluster`. If the API server does not come up within ten minutes: `talosctl --nodes NODE \
+         containers --kubernetes` and `talosctl --nodes NODE logs kubelet`.",
+    );
+}
+
+fn restart(document: &mut Document, facts: &Facts) {
+    document.step("restart what knows more than etcd does");
+    document.text(
+        "Time went back, and whoever watches has seen revisions that are not any more. The kubelets of \
+         the nodes named were restarted in the step before; the rest is by hand, in this order. Nodes \
+         and Pods are stale for some minutes: that passes.",
+    );
+    let words = facts.node_words();
+    let nodes: Vec<&str> = words.iter().map(String::as_str).collect();
+    let restarts = restarts_on(&nodes, &nodes);
+    let lines = restarts.iter().map(|restart| {
+        let done = restart.kind == RestartKind::Kubelet && restart.node.is_some();
+        let mark = if done { "# only if it failed: " } else { "" };
+        format!("{mark}{}", restart.command)
+    });
+    document.aside(lines);
+    if let Some((_, etcd)) = facts
+        .etcd()
+        .filter(|(_, e)| !e.encryption_prefixes.is_empty())
+    {
+        document.text(format!(
+            "Secrets in etcd are encrypted as {}. If Secrets cannot be read now, the API server has \
+             another encryption configuration than then: it comes with the machine secrets.",
+            code(&etcd.encryption_prefixes.join(", "))
+        ));
+    }
+}
