@@ -20,6 +20,7 @@ pub mod sealed;
 mod secrets;
 mod select;
 mod tenants;
+pub mod watch;
 
 pub use connect::KubeOptions;
 pub use export::{KubeArchive, KubeExport, KubeSource};
