@@ -7,6 +7,7 @@ use e2e::ours::Programs;
 use e2e::run::Command;
 use serde_json::Value;
 
+use super::changes;
 use super::screen::{self, Screen};
 use super::stage::CONFIG;
 
@@ -39,11 +40,12 @@ impl Whole {
 
 /// Plays it; gives what was seen, in lines for the end.
 pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<String>> {
-    let whole = start(screen, programs).await?;
+    let mut whole = start(screen, programs).await?;
     let taken = take(screen, &whole).await?;
     look(screen, &whole).await?;
     change(screen, &whole).await?;
     hand_back(screen, &whole).await?;
+    let born = watched(screen, &mut whole).await?;
     let number = |pointer: &str| taken.pointer(pointer).and_then(Value::as_u64);
     let tenants = whole.butler.tenants().len();
     Ok(vec![
@@ -56,6 +58,7 @@ pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<
         "every tenant was asked through its own kubeconfig, and every SealedSecret was opened with \
          the keys that are kept"
             .to_owned(),
+        born,
     ])
 }
 
@@ -165,6 +168,24 @@ async fn change(screen: &mut Screen, whole: &Whole) -> Result<()> {
     let diff = whole.restore_cli("diff").args([before.as_str(), "latest"]);
     let told = screen.run(&diff).await?;
     screen.holds(told.stdout.contains("made-meanwhile"), "diff names it")
+}
+
+/// The daemon watches it; gives what was seen.
+async fn watched(screen: &mut Screen, whole: &mut Whole) -> Result<String> {
+    let Whole {
+        butler,
+        programs,
+        folder,
+    } = whole;
+    let keys = butler.s3.keys().env();
+    let path = folder.path().to_owned();
+    let ours = |command: Command| {
+        let command = command.env("BUTLER_BACKUP_CONFIG", CONFIG);
+        command.envs(keys.clone()).in_folder(&path)
+    };
+    let backupd = |command: &str| ours(programs.backupd().arg(command));
+    let restore_cli = |command: &str| ours(programs.restore_cli().arg(command));
+    changes::play(screen, butler, &path, backupd, restore_cli).await
 }
 
 async fn hand_back(screen: &mut Screen, whole: &Whole) -> Result<()> {
