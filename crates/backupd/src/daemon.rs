@@ -1,6 +1,7 @@
 //! The daemon: what is configured is backed up when it is due, and whoever asks is told.
 //!
-//! This is the only place that starts tasks: one for each cluster, one for HTTP, one for the lease.
+//! This is the only place that starts tasks: two for each cluster (its runs, its
+//! watches), one for HTTP, one for the lease.
 //! They share the board, which holds what is known, and end by one token.
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ mod runner;
 pub(crate) mod shard;
 mod timetable;
 mod track;
+mod watches;
 
 /// How often the files are looked at, and the longest that a clock which was set goes unnoticed.
 const SLICE: Duration = Duration::from_secs(5);
@@ -221,11 +223,19 @@ impl Daemon<'_> {
             slice: SLICE,
             grace: self.args.grace(),
         };
+        let watches = watches::Ground {
+            name: name.clone(),
+            board: Arc::clone(&self.board),
+            queue: Arc::clone(&ground.queue),
+            clock: Arc::clone(&self.frame.clock),
+            environment: self.frame.environment.clone(),
+        };
         let inputs = Inputs {
             config: receiver,
             lead: self.lead.clone(),
             stop: stop.clone(),
         };
+        self.tasks.spawn(watches::keep(watches, inputs.clone()));
         let task = self.tasks.spawn(cluster::work(ground, inputs)).id();
         let cluster = Cluster {
             task,

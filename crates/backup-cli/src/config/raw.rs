@@ -94,7 +94,7 @@ pub(super) struct RawComponent {
     pub(super) jitter: Option<Text>,
     pub(super) catch_up: Option<bool>,
     pub(super) paused: Option<bool>,
-    pub(super) on_change: Option<bool>,
+    pub(super) on_change: Option<Spanned<bool>>,
 }
 
 /// What holds for the runs of all components.

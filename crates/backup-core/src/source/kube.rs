@@ -21,6 +21,7 @@ mod secrets;
 mod select;
 pub mod target;
 mod tenants;
+pub mod watch;
 
 pub use connect::KubeOptions;
 pub use export::{KubeArchive, KubeExport, KubeSource};

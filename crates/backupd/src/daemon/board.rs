@@ -74,8 +74,49 @@ pub(crate) struct View {
     /// Until when the client certificate of the talosconfig is valid.
     pub(crate) talosconfig_valid_until: Option<Timestamp>,
     pub(crate) totals: Totals,
+    /// What is watched for changes, by kind.
+    pub(crate) watches: BTreeMap<String, WatchView>,
     #[serde(skip)]
     pub(crate) queued: usize,
+}
+
+/// The watch on one kind.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WatchView {
+    /// What changes of the kind may concern.
+    pub(crate) components: Vec<ComponentName>,
+    pub(crate) state: Hearing,
+    /// Since when it is in that state.
+    pub(crate) since: Timestamp,
+    /// When the server last told something, be it that nothing happened.
+    pub(crate) heard: Option<Timestamp>,
+    /// Why it does not watch.
+    pub(crate) problem: Option<String>,
+}
+
+/// How a watch does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Hearing {
+    /// It hears what changes.
+    Watching,
+    /// It tries to.
+    Broken,
+    /// It may not, or cannot; the components go by their cron.
+    Refused,
+}
+
+impl Hearing {
+    pub(crate) const ALL: [Self; 3] = [Self::Watching, Self::Broken, Self::Refused];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Watching => "watching",
+            Self::Broken => "broken",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// Counted since the start of the daemon.
@@ -90,6 +131,9 @@ pub(crate) struct Totals {
     pub(crate) stored_bytes: u64,
     pub(crate) checked_objects: u64,
     pub(crate) clock_jumps: u64,
+    pub(crate) changes: u64,
+    pub(crate) watch_breaks: u64,
+    pub(crate) watches_lost: u64,
 }
 
 /// A component's schedule.
@@ -200,6 +244,7 @@ impl Board {
             clock_skew_seconds: None,
             talosconfig_valid_until: None,
             totals: Totals::default(),
+            watches: BTreeMap::new(),
             queued: 0,
         };
         let new = Cluster {

@@ -46,7 +46,7 @@ pub(crate) struct Ground {
 }
 
 /// What may change while it works.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inputs {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) lead: watch::Receiver<Lead>,
@@ -178,7 +178,7 @@ impl Work {
     fn sleep(&self) -> Duration {
         let now = self.ground.clock.now();
         let looks = self.look.is_none().then_some(self.next_look);
-        let ready = self.ground.queue.ready_at(self.config.runs.on_change);
+        let ready = self.ground.queue.ready_at(self.config.runs.on_change, now);
         let times = self.table.next().into_iter().chain(looks).chain(ready);
         let next = times.map(|time| time.duration_since(now)).min();
         let next = next

@@ -197,6 +197,23 @@ pub(crate) const METRICS: &[Metric] = &[
         "How often this machine's clock was set by more than half a minute",
     ),
     gauge(
+        "watches",
+        &["cluster", "state"],
+        "Kinds that are watched for changes: `watching`, `broken` (it tries again) or `refused` (a right is missing, or the kind cannot be watched; its components go by their cron)",
+    ),
+    gauge(
+        "watch_lag_seconds",
+        C,
+        "For how long the watch that heard least lately has heard nothing; the server tells something every minute",
+    ),
+    counter("watch_breaks", C, "How often a watch broke"),
+    counter(
+        "watch_losses",
+        C,
+        "How often a watch had lost its place (410) and everything of its kind was taken as changed",
+    ),
+    counter("changes", C, "Changes that watches told of"),
+    gauge(
         "certificate_expiry_timestamp_seconds",
         &["cluster", "kind", "name"],
         "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",

@@ -3,9 +3,14 @@
 //! Scheduled components and changes are sets, so they cannot pile up; what people ask for waits
 //! in a short line. Whatever notices that something changed, a watch for example, calls
 //! [`Queue::changed`].
+//!
+//! Changes are gathered until it is quiet. Where they go on and on, each run for them waits for twice
+//! the quiet of the one before, up to the longest wait, so that a cluster that is never quiet gets one
+//! restore point in each of those.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use backup_cli::config::OnChange;
 use backup_core::id::ComponentName;
@@ -18,6 +23,11 @@ use crate::args::NoteFlags;
 
 /// Runs that people asked for and that wait. More would be the same restore point again.
 const DEMANDS: usize = 4;
+/// A sealing key is gone for good if the cluster is lost before it was stored: it waits only for a
+/// second one that comes with it.
+const KEY_QUIET: Duration = Duration::from_secs(1);
+/// With a run of some seconds, it is in the store within ten seconds of its birth.
+const KEY_LONGEST: Duration = Duration::from_secs(5);
 
 /// A run to be made.
 #[derive(Debug, Clone)]
@@ -47,6 +57,10 @@ struct Waiting {
     demands: VecDeque<Wanted>,
     scheduled: BTreeMap<ComponentName, Cause>,
     changes: BTreeMap<ComponentName, Change>,
+    /// What was noted since a run for changes began.
+    noted: u64,
+    /// When the last run for changes began, and how many came one soon after the other.
+    last: Option<(Timestamp, u32)>,
 }
 
 /// What changed in a component since its last run.
@@ -55,16 +69,42 @@ struct Change {
     first: Timestamp,
     last: Timestamp,
     reason: String,
-    times: u64,
 }
 
 impl Change {
-    fn ready(&self, debounce: OnChange) -> Timestamp {
+    fn ready(&self, component: &ComponentName, debounce: OnChange, row: u32) -> Timestamp {
+        let debounce = if *component == ComponentName::sealed_secrets() {
+            OnChange {
+                quiet: debounce.quiet.min(KEY_QUIET),
+                longest: debounce.longest.min(KEY_LONGEST),
+            }
+        } else {
+            OnChange {
+                quiet: debounce.quiet.saturating_mul(1 << row.min(16)),
+                ..debounce
+            }
+        };
         let after = |time: Timestamp, by| {
             let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
             time.checked_add(by).unwrap_or(Timestamp::MAX)
         };
         after(self.last, debounce.quiet).min(after(self.first, debounce.longest))
+    }
+}
+
+impl Waiting {
+    /// The times at which changes are ready.
+    fn ready(&self, debounce: OnChange, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let row = self.row(debounce, now);
+        let changes = self.changes.iter();
+        changes.map(move |(component, change)| change.ready(component, debounce, row))
+    }
+
+    /// How many runs for changes came one soon after the other, the last not long ago.
+    fn row(&self, debounce: OnChange, now: Timestamp) -> u32 {
+        let longest = SignedDuration::try_from(debounce.longest).unwrap_or(SignedDuration::MAX);
+        let soon = |(last, _): &(Timestamp, u32)| now.duration_since(*last) < longest;
+        self.last.filter(soon).map_or(0, |(_, row)| row)
     }
 }
 
@@ -90,18 +130,18 @@ impl Queue {
     }
 
     /// Notes that what `component` holds has changed, and why that is known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by watches"))]
-    pub(crate) fn changed(&self, component: &ComponentName, reason: &str, now: Timestamp) {
+    pub(crate) fn changed(&self, components: &[ComponentName], reason: &str, now: Timestamp) {
         let mut waiting = self.lock();
-        let change = waiting.changes.entry(component.clone());
-        let change = change.or_insert_with(|| Change {
-            first: now,
-            last: now,
-            reason: reason.to_owned(),
-            times: 0,
-        });
-        change.last = now;
-        change.times = change.times.saturating_add(1);
+        waiting.noted = waiting.noted.saturating_add(1);
+        for component in components {
+            let change = waiting.changes.entry(component.clone());
+            let change = change.or_insert_with(|| Change {
+                first: now,
+                last: now,
+                reason: reason.to_owned(),
+            });
+            change.last = now;
+        }
         self.news.notify_one();
     }
 
@@ -116,13 +156,8 @@ impl Queue {
     }
 
     /// When something will be ready, if it is not now.
-    pub(crate) fn ready_at(&self, debounce: OnChange) -> Option<Timestamp> {
-        let waiting = self.lock();
-        waiting
-            .changes
-            .values()
-            .map(|change| change.ready(debounce))
-            .min()
+    pub(crate) fn ready_at(&self, debounce: OnChange, now: Timestamp) -> Option<Timestamp> {
+        self.lock().ready(debounce, now).min()
     }
 
     /// How many runs wait: those asked for, one for the schedule, one for changes.
@@ -146,27 +181,24 @@ impl Queue {
             waiting
                 .changes
                 .retain(|component, _| !scheduled.contains_key(component));
+            if waiting.changes.is_empty() {
+                waiting.noted = 0;
+            }
             return Some(wanted(
                 scheduled.into_keys().collect(),
                 cause,
                 cause.reason().to_owned(),
             ));
         }
-        if !waiting
-            .changes
-            .values()
-            .any(|change| change.ready(debounce) <= now)
-        {
+        if !waiting.ready(debounce, now).any(|ready| ready <= now) {
             return None;
         }
+        waiting.last = Some((now, waiting.row(debounce, now).saturating_add(1)));
         let changes = std::mem::take(&mut waiting.changes);
-        let times = changes
-            .values()
-            .map(|change| change.times)
-            .fold(0, u64::saturating_add);
+        let noted = std::mem::take(&mut waiting.noted);
         let first = changes.values().min_by_key(|change| change.first);
         let first = first.map_or("", |change| change.reason.as_str());
-        let reason = match times {
+        let reason = match noted {
             1 => format!("change: {first}"),
             more => format!("change: {first} and {} more", more.saturating_sub(1)),
         };
@@ -178,6 +210,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.scheduled.clear();
         waiting.changes.clear();
+        waiting.noted = 0;
         waiting.demands.drain(..).collect()
     }
 }
@@ -198,7 +231,6 @@ fn wanted(components: Vec<ComponentName>, cause: Cause, reason: String) -> Wante
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const DEBOUNCE: OnChange = OnChange {
         quiet: Duration::from_secs(2),
@@ -216,7 +248,7 @@ mod tests {
         // 10 000 in a minute, without a quiet moment.
         for n in 0..10_000_i64 {
             let now = at(n * 60 / 10_000);
-            queue.changed(&ComponentName::resources(), "one changed", now);
+            queue.changed(&[ComponentName::resources()], "one changed", now);
             runs.extend(queue.next(DEBOUNCE, now));
         }
         // Every eight seconds, the longest wait.
@@ -232,12 +264,58 @@ mod tests {
     #[test]
     fn one_change_waits_for_quiet() {
         let queue = Queue::default();
-        queue.changed(&ComponentName::sealed_secrets(), "a key was born", at(0));
-        assert_eq!(queue.ready_at(DEBOUNCE), Some(at(2)));
+        queue.changed(&[ComponentName::crds()], "a kind was made", at(0));
+        assert_eq!(queue.ready_at(DEBOUNCE, at(0)), Some(at(2)));
         assert!(queue.next(DEBOUNCE, at(1)).is_none());
         let run = queue.next(DEBOUNCE, at(2)).unwrap();
-        assert_eq!(run.note.reason.as_deref(), Some("change: a key was born"));
+        assert_eq!(run.note.reason.as_deref(), Some("change: a kind was made"));
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_sealing_key_does_not_wait_for_a_storm_of_others() {
+        let queue = Queue::default();
+        let keys = [ComponentName::sealed_secrets()];
+        let resources = [ComponentName::resources()];
+        queue.changed(&resources, "one changed", at(3));
+        queue.changed(&keys, "a key was born", at(4));
+        queue.changed(&resources, "one changed", at(4));
+        assert_eq!(queue.ready_at(DEBOUNCE, at(4)), Some(at(5)));
+        // Nor for keys that never end.
+        for second in 5..9 {
+            queue.changed(&keys, "a key was born", at(second));
+            queue.changed(&resources, "one changed", at(second));
+        }
+        assert_eq!(queue.ready_at(DEBOUNCE, at(8)), Some(at(9)));
+        let run = queue.next(DEBOUNCE, at(9)).unwrap();
+        assert_eq!(
+            run.components,
+            [ComponentName::resources(), ComponentName::sealed_secrets()]
+        );
+        let reason = run.note.reason.unwrap();
+        assert_eq!(reason, "change: one changed and 10 more");
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_taken_less_often() {
+        let queue = Queue::default();
+        let mut runs = Vec::new();
+        // A heartbeat each five seconds for an hour, with quiet between.
+        for second in 0..3600 {
+            if second % 5 == 0 {
+                queue.changed(&[ComponentName::resources()], "a heartbeat", at(second));
+            }
+            if queue.next(DEBOUNCE, at(second)).is_some() {
+                runs.push(second);
+            }
+        }
+        assert_eq!(runs.first(), Some(&2));
+        // Not 720, one for each heartbeat, but one for each longest wait.
+        assert!((440..=490).contains(&runs.len()), "{}", runs.len());
+        assert!(queue.next(DEBOUNCE, at(3700)).is_some());
+        // It was quiet: the next is taken soon again.
+        queue.changed(&[ComponentName::resources()], "one changed", at(4000));
+        assert_eq!(queue.ready_at(DEBOUNCE, at(4000)), Some(at(4002)));
     }
 
     #[test]
@@ -250,7 +328,7 @@ mod tests {
             "it waits already"
         );
         assert!(queue.due(ComponentName::etcd(), Why::CatchUp));
-        queue.changed(&resources, "one changed", at(0));
+        queue.changed(std::slice::from_ref(&resources), "one changed", at(0));
         let run = queue.next(DEBOUNCE, at(0)).unwrap();
         assert_eq!(run.components, [ComponentName::etcd(), resources]);
         assert!(queue.next(DEBOUNCE, at(100)).is_none());

@@ -154,7 +154,8 @@ impl Timetable {
         };
         let doublings = line.failures.min(10);
         line.failures = line.failures.saturating_add(1);
-        if line.component.schedule.is_none() || !line.component.catch_up {
+        let planned = line.component.schedule.is_some() || line.component.on_change;
+        if !planned || !line.component.catch_up {
             return;
         }
         let pause = FIRST_PAUSE

@@ -27,6 +27,10 @@ async fn a_file_that_cannot_be_run_by_is_refused_at_the_start() -> Result<()> {
             "runs: { on-change: { quiet: 9s, longest: 2s } }",
             "longer than `longest`",
         ),
+        (
+            "components: { etcd: { on-change: true } }",
+            "nothing tells when etcd changes",
+        ),
         ("components: { etdc: { cron: 0 3 * * * } }", "no key `etdc`"),
     ] {
         configure(&bed, more)?;

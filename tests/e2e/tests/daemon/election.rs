@@ -21,14 +21,14 @@ use super::running::{Daemon, SELDOM, configure};
 const ETCD: &str = "{\"components\":[\"etcd\"]}";
 
 /// A line to the API server that can be cut.
-struct Line {
-    port: u16,
-    up: watch::Sender<bool>,
+pub(crate) struct Line {
+    pub(crate) port: u16,
+    pub(crate) up: watch::Sender<bool>,
     _tasks: Arc<tokio::sync::Mutex<JoinSet<()>>>,
 }
 
 impl Line {
-    async fn to(url: &str) -> Result<Self> {
+    pub(crate) async fn to(url: &str) -> Result<Self> {
         let target = url.rsplit("//").next().context("no address")?.to_owned();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
@@ -94,7 +94,7 @@ async fn becomes(daemon: &Daemon, other: &Daemon, wanted: &str, seconds: u64) ->
     }
 }
 
-fn kubeconfig(server: &KubeApiserver, folder: &Path, line: &Line) -> Result<PathBuf> {
+pub(crate) fn kubeconfig(server: &KubeApiserver, folder: &Path, line: &Line) -> Result<PathBuf> {
     let text = std::fs::read_to_string(server.kubeconfig())?;
     let text = text.replace(&server.url(), &format!("https://127.0.0.1:{}", line.port));
     let path = folder.join(format!("kubeconfig-{}", line.port));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backup_core::id::ComponentName;
+use backup_core::source::kube::KubeArchive;
 use jiff::Timestamp;
 
 use super::Checker;
@@ -14,8 +15,8 @@ use crate::config::{Component, OnChange, Runs, Schedule, ScheduleError};
 const DEADLINE: Duration = Duration::from_hours(1);
 /// Long enough for the objects that a Helm release makes at once to be one restore point.
 const QUIET: Duration = Duration::from_secs(2);
-/// A sealing key is in the store within ten seconds of its birth, a change that never ends too.
-const LONGEST: Duration = Duration::from_secs(8);
+/// What changes all the time is a restore point a minute. Sealing keys wait for seconds only.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What a component inherits.
 struct Inherited {
@@ -102,7 +103,16 @@ impl Checker {
         let jitter = self.duration(raw.jitter.take(), &format!("components.{name}.jitter"));
         let catch_up = raw.catch_up.unwrap_or(inherited.catch_up);
         let paused = raw.paused.unwrap_or(inherited.paused);
-        let on_change = raw.on_change.unwrap_or(false);
+        let on_change = raw.on_change.as_ref().is_some_and(|on| on.value);
+        if let Some(on) = raw
+            .on_change
+            .take()
+            .filter(|_| on_change && !can_be_watched(&name))
+        {
+            let at = self.at(&on, &format!("components.{name}.on-change"));
+            let text = format!("nothing tells when {name} changes; give it a `cron`");
+            self.wrong(at, text);
+        }
         Component {
             schedule: self.schedule(&name, raw, inherited, now),
             name,
@@ -139,4 +149,11 @@ impl Checker {
             }
         }
     }
+}
+
+/// Whether the Kubernetes API tells when the component changes.
+fn can_be_watched(name: &ComponentName) -> bool {
+    KubeArchive::ALL
+        .iter()
+        .any(|archive| archive.component() == *name)
 }

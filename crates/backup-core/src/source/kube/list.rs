@@ -79,7 +79,7 @@ pub(super) async fn understood(api: &Api, selector: &str) -> Result<(), KubeErro
 }
 
 /// The parameter that lists only objects with these labels.
-fn selected(selector: &str) -> String {
+pub(super) fn selected(selector: &str) -> String {
     let text: String = url::form_urlencoded::byte_serialize(selector.as_bytes()).collect();
     format!("&labelSelector={text}")
 }

@@ -26,9 +26,16 @@ pub(super) struct Meta {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
     pub(super) uid: String,
+    pub(super) resource_version: String,
     pub(super) labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, serde::de::IgnoredAny>,
     pub(super) deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+impl Meta {
+    pub(super) fn has_annotation(&self, key: &str) -> bool {
+        self.annotations.contains_key(key)
+    }
 }
 
 /// An object that was listed. May be a Secret: it does not print.

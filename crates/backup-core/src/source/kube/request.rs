@@ -1,4 +1,5 @@
-//! One GET at a time: bounded in size and time, tried again while that may help.
+//! One GET at a time: bounded in size and time, tried again while that may help; and answers that come
+//! line by line.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyDataStream, BodyExt as _};
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
@@ -39,6 +40,13 @@ const TRIES_OF_500: usize = 3;
 /// do what.
 const LEARNING: Duration = Duration::from_secs(30);
 
+const JSON: &str = "application/json";
+/// Name, labels and revision alone: neither values nor their size pass.
+const HEADS: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+/// The same of single objects.
+const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
 /// A cluster's API.
 #[derive(Clone)]
 pub(super) struct Api {
@@ -51,6 +59,18 @@ pub(super) struct Api {
     refused_for: Duration,
     /// When it last did not answer.
     lost: Arc<Mutex<Option<Instant>>>,
+    /// What answers are asked for.
+    accept: &'static str,
+}
+
+/// An answer that comes line by line.
+pub(super) struct Lines {
+    api: Api,
+    path: String,
+    blocks: BodyDataStream<Body>,
+    held: BytesMut,
+    /// How far it was looked through for an end of line.
+    seen: usize,
 }
 
 /// What the server says of an error.
@@ -86,6 +106,7 @@ impl Api {
             retry_for: options.retry_for,
             refused_for: options.request_timeout.min(REFUSED),
             lost: Arc::default(),
+            accept: JSON,
         })
     }
 
@@ -98,6 +119,15 @@ impl Api {
             retry_for: Duration::ZERO,
             refused_for: Duration::ZERO,
             lost: Arc::default(),
+            accept: JSON,
+        }
+    }
+
+    /// The same API, which answers with the heads of objects where it can.
+    pub(super) fn heads(&self) -> Self {
+        Self {
+            accept: HEADS,
+            ..self.clone()
         }
     }
 
@@ -163,23 +193,49 @@ impl Api {
     async fn once(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
         match tokio::time::timeout(self.request_timeout, self.answer(path, most)).await {
             Ok(answer) => answer,
-            Err(_) => Err(KubeError::Slow {
-                server: self.server.clone(),
-                path: path.to_owned(),
-                limit: self.request_timeout,
-            }),
+            Err(_) => Err(self.slow(path)),
         }
     }
 
+    fn slow(&self, path: &str) -> KubeError {
+        KubeError::Slow {
+            server: self.server.clone(),
+            path: path.to_owned(),
+            limit: self.request_timeout,
+        }
+    }
+
+    /// The heads of objects that `path` tells, line by line, for as long as the server likes. It is
+    /// asked once.
+    pub(super) async fn lines(&self, path: &str) -> Result<Lines, KubeError> {
+        let asked = self.ask(path, HEAD);
+        let Ok(response) = tokio::time::timeout(self.request_timeout, asked).await else {
+            return Err(self.slow(path));
+        };
+        Ok(Lines {
+            api: self.clone(),
+            path: path.to_owned(),
+            blocks: response?.into_body().into_data_stream(),
+            held: BytesMut::new(),
+            seen: 0,
+        })
+    }
+
     async fn answer(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
+        let response = self.ask(path, self.accept).await?;
+        self.body(path, response, most).await
+    }
+
+    /// An answer that is no error.
+    async fn ask(&self, path: &str, accept: &str) -> Result<Response<Body>, KubeError> {
         let request = Request::get(path)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, accept)
             .body(Body::empty())
             .map_err(|e| self.unreachable(path, e))?;
         let response = self.client.send(request).await;
         let response = response.map_err(|e| self.unreachable(path, e))?;
         if response.status().is_success() {
-            return self.body(path, response, most).await;
+            return Ok(response);
         }
         let (parts, body) = response.into_parts();
         let after = parts.headers.get(header::RETRY_AFTER);
@@ -262,6 +318,31 @@ impl Api {
             server: self.server.clone(),
             path: path.to_owned(),
             source: source.into(),
+        }
+    }
+}
+
+impl Lines {
+    /// The next line, at most `most` bytes; `None` at the end.
+    pub(super) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, KubeError> {
+        loop {
+            let unseen = self.held.get(self.seen..).unwrap_or_default();
+            if let Some(end) = unseen.iter().position(|byte| *byte == b'\n') {
+                let end = self.seen.saturating_add(end);
+                let line = self.held.split_to(end.saturating_add(1)).freeze();
+                self.seen = 0;
+                return Ok(Some(line));
+            }
+            self.seen = self.held.len();
+            if self.seen > most {
+                let path = self.path.clone();
+                return Err(KubeError::TooLarge { path, most });
+            }
+            match self.blocks.next().await {
+                Some(Ok(block)) => self.held.extend_from_slice(&block),
+                Some(Err(e)) => return Err(self.api.unreachable(&self.path, e)),
+                None => return Ok(None),
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which component a Secret belongs to, and which are never taken.
 
-use super::object::Object;
+use super::object::{Meta, Object};
 
 /// Where a Secret goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +21,12 @@ pub(super) enum Place {
 /// The label of sealing keys.
 const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
+/// The key of releases that did not label it.
+const OLD_KEY: &str = "sealed-secrets-key";
+
 /// Where a Secret or ConfigMap goes, by its type, labels and name.
 pub(super) fn place(object: &Object) -> Place {
-    let labels = &object.meta.labels;
     let name = object.meta.name.as_str();
-    let label = |key: &str| labels.get(key).map(String::as_str);
     match object.secret_type.as_deref() {
         Some("kubernetes.io/service-account-token") => {
             return Place::Nowhere("a service account's token");
@@ -38,16 +39,42 @@ pub(super) fn place(object: &Object) -> Place {
         return Place::Nowhere("made in every namespace by the cluster");
     }
     // Releases before 0.9 had one key without a label.
-    let old_key =
-        name == "sealed-secrets-key" && object.secret_type.as_deref() == Some("kubernetes.io/tls");
-    if labels.contains_key(SEALING_KEY) || old_key {
+    let old_key = name == OLD_KEY && object.secret_type.as_deref() == Some("kubernetes.io/tls");
+    if has_key_label(&object.meta) || old_key {
         return Place::SealedSecrets;
     }
-    let kubeconfig = object.secret_type.is_some()
-        && (name.ends_with("-kubeconfig")
-            || label("steward.butlerlabs.dev/component") == Some("admin-kubeconfig")
-            || label("butler.butlerlabs.dev/secret-type") == Some("kubeconfig"));
-    if kubeconfig {
+    if object.secret_type.is_some() && is_named_kubeconfig(&object.meta) {
+        return Place::Kubeconfigs;
+    }
+    Place::Secrets { always: false }
+}
+
+fn has_key_label(meta: &Meta) -> bool {
+    meta.labels.contains_key(SEALING_KEY)
+}
+
+/// Whether a Secret is a kubeconfig, by its name and labels.
+fn is_named_kubeconfig(meta: &Meta) -> bool {
+    let label = |key: &str| meta.labels.get(key).map(String::as_str);
+    meta.name.ends_with("-kubeconfig")
+        || label("steward.butlerlabs.dev/component") == Some("admin-kubeconfig")
+        || label("butler.butlerlabs.dev/secret-type") == Some("kubeconfig")
+}
+
+/// Where a Secret or ConfigMap goes as far as its head tells, which has no type: at worst it is taken
+/// for one that nothing refers to.
+pub(super) fn place_of_head(secret: bool, meta: &Meta) -> Place {
+    if meta.name == "kube-root-ca.crt" {
+        return Place::Nowhere("made in every namespace by the cluster");
+    }
+    // Somebody who leads by it writes it every few seconds.
+    if meta.has_annotation("control-plane.alpha.kubernetes.io/leader") {
+        return Place::Nowhere("whoever leads takes it again");
+    }
+    if secret && (has_key_label(meta) || meta.name == OLD_KEY) {
+        return Place::SealedSecrets;
+    }
+    if secret && is_named_kubeconfig(meta) {
         return Place::Kubeconfigs;
     }
     Place::Secrets { always: false }

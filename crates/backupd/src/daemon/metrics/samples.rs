@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Sample;
-use crate::daemon::board::{ClusterStatus, Status};
+use crate::daemon::board::{ClusterStatus, Hearing, Status};
 use crate::daemon::bucket::Facts;
 use crate::daemon::lead::Lead;
 
@@ -100,6 +100,7 @@ pub(super) fn of(status: &Status) -> Vec<Sample> {
     all.add("config_loads_broken", &[], float(status.broken_reloads));
     for cluster in &status.clusters {
         of_cluster(&mut all, cluster);
+        of_watches(&mut all, cluster, status.now);
     }
     all.0
 }
@@ -146,6 +147,9 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
         ("stored_bytes", totals.stored_bytes),
         ("checked_objects", totals.checked_objects),
         ("clock_jumps", totals.clock_jumps),
+        ("changes", totals.changes),
+        ("watch_breaks", totals.watch_breaks),
+        ("watch_losses", totals.watches_lost),
     ] {
         all.add(metric, &cluster, float(count));
     }
@@ -172,6 +176,30 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
     );
     if let Some(facts) = &view.restore_points {
         of_store(all, name, facts);
+    }
+}
+
+fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
+    let view = &status.view;
+    let name = view.cluster.as_str();
+    if view.watches.is_empty() {
+        return;
+    }
+    for state in Hearing::ALL {
+        let in_state = view.watches.values().filter(|watch| watch.state == state);
+        all.add(
+            "watches",
+            &[("cluster", name), ("state", state.word())],
+            number(in_state.count()),
+        );
+    }
+    // One that is refused does not lag: it is not there.
+    let watches = view.watches.values();
+    let watches = watches.filter(|watch| watch.state != Hearing::Refused);
+    let heard = watches.map(|watch| watch.heard.unwrap_or(watch.since));
+    if let Some(oldest) = heard.min() {
+        let lag = now.duration_since(oldest).as_secs().max(0);
+        all.add("watch_lag_seconds", &[("cluster", name)], signed(lag));
     }
 }
 

@@ -1,7 +1,7 @@
 //! That the document, the table and what is served are the same.
 
 use super::*;
-use crate::daemon::board::FileStatus;
+use crate::daemon::board::{FileStatus, Hearing, WatchView};
 use crate::daemon::bucket::{Certificate, ComponentFacts, Facts};
 use crate::daemon::lead::Lead;
 use crate::daemon::queue::Queue;
@@ -41,6 +41,14 @@ fn board() -> Arc<Board> {
         component.last_success = Some(now());
         component.skipped = 2;
         cluster.view.clock_skew_seconds = Some(-3);
+        let watch = WatchView {
+            components: vec![ComponentName::secrets()],
+            state: Hearing::Watching,
+            since: now(),
+            heard: Some(now()),
+            problem: None,
+        };
+        cluster.view.watches.insert("secrets".to_owned(), watch);
         cluster.view.talosconfig_valid_until = Some(now());
         let facts = ComponentFacts {
             restore_point: "x".to_owned(),

@@ -1,5 +1,6 @@
 //! `lab demo`: the main job from end to end on real parts, told to somebody who sees it first.
 
+mod changes;
 mod checks;
 mod cluster;
 mod daemon;
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn show(programs: Programs, shape: Shape) -> Result<()> {
-    let mut screen = Screen::new(22);
+    let mut screen = Screen::new(23);
     screen.title(
         "Butler Backup on real parts",
         "First a real etcd and a real S3 server on 127.0.0.1, a stand-in for the Talos API between \

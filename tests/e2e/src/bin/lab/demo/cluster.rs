@@ -7,6 +7,7 @@ use e2e::ours::Programs;
 use e2e::run::Command;
 use serde_json::Value;
 
+use super::changes;
 use super::disaster;
 use super::screen::{self, Screen};
 use super::stage::CONFIG;
@@ -45,6 +46,7 @@ pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<
     look(screen, &whole).await?;
     change(screen, &whole).await?;
     hand_back(screen, &whole).await?;
+    let born = watched(screen, &mut whole).await?;
     let number = |pointer: &str| taken.pointer(pointer).and_then(Value::as_u64);
     let tenants = whole.butler.tenants().len();
     let mut seen = vec![
@@ -57,6 +59,7 @@ pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<
         "every tenant was asked through its own kubeconfig, and every SealedSecret was opened with \
          the keys that are kept"
             .to_owned(),
+        born,
     ];
     seen.extend(disaster::play(screen, &mut whole).await?);
     Ok(seen)
@@ -168,6 +171,24 @@ async fn change(screen: &mut Screen, whole: &Whole) -> Result<()> {
     let diff = whole.restore_cli("diff").args([before.as_str(), "latest"]);
     let told = screen.run(&diff).await?;
     screen.holds(told.stdout.contains("made-meanwhile"), "diff names it")
+}
+
+/// The daemon watches it; gives what was seen.
+async fn watched(screen: &mut Screen, whole: &mut Whole) -> Result<String> {
+    let Whole {
+        butler,
+        programs,
+        folder,
+    } = whole;
+    let keys = butler.s3.keys().env();
+    let path = folder.path().to_owned();
+    let ours = |command: Command| {
+        let command = command.env("BUTLER_BACKUP_CONFIG", CONFIG);
+        command.envs(keys.clone()).in_folder(&path)
+    };
+    let backupd = |command: &str| ours(programs.backupd().arg(command));
+    let restore_cli = |command: &str| ours(programs.restore_cli().arg(command));
+    changes::play(screen, butler, &path, backupd, restore_cli).await
 }
 
 async fn hand_back(screen: &mut Screen, whole: &Whole) -> Result<()> {

@@ -18,9 +18,9 @@ use super::stage::{CONFIG, Stage};
 /// The configuration with a schedule.
 const SCHEDULE: &str = "daemon.yaml";
 /// A daemon answers in some milliseconds, and takes what is owed within seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-async fn get(url: &str) -> Result<String> {
+pub(super) async fn get(url: &str) -> Result<String> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = client
         .request(Request::get(url).body(Full::default())?)

@@ -33,7 +33,12 @@ async fn lose(screen: &mut Screen, whole: &mut Whole) -> Result<()> {
          EPHEMERAL does. API server and controllers end with it. The tenants go on running: their \
          data lives elsewhere, but nobody manages them any more.",
     )?;
+    // The last nightly restore point before it.
+    screen
+        .run(&whole.backupd("snapshot").arg("--quiet"))
+        .await?;
     whole.butler.lose_etcd().await?;
+    screen.line("etcd is lost on all three nodes")?;
     let answer = whole.butler.kube_apiserver.get("/readyz").await;
     screen.holds(answer.is_err(), "the management cluster does not answer")
 }

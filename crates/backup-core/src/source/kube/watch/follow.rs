@@ -1,0 +1,325 @@
+//! One watch: it begins at a revision, hears what comes after, and goes on from there after a break.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::super::discover::Kind;
+use super::super::failure::KubeError;
+use super::super::object::Meta;
+use super::super::request::{Api, parse};
+use super::super::select::Home;
+use super::concern::Concern;
+use super::{Change, Ground, WatchState};
+
+/// How long a watch goes on before the server ends it in order, and half a minute more for some: not
+/// all begin again at once. A line that is dead without a sign is noticed then.
+const LASTS: Duration = Duration::from_secs(150);
+const SPREAD: u64 = 60;
+/// How much later than it should the end may come.
+const GRACE: Duration = Duration::from_secs(20);
+/// One that ends sooner is not well.
+const WELL_AFTER: Duration = Duration::from_secs(2);
+/// How soon again after a break, and at most later on: a key that is born while the API server is away
+/// is noticed this much after it is back.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How soon again after the server has refused: rights are given by people.
+const REFUSED_PAUSE: Duration = Duration::from_mins(5);
+/// Refusals that may be those of a server that has just started, and knows nobody's rights yet.
+const REFUSALS: u32 = 10;
+/// A page of one head, or an event: an object is below 3 MiB with all that is left out here.
+const MAX_LINE: usize = 3 << 20;
+
+/// See the module.
+pub(super) struct Follow<'a> {
+    ground: &'a Ground<'a>,
+    kind: &'a Kind,
+    concern: Concern,
+    lasts: Duration,
+    /// The revision up to which it has heard.
+    place: Option<String>,
+    /// Whether the last try ended badly.
+    shaken: bool,
+    /// Whether it ever had a place.
+    began: bool,
+    /// Since when it hears.
+    up: Option<Instant>,
+    /// Refusals in a row.
+    refusals: u32,
+}
+
+#[derive(Deserialize)]
+struct Heads {
+    metadata: ListMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta {
+    #[serde(default)]
+    resource_version: String,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    what: String,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    #[serde(default)]
+    metadata: Meta,
+    /// Of an error.
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(
+        ground: &'a Ground<'a>,
+        kind: &'a Kind,
+        concern: Concern,
+        number: usize,
+    ) -> Self {
+        let number = u64::try_from(number).unwrap_or(0);
+        let more = number.wrapping_mul(7).checked_rem(SPREAD).unwrap_or(0);
+        Self {
+            ground,
+            kind,
+            concern,
+            lasts: LASTS.saturating_add(Duration::from_secs(more)),
+            place: None,
+            shaken: false,
+            began: false,
+            up: None,
+            refusals: 0,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.kind.resource.as_str()
+    }
+
+    fn tell(&self, state: WatchState) {
+        let components = self.concern.all(self.ground.wanted);
+        self.ground.listener.state(self.name(), &components, state);
+    }
+
+    /// Watches until it is dropped.
+    pub(super) async fn forever(mut self) {
+        let mut pauses = pauses();
+        loop {
+            self.up = None;
+            let result = self.once().await;
+            let well = self.up.is_some_and(|up| up.elapsed() > WELL_AFTER);
+            if well {
+                pauses = self::pauses();
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            self.shaken = result.is_err();
+            match result {
+                Ok(()) if well => {}
+                Ok(()) => tokio::time::sleep(pause).await,
+                Err(KubeError::Gone { .. }) => {
+                    self.place = None;
+                    self.ground.listener.lost(self.name());
+                    if !well {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Err(error) if is_refusal(&error) => {
+                    self.tell(WatchState::Refused(error.line()));
+                    self.refusals = self.refusals.saturating_add(1);
+                    let soon = self.refusals < REFUSALS;
+                    tokio::time::sleep(if soon { pause } else { REFUSED_PAUSE }).await;
+                }
+                Err(error) => {
+                    if matches!(
+                        error,
+                        KubeError::TooLarge { .. } | KubeError::Malformed { .. }
+                    ) {
+                        // It would come again.
+                        self.place = None;
+                    }
+                    self.tell(WatchState::Broken(error.line()));
+                    tokio::time::sleep(error.retry_after().unwrap_or(pause).max(pause)).await;
+                    self.ground.reach.renew().await;
+                }
+            }
+        }
+    }
+
+    /// One request, to its end.
+    async fn once(&mut self) -> Result<(), KubeError> {
+        let api = self.ground.reach.api().await?;
+        let place = self.begin(&api).await?;
+        let path = self.kind.path();
+        let lasts = self.lasts.as_secs();
+        let watch = format!(
+            "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={lasts}\
+             &resourceVersion={place}{}",
+            self.selector()
+        );
+        let mut lines = api.lines(&watch).await?;
+        self.up = Some(Instant::now());
+        self.refusals = 0;
+        self.tell(WatchState::Watching);
+        let end = Instant::now() + self.lasts + GRACE;
+        loop {
+            let Ok(line) = tokio::time::timeout_at(end, lines.next(MAX_LINE)).await else {
+                return Err(KubeError::Slow {
+                    server: api.server.clone(),
+                    path,
+                    limit: self.lasts + GRACE,
+                });
+            };
+            let Some(line) = line? else {
+                return Ok(());
+            };
+            let event: Event = parse(&path, "event of a watch", &line)?;
+            self.heard(&path, event)?;
+        }
+    }
+
+    /// Where to watch from.
+    async fn begin(&mut self, api: &Api) -> Result<String, KubeError> {
+        if let Some(place) = self.place.clone() {
+            // A store that was put back to an older state would tell nothing until it has caught up.
+            if !self.shaken || !is_before(&self.ask(api).await?, &place) {
+                return Ok(place);
+            }
+            return Err(KubeError::Gone {
+                path: self.kind.path(),
+                token: None,
+            });
+        }
+        let place = self.ask(api).await?;
+        self.place = Some(place.clone());
+        // Whoever lists from now on finds everything that was before this place.
+        let what = if self.began {
+            format!("the watch on {} began anew", self.name())
+        } else {
+            format!("the watch on {} began", self.name())
+        };
+        self.began = true;
+        self.changed(self.concern.all(self.ground.wanted), what);
+        Ok(place)
+    }
+
+    /// The revision of now.
+    async fn ask(&self, api: &Api) -> Result<String, KubeError> {
+        // Not closed while the watches live.
+        let _permit = self.ground.beginning.acquire().await;
+        let path = format!("{}?limit=1{}", self.kind.path(), self.selector());
+        let bytes = api.heads().impatient().bytes(&path, MAX_LINE).await?;
+        let heads: Heads = parse(&path, "list", &bytes)?;
+        let place = heads.metadata.resource_version;
+        let is_one = !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric());
+        if is_one && place != "0" {
+            return Ok(place);
+        }
+        Err(KubeError::Status {
+            path,
+            status: StatusCode::NOT_IMPLEMENTED,
+            message: "its lists have no revision, so they cannot be watched".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    fn selector(&self) -> String {
+        // As the export has it: Secrets of two components are taken whatever their labels are.
+        let selector = self.ground.wanted.selection.selector.as_deref();
+        let selector = selector.filter(|_| self.concern.home() == Home::Resources);
+        selector
+            .map(super::super::list::selected)
+            .unwrap_or_default()
+    }
+
+    fn heard(&mut self, path: &str, event: Event) -> Result<(), KubeError> {
+        let Object {
+            metadata: meta,
+            code,
+            message,
+        } = event.object;
+        if event.what == "ERROR" {
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+            let path = path.to_owned();
+            return Err(match status {
+                StatusCode::GONE => KubeError::Gone { path, token: None },
+                _ => KubeError::Status {
+                    path,
+                    status,
+                    message,
+                    retry_after: None,
+                },
+            });
+        }
+        self.ground.listener.heard(self.name());
+        if !meta.resource_version.is_empty() {
+            self.place = Some(meta.resource_version.clone());
+        }
+        let happened = match event.what.as_str() {
+            "ADDED" => "was made",
+            "MODIFIED" => "was changed",
+            "DELETED" => "was deleted",
+            _ => return Ok(()),
+        };
+        if self.concern.home() == Home::Crds {
+            self.ground.defined.notify_one();
+        }
+        let components = self
+            .concern
+            .of(self.ground.wanted, &meta, event.what == "ADDED");
+        let namespace = meta.namespace.as_deref();
+        let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
+        let what = format!("{} {namespace}{} {happened}", self.name(), meta.name);
+        self.changed(components, what);
+        Ok(())
+    }
+
+    fn changed(&self, components: Vec<crate::id::ComponentName>, what: String) {
+        if !components.is_empty() {
+            self.ground.listener.changed(Change { components, what });
+        }
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Whether asking again soon cannot help.
+fn is_refusal(error: &KubeError) -> bool {
+    const NEVER: [StatusCode; 4] = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::NOT_ACCEPTABLE,
+        StatusCode::NOT_IMPLEMENTED,
+    ];
+    match error {
+        KubeError::Forbidden { .. } => true,
+        KubeError::Status { status, .. } => NEVER.contains(status),
+        _ => false,
+    }
+}
+
+/// Whether one revision comes before another; revisions of etcd are numbers.
+fn is_before(now: &str, place: &str) -> bool {
+    match (now.parse::<u64>(), place.parse::<u64>()) {
+        (Ok(now), Ok(place)) => now < place,
+        _ => false,
+    }
+}

@@ -1,0 +1,204 @@
+//! What is heard of changes in one cluster: each becomes a wanted run of what it concerns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use backup_cli::config::Config;
+use backup_cli::environment::Environment;
+use backup_cli::open::kube_options;
+use backup_core::clock::Clock;
+use backup_core::id::{ClusterName, ComponentName};
+use backup_core::source::kube::KubeOptions;
+use backup_core::source::kube::watch::{Change, WatchListener, WatchOptions, WatchState, watch};
+use tracing::Instrument as _;
+
+use super::board::{self, Board, Hearing, WatchView};
+use super::cluster::Inputs;
+use super::queue::Queue;
+
+/// What it is given once.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) name: ClusterName,
+    pub(crate) board: Arc<Board>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) environment: Environment,
+}
+
+/// What is watched, and where; `None` for nothing.
+type Plan = Option<(KubeOptions, WatchOptions)>;
+
+/// Keeps the watches that the configuration asks for, until the stop.
+///
+/// Only whoever makes runs watches: when it begins to, everything counts as changed.
+pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
+    let span = tracing::error_span!("watch", cluster = %ground.name);
+    let stop = inputs.stop.clone();
+    let work = async {
+        loop {
+            let config = Arc::clone(&inputs.config.borrow_and_update());
+            let leads = inputs.lead.borrow_and_update().takes_demands();
+            let plan = plan(&ground, &config).filter(|_| leads);
+            ground.board(|cluster| cluster.view.watches.clear());
+            let watching = async {
+                match &plan {
+                    Some((options, wanted)) => watch(options, wanted, &ground).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = watching => {}
+                () = changed(&ground, &mut inputs, &plan) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = work.instrument(span) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Waits until there is another plan.
+async fn changed(ground: &Ground, inputs: &mut Inputs, plan: &Plan) {
+    loop {
+        // Their senders go away at the end, which the stop tells.
+        tokio::select! {
+            Ok(()) = inputs.config.changed() => {}
+            Ok(()) = inputs.lead.changed() => {}
+            else => std::future::pending().await,
+        }
+        let config = Arc::clone(&inputs.config.borrow_and_update());
+        let leads = inputs.lead.borrow_and_update().takes_demands();
+        let next = self::plan(ground, &config).filter(|_| leads);
+        if !same(&next, plan) {
+            return;
+        }
+    }
+}
+
+fn same(one: &Plan, other: &Plan) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some((a_options, a)), Some((b_options, b))) => {
+            let way = |options: &KubeOptions| {
+                let KubeOptions {
+                    kubeconfig,
+                    context,
+                    request_timeout,
+                    ..
+                } = options;
+                (kubeconfig.clone(), context.clone(), *request_timeout)
+            };
+            a == b && way(a_options) == way(b_options)
+        }
+        _ => false,
+    }
+}
+
+fn plan(ground: &Ground, config: &Config) -> Plan {
+    let wanted = config.components.iter();
+    let wanted = wanted.filter(|component| component.on_change && !component.paused);
+    let components: BTreeSet<ComponentName> = wanted.map(|c| c.name.clone()).collect();
+    if components.is_empty() {
+        return None;
+    }
+    let Some(options) = kube_options(config, &ground.environment) else {
+        tracing::warn!("no way to the Kubernetes API is configured: no change is noticed");
+        return None;
+    };
+    let selection = config.kubernetes.selection.clone();
+    let wanted = WatchOptions {
+        selection,
+        components,
+    };
+    Some((options, wanted))
+}
+
+impl Ground {
+    fn board(&self, change: impl FnOnce(&mut board::Cluster)) {
+        self.board.with(&self.name, change);
+    }
+}
+
+impl WatchListener for Ground {
+    fn changed(&self, change: Change) {
+        tracing::debug!(what = change.what, "changed");
+        self.queue
+            .changed(&change.components, &change.what, self.clock.now());
+        self.board(|cluster| {
+            let changes = &mut cluster.view.totals.changes;
+            *changes = changes.saturating_add(1);
+        });
+    }
+
+    fn state(&self, kind: &str, components: &[ComponentName], state: WatchState) {
+        let now = self.clock.now();
+        let (state, problem) = match state {
+            WatchState::Watching => (Hearing::Watching, None),
+            WatchState::Broken(problem) => (Hearing::Broken, Some(problem)),
+            WatchState::Refused(problem) => (Hearing::Refused, Some(problem)),
+        };
+        let mut before = None;
+        self.board(|cluster| {
+            let watches = &mut cluster.view.watches;
+            before = watches.get(kind).map(|watch| watch.state);
+            let watch = watches.entry(kind.to_owned()).or_insert_with(|| WatchView {
+                components: components.to_vec(),
+                state,
+                since: now,
+                heard: None,
+                problem: None,
+            });
+            if watch.state != state {
+                watch.since = now;
+            }
+            if state == Hearing::Watching {
+                watch.heard = Some(now);
+            }
+            watch.state = state;
+            watch.problem.clone_from(&problem);
+            if state == Hearing::Broken && before == Some(Hearing::Watching) {
+                let breaks = &mut cluster.view.totals.watch_breaks;
+                *breaks = breaks.saturating_add(1);
+            }
+        });
+        // Each once: a watch that stays as it is says nothing new.
+        if before == Some(state) {
+            return;
+        }
+        let problem = problem.unwrap_or_default();
+        match state {
+            Hearing::Watching => tracing::info!(kind, "watching"),
+            Hearing::Broken => tracing::warn!(kind, problem, "the watch broke; trying again"),
+            Hearing::Refused => tracing::error!(
+                kind,
+                problem,
+                "it cannot be watched; its components go by their cron"
+            ),
+        }
+    }
+
+    fn heard(&self, kind: &str) {
+        let now = self.clock.now();
+        self.board(|cluster| {
+            if let Some(watch) = cluster.view.watches.get_mut(kind) {
+                watch.heard = Some(now);
+            }
+        });
+    }
+
+    fn lost(&self, kind: &str) {
+        tracing::warn!(kind, "the watch fell behind (410); all of it is taken anew");
+        self.board(|cluster| {
+            let lost = &mut cluster.view.totals.watches_lost;
+            *lost = lost.saturating_add(1);
+        });
+    }
+
+    fn ended(&self, kind: &str) {
+        self.board(|cluster| {
+            cluster.view.watches.remove(kind);
+        });
+    }
+}
