@@ -1,6 +1,7 @@
 //! The rebuild: an empty second cluster, all steps, with a real garbage collector at work.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::fresh::Fresh;
@@ -106,7 +107,7 @@ async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
             resume.arg("--kubeconfig").arg(&kubeconfig)
         };
         let running = command.start()?;
-        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         running.kill().await?;
         // Before its first line there is nothing to go on with.
         kills += usize::from(bed.folder.path().join("butler-restores").exists());
@@ -132,5 +133,37 @@ async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
     {
         assert_eq!(cluster["metadata"]["generation"], 1, "{cluster:#}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_dies_in_the_middle_costs_nothing() -> Result<()> {
+    let bed = Bed::new("dying").await?;
+    let mut fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let skipped = skipped(&planned.ended_with(0)?.json()?);
+    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    // When it has begun to write objects.
+    e2e::wait::until("the first objects", Duration::from_secs(60), async || {
+        let (status, _) = fresh
+            .kube_apiserver
+            .get("/api/v1/namespaces/butler-system")
+            .await?;
+        anyhow::ensure!(status == 200, "not yet");
+        Ok(())
+    })
+    .await?;
+    fresh.kube_apiserver.kill();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    fresh.kube_apiserver.restart().await?;
+    let ran = running.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
     Ok(())
 }

@@ -107,3 +107,97 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_restore_at_once_is_told_of_the_first() -> Result<()> {
+    let bed = Bed::new("twice").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    bed.plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(0)?;
+    let first = bed.restore(&kubeconfig).args(["--settle", "600"]).start()?;
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/butler-restore";
+    e2e::wait::until(
+        "the Lease",
+        std::time::Duration::from_secs(60),
+        async || fresh.kube_apiserver.read(lease).await.map(drop),
+    )
+    .await?;
+    let second = bed.restore_cli("restore").args(["crds", "latest"]);
+    let second = second.args(["--mode", "rebuild", "--yes", "--target", "butler-mgmt"]);
+    let second = second.args(["--allow", "target-not-empty"]);
+    let second = second.arg("--kubeconfig").arg(&kubeconfig).output().await?;
+    let second = second.ended_with(6)?;
+    assert!(
+        second.stderr.contains("works on this cluster"),
+        "{}",
+        second.stderr
+    );
+    first.kill().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() -> Result<()> {
+    let bed = Bed::new("unreadable").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    // Another identity than one of the recipients.
+    let keygen = bed.programs.backupd().args(["keygen", "--out", "other"]);
+    let keygen = keygen.in_folder(bed.folder.path()).output().await?;
+    keygen.ended_with(0)?;
+    let text = std::fs::read_to_string(bed.folder.path().join("butler.yaml"))?;
+    let other = text.replace("keys/identity.key", "other/identity.key");
+    std::fs::write(bed.folder.path().join("butler.yaml"), other)?;
+    let wrong = bed
+        .plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(2)?;
+    assert!(
+        wrong.stderr.contains("the private key of one of"),
+        "{}",
+        wrong.stderr
+    );
+    std::fs::write(bed.folder.path().join("butler.yaml"), text)?;
+    // A tenant that there is not.
+    let args = ["--mode", "rebuild", "--tenant", "gamma"];
+    let wrong = bed.plan(&kubeconfig, &args).await?.ended_with(2)?;
+    assert!(
+        wrong.stderr.contains("butler-tenants/alpha"),
+        "{}",
+        wrong.stderr
+    );
+    // A journal that there is not.
+    let resume = bed.restore_cli("resume").output().await?;
+    assert_ne!(resume.code, Some(0));
+    // A pack that was changed.
+    let butler = &bed.shared.butler;
+    let packs = butler
+        .s3
+        .objects()
+        .join(&butler.bucket)
+        .join("unreadable/packs");
+    for pack in std::fs::read_dir(packs)? {
+        let path = pack?.path();
+        let mut bytes = std::fs::read(&path)?;
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        std::fs::write(&path, bytes)?;
+    }
+    let broken = bed
+        .plan(&kubeconfig, &["--mode", "rebuild"])
+        .await?
+        .ended_with(4)?;
+    assert!(
+        broken.stderr.contains("was changed or damaged"),
+        "{}",
+        broken.stderr
+    );
+    assert!(
+        bed.listed(&kubeconfig, "customresourcedefinitions")
+            .await?
+            .is_empty()
+    );
+    Ok(())
+}

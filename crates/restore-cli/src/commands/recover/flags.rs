@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 /// Where journals are kept.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Journal")]
 pub(crate) struct Journals {
     /// Keep journals and the plans they follow in this folder
     #[arg(long, value_name = "FOLDER", default_value = "butler-restores")]
@@ -18,6 +19,7 @@ pub(crate) struct Journals {
 
 /// How long things are waited for.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Waiting")]
 pub(crate) struct Waits {
     /// Look for losses this many seconds after the last object was made; a garbage collector may
     /// need half a minute

@@ -4,6 +4,7 @@ mod big;
 mod measure;
 mod objects;
 mod peers;
+mod rebuild;
 mod report;
 mod series;
 mod snapshots;
@@ -38,6 +39,9 @@ struct Args {
     /// Measure the export of this many custom resources; 0 leaves it out
     #[arg(long, default_value_t = 100_000, value_name = "NUMBER")]
     objects: usize,
+    /// Measure the restore of this many custom resources; 0 leaves it out
+    #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
+    restored: usize,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -76,6 +80,10 @@ async fn run(args: Args) -> Result<()> {
         let scratch = Folder::new()?;
         let (count, rounds) = (args.objects, args.rounds);
         print(&objects::measure(count, rounds, &programs, &scratch, &say).await?)?;
+    }
+    if args.restored > 0 {
+        let scratch = Folder::new()?;
+        print(&rebuild::measure(args.restored, &programs, &scratch, &say).await?)?;
     }
     if args.no_series && args.no_talos && args.big == 0 {
         return Ok(());

@@ -146,6 +146,24 @@ impl Repository {
         export
     }
 
+    /// The command that restores those objects into a fresh cluster, its plan made with it; only for
+    /// [`Peer::Ours`].
+    pub(crate) fn rebuild(&self, kubeconfig: &Path, step: &str) -> Command {
+        let mut restore = self.own("restore-cli");
+        restore.args([
+            "restore", step, "latest", "--mode", "rebuild", "--settle", "0",
+        ]);
+        restore.args(["--yes", "--target", "bench", "--quiet"]);
+        restore.arg("--store").arg(self.url());
+        restore
+            .arg("--identity")
+            .arg(self.keys("pair/identity.key"));
+        restore.arg("--trust").arg(self.keys("pair/signing.pub"));
+        restore.arg("--journals").arg(self.folder.join("journals"));
+        restore.arg("--kubeconfig").arg(kubeconfig);
+        restore
+    }
+
     fn write(&self, verb: &str, components: &[&str]) -> Command {
         let mut command = self.own("backupd");
         command.args([verb, "--cluster", "bench"]);

@@ -109,6 +109,7 @@ mod tests {
             custom: true,
             aggregated: false,
             can_list: true,
+            has_status: false,
             also_served: Vec::new(),
             stored_version: None,
         };
