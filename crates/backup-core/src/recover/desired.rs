@@ -58,7 +58,11 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
     let mut owners = Vec::new();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         if let Some(listed) = metadata.remove("ownerReferences") {
-            owners = serde_json::from_value(listed).unwrap_or_default();
+            match serde_json::from_value(listed) {
+                Ok(listed) => owners = listed,
+                // Only files that people wrote hold such.
+                Err(_) => notes.push("its ownerReferences cannot be read and were left out"),
+            }
         }
         metadata.retain(|name, _| !OF_THE_OLD_CLUSTER.contains(&name.as_str()));
         clean(metadata, guards, &mut notes);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -411,7 +411,8 @@ fn parse(file: &mut File, path: &Path) -> Result<(State, u64), RecoverError> {
     let mut reader = BufReader::new(file);
     loop {
         let mut line = Vec::new();
-        let read = std::io::Read::by_ref(&mut reader)
+        let read = reader
+            .by_ref()
             .take(MAX_LINE)
             .read_until(b'\n', &mut line)
             .map_err(|source| RecoverError::Journal {
@@ -441,8 +442,6 @@ fn parse(file: &mut File, path: &Path) -> Result<(State, u64), RecoverError> {
     }
     Ok((state, whole))
 }
-
-use std::io::Read as _;
 
 #[cfg(test)]
 mod tests {

@@ -42,6 +42,8 @@ struct Turn<'a> {
     entry: &'a Entry,
     kind: TargetKind,
     wanted: Desired,
+    /// What it was when etcd's snapshot was taken, where it is brought forward from there.
+    base: Option<Desired>,
     owners: Resolved,
 }
 
@@ -87,10 +89,12 @@ impl Writer<'_> {
                 )));
             }
         };
+        let base = self.base_of(entry, &kind)?;
         let turn = Turn {
             entry,
             kind,
             wanted,
+            base,
             owners,
         };
         match self.placed(&turn, ours).await {
@@ -252,8 +256,8 @@ impl Writer<'_> {
                 Some("it is being deleted in the cluster; wait for its end, then go on".to_owned()),
             ));
         }
-        let base = self.base_of(turn);
-        let judged = self.judge(turn, &live, base.as_ref(), ours);
+        let base = turn.base.as_ref();
+        let judged = self.judge(turn, &live, base, ours);
         let id = uid(&live);
         let Judged {
             patch,
@@ -283,7 +287,7 @@ impl Writer<'_> {
             current = self.target.patch(&turn.entry.path, &patch, false).await?;
             outcome = Outcome::Changed;
         }
-        let before = base.as_ref().and_then(|b| b.status.as_ref());
+        let before = base.and_then(|b| b.status.as_ref());
         let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
         let differs = turn
             .wanted
@@ -311,11 +315,15 @@ impl Writer<'_> {
     }
 
     /// What the object was when etcd's snapshot was taken.
-    fn base_of(&self, turn: &Turn<'_>) -> Option<Desired> {
-        let base = self.base?;
-        let entry = base.entry(base.by_path(&turn.entry.path)?)?;
-        let value = base.value(entry).ok()?;
-        Some(self.wanted(entry, value, &turn.kind))
+    fn base_of(&self, entry: &Entry, kind: &TargetKind) -> Result<Option<Desired>, RecoverError> {
+        let Some(base) = self.base else {
+            return Ok(None);
+        };
+        let before = base.by_path(&entry.path).and_then(|at| base.entry(at));
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        Ok(Some(self.wanted(before, base.value(before)?, kind)))
     }
 
     /// What there is to write over `live`.
@@ -417,18 +425,20 @@ impl Writer<'_> {
             return Ok((Outcome::Created, None));
         };
         let wanted = self.wanted(entry, value, &kind);
+        let base = self.base_of(entry, &kind)?;
         let turn = Turn {
             entry,
             kind,
             wanted,
+            base,
             owners: Resolved::default(),
         };
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             let why = "it is being deleted in the cluster";
             return Ok((Outcome::Failed, Some(why.to_owned())));
         }
-        let base = self.base_of(&turn);
-        let judged = self.judge(&turn, live, base.as_ref(), false);
+        let base = turn.base.as_ref();
+        let judged = self.judge(&turn, live, base, false);
         if let Some(why) = judged.keep {
             return Ok((Outcome::Conflict, Some(why)));
         }
@@ -443,7 +453,7 @@ impl Writer<'_> {
             .patch
             .map(|p| touched(&p, FIELDS_TOLD))
             .unwrap_or_default();
-        let before = base.as_ref().and_then(|b| b.status.as_ref());
+        let before = base.and_then(|b| b.status.as_ref());
         let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
         let status = turn
             .wanted
