@@ -1,18 +1,23 @@
 //! One object: made, brought forward, or left with the reason.
 
+mod foresee;
+mod judge;
+mod words;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::judge::Judged;
+use self::words::{done, dropped, failed, is_of_a_namespace, sentence, told};
 use super::RecoverError;
-use super::desired::{Desired, comparable, desired, paused};
+use super::desired::{Desired, desired, paused};
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
-use super::merge::{merge, named, touched};
+use super::merge::{merge, touched};
 use super::owners::{Owners, Resolved};
-use super::pause::{self, Marker};
-use super::plan::{Danger, Existing, Mode, Options};
+use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
 use crate::source::kube::WriteError;
 use crate::source::kube::target::{KubeTarget, MANAGER, TargetKind};
@@ -236,7 +241,7 @@ impl Writer<'_> {
                 Err(e) if e.is("Invalid") => {
                     return Ok(Some(format!(
                         "its status was refused: {}",
-                        self::told(turn.entry, &e)
+                        words::told(turn.entry, &e)
                     )));
                 }
                 Err(e) => return Err(e),
@@ -313,224 +318,6 @@ impl Writer<'_> {
         told.extend(dropped(&turn.owners));
         Ok(done(outcome, id, sentence(&told)))
     }
-
-    /// What the object was when etcd's snapshot was taken.
-    fn base_of(&self, entry: &Entry, kind: &TargetKind) -> Result<Option<Desired>, RecoverError> {
-        let Some(base) = self.base else {
-            return Ok(None);
-        };
-        let before = base.by_path(&entry.path).and_then(|at| base.entry(at));
-        let Some(before) = before else {
-            return Ok(None);
-        };
-        Ok(Some(self.wanted(before, base.value(before)?, kind)))
-    }
-
-    /// What there is to write over `live`.
-    fn judge(&self, turn: &Turn<'_>, live: &Value, base: Option<&Desired>, ours: bool) -> Judged {
-        let mut now = comparable(live.clone());
-        if turn.kind.has_status
-            && let Some(fields) = now.as_object_mut()
-        {
-            fields.remove("status");
-        }
-        let mut wanted = comparable(turn.wanted.body.clone());
-        if ours {
-            // What this restore made carries the marker until its controller goes on.
-            paused(turn.entry, &mut wanted, self.guards);
-        }
-        // Owners are compared by name here, and written with their UIDs.
-        if let Some(metadata) = now.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("ownerReferences");
-        }
-        tolerate(turn.entry, &now, &mut wanted);
-        if turn.entry.partial {
-            now = named(&now, &wanted);
-        }
-        let mut judged = self.compared(base, &now, &wanted);
-        let held = owners_of(live);
-        let lacking = turn
-            .owners
-            .references
-            .iter()
-            .filter(|owner| !held.contains(&owner.uid));
-        if self.mode == Mode::Rebuild && lacking.count() > 0 {
-            let references = json!({ "metadata": { "ownerReferences": &turn.owners.references } });
-            let patch = judged.patch.get_or_insert_with(|| json!({}));
-            super::overlay(patch, &references);
-        }
-        let managed = managed_by(live);
-        judged.keep = match (self.options.existing, managed) {
-            _ if judged.patch.is_none() || ours || base.is_some() => None,
-            (Existing::Keep, _) => Some("it is there otherwise and was left so".to_owned()),
-            (Existing::Auto, Some(tool)) if self.mode == Mode::Rebuild => Some(format!(
-                "it is there otherwise, and {tool} looks after it; `--existing update` overwrites it"
-            )),
-            _ => None,
-        };
-        judged
-    }
-
-    fn compared(&self, base: Option<&Desired>, now: &Value, wanted: &Value) -> Judged {
-        let base = base.map(|b| comparable(b.body.clone()));
-        let found = merge(base.as_ref(), now, wanted);
-        if found.conflicts.is_empty() || !self.options.overwrite_conflicts {
-            return Judged {
-                patch: found.patch,
-                conflicts: found.conflicts,
-                keep: None,
-            };
-        }
-        Judged {
-            patch: merge(None, now, wanted).patch,
-            conflicts: Vec::new(),
-            keep: None,
-        }
-    }
-
-    /// Tries a create without doing it; why it would be refused, if it would.
-    pub(super) async fn try_create(&self, position: usize) -> Result<Option<String>, RecoverError> {
-        let Some(entry) = self.spool.entry(position) else {
-            return Ok(None);
-        };
-        let Some(kind) = self.target.kind(&entry.path.resource) else {
-            return Ok(None);
-        };
-        let mut body = self.wanted(entry, self.spool.value(entry)?, &kind).body;
-        paused(entry, &mut body, self.guards);
-        match self.target.create(&entry.path, &body, true).await {
-            Ok(_) => Ok(None),
-            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            // Its webhook is parked when it is really written, or knows no dry run.
-            Err(WriteError::Refused { message, .. })
-                if message.contains("failed calling webhook") || message.contains("dry run") =>
-            {
-                Ok(None)
-            }
-            Err(e) => Ok(Some(told(entry, &e))),
-        }
-    }
-
-    /// Tells what would become of the object, without writing it.
-    pub(super) fn foresee(
-        &self,
-        entry: &Entry,
-        live: Option<&Value>,
-    ) -> Result<(Outcome, Option<String>), RecoverError> {
-        let value = self.spool.value(entry)?;
-        let Some(live) = live else {
-            return Ok((Outcome::Created, None));
-        };
-        let Some(kind) = self.target.kind(&entry.path.resource) else {
-            return Ok((Outcome::Created, None));
-        };
-        let wanted = self.wanted(entry, value, &kind);
-        let base = self.base_of(entry, &kind)?;
-        let turn = Turn {
-            entry,
-            kind,
-            wanted,
-            base,
-            owners: Resolved::default(),
-        };
-        if live.pointer("/metadata/deletionTimestamp").is_some() {
-            let why = "it is being deleted in the cluster";
-            return Ok((Outcome::Failed, Some(why.to_owned())));
-        }
-        let base = turn.base.as_ref();
-        let judged = self.judge(&turn, live, base, false);
-        if let Some(why) = judged.keep {
-            return Ok((Outcome::Conflict, Some(why)));
-        }
-        if !judged.conflicts.is_empty() {
-            let fields = judged.conflicts.join(", ");
-            return Ok((
-                Outcome::Conflict,
-                Some(format!("changed on both sides: {fields}")),
-            ));
-        }
-        let mut fields = judged
-            .patch
-            .map(|p| touched(&p, FIELDS_TOLD))
-            .unwrap_or_default();
-        let before = base.and_then(|b| b.status.as_ref());
-        let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
-        let status = turn
-            .wanted
-            .status
-            .as_ref()
-            .map(|wanted| merge(before, &status, wanted));
-        if let Some(patch) = status.and_then(|s| s.patch) {
-            let told = touched(&patch, FIELDS_TOLD);
-            fields.extend(told.into_iter().map(|f| format!("status.{f}")));
-        }
-        if fields.is_empty() {
-            return Ok((Outcome::Same, None));
-        }
-        fields.truncate(FIELDS_TOLD);
-        Ok((Outcome::Changed, Some(fields.join(", "))))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Judged {
-    patch: Option<Value>,
-    conflicts: Vec<String>,
-    keep: Option<String>,
-}
-
-/// Fields of a live object that its cluster chose, and that are no difference.
-fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
-    let mut take = |pointer: &str, name: &str| {
-        let Some(held) = live.pointer(&format!("{pointer}/{name}")).cloned() else {
-            return;
-        };
-        if let Some(fields) = wanted.pointer_mut(pointer).and_then(Value::as_object_mut) {
-            fields.entry(name.to_owned()).or_insert(held);
-        }
-    };
-    match entry.path.resource.as_str() {
-        "namespaces" => {
-            take("", "spec");
-            take("/metadata/labels", "kubernetes.io/metadata.name");
-        }
-        "serviceaccounts" => take("", "secrets"),
-        _ => {}
-    }
-    // What this restore paused goes on at its end, as it was before.
-    if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
-        && pause::is_paused(Marker::Field(field), live)
-        && !pause::is_paused(Marker::Field(field), wanted)
-    {
-        pause::pause(Marker::Field(field), wanted);
-    }
-}
-
-fn owners_of(object: &Value) -> Vec<String> {
-    let owners = object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array);
-    let uids = owners
-        .into_iter()
-        .flatten()
-        .filter_map(|o| o.get("uid")?.as_str());
-    uids.map(str::to_owned).collect()
-}
-
-/// The tool that looks after an object, by the marks that it leaves.
-fn managed_by(object: &Value) -> Option<&'static str> {
-    let has = |kind: &str, name: &str| {
-        let name = name.replace('/', "~1");
-        object
-            .pointer(&format!("/metadata/{kind}/{name}"))
-            .is_some()
-    };
-    if has("labels", "kustomize.toolkit.fluxcd.io/name")
-        || has("labels", "helm.toolkit.fluxcd.io/name")
-    {
-        return Some("Flux");
-    }
-    has("annotations", "meta.helm.sh/release-name").then_some("Helm")
 }
 
 fn own(body: &mut Value, owners: &Resolved) {
@@ -540,56 +327,6 @@ fn own(body: &mut Value, owners: &Resolved) {
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("ownerReferences".to_owned(), json!(owners.references));
     }
-}
-
-fn dropped(owners: &Resolved) -> Option<String> {
-    if owners.dropped.is_empty() {
-        return None;
-    }
-    let names = owners.dropped.join(", ");
-    Some(format!(
-        "without its owner {names}, which is not in this cluster"
-    ))
-}
-
-fn is_of_a_namespace(error: &WriteError) -> bool {
-    matches!(error, WriteError::Refused { message, .. } if message.starts_with("namespaces "))
-}
-
-/// The server's words for people. Those about a Secret may quote it and are not repeated.
-fn told(entry: &Entry, error: &WriteError) -> String {
-    let WriteError::Refused {
-        status,
-        reason,
-        message,
-        ..
-    } = error
-    else {
-        return error.line();
-    };
-    if message.contains("being terminated") {
-        let namespace = entry.path.namespace.as_deref().unwrap_or_default();
-        return format!(
-            "namespace {namespace} is being deleted in the cluster; see what holds it \
-             (`kubectl get namespace {namespace} -o yaml`), wait for its end, then go on"
-        );
-    }
-    if is_of_a_namespace(error) {
-        let namespace = entry.path.namespace.as_deref().unwrap_or_default();
-        return format!(
-            "namespace {namespace} is not there; restore namespaces too, or make it, then go on"
-        );
-    }
-    if entry.path.resource.as_str() == "secrets" {
-        let reason = if reason.is_empty() {
-            status.as_str()
-        } else {
-            reason
-        };
-        return format!("the API server refuses it: {reason}");
-    }
-    let message: String = message.chars().take(400).collect();
-    format!("the API server refuses it: {message}")
 }
 
 /// Whether a restore made the object.
@@ -603,16 +340,4 @@ pub(super) fn known_by(object: &Value) -> bool {
 
 fn uid(object: &Value) -> Option<String> {
     Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
-}
-
-fn sentence(told: &[String]) -> Option<String> {
-    (!told.is_empty()).then(|| told.join("; "))
-}
-
-fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> Done {
-    Done { outcome, uid, why }
-}
-
-fn failed(why: &str) -> Done {
-    done(Outcome::Failed, None, Some(why.to_owned()))
 }

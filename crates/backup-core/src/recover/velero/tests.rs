@@ -3,8 +3,10 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
+use tar::EntryType;
 
 use super::*;
+use crate::archive::MAX_OBJECT;
 use crate::recover::plan::Options;
 
 /// A tarball with these members; gzip may be cut to `keep` bytes.

@@ -4,31 +4,27 @@
 //! create is a POST, never an apply, so that nothing is born with another cluster's UID or being
 //! deleted.
 
+mod place;
+mod write;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::place::{in_version, path_of, place};
+pub use self::write::MANAGER;
 use super::connect::KubeOptions;
 use super::discover::{Kind, discover};
 use super::failure::KubeError;
 use super::list::Listing;
-use super::request::{Api, Write, WriteError};
+use super::request::Api;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::Finding;
 
-/// Who is said to have written a field.
-pub const MANAGER: &str = "butler-restore";
 /// One object is at most this large.
 const MAX_OBJECT: usize = 16 << 20;
-
-/// The kind of a merge patch.
-const MERGE: &str = "application/merge-patch+json";
-const JSON: &str = "application/json";
-/// A server-side apply; JSON is YAML.
-const APPLY: &str = "application/apply-patch+yaml";
 
 /// A kind as the target serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,104 +213,6 @@ impl KubeTarget {
         }
     }
 
-    /// Creates `body` at `path`.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says; `AlreadyExists` may also mean that the answer to this very create
-    /// was lost.
-    pub async fn create(
-        &self,
-        path: &ObjectPath,
-        body: &Value,
-        dry_run: bool,
-    ) -> Result<Value, WriteError> {
-        let kind = &self.served(path, body)?;
-        let list = match &path.namespace {
-            Some(namespace) => list_in(kind, namespace),
-            None => kind.path(),
-        };
-        self.write(Method::POST, list, JSON, body, dry_run).await
-    }
-
-    /// Puts `body`, the whole object, in the place of its status.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says; `Conflict` when its `resourceVersion` is an old one.
-    pub async fn put_status(&self, path: &ObjectPath, body: &Value) -> Result<Value, WriteError> {
-        let place = place(&self.served(path, body)?, path, "/status");
-        self.write(Method::PUT, place, JSON, body, false).await
-    }
-
-    /// Applies `body` under our own name, over whoever else set its fields. It must not carry what
-    /// belongs to another cluster: an apply that creates keeps all of it.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says.
-    pub async fn apply(&self, path: &ObjectPath, body: &Value) -> Result<Value, WriteError> {
-        let place = place(&self.served(path, body)?, path, "");
-        let write = Write {
-            method: Method::PATCH,
-            path: format!("{place}?fieldManager={MANAGER}&force=true"),
-            content_type: APPLY,
-            body,
-        };
-        self.api.write(&write).await
-    }
-
-    /// Merges `patch` into the object.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says; `Conflict` when the patch names an old `resourceVersion`.
-    pub async fn patch(
-        &self,
-        path: &ObjectPath,
-        patch: &Value,
-        dry_run: bool,
-    ) -> Result<Value, WriteError> {
-        let place = place(&self.served(path, patch)?, path, "");
-        self.write(Method::PATCH, place, MERGE, patch, dry_run)
-            .await
-    }
-
-    /// Merges `patch` into the object's status or another part of it that has a place of its own.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says.
-    pub async fn patch_part(
-        &self,
-        path: &ObjectPath,
-        part: &'static str,
-        patch: &Value,
-    ) -> Result<Value, WriteError> {
-        let place = place(&self.served(path, patch)?, path, part);
-        self.write(Method::PATCH, place, MERGE, patch, false).await
-    }
-
-    /// Deletes the object; only pruning does, and only what nobody else wrote since it was read.
-    ///
-    /// # Errors
-    /// As [`WriteError`] says.
-    pub async fn delete(
-        &self,
-        path: &ObjectPath,
-        uid: &str,
-        resource_version: &str,
-    ) -> Result<(), WriteError> {
-        let kind = &self.served(path, &Value::Null)?;
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": { "uid": uid, "resourceVersion": resource_version },
-        });
-        let write = Write {
-            method: Method::DELETE,
-            path: place(kind, path, ""),
-            content_type: JSON,
-            body: &body,
-        };
-        self.api.write(&write).await.map(drop)
-    }
-
     /// Waits until the kind is served and can be listed, which takes a moment after its definition
     /// was made.
     ///
@@ -329,39 +227,6 @@ impl KubeTarget {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
-    }
-
-    /// The kind at `path`, in the version that `body` names if that is served.
-    fn served(&self, path: &ObjectPath, body: &Value) -> Result<Kind, WriteError> {
-        let Some(kind) = self.kinds.get(&path.resource) else {
-            return Err(WriteError::Refused {
-                request: format!("write of {path}"),
-                status: http::StatusCode::NOT_FOUND,
-                reason: "NotFound".to_owned(),
-                message: format!("the cluster does not serve {}", path.resource),
-                retry_after: None,
-            });
-        };
-        let named = body.get("apiVersion").and_then(Value::as_str);
-        Ok(in_version(kind, named))
-    }
-
-    async fn write(
-        &self,
-        method: Method,
-        place: String,
-        content_type: &'static str,
-        body: &Value,
-        dry_run: bool,
-    ) -> Result<Value, WriteError> {
-        let dry = if dry_run { "&dryRun=All" } else { "" };
-        let write = Write {
-            method,
-            path: format!("{place}?fieldManager={MANAGER}{dry}"),
-            content_type,
-            body,
-        };
-        self.api.write(&write).await
     }
 }
 
@@ -393,46 +258,4 @@ impl std::fmt::Debug for KubeTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KubeTarget({}, {})", self.api.server, self.uid)
     }
-}
-
-/// The kind as it is in the version that `api_version` names, if that is served.
-fn in_version(kind: &Kind, api_version: Option<&str>) -> Kind {
-    let mut kind = kind.clone();
-    let version = api_version.and_then(|v| v.rsplit('/').next());
-    if let Some(version) = version.filter(|v| kind.also_served.iter().any(|s| s == v)) {
-        version.clone_into(&mut kind.version);
-    }
-    kind
-}
-
-fn list_in(kind: &Kind, namespace: &str) -> String {
-    let list = kind.path();
-    let plural = kind.resource.plural();
-    let root = list.strip_suffix(plural).unwrap_or(&list);
-    format!("{root}namespaces/{}/{plural}", encoded(namespace))
-}
-
-/// The path of one object, or of a part of it such as `/status`.
-fn place(kind: &Kind, path: &ObjectPath, part: &str) -> String {
-    let list = match &path.namespace {
-        Some(namespace) => list_in(kind, namespace),
-        None => kind.path(),
-    };
-    format!("{list}/{}{part}", encoded(&path.name))
-}
-
-/// A name as a part of a path: RBAC names hold colons and more.
-fn encoded(name: &str) -> String {
-    let text: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    text.replace('+', "%20")
-}
-
-/// Where an object that was listed is.
-fn path_of(resource: &ResourceName, object: &Value) -> Option<ObjectPath> {
-    let text = |pointer: &str| Some(object.pointer(pointer)?.as_str()?.to_owned());
-    Some(ObjectPath {
-        resource: resource.clone(),
-        namespace: text("/metadata/namespace").filter(|n| !n.is_empty()),
-        name: text("/metadata/name")?,
-    })
 }

@@ -1,0 +1,288 @@
+//! A tarball's members, one after the other, each looked at before it is believed.
+
+use std::io::{self, Read, Write as _};
+
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use tar::EntryType;
+use zeroize::Zeroizing;
+
+use super::VeleroError;
+use crate::archive::{MAX_OBJECT, ObjectPath};
+use crate::digest::{Digest, HashingWriter};
+use crate::recover::RecoverError;
+use crate::recover::select::Select;
+use crate::recover::spool::Spool;
+
+/// Unpacked it is at most this large: a backup of half a million objects is not.
+const MAX_PLAIN: u64 = 16 << 30;
+/// Members at most: each object is there twice, and half a million are handled.
+const MAX_MEMBERS: u64 = 2_000_000;
+/// A member's long name and other extensions take some hundred bytes.
+const MAX_EXTENSION: u64 = 64 << 10;
+/// Characters of a member's name that are told.
+const NAME_TOLD: usize = 200;
+/// Ends the folder of an object's second copy.
+const PREFERRED: &str = "-preferredversion";
+
+/// A tarball on its way into a spool.
+pub(super) struct Taking<'a> {
+    pub(super) file: String,
+    pub(super) select: &'a Select,
+    pub(super) spool: Spool,
+    /// Second copies of objects that were not seen yet.
+    pub(super) later: Spool,
+    pub(super) version: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    metadata: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+impl Taking<'_> {
+    /// Reads the whole tarball; gives its length and digest.
+    pub(super) fn tarball(&mut self, opened: impl Read) -> Result<(u64, Digest), RecoverError> {
+        let hashed = Hashed {
+            inner: opened,
+            hash: HashingWriter::new(io::sink()),
+        };
+        let plain = Limited {
+            inner: MultiGzDecoder::new(hashed),
+            left: MAX_PLAIN,
+        };
+        let mut archive = tar::Archive::new(plain);
+        let file = self.file.clone();
+        let damaged = |source| VeleroError::Damaged {
+            file: file.clone(),
+            source,
+        };
+        let mut long_name = None;
+        let mut members = 0_u64;
+        // Raw: a tar's extensions are read here, with a limit.
+        for entry in archive.entries().map_err(damaged)?.raw(true) {
+            let mut entry = entry.map_err(damaged)?;
+            members = members.saturating_add(1);
+            let kind = entry.header().entry_type();
+            let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if members > MAX_MEMBERS {
+                return Err(self.hostile(&own, "is one too many").into());
+            }
+            let size = entry.size();
+            if matches!(
+                kind,
+                EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName
+            ) {
+                if size > MAX_EXTENSION {
+                    return Err(self.hostile(&own, "has an oversized extension").into());
+                }
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).map_err(damaged)?;
+                match kind {
+                    EntryType::XHeader => long_name = self.extended(&own, &bytes)?,
+                    EntryType::GNULongName => {
+                        let text = String::from_utf8_lossy(&bytes);
+                        long_name = Some(text.trim_end_matches('\0').to_owned());
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            let name = long_name.take().unwrap_or(own);
+            self.member(&name, kind, size, &mut entry)?;
+        }
+        let mut plain = archive.into_inner();
+        // To its end: the checksum of gzip stands there, and the digest is of all bytes.
+        io::copy(&mut plain, &mut io::sink()).map_err(damaged)?;
+        let mut hashed = plain.inner.into_inner();
+        io::copy(&mut hashed, &mut io::sink()).map_err(damaged)?;
+        let (_, digest, length) = hashed.hash.finish();
+        Ok((length, digest))
+    }
+
+    /// The name that a pax header gives to the next member.
+    fn extended(&self, own: &str, bytes: &[u8]) -> Result<Option<String>, VeleroError> {
+        let mut name = None;
+        for record in tar::PaxExtensions::new(bytes) {
+            let record = record.map_err(|source| VeleroError::Damaged {
+                file: self.file.clone(),
+                source,
+            })?;
+            match record.key() {
+                Ok("path") => {
+                    let text = record.value();
+                    let text = text.map_err(|_| self.hostile(own, "has a name that is no text"))?;
+                    name = Some(text.to_owned());
+                }
+                Ok("size" | "linkpath") => {
+                    return Err(self.hostile(own, "has a size or a link in its extension"));
+                }
+                _ => {}
+            }
+        }
+        Ok(name)
+    }
+
+    fn member(
+        &mut self,
+        name: &str,
+        kind: EntryType,
+        size: u64,
+        bytes: &mut impl Read,
+    ) -> Result<(), RecoverError> {
+        let plain = name.strip_prefix("./").unwrap_or(name);
+        if plain.starts_with('/') {
+            return Err(self.hostile(name, "has an absolute path").into());
+        }
+        if plain.split('/').any(|part| part == "..") {
+            return Err(self.hostile(name, "leads out of its folder").into());
+        }
+        if kind.is_dir() {
+            return Ok(());
+        }
+        if !kind.is_file() {
+            return Err(self.hostile(name, "is a link or a special file").into());
+        }
+        let parts: Vec<&str> = plain.split('/').collect();
+        let (path, is_second) = match parts.as_slice() {
+            ["metadata", "version"] => return self.versioned(name, size, bytes),
+            ["resources", resource, version, rest @ ..] if version.ends_with(PREFERRED) => {
+                (format!("resources/{resource}/{}", rest.join("/")), true)
+            }
+            ["resources", _, "cluster" | "namespaces", ..] => (plain.to_owned(), false),
+            // Other versions of the same object, and what Velero keeps beside them.
+            _ => return Ok(()),
+        };
+        if size > MAX_OBJECT {
+            let what = format!("has {size} bytes, more than any object");
+            return Err(self.hostile(name, &what).into());
+        }
+        let path: ObjectPath = path
+            .parse()
+            .map_err(|_| self.hostile(name, "is no place of an object"))?;
+        if is_second && self.spool.by_path(&path).is_some() {
+            return Ok(());
+        }
+        let mut json = Zeroizing::new(Vec::new());
+        bytes
+            .read_to_end(&mut json)
+            .map_err(|source| VeleroError::Damaged {
+                file: self.file.clone(),
+                source,
+            })?;
+        let head: Head = serde_json::from_slice(&json).map_err(|e| RecoverError::NoObject {
+            path: path.to_string(),
+            line: e.line(),
+            column: e.column(),
+        })?;
+        let group = head.api_version.split_once('/').map_or("", |(g, _)| g);
+        let namespace = head.metadata.namespace.filter(|n| !n.is_empty());
+        if head.metadata.name != path.name
+            || namespace != path.namespace
+            || group != path.resource.group()
+            || head.kind.is_empty()
+        {
+            return Err(self.hostile(name, "holds another object").into());
+        }
+        if !self.select.keeps(&path, &json) {
+            return Ok(());
+        }
+        if is_second {
+            self.later.add(&path, &json)
+        } else {
+            self.spool.add(&path, &json)
+        }
+    }
+
+    fn versioned(
+        &mut self,
+        name: &str,
+        size: u64,
+        bytes: &mut impl Read,
+    ) -> Result<(), RecoverError> {
+        /// A version number is shorter.
+        const LONGEST: u64 = 64;
+        if size > LONGEST {
+            return Err(self.hostile(name, "is no version").into());
+        }
+        let mut text = String::new();
+        bytes
+            .read_to_string(&mut text)
+            .map_err(|source| VeleroError::Damaged {
+                file: self.file.clone(),
+                source,
+            })?;
+        let version = text.trim();
+        if version != "1.1.0" && version != "1" {
+            let version = version.chars().filter(|c| !c.is_control()).collect();
+            let file = self.file.clone();
+            return Err(VeleroError::Version { file, version }.into());
+        }
+        self.version = Some(version.to_owned());
+        Ok(())
+    }
+
+    /// What was seen as a second copy alone joins the others.
+    pub(super) fn finish(self) -> Result<Spool, RecoverError> {
+        if self.version.is_none() {
+            return Err(VeleroError::NoVersion { file: self.file }.into());
+        }
+        let mut spool = self.spool;
+        for entry in self.later.entries() {
+            if spool.by_path(&entry.path).is_none() {
+                let bytes = Zeroizing::new(self.later.value(entry)?.to_string().into_bytes());
+                spool.add(&entry.path, &bytes)?;
+            }
+        }
+        Ok(spool)
+    }
+
+    fn hostile(&self, member: &str, what: &str) -> VeleroError {
+        VeleroError::Hostile {
+            file: self.file.clone(),
+            member: format!("{:?}", member.chars().take(NAME_TOLD).collect::<String>()),
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// Takes the digest of what is read.
+struct Hashed<R> {
+    inner: R,
+    hash: HashingWriter<io::Sink>,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.hash.write_all(buf.get(..n).unwrap_or_default())?;
+        Ok(n)
+    }
+}
+
+/// Fails, rather than ends, where too much comes.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        let taken = u64::try_from(n).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(taken).ok_or_else(|| {
+            io::Error::other(format!("it unpacks to more than {MAX_PLAIN} bytes"))
+        })?;
+        Ok(n)
+    }
+}

@@ -1,0 +1,48 @@
+//! Where an object is in the API, and which object is there.
+
+use serde_json::Value;
+
+use crate::archive::{ObjectPath, ResourceName};
+use crate::source::kube::discover::Kind;
+
+/// The kind as it is in the version that `api_version` names, if that is served.
+pub(super) fn in_version(kind: &Kind, api_version: Option<&str>) -> Kind {
+    let mut kind = kind.clone();
+    let version = api_version.and_then(|v| v.rsplit('/').next());
+    if let Some(version) = version.filter(|v| kind.also_served.iter().any(|s| s == v)) {
+        version.clone_into(&mut kind.version);
+    }
+    kind
+}
+
+pub(super) fn list_in(kind: &Kind, namespace: &str) -> String {
+    let list = kind.path();
+    let plural = kind.resource.plural();
+    let root = list.strip_suffix(plural).unwrap_or(&list);
+    format!("{root}namespaces/{}/{plural}", encoded(namespace))
+}
+
+/// The path of one object, or of a part of it such as `/status`.
+pub(super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> String {
+    let list = match &path.namespace {
+        Some(namespace) => list_in(kind, namespace),
+        None => kind.path(),
+    };
+    format!("{list}/{}{part}", encoded(&path.name))
+}
+
+/// A name as a part of a path: RBAC names hold colons and more.
+fn encoded(name: &str) -> String {
+    let text: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    text.replace('+', "%20")
+}
+
+/// Where an object that was listed is.
+pub(super) fn path_of(resource: &ResourceName, object: &Value) -> Option<ObjectPath> {
+    let text = |pointer: &str| Some(object.pointer(pointer)?.as_str()?.to_owned());
+    Some(ObjectPath {
+        resource: resource.clone(),
+        namespace: text("/metadata/namespace").filter(|n| !n.is_empty()),
+        name: text("/metadata/name")?,
+    })
+}
