@@ -30,8 +30,8 @@ pub mod rpc {
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// etcd closes its file in order after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// What an API server of Talos gives etcd at most.
-const QUOTA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Twice what etcd is advised to have at most, so that the largest databases can be measured.
+const QUOTA_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
 /// How an etcd is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
