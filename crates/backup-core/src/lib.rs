@@ -15,8 +15,9 @@ pub mod progress;
 pub mod chunk;
 pub mod etcd;
 
-// Where bytes are put.
+// Where bytes are put, and where they lie meanwhile.
 pub mod store;
+mod scratch;
 
 // What stored bytes look like, and who may read them.
 pub mod crypt;

@@ -13,7 +13,7 @@ use super::RestoreError;
 use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::scratch::{Scratch, ScratchReader};
+use crate::scratch::{Scratch, ScratchReader};
 use crate::chunk;
 use crate::digest::{Digest, HashingWriter};
 use crate::format::layout;

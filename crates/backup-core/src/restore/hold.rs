@@ -16,7 +16,7 @@ use super::assemble::{Assembly, assemble, scratch_in};
 use super::fetch::find_component;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::scratch::Scratch;
+use crate::scratch::Scratch;
 use super::verify::{SnapshotWriter, check_snapshot};
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;

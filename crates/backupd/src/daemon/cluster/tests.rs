@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
+use backup_core::source::kube::Kept;
 use crate::daemon::shard::Shard;
 
 /// Long enough for a run on a busy machine.
@@ -85,6 +86,7 @@ impl Bed {
             queue,
             clock: told,
             environment: Environment::default(),
+            kept: Arc::new(Kept::new(folder.path().to_owned())),
             seed: 1,
             slice: Duration::from_millis(5),
             grace: Duration::ZERO,
