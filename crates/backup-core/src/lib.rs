@@ -16,8 +16,8 @@ pub mod chunk;
 pub mod etcd;
 
 // Where bytes are put, and where they lie meanwhile.
-pub mod store;
 mod scratch;
+pub mod store;
 
 // What stored bytes look like, and who may read them.
 pub mod crypt;

@@ -43,8 +43,7 @@ impl Cluster {
         let bed = Bed::new().await?;
         let folder = Folder::new()?;
         let etcd = Etcd::start(&folder, "etcd-of-the-api").await?;
-        let server =
-            KubeApiserver::start_audited(&folder, "kube-apiserver", &etcd, DAEMON).await?;
+        let server = KubeApiserver::start_audited(&folder, "kube-apiserver", &etcd, DAEMON).await?;
         until("kube-system", LIMIT, async || {
             server
                 .read("/api/v1/namespaces/kube-system")

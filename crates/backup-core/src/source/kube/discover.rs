@@ -129,10 +129,7 @@ struct CrdStatus {
 }
 
 /// Asks for all groups and definitions; what is in `memory` is not asked for again.
-pub(super) async fn discover(
-    api: &Api,
-    memory: Option<&Memory>,
-) -> Result<Discovered, KubeError> {
+pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Discovered, KubeError> {
     let mut found = Discovered::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
     let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;

@@ -164,7 +164,9 @@ impl KubeExport {
             understood(&api, selector).await?;
         }
         if let Some(memory) = &memory {
-            memory.begin(&system.metadata.uid, &version.git_version).await;
+            memory
+                .begin(&system.metadata.uid, &version.git_version)
+                .await;
         }
         let discovered = discover(&api, memory.as_ref()).await?;
         Ok(Self {

@@ -234,7 +234,10 @@ impl Kept {
             Holding::Nothing(_) => return,
             Holding::Listing => CHANGED_MEANWHILE,
             Holding::All(table) => {
-                if table.find(&name).is_some_and(|slot| slot.revision >= revision) {
+                if table
+                    .find(&name)
+                    .is_some_and(|slot| slot.revision >= revision)
+                {
                     return;
                 }
                 // A table that is full takes no new ones.
@@ -244,7 +247,10 @@ impl Kept {
         };
         watched.told.insert(name.into(), Told { revision, gone });
         if watched.told.len() > most {
-            inner.forget(&kind.resource, "so much of it changed that a list costs less");
+            inner.forget(
+                &kind.resource,
+                "so much of it changed that a list costs less",
+            );
         }
     }
 

@@ -17,8 +17,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
-use backup_core::source::kube::Kept;
 use crate::daemon::shard::Shard;
+use backup_core::source::kube::Kept;
 
 /// Long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

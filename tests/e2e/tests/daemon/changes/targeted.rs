@@ -56,7 +56,8 @@ impl Cluster {
     async fn because(&self, reason: &str) -> Result<Value> {
         until(reason, LIMIT, async || {
             let points = self.points().await?;
-            let with = |point: &&Value| point["reason"].as_str().is_some_and(|r| r.contains(reason));
+            let with =
+                |point: &&Value| point["reason"].as_str().is_some_and(|r| r.contains(reason));
             points.iter().rev().find(with).cloned().context("not yet")
         })
         .await
@@ -146,10 +147,14 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
     let before = server.audited()?.len();
     let mut changed = server.read(&format!("{TEAMS}/team-03")).await?;
     changed["spec"]["displayName"] = json!("changed");
-    server.replace(&format!("{TEAMS}/team-03"), &changed).await?;
+    server
+        .replace(&format!("{TEAMS}/team-03"), &changed)
+        .await?;
     server.create(TEAMS, &team("team-xx")).await?;
     server.delete(&format!("{TEAMS}/team-07")).await?;
-    server.replace(&format!("{MAPS}/team-05"), &map("team-05", 1)).await?;
+    server
+        .replace(&format!("{MAPS}/team-05"), &map("team-05", 1))
+        .await?;
     server.create(SECRETS, &secret("three")).await?;
     server.delete(&format!("{SECRETS}/one")).await?;
     quiet(&daemon).await?;
@@ -163,7 +168,10 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
         names.dedup();
         names
     };
-    assert_eq!(read(KIND), [format!("{TEAMS}/team-03"), format!("{TEAMS}/team-xx")]);
+    assert_eq!(
+        read(KIND),
+        [format!("{TEAMS}/team-03"), format!("{TEAMS}/team-xx")]
+    );
     assert_eq!(read("configmaps"), [format!("{MAPS}/team-05")]);
     assert_eq!(read("secrets"), [format!("{SECRETS}/three")]);
 
@@ -181,7 +189,9 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
     for component in ALL {
         let mut newest = None;
         for point in cluster.points().await? {
-            let manifest = cluster.manifest(point["id"].as_str().context("no id")?).await?;
+            let manifest = cluster
+                .manifest(point["id"].as_str().context("no id")?)
+                .await?;
             let reason = manifest["reason"].as_str().unwrap_or_default();
             if reason.starts_with("change: ")
                 && let Some(digest) = digests(&manifest)?.remove(component)
@@ -194,7 +204,9 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
 
     // What people ask for is listed anew, and differs in nothing.
     let before = server.audited()?.len();
-    let (status, text) = daemon.post("", &[], &json!({ "components": ALL }).to_string()).await?;
+    let (status, text) = daemon
+        .post("", &[], &json!({ "components": ALL }).to_string())
+        .await?;
     assert_eq!(status, http::StatusCode::OK, "{text}");
     let asked = cluster.asked(before)?;
     assert!(asked.iter().any(|r| r.verb == "list" && r.resource == KIND));
@@ -204,7 +216,9 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
     let manifest = cluster.manifest(id).await?;
     assert_eq!(digests(&manifest)?, full);
     assert!(kind(&manifest, "resources", KIND)?["watched"].is_null());
-    let drifts = daemon.metric("butler_backup_kept_drifts_total{cluster=\"test\"}").await?;
+    let drifts = daemon
+        .metric("butler_backup_kept_drifts_total{cluster=\"test\"}")
+        .await?;
     assert_eq!(drifts, 0.0);
     daemon.stop().await?.ended_with(0)?;
     Ok(())
@@ -221,11 +235,15 @@ async fn a_definition_that_changes_has_its_objects_listed_again() -> Result<()> 
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{KIND}");
     let mut definition = server.read(&path).await?;
     let version = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties");
-    let spec = version.context("no schema")?.pointer_mut("/spec/properties");
+    let spec = version
+        .context("no schema")?
+        .pointer_mut("/spec/properties");
     spec.context("no spec")?["newField"] = json!({ "type": "string", "default": "given" });
     server.replace(&path, &definition).await?;
     let point = cluster.because(&format!("{KIND} was changed")).await?;
-    let manifest = cluster.manifest(point["id"].as_str().context("no id")?).await?;
+    let manifest = cluster
+        .manifest(point["id"].as_str().context("no id")?)
+        .await?;
     let told = kind(&manifest, "resources", KIND)?;
     // The server ends the watch, too.
     assert!(told["listedBecause"].is_string(), "{told}");
@@ -234,7 +252,9 @@ async fn a_definition_that_changes_has_its_objects_listed_again() -> Result<()> 
     quiet(&daemon).await?;
     let mut newest = Digests::new();
     for point in cluster.points().await? {
-        let manifest = cluster.manifest(point["id"].as_str().context("no id")?).await?;
+        let manifest = cluster
+            .manifest(point["id"].as_str().context("no id")?)
+            .await?;
         newest.extend(digests(&manifest)?);
     }
     assert_eq!(newest, cluster.full().await?);
@@ -261,7 +281,11 @@ async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()>
     let point = cluster.has("resources", &path).await?;
     let id = point["id"].as_str().context("no id")?;
     assert!(
-        !cluster.paths(id, "resources").await?.iter().any(|p| p.ends_with("/team-09.json")),
+        !cluster
+            .paths(id, "resources")
+            .await?
+            .iter()
+            .any(|p| p.ends_with("/team-09.json")),
         "it was deleted"
     );
 
@@ -273,7 +297,9 @@ async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()>
     line.up.send_replace(true);
     let path = format!("resources/{KIND}/cluster/at-the-end.json");
     let point = cluster.has("resources", &path).await?;
-    let manifest = cluster.manifest(point["id"].as_str().context("no id")?).await?;
+    let manifest = cluster
+        .manifest(point["id"].as_str().context("no id")?)
+        .await?;
     let told = kind(&manifest, "resources", KIND)?;
     assert!(told["watched"].is_null(), "{told}");
     let why = told["listedBecause"].as_str().context("no reason")?;
@@ -299,9 +325,14 @@ async fn without_a_folder_for_scratch_everything_is_listed_and_a_finding_says_so
     cluster.server.create(TEAMS, &team("payments")).await?;
     let path = format!("resources/{KIND}/cluster/payments.json");
     let point = cluster.has("resources", &path).await?;
-    let manifest = cluster.manifest(point["id"].as_str().context("no id")?).await?;
+    let manifest = cluster
+        .manifest(point["id"].as_str().context("no id")?)
+        .await?;
     let findings = manifest["findings"].as_array().context("no findings")?;
-    let told: Vec<_> = findings.iter().filter(|f| f["object"] == "scratch file").collect();
+    let told: Vec<_> = findings
+        .iter()
+        .filter(|f| f["object"] == "scratch file")
+        .collect();
     assert_eq!(told.len(), 1, "{findings:?}");
     assert!(kind(&manifest, "resources", KIND)?["listedBecause"].is_string());
     daemon.stop().await?.ended_with(0)?;

@@ -174,7 +174,12 @@ impl Recorder {
             if full {
                 return Err(Failed::Odd("there are more objects than are kept"));
             }
-            if let Some(Suspects { changed, gone, more }) = before.and_then(Before::end) {
+            if let Some(Suspects {
+                changed,
+                gone,
+                more,
+            }) = before.and_then(Before::end)
+            {
                 for (name, revision) in changed {
                     let told = watched.told.get(&name);
                     // What it has not come to yet it may still tell.
@@ -259,7 +264,11 @@ impl Before {
         if self.told.contains_key(&name) {
             return;
         }
-        let Suspects { changed, gone, more } = &mut self.suspects;
+        let Suspects {
+            changed,
+            gone,
+            more,
+        } = &mut self.suspects;
         if changed.len().saturating_add(gone.len()) >= MOST_SUSPECTS {
             *more = more.saturating_add(1);
         } else if revision > 0 {

@@ -34,7 +34,10 @@ impl Table {
     /// False if its name does not come behind that of the one before, or there is no more room.
     #[must_use]
     pub(super) fn push(&mut self, name: &str, slot: Slot) -> bool {
-        if self.name(self.len().wrapping_sub(1)).is_some_and(|last| last >= name) {
+        if self
+            .name(self.len().wrapping_sub(1))
+            .is_some_and(|last| last >= name)
+        {
             return false;
         }
         let end = self.names.len().saturating_add(name.len());

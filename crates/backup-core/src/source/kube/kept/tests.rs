@@ -55,14 +55,21 @@ async fn read(kept: &Arc<Kept>) -> Result<Vec<String>, String> {
     let mut pages = Pages::new(kept.current(&nobody(), &kind()).await?);
     let mut all = Vec::new();
     while let Some(page) = pages.next().await.map_err(|e| e.to_string())? {
-        let texts = page.items.iter().map(|item| String::from_utf8_lossy(item).into_owned());
+        let texts = page
+            .items
+            .iter()
+            .map(|item| String::from_utf8_lossy(item).into_owned());
         all.extend(texts);
     }
     Ok(all)
 }
 
 fn told(kept: &Kept, name: &str, revision: u64, gone: bool) {
-    kept.told(&kind(), &revision.to_string(), Some((name.to_owned(), gone)));
+    kept.told(
+        &kind(),
+        &revision.to_string(),
+        Some((name.to_owned(), gone)),
+    );
 }
 
 const TWO: [(&str, u64, &str); 2] = [("a/x", 90, "{\"x\":1}"), ("a/y", 95, "{\"y\":1}")];
@@ -100,14 +107,18 @@ async fn every_doubt_is_a_list() {
     let kept = kept(folder.path());
     type Doubt = (&'static str, fn(&Kept));
     let doubts: [Doubt; 6] = [
-        ("its watch has not heard everything", |k| k.hears_not(&kind())),
+        ("its watch has not heard everything", |k| {
+            k.hears_not(&kind())
+        }),
         ("its watch has not heard everything", |k| {
             k.hears_not(&kind());
             k.hears(&kind(), Some("400"));
             k.told(&kind(), "399", None);
         }),
         ("its definition changed", |k| k.defined("configmaps")),
-        ("the API server is another one now", |k| k.of("uid", "v1.37.0")),
+        ("the API server is another one now", |k| {
+            k.of("uid", "v1.37.0")
+        }),
         ("so much of it changed that a list costs less", |k| {
             for number in 0..=64 {
                 told(k, &format!("a/{number}"), 300, false);
@@ -148,7 +159,10 @@ async fn a_list_that_does_not_end_or_is_in_no_order_is_not_kept() {
     let kept = kept(folder.path());
     list(&kept, &TWO).await.unwrap();
     drop(kept.record(&kind()).unwrap());
-    assert_eq!(read(&kept).await.unwrap_err(), "its last list could not be kept");
+    assert_eq!(
+        read(&kept).await.unwrap_err(),
+        "its last list could not be kept"
+    );
     let [x, y] = TWO;
     assert!(matches!(list(&kept, &[y, x]).await, Err(Failed::Odd(_))));
     assert!(read(&kept).await.is_err());
@@ -174,7 +188,13 @@ async fn a_list_that_shows_what_no_watch_told_is_a_drift() {
     // Told: no drift, be it before or after the list.
     told(&kept, "a/x", 101, false);
     let after = ("a/y", 200, "{}");
-    assert_eq!(list(&kept, &[("a/x", 101, "{}"), after]).await.unwrap().objects, 0);
+    assert_eq!(
+        list(&kept, &[("a/x", 101, "{}"), after])
+            .await
+            .unwrap()
+            .objects,
+        0
+    );
     told(&kept, "a/y", 200, false);
     assert_eq!(kept.holds().drifted, 0);
     // Changed, made, and gone without a word.
@@ -183,7 +203,9 @@ async fn a_list_that_shows_what_no_watch_told_is_a_drift() {
     assert_eq!((drift.objects, drift.first.as_str()), (3, "a/x"));
     assert_eq!(kept.holds().drifted, 1);
     // Another text in the same revision.
-    let drift = list(&kept, &[("a/x", 150, "{ }"), ("a/z", 160, "{}")]).await.unwrap();
+    let drift = list(&kept, &[("a/x", 150, "{ }"), ("a/z", 160, "{}")])
+        .await
+        .unwrap();
     assert_eq!((drift.objects, drift.first.as_str()), (1, "a/x"));
     let drift = list(&kept, &[("a/x", 150, "{ }")]).await.unwrap();
     assert_eq!((drift.objects, drift.first.as_str()), (1, "a/z"));
@@ -199,16 +221,24 @@ async fn what_did_not_change_is_not_written_again_and_what_is_dead_gives_its_roo
     let kept = kept(folder.path());
     let large = |letter: &str| format!("{{\"x\":\"{}\"}}", letter.repeat(9 << 20));
     let (a, b) = (large("a"), large("b"));
-    list(&kept, &[("a/x", 90, &a), ("a/y", 90, &b)]).await.unwrap();
+    list(&kept, &[("a/x", 90, &a), ("a/y", 90, &b)])
+        .await
+        .unwrap();
     let bytes = kept.holds().bytes;
-    list(&kept, &[("a/x", 90, &a), ("a/y", 90, &b)]).await.unwrap();
+    list(&kept, &[("a/x", 90, &a), ("a/y", 90, &b)])
+        .await
+        .unwrap();
     assert_eq!(kept.holds().bytes, bytes);
     kept.tidy().await;
     assert_eq!(kept.holds().bytes, bytes, "all of it is alive");
     told(&kept, "a/x", 101, false);
-    list(&kept, &[("a/x", 101, "{}"), ("a/y", 90, &b)]).await.unwrap();
+    list(&kept, &[("a/x", 101, "{}"), ("a/y", 90, &b)])
+        .await
+        .unwrap();
     told(&kept, "a/y", 102, false);
-    list(&kept, &[("a/x", 101, "{}"), ("a/y", 102, "{\"y\":2}")]).await.unwrap();
+    list(&kept, &[("a/x", 101, "{}"), ("a/y", 102, "{\"y\":2}")])
+        .await
+        .unwrap();
     kept.tidy().await;
     assert_eq!(kept.holds().bytes, 9);
     assert_eq!(read(&kept).await.unwrap(), ["{}", "{\"y\":2}"]);
@@ -225,6 +255,9 @@ async fn a_scratch_file_that_lies_or_cannot_be_made_ends_in_lists() {
     assert!(why.contains("does not hold what was written"), "{why}");
 
     let nowhere = self::kept(&folder.path().join("nowhere"));
-    assert!(matches!(list(&nowhere, &TWO).await, Err(Failed::Scratch(_))));
+    assert!(matches!(
+        list(&nowhere, &TWO).await,
+        Err(Failed::Scratch(_))
+    ));
     assert!(read(&nowhere).await.is_err());
 }

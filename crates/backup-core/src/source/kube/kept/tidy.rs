@@ -92,7 +92,10 @@ impl Kept {
                 Holding::All(table) if Arc::ptr_eq(table, &one.from) => {
                     watched.holding = Holding::All(Arc::new(one.to));
                 }
-                _ => inner.forget(&one.kind, "it changed while the scratch file was written anew"),
+                _ => inner.forget(
+                    &one.kind,
+                    "it changed while the scratch file was written anew",
+                ),
             }
         }
         inner.file = Some(File {

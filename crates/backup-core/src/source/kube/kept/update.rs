@@ -57,7 +57,9 @@ impl Kept {
         let changed = tokio::time::timeout(WITHIN, self.read(api, kind, &update)).await;
         let changed = changed.unwrap_or_else(|_| {
             let seconds = WITHIN.as_secs();
-            Err(format!("its changed objects could not be read within {seconds} s"))
+            Err(format!(
+                "its changed objects could not be read within {seconds} s"
+            ))
         })?;
         update.finish(&changed)
     }
@@ -225,7 +227,13 @@ mod tests {
         let gone = "teams.butler.butlerlabs.dev \"payments\" not found";
         assert!(is_gone(&error(gone, not_found), "payments"));
         assert!(!is_gone(&error(gone, not_found), "others"));
-        assert!(!is_gone(&error("404 page not found", not_found), "payments"));
-        assert!(!is_gone(&error(gone, http::StatusCode::BAD_GATEWAY), "payments"));
+        assert!(!is_gone(
+            &error("404 page not found", not_found),
+            "payments"
+        ));
+        assert!(!is_gone(
+            &error(gone, http::StatusCode::BAD_GATEWAY),
+            "payments"
+        ));
     }
 }

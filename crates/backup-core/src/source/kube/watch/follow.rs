@@ -183,7 +183,9 @@ impl<'a> Follow<'a> {
         let mut lines = api.lines(&watch).await?;
         self.up = Some(Instant::now());
         self.refusals = 0;
-        self.ground.kept.hears(self.kind, self.now.take().as_deref());
+        self.ground
+            .kept
+            .hears(self.kind, self.now.take().as_deref());
         self.tell(WatchState::Watching);
         let end = Instant::now() + self.lasts + GRACE;
         loop {
