@@ -110,6 +110,14 @@ struct Told {
     gone: bool,
 }
 
+impl Told {
+    /// Whether it came after the object was read. Where a deletion has the revision of the object that it
+    /// took, it did.
+    fn is_news_of(self, slot: Slot) -> bool {
+        slot.revision < self.revision || (self.gone && slot.revision == self.revision)
+    }
+}
+
 impl Kept {
     /// Nothing yet; its scratch file will be in `folder`.
     #[must_use]
@@ -234,10 +242,8 @@ impl Kept {
             Holding::Nothing(_) => return,
             Holding::Listing => CHANGED_MEANWHILE,
             Holding::All(table) => {
-                if table
-                    .find(&name)
-                    .is_some_and(|slot| slot.revision >= revision)
-                {
+                let known = table.find(&name);
+                if known.is_some_and(|slot| !(Told { revision, gone }).is_news_of(slot)) {
                     return;
                 }
                 // A table that is full takes no new ones.

@@ -86,7 +86,7 @@ impl Object {
 
     /// Reads the answer to a question for this object alone. Built-in kinds name themselves at its
     /// beginning where a list leaves that out: it is told as a list has it.
-    pub(super) fn read_alone(kind: &Kind, answer: Bytes) -> Result<Self, KubeError> {
+    pub(super) fn read_alone(kind: &Kind, answer: &Bytes) -> Result<Self, KubeError> {
         let end = answer.iter().rposition(|b| !b.is_ascii_whitespace());
         let item = answer.slice(..end.map_or(0, |end| end.saturating_add(1)));
         let named = serde_json::json!(kind.kind);
@@ -200,11 +200,11 @@ mod tests {
         let rest = r#""metadata":{"name":"a","namespace":"b"},"type":"Opaque"}"#;
         let listed = Object::read(&kind(), Bytes::from(format!("{{{rest}"))).unwrap();
         let alone = format!("{{\"kind\":\"Secret\",\"apiVersion\":\"v1\",{rest}\n");
-        let alone = Object::read_alone(&kind(), Bytes::from(alone)).unwrap();
+        let alone = Object::read_alone(&kind(), &Bytes::from(alone)).unwrap();
         assert_eq!(alone.json, listed.json);
         // Custom resources have their fields in order everywhere.
         let sorted = format!("{{\"apiVersion\":\"v1\",\"kind\":\"Secret\",{rest}");
-        let alone = Object::read_alone(&kind(), Bytes::from(format!("{sorted}\n"))).unwrap();
+        let alone = Object::read_alone(&kind(), &Bytes::from(format!("{sorted}\n"))).unwrap();
         assert_eq!(alone.json, sorted);
     }
 

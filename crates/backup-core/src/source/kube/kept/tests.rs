@@ -99,6 +99,13 @@ async fn what_was_listed_is_read_again_as_it_was() {
     told(&kept, "a/x", 103, true);
     assert!(read(&kept).await.unwrap().is_empty());
     assert_eq!(kept.current(&nobody(), &kind()).await.unwrap().place, 103);
+
+    // A deletion that is older than the object is that of one before it.
+    let two = [("a/x", 110, "{}"), ("a/y", 111, "{}")];
+    list(&kept, &two).await.unwrap();
+    told(&kept, "a/x", 109, true);
+    told(&kept, "a/y", 111, true);
+    assert_eq!(read(&kept).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -108,7 +115,7 @@ async fn every_doubt_is_a_list() {
     type Doubt = (&'static str, fn(&Kept));
     let doubts: [Doubt; 6] = [
         ("its watch has not heard everything", |k| {
-            k.hears_not(&kind())
+            k.hears_not(&kind());
         }),
         ("its watch has not heard everything", |k| {
             k.hears_not(&kind());
@@ -117,7 +124,7 @@ async fn every_doubt_is_a_list() {
         }),
         ("its definition changed", |k| k.defined("configmaps")),
         ("the API server is another one now", |k| {
-            k.of("uid", "v1.37.0")
+            k.of("uid", "v1.37.0");
         }),
         ("so much of it changed that a list costs less", |k| {
             for number in 0..=64 {

@@ -95,7 +95,7 @@ impl Kept {
     ) -> Result<BTreeMap<Box<str>, Option<Slot>>, String> {
         let news = update.told.iter().filter(|(name, told)| {
             let known = update.table.find(name);
-            known.is_none_or(|slot| slot.revision < told.revision)
+            known.is_none_or(|slot| told.is_news_of(slot))
         });
         let reads = news.map(|(name, told)| async move {
             let read = if told.gone {
@@ -134,7 +134,7 @@ impl Kept {
             Err(e) if is_gone(&e, own) => return Ok(None),
             Err(e) => return Err(e.line()),
         };
-        let object = Object::read_alone(kind, bytes).map_err(|e| e.line())?;
+        let object = Object::read_alone(kind, &bytes).map_err(|e| e.line())?;
         let revision = object.meta.resource_version.parse().unwrap_or(0);
         if object.path != path || revision < told {
             return Err("an object was read in an older state than its watch told".to_owned());
