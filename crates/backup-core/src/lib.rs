@@ -15,7 +15,8 @@ pub mod progress;
 pub mod chunk;
 pub mod etcd;
 
-// Where bytes are put.
+// Where bytes are put, and where they lie meanwhile.
+mod scratch;
 pub mod store;
 
 // What stored bytes look like, and who may read them.

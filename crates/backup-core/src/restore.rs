@@ -15,7 +15,6 @@ mod hold;
 mod keys;
 mod objects;
 mod read;
-pub(crate) mod scratch;
 mod tenant;
 mod verify;
 

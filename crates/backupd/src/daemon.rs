@@ -14,6 +14,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::id::ClusterName;
+use backup_core::source::kube::Kept;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -211,6 +212,7 @@ impl Daemon<'_> {
         let queue = Arc::new(Queue::default());
         self.board
             .add(name.clone(), Arc::clone(&queue), Arc::clone(&config));
+        let kept = Arc::new(Kept::new(self.frame.environment.temp.clone()));
         let stop = self.stop.child_token();
         let (sender, receiver) = watch::channel(config);
         let ground = Ground {
@@ -219,6 +221,7 @@ impl Daemon<'_> {
             queue,
             clock: Arc::clone(&self.frame.clock),
             environment: self.frame.environment.clone(),
+            kept: Arc::clone(&kept),
             seed: self.seed,
             slice: SLICE,
             grace: self.args.grace(),
@@ -229,6 +232,7 @@ impl Daemon<'_> {
             queue: Arc::clone(&ground.queue),
             clock: Arc::clone(&self.frame.clock),
             environment: self.frame.environment.clone(),
+            kept,
         };
         let inputs = Inputs {
             config: receiver,

@@ -12,6 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::Clock;
 use backup_core::progress::Progress;
+use backup_core::source::kube::Kept;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::NoteFlags;
@@ -27,6 +28,15 @@ pub(crate) struct Means {
     pub(crate) environment: Environment,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: CancellationToken,
+    /// What is kept of the runs before; a command keeps nothing.
+    pub(crate) memory: Option<Keeping>,
+}
+
+/// What is kept of a cluster, and whether it is listed anew all the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeping {
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) anew: bool,
 }
 
 impl Means {
@@ -37,6 +47,7 @@ impl Means {
             environment: frame.environment.clone(),
             progress: frame.terminal.progress(),
             cancel: frame.cancel.clone(),
+            memory: None,
         }
     }
 }

@@ -21,6 +21,10 @@ use crate::port::Port;
 use crate::process::{Process, Program, Signal};
 use crate::tools::{self, Tool};
 
+mod audit;
+
+pub use audit::Request;
+
 /// Three seconds on an idle machine; a machine that compiles next to it is slow.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// The file of the service accounts' key, in its folder.
@@ -81,6 +85,16 @@ impl KubeApiserver {
     /// # Errors
     /// The server cannot be found, built or started.
     pub async fn start_with(folder: &Folder, name: &str, storage: &Storage) -> Result<Self> {
+        Self::start_told(folder, name, storage, None).await
+    }
+
+    /// Starts one that writes down what `audited` asks for.
+    async fn start_told(
+        folder: &Folder,
+        name: &str,
+        storage: &Storage,
+        audited: Option<&str>,
+    ) -> Result<Self> {
         let program = tools::path(Tool::KubeApiserver).await?;
         let own = folder.make(name)?;
         let authority = Authority::new("kubernetes-ca")?;
@@ -123,6 +137,11 @@ impl KubeApiserver {
             let encryption = own.join("encryption.yaml");
             write_private(&encryption, encryption_config()?.as_bytes())?;
             flag("encryption-provider-config", &encryption.to_string_lossy());
+        }
+        if let Some(user) = audited {
+            for (name, value) in audit::flags(&own, user)? {
+                flag(name, &value);
+            }
         }
         flag("allow-privileged", "true");
         flag("etcd-servers", &storage.endpoint);

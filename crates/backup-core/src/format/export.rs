@@ -44,12 +44,19 @@ pub struct KindFacts {
     /// The version that etcd holds; only known of custom resources, absent if it is the one read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_version: Option<String>,
-    /// The revision that the list told.
+    /// The revision that the list told, or up to which its watch had heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
     /// Whether the list is of one moment.
     #[serde(default)]
     pub consistency: Consistency,
+    /// What was read again, where the kind was not listed: a daemon had kept its objects, and a watch
+    /// had told which of them changed. Absent where it was listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
+    /// Why it was listed by a run that would have taken what was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_because: Option<String>,
     /// How many objects are in the archive.
     pub objects: u64,
     /// The bytes of their JSON.
@@ -67,6 +74,16 @@ pub struct KindFacts {
     pub failed: Option<String>,
 }
 
+/// What was read of a kind that was not listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Watched {
+    /// Objects that were read again, new ones among them.
+    pub fetched: u64,
+    /// Objects that are gone since.
+    pub gone: u64,
+}
+
 /// Whether a list is of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -74,7 +91,8 @@ pub enum Consistency {
     /// All pages are of one revision.
     #[default]
     OneRevision,
-    /// The revision was compacted while pages were read; the rest is of a later one.
+    /// The revision was compacted while pages were read, or objects were read one by one because a
+    /// watch had told of them; the rest is of a later one.
     Continued,
     /// The server tells no revision.
     Unknown,

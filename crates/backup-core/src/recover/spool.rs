@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::RecoverError;
 use super::order::{Rank, rank};
 use crate::archive::{ObjectPath, StoredJson};
-use crate::restore::scratch::Scratch;
+use crate::scratch::Scratch;
 
 /// Heads take some 400 bytes each: with this many, 200 MiB.
 const MAX_OBJECTS: usize = 500_000;

@@ -13,7 +13,6 @@ use super::RestoreError;
 use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::scratch::{Scratch, ScratchReader};
 use crate::chunk;
 use crate::digest::{Digest, HashingWriter};
 use crate::format::layout;
@@ -21,6 +20,7 @@ use crate::format::manifest::{Component, PackRef};
 use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
 use crate::progress::Progress;
+use crate::scratch::{Scratch, ScratchReader};
 use crate::store::{Key, MAX_OBJECT};
 
 /// Packs downloaded at the same time: hides round trips, holds 64 MiB at most.

@@ -16,13 +16,13 @@ use super::assemble::{Assembly, assemble, scratch_in};
 use super::fetch::find_component;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::scratch::Scratch;
 use super::verify::{SnapshotWriter, check_snapshot};
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, TrailerCheck};
 use crate::id::ComponentName;
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::source::talos::nodes::Upload;
 use crate::store::Store;
 

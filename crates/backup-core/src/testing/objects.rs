@@ -55,6 +55,8 @@ impl Objects {
             stored_version: None,
             resource_version: Some("1000".to_owned()),
             consistency: Consistency::OneRevision,
+            watched: None,
+            listed_because: None,
             objects: length(members.len()),
             bytes,
             sha256: Digest::from_bytes(sha256.finalize().into()),

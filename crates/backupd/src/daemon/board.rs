@@ -76,8 +76,20 @@ pub(crate) struct View {
     pub(crate) totals: Totals,
     /// What is watched for changes, by kind.
     pub(crate) watches: BTreeMap<String, WatchView>,
+    pub(crate) kept: KeptView,
     #[serde(skip)]
     pub(crate) queued: usize,
+}
+
+/// What is kept for runs on change, so that they need not list it.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeptView {
+    pub(crate) objects: u64,
+    /// The size of the scratch file.
+    pub(crate) bytes: u64,
+    /// How often a list showed something else than the watches had told.
+    pub(crate) drifted: u64,
 }
 
 /// The watch on one kind.
@@ -245,6 +257,7 @@ impl Board {
             talosconfig_valid_until: None,
             totals: Totals::default(),
             watches: BTreeMap::new(),
+            kept: KeptView::default(),
             queued: 0,
         };
         let new = Cluster {

@@ -10,12 +10,13 @@ use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
+use backup_core::source::kube::Kept;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{self, Board, ComponentView};
+use super::board::{self, Board, ComponentView, KeptView};
 use super::bucket::{self, Facts};
 use super::lead::Lead;
 use super::queue::{Queue, Wanted};
@@ -37,6 +38,8 @@ pub(crate) struct Ground {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
+    /// What the watches and the runs keep of it.
+    pub(crate) kept: Arc<Kept>,
     /// Decides the jitter.
     pub(crate) seed: u64,
     /// The longest sleep, after which the clock is looked at again.
@@ -263,6 +266,7 @@ impl Work {
             track,
             clock: Arc::clone(&self.ground.clock),
             environment: self.ground.environment.clone(),
+            kept: Arc::clone(&self.ground.kept),
             lead: self.lead.clone(),
             stop: self.stop.clone(),
             cancel: self.cancel.clone(),
@@ -327,7 +331,13 @@ impl Work {
 
     /// Brings the board up to date.
     fn tell(&self) {
+        let kept = self.ground.kept.holds();
         self.board(|cluster| {
+            cluster.view.kept = KeptView {
+                objects: kept.objects,
+                bytes: kept.bytes,
+                drifted: kept.drifted,
+            };
             let old = std::mem::take(&mut cluster.view.components);
             for component in &self.config.components {
                 let name = &component.name;

@@ -214,6 +214,21 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     counter("changes", C, "Changes that watches told of"),
     gauge(
+        "kept_objects",
+        C,
+        "Objects that are kept for runs on change, which need not list them",
+    ),
+    gauge(
+        "kept_bytes",
+        C,
+        "The size of the encrypted scratch file that they are kept in",
+    ),
+    counter(
+        "kept_drifts",
+        C,
+        "How often a list showed something else than the watches had told: a restore point for a change may have had an object as it was before",
+    ),
+    gauge(
         "certificate_expiry_timestamp_seconds",
         &["cluster", "kind", "name"],
         "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",

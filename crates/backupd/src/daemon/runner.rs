@@ -12,6 +12,7 @@ use backup_core::backup::Committed;
 use backup_core::clock::Clock;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
+use backup_core::source::kube::Kept;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +20,10 @@ use tracing::Instrument as _;
 
 use super::lead::Lead;
 use super::queue::Wanted;
-use super::track::{State, Track};
+use super::track::{Cause, State, Track};
 use crate::take::sources::Sources;
 use crate::take::taken::Taken;
-use crate::take::{Means, prepare};
+use crate::take::{Keeping, Means, prepare};
 
 /// The pause before the second try; later ones double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub(crate) struct Job {
     pub(crate) track: Arc<Track>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
+    pub(crate) kept: Arc<Kept>,
     pub(crate) lead: watch::Receiver<Lead>,
     /// No new try begins.
     pub(crate) stop: CancellationToken,
@@ -190,6 +192,11 @@ async fn once(job: &Job) -> Result<(Committed, u64), Failure> {
         environment: job.environment.clone(),
         progress,
         cancel: job.cancel.clone(),
+        memory: Some(Keeping {
+            kept: Arc::clone(&job.kept),
+            // Whatever else is wanted tells whether what is kept is right.
+            anew: job.wanted.cause != Cause::Change,
+        }),
     };
     let run = prepare(&job.config, &job.wanted.note, &means).await?;
     let sources = tokio::select! {

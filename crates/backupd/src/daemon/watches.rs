@@ -8,8 +8,8 @@ use backup_cli::environment::Environment;
 use backup_cli::open::kube_options;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::watch::{Change, WatchListener, WatchOptions, WatchState, watch};
+use backup_core::source::kube::{Kept, KubeOptions};
 use tracing::Instrument as _;
 
 use super::board::{self, Board, Hearing, WatchView};
@@ -24,6 +24,7 @@ pub(crate) struct Ground {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
+    pub(crate) kept: Arc<Kept>,
 }
 
 /// What is watched, and where; `None` for nothing.
@@ -41,9 +42,10 @@ pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
             let leads = inputs.lead.borrow_and_update().takes_demands();
             let plan = plan(&ground, &config).filter(|_| leads);
             ground.board(|cluster| cluster.view.watches.clear());
+            ground.kept.clear();
             let watching = async {
                 match &plan {
-                    Some((options, wanted)) => watch(options, wanted, &ground).await,
+                    Some((options, wanted)) => watch(options, wanted, &ground.kept, &ground).await,
                     None => std::future::pending().await,
                 }
             };

@@ -12,7 +12,7 @@ use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::source::etcd::EtcdSource;
 use backup_core::source::kube::datastores::{self, Reach};
-use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource};
+use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, Memory};
 use backup_core::source::talos::{MachineConfigSource, TalosSource};
 use backup_core::source::{ClusterSource, SourceError};
 
@@ -145,7 +145,9 @@ impl Sources {
         let selection = config.kubernetes.selection.clone();
         let kept = config.kubernetes.keep_kubeconfigs.clone();
         let clock = Arc::clone(&means.clock);
-        match KubeExport::begin(options, selection, kept, clock).await {
+        let memory = means.memory.as_ref();
+        let memory = memory.map(|m| Memory::new(Arc::clone(&m.kept), m.anew));
+        match KubeExport::begin_with(options, selection, kept, clock, memory).await {
             Ok(export) => {
                 let export = Arc::new(export);
                 self.archives = archives.iter().map(|a| export.archive(*a)).collect();

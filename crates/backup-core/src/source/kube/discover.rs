@@ -7,8 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, API
 use serde::Deserialize;
 
 use super::failure::KubeError;
+use super::object::Object;
+use super::reading::{Memory, Reading};
 use super::request::{Api, parse};
-use super::scope::noise;
+use super::scope::{CRDS, noise};
 use crate::archive::ResourceName;
 use crate::format::export::LeftOut;
 use crate::format::manifest::{Finding, Severity};
@@ -17,8 +19,6 @@ use crate::format::manifest::{Finding, Severity};
 const AT_ONCE: usize = 4;
 /// CustomResourceDefinitions of a page: the largest have a megabyte.
 const CRDS_A_PAGE: usize = 8;
-/// A page of them.
-const MAX_PAGE: usize = 32 << 20;
 
 /// A kind as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(super) struct Kind {
     pub(super) has_status: bool,
     pub(super) also_served: Vec<String>,
     pub(super) stored_version: Option<String>,
+    /// Whether a webhook may have a say in how its objects read: some are stored in another version.
+    pub(super) converted: bool,
 }
 
 impl Kind {
@@ -98,6 +100,13 @@ struct CrdSpec {
     names: CrdNames,
     scope: String,
     versions: Vec<CrdVersion>,
+    #[serde(default)]
+    conversion: Option<Conversion>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Conversion {
+    strategy: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,20 +128,8 @@ struct CrdStatus {
     stored_versions: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct CrdPage {
-    items: Vec<Crd>,
-    metadata: PageMeta,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    token: String,
-}
-
-/// Asks for all groups and definitions.
-pub(super) async fn discover(api: &Api) -> Result<Discovered, KubeError> {
+/// Asks for all groups and definitions; what is in `memory` is not asked for again.
+pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Discovered, KubeError> {
     let mut found = Discovered::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
     let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;
@@ -159,7 +156,7 @@ pub(super) async fn discover(api: &Api) -> Result<Discovered, KubeError> {
         }
     }
     drop(lists);
-    definitions(api, &mut found, &mut kinds).await?;
+    definitions(api, memory, &mut found, &mut kinds).await?;
     found.kinds = kinds.into_values().collect();
     Ok(found)
 }
@@ -216,6 +213,7 @@ fn add(
             has_status: with_status.contains(&resource.name),
             also_served: Vec::new(),
             stored_version: None,
+            converted: false,
         };
         kinds.insert(name, kind);
     }
@@ -224,20 +222,27 @@ fn add(
 /// Adds what the definitions tell, and kinds that were defined a moment ago.
 async fn definitions(
     api: &Api,
+    memory: Option<&Memory>,
     found: &mut Discovered,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) -> Result<(), KubeError> {
-    const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let mut token = String::new();
+    let name = ResourceName::from(CRDS);
+    let Some(kind) = kinds.get(&name).cloned() else {
+        return Ok(());
+    };
+    let path = kind.path();
+    let reading = Reading::begin(api, &kind, None, memory).await;
+    let mut reading = reading.by(CRDS_A_PAGE).record();
+    let mut recorder = reading.recorder();
     loop {
-        let path = format!("{PATH}?limit={CRDS_A_PAGE}{}", continued(&token));
-        let page = match api.bytes(&path, MAX_PAGE).await {
-            Ok(bytes) => parse::<CrdPage>(PATH, "list of definitions", &bytes)?,
+        let page = match reading.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
             // Short of this right, custom resources are not told from those of extension APIs.
             Err(e @ KubeError::Forbidden { .. }) => {
                 found.findings.push(Finding {
                     severity: Severity::Error,
-                    object: super::scope::CRDS.to_owned(),
+                    object: CRDS.to_owned(),
                     cause: e.line(),
                     remedy: "apply deploy/rbac.yaml, or grant the right that is named".to_owned(),
                 });
@@ -245,14 +250,26 @@ async fn definitions(
             }
             Err(e) => return Err(e),
         };
-        for crd in &page.items {
-            defined(crd, found, kinds);
+        for item in page.items {
+            let crd: Crd = parse(&path, "definition", &item)?;
+            defined(&crd, found, kinds);
+            if let Some(recorder) = &mut recorder {
+                let object = Object::read(&kind, item)?;
+                recorder.object(
+                    &object.path.object(),
+                    &object.meta.resource_version,
+                    &object.json,
+                );
+            }
         }
-        token = page.metadata.token;
-        if token.is_empty() {
-            return Ok(());
+        if let Some(recorder) = &mut recorder {
+            recorder.flush().await;
         }
     }
+    if let (Some(memory), Some(recorder)) = (memory, recorder) {
+        memory.recorded(&kind, recorder).await;
+    }
+    Ok(())
 }
 
 fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName, Kind>) {
@@ -312,9 +329,14 @@ fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName,
         has_status: false,
         also_served: Vec::new(),
         stored_version: None,
+        converted: false,
     });
     kind.custom = true;
     kind.aggregated = false;
+    let conversion = crd.spec.conversion.as_ref();
+    let same = |v: &String| *v == kind.version;
+    kind.converted = conversion.is_some_and(|c| c.strategy == "Webhook")
+        && !crd.status.stored_versions.iter().all(same);
     kind.stored_version = stored.map(|v| v.name.clone());
 }
 

@@ -12,6 +12,7 @@ use super::datastores::{TenantSchema, schemas};
 use super::discover::{Discovered, Kind, discover};
 use super::failure::KubeError;
 use super::list::understood;
+use super::reading::Memory;
 use super::refer::References;
 use super::request::Api;
 use super::scope::SECRETS;
@@ -43,6 +44,8 @@ pub struct KubeExport {
     /// Kubeconfigs that are files.
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
+    /// What is kept of runs before this one.
+    memory: Option<Memory>,
     learnt: Mutex<Learnt>,
 }
 
@@ -139,6 +142,20 @@ impl KubeExport {
         files: Vec<PathBuf>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
+        Self::begin_with(options, selection, files, clock, None).await
+    }
+
+    /// As [`KubeExport::begin`]; what is in `memory` need not be listed.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn begin_with(
+        options: &KubeOptions,
+        selection: Selection,
+        files: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+        memory: Option<Memory>,
+    ) -> Result<Self, SourceError> {
         let api = Api::connect(options).await?;
         let version: Version = api.get("/version", "version").await?;
         let path = "/api/v1/namespaces/kube-system";
@@ -146,7 +163,12 @@ impl KubeExport {
         if let Some(selector) = &selection.selector {
             understood(&api, selector).await?;
         }
-        let discovered = discover(&api).await?;
+        if let Some(memory) = &memory {
+            memory
+                .begin(&system.metadata.uid, &version.git_version)
+                .await;
+        }
+        let discovered = discover(&api, memory.as_ref()).await?;
         Ok(Self {
             api,
             uid: system.metadata.uid,
@@ -155,6 +177,7 @@ impl KubeExport {
             selection,
             files,
             clock,
+            memory,
             learnt: Mutex::default(),
         })
     }
@@ -176,6 +199,10 @@ impl KubeExport {
 
     pub(super) fn api(&self) -> &Api {
         &self.api
+    }
+
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// All kinds that were discovered, taken or not.
@@ -344,6 +371,7 @@ impl ClusterSource for KubeExport {
                 findings.extend(told);
             }
         }
+        findings.extend(self.memory.iter().flat_map(Memory::findings));
         for component in taken {
             if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
                 let tenants = of_datastore(name, &facts.tenants);

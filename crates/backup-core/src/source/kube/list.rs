@@ -101,8 +101,18 @@ impl<'a> Listing<'a> {
         }
     }
 
-    pub(super) fn kind(&self) -> &'a Kind {
-        self.kind
+    /// With pages of this many objects.
+    pub(super) fn by(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// What was passed over because it came before: objects up to the last one come again.
+    pub(super) fn after_others(self) -> Self {
+        Self {
+            restarted: true,
+            consistency: Consistency::Continued,
+            ..self
+        }
     }
 
     /// Whether the list had to begin again: objects up to the last one come twice.

@@ -84,6 +84,21 @@ impl Object {
         })
     }
 
+    /// Reads the answer to a question for this object alone. Built-in kinds name themselves at its
+    /// beginning where a list leaves that out: it is told as a list has it.
+    pub(super) fn read_alone(kind: &Kind, answer: &Bytes) -> Result<Self, KubeError> {
+        let end = answer.iter().rposition(|b| !b.is_ascii_whitespace());
+        let item = answer.slice(..end.map_or(0, |end| end.saturating_add(1)));
+        let named = serde_json::json!(kind.kind);
+        let version = serde_json::json!(kind.api_version());
+        let named = format!("{{\"kind\":{named},\"apiVersion\":{version},");
+        let item = match item.strip_prefix(named.as_bytes()) {
+            Some(rest) => with_kind(kind, &[b"{", rest].concat()),
+            None => item,
+        };
+        Self::read(kind, item)
+    }
+
     /// The tool that can make it again, by the marks that it leaves.
     pub(super) fn managed_by(&self) -> Option<&'static str> {
         let Meta {
@@ -155,6 +170,7 @@ mod tests {
             has_status: false,
             also_served: Vec::new(),
             stored_version: None,
+            converted: false,
         }
     }
 
@@ -177,6 +193,19 @@ mod tests {
             with_kind(&kind(), b"{}"),
             r#"{"apiVersion":"v1","kind":"Secret"}"#
         );
+    }
+
+    #[test]
+    fn an_object_that_was_asked_for_alone_is_as_a_list_has_it() {
+        let rest = r#""metadata":{"name":"a","namespace":"b"},"type":"Opaque"}"#;
+        let listed = Object::read(&kind(), Bytes::from(format!("{{{rest}"))).unwrap();
+        let alone = format!("{{\"kind\":\"Secret\",\"apiVersion\":\"v1\",{rest}\n");
+        let alone = Object::read_alone(&kind(), &Bytes::from(alone)).unwrap();
+        assert_eq!(alone.json, listed.json);
+        // Custom resources have their fields in order everywhere.
+        let sorted = format!("{{\"apiVersion\":\"v1\",\"kind\":\"Secret\",{rest}");
+        let alone = Object::read_alone(&kind(), &Bytes::from(format!("{sorted}\n"))).unwrap();
+        assert_eq!(alone.json, sorted);
     }
 
     #[test]

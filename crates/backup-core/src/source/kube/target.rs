@@ -4,7 +4,7 @@
 //! create is a POST, never an apply, so that nothing is born with another cluster's UID or being
 //! deleted.
 
-mod place;
+pub(super) mod place;
 mod write;
 
 use std::collections::BTreeMap;
@@ -97,7 +97,7 @@ impl KubeTarget {
     /// # Errors
     /// When the API cannot be reached.
     pub async fn discover(&mut self) -> Result<(), KubeError> {
-        let found = discover(&self.api).await?;
+        let found = discover(&self.api, None).await?;
         self.findings = found.findings;
         let kinds = found.kinds.into_iter();
         self.kinds = kinds.map(|kind| (kind.resource.clone(), kind)).collect();

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::discover::Kind;
 use super::export::KubeExport;
 use super::failure::KubeError;
-use super::list::Listing;
+use super::reading::{Memory, Reading};
 use super::request::Api;
 use crate::clock::Clock;
 use crate::format::export::TenantFacts;
@@ -41,22 +41,23 @@ impl KubeExport {
     /// The tenants by namespace and name, each asked through its own kubeconfig, and what is to be
     /// said of them. Empty where there is no such kind.
     pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
-        baseline(self.api(), self.all_kinds(), clock).await
+        baseline(self.api(), self.memory(), self.all_kinds(), clock).await
     }
 }
 
 async fn baseline(
     api: &Api,
+    memory: Option<&Memory>,
     kinds: &[Kind],
     clock: &dyn Clock,
 ) -> (Vec<TenantFacts>, Vec<Finding>) {
     let mut findings = Vec::new();
-    let (mut tenants, failed) = list::<Tenant>(api, kinds, TENANTS).await;
+    let (mut tenants, failed) = list::<Tenant>(api, memory, kinds, TENANTS).await;
     findings.extend(failed);
     if tenants.is_empty() {
         return (Vec::new(), findings);
     }
-    let (planes, failed) = list::<ControlPlane>(api, kinds, CONTROL_PLANES).await;
+    let (planes, failed) = list::<ControlPlane>(api, memory, kinds, CONTROL_PLANES).await;
     findings.extend(failed);
     let mut by_namespace = ControlPlanes::new();
     for plane in planes {
@@ -89,6 +90,7 @@ async fn baseline(
 /// The objects of a kind, as far as `T` reads them, and why not all of them are there.
 async fn list<T: DeserializeOwned>(
     api: &Api,
+    memory: Option<&Memory>,
     kinds: &[Kind],
     resource: &str,
 ) -> (Vec<T>, Option<Finding>) {
@@ -97,9 +99,9 @@ async fn list<T: DeserializeOwned>(
         return (found, None);
     };
     let mut unreadable = 0_usize;
-    let mut listing = Listing::new(api, kind, None);
+    let mut reading = Reading::begin(api, kind, None, memory).await;
     let failed = loop {
-        match listing.next().await {
+        match reading.next().await {
             Ok(Some(page)) => {
                 for item in page.items {
                     match serde_json::from_slice(&item) {

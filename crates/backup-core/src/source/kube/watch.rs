@@ -1,9 +1,9 @@
 //! Tells when something changes that an export would take.
 //!
 //! One watch for each kind, of the heads of objects alone: no value passes. A watch keeps the revision
-//! up to which it has heard, and nothing for each object. Where it has lost its place, at its beginning
-//! as after a break that was too long, everything of the kind may have changed, and that is what it
-//! tells.
+//! up to which it has heard; which objects it told of is noted beside what is kept of them. Where it has
+//! lost its place, at its beginning as after a break that was too long, everything of the kind may have
+//! changed, and that is what it tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::connect::KubeOptions;
 use super::discover::{Discovered, Kind, discover};
 use super::failure::KubeError;
+use super::kept::Kept;
 use super::scope::{CONFIG_MAPS, CRDS, SECRETS, noise};
 use super::select::{Home, Scope, Selection};
 use crate::archive::ResourceName;
@@ -87,18 +88,26 @@ pub trait WatchListener: Send + Sync {
     fn ended(&self, kind: &str);
 }
 
+/// The watches, each with the version of its kind.
+type Handles = BTreeMap<ResourceName, (AbortHandle, String)>;
 type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
 
-/// Watches until it is dropped.
-pub async fn watch(options: &KubeOptions, wanted: &WatchOptions, listener: &dyn WatchListener) {
+/// Watches until it is dropped; what it hears is noted in `kept`, which other watches may not use.
+pub async fn watch(
+    options: &KubeOptions,
+    wanted: &WatchOptions,
+    kept: &Kept,
+    listener: &dyn WatchListener,
+) {
     let ground = Ground {
         reach: Reach::new(options.clone()),
         wanted,
+        kept,
         listener,
         beginning: Semaphore::new(AT_ONCE),
         defined: Notify::new(),
     };
-    let mut handles: BTreeMap<ResourceName, AbortHandle> = BTreeMap::new();
+    let mut handles = Handles::new();
     let mut running: Running<'_> = FuturesUnordered::new();
     let mut failures: u32 = 0;
     let mut next = Instant::now();
@@ -139,6 +148,7 @@ const DISCOVERY: &str = "kinds";
 struct Ground<'a> {
     reach: Reach,
     wanted: &'a WatchOptions,
+    kept: &'a Kept,
     listener: &'a dyn WatchListener,
     beginning: Semaphore,
     /// A definition was made, changed or deleted.
@@ -158,7 +168,7 @@ async fn discovered(
 ) -> Result<Discovered, KubeError> {
     let found = async {
         let api = ground.reach.api().await?;
-        discover(&api).await
+        discover(&api, None).await
     };
     let mut found = std::pin::pin!(found);
     loop {
@@ -173,7 +183,7 @@ async fn discovered(
 fn adjust<'a>(
     ground: &'a Ground<'a>,
     found: Discovered,
-    handles: &mut BTreeMap<ResourceName, AbortHandle>,
+    handles: &mut Handles,
     running: &Running<'a>,
 ) {
     let mut kinds: Vec<(Kind, Concern)> = Vec::new();
@@ -188,10 +198,12 @@ fn adjust<'a>(
             left = left.saturating_add(1);
         }
     }
-    handles.retain(|resource, handle| {
-        let stays = kinds.iter().any(|(kind, _)| kind.resource == *resource);
+    handles.retain(|resource, (handle, version)| {
+        let same = |kind: &Kind| kind.resource == *resource && kind.version == *version;
+        let stays = kinds.iter().any(|(kind, _)| same(kind));
         if !stays {
             handle.abort();
+            ground.kept.ended(resource);
             ground.listener.ended(resource.as_str());
         }
         stays
@@ -202,7 +214,7 @@ fn adjust<'a>(
             continue;
         }
         let (handle, registration) = AbortHandle::new_pair();
-        handles.insert(resource, handle);
+        handles.insert(resource, (handle, kind.version.clone()));
         let follow = async move {
             Follow::new(ground, &kind, concern, number).forever().await;
         };

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::daemon::shard::Shard;
+use backup_core::source::kube::Kept;
 
 /// Long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -85,6 +86,7 @@ impl Bed {
             queue,
             clock: told,
             environment: Environment::default(),
+            kept: Arc::new(Kept::new(folder.path().to_owned())),
             seed: 1,
             slice: Duration::from_millis(5),
             grace: Duration::ZERO,

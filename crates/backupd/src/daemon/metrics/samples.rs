@@ -193,6 +193,10 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
             number(in_state.count()),
         );
     }
+    let cluster = [("cluster", name)];
+    all.add("kept_objects", &cluster, float(view.kept.objects));
+    all.add("kept_bytes", &cluster, float(view.kept.bytes));
+    all.add("kept_drifts", &cluster, float(view.kept.drifted));
     // One that is refused does not lag: it is not there.
     let watches = view.watches.values();
     let watches = watches.filter(|watch| watch.state != Hearing::Refused);

@@ -84,6 +84,7 @@ impl Kind {
 
 fn consistency(facts: &KindFacts) -> &'static str {
     match facts.consistency {
+        _ if facts.watched.is_some() => "kept, with what its watch told",
         Consistency::OneRevision => "one revision",
         Consistency::Continued => "continued at a later revision",
         Consistency::Unknown => "unknown",

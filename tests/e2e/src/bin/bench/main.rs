@@ -1,6 +1,7 @@
 //! `bench`: bytes, speed and memory against other ways to keep etcd snapshots, in one run.
 
 mod big;
+mod daemon;
 mod measure;
 mod objects;
 mod peers;
@@ -36,9 +37,16 @@ struct Args {
     /// Leave out the stream over the Talos API
     #[arg(long)]
     no_talos: bool,
-    /// Measure the export of this many custom resources; 0 leaves it out
+    /// Measure the export of this many custom resources, and a daemon that watches them; 0 leaves it
+    /// out
     #[arg(long, default_value_t = 100_000, value_name = "NUMBER")]
     objects: usize,
+    /// Leave out the export by commands
+    #[arg(long)]
+    no_export: bool,
+    /// Leave out the daemon
+    #[arg(long)]
+    no_daemon: bool,
     /// Measure the restore of this many custom resources; 0 leaves it out
     #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
     restored: usize,
@@ -76,10 +84,14 @@ async fn run(args: Args) -> Result<()> {
     }
     let programs = own_programs()?;
     print(&report::machine()?)?;
-    if args.objects > 0 {
+    let (count, rounds) = (args.objects, args.rounds);
+    if count > 0 && !args.no_export {
         let scratch = Folder::new()?;
-        let (count, rounds) = (args.objects, args.rounds);
         print(&objects::measure(count, rounds, &programs, &scratch, &say).await?)?;
+    }
+    if count > 0 && !args.no_daemon {
+        let scratch = Folder::new()?;
+        print(&daemon::measure(count, rounds, &programs, &scratch, &say).await?)?;
     }
     if args.restored > 0 {
         let scratch = Folder::new()?;

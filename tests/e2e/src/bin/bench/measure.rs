@@ -109,10 +109,27 @@ impl Running {
 }
 
 fn peak(folder: &str) -> Option<u64> {
+    memory(folder, "VmHWM:")
+}
+
+fn memory(folder: &str, which: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("{folder}/status")).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(which))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// The resident memory of the process `id`, and the largest it ever had or had since
+/// [`forget_peak`].
+pub(crate) fn resident(id: u32) -> Option<(u64, u64)> {
+    let folder = format!("/proc/{id}");
+    Some((memory(&folder, "VmRSS:")?, peak(&folder)?))
+}
+
+/// Has the kernel forget the largest memory of the process `id`.
+pub(crate) fn forget_peak(id: u32) -> Result<()> {
+    let file = format!("/proc/{id}/clear_refs");
+    std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
 }
 
 /// The processor time that the process `id` took so far.

@@ -17,14 +17,14 @@ use crate::peers::{Peer, Repository};
 use crate::report::{float, median, mib, table};
 
 /// The kind of the objects.
-const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
+pub(crate) const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
 /// Objects in a page, as every client of Kubernetes asks for them.
 const PAGE: u32 = 500;
 /// The same seed gives the same objects.
 const SEED: u64 = 1;
 
 /// A hundred thousand objects that the server did not make itself take it half a minute.
-const SETTLED_WITHIN: Duration = Duration::from_secs(300);
+pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
 /// What a capture took and stored.
 struct Capture {
@@ -132,7 +132,7 @@ struct Metadata {
 }
 
 /// Fetches every page over one connection, one after another, and throws it away.
-async fn bare(server: &KubeApiserver, count: usize) -> Result<(Duration, usize)> {
+pub(crate) async fn bare(server: &KubeApiserver, count: usize) -> Result<(Duration, usize)> {
     let client = HttpClient::new(server.ca(), None)?;
     let list = format!("{}{}?limit={PAGE}", server.url(), objects::LIST);
     let began = Instant::now();
@@ -161,7 +161,7 @@ async fn bare(server: &KubeApiserver, count: usize) -> Result<(Duration, usize)>
 }
 
 /// Changes object `number` as its controller would.
-async fn change(server: &KubeApiserver, number: usize, round: usize) -> Result<()> {
+pub(crate) async fn change(server: &KubeApiserver, number: usize, round: usize) -> Result<()> {
     let path = objects::path(number);
     let mut object = server.read(&path).await?;
     let version = object.pointer_mut("/spec/version").context("no version")?;

@@ -146,6 +146,27 @@ impl Repository {
         export
     }
 
+    /// A daemon that takes a cluster's definitions and objects on change, and listens at `listen`; only
+    /// for [`Peer::Ours`].
+    pub(crate) fn daemon(&self, kubeconfig: &Path, more: &str, listen: &str) -> Result<Command> {
+        let config = format!(
+            "cluster: bench\nstore: {}\nencryption: {{ recipients: [{}] }}\n\
+             signing: {{ key: {} }}\nkubernetes: {{ kubeconfig: {} }}\n\
+             components: {{ crds: {{ on-change: true }}, resources: {{ on-change: true }} }}\n{more}",
+            self.url(),
+            self.recipient,
+            self.keys("pair/signing.key").display(),
+            kubeconfig.display(),
+        );
+        let file = self.folder.join("daemon.yaml");
+        std::fs::write(&file, config).context("writing a configuration")?;
+        let mut daemon = self.own("backupd");
+        daemon
+            .args(["run", "--listen", listen, "--config"])
+            .arg(file);
+        Ok(daemon)
+    }
+
     /// The command that restores those objects into a fresh cluster, its plan made with it; only for
     /// [`Peer::Ours`].
     pub(crate) fn rebuild(&self, kubeconfig: &Path, step: &str) -> Command {

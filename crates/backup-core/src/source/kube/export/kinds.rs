@@ -6,8 +6,9 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::super::discover::Kind;
-use super::super::list::Listing;
+use super::super::kept::Recorder;
 use super::super::object::Object;
+use super::super::reading::Reading;
 use super::super::refer::Target;
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::Trial;
@@ -67,6 +68,7 @@ impl Tally {
         archive: KubeArchive,
         items: Vec<Bytes>,
         restarted: bool,
+        mut recorder: Option<&mut Recorder>,
     ) -> Vec<Entry> {
         let mut objects = Vec::with_capacity(items.len());
         for item in items {
@@ -85,6 +87,9 @@ impl Tally {
         for (place, object) in objects {
             if restarted && place <= self.last {
                 continue;
+            }
+            if let Some(recorder) = recorder.as_deref_mut() {
+                recorder.object(&place, &object.meta.resource_version, &object.json);
             }
             learn(export, archive, &object);
             match skip(export, archive, &object) {
@@ -125,7 +130,7 @@ impl Tally {
     }
 
     /// What the manifest says of the kind.
-    pub(super) fn facts(self, listing: &Listing<'_>, failed: Option<String>) -> KindFacts {
+    pub(super) fn facts(self, reading: &Reading<'_>, failed: Option<String>) -> KindFacts {
         let kind = self.kind;
         let skipped = self.skipped.into_iter();
         let skipped = skipped.map(|(reason, (objects, names))| Skipped {
@@ -140,8 +145,10 @@ impl Tally {
             version: kind.version,
             namespaced: kind.namespaced,
             also_served: kind.also_served,
-            resource_version: listing.resource_version.clone(),
-            consistency: listing.consistency,
+            resource_version: reading.resource_version(),
+            consistency: reading.consistency(),
+            watched: reading.watched(),
+            listed_because: reading.listed_because(),
             objects: self.objects,
             bytes: self.bytes,
             sha256: Digest::from_bytes(self.sha256.finalize().into()),

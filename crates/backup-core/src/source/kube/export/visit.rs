@@ -4,7 +4,8 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
-use super::super::list::{Listing, Page};
+use super::super::list::Page;
+use super::super::reading::Reading;
 use super::kinds::Tally;
 use super::{KubeArchive, KubeExport, failed, unreadable};
 use crate::format::export::{ArchiveFacts, KindFacts};
@@ -32,8 +33,8 @@ pub(super) async fn visit(
         .map(|kind| begin(export, kind, selector).boxed());
     let begun: Vec<_> = begun.collect();
     let mut listings = stream::iter(begun).buffered(AHEAD);
-    while let Some((listing, first)) = listings.next().await {
-        let (facts, finding) = kind(export, archive, listing, first, &mut out).await?;
+    while let Some((reading, first)) = listings.next().await {
+        let (facts, finding) = kind(export, archive, reading, first, &mut out).await?;
         written.findings.extend(finding);
         if let Some(facts) = facts {
             written.facts.objects = written.facts.objects.saturating_add(facts.objects);
@@ -45,41 +46,47 @@ pub(super) async fn visit(
     Ok(written)
 }
 
-/// A kind's list, with its first page.
+/// A kind, with its first page.
 async fn begin<'a>(
     export: &'a KubeExport,
     kind: &'a Kind,
     selector: Option<&'a str>,
-) -> (Listing<'a>, Result<Option<Page>, KubeError>) {
-    let mut listing = Listing::new(&export.api, kind, selector);
-    let first = listing.next().await;
-    (listing, first)
+) -> (Reading<'a>, Result<Option<Page>, KubeError>) {
+    let reading = Reading::begin(&export.api, kind, selector, export.memory.as_ref()).await;
+    let mut reading = reading.record();
+    let first = reading.next().await;
+    (reading, first)
 }
 
 async fn kind(
     export: &KubeExport,
     archive: KubeArchive,
-    mut listing: Listing<'_>,
+    mut reading: Reading<'_>,
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
 ) -> Result<(Option<KindFacts>, Option<Finding>), SourceError> {
-    let kind = listing.kind();
+    let kind = reading.kind();
     let mut tally = Tally::new(kind);
+    let mut recorder = reading.recorder();
     let mut next = first;
     loop {
         let page = match next {
             Ok(Some(page)) => page,
             Ok(None) => {
                 let odd = tally.unreadable;
+                // What cannot be read is not kept, so neither is the rest.
+                if let (Some(memory), Some(recorder), 0) = (&export.memory, recorder, odd) {
+                    memory.recorded(kind, recorder).await;
+                }
                 let finding = (odd > 0).then(|| unreadable(kind, odd));
-                return Ok((Some(tally.facts(&listing, None)), finding));
+                return Ok((Some(tally.facts(&reading, None)), finding));
             }
             Err(e) if e.is_of_the_server() => return Err(e.into()),
             // Whoever may not read the definition is told that the kind cannot be listed.
             Err(e)
                 if e.is_not_found()
                     && kind.custom
-                    && !listing.is_defined().await.unwrap_or(true) =>
+                    && !reading.is_defined().await.unwrap_or(true) =>
             {
                 let gone = "its definition was deleted while the export ran".to_owned();
                 let finding = Finding {
@@ -88,16 +95,19 @@ async fn kind(
                     cause: gone.clone(),
                     remedy: "nothing, if that was meant".to_owned(),
                 };
-                return Ok((Some(tally.facts(&listing, Some(gone))), Some(finding)));
+                return Ok((Some(tally.facts(&reading, Some(gone))), Some(finding)));
             }
             Err(e) => {
                 let finding = failed(kind, &e, tally.objects);
-                return Ok((Some(tally.facts(&listing, Some(e.line()))), Some(finding)));
+                return Ok((Some(tally.facts(&reading, Some(e.line()))), Some(finding)));
             }
         };
-        let restarted = listing.restarted();
+        let restarted = reading.restarted();
         let work = async {
-            let entries = tally.page(export, archive, page.items, restarted);
+            let entries = tally.page(export, archive, page.items, restarted, recorder.as_mut());
+            if let Some(recorder) = &mut recorder {
+                recorder.flush().await;
+            }
             if let Some(out) = out.as_deref_mut() {
                 for entry in &entries {
                     out.object(&entry.path, &entry.json).await?;
@@ -106,7 +116,7 @@ async fn kind(
             Ok::<_, SourceError>(())
         };
         // The next page is asked for first: the server makes it while this one is worked on.
-        let (coming, worked) = tokio::join!(listing.next(), work);
+        let (coming, worked) = tokio::join!(reading.next(), work);
         worked?;
         next = coming;
     }

@@ -23,7 +23,7 @@ pub(super) fn list_in(kind: &Kind, namespace: &str) -> String {
 }
 
 /// The path of one object, or of a part of it such as `/status`.
-pub(super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> String {
+pub(in super::super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> String {
     let list = match &path.namespace {
         Some(namespace) => list_in(kind, namespace),
         None => kind.path(),

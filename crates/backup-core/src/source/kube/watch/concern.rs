@@ -112,6 +112,7 @@ mod tests {
             has_status: false,
             also_served: Vec::new(),
             stored_version: None,
+            converted: false,
         };
         Concern::new(&kind, home)
     }

@@ -42,6 +42,8 @@ pub(super) struct Follow<'a> {
     lasts: Duration,
     /// The revision up to which it has heard.
     place: Option<String>,
+    /// The revision of now, where it was away: when it has come there it has missed nothing.
+    now: Option<String>,
     /// Whether the last try ended badly.
     shaken: bool,
     /// Whether it ever had a place.
@@ -97,6 +99,7 @@ impl<'a> Follow<'a> {
             concern,
             lasts: LASTS.saturating_add(Duration::from_secs(more)),
             place: None,
+            now: None,
             shaken: false,
             began: false,
             up: None,
@@ -109,6 +112,9 @@ impl<'a> Follow<'a> {
     }
 
     fn tell(&self, state: WatchState) {
+        if state != WatchState::Watching {
+            self.ground.kept.hears_not(self.kind);
+        }
         let components = self.concern.all(self.ground.wanted);
         self.ground.listener.state(self.name(), &components, state);
     }
@@ -129,7 +135,7 @@ impl<'a> Follow<'a> {
                 Ok(()) if well => {}
                 Ok(()) => tokio::time::sleep(pause).await,
                 Err(KubeError::Gone { .. }) => {
-                    self.place = None;
+                    self.forget();
                     self.ground.listener.lost(self.name());
                     if !well {
                         tokio::time::sleep(pause).await;
@@ -147,7 +153,7 @@ impl<'a> Follow<'a> {
                         KubeError::TooLarge { .. } | KubeError::Malformed { .. }
                     ) {
                         // It would come again.
-                        self.place = None;
+                        self.forget();
                     }
                     self.tell(WatchState::Broken(error.line()));
                     tokio::time::sleep(error.retry_after().unwrap_or(pause).max(pause)).await;
@@ -155,6 +161,12 @@ impl<'a> Follow<'a> {
                 }
             }
         }
+    }
+
+    /// It has lost its place.
+    fn forget(&mut self) {
+        self.place = None;
+        self.ground.kept.ended(&self.kind.resource);
     }
 
     /// One request, to its end.
@@ -171,6 +183,9 @@ impl<'a> Follow<'a> {
         let mut lines = api.lines(&watch).await?;
         self.up = Some(Instant::now());
         self.refusals = 0;
+        self.ground
+            .kept
+            .hears(self.kind, self.now.take().as_deref());
         self.tell(WatchState::Watching);
         let end = Instant::now() + self.lasts + GRACE;
         loop {
@@ -193,7 +208,12 @@ impl<'a> Follow<'a> {
     async fn begin(&mut self, api: &Api) -> Result<String, KubeError> {
         if let Some(place) = self.place.clone() {
             // A store that was put back to an older state would tell nothing until it has caught up.
-            if !self.shaken || !is_before(&self.ask(api).await?, &place) {
+            if !self.shaken {
+                return Ok(place);
+            }
+            let now = self.ask(api).await?;
+            if !is_before(&now, &place) {
+                self.now = Some(now);
                 return Ok(place);
             }
             return Err(KubeError::Gone {
@@ -203,6 +223,7 @@ impl<'a> Follow<'a> {
         }
         let place = self.ask(api).await?;
         self.place = Some(place.clone());
+        self.ground.kept.began(self.kind, &place);
         // Whoever lists from now on finds everything that was before this place.
         let what = if self.began {
             format!("the watch on {} began anew", self.name())
@@ -270,16 +291,24 @@ impl<'a> Follow<'a> {
             "ADDED" => "was made",
             "MODIFIED" => "was changed",
             "DELETED" => "was deleted",
-            _ => return Ok(()),
+            _ => {
+                let kept = self.ground.kept;
+                kept.told(self.kind, &meta.resource_version, None);
+                return Ok(());
+            }
         };
+        let namespace = meta.namespace.as_deref();
+        let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
+        let object = (format!("{namespace}{}", meta.name), event.what == "DELETED");
+        let kept = self.ground.kept;
+        kept.told(self.kind, &meta.resource_version, Some(object));
         if self.concern.home() == Home::Crds {
+            kept.defined(&meta.name);
             self.ground.defined.notify_one();
         }
         let components = self
             .concern
             .of(self.ground.wanted, &meta, event.what == "ADDED");
-        let namespace = meta.namespace.as_deref();
-        let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
         let what = format!("{} {namespace}{} {happened}", self.name(), meta.name);
         self.changed(components, what);
         Ok(())

@@ -1,5 +1,5 @@
-//! A place for the transformed stream while packs come in whatever order: a file without a name,
-//! encrypted with a key that only this process ever has.
+//! A place for bytes that are wanted again: a file without a name, encrypted with a key that only this
+//! process ever has. A restore puts streams together in it, a daemon keeps objects in it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ pub(crate) struct Scratch {
 const BLOCK: usize = 1 << 18;
 
 impl Scratch {
-    /// Makes one in `folder` for a component of `plain_bytes`: as much room as it needs there.
+    /// Makes one in `folder`, which needs room for `plain_bytes` there.
     pub(crate) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 16]);
         rand::rng().fill_bytes(key.as_mut());

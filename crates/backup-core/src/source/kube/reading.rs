@@ -1,0 +1,266 @@
+//! How the objects of one kind are read: listed, or taken from what is kept of them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::discover::Kind;
+use super::failure::KubeError;
+use super::kept::{Drift, Failed, Kept, Pages, Recorder};
+use super::list::{Listing, Page};
+use super::request::Api;
+use crate::archive::ResourceName;
+use crate::format::export::{Consistency, Watched};
+use crate::format::manifest::{Finding, Severity};
+
+/// For how long all lists of a run may wait for what the watches have yet to tell: they tell it within
+/// milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run has of those before it.
+#[derive(Debug)]
+pub struct Memory {
+    kept: Arc<Kept>,
+    /// Whether everything is listed anew all the same.
+    anew: bool,
+    run: Mutex<Run>,
+}
+
+/// What became of it in this run.
+#[derive(Debug, Default)]
+struct Run {
+    /// Kinds whose lists were kept: once in a run is enough.
+    recorded: BTreeSet<ResourceName>,
+    /// Until when lists wait; set by the first that has to.
+    patience: Option<Instant>,
+    /// Whether it was told that nothing can be kept.
+    told: bool,
+    findings: Vec<Finding>,
+}
+
+impl Memory {
+    /// That of a run which takes what is kept as far as it holds, or lists everything `anew` and puts
+    /// what is kept right.
+    #[must_use]
+    pub fn new(kept: Arc<Kept>, anew: bool) -> Self {
+        Self {
+            kept,
+            anew,
+            run: Mutex::default(),
+        }
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A run begins, on this cluster and this version of its API server.
+    pub(super) async fn begin(&self, uid: &str, version: &str) {
+        self.kept.of(uid, version);
+        self.kept.tidy().await;
+    }
+
+    fn record(&self, kind: &Kind) -> Option<Recorder> {
+        if self.run().recorded.contains(&kind.resource) {
+            return None;
+        }
+        self.kept.record(kind)
+    }
+
+    /// A list has come to its end.
+    pub(super) async fn recorded(&self, kind: &Kind, recorder: Recorder) {
+        let patience = {
+            let mut run = self.run();
+            run.recorded.insert(kind.resource.clone());
+            let until = Instant::now() + PATIENCE;
+            *run.patience.get_or_insert(until)
+        };
+        match recorder.finish(patience).await {
+            Ok(Drift { objects: 0, .. }) => {}
+            Ok(Drift { objects, first }) => self.run().findings.push(Finding {
+                severity: Severity::Warning,
+                object: kind.resource.to_string(),
+                cause: format!(
+                    "its list shows {objects} objects otherwise than its watch had told, {first} \
+                     among them: restore points for changes had them as they were before"
+                ),
+                remedy: "nothing for this one, which was listed; if it comes again, have the \
+                         component taken by cron more often, and please report it"
+                    .to_owned(),
+            }),
+            Err(Failed::Odd(why)) => {
+                tracing::debug!(kind = %kind.resource, why, "its list cannot be kept");
+            }
+            Err(Failed::Scratch(why)) => {
+                let mut run = self.run();
+                if !std::mem::replace(&mut run.told, true) {
+                    run.findings.push(Finding {
+                        severity: Severity::Warning,
+                        object: "scratch file".to_owned(),
+                        cause: format!(
+                            "what was read cannot be kept for the next run, which lists it again: \
+                             {why}"
+                        ),
+                        remedy: "give the daemon a folder with room, by TMPDIR".to_owned(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// What a person should know of it.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.run().findings)
+    }
+}
+
+/// Reads a kind from its beginning to its end.
+pub(super) struct Reading<'a> {
+    api: &'a Api,
+    kind: &'a Kind,
+    selector: Option<&'a str>,
+    memory: Option<&'a Memory>,
+    from: From<'a>,
+    /// Why it is listed although it was to be taken from what is kept.
+    because: Option<String>,
+    recorder: Option<Recorder>,
+}
+
+enum From<'a> {
+    List(Listing<'a>),
+    Kept(Pages),
+}
+
+impl<'a> Reading<'a> {
+    /// Begins, and lists nothing yet.
+    pub(super) async fn begin(
+        api: &'a Api,
+        kind: &'a Kind,
+        selector: Option<&'a str>,
+        memory: Option<&'a Memory>,
+    ) -> Self {
+        // Labels decide on the server: what is kept of one selection is not that of another.
+        let memory = memory.filter(|_| selector.is_none());
+        let mut reading = Self {
+            api,
+            kind,
+            selector,
+            memory,
+            from: From::List(Listing::new(api, kind, selector)),
+            because: None,
+            recorder: None,
+        };
+        let Some(memory) = memory else {
+            return reading;
+        };
+        if !memory.anew {
+            match memory.kept.current(api, kind).await {
+                Ok(snapshot) => {
+                    reading.from = From::Kept(Pages::new(snapshot));
+                    return reading;
+                }
+                Err(why) => reading.because(why),
+            }
+        }
+        reading
+    }
+
+    /// Has its objects taken in for the next run, if they are listed. Before the first page, so that
+    /// nothing is missed that happens meanwhile.
+    pub(super) fn record(mut self) -> Self {
+        if let (From::List(_), Some(memory)) = (&self.from, self.memory) {
+            self.recorder = memory.record(self.kind);
+        }
+        self
+    }
+
+    fn because(&mut self, why: String) {
+        tracing::debug!(kind = %self.kind.resource, why, "listed anew");
+        self.because = Some(why);
+    }
+
+    /// With pages of this many objects, where it is listed.
+    pub(super) fn by(mut self, limit: usize) -> Self {
+        if let From::List(listing) = self.from {
+            self.from = From::List(listing.by(limit));
+        }
+        self
+    }
+
+    pub(super) fn kind(&self) -> &'a Kind {
+        self.kind
+    }
+
+    /// What takes the objects in for the next run; `None` if they need not be.
+    pub(super) fn recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
+    /// Whether it had to begin again: objects up to the last one come twice.
+    pub(super) fn restarted(&self) -> bool {
+        match &self.from {
+            From::List(listing) => listing.restarted(),
+            From::Kept(_) => false,
+        }
+    }
+
+    /// The next page; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
+        let failed = match &mut self.from {
+            From::List(listing) => return listing.next().await,
+            From::Kept(pages) => match pages.next().await {
+                Ok(page) => return Ok(page),
+                Err(failed) => failed,
+            },
+        };
+        // The list goes on behind the last object that could be read.
+        if let Some(memory) = self.memory {
+            memory.kept.unreadable(&self.kind.resource, &failed);
+        }
+        self.because(format!("the scratch file could not be read: {failed}"));
+        let listing = Listing::new(self.api, self.kind, self.selector).after_others();
+        let mut listing = Box::new(listing);
+        let page = listing.next().await;
+        self.from = From::List(*listing);
+        page
+    }
+
+    /// Whether the kind's definition is still there.
+    pub(super) async fn is_defined(&self) -> Result<bool, KubeError> {
+        Listing::new(self.api, self.kind, None).is_defined().await
+    }
+
+    /// The revision that was told at its beginning.
+    pub(super) fn resource_version(&self) -> Option<String> {
+        match &self.from {
+            From::List(listing) => listing.resource_version.clone(),
+            From::Kept(pages) => Some(pages.snapshot().place.to_string()),
+        }
+    }
+
+    pub(super) fn consistency(&self) -> Consistency {
+        match &self.from {
+            From::List(listing) => listing.consistency,
+            From::Kept(pages) if pages.snapshot().fetched == 0 => Consistency::OneRevision,
+            From::Kept(_) => Consistency::Continued,
+        }
+    }
+
+    /// What the manifest says of a kind that was not listed.
+    pub(super) fn watched(&self) -> Option<Watched> {
+        match &self.from {
+            From::List(_) => None,
+            From::Kept(pages) => Some(Watched {
+                fetched: pages.snapshot().fetched,
+                gone: pages.snapshot().gone,
+            }),
+        }
+    }
+
+    /// Why it was listed all the same.
+    pub(super) fn listed_because(&self) -> Option<String> {
+        self.because.clone()
+    }
+}
