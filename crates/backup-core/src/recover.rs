@@ -39,6 +39,7 @@ mod dangers;
 mod lock;
 mod objects;
 mod owners;
+mod stores;
 
 mod run;
 mod survey;

@@ -1,8 +1,14 @@
 //! Tenants now against tenants as a restore point knew them: the last step of a restore, and a
 //! check for every day.
 
+mod data;
+mod schemas;
+
 #[cfg(test)]
 mod tests;
+
+pub use data::{DataState, Home, Looked, Wanted, look_into};
+pub use schemas::{SchemaDifference, compare_schemas};
 
 use crate::digest::Digest;
 use crate::format::export::TenantFacts;

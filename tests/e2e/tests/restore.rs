@@ -5,6 +5,7 @@
 mod restore {
     mod bed;
     mod compare;
+    mod data;
     mod guards;
     mod in_place;
     mod rebuild;

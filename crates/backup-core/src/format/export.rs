@@ -257,6 +257,9 @@ pub struct TenantAnswer {
     /// Worker nodes that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_ready: Option<u64>,
+    /// The UID of its own namespace `kube-system`: whose data it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_system_uid: Option<String>,
     /// Why there is no answer, or not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

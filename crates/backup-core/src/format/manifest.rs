@@ -341,6 +341,13 @@ impl Manifest {
     pub fn component(&self, name: &ComponentName) -> Option<&Component> {
         self.components.iter().find(|c| c.name == *name)
     }
+
+    /// What was read out of the etcd of the DataStore `name`.
+    #[must_use]
+    pub fn datastore(&self, name: &str) -> Option<&EtcdFacts> {
+        let is = |c: &&Component| c.name.datastore_name() == Some(name);
+        self.components.iter().find(is)?.etcd.as_ref()
+    }
 }
 
 pub(super) fn to_json<T: Serialize>(

@@ -29,3 +29,4 @@ pub use failure::KubeError;
 pub use request::WriteError;
 pub use scope::NOISE;
 pub use select::{ParseSelectionError, Selection};
+pub use tenants::{ClusterView, PlaneView, TenantNow, Unmet, control_plane};

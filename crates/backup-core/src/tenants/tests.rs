@@ -23,6 +23,7 @@ fn tenant(name: &str) -> TenantFacts {
             ready: Some(true),
             version: Some("v1.30.2".to_owned()),
             nodes_ready: Some(3),
+            kube_system_uid: Some("k".to_owned()),
             failure: None,
         },
         ..TenantFacts::default()

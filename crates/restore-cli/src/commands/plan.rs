@@ -102,7 +102,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         let etcd = look_at_etcd(&ground, &args.talos, &args.read, frame);
         let etcd = frame.or_cancelled(etcd).await?;
         let material = ground.material(&asked, None, frame).await?;
-        let plan = ground.foresee(&asked, &material, frame)?;
+        let plan = ground.foresee(&asked, &material, frame).await?;
         plan.with_etcd(etcd).map_err(failed)?
     } else {
         let target = frame.or_cancelled(ground.target()).await?;

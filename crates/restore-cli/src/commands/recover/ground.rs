@@ -1,5 +1,6 @@
 //! What a restore stands on: the restore point that was judged, its objects, the cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,7 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
-use backup_core::format::manifest::Finding;
-use backup_core::format::manifest::Parent;
+use backup_core::format::manifest::{EtcdFacts, Finding, Parent};
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::velero::read_velero;
@@ -225,7 +225,7 @@ impl Ground {
     }
 
     /// Makes the plan of a restore that begins with etcd.
-    pub(crate) fn foresee(
+    pub(crate) async fn foresee(
         &self,
         asked: &Asked,
         material: &Material,
@@ -233,7 +233,10 @@ impl Ground {
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
         let request = self.request(asked, material, frame);
-        foresee(&request, spool, base.as_ref()).map_err(failed)
+        let foreseen = foresee(&request, spool, base.as_ref());
+        frame
+            .or_cancelled(async { foreseen.await.map_err(failed) })
+            .await
     }
 
     /// Makes a plan of these objects for this cluster.
@@ -280,6 +283,8 @@ impl Ground {
             base: material.objects.base.as_ref().map(|_| named(&self.point)),
             captured_uid: kubernetes.map(|k| k.uid.clone()),
             captured: objects.manifest.began,
+            datastores: datastores(&[&self.point, objects]),
+            tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
             whole_kinds: whole.map(|k| k.resource.clone()).collect(),
             options: asked.options.clone(),
             dry_run: asked.dry_run,
@@ -307,6 +312,16 @@ fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
     let kubernetes = point.manifest.kubernetes.as_ref();
     let tenants = kubernetes.map(|k| k.tenants.as_slice());
     Select::new(options, tenants.unwrap_or_default()).map_err(failed)
+}
+
+/// What was read out of each DataStore's etcd; a later restore point has the last word.
+fn datastores(points: &[&RestorePoint]) -> BTreeMap<String, EtcdFacts> {
+    let components = points.iter().flat_map(|point| &point.manifest.components);
+    let known = components.filter_map(|component| {
+        let name = component.name.datastore_name()?;
+        Some((name.to_owned(), component.etcd.clone()?))
+    });
+    known.collect()
 }
 
 fn git_failed(error: backup_core::recover::git::GitError) -> Failure {
