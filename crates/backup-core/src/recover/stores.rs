@@ -20,10 +20,8 @@ use crate::clock::{Clock, FixedClock};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::datastores::{self, Datastore, SecretSource, SecretValue};
 use crate::source::kube::target::KubeTarget;
-use crate::tenants::{DataState, Home, Looked, Wanted, look_into};
+use crate::tenants::{DEFAULT_DATASTORE, DataState, Home, Looked, Wanted, look_into};
 
-/// The DataStore of those that name none, as Steward's chart calls it.
-const DEFAULT: &str = "default";
 /// Names that one finding tells.
 const TOLD: usize = 10;
 
@@ -59,7 +57,7 @@ fn of(request: &Request, plane: &ControlPlane) -> Wanted {
             && named.is_some_and(|named| named.name == plane.facts.name)
     });
     let datastore = match plane.datastore() {
-        "" => DEFAULT,
+        "" => DEFAULT_DATASTORE,
         named => named,
     };
     Wanted {

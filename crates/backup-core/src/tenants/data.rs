@@ -156,7 +156,7 @@ fn same(a: &EtcdOptions, b: &EtcdOptions) -> bool {
         && user(a) == user(b)
 }
 
-fn told(error: &SourceError) -> String {
+pub(super) fn told(error: &SourceError) -> String {
     match &error.source {
         Some(cause) => format!("{} ({cause})", error.operation),
         None => error.operation.clone(),
