@@ -9,6 +9,7 @@ use crate::id::{ComponentName, RestorePointId};
 use crate::store::{Key, StoreError};
 
 mod assemble;
+mod damage;
 mod fetch;
 mod handoff;
 mod hold;
@@ -19,6 +20,7 @@ pub(crate) mod scratch;
 mod tenant;
 mod verify;
 
+pub use damage::{Assessor, Damage, Lost};
 pub(crate) use fetch::folder_of;
 pub use fetch::{Fetched, fetch};
 pub use hold::{HeldFacts, HeldSnapshot, HoldError};

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod restore {
     mod bed;
+    mod broken;
     mod compare;
     mod data;
     mod guards;

@@ -17,7 +17,6 @@ use backup_core::restore::{HeldSnapshot, unlock};
 
 use super::{Ground, TargetFlags};
 use crate::args::{ReadFlags, ScratchFlags};
-use crate::commands::not_read;
 
 /// Looks at the nodes that etcd is to be restored onto. Changes nothing.
 pub(crate) async fn look_at_etcd(
@@ -90,7 +89,17 @@ pub(super) async fn restore(
             Arc::clone(&progress),
             frame.cancel.clone(),
         );
-        let held = held.await.map_err(not_read)?;
+        let held = match held.await {
+            Ok(held) => held,
+            Err(error) => {
+                let of = (&ground.point, &identities);
+                let again = "restore-cli plan";
+                return Err(ground
+                    .opened
+                    .not_read(error, of, &folder, again, frame)
+                    .await);
+            }
+        };
         let log = Journalled {
             journal: Mutex::new(journal),
             clock: Arc::clone(&frame.clock),

@@ -21,7 +21,7 @@ use backup_core::source::kube::target::KubeTarget;
 
 use super::{Objects, Source, failed};
 use crate::args::{ReadFlags, ScratchFlags};
-use crate::commands::{Opened, Reading, not_read, open, refuse_untrusted};
+use crate::commands::{Opened, Reading, open, refuse_untrusted};
 
 /// See the module.
 pub(crate) struct Ground {
@@ -117,10 +117,20 @@ impl Ground {
             .opened
             .reader(point, &identities, &self.reading, frame)
             .await?;
-        read_archive(&reader, &select).await.map_err(|e| match e {
-            backup_core::recover::RecoverError::Archive(source) => not_read(*source),
-            e => failed(e),
-        })
+        match read_archive(&reader, &select).await {
+            Ok(spool) => Ok(spool),
+            Err(RecoverError::Archive(source)) => Err(self
+                .opened
+                .not_read(
+                    *source,
+                    (point, &identities),
+                    &self.reading.scratch,
+                    "restore-cli plan",
+                    frame,
+                )
+                .await),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// What is written, from wherever it is asked for. `target` tells kinds that nothing else

@@ -21,7 +21,7 @@ use backup_core::source::talos::nodes::TalosNodes;
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::recover::TargetFlags;
-use crate::commands::{Opened, not_read, open, refuse_untrusted};
+use crate::commands::{Opened, open, refuse_untrusted};
 
 mod report;
 
@@ -204,7 +204,14 @@ async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot
         frame.terminal.progress(),
         frame.cancel.clone(),
     );
-    held.await.map_err(not_read)
+    match held.await {
+        Ok(held) => Ok(held),
+        Err(error) => {
+            let of = (point.as_ref(), &identities);
+            let again = "restore-cli restore etcd";
+            Err(opened.not_read(error, of, &scratch, again, frame).await)
+        }
+    }
 }
 
 /// The others join, kubelets restart, and all of it is told.
