@@ -36,6 +36,7 @@ pub mod velero;
 pub mod git;
 
 mod dangers;
+mod lineage;
 mod lock;
 mod objects;
 mod owners;
@@ -45,6 +46,7 @@ mod run;
 mod survey;
 
 pub use archive::read_archive;
+pub use lineage::lineage;
 pub use run::{Ended, Patience, Recovery};
 pub use select::Select;
 pub use survey::{Request, foresee, survey};

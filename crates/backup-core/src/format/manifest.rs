@@ -245,6 +245,10 @@ pub struct EtcdFacts {
     /// Its Talos version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
+    /// SHA-256 of the certificates of the authorities that its Talos was believed by: they tell one
+    /// Talos cluster from another while its etcd is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub talos_authorities: Vec<Digest>,
 }
 
 /// How much a finding matters.

@@ -1,5 +1,6 @@
 //! The step on etcd as a part of a whole restore, each phase of it in the journal.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backup_cli::exit::Exit;
@@ -13,6 +14,7 @@ use backup_core::recover::etcd::{
     restored_already, run, watch_others,
 };
 use backup_core::recover::journal::{Journal, Record};
+use backup_core::recover::plan::Danger;
 use backup_core::restore::{HeldSnapshot, unlock};
 
 use super::{Ground, TargetFlags};
@@ -21,7 +23,7 @@ use crate::args::{ReadFlags, ScratchFlags};
 /// Looks at the nodes that etcd is to be restored onto. Changes nothing.
 pub(crate) async fn look_at_etcd(
     ground: &Ground,
-    talos: &TargetFlags,
+    (talos, allow): (&TargetFlags, &BTreeSet<Danger>),
     read: &ReadFlags,
     frame: &Frame,
 ) -> Result<EtcdPlan, Failure> {
@@ -34,13 +36,18 @@ pub(crate) async fn look_at_etcd(
     let nodes = talos.nodes(read, frame).await?;
     frame.terminal.status("looking at every node");
     let target = talos.node.clone();
-    Ok(preflight(&nodes, Wanted { target, snapshot }).await)
+    let wanted = Wanted {
+        target,
+        snapshot,
+        other_lineage: allow.contains(&Danger::OtherLineage),
+    };
+    Ok(preflight(&nodes, wanted).await)
 }
 
 /// Restores etcd as `plan` says, from wherever an earlier attempt ended.
 pub(super) async fn restore(
     ground: &Ground,
-    plan: &EtcdPlan,
+    (plan, allow): (&EtcdPlan, &BTreeSet<Danger>),
     means: (&TargetFlags, &ReadFlags, &ScratchFlags),
     journal: &mut Journal,
     frame: &Frame,
@@ -50,6 +57,7 @@ pub(super) async fn restore(
     let wanted = Wanted {
         target: Some(plan.target.clone()),
         snapshot: plan.snapshot.clone(),
+        other_lineage: allow.contains(&Danger::OtherLineage),
     };
     let looked = async { Ok(preflight(&nodes, wanted).await) };
     let now = frame.or_cancelled(looked).await?;

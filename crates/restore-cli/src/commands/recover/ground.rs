@@ -11,11 +11,13 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
+use backup_core::digest::Digest;
+use backup_core::format::layout;
 use backup_core::format::manifest::{EtcdFacts, Finding, Parent};
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::velero::read_velero;
-use backup_core::recover::{RecoverError, Request, Select, foresee, read_archive, survey};
+use backup_core::recover::{RecoverError, Request, Select, foresee, lineage, read_archive, survey};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
@@ -31,6 +33,8 @@ pub(crate) struct Ground {
     pub(crate) forward: Option<RestorePoint>,
     kube: Option<KubeOptions>,
     reading: Reading,
+    /// The SHA-256 of the prefix's claim, if it could be read.
+    claim: Option<Digest>,
 }
 
 impl Ground {
@@ -59,6 +63,9 @@ impl Ground {
             }
             None => None,
         };
+        // Whoever may not read it, or finds none, is told by an audit.
+        let claim = opened.store.get(&layout::claim()).await.ok();
+        let claim = claim.map(|bytes| Digest::of(&bytes));
         let kube = kube_options(&opened.config, &frame.environment);
         let reading = Reading {
             scratch: scratch.folder(frame),
@@ -70,6 +77,7 @@ impl Ground {
             forward,
             kube,
             reading,
+            claim,
         })
     }
 
@@ -283,13 +291,16 @@ impl Ground {
         let whole = archives
             .flat_map(|a| &a.kinds)
             .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
+        let (point, forward) = (&self.point, self.forward.as_ref());
+        let lineage = lineage(point, forward, self.claim, &asked.options);
+        let findings = material.findings.iter().cloned().chain(lineage);
         Request {
             cluster: self.point.manifest.cluster.clone(),
             mode: asked.mode,
             steps: asked.steps.clone(),
             restore_point: named(&self.point),
             origin: material.origin.clone(),
-            findings: material.findings.clone(),
+            findings: findings.collect(),
             base: material.objects.base.as_ref().map(|_| named(&self.point)),
             captured_uid: kubernetes.map(|k| k.uid.clone()),
             captured: objects.manifest.began,
