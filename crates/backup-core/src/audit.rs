@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::catalog::{Catalog, CatalogError, RestorePoint, list_pages};
+use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
 use crate::format::claim::Claim;
@@ -184,10 +184,38 @@ pub async fn run(
     for gone in needed.values() {
         report.findings.push(findings::missing(gone));
     }
+    let sound = newest_sound(&catalog, &entries, options, &report.findings).await;
+    report.findings.extend(sound);
     report
         .findings
         .sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)));
     Ok(report)
+}
+
+/// Which restore points need nothing of what is damaged; `None` if nothing is.
+async fn newest_sound(
+    catalog: &Catalog,
+    entries: &[Entry],
+    options: &Options,
+    found: &[Finding],
+) -> Option<Finding> {
+    let errors = found.iter().filter(|f| f.severity == Severity::Error);
+    let damaged: HashSet<&str> = errors.map(|f| f.object.as_str()).collect();
+    if damaged.is_empty() {
+        return None;
+    }
+    let (mut newest, mut touched) = (None, 0_usize);
+    for point in catalog.load_all(entries, &options.trust).await {
+        let sound = point.ok().filter(|point| {
+            let needs = Expected::of(point);
+            !needs.iter().any(|e| damaged.contains(e.key.as_str()))
+        });
+        match sound {
+            Some(point) => newest = Some(point.entry.id),
+            None => touched = touched.saturating_add(1),
+        }
+    }
+    Some(findings::sound(touched, entries.len(), newest.as_ref()))
 }
 
 /// Whether a failure tells of one object, and not of the store.

@@ -5,5 +5,6 @@ pub mod inspect;
 pub mod trailer;
 
 pub use facts::{Contents, SnapshotError, SnapshotFacts};
+pub(crate) use inspect::stored_uid;
 pub use inspect::{Inspector, PageFacts};
 pub use trailer::{Trailer, TrailerCheck};

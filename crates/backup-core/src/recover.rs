@@ -36,14 +36,17 @@ pub mod velero;
 pub mod git;
 
 mod dangers;
+mod lineage;
 mod lock;
 mod objects;
 mod owners;
+mod stores;
 
 mod run;
 mod survey;
 
 pub use archive::read_archive;
+pub use lineage::lineage;
 pub use run::{Ended, Patience, Recovery};
 pub use select::Select;
 pub use survey::{Request, foresee, survey};

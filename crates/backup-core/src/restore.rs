@@ -9,6 +9,7 @@ use crate::id::{ComponentName, RestorePointId};
 use crate::store::{Key, StoreError};
 
 mod assemble;
+mod damage;
 mod fetch;
 mod handoff;
 mod hold;
@@ -18,6 +19,7 @@ mod read;
 mod tenant;
 mod verify;
 
+pub use damage::{Assessor, Damage, Lost};
 pub(crate) use fetch::folder_of;
 pub use fetch::{Fetched, fetch};
 pub use hold::{HeldFacts, HeldSnapshot, HoldError};

@@ -9,6 +9,7 @@ use futures::Stream;
 use tokio::sync::mpsc;
 
 use crate::archive::{ObjectPath, TarWriter};
+use crate::digest::Digest;
 use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{EtcdFacts, Finding};
 use crate::id::ComponentName;
@@ -44,6 +45,9 @@ pub struct Candidate {
     pub etcd_version: Option<String>,
     /// The version of Talos, if told.
     pub talos_version: Option<String>,
+    /// The SHA-256 of the certificates of the authorities that its Talos was believed by; empty where
+    /// it has none.
+    pub talos_authorities: Vec<Digest>,
     /// Whether it leads, if told.
     pub leader: Option<bool>,
     /// What a person should know of this member: an alarm, a lag, a call that was refused.

@@ -1,12 +1,119 @@
 //! Tenants now against tenants as a restore point knew them: the last step of a restore, and a
 //! check for every day.
+//!
+//! Each tenant is looked at from several sides. What cannot be looked at is not checked, with the
+//! reason; it is never called good.
+
+mod compare;
+mod data;
+mod schemas;
 
 #[cfg(test)]
 mod tests;
 
-use crate::digest::Digest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use self::compare::compare;
+pub use self::data::{DataState, Home, Looked, Wanted, look_into};
+pub use self::schemas::{SchemaDifference, compare_schemas};
+use crate::clock::Clock;
 use crate::format::export::TenantFacts;
-use crate::format::manifest::Severity;
+use crate::format::manifest::{Manifest, Severity};
+use crate::source::kube::datastores::{Datastore, datastores};
+use crate::source::kube::{KubeExport, TenantNow};
+
+/// The DataStore of control planes that name none, as Steward's chart calls it.
+pub(crate) const DEFAULT_DATASTORE: &str = "default";
+
+/// A side that a tenant is looked at from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aspect {
+    /// Its TenantCluster, and the namespace that it names.
+    Tenant,
+    /// Its kubeconfig is there and can be used.
+    Kubeconfig,
+    /// The authority in its kubeconfig.
+    Authority,
+    /// How long certificates in its kubeconfig are valid.
+    Certificate,
+    /// The address of its API server.
+    Endpoint,
+    /// What its API server says of itself.
+    Readyz,
+    /// Its API server's version.
+    Version,
+    /// Its workers.
+    Nodes,
+    /// Its TenantControlPlane.
+    ControlPlane,
+    /// Its Cluster API Cluster.
+    Cluster,
+    /// Its DataStore is there and can be looked into.
+    Datastore,
+    /// Its own data in the DataStore.
+    Data,
+}
+
+impl Aspect {
+    /// All, in the order in which a restore brings them back.
+    pub const ALL: [Self; 12] = [
+        Self::Tenant,
+        Self::Kubeconfig,
+        Self::Authority,
+        Self::Certificate,
+        Self::Endpoint,
+        Self::Readyz,
+        Self::Version,
+        Self::Nodes,
+        Self::ControlPlane,
+        Self::Cluster,
+        Self::Datastore,
+        Self::Data,
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Kubeconfig => "kubeconfig",
+            Self::Authority => "authority",
+            Self::Certificate => "certificate",
+            Self::Endpoint => "endpoint",
+            Self::Readyz => "readyz",
+            Self::Version => "version",
+            Self::Nodes => "nodes",
+            Self::ControlPlane => "control-plane",
+            Self::Cluster => "cluster",
+            Self::Datastore => "datastore",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// The step of a restore that a difference most likely comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The objects: `restore resources`.
+    Resources,
+    /// The DataStore's etcd: `restore datastore`.
+    Datastore,
+    /// None: time, or what runs outside of the management cluster.
+    Elsewhere,
+}
+
+impl From {
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resources => "resources",
+            Self::Datastore => "datastore",
+            Self::Elsewhere => "none",
+        }
+    }
+}
 
 /// One tenant, compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +126,12 @@ pub struct TenantCheck {
     pub version: Option<String>,
     /// Worker nodes that are ready, if it told.
     pub nodes_ready: Option<u64>,
+    /// Keys of its own data, if they were counted.
+    pub keys: Option<u64>,
     /// What differs; empty if it is as it was.
     pub differences: Vec<Difference>,
+    /// What was not looked at, and why.
+    pub not_checked: BTreeMap<Aspect, String>,
 }
 
 /// One thing that is not as it was.
@@ -28,10 +139,29 @@ pub struct TenantCheck {
 pub struct Difference {
     /// How much it matters.
     pub severity: Severity,
+    /// From which side it was seen.
+    pub aspect: Aspect,
     /// What was and what is.
     pub what: String,
     /// What it means for the tenant, and what to do.
-    pub remedy: &'static str,
+    pub remedy: String,
+    /// Where it most likely comes from.
+    pub from: From,
+}
+
+/// What a look from one side gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it was.
+    Ok,
+    /// Something is worth a word.
+    Told,
+    /// It differs and wants a look.
+    Differs,
+    /// It is not as it must be.
+    Failed,
+    /// It was not looked at.
+    NotChecked,
 }
 
 impl TenantCheck {
@@ -40,187 +170,107 @@ impl TenantCheck {
     pub fn worst(&self) -> Option<Severity> {
         self.differences.iter().map(|d| d.severity).max()
     }
+
+    /// What the look from one side gave.
+    #[must_use]
+    pub fn outcome(&self, aspect: Aspect) -> Outcome {
+        let of = self.differences.iter().filter(|d| d.aspect == aspect);
+        match of.map(|d| d.severity).max() {
+            Some(Severity::Error) => Outcome::Failed,
+            Some(Severity::Warning) => Outcome::Differs,
+            _ if self.not_checked.contains_key(&aspect) => Outcome::NotChecked,
+            Some(Severity::Info) => Outcome::Told,
+            None => Outcome::Ok,
+        }
+    }
 }
 
-/// Compares each tenant of `before` with its like of `now`; tenants that are new are told too. In
-/// the order of their names.
-#[must_use]
-pub fn compare(before: &[TenantFacts], now: &[TenantFacts]) -> Vec<TenantCheck> {
-    let like = |a: &TenantFacts, b: &TenantFacts| a.namespace == b.namespace && a.name == b.name;
-    let mut checks: Vec<TenantCheck> = before
-        .iter()
-        .map(|old| match now.iter().find(|new| like(old, new)) {
-            Some(new) => check(old, new),
-            None => gone(old),
-        })
-        .collect();
-    let new = now
-        .iter()
-        .filter(|new| !before.iter().any(|old| like(old, new)));
-    checks.extend(new.map(added));
-    checks.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    checks
+/// A tenant's data now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantData {
+    /// Whether there is such a DataStore; absent if that is not known.
+    pub datastore: Option<bool>,
+    /// Its data.
+    pub state: DataState,
+}
+
+/// Asks every tenant and its DataStore, and compares with what `manifest` knew.
+pub async fn check(
+    export: &KubeExport,
+    manifest: &Manifest,
+    clock: &Arc<dyn Clock>,
+) -> Vec<TenantCheck> {
+    let before = manifest.kubernetes.as_ref();
+    let before = before.map(|k| k.tenants.as_slice()).unwrap_or_default();
+    let ((now, _), stores) = tokio::join!(
+        export.tenants_now(clock.as_ref()),
+        datastores(export.client(), clock.now()),
+    );
+    let stores = stores.map_err(|error| data::told(&error));
+    let data = data_of(before, &now, stores, manifest, clock).await;
+    compare(before, &now, &data, clock.now())
+}
+
+/// The data of each tenant that has a control plane, by `NAMESPACE/NAME`.
+async fn data_of(
+    before: &[TenantFacts],
+    now: &[TenantNow],
+    stores: Result<Vec<Datastore>, String>,
+    manifest: &Manifest,
+    clock: &Arc<dyn Clock>,
+) -> BTreeMap<String, TenantData> {
+    let planes = now.iter().filter_map(|tenant| {
+        let facts = &tenant.facts;
+        let old = before.iter().find(|old| named(old) == named(facts));
+        Some((named(facts), wanted(old, facts)?))
+    });
+    let planes: Vec<(String, Wanted)> = planes.collect();
+    let stores = match stores {
+        Ok(stores) => stores,
+        Err(why) => {
+            let unknown = planes.into_iter().map(|(tenant, _)| {
+                let state = DataState::NotChecked { why: why.clone() };
+                let datastore = None;
+                (tenant, TenantData { datastore, state })
+            });
+            return unknown.collect();
+        }
+    };
+    let homes = stores.into_iter().map(|store| Home {
+        name: store.name.clone(),
+        ways: vec![store],
+    });
+    let homes: Vec<Home> = homes.collect();
+    let looked_for: Vec<Wanted> = planes.iter().map(|(_, plane)| plane.clone()).collect();
+    let looked = look_into(&homes, &looked_for, clock).await;
+    let judged = planes.into_iter().map(|(tenant, plane)| {
+        let data = TenantData {
+            datastore: Some(homes.iter().any(|home| home.name == plane.datastore)),
+            state: looked.state(&plane, manifest),
+        };
+        (tenant, data)
+    });
+    judged.collect()
+}
+
+/// Where the data of a tenant is, if it has a control plane.
+fn wanted(old: Option<&TenantFacts>, new: &TenantFacts) -> Option<Wanted> {
+    let plane = new.control_plane.as_ref()?;
+    let namespace = new.tenant_namespace.as_deref().unwrap_or_default();
+    let store = plane.datastore.as_deref().unwrap_or(DEFAULT_DATASTORE);
+    let ran = |old: &TenantFacts| {
+        let status = old.control_plane.as_ref().and_then(|p| p.status.as_ref());
+        old.answer.ready == Some(true) || status.is_some()
+    };
+    Some(Wanted {
+        place: format!("{namespace}/{}", plane.name),
+        datastore: store.to_owned(),
+        schema: plane.schema.clone(),
+        ran: old.is_some_and(ran),
+        kube_system_uid: old.and_then(|old| old.answer.kube_system_uid.clone()),
+    })
 }
 
 fn named(tenant: &TenantFacts) -> String {
     format!("{}/{}", tenant.namespace, tenant.name)
-}
-
-fn gone(old: &TenantFacts) -> TenantCheck {
-    TenantCheck {
-        tenant: named(old),
-        connected: false,
-        version: None,
-        nodes_ready: None,
-        differences: vec![Difference {
-            severity: Severity::Error,
-            what: "its TenantCluster is not there".to_owned(),
-            remedy: "bring it back from the restore point, with its status",
-        }],
-    }
-}
-
-fn added(new: &TenantFacts) -> TenantCheck {
-    TenantCheck {
-        differences: vec![Difference {
-            severity: Severity::Info,
-            what: "it is not in the restore point".to_owned(),
-            remedy: "nothing, if it was made since then",
-        }],
-        ..answered(new)
-    }
-}
-
-fn answered(now: &TenantFacts) -> TenantCheck {
-    TenantCheck {
-        tenant: named(now),
-        connected: now.answer.ready == Some(true),
-        version: now.answer.version.clone(),
-        nodes_ready: now.answer.nodes_ready,
-        differences: Vec::new(),
-    }
-}
-
-fn check(old: &TenantFacts, new: &TenantFacts) -> TenantCheck {
-    let mut check = answered(new);
-    connection(old, new, &mut check.differences);
-    identity(old, new, &mut check.differences);
-    let told = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-    let mut changed = |severity, what: &str, a: &Option<String>, b: &Option<String>, remedy| {
-        if a.is_some() && a != b {
-            check.differences.push(Difference {
-                severity,
-                what: format!("{what} was {} and is {}", told(a), told(b)),
-                remedy,
-            });
-        }
-    };
-    changed(
-        Severity::Warning,
-        "the endpoint",
-        &old.endpoint,
-        &new.endpoint,
-        "workers and kubeconfigs that know the old address lose their way: see the Service",
-    );
-    changed(
-        Severity::Warning,
-        "the phase",
-        &old.phase,
-        &new.phase,
-        "see the TenantCluster's conditions",
-    );
-    let version = |t: &TenantFacts| t.answer.version.clone();
-    if check.connected {
-        changed(
-            Severity::Warning,
-            "the version of its API server",
-            &version(old),
-            &version(new),
-            "nothing, if it was upgraded since then",
-        );
-    }
-    if let (Some(was), Some(is)) = (old.answer.nodes_ready, new.answer.nodes_ready)
-        && is < was
-    {
-        check.differences.push(Difference {
-            severity: Severity::Warning,
-            what: format!("{was} worker nodes were ready and {is} are"),
-            remedy: "wait some minutes for kubelets to come back, then look at the Machines",
-        });
-    }
-    check
-}
-
-/// Whether it can be reached as before.
-fn connection(old: &TenantFacts, new: &TenantFacts, differences: &mut Vec<Difference>) {
-    let (was, is) = (old.answer.ready, new.answer.ready);
-    if is == Some(true) {
-        return;
-    }
-    let why = new
-        .answer
-        .failure
-        .as_deref()
-        .unwrap_or("it says it is not ready");
-    differences.push(if was == Some(true) {
-        Difference {
-            severity: Severity::Error,
-            what: format!("it was connected and is not: {why}"),
-            remedy: "see its control plane's Pods, its DataStore, and its kubeconfig Secret",
-        }
-    } else {
-        Difference {
-            severity: Severity::Info,
-            what: format!("it is not connected, and was not before: {why}"),
-            remedy: "nothing that this restore point could bring back",
-        }
-    });
-}
-
-/// Whether it is the same tenant: namespace, authority and data.
-fn identity(old: &TenantFacts, new: &TenantFacts, differences: &mut Vec<Difference>) {
-    let mut differs = |what: String, remedy| {
-        differences.push(Difference {
-            severity: Severity::Error,
-            what,
-            remedy,
-        });
-    };
-    if let Some(was) = &old.tenant_namespace
-        && old.tenant_namespace != new.tenant_namespace
-    {
-        let is = new.tenant_namespace.as_deref().unwrap_or("nothing");
-        differs(
-            format!("its namespace was {was} and is {is}"),
-            "stop butler-controller now: it makes a second control plane; then restore the status",
-        );
-    }
-    let authority = |t: &TenantFacts| -> Option<Digest> { t.kubeconfig.as_ref()?.ca_sha256 };
-    if let (Some(was), Some(is)) = (authority(old), authority(new))
-        && was != is
-    {
-        differs(
-            format!("its authority was {was} and is {is}"),
-            "every old kubeconfig, token and worker is refused: restore its Secret `…-ca`",
-        );
-    }
-    let data = |t: &TenantFacts| {
-        let plane = t.control_plane.as_ref()?;
-        Some((plane.datastore.clone(), plane.schema.clone()))
-    };
-    if let (Some(was), Some(is)) = (data(old), data(new))
-        && was != is
-    {
-        let text = |(store, schema): (Option<String>, String)| {
-            format!(
-                "{schema} in {}",
-                store.as_deref().unwrap_or("the default DataStore")
-            )
-        };
-        differs(
-            format!("its data was {} and is {}", text(was), text(is)),
-            "it looks at other data, empty or another tenant's: pause its TenantControlPlane and \
-             restore the status",
-        );
-    }
 }

@@ -16,6 +16,7 @@ use backup_core::store::Store;
 
 use crate::args::Command;
 
+mod damage;
 mod kinds;
 mod yaml;
 

@@ -7,6 +7,7 @@ mod etcd_restore {
     mod blockers;
     mod datastore;
     mod death;
+    mod lineage;
     mod outcomes;
     mod retries;
     mod schemas;

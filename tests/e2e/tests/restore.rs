@@ -4,7 +4,9 @@
 #[cfg(test)]
 mod restore {
     mod bed;
+    mod broken;
     mod compare;
+    mod data;
     mod guards;
     mod in_place;
     mod rebuild;

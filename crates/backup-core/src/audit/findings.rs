@@ -26,6 +26,21 @@ fn finding(
 const DAMAGED: &str = "restore points that need it cannot be restored: put a sound copy back from a \
     replica or an older version of the object, or take a new snapshot now";
 
+/// Which restore points need nothing of what is damaged.
+pub(super) fn sound(touched: usize, all: usize, newest: Option<&RestorePointId>) -> Finding {
+    let cause = match newest {
+        Some(id) => {
+            format!("{touched} of {all} need what is damaged; the newest that does not is {id}")
+        }
+        None => format!("all {all} need what is damaged"),
+    };
+    let remedy = match newest {
+        Some(id) => format!("`restore-cli verify {id}` before you need it"),
+        None => "take a new restore point now".to_owned(),
+    };
+    finding(Severity::Info, "restore points", cause, &remedy)
+}
+
 pub(super) fn missing(expected: &Expected) -> Finding {
     finding(
         Severity::Error,

@@ -160,6 +160,7 @@ pub(super) async fn import(
         member_id: None,
         etcd_version: None,
         talos_version: None,
+        talos_authorities: Vec::new(),
         leader: None,
         warnings: Vec::new(),
     };
@@ -202,6 +203,7 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
         member_id: from.member_id.map(|id| format!("{id:016x}")),
         etcd_version: from.etcd_version.clone(),
         talos_version: from.talos_version.clone(),
+        talos_authorities: from.talos_authorities.clone(),
     }
 }
 

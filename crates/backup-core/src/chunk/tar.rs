@@ -15,7 +15,7 @@ use super::cdc::CdcChunker;
 use super::{Chunker, MAX_CHUNK, Sink};
 
 /// Bytes of a header, and what data is padded to.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// The longest part of a path that is used to order chunks.
 const MAX_ORDER: usize = 512;
 
@@ -236,7 +236,7 @@ impl Chunker for TarChunker {
 }
 
 /// The header in a block and the size it tells (octal or base-256), if its checksum is right.
-fn sound(block: &[u8]) -> Option<(&Header, u64)> {
+pub(crate) fn sound(block: &[u8]) -> Option<(&Header, u64)> {
     if block.len() != BLOCK {
         return None;
     }

@@ -18,6 +18,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::value::uid as stored_uid;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 

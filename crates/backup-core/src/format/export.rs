@@ -21,9 +21,24 @@ pub struct ArchiveFacts {
     /// `k8s:enc:secretbox:v1:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encryption_prefixes: Vec<String>,
+    /// Whose machine configuration it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talos_cluster: Option<TalosClusterFacts>,
     /// The names of its files, where they are files that somebody gave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+}
+
+/// A Talos cluster, as a machine configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TalosClusterFacts {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The SHA-256 of its id, which is kept secret with the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_sha256: Option<Digest>,
 }
 
 /// What was taken of one kind.
@@ -275,6 +290,9 @@ pub struct TenantAnswer {
     /// Worker nodes that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_ready: Option<u64>,
+    /// The UID of its own namespace `kube-system`: whose data it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_system_uid: Option<String>,
     /// Why there is no answer, or not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

@@ -245,6 +245,10 @@ pub struct EtcdFacts {
     /// Its Talos version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
+    /// SHA-256 of the certificates of the authorities that its Talos was believed by: they tell one
+    /// Talos cluster from another while its etcd is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub talos_authorities: Vec<Digest>,
 }
 
 /// How much a finding matters.
@@ -340,6 +344,13 @@ impl Manifest {
     #[must_use]
     pub fn component(&self, name: &ComponentName) -> Option<&Component> {
         self.components.iter().find(|c| c.name == *name)
+    }
+
+    /// What was read out of the etcd of the DataStore `name`.
+    #[must_use]
+    pub fn datastore(&self, name: &str) -> Option<&EtcdFacts> {
+        let is = |c: &&Component| c.name.datastore_name() == Some(name);
+        self.components.iter().find(is)?.etcd.as_ref()
     }
 }
 

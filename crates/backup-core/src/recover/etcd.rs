@@ -14,7 +14,6 @@ mod look;
 mod plan;
 mod preflight;
 mod run;
-mod schemas;
 mod wipe;
 
 pub use self::after::{
@@ -25,5 +24,4 @@ pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog};
 pub use self::plan::{EtcdPlan, NodeFacts, Role, SnapshotFacts, TalosCluster};
 pub use self::preflight::{Wanted, preflight};
 pub use self::run::{EtcdRestoreError, EtcdRestored, Pace, restored_already, run};
-pub use self::schemas::{SchemaDifference, compare_schemas};
 pub use self::wipe::Wipe;

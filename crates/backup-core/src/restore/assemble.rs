@@ -2,6 +2,7 @@
 //! wants them; then the transformed stream is rebuilt from front to back.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,11 +48,24 @@ struct Move {
 }
 
 /// One pack and what is needed of it.
-struct Load {
+pub(super) struct Load {
     key: Key,
     pack: PackRef,
     base: u64,
     moves: Vec<Move>,
+}
+
+impl Load {
+    /// The pack.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What of the transformed stream comes from it.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Range<u64>> {
+        let moves = self.moves.iter();
+        moves.map(|m| m.to..m.to.saturating_add(m.length))
+    }
 }
 
 /// Writes the plain bytes of `component` to `out`, checked against its size and SHA-256, and gives
@@ -88,7 +102,7 @@ pub(super) fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch
     })
 }
 
-async fn read_recipes(
+pub(super) async fn read_recipes(
     assembly: &Assembly,
     component: &Component,
 ) -> Result<Vec<Segment>, RestoreError> {
@@ -150,7 +164,7 @@ fn transformed_bytes(segment: &Segment) -> u64 {
 }
 
 /// Sorts what the recipes want by pack; packs that nothing is wanted of are left out.
-fn plan(component: &Component, segments: &[Segment]) -> Vec<Load> {
+pub(super) fn plan(component: &Component, segments: &[Segment]) -> Vec<Load> {
     let mut loads = Vec::with_capacity(component.packs.len());
     let mut base = 0_u64;
     for pack in &component.packs {
@@ -189,7 +203,7 @@ fn plan(component: &Component, segments: &[Segment]) -> Vec<Load> {
     loads
 }
 
-async fn load_packs(
+pub(super) async fn load_packs(
     assembly: &Assembly,
     loads: Vec<Load>,
     scratch: &Arc<Scratch>,

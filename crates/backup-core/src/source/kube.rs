@@ -36,3 +36,4 @@ pub use reading::Memory;
 pub use request::WriteError;
 pub use scope::NOISE;
 pub use select::{ParseSelectionError, Selection};
+pub use tenants::{ClusterView, PlaneView, TenantNow, Unmet, control_plane};

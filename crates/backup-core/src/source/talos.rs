@@ -148,6 +148,7 @@ impl SnapshotSource for TalosSource {
         })?;
         for candidate in &mut candidates {
             candidate.warnings.extend(session.warnings.iter().cloned());
+            candidate.talos_authorities.clone_from(&session.authorities);
         }
         Ok(candidates)
     }

@@ -12,6 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::crypt::{Trust, Verdict};
 use backup_core::format::manifest::{self, Manifest};
+use backup_core::source::kube::TenantNow;
 use backup_core::store::Store;
 use backup_core::tenants;
 use serde::Serialize;
@@ -151,7 +152,11 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
     }
     let tenants_of = |m: &Manifest| m.kubernetes.as_ref().map(|k| k.tenants.clone());
     let tenants = match (tenants_of(before), tenants_of(after)) {
-        (Some(old), Some(new)) => tenants::compare(&old, &new),
+        (Some(old), Some(new)) => {
+            // Both are of restore points, which keep no more of their objects.
+            let new: Vec<TenantNow> = new.into_iter().map(TenantNow::from).collect();
+            tenants::compare(&old, &new, &BTreeMap::new(), after.began)
+        }
         _ => Vec::new(),
     };
     found.extend(tenants.iter().flat_map(|check| {
@@ -162,7 +167,7 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
                 severity: difference.severity,
                 object: check.tenant.clone(),
                 cause: difference.what.clone(),
-                remedy: difference.remedy.to_owned(),
+                remedy: difference.remedy.clone(),
             })
     }));
     found

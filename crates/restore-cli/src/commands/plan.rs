@@ -99,10 +99,15 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         dry_run: true,
     };
     let plan = if asked.steps.contains(&Step::Etcd) {
-        let etcd = look_at_etcd(&ground, &args.talos, &args.read, frame);
+        let etcd = look_at_etcd(
+            &ground,
+            (&args.talos, &asked.options.allow),
+            &args.read,
+            frame,
+        );
         let etcd = frame.or_cancelled(etcd).await?;
         let material = ground.material(&asked, None, frame).await?;
-        let plan = ground.foresee(&asked, &material, frame)?;
+        let plan = ground.foresee(&asked, &material, frame).await?;
         plan.with_etcd(etcd).map_err(failed)?
     } else {
         let target = frame.or_cancelled(ground.target()).await?;

@@ -123,6 +123,9 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         }
         let material = ground.material(&asked, None, frame).await?;
         same(&plan.origin, &material.origin)?;
+        // Tenants' data may have gone since.
+        let now = ground.foresee(&asked, &material, frame).await?;
+        hold(&plan, &now)?;
         (None, material)
     } else {
         let target = frame.or_cancelled(ground.target()).await?;

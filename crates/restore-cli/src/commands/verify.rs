@@ -8,11 +8,11 @@ use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::restore::{self, VerifyDepth};
+use backup_core::restore::{self, Damage, VerifyDepth};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, ScratchFlags, Selection};
-use crate::commands::{disk_is_full, distrust, open, signature};
+use crate::commands::{damage, disk_is_full, distrust, open, signature};
 
 /// Verify one restore point without writing anything but scratch files
 ///
@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = frame
         .or_cancelled(opened.find(&args.selection.restore_point))
         .await?;
+    let full = !args.quick;
     let depth = if args.quick {
         VerifyDepth::Quick
     } else {
@@ -79,10 +80,20 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             report.stored_bytes = verified.stored_bytes;
             report.plain_bytes = verified.plain_bytes;
             report.findings = findings::printed(&verified.findings);
+            if full && findings::worst(&report.findings) == Some(Severity::Error) {
+                let of = (&point, &identities);
+                let damages = opened.damages(None, of, &scratch, frame).await;
+                report.findings.extend(damages.iter().map(lost));
+            }
         }
         // Damage is what was asked about, so it is an answer and not a failure to answer.
         Err(error) if exit_of(&error) == Exit::Damaged => {
-            report.findings.push(damage(&report.restore_point, error));
+            let of = (&point, &identities);
+            let damages = opened
+                .damages(error.downcast_ref(), of, &scratch, frame)
+                .await;
+            report.findings.push(damaged(&report.restore_point, error));
+            report.findings.extend(damages.iter().map(lost));
         }
         Err(error) => return Err(elsewhere(error)),
     }
@@ -111,12 +122,21 @@ fn elsewhere(error: anyhow::Error) -> Failure {
     }
 }
 
-fn damage(restore_point: &str, error: anyhow::Error) -> Finding {
+fn damaged(restore_point: &str, error: anyhow::Error) -> Finding {
     Finding {
         severity: Severity::Error,
         object: restore_point.to_owned(),
         cause: Failure::from(error).one_line(),
         remedy: "restore from another restore point, and run `restore-cli audit --deep`".to_owned(),
+    }
+}
+
+fn lost(damage: &Damage) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: damage.component.to_string(),
+        cause: damage::lost(damage),
+        remedy: damage::instead(damage, "restore-cli verify"),
     }
 }
 
@@ -187,7 +207,7 @@ mod tests {
         );
         report.sound = false;
         report.signature = signature(Verdict::Forged);
-        report.findings.push(damage(
+        report.findings.push(damaged(
             &report.restore_point,
             anyhow::anyhow!("pack is damaged"),
         ));

@@ -11,11 +11,10 @@ use backup_cli::open::kube_options;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
-use backup_core::clock::Clock;
 use backup_core::format::manifest;
 use backup_core::source::SourceError;
 use backup_core::source::kube::{KubeExport, Selection};
-use backup_core::tenants::{TenantCheck, compare};
+use backup_core::tenants::{Aspect, Outcome, TenantCheck, check};
 use serde::Serialize;
 
 use crate::args::{LookFlags, Selection as Point};
@@ -24,8 +23,10 @@ use crate::commands::{open, refuse_untrusted};
 /// Ask every tenant's API server, and compare with a restore point
 ///
 /// The last step of a restore, and a check for every day: changes nothing, and needs no key. Each
-/// tenant is asked through its own kubeconfig; namespace, authority, data, endpoint, version and
-/// ready workers must be as they were. The exit code tells the worst difference.
+/// tenant is asked through its own kubeconfig; namespace, authority, endpoint, version and ready
+/// workers must be as they were, its TenantControlPlane and Cluster well, and its keys in its
+/// DataStore. What cannot be looked at is `not checked`, with the reason. Each finding says which step
+/// of a restore it most likely comes from. The exit code tells the worst difference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -57,7 +58,7 @@ pub(super) async fn verified(
     frame: &Frame,
 ) -> Result<Verified, Failure> {
     let id = point.entry.id.to_string();
-    let Some(before) = &point.manifest.kubernetes else {
+    if point.manifest.kubernetes.is_none() {
         let told = format!("restore point {id} knows nothing of tenants");
         let hint = "choose one that has `resources` from `restore-cli list`";
         return Err(Failure::message(Exit::NotFound, told).hint(hint));
@@ -69,14 +70,12 @@ pub(super) async fn verified(
     };
     frame.terminal.status("asking every tenant");
     let clock = Arc::clone(&frame.clock);
-    let now = async {
-        let export = KubeExport::begin(&options, Selection::default(), Vec::new(), clock).await?;
-        let clock: &dyn Clock = frame.clock.as_ref();
-        let (tenants, _) = export.tenants(clock).await;
-        Ok::<_, SourceError>(tenants)
+    let checks = async {
+        let begun = Arc::clone(&clock);
+        let export = KubeExport::begin(&options, Selection::default(), Vec::new(), begun).await?;
+        Ok::<_, SourceError>(check(&export, &point.manifest, &clock).await)
     };
-    let now = now.await.map_err(anyhow::Error::new)?;
-    let checks = compare(&before.tenants, &now);
+    let checks = checks.await.map_err(anyhow::Error::new)?;
     Ok(Verified::of(id, &checks))
 }
 
@@ -98,6 +97,86 @@ struct Tenant {
     connected: bool,
     version: Option<String>,
     nodes_ready: Option<u64>,
+    /// Keys of its own data.
+    keys: Option<u64>,
+    checks: Vec<Check>,
+}
+
+/// A look from one side.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    check: &'static str,
+    /// `ok`, `told`, `differs`, `failed` or `not checked`.
+    result: &'static str,
+    /// Why it is not `ok`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
+    /// The step of a restore that it most likely comes from: `resources`, `datastore` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'static str>,
+}
+
+impl Check {
+    fn of(tenant: &TenantCheck, aspect: Aspect) -> Self {
+        let differences = || tenant.differences.iter().filter(|d| d.aspect == aspect);
+        let outcome = tenant.outcome(aspect);
+        let not_checked = tenant.not_checked.get(&aspect);
+        let told = differences().map(|d| d.what.clone());
+        let worst = differences().max_by_key(|d| d.severity);
+        Self {
+            check: aspect.name(),
+            result: word(outcome),
+            why: told.chain(not_checked.cloned()).collect(),
+            step: worst.map(|d| d.from.name()),
+        }
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Told => "told",
+        Outcome::Differs => "differs",
+        Outcome::Failed => "failed",
+        Outcome::NotChecked => "not checked",
+    }
+}
+
+impl Tenant {
+    fn of(check: &TenantCheck) -> Self {
+        let checks = Aspect::ALL
+            .into_iter()
+            .map(|aspect| Check::of(check, aspect));
+        Self {
+            tenant: check.tenant.clone(),
+            connected: check.connected,
+            version: check.version.clone(),
+            nodes_ready: check.nodes_ready,
+            keys: check.keys,
+            checks: checks.collect(),
+        }
+    }
+
+    fn result(&self, aspect: Aspect) -> String {
+        let found = self.checks.iter().find(|c| c.check == aspect.name());
+        found.map_or("-", |c| c.result).to_owned()
+    }
+
+    /// The sides that were not looked at, and why, each reason once.
+    fn not_checked(&self) -> Vec<String> {
+        let mut told: Vec<(Vec<&str>, &str)> = Vec::new();
+        for check in self.checks.iter().filter(|c| c.result == "not checked") {
+            let why = check.why.last().map_or("", String::as_str);
+            match told.iter_mut().find(|(_, known)| *known == why) {
+                Some((names, _)) => names.push(check.check),
+                None => told.push((vec![check.check], why)),
+            }
+        }
+        let told = told.into_iter();
+        told.map(|(names, why)| format!("{}: {why}", names.join(", ")))
+            .collect()
+    }
 }
 
 impl Verified {
@@ -109,25 +188,20 @@ impl Verified {
     fn of(restore_point: String, checks: &[TenantCheck]) -> Self {
         let findings = checks.iter().flat_map(|check| {
             check.differences.iter().map(|difference| {
+                let step = difference.from.name();
                 Finding::from(&manifest::Finding {
                     severity: difference.severity,
                     object: check.tenant.clone(),
                     cause: difference.what.clone(),
-                    remedy: difference.remedy.to_owned(),
+                    remedy: format!("step `{step}`: {}", difference.remedy),
                 })
             })
         });
         let findings: Vec<Finding> = findings.collect();
-        let tenants = checks.iter().map(|check| Tenant {
-            tenant: check.tenant.clone(),
-            connected: check.connected,
-            version: check.version.clone(),
-            nodes_ready: check.nodes_ready,
-        });
         Self {
             restore_point,
             connected: checks.iter().filter(|check| check.connected).count(),
-            tenants: tenants.collect(),
+            tenants: checks.iter().map(Tenant::of).collect(),
             worst: findings::worst(&findings),
             findings,
         }
@@ -148,17 +222,46 @@ impl Report for Verified {
             let rows = self.tenants.iter().map(|tenant| {
                 let connected = if tenant.connected { "yes" } else { "no" };
                 let nodes = tenant.nodes_ready.map(|n| n.to_string());
+                let data = match (tenant.result(Aspect::Data), tenant.keys) {
+                    (result, Some(keys)) => format!("{result}, {keys} keys"),
+                    (result, None) => result,
+                };
                 [
                     tenant.tenant.clone(),
                     connected.to_owned(),
                     tenant.version.clone().unwrap_or_else(|| "-".to_owned()),
                     nodes.unwrap_or_else(|| "-".to_owned()),
+                    tenant.result(Aspect::Authority),
+                    tenant.result(Aspect::ControlPlane),
+                    tenant.result(Aspect::Cluster),
+                    data,
                 ]
             });
-            page.table(["TENANT", "CONNECTED", "VERSION", "READY WORKERS"], rows);
+            let head = [
+                "TENANT",
+                "CONNECTED",
+                "VERSION",
+                "READY WORKERS",
+                "AUTHORITY",
+                "CONTROL PLANE",
+                "CLUSTER",
+                "DATA",
+            ];
+            page.table(head, rows);
+        }
+        let unseen = self.tenants.iter().flat_map(|tenant| {
+            let told = tenant.not_checked().into_iter();
+            told.map(|told| format!("  {}: {told}", tenant.tenant))
+        });
+        let unseen: Vec<String> = unseen.collect();
+        if !unseen.is_empty() {
+            page.heading("Not checked");
+            for line in &unseen {
+                page.line(line);
+            }
         }
         if self.findings.is_empty() {
-            page.line("All tenants are as the restore point knew them.");
+            page.line("Nothing that was checked is otherwise than the restore point knew it.");
         } else {
             page.heading("Findings");
             findings::table(page, &self.findings);

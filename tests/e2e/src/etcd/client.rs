@@ -140,6 +140,24 @@ impl EtcdClient {
         Ok(reply.into_inner().count)
     }
 
+    /// Removes every key that starts with `prefix`, and tells how many they were.
+    ///
+    /// # Errors
+    /// etcd refused.
+    pub async fn remove(&self, prefix: &str) -> Result<i64> {
+        let mut end = prefix.as_bytes().to_vec();
+        if let Some(last) = end.last_mut() {
+            *last = last.saturating_add(1);
+        }
+        let request = rpc::DeleteRangeRequest {
+            key: prefix.into(),
+            range_end: end,
+        };
+        let reply = self.kv().delete_range(request).await;
+        let reply = reply.with_context(|| format!("removing {prefix}"))?;
+        Ok(reply.into_inner().deleted)
+    }
+
     /// Does up to [`MAX_TXN_OPS`] operations on different keys at once, and gives the revision.
     ///
     /// # Errors

@@ -245,6 +245,7 @@ impl Bed {
         let wanted = Wanted {
             target: Some(TARGET.to_owned()),
             snapshot: SnapshotFacts::of(&point).context("no etcd")?,
+            other_lineage: false,
         };
         Ok(preflight(nodes, wanted).await)
     }

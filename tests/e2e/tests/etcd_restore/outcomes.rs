@@ -211,6 +211,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let wanted = backup_core::recover::etcd::Wanted {
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
+        other_lineage: false,
     };
     let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
     let mut bytes = std::fs::read(&file)?;

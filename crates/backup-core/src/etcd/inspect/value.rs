@@ -246,8 +246,8 @@ struct Metadata {
     uid: String,
 }
 
-/// The UID of a Kubernetes object as etcd stores it: protobuf or JSON.
-fn uid(object: &[u8]) -> Option<String> {
+/// The UID of a Kubernetes object as etcd stores it: protobuf or JSON. `None` of one that is encrypted.
+pub(crate) fn uid(object: &[u8]) -> Option<String> {
     let object = match object.strip_prefix(b"k8s\0") {
         Some(wrapped) => Object::decode(Unknown::decode(wrapped).ok()?.raw.as_slice()).ok()?,
         None => serde_json::from_slice(object).ok()?,

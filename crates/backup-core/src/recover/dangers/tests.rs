@@ -1,3 +1,7 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::secrets::SEALING_KEY;
 use super::*;
 use crate::archive::ObjectPath;
 use crate::recover::spool::Spool;
@@ -72,7 +76,7 @@ fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
         dangers.look(entry, object, Mode::Rebuild, NOW.parse().unwrap());
     }
-    dangers.finish(options, Mode::Rebuild, &[], |_| false)
+    dangers.finish(options, Mode::Rebuild, &Live::default())
 }
 
 /// The only blocker, and that it can be allowed.
@@ -195,10 +199,17 @@ fn a_copy_of_a_living_control_plane_is_refused() {
         Mode::InPlace,
         NOW.parse().unwrap(),
     );
-    let live = ["other", "alpha", "default", "alpha_1_alpha"].map(str::to_owned);
-    let [namespace, name, store, schema] = live;
-    let live = [(namespace, name, store, schema)];
-    let found = dangers.finish(&Options::default(), Mode::InPlace, &live, |_| true);
+    let (path, object) = plane("other", |o| {
+        o["status"]["storage"]["dataStoreName"] = json!("renamed");
+    });
+    // Another name of the same etcd.
+    let stores = ["default", "renamed"].map(|s| (s.to_owned(), "etcd-0:2379".to_owned()));
+    let live = Live {
+        planes: vec![ControlPlane::of(&path.parse().unwrap(), &object)],
+        stores: stores.into(),
+        assumed: false,
+    };
+    let found = dangers.finish(&Options::default(), Mode::InPlace, &live);
     assert!(
         found.iter().any(|f| f.cause.contains("other/alpha")),
         "{found:#?}"

@@ -110,6 +110,7 @@ mod tests {
             storage_version: storage.map(ToOwned::to_owned),
             etcd_version: server.map(ToOwned::to_owned),
             talos_version: None,
+            cluster: None,
             encryption_prefixes: Vec::new(),
             raw: false,
         }

@@ -84,6 +84,20 @@ pub struct TalosCluster {
 }
 
 impl TalosCluster {
+    /// The one that a restore point was taken of; `None` if it tells nothing.
+    fn captured(point: &RestorePoint, authorities: Vec<Digest>) -> Option<Self> {
+        let config = point.manifest.component(&ComponentName::machine_config());
+        let config = config.and_then(|c| c.archive.as_ref()?.talos_cluster.clone());
+        let config = config.unwrap_or_default();
+        let told = config.id_sha256.is_some() || !authorities.is_empty();
+        told.then(|| Self {
+            name: config.name,
+            id_sha256: config.id_sha256,
+            authorities,
+            context: String::new(),
+        })
+    }
+
     /// What is different, if it is not the same cluster.
     #[must_use]
     pub fn differs(&self, other: &Self) -> Option<String> {
@@ -96,6 +110,9 @@ impl TalosCluster {
                     shown(&other.name)
                 )
             });
+        }
+        if self.authorities.is_empty() || other.authorities.is_empty() {
+            return None;
         }
         // An authority may be replaced, and both be accepted for a while.
         let shared = self
@@ -171,6 +188,9 @@ pub struct SnapshotFacts {
     /// The version of Talos that it is from, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
+    /// The Talos cluster that it is from, as far as the restore point tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<TalosCluster>,
     /// What its Secrets are encrypted with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encryption_prefixes: Vec<String>,
@@ -194,6 +214,7 @@ impl SnapshotFacts {
             storage_version: etcd.storage_version,
             etcd_version: etcd.etcd_version,
             talos_version: etcd.talos_version,
+            cluster: TalosCluster::captured(point, etcd.talos_authorities),
             encryption_prefixes: etcd.encryption_prefixes,
             raw: false,
         })
@@ -211,6 +232,7 @@ impl From<&HeldFacts> for SnapshotFacts {
             storage_version: held.storage_version.clone(),
             etcd_version: None,
             talos_version: None,
+            cluster: None,
             encryption_prefixes: held.encryption_prefixes.clone(),
             raw: held.raw,
         }
@@ -238,5 +260,11 @@ mod tests {
         assert_eq!(one.differs(&cluster(None, "a")), None);
         let other = one.differs(&cluster(None, "b")).unwrap();
         assert!(other.contains("authority"), "{other}");
+        // What tells nothing cannot be another one.
+        let mute = TalosCluster {
+            authorities: Vec::new(),
+            ..cluster(None, "b")
+        };
+        assert_eq!(one.differs(&mute), None);
     }
 }

@@ -19,6 +19,8 @@ pub struct Wanted {
     pub target: Option<String>,
     /// The snapshot.
     pub snapshot: SnapshotFacts,
+    /// Whether it may be of another cluster: [`Danger::OtherLineage`](crate::recover::plan::Danger).
+    pub other_lineage: bool,
 }
 
 /// Looks at all nodes. Every call has a deadline, and none of them writes.
@@ -34,7 +36,8 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
         .buffered(ASKED_AT_ONCE)
         .collect()
         .await;
-    let target = wanted.target.unwrap_or_else(|| choose(&looked));
+    let named = wanted.target.clone();
+    let target = named.unwrap_or_else(|| choose(&looked));
     let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
     let mut notes = Notes::default();
     talosconfig(nodes, &names, &mut notes);
@@ -53,6 +56,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
         notes.block(&target, cause, "name the nodes of one cluster with --nodes");
     }
     let found = looked.iter().find(|looked| looked.facts.node == target);
+    lineage(nodes, &target, found, &wanted, &mut notes);
     let version = found.and_then(|looked| looked.facts.talos_version.as_deref());
     EtcdPlan {
         wipe: Wipe::of(&target, version),
@@ -63,6 +67,32 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
         blockers: notes.blockers,
         warnings: notes.warnings,
     }
+}
+
+/// A snapshot belongs onto nodes of the Talos cluster that it was taken of: others have other secrets.
+fn lineage(
+    nodes: &TalosNodes,
+    target: &str,
+    found: Option<&Looked>,
+    wanted: &Wanted,
+    notes: &mut Notes,
+) {
+    let own = found.and_then(|looked| looked.cluster.clone());
+    let own = own.unwrap_or_else(|| look::unnamed(nodes));
+    let captured = wanted.snapshot.cluster.as_ref();
+    let Some(difference) = captured.and_then(|captured| captured.differs(&own)) else {
+        return;
+    };
+    let cause = format!("the snapshot is of another Talos cluster than this node: {difference}");
+    let severity = if wanted.other_lineage {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let remedy = "give the talosconfig and the nodes of the cluster that was captured; if these were \
+                  set up anew in its place, or their authority was replaced since, `--allow \
+                  other-lineage` goes on all the same";
+    notes.say(severity, target, cause, remedy);
 }
 
 /// The first node that is ready, or else the first that has an etcd at all.

@@ -206,6 +206,7 @@ fn judge(
         member_id: id,
         etcd_version: version.filter(|version| !version.is_empty()),
         talos_version: None,
+        talos_authorities: Vec::new(),
         leader: status.as_ref().map(|_| rank.leader),
         warnings,
     };

@@ -5,6 +5,7 @@
 
 mod leaf;
 mod schemas;
+mod secret;
 
 use std::time::Duration;
 
@@ -14,9 +15,12 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::Value;
 
 use self::leaf::{Leaf, Leaves};
 pub use self::schemas::{TenantSchema, schemas};
+use self::secret::InCluster;
+pub use self::secret::{SecretSource, SecretValue};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 use crate::source::SourceError;
@@ -107,8 +111,12 @@ pub async fn datastores(
     now: Timestamp,
 ) -> Result<Vec<Datastore>, SourceError> {
     let objects = list(client).await?;
-    let leaves = Leaves::new(client);
-    let looks: Vec<_> = objects.into_iter().map(|o| look(o, &leaves, now)).collect();
+    let secrets = InCluster(client);
+    let looks = objects.into_iter().map(|object| {
+        let name = object.metadata.name.unwrap_or_default();
+        look(name, object.data, &secrets, now)
+    });
+    let looks: Vec<_> = looks.collect();
     let mut found: Vec<_> = futures::stream::iter(looks)
         .buffered(AT_ONCE)
         .collect()
@@ -177,9 +185,14 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
-async fn look(object: DynamicObject, leaves: &Leaves, now: Timestamp) -> Datastore {
-    let name = object.metadata.name.unwrap_or_default();
-    let mut data = object.data;
+/// The DataStore `name` as its object `data` tells, with what it refers to from `secrets`.
+pub async fn look(
+    name: String,
+    mut data: Value,
+    secrets: &dyn SecretSource,
+    now: Timestamp,
+) -> Datastore {
+    let leaves = &Leaves::new(secrets);
     let mut part = |field: &str| data.get_mut(field).map(serde_json::Value::take);
     let status = part("status").and_then(|status| serde_json::from_value::<Status>(status).ok());
     let spec = part("spec").unwrap_or_default();
@@ -208,7 +221,7 @@ async fn look(object: DynamicObject, leaves: &Leaves, now: Timestamp) -> Datasto
     }
 }
 
-async fn options(name: &str, spec: Spec, leaves: &Leaves) -> Result<EtcdOptions, String> {
+async fn options(name: &str, spec: Spec, leaves: &Leaves<'_>) -> Result<EtcdOptions, String> {
     let Some(tls) = spec.tls_config else {
         return Err("`tlsConfig` is missing: an etcd takes nobody without certificates".to_owned());
     };

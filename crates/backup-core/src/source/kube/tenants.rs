@@ -21,8 +21,14 @@ mod ask;
 mod check;
 mod cluster;
 mod credentials;
+mod now;
+mod plane;
 
 use cluster::{ControlPlane, Tenant};
+use now::{Cluster, Clusters};
+
+pub use now::{ClusterView, PlaneView, TenantNow, Unmet};
+pub use plane::control_plane;
 
 /// Tenants that are asked at the same time: each holds one connection and one page of nodes.
 const PARALLEL: usize = 8;
@@ -33,6 +39,7 @@ const MAX_TENANTS: usize = 5_000;
 
 const TENANTS: &str = "tenantclusters.butler.butlerlabs.dev";
 const CONTROL_PLANES: &str = "tenantcontrolplanes.steward.butlerlabs.dev";
+const CLUSTERS: &str = "clusters.cluster.x-k8s.io";
 
 /// Control planes by namespace.
 type ControlPlanes = BTreeMap<String, Vec<ControlPlane>>;
@@ -41,7 +48,25 @@ impl KubeExport {
     /// The tenants by namespace and name, each asked through its own kubeconfig, and what is to be
     /// said of them. Empty where there is no such kind.
     pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
-        baseline(self.api(), self.memory(), self.all_kinds(), clock).await
+        let (tenants, findings) =
+            baseline(self.api(), self.memory(), self.all_kinds(), clock).await;
+        let facts = tenants.into_iter().map(|tenant| tenant.facts);
+        (facts.collect(), findings)
+    }
+
+    /// The same with what no restore point keeps: how their control planes and Clusters are.
+    pub async fn tenants_now(&self, clock: &dyn Clock) -> (Vec<TenantNow>, Vec<Finding>) {
+        let (api, memory, kinds) = (self.api(), self.memory(), self.all_kinds());
+        let (mut tenants, mut findings) = baseline(api, memory, kinds, clock).await;
+        let (clusters, failed) = list::<Cluster>(api, memory, kinds, CLUSTERS).await;
+        findings.extend(failed);
+        let mut clusters: Clusters = clusters.into_iter().map(|c| (c.key, c.view)).collect();
+        for tenant in &mut tenants {
+            let facts = &tenant.facts;
+            let namespace = facts.tenant_namespace.clone().unwrap_or_default();
+            tenant.cluster = clusters.remove(&(namespace, facts.name.clone()));
+        }
+        (tenants, findings)
     }
 }
 
@@ -50,7 +75,7 @@ async fn baseline(
     memory: Option<&Memory>,
     kinds: &[Kind],
     clock: &dyn Clock,
-) -> (Vec<TenantFacts>, Vec<Finding>) {
+) -> (Vec<TenantNow>, Vec<Finding>) {
     let mut findings = Vec::new();
     let (mut tenants, failed) = list::<Tenant>(api, memory, kinds, TENANTS).await;
     findings.extend(failed);
@@ -61,7 +86,7 @@ async fn baseline(
     findings.extend(failed);
     let mut by_namespace = ControlPlanes::new();
     for plane in planes {
-        let namespace = plane.metadata.namespace.clone();
+        let namespace = plane.namespace.clone();
         by_namespace.entry(namespace).or_default().push(plane);
     }
     // A list that began again tells objects twice.
@@ -74,17 +99,18 @@ async fn baseline(
     let asked = tenants
         .into_iter()
         .map(|tenant| check::check(api, tenant, planes, now));
-    let mut asked: Vec<(TenantFacts, Vec<Finding>)> = futures::stream::iter(asked)
+    let mut asked: Vec<(TenantNow, Vec<Finding>)> = futures::stream::iter(asked)
         .buffer_unordered(PARALLEL)
         .collect()
         .await;
-    asked.sort_by(|(a, _), (b, _)| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    let mut facts = Vec::new();
+    let key = |tenant: &TenantNow| (tenant.facts.namespace.clone(), tenant.facts.name.clone());
+    asked.sort_by_key(|(tenant, _)| key(tenant));
+    let mut found = Vec::new();
     for (tenant, told) in asked {
-        facts.push(tenant);
+        found.push(tenant);
         findings.extend(told);
     }
-    (facts, findings)
+    (found, findings)
 }
 
 /// The objects of a kind, as far as `T` reads them, and why not all of them are there.

@@ -18,7 +18,7 @@ use super::proto::cosi::resource::{GetRequest, MachineConfigSpec};
 use super::session::{Session, Target};
 use super::{TalosOptions, TalosSource};
 use crate::clock::Clock;
-use crate::format::export::ArchiveFacts;
+use crate::format::export::{ArchiveFacts, TalosClusterFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 use crate::source::{ArchiveSink, ArchiveSource, SourceError, Written, at_rest};
@@ -93,6 +93,10 @@ impl MachineConfigSource {
                 node: target.label.clone(),
                 text,
                 prefixes: known.prefixes.into_iter().collect(),
+                cluster: TalosClusterFacts {
+                    name: known.cluster,
+                    id_sha256: known.cluster_id,
+                },
             }),
             Some(_) => Err(here("it is no control plane node; take it out of `nodes`")),
             None => Err(here("what it gave is no machine configuration")),
@@ -139,6 +143,7 @@ struct Config {
     node: String,
     text: Zeroizing<Vec<u8>>,
     prefixes: Vec<String>,
+    cluster: TalosClusterFacts,
 }
 
 /// Why a node gave nothing.
@@ -163,6 +168,7 @@ impl ArchiveSource for MachineConfigSource {
                         facts: ArchiveFacts {
                             objects: 1,
                             encryption_prefixes: config.prefixes,
+                            talos_cluster: Some(config.cluster),
                             ..ArchiveFacts::default()
                         },
                         findings: Vec::new(),

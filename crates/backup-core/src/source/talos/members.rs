@@ -311,6 +311,7 @@ fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
                 .ok()
                 .map(|version| printable(&version.tag))
                 .filter(|tag| !tag.is_empty()),
+            talos_authorities: Vec::new(),
             leader: status.as_ref().map(|_| rank.leader),
             node,
             warnings,

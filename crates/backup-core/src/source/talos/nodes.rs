@@ -380,6 +380,7 @@ impl TalosNodes {
             member_id: None,
             etcd_version: None,
             talos_version: None,
+            talos_authorities: Vec::new(),
             leader: None,
             warnings: Vec::new(),
         };

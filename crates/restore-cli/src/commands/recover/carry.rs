@@ -162,7 +162,14 @@ pub(crate) async fn go(
             .write(vec![Record::PhaseBegun { phase, at }])
             .map_err(failed)?;
         let means = (talos, means.read, means.scratch);
-        let restored = etcd::restore(&ground, etcd, means, &mut journal, frame).await;
+        let restored = etcd::restore(
+            &ground,
+            (etcd, &plan.options.allow),
+            means,
+            &mut journal,
+            frame,
+        )
+        .await;
         findings = restored.map_err(on)?;
         let at = frame.clock.now();
         journal

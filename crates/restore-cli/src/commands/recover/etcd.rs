@@ -1,5 +1,6 @@
 //! The step on etcd as a part of a whole restore, each phase of it in the journal.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backup_cli::exit::Exit;
@@ -13,16 +14,16 @@ use backup_core::recover::etcd::{
     restored_already, run, watch_others,
 };
 use backup_core::recover::journal::{Journal, Record};
+use backup_core::recover::plan::Danger;
 use backup_core::restore::{HeldSnapshot, unlock};
 
 use super::{Ground, TargetFlags};
 use crate::args::{ReadFlags, ScratchFlags};
-use crate::commands::not_read;
 
 /// Looks at the nodes that etcd is to be restored onto. Changes nothing.
 pub(crate) async fn look_at_etcd(
     ground: &Ground,
-    talos: &TargetFlags,
+    (talos, allow): (&TargetFlags, &BTreeSet<Danger>),
     read: &ReadFlags,
     frame: &Frame,
 ) -> Result<EtcdPlan, Failure> {
@@ -35,13 +36,18 @@ pub(crate) async fn look_at_etcd(
     let nodes = talos.nodes(read, frame).await?;
     frame.terminal.status("looking at every node");
     let target = talos.node.clone();
-    Ok(preflight(&nodes, Wanted { target, snapshot }).await)
+    let wanted = Wanted {
+        target,
+        snapshot,
+        other_lineage: allow.contains(&Danger::OtherLineage),
+    };
+    Ok(preflight(&nodes, wanted).await)
 }
 
 /// Restores etcd as `plan` says, from wherever an earlier attempt ended.
 pub(super) async fn restore(
     ground: &Ground,
-    plan: &EtcdPlan,
+    (plan, allow): (&EtcdPlan, &BTreeSet<Danger>),
     means: (&TargetFlags, &ReadFlags, &ScratchFlags),
     journal: &mut Journal,
     frame: &Frame,
@@ -51,6 +57,7 @@ pub(super) async fn restore(
     let wanted = Wanted {
         target: Some(plan.target.clone()),
         snapshot: plan.snapshot.clone(),
+        other_lineage: allow.contains(&Danger::OtherLineage),
     };
     let looked = async { Ok(preflight(&nodes, wanted).await) };
     let now = frame.or_cancelled(looked).await?;
@@ -90,7 +97,17 @@ pub(super) async fn restore(
             Arc::clone(&progress),
             frame.cancel.clone(),
         );
-        let held = held.await.map_err(not_read)?;
+        let held = match held.await {
+            Ok(held) => held,
+            Err(error) => {
+                let of = (&ground.point, &identities);
+                let again = "restore-cli plan";
+                return Err(ground
+                    .opened
+                    .not_read(error, of, &folder, again, frame)
+                    .await);
+            }
+        };
         let log = Journalled {
             journal: Mutex::new(journal),
             clock: Arc::clone(&frame.clock),

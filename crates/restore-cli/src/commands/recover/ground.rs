@@ -1,5 +1,6 @@
 //! What a restore stands on: the restore point that was judged, its objects, the cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,18 +11,19 @@ use backup_cli::flags::KubeFlags;
 use backup_cli::open::kube_options;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
-use backup_core::format::manifest::Finding;
-use backup_core::format::manifest::Parent;
+use backup_core::digest::Digest;
+use backup_core::format::layout;
+use backup_core::format::manifest::{EtcdFacts, Finding, Parent};
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::velero::read_velero;
-use backup_core::recover::{RecoverError, Request, Select, foresee, read_archive, survey};
+use backup_core::recover::{RecoverError, Request, Select, foresee, lineage, read_archive, survey};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
 use super::{Objects, Source, failed};
 use crate::args::{ReadFlags, ScratchFlags};
-use crate::commands::{Opened, Reading, not_read, open, refuse_untrusted};
+use crate::commands::{Opened, Reading, open, refuse_untrusted};
 
 /// See the module.
 pub(crate) struct Ground {
@@ -31,6 +33,8 @@ pub(crate) struct Ground {
     pub(crate) forward: Option<RestorePoint>,
     kube: Option<KubeOptions>,
     reading: Reading,
+    /// The SHA-256 of the prefix's claim, if it could be read.
+    claim: Option<Digest>,
 }
 
 impl Ground {
@@ -59,6 +63,9 @@ impl Ground {
             }
             None => None,
         };
+        // Whoever may not read it, or finds none, is told by an audit.
+        let claim = opened.store.get(&layout::claim()).await.ok();
+        let claim = claim.map(|bytes| Digest::of(&bytes));
         let kube = kube_options(&opened.config, &frame.environment);
         let reading = Reading {
             scratch: scratch.folder(frame),
@@ -70,6 +77,7 @@ impl Ground {
             forward,
             kube,
             reading,
+            claim,
         })
     }
 
@@ -117,10 +125,20 @@ impl Ground {
             .opened
             .reader(point, &identities, &self.reading, frame)
             .await?;
-        read_archive(&reader, &select).await.map_err(|e| match e {
-            backup_core::recover::RecoverError::Archive(source) => not_read(*source),
-            e => failed(e),
-        })
+        match read_archive(&reader, &select).await {
+            Ok(spool) => Ok(spool),
+            Err(RecoverError::Archive(source)) => Err(self
+                .opened
+                .not_read(
+                    *source,
+                    (point, &identities),
+                    &self.reading.scratch,
+                    "restore-cli plan",
+                    frame,
+                )
+                .await),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
@@ -225,7 +243,7 @@ impl Ground {
     }
 
     /// Makes the plan of a restore that begins with etcd.
-    pub(crate) fn foresee(
+    pub(crate) async fn foresee(
         &self,
         asked: &Asked,
         material: &Material,
@@ -233,7 +251,10 @@ impl Ground {
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
         let request = self.request(asked, material, frame);
-        foresee(&request, spool, base.as_ref()).map_err(failed)
+        let foreseen = foresee(&request, spool, base.as_ref());
+        frame
+            .or_cancelled(async { foreseen.await.map_err(failed) })
+            .await
     }
 
     /// Makes a plan of these objects for this cluster.
@@ -270,16 +291,21 @@ impl Ground {
         let whole = archives
             .flat_map(|a| &a.kinds)
             .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
+        let (point, forward) = (&self.point, self.forward.as_ref());
+        let lineage = lineage(point, forward, self.claim, &asked.options);
+        let findings = material.findings.iter().cloned().chain(lineage);
         Request {
             cluster: self.point.manifest.cluster.clone(),
             mode: asked.mode,
             steps: asked.steps.clone(),
             restore_point: named(&self.point),
             origin: material.origin.clone(),
-            findings: material.findings.clone(),
+            findings: findings.collect(),
             base: material.objects.base.as_ref().map(|_| named(&self.point)),
             captured_uid: kubernetes.map(|k| k.uid.clone()),
             captured: objects.manifest.began,
+            datastores: datastores(&[&self.point, objects]),
+            tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
             whole_kinds: whole.map(|k| k.resource.clone()).collect(),
             options: asked.options.clone(),
             dry_run: asked.dry_run,
@@ -307,6 +333,16 @@ fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
     let kubernetes = point.manifest.kubernetes.as_ref();
     let tenants = kubernetes.map(|k| k.tenants.as_slice());
     Select::new(options, tenants.unwrap_or_default()).map_err(failed)
+}
+
+/// What was read out of each DataStore's etcd; a later restore point has the last word.
+fn datastores(points: &[&RestorePoint]) -> BTreeMap<String, EtcdFacts> {
+    let components = points.iter().flat_map(|point| &point.manifest.components);
+    let known = components.filter_map(|component| {
+        let name = component.name.datastore_name()?;
+        Some((name.to_owned(), component.etcd.clone()?))
+    });
+    known.collect()
 }
 
 fn git_failed(error: backup_core::recover::git::GitError) -> Failure {

@@ -15,13 +15,14 @@ use backup_core::recover::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, EtcdRestored, LogError, Pace, SnapshotFacts, Wanted, preflight,
     restart_kubelets, restarts, restored_already, run as restore, watch_others,
 };
+use backup_core::recover::plan::Danger;
 use backup_core::restore::{HeldSnapshot, unlock};
 use backup_core::source::talos::nodes::TalosNodes;
 
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::recover::TargetFlags;
-use crate::commands::{Opened, not_read, open, refuse_untrusted};
+use crate::commands::{Opened, open, refuse_untrusted};
 
 mod report;
 
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// The name of the cluster that is restored, as the plan shows it
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
+    /// Go on in spite of this danger: `other-lineage`, where nodes were set up anew
+    #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = other_lineage)]
+    allow: Vec<Danger>,
     /// Restart the kubelets of all nodes that are named, when etcd is back
     #[arg(long)]
     restart_kubelets: bool,
@@ -61,6 +65,15 @@ pub(crate) struct Args {
     talos: TargetFlags,
     #[command(flatten)]
     read: ReadFlags,
+}
+
+/// The only danger that this step knows by name.
+fn other_lineage(text: &str) -> Result<Danger, String> {
+    let danger = Danger::OtherLineage;
+    if text == danger.name() {
+        return Ok(danger);
+    }
+    Err(format!("want {}", danger.name()))
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
@@ -140,6 +153,7 @@ async fn look(
     let wanted = Wanted {
         target: args.talos.node.clone(),
         snapshot,
+        other_lineage: args.allow.contains(&Danger::OtherLineage),
     };
     let plan = preflight(&nodes, wanted).await;
     Ok((nodes, plan))
@@ -204,7 +218,14 @@ async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot
         frame.terminal.progress(),
         frame.cancel.clone(),
     );
-    held.await.map_err(not_read)
+    match held.await {
+        Ok(held) => Ok(held),
+        Err(error) => {
+            let of = (point.as_ref(), &identities);
+            let again = "restore-cli restore etcd";
+            Err(opened.not_read(error, of, &scratch, again, frame).await)
+        }
+    }
 }
 
 /// The others join, kubelets restart, and all of it is told.

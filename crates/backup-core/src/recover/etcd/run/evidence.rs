@@ -72,6 +72,7 @@ mod tests {
             storage_version: None,
             etcd_version: None,
             talos_version: None,
+            cluster: None,
             encryption_prefixes: Vec::new(),
             raw: false,
         };

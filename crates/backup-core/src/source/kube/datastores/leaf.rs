@@ -2,13 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
 use secrecy::SecretString;
 use serde::Deserialize;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{CALL_TIMEOUT, late, said};
+use super::secret::{SecretSource, SecretValue};
 
 /// Not `Debug`: the content may be a private key.
 #[derive(Deserialize, Default)]
@@ -34,15 +32,13 @@ fn wiped<'de, D: serde::Deserializer<'de>>(
 }
 
 /// Reads leaves.
-pub(super) struct Leaves {
-    client: kube::Client,
+pub(super) struct Leaves<'s> {
+    secrets: &'s dyn SecretSource,
 }
 
-impl Leaves {
-    pub(super) fn new(client: &kube::Client) -> Self {
-        Self {
-            client: client.clone(),
-        }
+impl<'s> Leaves<'s> {
+    pub(super) fn new(secrets: &'s dyn SecretSource) -> Self {
+        Self { secrets }
     }
 
     /// The text of the leaf at `field`, which is no secret.
@@ -77,25 +73,14 @@ impl Leaves {
             key_path,
         } = reference;
         let which = format!("Secret {namespace}/{name}, which `{field}` refers to,");
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let got = match tokio::time::timeout(CALL_TIMEOUT, api.get_opt(name)).await {
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
-            Ok(got) => got.map_err(|error| format!("{which} cannot be read: {}", said(&error)))?,
-            Err(_) => return Err(format!("{which} cannot be read: {}", late())),
-        };
-        let Some(secret) = got else {
-            return Err(format!("{which} is missing"));
-        };
-        let mut data = secret.data.unwrap_or_default();
-        let wanted = data.remove(key_path).map(|value| Zeroizing::new(value.0));
-        let keys: Vec<String> = data.keys().cloned().collect();
-        for value in data.values_mut() {
-            value.0.zeroize();
-        }
-        match wanted {
-            Some(value) if value.is_empty() => Err(format!("{which} has nothing in `{key_path}`")),
-            Some(value) => Ok(value),
-            None => {
+        match self.secrets.value(namespace, name, key_path).await {
+            Err(why) => Err(format!("{which} cannot be read: {why}")),
+            Ok(SecretValue::NoSecret) => Err(format!("{which} is missing")),
+            Ok(SecretValue::Value(value)) if value.is_empty() => {
+                Err(format!("{which} has nothing in `{key_path}`"))
+            }
+            Ok(SecretValue::Value(value)) => Ok(value),
+            Ok(SecretValue::NoKey(keys)) => {
                 let has = match keys.as_slice() {
                     [] => "no key at all".to_owned(),
                     keys => keys.join(", "),

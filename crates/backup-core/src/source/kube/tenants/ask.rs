@@ -27,6 +27,18 @@ struct Version {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct Named {
+    metadata: Identity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Identity {
+    uid: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Nodes {
     metadata: ListMeta,
     items: Vec<Node>,
@@ -125,10 +137,15 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
         }
     }
     answer.nodes_ready = Some(ready);
+    // A kubeconfig that may not read it is as good as any.
+    let path = "/api/v1/namespaces/kube-system";
+    let system: Result<Named, KubeError> = api.get(path, "namespace").await;
+    let uid = system.ok().map(|named| named.metadata.uid);
+    answer.kube_system_uid = uid.filter(|uid| (1..=MAX_VERSION).contains(&uid.len()));
     Ok(())
 }
 
 /// `ok`, or a line for each check.
 const MAX_READYZ: usize = 64 << 10;
-/// `v1.36.1` and what vendors add.
+/// `v1.36.1` and what vendors add; a UID is shorter.
 const MAX_VERSION: usize = 64;

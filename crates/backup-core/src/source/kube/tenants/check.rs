@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::failure::KubeError;
 use super::super::request::Api;
 use super::cluster::Tenant;
+use super::now::{PlaneView, TenantNow};
 use super::{ControlPlanes, PER_TENANT, ask, credentials, told};
 use crate::digest::Digest;
 use crate::format::export::{KubeconfigFacts, TenantFacts};
@@ -20,7 +21,7 @@ pub(super) async fn check(
     tenant: Tenant,
     planes: &ControlPlanes,
     now: Timestamp,
-) -> (TenantFacts, Vec<Finding>) {
+) -> (TenantNow, Vec<Finding>) {
     let mut seen = Seen::of(&tenant);
     let held = tokio::time::timeout(PER_TENANT, held(api, &tenant, planes, &mut seen)).await;
     let examined = match held {
@@ -76,14 +77,13 @@ async fn held(
         .get(&namespace)
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let named = here
-        .iter()
-        .find(|p| p.metadata.name == tenant.metadata.name);
+    let named = here.iter().find(|p| p.facts.name == tenant.metadata.name);
     // In a namespace of its own there is one, whatever it is called.
     let plane = named.or_else(|| here.first());
-    seen.facts.control_plane = plane.map(super::cluster::ControlPlane::facts);
     if let Some(plane) = plane {
-        let name = &plane.metadata.name;
+        seen.facts.control_plane = Some(plane.facts.clone());
+        seen.plane = Some(plane.view.clone());
+        let name = &plane.facts.name;
         seen.authority = credentials::authority(api, &namespace, name).await?;
         if seen.authority.is_none() {
             seen.say(
@@ -102,6 +102,7 @@ async fn held(
 /// What is known of a tenant so far.
 pub(super) struct Seen {
     pub(super) facts: TenantFacts,
+    plane: Option<PlaneView>,
     pub(super) authority: Option<Digest>,
     pub(super) findings: Vec<Finding>,
     /// Whether it should be up: it says that it is ready, and nobody put it to sleep.
@@ -115,6 +116,7 @@ impl Seen {
         let settled = phase == "Ready";
         let mut seen = Self {
             facts,
+            plane: None,
             authority: None,
             findings: Vec::new(),
             settled,
@@ -220,8 +222,13 @@ impl Seen {
         });
     }
 
-    fn done(self) -> (TenantFacts, Vec<Finding>) {
-        (self.facts, self.findings)
+    fn done(self) -> (TenantNow, Vec<Finding>) {
+        let tenant = TenantNow {
+            facts: self.facts,
+            plane: self.plane,
+            cluster: None,
+        };
+        (tenant, self.findings)
     }
 }
 

@@ -1,7 +1,10 @@
 //! TenantClusters and TenantControlPlanes, as far as the baseline reads them.
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::now::PlaneView;
+use super::plane::control_plane;
 use crate::format::export::{ControlPlaneFacts, TenantAnswer, TenantFacts};
 
 /// Names are looked for in this one.
@@ -78,74 +81,25 @@ impl Tenant {
 }
 
 /// A TenantControlPlane.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Deserialize)]
+#[serde(from = "Value")]
 pub(super) struct ControlPlane {
-    pub(super) metadata: Metadata,
-    spec: PlaneSpec,
-    status: PlaneStatus,
+    pub(super) namespace: String,
+    pub(super) facts: ControlPlaneFacts,
+    pub(super) view: PlaneView,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PlaneSpec {
-    data_store: Option<String>,
-    data_store_schema: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PlaneStatus {
-    storage: Storage,
-    kubernetes_resources: Resources,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Storage {
-    data_store_name: Option<String>,
-    setup: Setup,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Setup {
-    schema: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Resources {
-    version: Version,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Version {
-    version: Option<String>,
-    status: Option<String>,
-}
-
-impl ControlPlane {
-    /// What its fields tell. The status has the last word, as it has for Steward.
-    pub(super) fn facts(&self) -> ControlPlaneFacts {
-        let Self {
-            metadata,
-            spec,
-            status,
-        } = self;
-        let schema = filled(status.storage.setup.schema.as_ref())
-            .or_else(|| filled(spec.data_store_schema.as_ref()))
-            .unwrap_or_else(|| {
-                format!("{}_{}", metadata.namespace, metadata.name).replace('-', "_")
-            });
-        ControlPlaneFacts {
-            name: metadata.name.clone(),
-            status: filled(status.kubernetes_resources.version.status.as_ref()),
-            version: filled(status.kubernetes_resources.version.version.as_ref()),
-            datastore: filled(status.storage.data_store_name.as_ref())
-                .or_else(|| filled(spec.data_store.as_ref())),
-            schema,
+impl From<Value> for ControlPlane {
+    fn from(object: Value) -> Self {
+        let text = |pointer: &str| {
+            let held = object.pointer(pointer).and_then(Value::as_str);
+            held.unwrap_or_default().to_owned()
+        };
+        let namespace = text("/metadata/namespace");
+        Self {
+            facts: control_plane(&namespace, &text("/metadata/name"), &object),
+            view: PlaneView::of(&object),
+            namespace,
         }
     }
 }

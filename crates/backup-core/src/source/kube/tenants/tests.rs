@@ -46,7 +46,7 @@ fn the_status_of_a_control_plane_has_the_last_word() {
         let object = json!({ "metadata": metadata, "spec": spec, "status": status });
         serde_json::from_value::<ControlPlane>(object)
             .unwrap()
-            .facts()
+            .facts
     };
     let spec = json!({ "dataStore": "default", "dataStoreSchema": "mine" });
     assert_eq!(plane(json!({}), json!({})).schema, "shop_1_shop");

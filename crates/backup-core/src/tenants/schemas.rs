@@ -69,7 +69,10 @@ mod tests {
             ]),
             ..EtcdFacts::default()
         };
-        let keys = |keys| SchemaKeys { keys, first: None };
+        let keys = |keys| SchemaKeys {
+            keys,
+            ..SchemaKeys::default()
+        };
         let live = BTreeMap::from([
             ("same".to_owned(), keys(4)),
             ("gone".to_owned(), keys(0)),

@@ -1,0 +1,75 @@
+//! What was found out, as a plan.
+
+use std::collections::BTreeMap;
+
+use super::Request;
+use crate::archive::ObjectPath;
+use crate::digest::Digest;
+use crate::format::manifest::Finding;
+use crate::recover::journal::Outcome;
+use crate::recover::plan::{KindPlan, ObjectPlan, Plan, Target};
+use crate::recover::{RecoverError, TOOL, quiesce};
+
+/// The plan as a document.
+pub(super) fn document(
+    request: &Request,
+    target: Option<Target>,
+    told: Vec<(ObjectPath, Outcome, Option<String>)>,
+    park: Vec<quiesce::Parked>,
+    findings: Vec<Finding>,
+) -> Result<Plan, RecoverError> {
+    let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for (path, outcome, why) in told {
+        let resource = path.resource.to_string();
+        let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {
+            resource,
+            ..KindPlan::default()
+        });
+        let count = kind.count(outcome);
+        *count = count.saturating_add(1);
+        if outcome != Outcome::Same {
+            objects.push(ObjectPlan {
+                object: path.to_string(),
+                outcome,
+                why,
+            });
+        }
+    }
+    objects.sort_by(|a, b| a.object.cmp(&b.object));
+    let plan = Plan {
+        version: 1,
+        tool: TOOL.to_owned(),
+        made: request.now,
+        cluster: request.cluster.clone(),
+        mode: request.mode,
+        steps: request.steps.clone(),
+        restore_point: request.restore_point.clone(),
+        origin: request.origin.clone(),
+        base: request.base.clone(),
+        etcd: None,
+        target,
+        options: request.options.clone(),
+        park,
+        kinds: kinds.into_values().collect(),
+        objects,
+        findings,
+        digest: Digest::of(b""),
+    };
+    plan.sealed()
+}
+
+impl KindPlan {
+    /// The count of an outcome.
+    pub(in crate::recover) fn count(&mut self, outcome: Outcome) -> &mut u64 {
+        match outcome {
+            Outcome::Created => &mut self.create,
+            Outcome::Changed => &mut self.change,
+            Outcome::Same => &mut self.same,
+            Outcome::Skipped => &mut self.skip,
+            Outcome::Conflict => &mut self.conflict,
+            Outcome::Pruned => &mut self.prune,
+            Outcome::Failed => &mut self.fail,
+        }
+    }
+}

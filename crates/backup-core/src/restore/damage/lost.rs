@@ -1,0 +1,158 @@
+//! What is lost with damaged packs, as far as anything tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::walk::{Hole, Walked};
+use crate::archive::ObjectPath;
+use crate::format::manifest::Component;
+use crate::format::recipe::Segment;
+
+/// Objects that are named; more are counted.
+const NAMED: usize = 20;
+/// Ranges that are told.
+const RANGES: usize = 8;
+
+/// What is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Objects of an archive.
+    Objects {
+        /// How many.
+        count: u64,
+        /// How many of each kind.
+        kinds: BTreeMap<String, u64>,
+        /// Some of them by name, as far as anything tells their names.
+        named: Vec<String>,
+    },
+    /// Parts of an etcd snapshot.
+    Parts {
+        /// Bytes of it.
+        bytes: u64,
+        /// Bytes of all.
+        of: u64,
+        /// Where they are in the snapshot, first and last byte; some of them.
+        ranges: Vec<(u64, u64)>,
+        /// More ranges than are told.
+        more: usize,
+    },
+    /// All of it.
+    Everything,
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Objects {
+                count,
+                kinds,
+                named,
+            } => {
+                let kinds = kinds.iter().map(|(kind, n)| format!("{n} of {kind}"));
+                let kinds: Vec<String> = kinds.take(NAMED).collect();
+                write!(f, "{count} objects ({})", kinds.join(", "))?;
+                if !named.is_empty() {
+                    write!(f, ": {}", named.join(", "))?;
+                }
+                let told = u64::try_from(named.len()).unwrap_or(u64::MAX);
+                match count.saturating_sub(told) {
+                    0 => Ok(()),
+                    more if named.is_empty() => write!(f, "; nothing tells the {more} names"),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Self::Parts {
+                bytes,
+                of,
+                ranges,
+                more,
+            } => {
+                let ranges = ranges.iter().map(|(a, b)| format!("{a}-{b}"));
+                let ranges: Vec<String> = ranges.collect();
+                write!(f, "{bytes} of {of} bytes, in {}", ranges.join(", "))?;
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more ranges"),
+                }
+            }
+            Self::Everything => f.write_str("all of it"),
+        }
+    }
+}
+
+/// Which objects are lost: those whose names or sizes lie beside a hole, and those that an older
+/// restore point has and the rest has not; counted by kind as the manifest does.
+pub(super) fn objects_lost(
+    component: &Component,
+    read: Walked,
+    older: Option<&BTreeSet<String>>,
+) -> Lost {
+    let kind = |name: &str| -> String {
+        let path = name.parse::<ObjectPath>();
+        path.map_or_else(|_| "files".to_owned(), |path| path.resource.to_string())
+    };
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    for name in &read.whole {
+        let count = found.entry(kind(name)).or_default();
+        *count = count.saturating_add(1);
+    }
+    let archive = component.archive.as_ref();
+    let listed = archive.map(|a| a.kinds.as_slice()).unwrap_or_default();
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for facts in listed {
+        let has = found.get(&facts.resource).copied().unwrap_or_default();
+        let lost = facts.objects.saturating_sub(has);
+        if lost > 0 {
+            kinds.insert(facts.resource.clone(), lost);
+        }
+    }
+    let mut named = read.torn;
+    let missed = older.into_iter().flatten();
+    let missed = missed.filter(|name| !read.whole.contains(*name));
+    named.extend(
+        missed
+            .filter(|name| kinds.contains_key(&kind(name)))
+            .cloned(),
+    );
+    let all = archive.map_or(0, |a| a.objects);
+    let seen = u64::try_from(read.whole.len()).unwrap_or(u64::MAX);
+    let named = named.into_iter().take(NAMED).map(|name| {
+        let path = name.parse::<ObjectPath>();
+        path.map_or(name, |path| format!("{} {}", path.resource, path.object()))
+    });
+    Lost::Objects {
+        count: all.saturating_sub(seen),
+        kinds,
+        named: named.collect(),
+    }
+}
+
+/// Which parts of a snapshot are lost: the segments that holes lie in, as far as they can be told
+/// without the pages.
+pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[Hole]) -> Lost {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    let mut from = 0_u64;
+    for segment in segments {
+        let lengths = segment.runs.iter().map(|run| run.length);
+        let to = from.saturating_add(lengths.fold(0, u64::saturating_add));
+        let torn = holes.iter().any(|h| h.start < to && h.end > from);
+        from = to;
+        if !torn || segment.plain_bytes == 0 {
+            continue;
+        }
+        let end = segment.start.saturating_add(segment.plain_bytes);
+        let last = end.saturating_sub(1);
+        match ranges.last_mut() {
+            Some(before) if before.1.saturating_add(1) == segment.start => before.1 = last,
+            _ => ranges.push((segment.start, last)),
+        }
+    }
+    let bytes = holes.iter().map(|h| h.end.saturating_sub(h.start));
+    let more = ranges.len().saturating_sub(RANGES);
+    ranges.truncate(RANGES);
+    Lost::Parts {
+        bytes: bytes.fold(0, u64::saturating_add),
+        of: component.plain_bytes,
+        ranges,
+        more,
+    }
+}

@@ -1,0 +1,102 @@
+//! What a damaged object takes with it, told with the failure to read it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
+use backup_core::crypt::Identities;
+use backup_core::restore::{Assessor, Damage, RestoreError};
+
+use super::{Opened, not_read};
+
+/// Objects that are named; a restore point whose store lost many names the first.
+const NAMED: usize = 3;
+
+impl Opened {
+    /// A failure to read `point`, with what is lost and the newest older restore point that has it.
+    /// `again` is the command that takes its id.
+    pub(super) async fn not_read(
+        &self,
+        error: RestoreError,
+        (point, identities): (&RestorePoint, &Identities),
+        scratch: &Path,
+        again: &str,
+        frame: &Frame,
+    ) -> Failure {
+        let damages = self
+            .damages(Some(&error), (point, identities), scratch, frame)
+            .await;
+        let failure = not_read(error);
+        let lines = damages.iter().flat_map(|damage| hints(damage, again));
+        lines.fold(failure, Failure::hint)
+    }
+
+    /// What a failure to read `point` means for its components, or, without one, what is missing;
+    /// empty if there is no damage, or if that cannot be found out.
+    pub(super) async fn damages(
+        &self,
+        error: Option<&RestoreError>,
+        (point, identities): (&RestorePoint, &Identities),
+        scratch: &Path,
+        frame: &Frame,
+    ) -> Vec<Damage> {
+        let progress = frame.terminal.progress();
+        let assessor = Assessor {
+            store: Arc::clone(&self.store),
+            point: Arc::new(point.clone()),
+            trust: self.trust.clone(),
+            scratch: scratch.to_owned(),
+            progress: Arc::clone(&progress),
+            cancel: frame.cancel.clone(),
+        };
+        match assessor.assess(error, identities).await {
+            Ok(damages) => damages,
+            Err(other) => {
+                let failure = Failure::from(other);
+                frame.terminal.warn(&format!(
+                    "what is lost could not be found out: {}",
+                    failure.one_line()
+                ));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What is lost, and what has it.
+pub(super) fn lost(damage: &Damage) -> String {
+    let objects = damage.objects.iter().take(NAMED);
+    let objects: Vec<String> = objects.map(|(key, why)| format!("{key}: {why}")).collect();
+    let more = match damage.objects.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!(
+        "of component `{}` is lost: {} ({}{more})",
+        damage.component,
+        damage.lost,
+        objects.join(", ")
+    )
+}
+
+/// Where it is whole.
+pub(super) fn instead(damage: &Damage, again: &str) -> String {
+    match &damage.whole_in {
+        Some(id) => format!(
+            "the newest older restore point that has component `{}` without what is damaged is {id}: \
+             `{again} {id}`",
+            damage.component
+        ),
+        None => format!(
+            "no older restore point has component `{}` without what is damaged; put a sound copy of \
+             the object back from a replica, or an older version of it",
+            damage.component
+        ),
+    }
+}
+
+fn hints(damage: &Damage, again: &str) -> [String; 2] {
+    [lost(damage), instead(damage, again)]
+}

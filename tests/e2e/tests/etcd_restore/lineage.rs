@@ -1,0 +1,70 @@
+//! A snapshot goes onto nodes of the cluster that it was taken of.
+
+use anyhow::{Context as _, Result};
+use backup_core::format::manifest::Severity;
+use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
+
+use super::bed::{Bed, NAME, TARGET};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<()> {
+    let bed = Bed::new().await?;
+    // Another one of the same name, with secrets of its own.
+    let other = Bed::new().await?;
+    bed.lose().await?;
+    other.lose().await?;
+    let (_, point) = bed.point().await?;
+    let snapshot = SnapshotFacts::of(&point).context("no etcd")?;
+    let captured = snapshot
+        .cluster
+        .clone()
+        .context("it does not tell its cluster")?;
+    assert!(!captured.authorities.is_empty());
+    let look = async |bed: &Bed, other_lineage| {
+        let wanted = Wanted {
+            target: Some(TARGET.to_owned()),
+            snapshot: snapshot.clone(),
+            other_lineage,
+        };
+        anyhow::Ok(preflight(&bed.nodes("os:admin", &[TARGET]).await?, wanted).await)
+    };
+    assert_eq!(look(&bed, false).await?.blockers, []);
+    let refused = look(&other, false).await?;
+    let [blocker] = refused.blockers.as_slice() else {
+        anyhow::bail!("{:#?}", refused.blockers);
+    };
+    assert!(
+        blocker.cause.contains("another Talos cluster"),
+        "{blocker:?}"
+    );
+    assert!(blocker.cause.contains("another authority"), "{blocker:?}");
+    assert!(
+        blocker.remedy.contains("--allow other-lineage"),
+        "{blocker:?}"
+    );
+    let allowed = look(&other, true).await?;
+    assert_eq!(allowed.blockers, []);
+    let told = allowed.warnings.iter().find(|f| f.cause == blocker.cause);
+    assert_eq!(told.map(|f| f.severity), Some(Severity::Warning));
+
+    // The program: the restore point of the one, the nodes of the other.
+    let config = other.talosconfig("os:admin")?;
+    let restore = || bed.restore_etcd().arg("--talosconfig").arg(&config);
+    let refused = restore().output().await?.ended_with(6)?;
+    assert!(
+        refused.stderr.contains("another Talos cluster"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(other.calls("EtcdRecover"), 0);
+    let wrong = restore().args(["--allow", "sealing-key"]).output().await?;
+    assert!(wrong.ended_with(2)?.stderr.contains("want other-lineage"));
+    let restored = restore()
+        .args(["--allow", "other-lineage"])
+        .output()
+        .await?;
+    let restored = restored.ended_with(0)?.json()?;
+    assert_eq!(restored["cluster"], NAME, "{restored:#}");
+    assert_eq!(other.calls("EtcdRecover"), 1);
+    Ok(())
+}

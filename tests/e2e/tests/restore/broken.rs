@@ -1,0 +1,130 @@
+//! A pack that is gone or changed: what is lost with it is named, and who has it still.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use e2e::fresh::Fresh;
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+
+const CLUSTER: &str = "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/\
+                       tenantclusters/alpha";
+
+/// The packs of the bed's prefix, as the S3 server keeps them.
+fn packs(bed: &Bed) -> Result<BTreeSet<PathBuf>> {
+    let butler = &bed.shared.butler;
+    let folder = butler
+        .s3
+        .objects()
+        .join(&butler.bucket)
+        .join("broken/packs");
+    let files = std::fs::read_dir(folder)?.map(|file| Ok(file?.path()));
+    files.collect()
+}
+
+/// The ids of all restore points, newest first.
+async fn points(bed: &Bed) -> Result<Vec<String>> {
+    let list = bed.restore_cli("list").args(["--output", "json"]);
+    let list = list.output().await?.ended_with(0)?.json()?;
+    let points = list["restorePoints"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let ids = points.iter().filter_map(|point| point["id"].as_str());
+    Ok(ids.map(str::to_owned).collect())
+}
+
+/// Another restore point, in which one tenant differs; and the packs that it alone has.
+async fn changed(bed: &Bed, replicas: u32) -> Result<BTreeSet<PathBuf>> {
+    let before = packs(bed)?;
+    let server = &bed.shared.butler.kube_apiserver;
+    let mut cluster = server.read(CLUSTER).await?;
+    cluster["spec"]["workers"]["replicas"] = json!(replicas);
+    server.replace(CLUSTER, &cluster).await?;
+    bed.backupd("snapshot").output().await?.ended_with(0)?;
+    let new: BTreeSet<PathBuf> = packs(bed)?.difference(&before).cloned().collect();
+    anyhow::ensure!(!new.is_empty(), "it has no pack of its own");
+    Ok(new)
+}
+
+/// What a verification says of a component: cause and remedy.
+fn said(verified: &Value, component: &str) -> Result<(String, String)> {
+    let findings = verified["findings"].as_array();
+    let found = findings
+        .into_iter()
+        .flatten()
+        .find(|f| f["object"] == component);
+    let found = found.with_context(|| format!("nothing of {component}: {verified:#}"))?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Ok((text("cause"), text("remedy")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it() -> Result<()> {
+    let bed = Bed::on(e2e::butler::Shared::own().await?, "broken").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let first = points(&bed).await?.remove(0);
+    let rebuild = ["--mode", "rebuild"];
+
+    // Gone: the packs of the second one, which holds the tenant as it is now.
+    for pack in changed(&bed, 3).await? {
+        std::fs::remove_file(pack)?;
+    }
+    let second = points(&bed).await?.remove(0);
+    let named = "tenantclusters.butler.butlerlabs.dev butler-tenants/alpha";
+    let instead = format!("is {first}: `restore-cli plan {first}`");
+    let broken = bed.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
+    for told in [
+        "of component `resources` is lost: ",
+        named,
+        "not in the store",
+        &instead,
+    ] {
+        assert!(broken.stderr.contains(told), "{told}: {}", broken.stderr);
+    }
+    let verify = bed
+        .restore_cli("verify")
+        .args([&second, "--output", "json"]);
+    let verified = verify.output().await?.ended_with(4)?.json()?;
+    let (cause, remedy) = said(&verified, "etcd")?;
+    assert!(
+        cause.contains(" bytes, in ") && cause.contains('-'),
+        "{cause}"
+    );
+    assert!(
+        remedy.contains(&format!("`restore-cli verify {first}`")),
+        "{remedy}"
+    );
+    let (cause, _) = said(&verified, "resources")?;
+    assert!(cause.contains("1 of tenantclusters"), "{cause}");
+    let audit = bed.restore_cli("audit").args(["--output", "json"]);
+    let audit = audit.output().await?.ended_with(4)?.json()?;
+    let (cause, _) = said(&audit, "restore points")?;
+    assert!(
+        cause.contains(&format!("the newest that does not is {first}")),
+        "{cause}"
+    );
+
+    // Changed: the packs of the third one. The second is no way out.
+    for pack in changed(&bed, 4).await? {
+        let mut bytes = std::fs::read(&pack)?;
+        let middle = bytes.len() / 2;
+        *bytes.get_mut(middle).context("an empty pack")? ^= 1;
+        std::fs::write(&pack, bytes)?;
+    }
+    let broken = bed.plan(&kubeconfig, &rebuild).await?.ended_with(4)?;
+    for told in ["changed or damaged", named, &instead] {
+        assert!(broken.stderr.contains(told), "{told}: {}", broken.stderr);
+    }
+    // What was offered is good.
+    let plan = bed.restore_cli("plan").arg(&first).args(rebuild);
+    let plan = plan
+        .args(["--to", "first.json"])
+        .arg("--kubeconfig")
+        .arg(&kubeconfig);
+    plan.output().await?.ended_with(0)?;
+    Ok(())
+}
