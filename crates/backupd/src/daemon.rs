@@ -39,6 +39,7 @@ mod files;
 mod http;
 mod lead;
 mod metrics;
+mod mirror;
 mod queue;
 mod runner;
 pub(crate) mod shard;

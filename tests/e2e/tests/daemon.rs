@@ -16,6 +16,7 @@ mod daemon {
     mod demand;
     mod election;
     mod http;
+    mod mirror;
     mod outages;
     mod running;
     mod upgrade;

@@ -1,6 +1,7 @@
 //! `backupd check-config`: checks everything that can be without a network, and shows what it means.
 
 mod kubernetes;
+mod mirror;
 
 use backup_cli::config::{Config, ConfigError, Encryption, Given};
 use backup_cli::environment::Environment;
@@ -65,6 +66,7 @@ struct Checked {
     signing_public_key: String,
     components: Vec<Component>,
     next_restore_points: Vec<points::Point>,
+    git_mirror: Option<mirror::Mirror>,
     warnings: Vec<String>,
 }
 
@@ -129,6 +131,7 @@ fn check(
     if config.components.is_empty() {
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
     }
+    let git_mirror = mirror::Mirror::of(config, &mut warnings)?;
     Ok(Checked {
         cluster: cluster.to_string(),
         store: store.to_string(),
@@ -153,6 +156,7 @@ fn check(
             .map(|c| component(c, clock.now()))
             .collect(),
         next_restore_points: points::next(&config.components, clock.now()),
+        git_mirror,
         warnings,
     })
 }
@@ -222,6 +226,9 @@ impl Report for Checked {
             }
         }
         points::table(page, &self.next_restore_points);
+        if let Some(mirror) = &self.git_mirror {
+            mirror.show(page);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::bucket::Facts;
 use super::lead::Lead;
+use super::mirror::MirrorView;
 use super::queue::Queue;
 use super::shard::Shard;
 use super::track::{RunStatus, State, Track};
@@ -76,6 +77,8 @@ pub(crate) struct View {
     pub(crate) totals: Totals,
     /// What is watched for changes, by kind.
     pub(crate) watches: BTreeMap<String, WatchView>,
+    /// The Git mirror, if there is one.
+    pub(crate) mirror: Option<MirrorView>,
     #[serde(skip)]
     pub(crate) queued: usize,
 }
@@ -245,6 +248,7 @@ impl Board {
             talosconfig_valid_until: None,
             totals: Totals::default(),
             watches: BTreeMap::new(),
+            mirror: config.git_mirror.as_ref().map(MirrorView::of),
             queued: 0,
         };
         let new = Cluster {
@@ -335,6 +339,9 @@ impl Cluster {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default();
+        if self.config.git_mirror != config.git_mirror {
+            self.view.mirror = config.git_mirror.as_ref().map(MirrorView::of);
+        }
         self.config = config;
     }
 

@@ -214,6 +214,36 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
     counter("changes", C, "Changes that watches told of"),
     gauge(
+        "mirror_last_success_timestamp_seconds",
+        C,
+        "When the Git repository last had all that was to be mirrored to it, since the start of the daemon",
+    ),
+    gauge(
+        "mirror_failed",
+        C,
+        "Whether the last restore point could not be mirrored, or not be pushed",
+    ),
+    gauge(
+        "mirror_unpushed_commits",
+        C,
+        "Commits of the mirror that the Git repository does not have yet",
+    ),
+    counter(
+        "mirror_commits",
+        C,
+        "Commits that were made for the mirror; a restore point that changes nothing makes none",
+    ),
+    counter(
+        "mirror_given_up",
+        C,
+        "Commits of the mirror that were given up and written anew, as others had changed the same files",
+    ),
+    counter(
+        "mirror_skipped",
+        C,
+        "Restore points that were not mirrored, as too many waited",
+    ),
+    gauge(
         "certificate_expiry_timestamp_seconds",
         &["cluster", "kind", "name"],
         "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",

@@ -1,10 +1,12 @@
 //! What a run reads from: the Talos API, the Kubernetes API and tenants' databases, as far as they
 //! are configured.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
+use backup_core::archive::ResourceName;
 use backup_core::backup::{BackupError, Origin, Plan};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -14,7 +16,7 @@ use backup_core::source::etcd::EtcdSource;
 use backup_core::source::kube::datastores::{self, Reach};
 use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource};
 use backup_core::source::talos::{MachineConfigSource, TalosSource};
-use backup_core::source::{ClusterSource, SourceError};
+use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 
 use super::Means;
 use super::reach::talos_options;
@@ -227,6 +229,10 @@ impl Sources {
             findings: self.findings.clone(),
         }
     }
+}
+
+fn is_mirrored(archive: KubeArchive) -> bool {
+    matches!(archive, KubeArchive::Crds | KubeArchive::Resources)
 }
 
 fn cluster_source(export: &KubeExport) -> &dyn ClusterSource {

@@ -4,6 +4,7 @@ use super::*;
 use crate::daemon::board::{FileStatus, Hearing, WatchView};
 use crate::daemon::bucket::{Certificate, ComponentFacts, Facts};
 use crate::daemon::lead::Lead;
+use crate::daemon::mirror::MirrorView;
 use crate::daemon::queue::Queue;
 use crate::daemon::shard::Shard;
 use backup_core::clock::FixedClock;
@@ -49,6 +50,11 @@ fn board() -> Arc<Board> {
             problem: None,
         };
         cluster.view.watches.insert("secrets".to_owned(), watch);
+        cluster.view.mirror = Some(MirrorView {
+            last_success: Some(now()),
+            unpushed: 2,
+            ..MirrorView::default()
+        });
         cluster.view.talosconfig_valid_until = Some(now());
         let facts = ComponentFacts {
             restore_point: "x".to_owned(),
