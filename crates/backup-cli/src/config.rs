@@ -31,7 +31,7 @@ pub use schedule::{Schedule, ScheduleError};
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The flags that a command has; those that it lacks stay at their default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
     /// Where the configuration and the restore points are.
     pub store: StoreFlags,

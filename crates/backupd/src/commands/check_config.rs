@@ -1,5 +1,6 @@
 //! `backupd check-config`: checks everything that can be without a network, and shows what it means.
 
+mod folder;
 mod kubernetes;
 mod mirror;
 
@@ -23,7 +24,8 @@ use self::kubernetes::Kubernetes;
 /// How many runs of each schedule are shown.
 const RUNS: usize = 5;
 
-/// Check the configuration without touching cluster or store, and show the next runs
+/// Check the configuration without touching cluster or store, and show the next runs; of a folder every
+/// file, and that no two meet
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -43,6 +45,9 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         select: args.select.clone(),
         ..args::given(&args.write, Some(&args.talos))
     };
+    if let Some(path) = given.store.config.as_deref().filter(|path| path.is_dir()) {
+        return folder::run(&given, path, frame);
+    }
     let config = Config::load(&given, frame.clock.now())?;
     let checked = check(&config, &frame.environment, frame.clock.as_ref())?;
     frame.terminal.emit(&checked)?;

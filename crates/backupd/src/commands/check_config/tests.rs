@@ -205,3 +205,56 @@ fn all_that_is_missing_is_told_at_once() {
     let error = checked(|_| "talos: {context: x}\n".to_owned()).unwrap_err();
     insta::assert_snapshot!(error);
 }
+
+#[test]
+fn a_folder_is_checked_file_by_file() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let key = folder.path().join("key");
+    let secret = SigningKey::generate().unwrap().to_text().unwrap();
+    fs::write(&key, secret.expose_secret()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let schedules = folder.path().join("schedules");
+    fs::create_dir(&schedules).unwrap();
+    let file = |cluster: &str, store: &str, more: &str| {
+        format!(
+            "cluster: {cluster}\nstore: {store}\nencryption: none\nsigning: {{key: ../key}}\n{more}"
+        )
+    };
+    for (name, text) in [
+        (
+            "a.yaml",
+            file(
+                "a",
+                "s3://bucket/a",
+                "components: {etcd: {cron: 0 3 * * *}}\n",
+            ),
+        ),
+        ("b.yaml", file("a", "s3://bucket/b", "")),
+        ("c.yaml", file("c", "s3://bucket/a/deeper", "")),
+        (
+            "d.yaml",
+            file(
+                "d",
+                "s3://bucket/d",
+                "components: {etcd: {cron: 0 3 31 2 *, time-zone: Mars/Up}}\n",
+            ),
+        ),
+    ] {
+        fs::write(schedules.join(name), text).unwrap();
+    }
+    let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
+    let read = folder::Folder::read(&schedules, &Environment::default(), &clock).unwrap();
+    for (name, format) in [
+        ("folder_table", Format::Table),
+        ("folder_json", Format::Json),
+    ] {
+        let shown = render(&read, format, None).unwrap();
+        let shown = shown.replace(folder.path().to_str().unwrap(), "FOLDER");
+        let key = shown
+            .split(['"', ' ', '\n'])
+            .find(|word| word.starts_with("RW"))
+            .unwrap()
+            .to_owned();
+        insta::assert_snapshot!(name, shown.replace(&key, "RW(public key)"));
+    }
+}
