@@ -36,6 +36,7 @@ mod bucket;
 mod cluster;
 mod election;
 mod files;
+mod hearing;
 mod http;
 mod lead;
 mod metrics;

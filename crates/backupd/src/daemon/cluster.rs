@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{self, Board, ComponentView};
 use super::bucket::{self, Facts};
+use super::hearing;
 use super::lead::Lead;
 use super::mirror::{self, Mirrored};
 use super::queue::{Queue, Wanted};
@@ -261,14 +262,17 @@ impl Work {
         });
         self.cancel = CancellationToken::new();
         self.at_work.clone_from(&wanted.components);
+        let mut findings = Vec::new();
         self.board(|cluster| {
             cluster.watch(&track);
             cluster.track = Some(Arc::clone(&track));
+            findings = hearing::findings(&cluster.view, &wanted.components);
         });
         self.run = Some(Box::pin(runner::make(Job {
             config: Arc::clone(&self.config),
             wanted,
             track,
+            findings,
             clock: Arc::clone(&self.ground.clock),
             environment: self.ground.environment.clone(),
             lead: self.lead.clone(),

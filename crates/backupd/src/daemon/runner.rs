@@ -10,6 +10,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::backup::Committed;
 use backup_core::clock::Clock;
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) config: Arc<Config>,
     pub(crate) wanted: Wanted,
     pub(crate) track: Arc<Track>,
+    /// What is known before it begins.
+    pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) lead: watch::Receiver<Lead>,
@@ -213,6 +216,8 @@ async fn once(job: &Job) -> Result<Done, Failure> {
             return Err(Failure::message(Exit::Interrupted, "interrupted; nothing was committed"));
         }
     };
+    sources.add(job.findings.iter().cloned());
+    let notes = Notes::begin(&job.config, &mut sources);
     let committed = Box::pin(run.take(sources.plan())).await?;
     job.track.go(State::Verifying);
     let checked = run.check(&committed).await?;

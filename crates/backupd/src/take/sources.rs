@@ -201,6 +201,29 @@ impl Sources {
         }
     }
 
+    /// Adds what is known of the run before it begins.
+    pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+    }
+
+    /// The kinds whose objects a mirror takes; `None` if none of them is read.
+    pub(crate) fn mirrored(&self) -> Option<BTreeSet<ResourceName>> {
+        let mut archives = self.archives.iter().map(KubeSource::archive);
+        archives.find(|archive| is_mirrored(*archive))?;
+        Some(self.export.as_ref()?.custom_kinds())
+    }
+
+    /// Shows `tap` the objects of the archives that a mirror takes.
+    pub(crate) fn show_to(&mut self, tap: &Arc<dyn ObjectTap>) {
+        for source in self
+            .archives
+            .iter_mut()
+            .filter(|s| is_mirrored(s.archive()))
+        {
+            source.show_to(Arc::clone(tap));
+        }
+    }
+
     /// The tenants as they are now; `None` if the Kubernetes API was not reached.
     pub(crate) async fn tenants(&self, clock: &dyn Clock) -> Option<Vec<TenantFacts>> {
         let (tenants, _) = self.export.as_ref()?.tenants(clock).await;
