@@ -68,6 +68,9 @@ pub(crate) struct View {
     pub(crate) components: BTreeMap<ComponentName, ComponentView>,
     /// What the store told when it was last looked at.
     pub(crate) restore_points: Option<Facts>,
+    /// When the newest restore point of this daemon was complete whose objects were then found in the store
+    /// as they had been put; not known of those before its start.
+    pub(crate) newest_checked: Option<Timestamp>,
     /// Why it could not be looked at last time.
     pub(crate) store_error: Option<String>,
     /// This machine's clock less the store's, in seconds.
@@ -243,6 +246,7 @@ impl Board {
             store,
             components: BTreeMap::new(),
             restore_points: None,
+            newest_checked: None,
             store_error: None,
             clock_skew_seconds: None,
             talosconfig_valid_until: None,

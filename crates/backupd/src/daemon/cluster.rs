@@ -333,6 +333,7 @@ impl Work {
                     .saturating_add(committed.manifest.cost.stored_bytes);
                 totals.checked_objects = totals.checked_objects.saturating_add(*checked);
                 cluster.view.restore_points = facts;
+                cluster.view.newest_checked = Some(committed.manifest.ended);
             }
         });
         if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {

@@ -176,6 +176,11 @@ pub(crate) const METRICS: &[Metric] = &[
         "When the newest restore point with this daemon's own signature was complete",
     ),
     gauge(
+        "newest_checked_restore_point_timestamp_seconds",
+        C,
+        "When the newest restore point was complete of which every object that was put was then found in the store, by size and checksum; absent until the first since the start. Whether it can be decrypted and restored only `restore-cli verify` tells, with a key that the daemon does not have",
+    ),
+    gauge(
         "store_reachable",
         C,
         "Whether the store could be looked at last time",

@@ -169,6 +169,11 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
     if let Some(skew) = view.clock_skew_seconds {
         all.add("clock_skew_seconds", &cluster, signed(skew));
     }
+    all.time(
+        "newest_checked_restore_point_timestamp_seconds",
+        &cluster,
+        view.newest_checked,
+    );
     let own = [("cluster", name), ("kind", "talosconfig"), ("name", "")];
     all.time(
         "certificate_expiry_timestamp_seconds",

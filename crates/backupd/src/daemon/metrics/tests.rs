@@ -42,6 +42,7 @@ fn board() -> Arc<Board> {
         component.last_success = Some(now());
         component.skipped = 2;
         cluster.view.clock_skew_seconds = Some(-3);
+        cluster.view.newest_checked = Some(now());
         let watch = WatchView {
             components: vec![ComponentName::secrets()],
             state: Hearing::Watching,
