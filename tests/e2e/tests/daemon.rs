@@ -19,6 +19,7 @@ mod daemon {
     mod mirror;
     mod outages;
     mod running;
+    mod tls;
     mod upgrade;
     mod whole;
 }
