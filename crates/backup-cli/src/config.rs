@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust};
 use backup_core::id::{ClusterName, ComponentName};
+use backup_core::mirror::{Access, Mirror};
 use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
 use jiff::Timestamp;
@@ -30,7 +31,7 @@ pub use schedule::{Schedule, ScheduleError};
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The flags that a command has; those that it lacks stay at their default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
     /// Where the configuration and the restore points are.
     pub store: StoreFlags,
@@ -75,6 +76,8 @@ pub struct Config {
     pub runs: Runs,
     /// What is backed up, and when.
     pub components: Vec<Component>,
+    /// Where definitions and custom resources are mirrored to, if anywhere.
+    pub git_mirror: Option<GitMirror>,
 }
 
 /// How the Talos API is reached.
@@ -149,6 +152,50 @@ pub struct OnChange {
     pub quiet: Duration,
     /// How long the first change waits at most.
     pub longest: Duration,
+}
+
+/// Where definitions and custom resources are mirrored to, and what lets us in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitMirror {
+    /// Where to.
+    pub mirror: Mirror,
+    /// The name that goes with the token.
+    pub user: String,
+    /// The file with the token for https.
+    pub token_file: Option<Sourced<PathBuf>>,
+    /// The file with the private key for ssh.
+    pub ssh_key: Option<Sourced<PathBuf>>,
+    /// The hosts that ssh may believe.
+    pub known_hosts: Option<PathBuf>,
+    /// The authorities that https believes.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A token that is shorter is none that a host of Git makes.
+const SHORTEST_GIT_TOKEN: usize = 8;
+
+impl GitMirror {
+    /// What lets us in, read anew: tokens change.
+    ///
+    /// # Errors
+    /// When a file of it cannot be read, or is open to others.
+    pub fn access(&self) -> Result<Access, ConfigError> {
+        let token = self.token_file.as_ref();
+        let token = token
+            .map(|path| token_of(path, SHORTEST_GIT_TOKEN))
+            .transpose()?;
+        if let Some(path) = &self.ssh_key
+            && let Some(exposed) = secret::read("key for ssh", path)?.exposed
+        {
+            return Err(Problem::new(path.origin.clone(), exposed).into());
+        }
+        Ok(Access {
+            token: token.map(|token| (self.user.clone(), token)),
+            ssh_key: self.ssh_key.as_ref().map(|key| key.value.clone()),
+            known_hosts: self.known_hosts.clone(),
+            ca_file: self.ca_file.clone(),
+        })
+    }
 }
 
 impl Config {
@@ -264,7 +311,29 @@ impl Config {
 /// When it cannot be read, is open to others, or is none.
 pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
     let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
-    let secret = secret::read("token", &path)?;
+    token_of(&path, shortest)
+}
+
+/// The secret text in the file `path`, which `flag` names and nobody else may read; `what` it is, as in
+/// `private key`.
+///
+/// # Errors
+/// When it cannot be read, or is open to others.
+pub fn read_secret(
+    what: &str,
+    flag: &'static str,
+    path: &Path,
+) -> Result<SecretString, ConfigError> {
+    let path = Sourced::new(path.to_owned(), Origin::Flag(flag));
+    let secret = secret::read(what, &path)?;
+    match secret.exposed {
+        Some(exposed) => Err(Problem::new(path.origin, exposed).into()),
+        None => Ok(secret.text),
+    }
+}
+
+fn token_of(path: &Sourced<PathBuf>, shortest: usize) -> Result<SecretString, ConfigError> {
+    let secret = secret::read("token", path)?;
     let wrong = |why: String| ConfigError::from(Problem::new(path.origin.clone(), why));
     if let Some(exposed) = secret.exposed {
         return Err(wrong(exposed));

@@ -51,7 +51,7 @@ pub struct CommonFlags {
 }
 
 /// Where the configuration and the restore points are.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Restore points")]
 pub struct StoreFlags {
     /// Read the configuration from this file; flags win over it
@@ -69,7 +69,7 @@ pub struct StoreFlags {
 }
 
 /// Whose restore points are written.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Restore points")]
 pub struct ClusterFlags {
     /// Call the cluster by this name
@@ -78,7 +78,7 @@ pub struct ClusterFlags {
 }
 
 /// How the cluster's Talos API is reached.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Talos")]
 pub struct TalosFlags {
     /// Read certificates and endpoints from this talosconfig [default: `TALOSCONFIG`, then
@@ -94,7 +94,7 @@ pub struct TalosFlags {
 }
 
 /// How the cluster's Kubernetes API is reached.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Kubernetes")]
 pub struct KubeFlags {
     /// Reach the Kubernetes API with this kubeconfig [default: `KUBECONFIG`, then the pod's own
@@ -107,7 +107,7 @@ pub struct KubeFlags {
 }
 
 /// Which objects are taken, in the words of Velero.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct SelectFlags {
     /// Take only objects in these namespaces [default: all]
@@ -132,7 +132,7 @@ pub struct SelectFlags {
 }
 
 /// Who may read what is written, and who vouches for it.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Keys")]
 pub struct SealFlags {
     /// Encrypt to this public key (`age1…`, `ssh-ed25519 …`, `ssh-rsa …`); may be repeated
@@ -154,7 +154,7 @@ pub enum NoEncryption {
 }
 
 /// Whose signatures are believed.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Keys")]
 pub struct TrustFlags {
     /// Believe restore points that this minisign public key signed (`RW…` or a `.pub` file); may
@@ -164,7 +164,7 @@ pub struct TrustFlags {
 }
 
 /// What opens encrypted restore points.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Keys")]
 pub struct IdentityFlags {
     /// Decrypt with the age or SSH private key in this file; may be repeated

@@ -42,5 +42,7 @@ pub mod tenants;
 
 pub mod recover;
 
+pub mod mirror;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

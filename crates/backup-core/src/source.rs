@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,6 +81,13 @@ pub trait ArchiveSource: Debug + Send + Sync {
     async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError>;
 }
 
+/// Sees the objects of an archive on their way into it.
+pub trait ObjectTap: Debug + Send + Sync {
+    /// Called for each object, in the order of the archive. It must be quick, since the archive waits;
+    /// what goes wrong with it is its own affair.
+    fn object(&self, path: &ObjectPath, json: &[u8]);
+}
+
 /// What an archive holds, told when it is written.
 #[derive(Debug, Clone, Default)]
 pub struct Written {
@@ -115,6 +123,7 @@ pub struct Taken {
 pub struct ArchiveSink {
     tar: TarWriter,
     blocks: mpsc::Sender<Result<Bytes, SourceError>>,
+    tap: Option<Arc<dyn ObjectTap>>,
 }
 
 /// Blocks of an archive that wait, each of 256 KiB or of one object.
@@ -127,7 +136,17 @@ impl ArchiveSink {
         let (blocks, taken) = mpsc::channel(BLOCKS);
         let tar = TarWriter::default();
         let stream = tokio_stream::wrappers::ReceiverStream::new(taken);
-        (Self { tar, blocks }, Box::pin(stream))
+        let sink = Self {
+            tar,
+            blocks,
+            tap: None,
+        };
+        (sink, Box::pin(stream))
+    }
+
+    /// Shows `tap` every object from now on.
+    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
+        self.tap = Some(tap);
     }
 
     /// Adds an object.
@@ -136,6 +155,9 @@ impl ArchiveSink {
     /// When the run ended.
     pub async fn object(&mut self, path: &ObjectPath, json: &[u8]) -> Result<(), SourceError> {
         self.tar.object(path, json).map_err(not_archived)?;
+        if let Some(tap) = &self.tap {
+            tap.object(path, json);
+        }
         self.hand_on().await
     }
 

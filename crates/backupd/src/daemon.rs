@@ -26,20 +26,23 @@ use self::cluster::{Ground, Inputs};
 use self::election::Election;
 use self::files::{Files, Loaded};
 use self::http::Api;
-use self::http::access::Token;
+use self::http::access::{Access, Token};
 use self::lead::Lead;
 use self::queue::Queue;
 use crate::commands::run::Args;
 use crate::take::UNENCRYPTED;
+use crate::tls;
 
 mod board;
 mod bucket;
 mod cluster;
 mod election;
 mod files;
+mod hearing;
 mod http;
 mod lead;
 mod metrics;
+mod mirror;
 mod queue;
 mod runner;
 pub(crate) mod shard;
@@ -79,6 +82,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         return Err(Failure::message(Exit::Usage, broken.join("\n")));
     }
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
+    let tls = args
+        .tls()
+        .map(tls::Listener::read)
+        .transpose()?
+        .map(Arc::new);
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("listen on {}", args.listen))?;
     let listens = listener.local_addr().context("ask where it listens")?;
@@ -112,13 +120,17 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         clusters: BTreeMap::new(),
         elector: None,
     };
-    let api = Api::new(board, Arc::clone(&frame.clock), lead, token, stop.clone());
+    let access = Access {
+        token,
+        certificates: tls.as_ref().is_some_and(|tls| tls.knows_clients()),
+    };
+    let api = Api::new(board, Arc::clone(&frame.clock), lead, access, stop.clone());
     if let Some(election) = election {
         daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
     }
     daemon
         .tasks
-        .spawn(http::serve(listener, Arc::new(api), over.clone()));
+        .spawn(http::serve(listener, tls, Arc::new(api), over.clone()));
     daemon.configure(loaded);
     tracing::info!(%listens, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
 

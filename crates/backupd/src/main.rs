@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod daemon;
 mod take;
+mod tls;
 
 fn main() -> ExitCode {
     let args = args::Args::of_process();

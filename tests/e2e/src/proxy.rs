@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::stream;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -14,6 +14,8 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::SignedDuration;
+use jiff::fmt::rfc2822::{self, DateTimePrinter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -40,6 +42,8 @@ pub enum Fault {
     Hold,
     /// The server does what is asked, and there is no answer, ever.
     HoldReply,
+    /// The answer's date is so many seconds off.
+    Date(i64),
 }
 
 /// For how long.
@@ -295,7 +299,14 @@ impl Line {
             .client
             .request(Request::from_parts(parts, Full::new(body)))
             .await?;
-        let (parts, body) = reply.into_parts();
+        let (mut parts, body) = reply.into_parts();
+        if let Some(Fault::Date(seconds)) = fault {
+            let date = parts.headers.get(header::DATE).context("no date")?;
+            let date = rfc2822::parse(date.to_str()?)?.timestamp();
+            let date = date.checked_add(SignedDuration::from_secs(seconds))?;
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date)?;
+            parts.headers.insert(header::DATE, date.parse()?);
+        }
         let body = body.collect().await?.to_bytes();
         let body = match fault {
             Some(Fault::LoseReply) => anyhow::bail!("lost on purpose"),

@@ -16,8 +16,10 @@ mod daemon {
     mod demand;
     mod election;
     mod http;
+    mod mirror;
     mod outages;
     mod running;
+    mod tls;
     mod upgrade;
     mod whole;
 }

@@ -9,6 +9,7 @@ mod restore {
     mod data;
     mod guards;
     mod in_place;
+    mod mirror;
     mod rebuild;
     mod refused;
     mod runbook;

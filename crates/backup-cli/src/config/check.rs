@@ -21,6 +21,7 @@ const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(45);
 /// No wait of ours is useful beyond a day.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
+mod mirror;
 mod runs;
 mod selection;
 
@@ -43,9 +44,13 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         raw.components.unwrap_or_default(),
         now,
     );
+    let cluster = cluster.and_then(|text| c.parsed(text));
     let config = Config {
         file: store.config.clone(),
-        cluster: cluster.and_then(|text| c.parsed(text)),
+        git_mirror: raw
+            .git_mirror
+            .and_then(|mirror| c.git_mirror(mirror, cluster.as_ref())),
+        cluster,
         store: url.and_then(|text| c.parsed(text)),
         talos: c.talos(&given.talos, raw.talos.unwrap_or_default()),
         kubernetes: c.kubernetes(given, raw.kubernetes.unwrap_or_default()),

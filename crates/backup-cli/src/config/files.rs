@@ -89,6 +89,10 @@ fn read(path: &Path, now: Timestamp) -> Result<Config, ConfigError> {
         config.need_store().err(),
         config.need_encryption().err(),
         config.need_signing_key().err(),
+        config
+            .git_mirror
+            .as_ref()
+            .and_then(|mirror| mirror.access().err()),
     ];
     let mut lacking = lacking.into_iter().flatten().peekable();
     if lacking.peek().is_some() {
@@ -108,9 +112,16 @@ fn clash(config: &Config, earlier: &Config) -> Option<String> {
         ));
     }
     let (store, other) = (config.store.as_ref()?, earlier.store.as_ref()?);
-    store.overlaps(other).then(|| {
-        format!(
+    if store.overlaps(other) {
+        return Some(format!(
             "its store {store} and that of {file} overlap; give each cluster a prefix of its own"
+        ));
+    }
+    let (mirror, other) = (config.git_mirror.as_ref()?, earlier.git_mirror.as_ref()?);
+    mirror.mirror.overlaps(&other.mirror).then(|| {
+        format!(
+            "its Git mirror and that of {file} write to the same folder of one branch; give each \
+             cluster a `path` of its own"
         )
     })
 }
@@ -157,6 +168,27 @@ mod tests {
             ("d.yaml", "cluster: d".to_owned()),
             ("e.yaml", "cluster: [".to_owned()),
             ("f.yml", file("f", "s3://bucket/ab")),
+            (
+                "g.yaml",
+                format!(
+                    "{}git-mirror: {{repository: /r, folder: /f}}\n",
+                    file("g", "s3://bucket/g")
+                ),
+            ),
+            (
+                "h.yaml",
+                format!(
+                    "{}git-mirror: {{repository: /r, folder: /f, path: clusters}}\n",
+                    file("h", "s3://bucket/h")
+                ),
+            ),
+            (
+                "i.yaml",
+                format!(
+                    "{}git-mirror: {{repository: /r, folder: /f, path: clusters/i}}\n",
+                    file("i", "s3://bucket/i")
+                ),
+            ),
             (".g.yaml", "not read".to_owned()),
             ("notes.txt", "not read".to_owned()),
         ] {

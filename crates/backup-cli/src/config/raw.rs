@@ -26,6 +26,7 @@ pub(super) struct Raw {
     pub(super) reading: Option<RawReading>,
     pub(super) runs: Option<RawRuns>,
     pub(super) components: Option<RawComponents>,
+    pub(super) git_mirror: Option<RawGitMirror>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +116,21 @@ pub(super) struct RawRuns {
 pub(super) struct RawOnChange {
     pub(super) quiet: Option<Text>,
     pub(super) longest: Option<Text>,
+}
+
+/// Where definitions and custom resources are mirrored to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawGitMirror {
+    pub(super) repository: Text,
+    pub(super) folder: Text,
+    pub(super) branch: Option<Text>,
+    pub(super) path: Option<Text>,
+    pub(super) user: Option<Text>,
+    pub(super) token_file: Option<Text>,
+    pub(super) ssh_key: Option<Text>,
+    pub(super) known_hosts: Option<Text>,
+    pub(super) ca_file: Option<Text>,
 }
 
 /// What may stand where `none` does not.

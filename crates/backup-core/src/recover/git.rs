@@ -18,7 +18,9 @@ use crate::source::kube::target::KubeTarget;
 mod documents;
 mod kinds;
 mod lay;
-mod program;
+pub(crate) mod program;
+
+pub(crate) use documents::parse;
 
 /// A shallow fetch of a repository of manifests takes seconds.
 const FETCH: Duration = Duration::from_secs(180);
@@ -27,7 +29,7 @@ const ASK: Duration = Duration::from_secs(60);
 /// Answers of `git` are a line, or a line for each changed file.
 const MAX_ANSWER: u64 = 4 << 20;
 /// Where Butler keeps the management cluster's objects.
-const BUTLERS: &str = "clusters/management";
+pub const BUTLERS: &str = "clusters/management";
 
 /// Why a Git repository cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -133,13 +135,15 @@ impl GitSource {
     }
 
     /// Whether it is a folder of this machine.
-    fn is_folder(&self) -> bool {
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
         let text = &self.repository;
         let host = text.split_once(':').map(|(host, _)| host);
         !text.contains("://") && host.is_none_or(|host| host.contains('/'))
     }
 
-    fn check(&self) -> Result<(), GitError> {
+    /// Whether address, reference and path are such as are given to `git`.
+    pub(crate) fn check(&self) -> Result<(), GitError> {
         let refuse = |given: &str, why| {
             let given = given.chars().filter(|c| !c.is_control()).collect();
             Err(GitError::Refused { given, why })
@@ -279,7 +283,7 @@ impl Checkout {
 }
 
 /// Whether a path stays where it begins.
-fn is_inside(path: &str) -> bool {
+pub(crate) fn is_inside(path: &str) -> bool {
     let parts = Path::new(path).components();
     let plain = |c| {
         matches!(
@@ -317,6 +321,15 @@ async fn uncommitted(folder: &Path) -> Result<Option<Finding>, GitError> {
         remedy: "only what is committed is restored; commit them and plan again if they are meant"
             .to_owned(),
     }))
+}
+
+/// What the documents of a text say.
+#[cfg(test)]
+pub(crate) fn read_back(text: &str) -> Vec<serde_json::Value> {
+    let mut read = documents::Read::default();
+    let read_all = read.text("a.yaml", text.as_bytes());
+    let documents = read.documents.into_iter();
+    read_all.map_or_else(|_| Vec::new(), |()| documents.map(|d| d.value).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `backupd check-config`: checks everything that can be without a network, and shows what it means.
 
+mod folder;
 mod kubernetes;
+mod mirror;
 
 use backup_cli::config::{Config, ConfigError, Encryption, Given};
 use backup_cli::environment::Environment;
@@ -22,7 +24,8 @@ use self::kubernetes::Kubernetes;
 /// How many runs of each schedule are shown.
 const RUNS: usize = 5;
 
-/// Check the configuration without touching cluster or store, and show the next runs
+/// Check the configuration without touching cluster or store, and show the next runs; of a folder every
+/// file, and that no two meet
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -42,6 +45,9 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         select: args.select.clone(),
         ..args::given(&args.write, Some(&args.talos))
     };
+    if let Some(path) = given.store.config.as_deref().filter(|path| path.is_dir()) {
+        return folder::run(&given, path, frame);
+    }
     let config = Config::load(&given, frame.clock.now())?;
     let checked = check(&config, &frame.environment, frame.clock.as_ref())?;
     frame.terminal.emit(&checked)?;
@@ -65,6 +71,7 @@ struct Checked {
     signing_public_key: String,
     components: Vec<Component>,
     next_restore_points: Vec<points::Point>,
+    git_mirror: Option<mirror::Mirror>,
     warnings: Vec<String>,
 }
 
@@ -129,6 +136,7 @@ fn check(
     if config.components.is_empty() {
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
     }
+    let git_mirror = mirror::Mirror::of(config, &mut warnings)?;
     Ok(Checked {
         cluster: cluster.to_string(),
         store: store.to_string(),
@@ -153,6 +161,7 @@ fn check(
             .map(|c| component(c, clock.now()))
             .collect(),
         next_restore_points: points::next(&config.components, clock.now()),
+        git_mirror,
         warnings,
     })
 }
@@ -222,6 +231,9 @@ impl Report for Checked {
             }
         }
         points::table(page, &self.next_restore_points);
+        if let Some(mirror) = &self.git_mirror {
+            mirror.show(page);
+        }
     }
 }
 

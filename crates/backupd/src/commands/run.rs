@@ -10,6 +10,7 @@ use backup_cli::program::Frame;
 
 use crate::daemon;
 use crate::daemon::shard::Shard;
+use crate::tls::Files;
 
 /// What the daemon does beyond the grace time of runs: cancelled ones end, streams are told.
 const WIND_DOWN: Duration = Duration::from_secs(15);
@@ -38,6 +39,15 @@ pub(crate) struct Args {
     /// machine]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Serve HTTPS with the certificate in this file, and what was sent along with it
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Serve HTTPS with the private key in this file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let those ask for restore points who show a certificate of an authority in this file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) client_ca: Option<PathBuf>,
     /// Let a run at work go on for so many seconds after SIGTERM; some more pass until the end
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub(crate) grace: u16,
@@ -82,6 +92,15 @@ fn lease(text: &str) -> Result<LeaseName, String> {
 impl Args {
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_secs(u64::from(self.grace))
+    }
+
+    /// The files for HTTPS, if it is wanted.
+    pub(crate) fn tls(&self) -> Option<Files> {
+        Some(Files {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            client_ca: self.client_ca.clone(),
+        })
     }
 
     pub(crate) fn grace_in_all(&self) -> Duration {

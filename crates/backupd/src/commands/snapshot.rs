@@ -53,7 +53,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             reason: args.note.reason.as_deref(),
             pin: args.note.pin,
         };
-        let asked = ask::ask(daemon, &args.ask, &wanted, frame);
+        // Two ways to talk, with and without TLS, make it large.
+        let asked = Box::pin(ask::ask(daemon, &args.ask, &wanted, frame));
         return frame.or_cancelled(asked).await;
     }
     let given = Given {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::bucket::Facts;
 use super::lead::Lead;
+use super::mirror::MirrorView;
 use super::queue::Queue;
 use super::shard::Shard;
 use super::track::{RunStatus, State, Track};
@@ -67,6 +68,9 @@ pub(crate) struct View {
     pub(crate) components: BTreeMap<ComponentName, ComponentView>,
     /// What the store told when it was last looked at.
     pub(crate) restore_points: Option<Facts>,
+    /// When the newest restore point of this daemon was complete whose objects were then found in the store
+    /// as they had been put; not known of those before its start.
+    pub(crate) newest_checked: Option<Timestamp>,
     /// Why it could not be looked at last time.
     pub(crate) store_error: Option<String>,
     /// This machine's clock less the store's, in seconds.
@@ -77,6 +81,8 @@ pub(crate) struct View {
     /// What is watched for changes, by kind.
     pub(crate) watches: BTreeMap<String, WatchView>,
     pub(crate) kept: KeptView,
+    /// The Git mirror, if there is one.
+    pub(crate) mirror: Option<MirrorView>,
     #[serde(skip)]
     pub(crate) queued: usize,
 }
@@ -252,12 +258,14 @@ impl Board {
             store,
             components: BTreeMap::new(),
             restore_points: None,
+            newest_checked: None,
             store_error: None,
             clock_skew_seconds: None,
             talosconfig_valid_until: None,
             totals: Totals::default(),
             watches: BTreeMap::new(),
             kept: KeptView::default(),
+            mirror: config.git_mirror.as_ref().map(MirrorView::of),
             queued: 0,
         };
         let new = Cluster {
@@ -348,6 +356,9 @@ impl Cluster {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default();
+        if self.config.git_mirror != config.git_mirror {
+            self.view.mirror = config.git_mirror.as_ref().map(MirrorView::of);
+        }
         self.config = config;
     }
 

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{self, Board, ComponentView, KeptView};
 use super::bucket::{self, Facts};
+use super::hearing;
 use super::lead::Lead;
+use super::mirror::{self, Mirrored};
 use super::queue::{Queue, Wanted};
 use super::runner::{self, Ended, Job};
 use super::timetable::{Due, Timetable, Why};
@@ -67,6 +69,9 @@ struct Work {
     at_work: Vec<ComponentName>,
     stop: CancellationToken,
     cancel: CancellationToken,
+    mirror: Pending<Mirrored>,
+    /// What waits to be mirrored.
+    mirrors: mirror::Waiting,
     look: Pending<Looked>,
     next_look: Timestamp,
     next_count: Timestamp,
@@ -91,6 +96,8 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         run: None,
         at_work: Vec::new(),
         cancel: CancellationToken::new(),
+        mirror: None,
+        mirrors: mirror::Waiting::default(),
         look: None,
         next_look: now,
         next_count: now,
@@ -103,7 +110,8 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
     let mut kill_at: Option<Instant> = None;
     loop {
         let stopping = kill_at.is_some();
-        if stopping && work.run.is_none() {
+        if stopping && work.run.is_none() && (work.mirror.is_none() || work.cancel.is_cancelled()) {
+            // A mirror that is dropped here is made anew by the next run.
             return;
         }
         if !stopping {
@@ -112,7 +120,8 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         let sleep = work.sleep();
         let queue = Arc::clone(&work.ground.queue);
         tokio::select! {
-            ended = ready(&mut work.run) => work.ended(&ended),
+            ended = ready(&mut work.run) => work.ended(ended),
+            mirrored = ready(&mut work.mirror) => work.mirrored(mirrored),
             looked = ready(&mut work.look) => work.looked(looked),
             () = queue.news() => {}
             changed = inputs.config.changed(), if !stopping => {
@@ -256,14 +265,17 @@ impl Work {
         });
         self.cancel = CancellationToken::new();
         self.at_work.clone_from(&wanted.components);
+        let mut findings = Vec::new();
         self.board(|cluster| {
             cluster.watch(&track);
             cluster.track = Some(Arc::clone(&track));
+            findings = hearing::findings(&cluster.view, &wanted.components);
         });
         self.run = Some(Box::pin(runner::make(Job {
             config: Arc::clone(&self.config),
             wanted,
             track,
+            findings,
             clock: Arc::clone(&self.ground.clock),
             environment: self.ground.environment.clone(),
             kept: Arc::clone(&self.ground.kept),
@@ -273,7 +285,7 @@ impl Work {
         })));
     }
 
-    fn ended(&mut self, ended: &Ended) {
+    fn ended(&mut self, ended: Ended) {
         let now = self.ground.clock.now();
         let asked = if ended.wanted.components.is_empty() {
             self.config
@@ -325,8 +337,37 @@ impl Work {
                     .saturating_add(committed.manifest.cost.stored_bytes);
                 totals.checked_objects = totals.checked_objects.saturating_add(*checked);
                 cluster.view.restore_points = facts;
+                cluster.view.newest_checked = Some(committed.manifest.ended);
             }
         });
+        if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {
+            let job = mirror::Job::new(&self.config, noted, committed);
+            if self.mirrors.push(job) {
+                let cluster = &self.ground.name;
+                tracing::warn!(%cluster, "a restore point was not mirrored: too many wait");
+                self.board(|cluster| {
+                    if let Some(view) = &mut cluster.view.mirror {
+                        view.skipped = view.skipped.saturating_add(1);
+                    }
+                });
+            }
+            self.begin_mirror();
+        }
+    }
+
+    /// Mirrors what has waited longest, if nothing is being mirrored.
+    fn begin_mirror(&mut self) {
+        if self.mirror.is_none()
+            && let Some(job) = self.mirrors.next()
+        {
+            self.mirror = Some(Box::pin(job.run()));
+        }
+    }
+
+    fn mirrored(&mut self, mirrored: Mirrored) {
+        let clock = Arc::clone(&self.ground.clock);
+        self.board(|cluster| mirrored.tell(&mut cluster.view, clock.as_ref()));
+        self.begin_mirror();
     }
 
     /// Brings the board up to date.

@@ -1,7 +1,7 @@
 //! The daemon's HTTP: health, metrics, status, and restore points on demand.
 //!
-//! Everything is bounded: connections, headers, bodies, the time of an answer, and streams. No TLS:
-//! what leaves the machine goes through the cluster's own means, or a proxy before it.
+//! Everything is bounded: connections, handshakes, headers, bodies, the time of an answer, and streams.
+//! Without TLS, what leaves the machine goes through the cluster's own means, or a proxy before it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use futures::stream::FuturesUnordered;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::lead::Lead;
 use super::metrics::{CONTENT_TYPE, Metrics};
-use access::Token;
+use crate::tls;
+use access::{Access, Certified};
 use snapshots::Keys;
 
 pub(crate) mod access;
@@ -58,7 +60,7 @@ pub(crate) struct Api {
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lead: watch::Receiver<Lead>,
-    pub(crate) token: Option<Token>,
+    pub(crate) access: Access,
     pub(crate) stop: CancellationToken,
     metrics: Metrics,
     keys: Keys,
@@ -72,7 +74,7 @@ impl Api {
         board: Arc<Board>,
         clock: Arc<dyn Clock>,
         lead: watch::Receiver<Lead>,
-        token: Option<Token>,
+        access: Access,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -80,7 +82,7 @@ impl Api {
             board,
             clock,
             lead,
-            token,
+            access,
             stop,
             keys: Keys::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -113,14 +115,21 @@ impl axum::response::IntoResponse for Refusal {
 }
 
 /// Serves until it is `over`: while a run at work is finished, it is told of.
-pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, over: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<tls::Listener>>,
+    api: Arc<Api>,
+    over: CancellationToken,
+) {
     let router = router(api);
     let mut connections = FuturesUnordered::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 match accepted {
-                    Ok((stream, peer)) => connections.push(connection(stream, peer, router.clone())),
+                    Ok((stream, peer)) => {
+                        connections.push(connection(stream, peer, tls.clone(), router.clone()));
+                    }
                     // Too many open files, for example: it passes, and is no reason to spin.
                     Err(error) => {
                         tracing::warn!(%error, "a connection was not accepted");
@@ -137,8 +146,34 @@ pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, over: Cancellati
     drop(tokio::time::timeout(REST, rest).await);
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
-    let service = router.layer(axum::Extension(ConnectInfo(peer)));
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<tls::Listener>>,
+    router: Router,
+) {
+    let Some(tls) = tls else {
+        return speak(stream, peer, Certified(false), router).await;
+    };
+    match tokio::time::timeout(HEAD, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            // One that is not of the authority ends the handshake.
+            let shown = stream.get_ref().1.peer_certificates();
+            let certified = Certified(shown.is_some_and(|chain| !chain.is_empty()));
+            speak(stream, peer, certified, router).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with this client"),
+        Err(_) => tracing::debug!(%peer, "a client did not end its handshake"),
+    }
+}
+
+async fn speak<S>(stream: S, peer: SocketAddr, certified: Certified, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let service = router
+        .layer(axum::Extension(ConnectInfo(peer)))
+        .layer(axum::Extension(certified));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)

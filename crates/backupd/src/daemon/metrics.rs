@@ -176,6 +176,11 @@ pub(crate) const METRICS: &[Metric] = &[
         "When the newest restore point with this daemon's own signature was complete",
     ),
     gauge(
+        "newest_checked_restore_point_timestamp_seconds",
+        C,
+        "When the newest restore point was complete of which every object that was put was then found in the store, by size and checksum; absent until the first since the start. Whether it can be decrypted and restored only `restore-cli verify` tells, with a key that the daemon does not have",
+    ),
+    gauge(
         "store_reachable",
         C,
         "Whether the store could be looked at last time",
@@ -227,6 +232,36 @@ pub(crate) const METRICS: &[Metric] = &[
         "kept_drifts",
         C,
         "How often a list showed something else than the watches had told: a restore point for a change may have had an object as it was before",
+    ),
+    gauge(
+        "mirror_last_success_timestamp_seconds",
+        C,
+        "When the Git repository last had all that was to be mirrored to it, since the start of the daemon",
+    ),
+    gauge(
+        "mirror_failed",
+        C,
+        "Whether the last restore point could not be mirrored, or not be pushed",
+    ),
+    gauge(
+        "mirror_unpushed_commits",
+        C,
+        "Commits of the mirror that the Git repository does not have yet",
+    ),
+    counter(
+        "mirror_commits",
+        C,
+        "Commits that were made for the mirror; a restore point that changes nothing makes none",
+    ),
+    counter(
+        "mirror_given_up",
+        C,
+        "Commits of the mirror that were given up and written anew, as others had changed the same files",
+    ),
+    counter(
+        "mirror_skipped",
+        C,
+        "Restore points that were not mirrored, as too many waited",
     ),
     gauge(
         "certificate_expiry_timestamp_seconds",

@@ -10,6 +10,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::backup::Committed;
 use backup_core::clock::Clock;
+use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
 use backup_core::source::kube::Kept;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::lead::Lead;
+use super::mirror::{Noted, Notes};
 use super::queue::Wanted;
 use super::track::{Cause, State, Track};
 use crate::take::sources::Sources;
@@ -38,6 +40,8 @@ pub(crate) struct Job {
     pub(crate) config: Arc<Config>,
     pub(crate) wanted: Wanted,
     pub(crate) track: Arc<Track>,
+    /// What is known before it begins.
+    pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) kept: Arc<Kept>,
@@ -55,6 +59,15 @@ pub(crate) struct Ended {
     pub(crate) track: Arc<Track>,
     /// What was committed, and how many objects were found in the store afterwards.
     pub(crate) result: Result<(Committed, u64), String>,
+    /// What is to be mirrored of it.
+    pub(crate) noted: Option<Noted>,
+}
+
+/// What a try did that went well.
+struct Done {
+    committed: Committed,
+    checked: u64,
+    noted: Option<Noted>,
 }
 
 /// Makes the run to its end.
@@ -80,6 +93,10 @@ pub(crate) async fn make(job: Job) -> Ended {
         let result = until_deadline(&job).await;
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let bytes = track.status().read_bytes;
+        let (noted, result) = match result {
+            Ok(done) => (done.noted, Ok((done.committed, done.checked))),
+            Err(failure) => (None, Err(failure)),
+        };
         let result = match result {
             Ok((committed, checked)) => {
                 let missing = committed.manifest.missing.clone();
@@ -110,13 +127,14 @@ pub(crate) async fn make(job: Job) -> Ended {
             wanted,
             track,
             result,
+            noted,
         }
     }
     .instrument(span)
     .await
 }
 
-async fn until_deadline(job: &Job) -> Result<(Committed, u64), Failure> {
+async fn until_deadline(job: &Job) -> Result<Done, Failure> {
     let deadline = job.config.runs.deadline;
     let mut tried = std::pin::pin!(tries(job, deadline));
     let late = tokio::select! {
@@ -143,7 +161,7 @@ async fn until_deadline(job: &Job) -> Result<(Committed, u64), Failure> {
     ))
 }
 
-async fn tries(job: &Job, deadline: Duration) -> Result<(Committed, u64), Failure> {
+async fn tries(job: &Job, deadline: Duration) -> Result<Done, Failure> {
     let began = Instant::now();
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
@@ -180,7 +198,7 @@ fn may_pass(failure: &Failure) -> bool {
     matches!(failure.exit(), Exit::Failed | Exit::Usage)
 }
 
-async fn once(job: &Job) -> Result<(Committed, u64), Failure> {
+async fn once(job: &Job) -> Result<Done, Failure> {
     if job.cancel.is_cancelled() {
         return Err(Failure::message(Exit::Interrupted, "interrupted"));
     }
@@ -199,14 +217,20 @@ async fn once(job: &Job) -> Result<(Committed, u64), Failure> {
         }),
     };
     let run = prepare(&job.config, &job.wanted.note, &means).await?;
-    let sources = tokio::select! {
+    let mut sources = tokio::select! {
         opened = Sources::open(&job.config, &job.wanted.components, &means) => opened?,
         () = job.cancel.cancelled() => {
             return Err(Failure::message(Exit::Interrupted, "interrupted; nothing was committed"));
         }
     };
+    sources.add(job.findings.iter().cloned());
+    let notes = Notes::begin(&job.config, &mut sources);
     let committed = Box::pin(run.take(sources.plan())).await?;
     job.track.go(State::Verifying);
     let checked = run.check(&committed).await?;
-    Ok((committed, checked))
+    Ok(Done {
+        committed,
+        checked,
+        noted: notes.end(),
+    })
 }

@@ -1,10 +1,12 @@
 //! What a run reads from: the Talos API, the Kubernetes API and tenants' databases, as far as they
 //! are configured.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
+use backup_core::archive::ResourceName;
 use backup_core::backup::{BackupError, Origin, Plan};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -14,7 +16,7 @@ use backup_core::source::etcd::EtcdSource;
 use backup_core::source::kube::datastores::{self, Reach};
 use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, Memory};
 use backup_core::source::talos::{MachineConfigSource, TalosSource};
-use backup_core::source::{ClusterSource, SourceError};
+use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 
 use super::Means;
 use super::reach::talos_options;
@@ -201,6 +203,29 @@ impl Sources {
         }
     }
 
+    /// Adds what is known of the run before it begins.
+    pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+    }
+
+    /// The kinds whose objects a mirror takes; `None` if none of them is read.
+    pub(crate) fn mirrored(&self) -> Option<BTreeSet<ResourceName>> {
+        let mut archives = self.archives.iter().map(KubeSource::archive);
+        archives.find(|archive| is_mirrored(*archive))?;
+        Some(self.export.as_ref()?.custom_kinds())
+    }
+
+    /// Shows `tap` the objects of the archives that a mirror takes.
+    pub(crate) fn show_to(&mut self, tap: &Arc<dyn ObjectTap>) {
+        for source in self
+            .archives
+            .iter_mut()
+            .filter(|s| is_mirrored(s.archive()))
+        {
+            source.show_to(Arc::clone(tap));
+        }
+    }
+
     /// The tenants as they are now; `None` if the Kubernetes API was not reached.
     pub(crate) async fn tenants(&self, clock: &dyn Clock) -> Option<Vec<TenantFacts>> {
         let (tenants, _) = self.export.as_ref()?.tenants(clock).await;
@@ -229,6 +254,10 @@ impl Sources {
             findings: self.findings.clone(),
         }
     }
+}
+
+fn is_mirrored(archive: KubeArchive) -> bool {
+    matches!(archive, KubeArchive::Crds | KubeArchive::Resources)
 }
 
 fn cluster_source(export: &KubeExport) -> &dyn ClusterSource {

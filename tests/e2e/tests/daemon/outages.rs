@@ -107,3 +107,28 @@ async fn a_talosconfig_that_is_renewed_is_read_anew() -> Result<()> {
     bed.verified("latest").await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_another_time_is_told_everywhere() -> Result<()> {
+    let bed = Bed::new().await?;
+    // One answer, the first that is looked at: the SDK signs by the time that it is told, and the
+    // server would take nothing that was signed by a time that is not its own.
+    let hour_ahead = Fault::Date(3600);
+    bed.proxy
+        .on_path(Some(Method::GET), "", hour_ahead, Lasting::Times(1));
+    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    let hour = |seconds: i64| (-3610..=-3590).contains(&seconds);
+    let told = |c: &serde_json::Value| c["clockSkewSeconds"].as_i64().is_some_and(hour);
+    daemon.until("a skew of an hour", told).await?;
+    let skew = daemon
+        .metric("butler_backup_clock_skew_seconds{cluster=\"test\"}")
+        .await?;
+    assert!((-3610.0..=-3590.0).contains(&skew), "{skew}");
+    // Restore points carry the daemon's time; a false one of the store does not stop them.
+    daemon.committed(1).await?;
+    let output = daemon.stop().await?.ended_with(0)?;
+    let told = "this machine's clock differs from the store's";
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    bed.verified("latest").await?;
+    Ok(())
+}

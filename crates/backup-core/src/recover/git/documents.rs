@@ -258,7 +258,7 @@ fn split(text: &str) -> Vec<String> {
 
 /// One document; the line where it is wrong, if it is. What the parser says is not repeated: it may
 /// quote values.
-fn parse(text: &str) -> Result<Value, Option<u64>> {
+pub(crate) fn parse(text: &str) -> Result<Value, Option<u64>> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         legacy_octal_numbers: true,

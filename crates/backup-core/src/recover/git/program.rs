@@ -15,7 +15,7 @@ const MAX_COMPLAINT: u64 = 16 << 10;
 const TOLD: usize = 600;
 
 /// A `git` that asks nobody, runs no hooks, follows no links and takes no submodules.
-pub(super) fn git(folder: &Path) -> Command {
+pub(crate) fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(folder);
     for setting in [
@@ -73,7 +73,7 @@ fn quiet(command: &mut Command) {
 }
 
 /// Runs it to its end; what it wrote, if it ended well.
-pub(super) async fn run(
+pub(crate) async fn run(
     mut command: Command,
     what: &str,
     limit: Duration,

@@ -18,11 +18,14 @@ use super::request::Api;
 use super::scope::SECRETS;
 use super::sealed::Trial;
 use super::select::{Home, Scope, Selection};
+use crate::archive::ResourceName;
 use crate::clock::Clock;
 use crate::format::export::{KubeconfigFacts, KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
-use crate::source::{ArchiveSink, ArchiveSource, ClusterSource, SourceError, Taken, Written};
+use crate::source::{
+    ArchiveSink, ArchiveSource, ClusterSource, ObjectTap, SourceError, Taken, Written,
+};
 
 mod files;
 mod kinds;
@@ -112,6 +115,7 @@ impl KubeArchive {
 pub struct KubeSource {
     export: Arc<KubeExport>,
     archive: KubeArchive,
+    tap: Option<Arc<dyn ObjectTap>>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +192,15 @@ impl KubeExport {
         KubeSource {
             export: Arc::clone(self),
             archive,
+            tap: None,
         }
+    }
+
+    /// The kinds that definitions made.
+    #[must_use]
+    pub fn custom_kinds(&self) -> BTreeSet<ResourceName> {
+        let custom = self.discovered.kinds.iter().filter(|kind| kind.custom);
+        custom.map(|kind| kind.resource.clone()).collect()
     }
 
     /// A client for what is no list.
@@ -305,11 +317,19 @@ impl KubeSource {
     pub fn archive(&self) -> KubeArchive {
         self.archive
     }
+
+    /// Shows `tap` every object that it writes.
+    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
+        self.tap = Some(tap);
+    }
 }
 
 #[async_trait]
 impl ArchiveSource for KubeSource {
     async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        if let Some(tap) = &self.tap {
+            out.show_to(Arc::clone(tap));
+        }
         let (export, archive) = (self.export.as_ref(), self.archive);
         let mut findings = Vec::new();
         if archive == KubeArchive::Secrets && !export.learnt().complete {

@@ -157,7 +157,8 @@ impl Selection {
     }
 
     /// Whether objects of this namespace are wanted.
-    pub(super) fn wants_namespace(&self, namespace: &str) -> bool {
+    #[must_use]
+    pub fn wants_namespace(&self, namespace: &str) -> bool {
         let included = &self.include_namespaces;
         (included.is_empty() || included.contains(namespace))
             && !self.exclude_namespaces.contains(namespace)

@@ -44,6 +44,9 @@ fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     )
     .unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let token = folder.path().join("git-token");
+    fs::write(&token, "a-token-of-git").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let here = folder.path().display().to_string();
     fs::write(folder.path().join("config"), "").unwrap();
     fs::write(folder.path().join("kubeconfig"), KUBECONFIG).unwrap();
@@ -96,7 +99,8 @@ fn the_part_that_is_commented_out_is_good_too() {
         let mut inside = false;
         let lines = yaml.replace(PLACEHOLDER, RECIPIENT);
         let lines = lines.lines().map(|line| {
-            inside = line == "# reading:" || (inside && line.starts_with('#'));
+            let begins = ["# reading:", "# git-mirror:"].contains(&line);
+            inside = begins || (inside && line.starts_with('#'));
             if inside {
                 line.replacen("# ", "", 1)
             } else {
@@ -115,6 +119,57 @@ fn the_part_that_is_commented_out_is_good_too() {
         "{problem}"
     );
     assert!(problem.to_string().contains("signing.pub"), "{problem}");
+}
+
+#[test]
+fn a_mirror_is_shown_and_what_cannot_be_is_told() {
+    let with = |mirror: &str| {
+        let mirror = format!("git-mirror: {{ {mirror} }}\n");
+        checked(move |yaml| format!("{}{mirror}", yaml.replace(PLACEHOLDER, RECIPIENT)))
+    };
+    let https = "repository: 'https://git.example.org/fleet.git', folder: mirror";
+    let token = "token-file: /secure/git-token";
+    let good = with(&format!("{https}, {token}")).unwrap();
+    insta::assert_snapshot!(
+        "mirror_json",
+        serde_json::to_string_pretty(&good.git_mirror)
+            .unwrap()
+            .replace(
+                Path::new(good.talos.config.as_deref().unwrap())
+                    .parent()
+                    .unwrap()
+                    .to_str()
+                    .unwrap(),
+                "FOLDER"
+            )
+    );
+    let mut told = Vec::new();
+    for bad in [
+        "repository: 'https://git.example.org/fleet.git'".to_owned(),
+        format!("{https}, brunch: main"),
+        format!("{https}, branch: 'a..b'"),
+        format!("{https}, path: ../b"),
+        format!("{https}, ssh-key: key"),
+        format!("{https}, token-file: nowhere"),
+        format!("repository: 'http://git.example.org/fleet.git', folder: mirror, {token}"),
+        format!(
+            "repository: 'git@git.example.org:fleet.git', folder: mirror, known-hosts: h, {token}"
+        ),
+        "repository: 'ssh://git@git.example.org/fleet.git', folder: mirror".to_owned(),
+        "repository: 'https://a:canary@git.example.org/fleet.git', folder: mirror".to_owned(),
+    ] {
+        let error = with(&bad).unwrap_err();
+        let [problem] = error.problems() else {
+            panic!("{error}");
+        };
+        let text = problem.to_string();
+        assert!(!text.contains("canary"), "{text}");
+        let (_, text) = text.split_once("butler.yaml:").unwrap();
+        let (_, text) = text.split_once(": ").unwrap();
+        let (text, _) = text.split_once(" /").unwrap_or((text, ""));
+        told.push(text.to_owned());
+    }
+    insta::assert_snapshot!("mirror_problems", told.join("\n"));
 }
 
 #[test]
@@ -149,4 +204,57 @@ fn a_kubeconfig_that_cannot_be_used_is_a_warning() {
 fn all_that_is_missing_is_told_at_once() {
     let error = checked(|_| "talos: {context: x}\n".to_owned()).unwrap_err();
     insta::assert_snapshot!(error);
+}
+
+#[test]
+fn a_folder_is_checked_file_by_file() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let key = folder.path().join("key");
+    let secret = SigningKey::generate().unwrap().to_text().unwrap();
+    fs::write(&key, secret.expose_secret()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let schedules = folder.path().join("schedules");
+    fs::create_dir(&schedules).unwrap();
+    let file = |cluster: &str, store: &str, more: &str| {
+        format!(
+            "cluster: {cluster}\nstore: {store}\nencryption: none\nsigning: {{key: ../key}}\n{more}"
+        )
+    };
+    for (name, text) in [
+        (
+            "a.yaml",
+            file(
+                "a",
+                "s3://bucket/a",
+                "components: {etcd: {cron: 0 3 * * *}}\n",
+            ),
+        ),
+        ("b.yaml", file("a", "s3://bucket/b", "")),
+        ("c.yaml", file("c", "s3://bucket/a/deeper", "")),
+        (
+            "d.yaml",
+            file(
+                "d",
+                "s3://bucket/d",
+                "components: {etcd: {cron: 0 3 31 2 *, time-zone: Mars/Up}}\n",
+            ),
+        ),
+    ] {
+        fs::write(schedules.join(name), text).unwrap();
+    }
+    let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
+    let read = folder::Folder::read(&schedules, &Environment::default(), &clock).unwrap();
+    for (name, format) in [
+        ("folder_table", Format::Table),
+        ("folder_json", Format::Json),
+    ] {
+        let shown = render(&read, format, None).unwrap();
+        let shown = shown.replace(folder.path().to_str().unwrap(), "FOLDER");
+        let key = shown
+            .split(['"', ' ', '\n'])
+            .find(|word| word.starts_with("RW"))
+            .unwrap()
+            .to_owned();
+        insta::assert_snapshot!(name, shown.replace(&key, "RW(public key)"));
+    }
 }

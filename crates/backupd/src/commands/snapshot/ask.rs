@@ -17,11 +17,15 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::take::taken::Taken;
+use crate::tls;
 
 /// The largest line that is read: a result with all its findings.
 const LINE: usize = 8 << 20;
@@ -32,12 +36,21 @@ const REFUSAL: usize = 64 << 10;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Daemon")]
 pub(super) struct AskFlags {
-    /// Let the daemon at this address take it, as in `http://127.0.0.1:8080`
+    /// Let the daemon at this address take it, as in `http://127.0.0.1:8080` or `https://HOST:8080`
     #[arg(long, value_name = "URL")]
     pub(super) daemon: Option<Uri>,
     /// Show the daemon the token in this file
     #[arg(long, value_name = "FILE", requires = "daemon")]
     token_file: Option<PathBuf>,
+    /// Believe the daemon's certificate if an authority in this file vouches for it; wanted for https
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    daemon_ca: Option<PathBuf>,
+    /// Show the daemon the certificate in this file
+    #[arg(long, value_name = "FILE", requires_all = ["daemon_ca", "client_key"])]
+    client_cert: Option<PathBuf>,
+    /// Prove that certificate with the private key in this file
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// Ask for it once: the daemon answers with the same run if the same key comes again
     #[arg(long, value_name = "KEY", requires = "daemon")]
     idempotency_key: Option<String>,
@@ -72,21 +85,49 @@ pub(super) async fn ask(
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let usage = |text: &str| Failure::message(Exit::Usage, format!("--daemon {daemon}: {text}"));
-    if daemon.scheme_str() != Some("http") {
-        return Err(usage(
-            "want http://HOST:PORT; for TLS put a proxy before the daemon",
-        ));
-    }
-    let authority = daemon
-        .authority()
-        .ok_or_else(|| usage("want http://HOST:PORT"))?;
+    let wants = "want http://HOST:PORT or https://HOST:PORT";
+    let secure = match daemon.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(usage(wants)),
+    };
+    let authority = daemon.authority().ok_or_else(|| usage(wants))?;
     let request = request(authority.as_str(), flags, wanted)?;
-    let to = (
-        authority.host().trim_matches(['[', ']']),
-        authority.port_u16().unwrap_or(80),
-    );
-    let stream = TcpStream::connect(to).await;
+    let host = authority.host().trim_matches(['[', ']']);
+    let port = authority
+        .port_u16()
+        .unwrap_or(if secure { 443 } else { 80 });
+    let config = match (&flags.daemon_ca, secure) {
+        (Some(ca), true) => {
+            let own = flags
+                .client_cert
+                .as_deref()
+                .zip(flags.client_key.as_deref());
+            Some(tls::client(ca, own)?)
+        }
+        (None, true) => {
+            return Err(usage(
+                "https wants --daemon-ca FILE, whose certificates it believes",
+            ));
+        }
+        (Some(_), false) => return Err(usage("--daemon-ca is for https")),
+        (None, false) => None,
+    };
+    let stream = TcpStream::connect((host, port)).await;
     let stream = stream.with_context(|| format!("reach the daemon at {daemon}"))?;
+    let Some(config) = config else {
+        return talk(stream, request, frame).await;
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| usage(wants))?;
+    let stream = TlsConnector::from(config).connect(name, stream).await;
+    let stream = stream.with_context(|| format!("talk TLS to the daemon at {daemon}"))?;
+    talk(stream, request, frame).await
+}
+
+async fn talk<S>(stream: S, request: Request<Full<Bytes>>, frame: &Frame) -> Result<Exit, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .context("talk to the daemon")?;

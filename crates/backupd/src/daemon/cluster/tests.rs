@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
 use backup_core::source::kube::Kept;
 
@@ -148,6 +149,16 @@ impl Bed {
         self.see(|c| c.view.components[&ComponentName::etcd()].failures_in_a_row)
     }
 
+    /// The value of a metric of this cluster, as Prometheus reads it.
+    fn metric(&self, metric: &str) -> String {
+        let clock: Arc<dyn Clock> = Arc::<FixedClock>::clone(&self.clock);
+        let text = Metrics::new(Arc::clone(&self.board), clock).text();
+        let begin = format!("butler_backup_{metric}{{cluster=\"mgmt\"");
+        let line = text.lines().find(|line| line.starts_with(&begin));
+        let line = line.unwrap_or_else(|| panic!("{metric} is not in:\n{text}"));
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
+
     async fn end(&self) {
         self.stop.cancel();
         let task = self.task.lock().unwrap().take().unwrap();
@@ -167,6 +178,9 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     let bed = Bed::start(&before_the_hour()).await;
     bed.until("the first", |cluster| cluster.view.totals.committed == 1)
         .await;
+    let checked = || bed.see(|cluster| cluster.view.newest_checked);
+    let first = checked();
+    assert!(first.is_some());
     // The volume is gone; something else is in its place.
     let aside = bed.store.with_extension("away");
     std::fs::rename(&bed.store, &aside).unwrap();
@@ -181,6 +195,13 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     assert!((7..=12).contains(&failed), "{failed}");
     assert!(u64::from(bed.row()) == failed && bed.committed() == 1);
     assert!(bed.see(|cluster| cluster.view.store_error.is_some()));
+    assert_eq!(checked(), first, "nothing newer");
+    // What alerts stand on.
+    assert_eq!(bed.metric("store_reachable"), "0.0");
+    assert_eq!(
+        bed.metric("component_failures_in_a_row"),
+        format!("{failed}.0")
+    );
 
     std::fs::remove_file(&bed.store).unwrap();
     std::fs::rename(&aside, &bed.store).unwrap();
@@ -189,6 +210,9 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     }
     assert_eq!((bed.committed(), bed.failed(), bed.row()), (2, failed, 0));
     assert!(bed.see(|cluster| cluster.view.store_error.is_none()));
+    assert!(checked() > first);
+    assert_eq!(bed.metric("store_reachable"), "1.0");
+    assert_eq!(bed.metric("component_failures_in_a_row"), "0.0");
     // And the next by schedule.
     for _ in 0..42 {
         bed.pass(60).await;

@@ -1,9 +1,11 @@
-//! Who may ask for a restore point: who has the token, or, without one, who is on this machine.
+//! Who may ask for a restore point: who has the token, or a certificate; where neither is configured, who
+//! is on this machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -16,6 +18,18 @@ use super::{Api, Refusal};
 
 /// The shortest token; shorter ones can be guessed.
 const SHORTEST: usize = 16;
+
+/// What is wanted of those who ask.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) token: Option<Token>,
+    /// Whether a certificate does as well.
+    pub(crate) certificates: bool,
+}
+
+/// Whether the client of a connection has shown a certificate of the authority.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Certified(pub(crate) bool);
 
 /// A bearer token, kept as its digest: equal ones take as long to compare as others.
 pub(crate) struct Token(Digest);
@@ -47,10 +61,11 @@ impl Token {
 pub(super) async fn guard(
     State(api): State<Arc<Api>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(certified): Extension<Certified>,
     request: Request,
     next: Next,
 ) -> Response {
-    match allowed(api.token.as_ref(), peer.ip(), request.headers()) {
+    match allowed(&api.access, peer.ip(), certified, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             tracing::warn!(%peer, error = refusal.error, "a request was refused");
@@ -59,17 +74,28 @@ pub(super) async fn guard(
     }
 }
 
-fn allowed(token: Option<&Token>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    if let Some(token) = token {
-        return if token.is_in(headers) {
-            Ok(())
-        } else {
-            Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "want the header `Authorization: Bearer TOKEN` with the token of --token-file",
-            ))
-        };
+fn allowed(
+    access: &Access,
+    peer: IpAddr,
+    certified: Certified,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    if access.certificates && certified.0 {
+        return Ok(());
     }
+    let wanted = match (&access.token, access.certificates) {
+        (Some(token), _) if token.is_in(headers) => return Ok(()),
+        (Some(_), false) => {
+            "want the header `Authorization: Bearer TOKEN` with the token of --token-file"
+        }
+        (Some(_), true) => "want the token of --token-file, or a certificate of --client-ca",
+        (None, true) => "want a certificate of --client-ca",
+        (None, false) => return from_here(peer, headers),
+    };
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, wanted))
+}
+
+fn from_here(peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     // A page in a browser of this machine is not its user.
     if headers.contains_key(header::ORIGIN) {
         return Err(Refusal::new(
@@ -82,7 +108,7 @@ fn allowed(token: Option<&Token>, peer: IpAddr, headers: &HeaderMap) -> Result<(
     }
     Err(Refusal::new(
         StatusCode::FORBIDDEN,
-        "without --token-file the daemon takes requests for restore points only from its own machine",
+        "without --token-file or --client-ca the daemon takes requests for restore points only from its own machine",
     ))
 }
 
@@ -107,36 +133,49 @@ mod tests {
             ("10.5.0.2", false),
             ("::ffff:10.5.0.2", false),
         ] {
-            assert_eq!(
-                allowed(None, peer.parse().unwrap(), &none).is_ok(),
-                is,
-                "{peer}"
-            );
+            assert_eq!(asks(&Access::default(), peer, false, &none), is, "{peer}");
         }
         let page = headers(&[(header::ORIGIN, "https://example.com")]);
-        assert!(allowed(None, "127.0.0.1".parse().unwrap(), &page).is_err());
+        assert!(!asks(&Access::default(), "127.0.0.1", false, &page));
+    }
+
+    fn asks(access: &Access, peer: &str, certified: bool, headers: &HeaderMap) -> bool {
+        let peer = peer.parse().unwrap();
+        allowed(access, peer, Certified(certified), headers).is_ok()
     }
 
     #[test]
-    fn with_a_token_it_is_wanted_of_everybody() {
-        let token = Token(Digest::of(b"a token of enough length"));
-        let local: IpAddr = "127.0.0.1".parse().unwrap();
+    fn what_is_configured_is_wanted_of_everybody() {
+        let token = || Some(Token(Digest::of(b"a token of enough length")));
         let with = |text: &str| headers(&[(header::AUTHORIZATION, text)]);
-        assert!(
-            allowed(
-                Some(&token),
-                local,
-                &with("Bearer a token of enough length")
-            )
-            .is_ok()
-        );
-        for bad in [
-            "Bearer a token",
-            "Basic a token of enough length",
-            "Bearer ",
-        ] {
-            assert!(allowed(Some(&token), local, &with(bad)).is_err(), "{bad}");
+        let (none, good) = (HeaderMap::new(), with("Bearer a token of enough length"));
+        let bad = [
+            with("Bearer a token"),
+            with("Basic a token of enough length"),
+            with("Bearer "),
+            none.clone(),
+        ];
+        for certificates in [false, true] {
+            let access = Access {
+                token: token(),
+                certificates,
+            };
+            assert!(asks(&access, "10.5.0.2", false, &good));
+            for bad in &bad {
+                assert!(!asks(&access, "127.0.0.1", false, bad), "{bad:?}");
+                assert_eq!(
+                    asks(&access, "127.0.0.1", true, bad),
+                    certificates,
+                    "{bad:?}"
+                );
+            }
         }
-        assert!(allowed(Some(&token), local, &HeaderMap::new()).is_err());
+        let access = Access {
+            token: None,
+            certificates: true,
+        };
+        assert!(asks(&access, "10.5.0.2", true, &none));
+        assert!(!asks(&access, "127.0.0.1", false, &none));
+        assert!(!asks(&access, "127.0.0.1", false, &good));
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn of(status: &Status) -> Vec<Sample> {
     for cluster in &status.clusters {
         of_cluster(&mut all, cluster);
         of_watches(&mut all, cluster, status.now);
+        of_mirror(&mut all, cluster);
     }
     all.0
 }
@@ -168,6 +169,11 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
     if let Some(skew) = view.clock_skew_seconds {
         all.add("clock_skew_seconds", &cluster, signed(skew));
     }
+    all.time(
+        "newest_checked_restore_point_timestamp_seconds",
+        &cluster,
+        view.newest_checked,
+    );
     let own = [("cluster", name), ("kind", "talosconfig"), ("name", "")];
     all.time(
         "certificate_expiry_timestamp_seconds",
@@ -176,6 +182,27 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
     );
     if let Some(facts) = &view.restore_points {
         of_store(all, name, facts);
+    }
+}
+
+fn of_mirror(all: &mut Samples, status: &ClusterStatus) {
+    let cluster = [("cluster", status.view.cluster.as_str())];
+    let Some(mirror) = &status.view.mirror else {
+        return;
+    };
+    all.time(
+        "mirror_last_success_timestamp_seconds",
+        &cluster,
+        mirror.last_success,
+    );
+    all.add("mirror_failed", &cluster, yes(mirror.problem.is_some()));
+    for (metric, count) in [
+        ("mirror_unpushed_commits", mirror.unpushed),
+        ("mirror_commits", mirror.commits),
+        ("mirror_given_up", mirror.given_up),
+        ("mirror_skipped", mirror.skipped),
+    ] {
+        all.add(metric, &cluster, float(count));
     }
 }
 

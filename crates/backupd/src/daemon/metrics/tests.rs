@@ -4,6 +4,7 @@ use super::*;
 use crate::daemon::board::{FileStatus, Hearing, WatchView};
 use crate::daemon::bucket::{Certificate, ComponentFacts, Facts};
 use crate::daemon::lead::Lead;
+use crate::daemon::mirror::MirrorView;
 use crate::daemon::queue::Queue;
 use crate::daemon::shard::Shard;
 use backup_core::clock::FixedClock;
@@ -41,6 +42,7 @@ fn board() -> Arc<Board> {
         component.last_success = Some(now());
         component.skipped = 2;
         cluster.view.clock_skew_seconds = Some(-3);
+        cluster.view.newest_checked = Some(now());
         let watch = WatchView {
             components: vec![ComponentName::secrets()],
             state: Hearing::Watching,
@@ -49,6 +51,11 @@ fn board() -> Arc<Board> {
             problem: None,
         };
         cluster.view.watches.insert("secrets".to_owned(), watch);
+        cluster.view.mirror = Some(MirrorView {
+            last_success: Some(now()),
+            unpushed: 2,
+            ..MirrorView::default()
+        });
         cluster.view.talosconfig_valid_until = Some(now());
         let facts = ComponentFacts {
             restore_point: "x".to_owned(),

@@ -110,6 +110,22 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
     let path = "resources/secrets/namespaces/kube-system/credentials-kubeconfig-not.json";
     let point = cluster.has("secrets", path).await?;
     assert_eq!(point["reason"], "schedule", "{point}");
+    // The restore point says that it was taken by the clock alone, and the one of the others does not.
+    let id = point["id"].as_str().context("no id")?;
+    let shown = cluster
+        .bed
+        .restore_cli("show")
+        .args([id, "--output", "json"]);
+    let shown = shown.output().await?.ended_with(0)?.json()?;
+    let findings = shown["findings"].as_array().context("no findings")?;
+    let of = |object: &str| findings.iter().find(|f| f["object"] == object);
+    let told = of("watch of secrets").with_context(|| shown.to_string())?;
+    let cause = told["cause"].as_str().unwrap_or_default();
+    assert!(
+        cause.contains("cannot watch resource \"secrets\""),
+        "{told}"
+    );
+    assert!(of("watch of configmaps").is_none(), "{shown:#}");
     let output = daemon.stop().await?.ended_with(0)?;
     // Told once for each kind, although it is asked for again and again.
     let lines = output.stderr.lines();

@@ -1,0 +1,188 @@
+//! What is to be mirrored, noted while it passes: one object in memory at a time, the rest in a file
+//! without a name.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, IntoInnerError, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::place::{self, DEFINITIONS};
+use super::plain::plain;
+use super::{MAX_BYTES, MAX_OBJECTS, MirrorError, private};
+use crate::archive::{ObjectPath, ResourceName};
+use crate::source::ObjectTap;
+
+/// Small writes are gathered to this.
+const BUFFER: usize = 256 << 10;
+
+/// Notes the objects of one run. What goes wrong is told when it is taken, not while the run reads.
+#[derive(Debug)]
+pub struct Stage {
+    custom: BTreeSet<ResourceName>,
+    noted: Mutex<Result<Noted, MirrorError>>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    out: BufWriter<File>,
+    staged: Counted,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// The files, by a part of their digest: two that share one are both kept.
+    files: HashSet<u64>,
+    definitions: BTreeSet<String>,
+    objects: u64,
+    bytes: u64,
+    left_out: u64,
+}
+
+/// Everything of one run that is to be mirrored. It is gone when it is dropped.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    counted: Counted,
+}
+
+impl Stage {
+    /// Begins to note objects of the `custom` kinds, and their definitions, in a file of `folder`.
+    ///
+    /// # Errors
+    /// When there can be no such file.
+    pub fn begin(folder: &Path, custom: BTreeSet<ResourceName>) -> Result<Arc<Self>, MirrorError> {
+        private(folder)?;
+        let file = tempfile::tempfile_in(folder);
+        let file = file.map_err(|source| MirrorError::file("make a file in", folder, source))?;
+        let noted = Noted {
+            out: BufWriter::with_capacity(BUFFER, file),
+            staged: Counted::default(),
+        };
+        Ok(Arc::new(Self {
+            custom,
+            noted: Mutex::new(Ok(noted)),
+        }))
+    }
+
+    /// What was noted; nothing is noted any more.
+    ///
+    /// # Errors
+    /// What went wrong meanwhile.
+    pub fn take(&self) -> Result<Staged, MirrorError> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Noted { out, staged } = std::mem::replace(&mut *noted, Err(MirrorError::Taken))?;
+        let file = out.into_inner().map_err(IntoInnerError::into_error);
+        Ok(Staged {
+            file: file.map_err(MirrorError::note)?,
+            counted: staged,
+        })
+    }
+}
+
+impl ObjectTap for Stage {
+    fn object(&self, path: &ObjectPath, json: &[u8]) {
+        let defines = path.resource.as_str() == DEFINITIONS;
+        if !defines && !self.custom.contains(&path.resource) {
+            return;
+        }
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(open) = noted.as_mut()
+            && let Err(error) = open.note(path, json, defines)
+        {
+            *noted = Err(error);
+        }
+    }
+}
+
+impl Noted {
+    fn note(&mut self, path: &ObjectPath, json: &[u8], defines: bool) -> Result<(), MirrorError> {
+        let object = serde_json::from_slice(json).ok();
+        let Some(plain) = object.and_then(|object| plain(&path.resource, object)) else {
+            // It is in the restore point as it is.
+            return Ok(());
+        };
+        let (place, text) = (place::place(path), place::text(&plain));
+        let counted = &mut self.staged;
+        counted.objects = counted.objects.saturating_add(1);
+        counted.bytes = counted.bytes.saturating_add(length(&text));
+        if counted.objects > MAX_OBJECTS || counted.bytes > MAX_BYTES {
+            return Err(MirrorError::TooMuch);
+        }
+        let left_out = u64::try_from(plain.left_out.len()).unwrap_or(u64::MAX);
+        counted.left_out = counted.left_out.saturating_add(left_out);
+        counted.files.insert(print(&place));
+        if defines {
+            counted
+                .definitions
+                .insert(place::kind(&ResourceName::from(path.name.as_str())));
+        }
+        for part in [&place, &text] {
+            let written = self.out.write_all(&length(part).to_le_bytes());
+            let written = written.and_then(|()| self.out.write_all(part.as_bytes()));
+            written.map_err(MirrorError::note)?;
+        }
+        Ok(())
+    }
+}
+
+impl Staged {
+    /// Whether this file is one of them. Says so of few others.
+    pub(super) fn has(&self, place: &str) -> bool {
+        self.counted.files.contains(&print(place))
+    }
+
+    /// Whether a kind's folder has its definition among them.
+    pub(super) fn defines(&self, folder: &str) -> bool {
+        self.counted.definitions.contains(folder)
+    }
+
+    /// Fields that were left out.
+    pub(super) fn left_out(&self) -> u64 {
+        self.counted.left_out
+    }
+
+    /// Each file's place and text.
+    pub(super) fn each(
+        &mut self,
+        mut take: impl FnMut(&str, &str) -> Result<(), MirrorError>,
+    ) -> Result<(), MirrorError> {
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(MirrorError::note)?;
+        let mut file = BufReader::with_capacity(BUFFER, &self.file);
+        for _ in 0..self.counted.objects {
+            let place = read(&mut file).map_err(MirrorError::note)?;
+            let text = read(&mut file).map_err(MirrorError::note)?;
+            take(&place, &text)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(file: &mut impl std::io::Read) -> std::io::Result<String> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut text = String::new();
+    let read = file.take(length).read_to_string(&mut text)?;
+    if u64::try_from(read).ok() == Some(length) {
+        Ok(text)
+    } else {
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn length(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
+
+fn print(place: &str) -> u64 {
+    let digest = Sha256::digest(place.as_bytes());
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |print, byte| print << 8 | u64::from(*byte))
+}

@@ -1,0 +1,112 @@
+//! A folder with a file for each cluster, as `backupd run` takes it.
+
+use std::path::Path;
+
+use backup_cli::config::{ConfigError, Given, read_files};
+use backup_cli::environment::Environment;
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::flags::StoreFlags;
+use backup_cli::output::{Page, Report};
+use backup_cli::program::Frame;
+use backup_core::clock::Clock;
+use serde::Serialize;
+
+use super::{Checked, check};
+
+/// All files of a folder.
+#[derive(Debug, Serialize)]
+pub(super) struct Folder {
+    files: Vec<File>,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    file: String,
+    /// What it means; absent if it cannot be used.
+    #[serde(flatten)]
+    checked: Option<Checked>,
+    /// What is wrong with it.
+    problems: Vec<String>,
+}
+
+/// Checks each file of the folder, and what stands between two of them.
+pub(super) fn run(given: &Given, path: &Path, frame: &Frame) -> Result<Exit, Failure> {
+    let alone = Given {
+        store: StoreFlags {
+            config: given.store.config.clone(),
+            ..StoreFlags::default()
+        },
+        ..Given::default()
+    };
+    if *given != alone {
+        let text = "a folder is checked as `backupd run` takes it, which has no flags over its files; \
+                    name one file, or leave the flags out";
+        return Err(Failure::message(Exit::Usage, text));
+    }
+    let folder = Folder::read(path, &frame.environment, frame.clock.as_ref())?;
+    frame.terminal.emit(&folder)?;
+    for file in &folder.files {
+        let warnings = file.checked.iter().flat_map(|checked| &checked.warnings);
+        for warning in warnings {
+            frame.terminal.warn(&format!("{}: {warning}", file.file));
+        }
+    }
+    let (all, broken) = (folder.files.len(), folder.broken());
+    if broken > 0 {
+        let text = format!("{broken} of {all} files cannot be used");
+        return Err(Failure::message(Exit::Usage, text));
+    }
+    frame
+        .terminal
+        .status(&format!("All {all} files can be used."));
+    Ok(Exit::Complete)
+}
+
+impl Folder {
+    pub(super) fn read(
+        path: &Path,
+        environment: &Environment,
+        clock: &dyn Clock,
+    ) -> Result<Self, ConfigError> {
+        let files = read_files(path, clock.now())?.into_iter().map(|file| {
+            let checked = file
+                .config
+                .and_then(|config| check(&config, environment, clock));
+            let problems = checked.as_ref().err().map(|error| {
+                let problems = error.problems().iter();
+                problems.map(ToString::to_string).collect()
+            });
+            File {
+                file: file.path.display().to_string(),
+                checked: checked.ok(),
+                problems: problems.unwrap_or_default(),
+            }
+        });
+        Ok(Self {
+            files: files.collect(),
+        })
+    }
+
+    fn broken(&self) -> usize {
+        let broken = self.files.iter().filter(|file| file.checked.is_none());
+        broken.count()
+    }
+}
+
+impl Report for Folder {
+    fn page(&self, page: &mut Page) {
+        for file in &self.files {
+            page.heading(&format!("==> {}", file.file));
+            match &file.checked {
+                Some(checked) => checked.page(page),
+                None => {
+                    page.line("It cannot be used:");
+                    for problem in &file.problems {
+                        page.line(&format!("  {problem}"));
+                    }
+                }
+            }
+        }
+    }
+}

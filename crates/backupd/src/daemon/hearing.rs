@@ -1,0 +1,120 @@
+//! What a restore point says of watches that do not hear what changes in it.
+
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::ComponentName;
+
+use super::board::{Hearing, View, WatchView};
+
+/// Kinds that are told one by one.
+const TOLD: usize = 20;
+
+/// A finding for each watch that concerns one of `wanted`, empty for everything, and hears nothing.
+pub(crate) fn findings(view: &View, wanted: &[ComponentName]) -> Vec<Finding> {
+    let concerns = |watch: &WatchView| {
+        wanted.is_empty() || watch.components.iter().any(|name| wanted.contains(name))
+    };
+    let deaf = view
+        .watches
+        .iter()
+        .filter(|(_, watch)| watch.state != Hearing::Watching && concerns(watch));
+    let deaf: Vec<_> = deaf.collect();
+    let told = deaf
+        .iter()
+        .take(TOLD)
+        .map(|(kind, watch)| finding(kind, watch));
+    let mut findings: Vec<Finding> = told.collect();
+    let more = deaf.len().saturating_sub(TOLD);
+    if more > 0 {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            object: "watches".to_owned(),
+            cause: format!("{more} more kinds are not watched"),
+            remedy: "see `watches` in the daemon's /v1/status".to_owned(),
+        });
+    }
+    findings
+}
+
+fn finding(kind: &str, watch: &WatchView) -> Finding {
+    let problem = watch.problem.as_deref().unwrap_or("no answer yet");
+    let (state, remedy) = match watch.state {
+        Hearing::Refused => (
+            "cannot be watched",
+            "apply deploy/rbac.yaml, or grant the verb `watch`; until then its changes wait for the \
+             cron of the component",
+        ),
+        _ => (
+            "is not watched just now",
+            "nothing, if that passes: what it missed is taken when it is back; see `watches` in the \
+             daemon's /v1/status",
+        ),
+    };
+    Finding {
+        severity: Severity::Warning,
+        // Not the kind alone: some components have the name of a kind.
+        object: format!("watch of {kind}"),
+        cause: format!("when this was taken, {kind} {state}: {problem}"),
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::board::Board;
+    use crate::daemon::queue::Queue;
+    use crate::daemon::shard::Shard;
+    use jiff::Timestamp;
+    use std::sync::Arc;
+
+    fn told(watches: &[(&str, Hearing, ComponentName)], wanted: &[ComponentName]) -> Vec<String> {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let board = Board::new(now, Shard::ALL);
+        let config = backup_cli::config::Config::load(&Default::default(), now).unwrap();
+        let name = "mgmt".parse().unwrap();
+        board.add(name, Arc::new(Queue::default()), Arc::new(config));
+        let findings = board.with(&"mgmt".parse().unwrap(), |cluster| {
+            for (kind, state, component) in watches {
+                let watch = WatchView {
+                    components: vec![component.clone()],
+                    state: *state,
+                    since: now,
+                    heard: None,
+                    problem: Some("forbidden".to_owned()),
+                };
+                cluster.view.watches.insert((*kind).to_owned(), watch);
+            }
+            findings(&cluster.view, wanted)
+        });
+        findings.unwrap().into_iter().map(|f| f.object).collect()
+    }
+
+    #[test]
+    fn only_those_that_hear_nothing_of_what_is_taken_are_told() {
+        let (secrets, crds) = (ComponentName::secrets(), ComponentName::crds());
+        let watches = [
+            ("secrets", Hearing::Refused, secrets.clone()),
+            ("configmaps", Hearing::Watching, secrets.clone()),
+            ("customresourcedefinitions", Hearing::Broken, crds.clone()),
+        ];
+        assert_eq!(told(&watches, &[secrets]), ["watch of secrets"]);
+        assert_eq!(
+            told(&watches, &[crds]),
+            ["watch of customresourcedefinitions"]
+        );
+        assert_eq!(told(&watches, &[]).len(), 2);
+        assert!(told(&watches, &[ComponentName::etcd()]).is_empty());
+    }
+
+    #[test]
+    fn many_are_told_as_a_number() {
+        let names: Vec<String> = (0..30).map(|n| format!("kind-{n:02}")).collect();
+        let resources = ComponentName::resources();
+        let watches: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), Hearing::Broken, resources.clone()))
+            .collect();
+        let told = told(&watches, &[]);
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (21, "watches"));
+    }
+}

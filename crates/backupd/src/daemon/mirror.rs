@@ -1,0 +1,201 @@
+//! The Git mirror of a cluster: fed by runs, told on the board, and never in a run's way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_cli::config::{Config, GitMirror};
+use backup_cli::failure::Failure;
+use backup_core::backup::Committed;
+use backup_core::clock::Clock;
+use backup_core::format::manifest::Manifest;
+use backup_core::id::RestorePointId;
+use backup_core::mirror::{MirrorError, Published, Stage, Staged};
+use backup_core::source::ObjectTap;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::board::{Failed, View};
+use crate::take::sources::Sources;
+
+/// Restore points that wait to be mirrored, each with its notes on the disk. What is more is left out:
+/// the newest has everything.
+const WAITING: usize = 4;
+/// One of them, with all that is asked of the remote; each call of `git` has a limit of its own.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// The mirror as it is told.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MirrorView {
+    pub(crate) repository: String,
+    pub(crate) branch: String,
+    pub(crate) path: String,
+    /// The last commit, and the restore point that it is of.
+    pub(crate) commit: Option<String>,
+    pub(crate) restore_point: Option<String>,
+    /// When the remote last had all that was to be mirrored.
+    pub(crate) last_success: Option<Timestamp>,
+    /// Why it does not have it now.
+    pub(crate) problem: Option<Failed>,
+    /// Commits that the remote does not have yet.
+    pub(crate) unpushed: u64,
+    /// Fields that were left out the last time, as they may be secret.
+    pub(crate) left_out_fields: u64,
+    /// Commits since the start of the daemon.
+    pub(crate) commits: u64,
+    /// Commits that were given up since then, as others had changed the same lines.
+    pub(crate) given_up: u64,
+    /// Restore points since then that were not mirrored, as too many waited.
+    pub(crate) skipped: u64,
+}
+
+impl MirrorView {
+    pub(crate) fn of(mirror: &GitMirror) -> Self {
+        Self {
+            repository: mirror.mirror.repository.clone(),
+            branch: mirror.mirror.branch.clone(),
+            path: mirror.mirror.path.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a run noted for the mirror, or why it could not.
+pub(crate) type Noted = Result<Staged, MirrorError>;
+
+/// Notes what a run reads, if it is to be mirrored.
+#[derive(Debug)]
+pub(crate) struct Notes(Option<Result<Arc<Stage>, MirrorError>>);
+
+impl Notes {
+    /// Begins to note what `sources` give.
+    pub(crate) fn begin(config: &Config, sources: &mut Sources) -> Self {
+        let begun = config.git_mirror.as_ref().zip(sources.mirrored());
+        let begun = begun.map(|(git, kinds)| {
+            let stage = Stage::begin(&git.mirror.folder, kinds)?;
+            let tap: Arc<dyn ObjectTap> = Arc::<Stage>::clone(&stage);
+            sources.show_to(&tap);
+            Ok(stage)
+        });
+        Self(begun)
+    }
+
+    /// What was noted.
+    pub(crate) fn end(self) -> Option<Noted> {
+        Some(self.0?.and_then(|stage| stage.take()))
+    }
+}
+
+/// A restore point to be mirrored.
+#[derive(Debug)]
+pub(crate) struct Job {
+    config: Arc<Config>,
+    noted: Noted,
+    id: RestorePointId,
+    manifest: Arc<Manifest>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Mirrored {
+    id: RestorePointId,
+    result: Result<Published, String>,
+}
+
+impl Job {
+    pub(crate) fn new(config: &Arc<Config>, noted: Noted, committed: &Committed) -> Self {
+        Self {
+            config: Arc::clone(config),
+            noted,
+            id: committed.id.clone(),
+            manifest: Arc::new(committed.manifest.clone()),
+        }
+    }
+
+    pub(crate) async fn run(self) -> Mirrored {
+        let id = self.id.clone();
+        let result = match tokio::time::timeout(LIMIT, self.publish()).await {
+            Ok(published) => published.map_err(|failure| failure.one_line()),
+            Err(_) => Err(format!("not done within {} s", LIMIT.as_secs())),
+        };
+        Mirrored { id, result }
+    }
+
+    async fn publish(self) -> Result<Published, Failure> {
+        let failed = |error: MirrorError| Failure::from(anyhow::Error::new(error));
+        let Some(git) = &self.config.git_mirror else {
+            return Ok(Published::default());
+        };
+        let (access, staged) = (git.access()?, self.noted.map_err(failed)?);
+        let selection = &self.config.kubernetes.selection;
+        let published = git
+            .mirror
+            .publish(&access, staged, &self.id, &self.manifest, selection);
+        published.await.map_err(failed)
+    }
+}
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(VecDeque<Job>);
+
+impl Waiting {
+    /// Puts one in; true if the oldest had to go.
+    pub(crate) fn push(&mut self, job: Job) -> bool {
+        self.0.push_back(job);
+        let full = self.0.len() > WAITING;
+        if full {
+            self.0.pop_front();
+        }
+        full
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Job> {
+        self.0.pop_front()
+    }
+}
+
+impl Mirrored {
+    /// Tells it, on the board and in the log.
+    pub(crate) fn tell(self, view: &mut View, clock: &dyn Clock) {
+        let (cluster, now) = (view.cluster.clone(), clock.now());
+        let Some(view) = &mut view.mirror else {
+            return;
+        };
+        let restore_point = self.id.to_string();
+        let problem = match self.result {
+            Ok(published) => {
+                view.left_out_fields = published.left_out;
+                view.unpushed = published.unpushed;
+                view.given_up = view.given_up.saturating_add(published.given_up);
+                if published.given_up > 0 {
+                    let commits = published.given_up;
+                    tracing::warn!(%cluster, commits, "others had changed the same files of the mirror; its state was written on top of theirs");
+                }
+                if let Some(commit) = published.commit {
+                    let (written, removed) = (published.written, published.removed);
+                    tracing::info!(%cluster, restore_point, commit, written, removed, "mirrored");
+                    view.commits = view.commits.saturating_add(1);
+                    view.commit = Some(commit);
+                    view.restore_point = Some(restore_point.clone());
+                }
+                let problem = published
+                    .problem
+                    .map(|e| Failure::from(anyhow::Error::new(e)));
+                problem.map(|failure| failure.one_line())
+            }
+            Err(error) => Some(error),
+        };
+        match problem {
+            None => {
+                view.problem = None;
+                view.last_success = Some(now);
+            }
+            Some(cause) => {
+                tracing::error!(%cluster, restore_point, error = cause, "not mirrored");
+                view.problem = Some(Failed { at: now, cause });
+            }
+        }
+    }
+}

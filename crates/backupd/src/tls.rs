@@ -1,0 +1,197 @@
+//! TLS of the daemon's listener, and of who asks it.
+//!
+//! Files are read anew when they change, so that a certificate that is renewed needs no restart.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use backup_cli::config::read_secret;
+use backup_cli::failure::Failure;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::ExposeSecret as _;
+use tokio_rustls::TlsAcceptor;
+
+/// A bundle of authorities is some hundred kilobytes.
+const MAX_PEM: u64 = 4 << 20;
+/// The only protocol that is spoken.
+const HTTP: &[u8] = b"http/1.1";
+
+/// The files of the listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Whose clients may ask for restore points.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// What tells that one of them changed.
+type Print = Vec<Option<(u64, Option<SystemTime>)>>;
+
+/// The listener's side.
+pub(crate) struct Listener {
+    files: Files,
+    current: Mutex<(Print, Arc<ServerConfig>)>,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one cannot be read, the key is open to others, or they do not belong together.
+    pub(crate) fn read(files: Files) -> Result<Self, Failure> {
+        let current = Mutex::new((files.print(), files.config()?));
+        Ok(Self { files, current })
+    }
+
+    /// Whether clients may show a certificate instead of a token.
+    pub(crate) fn knows_clients(&self) -> bool {
+        self.files.client_ca.is_some()
+    }
+
+    /// For the next connection. Files that changed and are broken leave it as it was.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let print = self.files.print();
+        if print != current.0 {
+            current.0 = print;
+            match self.files.config() {
+                Ok(config) => {
+                    tracing::info!("the listener's certificate was read anew");
+                    current.1 = config;
+                }
+                Err(error) => {
+                    let error = error.one_line();
+                    tracing::error!(
+                        error,
+                        "the listener's files cannot be used; it goes on with those before"
+                    );
+                }
+            }
+        }
+        TlsAcceptor::from(Arc::clone(&current.1))
+    }
+}
+
+impl Files {
+    fn print(&self) -> Print {
+        let files = [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.client_ca.as_ref(),
+        ];
+        let files = files.into_iter().flatten();
+        files
+            .map(|file| {
+                let metadata = file.metadata().ok()?;
+                Some((metadata.len(), metadata.modified().ok()))
+            })
+            .collect()
+    }
+
+    fn config(&self) -> Result<Arc<ServerConfig>, Failure> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .context("choose the versions of TLS")?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                // Probes and scrapes show none; what they may not do is decided by request.
+                let roots = Arc::new(authorities(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                    .allow_unauthenticated()
+                    .build()
+                    .with_context(|| format!("use the authorities of {}", path.display()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let (chain, key) = (
+            certificates(&self.certificate)?,
+            private_key(&self.key, "--tls-key")?,
+        );
+        let mut config = builder.with_single_cert(chain, key).with_context(|| {
+            let (certificate, key) = (self.certificate.display(), self.key.display());
+            format!("use the certificate {certificate} with the key {key}")
+        })?;
+        config.alpn_protocols = vec![HTTP.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The side of who asks: believes `authority` alone, and shows the certificate and key of `own`.
+///
+/// # Errors
+/// When a file cannot be read, the key is open to others, or they do not belong together.
+pub(crate) fn client(
+    authority: &Path,
+    own: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, Failure> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("choose the versions of TLS")?
+        .with_root_certificates(authorities(authority)?);
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, secret) = (
+                certificates(certificate)?,
+                private_key(key, "--client-key")?,
+            );
+            let used = builder.with_client_auth_cert(chain, secret);
+            used.with_context(|| {
+                let (certificate, key) = (certificate.display(), key.display());
+                format!("use the certificate {certificate} with the key {key}")
+            })?
+        }
+    };
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.with_context(|| format!("use the authorities of {}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+/// All certificates of a file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let what = || format!("read certificates from {}", path.display());
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path).with_context(what)?;
+    file.take(MAX_PEM)
+        .read_to_end(&mut pem)
+        .with_context(what)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.with_context(what)?;
+    if found.is_empty() {
+        return Err(anyhow::anyhow!("{} holds no certificate in PEM", path.display()).into());
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path, flag: &'static str) -> Result<PrivateKeyDer<'static>, Failure> {
+    let text = read_secret("private key", flag, path)?;
+    // What the reader says of it is not repeated.
+    PrivateKeyDer::from_pem_slice(text.expose_secret().as_bytes())
+        .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM", path.display()).into())
+}
