@@ -7,6 +7,7 @@ mod restore {
     mod compare;
     mod guards;
     mod in_place;
+    mod killed;
     mod rebuild;
     mod refused;
     mod runbook;

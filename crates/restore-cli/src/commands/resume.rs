@@ -6,7 +6,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Phase, Record};
+use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Step;
 
 use super::recover::{
@@ -54,8 +54,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         return Ok(Exit::Complete);
     }
     let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
-    let back = plan.has(Step::Etcd) && !journal.state.is_done(Phase::Etcd);
-    let target = if back {
+    // With a step on etcd the API may not be up yet: it is waited for.
+    let target = if plan.has(Step::Etcd) {
         None
     } else {
         Some(frame.or_cancelled(ground.target()).await?)

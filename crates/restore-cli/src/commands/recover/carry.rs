@@ -147,7 +147,6 @@ pub(crate) async fn go(
 ) -> Result<Exit, Failure> {
     let path = journal.path().display().to_string();
     let on = |failure: Failure| failure.hint(format!("go on with: restore-cli resume {path}"));
-    let mut findings = Vec::new();
     if let Some(etcd) = plan
         .etcd
         .as_ref()
@@ -163,11 +162,13 @@ pub(crate) async fn go(
             .map_err(failed)?;
         let means = (talos, means.read, means.scratch);
         let restored = etcd::restore(&ground, etcd, means, &mut journal, frame).await;
-        findings = restored.map_err(on)?;
+        let found = restored.map_err(on)?.into_iter();
+        let mut records: Vec<Record> = found
+            .map(|finding| Record::Found { phase, finding })
+            .collect();
         let at = frame.clock.now();
-        journal
-            .write(vec![Record::PhaseDone { phase, at }])
-            .map_err(failed)?;
+        records.push(Record::PhaseDone { phase, at });
+        journal.write(records).map_err(failed)?;
     }
     let target = match target {
         Some(target) => target,
@@ -199,10 +200,7 @@ pub(crate) async fn go(
         cancel: frame.cancel.clone(),
     };
     let ended = match recovery.run().await {
-        Ok(mut ended) => {
-            ended.findings.splice(0..0, findings);
-            ended
-        }
+        Ok(ended) => ended,
         Err(error) => {
             let at = frame.clock.now();
             let how = "failed".to_owned();
