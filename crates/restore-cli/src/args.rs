@@ -83,7 +83,8 @@ impl ReadFlags {
 /// Which restore point.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Selection {
-    /// The restore point: `latest`, an id, or the beginning of one
+    /// The restore point: an id, the beginning of one, or `latest`, the newest that has what is
+    /// needed
     #[arg(value_name = "RESTORE-POINT")]
     pub(crate) restore_point: String,
 }

@@ -8,7 +8,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::open::Access;
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::catalog::RestorePoint;
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
 use backup_core::restore::{ObjectReader, RestoreError, unlock};
@@ -17,6 +17,7 @@ use backup_core::store::Store;
 use crate::args::Command;
 
 mod kinds;
+mod latest;
 mod yaml;
 
 pub(crate) mod audit;
@@ -85,13 +86,6 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
 }
 
 impl Opened {
-    /// The restore point that `wanted` names, its manifest read and judged.
-    async fn find(&self, wanted: &str) -> Result<RestorePoint, Failure> {
-        let catalog = Catalog::new(Arc::clone(&self.store));
-        let entry = catalog.find(wanted).await?;
-        Ok(catalog.load(&entry, &self.trust).await?)
-    }
-
     /// What reads the objects of `point`, unlocked with one of `identities`.
     async fn reader(
         &self,

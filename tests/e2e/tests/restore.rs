@@ -8,6 +8,7 @@ mod restore {
     mod guards;
     mod in_place;
     mod killed;
+    mod latest;
     mod rebuild;
     mod refused;
     mod runbook;

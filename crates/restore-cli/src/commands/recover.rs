@@ -11,7 +11,7 @@ mod talos;
 pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run};
 pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, Waits};
-pub(crate) use ground::{Asked, Ground};
+pub(crate) use ground::{Asked, Ground, Wanted};
 pub(crate) use report::{Ran, Shown, word};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;

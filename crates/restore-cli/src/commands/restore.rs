@@ -15,7 +15,7 @@ mod etcd;
 use super::plan::ModeFlag;
 use super::recover::{
     Asked, Consent, Ground, Journals, Means, ObjectFlags, Shown, SourceFlags, TargetFlags, Waits,
-    failed, hold, run as carry_out, same,
+    Wanted, failed, hold, run as carry_out, same,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -112,7 +112,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
-    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
+    let flags = (&args.read, &args.kube, &args.scratch);
+    let ground = Ground::of_plan(&plan, flags, frame).await?;
     let asked = Asked::of(&plan);
     // What etcd's snapshot holds is there only when it is restored.
     let (target, material) = if plan.has(Step::Etcd) {
@@ -151,8 +152,15 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
 }
 
 async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
-    let wanted = &args.point.restore_point;
-    let ground = Ground::open(wanted, None, &args.read, &args.kube, &args.scratch, frame).await?;
+    let source = args.source.source(args.objects.prune())?;
+    let wanted = Wanted {
+        point: &args.point.restore_point,
+        forward: None,
+        steps: vec![step],
+        source: &source,
+    };
+    let flags = (&args.read, &args.kube, &args.scratch);
+    let ground = Ground::open(wanted, flags, frame).await?;
     let asked = Asked {
         mode: match args.mode {
             ModeFlag::InPlace => Mode::InPlace,
@@ -160,7 +168,7 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         },
         steps: vec![step],
         options: args.objects.options(),
-        source: args.source.source(args.objects.prune())?,
+        source,
         dry_run: true,
     };
     let target = frame.or_cancelled(ground.target()).await?;

@@ -53,7 +53,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Complete);
     }
-    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
+    let flags = (&args.read, &args.kube, &args.scratch);
+    let ground = Ground::of_plan(&plan, flags, frame).await?;
     // With a step on etcd the API may not be up yet: it is waited for.
     let target = if plan.has(Step::Etcd) {
         None

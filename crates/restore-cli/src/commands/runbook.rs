@@ -20,6 +20,7 @@ use self::took::Took;
 use super::plan::ModeFlag;
 use super::recover::Journals;
 use crate::args::{LookFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{Opened, open, refuse_untrusted};
 
 mod document;
@@ -84,13 +85,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..args.look.given()
     };
     let opened = open(&given, frame).await?;
-    let point = opened.find(&args.selection.restore_point).await?;
+    let (mode, needs) = match args.mode {
+        ModeFlag::InPlace => (Mode::InPlace, Needs::Component(ComponentName::etcd())),
+        ModeFlag::Rebuild => (Mode::Rebuild, Needs::Objects),
+    };
+    let found = opened.find(&args.selection.restore_point, &needs, frame);
+    let point = found.await?;
     // Its names go into commands: nobody may have put them there but who is trusted.
     refuse_untrusted(&point)?;
-    let mode = match args.mode {
-        ModeFlag::InPlace => Mode::InPlace,
-        ModeFlag::Rebuild => Mode::Rebuild,
-    };
     can_be(mode, &point)?;
     let facts = facts(opened, point, mode, args, frame).await?;
     let text = runbook(&facts).written(args.format);

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
+use backup_core::format::manifest::Parent;
 use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::{Mode, Plan, Step};
@@ -109,8 +110,8 @@ pub(crate) struct Means<'a> {
 /// What is written.
 pub(crate) struct Objects {
     pub(crate) spool: Spool,
-    /// As the restored etcd has them.
-    pub(crate) base: Option<Spool>,
+    /// As the restored etcd has them, and the restore point that they were taken from.
+    pub(crate) base: Option<(Spool, Parent)>,
 }
 
 /// Begins a journal and runs `plan`.
@@ -191,7 +192,7 @@ pub(crate) async fn go(
         plan,
         target,
         spool: objects.spool,
-        base: objects.base,
+        base: objects.base.map(|(base, _)| base),
         journal,
         guards: Guards::default(),
         patience: means.patience,
@@ -225,7 +226,11 @@ pub(crate) async fn go(
             .write(vec![Record::PhaseBegun { phase, at }])
             .map_err(failed)?;
         let config = &ground.opened.config;
-        let verified = verify_tenants::verified(config, ground.objects(), frame).await;
+        let verified = async {
+            let baseline = ground.baseline(frame).await?;
+            verify_tenants::verified(config, &baseline, frame).await
+        };
+        let verified = verified.await;
         let at = frame.clock.now();
         match verified {
             Ok(verified) => {
