@@ -27,6 +27,7 @@ pub mod quiesce;
 
 pub mod journal;
 pub mod plan;
+pub mod stored;
 
 mod archive;
 mod select;
@@ -44,7 +45,7 @@ mod run;
 mod survey;
 
 pub use archive::read_archive;
-pub use run::{Ended, Patience, Recovery};
+pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
 pub use select::Select;
 pub use survey::{Request, foresee, survey};
 

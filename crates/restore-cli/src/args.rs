@@ -14,7 +14,7 @@ use crate::commands::{
 };
 
 /// Find, inspect, check and fetch the restore points of a Butler cluster, and restore it from them;
-/// changes nothing in the store
+/// writes nothing to the store but copies of the journals of restores
 #[derive(Debug, Parser)]
 #[command(name = "restore-cli", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {

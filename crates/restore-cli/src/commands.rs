@@ -47,7 +47,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Fetch(args) => fetch::run(args, frame).await,
         Command::Plan(args) => Box::pin(plan::run(args, frame)).await,
         Command::Restore(args) => Box::pin(restore::run(args, frame)).await,
-        Command::Status(args) => status::run(args, frame),
+        Command::Status(args) => status::run(args, frame).await,
         Command::Resume(args) => Box::pin(resume::run(args, frame)).await,
         Command::Runbook(args) => frame.or_cancelled(runbook::run(args, frame)).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
@@ -140,12 +140,14 @@ fn warn_untrusted(point: &RestorePoint, frame: &Frame) {
 
 /// Whether a file could not be written for lack of room.
 fn disk_is_full(error: &RestoreError) -> bool {
+    matches!(error, RestoreError::File { source, .. } if is_full(source))
+}
+
+/// Whether there is no room where something was to be written.
+fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
-    let RestoreError::File { source, .. } = error else {
-        return false;
-    };
     matches!(
-        source.kind(),
+        error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
 }

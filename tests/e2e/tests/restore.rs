@@ -14,4 +14,5 @@ mod restore {
     mod runbook;
     mod runner;
     mod sources;
+    mod stored;
 }

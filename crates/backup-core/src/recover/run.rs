@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::guards::{Guard, Guards};
@@ -51,6 +52,23 @@ impl Default for Patience {
     }
 }
 
+/// Keeps a copy of the journal elsewhere.
+#[async_trait]
+pub trait Copied: Send + Sync {
+    /// Waits until the copy has what the journal has, or cannot be had; the restore goes on either
+    /// way.
+    async fn catch_up(&self);
+}
+
+/// No copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCopy;
+
+#[async_trait]
+impl Copied for NoCopy {
+    async fn catch_up(&self) {}
+}
+
 /// A plan that is being run.
 pub struct Recovery {
     /// The plan.
@@ -71,6 +89,8 @@ pub struct Recovery {
     pub clock: Arc<dyn Clock>,
     /// Told how it goes.
     pub progress: Arc<dyn Progress>,
+    /// Keeps a copy of the journal.
+    pub copy: Arc<dyn Copied>,
     /// Ends it between two objects.
     pub cancel: CancellationToken,
 }
@@ -199,7 +219,9 @@ impl Recovery {
         let begun = made.filter(|o| {
             let done = state.written.get(&o.object);
             let failed = done.is_some_and(|done| done.outcome == Outcome::Failed);
-            failed || state.open.contains(&o.object)
+            // With lines missing, whatever the plan makes may have been made.
+            let missing = done.is_none() && state.copied;
+            failed || missing || state.open.contains(&o.object)
         });
         begun.map(|o| o.object.clone()).collect()
     }

@@ -10,8 +10,8 @@ use backup_core::recover::plan::{Mode, Step};
 use clap::ValueEnum;
 
 use super::recover::{
-    Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Wanted, failed,
-    look_at_etcd,
+    Alike, Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Took, Wanted,
+    failed, look_at_etcd,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -110,10 +110,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ground.survey(&asked, &target, &material, frame).await?
     };
     plan.write(&args.to).map_err(failed)?;
+    let alike = Alike {
+        cluster: &plan.cluster,
+        mode: plan.mode,
+        steps: Some(&plan.steps),
+    };
+    let took = Took::last(&args.journals.journals, &ground.opened.store, &alike).await;
     let shown = Shown {
         file: args.to.display().to_string(),
         plan: &plan,
-        last_seconds: super::status::last_seconds(&args.journals.journals, &plan),
+        last_seconds: took.and_then(|took| took.whole.as_secs().try_into().ok()),
     };
     frame.terminal.emit(&shown)?;
     Ok(if plan.blockers().is_empty() {

@@ -16,9 +16,8 @@ use serde::Serialize;
 
 use self::document::Form;
 use self::facts::{Facts, Nodes};
-use self::took::Took;
 use super::plan::ModeFlag;
-use super::recover::Journals;
+use super::recover::{Alike, Journals, Took};
 use crate::args::{LookFlags, Selection};
 use crate::commands::latest::Needs;
 use crate::commands::{Opened, open, refuse_untrusted};
@@ -32,7 +31,6 @@ mod rescue;
 mod shell;
 mod steps;
 mod stock;
-mod took;
 mod trouble;
 
 /// Write the runbook of one restore point: every command with the real names, and what it must show
@@ -147,12 +145,18 @@ async fn facts(
     frame: &Frame,
 ) -> Result<Facts, Failure> {
     let nodes = nodes(&opened.config, frame).await;
+    let alike = Alike {
+        cluster: &point.manifest.cluster,
+        mode,
+        steps: None,
+    };
+    let took = Took::last(&args.journals.journals, &opened.store, &alike).await;
     Ok(Facts {
         mode,
         store: opened.config.need_store()?.clone(),
         trust: opened.trust,
         nodes,
-        took: Took::last(&args.journals.journals, &point.manifest.cluster, mode),
+        took,
         point,
     })
 }

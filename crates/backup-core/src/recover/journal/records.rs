@@ -70,6 +70,9 @@ pub enum Record {
     Resumed {
         /// When.
         at: Timestamp,
+        /// Whether from a copy, whose last lines may be missing.
+        #[serde(default)]
+        copied: bool,
     },
     /// A phase begins.
     #[serde(rename_all = "camelCase")]

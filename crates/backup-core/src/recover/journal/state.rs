@@ -39,6 +39,8 @@ pub struct State {
     pub found: BTreeMap<Phase, Vec<Finding>>,
     /// How the last attempt ended, if it did.
     pub ended: Option<(String, Timestamp)>,
+    /// Whether lines may be missing: it went on from a copy.
+    pub copied: bool,
     /// How often it went on after an interruption.
     pub resumed: u64,
 }
@@ -65,7 +67,8 @@ impl State {
                 self.plan = Some(plan);
                 self.began = Some(at);
             }
-            Record::Resumed { .. } => {
+            Record::Resumed { copied, .. } => {
+                self.copied |= copied;
                 self.ended = None;
                 self.resumed = self.resumed.saturating_add(1);
             }

@@ -24,13 +24,18 @@ impl Recovery {
             .map(|e| e.path.resource.group().to_owned())
             .collect();
         let webhooks = !self.plan.options.keep_webhooks;
-        for parked in quiesce::find(&self.target, &groups, webhooks).await? {
+        let all = quiesce::find(&self.target, &groups, webhooks).await?;
+        let new = all.iter().filter(|parked| !known(parked, &self.journal));
+        let records: Vec<Record> = new
+            .map(|parked| Record::Parking {
+                parked: parked.clone(),
+            })
+            .collect();
+        self.journal.write(records)?;
+        // How it was must be known wherever the restore is gone on with.
+        self.copy.catch_up().await;
+        for parked in all {
             self.progress.note(&format!("stopping {}", parked.place()));
-            if !known(&parked, &self.journal) {
-                self.journal.write(vec![Record::Parking {
-                    parked: parked.clone(),
-                }])?;
-            }
             quiesce::park(&self.target, &parked).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Carrying a plan out: consent, the journal beside its plan, the run, what it ended as.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,10 +14,10 @@ use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::{Mode, Plan, Step};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Patience, Recovery};
+use backup_core::recover::{Copied, Patience, Recovery};
 use backup_core::source::kube::target::KubeTarget;
 
-use super::{Ground, Journals, Ran, TargetFlags, etcd, failed};
+use super::{Copying, Ground, Journals, Ran, TargetFlags, etcd, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
 
@@ -134,7 +135,16 @@ pub(crate) async fn run(
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
-    Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
+    let copy = Copying::of(&ground, &plan, &journal, frame).await?;
+    let work = go(
+        ground,
+        plan,
+        (target, objects),
+        (journal, Arc::<Copying>::clone(&copy)),
+        means,
+        frame,
+    );
+    Box::pin(copy.beside(Box::pin(work))).await
 }
 
 /// Goes on with `journal` from wherever it ends.
@@ -142,7 +152,7 @@ pub(crate) async fn go(
     ground: Ground,
     plan: Plan,
     (target, objects): (Option<KubeTarget>, Objects),
-    mut journal: Journal,
+    (mut journal, copy): (Journal, Arc<dyn Copied>),
     means: Means<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
@@ -196,7 +206,8 @@ pub(crate) async fn go(
         journal,
         guards: Guards::default(),
         patience: means.patience,
-        clock: std::sync::Arc::clone(&frame.clock),
+        clock: Arc::clone(&frame.clock),
+        copy,
         progress: ground.progress(),
         cancel: frame.cancel.clone(),
     };
