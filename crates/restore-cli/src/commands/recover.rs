@@ -13,7 +13,7 @@ mod took;
 pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run};
 pub(crate) use copy::{Copying, fetched};
 pub(crate) use etcd::look_at_etcd;
-pub(crate) use flags::{Journals, ObjectFlags, Waits};
+pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
 pub(crate) use ground::{Asked, Ground, Wanted};
 pub(crate) use report::{Ran, Shown, word};
 pub(crate) use source::{Source, SourceFlags, same};

@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
 use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Step;
 
 use super::recover::{
-    Asked, Consent, Copying, Ground, Journals, Means, Source, TargetFlags, Waits, failed, fetched,
-    go, plan_of, same,
+    Asked, Copying, Ground, RunFlags, Source, failed, fetched, go, plan_of, same,
 };
-use crate::args::{ReadFlags, ScratchFlags};
 
 /// Go on with a restore from where its journal ends
 ///
@@ -28,27 +25,15 @@ pub(crate) struct Args {
     #[arg(value_name = "JOURNAL")]
     journal: Option<PathBuf>,
     #[command(flatten)]
-    consent: Consent,
-    #[command(flatten)]
-    journals: Journals,
-    #[command(flatten)]
-    waits: Waits,
-    #[command(flatten)]
-    scratch: ScratchFlags,
-    #[command(flatten)]
-    talos: TargetFlags,
-    #[command(flatten)]
-    kube: KubeFlags,
-    #[command(flatten)]
-    read: ReadFlags,
+    flags: RunFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let folder = &args.journals.journals;
+    let folder = &args.flags.journals.journals;
     let (path, from_store) = match super::status::Named::of(args.journal.as_deref(), folder)? {
         super::status::Named::File(path) => (path, false),
         super::status::Named::Restore(restore) => {
-            let given = args.read.given();
+            let given = args.flags.read.given();
             let (path, _) = fetched(&restore, folder, &given, frame).await?;
             let told = format!("journal: {}, from the store", path.display());
             frame.terminal.status(&told);
@@ -65,12 +50,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Complete);
     }
-    let flags = (&args.read, &args.kube, &args.scratch);
     // Whoever began it agreed on another machine.
     if from_store {
-        args.consent.ask(&plan, frame)?;
+        args.flags.consent.ask(&plan, frame)?;
     }
-    let ground = Ground::of_plan(&plan, flags, frame).await?;
+    let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     // With a step on etcd the API may not be up yet: it is waited for.
     let target = if plan.has(Step::Etcd) {
         None
@@ -101,12 +85,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             copied: from_store,
         }])
         .map_err(failed)?;
-    let means = Means {
-        patience: args.waits.patience(),
-        talos: Some(&args.talos),
-        read: &args.read,
-        scratch: &args.scratch,
-    };
+    let means = args.flags.means();
     let objects = material.objects;
     let copy = Copying::of(&ground, &plan, &journal, frame).await?;
     let work = go(
