@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::butler::{SYSTEM, Shared};
 use e2e::fresh::Fresh;
 use serde_json::{Value, json};
 
@@ -137,7 +138,18 @@ fn limit(blocks: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()> {
-    let bed = Bed::new("full").await?;
+    // With ConfigMaps so large that all objects together are more than any component.
+    let shared = Shared::own().await?;
+    for name in ["wide", "wider"] {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": name, "namespace": SYSTEM },
+            "data": { "text": "a".repeat(300 << 10) },
+        });
+        let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
+        shared.butler.kube_apiserver.create(&maps, &map).await?;
+    }
+    let bed = Bed::on(shared, "full").await?;
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
     let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
@@ -160,7 +172,7 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
     // The objects that are laid aside need the most room, more than any component; nothing is begun
     // without it.
     let restore = bed.restore(&kubeconfig).args(["--settle", "0"]);
-    let refused = crowded(restore.clone(), 900).await?;
+    let refused = crowded(restore.clone(), 1_600).await?;
     let what = "cannot keep objects in scratch";
     assert!(refused.stderr.contains(what), "{}", refused.stderr);
     assert!(!folder.exists());
