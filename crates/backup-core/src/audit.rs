@@ -288,7 +288,10 @@ async fn list_all(
             let referenced = needed.remove(&object.key);
             match (&kind, referenced) {
                 (_, Some(expected)) => looks.push(expected),
-                (Some(ObjectKind::Claim | ObjectKind::Probe(_)), None) => {}
+                (
+                    Some(ObjectKind::Claim | ObjectKind::Probe(_) | ObjectKind::Journal { .. }),
+                    None,
+                ) => {}
                 (None, None) => report
                     .findings
                     .push(findings::stranger(object.key.as_str())),

@@ -12,6 +12,8 @@ use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, ObjectInfo, Page, Store, StoreError};
 
+mod newest;
+
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.
 const READS: usize = 8;
 /// Signatures read for one manifest; more than this many co-signers are not looked at.

@@ -27,6 +27,7 @@ pub mod quiesce;
 
 pub mod journal;
 pub mod plan;
+pub mod stored;
 
 mod archive;
 mod select;
@@ -47,7 +48,7 @@ mod survey;
 
 pub use archive::read_archive;
 pub use lineage::lineage;
-pub use run::{Ended, Patience, Recovery};
+pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
 pub use select::Select;
 pub use survey::{Request, foresee, survey};
 

@@ -14,7 +14,7 @@ use crate::commands::{
 };
 
 /// Find, inspect, check and fetch the restore points of a Butler cluster, and restore it from them;
-/// changes nothing in the store
+/// writes nothing to the store but copies of the journals of restores
 #[derive(Debug, Parser)]
 #[command(name = "restore-cli", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Args {
@@ -83,7 +83,8 @@ impl ReadFlags {
 /// Which restore point.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Selection {
-    /// The restore point: `latest`, an id, or the beginning of one
+    /// The restore point: an id, the beginning of one, or `latest`, the newest that has what is
+    /// needed
     #[arg(value_name = "RESTORE-POINT")]
     pub(crate) restore_point: String,
 }

@@ -8,7 +8,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::open::Access;
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::catalog::RestorePoint;
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
 use backup_core::restore::{ObjectReader, RestoreError, unlock};
@@ -18,6 +18,7 @@ use crate::args::Command;
 
 mod damage;
 mod kinds;
+mod latest;
 mod yaml;
 
 pub(crate) mod audit;
@@ -47,7 +48,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Fetch(args) => fetch::run(args, frame).await,
         Command::Plan(args) => Box::pin(plan::run(args, frame)).await,
         Command::Restore(args) => Box::pin(restore::run(args, frame)).await,
-        Command::Status(args) => status::run(args, frame),
+        Command::Status(args) => status::run(args, frame).await,
         Command::Resume(args) => Box::pin(resume::run(args, frame)).await,
         Command::Runbook(args) => frame.or_cancelled(runbook::run(args, frame)).await,
         Command::Audit(args) => frame.or_cancelled(audit::run(args, frame)).await,
@@ -86,13 +87,6 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
 }
 
 impl Opened {
-    /// The restore point that `wanted` names, its manifest read and judged.
-    async fn find(&self, wanted: &str) -> Result<RestorePoint, Failure> {
-        let catalog = Catalog::new(Arc::clone(&self.store));
-        let entry = catalog.find(wanted).await?;
-        Ok(catalog.load(&entry, &self.trust).await?)
-    }
-
     /// What reads the objects of `point`, unlocked with one of `identities`.
     async fn reader(
         &self,
@@ -147,12 +141,14 @@ fn warn_untrusted(point: &RestorePoint, frame: &Frame) {
 
 /// Whether a file could not be written for lack of room.
 fn disk_is_full(error: &RestoreError) -> bool {
+    matches!(error, RestoreError::File { source, .. } if is_full(source))
+}
+
+/// Whether there is no room where something was to be written.
+fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
-    let RestoreError::File { source, .. } = error else {
-        return false;
-    };
     matches!(
-        source.kind(),
+        error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
 }

@@ -9,10 +9,13 @@ mod restore {
     mod data;
     mod guards;
     mod in_place;
+    mod killed;
+    mod latest;
     mod mirror;
     mod rebuild;
     mod refused;
     mod runbook;
     mod runner;
     mod sources;
+    mod stored;
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::identity::{Identities, secret_text};
+use super::identity::{Identities, secret_text, x25519_from_bytes};
 use super::recipient::Recipient;
 use super::seal::{Opener, SealError, Sealer};
 use crate::digest::Digest;
@@ -41,7 +43,17 @@ pub fn new_epoch(recipients: &[Recipient]) -> Result<NewEpoch, SealError> {
 
 /// The epochs' secret halves that a reader could unwrap.
 #[derive(Debug, Default)]
-pub struct EpochSecrets(BTreeMap<Recipient, Identities>);
+pub struct EpochSecrets(BTreeMap<Recipient, Secret>);
+
+/// What follows from an epoch's secret half.
+#[derive(Debug)]
+struct Secret {
+    /// It itself.
+    epoch: Identities,
+    /// Opens journals of restores from it, and its public half, which nobody else knows: so what it
+    /// opens was made by somebody who could read the restore point.
+    journal: Option<(Identities, Recipient)>,
+}
 
 impl EpochSecrets {
     /// Unwraps the key object of the epoch whose public half is `epoch`.
@@ -63,15 +75,40 @@ impl EpochSecrets {
         }
         let mut secret = Identities::none();
         secret.push_x25519(identity);
+        let secret = Secret {
+            epoch: secret,
+            journal: journal_identity(text.trim()),
+        };
         self.0.insert(epoch.clone(), secret);
         Ok(())
+    }
+
+    /// What seals journals of restores from `epoch`, and what opens them; `None` if its key was not
+    /// unwrapped.
+    #[must_use]
+    pub fn of_journals(&self, epoch: &Recipient) -> Option<(Sealer, Opener<'_>)> {
+        let (identity, recipient) = self.0.get(epoch)?.journal.as_ref()?;
+        let sealer = Sealer::to(std::slice::from_ref(recipient));
+        Some((sealer, Opener::with(identity)))
     }
 
     /// The opener for objects of `epoch`; `None` if its key was not unwrapped.
     #[must_use]
     pub fn opener(&self, epoch: &Recipient) -> Option<Opener<'_>> {
-        self.0.get(epoch).map(Opener::with)
+        self.0.get(epoch).map(|secret| Opener::with(&secret.epoch))
     }
+}
+
+fn journal_identity(secret: &str) -> Option<(Identities, Recipient)> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(None, secret.as_bytes())
+        .expand(b"butler-backup v1 journal identity", bytes.as_mut())
+        .ok()?;
+    let identity = x25519_from_bytes(&bytes)?;
+    let recipient = Recipient::from_x25519(&identity.to_public());
+    let mut identities = Identities::none();
+    identities.push_x25519(identity);
+    Some((identities, recipient))
 }
 
 /// An epoch's secret half is one line of text; nothing longer is read.
@@ -104,6 +141,12 @@ mod tests {
             .unwrap();
         let opener = secrets.opener(&epoch.recipient).unwrap();
         assert_eq!(opener.open(&sealed, 16).unwrap(), b"pack");
+        let (sealer, of_journals) = secrets.of_journals(&epoch.recipient).unwrap();
+        let journal = sealer.seal(b"line").unwrap();
+        assert_eq!(of_journals.open(&journal, 16).unwrap(), b"line");
+        // Who has the bucket knows the epoch's public half, and cannot make a journal with it.
+        assert!(of_journals.open(&sealed, 16).is_err());
+        assert!(opener.open(&journal, 16).is_err());
         assert!(matches!(
             opener.open(&sealed, 3),
             Err(SealError::TooLong { .. })

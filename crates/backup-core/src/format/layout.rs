@@ -42,8 +42,25 @@ pub enum ObjectKind {
         /// Its own digest.
         digest: Digest,
     },
+    /// A part of the copy of a restore's journal, which has no digest for its name: of two that go on
+    /// with one restore, only one may put it.
+    Journal {
+        /// The restore.
+        restore: String,
+        /// Which part.
+        part: JournalPart,
+    },
     /// Left by a look at what the store can do.
     Probe(Digest),
+}
+
+/// A part of the copy of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JournalPart {
+    /// A part of the plan, by its number.
+    Plan(u64),
+    /// Lines, by the place in the journal that they begin at.
+    Lines(u64),
 }
 
 impl ObjectKind {
@@ -76,15 +93,29 @@ impl ObjectKind {
                     digest: name,
                 })
             }
+            "journals" => {
+                let (restore, name) = name.split_once('/')?;
+                let number = |text: &str| {
+                    let digits = text.len() == DIGITS && text.bytes().all(|b| b.is_ascii_digit());
+                    digits.then(|| text.parse().ok())?
+                };
+                let part = match name.strip_prefix("plan-") {
+                    Some(name) => JournalPart::Plan(number(name)?),
+                    None => JournalPart::Lines(number(name)?),
+                };
+                let restore = restore.to_owned();
+                Some(Self::Journal { restore, part })
+            }
             _ => None,
         }
     }
 
-    /// The SHA-256 that the object's bytes must have, by its name; `None` for the claim.
+    /// The SHA-256 that the object's bytes must have, by its name; `None` for the claim and for
+    /// journals.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         match self {
-            Self::Claim => None,
+            Self::Claim | Self::Journal { .. } => None,
             Self::Pack(d)
             | Self::Recipe(d)
             | Self::Index(d)
@@ -95,6 +126,9 @@ impl ObjectKind {
         }
     }
 }
+
+/// Digits of a number in a key, so that keys sort by it.
+const DIGITS: usize = 16;
 
 fn key(text: &str) -> Key {
     #[expect(
@@ -140,6 +174,26 @@ pub fn manifest(began: Timestamp, digest: Digest) -> Key {
     key(&format!("{MANIFESTS}{}-{digest}.json", time_text(began)))
 }
 
+/// Where copies of journals lie, in a folder for each restore.
+pub const JOURNALS: &str = "journals/";
+
+/// The folder of the journal of one restore.
+#[must_use]
+pub fn journal_of(restore: &str) -> String {
+    format!("{JOURNALS}{restore}/")
+}
+
+/// The key of a part of a journal's copy; `None` if the restore has no name that a key can have.
+#[must_use]
+pub fn journal(restore: &str, part: JournalPart) -> Option<Key> {
+    let folder = journal_of(restore);
+    let text = match part {
+        JournalPart::Plan(number) => format!("{folder}plan-{number:0DIGITS$}"),
+        JournalPart::Lines(at) => format!("{folder}{at:0DIGITS$}"),
+    };
+    text.parse().ok()
+}
+
 /// The folder of the signatures of one manifest.
 #[must_use]
 pub fn signatures_of(manifest: Digest) -> String {
@@ -178,7 +232,21 @@ mod tests {
         ] {
             assert_eq!(ObjectKind::of(&key), Some(kind), "{key}");
         }
-        for strange in ["packs/xyz", "readme", "manifests/x.json", "a/b/c"] {
+        for part in [JournalPart::Plan(3), JournalPart::Lines(77)] {
+            let restore = "20261124t220132z-22a023ae".to_owned();
+            let key = journal(&restore, part).unwrap();
+            let kind = ObjectKind::of(&key);
+            assert_eq!(kind, Some(ObjectKind::Journal { restore, part }), "{key}");
+        }
+        assert_eq!(journal("../a", JournalPart::Plan(0)), None);
+        for strange in [
+            "journals/a",
+            "journals/a/77",
+            "packs/xyz",
+            "readme",
+            "manifests/x.json",
+            "a/b/c",
+        ] {
             assert_eq!(ObjectKind::of(&strange.parse().unwrap()), None, "{strange}");
         }
     }

@@ -290,7 +290,9 @@ impl Writer<'_> {
                 }
             }
             current = self.target.patch(&turn.entry.path, &patch, false).await?;
-            outcome = Outcome::Changed;
+            if !ours {
+                outcome = Outcome::Changed;
+            }
         }
         let before = base.and_then(|b| b.status.as_ref());
         let status = current.get("status").cloned().unwrap_or_else(|| json!({}));

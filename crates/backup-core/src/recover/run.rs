@@ -1,30 +1,31 @@
 //! Running a plan: phase by phase, each thing in the journal before and after it is done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::json;
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::crds::{self, Choice};
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Journal, Outcome, Phase, Record};
-use super::objects::Writer;
 use super::order::Rank;
-use super::owners::with_uid;
 use super::plan::{Plan, Step};
 use super::spool::Spool;
-use super::{RecoverError, leave, lock, quiesce};
+use super::{RecoverError, lock, quiesce};
 use crate::archive::ObjectPath;
 use crate::clock::Clock;
 use crate::format::manifest::{Finding, Severity};
 use crate::progress::Progress;
 use crate::source::kube::target::KubeTarget;
 
+mod definitions;
+mod link;
+mod objects;
+mod prune;
 mod resume;
 mod settle;
+mod stop;
 
 /// Objects written at the same time. An API server gives one client about as many seats; answers of
 /// 429 are waited for.
@@ -51,6 +52,23 @@ impl Default for Patience {
     }
 }
 
+/// Keeps a copy of the journal elsewhere.
+#[async_trait]
+pub trait Copied: Send + Sync {
+    /// Waits until the copy has what the journal has, or cannot be had; the restore goes on either
+    /// way.
+    async fn catch_up(&self);
+}
+
+/// No copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCopy;
+
+#[async_trait]
+impl Copied for NoCopy {
+    async fn catch_up(&self) {}
+}
+
 /// A plan that is being run.
 pub struct Recovery {
     /// The plan.
@@ -71,6 +89,8 @@ pub struct Recovery {
     pub clock: Arc<dyn Clock>,
     /// Told how it goes.
     pub progress: Arc<dyn Progress>,
+    /// Keeps a copy of the journal.
+    pub copy: Arc<dyn Copied>,
     /// Ends it between two objects.
     pub cancel: CancellationToken,
 }
@@ -97,50 +117,64 @@ impl Ended {
 }
 
 impl Recovery {
-    /// Runs the steps on objects, from wherever the journal ends. What was stopped is put back also
-    /// when a step fails, unless the cluster does not answer.
+    /// Runs the steps on objects, from wherever the journal ends. If one fails, what was stopped stays
+    /// so: half of the objects are not there yet.
     ///
     /// # Errors
     /// When the cluster, the journal or the scratch file fails; the same journal goes on from there.
     pub async fn run(&mut self) -> Result<Ended, RecoverError> {
-        let mut ended = Ended::default();
-        lock::hold(
-            &self.target,
-            &self.journal.state.restore.clone(),
-            self.clock.now(),
-        )
-        .await?;
-        let steps = self.plan.steps.clone();
-        if steps.contains(&Step::Resources) && self.guards.has(Guard::Quiesce) {
-            self.phase(Phase::Quiesce)?;
-            self.quiesce().await?;
-            self.finished(Phase::Quiesce)?;
+        let restore = self.journal.state.restore.clone();
+        lock::hold(&self.target, &restore, self.clock.now()).await?;
+        let resources = self.plan.has(Step::Resources);
+        // What was written and looked at again is not stopped once more.
+        if !(resources && self.journal.state.is_written()) {
+            self.write().await?;
         }
-        if steps.contains(&Step::Crds) {
-            self.phase(Phase::Crds)?;
-            self.definitions().await?;
-            self.finished(Phase::Crds)?;
-        }
-        if steps.contains(&Step::Resources) {
-            self.phase(Phase::Objects)?;
-            self.objects().await?;
-            self.prune().await?;
-            self.finished(Phase::Objects)?;
-            self.phase(Phase::Link)?;
-            ended.findings.extend(self.link().await?);
-            self.finished(Phase::Link)?;
-            self.phase(Phase::Settle)?;
-            ended.findings.extend(self.settle().await?);
-            self.finished(Phase::Settle)?;
+        let state = &self.journal.state;
+        if resources && !(state.is_done(Phase::Resume) && state.parked.is_empty()) {
             self.phase(Phase::Resume)?;
-            ended.findings.extend(self.resume().await?);
-            self.finished(Phase::Resume)?;
+            let found = self.resume().await?;
+            self.finished(Phase::Resume, found)?;
         }
-        lock::release(&self.target, &self.journal.state.restore.clone()).await?;
-        ended.outcomes = self.journal.state.outcomes();
-        ended.parked = self.journal.state.parked.clone();
+        lock::release(&self.target, &restore).await?;
+        let state = &self.journal.state;
+        let mut ended = Ended {
+            outcomes: state.outcomes(),
+            findings: state.findings().cloned().collect(),
+            parked: state.parked.clone(),
+        };
         ended.findings.extend(self.told());
         Ok(ended)
+    }
+
+    /// Stops what has to stand still, writes everything, and looks whether it stays.
+    async fn write(&mut self) -> Result<(), RecoverError> {
+        let resources = self.plan.has(Step::Resources);
+        let ours = self.begun_before();
+        if resources && self.guards.has(Guard::Quiesce) {
+            self.phase(Phase::Quiesce)?;
+            self.quiesce().await?;
+            self.finished(Phase::Quiesce, Vec::new())?;
+        }
+        if self.plan.has(Step::Crds) {
+            self.phase(Phase::Crds)?;
+            self.definitions(&ours).await?;
+            self.finished(Phase::Crds, Vec::new())?;
+        }
+        if resources {
+            let without = self.left_out()?;
+            self.phase(Phase::Objects)?;
+            self.objects(&without, &ours).await?;
+            self.prune().await?;
+            self.finished(Phase::Objects, Vec::new())?;
+            self.phase(Phase::Link)?;
+            let found = self.link(&without).await?;
+            self.finished(Phase::Link, found)?;
+            self.phase(Phase::Settle)?;
+            let found = self.settle().await?;
+            self.finished(Phase::Settle, found)?;
+        }
+        Ok(())
     }
 
     fn phase(&mut self, phase: Phase) -> Result<(), RecoverError> {
@@ -151,105 +185,15 @@ impl Recovery {
         self.journal.write(vec![Record::PhaseBegun { phase, at }])
     }
 
-    fn finished(&mut self, phase: Phase) -> Result<(), RecoverError> {
+    /// Writes down that a phase is done, together with what it found.
+    fn finished(&mut self, phase: Phase, found: Vec<Finding>) -> Result<(), RecoverError> {
         let at = self.clock.now();
-        self.journal.write(vec![Record::PhaseDone { phase, at }])
-    }
-
-    /// Stops what has to stand still.
-    async fn quiesce(&mut self) -> Result<(), RecoverError> {
-        let known = |parked: &quiesce::Parked, journal: &Journal| {
-            journal
-                .state
-                .parked
-                .iter()
-                .any(|p| p.place() == parked.place())
-        };
-        // A plan may be older than a controller.
-        let groups: BTreeSet<String> = self
-            .spool
-            .entries()
-            .iter()
-            .map(|e| e.path.resource.group().to_owned())
-            .collect();
-        let webhooks = !self.plan.options.keep_webhooks;
-        let mut all = quiesce::find(&self.target, &groups, webhooks).await?;
-        if self.journal.state.is_done(Phase::Resume) {
-            all.clear();
-        }
-        for parked in all {
-            self.progress.note(&format!("stopping {}", parked.place()));
-            if !known(&parked, &self.journal) {
-                self.journal.write(vec![Record::Parking {
-                    parked: parked.clone(),
-                }])?;
-            }
-            quiesce::park(&self.target, &parked).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes definitions, and waits until each is served.
-    async fn definitions(&mut self) -> Result<(), RecoverError> {
-        let all: Vec<usize> = self
-            .positions(|rank| rank == Rank::CRDS)
+        let found = found
             .into_iter()
-            .flatten()
-            .collect();
-        let title = format!("making {} definitions", all.len());
-        self.progress.step(&title, None);
-        for batch in all.chunks(BATCH) {
-            self.begin(batch)?;
-            let done: Vec<(usize, Done)> = stream::iter(batch.to_vec())
-                .map(|position| self.definition(position))
-                .buffered(AT_ONCE)
-                .try_collect()
-                .await?;
-            self.end(done)?;
-        }
-        self.target.discover().await?;
-        Ok(())
-    }
-
-    async fn definition(&self, position: usize) -> Result<(usize, Done), RecoverError> {
-        let ended = |outcome, uid, why| Ok((position, Done { outcome, uid, why }));
-        let Some(entry) = self.spool.entry(position) else {
-            return ended(Outcome::Failed, None, None);
-        };
-        let value = self.spool.value(entry)?;
-        if let Some(reason) = leave::reason(entry, &value, self.guards) {
-            return ended(Outcome::Skipped, None, Some(reason.to_owned()));
-        }
-        let live = self.target.get(&entry.path, None).await?;
-        let uid = |object: &serde_json::Value| {
-            Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
-        };
-        let choice = crds::choose(&value, live.as_ref(), self.plan.options.overwrite_crds);
-        let held = live.as_ref().and_then(uid);
-        let outcome = match choice {
-            Choice::Same => return ended(Outcome::Same, held, None),
-            Choice::Keep(why) => return ended(Outcome::Conflict, held, Some(why)),
-            Choice::Clash(why) => return ended(Outcome::Failed, held, Some(why)),
-            Choice::Create => Outcome::Created,
-            Choice::Replace => Outcome::Changed,
-        };
-        let converts = crds::converts(&value);
-        let body = crds::body(value);
-        match self.target.apply(&entry.path, &body).await {
-            Ok(made) => match crds::served(&self.target, &body).await {
-                Ok(()) => {
-                    let why = converts.then(|| {
-                        "its versions are converted by a webhook, which must run before objects of \
-                         another version are read"
-                            .to_owned()
-                    });
-                    ended(outcome, uid(&made), why)
-                }
-                Err(why) => ended(Outcome::Failed, uid(&made), Some(why)),
-            },
-            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            Err(e) => ended(Outcome::Failed, None, Some(e.line())),
-        }
+            .map(|finding| Record::Found { phase, finding });
+        let mut records: Vec<Record> = found.collect();
+        records.push(Record::PhaseDone { phase, at });
+        self.journal.write(records)
     }
 
     /// Positions in order, of the ranks that are `wanted`.
@@ -266,86 +210,31 @@ impl Recovery {
         order
     }
 
-    /// Writes every object in its turn.
-    async fn objects(&mut self) -> Result<(), RecoverError> {
-        let turns = self.positions(|rank| rank != Rank::CRDS);
-        let total: usize = turns.iter().map(Vec::len).sum();
-        let mut begun = 0_usize;
-        let without = self.left_out()?;
-        for turn in turns {
-            let title = format!("writing objects: {begun} of {total} done");
-            self.progress.step(&title, None);
-            begun = begun.saturating_add(turn.len());
-            for batch in turn.chunks(BATCH) {
-                if self.cancel.is_cancelled() {
-                    return Err(RecoverError::Cancelled);
-                }
-                lock::hold(
-                    &self.target,
-                    &self.journal.state.restore.clone(),
-                    self.clock.now(),
-                )
-                .await?;
-                let batch: Vec<(usize, bool)> = self.open(batch);
-                let positions: Vec<usize> = batch.iter().map(|(position, _)| *position).collect();
-                self.begin(&positions)?;
-                let now = self.uids();
-                let writer = self.writer(&now, &without);
-                let done: Vec<(usize, Done)> = stream::iter(batch)
-                    .map(|(position, ours)| {
-                        let writer = &writer;
-                        async move {
-                            let done = writer.write(position, ours).await?;
-                            Ok::<_, RecoverError>((position, done))
-                        }
-                    })
-                    .buffered(AT_ONCE)
-                    .try_collect()
-                    .await?;
-                self.end(done)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn left_out(&self) -> Result<HashMap<usize, &'static str>, RecoverError> {
-        let mut found = HashMap::new();
-        for (position, entry) in self.spool.entries().iter().enumerate() {
-            let value = self.spool.value(entry)?;
-            if let Some(reason) = leave::reason(entry, &value, self.guards) {
-                found.insert(position, reason);
-            }
-        }
-        Ok(found)
-    }
-
-    fn writer<'a>(
-        &'a self,
-        now: &'a HashMap<usize, String>,
-        without: &'a HashMap<usize, &'static str>,
-    ) -> Writer<'a> {
-        Writer {
-            target: &self.target,
-            spool: &self.spool,
-            base: self.base.as_ref(),
-            options: &self.plan.options,
-            mode: self.plan.mode,
-            guards: self.guards,
-            now,
-            without,
-        }
-    }
-
-    /// Those of a batch that are not done, each with whether it was begun before.
-    fn open(&self, batch: &[usize]) -> Vec<(usize, bool)> {
+    /// Objects that an attempt before this one may have made. What the plan does not make was there
+    /// before.
+    fn begun_before(&self) -> HashSet<String> {
         let state = &self.journal.state;
-        let place = |position: usize| self.spool.entry(position).map(|e| e.path.to_string());
+        let planned = self.plan.objects.iter();
+        let made = planned.filter(|o| o.outcome == Outcome::Created);
+        let begun = made.filter(|o| {
+            let done = state.written.get(&o.object);
+            let failed = done.is_some_and(|done| done.outcome == Outcome::Failed);
+            // With lines missing, whatever the plan makes may have been made.
+            let missing = done.is_none() && state.copied;
+            failed || missing || state.open.contains(&o.object)
+        });
+        begun.map(|o| o.object.clone()).collect()
+    }
+
+    /// Those of a batch that are not done, each with whether it is among `ours`.
+    fn open(&self, batch: &[usize], ours: &HashSet<String>) -> Vec<(usize, bool)> {
+        let written = &self.journal.state.written;
         let open = batch.iter().filter_map(|position| {
-            let place = place(*position)?;
-            let done = state.written.get(&place);
+            let place = self.spool.entry(*position)?.path.to_string();
+            let done = written.get(&place);
             // What failed is tried again.
             let is_done = done.is_some_and(|done| done.outcome != Outcome::Failed);
-            (!is_done).then(|| (*position, state.open.contains(&place)))
+            (!is_done).then(|| (*position, ours.contains(&place)))
         });
         open.collect()
     }
@@ -360,8 +249,8 @@ impl Recovery {
         known.collect()
     }
 
-    fn begin(&mut self, batch: &[usize]) -> Result<(), RecoverError> {
-        let records = batch.iter().filter_map(|position| {
+    fn begin(&mut self, batch: &[(usize, bool)]) -> Result<(), RecoverError> {
+        let records = batch.iter().filter_map(|(position, _)| {
             let object = self.spool.entry(*position)?.path.to_string();
             Some(Record::Writing { object })
         });
@@ -381,149 +270,6 @@ impl Recovery {
         });
         let records = records.collect();
         self.journal.write(records)
-    }
-
-    /// Takes away what the plan says, if nobody wrote it since.
-    async fn prune(&mut self) -> Result<(), RecoverError> {
-        let pruned = self
-            .plan
-            .objects
-            .iter()
-            .filter(|o| o.outcome == Outcome::Pruned);
-        let pruned: Vec<String> = pruned.map(|o| o.object.clone()).collect();
-        for object in pruned {
-            let Ok(path) = object.parse::<ObjectPath>() else {
-                continue;
-            };
-            let Some(live) = self.target.get(&path, None).await? else {
-                continue;
-            };
-            let text = |pointer: &str| live.pointer(pointer).and_then(|v| v.as_str());
-            let (Some(uid), Some(version)) =
-                (text("/metadata/uid"), text("/metadata/resourceVersion"))
-            else {
-                continue;
-            };
-            self.journal.write(vec![Record::Writing {
-                object: object.clone(),
-            }])?;
-            let (outcome, why) = match self.target.delete(&path, uid, version).await {
-                Ok(()) => (Outcome::Pruned, None),
-                Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
-                Err(e) => (Outcome::Failed, Some(e.line())),
-            };
-            self.journal.write(vec![Record::Written {
-                object,
-                outcome,
-                uid: None,
-                why,
-            }])?;
-        }
-        Ok(())
-    }
-
-    /// Names owners that were written after what they own.
-    async fn link(&mut self) -> Result<Vec<Finding>, RecoverError> {
-        let mut findings = Vec::new();
-        let now = self.uids();
-        let without = self.left_out()?;
-        let mut late = Vec::new();
-        for (position, entry) in self.spool.entries().iter().enumerate() {
-            let is_late = entry.owners.iter().any(|uid| {
-                let owner = self.spool.by_uid(uid).and_then(|o| self.spool.entry(o));
-                owner.is_some_and(|owner| owner.rank > entry.rank)
-            });
-            let made = now.contains_key(&position) && !without.contains_key(&position);
-            if is_late && made && !self.journal.state.linked.contains(&entry.path.to_string()) {
-                late.push(position);
-            }
-        }
-        if late.is_empty() || !self.guards.has(Guard::Owners) {
-            return Ok(findings);
-        }
-        let title = format!("naming the owners of {} objects", late.len());
-        self.progress.step(&title, None);
-        for batch in late.chunks(BATCH) {
-            let linked: Vec<(usize, Option<String>)> = stream::iter(batch.to_vec())
-                .map(|position| self.link_one(position, &now))
-                .buffered(AT_ONCE)
-                .try_collect()
-                .await?;
-            let mut records = Vec::new();
-            for (position, failed) in linked {
-                let Some(entry) = self.spool.entry(position) else {
-                    continue;
-                };
-                match failed {
-                    None => records.push(Record::Linked {
-                        object: entry.path.to_string(),
-                    }),
-                    Some(why) => findings.push(Finding {
-                        severity: Severity::Warning,
-                        object: entry.path.to_string(),
-                        cause: format!("its owner could not be named: {why}"),
-                        remedy: "go on with `restore-cli resume`; Steward adopts its own Secrets \
-                                 by itself"
-                            .to_owned(),
-                    }),
-                }
-            }
-            self.journal.write(records)?;
-        }
-        Ok(findings)
-    }
-
-    async fn link_one(
-        &self,
-        position: usize,
-        now: &HashMap<usize, String>,
-    ) -> Result<(usize, Option<String>), RecoverError> {
-        /// Somebody else may write at the same time.
-        const TRIES: usize = 5;
-        let Some(entry) = self.spool.entry(position) else {
-            return Ok((position, None));
-        };
-        let value = self.spool.value(entry)?;
-        let wanted = super::desired::desired(entry, value, false, self.guards);
-        let owners: Vec<_> = wanted
-            .owners
-            .iter()
-            .filter_map(|owner| {
-                let uid = now.get(&self.spool.by_uid(&owner.uid)?)?;
-                Some(with_uid(owner, uid.clone()))
-            })
-            .collect();
-        for _ in 0..TRIES {
-            let Some(live) = self.target.get(&entry.path, None).await? else {
-                return Ok((position, Some("it is gone".to_owned())));
-            };
-            let held = live.pointer("/metadata/ownerReferences").cloned();
-            let mut references = held.and_then(|h| h.as_array().cloned()).unwrap_or_default();
-            let lacking = owners.iter().filter(|owner| {
-                !references
-                    .iter()
-                    .any(|r| r.get("uid") == Some(&json!(owner.uid)))
-            });
-            let lacking: Vec<_> = lacking.map(|owner| json!(owner)).collect();
-            if lacking.is_empty() {
-                return Ok((position, None));
-            }
-            references.extend(lacking);
-            let patch = json!({ "metadata": {
-                "resourceVersion": live.pointer("/metadata/resourceVersion"),
-                "ownerReferences": references,
-            }});
-            match self.target.patch(&entry.path, &patch, false).await {
-                Ok(_) => return Ok((position, None)),
-                Err(e) if e.is_conflict() => {}
-                Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
-                Err(e) => return Ok((position, Some(e.line()))),
-            }
-        }
-        Ok((
-            position,
-            Some("somebody else writes it all the time".to_owned()),
-        ))
     }
 
     /// Objects that are not as planned, as findings.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::RestoreError;
 use super::objects::get_named;
 use crate::catalog::RestorePoint;
-use crate::crypt::{EpochSecrets, Identities, Opener, SealError};
+use crate::crypt::{EpochSecrets, Identities, Opener, SealError, Sealer};
 use crate::format::layout;
 use crate::format::manifest::{Component, Epoch};
 use crate::store::Store;
@@ -43,6 +43,16 @@ impl Unlocked {
         let wanted = positions(component, self.epochs.len());
         let mut wanted = wanted.filter_map(|p| self.epochs.get(p));
         wanted.find(|e| self.secrets.opener(&e.recipient).is_none())
+    }
+
+    /// What seals journals of restores from the restore point, and what opens them; `None` where it
+    /// is encrypted and its last epoch stayed closed.
+    #[must_use]
+    pub fn of_journals(&self) -> Option<(Sealer, Opener<'_>)> {
+        match self.epochs.last() {
+            None => Some((Sealer::plain(), Opener::plain())),
+            Some(epoch) => self.secrets.of_journals(&epoch.recipient),
+        }
     }
 
     /// The opener of recipes and indexes, which are encrypted to the run's own, last epoch.

@@ -8,6 +8,7 @@ use backup_core::catalog::RestorePoint;
 
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds;
+use crate::commands::latest::Needs;
 use crate::commands::{Reading, open, warn_untrusted};
 
 mod compare;
@@ -64,8 +65,14 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
-    let before = frame.or_cancelled(opened.find(&args.before)).await?;
-    let after = frame.or_cancelled(opened.find(&args.after)).await?;
+    let needs = match &args.kind {
+        Some(kind) => Needs::Kind(kind.clone()),
+        None => Needs::Objects,
+    };
+    let before = opened.find(&args.before, &needs, frame);
+    let before = frame.or_cancelled(before).await?;
+    let after = opened.find(&args.after, &needs, frame);
+    let after = frame.or_cancelled(after).await?;
     for point in [&before, &after] {
         warn_untrusted(point, frame);
     }

@@ -13,6 +13,7 @@ use backup_core::restore::{self, RestoreError};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{disk_is_full, open, refuse_untrusted};
 
 mod tenant;
@@ -58,8 +59,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             .confirm(&question, "--force, or name another file with --to")?;
         replace = true;
     }
+    let needs = Needs::Component(args.component.clone());
     let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point))
+        .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
     refuse_untrusted(&point)?;
     if let Some(tenant) = &args.tenant {

@@ -10,7 +10,8 @@ use backup_core::recover::plan::{Mode, Step};
 use clap::ValueEnum;
 
 use super::recover::{
-    Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, failed, look_at_etcd,
+    Alike, Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Took, Wanted,
+    failed, look_at_etcd,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -54,6 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "STEP", value_delimiter = ',')]
     only: Vec<StepFlag>,
     /// Bring objects forward to this restore point after etcd came back from the first one
+    /// [default: with RESTORE-POINT `latest` the newest that has objects]
     #[arg(long, value_name = "RESTORE-POINT")]
     forward_to: Option<String>,
     /// Write the plan to this file
@@ -76,26 +78,24 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let wanted = &args.point.restore_point;
-    let forward = args.forward_to.as_deref();
-    let ground = Ground::open(
-        wanted,
-        forward,
-        &args.read,
-        &args.kube,
-        &args.scratch,
-        frame,
-    )
-    .await?;
     let mode = match args.mode {
         ModeFlag::InPlace => Mode::InPlace,
         ModeFlag::Rebuild => Mode::Rebuild,
     };
+    let source = args.source.source(args.objects.prune())?;
+    let wanted = Wanted {
+        point: &args.point.restore_point,
+        forward: args.forward_to.as_deref(),
+        steps: steps(mode, &args.only)?,
+        source: &source,
+    };
+    let flags = (&args.read, &args.kube, &args.scratch);
+    let ground = Ground::open(wanted, flags, frame).await?;
     let asked = Asked {
         mode,
-        steps: steps(mode, &args.only)?,
+        steps: ground.steps.clone(),
         options: args.objects.options(),
-        source: args.source.source(args.objects.prune())?,
+        source,
         dry_run: true,
     };
     let plan = if asked.steps.contains(&Step::Etcd) {
@@ -115,10 +115,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ground.survey(&asked, &target, &material, frame).await?
     };
     plan.write(&args.to).map_err(failed)?;
+    let alike = Alike {
+        cluster: &plan.cluster,
+        mode: plan.mode,
+        steps: Some(&plan.steps),
+    };
+    let took = Took::last(&args.journals.journals, &ground.opened.store, &alike).await;
     let shown = Shown {
         file: args.to.display().to_string(),
         plan: &plan,
-        last_seconds: super::status::last_seconds(&args.journals.journals, &plan),
+        last_seconds: took.and_then(|took| took.whole.as_secs().try_into().ok()),
     };
     frame.terminal.emit(&shown)?;
     Ok(if plan.blockers().is_empty() {

@@ -1,24 +1,30 @@
 //! What planning, running and going on with a restore have in common.
 
 mod carry;
+mod copy;
 mod etcd;
 mod flags;
 mod ground;
 mod report;
 mod source;
 mod talos;
+mod took;
 
 pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run};
+pub(crate) use copy::{Copying, fetched};
 pub(crate) use etcd::look_at_etcd;
-pub(crate) use flags::{Journals, ObjectFlags, Waits};
-pub(crate) use ground::{Asked, Ground};
+pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
+pub(crate) use ground::{Asked, Ground, Wanted};
 pub(crate) use report::{Ran, Shown, word};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
+pub(crate) use took::{Alike, Took};
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::recover::RecoverError;
+
+use super::is_full;
 use backup_core::recover::git::GitError;
 use backup_core::recover::velero::VeleroError;
 
@@ -42,7 +48,19 @@ pub(crate) fn failed(error: RecoverError) -> Failure {
         RecoverError::Cancelled => Some(Exit::Interrupted),
         _ => None,
     };
-    let failure = Failure::from(anyhow::Error::new(error));
+    let room = match &error {
+        RecoverError::Journal { source, .. } if is_full(source) => {
+            Some("make room where the journal is kept (--journals)")
+        }
+        RecoverError::Scratch { source, .. } if is_full(source) => {
+            Some("make room, or name a folder with more room with --scratch")
+        }
+        _ => None,
+    };
+    let mut failure = Failure::from(anyhow::Error::new(error));
+    if let Some(room) = room {
+        failure = failure.hint(room);
+    }
     match exit {
         Some(exit) => failure.because_of(exit),
         None => failure,

@@ -26,7 +26,8 @@ enum Command {
 /// Which restore point, where it is not what the command is about.
 #[derive(Debug, Clone, clap::Args)]
 struct At {
-    /// Look into this restore point: `latest`, an id, or the beginning of one
+    /// Look into this restore point: an id, the beginning of one, or `latest`, the newest that has
+    /// what is needed
     #[arg(long, value_name = "RESTORE-POINT", default_value = "latest")]
     at: String,
 }

@@ -14,8 +14,8 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Asked, Consent, Ground, Journals, Means, ObjectFlags, Shown, SourceFlags, TargetFlags, Waits,
-    failed, hold, run as carry_out, same,
+    Asked, Consent, Ground, Journals, Means, ObjectFlags, RunFlags, Shown, SourceFlags, Waits,
+    Wanted, failed, hold, run as carry_out, same,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -38,19 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     #[command(flatten)]
-    consent: Consent,
-    #[command(flatten)]
-    journals: Journals,
-    #[command(flatten)]
-    waits: Waits,
-    #[command(flatten)]
-    scratch: ScratchFlags,
-    #[command(flatten)]
-    talos: TargetFlags,
-    #[command(flatten)]
-    kube: KubeFlags,
-    #[command(flatten)]
-    read: ReadFlags,
+    flags: RunFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,7 +100,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
-    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
+    let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     let asked = Asked::of(&plan);
     // What etcd's snapshot holds is there only when it is restored.
     let (target, material) = if plan.has(Step::Etcd) {
@@ -135,27 +123,28 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         hold(&plan, &now)?;
         (Some(target), material)
     };
-    args.consent.ask(&plan, frame)?;
-    let means = Means {
-        patience: args.waits.patience(),
-        talos: Some(&args.talos),
-        read: &args.read,
-        scratch: &args.scratch,
-    };
+    args.flags.consent.ask(&plan, frame)?;
     let carried = carry_out(
         ground,
         plan,
         (target, material.objects),
-        &args.journals,
-        means,
+        &args.flags.journals,
+        args.flags.means(),
         frame,
     );
     Box::pin(carried).await
 }
 
 async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
-    let wanted = &args.point.restore_point;
-    let ground = Ground::open(wanted, None, &args.read, &args.kube, &args.scratch, frame).await?;
+    let source = args.source.source(args.objects.prune())?;
+    let wanted = Wanted {
+        point: &args.point.restore_point,
+        forward: None,
+        steps: vec![step],
+        source: &source,
+    };
+    let flags = (&args.read, &args.kube, &args.scratch);
+    let ground = Ground::open(wanted, flags, frame).await?;
     let asked = Asked {
         mode: match args.mode {
             ModeFlag::InPlace => Mode::InPlace,
@@ -163,7 +152,7 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         },
         steps: vec![step],
         options: args.objects.options(),
-        source: args.source.source(args.objects.prune())?,
+        source,
         dry_run: true,
     };
     let target = frame.or_cancelled(ground.target()).await?;

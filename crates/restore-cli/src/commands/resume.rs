@@ -1,18 +1,17 @@
 //! `restore-cli resume`: goes on with a restore that was interrupted.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Phase, Record};
+use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Step;
 
 use super::recover::{
-    Asked, Ground, Journals, Means, Source, TargetFlags, Waits, failed, go, plan_of, same,
+    Asked, Copying, Ground, RunFlags, Source, failed, fetched, go, plan_of, same,
 };
-use crate::args::{ReadFlags, ScratchFlags};
 
 /// Go on with a restore from where its journal ends
 ///
@@ -21,27 +20,25 @@ use crate::args::{ReadFlags, ScratchFlags};
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
-    /// The journal [default: the newest one in the folder]
+    /// The journal, as a file or as the name of the restore, which may be in the store alone
+    /// [default: the newest one in the folder]
     #[arg(value_name = "JOURNAL")]
     journal: Option<PathBuf>,
     #[command(flatten)]
-    journals: Journals,
-    #[command(flatten)]
-    waits: Waits,
-    #[command(flatten)]
-    scratch: ScratchFlags,
-    #[command(flatten)]
-    talos: TargetFlags,
-    #[command(flatten)]
-    kube: KubeFlags,
-    #[command(flatten)]
-    read: ReadFlags,
+    flags: RunFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let path = match &args.journal {
-        Some(path) => path.clone(),
-        None => super::status::newest(&args.journals.journals)?,
+    let folder = &args.flags.journals.journals;
+    let (path, from_store) = match super::status::Named::of(args.journal.as_deref(), folder)? {
+        super::status::Named::File(path) => (path, false),
+        super::status::Named::Restore(restore) => {
+            let given = args.flags.read.given();
+            let (path, _) = fetched(&restore, folder, &given, frame).await?;
+            let told = format!("journal: {}, from the store", path.display());
+            frame.terminal.status(&told);
+            (path, true)
+        }
     };
     let mut journal = Journal::open(&path).map_err(failed)?;
     let plan = plan_of(&path, journal.state.plan)?;
@@ -53,9 +50,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Complete);
     }
-    let ground = Ground::of_plan(&plan, &args.read, &args.kube, &args.scratch, frame).await?;
-    let back = plan.has(Step::Etcd) && !journal.state.is_done(Phase::Etcd);
-    let target = if back {
+    // Whoever began it agreed on another machine.
+    if from_store {
+        args.flags.consent.ask(&plan, frame)?;
+    }
+    let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
+    // With a step on etcd the API may not be up yet: it is waited for.
+    let target = if plan.has(Step::Etcd) {
         None
     } else {
         Some(frame.or_cancelled(ground.target()).await?)
@@ -79,14 +80,21 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     same(&plan.origin, &material.origin)?;
     let at = frame.clock.now();
     journal
-        .write(vec![Record::Resumed { at }])
+        .write(vec![Record::Resumed {
+            at,
+            copied: from_store,
+        }])
         .map_err(failed)?;
-    let means = Means {
-        patience: args.waits.patience(),
-        talos: Some(&args.talos),
-        read: &args.read,
-        scratch: &args.scratch,
-    };
+    let means = args.flags.means();
     let objects = material.objects;
-    Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
+    let copy = Copying::of(&ground, &plan, &journal, frame).await?;
+    let work = go(
+        ground,
+        plan,
+        (target, objects),
+        (journal, Arc::<Copying>::clone(&copy)),
+        means,
+        frame,
+    );
+    Box::pin(copy.beside(Box::pin(work))).await
 }

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use self::document::Form;
 use self::facts::{Facts, Nodes};
-use self::took::Took;
 use super::plan::ModeFlag;
-use super::recover::Journals;
+use super::recover::{Alike, Journals, Took};
 use crate::args::{LookFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{Opened, open, refuse_untrusted};
 
 mod document;
@@ -31,7 +31,6 @@ mod rescue;
 mod shell;
 mod steps;
 mod stock;
-mod took;
 mod trouble;
 
 /// Write the runbook of one restore point: every command with the real names, and what it must show
@@ -84,13 +83,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..args.look.given()
     };
     let opened = open(&given, frame).await?;
-    let point = opened.find(&args.selection.restore_point).await?;
+    let (mode, needs) = match args.mode {
+        ModeFlag::InPlace => (Mode::InPlace, Needs::Component(ComponentName::etcd())),
+        ModeFlag::Rebuild => (Mode::Rebuild, Needs::Objects),
+    };
+    let found = opened.find(&args.selection.restore_point, &needs, frame);
+    let point = found.await?;
     // Its names go into commands: nobody may have put them there but who is trusted.
     refuse_untrusted(&point)?;
-    let mode = match args.mode {
-        ModeFlag::InPlace => Mode::InPlace,
-        ModeFlag::Rebuild => Mode::Rebuild,
-    };
     can_be(mode, &point)?;
     let facts = facts(opened, point, mode, args, frame).await?;
     let text = runbook(&facts).written(args.format);
@@ -145,12 +145,18 @@ async fn facts(
     frame: &Frame,
 ) -> Result<Facts, Failure> {
     let nodes = nodes(&opened.config, frame).await;
+    let alike = Alike {
+        cluster: &point.manifest.cluster,
+        mode,
+        steps: None,
+    };
+    let took = Took::last(&args.journals.journals, &opened.store, &alike).await;
     Ok(Facts {
         mode,
         store: opened.config.need_store()?.clone(),
         trust: opened.trust,
         nodes,
-        took: Took::last(&args.journals.journals, &point.manifest.cluster, mode),
+        took,
         point,
     })
 }

@@ -5,6 +5,7 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 
 use crate::args::{LookFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{open, warn_untrusted};
 
 pub(super) mod report;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = open(&args.look.given(), frame)
         .await?
-        .find(&args.selection.restore_point)
+        .find(&args.selection.restore_point, &Needs::Nothing, frame)
         .await?;
     warn_untrusted(&point, frame);
     let now = frame.clock.now();

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use backup_cli::config::{Config, Given};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
+use backup_cli::findings::{Finding, table};
+use backup_cli::open::Access;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::recover::journal::{Journal, Outcome, Phase, State};
-use backup_core::recover::plan::Plan;
+use backup_core::recover::stored::{self, Head};
+use backup_core::store::{Store, StoreError};
 use serde::Serialize;
 
-use super::recover::{Journals, failed};
+use super::recover::{Journals, failed, fetched};
+use crate::args::ReadFlags;
 
 /// Objects that are listed for people.
 const LISTED: usize = 20;
@@ -21,29 +27,123 @@ pub(super) const LOOKED: usize = 50;
 
 /// Say how far a restore is, what is still stopped, and what to do next
 ///
-/// Reads the journal alone: works while the restore runs, and when the cluster is down.
+/// Reads the journal alone: works while the restore runs, and when the cluster is down. With a store
+/// it also lists the journals that have a copy there, and reads one of those by its name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
-    /// The journal [default: the newest one in the folder]
+    /// The journal, as a file or as the name of the restore, which may be in the store alone
+    /// [default: the newest one in the folder]
     #[arg(value_name = "JOURNAL")]
     journal: Option<PathBuf>,
     #[command(flatten)]
     journals: Journals,
+    #[command(flatten)]
+    read: ReadFlags,
 }
 
-pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let path = match &args.journal {
-        Some(path) => path.clone(),
-        None => newest(&args.journals.journals)?,
+pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    let folder = &args.journals.journals;
+    let given = args.read.given();
+    let named = Named::of(args.journal.as_deref(), folder);
+    let listing = args.journal.is_none();
+    let in_store = if listing {
+        stored(&given, frame).await?
+    } else {
+        Vec::new()
     };
-    let state = Journal::look(&path).map_err(failed)?;
-    let told = Told::of(&path, &state);
+    let (path, state) = match named {
+        Ok(Named::File(path)) => {
+            let state = Journal::look(&path).map_err(failed)?;
+            (path.display().to_string(), state)
+        }
+        Ok(Named::Restore(restore)) => {
+            let scratch = tempfile::tempdir_in(&frame.environment.temp)
+                .context("make a folder for the journal")?;
+            let (path, _) = fetched(&restore, scratch.path(), &given, frame).await?;
+            let state = Journal::look(&path).map_err(failed)?;
+            (restore, state)
+        }
+        Err(_) if !in_store.is_empty() => {
+            frame.terminal.emit(&InStore {
+                journals_in_store: in_store,
+            })?;
+            return Ok(Exit::Complete);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let mut told = Told::of(path, &state);
+    told.journals_in_store = in_store;
     frame.terminal.emit(&told)?;
     Ok(match told.ended.as_deref() {
         Some("complete") => Exit::Complete,
         _ => Exit::Partial,
     })
+}
+
+/// What a person calls a journal.
+pub(super) enum Named {
+    /// A file that is there.
+    File(PathBuf),
+    /// A restore, whose journal may be in the store.
+    Restore(String),
+}
+
+impl Named {
+    /// What `named` means, or the newest journal of `folder`.
+    pub(super) fn of(named: Option<&Path>, folder: &Path) -> Result<Self, Failure> {
+        let Some(named) = named else {
+            return Ok(Self::File(newest(folder)?));
+        };
+        let Some(restore) = named.to_str().filter(|_| !named.exists()) else {
+            return Ok(Self::File(named.to_owned()));
+        };
+        let file = folder.join(format!("{restore}.journal"));
+        if file.exists() {
+            return Ok(Self::File(file));
+        }
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if restore.chars().all(is_name) {
+            return Ok(Self::Restore(restore.to_owned()));
+        }
+        Ok(Self::File(named.to_owned()))
+    }
+}
+
+/// The copies in the store, newest first; none where no store is configured. A store that cannot be
+/// asked is told.
+async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure> {
+    let config = Config::load(given, frame.clock.now())?;
+    let Ok(url) = config.need_store() else {
+        return Ok(Vec::new());
+    };
+    let heads = async {
+        let store = backup_cli::open::store(url, Access::Read).await?;
+        Ok(heads(&store).await?)
+    };
+    let heads = frame.or_cancelled(heads).await;
+    match heads {
+        Ok(heads) => Ok(heads.iter().map(StoredTold::of).collect()),
+        Err(failure) if failure.exit() == Exit::Interrupted => Err(failure),
+        Err(failure) => {
+            frame.terminal.warn(&format!(
+                "the journals in the store are not listed: {}",
+                failure.one_line()
+            ));
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// The heads of the newest copies in `store`, newest first. One that cannot be read is left out.
+pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<Head>, StoreError> {
+    let mut found = Vec::new();
+    for stored in stored::list(store).await?.iter().rev().take(LOOKED) {
+        if let Ok(Some(head)) = stored.head().await {
+            found.push(head);
+        }
+    }
+    Ok(found)
 }
 
 /// The newest journal in `folder`.
@@ -53,8 +153,10 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
         .pop();
     newest.ok_or_else(|| {
         let told = format!("there is no journal in {}", folder.display());
-        Failure::message(Exit::NotFound, told)
-            .hint("name one, or the folder with --journals; `restore-cli restore` makes them")
+        Failure::message(Exit::NotFound, told).hint(
+            "name one, or the folder with --journals; `restore-cli restore` makes them. With a \
+                 store `restore-cli status` lists those that have a copy there",
+        )
     })
 }
 
@@ -69,22 +171,6 @@ pub(super) fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// How long the last complete restore took that had the steps and the way of `plan`, in seconds.
-pub(super) fn last_seconds(folder: &Path, plan: &Plan) -> Option<u64> {
-    let journals = all(folder).ok()?;
-    journals.iter().rev().take(LOOKED).find_map(|path| {
-        let before = Plan::read(&plan_of(path)).ok()?;
-        let state = Journal::look(path).ok()?;
-        let alike = before.mode == plan.mode
-            && before.steps == plan.steps
-            && before.cluster == plan.cluster
-            && state.resumed == 0;
-        let (how, ended) = state.ended.filter(|_| alike)?;
-        let took = ended.duration_since(state.began?).as_secs();
-        (how == "complete").then(|| u64::try_from(took).ok())?
-    })
 }
 
 /// The plan that a journal follows.
@@ -106,6 +192,70 @@ struct Told {
     objects: BTreeMap<Outcome, u64>,
     failed: Vec<Failed>,
     still_stopped: Vec<String>,
+    findings: Vec<Finding>,
+    journals_in_store: Vec<StoredTold>,
+}
+
+/// Copies of journals alone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InStore {
+    journals_in_store: Vec<StoredTold>,
+}
+
+impl Report for InStore {
+    fn page(&self, page: &mut Page) {
+        in_store(page, &self.journals_in_store);
+    }
+}
+
+/// A copy of a journal, as its head tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredTold {
+    restore: String,
+    restore_point: String,
+    began: Option<jiff::Timestamp>,
+    /// `complete`, `partial`, `failed`; absent while it runs or after a crash.
+    ended: Option<String>,
+    resumed: u64,
+    /// The phase that is being done or was done last.
+    phase: Option<Phase>,
+}
+
+impl StoredTold {
+    fn of(head: &Head) -> Self {
+        Self {
+            restore: head.restore.clone(),
+            restore_point: head.restore_point.id.to_string(),
+            began: head.told.began,
+            ended: head.told.ended.as_ref().map(|(how, _)| how.clone()),
+            resumed: head.told.resumed,
+            phase: head.told.phases.keys().next_back().copied(),
+        }
+    }
+}
+
+fn in_store(page: &mut Page, journals: &[StoredTold]) {
+    if journals.is_empty() {
+        return;
+    }
+    page.heading("Journals in the store");
+    let rows = journals.iter().map(|told| {
+        let phase = told.phase.map(|phase| format!("{phase:?}").to_lowercase());
+        [
+            told.restore.clone(),
+            told.restore_point.clone(),
+            told.ended.clone().unwrap_or_else(|| "no".to_owned()),
+            phase.unwrap_or_else(|| "-".to_owned()),
+            told.resumed.to_string(),
+        ]
+    });
+    page.table(
+        ["RESTORE", "RESTORE POINT", "ENDED", "PHASE", "RESUMED"],
+        rows,
+    );
+    page.line("Read one with: restore-cli status RESTORE. Go on with: restore-cli resume RESTORE");
 }
 
 #[derive(Debug, Serialize)]
@@ -123,7 +273,7 @@ struct Failed {
 }
 
 impl Told {
-    fn of(path: &Path, state: &State) -> Self {
+    fn of(journal: String, state: &State) -> Self {
         let phases = state.phases.iter().map(|(phase, (began, done))| PhaseTold {
             phase: *phase,
             seconds: done.map(|done| done.duration_since(*began).as_secs()),
@@ -137,7 +287,7 @@ impl Told {
             why: done.why.clone().unwrap_or_default(),
         });
         Self {
-            journal: path.display().to_string(),
+            journal,
             restore: state.restore.clone(),
             began: state.began,
             ended: state.ended.as_ref().map(|(how, _)| how.clone()),
@@ -151,6 +301,8 @@ impl Told {
                 .iter()
                 .map(backup_core::recover::quiesce::Parked::by_hand)
                 .collect(),
+            findings: state.findings().map(Finding::from).collect(),
+            journals_in_store: Vec::new(),
         }
     }
 }
@@ -202,6 +354,11 @@ impl Report for Told {
                 page.line(&format!("  {line}"));
             }
         }
+        if !self.findings.is_empty() {
+            page.heading("Findings");
+            table(page, &self.findings);
+        }
+        in_store(page, &self.journals_in_store);
         page.heading("Next");
         match self.ended.as_deref() {
             Some("complete") => page.line("Nothing: it is complete."),

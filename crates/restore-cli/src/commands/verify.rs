@@ -12,6 +12,7 @@ use backup_core::restore::{self, Damage, VerifyDepth};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, ScratchFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{damage, disk_is_full, distrust, open, signature};
 
 /// Verify one restore point without writing anything but scratch files
@@ -36,7 +37,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point))
+        .or_cancelled(opened.find(&args.selection.restore_point, &Needs::Nothing, frame))
         .await?;
     let full = !args.quick;
     let depth = if args.quick {

@@ -12,12 +12,14 @@ use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest;
+use backup_core::id::ComponentName;
 use backup_core::source::SourceError;
 use backup_core::source::kube::{KubeExport, Selection};
 use backup_core::tenants::{Aspect, Outcome, TenantCheck, check};
 use serde::Serialize;
 
 use crate::args::{LookFlags, Selection as Point};
+use crate::commands::latest::Needs;
 use crate::commands::{open, refuse_untrusted};
 
 /// Ask every tenant's API server, and compare with a restore point
@@ -44,7 +46,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..args.look.given()
     };
     let opened = open(&given, frame).await?;
-    let point = opened.find(&args.point.restore_point).await?;
+    let needs = Needs::Component(ComponentName::resources());
+    let point = opened
+        .find(&args.point.restore_point, &needs, frame)
+        .await?;
     refuse_untrusted(&point)?;
     let verified = verified(&opened.config, &point, frame).await?;
     frame.terminal.emit(&verified)?;

@@ -48,6 +48,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
         "2026-11-24T03:00:00Z".parse()?,
     )?;
     let mut recovery = Recovery {
+        copy: Arc::new(backup_core::recover::NoCopy),
         plan,
         target,
         spool,

@@ -17,7 +17,7 @@ const CLUSTERS: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters";
 
 /// The id of the newest restore point.
-async fn newest(bed: &Bed) -> Result<String> {
+pub(crate) async fn newest(bed: &Bed) -> Result<String> {
     let list = bed
         .restore_cli("list")
         .args(["--output", "json"])
@@ -29,7 +29,7 @@ async fn newest(bed: &Bed) -> Result<String> {
 }
 
 /// What changes after the snapshot: a new object, a changed spec, a changed status, a new Secret.
-async fn changes(bed: &Bed) -> Result<()> {
+pub(crate) async fn changes(bed: &Bed) -> Result<()> {
     let server = &bed.shared.butler.kube_apiserver;
     let team = json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",

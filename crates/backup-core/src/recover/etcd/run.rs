@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 pub use self::error::EtcdRestoreError;
 use self::job::{Asked, Ended, Job, Stage};
 use super::log::{EtcdLog, EtcdPhase, NoLog};
+use super::look::ETCD;
 use super::plan::EtcdPlan;
 use crate::progress::Progress;
 use crate::restore::HeldSnapshot;
@@ -148,7 +150,7 @@ pub async fn run(
 }
 
 /// Whether the target's etcd is up already and is what `plan` wants: an earlier attempt may have got
-/// there. Changes nothing.
+/// there. One that has just started is waited for. Changes nothing.
 ///
 /// # Errors
 /// When what is there cannot be read back. Other data is no error.
@@ -158,13 +160,30 @@ pub async fn restored_already(
     progress: &dyn Progress,
 ) -> Result<Option<EtcdRestored>, EtcdRestoreError> {
     let target = plan.nodes.iter().find(|node| node.node == plan.target);
-    let etcd = target.and_then(|node| node.etcd.as_ref());
-    if !etcd.is_some_and(ServiceView::is_up) {
+    let etcd = target.and_then(|node| node.etcd.clone());
+    if !is_up_soon(nodes, plan, etcd).await {
         return Ok(None);
     }
     match read_back::read_back(nodes, plan, &NoLog, progress, true).await {
         Ok(restored) => Ok(Some(restored)),
         Err(EtcdRestoreError::OtherData { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether an etcd that runs is healthy, or becomes so before long.
+async fn is_up_soon(nodes: &TalosNodes, plan: &EtcdPlan, etcd: Option<ServiceView>) -> bool {
+    /// Talos looks at it for the first time after 5 s; a cluster without quorum never is.
+    const CHECKED_WITHIN: Duration = Duration::from_secs(30);
+    let begun = Instant::now();
+    let mut etcd = etcd;
+    loop {
+        match &etcd {
+            Some(etcd) if etcd.is_up() => return true,
+            Some(etcd) if etcd.state == "Running" && begun.elapsed() < CHECKED_WITHIN => {}
+            _ => return false,
+        }
+        sleep(Pace::default().poll).await;
+        etcd = nodes.service(&plan.target, ETCD).await.ok().flatten();
     }
 }

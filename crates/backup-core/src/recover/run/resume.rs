@@ -52,7 +52,13 @@ impl Recovery {
             self.put_back(parked).await?;
         }
         let began = Instant::now();
-        let mut late: Vec<&Parked> = all.iter().collect();
+        // Those that an attempt before put back may not be ready either.
+        let back = self.journal.state.back.iter();
+        let back: Vec<Parked> = back
+            .filter(|p| p.role() == role && matches!(p, Parked::Deployment { .. }))
+            .cloned()
+            .collect();
+        let mut late: Vec<&Parked> = back.iter().collect();
         while !late.is_empty() {
             let mut left = Vec::new();
             for parked in late {

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::RecoverError;
-use super::super::journal::{Outcome, Phase};
 use super::Recovery;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
@@ -15,20 +14,19 @@ use crate::format::manifest::{Finding, Severity};
 const MOST: usize = 50;
 
 impl Recovery {
-    /// Waits, then looks whether everything that was made is still there and not being deleted.
+    /// Waits, then looks whether everything that was made is still there and not being deleted. What
+    /// was looked at before its controller went on is that controller's since.
     pub(super) async fn settle(&mut self) -> Result<Vec<Finding>, RecoverError> {
-        let written = &self.journal.state.written;
+        let state = &self.journal.state;
         let mut made: BTreeMap<ResourceName, BTreeMap<ObjectPath, String>> = BTreeMap::new();
-        for (place, done) in written {
-            if done.outcome != Outcome::Created {
-                continue;
-            }
-            if let (Ok(path), Some(uid)) = (place.parse::<ObjectPath>(), &done.uid) {
+        for place in &state.fresh {
+            let uid = state.written.get(place).and_then(|done| done.uid.as_ref());
+            if let (Ok(path), Some(uid)) = (place.parse::<ObjectPath>(), uid) {
                 let kind = made.entry(path.resource.clone()).or_default();
                 kind.insert(path, uid.clone());
             }
         }
-        if made.is_empty() || self.journal.state.is_done(Phase::Resume) {
+        if made.is_empty() {
             return Ok(Vec::new());
         }
         let wait = self.patience.settle;

@@ -1,6 +1,7 @@
 //! Carrying a plan out: consent, the journal beside its plan, the run, what it ended as.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,14 +9,15 @@ use anyhow::Context as _;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
+use backup_core::format::manifest::Parent;
 use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::{Mode, Plan, Step};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Patience, Recovery};
+use backup_core::recover::{Copied, Patience, Recovery};
 use backup_core::source::kube::target::KubeTarget;
 
-use super::{Ground, Journals, Ran, TargetFlags, etcd, failed};
+use super::{Copying, Ground, Journals, Ran, TargetFlags, etcd, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
 
@@ -109,8 +111,8 @@ pub(crate) struct Means<'a> {
 /// What is written.
 pub(crate) struct Objects {
     pub(crate) spool: Spool,
-    /// As the restored etcd has them.
-    pub(crate) base: Option<Spool>,
+    /// As the restored etcd has them, and the restore point that they were taken from.
+    pub(crate) base: Option<(Spool, Parent)>,
 }
 
 /// Begins a journal and runs `plan`.
@@ -133,7 +135,16 @@ pub(crate) async fn run(
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
-    Box::pin(go(ground, plan, (target, objects), journal, means, frame)).await
+    let copy = Copying::of(&ground, &plan, &journal, frame).await?;
+    let work = go(
+        ground,
+        plan,
+        (target, objects),
+        (journal, Arc::<Copying>::clone(&copy)),
+        means,
+        frame,
+    );
+    Box::pin(copy.beside(Box::pin(work))).await
 }
 
 /// Goes on with `journal` from wherever it ends.
@@ -141,13 +152,12 @@ pub(crate) async fn go(
     ground: Ground,
     plan: Plan,
     (target, objects): (Option<KubeTarget>, Objects),
-    mut journal: Journal,
+    (mut journal, copy): (Journal, Arc<dyn Copied>),
     means: Means<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let path = journal.path().display().to_string();
     let on = |failure: Failure| failure.hint(format!("go on with: restore-cli resume {path}"));
-    let mut findings = Vec::new();
     if let Some(etcd) = plan
         .etcd
         .as_ref()
@@ -170,11 +180,13 @@ pub(crate) async fn go(
             frame,
         )
         .await;
-        findings = restored.map_err(on)?;
+        let found = restored.map_err(on)?.into_iter();
+        let mut records: Vec<Record> = found
+            .map(|finding| Record::Found { phase, finding })
+            .collect();
         let at = frame.clock.now();
-        journal
-            .write(vec![Record::PhaseDone { phase, at }])
-            .map_err(failed)?;
+        records.push(Record::PhaseDone { phase, at });
+        journal.write(records).map_err(failed)?;
     }
     let target = match target {
         Some(target) => target,
@@ -197,19 +209,17 @@ pub(crate) async fn go(
         plan,
         target,
         spool: objects.spool,
-        base: objects.base,
+        base: objects.base.map(|(base, _)| base),
         journal,
         guards: Guards::default(),
         patience: means.patience,
-        clock: std::sync::Arc::clone(&frame.clock),
+        clock: Arc::clone(&frame.clock),
+        copy,
         progress: ground.progress(),
         cancel: frame.cancel.clone(),
     };
     let ended = match recovery.run().await {
-        Ok(mut ended) => {
-            ended.findings.splice(0..0, findings);
-            ended
-        }
+        Ok(ended) => ended,
         Err(error) => {
             let at = frame.clock.now();
             let how = "failed".to_owned();
@@ -234,7 +244,11 @@ pub(crate) async fn go(
             .write(vec![Record::PhaseBegun { phase, at }])
             .map_err(failed)?;
         let config = &ground.opened.config;
-        let verified = verify_tenants::verified(config, ground.objects(), frame).await;
+        let verified = async {
+            let baseline = ground.baseline(frame).await?;
+            verify_tenants::verified(config, &baseline, frame).await
+        };
+        let verified = verified.await;
         let at = frame.clock.now();
         match verified {
             Ok(verified) => {

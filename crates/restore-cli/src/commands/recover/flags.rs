@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backup_cli::flags::KubeFlags;
 use backup_core::recover::Patience;
 use backup_core::recover::plan::{Danger, Existing, Options};
 use clap::ValueEnum;
+
+use super::ground::Flags;
+use super::{Consent, Means, TargetFlags};
+use crate::args::{ReadFlags, ScratchFlags};
 
 /// Where journals are kept.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +41,42 @@ impl Waits {
         Patience {
             settle: Duration::from_secs(self.settle.into()),
             ready: Duration::from_secs(self.ready_within.into()),
+        }
+    }
+}
+
+/// How a plan is carried out: the same for beginning with it and for going on.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunFlags {
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) journals: Journals,
+    #[command(flatten)]
+    waits: Waits,
+    #[command(flatten)]
+    scratch: ScratchFlags,
+    #[command(flatten)]
+    talos: TargetFlags,
+    #[command(flatten)]
+    kube: KubeFlags,
+    #[command(flatten)]
+    pub(crate) read: ReadFlags,
+}
+
+impl RunFlags {
+    /// How store and cluster are reached.
+    pub(crate) fn reached(&self) -> Flags<'_> {
+        (&self.read, &self.kube, &self.scratch)
+    }
+
+    /// How the plan is carried out, with a step on etcd.
+    pub(crate) fn means(&self) -> Means<'_> {
+        Means {
+            patience: self.waits.patience(),
+            talos: Some(&self.talos),
+            read: &self.read,
+            scratch: &self.scratch,
         }
     }
 }

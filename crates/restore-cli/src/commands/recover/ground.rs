@@ -14,6 +14,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::{EtcdFacts, Finding, Parent};
+use backup_core::id::ComponentName;
 use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::velero::read_velero;
@@ -23,6 +24,7 @@ use backup_core::source::kube::target::KubeTarget;
 
 use super::{Objects, Source, failed};
 use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::latest::{LATEST, Needs, has_objects};
 use crate::commands::{Opened, Reading, open, refuse_untrusted};
 
 /// See the module.
@@ -30,22 +32,116 @@ pub(crate) struct Ground {
     pub(crate) opened: Opened,
     pub(crate) point: RestorePoint,
     /// The restore point that objects come from, if it is another one.
-    pub(crate) forward: Option<RestorePoint>,
+    forward: Option<RestorePoint>,
+    /// The restore point whose objects are those of the restored etcd, or come near to them.
+    base: Option<RestorePoint>,
+    /// What is done.
+    pub(crate) steps: Vec<Step>,
     kube: Option<KubeOptions>,
     reading: Reading,
     /// The SHA-256 of the prefix's claim, if it could be read.
     claim: Option<Digest>,
 }
 
+/// Which restore points a restore stands on.
+pub(crate) struct Wanted<'a> {
+    pub(crate) point: &'a str,
+    pub(crate) forward: Option<&'a str>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) source: &'a Source,
+}
+
+/// How everything is reached.
+pub(crate) type Flags<'a> = (&'a ReadFlags, &'a KubeFlags, &'a ScratchFlags);
+
 impl Ground {
-    /// Opens the store and finds `wanted`, which must be trusted; and `forward`, if that is asked
-    /// for.
+    /// Opens the store and finds what is wanted, which must be trusted. With `latest` a step on etcd
+    /// takes the newest that has etcd, and objects are brought forward to the newest that has them.
     pub(crate) async fn open(
-        wanted: &str,
-        forward: Option<&str>,
-        read: &ReadFlags,
-        kube: &KubeFlags,
-        scratch: &ScratchFlags,
+        wanted: Wanted<'_>,
+        flags: Flags<'_>,
+        frame: &Frame,
+    ) -> Result<Self, Failure> {
+        let mut ground = Self::begin(wanted.point, &needs(&wanted), flags, frame).await?;
+        ground.steps = wanted.steps;
+        let etcd = ground.steps.contains(&Step::Etcd);
+        let forward = match (wanted.forward, wanted.source) {
+            (_, Source::Velero(_)) => None,
+            (Some(forward), _) => Some(forward),
+            (None, _) if wanted.point == LATEST && etcd && ground.writes_objects() => Some(LATEST),
+            (None, _) => None,
+        };
+        match forward {
+            Some(LATEST) => ground.forward = ground.newer(frame).await?,
+            Some(forward) => {
+                let found = ground.opened.find(forward, &Needs::Nothing, frame).await?;
+                refuse_untrusted(&found)?;
+                if found.entry.id < ground.point.entry.id {
+                    let told =
+                        format!("{} is older than {}", found.entry.id, ground.point.entry.id);
+                    return Err(Failure::message(Exit::Usage, told).hint(
+                        "objects are brought forward in time; plan the older one by itself",
+                    ));
+                }
+                let other = found.entry.digest != ground.point.entry.digest;
+                ground.forward = other.then_some(found);
+            }
+            None => {}
+        }
+        let own = has_objects(&ground.point.manifest);
+        if own {
+            ground.base = Some(ground.point.clone());
+        } else if etcd && (ground.forward.is_some() || *wanted.source != Source::Archive) {
+            ground.base = ground.opened.objects_before(&ground.point, frame).await?;
+        } else if *wanted.source == Source::Archive
+            && ground.forward.is_none()
+            && (etcd || wanted.forward.is_some())
+        {
+            ground.leaves_objects(frame);
+        }
+        Ok(ground)
+    }
+
+    /// The newest restore point with objects, if it is newer than etcd's snapshot: one that has all of
+    /// them, or else any. What is older, etcd has already.
+    async fn newer(&self, frame: &Frame) -> Result<Option<RestorePoint>, Failure> {
+        for needs in [Needs::Objects, Needs::Component(ComponentName::resources())] {
+            match self.opened.find(LATEST, &needs, frame).await {
+                Ok(found) if found.entry.id > self.point.entry.id => {
+                    refuse_untrusted(&found)?;
+                    return Ok(Some(found));
+                }
+                Ok(_) => {}
+                Err(failure) if failure.exit() == Exit::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A snapshot without objects, and nothing newer: they are as it has them.
+    fn leaves_objects(&mut self, frame: &Frame) {
+        if !self.writes_objects() {
+            return;
+        }
+        self.steps
+            .retain(|step| !matches!(step, Step::Crds | Step::Resources));
+        frame.terminal.status(&format!(
+            "{} has no objects besides etcd, and none are brought forward: they come back as etcd \
+             has them",
+            self.point.entry.id
+        ));
+    }
+
+    fn writes_objects(&self) -> bool {
+        let is = |step: &Step| matches!(step, Step::Crds | Step::Resources);
+        self.steps.iter().any(is)
+    }
+
+    async fn begin(
+        point: &str,
+        needs: &Needs,
+        (read, kube, scratch): Flags<'_>,
         frame: &Frame,
     ) -> Result<Self, Failure> {
         let given = Given {
@@ -53,16 +149,8 @@ impl Ground {
             ..read.given()
         };
         let opened = open(&given, frame).await?;
-        let point = opened.find(wanted).await?;
+        let point = opened.find(point, needs, frame).await?;
         refuse_untrusted(&point)?;
-        let forward = match forward {
-            Some(forward) => {
-                let found = opened.find(forward).await?;
-                refuse_untrusted(&found)?;
-                Some(found).filter(|found| found.entry.digest != point.entry.digest)
-            }
-            None => None,
-        };
         // Whoever may not read it, or finds none, is told by an audit.
         let claim = opened.store.get(&layout::claim()).await.ok();
         let claim = claim.map(|bytes| Digest::of(&bytes));
@@ -74,7 +162,9 @@ impl Ground {
         Ok(Self {
             opened,
             point,
-            forward,
+            forward: None,
+            base: None,
+            steps: Vec::new(),
             kube,
             reading,
             claim,
@@ -84,22 +174,25 @@ impl Ground {
     /// What a plan stands on: the same restore points, by their digests.
     pub(crate) async fn of_plan(
         plan: &Plan,
-        read: &ReadFlags,
-        kube: &KubeFlags,
-        scratch: &ScratchFlags,
+        flags: Flags<'_>,
         frame: &Frame,
     ) -> Result<Self, Failure> {
-        let forward = match &plan.origin {
-            Origin::Archive { restore_point } | Origin::Git { restore_point, .. } => {
-                Some(restore_point.id.to_string())
-            }
-            Origin::Velero { .. } => None,
-        };
         let id = plan.restore_point.id.to_string();
-        let ground = Self::open(&id, forward.as_deref(), read, kube, scratch, frame).await?;
-        if ground.point.entry.digest != plan.restore_point.manifest {
-            let told = format!("restore point {id} is another one than the plan's");
-            return Err(Failure::message(Exit::Refused, told).hint("plan again"));
+        let mut ground = Self::begin(&id, &Needs::Nothing, flags, frame).await?;
+        same_point(&ground.point, &plan.restore_point)?;
+        ground.steps.clone_from(&plan.steps);
+        if let Origin::Archive { restore_point } | Origin::Git { restore_point, .. } = &plan.origin
+            && *restore_point != plan.restore_point
+        {
+            let id = restore_point.id.to_string();
+            let found = ground.opened.find(&id, &Needs::Nothing, frame).await?;
+            refuse_untrusted(&found)?;
+            same_point(&found, restore_point)?;
+            ground.forward = Some(found);
+        }
+        // One that only comes near is for foreseeing: what changed in between is no conflict.
+        if plan.base.as_ref() == Some(&plan.restore_point) {
+            ground.base = Some(ground.point.clone());
         }
         Ok(ground)
     }
@@ -107,6 +200,19 @@ impl Ground {
     /// The restore point that objects come from.
     pub(crate) fn objects(&self) -> &RestorePoint {
         self.forward.as_ref().unwrap_or(&self.point)
+    }
+
+    /// The restore point that tenants are compared with: where objects come from, or the newest one
+    /// with tenants.
+    pub(crate) async fn baseline(&self, frame: &Frame) -> Result<RestorePoint, Failure> {
+        let objects = self.objects();
+        if has_objects(&objects.manifest) {
+            return Ok(objects.clone());
+        }
+        let needs = Needs::Component(ComponentName::resources());
+        let found = self.opened.find(LATEST, &needs, frame).await?;
+        refuse_untrusted(&found)?;
+        Ok(found)
     }
 
     /// The objects of `point` that `options` choose.
@@ -152,6 +258,18 @@ impl Ground {
         let options = &asked.options;
         let objects = self.objects();
         let scratch = self.reading.scratch.as_path();
+        if !self.writes_objects() {
+            return Ok(Material {
+                objects: Objects {
+                    spool: Spool::create(scratch, 0).map_err(failed)?,
+                    base: None,
+                },
+                origin: Origin::Archive {
+                    restore_point: named(objects),
+                },
+                findings: Vec::new(),
+            });
+        }
         let (spool, origin, findings) = match &asked.source {
             Source::Archive => {
                 let spool = self.spool(objects, options, frame).await?;
@@ -190,10 +308,14 @@ impl Ground {
         };
         // Objects as the restored etcd has them, where others are brought forward from there.
         let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
-        let base = if self.forward.is_some() || from_elsewhere {
-            Some(self.spool(&self.point, options, frame).await?)
-        } else {
-            None
+        let base = self.base.as_ref().filter(|base| {
+            // One that only comes near tells nothing that a living cluster does not.
+            let exact = base.entry.digest == self.point.entry.digest;
+            (self.forward.is_some() || from_elsewhere) && (exact || target.is_none())
+        });
+        let base = match base {
+            Some(base) => Some((self.spool(base, options, frame).await?, named(base))),
+            None => None,
         };
         Ok(Material {
             objects: Objects { spool, base },
@@ -251,7 +373,8 @@ impl Ground {
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
         let request = self.request(asked, material, frame);
-        let foreseen = foresee(&request, spool, base.as_ref());
+        let base = base.as_ref().map(|(base, _)| base);
+        let foreseen = foresee(&request, spool, base);
         frame
             .or_cancelled(async { foreseen.await.map_err(failed) })
             .await
@@ -271,7 +394,7 @@ impl Ground {
             &request,
             target,
             spool,
-            base.as_ref(),
+            base.as_ref().map(|(base, _)| base),
             self.reading.progress.as_ref(),
         );
         frame
@@ -301,7 +424,7 @@ impl Ground {
             restore_point: named(&self.point),
             origin: material.origin.clone(),
             findings: findings.collect(),
-            base: material.objects.base.as_ref().map(|_| named(&self.point)),
+            base: material.objects.base.as_ref().map(|(_, of)| of.clone()),
             captured_uid: kubernetes.map(|k| k.uid.clone()),
             captured: objects.manifest.began,
             datastores: datastores(&[&self.point, objects]),
@@ -326,6 +449,32 @@ pub(crate) struct Material {
     pub(crate) origin: Origin,
     /// What a person should know of the source.
     findings: Vec<Finding>,
+}
+
+/// What the restore point must have if the newest is asked for.
+fn needs(wanted: &Wanted<'_>) -> Needs {
+    let has = |step| wanted.steps.contains(&step);
+    if has(Step::Etcd) {
+        return Needs::Component(ComponentName::etcd());
+    }
+    match wanted.source {
+        Source::Velero(_) => Needs::Nothing,
+        _ if has(Step::Resources) => Needs::Objects,
+        _ if has(Step::Crds) => Needs::Component(ComponentName::crds()),
+        _ => Needs::Component(ComponentName::resources()),
+    }
+}
+
+/// Refuses a restore point that is another one than the plan's.
+fn same_point(found: &RestorePoint, planned: &Parent) -> Result<(), Failure> {
+    if found.entry.digest == planned.manifest {
+        return Ok(());
+    }
+    let told = format!(
+        "restore point {} is another one than the plan's",
+        planned.id
+    );
+    Err(Failure::message(Exit::Refused, told).hint("plan again"))
 }
 
 /// The choice of `options` among the tenants of `point`.

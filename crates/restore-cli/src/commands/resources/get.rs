@@ -17,6 +17,7 @@ use super::At;
 use super::ls::holding;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
+use crate::commands::latest::Needs;
 use crate::commands::yaml::to_yaml;
 use crate::commands::{Reading, not_read, open, refuse_untrusted};
 
@@ -59,7 +60,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
-    let point = frame.or_cancelled(opened.find(&args.at.at)).await?;
+    let needs = Needs::Kind(args.kind.clone());
+    let found = opened.find(&args.at.at, &needs, frame);
+    let point = frame.or_cancelled(found).await?;
     refuse_untrusted(&point)?;
     let resource = kinds::resolve(&[&point.manifest], &args.kind)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;

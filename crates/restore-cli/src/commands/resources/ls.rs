@@ -18,6 +18,7 @@ use super::At;
 use super::overview::Overview;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
+use crate::commands::latest::Needs;
 use crate::commands::{Reading, not_read, open, warn_untrusted};
 
 /// Objects that are listed; more are counted. Some 100 bytes each, and more than a person reads.
@@ -46,7 +47,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
-    let point = frame.or_cancelled(opened.find(&args.at.at)).await?;
+    let needs = match &args.kind {
+        Some(kind) => Needs::Kind(kind.clone()),
+        None => Needs::Component(ComponentName::resources()),
+    };
+    let found = opened.find(&args.at.at, &needs, frame);
+    let point = frame.or_cancelled(found).await?;
     warn_untrusted(&point, frame);
     let Some(kind) = &args.kind else {
         frame.terminal.emit(&Overview::of(&point))?;

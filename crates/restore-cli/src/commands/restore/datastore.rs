@@ -13,6 +13,7 @@ use backup_core::restore::unlock;
 use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};
+use crate::commands::latest::Needs;
 use crate::commands::{open, refuse_untrusted};
 
 /// Restore the etcd of a DataStore into the data folder of a fresh member
@@ -61,8 +62,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
+    let needs = Needs::Component(component.clone());
     let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point))
+        .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
     refuse_untrusted(&point)?;
     let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };

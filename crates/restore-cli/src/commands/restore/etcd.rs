@@ -21,6 +21,7 @@ use backup_core::source::talos::nodes::TalosNodes;
 
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};
+use crate::commands::latest::{LATEST, Needs};
 use crate::commands::recover::TargetFlags;
 use crate::commands::{Opened, open, refuse_untrusted};
 
@@ -35,7 +36,7 @@ mod report;
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
-    /// The restore point: `latest`, an id, or the beginning of one
+    /// The restore point: an id, the beginning of one, or `latest`, the newest that has etcd
     #[arg(
         value_name = "RESTORE-POINT",
         required_unless_present_any = ["snapshot", "raw_db"]
@@ -130,8 +131,9 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
         return Ok(Source::File(HeldSnapshot::file(file).await?));
     }
     let opened = open(&args.read.given(), frame).await?;
-    let wanted = args.restore_point.as_deref().unwrap_or("latest");
-    let point = opened.find(wanted).await?;
+    let wanted = args.restore_point.as_deref().unwrap_or(LATEST);
+    let needs = Needs::Component(ComponentName::etcd());
+    let point = opened.find(wanted, &needs, frame).await?;
     refuse_untrusted(&point)?;
     Ok(Source::Stored(Box::new(opened), Box::new(point)))
 }

@@ -9,7 +9,7 @@ use backup_core::recover::plan::Mode;
 use backup_core::store::url::StoreUrl;
 
 use super::shell::word;
-use super::took::Took;
+use crate::commands::recover::Took;
 
 /// See the module.
 #[derive(Debug)]

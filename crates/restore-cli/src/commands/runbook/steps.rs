@@ -164,7 +164,7 @@ pub(super) fn same_cluster(is: &str, uid: &str) -> String {
 
 fn only(facts: &Facts) -> &'static str {
     if facts.in_place() {
-        " --mode in-place --only crds,resources,verify"
+        " --mode in-place --only crds,resources,verify --forward-to latest"
     } else {
         " --mode rebuild"
     }
@@ -207,8 +207,8 @@ fn plan(document: &mut Document, facts: &Facts) {
     ));
     if facts.in_place() {
         document.text(
-            "A newer restore point has objects of a later time? Then add `--forward-to latest` to plan \
-             them in: what changed since comes back, too.",
+            "What was captured after this restore point comes back, too. Leave `--forward-to latest` out \
+             to have the objects of this restore point instead.",
         );
     }
 }

@@ -1,0 +1,44 @@
+//! Looking back from the newest restore point: runs by change hold some components only.
+
+use std::ops::ControlFlow;
+
+use super::{Catalog, CatalogError, Entry, READS, RestorePoint};
+use crate::crypt::Trust;
+use crate::id::RestorePointId;
+
+/// How far back is looked: a run by change each minute, for most of a day. Each is a small read.
+const LOOKED: usize = 1000;
+
+impl Catalog {
+    /// Shows restore points to `each`, newest first, until it breaks; with `before` only older ones.
+    /// One that cannot be read is shown as such.
+    ///
+    /// # Errors
+    /// When the store cannot be listed or read.
+    pub async fn look_back<B>(
+        &self,
+        trust: &Trust,
+        before: Option<&RestorePointId>,
+        mut each: impl FnMut(Result<RestorePoint, (Entry, CatalogError)>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, CatalogError> {
+        let mut entries = self.list().await?;
+        entries.retain(|entry| before.is_none_or(|before| entry.id < *before));
+        entries.reverse();
+        entries.truncate(LOOKED);
+        for entries in entries.chunks(READS) {
+            let loaded = self.load_all(entries, trust).await;
+            for (entry, loaded) in entries.iter().zip(loaded) {
+                let shown = match loaded {
+                    Err(CatalogError::Store { store, source }) => {
+                        return Err(CatalogError::Store { store, source });
+                    }
+                    loaded => loaded.map_err(|error| (entry.clone(), error)),
+                };
+                if let ControlFlow::Break(found) = each(shown) {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

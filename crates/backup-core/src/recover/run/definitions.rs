@@ -1,0 +1,79 @@
+//! Definitions, each served before objects of it are written.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::super::crds::{self, Choice};
+use super::super::journal::{Done, Outcome};
+use super::super::order::Rank;
+use super::super::{RecoverError, leave};
+use super::{AT_ONCE, BATCH, Recovery};
+
+impl Recovery {
+    /// Makes definitions, and waits until each is served.
+    pub(super) async fn definitions(&mut self, ours: &HashSet<String>) -> Result<(), RecoverError> {
+        let all: Vec<usize> = self
+            .positions(|rank| rank == Rank::CRDS)
+            .into_iter()
+            .flatten()
+            .collect();
+        let title = format!("making {} definitions", all.len());
+        self.progress.step(&title, None);
+        for batch in all.chunks(BATCH) {
+            let batch = self.open(batch, ours);
+            self.begin(&batch)?;
+            let done: Vec<(usize, Done)> = stream::iter(batch)
+                .map(|(position, ours)| self.definition(position, ours))
+                .buffered(AT_ONCE)
+                .try_collect()
+                .await?;
+            self.end(done)?;
+        }
+        self.target.discover().await?;
+        Ok(())
+    }
+
+    /// Makes one; `ours` says that it may have been made by this restore already.
+    async fn definition(&self, position: usize, ours: bool) -> Result<(usize, Done), RecoverError> {
+        let ended = |outcome, uid, why| Ok((position, Done { outcome, uid, why }));
+        let Some(entry) = self.spool.entry(position) else {
+            return ended(Outcome::Failed, None, None);
+        };
+        let value = self.spool.value(entry)?;
+        if let Some(reason) = leave::reason(entry, &value, self.guards) {
+            return ended(Outcome::Skipped, None, Some(reason.to_owned()));
+        }
+        let live = self.target.get(&entry.path, None).await?;
+        let uid = |object: &serde_json::Value| {
+            Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
+        };
+        let choice = crds::choose(&value, live.as_ref(), self.plan.options.overwrite_crds);
+        let held = live.as_ref().and_then(uid);
+        let outcome = match choice {
+            Choice::Same if ours => return ended(Outcome::Created, held, None),
+            Choice::Same => return ended(Outcome::Same, held, None),
+            Choice::Keep(why) => return ended(Outcome::Conflict, held, Some(why)),
+            Choice::Clash(why) => return ended(Outcome::Failed, held, Some(why)),
+            Choice::Create => Outcome::Created,
+            Choice::Replace => Outcome::Changed,
+        };
+        let converts = crds::converts(&value);
+        let body = crds::body(value);
+        match self.target.apply(&entry.path, &body).await {
+            Ok(made) => match crds::served(&self.target, &body).await {
+                Ok(()) => {
+                    let why = converts.then(|| {
+                        "its versions are converted by a webhook, which must run before objects of \
+                         another version are read"
+                            .to_owned()
+                    });
+                    ended(outcome, uid(&made), why)
+                }
+                Err(why) => ended(Outcome::Failed, uid(&made), Some(why)),
+            },
+            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(e) => ended(Outcome::Failed, None, Some(e.line())),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Taking away what the archive does not have, where that was asked for.
+
+use super::super::RecoverError;
+use super::super::journal::{Outcome, Record};
+use super::Recovery;
+use crate::archive::ObjectPath;
+
+impl Recovery {
+    /// Takes away what the plan says, if nobody wrote it since.
+    pub(super) async fn prune(&mut self) -> Result<(), RecoverError> {
+        let pruned = self
+            .plan
+            .objects
+            .iter()
+            .filter(|o| o.outcome == Outcome::Pruned);
+        let pruned: Vec<String> = pruned.map(|o| o.object.clone()).collect();
+        for object in pruned {
+            let Ok(path) = object.parse::<ObjectPath>() else {
+                continue;
+            };
+            if self.cancel.is_cancelled() {
+                return Err(RecoverError::Cancelled);
+            }
+            let Some(live) = self.target.get(&path, None).await? else {
+                // What was begun and is gone went by this restore.
+                if self.journal.state.open.contains(&object) {
+                    self.pruned(object, Outcome::Pruned, None)?;
+                }
+                continue;
+            };
+            let text = |pointer: &str| live.pointer(pointer).and_then(|v| v.as_str());
+            let (Some(uid), Some(version)) =
+                (text("/metadata/uid"), text("/metadata/resourceVersion"))
+            else {
+                continue;
+            };
+            self.journal.write(vec![Record::Writing {
+                object: object.clone(),
+            }])?;
+            let (outcome, why) = match self.target.delete(&path, uid, version).await {
+                Ok(()) => (Outcome::Pruned, None),
+                Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
+                Err(e) => (Outcome::Failed, Some(e.line())),
+            };
+            self.pruned(object, outcome, why)?;
+        }
+        Ok(())
+    }
+
+    fn pruned(
+        &mut self,
+        object: String,
+        outcome: Outcome,
+        why: Option<String>,
+    ) -> Result<(), RecoverError> {
+        self.journal.write(vec![Record::Written {
+            object,
+            outcome,
+            uid: None,
+            why,
+        }])
+    }
+}

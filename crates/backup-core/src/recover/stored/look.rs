@@ -1,0 +1,215 @@
+//! Copies that are there: listed, read, and laid into a folder again.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+
+use super::head::Head;
+use super::{StoredError, UNFOLDED};
+use crate::catalog::list_pages;
+use crate::crypt::Opener;
+use crate::format::layout::{self, JournalPart, ObjectKind};
+use crate::store::{Store, StoreError};
+
+/// A head is a few hundred bytes; phases are eight.
+const MAX_HEAD: u64 = 16 << 10;
+
+/// A copy that is there.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    store: Arc<dyn Store>,
+    /// The restore.
+    pub restore: String,
+    parts: Vec<JournalPart>,
+}
+
+/// All copies in the store, oldest first.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Stored>, StoreError> {
+    let mut found: BTreeMap<String, Vec<JournalPart>> = BTreeMap::new();
+    let mut pages = std::pin::pin!(list_pages(store.as_ref(), layout::JOURNALS));
+    while let Some(page) = pages.try_next().await? {
+        for object in page.objects {
+            if let Some(ObjectKind::Journal { restore, part }) = ObjectKind::of(&object.key) {
+                found.entry(restore).or_default().push(part);
+            }
+        }
+    }
+    let stored = found.into_iter().map(|(restore, mut parts)| {
+        parts.sort();
+        let store = Arc::clone(store);
+        Stored {
+            store,
+            restore,
+            parts,
+        }
+    });
+    Ok(stored.collect())
+}
+
+impl Stored {
+    /// The copy of the journal of `restore`; one without parts if there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub async fn of(store: &Arc<dyn Store>, restore: &str) -> Result<Self, StoredError> {
+        let found = list(store).await.map_err(|source| StoredError::Store {
+            restore: restore.to_owned(),
+            source,
+        })?;
+        let found = found.into_iter().find(|stored| stored.restore == restore);
+        Ok(found.unwrap_or_else(|| Self {
+            store: Arc::clone(store),
+            restore: restore.to_owned(),
+            parts: Vec::new(),
+        }))
+    }
+
+    /// The head of the newest lines; `None` before the first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn head(&self) -> Result<Option<Head>, StoredError> {
+        let Some(part) = self.lines().last() else {
+            return Ok(None);
+        };
+        let key = self.key(part)?;
+        let read = self.store.get_range(&key, 0..MAX_HEAD).await;
+        let bytes = read.map_err(|source| self.failed(source))?;
+        let (head, _) = self.split(part, &bytes)?;
+        Ok(Some(head))
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = JournalPart> {
+        let is = |part: &JournalPart| matches!(part, JournalPart::Lines(_));
+        self.parts.iter().copied().filter(is)
+    }
+
+    /// The plain bytes of a part.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was not put by somebody who can read the restore point.
+    pub(super) async fn part(
+        &self,
+        part: JournalPart,
+        opener: Opener<'_>,
+    ) -> Result<Vec<u8>, StoredError> {
+        let bytes = self.store.get(&self.key(part)?).await;
+        let bytes = bytes.map_err(|source| self.failed(source))?;
+        let (head, sealed) = self.split(part, &bytes)?;
+        let folded = opener.open(&sealed, UNFOLDED);
+        let folded =
+            folded.map_err(|_| self.damaged(part, "sealed by somebody else, or changed"))?;
+        let plain = crate::format::decompress("journal", &folded, UNFOLDED);
+        let plain = plain.map_err(|_| self.damaged(part, "not what it should be"))?;
+        // What is sealed says again what it is, so that no part stands for another.
+        let at = plain.iter().position(|byte| *byte == b'\n');
+        let (inner, body) = plain.split_at(at.map_or(plain.len(), |at| at.saturating_add(1)));
+        match serde_json::from_slice::<Head>(inner) {
+            Ok(inner) if inner == head => Ok(body.to_vec()),
+            _ => Err(self.damaged(part, "another part than its name says")),
+        }
+    }
+
+    /// Lays plan and journal into `folder`, as they were on the machine that the copy is of. Gives
+    /// the journal's path.
+    ///
+    /// # Errors
+    /// When there is none, when it is damaged, or the folder cannot be written.
+    pub async fn lay(&self, opener: Opener<'_>, folder: &Path) -> Result<PathBuf, StoredError> {
+        if self.lines().next().is_none() {
+            return Err(StoredError::NoSuch {
+                restore: self.restore.clone(),
+            });
+        }
+        let failed = |operation, file: &Path| {
+            let file = file.display().to_string();
+            move |source| StoredError::File {
+                operation,
+                file,
+                source,
+            }
+        };
+        std::fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        let plan = folder.join(format!("{}.plan.json", self.restore));
+        let journal = folder.join(format!("{}.journal", self.restore));
+        let parts = |lines: bool| {
+            let is = move |part: &JournalPart| matches!(part, JournalPart::Lines(_)) == lines;
+            self.parts.iter().copied().filter(is)
+        };
+        for (file, lines) in [(&plan, false), (&journal, true)] {
+            let part = file.with_extension("part");
+            let mut to = std::fs::OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&part)
+                .map_err(failed("make", &part))?;
+            let mut next = 0_u64;
+            for part_of in parts(lines) {
+                let (JournalPart::Plan(at) | JournalPart::Lines(at)) = part_of;
+                if at != next {
+                    return Err(self.damaged(part_of, "not the one that follows"));
+                }
+                let body = self.part(part_of, opener).await?;
+                let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+                next = next.saturating_add(if lines { length } else { 1 });
+                to.write_all(&body).map_err(failed("write", &part))?;
+            }
+            to.sync_all().map_err(failed("write", &part))?;
+            // One that is there was written by a restore that is not lost.
+            match std::fs::hard_link(&part, file) {
+                // The plan may be there already: it is held against the journal anyway.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !lines => {}
+                linked => linked.map_err(failed("make", file))?,
+            }
+            std::fs::remove_file(&part).map_err(failed("remove", &part))?;
+        }
+        Ok(journal)
+    }
+
+    fn key(&self, part: JournalPart) -> Result<crate::store::Key, StoredError> {
+        layout::journal(&self.restore, part).ok_or_else(|| StoredError::NoSuch {
+            restore: self.restore.clone(),
+        })
+    }
+
+    fn split(&self, part: JournalPart, bytes: &Bytes) -> Result<(Head, Bytes), StoredError> {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let no_head = || self.damaged(part, "without a head");
+        let end = end.ok_or_else(no_head)?;
+        let head: Head = bytes
+            .get(..end)
+            .and_then(|head| serde_json::from_slice(head).ok())
+            .ok_or_else(no_head)?;
+        let named = layout::journal(&head.restore, part);
+        let is = named.is_some_and(|key| key.as_str().ends_with(&format!("/{}", head.part)));
+        if head.version != 1 || head.restore != self.restore || !is {
+            return Err(self.damaged(part, "another part than its name says"));
+        }
+        Ok((head, bytes.slice(end.saturating_add(1)..)))
+    }
+
+    fn failed(&self, source: StoreError) -> StoredError {
+        StoredError::Store {
+            restore: self.restore.clone(),
+            source,
+        }
+    }
+
+    fn damaged(&self, part: JournalPart, what: &'static str) -> StoredError {
+        StoredError::Damaged {
+            restore: self.restore.clone(),
+            part,
+            what,
+        }
+    }
+}

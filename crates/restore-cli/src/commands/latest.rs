@@ -1,0 +1,270 @@
+//! What `latest` means: the newest restore point that has what is needed.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::catalog::{Catalog, CatalogError, Entry, RestorePoint};
+use backup_core::format::manifest::Manifest;
+use backup_core::id::{ComponentName, RestorePointId};
+
+use super::{Opened, kinds};
+
+/// The word for it on the command line.
+pub(super) const LATEST: &str = "latest";
+
+/// What a restore point must have to be the latest one.
+#[derive(Debug, Clone)]
+pub(super) enum Needs {
+    /// Nothing in particular.
+    Nothing,
+    /// This component.
+    Component(ComponentName),
+    /// Every component with objects that there is of the cluster.
+    Objects,
+    /// Objects of this kind, in the component that has all of them.
+    Kind(String),
+    /// Objects of this kind in any component.
+    SomeOfKind(String),
+}
+
+impl Needs {
+    fn words(&self) -> String {
+        match self {
+            Self::Nothing => "anything".to_owned(),
+            Self::Component(name) => format!("`{name}`"),
+            Self::Objects => "all objects".to_owned(),
+            Self::Kind(kind) | Self::SomeOfKind(kind) => format!("objects of kind `{kind}`"),
+        }
+    }
+
+    /// Whether `manifest` has it. All objects are judged otherwise.
+    fn are_in(&self, manifest: &Manifest) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Component(name) => manifest.component(name).is_some(),
+            Self::Objects => has_objects(manifest),
+            Self::SomeOfKind(kind) => kinds::resolve(&[manifest], kind).is_ok(),
+            Self::Kind(kind) => kinds::resolve(&[manifest], kind).is_ok_and(|resource| {
+                let home = match resource.as_str() {
+                    "secrets" | "configmaps" => ComponentName::secrets(),
+                    "customresourcedefinitions.apiextensions.k8s.io" => ComponentName::crds(),
+                    _ => ComponentName::resources(),
+                };
+                manifest.component(&home).is_some()
+            }),
+        }
+    }
+}
+
+/// The components that hold objects.
+fn object_components() -> [ComponentName; 5] {
+    [
+        ComponentName::crds(),
+        ComponentName::resources(),
+        ComponentName::sealed_secrets(),
+        ComponentName::kubeconfigs(),
+        ComponentName::secrets(),
+    ]
+}
+
+/// Whether a restore point has custom resources, and so can stand for the objects of its time.
+pub(super) fn has_objects(manifest: &Manifest) -> bool {
+    manifest.component(&ComponentName::resources()).is_some()
+}
+
+/// Restore points that are newer and lack something.
+#[derive(Default)]
+struct Passed {
+    count: usize,
+    newest: Option<(RestorePointId, Vec<String>)>,
+}
+
+impl Passed {
+    fn over(&mut self, point: &RestorePoint) {
+        self.count += 1;
+        let components = point.manifest.components.iter();
+        let names = || components.map(|c| c.name.to_string()).collect();
+        self.newest
+            .get_or_insert_with(|| (point.entry.id.clone(), names()));
+    }
+
+    fn told(&self, found: &RestorePoint, needs: &Needs) -> Option<String> {
+        let (newest, has) = self.newest.as_ref()?;
+        let (id, words) = (&found.entry.id, needs.words());
+        let newer = if self.count == 1 {
+            format!("newer {newest}, which has")
+        } else {
+            format!("{} newer ones, as {newest}, which has", self.count)
+        };
+        let has = if has.is_empty() {
+            "nothing".to_owned()
+        } else {
+            has.join(", ")
+        };
+        Some(format!(
+            "latest with {words} is {id}; passed over {newer} {has} alone"
+        ))
+    }
+}
+
+impl Opened {
+    /// The restore point that `wanted` names, its manifest read and judged; for `latest` the newest
+    /// that has what is needed, with a word about those that were passed over.
+    pub(super) async fn find(
+        &self,
+        wanted: &str,
+        needs: &Needs,
+        frame: &Frame,
+    ) -> Result<RestorePoint, Failure> {
+        let catalog = Catalog::new(Arc::clone(&self.store));
+        if wanted != LATEST || matches!(needs, Needs::Nothing) {
+            let entry = catalog.find(wanted).await?;
+            return Ok(catalog.load(&entry, &self.trust).await?);
+        }
+        let mut found = match needs {
+            Needs::Objects => self.whole(&catalog, frame).await?,
+            needs => self.newest(&catalog, needs, None, frame).await?,
+        };
+        if let (None, Needs::Kind(kind)) = (&found, needs) {
+            let some = Needs::SomeOfKind(kind.clone());
+            found = self.newest(&catalog, &some, None, frame).await?;
+        }
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        // The error is that of what is newest, which knows best what there is.
+        let entry = catalog.find(wanted).await?;
+        let newest = catalog.load(&entry, &self.trust).await?;
+        if let Needs::Kind(_) = needs {
+            return Ok(newest);
+        }
+        let told = format!(
+            "no restore point of {} has {}",
+            self.store.describe(),
+            needs.words()
+        );
+        Err(Failure::message(Exit::NotFound, told)
+            .hint("`restore-cli list` shows what each of them has"))
+    }
+
+    /// The newest restore point with custom resources that is older than `point`.
+    pub(super) async fn objects_before(
+        &self,
+        point: &RestorePoint,
+        frame: &Frame,
+    ) -> Result<Option<RestorePoint>, Failure> {
+        let catalog = Catalog::new(Arc::clone(&self.store));
+        let needs = Needs::Component(ComponentName::resources());
+        let before = Some(&point.entry.id);
+        self.newest(&catalog, &needs, before, frame).await
+    }
+
+    async fn newest(
+        &self,
+        catalog: &Catalog,
+        needs: &Needs,
+        before: Option<&RestorePointId>,
+        frame: &Frame,
+    ) -> Result<Option<RestorePoint>, Failure> {
+        let mut passed = Passed::default();
+        let found = catalog
+            .look_back(&self.trust, before, |shown| match shown {
+                Ok(point) if needs.are_in(&point.manifest) => ControlFlow::Break(point),
+                Ok(point) => {
+                    passed.over(&point);
+                    ControlFlow::Continue(())
+                }
+                Err(unreadable) => {
+                    warn_unreadable(&unreadable, frame);
+                    ControlFlow::Continue(())
+                }
+            })
+            .await?;
+        if let Some(told) = found.as_ref().and_then(|found| passed.told(found, needs)) {
+            frame.terminal.status(&told);
+        }
+        Ok(found)
+    }
+
+    /// The newest that has every component with objects that any has; which may be no one.
+    async fn whole(
+        &self,
+        catalog: &Catalog,
+        frame: &Frame,
+    ) -> Result<Option<RestorePoint>, Failure> {
+        let known: BTreeSet<ComponentName> = object_components().into();
+        let (mut there, mut passed) = (BTreeSet::new(), Passed::default());
+        // The newest of each set of components; there are 31 sets at most.
+        let mut candidates: Vec<(BTreeSet<ComponentName>, RestorePoint)> = Vec::new();
+        let found = catalog
+            .look_back(&self.trust, None, |shown| {
+                let point = match shown {
+                    Ok(point) => point,
+                    Err(unreadable) => {
+                        warn_unreadable(&unreadable, frame);
+                        return ControlFlow::Continue(());
+                    }
+                };
+                let components = point.manifest.components.iter().map(|c| &c.name);
+                let has: BTreeSet<ComponentName> =
+                    components.filter(|c| known.contains(c)).cloned().collect();
+                if has == known {
+                    return ControlFlow::Break(point);
+                }
+                passed.over(&point);
+                there.extend(has.iter().cloned());
+                let is_more = !candidates.iter().any(|(newer, _)| newer.is_superset(&has));
+                if is_more && has_objects(&point.manifest) {
+                    candidates.push((has, point));
+                }
+                ControlFlow::Continue(())
+            })
+            .await?;
+        if let Some(found) = found {
+            if let Some(told) = passed.told(&found, &Needs::Objects) {
+                frame.terminal.status(&told);
+            }
+            return Ok(Some(found));
+        }
+        // The first of those with the most.
+        let most = candidates
+            .into_iter()
+            .rev()
+            .max_by_key(|(has, _)| has.len());
+        let Some((has, found)) = most else {
+            return Ok(None);
+        };
+        let lacks: Vec<String> = there.difference(&has).map(ToString::to_string).collect();
+        let id = &found.entry.id;
+        if !lacks.is_empty() {
+            frame.terminal.warn(&format!(
+                "no restore point has all objects at once: {id} has the most, and lacks {}; others \
+                 of `restore-cli list` have that",
+                lacks.join(", ")
+            ));
+        } else if passed
+            .newest
+            .as_ref()
+            .is_some_and(|(newest, _)| newest != id)
+        {
+            let newer = passed.newest.map_or_else(String::new, |(newest, has)| {
+                format!("; newer ones have less, as {newest} ({})", has.join(", "))
+            });
+            frame
+                .terminal
+                .status(&format!("latest with all objects is {id}{newer}"));
+        }
+        Ok(Some(found))
+    }
+}
+
+fn warn_unreadable((entry, error): &(Entry, CatalogError), frame: &Frame) {
+    frame.terminal.warn(&format!(
+        "passed over {}, which cannot be read: {error}",
+        entry.id
+    ));
+}

@@ -1,0 +1,120 @@
+//! How long such a restore took before, as journals tell.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use backup_core::id::ClusterName;
+use backup_core::recover::journal::{Journal, Phase};
+use backup_core::recover::plan::{Mode, Plan, Step};
+use backup_core::store::Store;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::commands::status;
+
+/// The last complete restore of a cluster in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Took {
+    pub(crate) began: Timestamp,
+    pub(crate) whole: SignedDuration,
+    phases: Vec<(Phase, SignedDuration)>,
+}
+
+/// Which restores are alike.
+pub(crate) struct Alike<'a> {
+    pub(crate) cluster: &'a ClusterName,
+    pub(crate) mode: Mode,
+    /// All if it does not matter which.
+    pub(crate) steps: Option<&'a [Step]>,
+}
+
+impl Alike<'_> {
+    fn are(&self, cluster: &ClusterName, mode: Mode, steps: &[Step]) -> bool {
+        let same = self.steps.is_none_or(|wanted| wanted == steps);
+        same && self.mode == mode && self.cluster == cluster
+    }
+}
+
+impl Took {
+    /// The newest that was complete and not interrupted, of the journals in `folder` and of those
+    /// that have a copy in `store`; `None` also without a folder, or if the store does not tell.
+    pub(crate) async fn last(
+        folder: &Path,
+        store: &Arc<dyn Store>,
+        alike: &Alike<'_>,
+    ) -> Option<Self> {
+        let heads = status::heads(store).await.unwrap_or_default();
+        let mut heads = heads.into_iter();
+        let copied = heads.find_map(|head| {
+            let is = alike.are(&head.cluster, head.mode, &head.steps);
+            let told = head.told;
+            is.then(|| Self::of(told.began, told.ended, told.resumed, &told.phases))?
+        });
+        let own = Self::in_folder(folder, alike);
+        own.into_iter().chain(copied).max_by_key(|took| took.began)
+    }
+
+    fn in_folder(folder: &Path, alike: &Alike<'_>) -> Option<Self> {
+        let journals = status::all(folder).ok()?;
+        let newest = journals.iter().rev().take(status::LOOKED);
+        newest.into_iter().find_map(|path| {
+            let plan = Plan::read(&status::plan_of(path)).ok()?;
+            if !alike.are(&plan.cluster, plan.mode, &plan.steps) {
+                return None;
+            }
+            let state = Journal::look(path).ok()?;
+            Self::of(state.began, state.ended, state.resumed, &state.phases)
+        })
+    }
+
+    fn of(
+        began: Option<Timestamp>,
+        ended: Option<(String, Timestamp)>,
+        resumed: u64,
+        phases: &BTreeMap<Phase, (Timestamp, Option<Timestamp>)>,
+    ) -> Option<Self> {
+        let (how, ended) = ended.filter(|_| resumed == 0)?;
+        let began = began.filter(|_| how == "complete")?;
+        let phases = phases.iter().filter_map(|(phase, (began, done))| {
+            Some((*phase, done.as_ref()?.duration_since(*began)))
+        });
+        Some(Self {
+            began,
+            whole: ended.duration_since(began),
+            phases: phases.collect(),
+        })
+    }
+
+    /// Those phases, each with how long it took.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, SignedDuration)> {
+        self.phases
+            .iter()
+            .map(|(phase, took)| (word(*phase), *took))
+    }
+
+    /// For tests of what is written of it.
+    #[cfg(test)]
+    pub(crate) fn told(began: Timestamp, seconds: &[(Phase, i64)]) -> Self {
+        let phases = seconds
+            .iter()
+            .map(|(phase, seconds)| (*phase, SignedDuration::from_secs(*seconds)));
+        Self {
+            began,
+            whole: SignedDuration::from_secs(seconds.iter().map(|(_, s)| s).sum()),
+            phases: phases.collect(),
+        }
+    }
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Etcd => "restore etcd",
+        Phase::Quiesce => "stop controllers and webhooks",
+        Phase::Crds => "make definitions",
+        Phase::Objects => "write objects",
+        Phase::Link => "name owners that came later",
+        Phase::Settle => "look for losses",
+        Phase::Resume => "let controllers go on",
+        Phase::Verify => "ask tenants",
+    }
+}

@@ -1,0 +1,315 @@
+//! The whole restore in place, killed at many points: it always goes on, ends as one that nobody
+//! killed, and does nothing twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::butler::{SYSTEM, Shared};
+use e2e::etcd::rpc::RangeRequest;
+use e2e::run::Command;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::bed::Bed;
+use super::compare::compare;
+use super::in_place::{changes, newest};
+
+const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
+/// Teams that come after the snapshot: a batch and a half.
+const MANY: usize = 140;
+/// No point is this late, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Kills the restore of a bed again and again.
+struct Killer {
+    restore: Command,
+    resume: Command,
+    folder: PathBuf,
+    /// For each kill what it was and the last line of the journal.
+    kills: Vec<(String, String)>,
+}
+
+impl Killer {
+    /// The journal, once there is one.
+    fn journal(&self) -> Result<Option<String>> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return Ok(None);
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "journal") {
+                return Ok(Some(std::fs::read_to_string(path)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs it, and kills it `after` so long a line that it wrote has all of `words`.
+    async fn at(&mut self, words: &[&str], after: u64) -> Result<()> {
+        let before = self.journal()?.map(|text| text.len());
+        let command = if before.is_some() {
+            &self.resume
+        } else {
+            &self.restore
+        };
+        let running = command.start()?;
+        let began = Instant::now();
+        loop {
+            let text = self.journal()?.unwrap_or_default();
+            let mut new = text.get(before.unwrap_or(0)..).unwrap_or_default().lines();
+            if new.any(|line| words.iter().all(|word| line.contains(word))) {
+                break;
+            }
+            let gone = running.id().is_none_or(|id| !is_alive(id));
+            if gone || began.elapsed() > LIMIT {
+                running.interrupt().await.ok();
+                let ended = running.ended().await?;
+                bail!("no line with {words:?}\n{text}\n{}", ended.stderr);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        running.kill().await?;
+        let text = self.journal()?.context("no journal")?;
+        ensure!(
+            !text.contains("\"ended\""),
+            "it came to its end before {words:?}"
+        );
+        let last = text.lines().last().unwrap_or_default().to_owned();
+        self.kills.push((format!("{words:?} and {after} ms"), last));
+        Ok(())
+    }
+}
+
+/// Whether a process of ours is there and has not ended.
+fn is_alive(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// How often each key of etcd below these prefixes was written since it was made.
+async fn writes(bed: &Bed, prefixes: &[&str]) -> Result<BTreeMap<String, i64>> {
+    let client = bed.shared.butler.etcd.client().await?;
+    let mut writes = BTreeMap::new();
+    for prefix in prefixes {
+        let request = RangeRequest {
+            key: format!("/registry/{prefix}/").into_bytes(),
+            range_end: format!("/registry/{prefix}0").into_bytes(),
+            keys_only: true,
+            ..Default::default()
+        };
+        for kv in client.kv().range(request).await?.into_inner().kvs {
+            writes.insert(String::from_utf8(kv.key)?, kv.version);
+        }
+    }
+    Ok(writes)
+}
+
+/// What is looked at: whatever tenants and teams are made of.
+const PREFIXES: [&str; 4] = [
+    "butler.butlerlabs.dev",
+    "steward.butlerlabs.dev",
+    "cluster.x-k8s.io",
+    "controlplane.cluster.x-k8s.io",
+];
+
+/// A webhook that has to be parked, whose server nobody asks.
+async fn webhook(bed: &Bed) -> Result<()> {
+    let object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "butler-webhooks" },
+        "webhooks": [{
+            "name": "never.butlerlabs.dev", "failurePolicy": "Fail", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": { "service": { "namespace": SYSTEM, "name": "butler-webhooks" } },
+            "rules": [{
+                "apiGroups": ["butler.butlerlabs.dev"], "apiVersions": ["*"],
+                "operations": ["DELETE"], "resources": ["*"],
+            }],
+        }],
+    });
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    bed.shared
+        .butler
+        .kube_apiserver
+        .create(path, &object)
+        .await?;
+    Ok(())
+}
+
+async fn teams(bed: &Bed) -> Result<()> {
+    let server = &bed.shared.butler.kube_apiserver;
+    for number in 0..MANY {
+        let name = format!("later-{number:03}");
+        let team = json!({
+            "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
+            "metadata": { "name": &name },
+            "spec": { "displayName": &name, "access": {} },
+        });
+        let mut made = server.create(TEAMS, &team).await?;
+        made["status"] = json!({ "phase": "Ready", "namespace": name });
+        let path = format!("{TEAMS}/{name}/status");
+        server.replace(&path, &made).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Result<()> {
+    let mut bed = Bed::on(Shared::own().await?, "killed-in-place").await?;
+    webhook(&bed).await?;
+    bed.backupd("snapshot").output().await?.ended_with(0)?;
+    let first = newest(&bed).await?;
+    let snapshot = writes(&bed, &PREFIXES).await?;
+    changes(&bed).await?;
+    teams(&bed).await?;
+    let later = "crds,resources,sealed-secrets,kubeconfigs,secrets";
+    let later = bed.backupd("snapshot").args(["--component", later]);
+    later.output().await?.ended_with(0)?;
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let plan = bed.restore_cli("plan");
+    let plan = plan.args([&first, "--forward-to", "latest", "--output", "json"]);
+    let plan = plan.output().await?.ended_with(0)?.json()?;
+
+    let resume = bed.restore_cli("resume");
+    let mut killer = Killer {
+        restore: bed.restore(&kubeconfig).args(["--settle", "1"]),
+        resume: resume
+            .args(["--settle", "1", "--output", "json"])
+            .arg("--kubeconfig")
+            .arg(&kubeconfig),
+        folder: bed.folder.path().join("butler-restores"),
+        kills: Vec::new(),
+    };
+    // Nodes that boot take the upload and refuse the bootstrap.
+    for node in bed.shared.butler.talos.nodes() {
+        node.fault(|faults| faults.booting = true);
+    }
+    killer.at(&["begun"], 0).await?;
+    killer.at(&["phaseBegun", "etcd"], 0).await?;
+    killer.at(&["phaseBegun", "etcd"], 10).await?;
+    killer.at(&["uploading"], 0).await?;
+    killer.at(&["waiting: "], 0).await?;
+    for node in bed.shared.butler.talos.nodes() {
+        node.heal();
+    }
+    killer.at(&["bootstrap accepted"], 0).await?;
+    // The node restores, whoever looks. The API server is not there yet.
+    killer.at(&["phaseBegun", "etcd"], 0).await?;
+    killer.at(&["phaseBegun", "etcd"], 100).await?;
+    killer.at(&["phaseDone", "etcd"], 0).await?;
+    killer.at(&["resumed"], 700).await?;
+    let calls = |name: &str| {
+        let seen = bed.shared.butler.talos.seen();
+        seen.iter().filter(|call| call.method == name).count()
+    };
+    // Those that were cut off, and the one that counted.
+    let uploads = calls("EtcdRecover");
+    assert!((1..=3).contains(&uploads), "{uploads}");
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    e2e::wait::until("etcd", LIMIT, async || {
+        ensure!(shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    })
+    .await?;
+    shared.butler.resume().await?;
+
+    killer.at(&["phaseBegun", "quiesce"], 0).await?;
+    killer.at(&["parking"], 0).await?;
+    killer.at(&["phaseDone", "quiesce"], 0).await?;
+    killer.at(&["phaseBegun", "crds"], 5).await?;
+    killer.at(&["phaseDone", "crds"], 0).await?;
+    killer.at(&["phaseBegun", "objects"], 0).await?;
+    for after in [0, 2, 5, 10, 20, 40, 60, 80] {
+        killer.at(&["writing", "later-"], after).await?;
+    }
+    for _ in 0..2 {
+        killer.at(&["written", "created", "later-"], 0).await?;
+    }
+    killer.at(&["phaseDone", "objects"], 0).await?;
+    killer.at(&["phaseBegun", "link"], 0).await?;
+    killer.at(&["phaseBegun", "settle"], 0).await?;
+    killer.at(&["phaseBegun", "settle"], 500).await?;
+    killer.at(&["phaseDone", "settle"], 0).await?;
+    killer.at(&["phaseBegun", "resume"], 0).await?;
+    killer.at(&["unparked"], 0).await?;
+    killer.at(&["phaseBegun", "verify"], 0).await?;
+    killer.at(&["phaseBegun", "verify"], 20).await?;
+    for (point, last) in &killer.kills {
+        println!("{point}: {}", last.get(..90).unwrap_or(last));
+    }
+    assert!(killer.kills.len() >= 30, "{}", killer.kills.len());
+
+    let ran = killer.resume.output().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
+    assert_eq!(ran["objects"]["created"], MANY + 2, "{ran:#}");
+    assert_eq!(ran["objects"]["changed"], 1, "{ran:#}");
+    assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
+    assert_eq!(ran["stillStopped"], json!([]), "{ran:#}");
+    // What the first step had to tell is told, however often it was cut off since.
+    assert!(
+        ran["findings"].to_string().contains("kubelet restart"),
+        "{ran:#}"
+    );
+    let skipped: BTreeSet<String> = super::rebuild::skipped(&plan);
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    nothing_twice(&bed, &killer, &snapshot).await
+}
+
+/// etcd counts the writes of each key.
+async fn nothing_twice(bed: &Bed, killer: &Killer, snapshot: &BTreeMap<String, i64>) -> Result<()> {
+    let journal = killer.journal()?.context("no journal")?;
+    let lines: Vec<Value> = journal
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let count = |text: &str| journal.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("bootstrap accepted"), 1);
+    let parked: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["parked"]["path"].as_str())
+        .collect();
+    assert!(!parked.is_empty());
+    assert_eq!(
+        parked.len(),
+        parked.iter().collect::<BTreeSet<_>>().len(),
+        "something was stopped twice: {parked:?}"
+    );
+    let mut wrong = Vec::new();
+    for (key, now) in writes(bed, &PREFIXES).await? {
+        let before = snapshot.get(&key).copied();
+        let object = key.rsplit('/').next().unwrap_or_default();
+        let is_parked = parked
+            .iter()
+            .any(|path| path.ends_with(&format!("/{object}.json")));
+        let wanted = match before {
+            // Its create, and its status.
+            None => 2,
+            // Its spec, and its status.
+            Some(before) if key.contains("/tenantclusters/") && object == "alpha" => before + 2,
+            // Stopped, and put back.
+            Some(before) if is_parked && key.contains("/clusters/") => before + 2,
+            Some(before) if is_parked && key.contains("/managementaddons/") => before + 2,
+            Some(before) => before,
+        };
+        if now != wanted {
+            wrong.push(format!(
+                "{key} was written {now} times; wanted {wanted}, at first {before:?}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}

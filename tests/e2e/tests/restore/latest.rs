@@ -1,0 +1,176 @@
+//! Runs by change make restore points of some components: `latest` is the newest that has what is
+//! needed, and a cluster comes back from several of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::butler::Shared;
+use e2e::run::Output;
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+use super::in_place::newest;
+
+const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
+
+async fn snapshot(bed: &Bed, components: &str) -> Result<String> {
+    let snapshot = bed.backupd("snapshot").args(["--component", components]);
+    snapshot.output().await?.ended_with(0)?;
+    newest(bed).await
+}
+
+async fn team(bed: &Bed, name: &str) -> Result<()> {
+    let team = json!({
+        "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
+        "metadata": { "name": name }, "spec": { "displayName": name, "access": {} },
+    });
+    bed.shared
+        .butler
+        .kube_apiserver
+        .create(TEAMS, &team)
+        .await?;
+    Ok(())
+}
+
+async fn ran(bed: &Bed, args: &[&str]) -> Result<Output> {
+    let (command, args) = args.split_first().context("no command")?;
+    bed.restore_cli(command).args(args).output().await
+}
+
+/// The line about what was passed over: one, that names all of `words`.
+fn passed(output: &Output, words: &[&str]) {
+    let lines = output.stderr.lines().filter(|l| l.contains("passed over"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 1, "{}", output.stderr);
+    for word in words {
+        assert!(lines.iter().all(|l| l.contains(word)), "{word}: {lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
+    let mut bed = Bed::on(Shared::own().await?, "latest").await?;
+    let whole = newest(&bed).await?;
+    // As the default schedule has it: etcd by itself, objects when they change.
+    let etcd = snapshot(&bed, "etcd").await?;
+    team(&bed, "later").await?;
+    let resources = snapshot(&bed, "resources").await?;
+    let sealing = snapshot(&bed, "sealed-secrets").await?;
+
+    let fetch = ["fetch", "latest", "--component", "etcd", "--to", "etcd.db"];
+    let fetched = ran(&bed, &[&fetch[..], &["--output", "json"]].concat()).await?;
+    passed(
+        &fetched,
+        &[&etcd, &sealing, "2 newer ones", "sealed-secrets"],
+    );
+    assert_eq!(fetched.ended_with(0)?.json()?["restorePoint"], json!(etcd));
+
+    let get = ["resources", "get", "team", "later", "--output", "json"];
+    let got = ran(&bed, &get).await?;
+    passed(&got, &[&resources, &sealing]);
+    assert_eq!(got.ended_with(0)?.json()?["metadata"]["name"], "later");
+    let got = ran(
+        &bed,
+        &["resources", "get", "crd", "teams.butler.butlerlabs.dev"],
+    )
+    .await?;
+    passed(&got.ended_with(0)?, &[&whole, &sealing]);
+
+    let verify = ran(&bed, &["verify-tenants", "latest", "--output", "json"]).await?;
+    passed(&verify, &[&resources]);
+    let verified = verify.ended_with(0)?.json()?;
+    assert_eq!(verified["restorePoint"], json!(resources));
+
+    let runbook = ran(&bed, &["runbook", "latest", "--mode", "in-place"]).await?;
+    passed(&runbook, &[&etcd]);
+    assert!(runbook.ended_with(0)?.stdout.contains(&etcd));
+    let runbook = ran(&bed, &["runbook", "latest", "--mode", "rebuild"]).await?;
+    passed(&runbook, &[&whole, "3 newer ones"]);
+    assert!(runbook.ended_with(0)?.stdout.contains(&whole));
+
+    let plan = [
+        "plan",
+        "latest",
+        "--only",
+        "crds,resources",
+        "--output",
+        "json",
+    ];
+    let planned = ran(&bed, &plan).await?;
+    passed(&planned, &[&whole]);
+    let planned = planned.ended_with(0)?.json()?;
+    assert_eq!(planned["plan"]["restorePoint"]["id"], json!(whole));
+
+    back(&mut bed, &etcd, &resources, &whole).await
+}
+
+/// etcd comes back from the one, what changed since from the other.
+async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result<()> {
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
+    let plan = plan.output().await?.ended_with(0)?.json()?;
+    let plan = &plan["plan"];
+    assert_eq!(plan["restorePoint"]["id"], json!(etcd), "{plan:#}");
+    assert_eq!(
+        plan["origin"]["restorePoint"]["id"],
+        json!(resources),
+        "{plan:#}"
+    );
+    assert_eq!(plan["base"]["id"], json!(whole), "{plan:#}");
+    let made = |o: &&Value| o["outcome"] == "created";
+    let objects = plan["objects"].as_array().context("no objects")?;
+    let made: Vec<&Value> = objects.iter().filter(made).collect();
+    assert_eq!(made.len(), 1, "{made:#?}");
+
+    let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    e2e::wait::until("etcd", Duration::from_secs(120), async || {
+        ensure!(shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    })
+    .await?;
+    shared.butler.resume().await?;
+    let ran = running.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
+    assert_eq!(ran["objects"].get("left"), None, "{ran:#}");
+    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
+    let server = &bed.shared.butler.kube_apiserver;
+    server.read(&format!("{TEAMS}/later")).await?;
+    alone(bed, etcd).await
+}
+
+/// With nothing newer than etcd's snapshot there is nothing to bring forward.
+async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
+    let etcd = snapshot(bed, "etcd").await?;
+    assert!(etcd.as_str() > before);
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
+    let plan = plan.output().await?.ended_with(0)?;
+    assert!(
+        plan.stderr.contains("they come back as etcd has them"),
+        "{}",
+        plan.stderr
+    );
+    let plan = plan.json()?;
+    assert_eq!(plan["plan"]["steps"], json!(["etcd", "verify"]), "{plan:#}");
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let running = bed.restore(&kubeconfig).start()?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    e2e::wait::until("etcd", Duration::from_secs(120), async || {
+        ensure!(shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    })
+    .await?;
+    shared.butler.resume().await?;
+    let ran = running.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
+    let server = &bed.shared.butler.kube_apiserver;
+    server.read(&format!("{TEAMS}/later")).await?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The copy of a journal in the bucket: a restore goes on from it where its folder is lost, and goes on
+//! without it where the bucket cannot be written.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::butler::{SYSTEM, Shared};
+use e2e::fresh::Fresh;
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+use super::compare::compare;
+use super::rebuild::skipped;
+
+/// Where the bucket's server keeps what is below `journals/` of the prefix.
+fn journals(bed: &Bed, prefix: &str) -> PathBuf {
+    let butler = &bed.shared.butler;
+    let objects = butler.s3.objects().join(&butler.bucket);
+    objects.join(prefix).join("journals")
+}
+
+async fn json_of(bed: &Bed, args: &[&str], code: i32) -> Result<Value> {
+    let (command, args) = args.split_first().context("no command")?;
+    let command = bed.restore_cli(command).args(args);
+    let output = command.args(["--output", "json"]).output().await?;
+    output.ended_with(code)?.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<()> {
+    let bed = Bed::new("stored").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let skipped = skipped(&planned.ended_with(0)?.json()?);
+    let running = bed.restore(&kubeconfig).args(["--settle", "0"]).start()?;
+    // In the middle of the objects: what was made carries the markers of a pause.
+    e2e::wait::until("the first tenant", Duration::from_secs(60), async || {
+        let path = "/apis/steward.butlerlabs.dev/v1alpha1/tenantcontrolplanes";
+        let found = fresh.kube_apiserver.read(path).await?;
+        ensure!(found["items"].as_array().is_some_and(|i| !i.is_empty()));
+        Ok(())
+    })
+    .await?;
+    running.kill().await?;
+    let folder = bed.folder.path().join("butler-restores");
+    let first = bed.folder.path().join("first");
+    std::fs::rename(&folder, &first)?;
+
+    // Nothing that is secret, and no name of an object, is there in clear text.
+    let copies = std::fs::read_dir(journals(&bed, "stored"))?;
+    let copies: Vec<PathBuf> = copies.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
+    let [copy] = copies.as_slice() else {
+        anyhow::bail!("{copies:?}");
+    };
+    for part in std::fs::read_dir(copy)? {
+        let bytes = std::fs::read(part?.path())?;
+        let text = String::from_utf8_lossy(&bytes);
+        let named = |name: &&String| text.contains(name.as_str());
+        assert_eq!(bed.shared.butler.canaries().iter().find(named), None);
+        assert!(!text.contains("tenantcontrolplanes"), "{text}");
+    }
+
+    let status = json_of(&bed, &["status"], 0).await?;
+    let listed = &status["journalsInStore"];
+    let restore = listed[0]["restore"].as_str().context("no journal")?;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{status:#}");
+    assert_eq!(listed[0]["ended"], Value::Null, "{status:#}");
+    let status = json_of(&bed, &["status", restore], 7).await?;
+    assert_eq!(status["restore"], json!(restore), "{status:#}");
+    let unknown = bed.restore_cli("resume").arg("20200101t000000z-00000000");
+    unknown.output().await?.ended_with(5)?;
+
+    // Whoever goes on says so once more: the journal was begun on another machine.
+    let resume = |args: &[&str]| {
+        let resume = bed.restore_cli("resume").args(args);
+        let resume = resume.args(["--settle", "0", "--output", "json"]);
+        resume.arg("--kubeconfig").arg(&kubeconfig)
+    };
+    let asked = resume(&[restore]).output().await?;
+    assert_ne!(asked.code, Some(0), "{}", asked.stderr);
+    std::fs::remove_dir_all(&folder)?;
+    let agreed = [restore, "--yes", "--target", "butler-mgmt"];
+    let ran = resume(&agreed).output().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+
+    // The first machine comes back, with a journal that was left behind.
+    let left = first.join(format!("{restore}.journal"));
+    let left = left.to_str().context("no text")?;
+    let again = resume(&[left]).output().await?;
+    assert!(
+        again.stderr.contains("went on elsewhere"),
+        "{}",
+        again.stderr
+    );
+    again.ended_with(6)?;
+
+    // All of it is known to whoever looks after the bucket, and tells how long a restore takes.
+    let audit = json_of(&bed, &["audit"], 0).await?;
+    assert!(!audit.to_string().contains("journals/"), "{audit:#}");
+    let status = json_of(&bed, &["status", restore], 0).await?;
+    assert_eq!(status["ended"], "complete", "{status:#}");
+    let list = json_of(&bed, &["list"], 0).await?;
+    assert_eq!(list["restorePoints"].as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_its_copy_a_restore_goes_on_and_says_so_once() -> Result<()> {
+    let bed = Bed::new("unwritable").await?;
+    // Where the folder of journals would be made, a file is.
+    std::fs::write(journals(&bed, "unwritable"), "")?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    planned.ended_with(0)?;
+    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.output().await?.ended_with(0)?;
+    let told = ran.stderr.matches("is kept in its folder alone").count();
+    assert_eq!(told, 1, "{}", ran.stderr);
+    assert_eq!(ran.json()?["ended"], "complete", "{}", ran.stdout);
+    Ok(())
+}
+
+/// No file may grow beyond so many blocks of 512 bytes, and whoever tries gets an error: what a full
+/// disk does, without being root.
+fn limit(blocks: u64) -> String {
+    format!("trap '' XFSZ\nulimit -f {blocks}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()> {
+    // With ConfigMaps so large that all objects together are more than any component.
+    let shared = Shared::own().await?;
+    for name in ["wide", "wider"] {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": name, "namespace": SYSTEM },
+            "data": { "text": "a".repeat(300 << 10) },
+        });
+        let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
+        shared.butler.kube_apiserver.create(&maps, &map).await?;
+    }
+    let bed = Bed::on(shared, "full").await?;
+    let fresh = Fresh::start(&bed.folder, "fresh").await?;
+    let kubeconfig = fresh.kubeconfig();
+    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let skipped = skipped(&planned.ended_with(0)?.json()?);
+    let folder = bed.folder.path().join("butler-restores");
+    let crowded = |command: e2e::run::Command, blocks: u64| async move {
+        let output = command.after_sh(&limit(blocks)).output().await?;
+        assert!(
+            output.stderr.contains("File too large"),
+            "{}",
+            output.stderr
+        );
+        assert!(
+            output.stderr.contains("hint: make room"),
+            "{}",
+            output.stderr
+        );
+        output.ended_with(1)
+    };
+    // The objects that are laid aside need the most room, more than any component; nothing is begun
+    // without it.
+    let restore = bed.restore(&kubeconfig).args(["--settle", "0"]);
+    let refused = crowded(restore.clone(), 1_600).await?;
+    let what = "cannot keep objects in scratch";
+    assert!(refused.stderr.contains(what), "{}", refused.stderr);
+    assert!(!folder.exists());
+
+    // A journal that cannot grow, from its first batch of objects on.
+    let running = restore.start()?;
+    e2e::wait::until("the first objects", Duration::from_secs(60), async || {
+        let path = "/api/v1/namespaces/butler-system";
+        fresh.kube_apiserver.read(path).await.map(drop)
+    })
+    .await?;
+    running.kill().await?;
+    let journal = std::fs::read_dir(&folder)?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|e| e == "journal"))
+        .context("no journal")?;
+    // It is made longer than any scratch file, so that it alone meets the limit.
+    let lines = std::fs::read(&journal)?;
+    let resumed = b"{\"record\":\"resumed\",\"at\":\"2026-11-24T00:00:00Z\"}\n";
+    let wanted = 4 << 20;
+    let mut longer = lines.clone();
+    while longer.len() < wanted {
+        longer.extend_from_slice(resumed);
+    }
+    std::fs::write(&journal, &longer)?;
+    let before = longer.len();
+    let resume = bed.restore_cli("resume").args(["--settle", "0"]);
+    let resume = resume.args(["--output", "json"]);
+    let resume = resume.arg("--kubeconfig").arg(&kubeconfig);
+    let blocks = u64::try_from(before)? / 512 + 3;
+    let stopped = crowded(resume.clone(), blocks).await?;
+    assert!(stopped.stderr.contains("the journal"), "{}", stopped.stderr);
+    // What is there is whole lines, and says no more than what was done.
+    let text = std::fs::read_to_string(&journal)?;
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line)?;
+    }
+    let ran = resume.output().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    let compared = compare(&bed, &kubeconfig, &skipped).await?;
+    assert!(
+        compared.differences.is_empty(),
+        "{:#?}",
+        compared.differences
+    );
+    Ok(())
+}
