@@ -252,7 +252,10 @@ impl Opened {
             .is_some_and(|(newest, _)| newest != id)
         {
             let newer = passed.newest.map_or_else(String::new, |(newest, has)| {
-                format!("; newer ones have less, as {newest} ({})", has.join(", "))
+                format!(
+                    "; passed over newer ones with less, as {newest} ({})",
+                    has.join(", ")
+                )
             });
             frame
                 .terminal

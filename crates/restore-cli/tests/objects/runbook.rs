@@ -5,22 +5,31 @@ use super::world::{self, World, code, stderr, stdout};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runbook_needs_the_store_alone_and_holds_no_secret() {
     let world = World::with_two_restore_points().await;
-    for mode in ["in-place", "rebuild"] {
+    // The newest lacks its definitions, and a fresh cluster needs them.
+    for (mode, point) in [("in-place", "B"), ("rebuild", "A")] {
         for format in ["markdown", "text"] {
             let args = ["runbook", "latest", "--mode", mode, "--format", format];
             let output = world.look(&args);
             assert_eq!(code(&output), 0, "{}", stderr(&output));
+            let passed = stderr(&output).contains("passed over");
+            assert_eq!(passed, mode == "rebuild", "{}", stderr(&output));
             // Text for a terminal is folded.
             let text = stdout(&output);
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            for told in [world.named("B"), "team-a/one", "restore-cli verify-tenants"] {
+            for told in [
+                world.named(point),
+                "team-a/one",
+                "restore-cli verify-tenants",
+            ] {
                 assert!(text.contains(told), "{mode} {format}: {told}: {text}");
             }
-            assert!(text.contains("could not be taken: crds"), "{text}");
-            assert!(
-                text.contains("the conversion webhook does not answer"),
-                "{text}"
-            );
+            if point == "B" {
+                assert!(text.contains("could not be taken: crds"), "{text}");
+                assert!(
+                    text.contains("the conversion webhook does not answer"),
+                    "{text}"
+                );
+            }
             for canary in world::canaries() {
                 assert!(!text.contains(&canary), "{mode} {format} tells {canary}");
             }
