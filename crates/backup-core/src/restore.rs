@@ -18,6 +18,7 @@ mod objects;
 mod read;
 mod tenant;
 mod verify;
+mod window;
 
 pub use damage::{Assessor, Damage, Lost};
 pub(crate) use fetch::folder_of;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use backup_core::archive::StoredJson;
 use backup_core::backup::{Origin, Plan};
 use backup_core::catalog::Catalog;
+use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::id::ComponentName;
 use backup_core::progress::Silent;
@@ -36,11 +37,19 @@ fn secret(name: &str, data: &Value) -> Value {
 
 async fn reader(name: &ComponentName, objects: &Objects) -> ObjectReader {
     let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+    take(&world, name, objects).await;
+    newest(world).await
+}
+
+async fn take(world: &World, name: &ComponentName, objects: &Objects) {
     let plan = Plan {
         parts: vec![(name.clone(), Origin::Archive(objects))],
         ..Plan::default()
     };
     world.take(plan).await.unwrap();
+}
+
+async fn newest(world: World) -> ObjectReader {
     let catalog = Catalog::new(Arc::clone(&world.store));
     let entry = catalog.find("latest").await.unwrap();
     let point = catalog.load(&entry, &world.trust().unwrap()).await.unwrap();
@@ -85,6 +94,39 @@ async fn all_objects_come_out_in_the_order_of_the_server() {
     // The reader can be used again.
     let again = reader.fold(&name, Vec::new(), count).await.unwrap();
     assert_eq!(again, seen);
+}
+
+/// Each restore point changes every eighth object, so that the stream of the last one goes back and
+/// forth between the packs of all: more than are held open, so that a scratch file sorts them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_scattered_over_many_packs_comes_back() {
+    const ROUNDS: usize = 8;
+    let name = ComponentName::secrets();
+    let text = |object: usize, round: usize| -> String {
+        let seed = format!("{object} {round}");
+        let digests = (0..1_500).map(|n| Digest::of(format!("{seed} {n}").as_bytes()).to_string());
+        digests.collect()
+    };
+    let object = move |number: usize, round: usize| {
+        let last = (number % ROUNDS).min(round);
+        let mut map = config_map("ns", &format!("map-{number:04}"));
+        map["data"]["text"] = text(number, last).into();
+        map
+    };
+    let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+    for round in 0..ROUNDS {
+        let objects: Vec<Value> = (0..64).map(|number| object(number, round)).collect();
+        let objects = Objects::default().kind("configmaps", "ConfigMap", "v1", &objects);
+        take(&world, &name, &objects).await;
+    }
+    let reader = newest(world).await;
+    assert!(reader.point.manifest.components[0].packs.len() >= ROUNDS);
+    let check = move |seen: &mut usize, stored: StoredJson| {
+        assert_eq!(stored.value().unwrap(), object(*seen, ROUNDS));
+        *seen += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(reader.fold(&name, 0, check).await.unwrap(), 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! What a restore stands on: the restore point that was judged, its objects, the cluster.
 
-use std::collections::BTreeMap;
+mod material;
+mod request;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +15,14 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
 use backup_core::format::layout;
-use backup_core::format::manifest::{EtcdFacts, Finding, Parent};
+use backup_core::format::manifest::Parent;
 use backup_core::id::ComponentName;
-use backup_core::recover::plan::{Mode, Options, Origin, Plan, Step};
-use backup_core::recover::spool::Spool;
-use backup_core::recover::velero::read_velero;
-use backup_core::recover::{RecoverError, Request, Select, foresee, lineage, read_archive, survey};
+use backup_core::recover::plan::{Origin, Plan, Step};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
-use super::{Objects, Source, failed};
+pub(crate) use self::request::Asked;
+use super::Source;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs, has_objects};
 use crate::commands::{Opened, Reading, open, refuse_untrusted};
@@ -215,115 +215,6 @@ impl Ground {
         Ok(found)
     }
 
-    /// The objects of `point` that `options` choose.
-    pub(crate) async fn spool(
-        &self,
-        point: &RestorePoint,
-        options: &Options,
-        frame: &Frame,
-    ) -> Result<Spool, Failure> {
-        let select = select(point, options)?;
-        let identities = self
-            .opened
-            .config
-            .identities(|text| frame.terminal.warn(text))?;
-        let reader = self
-            .opened
-            .reader(point, &identities, &self.reading, frame)
-            .await?;
-        match read_archive(&reader, &select).await {
-            Ok(spool) => Ok(spool),
-            Err(RecoverError::Archive(source)) => Err(self
-                .opened
-                .not_read(
-                    *source,
-                    (point, &identities),
-                    &self.reading.scratch,
-                    "restore-cli plan",
-                    frame,
-                )
-                .await),
-            Err(e) => Err(failed(e)),
-        }
-    }
-
-    /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
-    /// defines.
-    pub(crate) async fn material(
-        &self,
-        asked: &Asked,
-        target: Option<&KubeTarget>,
-        frame: &Frame,
-    ) -> Result<Material, Failure> {
-        let options = &asked.options;
-        let objects = self.objects();
-        let scratch = self.reading.scratch.as_path();
-        if !self.writes_objects() {
-            return Ok(Material {
-                objects: Objects {
-                    spool: Spool::create(scratch, 0).map_err(failed)?,
-                    base: None,
-                },
-                origin: Origin::Archive {
-                    restore_point: named(objects),
-                },
-                findings: Vec::new(),
-            });
-        }
-        let (spool, origin, findings) = match &asked.source {
-            Source::Archive => {
-                let spool = self.spool(objects, options, frame).await?;
-                let restore_point = named(objects);
-                (spool, Origin::Archive { restore_point }, Vec::new())
-            }
-            Source::Git(git) => {
-                // First what may fail at once.
-                let fetched = async { git.checkout(scratch).await.map_err(git_failed) };
-                let checkout = frame.or_cancelled(fetched).await?;
-                let archive = self.spool(objects, options, frame).await?;
-                let select = select(objects, options)?;
-                let laid = checkout.over(&archive, target, &select, scratch);
-                let laid = async { laid.await.map_err(failed) };
-                let taken = frame.or_cancelled(laid).await?;
-                let origin = Origin::Git {
-                    repository: checkout.repository.clone(),
-                    commit: checkout.commit.clone(),
-                    reference: git.reference.clone(),
-                    path: git.path.clone(),
-                    restore_point: named(objects),
-                };
-                (taken.spool, origin, taken.findings)
-            }
-            Source::Velero(path) => {
-                let select = select(objects, options)?;
-                let read = read_velero(path, scratch, &select);
-                let read = async { read.await.map_err(failed) };
-                let taken = frame.or_cancelled(read).await?;
-                let origin = Origin::Velero {
-                    path: path.display().to_string(),
-                    sha256: taken.sha256,
-                };
-                (taken.spool, origin, taken.findings)
-            }
-        };
-        // Objects as the restored etcd has them, where others are brought forward from there.
-        let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
-        let base = self.base.as_ref().filter(|base| {
-            // One that only comes near tells nothing that a living cluster does not.
-            let exact = base.entry.digest == self.point.entry.digest;
-            (self.forward.is_some() || from_elsewhere) && (exact || target.is_none())
-        });
-        let base = match base {
-            Some(base) => Some((self.spool(base, options, frame).await?, named(base))),
-            None => None,
-        };
-        Ok(Material {
-            objects: Objects { spool, base },
-            origin,
-            findings,
-        })
-    }
-
     /// Connects to the cluster that is written to.
     pub(crate) async fn target(&self) -> Result<KubeTarget, Failure> {
         let Some(options) = &self.kube else {
@@ -364,91 +255,10 @@ impl Ground {
         }
     }
 
-    /// Makes the plan of a restore that begins with etcd.
-    pub(crate) async fn foresee(
-        &self,
-        asked: &Asked,
-        material: &Material,
-        frame: &Frame,
-    ) -> Result<Plan, Failure> {
-        let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, frame);
-        let base = base.as_ref().map(|(base, _)| base);
-        let foreseen = foresee(&request, spool, base);
-        frame
-            .or_cancelled(async { foreseen.await.map_err(failed) })
-            .await
-    }
-
-    /// Makes a plan of these objects for this cluster.
-    pub(crate) async fn survey(
-        &self,
-        asked: &Asked,
-        target: &KubeTarget,
-        material: &Material,
-        frame: &Frame,
-    ) -> Result<Plan, Failure> {
-        let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, frame);
-        let planned = survey(
-            &request,
-            target,
-            spool,
-            base.as_ref().map(|(base, _)| base),
-            self.reading.progress.as_ref(),
-        );
-        frame
-            .or_cancelled(async { planned.await.map_err(failed) })
-            .await
-    }
-
-    /// What a plan is made of.
-    fn request(&self, asked: &Asked, material: &Material, frame: &Frame) -> Request {
-        let objects = self.objects();
-        let kubernetes = objects.manifest.kubernetes.as_ref();
-        let archives = objects
-            .manifest
-            .components
-            .iter()
-            .filter_map(|c| c.archive.as_ref());
-        let whole = archives
-            .flat_map(|a| &a.kinds)
-            .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
-        let (point, forward) = (&self.point, self.forward.as_ref());
-        let lineage = lineage(point, forward, self.claim, &asked.options);
-        let findings = material.findings.iter().cloned().chain(lineage);
-        Request {
-            cluster: self.point.manifest.cluster.clone(),
-            mode: asked.mode,
-            steps: asked.steps.clone(),
-            restore_point: named(&self.point),
-            origin: material.origin.clone(),
-            findings: findings.collect(),
-            base: material.objects.base.as_ref().map(|(_, of)| of.clone()),
-            captured_uid: kubernetes.map(|k| k.uid.clone()),
-            captured: objects.manifest.began,
-            datastores: datastores(&[&self.point, objects]),
-            tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
-            whole_kinds: whole.map(|k| k.resource.clone()).collect(),
-            options: asked.options.clone(),
-            dry_run: asked.dry_run,
-            guards: backup_core::recover::guards::Guards::default(),
-            now: frame.clock.now(),
-        }
-    }
-
     /// Told how it goes.
     pub(crate) fn progress(&self) -> Arc<dyn backup_core::progress::Progress> {
         Arc::clone(&self.reading.progress)
     }
-}
-
-/// What is written, and where it was taken from.
-pub(crate) struct Material {
-    pub(crate) objects: Objects,
-    pub(crate) origin: Origin,
-    /// What a person should know of the source.
-    findings: Vec<Finding>,
 }
 
 /// What the restore point must have if the newest is asked for.
@@ -475,51 +285,6 @@ fn same_point(found: &RestorePoint, planned: &Parent) -> Result<(), Failure> {
         planned.id
     );
     Err(Failure::message(Exit::Refused, told).hint("plan again"))
-}
-
-/// The choice of `options` among the tenants of `point`.
-fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
-    let kubernetes = point.manifest.kubernetes.as_ref();
-    let tenants = kubernetes.map(|k| k.tenants.as_slice());
-    Select::new(options, tenants.unwrap_or_default()).map_err(failed)
-}
-
-/// What was read out of each DataStore's etcd; a later restore point has the last word.
-fn datastores(points: &[&RestorePoint]) -> BTreeMap<String, EtcdFacts> {
-    let components = points.iter().flat_map(|point| &point.manifest.components);
-    let known = components.filter_map(|component| {
-        let name = component.name.datastore_name()?;
-        Some((name.to_owned(), component.etcd.clone()?))
-    });
-    known.collect()
-}
-
-fn git_failed(error: backup_core::recover::git::GitError) -> Failure {
-    failed(RecoverError::Git(error))
-}
-
-/// What a plan was asked for.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) mode: Mode,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) options: Options,
-    pub(crate) source: Source,
-    /// Whether creates are tried with dry runs.
-    pub(crate) dry_run: bool,
-}
-
-impl Asked {
-    /// What `plan` was asked for, to see whether it would be the same now.
-    pub(crate) fn of(plan: &Plan) -> Self {
-        Self {
-            mode: plan.mode,
-            steps: plan.steps.clone(),
-            options: plan.options.clone(),
-            source: Source::of(&plan.origin),
-            dry_run: false,
-        }
-    }
 }
 
 /// A restore point as plans name it.

@@ -1,0 +1,144 @@
+//! What a restore writes: objects out of an archive, a Git repository or a Velero backup.
+
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
+use backup_core::format::manifest::Finding;
+use backup_core::recover::plan::{Mode, Options, Origin};
+use backup_core::recover::spool::Spool;
+use backup_core::recover::velero::read_velero;
+use backup_core::recover::{RecoverError, Select, read_archive};
+use backup_core::source::kube::target::KubeTarget;
+
+use super::{Asked, Ground, named};
+use crate::commands::recover::{Objects, Source, failed};
+
+/// What is written, and where it was taken from.
+pub(crate) struct Material {
+    pub(crate) objects: Objects,
+    pub(crate) origin: Origin,
+    /// What a person should know of the source.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Ground {
+    /// The objects of `point` that `options` choose.
+    pub(crate) async fn spool(
+        &self,
+        point: &RestorePoint,
+        options: &Options,
+        frame: &Frame,
+    ) -> Result<Spool, Failure> {
+        let select = select(point, options)?;
+        let identities = self
+            .opened
+            .config
+            .identities(|text| frame.terminal.warn(text))?;
+        let reader = self
+            .opened
+            .reader(point, &identities, &self.reading, frame)
+            .await?;
+        match read_archive(&reader, &select).await {
+            Ok(spool) => Ok(spool),
+            Err(RecoverError::Archive(source)) => Err(self
+                .opened
+                .not_read(
+                    *source,
+                    (point, &identities),
+                    &self.reading.scratch,
+                    "restore-cli plan",
+                    frame,
+                )
+                .await),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
+    /// defines.
+    pub(crate) async fn material(
+        &self,
+        asked: &Asked,
+        target: Option<&KubeTarget>,
+        frame: &Frame,
+    ) -> Result<Material, Failure> {
+        let options = &asked.options;
+        let objects = self.objects();
+        let scratch = self.reading.scratch.as_path();
+        if !self.writes_objects() {
+            return Ok(Material {
+                objects: Objects {
+                    spool: Spool::create(scratch, 0).map_err(failed)?,
+                    base: None,
+                },
+                origin: Origin::Archive {
+                    restore_point: named(objects),
+                },
+                findings: Vec::new(),
+            });
+        }
+        let (spool, origin, findings) = match &asked.source {
+            Source::Archive => {
+                let spool = self.spool(objects, options, frame).await?;
+                let restore_point = named(objects);
+                (spool, Origin::Archive { restore_point }, Vec::new())
+            }
+            Source::Git(git) => {
+                // First what may fail at once.
+                let fetched = async { git.checkout(scratch).await.map_err(git_failed) };
+                let checkout = frame.or_cancelled(fetched).await?;
+                let archive = self.spool(objects, options, frame).await?;
+                let select = select(objects, options)?;
+                let laid = checkout.over(&archive, target, &select, scratch);
+                let laid = async { laid.await.map_err(failed) };
+                let taken = frame.or_cancelled(laid).await?;
+                let origin = Origin::Git {
+                    repository: checkout.repository.clone(),
+                    commit: checkout.commit.clone(),
+                    reference: git.reference.clone(),
+                    path: git.path.clone(),
+                    restore_point: named(objects),
+                };
+                (taken.spool, origin, taken.findings)
+            }
+            Source::Velero(path) => {
+                let select = select(objects, options)?;
+                let read = read_velero(path, scratch, &select);
+                let read = async { read.await.map_err(failed) };
+                let taken = frame.or_cancelled(read).await?;
+                let origin = Origin::Velero {
+                    path: path.display().to_string(),
+                    sha256: taken.sha256,
+                };
+                (taken.spool, origin, taken.findings)
+            }
+        };
+        // Objects as the restored etcd has them, where others are brought forward from there.
+        let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
+        let base = self.base.as_ref().filter(|base| {
+            // One that only comes near tells nothing that a living cluster does not.
+            let exact = base.entry.digest == self.point.entry.digest;
+            (self.forward.is_some() || from_elsewhere) && (exact || target.is_none())
+        });
+        let base = match base {
+            Some(base) => Some((self.spool(base, options, frame).await?, named(base))),
+            None => None,
+        };
+        Ok(Material {
+            objects: Objects { spool, base },
+            origin,
+            findings,
+        })
+    }
+}
+
+/// The choice of `options` among the tenants of `point`.
+fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
+    let kubernetes = point.manifest.kubernetes.as_ref();
+    let tenants = kubernetes.map(|k| k.tenants.as_slice());
+    Select::new(options, tenants.unwrap_or_default()).map_err(failed)
+}
+
+fn git_failed(error: backup_core::recover::git::GitError) -> Failure {
+    failed(RecoverError::Git(error))
+}

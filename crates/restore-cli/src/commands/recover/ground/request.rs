@@ -1,0 +1,124 @@
+//! What a plan is made of, and the plan.
+
+use std::collections::BTreeMap;
+
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::catalog::RestorePoint;
+use backup_core::format::manifest::EtcdFacts;
+use backup_core::recover::plan::{Mode, Options, Plan, Step};
+use backup_core::recover::{Request, foresee, lineage, survey};
+use backup_core::source::kube::target::KubeTarget;
+
+use super::material::Material;
+use super::{Ground, named};
+use crate::commands::recover::{Objects, Source, failed};
+
+/// What a plan was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) mode: Mode,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) options: Options,
+    pub(crate) source: Source,
+    /// Whether creates are tried with dry runs.
+    pub(crate) dry_run: bool,
+}
+
+impl Asked {
+    /// What `plan` was asked for, to see whether it would be the same now.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        Self {
+            mode: plan.mode,
+            steps: plan.steps.clone(),
+            options: plan.options.clone(),
+            source: Source::of(&plan.origin),
+            dry_run: false,
+        }
+    }
+}
+
+impl Ground {
+    /// Makes the plan of a restore that begins with etcd.
+    pub(crate) async fn foresee(
+        &self,
+        asked: &Asked,
+        material: &Material,
+        frame: &Frame,
+    ) -> Result<Plan, Failure> {
+        let Objects { spool, base } = &material.objects;
+        let request = self.request(asked, material, frame);
+        let base = base.as_ref().map(|(base, _)| base);
+        let foreseen = foresee(&request, spool, base);
+        frame
+            .or_cancelled(async { foreseen.await.map_err(failed) })
+            .await
+    }
+
+    /// Makes a plan of these objects for this cluster.
+    pub(crate) async fn survey(
+        &self,
+        asked: &Asked,
+        target: &KubeTarget,
+        material: &Material,
+        frame: &Frame,
+    ) -> Result<Plan, Failure> {
+        let Objects { spool, base } = &material.objects;
+        let request = self.request(asked, material, frame);
+        let planned = survey(
+            &request,
+            target,
+            spool,
+            base.as_ref().map(|(base, _)| base),
+            self.reading.progress.as_ref(),
+        );
+        frame
+            .or_cancelled(async { planned.await.map_err(failed) })
+            .await
+    }
+
+    /// What a plan is made of.
+    fn request(&self, asked: &Asked, material: &Material, frame: &Frame) -> Request {
+        let objects = self.objects();
+        let kubernetes = objects.manifest.kubernetes.as_ref();
+        let archives = objects
+            .manifest
+            .components
+            .iter()
+            .filter_map(|c| c.archive.as_ref());
+        let whole = archives
+            .flat_map(|a| &a.kinds)
+            .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
+        let (point, forward) = (&self.point, self.forward.as_ref());
+        let lineage = lineage(point, forward, self.claim, &asked.options);
+        let findings = material.findings.iter().cloned().chain(lineage);
+        Request {
+            cluster: self.point.manifest.cluster.clone(),
+            mode: asked.mode,
+            steps: asked.steps.clone(),
+            restore_point: named(&self.point),
+            origin: material.origin.clone(),
+            findings: findings.collect(),
+            base: material.objects.base.as_ref().map(|(_, of)| of.clone()),
+            captured_uid: kubernetes.map(|k| k.uid.clone()),
+            captured: objects.manifest.began,
+            datastores: datastores(&[&self.point, objects]),
+            tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
+            whole_kinds: whole.map(|k| k.resource.clone()).collect(),
+            options: asked.options.clone(),
+            dry_run: asked.dry_run,
+            guards: backup_core::recover::guards::Guards::default(),
+            now: frame.clock.now(),
+        }
+    }
+}
+
+/// What was read out of each DataStore's etcd; a later restore point has the last word.
+fn datastores(points: &[&RestorePoint]) -> BTreeMap<String, EtcdFacts> {
+    let components = points.iter().flat_map(|point| &point.manifest.components);
+    let known = components.filter_map(|component| {
+        let name = component.name.datastore_name()?;
+        Some((name.to_owned(), component.etcd.clone()?))
+    });
+    known.collect()
+}
