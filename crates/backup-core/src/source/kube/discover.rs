@@ -120,6 +120,22 @@ struct CrdVersion {
     name: String,
     served: bool,
     storage: bool,
+    #[serde(default)]
+    subresources: Option<CrdSubresources>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CrdSubresources {
+    /// An empty map where it is; its content means nothing.
+    #[serde(default)]
+    status: Option<serde_json::Value>,
+}
+
+impl CrdVersion {
+    fn has_status(&self) -> bool {
+        let parts = self.subresources.as_ref();
+        parts.is_some_and(|parts| parts.status.is_some())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -318,16 +334,21 @@ fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName,
         found.crd_chart = chart.cloned();
     }
     tracing::trace!(definition = crd.metadata.name, "found");
+    let preferred = stored.filter(|v| v.served).unwrap_or(first);
+    let others = crd.spec.versions.iter().filter(served);
+    let others = others.filter(|v| v.name != preferred.name);
     let kind = kinds.entry(name.clone()).or_insert_with(|| Kind {
         resource: name,
         kind: crd.spec.names.kind.clone(),
-        version: stored.filter(|v| v.served).unwrap_or(first).name.clone(),
+        version: preferred.name.clone(),
         namespaced: crd.spec.scope == "Namespaced",
         custom: true,
         aggregated: false,
         can_list: true,
-        has_status: false,
-        also_served: Vec::new(),
+        // The list of kinds follows its definition a moment later: whoever writes objects in between
+        // would lose their status.
+        has_status: preferred.has_status(),
+        also_served: others.map(|v| v.name.clone()).collect(),
         stored_version: None,
         converted: false,
     });
@@ -367,4 +388,41 @@ pub(super) fn continued(token: &str) -> String {
     }
     let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
     format!("&continue={token}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
+        let version = |name: &str, storage: bool, parts: serde_json::Value| json!({ "name": name, "served": true, "storage": storage, "subresources": parts });
+        let crd = |parts: serde_json::Value| {
+            let crd = json!({
+                "metadata": { "name": "teams.butler.butlerlabs.dev" },
+                "spec": {
+                    "group": "butler.butlerlabs.dev", "scope": "Cluster",
+                    "names": { "plural": "teams", "kind": "Team" },
+                    "versions": [
+                        version("v1alpha1", false, json!(null)),
+                        version("v1", true, parts),
+                    ],
+                },
+            });
+            let crd: Crd = serde_json::from_value(crd).unwrap();
+            let mut kinds = BTreeMap::new();
+            defined(&crd, &mut Discovered::default(), &mut kinds);
+            kinds.into_values().next().unwrap()
+        };
+        let kind = crd(json!({ "status": {} }));
+        assert!(kind.has_status);
+        assert_eq!(
+            (kind.version.as_str(), kind.also_served.as_slice()),
+            ("v1", &["v1alpha1".to_owned()][..])
+        );
+        assert!(!crd(json!({ "scale": {} })).has_status);
+        assert!(!crd(json!(null)).has_status);
+    }
 }
