@@ -192,7 +192,7 @@ pub async fn run(
     Ok(report)
 }
 
-/// Which restore points need nothing of what is damaged; `None` if nothing is.
+/// Which restore points need nothing of what is damaged; `None` if none needs anything of it.
 async fn newest_sound(
     catalog: &Catalog,
     entries: &[Entry],
@@ -215,7 +215,7 @@ async fn newest_sound(
             None => touched = touched.saturating_add(1),
         }
     }
-    Some(findings::sound(touched, entries.len(), newest.as_ref()))
+    (touched > 0).then(|| findings::sound(touched, entries.len(), newest.as_ref()))
 }
 
 /// Whether a failure tells of one object, and not of the store.
