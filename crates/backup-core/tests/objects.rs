@@ -127,6 +127,16 @@ async fn what_lies_scattered_over_many_packs_comes_back() {
         ControlFlow::Continue(())
     };
     assert_eq!(reader.fold(&name, 0, check).await.unwrap(), 64);
+    // Without a place for the scratch file it is told, and nothing is given.
+    let nowhere = tempfile::tempdir().unwrap().path().join("nowhere");
+    let reader = ObjectReader {
+        scratch: nowhere.clone(),
+        ..reader
+    };
+    let Err(RestoreError::File { file, .. }) = reader.fold(&name, 0, check).await else {
+        panic!("it was read without a scratch file");
+    };
+    assert_eq!(file, nowhere.display().to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
