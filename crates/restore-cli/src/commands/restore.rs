@@ -15,7 +15,7 @@ mod etcd;
 use super::plan::ModeFlag;
 use super::recover::{
     Asked, Consent, Ground, Journals, Means, ObjectFlags, RunFlags, Shown, SourceFlags, Waits,
-    Wanted, failed, hold, run as carry_out, same,
+    Wanted, failed, hold, run as carry_out, same, unblocked,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -111,9 +111,9 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         }
         let material = ground.material(&asked, None, frame).await?;
         same(&plan.origin, &material.origin)?;
-        // Tenants' data may have gone since.
+        // Tenants' data may have gone since. What becomes of objects was foreseen, and is found out later.
         let now = ground.foresee(&asked, &material, frame).await?;
-        hold(&plan, &now)?;
+        unblocked(&now)?;
         (None, material)
     } else {
         let target = frame.or_cancelled(ground.target()).await?;

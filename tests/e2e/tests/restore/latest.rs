@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use e2e::butler::Shared;
 use e2e::run::Output;
 use serde_json::{Value, json};
@@ -127,11 +127,14 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
 
     let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    e2e::wait::until("etcd", Duration::from_secs(120), async || {
+    let waited = e2e::wait::until("etcd", Duration::from_secs(60), async || {
         ensure!(shared.butler.talos.etcd_runs(), "not yet");
         Ok(())
-    })
-    .await?;
+    });
+    if let Err(error) = waited.await {
+        let ended = running.ended().await?;
+        bail!("{error}: {}", ended.stderr);
+    }
     shared.butler.resume().await?;
     let ran = running.ended().await?.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
@@ -161,11 +164,14 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     let kubeconfig = bed.shared.butler.kubeconfig();
     let running = bed.restore(&kubeconfig).start()?;
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    e2e::wait::until("etcd", Duration::from_secs(120), async || {
+    let waited = e2e::wait::until("etcd", Duration::from_secs(60), async || {
         ensure!(shared.butler.talos.etcd_runs(), "not yet");
         Ok(())
-    })
-    .await?;
+    });
+    if let Err(error) = waited.await {
+        let ended = running.ended().await?;
+        bail!("{error}: {}", ended.stderr);
+    }
     shared.butler.resume().await?;
     let ran = running.ended().await?.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");

@@ -87,6 +87,11 @@ pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
         );
         return Err(Failure::message(Exit::Refused, told).hint("plan again, and look at it again"));
     }
+    unblocked(now)
+}
+
+/// Refuses what must not be done as things are now.
+pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
     let blockers = now.blockers();
     if let Some(first) = blockers.first() {
         let told = format!(
