@@ -44,7 +44,10 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::Resources(args) => resources::run(args, frame).await,
         Command::Diff(args) => diff::run(args, frame).await,
         Command::Verify(args) => verify::run(args, frame).await,
-        Command::VerifyTenants(args) => frame.or_cancelled(verify_tenants::run(args, frame)).await,
+        Command::VerifyTenants(args) => {
+            let asked = Box::pin(verify_tenants::run(args, frame));
+            frame.or_cancelled(asked).await
+        }
         Command::Fetch(args) => fetch::run(args, frame).await,
         Command::Plan(args) => Box::pin(plan::run(args, frame)).await,
         Command::Restore(args) => Box::pin(restore::run(args, frame)).await,

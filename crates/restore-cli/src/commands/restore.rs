@@ -88,9 +88,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             Box::pin(one(args, Step::Resources, frame)).await
         }
         (Some(StepCommand::Verify(args)), _) => {
-            frame
-                .or_cancelled(super::verify_tenants::run(args, frame))
-                .await
+            let asked = Box::pin(super::verify_tenants::run(args, frame));
+            frame.or_cancelled(asked).await
         }
         (None, Some(plan)) => Box::pin(whole(plan, args, frame)).await,
         (None, None) => Err(Failure::message(Exit::Usage, "no plan is named")
