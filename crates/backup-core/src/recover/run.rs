@@ -46,7 +46,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            settle: Duration::from_secs(45),
+            settle: Duration::from_secs(60),
             ready: Duration::from_secs(300),
         }
     }

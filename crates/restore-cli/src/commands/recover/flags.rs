@@ -28,7 +28,7 @@ pub(crate) struct Journals {
 pub(crate) struct Waits {
     /// Look for losses this many seconds after the last object was made; a garbage collector may
     /// need half a minute
-    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     settle: u32,
     /// Wait this many seconds for controllers to be ready again
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

@@ -226,7 +226,7 @@ fn restore(document: &mut Document, facts: &Facts) {
         facts.identity()
     )]);
     document.text(
-        "Must show: `complete`, no object `failed`, nothing under “Still stopped”. It looks 45 s long \
+        "Must show: `complete`, no object `failed`, nothing under “Still stopped”. It looks 60 s long \
          for losses after its last write: that is no hang. In another terminal, in the same folder, \
          `restore-cli status` tells how far it is.",
     );
