@@ -18,7 +18,6 @@ mod objects;
 mod read;
 mod tenant;
 mod verify;
-mod window;
 
 pub use damage::{Assessor, Damage, Lost};
 pub(crate) use fetch::folder_of;

@@ -1,8 +1,7 @@
-//! Puts a component together: packs are opened as its stream needs them, and the stream is rebuilt
-//! from front to back. Where it needs them too far apart, every pack is opened once, its chunks are
-//! put into a scratch file where the recipe wants them, and the stream is read from there.
+//! Puts a component together: every pack is opened once and its chunks are put where the recipe
+//! wants them; then the transformed stream is rebuilt from front to back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use super::RestoreError;
 use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::window::{Stream, sequence};
 use crate::chunk;
 use crate::digest::{Digest, HashingWriter};
 use crate::format::layout;
@@ -23,7 +21,7 @@ use crate::format::manifest::{Component, PackRef};
 use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
 use crate::progress::Progress;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, ScratchReader};
 use crate::store::{Key, MAX_OBJECT};
 
 /// Packs downloaded at the same time: hides round trips, holds 64 MiB at most.
@@ -32,9 +30,6 @@ const DOWNLOADS: usize = 4;
 /// Packs opened at the same time; each holds its stored bytes and a few MiB. More would wait for
 /// the memory that they all write to.
 const PLACERS: usize = 2;
-
-/// Packs that wait for the stream that they are opened for: it never stands still for one.
-const AHEAD: usize = 1;
 
 /// What assembling needs besides the component.
 pub(super) struct Assembly {
@@ -56,7 +51,7 @@ struct Move {
 pub(super) struct Load {
     key: Key,
     pack: PackRef,
-    pub(super) base: u64,
+    base: u64,
     moves: Vec<Move>,
 }
 
@@ -64,29 +59,6 @@ impl Load {
     /// The pack.
     pub(super) fn key(&self) -> &Key {
         &self.key
-    }
-
-    /// Where it ends in pack space.
-    pub(super) fn end(&self) -> u64 {
-        self.base.saturating_add(self.pack.plain_bytes)
-    }
-
-    #[cfg(test)]
-    pub(super) fn for_test(sha256: Digest, base: u64, plain_bytes: u64) -> Self {
-        let pack = PackRef {
-            sha256,
-            bytes: plain_bytes,
-            plain_bytes,
-            epoch: 0,
-        };
-        let key = layout::pack(sha256);
-        let moves = Vec::new();
-        Self {
-            key,
-            pack,
-            base,
-            moves,
-        }
     }
 
     /// What of the transformed stream comes from it.
@@ -111,114 +83,15 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
         });
     }
     let segments = read_recipes(assembly, component).await?;
-    let mut loads = plan(component, &segments);
-    let runs = segments.iter().flat_map(|segment| &segment.runs);
-    if let Some(order) = sequence(&loads, runs) {
-        // They are for the scratch file.
-        loads.iter_mut().for_each(|load| load.moves = Vec::new());
-        return stream(assembly, component, segments, (loads, order), out).await;
-    }
-    let scratch = Arc::new(scratch_in(folder, component)?);
+    let scratch = scratch_in(folder, component)?;
+    let loads = plan(component, &segments);
+    let scratch = Arc::new(scratch);
     load_packs(assembly, loads, &scratch).await?;
 
     let component = component.clone();
-    spawn_blocking(move || {
-        let length = segments.iter().map(transformed_bytes);
-        let length = length.fold(0, u64::saturating_add);
-        rebuild(&component, &segments, &mut scratch.reader(0, length), out)
-    })
-    .await
-    .map_err(RestoreError::Panicked)?
-}
-
-/// Rebuilds while packs are opened in the order in which the stream needs them.
-async fn stream<W: Write + Send + 'static>(
-    assembly: &Assembly,
-    component: &Component,
-    segments: Vec<Segment>,
-    (loads, order): (Vec<Load>, Vec<usize>),
-    out: W,
-) -> Result<W, RestoreError> {
-    let (full, mut packs) = tokio::sync::mpsc::channel(AHEAD);
-    let loads = Arc::new(loads);
-    let rebuilding = {
-        let (component, loads) = (component.clone(), Arc::clone(&loads));
-        spawn_blocking(move || {
-            let ended = || io::Error::other("no more packs come");
-            let next = || packs.blocking_recv().ok_or_else(ended);
-            let runs = segments.iter().flat_map(|segment| &segment.runs);
-            let mut transformed = Stream::new(&loads, runs, next);
-            rebuild(&component, &segments, &mut transformed, out)
-        })
-    };
-    let opened = open_in_order(assembly, &loads, order, full).await;
-    let rebuilt = rebuilding.await.map_err(RestoreError::Panicked)?;
-    // A pack that did not come is why the other side failed, too.
-    opened?;
-    rebuilt
-}
-
-/// Opens packs in `order`; ends early where nobody takes them any more.
-async fn open_in_order(
-    assembly: &Assembly,
-    loads: &Arc<Vec<Load>>,
-    order: Vec<usize>,
-    full: tokio::sync::mpsc::Sender<Vec<u8>>,
-) -> Result<(), RestoreError> {
-    let wanted = order.into_iter();
-    let wanted = wanted.filter_map(|number| Some((number, loads.get(number)?)));
-    let wanted: Vec<(usize, &Load)> = wanted.collect();
-    let sizes = wanted.iter().map(|(_, load)| load.pack.bytes);
-    let total = sizes.fold(0, u64::saturating_add);
-    assembly.progress.step("reading packs", Some(total));
-    let mut opened = futures::stream::iter(wanted)
-        .map(|(number, load)| async move {
-            let bytes = assembly.objects.get(&load.key, load.pack.sha256).await?;
-            Ok::<_, RestoreError>((number, bytes))
-        })
-        .buffered(DOWNLOADS)
-        .map_ok(|(number, bytes)| {
-            let (unlocked, loads) = (Arc::clone(&assembly.unlocked), Arc::clone(loads));
-            let opening = spawn_blocking(move || match loads.get(number) {
-                Some(load) => Ok((plain(load, &bytes, &unlocked)?, load.pack.bytes)),
-                None => Ok((Vec::new(), 0)),
-            });
-            async { opening.await.map_err(RestoreError::Panicked)? }
-        })
-        .try_buffered(PLACERS);
-    loop {
-        let next = async {
-            let next = opened.try_next().await?;
-            let Some((plain, bytes)) = next else {
-                return Ok(false);
-            };
-            assembly.progress.advance(bytes);
-            Ok(full.send(plain).await.is_ok())
-        };
-        let goes_on = tokio::select! {
-            () = assembly.cancel.cancelled() => return Err(RestoreError::Cancelled),
-            next = next => next?,
-        };
-        if !goes_on {
-            return Ok(());
-        }
-    }
-}
-
-/// The plain bytes of a pack.
-fn plain(load: &Load, stored: &[u8], unlocked: &Unlocked) -> Result<Vec<u8>, RestoreError> {
-    let bad = |source: PackError| RestoreError::Pack {
-        key: load.key.clone(),
-        source,
-    };
-    let opener = unlocked.opener(load.pack.epoch);
-    let pack = OpenPack::open(stored, opener, load.pack.plain_bytes).map_err(bad)?;
-    // Not above 15 MiB, or it would not have been opened.
-    let size = usize::try_from(load.pack.plain_bytes).unwrap_or(0);
-    let mut plain = Vec::with_capacity(size);
-    pack.each_frame(|_, frame| plain.extend_from_slice(frame))
-        .map_err(bad)?;
-    Ok(plain)
+    spawn_blocking(move || rebuild(&component, &segments, &scratch, out))
+        .await
+        .map_err(RestoreError::Panicked)?
 }
 
 pub(super) fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch, RestoreError> {
@@ -425,13 +298,15 @@ fn place(
 fn rebuild<W: Write + Send>(
     component: &Component,
     segments: &[Segment],
-    transformed: &mut impl Read,
+    scratch: &Scratch,
     out: W,
 ) -> Result<W, RestoreError> {
     let (rebuilt, written) = write_beside(HashingWriter::new(out), |out| {
+        let mut from = 0_u64;
         for segment in segments {
-            let own = transformed.by_ref().take(transformed_bytes(segment));
-            rebuild_segment(component, segment, own, out)?;
+            let length = transformed_bytes(segment);
+            rebuild_segment(component, segment, scratch.reader(from, length), out)?;
+            from = from.saturating_add(length);
         }
         Ok(())
     });
@@ -472,7 +347,7 @@ impl Write for Stretch<'_> {
 fn rebuild_segment(
     component: &Component,
     segment: &Segment,
-    mut transformed: io::Take<impl Read>,
+    mut transformed: ScratchReader<'_>,
     out: &mut dyn Write,
 ) -> Result<(), RestoreError> {
     let mut stretch = Stretch {
@@ -492,13 +367,6 @@ fn rebuild_segment(
         }
         _ => cannot_write(component, source),
     })?;
-    if transformed.limit() > 0 {
-        let left = transformed.limit();
-        return Err(mismatch(
-            component,
-            format!("a segment leaves {left} bytes of its chunks"),
-        ));
-    }
     if written != segment.plain_bytes {
         let want = segment.plain_bytes;
         return Err(mismatch(

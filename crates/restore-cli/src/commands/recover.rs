@@ -10,7 +10,7 @@ mod source;
 mod talos;
 mod took;
 
-pub(crate) use carry::{Consent, Means, Objects, go, hold, plan_of, run, unblocked};
+pub(crate) use carry::{Consent, Means, Objects, go_on, hold, plan_of, run, unblocked};
 pub(crate) use copy::{Copying, fetched};
 pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};

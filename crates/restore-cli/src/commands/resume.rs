@@ -1,7 +1,6 @@
 //! `restore-cli resume`: goes on with a restore that was interrupted.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -9,9 +8,7 @@ use backup_cli::program::Frame;
 use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Step;
 
-use super::recover::{
-    Asked, Copying, Ground, RunFlags, Source, failed, fetched, go, plan_of, same,
-};
+use super::recover::{Asked, Ground, RunFlags, Source, failed, fetched, go_on, plan_of, same};
 
 /// Go on with a restore from where its journal ends
 ///
@@ -87,14 +84,5 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .map_err(failed)?;
     let means = args.flags.means();
     let objects = material.objects;
-    let copy = Copying::of(&ground, &plan, &journal, frame).await?;
-    let work = go(
-        ground,
-        plan,
-        (target, objects),
-        (journal, Arc::<Copying>::clone(&copy)),
-        means,
-        frame,
-    );
-    Box::pin(copy.beside(Box::pin(work))).await
+    go_on(ground, plan, (target, objects), journal, means, frame).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::butler::Shared;
-use e2e::run::Output;
+use e2e::run::{Output, Running};
 use serde_json::{Value, json};
 
 use super::bed::Bed;
@@ -126,6 +126,18 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
     assert_eq!(made.len(), 1, "{made:#?}");
 
     let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
+    let ran = ended(bed, running).await?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
+    assert_eq!(ran["objects"].get("left"), None, "{ran:#}");
+    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
+    let server = &bed.shared.butler.kube_apiserver;
+    server.read(&format!("{TEAMS}/later")).await?;
+    alone(bed, etcd).await
+}
+
+/// Lets a restore go on when it has etcd back, as the node does, and gives what it says at its end.
+async fn ended(bed: &mut Bed, running: Running) -> Result<Value> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     let waited = e2e::wait::until("etcd", Duration::from_secs(60), async || {
         ensure!(shared.butler.talos.etcd_runs(), "not yet");
@@ -136,14 +148,7 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
         bail!("{error}: {}", ended.stderr);
     }
     shared.butler.resume().await?;
-    let ran = running.ended().await?.ended_with(0)?.json()?;
-    assert_eq!(ran["ended"], "complete", "{ran:#}");
-    assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
-    assert_eq!(ran["objects"].get("left"), None, "{ran:#}");
-    assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
-    let server = &bed.shared.butler.kube_apiserver;
-    server.read(&format!("{TEAMS}/later")).await?;
-    alone(bed, etcd).await
+    running.ended().await?.ended_with(0)?.json()
 }
 
 /// With nothing newer than etcd's snapshot there is nothing to bring forward.
@@ -163,17 +168,7 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     assert_eq!(plan["plan"]["steps"], json!(["etcd", "verify"]), "{plan:#}");
     let kubeconfig = bed.shared.butler.kubeconfig();
     let running = bed.restore(&kubeconfig).start()?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    let waited = e2e::wait::until("etcd", Duration::from_secs(60), async || {
-        ensure!(shared.butler.talos.etcd_runs(), "not yet");
-        Ok(())
-    });
-    if let Err(error) = waited.await {
-        let ended = running.ended().await?;
-        bail!("{error}: {}", ended.stderr);
-    }
-    shared.butler.resume().await?;
-    let ran = running.ended().await?.ended_with(0)?.json()?;
+    let ran = ended(bed, running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     let server = &bed.shared.butler.kube_apiserver;

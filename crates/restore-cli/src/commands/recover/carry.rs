@@ -140,20 +140,26 @@ pub(crate) async fn run(
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
+    go_on(ground, plan, (target, objects), journal, means, frame).await
+}
+
+/// Goes on with `journal` from wherever it ends, and keeps its copy in the store beside that.
+pub(crate) async fn go_on(
+    ground: Ground,
+    plan: Plan,
+    written: (Option<KubeTarget>, Objects),
+    journal: Journal,
+    means: Means<'_>,
+    frame: &Frame,
+) -> Result<Exit, Failure> {
     let copy = Copying::of(&ground, &plan, &journal, frame).await?;
-    let work = go(
-        ground,
-        plan,
-        (target, objects),
-        (journal, Arc::<Copying>::clone(&copy)),
-        means,
-        frame,
-    );
+    let copied: Arc<dyn Copied> = Arc::<Copying>::clone(&copy);
+    let work = go(ground, plan, written, (journal, copied), means, frame);
     Box::pin(copy.beside(Box::pin(work))).await
 }
 
 /// Goes on with `journal` from wherever it ends.
-pub(crate) async fn go(
+async fn go(
     ground: Ground,
     plan: Plan,
     (target, objects): (Option<KubeTarget>, Objects),
