@@ -4,7 +4,7 @@ CARGO ?= cargo
 LAB = $(CARGO) run --quiet --bin lab --
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites lab-program programs tools demo test lint bench soak lab lab-down
+.PHONY: help prerequisites lab-program programs tools demo test lint advisories bench soak lab lab-down
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ test: programs tools ## Run all tests, on real components
 lint: prerequisites ## Check the format, the lints and, where cargo-deny is installed, the licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check licenses bans sources; \
 	else echo 'cargo-deny is not installed; licences and sources are not checked'; fi
+
+advisories: prerequisites ## Compare dependencies with the published advisories; this one needs the network
+	$(CARGO) deny --all-features check advisories
 
 bench: programs tools ## Measure against restic and age+zstd, as in docs/BENCHMARKS.md
 	$(CARGO) build --release --package backupd --package restore-cli --package e2e
