@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust};
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::mirror::{Access, Mirror};
+use backup_core::mirror::{Access, Mirror, ssh};
 use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
 use jiff::Timestamp;
@@ -165,8 +165,8 @@ pub struct GitMirror {
     pub token_file: Option<Sourced<PathBuf>>,
     /// The file with the private key for ssh.
     pub ssh_key: Option<Sourced<PathBuf>>,
-    /// The hosts that ssh may believe.
-    pub known_hosts: Option<PathBuf>,
+    /// The file with the hosts that ssh may believe.
+    pub known_hosts: Option<Sourced<PathBuf>>,
     /// The authorities that https believes.
     pub ca_file: Option<PathBuf>,
 }
@@ -184,15 +184,19 @@ impl GitMirror {
         let token = token
             .map(|path| token_of(path, SHORTEST_GIT_TOKEN))
             .transpose()?;
-        if let Some(path) = &self.ssh_key
-            && let Some(exposed) = secret::read("key for ssh", path)?.exposed
+        if let Some(path) = &self.ssh_key {
+            usable_key(path)?;
+        }
+        if let Some(path) = &self.known_hosts
+            && let Err(e) = std::fs::File::open(&path.value)
         {
-            return Err(Problem::new(path.origin.clone(), exposed).into());
+            let why = format!("cannot read the known hosts {}: {e}", path.value.display());
+            return Err(Problem::new(path.origin.clone(), why).into());
         }
         Ok(Access {
             token: token.map(|token| (self.user.clone(), token)),
             ssh_key: self.ssh_key.as_ref().map(|key| key.value.clone()),
-            known_hosts: self.known_hosts.clone(),
+            known_hosts: self.known_hosts.as_ref().map(|hosts| hosts.value.clone()),
             ca_file: self.ca_file.clone(),
         })
     }
@@ -329,6 +333,17 @@ pub fn read_secret(
     match secret.exposed {
         Some(exposed) => Err(Problem::new(path.origin, exposed).into()),
         None => Ok(secret.text),
+    }
+}
+
+/// Sees that ssh can use the private key in the file `path` without asking anybody.
+fn usable_key(path: &Sourced<PathBuf>) -> Result<(), ConfigError> {
+    let secret = secret::read("key for ssh", path)?;
+    let odd = ssh::check_key(secret.text.expose_secret()).err();
+    let odd = odd.map(|odd| format!("the key for ssh {} {odd}", path.value.display()));
+    match secret.exposed.or(odd) {
+        Some(why) => Err(Problem::new(path.origin.clone(), why).into()),
+        None => Ok(()),
     }
 }
 

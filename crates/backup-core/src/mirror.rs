@@ -21,10 +21,12 @@ use crate::id::{ComponentName, RestorePointId};
 use crate::recover::git::{GitError, GitSource, is_inside};
 use crate::source::kube::Selection;
 
+mod git;
 mod gone;
 mod place;
 mod plain;
 mod repository;
+pub mod ssh;
 mod stage;
 
 pub use stage::{Stage, Staged};

@@ -71,17 +71,13 @@ impl GitHost {
         Ok(())
     }
 
-    /// Makes a bare repository with nothing in it; gives its folder.
+    /// Makes a [`bare`] repository that may be pushed to; gives its folder.
     ///
     /// # Errors
     /// `git` failed.
     pub async fn bare(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.join(name);
-        let init = ["init", "--quiet", "--bare", "--initial-branch=main"];
-        git(&self.folder, &[&init[..], &[name]].concat()).await?;
+        let path = bare(&self.folder, name).await?;
         git(&path, &["config", "http.receivepack", "true"]).await?;
-        // Nobody may push by force.
-        git(&path, &["config", "receive.denyNonFastForwards", "true"]).await?;
         Ok(path)
     }
 
@@ -101,6 +97,19 @@ pub async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
     let command = command.env("HOME", folder).env("GIT_CONFIG_NOSYSTEM", "1");
     let command = command.args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]);
     command.args(args).output().await?.ended_with(0)
+}
+
+/// Makes a bare repository in `folder` with nothing in it, to which nobody may push by force; gives its
+/// folder.
+///
+/// # Errors
+/// `git` failed.
+pub async fn bare(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let init = ["init", "--quiet", "--bare", "--initial-branch=main"];
+    git(folder, &[&init[..], &[name]].concat()).await?;
+    git(&path, &["config", "receive.denyNonFastForwards", "true"]).await?;
+    Ok(path)
 }
 
 /// Everything that any object of a repository says, be it in a branch or not.

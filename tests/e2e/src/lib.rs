@@ -39,6 +39,7 @@ pub mod kube_controller_manager;
 pub mod proxy;
 pub mod s3;
 pub mod sealed_secrets;
+pub mod sshd;
 pub mod talos;
 
 // What is in them.

@@ -1,11 +1,16 @@
 //! Programs that only tests and benchmarks use, listed in `programs.txt`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 const LIST: &str = include_str!("../programs.txt");
+/// Where servers are, which not everybody has on the path.
+const SERVERS: &str = "/usr/sbin";
+/// Asked by Debian's packages before they start a server.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// A line of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,7 @@ pub fn all() -> impl Iterator<Item = Program> {
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
+        .chain([PathBuf::from(SERVERS)])
         .map(|folder| folder.join(name))
         .find(|path| is_executable(path))
 }
@@ -50,6 +56,23 @@ pub fn have(name: &str) -> bool {
 #[must_use]
 pub fn missing() -> Vec<Program> {
     all().filter(|program| !have(program.name)).collect()
+}
+
+/// Whether all of `needed` are there; says which are not, and what is left out for each.
+///
+/// # Errors
+/// One is missing, and `CI=true`.
+pub fn are_there(needed: &[&str]) -> Result<bool> {
+    let missing = missing().into_iter();
+    let missing: Vec<_> = missing.filter(|p| needed.contains(&p.name)).collect();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let text = left_out(&missing);
+    anyhow::ensure!(std::env::var("CI").as_deref() != Ok("true"), "{text}");
+    // Past what the test runner swallows of a test that passes.
+    writeln!(std::io::stderr(), "{text}")?;
+    Ok(false)
 }
 
 /// The text that says which programs are missing and what is left out for each.
@@ -80,12 +103,45 @@ pub fn install(missing: &[Program], say: &dyn Fn(&str)) -> Result<()> {
     if missing.is_empty() || !have("apt-get") || !is_root()? {
         return Ok(());
     }
-    let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    let mut packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
+    let _quiet = NoServers::begin()?;
     say(&format!("installing by apt-get: {}", packages.join(" ")));
     apt_get(&["-qq", "update"])?;
     let mut install = vec!["-qq", "install", "--yes", "--no-install-recommends"];
     install.extend(packages);
     apt_get(&install)
+}
+
+/// While it lives, no package starts the server that it brings: tests start their own.
+struct NoServers {
+    is_ours: bool,
+}
+
+impl NoServers {
+    fn begin() -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut new = std::fs::File::options();
+        let mut policy = match new.write(true).create_new(true).mode(0o755).open(POLICY) {
+            Ok(policy) => policy,
+            // Whoever made it has decided.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Ok(Self { is_ours: false });
+            }
+            Err(error) => return Err(error).with_context(|| format!("making {POLICY}")),
+        };
+        let own = Self { is_ours: true };
+        policy.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(own)
+    }
+}
+
+impl Drop for NoServers {
+    fn drop(&mut self) {
+        if self.is_ours {
+            drop(std::fs::remove_file(POLICY));
+        }
+    }
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -11,6 +11,7 @@ mod daemon {
     mod ground;
 
     mod alone;
+    mod api;
     mod changes;
     mod config;
     mod demand;

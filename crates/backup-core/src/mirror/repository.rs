@@ -2,26 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
-use tokio::process::Command;
 
+use super::git::Git;
 use super::{Access, Mirror, MirrorError, private};
-use crate::recover::git::{GitError, program};
+use crate::recover::git::GitError;
 
-/// What goes over the network: a history of manifests is some MiB.
-const NETWORK: Duration = Duration::from_secs(120);
-/// What goes to a disk: a hundred thousand small files.
-const LOCAL: Duration = Duration::from_secs(120);
-/// Answers are a line; names of branches are few.
-const MAX_ANSWER: u64 = 64 << 10;
-/// Who the commits are by.
-const AUTHOR: &str = "butler-backup";
-const MAIL: &str = "butler-backup@localhost";
 /// Where the remote branch is noted as it was last seen.
 const SEEN: &str = "refs/remotes/mirror/seen";
 /// Loose objects are packed from this many on.
@@ -31,8 +18,7 @@ const GC: &str = "gc.auto=2000";
 #[derive(Debug)]
 pub(super) struct Repository<'a> {
     mirror: &'a Mirror,
-    access: &'a Access,
-    folder: PathBuf,
+    git: Git<'a>,
     _lock: File,
 }
 
@@ -62,8 +48,7 @@ impl<'a> Repository<'a> {
         }
         let repository = Self {
             mirror,
-            access,
-            folder: home.join("repository"),
+            git: Git::new(mirror, access, home.join("repository")),
             _lock: lock,
         };
         repository.begin().await?;
@@ -71,168 +56,64 @@ impl<'a> Repository<'a> {
     }
 
     async fn begin(&self) -> Result<(), MirrorError> {
-        if self.folder.join(".git").is_dir() {
+        let own = self.git.folder().join(".git");
+        if own.is_dir() {
             // A process that was killed leaves locks, and we hold the only one that counts.
-            unlock(&self.folder.join(".git"), 0)?;
-            return Ok(());
+            return unlock(&own, 0);
         }
-        private(&self.folder)?;
-        let mut init = self.git();
-        init.args(["init", "--quiet", "--template=", "--initial-branch"]);
-        init.arg(&self.mirror.branch);
-        self.local(init, "make the work folder").await.map(drop)
+        private(self.git.folder())?;
+        let branch = ["--initial-branch", self.mirror.branch.as_str()];
+        let init = [&["init", "--quiet", "--template="][..], &branch].concat();
+        self.git.ask(&init, "make the work folder").await.map(drop)
     }
 
     /// Throws the work folder away; what was not pushed is in the restore points.
     pub(super) async fn anew(&self) -> Result<(), MirrorError> {
-        match std::fs::remove_dir_all(&self.folder) {
+        let folder = self.git.folder();
+        match std::fs::remove_dir_all(folder) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(MirrorError::file("remove", &self.folder, e)),
+            Err(e) => return Err(MirrorError::file("remove", folder, e)),
         }
         self.begin().await
     }
 
     /// The folder that is mirrored to.
     pub(super) fn root(&self) -> PathBuf {
-        self.folder.join(&self.mirror.path)
-    }
-
-    fn git(&self) -> Command {
-        let mut git = program::git(&self.folder);
-        for setting in [
-            // The folder may be a volume that belongs to somebody else.
-            "safe.directory=*",
-            "credential.helper=",
-            "commit.gpgSign=false",
-            // What a remote wants to be written is written as it is.
-            "core.autocrlf=false",
-            "core.protectNTFS=true",
-            "core.protectHFS=true",
-        ] {
-            git.arg("-c").arg(setting);
-        }
-        // This one, and not one around it, be it broken or not.
-        git.env("GIT_DIR", self.folder.join(".git"))
-            .env("GIT_WORK_TREE", &self.folder);
-        // Nothing but what is said here: no settings of the machine or of a person.
-        git.env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_ATTR_NOSYSTEM", "1")
-            .env("HOME", &self.mirror.folder)
-            .env("GIT_ASKPASS", "")
-            .env("GIT_AUTHOR_NAME", AUTHOR)
-            .env("GIT_AUTHOR_EMAIL", MAIL)
-            .env("GIT_COMMITTER_NAME", AUTHOR)
-            .env("GIT_COMMITTER_EMAIL", MAIL);
-        for name in [
-            "XDG_CONFIG_HOME",
-            "SSH_ASKPASS",
-            "GIT_SSH",
-            "GIT_SSH_COMMAND",
-        ] {
-            git.env_remove(name);
-        }
-        // They would write what is sent.
-        for name in [
-            "GIT_TRACE",
-            "GIT_TRACE_CURL",
-            "GIT_TRACE_PACKET",
-            "GIT_CURL_VERBOSE",
-        ] {
-            git.env_remove(name);
-        }
-        git
-    }
-
-    /// A `git` that may ask the remote.
-    fn network(&self) -> Command {
-        let mut git = self.git();
-        git.arg("-c")
-            .arg(format!("core.sshCommand={}", ssh(self.access)));
-        // A password must not follow to another host, and who says nothing for a minute is away.
-        for setting in [
-            "http.followRedirects=false",
-            "http.lowSpeedLimit=1",
-            "http.lowSpeedTime=60",
-        ] {
-            git.arg("-c").arg(setting);
-        }
-        if let Some(ca) = &self.access.ca_file {
-            git.arg("-c")
-                .arg(format!("http.sslCAInfo={}", ca.display()));
-        }
-        if let Some((user, token)) = &self.access.token {
-            // Not an argument, which every user of the machine can read.
-            let basic = STANDARD.encode(format!("{user}:{}", token.expose_secret()));
-            git.env("GIT_CONFIG_COUNT", "1")
-                .env("GIT_CONFIG_KEY_0", "http.extraHeader")
-                .env(
-                    "GIT_CONFIG_VALUE_0",
-                    format!("Authorization: Basic {basic}"),
-                );
-        }
-        git
-    }
-
-    async fn local(&self, git: Command, what: &str) -> Result<String, MirrorError> {
-        let answer = program::run(git, what, LOCAL, MAX_ANSWER).await?;
-        Ok(String::from_utf8_lossy(&answer).trim().to_owned())
-    }
-
-    async fn ask(&self, args: &[&str], what: &str) -> Result<String, MirrorError> {
-        let mut git = self.git();
-        git.args(args);
-        self.local(git, what).await
+        self.git.folder().join(&self.mirror.path)
     }
 
     /// The commit that is checked out, if there is one.
     pub(super) async fn head(&self) -> Option<String> {
         let verify = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
-        self.ask(&verify, "read the newest commit").await.ok()
+        self.git.ask(&verify, "read the newest commit").await.ok()
     }
 
-    /// Brings the remote branch into the work folder; false if it has none yet.
+    /// Brings the remote branch into the work folder, if it has one yet.
     ///
     /// What was not pushed is laid on top of what others pushed meanwhile. If the two do not fit,
     /// it is given up: it is made anew of the newest state. Gives how many commits that were.
     pub(super) async fn settle(&self, at: Timestamp) -> Result<u64, MirrorError> {
         let branch = format!("refs/heads/{}", self.mirror.branch);
         let remote = &self.mirror.repository;
-        let mut list = self.network();
-        list.args(["ls-remote", "--quiet", "--", remote, &branch]);
-        let listed = program::run(list, "ask the remote for its branch", NETWORK, MAX_ANSWER);
+        let list = ["ls-remote", "--quiet", "--", remote, &branch];
+        let listed = self.git.ask_remote(&list, "ask the remote for its branch");
         if listed.await?.trim_ascii().is_empty() {
             self.clean().await?;
             return Ok(0);
         }
-        let mut fetch = self.network();
-        fetch.args([
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--",
-            remote,
-        ]);
-        fetch.arg(format!("+{branch}:{SEEN}"));
-        program::run(fetch, "fetch the branch", NETWORK, MAX_ANSWER).await?;
+        let onto = format!("+{branch}:{SEEN}");
+        let fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
+        let fetch = [&fetch[..], &["--", remote, &onto]].concat();
+        self.git.ask_remote(&fetch, "fetch the branch").await?;
         if self.head().await.is_none() {
-            self.ask(
-                &["reset", "--quiet", "--hard", SEEN],
-                "check the branch out",
-            )
-            .await?;
+            self.check_out().await?;
             return Ok(0);
         }
         self.clean().await?;
         let range = format!("HEAD...{SEEN}");
-        let counted = self
-            .ask(
-                &["rev-list", "--count", "--left-right", &range],
-                "compare with the remote",
-            )
-            .await?;
+        let count = ["rev-list", "--count", "--left-right", &range];
+        let counted = self.git.ask(&count, "compare with the remote").await?;
         let mut counts = counted
             .split_whitespace()
             .map(|n| n.parse::<u64>().unwrap_or(0));
@@ -241,42 +122,40 @@ impl<'a> Repository<'a> {
             return Ok(0);
         }
         if own > 0 {
-            let mut rebase = self.git();
-            rebase.args(["rebase", "--quiet", SEEN]);
+            let mut rebase = self.git.call(&["rebase", "--quiet", SEEN]);
             rebase.env("GIT_COMMITTER_DATE", date(at));
-            if self
-                .local(rebase, "lay what was not pushed on top")
-                .await
-                .is_ok()
-            {
+            let laid = self.git.run(rebase, "lay what was not pushed on top");
+            if laid.await.is_ok() {
                 return Ok(0);
             }
-            // It may not even have begun.
-            self.ask(&["rebase", "--abort"], "give the rebase up")
-                .await
-                .ok();
+            self.give_rebase_up().await;
         }
-        self.ask(
-            &["reset", "--quiet", "--hard", SEEN],
-            "check the branch out",
-        )
-        .await?;
+        self.check_out().await?;
         Ok(own)
+    }
+
+    async fn check_out(&self) -> Result<(), MirrorError> {
+        let reset = ["reset", "--quiet", "--hard", SEEN];
+        let reset = self.git.ask(&reset, "check the branch out");
+        reset.await.map(drop)
     }
 
     /// Takes away what a process that was killed may have left.
     pub(super) async fn clean(&self) -> Result<(), MirrorError> {
-        self.ask(&["rebase", "--abort"], "give a rebase up")
-            .await
-            .ok();
+        self.give_rebase_up().await;
         if self.head().await.is_some() {
-            self.ask(&["reset", "--quiet", "--hard"], "put the work folder right")
-                .await?;
+            let reset = ["reset", "--quiet", "--hard"];
+            self.git.ask(&reset, "put the work folder right").await?;
         }
         let clean = ["clean", "--quiet", "-ffdx"];
-        self.ask(&clean, "put the work folder right")
-            .await
-            .map(drop)
+        let clean = self.git.ask(&clean, "put the work folder right");
+        clean.await.map(drop)
+    }
+
+    async fn give_rebase_up(&self) {
+        let abort = self.git.ask(&["rebase", "--abort"], "give a rebase up");
+        // It may not even have begun.
+        abort.await.ok();
     }
 
     /// Commits what changed; `None` if nothing did.
@@ -287,27 +166,21 @@ impl<'a> Repository<'a> {
     ) -> Result<Option<String>, MirrorError> {
         let root = self.root();
         std::fs::create_dir_all(&root).map_err(|e| MirrorError::file("make", &root, e))?;
-        let mut add = self.git();
-        add.arg("-C").arg(&self.mirror.path);
-        add.args(["add", "--all", "--force", "--", "."]);
-        self.local(add, "note what changed").await?;
+        let add = ["add", "--all", "--force", "--", "."];
+        let add = [&["-C", self.mirror.path.as_str()][..], &add].concat();
+        self.git.ask(&add, "note what changed").await?;
         let changed = ["diff", "--cached", "--shortstat"];
-        if self.ask(&changed, "see what changed").await?.is_empty() {
+        let changed = self.git.ask(&changed, "see what changed").await?;
+        if changed.is_empty() {
             return Ok(None);
         }
-        let mut commit = self.git();
-        commit.args([
-            "commit",
-            "--quiet",
-            "--no-verify",
-            "--cleanup=verbatim",
-            "-m",
-            message,
-        ]);
+        let commit = ["commit", "--quiet", "--no-verify", "--cleanup=verbatim"];
+        let commit = [&commit[..], &["-m", message]].concat();
+        let mut commit = self.git.call(&commit);
         commit
             .env("GIT_AUTHOR_DATE", date(at))
             .env("GIT_COMMITTER_DATE", date(at));
-        self.local(commit, "commit").await?;
+        self.git.run(commit, "commit").await?;
         Ok(self.head().await)
     }
 
@@ -317,47 +190,29 @@ impl<'a> Repository<'a> {
             return Ok(0);
         }
         let seen = ["for-each-ref", "--format=%(refname)", SEEN];
-        let seen = self.ask(&seen, "see what was pushed").await?;
+        let seen = self.git.ask(&seen, "see what was pushed").await?;
         let mut args = vec!["rev-list", "--count", "HEAD"];
         if !seen.is_empty() {
             args.extend(["--not", SEEN]);
         }
-        let count = self.ask(&args, "count what was not pushed").await?;
+        let count = self.git.ask(&args, "count what was not pushed").await?;
         Ok(count.parse().unwrap_or(0))
     }
 
     /// Pushes, and never by force.
     pub(super) async fn push(&self) -> Result<Pushed, MirrorError> {
-        let mut push = self.network();
-        push.args([
-            "push",
-            "--quiet",
-            "--no-verify",
-            "--no-force",
-            "--",
-            &self.mirror.repository,
-        ]);
-        push.arg(format!("HEAD:refs/heads/{}", self.mirror.branch));
-        if let Err(error) = program::run(push, "push", NETWORK, MAX_ANSWER).await {
+        let to = format!("HEAD:refs/heads/{}", self.mirror.branch);
+        let push = ["push", "--quiet", "--no-verify", "--no-force", "--"];
+        let push = [&push[..], &[self.mirror.repository.as_str(), &to]].concat();
+        if let Err(error) = self.git.ask_remote(&push, "push").await {
             return Ok(Pushed::No(error));
         }
-        self.ask(&["update-ref", SEEN, "HEAD"], "note what was pushed")
-            .await?;
-        // Packing is housekeeping: the next time is as good.
-        self.ask(
-            &[
-                "-c",
-                GC,
-                "-c",
-                "gc.autoDetach=false",
-                "gc",
-                "--auto",
-                "--quiet",
-            ],
-            "pack",
-        )
-        .await
-        .ok();
+        let note = ["update-ref", SEEN, "HEAD"];
+        self.git.ask(&note, "note what was pushed").await?;
+        let pack = ["-c", GC, "-c", "gc.autoDetach=false"];
+        let pack = [&pack[..], &["gc", "--auto", "--quiet"]].concat();
+        // Housekeeping: the next time is as good.
+        self.git.ask(&pack, "pack").await.ok();
         Ok(Pushed::Yes)
     }
 }
@@ -365,22 +220,6 @@ impl<'a> Repository<'a> {
 /// As `git` reads a time.
 fn date(at: Timestamp) -> String {
     format!("@{} +0000", at.as_second())
-}
-
-/// The command for ssh: asks nobody, believes only the hosts that are known.
-fn ssh(access: &Access) -> String {
-    // A shell takes it apart.
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
-    let mut ssh = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes \
-                   -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
-        .to_owned();
-    if let Some(key) = &access.ssh_key {
-        ssh.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quoted(key)));
-    }
-    if let Some(hosts) = &access.known_hosts {
-        ssh.push_str(&format!(" -o UserKnownHostsFile={}", quoted(hosts)));
-    }
-    ssh
 }
 
 /// Removes the lock files in a folder of Git's own and those below.
@@ -397,25 +236,4 @@ fn unlock(folder: &Path, depth: usize) -> Result<(), MirrorError> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_stays_one_word_of_the_shell() {
-        let access = Access {
-            ssh_key: Some("/a b/it's".into()),
-            known_hosts: Some("/hosts".into()),
-            ..Access::default()
-        };
-        let ssh = ssh(&access);
-        assert!(
-            ssh.ends_with(
-                " -o IdentitiesOnly=yes -i '/a b/it'\\''s' -o UserKnownHostsFile='/hosts'"
-            )
-        );
-        assert!(ssh.contains("BatchMode=yes") && ssh.contains("StrictHostKeyChecking=yes"));
-    }
 }

@@ -50,6 +50,18 @@ pub enum GitError {
         /// What the program said.
         said: String,
     },
+    /// ssh does not let us in.
+    #[error("cannot {what}: over ssh to {host}: {why}; {remedy}")]
+    Ssh {
+        /// What was tried.
+        what: String,
+        /// Where.
+        host: String,
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// Address, branch or path are none that are taken.
     #[error("`{given}` is refused: {why}")]
     Refused {

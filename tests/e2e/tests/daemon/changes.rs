@@ -4,15 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::Folder;
-use e2e::butler::define;
-use e2e::etcd::Etcd;
-use e2e::kube_apiserver::KubeApiserver;
 use e2e::wait::until;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::bed::Bed;
+use super::api::{Cluster, TEAMS, team};
 use super::running::Daemon;
 
 mod breaks;
@@ -22,7 +18,6 @@ mod storm;
 mod targeted;
 
 const LIMIT: Duration = Duration::from_secs(90);
-const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
 const MAPS: &str = "/api/v1/namespaces/butler-system/configmaps";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// The daemon where its requests are looked at; it has all rights.
@@ -31,33 +26,9 @@ const DAEMON: &str = "the-daemon";
 const QUIET: i64 = 1;
 const LONGEST: i64 = 5;
 
-struct Cluster {
-    bed: Bed,
-    folder: Folder,
-    server: KubeApiserver,
-    _etcd: Etcd,
-}
-
 impl Cluster {
-    async fn new() -> Result<Self> {
-        let bed = Bed::new().await?;
-        let folder = Folder::new()?;
-        let etcd = Etcd::start(&folder, "etcd-of-the-api").await?;
-        let server = KubeApiserver::start_audited(&folder, "kube-apiserver", &etcd, DAEMON).await?;
-        until("kube-system", LIMIT, async || {
-            server
-                .read("/api/v1/namespaces/kube-system")
-                .await
-                .map(drop)
-        })
-        .await?;
-        define(&server, "teams.butler.butlerlabs.dev").await?;
-        Ok(Self {
-            bed,
-            folder,
-            server,
-            _etcd: etcd,
-        })
+    async fn audited() -> Result<Self> {
+        Self::start_audited(&["teams.butler.butlerlabs.dev"], DAEMON).await
     }
 
     /// A daemon for which `components` are taken on change, and only so.
@@ -134,13 +105,6 @@ impl Cluster {
         }
         Ok(points.len())
     }
-}
-
-fn team(name: &str) -> Value {
-    json!({
-        "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
-        "metadata": { "name": name }, "spec": { "displayName": name },
-    })
 }
 
 /// Waits until everything is watched, and what that began with was taken.

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use backup_core::backup::Protection;
 use backup_core::digest::Digest;
+use e2e::programs::are_there;
 
-use super::prefix::{Prefix, have_programs, snapshots};
+use super::prefix::{NEEDED, Prefix, snapshots};
 
 #[tokio::test]
 async fn names_signatures_and_packs_can_be_checked_by_hand() -> Result<()> {
-    if !have_programs() {
+    if !are_there(&NEEDED)? {
         return Ok(());
     }
     let prefix = Prefix::new().await?;

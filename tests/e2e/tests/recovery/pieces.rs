@@ -22,10 +22,11 @@ use backup_core::progress::Silent;
 use backup_core::restore;
 use backup_core::store::{Key, Store};
 use bytes::Bytes;
+use e2e::programs::are_there;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::prefix::{Prefix, assert_same, have_programs, snapshots};
+use super::prefix::{NEEDED, Prefix, assert_same, snapshots};
 
 /// Plain bytes of a pack: a segment needs several.
 const PACK: u64 = 20_000;
@@ -215,7 +216,7 @@ async fn component(
 
 #[tokio::test]
 async fn segments_packs_and_records_of_every_kind_come_back() -> Result<()> {
-    if !have_programs() {
+    if !are_there(&NEEDED)? {
         return Ok(());
     }
     let prefix = Prefix::new().await?;

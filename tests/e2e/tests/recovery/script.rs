@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use backup_core::backup::Protection;
+use e2e::programs::are_there;
 
-use super::prefix::{Prefix, assert_same, have_programs, snapshots};
+use super::prefix::{NEEDED, Prefix, assert_same, snapshots};
 
 #[tokio::test]
 async fn every_restore_point_of_two_epochs_comes_back() -> Result<()> {
-    if !have_programs() {
+    if !are_there(&NEEDED)? {
         return Ok(());
     }
     let prefix = Prefix::new().await?;
@@ -33,7 +34,7 @@ async fn every_restore_point_of_two_epochs_comes_back() -> Result<()> {
 
 #[tokio::test]
 async fn a_prefix_without_encryption_comes_back() -> Result<()> {
-    if !have_programs() {
+    if !are_there(&NEEDED)? {
         return Ok(());
     }
     let prefix = Prefix::new().await?;
@@ -47,7 +48,7 @@ async fn a_prefix_without_encryption_comes_back() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_wrong_is_said_and_nothing_is_written() -> Result<()> {
-    if !have_programs() {
+    if !are_there(&NEEDED)? {
         return Ok(());
     }
     let prefix = Prefix::new().await?;

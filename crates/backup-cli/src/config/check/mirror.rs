@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use backup_core::id::ClusterName;
-use backup_core::mirror::Mirror;
+use backup_core::mirror::{Mirror, ssh};
 use backup_core::recover::git::{BUTLERS, GitSource};
 
 use super::Checker;
@@ -61,10 +61,20 @@ impl Checker {
             self.wrong(origin, told);
             return None;
         }
-        let known_hosts = file(self, raw.known_hosts, "known-hosts").map(|f| f.value);
+        let known_hosts = file(self, raw.known_hosts, "known-hosts");
+        for file in [&ssh_key, &known_hosts].into_iter().flatten() {
+            if let Err(odd) = ssh::check_path(&file.value) {
+                self.wrong(
+                    file.origin.clone(),
+                    format!("{} {odd}", file.value.display()),
+                );
+            }
+        }
         let is_ssh = !is_folder && scheme(&repository.value) == "ssh";
-        if is_ssh && known_hosts.is_none() {
-            let why = "ssh wants `known-hosts`, a file with the hosts to believe";
+        // A token there is a mistake that is told below.
+        if is_ssh && token_file.is_none() && (ssh_key.is_none() || known_hosts.is_none()) {
+            let why = "ssh wants `ssh-key`, a file with a private key, and `known-hosts`, one with the \
+                       hosts to believe";
             self.wrong(repository.origin.clone(), why);
         }
         self.lets_in(

@@ -8,7 +8,7 @@ use super::{Cluster, TEAMS, settled, team};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_breaks_goes_on_and_misses_nothing() -> Result<()> {
-    let mut cluster = Cluster::new().await?;
+    let mut cluster = Cluster::audited().await?;
     let line = Line::to(&cluster.server.url()).await?;
     let kubeconfig = kubeconfig(&cluster.server, cluster.folder.path(), &line)?;
     let daemon = cluster.daemon(&kubeconfig, &["resources"]).await?;

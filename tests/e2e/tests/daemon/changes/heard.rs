@@ -13,7 +13,7 @@ use super::{Cluster, LONGEST, TEAMS, settled, team};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_sealing_key_is_in_the_bucket_within_ten_seconds_of_its_birth() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     define(&cluster.server, "sealedsecrets.bitnami.com").await?;
     let mut controller = SealedSecrets::start(
         &cluster.folder,
@@ -52,7 +52,7 @@ async fn a_new_sealing_key_is_in_the_bucket_within_ten_seconds_of_its_birth() ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_resource_and_a_new_kind_are_taken_within_the_longest_wait() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     let daemon = cluster
         .daemon(&cluster.server.kubeconfig(), &["crds", "resources"])
         .await?;

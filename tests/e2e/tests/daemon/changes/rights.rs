@@ -30,7 +30,7 @@ async fn may(server: &KubeApiserver, user: &str, rules: &Value) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_goes_by_cron()
 -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     let server = &cluster.server;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
     let text = std::fs::read_to_string(file)?;

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_makes_few_restore_points_and_the_last_has_its_end() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     let server = &cluster.server;
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "butler-system" },

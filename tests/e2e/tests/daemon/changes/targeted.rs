@@ -136,7 +136,7 @@ async fn quiet(daemon: &Daemon) -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     cluster.furnished().await?;
     let server = &cluster.server;
     let daemon = cluster.daemon(&cluster.audited_kubeconfig()?, &ALL).await?;
@@ -226,7 +226,7 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_changes_has_its_objects_listed_again() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     cluster.furnished().await?;
     let server = &cluster.server;
     let daemon = cluster.daemon(&cluster.audited_kubeconfig()?, &ALL).await?;
@@ -264,7 +264,7 @@ async fn a_definition_that_changes_has_its_objects_listed_again() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()> {
-    let mut cluster = Cluster::new().await?;
+    let mut cluster = Cluster::audited().await?;
     cluster.furnished().await?;
     let line = Line::to(&cluster.server.url()).await?;
     let kubeconfig = kubeconfig(&cluster.server, cluster.folder.path(), &line)?;
@@ -310,7 +310,7 @@ async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_folder_for_scratch_everything_is_listed_and_a_finding_says_so() -> Result<()> {
-    let cluster = Cluster::new().await?;
+    let cluster = Cluster::audited().await?;
     let bed: &Bed = &cluster.bed;
     let config = format!(
         "kubernetes: {{ kubeconfig: {} }}\n\
