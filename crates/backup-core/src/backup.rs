@@ -42,6 +42,16 @@ pub enum Protection {
     None,
 }
 
+impl Protection {
+    /// Whom it is encrypted to; nobody where it is not.
+    fn recipients(&self) -> &[Recipient] {
+        match self {
+            Self::Recipients(recipients) => recipients,
+            Self::None => &[],
+        }
+    }
+}
+
 /// What a run needs that does not depend on its sources.
 #[derive(Debug)]
 pub struct Run {

@@ -28,6 +28,7 @@ mod plain;
 mod repository;
 pub mod ssh;
 mod stage;
+mod suspect;
 
 pub use stage::{Stage, Staged};
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod client;
+mod member;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,12 +11,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use self::client::{EtcdClient, MAX_TXN_OPS, delete, put};
+use self::member::{Member, make_tls};
+use crate::Folder;
 use crate::folder::make_private;
 use crate::pki::{Authority, Files};
 use crate::port::Port;
-use crate::process::{Process, Program, Signal};
+use crate::process::{Process, Signal};
 use crate::tools::{self, Tool};
-use crate::{Folder, folder};
 
 /// Messages and clients of etcd's API.
 #[expect(
@@ -30,9 +32,6 @@ pub mod rpc {
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// etcd closes its file in order after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// Twice what etcd is advised to have at most, so that the largest databases can be measured.
-const QUOTA_BYTES: u64 = 16 * 1024 * 1024 * 1024;
-
 /// How an etcd is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -56,18 +55,6 @@ impl Default for Options {
 pub struct Etcd {
     member: Arc<Member>,
     now: Arc<Mutex<Now>>,
-}
-
-/// What a member is for as long as it is one.
-#[derive(Debug)]
-struct Member {
-    name: String,
-    folder: PathBuf,
-    program: PathBuf,
-    client_port: Port,
-    peer_port: Port,
-    initial_cluster: String,
-    tls: Option<Tls>,
 }
 
 /// What a member is at the moment.
@@ -97,13 +84,6 @@ impl Handle {
             now: now.with_context(|| format!("{} is gone", self.member.name))?,
         })
     }
-}
-
-#[derive(Debug, Clone)]
-struct Tls {
-    authority: Arc<Authority>,
-    server: Files,
-    client: Files,
 }
 
 impl Etcd {
@@ -194,12 +174,7 @@ impl Etcd {
     /// Where clients find it, such as `https://127.0.0.1:21379`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        let scheme = if self.member.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        format!("{scheme}://127.0.0.1:{}", self.member.client_port)
+        self.member.endpoint()
     }
 
     /// Where its peers find it.
@@ -335,35 +310,9 @@ impl Etcd {
     }
 
     fn spawn(&mut self) -> Result<()> {
-        make_private(&self.data_dir())?;
-        let mut args: Vec<String> = Vec::new();
-        let mut flag = |name: &str, value: &str| args.push(format!("--{name}={value}"));
-        flag("name", &self.member.name);
-        flag("data-dir", &self.data_dir().to_string_lossy());
-        flag("listen-client-urls", &self.endpoint());
-        flag("advertise-client-urls", &self.endpoint());
-        flag("listen-peer-urls", &self.peer_url());
-        flag("initial-advertise-peer-urls", &self.peer_url());
-        flag("initial-cluster", &self.member.initial_cluster);
-        flag("initial-cluster-state", "new");
-        flag("quota-backend-bytes", &QUOTA_BYTES.to_string());
-        flag("logger", "zap");
-        flag("log-level", "warn");
-        // The lab's data is never kept over a crash of the machine, only over one of etcd.
-        flag("unsafe-no-fsync", "true");
-        if let Some(tls) = &self.member.tls {
-            flag("cert-file", &tls.server.certificate.to_string_lossy());
-            flag("key-file", &tls.server.key.to_string_lossy());
-            flag("trusted-ca-file", &tls.server.ca.to_string_lossy());
-            flag("client-cert-auth", "true");
-        }
-        let process = Process::start(&Program {
-            name: &self.member.name,
-            path: &self.member.program,
-            args,
-            env: Vec::new(),
-            folder: &self.member.folder,
-        })?;
+        let data_dir = self.data_dir();
+        make_private(&data_dir)?;
+        let process = self.member.start(&data_dir)?;
         self.now().process = Some(process);
         Ok(())
     }
@@ -385,24 +334,4 @@ impl Etcd {
         self.now().process = Some(process);
         Ok(())
     }
-}
-
-impl Member {
-    fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
-    }
-
-    fn as_initial(&self) -> String {
-        format!("{}={}", self.name, self.peer_url())
-    }
-}
-
-fn make_tls(folder: &folder::Folder, name: &str) -> Result<Tls> {
-    let authority = Authority::new(&format!("{name}-ca"))?;
-    let pki = folder.make(format!("{name}-pki"))?;
-    Ok(Tls {
-        server: authority.write(&pki, "server", &authority.server(name)?)?,
-        client: authority.write(&pki, "client", &authority.client("root", None)?)?,
-        authority: Arc::new(authority),
-    })
 }

@@ -10,7 +10,6 @@ use serde::Deserialize;
 use super::connect::KubeOptions;
 use super::datastores::{TenantSchema, schemas};
 use super::discover::{Discovered, Kind, discover};
-use super::failure::KubeError;
 use super::list::understood;
 use super::reading::Memory;
 use super::refer::References;
@@ -21,21 +20,20 @@ use super::select::{Home, Scope, Selection};
 use crate::archive::ResourceName;
 use crate::clock::Clock;
 use crate::format::export::{KubeconfigFacts, KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
-use crate::format::manifest::{Finding, Severity};
+use crate::format::manifest::Finding;
 use crate::id::ComponentName;
-use crate::source::{
-    ArchiveSink, ArchiveSource, ClusterSource, ObjectTap, SourceError, Taken, Written,
-};
+use crate::source::{ClusterSource, SourceError, Taken};
 
 mod files;
 mod kinds;
+mod odd;
+mod source;
 mod visit;
+
+pub use source::{KubeArchive, KubeSource};
 
 /// What sealed-secrets makes Secrets from.
 const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
-/// References to nothing that are told one by one.
-const MAX_UNMET: usize = 20;
-
 /// One run's view of a cluster.
 #[derive(Debug)]
 pub struct KubeExport {
@@ -70,52 +68,6 @@ impl std::fmt::Debug for Learnt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Learnt").finish_non_exhaustive()
     }
-}
-
-/// Which archive of the export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KubeArchive {
-    /// CustomResourceDefinitions.
-    Crds,
-    /// Custom resources and the built-in kinds around them.
-    Resources,
-    /// The keys of sealed-secrets.
-    SealedSecrets,
-    /// Kubeconfigs of tenants.
-    Kubeconfigs,
-    /// Secrets and ConfigMaps.
-    Secrets,
-}
-
-impl KubeArchive {
-    /// All of them, in the order they should be taken: resources tell which Secrets are wanted.
-    pub const ALL: [Self; 5] = [
-        Self::Crds,
-        Self::SealedSecrets,
-        Self::Resources,
-        Self::Kubeconfigs,
-        Self::Secrets,
-    ];
-
-    /// The component's name.
-    #[must_use]
-    pub fn component(self) -> ComponentName {
-        match self {
-            Self::Crds => ComponentName::crds(),
-            Self::Resources => ComponentName::resources(),
-            Self::SealedSecrets => ComponentName::sealed_secrets(),
-            Self::Kubeconfigs => ComponentName::kubeconfigs(),
-            Self::Secrets => ComponentName::secrets(),
-        }
-    }
-}
-
-/// One archive of an export, as a run takes it.
-#[derive(Debug)]
-pub struct KubeSource {
-    export: Arc<KubeExport>,
-    archive: KubeArchive,
-    tap: Option<Arc<dyn ObjectTap>>,
 }
 
 #[derive(Deserialize)]
@@ -189,11 +141,7 @@ impl KubeExport {
     /// One of its archives, for a run.
     #[must_use]
     pub fn archive(self: &Arc<Self>, archive: KubeArchive) -> KubeSource {
-        KubeSource {
-            export: Arc::clone(self),
-            archive,
-            tap: None,
-        }
+        KubeSource::new(Arc::clone(self), archive)
     }
 
     /// The kinds that definitions made.
@@ -275,87 +223,6 @@ impl KubeExport {
         left.sort_by(|a, b| a.resource.cmp(&b.resource));
         left
     }
-
-    /// Findings on references that lead nowhere.
-    fn unmet(&self) -> Option<Finding> {
-        let learnt = self.learnt();
-        let unmet = learnt.references.unmet();
-        let first = unmet.iter().take(MAX_UNMET);
-        let first: Vec<String> = first
-            .map(|(reference, by)| {
-                let namespace = reference.namespace.as_deref().unwrap_or("*");
-                let name = &reference.name;
-                format!("{:?} {namespace}/{name} (from {by})", reference.target)
-            })
-            .collect();
-        if first.is_empty() {
-            return None;
-        }
-        let more = unmet.len().saturating_sub(first.len());
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        Some(Finding {
-            severity: Severity::Warning,
-            object: "references".to_owned(),
-            cause: format!(
-                "these are referred to and are not there: {}{more}",
-                first.join(", ")
-            ),
-            remedy: "make what is missing, or take the reference out: a restore brings it back as \
-                     it is"
-                .to_owned(),
-        })
-    }
-}
-
-impl KubeSource {
-    /// Which archive it is.
-    #[must_use]
-    pub fn archive(&self) -> KubeArchive {
-        self.archive
-    }
-
-    /// Shows `tap` every object that it writes.
-    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
-        self.tap = Some(tap);
-    }
-}
-
-#[async_trait]
-impl ArchiveSource for KubeSource {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
-        if let Some(tap) = &self.tap {
-            out.show_to(Arc::clone(tap));
-        }
-        let (export, archive) = (self.export.as_ref(), self.archive);
-        let mut findings = Vec::new();
-        if archive == KubeArchive::Secrets && !export.learnt().complete {
-            // Nobody read what refers to Secrets in this run: read it now, and keep nothing of it
-            // but what could not be read, whose Secrets may be missed.
-            let read = visit::visit(export, KubeArchive::Resources, None).await?;
-            findings = read.findings;
-        }
-        let kept = match archive {
-            KubeArchive::Kubeconfigs => {
-                files::write(&export.files, out, &mut findings, export.clock.now()).await?
-            }
-            _ => Vec::new(),
-        };
-        let mut written = visit::visit(export, archive, Some(out)).await?;
-        let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        written.facts.objects = written.facts.objects.saturating_add(number);
-        export.learnt().kubeconfigs.extend(kept);
-        written.findings.extend(findings);
-        match archive {
-            KubeArchive::Resources => export.learnt().complete = true,
-            KubeArchive::Secrets => written.findings.extend(export.unmet()),
-            _ => {}
-        }
-        Ok(written)
-    }
 }
 
 #[async_trait]
@@ -416,41 +283,6 @@ fn of_datastore(name: &str, tenants: &[TenantFacts]) -> Vec<TenantSchema> {
         })
     });
     planes.collect()
-}
-
-/// Objects that are no objects, as an extension API may give them.
-fn unreadable(kind: &Kind, objects: u64) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        object: kind.resource.to_string(),
-        cause: format!(
-            "{objects} of its objects have no name or cannot be read, and were left out"
-        ),
-        remedy: format!("see what `kubectl get {} -o json` gives", kind.resource),
-    }
-}
-
-/// An error of a kind, as the manifest tells it.
-fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
-    let so_far = if taken > 0 {
-        format!(" after {taken} objects")
-    } else {
-        String::new()
-    };
-    Finding {
-        severity: Severity::Error,
-        object: kind.resource.to_string(),
-        cause: format!("it could not be listed{so_far}: {}", error.line()),
-        remedy: match error {
-            KubeError::Forbidden { .. } => {
-                "apply deploy/rbac.yaml, or grant the right that is named".to_owned()
-            }
-            _ => format!(
-                "see that `kubectl get {}` works, then take another restore point",
-                kind.resource
-            ),
-        },
-    }
 }
 
 /// Counts by reason, with the first names where they matter.

@@ -1,0 +1,154 @@
+//! Reading the indexes of earlier restore points: which chunks are stored, and in which packs.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use zeroize::Zeroizing;
+
+use super::super::claim::Claimed;
+use super::super::table::Table;
+use super::super::{Protection, Run};
+use crate::catalog::{RestorePoint, list_pages};
+use crate::crypt::{Identities, Opener, Recipient, SigningKey};
+use crate::digest::Digest;
+use crate::format::index;
+use crate::format::layout::{self, ObjectKind};
+use crate::format::manifest::StoredObject;
+use crate::store::{MAX_OBJECT, StoreError};
+
+/// Indexes read at the same time: hides round trips, holds some tens of MiB at most.
+const READS: usize = 4;
+/// How indexes are opened, and the key of the ids in them.
+pub(super) struct IndexReader {
+    identities: Option<Identities>,
+    pub(super) recipient: Option<Recipient>,
+    pub(super) chunk_id_key: Zeroizing<[u8; 32]>,
+    encrypted: bool,
+}
+
+impl IndexReader {
+    pub(super) fn new(run: &Run, claimed: &Claimed) -> Self {
+        let encrypted = matches!(run.protection, Protection::Recipients(_));
+        let (identities, recipient) = run
+            .signing_key
+            .as_ref()
+            .and_then(SigningKey::index_identity)
+            .map_or((None, None), |(identities, recipient)| {
+                (Some(identities), Some(recipient))
+            });
+        let chunk_id_key = match &run.signing_key {
+            Some(key) => key.chunk_id_key(),
+            // Without a secret of its own, a run that encrypts can never read its indexes again,
+            // and one that does not encrypt has nothing to hide: any stable key does.
+            None => Zeroizing::new(blake3::derive_key(
+                "butler-backup v1 chunk ids of an unsigned prefix",
+                claimed.claim.id.as_bytes(),
+            )),
+        };
+        Self {
+            identities,
+            recipient,
+            chunk_id_key,
+            encrypted,
+        }
+    }
+
+    /// Whether the parent's indexes are in a form that this run can use: encrypted as it would
+    /// encrypt them. A change from or to no encryption begins anew.
+    pub(super) fn can_read(&self, parent: &RestorePoint) -> bool {
+        let parent_encrypted = !parent.manifest.epochs().is_empty();
+        parent_encrypted == self.encrypted && (!self.encrypted || self.identities.is_some())
+    }
+
+    fn opener(&self) -> Opener<'_> {
+        match &self.identities {
+            Some(identities) if self.encrypted => Opener::with(identities),
+            _ => Opener::plain(),
+        }
+    }
+}
+
+/// The parent's packs that every recipient of this run can read. Who was added later cannot
+/// unwrap older epochs, and a restore point that needs one would be closed to them.
+pub(super) fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64)> {
+    let recipients = run.protection.recipients();
+    let shared: Vec<bool> = parent
+        .manifest
+        .epochs()
+        .iter()
+        .map(|e| recipients.iter().all(|r| e.recipients.contains(r)))
+        .collect();
+    let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);
+    packs
+        .filter(|p| {
+            let epoch = usize::try_from(p.epoch).ok().and_then(|e| shared.get(e));
+            epoch.copied().unwrap_or(shared.is_empty())
+        })
+        .map(|p| (p.sha256, p.bytes))
+        .collect()
+}
+
+/// Learns the chunks in `indexes` that lie in `shared` packs, if those are still there.
+pub(super) async fn learn(
+    run: &Run,
+    reader: &IndexReader,
+    indexes: &[&StoredObject],
+    shared: Vec<(Digest, u64)>,
+    table: &mut Table,
+) -> Result<(), String> {
+    let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
+    // What another restore point told already would get a second number.
+    wanted.retain(|digest, _| !table.has_pack(digest));
+    let present = present_packs(run, &wanted)
+        .await
+        .map_err(|e| e.to_string())?;
+    wanted.retain(|digest, _| present.contains_key(digest));
+    let store = run.store.as_ref();
+    // Not the references: the compiler could not see that the whole may cross threads.
+    let digests: Vec<Digest> = indexes.iter().map(|object| object.sha256).collect();
+    let mut indexes = futures::stream::iter(digests)
+        .map(|digest| async move {
+            let bytes = store
+                .get(&layout::index(digest))
+                .await
+                .map_err(|e| e.to_string())?;
+            if Digest::of(&bytes) != digest {
+                return Err(format!("index {digest} was changed"));
+            }
+            let opened = reader
+                .opener()
+                .open(&bytes, MAX_OBJECT)
+                .map_err(|e| e.to_string())?;
+            index::decode(&opened).map_err(|e| e.to_string())
+        })
+        .buffered(READS);
+    while let Some(packs) = indexes.try_next().await? {
+        // A pack that is gone, or that the parent no longer refers to, must not be built upon.
+        for pack in packs
+            .iter()
+            .filter(|p| wanted.get(&p.pack) == Some(&p.stored_bytes))
+        {
+            table.learn(pack);
+        }
+    }
+    Ok(())
+}
+
+/// Those of `wanted` that the store has at the size they should have.
+async fn present_packs(
+    run: &Run,
+    wanted: &HashMap<Digest, u64>,
+) -> Result<HashMap<Digest, u64>, StoreError> {
+    let mut present = HashMap::new();
+    let mut pages = std::pin::pin!(list_pages(run.store.as_ref(), "packs/"));
+    while let Some(page) = pages.try_next().await? {
+        for object in page.objects {
+            if let Some(ObjectKind::Pack(digest)) = ObjectKind::of(&object.key)
+                && wanted.get(&digest) == Some(&object.size)
+            {
+                present.insert(digest, object.size);
+            }
+        }
+    }
+    Ok(present)
+}

@@ -1,0 +1,112 @@
+//! The archives of an export, each as a run takes it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{KubeExport, files, odd, visit};
+use crate::id::ComponentName;
+use crate::source::{ArchiveSink, ArchiveSource, ObjectTap, SourceError, Written};
+
+/// Which archive of the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KubeArchive {
+    /// CustomResourceDefinitions.
+    Crds,
+    /// Custom resources and the built-in kinds around them.
+    Resources,
+    /// The keys of sealed-secrets.
+    SealedSecrets,
+    /// Kubeconfigs of tenants.
+    Kubeconfigs,
+    /// Secrets and ConfigMaps.
+    Secrets,
+}
+
+impl KubeArchive {
+    /// All of them, in the order they should be taken: resources tell which Secrets are wanted.
+    pub const ALL: [Self; 5] = [
+        Self::Crds,
+        Self::SealedSecrets,
+        Self::Resources,
+        Self::Kubeconfigs,
+        Self::Secrets,
+    ];
+
+    /// The component's name.
+    #[must_use]
+    pub fn component(self) -> ComponentName {
+        match self {
+            Self::Crds => ComponentName::crds(),
+            Self::Resources => ComponentName::resources(),
+            Self::SealedSecrets => ComponentName::sealed_secrets(),
+            Self::Kubeconfigs => ComponentName::kubeconfigs(),
+            Self::Secrets => ComponentName::secrets(),
+        }
+    }
+}
+
+/// One archive of an export, as a run takes it.
+#[derive(Debug)]
+pub struct KubeSource {
+    export: Arc<KubeExport>,
+    archive: KubeArchive,
+    tap: Option<Arc<dyn ObjectTap>>,
+}
+
+impl KubeSource {
+    pub(super) fn new(export: Arc<KubeExport>, archive: KubeArchive) -> Self {
+        Self {
+            export,
+            archive,
+            tap: None,
+        }
+    }
+
+    /// Which archive it is.
+    #[must_use]
+    pub fn archive(&self) -> KubeArchive {
+        self.archive
+    }
+
+    /// Shows `tap` every object that it writes.
+    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
+        self.tap = Some(tap);
+    }
+}
+
+#[async_trait]
+impl ArchiveSource for KubeSource {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        if let Some(tap) = &self.tap {
+            out.show_to(Arc::clone(tap));
+        }
+        let (export, archive) = (self.export.as_ref(), self.archive);
+        let mut findings = Vec::new();
+        if archive == KubeArchive::Secrets && !export.learnt().complete {
+            // Nobody read what refers to Secrets in this run: read it now, and keep nothing of it
+            // but what could not be read, whose Secrets may be missed.
+            let read = visit::visit(export, KubeArchive::Resources, None).await?;
+            findings = read.findings;
+        }
+        let kept = match archive {
+            KubeArchive::Kubeconfigs => {
+                files::write(&export.files, out, &mut findings, export.clock.now()).await?
+            }
+            _ => Vec::new(),
+        };
+        let mut written = visit::visit(export, archive, Some(out)).await?;
+        let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        written.facts.objects = written.facts.objects.saturating_add(number);
+        export.learnt().kubeconfigs.extend(kept);
+        written.findings.extend(findings);
+        match archive {
+            KubeArchive::Resources => export.learnt().complete = true,
+            KubeArchive::Secrets => written
+                .findings
+                .extend(odd::unmet(&export.learnt().references)),
+            _ => {}
+        }
+        Ok(written)
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run builds upon, and what it does not.
+
+use backup_core::backup::{BackupError, Run};
+use backup_core::catalog::{Catalog, CatalogError};
+use backup_core::crypt::SigningKey;
+use backup_core::digest::Digest;
+use backup_core::store::{Key, Store as _};
+use bytes::Bytes;
+
+use super::world::{World, snapshot};
+
+#[tokio::test]
+async fn an_old_restore_point_under_a_new_name_is_refused() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    let manifest = world.keys("manifests/").await.remove(0);
+    let (_, digest) = manifest.as_str().rsplit_once('-').unwrap();
+    let later: Key = format!("manifests/20301231t235959000z-{digest}")
+        .parse()
+        .unwrap();
+    let bytes = world.store.get(&manifest).await.unwrap();
+    let digest = Digest::of(&bytes);
+    world.store.create(&later, bytes, digest).await.unwrap();
+
+    let catalog = Catalog::new(world.store());
+    let entry = catalog.find("latest").await.unwrap();
+    let refused = catalog.load(&entry, &world.trust()).await.unwrap_err();
+    assert!(
+        matches!(refused, CatalogError::Renamed { .. }),
+        "{refused:?}"
+    );
+    let report = world.audit().await;
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.object == later.as_str() && f.cause.contains("another time")),
+        "{:?}",
+        report.findings
+    );
+}
+
+#[tokio::test]
+async fn a_claim_that_restore_points_do_not_name_is_found() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    let claim: Key = "claim.json".parse().unwrap();
+    let bytes = world.store.get(&claim).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let changed = Bytes::from(text.replace("test 0", "test 1"));
+    assert!(world.store.remove(&claim));
+    let digest = Digest::of(&changed);
+    world.store.create(&claim, changed, digest).await.unwrap();
+
+    let report = world.audit().await;
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(report.findings[0].object, "claim.json");
+    let again = world.import(&world.run(), &snapshot()).await.unwrap();
+    assert!(again.manifest.parent.is_none());
+}
+
+#[tokio::test]
+async fn a_pack_that_is_lost_is_not_built_upon() {
+    let world = World::new();
+    let plain = snapshot();
+    world.import(&world.run(), &plain).await.unwrap();
+    let pack = world.keys("packs/").await.remove(0);
+    assert!(world.store.remove(&pack));
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let again = world.import(&world.run(), &plain).await.unwrap();
+    assert!(again.manifest.cost.new_chunks > 0);
+    assert!(world.fetch(&world.latest().await).await.unwrap() == plain);
+}
+
+#[tokio::test]
+async fn a_prefix_belongs_to_one_cluster() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    let other = Run {
+        cluster: "other".parse().unwrap(),
+        ..world.run()
+    };
+    let refused = world.import(&other, &snapshot()).await.unwrap_err();
+    assert!(matches!(refused, BackupError::Claimed { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_signer_is_not_built_upon() {
+    let world = World::new();
+    let plain = snapshot();
+    world.import(&world.run(), &plain).await.unwrap();
+    let run = Run {
+        signing_key: Some(SigningKey::generate().unwrap()),
+        ..world.run()
+    };
+    let second = world.import(&run, &plain).await.unwrap();
+    assert!(second.manifest.parent.is_none());
+    assert!(second.manifest.cost.new_chunks > 0);
+    assert!(
+        second
+            .manifest
+            .findings
+            .iter()
+            .any(|f| f.cause.contains("not trusted"))
+    );
+}

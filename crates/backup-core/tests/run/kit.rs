@@ -1,0 +1,119 @@
+//! Files of the operator, carried along by every later restore point.
+
+use std::sync::Arc;
+
+use backup_core::backup::{Committed, Origin, Plan, Protection, Run};
+use backup_core::catalog::RestorePoint;
+use backup_core::crypt::new_identity;
+use backup_core::id::ComponentName;
+use backup_core::progress::Silent;
+use backup_core::restore::{self, RestoreError};
+use backup_core::source::kit::Kit;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{World, snapshot};
+
+/// Stores a kit of one file.
+async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    let kit = Kit::read(&[file]).await.unwrap();
+    run.take(Plan {
+        parts: vec![(ComponentName::kit(), Origin::Archive(&kit))],
+        ..Plan::default()
+    })
+    .await
+    .unwrap()
+}
+
+/// The kit of `point`, as it is fetched.
+async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, RestoreError> {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("kit.tar");
+    let store = world.store();
+    let unlocked = restore::unlock(&store, point, &world.identities()).await?;
+    let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+    let name = ComponentName::kit();
+    restore::fetch(store, point, unlocked, &name, &target, progress, cancel).await?;
+    Ok(std::fs::read(target).unwrap())
+}
+
+const SECRETS: &str =
+    "machine: {type: controlplane}\ncluster: {secretboxEncryptionSecret: aGVsbG8=}\n";
+
+#[tokio::test]
+async fn a_kit_is_in_every_later_restore_point_over_months() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let added = add_kit(&world.run(), "cp.yaml", SECRETS).await;
+    let own = added.manifest.component(&ComponentName::kit()).unwrap();
+    assert_eq!(own.archive.as_ref().unwrap().files, ["cp.yaml"]);
+    assert_eq!(own.carried_from, None);
+    let kit = fetch_kit(&world, &world.latest().await).await.unwrap();
+    assert_eq!(world.run().kit_files().await.unwrap(), ["cp.yaml"]);
+
+    // Each month has an epoch of its own.
+    for days in [10, 31, 1] {
+        world
+            .clock
+            .advance(jiff::SignedDuration::from_hours(24 * days));
+        let later = world.import(&world.run(), &snapshot()).await.unwrap();
+        let carried = later.manifest.component(&ComponentName::kit()).unwrap();
+        assert_eq!(carried.carried_from.as_ref(), Some(&added.id));
+        assert_eq!(carried.plain_sha256, own.plain_sha256);
+        assert_eq!(later.manifest.lineage.id, added.manifest.lineage.id);
+        // The Secrets' key is known to be there.
+        let told = &later.manifest.findings;
+        assert!(
+            told.iter().all(|f| !f.cause.contains("the key for that")),
+            "{told:?}"
+        );
+        let point = world.latest().await;
+        assert!(fetch_kit(&world, &point).await.unwrap() == kit);
+        assert!(world.verify(&point).await.unwrap().findings.is_empty());
+    }
+    let report = world.audit().await;
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+
+    // A new one takes its place.
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    add_kit(&world.run(), "other.yaml", "x").await;
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    assert_eq!(world.run().kit_files().await.unwrap(), ["other.yaml"]);
+    assert!(fetch_kit(&world, &world.latest().await).await.unwrap() != kit);
+}
+
+#[tokio::test]
+async fn who_became_a_recipient_later_reads_all_but_the_kit_and_is_told() {
+    let world = World::new();
+    add_kit(&world.run(), "cp.yaml", SECRETS).await;
+    let (secret, new) = new_identity();
+    let run = Run {
+        protection: Protection::Recipients(vec![world.recipient.clone(), new.clone()]),
+        ..world.run()
+    };
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let later = world.import(&run, &snapshot()).await.unwrap();
+    let told = later
+        .manifest
+        .findings
+        .iter()
+        .find(|f| f.object == "kit")
+        .unwrap();
+    assert!(told.cause.contains(new.as_str()), "{told:?}");
+    assert!(told.remedy.contains("backupd kit add"), "{told:?}");
+    let point = world.latest().await;
+    assert!(fetch_kit(&world, &point).await.is_ok());
+
+    let newcomer = World { secret, ..world };
+    assert!(newcomer.fetch(&point).await.unwrap() == snapshot());
+    let error = fetch_kit(&newcomer, &point).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, RestoreError::Closed { .. }), "{text}");
+    assert!(text.contains(newcomer.recipient.as_str()), "{text}");
+    let verified = newcomer.verify(&point).await.unwrap();
+    assert_eq!(verified.findings.len(), 1, "{:?}", verified.findings);
+}
