@@ -170,6 +170,16 @@ impl Bed {
         self.ours(restore)
     }
 
+    /// The snapshot of the restore point, in a file.
+    pub(crate) async fn fetched(&self) -> Result<PathBuf> {
+        let file = self.folder.join("etcd.snapshot");
+        let fetch = self.programs.restore_cli();
+        let fetch = fetch.args(["fetch", "latest", "--component", "etcd"]);
+        let fetch = self.ours(fetch.arg("--to").arg(&file));
+        fetch.output().await?.ended_with(0)?;
+        Ok(file)
+    }
+
     pub(crate) fn node(&self) -> Result<&Arc<Node>> {
         self.talos.node(TARGET)
     }

@@ -5,11 +5,22 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backup_core::progress::Silent;
-use backup_core::recover::etcd::{EtcdPhase, EtcdRestoreError, run};
+use backup_core::recover::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, run};
 use backup_core::restore::HeldSnapshot;
+use backup_core::source::talos::nodes::TalosNodes;
 use e2e::talos::{Etcd as Backend, ServiceState};
 
 use super::bed::{Bed, Kept, OTHER, TARGET, pace};
+
+/// Runs a plan, with nobody who listens.
+async fn unheard(
+    nodes: &TalosNodes,
+    plan: &EtcdPlan,
+    held: Arc<HeldSnapshot>,
+) -> Result<EtcdRestored, EtcdRestoreError> {
+    let (log, silent) = (Kept::default(), Arc::new(Silent));
+    run(nodes, plan, held, &log, silent, pace()).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()> {
@@ -25,15 +36,7 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     client.put("/registry/written/since", "1").await?;
     let (uploads, bootstraps) = (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
 
-    let again = run(
-        &nodes,
-        &plan,
-        held,
-        &Kept::default(),
-        Arc::new(Silent),
-        pace(),
-    )
-    .await?;
+    let again = unheard(&nodes, &plan, held).await?;
     assert!(again.already);
     assert_eq!(again.revision, first.revision + 1);
     assert_eq!(
@@ -150,15 +153,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     std::fs::write(pack, &sound)?;
 
     // A file that a person names is looked at in the same way.
-    let file = bed.folder.join("etcd.snapshot");
-    let fetch = bed
-        .programs
-        .restore_cli()
-        .args(["fetch", "latest", "--component", "etcd"]);
-    bed.ours(fetch.arg("--to").arg(&file))
-        .output()
-        .await?
-        .ended_with(0)?;
+    let file = bed.fetched().await?;
     let whole = std::fs::read(&file)?;
     let of_file = |flag: &str| {
         let restore = bed
@@ -197,15 +192,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
 async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -> Result<()> {
     let bed = Bed::new().await?;
     bed.lose().await?;
-    let file = bed.folder.join("etcd.snapshot");
-    let fetch = bed
-        .programs
-        .restore_cli()
-        .args(["fetch", "latest", "--component", "etcd"]);
-    bed.ours(fetch.arg("--to").arg(&file))
-        .output()
-        .await?
-        .ended_with(0)?;
+    let file = bed.fetched().await?;
     let held = Arc::new(HeldSnapshot::file(&file).await?);
     let nodes = bed.nodes("os:admin", &[TARGET]).await?;
     let wanted = backup_core::recover::etcd::Wanted {
@@ -217,15 +204,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let mut bytes = std::fs::read(&file)?;
     bytes[9000] ^= 1;
     std::fs::write(&file, bytes)?;
-    let ended = run(
-        &nodes,
-        &plan,
-        held,
-        &Kept::default(),
-        Arc::new(Silent),
-        pace(),
-    )
-    .await;
+    let ended = unheard(&nodes, &plan, held).await;
     let error = ended.unwrap_err();
     assert!(matches!(error, EtcdRestoreError::Upload { .. }), "{error}");
     assert_eq!(bed.calls("Bootstrap"), 0);
@@ -271,15 +250,7 @@ async fn a_plan_for_something_else_is_refused() -> Result<()> {
     stale.snapshot.sha256 = backup_core::digest::Digest::of(b"another");
     for plan in [other, stale] {
         let held = Arc::clone(&held);
-        let ended = run(
-            &nodes,
-            &plan,
-            held,
-            &Kept::default(),
-            Arc::new(Silent),
-            pace(),
-        )
-        .await;
+        let ended = unheard(&nodes, &plan, held).await;
         let error = ended.unwrap_err();
         assert!(
             matches!(error, EtcdRestoreError::OtherTarget { .. }),
@@ -295,15 +266,7 @@ async fn a_plan_for_something_else_is_refused() -> Result<()> {
     };
     let node = bed.talos.node(OTHER)?;
     node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
-    let ended = run(
-        &nodes,
-        &plan,
-        held,
-        &Kept::default(),
-        Arc::new(Silent),
-        pace(),
-    )
-    .await;
+    let ended = unheard(&nodes, &plan, held).await;
     let error = ended.unwrap_err();
     assert!(
         matches!(error, EtcdRestoreError::OtherRuns { .. }),

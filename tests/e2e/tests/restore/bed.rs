@@ -115,6 +115,14 @@ impl Bed {
         restore.arg("--kubeconfig").arg(kubeconfig)
     }
 
+    /// Restores to the end; gives what it told.
+    pub(crate) async fn restored(&self, kubeconfig: &Path) -> Result<Value> {
+        let restore = self.restore(kubeconfig).output().await?;
+        let ran = restore.ended_with(0)?.json()?;
+        anyhow::ensure!(ran["ended"] == "complete", "{ran:#}");
+        Ok(ran)
+    }
+
     /// A component of the newest restore point, as a file.
     pub(crate) async fn fetch(&self, component: &str) -> Result<PathBuf> {
         let name = format!("{}.fetched", component.replace('/', "-"));

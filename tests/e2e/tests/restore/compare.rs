@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::bed::Bed;
@@ -17,6 +17,37 @@ pub(crate) struct Compared {
     /// Owner references in the archive, and those that name a living owner now.
     pub(crate) owners: (usize, usize),
     pub(crate) differences: Vec<String>,
+}
+
+impl Compared {
+    /// Every status and every owner that the archive has must be there again, and it has many.
+    pub(crate) fn has_status_and_owners(&self) {
+        for (had, has) in [self.status, self.owners] {
+            assert!(had > 20 && had == has, "{self:?}");
+        }
+    }
+}
+
+/// As [`compare`]; there must be no difference.
+pub(crate) async fn same(
+    bed: &Bed,
+    kubeconfig: &Path,
+    skipped: &BTreeSet<String>,
+) -> Result<Compared> {
+    let compared = compare(bed, kubeconfig, skipped).await?;
+    let differences = &compared.differences;
+    ensure!(differences.is_empty(), "{differences:#?}");
+    Ok(compared)
+}
+
+/// A plan of what was restored: there must be nothing that it would do.
+pub(crate) fn nothing_to_do(planned: &Value) -> Result<()> {
+    for kind in planned["plan"]["kinds"].as_array().context("no kinds")? {
+        for count in ["create", "change", "conflict", "fail"] {
+            ensure!(kind[count] == 0, "{kind:#}");
+        }
+    }
+    Ok(())
 }
 
 /// Compares every object of the newest restore point but those in `skipped` with the cluster.

@@ -20,29 +20,12 @@ pub(in crate::recover) async fn park(
     target: &KubeTarget,
     parked: &Parked,
 ) -> Result<(), QuiesceError> {
+    put(target, parked, State::Stopped).await?;
     match parked {
         Parked::Deployment {
-            namespace,
-            name,
-            replicas,
-            ..
-        } => {
-            let path = deployment(namespace, name);
-            let patch = json!({
-                "metadata": { "annotations": { REPLICAS: replicas.to_string() } },
-                "spec": { "replicas": 0 },
-            });
-            write(target, &path, &patch, parked).await?;
-            stopped(target, &path, parked).await
-        }
-        Parked::Webhooks { plural, name, .. } => {
-            let nothing = json!({ "matchLabels": { PARKED: "yes" } });
-            selectors(target, plural, name, parked, |_| Some(nothing.clone())).await
-        }
-        Parked::Object { path, field, .. } => {
-            let patch = json!({ "spec": { field: true } });
-            of_path(target, path, &patch, parked).await
-        }
+            namespace, name, ..
+        } => stopped(target, &deployment(namespace, name), parked).await,
+        Parked::Webhooks { .. } | Parked::Object { .. } => Ok(()),
     }
 }
 
@@ -54,6 +37,27 @@ pub(in crate::recover) async fn unpark(
     target: &KubeTarget,
     parked: &Parked,
 ) -> Result<(), QuiesceError> {
+    put(target, parked, State::AsItWas).await
+}
+
+/// How something is to be.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Stopped,
+    AsItWas,
+}
+
+impl State {
+    /// What is written for it.
+    fn of<T>(self, stopped: T, before: T) -> T {
+        match self {
+            Self::Stopped => stopped,
+            Self::AsItWas => before,
+        }
+    }
+}
+
+async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), QuiesceError> {
     match parked {
         Parked::Deployment {
             namespace,
@@ -61,12 +65,12 @@ pub(in crate::recover) async fn unpark(
             replicas,
             ..
         } => {
-            let path = deployment(namespace, name);
+            let note = state.of(Some(replicas.to_string()), None);
             let patch = json!({
-                "metadata": { "annotations": { REPLICAS: null } },
-                "spec": { "replicas": replicas },
+                "metadata": { "annotations": { REPLICAS: note } },
+                "spec": { "replicas": state.of(0, *replicas) },
             });
-            write(target, &path, &patch, parked).await
+            write(target, &deployment(namespace, name), &patch, parked).await
         }
         Parked::Webhooks {
             plural,
@@ -74,11 +78,13 @@ pub(in crate::recover) async fn unpark(
             selectors: before,
             ..
         } => {
-            let before = |name: &str| {
+            let nothing = json!({ "matchLabels": { PARKED: "yes" } });
+            let wanted = |name: &str| {
                 let found = before.iter().find(|(n, _)| n == name);
-                found.and_then(|(_, selector)| selector.clone())
+                let before = found.and_then(|(_, selector)| selector.clone());
+                state.of(Some(nothing.clone()), before)
             };
-            selectors(target, plural, name, parked, before).await
+            selectors(target, plural, name, parked, wanted).await
         }
         Parked::Object {
             path,
@@ -86,7 +92,7 @@ pub(in crate::recover) async fn unpark(
             before,
             ..
         } => {
-            let patch = json!({ "spec": { field: before } });
+            let patch = json!({ "spec": { field: state.of(Some(json!(true)), before.clone()) } });
             of_path(target, path, &patch, parked).await
         }
     }

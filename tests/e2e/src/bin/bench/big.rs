@@ -40,7 +40,6 @@ pub(crate) fn measure(
         rows.push(row("restored", last.bytes, took, String::new()));
     }
     let header = ["", "MB", "MB/s", "processor s", "peak MiB", "MB stored"];
-    let header = header.map(str::to_owned).to_vec();
     Ok(table(
         "A large snapshot, stored and restored by backupd",
         header,

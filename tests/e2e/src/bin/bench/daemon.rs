@@ -5,16 +5,15 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::data::objects;
 use e2e::etcd::Etcd;
 use e2e::http::HttpClient;
 use e2e::kube_apiserver::{KubeApiserver, Request};
 use e2e::port::Port;
-use e2e::{Folder, butler, wait};
+use e2e::{Folder, wait};
 use serde_json::Value;
 
 use crate::measure;
-use crate::objects::{KIND, SETTLED_WITHIN, bare, change};
+use crate::objects::{change, fill};
 use crate::peers::{Peer, Repository};
 use crate::report::{float, median, mib, table};
 
@@ -63,12 +62,7 @@ pub(crate) async fn measure(
     say(&format!("filling a cluster with {count} custom resources"));
     let etcd = Etcd::start(scratch, "etcd").await?;
     let server = KubeApiserver::start_audited(scratch, "kube-apiserver", &etcd, DAEMON).await?;
-    butler::define(&server, KIND).await?;
-    objects::fill(&server, &etcd, count, SEED).await?;
-    let settled = wait::until("a list of everything", SETTLED_WITHIN, async || {
-        bare(&server, count).await
-    });
-    settled.await?;
+    fill(&server, &etcd, count, SEED).await?;
 
     say("a daemon begins to watch them, and takes its first restore point");
     let repository = Repository::create(Peer::Ours, scratch.make("daemon")?, programs)?;
@@ -105,7 +99,7 @@ pub(crate) async fn measure(
     let scratch_bytes = status.pointer("/kept/bytes").and_then(Value::as_u64);
     drop(daemon);
 
-    let header = ["", "resident MiB", "peak MiB"].map(str::to_owned).to_vec();
+    let header = ["", "resident MiB", "peak MiB"];
     let rows = vec![
         vec![
             format!(
@@ -156,7 +150,7 @@ pub(crate) async fn measure(
     ];
     let title =
         "One of them changes: from the change to its restore point, two seconds of quiet in it";
-    let cost = table(title, header.map(str::to_owned).to_vec(), vec![row]);
+    let cost = table(title, header, vec![row]);
     Ok(format!("{memory}\n{cost}"))
 }
 

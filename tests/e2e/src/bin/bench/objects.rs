@@ -17,14 +17,14 @@ use crate::peers::{Peer, Repository};
 use crate::report::{float, median, mib, table};
 
 /// The kind of the objects.
-pub(crate) const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
+const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
 /// Objects in a page, as every client of Kubernetes asks for them.
 const PAGE: u32 = 500;
 /// The same seed gives the same objects.
 const SEED: u64 = 1;
 
 /// A hundred thousand objects that the server did not make itself take it half a minute.
-pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(300);
+const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
 /// What a capture took and stored.
 struct Capture {
@@ -43,14 +43,7 @@ pub(crate) async fn measure(
     say(&format!("filling a cluster with {count} custom resources"));
     let etcd = Etcd::start(scratch, "etcd").await?;
     let server = KubeApiserver::start(scratch, "kube-apiserver", &etcd).await?;
-    butler::define(&server, KIND).await?;
-    objects::fill(&server, &etcd, count, SEED).await?;
-
-    // Once for nobody: until the server has read its etcd into its own cache, pages time out.
-    let settled = wait::until("a list of everything", SETTLED_WITHIN, async || {
-        bare(&server, count).await
-    });
-    let (_, bytes) = settled.await?;
+    let bytes = fill(&server, &etcd, count, SEED).await?;
 
     let mut pages = Vec::new();
     let (mut first, mut same, mut changed) = (Vec::new(), Vec::new(), Vec::new());
@@ -89,7 +82,23 @@ pub(crate) async fn measure(
         "{count} custom resources exported from a real API server on the same cores ({} MB as JSON)",
         bytes / 1_000_000
     );
-    Ok(table(&title, header.map(str::to_owned).to_vec(), rows))
+    Ok(table(&title, header, rows))
+}
+
+/// Makes `count` objects, and waits until all can be listed; gives their bytes.
+pub(crate) async fn fill(
+    server: &KubeApiserver,
+    etcd: &Etcd,
+    count: usize,
+    seed: u64,
+) -> Result<usize> {
+    butler::define(server, KIND).await?;
+    objects::fill(server, etcd, count, seed).await?;
+    // Until the server has read its etcd into its own cache, pages time out.
+    let settled = wait::until("a list of everything", SETTLED_WITHIN, async || {
+        bare(server, count).await
+    });
+    Ok(settled.await?.1)
 }
 
 fn row(words: &str, captures: &[Capture], bare: Duration) -> Vec<String> {
@@ -132,7 +141,7 @@ struct Metadata {
 }
 
 /// Fetches every page over one connection, one after another, and throws it away.
-pub(crate) async fn bare(server: &KubeApiserver, count: usize) -> Result<(Duration, usize)> {
+async fn bare(server: &KubeApiserver, count: usize) -> Result<(Duration, usize)> {
     let client = HttpClient::new(server.ca(), None)?;
     let list = format!("{}{}?limit={PAGE}", server.url(), objects::LIST);
     let began = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::measure::Took;
 use crate::peers::Peer;
@@ -17,10 +17,14 @@ pub(crate) fn median<T: Copy + PartialOrd>(mut values: Vec<T>) -> Option<T> {
 }
 
 /// A table whose first column is words and whose others are numbers.
-pub(crate) fn table(title: &str, header: Vec<String>, rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(
+    title: &str,
+    header: impl IntoIterator<Item = impl Into<Cell>>,
+    rows: Vec<Vec<String>>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).force_no_tty();
-    table.set_header(header);
+    table.set_header(header.into_iter().map(Into::into));
     for row in rows {
         table.add_row(row);
     }

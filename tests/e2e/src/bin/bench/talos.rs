@@ -99,7 +99,7 @@ pub(crate) fn measure(
         "Over the Talos API, from the stand-in in another process on the same cores ({} MB in frames of 1 KiB)",
         snapshot.bytes / 1_000_000
     );
-    Ok(table(&title, header.map(str::to_owned).to_vec(), rows))
+    Ok(table(&title, header, rows))
 }
 
 /// The stand-in's process; it ends with this.
