@@ -10,14 +10,18 @@ use crate::store::{Key, StoreError};
 
 mod assemble;
 mod damage;
+mod early;
 mod fetch;
 mod handoff;
 mod hold;
 mod keys;
 mod objects;
+mod packs;
 mod read;
+mod recipes;
 mod tenant;
 mod verify;
+mod window;
 
 pub use damage::{Assessor, Damage, Lost};
 pub(crate) use fetch::folder_of;

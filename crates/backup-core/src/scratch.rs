@@ -57,6 +57,13 @@ impl Scratch {
         self.file.write_all_at(bytes, at)
     }
 
+    /// Fills `into` with what was put at `at`.
+    pub(crate) fn get(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, at)?;
+        self.cipher(at).apply_keystream(into);
+        Ok(())
+    }
+
     /// Reads `length` bytes from `at` on.
     pub(crate) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
         ScratchReader {

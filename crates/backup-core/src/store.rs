@@ -68,6 +68,11 @@ pub trait Store: Debug + Send + Sync {
     /// A description without secrets for messages, such as `s3://bucket/prefix`.
     fn describe(&self) -> String;
 
+    /// Whether its objects are files here: then a copy of what was read spares nothing.
+    fn is_folder(&self) -> bool {
+        false
+    }
+
     /// Puts `bytes` at `key` unless an object is there. Atomic: others see all of it or nothing,
     /// and of many writers one gets [`Created::New`]. `digest` is the SHA-256 of `bytes`; a store
     /// that receives other bytes refuses them, and more than [`MAX_OBJECT`] of them.

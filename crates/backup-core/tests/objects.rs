@@ -97,7 +97,7 @@ async fn all_objects_come_out_in_the_order_of_the_server() {
 }
 
 /// Each restore point changes every eighth object, so that the stream of the last one goes back and
-/// forth between the packs of all, and a scratch file sorts them.
+/// forth between the packs of all: more than are held open, so that most goes through a scratch file.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_scattered_over_many_packs_comes_back() {
     const ROUNDS: usize = 8;
@@ -134,7 +134,7 @@ async fn what_lies_scattered_over_many_packs_comes_back() {
         ..reader
     };
     let Err(RestoreError::File { file, .. }) = reader.fold(&name, 0, check).await else {
-        panic!("it was read without a scratch file");
+        panic!("it was read without a place to put things aside");
     };
     assert_eq!(file, nowhere.display().to_string());
 }

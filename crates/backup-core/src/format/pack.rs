@@ -251,13 +251,21 @@ impl OpenPack {
         Ok(Self { compressed, frames })
     }
 
-    /// Decompresses every frame in order and hands each to `take` with its plain offset.
+    /// Decompresses every frame in order and hands each to `take` with its plain offset. `buffer`
+    /// gives what each is decompressed into; what it holds is overwritten.
     ///
     /// # Errors
     /// When a frame is damaged.
-    pub fn each_frame(&self, mut take: impl FnMut(u64, &[u8])) -> Result<(), PackError> {
+    pub fn each_frame(
+        &self,
+        mut buffer: impl FnMut() -> Vec<u8>,
+        mut take: impl FnMut(u64, Vec<u8>),
+    ) -> Result<(), PackError> {
+        let mut zstd = zstd::bulk::Decompressor::new().map_err(zstd_failed)?;
         for frame in &self.frames {
-            take(frame.plain.start, &self.decompress(frame)?);
+            let mut plain = buffer();
+            self.decompress(frame, &mut zstd, &mut plain)?;
+            take(frame.plain.start, plain);
         }
         Ok(())
     }
@@ -271,20 +279,34 @@ impl OpenPack {
         let Some(frame) = self.frames.get(after) else {
             return Ok(None);
         };
-        Ok(Some((frame.plain.start, self.decompress(frame)?)))
+        let mut zstd = zstd::bulk::Decompressor::new().map_err(zstd_failed)?;
+        let mut plain = Vec::new();
+        self.decompress(frame, &mut zstd, &mut plain)?;
+        Ok(Some((frame.plain.start, plain)))
     }
 
-    fn decompress(&self, frame: &Frame) -> Result<Vec<u8>, PackError> {
+    fn decompress(
+        &self,
+        frame: &Frame,
+        zstd: &mut zstd::bulk::Decompressor<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), PackError> {
         let stored = self
             .compressed
             .get(frame.stored.clone())
             .unwrap_or_default();
-        let plain = super::decompress("pack", stored, MAX_FRAME)?;
-        let expected = frame.plain.end.saturating_sub(frame.plain.start);
-        if u64::try_from(plain.len()).is_ok_and(|n| n == expected) {
-            return Ok(plain);
+        // The seek table was refused if it has a frame above 1 MiB.
+        let size = frame.plain.end.saturating_sub(frame.plain.start);
+        let size = usize::try_from(size).unwrap_or(MAX_FRAME).min(MAX_FRAME);
+        plain.clear();
+        plain.reserve_exact(size);
+        zstd.decompress_to_buffer(stored, plain)
+            .map_err(zstd_failed)?;
+        if plain.len() == size {
+            return Ok(());
         }
-        Err(FormatError::damaged("pack", "a frame is shorter than its seek table says").into())
+        let what = "a frame is not as long as its seek table says";
+        Err(FormatError::damaged("pack", what).into())
     }
 }
 
@@ -353,10 +375,10 @@ mod tests {
             .unwrap();
         let pack = OpenPack::open(&stored, Opener::with(&identities), 4_000_000).unwrap();
         let mut whole = Vec::new();
-        pack.each_frame(|at, bytes| {
+        pack.each_frame(Vec::new, |at, bytes| {
             assert_eq!(usize::try_from(at), Ok(whole.len()));
             assert_eq!(bytes.len() % 100_000, 0);
-            whole.extend_from_slice(bytes);
+            whole.extend_from_slice(&bytes);
         })
         .unwrap();
         assert!(whole == plain);
@@ -378,7 +400,7 @@ mod tests {
             let at = at % stored.len();
             stored[at] ^= 1 << bit;
             if let Ok(pack) = OpenPack::open(&stored, Opener::plain(), 12_000) {
-                let _read = pack.each_frame(|_, _| {});
+                let _read = pack.each_frame(Vec::new, |_, _| {});
             }
         }
 

@@ -13,10 +13,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
-use super::assemble::{Assembly, Load, load_packs, plan, read_recipes, scratch_in};
+use super::assemble::{Assembly, scratch_in};
 use super::keys::{Unlocked, unlock};
 use super::objects::Objects;
+use super::packs::{Load, open_packs, scatter};
 use super::read::ObjectReader;
+use super::recipes::read_recipes;
 use crate::audit::{self, Expected};
 use crate::catalog::{Catalog, RestorePoint};
 use crate::crypt::{Identities, Trust, Verdict};
@@ -138,6 +140,7 @@ impl Assessor {
             unlocked: Arc::new(unlocked),
             progress: Arc::clone(&self.progress),
             cancel: self.cancel.clone(),
+            file: None,
         }
     }
 
@@ -237,7 +240,8 @@ impl Assessor {
             // Each position of a scratch file is written once.
             let scratch = Arc::new(scratch_in(&self.scratch, component)?);
             let (_, sound) = split(component, segments, broken);
-            match load_packs(assembly, sound, &scratch).await {
+            let all = (0..sound.len()).collect();
+            match open_packs(assembly, &Arc::new(sound), all, &scratch, None).await {
                 Ok(()) => {
                     let holes = holes(component, segments, broken);
                     return read_around(component, holes, scratch).await;
@@ -337,7 +341,7 @@ fn split(
     segments: &[Segment],
     broken: &BTreeMap<Key, String>,
 ) -> (Vec<Load>, Vec<Load>) {
-    let loads = plan(component, segments).into_iter();
+    let loads = scatter(component, segments).into_iter();
     loads.partition(|load| broken.contains_key(load.key()))
 }
 

@@ -1,7 +1,6 @@
 //! Fetching a component as a file: bit for bit, whole or not at all, and resumable.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
 use super::assemble::{Assembly, assemble};
+use super::early::EarlyFile;
 use super::keys::Unlocked;
 use super::objects::Objects;
 use crate::catalog::RestorePoint;
@@ -52,7 +52,8 @@ pub(super) fn find_component<'p>(
 
 /// Writes component `name` of `point` to `target`, mode 0600. An existing file is replaced only
 /// when the new one is complete. Downloads are kept in `TARGET.parts/`, as stored, until then, so
-/// that the same call after an interruption goes on from there.
+/// that the same call after an interruption goes on from there; where the store is a folder, they
+/// are not.
 ///
 /// # Errors
 /// As [`RestoreError`] says; `target` is then as it was.
@@ -76,12 +77,15 @@ pub async fn fetch(
             source,
         }
     };
-    // Folders above it are not made: a misspelt path should not fill another disk.
-    match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
-        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(failed("create the folder", &parts)(source));
+    let keep = !store.is_folder();
+    if keep {
+        // Folders above it are not made: a misspelt path should not fill another disk.
+        match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed("create the folder", &parts)(source));
+            }
+            _ => {}
         }
-        _ => {}
     }
     let file = OpenOptions::new()
         .write(true)
@@ -96,25 +100,26 @@ pub async fn fetch(
     let objects = Objects {
         store,
         id: point.entry.id.clone(),
-        folder: Some(parts.clone()),
+        folder: keep.then(|| parts.clone()),
     };
     let assembly = Assembly {
         objects,
         unlocked: Arc::new(unlocked),
         progress,
         cancel,
+        file: Some(part.clone()),
     };
-    let out = BufWriter::with_capacity(1 << 20, file);
-    let mut out = assemble(&assembly, component, &folder, out).await?;
-    out.flush()
-        .and_then(|()| out.get_ref().sync_all())
-        .map_err(failed("write", &part))?;
+    let file = EarlyFile::new(file);
+    let file = assemble(&assembly, component, &folder, file).await?;
+    file.sync().map_err(failed("write", &part))?;
     std::fs::rename(&part, target).map_err(failed("rename to", target))?;
     std::mem::forget(guard);
     File::open(&folder)
         .and_then(|f| f.sync_all())
         .map_err(failed("sync the folder", &folder))?;
-    std::fs::remove_dir_all(&parts).map_err(failed("remove", &parts))?;
+    if keep {
+        std::fs::remove_dir_all(&parts).map_err(failed("remove", &parts))?;
+    }
     Ok(Fetched {
         file: target.to_owned(),
         bytes: component.plain_bytes,

@@ -100,6 +100,7 @@ impl HeldSnapshot {
             unlocked,
             progress,
             cancel,
+            file: None,
         };
         let out = Keeper {
             scratch: scratch_in(folder, component)?,

@@ -90,6 +90,7 @@ impl ObjectReader {
             unlocked: Arc::clone(&self.unlocked),
             progress: Arc::clone(&self.progress),
             cancel: self.cancel.clone(),
+            file: None,
         };
         // When nobody waits for this any more, the reading side ends at its next object.
         let stop = self.cancel.child_token();

@@ -93,6 +93,7 @@ pub async fn verify(
         unlocked: Arc::new(unlocked),
         progress,
         cancel,
+        file: None,
     };
     read_indexes(&assembly, point).await?;
     for component in &point.manifest.components {

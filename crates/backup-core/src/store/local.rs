@@ -184,6 +184,10 @@ impl Store for LocalStore {
         format!("folder {}", self.root.display())
     }
 
+    fn is_folder(&self) -> bool {
+        true
+    }
+
     async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
         if bytes.len() > MAX_OBJECT {
             return Err(self.too_large(key, super::length(&bytes)));

@@ -117,7 +117,7 @@ fn forge(world: &World, part: Part, change: &Change) -> Objects {
             let plain_bytes = forge.manifest.components[0].packs[0].plain_bytes;
             let pack = OpenPack::open(&forge.pack(), Opener::plain(), plain_bytes).unwrap();
             let mut plain = Vec::new();
-            pack.each_frame(|_, bytes| plain.extend_from_slice(bytes))
+            pack.each_frame(Vec::new, |_, bytes| plain.extend_from_slice(&bytes))
                 .unwrap();
             let plain = change.apply(&plain);
             let mut writer = PackWriter::new(3).unwrap();

@@ -112,8 +112,9 @@ fn advised(error: RestoreError) -> Failure {
     let failure = Failure::from(error);
     if full {
         return failure.hint(
-            "the folder of --to needs room for twice the component's size; what was downloaded is \
-             kept there, and the same command goes on from it",
+            "the folder of --to needs room for the component and, meanwhile, for its packs: twice \
+             its size is nearly always enough; what was downloaded is kept there, and the same \
+             command goes on from it",
         );
     }
     if failure.exit() == Exit::Damaged {

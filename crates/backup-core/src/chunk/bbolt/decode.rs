@@ -10,8 +10,8 @@ use super::page::{
     BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, MAX_UNIT, ROW, wide,
 };
 
-/// Pages are gathered up to this before they are written.
-const WRITE: usize = 256 << 10;
+/// Pages are gathered up to this before they are written; they stay in the processor's cache.
+const WRITE: usize = 64 << 10;
 
 /// See [`crate::chunk::rebuild`]. Holds at most one unit (24 MiB) and two buffers.
 pub(crate) fn rebuild(
