@@ -78,6 +78,27 @@ pub struct Config {
     pub components: Vec<Component>,
     /// Where definitions and custom resources are mirrored to, if anywhere.
     pub git_mirror: Option<GitMirror>,
+    /// Whether leftovers are removed, and when; `None` for never.
+    pub leftovers: Option<Leftovers>,
+}
+
+/// How objects are removed that runs put and did not live to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leftovers {
+    /// How old they are then.
+    pub grace: Duration,
+}
+
+impl Leftovers {
+    /// The grace time where none was given: whatever a day's runs may be doing is over.
+    pub const GRACE: Duration = Duration::from_hours(24);
+
+    /// The shortest grace time beside runs that may take until `deadline`: a run that hangs at its
+    /// deadline has some time to end, and clocks may differ.
+    #[must_use]
+    pub fn shortest(deadline: Duration) -> Duration {
+        deadline.saturating_mul(2)
+    }
 }
 
 /// How the Talos API is reached.

@@ -1,7 +1,7 @@
 //! Auditing a whole prefix without a key and without changing anything: is everything there that
 //! the restore points need, is it what its name says, who vouches, and what does nobody need.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -11,13 +11,17 @@ use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
 use crate::format::claim::Claim;
-use crate::format::layout::{self, ObjectKind};
+use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding, Severity};
 use crate::id::RestorePointId;
 use crate::progress::Progress;
 use crate::store::{Key, Store, StoreError};
 
 mod findings;
+mod needs;
+
+pub(crate) use findings::{finding, stranger, unreadable};
+pub(crate) use needs::{Needs, Place};
 
 /// Objects looked at at the same time: a look is a round trip and no memory.
 pub(crate) const LOOKS: usize = 32;
@@ -154,18 +158,18 @@ pub async fn run(
     let entries = catalog.list().await?;
     report.newest = entries.last().map(|e| e.id.clone());
     report.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    // Every object once, with a restore point that needs it, for the finding's text.
-    let mut needed: HashMap<Key, Expected> = HashMap::new();
+    let mut needs = Needs::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
     for (entry, point) in entries
         .iter()
         .zip(catalog.load_all(&entries, &options.trust).await)
     {
+        needs.manifest(entry);
         match point {
             Ok(point) => {
                 report.findings.extend(about_point(&point));
                 claims.push((entry.id.clone(), point.manifest.claim));
-                needed.extend(Expected::of(&point).into_iter().map(|e| (e.key.clone(), e)));
+                needs.point(&point);
             }
             Err(CatalogError::Store { source, .. }) if !about_object(&source) => {
                 return Err(AuditError::Store {
@@ -180,10 +184,11 @@ pub async fn run(
     report
         .findings
         .extend(claim(store.as_ref(), &claims).await?);
-    list_all(store.as_ref(), &mut needed, &mut report, options, progress).await?;
-    for gone in needed.values() {
-        report.findings.push(findings::missing(gone));
-    }
+    list_all(store.as_ref(), &mut needs, &mut report, options, progress).await?;
+    let missing = needs.missing();
+    report
+        .findings
+        .extend(missing.map(|gone| findings::missing(&gone)));
     let sound = newest_sound(&catalog, &entries, options, &report.findings).await;
     report.findings.extend(sound);
     report
@@ -219,7 +224,7 @@ async fn newest_sound(
 }
 
 /// Whether a failure tells of one object, and not of the store.
-fn about_object(error: &StoreError) -> bool {
+pub(crate) fn about_object(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::NotFound { .. } | StoreError::Checksum { .. } | StoreError::TooLarge { .. }
@@ -262,10 +267,10 @@ async fn claim(
     }
 }
 
-/// Walks the whole listing: takes what is there out of `needed`, and reports the rest.
+/// Walks the whole listing: takes what is there out of `needs`, and reports the rest.
 async fn list_all(
     store: &dyn Store,
-    needed: &mut HashMap<Key, Expected>,
+    needs: &mut Needs,
     report: &mut Report,
     options: &Options,
     progress: &dyn Progress,
@@ -284,30 +289,19 @@ async fn list_all(
         for object in page.objects {
             report.objects = report.objects.saturating_add(1);
             report.bytes = report.bytes.saturating_add(object.size);
-            let kind = ObjectKind::of(&object.key);
-            let referenced = needed.remove(&object.key);
-            match (&kind, referenced) {
-                (_, Some(expected)) => looks.push(expected),
-                (
-                    Some(ObjectKind::Claim | ObjectKind::Probe(_) | ObjectKind::Journal { .. }),
-                    None,
-                ) => {}
-                (None, None) => report
-                    .findings
-                    .push(findings::stranger(object.key.as_str())),
-                (Some(kind), None) => {
+            match needs.place(&object) {
+                Place::Needed(expected) => looks.push(expected),
+                // Its name still promises its content.
+                Place::Apart(expected) => looks.extend(expected),
+                Place::Leftover(expected) => {
                     report.unreferenced = report.unreferenced.saturating_add(1);
                     report.unreferenced_bytes =
                         report.unreferenced_bytes.saturating_add(object.size);
-                    // Nobody needs it, but its name still promises its content.
-                    if let Some(digest) = kind.digest() {
-                        looks.push(Expected {
-                            key: object.key,
-                            digest,
-                            bytes: object.size,
-                        });
-                    }
+                    looks.push(expected);
                 }
+                Place::Foreign => report
+                    .findings
+                    .push(findings::stranger(object.key.as_str())),
             }
         }
         let seen = looks

@@ -230,6 +230,15 @@ pub enum BackupError {
         /// The object.
         key: Key,
     },
+    /// An object that this run put is gone before its commit.
+    #[error(
+        "{key} was put by this run and is gone, so nothing is committed: somebody deletes here, or \
+         leftovers are removed after less time than a run takes (`leftovers.grace`)"
+    )]
+    Removed {
+        /// The object.
+        key: Key,
+    },
     /// An object of that name has another content.
     #[error("{key} is in the store already with other bytes; run `restore-cli audit`")]
     Conflict {

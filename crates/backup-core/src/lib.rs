@@ -34,6 +34,8 @@ pub mod catalog;
 
 pub mod audit;
 
+pub mod leftovers;
+
 pub mod backup;
 
 pub mod restore;

@@ -1,6 +1,6 @@
 //! Where stored objects are put: a small trait, its outcomes, and three implementations.
 //!
-//! Objects are written once and never changed. No object is above [`MAX_OBJECT`], so each is one
+//! Objects are written once and never changed; they may be deleted. No object is above [`MAX_OBJECT`], so each is one
 //! put, and callers hold whole objects in memory. Every implementation passes the same suite,
 //! `testing::contract`.
 
@@ -48,6 +48,8 @@ pub struct ObjectInfo {
     /// The SHA-256 that the store recorded when it was put; `None` where a listing or the store
     /// does not tell.
     pub recorded: Option<Digest>,
+    /// When it was put, by the clock that [`Store::date`] tells; `None` where it is not told.
+    pub modified: Option<jiff::Timestamp>,
 }
 
 /// One page of a listing.
@@ -111,13 +113,22 @@ pub trait Store: Debug + Send + Sync {
     /// As [`StoreError`] says; a prefix without objects is an empty page.
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError>;
 
+    /// Deletes the object. That there is none is success: whoever deletes again after a lost reply
+    /// finds it gone. In a bucket with versions the object is hidden, and its bytes stay until the
+    /// bucket's own rules drop them.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] without the right to, [`StoreError::Retained`] where the store
+    /// keeps it for some time; else as [`StoreError`] says. The object is there or gone, whole.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
     /// Whether the store honours create-if-absent; found out by a probe if it must be.
     ///
     /// # Errors
     /// As [`StoreError`] says.
     async fn probe(&self) -> Result<Probe, StoreError>;
 
-    /// What time it is at the store, to the second; `None` where it has no clock of its own.
+    /// What time it is at the store, to the second; `None` where it does not tell.
     ///
     /// # Errors
     /// As [`StoreError`] says.
@@ -224,6 +235,18 @@ pub enum StoreError {
         store: String,
         /// What was tried, such as `put packs/…`.
         operation: String,
+        /// The store's own words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store keeps the object for some time, whoever asks: an object lock.
+    #[error(
+        "{store} does not let {key} be deleted yet: it is under an object lock or a legal hold"
+    )]
+    Retained {
+        /// The store's description.
+        store: String,
+        /// The object.
+        key: Key,
         /// The store's own words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

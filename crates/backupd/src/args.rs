@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot,
+    check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot, sweep,
 };
 use crate::take::sources;
 
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     PostUpgrade(Box<post_upgrade::Args>),
     Import(import::Args),
     Kit(kit::Args),
+    Sweep(sweep::Args),
     CheckConfig(check_config::Args),
     Keygen(keygen::Args),
 }

@@ -14,6 +14,7 @@ pub(crate) mod post_upgrade;
 pub(crate) mod pre_upgrade;
 pub(crate) mod run;
 pub(crate) mod snapshot;
+pub(crate) mod sweep;
 mod upgrade;
 
 /// Runs the command that was asked for.
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
         Command::PostUpgrade(args) => Box::pin(post_upgrade::run(args, frame)).await,
         Command::Import(args) => import::run(args, frame).await,
         Command::Kit(args) => kit::run(args, frame).await,
+        Command::Sweep(args) => Box::pin(sweep::run(args, frame)).await,
         Command::CheckConfig(args) => check_config::run(args, frame),
         Command::Keygen(args) => keygen::run(args, frame),
     }

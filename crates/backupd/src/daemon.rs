@@ -41,6 +41,7 @@ mod files;
 mod hearing;
 mod http;
 mod lead;
+mod leftovers;
 mod metrics;
 mod mirror;
 mod queue;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod args;
 mod commands;
 mod daemon;
+mod sweep;
 mod take;
 mod tls;
 

@@ -21,6 +21,7 @@ const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(45);
 /// No wait of ours is useful beyond a day.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
+mod leftovers;
 mod mirror;
 mod runs;
 mod selection;
@@ -50,6 +51,7 @@ pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, C
         git_mirror: raw
             .git_mirror
             .and_then(|mirror| c.git_mirror(mirror, cluster.as_ref())),
+        leftovers: raw.leftovers.and_then(|l| c.leftovers(l, &runs)),
         cluster,
         store: url.and_then(|text| c.parsed(text)),
         talos: c.talos(&given.talos, raw.talos.unwrap_or_default()),
@@ -190,14 +192,23 @@ impl Checker {
 
     fn duration(&mut self, text: Option<Text>, field: &str) -> Option<Duration> {
         let text = self.sourced(text?, field);
+        self.duration_up_to(text, LONGEST)
+    }
+
+    fn duration_up_to(
+        &mut self,
+        text: Sourced<String>,
+        longest: SignedDuration,
+    ) -> Option<Duration> {
         match text.value.parse::<SignedDuration>() {
-            Ok(duration) if duration.is_positive() && duration <= LONGEST => {
+            Ok(duration) if duration.is_positive() && duration <= longest => {
                 Some(duration.unsigned_abs())
             }
             Ok(_) => {
                 let message = format!(
-                    "`{}` is out of range; want more than 0s, up to 24h",
-                    text.value
+                    "`{}` is out of range; want more than 0s, up to {}h",
+                    text.value,
+                    longest.as_hours()
                 );
                 self.wrong(text.origin, message);
                 None

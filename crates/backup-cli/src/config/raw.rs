@@ -27,6 +27,7 @@ pub(super) struct Raw {
     pub(super) runs: Option<RawRuns>,
     pub(super) components: Option<RawComponents>,
     pub(super) git_mirror: Option<RawGitMirror>,
+    pub(super) leftovers: Option<RawLeftovers>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +132,13 @@ pub(super) struct RawGitMirror {
     pub(super) ssh_key: Option<Text>,
     pub(super) known_hosts: Option<Text>,
     pub(super) ca_file: Option<Text>,
+}
+
+/// What becomes of objects that runs put and did not live to commit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawLeftovers {
+    pub(super) grace: Text,
 }
 
 /// What may stand where `none` does not.

@@ -62,6 +62,10 @@ fn wrong_shapes_are_told_with_line_column_and_field() {
         "encryption:\n  recipients: age1abc",
         "encryption: {}",
         "reading:\n  trust: yes",
+        "leftovers: 24h",
+        "leftovers: {}",
+        "leftovers:\n  grace: 24h\n  keep: 3",
+        "leftovers:\n  grace: [24h]",
     ]));
 }
 
@@ -92,7 +96,25 @@ components:
         "kubernetes:\n  include-cluster-resources: perhaps",
         "encryption:\n  recipients: []",
         "reading:\n  trust: [RWnokey]",
+        "leftovers:\n  grace: a day",
+        "leftovers:\n  grace: 119m",
+        "leftovers:\n  grace: 4m\nruns:\n  deadline: 3m",
+        "leftovers:\n  grace: 2161h",
     ]));
+}
+
+#[test]
+fn leftovers_are_removed_only_where_that_is_said() {
+    let grace = |yaml: &str| {
+        let folder = folder(yaml);
+        let config = Config::load(&given(&folder), now()).unwrap();
+        config.leftovers.map(|leftovers| leftovers.grace.as_secs())
+    };
+    assert_eq!(grace("cluster: mgmt"), None);
+    assert_eq!(grace("leftovers: { grace: 2h }"), Some(7_200));
+    let short = "leftovers: { grace: 4m }\nruns: { deadline: 2m }";
+    assert_eq!(grace(short), Some(240));
+    assert_eq!(grace("leftovers: { grace: 2160h }"), Some(90 * 86_400));
 }
 
 #[test]

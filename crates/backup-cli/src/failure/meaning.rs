@@ -3,6 +3,7 @@
 use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
+use backup_core::leftovers::LeftoversError;
 use backup_core::recover::etcd::{DatastoreError, EtcdRestoreError};
 use backup_core::restore::{HoldError, RestoreError};
 use backup_core::source::kit::KitError;
@@ -45,7 +46,12 @@ fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return hold(error);
     }
     match cause.downcast_ref() {
-        Some(AuditError::Catalog(error)) => catalog(error),
+        Some(AuditError::Catalog(error)) => return catalog(error),
+        Some(AuditError::Store { .. }) => return None,
+        None => {}
+    }
+    match cause.downcast_ref() {
+        Some(LeftoversError::Catalog(error)) => catalog(error),
         _ => None,
     }
 }

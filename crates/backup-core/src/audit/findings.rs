@@ -9,7 +9,7 @@ use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
 
-fn finding(
+pub(crate) fn finding(
     severity: Severity,
     object: &(impl std::fmt::Display + ?Sized),
     cause: String,
@@ -77,7 +77,7 @@ pub(super) fn judge(expected: &Expected, size: u64, found: Option<Digest>) -> Op
     Some(finding(Severity::Error, &expected.key, cause, DAMAGED))
 }
 
-pub(super) fn unreadable(entry: &Entry, error: &CatalogError) -> Finding {
+pub(crate) fn unreadable(entry: &Entry, error: &CatalogError) -> Finding {
     let mut cause = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
@@ -189,7 +189,7 @@ pub(super) fn other_claim(first: &RestorePointId, more: usize) -> Finding {
     )
 }
 
-pub(super) fn stranger(name: &str) -> Finding {
+pub(crate) fn stranger(name: &str) -> Finding {
     finding(
         Severity::Warning,
         name,
@@ -206,6 +206,7 @@ pub(super) fn unreferenced(report: &Report) -> Finding {
             "{} objects with {} bytes",
             report.unreferenced, report.unreferenced_bytes
         ),
-        "left by runs that were interrupted; they do no harm",
+        "left by runs that were interrupted; they do no harm, and `leftovers` in the configuration has \
+         the daemon remove them",
     )
 }

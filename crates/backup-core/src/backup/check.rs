@@ -1,4 +1,4 @@
-//! After the commit: every object that a run put is asked for in the store, by size and checksum.
+//! After the commit, and before that of a long run: every object that a run put is asked for in the store, by size and checksum.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,17 @@ const HEADS: usize = 8;
 /// Objects read at the same time: at most so many of 16 MiB are held.
 const READS: usize = 4;
 
+/// Asks for the objects that `manifest` names and its parent does not, before it is put.
+pub(super) async fn before(run: &Run, manifest: &Manifest) -> Result<(), BackupError> {
+    match look_at(run, own(run, manifest).await).await {
+        Err(BackupError::Lost { key }) => Err(BackupError::Removed { key }),
+        other => other,
+    }
+}
+
 /// Asks for the objects that `committed` names and its parent does not.
 pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
-    let mut named = objects(&committed.manifest);
-    if let Some(parent) = parent(run, committed).await {
-        for key in objects(&parent).into_keys() {
-            named.remove(&key);
-        }
-    }
+    let named = own(run, &committed.manifest).await;
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
     let found = look(run, &manifest).await?;
     if found
@@ -36,6 +39,22 @@ pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, Backu
     let count = u64::try_from(named.len())
         .unwrap_or(u64::MAX)
         .saturating_add(1);
+    look_at(run, named).await?;
+    Ok(count)
+}
+
+/// What a manifest names and its parent does not.
+async fn own(run: &Run, manifest: &Manifest) -> BTreeMap<Key, StoredObject> {
+    let mut named = objects(manifest);
+    if let Some(parent) = parent(run, manifest).await {
+        for key in objects(&parent).into_keys() {
+            named.remove(&key);
+        }
+    }
+    named
+}
+
+async fn look_at(run: &Run, named: BTreeMap<Key, StoredObject>) -> Result<(), BackupError> {
     futures::stream::iter(named)
         .map(|(key, object)| async move {
             let found = look(run, &key).await?;
@@ -50,8 +69,7 @@ pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, Backu
         })
         .buffer_unordered(HEADS)
         .try_collect::<()>()
-        .await?;
-    Ok(count)
+        .await
 }
 
 /// Reads every object that `committed` names, and compares its bytes with its name.
@@ -101,8 +119,8 @@ async fn look(run: &Run, key: &Key) -> Result<crate::store::ObjectInfo, BackupEr
 }
 
 /// What the run's parent names lies there since an earlier run; `None` has all looked at.
-async fn parent(run: &Run, committed: &Committed) -> Option<Manifest> {
-    let parent = committed.manifest.parent.as_ref()?;
+async fn parent(run: &Run, manifest: &Manifest) -> Option<Manifest> {
+    let parent = manifest.parent.as_ref()?;
     let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
     let entry = catalog.find(parent.id.as_str()).await.ok()?;
     let point = catalog.load(&entry, &Trust::Anyone).await.ok()?;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::recorder::Seen;
 use super::stages::Spent;
 use super::work::Work;
-use super::{BackupError, Committed, Protection, Run, put};
+use super::{BackupError, Committed, Protection, Run, check, put};
 use crate::catalog::RestorePoint;
 use crate::crypt::{Sealer, Verdict, new_epoch};
 use crate::digest::Digest;
@@ -26,6 +26,10 @@ use crate::progress::Phase;
 
 /// A run reads one small index of each earlier run; from this many on it writes one for all.
 const MAX_INDEXES: usize = 96;
+
+/// Runs that take longer look at what they put before they commit. Most are over by then, and leftovers
+/// that are removed are older.
+const UNLOOKED: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is decided of a restore point before its bytes come.
 pub(super) struct Draft {
@@ -180,6 +184,11 @@ async fn put_manifest(
         let signature = Bytes::from(key.sign(&bytes, &comment)?);
         let name = Digest::of(&signature);
         put(store, &layout::signature(digest, name), signature, name).await?;
+    }
+    // What was put that long ago may have been taken for a leftover. The grace time should forbid that, and
+    // a restore point with a hole is worse than none.
+    if run.clock.now().duration_since(began) > UNLOOKED {
+        check::before(run, &manifest).await?;
     }
     if run.cancel.is_cancelled() {
         return Err(BackupError::Cancelled);

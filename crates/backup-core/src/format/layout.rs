@@ -16,7 +16,7 @@ pub const MANIFESTS: &str = "manifests/";
 pub const SIGNATURES: &str = "signatures/";
 
 /// What an object is, told from its key alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
     /// The claim.
     Claim,
@@ -55,7 +55,7 @@ pub enum ObjectKind {
 }
 
 /// A part of the copy of a journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JournalPart {
     /// A part of the plan, by its number.
     Plan(u64),
@@ -206,6 +206,25 @@ pub fn signature(manifest: Digest, digest: Digest) -> Key {
     key(&format!("{}{digest}.minisig", signatures_of(manifest)))
 }
 
+/// The key of the object that is `kind`; `None` for a journal of a restore that has no name for a key.
+#[must_use]
+pub fn key_of(kind: &ObjectKind) -> Option<Key> {
+    Some(match kind {
+        ObjectKind::Claim => claim(),
+        ObjectKind::Pack(digest) => pack(*digest),
+        ObjectKind::Recipe(digest) => recipe(*digest),
+        ObjectKind::Index(digest) => index(*digest),
+        ObjectKind::EpochKey(digest) => epoch_key(*digest),
+        ObjectKind::Probe(digest) => key(&format!("probe/{digest}")),
+        ObjectKind::Manifest { id, digest } => {
+            let (time, _) = id.as_str().split_once('-')?;
+            key(&format!("{MANIFESTS}{time}-{digest}.json"))
+        }
+        ObjectKind::Signature { manifest, digest } => signature(*manifest, *digest),
+        ObjectKind::Journal { restore, part } => return journal(restore, *part),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +249,7 @@ mod tests {
                 },
             ),
         ] {
+            assert_eq!(key_of(&kind), Some(key.clone()));
             assert_eq!(ObjectKind::of(&key), Some(kind), "{key}");
         }
         for part in [JournalPart::Plan(3), JournalPart::Lines(77)] {

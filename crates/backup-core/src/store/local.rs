@@ -1,6 +1,6 @@
 //! A store in a local folder: one file per object, put whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::digest::{Digest, HashingWriter};
 
+mod remove;
 mod walk;
 mod write;
 
@@ -171,6 +173,11 @@ fn open(root: &Path, key: &Key) -> io::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
+/// When a file was written; `None` if it is a time that no calendar has.
+fn modified(metadata: &Metadata) -> Option<Timestamp> {
+    Timestamp::try_from(metadata.modified().ok()?).ok()
+}
+
 /// Reads at most `limit` bytes from where `file` stands.
 fn read(file: File, limit: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(0).min(MAX_OBJECT));
@@ -242,6 +249,7 @@ impl Store for LocalStore {
         let name = key.clone();
         self.blocking("look at", Some(key), move |root| {
             let (mut file, _) = open(root, &name)?;
+            let modified = modified(&file.metadata()?);
             // A file system records no checksum. Reading the file costs little here and lets an
             // audit without keys find what went bad on the disk.
             let mut hashing = HashingWriter::new(io::sink());
@@ -251,6 +259,7 @@ impl Store for LocalStore {
                 key: name,
                 size,
                 recorded: Some(digest),
+                modified,
             })
         })
         .await
@@ -265,7 +274,28 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let name = key.clone();
+        let deleted = self
+            .blocking("delete", Some(key), move |root| remove::file(root, &name))
+            .await;
+        match deleted {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     async fn probe(&self) -> Result<Probe, StoreError> {
         probe_twice(self).await
+    }
+
+    /// By the clock that files get their time from: on a network file system the server's.
+    async fn date(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.blocking("tell the time of", None, |root| {
+            // It never has a name, so nothing is left whatever happens.
+            let file = tempfile::tempfile_in(root)?;
+            Ok(modified(&file.metadata()?))
+        })
+        .await
     }
 }

@@ -6,19 +6,35 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, cut, probe_twice,
 };
+use crate::clock::{Clock as _, FixedClock};
 use crate::digest::Digest;
 
 /// Small and odd, so that a caller that forgets to ask for the next page is found out early.
 const PAGE: usize = 7;
 
-/// Objects in memory. Pages are of seven, and a listing tells no checksums.
-#[derive(Debug, Default)]
+/// Objects in memory. Pages are of seven, and a listing tells no checksums. It has a clock of its own,
+/// which stands still until a test moves it.
+#[derive(Debug)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Stored>>,
+    clock: Option<FixedClock>,
+}
+
+/// When its clock begins.
+const BEGIN: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self {
+            objects: Mutex::default(),
+            clock: Some(FixedClock::new(BEGIN)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,6 +42,7 @@ struct Stored {
     key: Key,
     bytes: Bytes,
     digest: Digest,
+    modified: Option<Timestamp>,
 }
 
 impl MemoryStore {
@@ -42,6 +59,26 @@ impl MemoryStore {
             .get_mut(key.as_str())
             .map(|stored| stored.bytes = bytes)
             .is_some()
+    }
+
+    /// An empty store that tells no time.
+    #[must_use]
+    pub fn without_clock() -> Self {
+        Self {
+            clock: None,
+            ..Self::default()
+        }
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.clock.as_ref().map(FixedClock::now)
+    }
+
+    /// Lets so much time pass.
+    pub fn pass(&self, time: SignedDuration) {
+        if let Some(clock) = &self.clock {
+            clock.advance(time);
+        }
     }
 
     /// Takes an object away; `false` if there is none.
@@ -91,6 +128,7 @@ impl Store for MemoryStore {
             key: key.clone(),
             bytes,
             digest,
+            modified: self.now(),
         };
         objects.insert(key.as_str().to_owned(), stored);
         Ok(Created::New)
@@ -128,6 +166,7 @@ impl Store for MemoryStore {
             key: key.clone(),
             size: super::length(&stored.bytes),
             recorded: Some(stored.digest),
+            modified: stored.modified,
         })
     }
 
@@ -145,6 +184,7 @@ impl Store for MemoryStore {
                 key: stored.key.clone(),
                 size: super::length(&stored.bytes),
                 recorded: None,
+                modified: stored.modified,
             });
         let page: Vec<_> = found.by_ref().take(PAGE).collect();
         let next = match (found.next(), page.last()) {
@@ -158,7 +198,17 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        self.remove(key);
+        Ok(())
+    }
+
     async fn probe(&self) -> Result<Probe, StoreError> {
         probe_twice(self).await
+    }
+
+    async fn date(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.now())
     }
 }

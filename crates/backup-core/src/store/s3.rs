@@ -249,6 +249,7 @@ impl Store for S3Store {
                     key: key.clone(),
                     size,
                     recorded: head.checksum_sha256().and_then(Digest::from_base64),
+                    modified: head.last_modified().and_then(read::time),
                 })
             })
             .await;
@@ -265,6 +266,31 @@ impl Store for S3Store {
         match result {
             Ok(page) => Ok(page),
             Err(failure) => Err(self.error(failure, "list", None).await),
+        }
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let result = self
+            .call(async |client, watch| {
+                let request = client
+                    .delete_object()
+                    .bucket(&self.bucket)
+                    .key(self.full(key))
+                    .customize()
+                    .interceptor(watch.clone());
+                match request.send().await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(Failure::of(error, &watch)),
+                }
+            })
+            .await;
+        match result {
+            Ok(()) => Ok(()),
+            // Some say so where S3 itself is content.
+            Err(failure) => match self.error(failure, "delete", Some(key)).await {
+                StoreError::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::digest::Digest;
 use crate::store::{Key, Store};
 
+mod deleting;
 mod listing;
 mod objects;
 mod races;
@@ -60,6 +61,11 @@ where
         "a key without an object is not found" => objects::are_missed,
         "a second create changes nothing" => objects::are_never_changed,
         "bytes with another checksum are refused and leave nothing" => objects::have_their_digest,
+        "what is deleted is gone, and nothing else" => deleting::takes_one,
+        "a delete of nothing is content" => deleting::of_nothing,
+        "what was deleted can be created again" => deleting::makes_room,
+        "all see a delete, also of many at once" => deleting::by_many,
+        "a listing tells when each object was put" => listing::with_times,
         "a probe tells the truth and leaves one object" => objects::are_probed,
         "of 64 writers at once, one creates" => races::one_of_many_wins,
         "others see all of an object or nothing" => races::nothing_is_seen_in_part,

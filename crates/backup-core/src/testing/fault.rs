@@ -208,6 +208,13 @@ impl Store for FaultStore {
         self.after(Call::List, prefix, fault, result).await
     }
 
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let (call, at) = (Call::Delete, key.as_str());
+        let fault = self.before(call, at, 0).await?;
+        let result = self.inner.delete(key).await;
+        self.after(call, at, fault, result).await
+    }
+
     async fn probe(&self) -> Result<Probe, StoreError> {
         let fault = self.before(Call::Probe, "", 0).await?;
         let result = self.inner.probe().await;

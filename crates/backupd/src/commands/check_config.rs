@@ -2,6 +2,7 @@
 
 mod folder;
 mod kubernetes;
+mod leftovers;
 mod mirror;
 
 use backup_cli::config::{Config, ConfigError, Encryption, Given};
@@ -72,6 +73,7 @@ struct Checked {
     components: Vec<Component>,
     next_restore_points: Vec<points::Point>,
     git_mirror: Option<mirror::Mirror>,
+    leftovers: Option<leftovers::Leftovers>,
     warnings: Vec<String>,
 }
 
@@ -137,6 +139,7 @@ fn check(
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
     }
     let git_mirror = mirror::Mirror::of(config, &mut warnings)?;
+    let leftovers = leftovers::Leftovers::of(config, &mut warnings);
     Ok(Checked {
         cluster: cluster.to_string(),
         store: store.to_string(),
@@ -162,6 +165,7 @@ fn check(
             .collect(),
         next_restore_points: points::next(&config.components, clock.now()),
         git_mirror,
+        leftovers,
         warnings,
     })
 }
@@ -233,6 +237,9 @@ impl Report for Checked {
         points::table(page, &self.next_restore_points);
         if let Some(mirror) = &self.git_mirror {
             mirror.show(page);
+        }
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.show(page);
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::bucket::Facts;
 use super::lead::Lead;
+use super::leftovers::LeftoversView;
 use super::mirror::MirrorView;
 use super::queue::Queue;
 use super::shard::Shard;
@@ -83,6 +84,8 @@ pub(crate) struct View {
     pub(crate) kept: KeptView,
     /// The Git mirror, if there is one.
     pub(crate) mirror: Option<MirrorView>,
+    /// What runs that died left, if it is removed.
+    pub(crate) leftovers: Option<LeftoversView>,
     #[serde(skip)]
     pub(crate) queued: usize,
 }
@@ -266,6 +269,7 @@ impl Board {
             watches: BTreeMap::new(),
             kept: KeptView::default(),
             mirror: config.git_mirror.as_ref().map(MirrorView::of),
+            leftovers: config.leftovers.as_ref().map(LeftoversView::of),
             queued: 0,
         };
         let new = Cluster {
@@ -358,6 +362,12 @@ impl Cluster {
             .unwrap_or_default();
         if self.config.git_mirror != config.git_mirror {
             self.view.mirror = config.git_mirror.as_ref().map(MirrorView::of);
+        }
+        if self.config.leftovers != config.leftovers {
+            self.view.leftovers = config.leftovers.as_ref().map(|l| LeftoversView {
+                grace_seconds: l.grace.as_secs(),
+                ..self.view.leftovers.take().unwrap_or_default()
+            });
         }
         self.config = config;
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{self, Board, ComponentView, KeptView};
-use super::bucket::{self, Facts};
+use super::bucket::Facts;
 use super::hearing;
 use super::lead::Lead;
 use super::mirror::{self, Mirrored};
@@ -26,6 +26,7 @@ use super::runner::{self, Ended, Job};
 use super::timetable::{Due, Timetable, Why};
 use super::track::{State, Track};
 use look::Looked;
+use sweep::Sweep;
 
 /// A clock that went this much faster or slower than time was set.
 const JUMP: SignedDuration = SignedDuration::from_secs(30);
@@ -73,6 +74,7 @@ struct Work {
     /// What waits to be mirrored.
     mirrors: mirror::Waiting,
     look: Pending<Looked>,
+    sweep: Sweep,
     next_look: Timestamp,
     next_count: Timestamp,
     /// Whether the store has told what is owed.
@@ -99,6 +101,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         mirror: None,
         mirrors: mirror::Waiting::default(),
         look: None,
+        sweep: Sweep::new(now),
         next_look: now,
         next_count: now,
         recalled: false,
@@ -110,7 +113,8 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
     let mut kill_at: Option<Instant> = None;
     loop {
         let stopping = kill_at.is_some();
-        if stopping && work.run.is_none() && (work.mirror.is_none() || work.cancel.is_cancelled()) {
+        let mirrors = work.mirror.is_some() && !work.cancel.is_cancelled();
+        if stopping && work.run.is_none() && !mirrors && !work.sweep.removes() {
             // A mirror that is dropped here is made anew by the next run.
             return;
         }
@@ -123,6 +127,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
             ended = ready(&mut work.run) => work.ended(ended),
             mirrored = ready(&mut work.mirror) => work.mirrored(mirrored),
             looked = ready(&mut work.look) => work.looked(looked),
+            step = ready(&mut work.sweep.work) => work.swept(step),
             () = queue.news() => {}
             changed = inputs.config.changed(), if !stopping => {
                 if changed.is_ok() {
@@ -180,9 +185,10 @@ impl Work {
         }
         // What is owed must be known first, or the first run would be made twice.
         let first_look = !self.recalled && self.look.is_some();
-        if self.run.is_none() && !first_look {
+        if self.run.is_none() && !first_look && !self.sweep.makes_room(self.ground.queue.len()) {
             self.begin_run(now);
         }
+        self.begin_sweep(now);
         self.tell();
     }
 
@@ -285,91 +291,6 @@ impl Work {
         })));
     }
 
-    fn ended(&mut self, ended: Ended) {
-        let now = self.ground.clock.now();
-        let asked = if ended.wanted.components.is_empty() {
-            self.config
-                .components
-                .iter()
-                .map(|c| c.name.clone())
-                .collect()
-        } else {
-            ended.wanted.components.clone()
-        };
-        let mut failed: Vec<(ComponentName, String)> = Vec::new();
-        for name in asked {
-            match &ended.result {
-                Ok((committed, _)) if bucket::holds(&committed.manifest, &name) => {
-                    self.table.taken(&name);
-                    self.taken.insert(name, committed.manifest.ended);
-                }
-                Ok((committed, _)) => {
-                    let about =
-                        |f: &&backup_core::format::manifest::Finding| f.object == name.as_str();
-                    let finding = committed.manifest.findings.iter().find(about);
-                    let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
-                    failed.push((name, cause.to_owned()));
-                }
-                Err(cause) => failed.push((name, cause.clone())),
-            }
-        }
-        for (name, _) in &failed {
-            self.table.failed(name, now);
-        }
-        if let Ok((committed, _)) = &ended.result {
-            let mut facts = self.facts.take().unwrap_or_default();
-            facts.newer(&committed.id, &committed.manifest);
-            facts.count = facts.count.saturating_add(1);
-            self.facts = Some(facts);
-        }
-        let facts = self.facts.clone();
-        self.board(|cluster| {
-            cluster.track = None;
-            cluster.count(&ended.track.status());
-            for (name, cause) in failed {
-                let view = cluster.view.components.entry(name).or_default();
-                view.last_failure = Some(board::Failed { at: now, cause });
-            }
-            if let Ok((committed, checked)) = &ended.result {
-                let totals = &mut cluster.view.totals;
-                totals.stored_bytes = totals
-                    .stored_bytes
-                    .saturating_add(committed.manifest.cost.stored_bytes);
-                totals.checked_objects = totals.checked_objects.saturating_add(*checked);
-                cluster.view.restore_points = facts;
-                cluster.view.newest_checked = Some(committed.manifest.ended);
-            }
-        });
-        if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {
-            let job = mirror::Job::new(&self.config, noted, committed);
-            if self.mirrors.push(job) {
-                let cluster = &self.ground.name;
-                tracing::warn!(%cluster, "a restore point was not mirrored: too many wait");
-                self.board(|cluster| {
-                    if let Some(view) = &mut cluster.view.mirror {
-                        view.skipped = view.skipped.saturating_add(1);
-                    }
-                });
-            }
-            self.begin_mirror();
-        }
-    }
-
-    /// Mirrors what has waited longest, if nothing is being mirrored.
-    fn begin_mirror(&mut self) {
-        if self.mirror.is_none()
-            && let Some(job) = self.mirrors.next()
-        {
-            self.mirror = Some(Box::pin(job.run()));
-        }
-    }
-
-    fn mirrored(&mut self, mirrored: Mirrored) {
-        let clock = Arc::clone(&self.ground.clock);
-        self.board(|cluster| mirrored.tell(&mut cluster.view, clock.as_ref()));
-        self.begin_mirror();
-    }
-
     /// Brings the board up to date.
     fn tell(&self) {
         let kept = self.ground.kept.holds();
@@ -422,7 +343,9 @@ impl Work {
     }
 }
 
+mod ended;
 mod look;
+mod sweep;
 
 #[cfg(test)]
 mod tests;

@@ -52,6 +52,11 @@ impl Lead {
         }
     }
 
+    /// Whether it may remove what others left.
+    pub(crate) fn sweeps(&self) -> bool {
+        matches!(self, Self::Unelected | Self::Leading { .. })
+    }
+
     /// Whether it takes what people ask for.
     pub(crate) fn takes_demands(&self) -> bool {
         matches!(self, Self::Unelected | Self::Leading { .. })

@@ -264,6 +264,28 @@ pub(crate) const METRICS: &[Metric] = &[
         "Restore points that were not mirrored, as too many waited",
     ),
     gauge(
+        "leftovers_objects",
+        C,
+        "Objects that no restore point leads to, however young, when they were last looked for; only where `leftovers` is configured",
+    ),
+    gauge("leftovers_bytes", C, "Their bytes"),
+    gauge(
+        "leftovers_last_sweep_timestamp_seconds",
+        C,
+        "When leftovers were last looked for, and all that should be removed was, since the start of the daemon",
+    ),
+    gauge(
+        "leftovers_sweep_failed",
+        C,
+        "Whether the last sweep did not remove what it should: a rule held it, a right is missing, or the store failed",
+    ),
+    counter(
+        "leftovers_removed_objects",
+        C,
+        "Objects that were removed, as runs that died had left them",
+    ),
+    counter("leftovers_removed_bytes", C, "Their bytes"),
+    gauge(
         "certificate_expiry_timestamp_seconds",
         &["cluster", "kind", "name"],
         "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",

@@ -30,6 +30,7 @@ async fn errors(store: &dyn Store) -> Vec<(&'static str, StoreError)> {
         ),
         ("head", store.head(&object).await.unwrap_err()),
         ("list", store.list("", None).await.unwrap_err()),
+        ("delete", store.delete(&object).await.unwrap_err()),
         ("probe", store.probe().await.unwrap_err()),
     ]
 }
@@ -150,6 +151,10 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
         matches!(denied, Err(StoreError::Forbidden { .. })),
         "{denied:?}"
     );
+    let denied = store.delete(&key("packs/1")).await.unwrap_err();
+    let text = chain(&denied);
+    assert!(matches!(denied, StoreError::Forbidden { .. }), "{text}");
+    assert!(text.contains("refused to delete packs/1"), "{text}");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 use backup_core::store::s3::{S3Options, S3Store};
 use backup_core::store::{Probe, Store, StoreError};
 use backup_core::testing::contract;
@@ -117,6 +118,38 @@ async fn what_went_bad_on_the_server_is_not_given_out() -> Result<()> {
     std::fs::write(&file, bytes)?;
     let error = store.get(&key("packs/1")).await.unwrap_err();
     assert!(matches!(error, StoreError::Checksum { .. }), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_delete_in_a_bucket_with_versions_hides_the_object_and_its_lock_keeps_the_bytes()
+-> Result<()> {
+    let server = Server::start().await?;
+    let bucket = server.s3.locked_bucket("locked").await?;
+    let options = S3Options {
+        bucket: bucket.clone(),
+        ..server.options()
+    };
+    let store = S3Store::open(options).await?;
+    put(&store, "packs/1", &sample(1, 10)).await?;
+    let name = "clusters/test/packs/1";
+    let client = server.s3.client()?;
+    let hold = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On);
+    let hold = client.put_object_legal_hold().legal_hold(hold.build());
+    hold.bucket(&bucket).key(name).send().await?;
+    for _ in 0..2 {
+        store.delete(&key("packs/1")).await?;
+    }
+    let gone = store.head(&key("packs/1")).await;
+    assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+    assert_eq!(store.list("", None).await?.objects, []);
+    let versions = client.list_object_versions().bucket(&bucket).send().await?;
+    let kept: Vec<_> = versions
+        .versions()
+        .iter()
+        .filter_map(|v| v.size())
+        .collect();
+    assert_eq!(kept, [10]);
     Ok(())
 }
 

@@ -92,15 +92,16 @@ impl Walk<'_> {
         }
         match is_key {
             Ok(key) if kind.is_file() => {
-                let size = match fs::symlink_metadata(self.root.join(&name)) {
-                    Ok(metadata) => metadata.len(),
+                let metadata = match fs::symlink_metadata(self.root.join(&name)) {
+                    Ok(metadata) => metadata,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                     Err(error) => return Err(error),
                 };
                 self.page.objects.push(ObjectInfo {
                     key,
-                    size,
+                    size: metadata.len(),
                     recorded: None,
+                    modified: super::modified(&metadata),
                 });
             }
             // Links, sockets, odd names, and folders such as `lost+found` that may not be read.

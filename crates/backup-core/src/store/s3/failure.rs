@@ -27,6 +27,8 @@ pub(super) enum Meaning {
     Missing,
     /// Access denied, or an answer to HEAD that does not say why.
     Denied,
+    /// An object lock.
+    Retained,
     /// There are none, or where they come from gave none.
     NoCredentials,
     /// The credentials themselves are at fault.
@@ -95,7 +97,13 @@ impl Failure {
         };
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
-        let meaning = meaning(status, code);
+        let meaning = match error.message() {
+            // Codes differ, and AWS has none but "denied".
+            Some(message) if (400..500).contains(&status) && is_locked(message) => {
+                Meaning::Retained
+            }
+            _ => meaning(status, code),
+        };
         // An answer that is not S3's, such as a proxy's page, has no code; its source says why.
         if matches!(error, SdkError::ResponseError(_)) {
             return Self::new(meaning, watch, without_head(error));
@@ -134,6 +142,11 @@ impl Failure {
             (Meaning::NoSuchKey | Meaning::Missing, Some(key)) => StoreError::NotFound {
                 store,
                 key: key.clone(),
+            },
+            (Meaning::Retained, Some(key)) => StoreError::Retained {
+                store,
+                key: key.clone(),
+                source,
             },
             (Meaning::NoSuchBucket, _) => StoreError::NoBucket { store },
             (Meaning::Denied, _) => StoreError::Forbidden {
@@ -219,6 +232,13 @@ fn meaning(status: u16, code: &str) -> Meaning {
     }
 }
 
+/// Whether the words are of an object that is kept by an object lock: AWS speaks of `object lock`,
+/// MinIO, Ceph and versitygw of `WORM`.
+fn is_locked(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("object lock") || message.contains("worm protected")
+}
+
 /// What to do, where the store's words leave people guessing.
 fn hint(status: u16, code: &str) -> &'static str {
     match (status, code) {
@@ -253,5 +273,16 @@ mod tests {
         assert_eq!(meaning(503, "SlowDown"), Meaning::Later);
         assert_eq!(meaning(507, ""), Meaning::NoSpace);
         assert_eq!(meaning(301, "PermanentRedirect"), Meaning::Other);
+    }
+
+    #[test]
+    fn a_lock_is_told_from_a_missing_right() {
+        for locked in [
+            "Access Denied because object protected by object lock.",
+            "Object is WORM protected and cannot be overwritten",
+        ] {
+            assert!(is_locked(locked), "{locked}");
+        }
+        assert!(!is_locked("Access Denied"));
     }
 }

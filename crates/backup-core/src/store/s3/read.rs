@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::Object;
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 
 use super::client::REQUEST;
 use super::failure::{Failure, Meaning};
@@ -153,9 +155,15 @@ impl S3Store {
             key,
             size,
             recorded: None,
+            modified: object.last_modified().and_then(time),
         });
         Ok(())
     }
+}
+
+/// A time as the SDK has it.
+pub(super) fn time(told: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(told.as_nanos()).ok()
 }
 
 /// Reads the body of an answer, never more than [`MAX_OBJECT`] of it, and checks it.

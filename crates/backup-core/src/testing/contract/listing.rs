@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::SignedDuration;
 
-use super::{BoxError, Kept, ensure, keys, put, sample};
+use super::{BoxError, Kept, ensure, key, keys, put, sample};
 use crate::store::{Page, Store};
 
 pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
@@ -81,6 +82,25 @@ pub(super) async fn in_pages(store: Arc<dyn Store>) -> Kept {
     let packs = keys(&*store, "packs/").await?;
     ensure!(packs.len() == 1_100, "{} packs", packs.len());
     more_than_one_page(&*store).await
+}
+
+pub(super) async fn with_times(store: Arc<dyn Store>) -> Kept {
+    // A clock that tells whole seconds is up to one behind.
+    const COARSE: SignedDuration = SignedDuration::from_secs(2);
+    let before = store.date().await?.ok_or("it tells no time")?;
+    put(&*store, "packs/1", &sample("times", 10)).await?;
+    let after = store.date().await?.ok_or("it tells no time any more")?;
+    let page = store.list("", None).await?;
+    let listed = page.objects.first().and_then(|info| info.modified);
+    let head = store.head(&key("packs/1")?).await?.modified;
+    for (call, time) in [("listing", listed), ("head", head)] {
+        let time = time.ok_or_else(|| format!("the {call} does not tell when it was put"))?;
+        ensure!(
+            before.checked_sub(COARSE)? <= time && time <= after.checked_add(COARSE)?,
+            "the {call} says that it was put at {time}, between {before} and {after}"
+        );
+    }
+    Ok(())
 }
 
 /// Without this a store that gives everything at once would never try a caller's paging.

@@ -15,6 +15,8 @@ pub enum Call {
     Head,
     /// [`Store::list`](crate::store::Store::list)
     List,
+    /// [`Store::delete`](crate::store::Store::delete)
+    Delete,
     /// [`Store::probe`](crate::store::Store::probe)
     Probe,
 }
@@ -90,6 +92,8 @@ pub struct Counts {
     pub heads: u64,
     /// Calls of `list`, one per page.
     pub lists: u64,
+    /// Calls of `delete`.
+    pub deletes: u64,
     /// Calls of `probe`.
     pub probes: u64,
     /// Bytes given to `create`, also where the object was there already.
@@ -102,7 +106,13 @@ impl Counts {
     /// Calls of any kind.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.creates + self.gets + self.ranges + self.heads + self.lists + self.probes
+        self.creates
+            + self.gets
+            + self.ranges
+            + self.heads
+            + self.lists
+            + self.deletes
+            + self.probes
     }
 }
 
@@ -134,6 +144,7 @@ impl Plan {
             Call::GetRange => &mut counts.ranges,
             Call::Head => &mut counts.heads,
             Call::List => &mut counts.lists,
+            Call::Delete => &mut counts.deletes,
             Call::Probe => &mut counts.probes,
         };
         *count += 1;

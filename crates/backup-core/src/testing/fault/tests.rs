@@ -23,6 +23,22 @@ async fn a_lost_reply_leaves_the_object() {
 }
 
 #[tokio::test]
+async fn a_delete_fails_or_is_done_without_a_reply() {
+    let store = store();
+    put(&store, "a").await.unwrap();
+    store.on(When::call(Call::Delete).times(1), Fault::Unavailable);
+    store.on(When::call(Call::Delete).times(1), Fault::LostReply);
+    let key = "a".parse().unwrap();
+    for left in [true, false] {
+        let error = store.delete(&key).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(store.head(&key).await.is_ok(), left);
+    }
+    store.delete(&key).await.unwrap();
+    assert_eq!(store.counts().deletes, 3);
+}
+
+#[tokio::test]
 async fn unavailable_leaves_nothing_and_counts() {
     let store = store();
     store.on(

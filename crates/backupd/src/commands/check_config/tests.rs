@@ -99,7 +99,7 @@ fn the_part_that_is_commented_out_is_good_too() {
         let mut inside = false;
         let lines = yaml.replace(PLACEHOLDER, RECIPIENT);
         let lines = lines.lines().map(|line| {
-            let begins = ["# reading:", "# git-mirror:"].contains(&line);
+            let begins = ["# reading:", "# git-mirror:", "# leftovers:"].contains(&line);
             inside = begins || (inside && line.starts_with('#'));
             if inside {
                 line.replacen("# ", "", 1)
@@ -173,8 +173,24 @@ fn a_mirror_is_shown_and_what_cannot_be_is_told() {
 }
 
 #[test]
+fn when_leftovers_go_is_shown() {
+    let with = |yaml: String| {
+        format!(
+            "{}leftovers: {{ grace: 36h }}\n",
+            yaml.replace(PLACEHOLDER, RECIPIENT)
+        )
+    };
+    let checked = checked(with).unwrap();
+    let table = shown(&checked, Format::Table);
+    let (_, told) = table.split_once("Leftovers of runs that died\n").unwrap();
+    assert_eq!(told, "Removed:  once they are older than 1d 12h\n");
+    let json = shown(&checked, Format::Json);
+    assert!(json.contains("\"graceSeconds\": 129600"), "{json}");
+}
+
+#[test]
 fn what_weakens_a_backup_is_a_warning() {
-    let text = "talos: {config: config}\ncluster: a\nstore: file:///b\nencryption: none\nsigning: {key: signing.key}\n";
+    let text = "talos: {config: config}\ncluster: a\nstore: file:///b\nencryption: none\nsigning: {key: signing.key}\nleftovers: {grace: 24h}\n";
     let checked = checked(|_| text.to_owned()).unwrap();
     insta::assert_snapshot!(checked.warnings.join("\n"));
 }

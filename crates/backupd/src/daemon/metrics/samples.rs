@@ -102,6 +102,7 @@ pub(super) fn of(status: &Status) -> Vec<Sample> {
         of_cluster(&mut all, cluster);
         of_watches(&mut all, cluster, status.now);
         of_mirror(&mut all, cluster);
+        of_leftovers(&mut all, cluster);
     }
     all.0
 }
@@ -201,6 +202,31 @@ fn of_mirror(all: &mut Samples, status: &ClusterStatus) {
         ("mirror_commits", mirror.commits),
         ("mirror_given_up", mirror.given_up),
         ("mirror_skipped", mirror.skipped),
+    ] {
+        all.add(metric, &cluster, float(count));
+    }
+}
+
+fn of_leftovers(all: &mut Samples, status: &ClusterStatus) {
+    let cluster = [("cluster", status.view.cluster.as_str())];
+    let Some(leftovers) = &status.view.leftovers else {
+        return;
+    };
+    all.time(
+        "leftovers_last_sweep_timestamp_seconds",
+        &cluster,
+        leftovers.last_sweep,
+    );
+    all.add(
+        "leftovers_sweep_failed",
+        &cluster,
+        yes(leftovers.problem.is_some()),
+    );
+    for (metric, count) in [
+        ("leftovers_objects", leftovers.objects),
+        ("leftovers_bytes", leftovers.bytes),
+        ("leftovers_removed_objects", leftovers.removed_objects),
+        ("leftovers_removed_bytes", leftovers.removed_bytes),
     ] {
         all.add(metric, &cluster, float(count));
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::daemon::board::{FileStatus, Hearing, WatchView};
 use crate::daemon::bucket::{Certificate, ComponentFacts, Facts};
 use crate::daemon::lead::Lead;
+use crate::daemon::leftovers::LeftoversView;
 use crate::daemon::mirror::MirrorView;
 use crate::daemon::queue::Queue;
 use crate::daemon::shard::Shard;
@@ -55,6 +56,14 @@ fn board() -> Arc<Board> {
             last_success: Some(now()),
             unpushed: 2,
             ..MirrorView::default()
+        });
+        cluster.view.leftovers = Some(LeftoversView {
+            last_sweep: Some(now()),
+            objects: 3,
+            bytes: 70_000,
+            removed_objects: 5,
+            removed_bytes: 1 << 20,
+            ..LeftoversView::default()
         });
         cluster.view.talosconfig_valid_until = Some(now());
         let facts = ComponentFacts {

@@ -1,0 +1,217 @@
+//! What a sweep says: each finding's severity, cause and remedy in one place.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Tally;
+use crate::audit::finding;
+use crate::format::FormatError;
+use crate::format::layout;
+use crate::format::manifest::{Finding, Severity};
+use crate::id::{ClusterName, RestorePointId};
+use crate::store::{Key, Store, StoreError};
+
+/// What findings about all of them are about.
+const ALL: &str = "leftovers";
+
+const AUDIT: &str = "nothing is removed before `restore-cli audit` is content";
+
+fn held(severity: Severity, cause: String, remedy: &str) -> Finding {
+    finding(severity, ALL, cause, remedy)
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+fn and_more(count: u64) -> String {
+    match count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    }
+}
+
+pub(super) fn no_time(store: &dyn Store) -> Finding {
+    let cause = format!(
+        "{} does not tell what time it is, so nothing has an age",
+        store.describe()
+    );
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed; see that no proxy drops the `Date` of answers",
+    )
+}
+
+pub(super) fn skewed(skew: SignedDuration) -> Finding {
+    let cause = format!(
+        "this machine's clock and the store's differ by {} s, so ages cannot be told",
+        skew.as_secs()
+    );
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed before the clocks agree: mend the time service",
+    )
+}
+
+pub(super) fn from_the_future(key: &Key, put: Timestamp) -> Finding {
+    let cause =
+        format!("{key} was put at {put:.0}, which has not come yet, so ages cannot be told");
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed before the store's clock is right",
+    )
+}
+
+pub(super) fn no_age(count: u64) -> Finding {
+    let cause = format!("the store does not tell when {count} of them were put");
+    held(
+        Severity::Warning,
+        cause,
+        "they stay; without an age they may be those of a run at work",
+    )
+}
+
+pub(super) fn of_another(owner: &ClusterName, wanted: &ClusterName) -> Finding {
+    let cause = format!("the prefix was claimed for cluster `{owner}`, and this is `{wanted}`");
+    held(
+        Severity::Error,
+        cause,
+        "nothing is removed; give each cluster a prefix of its own",
+    )
+}
+
+pub(super) fn bad_claim(error: &FormatError) -> Finding {
+    let cause = format!(
+        "{} cannot be read, so nobody knows whose prefix it is: {}",
+        layout::CLAIM,
+        chain(error)
+    );
+    held(Severity::Error, cause, AUDIT)
+}
+
+pub(super) fn no_claim() -> Finding {
+    let cause = format!(
+        "there is no {}, so nobody knows whose prefix it is",
+        layout::CLAIM
+    );
+    held(Severity::Error, cause, AUDIT)
+}
+
+pub(super) fn distrusted((first, count): &(String, u64)) -> Finding {
+    let cause = format!("restore point {first}{}", and_more(*count));
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed beside what nobody trusted vouches for: give the public key that signed it \
+         under `reading.trust` or with --trust, or find out who wrote it",
+    )
+}
+
+pub(super) fn other_claim((first, count): &(String, u64)) -> Finding {
+    let cause = format!(
+        "restore point {first}{} was not made for this prefix",
+        and_more(*count)
+    );
+    held(Severity::Error, cause, AUDIT)
+}
+
+pub(super) fn unknown_manifests() -> Finding {
+    let cause = format!(
+        "there are names below {} that this version does not know",
+        layout::MANIFESTS
+    );
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed: they may be restore points of a later version; install that, or find out who \
+         put them there",
+    )
+}
+
+pub(super) fn not_listed(first: &Key, count: u64) -> Finding {
+    let cause = format!(
+        "restore points need {first}{}, and the listing does not show it",
+        and_more(count)
+    );
+    held(Severity::Error, cause, AUDIT)
+}
+
+pub(super) fn unencrypted() -> Finding {
+    held(
+        Severity::Info,
+        "without encryption two runs give equal bytes one name, so what one left another may be about to \
+         name"
+        .to_owned(),
+        "nothing is removed where restore points are not encrypted; give the daemon recipients and a new \
+         prefix",
+    )
+}
+
+pub(super) fn no_restore_point(old: Tally) -> Finding {
+    let cause = format!(
+        "there is no restore point, but {} objects with {} bytes of some",
+        old.objects, old.bytes
+    );
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed: see whether manifests were deleted, and put them back from a replica or an \
+         older version of the bucket; if all is well, `backupd sweep --past-the-brake`",
+    )
+}
+
+pub(super) fn too_much(old: Tally, needed: Tally) -> Finding {
+    let cause = format!(
+        "{} objects with {} bytes would go, more than half of the {} bytes that restore points lead to",
+        old.objects, old.bytes, needed.bytes
+    );
+    held(
+        Severity::Warning,
+        cause,
+        "nothing is removed: see whether manifests were deleted (`restore-cli list`), or runs die over and \
+         over; if all is well, `backupd sweep --past-the-brake`",
+    )
+}
+
+pub(super) fn vanished(id: &str) -> Finding {
+    let cause = format!("restore point {id} was deleted meanwhile");
+    held(
+        Severity::Warning,
+        cause,
+        "nothing more is removed while others delete; sweep again later",
+    )
+}
+
+pub(super) fn distrusted_meanwhile(id: &RestorePointId, why: &str) -> Finding {
+    let cause = format!("restore point {id} came meanwhile, and {why}");
+    held(Severity::Warning, cause, AUDIT)
+}
+
+pub(super) fn unreadable_meanwhile(error: &dyn std::error::Error) -> Finding {
+    let cause = format!("a restore point came meanwhile: {}", chain(error));
+    held(Severity::Warning, cause, AUDIT)
+}
+
+pub(super) fn not_removed(error: &StoreError, errors: u64, stopped: bool) -> Finding {
+    let cause = format!("{errors} could not be removed; the first: {}", chain(error));
+    let remedy = match (error, stopped) {
+        (StoreError::Forbidden { .. }, _) => {
+            "let these credentials delete (`s3:DeleteObject` on the prefix), or take `leftovers` out of the \
+             configuration: then they are only counted"
+        }
+        (StoreError::Retained { .. }, _) => "the next sweep after the lock's end removes them",
+        (_, true) => "it stopped there; the next sweep tries again",
+        (_, false) => "the next sweep tries again",
+    };
+    held(Severity::Warning, cause, remedy)
+}
+
+pub(super) fn late(left: u64) -> Finding {
+    let cause = format!("{left} were not removed within the time that a sweep may take");
+    held(Severity::Info, cause, "the next sweep goes on")
+}

@@ -1,0 +1,217 @@
+//! Removing what a plan found, a few at a time, with a last look at the manifests before each batch.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Leftover, LeftoversError, Plan, Rules, Tally, findings};
+use crate::audit::Needs;
+use crate::catalog::{Catalog, CatalogError};
+use crate::crypt::Verdict;
+use crate::format::layout::ObjectKind;
+use crate::format::manifest::Finding;
+use crate::store::{Store, StoreError};
+
+/// Removed after one look at the manifests: some seconds' work, in which no run commits what is this old.
+const BATCH: usize = 500;
+/// Deletes under way at the same time: hides round trips, and leaves the store to the runs.
+const IN_FLIGHT: usize = 8;
+/// After so many failures it stops: the store is away, or does not let us.
+const ERRORS: u64 = 5;
+/// How long one sweep may remove; at ten a second ten thousand need less.
+const LIMIT: Duration = Duration::from_mins(20);
+/// How long the deletes under way may take once it is told to stop.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// What was removed.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// How much.
+    pub removed: Tally,
+    /// What a restore point that came meanwhile names.
+    pub spared: u64,
+    /// How many could not be removed.
+    pub errors: u64,
+    /// Whether all of the plan was gone through; else it was told to stop, or a finding says why.
+    pub complete: bool,
+    /// What is wrong or worth knowing.
+    pub findings: Vec<Finding>,
+}
+
+/// Removes the leftovers of `plan`, which may be some minutes old, unless a rule holds it. Ends early, and
+/// soon, when `cancel` says so.
+///
+/// # Errors
+/// When the manifests cannot be listed or read once more; nothing more is removed then, and what was
+/// removed is in the log.
+pub async fn remove(
+    store: &Arc<dyn Store>,
+    rules: &Rules,
+    plan: &Plan,
+    cancel: &CancellationToken,
+) -> Result<Removed, LeftoversError> {
+    let mut result = Removed::default();
+    if !plan.removes() {
+        result.complete = !plan.held;
+        return Ok(result);
+    }
+    let deadline = Instant::now() + LIMIT;
+    let mut failed: Option<StoreError> = None;
+    let mut spared = Spared::new(store, rules, plan);
+    let mut gone_through = 0_usize;
+    for batch in plan.leftovers.chunks(BATCH) {
+        let looked = tokio::select! {
+            looked = spared.look() => looked?,
+            () = cancel.cancelled() => break,
+        };
+        if let Some(finding) = looked {
+            result.findings.push(finding);
+            break;
+        }
+        let stop = cancel.child_token();
+        // No closure: the compiler could not see that the whole may cross threads.
+        let mut wanted = Vec::with_capacity(batch.len());
+        for leftover in batch {
+            if !spared.has(leftover) {
+                wanted.push(delete(store.as_ref(), leftover, &stop));
+            }
+        }
+        let kept = batch.len().saturating_sub(wanted.len());
+        result.spared = result
+            .spared
+            .saturating_add(u64::try_from(kept).unwrap_or(u64::MAX));
+        let mut deletes = futures::stream::iter(wanted).buffer_unordered(IN_FLIGHT);
+        let mut late = std::pin::pin!(async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep_until(deadline) => stop.cancel(),
+            }
+            sleep(WIND_DOWN).await;
+        });
+        loop {
+            let (leftover, deleted) = tokio::select! {
+                biased;
+                next = deletes.next() => match next {
+                    Some(next) => next,
+                    None => break,
+                },
+                () = &mut late => break,
+            };
+            match deleted {
+                None => {}
+                Some(Ok(())) => {
+                    result.removed.add(leftover.bytes);
+                    let (key, bytes) = (leftover.key.as_str(), leftover.bytes);
+                    tracing::info!(key, bytes, put = %leftover.put, "a leftover was removed");
+                }
+                Some(Err(error)) => {
+                    result.errors = result.errors.saturating_add(1);
+                    if result.errors >= ERRORS || !may_do_others(&error) {
+                        stop.cancel();
+                    }
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+        gone_through = gone_through.saturating_add(batch.len());
+    }
+    result.complete = gone_through == plan.leftovers.len();
+    if let Some(error) = &failed {
+        result.findings.push(findings::not_removed(
+            error,
+            result.errors,
+            !result.complete,
+        ));
+    } else if !result.complete && Instant::now() >= deadline {
+        let done = result.removed.objects.saturating_add(result.spared);
+        let all = u64::try_from(plan.leftovers.len()).unwrap_or(u64::MAX);
+        result
+            .findings
+            .push(findings::late(all.saturating_sub(done)));
+    }
+    Ok(result)
+}
+
+/// Deletes one, unless it was told to stop before.
+async fn delete<'l>(
+    store: &dyn Store,
+    leftover: &'l Leftover,
+    stop: &CancellationToken,
+) -> (&'l Leftover, Option<Result<(), StoreError>>) {
+    if stop.is_cancelled() {
+        return (leftover, None);
+    }
+    (leftover, Some(store.delete(&leftover.key).await))
+}
+
+/// Whether others may be removed although this one cannot.
+fn may_do_others(error: &StoreError) -> bool {
+    !matches!(
+        error,
+        StoreError::Forbidden { .. }
+            | StoreError::Credentials { .. }
+            | StoreError::NoCredentials { .. }
+            | StoreError::NoBucket { .. }
+    )
+}
+
+/// What restore points name that were committed after the plan was made.
+struct Spared<'p> {
+    catalog: Catalog,
+    rules: &'p Rules,
+    plan: &'p Plan,
+    seen: HashSet<crate::digest::Digest>,
+    needs: Needs,
+}
+
+impl<'p> Spared<'p> {
+    fn new(store: &Arc<dyn Store>, rules: &'p Rules, plan: &'p Plan) -> Self {
+        Self {
+            catalog: Catalog::new(Arc::clone(store)),
+            rules,
+            plan,
+            seen: plan.known.clone(),
+            needs: Needs::default(),
+        }
+    }
+
+    /// Reads what is new; a finding if nothing more may be removed.
+    async fn look(&mut self) -> Result<Option<Finding>, LeftoversError> {
+        let entries = self.catalog.list().await?;
+        let there: HashSet<_> = entries.iter().map(|e| e.digest).collect();
+        if let Some(gone) = self.plan.known.iter().find(|known| !there.contains(known)) {
+            return Ok(Some(findings::vanished(&gone.to_string())));
+        }
+        for entry in entries {
+            if self.seen.contains(&entry.digest) {
+                continue;
+            }
+            let point = match self.catalog.load(&entry, &self.rules.trust).await {
+                Ok(point) => point,
+                Err(error @ CatalogError::Store { .. }) => return Err(error.into()),
+                Err(error) => return Ok(Some(findings::unreadable_meanwhile(&error))),
+            };
+            if point.verdict != Verdict::Trusted {
+                let why = format!("is {}", point.verdict);
+                return Ok(Some(findings::distrusted_meanwhile(&entry.id, &why)));
+            }
+            self.needs.point(&point);
+            self.needs.manifest(&entry);
+            self.seen.insert(entry.digest);
+        }
+        Ok(None)
+    }
+
+    /// Whether a new restore point needs it, or it vouches for one.
+    fn has(&self, leftover: &Leftover) -> bool {
+        let kind = ObjectKind::of(&leftover.key);
+        kind.is_none_or(|kind| self.needs.has(&kind))
+    }
+}

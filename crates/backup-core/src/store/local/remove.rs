@@ -1,0 +1,22 @@
+//! Removes one file for good.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::store::Key;
+
+/// Removes the file of `key`; its folder stays. That it is gone survives a power cut, or a listing after
+/// one could show what somebody already counted as removed.
+pub(super) fn file(root: &Path, key: &Key) -> io::Result<()> {
+    let path = root.join(key.as_str());
+    // A folder of that name is no object, so there is none.
+    if path.symlink_metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    std::fs::remove_file(&path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! What follows from a run that has ended: what is owed, what is told, what is mirrored.
+
+use std::sync::Arc;
+
+use backup_core::id::ComponentName;
+
+use super::Work;
+use crate::daemon::mirror::{self, Mirrored};
+use crate::daemon::runner::Ended;
+use crate::daemon::{board, bucket};
+
+impl Work {
+    pub(super) fn ended(&mut self, ended: Ended) {
+        let now = self.ground.clock.now();
+        let asked = if ended.wanted.components.is_empty() {
+            self.config
+                .components
+                .iter()
+                .map(|c| c.name.clone())
+                .collect()
+        } else {
+            ended.wanted.components.clone()
+        };
+        let mut failed: Vec<(ComponentName, String)> = Vec::new();
+        for name in asked {
+            match &ended.result {
+                Ok((committed, _)) if bucket::holds(&committed.manifest, &name) => {
+                    self.table.taken(&name);
+                    self.taken.insert(name, committed.manifest.ended);
+                }
+                Ok((committed, _)) => {
+                    let about =
+                        |f: &&backup_core::format::manifest::Finding| f.object == name.as_str();
+                    let finding = committed.manifest.findings.iter().find(about);
+                    let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
+                    failed.push((name, cause.to_owned()));
+                }
+                Err(cause) => failed.push((name, cause.clone())),
+            }
+        }
+        for (name, _) in &failed {
+            self.table.failed(name, now);
+        }
+        if let Ok((committed, _)) = &ended.result {
+            let mut facts = self.facts.take().unwrap_or_default();
+            facts.newer(&committed.id, &committed.manifest);
+            facts.count = facts.count.saturating_add(1);
+            self.facts = Some(facts);
+            self.sweep.is_owed();
+        }
+        let facts = self.facts.clone();
+        self.board(|cluster| {
+            cluster.track = None;
+            cluster.count(&ended.track.status());
+            for (name, cause) in failed {
+                let view = cluster.view.components.entry(name).or_default();
+                view.last_failure = Some(board::Failed { at: now, cause });
+            }
+            if let Ok((committed, checked)) = &ended.result {
+                let totals = &mut cluster.view.totals;
+                totals.stored_bytes = totals
+                    .stored_bytes
+                    .saturating_add(committed.manifest.cost.stored_bytes);
+                totals.checked_objects = totals.checked_objects.saturating_add(*checked);
+                cluster.view.restore_points = facts;
+                cluster.view.newest_checked = Some(committed.manifest.ended);
+            }
+        });
+        if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {
+            let job = mirror::Job::new(&self.config, noted, committed);
+            if self.mirrors.push(job) {
+                let cluster = &self.ground.name;
+                tracing::warn!(%cluster, "a restore point was not mirrored: too many wait");
+                self.board(|cluster| {
+                    if let Some(view) = &mut cluster.view.mirror {
+                        view.skipped = view.skipped.saturating_add(1);
+                    }
+                });
+            }
+            self.begin_mirror();
+        }
+    }
+
+    /// Mirrors what has waited longest, if nothing is being mirrored.
+    fn begin_mirror(&mut self) {
+        if self.mirror.is_none()
+            && let Some(job) = self.mirrors.next()
+        {
+            self.mirror = Some(Box::pin(job.run()));
+        }
+    }
+
+    pub(super) fn mirrored(&mut self, mirrored: Mirrored) {
+        let clock = Arc::clone(&self.ground.clock);
+        self.board(|cluster| mirrored.tell(&mut cluster.view, clock.as_ref()));
+        self.begin_mirror();
+    }
+}
