@@ -8,6 +8,8 @@ mod chain {
     mod death;
     mod disk;
     mod ground;
+    mod leftover_parts;
+    mod leftovers;
     mod outages;
     mod secrets;
     mod streams;

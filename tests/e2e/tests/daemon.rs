@@ -9,6 +9,8 @@ mod daemon {
     #[path = "../chain/ground.rs"]
     #[allow(dead_code, reason = "shared with the tests of the chain")]
     mod ground;
+    #[path = "../chain/leftover_parts.rs"]
+    mod leftover_parts;
 
     mod alone;
     mod api;
@@ -17,6 +19,7 @@ mod daemon {
     mod demand;
     mod election;
     mod http;
+    mod leftovers;
     mod mirror;
     mod outages;
     mod running;

@@ -46,6 +46,10 @@ impl Part {
 
 /// The longest wait for a program to be back, and for the daemon to have caught up.
 const SETTLE: Duration = Duration::from_secs(600);
+/// What the configuration says. Deaths before the last settling are older than this after it.
+const GRACE: Duration = Duration::from_secs(300);
+/// A sweep comes with a run, within two minutes; a busy machine is given more.
+const SWEPT: Duration = Duration::from_secs(600);
 /// The daemon's own pages answer at once or not.
 const PAGE: Duration = Duration::from_secs(3);
 
@@ -95,6 +99,8 @@ impl Lab {
              encryption: {{ recipients: [{recipient}] }}\n\
              signing: {{ key: keys/signing.key }}\n\
              reading: {{ identities: [keys/identity.key], trust: [keys/signing.pub] }}\n\
+             runs: {{ deadline: 2m }}\n\
+             leftovers: {{ grace: 5m }}\n\
              components: {{ etcd: {cron}, crds: {cron}, resources: {cron}, secrets: {cron} }}\n",
             s3.url(&bucket, "soak"),
             api.kubeconfig().display(),
@@ -239,11 +245,42 @@ impl Lab {
         until("a daemon that has caught up", SETTLE, settled).await
     }
 
+    /// Waits until what died before now is older than the grace time and the daemon has swept after that.
+    pub(super) async fn swept(&mut self) -> Result<()> {
+        let old = jiff_seconds() + i64::try_from(GRACE.as_secs())?;
+        let swept = || async {
+            let text = self.send(Method::GET, "/v1/status").await?;
+            let status: Value = serde_json::from_str(&text)?;
+            let leftovers = status.pointer("/clusters/0/leftovers");
+            let leftovers = leftovers.context("no leftovers in the status")?;
+            let at = leftovers.get("lastSweep").and_then(Value::as_str);
+            let at: jiff::Timestamp = at.with_context(|| leftovers.to_string())?.parse()?;
+            ensure!(at.as_second() > old, "{leftovers}");
+            Ok(())
+        };
+        until("a sweep of all that died", GRACE + SWEPT, swept).await
+    }
+
+    /// What the metrics tell of leftovers.
+    pub(super) async fn leftovers(&self) -> Result<u64> {
+        let metrics = self.send(Method::GET, "/metrics").await?;
+        let name = "butler_backup_leftovers_objects{cluster=\"soak\"}";
+        value(&metrics, name).context("no metric of leftovers")
+    }
+
     /// Ends the daemon, and looks at everything that it left.
     pub(super) async fn judge(&mut self, report: &mut Report) -> Result<()> {
         let daemon = self.daemon.take().context("no daemon")?;
         daemon.signal("TERM").await?;
         daemon.ended().await?.ended_with(0)?;
+        let sweep = self
+            .programs
+            .backupd()
+            .args(["sweep", "--dry-run", "--output", "json"]);
+        let sweep = self.ours(sweep).output().await?.ended_with(0)?.json()?;
+        let count = |name| sweep.get(name).and_then(Value::as_u64);
+        report.leftovers = count("leftoverObjects");
+        report.old_leftovers = count("oldObjects");
         let list = self
             .programs
             .restore_cli()

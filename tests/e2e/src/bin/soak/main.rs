@@ -100,7 +100,10 @@ async fn run(args: &Args) -> Result<bool> {
         lab.restart(part).await?;
     }
     say("everything is up again; waiting for a complete restore point of all");
-    report.settled(lab.settle().await?);
+    lab.settle().await?;
+    say("waiting until what died is older than the grace time, and swept");
+    lab.swept().await?;
+    report.settled(lab.settle().await?, lab.leftovers().await?);
     say("verifying every restore point");
     lab.judge(&mut report).await?;
     say(&report.text());

@@ -25,6 +25,9 @@ pub(super) struct Report {
     pub(super) unsound: Vec<String>,
     pub(super) audit: Option<i32>,
     pub(super) unreferenced: Option<u64>,
+    left_told: u64,
+    pub(super) leftovers: Option<u64>,
+    pub(super) old_leftovers: Option<u64>,
 }
 
 impl Report {
@@ -47,8 +50,9 @@ impl Report {
         }
     }
 
-    pub(super) fn settled(&mut self, restore_points: u64) {
+    pub(super) fn settled(&mut self, restore_points: u64, leftovers: u64) {
         self.told = restore_points;
+        self.left_told = leftovers;
     }
 
     /// The median of a half of the samples, in MiB.
@@ -62,10 +66,16 @@ impl Report {
 
     /// Whether it is as it should be.
     pub(super) fn is_sound(&self) -> bool {
-        // Leftovers of runs that died are warnings; damage would be 4.
+        // Findings of which the worst is a warning; damage would be 4.
         let audited = matches!(self.audit, Some(0 | 3));
         let flat = self.half(true) <= self.half(false) + self.half(false) / 2;
-        self.unsound.is_empty() && self.told == self.listed && audited && flat && self.listed > 0
+        let swept = self.old_leftovers == Some(0) && self.leftovers == Some(self.left_told);
+        swept
+            && self.unsound.is_empty()
+            && self.told == self.listed
+            && audited
+            && flat
+            && self.listed > 0
     }
 
     pub(super) fn text(&self) -> String {
@@ -87,8 +97,12 @@ impl Report {
             ("that do not verify", self.unsound.len().to_string()),
             ("exit code of the audit", format!("{:?}", self.audit)),
             (
-                "objects of runs that died",
-                format!("{:?}", self.unreferenced),
+                "objects that no restore point leads to, by the audit, and by the metrics",
+                format!("{:?}, {}", self.unreferenced, self.left_told),
+            ),
+            (
+                "of them older than the grace time",
+                format!("{:?}", self.old_leftovers),
             ),
             (
                 "memory in MiB: median of the first half, of the second, most",

@@ -1,0 +1,57 @@
+//! What tests of leftovers share: runs that are killed, and users who may not delete.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::proxy::{Fault, Lasting};
+use e2e::s3::Keys;
+use http::Method;
+use tokio::time::timeout;
+
+use super::bed::Bed;
+
+/// A run comes to its first object within seconds, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The keys below the prefix.
+pub(crate) async fn keys(bed: &Bed) -> Result<BTreeSet<String>> {
+    Ok(bed.keys().await?.into_iter().collect())
+}
+
+/// Runs that are killed when they put an object below `folders`; gives what they left.
+pub(crate) async fn killed(bed: &Bed, folders: &[&str]) -> Result<BTreeSet<String>> {
+    let before = keys(bed).await?;
+    for folder in folders {
+        bed.change().await?;
+        bed.proxy.forget();
+        let put = Some(Method::PUT);
+        bed.proxy
+            .on_path(put, &format!("/{folder}/"), Fault::Hold, Lasting::After(0));
+        let run = bed.backupd("snapshot").start()?;
+        timeout(LIMIT, bed.proxy.holding())
+            .await
+            .with_context(|| format!("nothing was put below {folder}"))?;
+        run.kill().await?;
+        bed.proxy.forget();
+    }
+    let left = &keys(bed).await? - &before;
+    ensure!(!left.is_empty(), "they left nothing");
+    Ok(left)
+}
+
+/// Lets `user` do `actions` in the bed's bucket, and nothing else.
+pub(crate) async fn let_do(bed: &Bed, user: &Keys, actions: &[&str]) -> Result<()> {
+    let (bucket, user) = (&bed.bucket, &user.access);
+    let actions = serde_json::to_string(actions)?;
+    let policy = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"{user}",
+            "Action":{actions},"Resource":["arn:aws:s3:::{bucket}","arn:aws:s3:::{bucket}/*"]}}]}}"#
+    );
+    let put = bed.s3()?.put_bucket_policy().bucket(bucket).policy(policy);
+    put.send().await?;
+    Ok(())
+}
+
+/// What a daemon needs that deletes nothing.
+pub(crate) const NO_DELETE: [&str; 3] = ["s3:PutObject", "s3:GetObject", "s3:ListBucket"];

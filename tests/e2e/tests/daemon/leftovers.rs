@@ -1,0 +1,113 @@
+//! What runs that died left goes by itself, and a daemon that may not delete says so and backs up.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::wait::until;
+
+use super::bed::Bed;
+use super::ground::Ground;
+use super::leftover_parts::{NO_DELETE, killed, let_do};
+use super::running::{Daemon, SELDOM, configure};
+
+/// Runs of the small database take a second.
+const CONFIG: &str = "runs: { deadline: 10s }\nleftovers: { grace: 20s }\n";
+
+/// A bed with what is old enough to go.
+async fn bed() -> Result<(Bed, usize, usize)> {
+    // Its own etcd: what other tests write there would be in what a killed run left, and set the brake.
+    let bed = Bed::on(Ground::own().await?).await?;
+    configure(&bed, CONFIG)?;
+    // Enough that what is left is no half of it.
+    for _ in 0..4 {
+        bed.snapshot().await?;
+        bed.change().await?;
+    }
+    let kept = bed.keys().await?.len();
+    let left = killed(&bed, &["manifests"]).await?;
+    let old = || async {
+        let dry = bed.backupd("sweep").args(["--dry-run", "--output", "json"]);
+        let told = dry.output().await?.json()?;
+        anyhow::ensure!(told["oldObjects"] == left.len(), "not yet: {told}");
+        Ok(())
+    };
+    until("old leftovers", Duration::from_secs(90), old).await?;
+    Ok((bed, kept, left.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_go_after_a_run_and_are_told() -> Result<()> {
+    let (bed, kept, left) = bed().await?;
+    let daemon = Daemon::start(&bed, &format!("{SELDOM}{CONFIG}"), &[]).await?;
+    let etcd = "{\"components\":[\"etcd\"]}";
+    daemon.post("", &[], etcd).await?;
+    let cluster = daemon
+        .until("a sweep", |c| c["leftovers"]["lastSweep"].is_string())
+        .await?;
+    let told = &cluster["leftovers"];
+    assert_eq!(told["removedObjects"], left, "{told}");
+    assert_eq!(
+        (told["objects"].as_u64(), told["graceSeconds"].as_u64()),
+        (Some(0), Some(20))
+    );
+    assert!(told["problem"].is_null(), "{told}");
+    for (metric, value) in [
+        (
+            "leftovers_removed_objects_total",
+            f64::from(u32::try_from(left)?),
+        ),
+        ("leftovers_objects", 0.0),
+        ("leftovers_sweep_failed", 0.0),
+    ] {
+        let name = format!("butler_backup_{metric}{{cluster=\"test\"}}");
+        assert_eq!(daemon.metric(&name).await?, value, "{metric}");
+    }
+    let output = daemon.stop().await?.ended_with(0)?;
+    let lines = output.stderr.lines();
+    let removed = lines.filter(|line| line.contains("a leftover was removed"));
+    assert_eq!(removed.count(), left, "{}", output.stderr);
+    // What was kept, and what the daemon's run put.
+    assert!(bed.keys().await?.len() > kept);
+    for id in bed.listed().await? {
+        bed.verified(&id).await?;
+    }
+    assert!(bed.audit(0).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_delete_it_says_so_and_backs_up() -> Result<()> {
+    let (bed, _, left) = bed().await?;
+    let user = bed.ground.s3.user("daemon-without-delete").await?;
+    let_do(&bed, &user, &NO_DELETE).await?;
+    configure(
+        &bed,
+        &format!("components: {{ etcd: {{ cron: '* * * * *' }} }}\n{CONFIG}"),
+    )?;
+    let run = bed.ground.programs.backupd().arg("run");
+    let run = bed.without_credentials(run).envs(user.env());
+    let daemon = Daemon::start_with(run).await?;
+    let cluster = daemon
+        .until("a problem", |c| c["leftovers"]["problem"].is_object())
+        .await?;
+    let cause = cluster["leftovers"]["problem"]["cause"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(cause.contains("s3:DeleteObject"), "{cause}");
+    assert!(
+        cluster["totals"]["committed"].as_u64() > Some(0),
+        "{cluster}"
+    );
+    let told = cluster["leftovers"]["objects"].as_u64();
+    assert!(told >= Some(u64::try_from(left)?), "{cluster}");
+    let failed = "butler_backup_leftovers_sweep_failed{cluster=\"test\"}";
+    assert_eq!(daemon.metric(failed).await?, 1.0);
+    let output = daemon.stop().await?.ended_with(0)?;
+    assert!(
+        output.stderr.contains("were not removed"),
+        "{}",
+        output.stderr
+    );
+    bed.verified("latest").await?;
+    Ok(())
+}
