@@ -19,24 +19,22 @@ pub(crate) async fn keys(bed: &Bed) -> Result<BTreeSet<String>> {
     Ok(bed.keys().await?.into_iter().collect())
 }
 
-/// Runs that are killed when they put an object below `folders`; gives what they left.
-pub(crate) async fn killed(bed: &Bed, folders: &[&str]) -> Result<BTreeSet<String>> {
+/// A run that is killed when it puts an object below `folder`; gives what it left.
+pub(crate) async fn killed(bed: &Bed, folder: &str) -> Result<BTreeSet<String>> {
     let before = keys(bed).await?;
-    for folder in folders {
-        bed.change().await?;
-        bed.proxy.forget();
-        let put = Some(Method::PUT);
-        bed.proxy
-            .on_path(put, &format!("/{folder}/"), Fault::Hold, Lasting::After(0));
-        let run = bed.backupd("snapshot").start()?;
-        timeout(LIMIT, bed.proxy.holding())
-            .await
-            .with_context(|| format!("nothing was put below {folder}"))?;
-        run.kill().await?;
-        bed.proxy.forget();
-    }
+    bed.change().await?;
+    bed.proxy.forget();
+    let put = Some(Method::PUT);
+    bed.proxy
+        .on_path(put, &format!("/{folder}/"), Fault::Hold, Lasting::After(0));
+    let run = bed.backupd("snapshot").start()?;
+    timeout(LIMIT, bed.proxy.holding())
+        .await
+        .with_context(|| format!("nothing was put below {folder}"))?;
+    run.kill().await?;
+    bed.proxy.forget();
     let left = &keys(bed).await? - &before;
-    ensure!(!left.is_empty(), "they left nothing");
+    ensure!(!left.is_empty(), "it left nothing");
     Ok(left)
 }
 

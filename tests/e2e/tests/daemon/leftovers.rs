@@ -24,7 +24,7 @@ async fn bed() -> Result<(Bed, usize, usize)> {
         bed.change().await?;
     }
     let kept = bed.keys().await?.len();
-    let left = killed(&bed, &["manifests"]).await?;
+    let left = killed(&bed, "manifests").await?;
     let old = || async {
         let dry = bed.backupd("sweep").args(["--dry-run", "--output", "json"]);
         let told = dry.output().await?.json()?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
+use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectVersion};
 use backup_core::store::s3::{S3Options, S3Store};
 use backup_core::store::{Probe, Store, StoreError};
 use backup_core::testing::contract;
@@ -147,7 +147,7 @@ async fn a_delete_in_a_bucket_with_versions_hides_the_object_and_its_lock_keeps_
     let kept: Vec<_> = versions
         .versions()
         .iter()
-        .filter_map(|v| v.size())
+        .filter_map(ObjectVersion::size)
         .collect();
     assert_eq!(kept, [10]);
     Ok(())
