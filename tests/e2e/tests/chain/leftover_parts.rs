@@ -14,6 +14,27 @@ use super::bed::Bed;
 /// A run comes to its first object within seconds, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// Restore points of a bed that has grown.
+pub(crate) const MANY: usize = 2;
+
+/// Puts three megabytes into etcd and takes restore points of them, so that what a few killed runs leave is
+/// no half of that, also where a run puts small packs together.
+pub(crate) async fn grow(bed: &Bed) -> Result<()> {
+    let client = bed.ground.etcd.client().await?;
+    for number in 0..30 {
+        let value: Vec<u8> = std::iter::repeat_with(rand::random::<u8>)
+            .take(100_000)
+            .collect();
+        let key = format!("/registry/configmaps/default/large-{number}");
+        client.put(&key, value).await?;
+    }
+    for _ in 0..MANY {
+        bed.snapshot().await?;
+        bed.change().await?;
+    }
+    Ok(())
+}
+
 /// The keys below the prefix.
 pub(crate) async fn keys(bed: &Bed) -> Result<BTreeSet<String>> {
     Ok(bed.keys().await?.into_iter().collect())

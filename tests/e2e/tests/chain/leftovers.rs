@@ -13,12 +13,10 @@ use serde_json::Value;
 
 use super::bed::{Bed, PREFIX, tells};
 use super::ground::Ground;
-use super::leftover_parts::{NO_DELETE, keys, killed, let_do};
+use super::leftover_parts::{MANY, NO_DELETE, grow, keys, killed, let_do};
 
 /// Much more than the shortest grace times of these tests.
 const LIMIT: Duration = Duration::from_secs(90);
-
-const MANY: usize = 6;
 
 /// A bed whose runs may take so long, which decides how short a grace time may be.
 async fn bed(deadline: &str) -> Result<Bed> {
@@ -28,15 +26,6 @@ async fn bed(deadline: &str) -> Result<Bed> {
     let text = std::fs::read_to_string(&path)?;
     std::fs::write(&path, format!("{text}runs: {{ deadline: {deadline} }}\n"))?;
     Ok(bed)
-}
-
-/// So many restore points of one pack each and more, that a few leftovers are no half of them.
-async fn grow(bed: &Bed) -> Result<()> {
-    for _ in 0..MANY {
-        bed.snapshot().await?;
-        bed.change().await?;
-    }
-    Ok(())
 }
 
 fn sweep(bed: &Bed, grace: &str) -> Command {

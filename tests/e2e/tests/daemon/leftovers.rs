@@ -7,7 +7,7 @@ use e2e::wait::until;
 
 use super::bed::Bed;
 use super::ground::Ground;
-use super::leftover_parts::{NO_DELETE, killed, let_do};
+use super::leftover_parts::{NO_DELETE, grow, killed, let_do};
 use super::running::{Daemon, SELDOM, configure};
 
 /// Runs of the small database take a second.
@@ -18,11 +18,7 @@ async fn bed() -> Result<(Bed, usize, usize)> {
     // Its own etcd: what other tests write there would be in what a killed run left, and set the brake.
     let bed = Bed::on(Ground::own().await?).await?;
     configure(&bed, CONFIG)?;
-    // Enough that what is left is no half of it.
-    for _ in 0..4 {
-        bed.snapshot().await?;
-        bed.change().await?;
-    }
+    grow(&bed).await?;
     let kept = bed.keys().await?.len();
     let left = killed(&bed, "manifests").await?;
     let old = || async {
