@@ -1,0 +1,160 @@
+//! What comes between a look and its removal, and in the middle of that.
+
+use backup_core::backup::{BackupError, Run};
+use backup_core::crypt::SigningKey;
+use backup_core::format::layout;
+use backup_core::leftovers::{self, Rules};
+use backup_core::store::Store;
+use backup_core::testing::fault::{Call, Fault, FaultStore, When};
+use bytes::Bytes;
+use jiff::SignedDuration;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{LONG, World, snapshot};
+
+#[tokio::test]
+async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
+    let world = World::new().await;
+    world.take(&world.run()).await;
+    let other = world.die().await;
+    let late = world.take(&world.run()).await;
+    let manifest = layout::manifest(late.manifest.began, late.digest);
+    let bytes = world.memory.get(&manifest).await.unwrap();
+    assert!(world.memory.remove(&manifest));
+    world.pass(LONG);
+    let rules = Rules {
+        past_the_brake: true,
+        ..world.rules()
+    };
+    let plan = world.look(&rules).await;
+    assert!(plan.leftovers.len() > other.len());
+    // The slowest run there ever was commits now.
+    world
+        .memory
+        .create(&manifest, bytes, late.digest)
+        .await
+        .unwrap();
+    let removed = world.remove(&rules, &plan).await;
+    assert_eq!(removed.removed.objects, u64::try_from(other.len()).unwrap());
+    assert!(removed.spared > 0 && removed.complete, "{removed:?}");
+    world.all_sound(2).await;
+
+    // One that is gone, or is not trusted: others are at work here.
+    world.drop_one("packs/DIGEST").await;
+    world.pass(LONG);
+    let plan = world.look(&rules).await;
+    let run = Run {
+        signing_key: Some(SigningKey::generate().unwrap()),
+        ..world.run()
+    };
+    let strange = world.take(&run).await;
+    let strange = layout::manifest(strange.manifest.began, strange.digest);
+    let removed = world.remove(&rules, &plan).await;
+    assert!(
+        removed.findings[0].cause.contains("came meanwhile"),
+        "{removed:?}"
+    );
+    assert!(world.memory.remove(&strange));
+    assert!(world.memory.remove(&manifest));
+    let again = world.remove(&rules, &plan).await;
+    assert!(
+        again.findings[0].cause.contains("deleted meanwhile"),
+        "{again:?}"
+    );
+    assert_eq!((removed.removed.objects, again.removed.objects), (0, 0));
+    assert!(!removed.complete && !again.complete);
+}
+
+#[tokio::test]
+async fn failures_end_it_and_it_can_be_made_again() {
+    let world = World::new().await;
+    world.take(&world.run()).await;
+    let kept = world.keys().await;
+    for number in 0..30 {
+        world.pass(SignedDuration::from_secs(1));
+        world
+            .drop_one(if number % 2 == 0 {
+                "packs/DIGEST"
+            } else {
+                "recipes/DIGEST"
+            })
+            .await;
+    }
+    world.pass(LONG);
+    let rules = world.rules();
+    let deletes = || When::call(Call::Delete);
+    // No right to: it asks no more than what was under way.
+    world.store.on(deletes(), Fault::Forbidden);
+    let plan = world.look(&rules).await;
+    let removed = world.remove(&rules, &plan).await;
+    assert!(removed.errors <= 9 && !removed.complete, "{removed:?}");
+    assert!(removed.findings[0].remedy.contains("s3:DeleteObject"));
+    // Away: five errors, and those under way.
+    world.store.clear();
+    world.store.on(deletes().from(4), Fault::Unavailable);
+    let removed = world.remove(&rules, &plan).await;
+    assert!((5..=13).contains(&removed.errors), "{removed:?}");
+    assert!(removed.removed.objects >= 3 && !removed.complete);
+    // Told to stop.
+    world.store.clear();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let stopped = leftovers::remove(&world.store(), &rules, &plan, &cancel).await;
+    let stopped = stopped.unwrap();
+    assert!(!stopped.complete && stopped.removed.objects == 0);
+    // Killed in the middle: the store never answers again, as nobody asks any more.
+    let fault = Arc::new(FaultStore::new(world.store()));
+    fault.on(deletes().from(3), Fault::StopAfter);
+    let dying: Arc<dyn Store> = Arc::<FaultStore>::clone(&fault);
+    let cancel = CancellationToken::new();
+    tokio::select! {
+        _ = leftovers::remove(&dying, &rules, &plan, &cancel) => panic!("it lived"),
+        () = fault.stopped() => {}
+    }
+    // Replies that are lost: gone is gone.
+    world.store.on(deletes().times(2), Fault::LostReply);
+    let (_, removed) = world.sweep(&rules).await;
+    assert_eq!((removed.errors, removed.complete), (2, true));
+    let (plan, removed) = world.sweep(&rules).await;
+    assert_eq!((plan.left.objects, removed.removed.objects), (0, 0));
+    assert_eq!(world.keys().await, kept);
+    world.all_sound(1).await;
+}
+
+#[tokio::test]
+async fn a_run_that_took_too_long_looks_before_it_commits() {
+    let world = World::new().await;
+    world.take(&world.run()).await;
+    let slow = Arc::new(FaultStore::new(world.store()));
+    let run = Run {
+        store: Arc::<FaultStore>::clone(&slow),
+        signing_key: Some(SigningKey::generate().unwrap()),
+        ..world.run()
+    };
+    let pause = std::time::Duration::from_millis(300);
+    slow.on(
+        When::call(Call::Create).under("indexes/"),
+        Fault::Slow(pause),
+    );
+    world.pass(SignedDuration::from_secs(1));
+    let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
+    let taken = run.import_etcd("test.snapshot", Box::pin(bytes));
+    // It has put its packs and waits; hours pass, and somebody sweeps with too short a grace time.
+    let swept = async {
+        while slow.counts().creates < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        world.pass(LONG);
+        let rules = Rules {
+            past_the_brake: true,
+            ..world.rules()
+        };
+        world.sweep(&rules).await.1.removed.objects
+    };
+    let (taken, removed) = tokio::join!(taken, swept);
+    assert!(removed > 0);
+    let error = taken.unwrap_err();
+    assert!(matches!(error, BackupError::Removed { .. }), "{error}");
+    world.all_sound(1).await;
+}

@@ -1,0 +1,203 @@
+//! A prefix in memory, runs that live and die on it, and sweeps.
+
+use backup_core::backup::{Committed, Protection, Run};
+use backup_core::catalog::Catalog;
+use backup_core::clock::{Clock as _, FixedClock};
+use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
+use backup_core::digest::Digest;
+use backup_core::leftovers::{self, Plan, Removed, Rules};
+use backup_core::progress::Silent;
+use backup_core::restore::{self, VerifyDepth};
+use backup_core::store::memory::MemoryStore;
+use backup_core::store::{Created, Key, Store};
+use backup_core::testing::fault::{Call, Fault, FaultStore, When};
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(2);
+pub(crate) const LONG: SignedDuration = SignedDuration::from_hours(3);
+
+pub(crate) struct World {
+    pub(crate) memory: Arc<MemoryStore>,
+    pub(crate) store: Arc<FaultStore>,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) secret: SecretString,
+    pub(crate) recipient: Recipient,
+    pub(crate) signing: SecretString,
+}
+
+/// A real snapshot; see `run.rs`.
+pub(crate) fn snapshot() -> Vec<u8> {
+    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-snapshot.db.zst")[..]).unwrap()
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::on(MemoryStore::new()).await
+    }
+
+    pub(crate) async fn on(memory: MemoryStore) -> Self {
+        let now = memory.date().await.unwrap();
+        let memory = Arc::new(memory);
+        let (secret, recipient) = new_identity();
+        Self {
+            store: Arc::new(FaultStore::new(Arc::<MemoryStore>::clone(&memory))),
+            memory,
+            clock: Arc::new(FixedClock::new(now.unwrap_or(Timestamp::UNIX_EPOCH))),
+            secret,
+            recipient,
+            signing: SigningKey::generate().unwrap().to_text().unwrap(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::<FaultStore>::clone(&self.store)
+    }
+
+    pub(crate) fn key(&self) -> SigningKey {
+        SigningKey::parse("test", &self.signing).unwrap()
+    }
+
+    pub(crate) fn pass(&self, time: SignedDuration) {
+        self.memory.pass(time);
+        self.clock.advance(time);
+    }
+
+    pub(crate) fn run(&self) -> Run {
+        Run {
+            cluster: "mgmt".parse().unwrap(),
+            store: self.store(),
+            protection: Protection::Recipients(vec![self.recipient.clone()]),
+            signing_key: Some(self.key()),
+            tool: "test 0".to_owned(),
+            reason: None,
+            pinned: false,
+            clock: Arc::<FixedClock>::clone(&self.clock),
+            progress: Arc::new(Silent),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn take(&self, run: &Run) -> Committed {
+        self.pass(SignedDuration::from_secs(1));
+        let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
+        run.import_etcd("test.snapshot", Box::pin(bytes))
+            .await
+            .unwrap()
+    }
+
+    /// A run that dies before its manifest; gives the names of what it left.
+    pub(crate) async fn die(&self) -> BTreeSet<String> {
+        let before = self.keys().await;
+        let fault = Arc::new(FaultStore::new(self.store()));
+        fault.on(
+            When::call(Call::Create).under("manifests/"),
+            Fault::StopBefore,
+        );
+        let run = Run {
+            store: Arc::<FaultStore>::clone(&fault),
+            // Who has another key builds on nothing, and so puts everything.
+            signing_key: Some(SigningKey::generate().unwrap()),
+            ..self.run()
+        };
+        tokio::select! {
+            _ = self.take(&run) => panic!("it lived"),
+            () = fault.stopped() => {}
+        }
+        &self.keys().await - &before
+    }
+
+    /// A leftover of little bytes.
+    pub(crate) async fn drop_one(&self, name: &str) -> Key {
+        let bytes = Bytes::from(format!("left {name} {}", self.clock.now()));
+        let digest = Digest::of(&bytes);
+        let key: Key = name.replace("DIGEST", &digest.to_string()).parse().unwrap();
+        let created = self.memory.create(&key, bytes, digest).await.unwrap();
+        assert_eq!(created, Created::New);
+        key
+    }
+
+    pub(crate) async fn keys(&self) -> BTreeSet<String> {
+        let (mut keys, mut from) = (BTreeSet::new(), None);
+        loop {
+            let page = self.memory.list("", from).await.unwrap();
+            keys.extend(page.objects.iter().map(|o| o.key.to_string()));
+            from = page.next;
+            if from.is_none() {
+                return keys;
+            }
+        }
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            cluster: "mgmt".parse().unwrap(),
+            trust: Trust::Keys(vec![self.key().public().clone()]),
+            grace: GRACE,
+            unencrypted: false,
+            past_the_brake: false,
+            clock: Arc::<FixedClock>::clone(&self.clock),
+        }
+    }
+
+    pub(crate) async fn look(&self, rules: &Rules) -> Plan {
+        leftovers::look(&self.store(), rules, &Silent)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn remove(&self, rules: &Rules, plan: &Plan) -> Removed {
+        let cancel = CancellationToken::new();
+        leftovers::remove(&self.store(), rules, plan, &cancel)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn sweep(&self, rules: &Rules) -> (Plan, Removed) {
+        let plan = self.look(rules).await;
+        let removed = self.remove(rules, &plan).await;
+        (plan, removed)
+    }
+
+    /// Sweeps where a rule must hold it: nothing goes, and a finding has these words.
+    pub(crate) async fn held(&self, rules: &Rules, words: &str) -> Plan {
+        let before = self.keys().await;
+        let (plan, removed) = self.sweep(rules).await;
+        assert!(plan.held && !removed.complete, "{plan:?}");
+        let told = plan.findings.iter().any(|f| f.cause.contains(words));
+        assert!(told, "{words:?} is not in {:?}", plan.findings);
+        assert_eq!(removed.removed.objects, 0);
+        assert_eq!(self.keys().await, before);
+        assert_eq!(self.store.counts().deletes, 0);
+        plan
+    }
+
+    /// Every restore point that is there is whole, to the last byte.
+    pub(crate) async fn all_sound(&self, count: usize) {
+        let catalog = Catalog::new(self.store());
+        let entries = catalog.list().await.unwrap();
+        assert_eq!(entries.len(), count);
+        let mut identities = Identities::none();
+        identities.add("test", &self.secret).unwrap();
+        for entry in entries {
+            let point = catalog.load(&entry, &self.rules().trust).await.unwrap();
+            let store = self.store();
+            let unlocked = restore::unlock(&store, &point, &identities).await.unwrap();
+            let folder = std::env::temp_dir();
+            let verified = restore::verify(
+                store,
+                &point,
+                VerifyDepth::Full(unlocked),
+                &folder,
+                Arc::new(Silent),
+                CancellationToken::new(),
+            );
+            let found = verified.await.unwrap().findings;
+            assert!(found.is_empty(), "{}: {found:?}", entry.id);
+        }
+    }
+}
