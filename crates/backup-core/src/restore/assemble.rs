@@ -12,7 +12,8 @@ use super::RestoreError;
 use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::packs::{loads, open_packs};
+use super::open::{keep_for_again, open_packs};
+use super::packs::loads;
 use super::recipes::{read_recipes, transformed_bytes};
 use super::window::{Stream, sequence};
 use crate::chunk;
@@ -56,23 +57,24 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
         .ok_or_else(|| mismatch(component, "a run leads out of its packs".to_owned()))?;
     tracing::debug!(
         component = %component.name,
-        packs = sequence.order.len(),
+        openings = sequence.order.len(),
         aside = sequence.aside,
         "putting together"
     );
-    let scratch = Arc::new(scratch_for(folder, sequence.aside)?);
+    let order = sequence.order.clone();
+    let room = keep_for_again(assembly, &mut loads, &sequence);
+    let scratch = Arc::new(scratch_for(folder, room)?);
     let loads = Arc::new(loads);
 
     let (full, mut open) = tokio::sync::mpsc::channel(AHEAD);
     let rebuilding = {
         let (component, file) = (component.clone(), assembly.file.clone());
         let (loads, scratch) = (Arc::clone(&loads), Arc::clone(&scratch));
-        let wanted = sequence.wanted;
         spawn_blocking(move || {
             let ended = || io::Error::other("no more packs come");
             let next = || open.blocking_recv().ok_or_else(ended);
             let runs = segments.iter().flat_map(|segment| &segment.runs);
-            let mut transformed = Stream::new(&loads, wanted, runs, next, &scratch);
+            let mut transformed = Stream::new(&loads, sequence, runs, next, &scratch);
             rebuild(
                 &component,
                 file.as_deref(),
@@ -82,7 +84,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
             )
         })
     };
-    let opened = open_packs(assembly, &loads, sequence.order, &scratch, Some(full)).await;
+    let opened = open_packs(assembly, &loads, order, &scratch, Some(full)).await;
     let rebuilt = rebuilding.await.map_err(RestoreError::Panicked)?;
     // A pack that did not come is why the other side failed, too.
     opened?;

@@ -16,9 +16,11 @@ use super::RestoreError;
 use super::assemble::{Assembly, scratch_in};
 use super::keys::{Unlocked, unlock};
 use super::objects::Objects;
-use super::packs::{Load, open_packs, scatter};
+use super::open::open_packs;
+use super::packs::{Load, scatter};
 use super::read::ObjectReader;
 use super::recipes::read_recipes;
+use super::window::Opening;
 use crate::audit::{self, Expected};
 use crate::catalog::{Catalog, RestorePoint};
 use crate::crypt::{Identities, Trust, Verdict};
@@ -240,7 +242,12 @@ impl Assessor {
             // Each position of a scratch file is written once.
             let scratch = Arc::new(scratch_in(&self.scratch, component)?);
             let (_, sound) = split(component, segments, broken);
-            let all = (0..sound.len()).collect();
+            let first = |number| Opening {
+                number,
+                first: true,
+                stays: false,
+            };
+            let all = (0..sound.len()).map(first).collect();
             match open_packs(assembly, &Arc::new(sound), all, &scratch, None).await {
                 Ok(()) => {
                     let holes = holes(component, segments, broken);

@@ -41,6 +41,11 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// Whether an object that was got once costs little to get again.
+    pub(super) fn are_near(&self) -> bool {
+        self.folder.is_some() || self.store.is_folder()
+    }
+
     /// The object at `key`, from the folder if it is there and sound, else from the store.
     pub(super) async fn get(&self, key: &Key, digest: Digest) -> Result<Bytes, RestoreError> {
         let Some(folder) = &self.folder else {

@@ -1,16 +1,10 @@
-//! Packs of a component, downloaded and opened in a given order, each once. What is wanted of one after
-//! it is closed again is put into a scratch file while it is open.
+//! Packs of a component: where they lie in pack space, what of each is put aside, their plain bytes.
 
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::sync::mpsc::Sender;
-use tokio::task::spawn_blocking;
-
 use super::RestoreError;
-use super::assemble::Assembly;
 use super::keys::Unlocked;
 use crate::format::layout;
 use crate::format::manifest::{Component, PackRef};
@@ -18,13 +12,6 @@ use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
 use crate::scratch::Scratch;
 use crate::store::Key;
-
-/// Packs downloaded at the same time: hides round trips, holds 64 MiB at most.
-const DOWNLOADS: usize = 4;
-
-/// Packs opened at the same time, of 15 MiB each. One is opened as fast as the stream before it is
-/// rebuilt and digested.
-const OPENING: usize = 1;
 
 /// Closed frames that are kept for the packs opened next: those of one pack.
 const SPARE: usize = 16;
@@ -43,9 +30,11 @@ pub(super) struct Move {
 /// One pack, and what of it is put into the scratch file.
 pub(super) struct Load {
     key: Key,
-    pack: PackRef,
+    pub(super) pack: PackRef,
     base: u64,
     pub(super) moves: Vec<Move>,
+    /// Where its stored bytes are kept in the scratch file until it is opened again.
+    pub(super) kept: Option<u64>,
 }
 
 /// The packs of `component` as they lie in pack space, with nothing to put aside yet.
@@ -91,6 +80,7 @@ impl Load {
             pack,
             base,
             moves: Vec::new(),
+            kept: None,
         }
     }
 
@@ -126,44 +116,91 @@ impl Load {
         moves.map(|m| m.to..m.to.saturating_add(m.length))
     }
 
-    fn open(
+    fn decrypt(&self, stored: &[u8], unlocked: &Unlocked) -> Result<OpenPack, RestoreError> {
+        let opener = unlocked.opener(self.pack.epoch);
+        OpenPack::open(stored, opener, self.pack.plain_bytes).map_err(|e| self.bad(e))
+    }
+
+    fn bad(&self, source: PackError) -> RestoreError {
+        let key = self.key.clone();
+        RestoreError::Pack { key, source }
+    }
+
+    /// Decrypts and unpacks its stored bytes.
+    pub(super) fn open(
         &self,
         stored: &[u8],
         unlocked: &Unlocked,
         spare: &Arc<Spare>,
     ) -> Result<Opened, RestoreError> {
-        let bad = |source: PackError| RestoreError::Pack {
-            key: self.key.clone(),
-            source,
-        };
-        let opener = unlocked.opener(self.pack.epoch);
-        let pack = OpenPack::open(stored, opener, self.pack.plain_bytes).map_err(bad)?;
+        let pack = self.decrypt(stored, unlocked)?;
         let mut plain = Opened::new(Arc::clone(spare));
         pack.each_frame(|| spare.take(), |at, frame| plain.push(at, frame))
-            .map_err(bad)?;
+            .map_err(|e| self.bad(e))?;
         Ok(plain)
     }
 
-    /// Puts what is wanted later, out of its plain bytes, into the scratch file.
-    pub(super) fn put_aside(&self, plain: &Opened, scratch: &Scratch) -> io::Result<()> {
+    /// Puts what is wanted outside of its stay, out of its plain bytes, into the scratch file.
+    pub(super) fn put_aside(
+        &self,
+        plain: &mut Opened,
+        scratch: &Scratch,
+    ) -> Result<(), RestoreError> {
+        self.put(plain, scratch, |_| Ok(None))
+    }
+
+    /// The same out of its stored bytes, of which only those frames are unpacked that have any of it.
+    pub(super) fn put_parts_aside(
+        &self,
+        stored: &[u8],
+        unlocked: &Unlocked,
+        scratch: &Scratch,
+    ) -> Result<(), RestoreError> {
+        let pack = self.decrypt(stored, unlocked)?;
+        self.put(&mut Opened::default(), scratch, |at| pack.frame_at(at))
+    }
+
+    /// Puts everything aside; where `plain` has not what lies at some place, it becomes the `frame` there.
+    fn put(
+        &self,
+        plain: &mut Opened,
+        scratch: &Scratch,
+        frame: impl Fn(u64) -> Result<Option<(u64, Vec<u8>)>, PackError>,
+    ) -> Result<(), RestoreError> {
+        let failed = |source| scratch_failed(scratch, source);
         let mut buffer = Vec::new();
         for m in &self.moves {
             buffer.clear();
-            let mut from = m.from.saturating_sub(self.base);
+            let mut at = m.from.saturating_sub(self.base);
             let mut left = usize::try_from(m.length).unwrap_or(usize::MAX);
             while left > 0 {
-                let bytes = plain.from(from);
+                if plain.from(at).is_empty()
+                    && let Some((begin, bytes)) = frame(at).map_err(|e| self.bad(e))?
+                {
+                    plain.frames.clear();
+                    plain.push(begin, bytes);
+                }
+                let bytes = plain.from(at);
                 let bytes = bytes.get(..left).unwrap_or(bytes);
                 if bytes.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
+                    return Err(failed(io::ErrorKind::UnexpectedEof.into()));
                 }
                 buffer.extend_from_slice(bytes);
                 left = left.saturating_sub(bytes.len());
-                from = from.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
             }
-            scratch.put(m.to, &mut buffer)?;
+            scratch.put(m.to, &mut buffer).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// Why the scratch file cannot be used.
+pub(super) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreError {
+    RestoreError::File {
+        operation: "write the scratch file in",
+        file: scratch.place().to_owned(),
+        source,
     }
 }
 
@@ -207,7 +244,7 @@ impl Drop for Opened {
 /// Frames that were closed. The allocator would give their memory back to the system, and the system
 /// would clear it for the next ones: that was a fifth of a restore.
 #[derive(Debug, Default)]
-struct Spare(Mutex<Vec<Vec<u8>>>);
+pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
 
 impl Spare {
     fn take(&self) -> Vec<u8> {
@@ -219,74 +256,5 @@ impl Spare {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = SPARE.saturating_sub(frames.len());
         frames.extend(closed.take(room));
-    }
-}
-
-/// Opens the packs `order` of `loads` one after the other, puts aside what each has to, and hands it to
-/// `full`. Ends early where nobody takes them any more; without `full`, putting aside is all.
-pub(super) async fn open_packs(
-    assembly: &Assembly,
-    loads: &Arc<Vec<Load>>,
-    order: Vec<usize>,
-    scratch: &Arc<Scratch>,
-    full: Option<Sender<Opened>>,
-) -> Result<(), RestoreError> {
-    let wanted = order.into_iter();
-    let wanted = wanted.filter_map(|number| Some((number, loads.get(number)?)));
-    let wanted: Vec<(usize, &Load)> = wanted.collect();
-    let sizes = wanted.iter().map(|(_, load)| load.pack.bytes);
-    let total = sizes.fold(0, u64::saturating_add);
-    assembly.progress.step("reading packs", Some(total));
-    let spare = Arc::<Spare>::default();
-    let mut opened = futures::stream::iter(wanted)
-        .map(|(number, load)| async move {
-            let bytes = assembly.objects.get(&load.key, load.pack.sha256).await?;
-            Ok::<_, RestoreError>((number, bytes))
-        })
-        .buffered(DOWNLOADS)
-        .map_ok(|(number, bytes)| {
-            let (loads, scratch) = (Arc::clone(loads), Arc::clone(scratch));
-            let (unlocked, spare) = (Arc::clone(&assembly.unlocked), Arc::clone(&spare));
-            // If nobody waits any more, it ends after this pack and has changed nothing but the
-            // scratch file.
-            let opening = spawn_blocking(move || match loads.get(number) {
-                Some(load) => {
-                    let plain = load.open(&bytes, &unlocked, &spare)?;
-                    let aside = load.put_aside(&plain, &scratch);
-                    aside.map_err(|source| scratch_failed(&scratch, source))?;
-                    Ok((plain, load.pack.bytes))
-                }
-                None => Ok((Opened::default(), 0)),
-            });
-            async { opening.await.map_err(RestoreError::Panicked)? }
-        })
-        .try_buffered(OPENING);
-    loop {
-        let next = async {
-            let next = opened.try_next().await?;
-            let Some((plain, bytes)) = next else {
-                return Ok(false);
-            };
-            assembly.progress.advance(bytes);
-            match &full {
-                Some(full) => Ok(full.send(plain).await.is_ok()),
-                None => Ok(true),
-            }
-        };
-        let goes_on = tokio::select! {
-            () = assembly.cancel.cancelled() => return Err(RestoreError::Cancelled),
-            next = next => next?,
-        };
-        if !goes_on {
-            return Ok(());
-        }
-    }
-}
-
-fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreError {
-    RestoreError::File {
-        operation: "write the scratch file in",
-        file: scratch.place().to_owned(),
-        source,
     }
 }

@@ -1,179 +1,143 @@
-//! Packs in the order in which a stream first needs them: each is opened once.
+//! The stream of a component, read out of packs that are open for their stay, and out of what they put aside.
 //!
-//! Chunks are stored nearly as the stream has them, so most of it is read out of the pack that was
-//! opened last. What a pack gives again much later, when it is closed, is put into a scratch file
-//! while it is open; which bytes these are is known before anything is read.
+//! What is opened when, and what it puts aside, is known before anything is read.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 
 use super::packs::{Load, Move, Opened};
+use super::stays::{Piece, behind, each_piece, piece, stays};
 use crate::format::recipe::Run;
 use crate::scratch::Scratch;
 
-/// Packs that stay open, each with at most 15 MiB of plain bytes.
-const ROOM: usize = 3;
-
-/// The packs that were used last; of each what `T` is.
-struct Window<T> {
-    open: VecDeque<(usize, T)>,
-}
-
-impl<T> Window<T> {
-    fn new() -> Self {
-        Self {
-            open: VecDeque::with_capacity(ROOM),
-        }
-    }
-
-    /// Pack `number`, if it is open.
-    fn get(&mut self, number: usize) -> Option<&T> {
-        let place = self.open.iter().position(|(n, _)| *n == number)?;
-        if place > 0
-            && let Some(found) = self.open.remove(place)
-        {
-            self.open.push_front(found);
-        }
-        self.open.front().map(|(_, pack)| pack)
-    }
-
-    /// Closes pack `number`.
-    fn close(&mut self, number: usize) {
-        self.open.retain(|(n, _)| *n != number);
-    }
-
-    /// Opens a pack; the one that was used longest ago is closed for it.
-    fn put<E>(&mut self, number: usize, open: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
-        self.open.truncate(ROOM.saturating_sub(1));
-        self.open.push_front((number, open()?));
-        Ok(())
-    }
-}
-
-/// The part of `run` that lies in one pack of `loads`: the pack's number, where the part begins in
-/// it, and how long it is. `None` behind the last pack.
-fn part(loads: &[Load], run: Run) -> Option<(usize, u64, u64)> {
-    let number = loads.partition_point(|load| load.end() <= run.start);
-    let load = loads.get(number)?;
-    let at = run.start.checked_sub(load.base())?;
-    let length = load.end().saturating_sub(run.start).min(run.length);
-    Some((number, at, length))
-}
-
-fn behind(run: Run, length: u64) -> Option<Run> {
-    let left = run.length.saturating_sub(length);
-    (left > 0).then_some(Run {
-        start: run.start.saturating_add(length),
-        length: left,
-    })
-}
-
 /// How packs have to be opened for a stream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Sequence {
-    /// Their numbers, in the order in which they are opened.
-    pub(super) order: Vec<usize>,
-    /// The bytes that are wanted of each: when all were read it is closed, which is often long before
-    /// others need its room.
-    pub(super) wanted: Vec<u64>,
+    /// What is opened, in order.
+    pub(super) order: Vec<Opening>,
+    /// The blocks of the stream in which each pack is open.
+    stays: Vec<Option<RangeInclusive<u64>>>,
+    /// The bytes that are read of each in its stay: after the last of them it is closed.
+    wanted: Vec<u64>,
     /// The bytes that are put aside, of all of them.
     pub(super) aside: u64,
 }
 
-/// Foresees how the packs `loads` are opened for a stream of `runs`. What each has to put aside when it
-/// is, is noted in its moves. `None` if a run leads out of the packs.
+impl Sequence {
+    fn stays(&self, piece: Piece) -> bool {
+        let stay = self.stays.get(piece.number);
+        stay.is_some_and(|stay| {
+            stay.as_ref()
+                .is_some_and(|stay| stay.contains(&piece.block))
+        })
+    }
+}
+
+/// One opening of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// The pack's number.
+    pub(super) number: usize,
+    /// Whether it is the first one, and puts aside what the pack has to.
+    pub(super) first: bool,
+    /// Whether its stay begins. If not, putting aside is all that it is for.
+    pub(super) stays: bool,
+}
+
+/// Foresees how the packs `loads` are opened for a stream of `runs`. What each has to put aside is noted in
+/// its moves. `None` if a run leads out of the packs.
 pub(super) fn sequence<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run> + Clone,
 ) -> Option<Sequence> {
-    let mut wanted = vec![0_u64; loads.len()];
-    each_part(loads, runs.clone(), |_, number, _, length| {
-        let sum = wanted.get_mut(number)?;
-        *sum = sum.saturating_add(length);
-        Some(())
-    })?;
-    let mut left = wanted.clone();
-    let mut window = Window::new();
-    let mut order = Vec::with_capacity(loads.len());
-    let mut opened = vec![false; loads.len()];
-    let mut aside = 0_u64;
-    each_part(loads, runs, |loads, number, from, length| {
-        let before = opened.get_mut(number)?;
-        if !std::mem::replace(before, true) {
-            order.push(number);
-            window.put(number, || Ok::<_, ()>(())).ok()?;
-        } else if window.get(number).is_none() {
-            let to = aside;
-            let m = Move { from, to, length };
-            loads.get_mut(number)?.moves.push(m);
-            aside = aside.saturating_add(length);
-        }
-        let left = left.get_mut(number)?;
-        *left = left.saturating_sub(length);
-        if *left == 0 {
-            window.close(number);
+    let mut foreseen = Sequence {
+        stays: stays(loads, runs.clone())?,
+        wanted: vec![0; loads.len()],
+        ..Sequence::default()
+    };
+    let mut opened = Opens::none(loads);
+    each_piece(loads, runs, |loads, piece| {
+        let stays = foreseen.stays(piece);
+        foreseen.order.extend(opened.opening(piece.number, stays)?);
+        if stays {
+            let wanted = foreseen.wanted.get_mut(piece.number)?;
+            *wanted = wanted.saturating_add(piece.length);
+        } else {
+            loads.get_mut(piece.number)?.moves.push(Move {
+                from: piece.from,
+                to: foreseen.aside,
+                length: piece.length,
+            });
+            foreseen.aside = foreseen.aside.saturating_add(piece.length);
         }
         Some(())
     })?;
-    Some(Sequence {
-        order,
-        wanted,
-        aside,
-    })
-}
-
-/// Tells `take` of each part of `runs` that lies in one pack: the pack's number, where in pack space the
-/// part begins, and how long it is. `None` if `take` says so, or a run leads out of the packs.
-fn each_part<'r>(
-    loads: &mut [Load],
-    runs: impl Iterator<Item = &'r Run>,
-    mut take: impl FnMut(&mut [Load], usize, u64, u64) -> Option<()>,
-) -> Option<()> {
-    for run in runs {
-        let mut rest = Some(*run);
-        while let Some(run) = rest {
-            let (number, _, length) = part(loads, run)?;
-            take(loads, number, run.start, length)?;
-            rest = behind(run, length);
-        }
+    for load in loads {
+        load.moves.sort_unstable_by_key(|m| m.from);
     }
-    Some(())
+    Some(foreseen)
 }
 
-/// The transformed stream, read from packs that `next` gives in the order of [`sequence`], and from
-/// what they put aside.
+/// What was opened of each pack: at all, and for its stay.
+struct Opens(Vec<(bool, bool)>);
+
+impl Opens {
+    fn none(loads: &[Load]) -> Self {
+        Self(vec![(false, false); loads.len()])
+    }
+
+    /// The opening that is due where the stream comes to pack `number`, in its stay or not: none if it was.
+    /// The outer `None` says that there is no such pack.
+    fn opening(&mut self, number: usize, stays: bool) -> Option<Option<Opening>> {
+        let (opened, stayed) = self.0.get_mut(number)?;
+        let first = !std::mem::replace(opened, true);
+        let stays = stays && !std::mem::replace(stayed, true);
+        let due = first || stays;
+        Some(due.then_some(Opening {
+            number,
+            first,
+            stays,
+        }))
+    }
+}
+
+/// The transformed stream, read from packs that `next` gives in the foreseen order, and from what they put
+/// aside.
 pub(super) struct Stream<'a, R, N> {
     loads: &'a [Load],
+    foreseen: Sequence,
     runs: R,
     next: N,
     scratch: &'a Scratch,
-    window: Window<Opened>,
-    opened: Vec<bool>,
-    /// The bytes of each pack that were not read yet.
-    left: Vec<u64>,
+    opens: Opens,
+    /// The packs that are open, by their number.
+    open: Vec<Option<Opened>>,
     rest: Option<Run>,
+    /// Where the stream is.
+    at: u64,
     /// Where the next bytes lie that were put aside.
     aside: u64,
 }
 
 impl<'a, R, N> Stream<'a, R, N> {
-    /// The stream of `runs` in `loads`, of which so many bytes are `wanted`.
+    /// The stream of `runs` in `loads`, as foreseen.
     pub(super) fn new(
         loads: &'a [Load],
-        wanted: Vec<u64>,
+        foreseen: Sequence,
         runs: R,
         next: N,
         scratch: &'a Scratch,
     ) -> Self {
         Self {
             loads,
+            foreseen,
             runs,
             next,
             scratch,
-            window: Window::new(),
-            opened: vec![false; loads.len()],
-            left: wanted,
+            opens: Opens::none(loads),
+            open: loads.iter().map(|_| None).collect(),
             rest: None,
+            at: 0,
             aside: 0,
         }
     }
@@ -189,15 +153,20 @@ where
             return Ok(0);
         };
         let lacking = || io::Error::new(io::ErrorKind::InvalidData, "a run leads out of its packs");
-        let (number, from, length) = part(self.loads, run).ok_or_else(lacking)?;
-        let most = usize::try_from(length).unwrap_or(usize::MAX).min(buf.len());
+        let piece = piece(self.loads, run, self.at).ok_or_else(lacking)?;
+        let most = usize::try_from(piece.length).unwrap_or(usize::MAX);
+        let most = most.min(buf.len());
         let into = buf.get_mut(..most).ok_or_else(lacking)?;
-        let before = self.opened.get_mut(number).ok_or_else(lacking)?;
-        if !std::mem::replace(before, true) {
-            self.window.put(number, &mut self.next)?;
+        let stays = self.foreseen.stays(piece);
+        let open = self.open.get_mut(piece.number).ok_or_else(lacking)?;
+        let due = self.opens.opening(piece.number, stays);
+        if let Some(opening) = due.ok_or_else(lacking)? {
+            let pack = (self.next)()?;
+            *open = opening.stays.then_some(pack);
         }
-        let read = if let Some(pack) = self.window.get(number) {
-            pack.from(from).read(into)?
+        let read = if stays {
+            let pack = open.as_ref().ok_or_else(lacking)?;
+            pack.from(piece.within).read(into)?
         } else {
             self.scratch.get(self.aside, into)?;
             self.aside = self.aside.saturating_add(length_of(into));
@@ -207,11 +176,15 @@ where
             return Err(lacking());
         }
         let bytes = u64::try_from(read).unwrap_or(u64::MAX);
-        let left = self.left.get_mut(number).ok_or_else(lacking)?;
-        *left = left.saturating_sub(bytes);
-        if *left == 0 {
-            self.window.close(number);
+        if stays {
+            let left = self.foreseen.wanted.get_mut(piece.number);
+            let left = left.ok_or_else(lacking)?;
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                *open = None;
+            }
         }
+        self.at = self.at.saturating_add(bytes);
         self.rest = behind(run, bytes);
         Ok(read)
     }
@@ -224,6 +197,8 @@ fn length_of(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use super::super::stays::BLOCK;
 
     use super::*;
     use crate::digest::Digest;
@@ -253,52 +228,57 @@ mod tests {
         opened
     }
 
-    fn order<'r>(
-        packs: &mut [Load],
-        runs: impl Iterator<Item = &'r Run> + Clone,
-    ) -> Option<Vec<usize>> {
-        sequence(packs, runs).map(|sequence| sequence.order)
-    }
+    /// As much, in blocks, as a real pack holds.
+    const PACK: u64 = BLOCK * 15 / 4;
 
-    fn aside(packs: &[Load]) -> usize {
-        packs.iter().map(|load| load.moves.len()).sum()
+    fn numbers(foreseen: &Sequence) -> Vec<usize> {
+        let order = foreseen.order.iter();
+        order.map(|opening| opening.number).collect()
     }
 
     #[test]
-    fn packs_in_order_put_nothing_aside_and_neighbours_may_be_mixed() {
-        let mut packs = loads(&[100; 10]);
-        let whole = [run(0, 1000)];
-        let numbers: Vec<usize> = (0..10).collect();
-        assert_eq!(order(&mut packs, whole.iter()), Some(numbers));
-        let mixed = [run(250, 10), run(150, 10), run(50, 10), run(260, 10)];
-        assert_eq!(order(&mut packs, mixed.iter()), Some(vec![2, 1, 0]));
-        assert_eq!(aside(&packs), 0);
+    fn packs_in_order_are_opened_once_and_put_nothing_aside() {
+        let mut packs = loads(&[PACK; 10]);
+        let foreseen = sequence(&mut packs, [run(0, 10 * PACK)].iter()).unwrap();
+        assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
+        assert_eq!(foreseen.aside, 0);
     }
 
     #[test]
-    fn what_is_wanted_again_later_is_put_aside_and_no_pack_is_opened_twice() {
-        let mut packs = loads(&[100; 10]);
-        let around = (0..10).flat_map(|at| (0..10).map(move |pack| run(pack * 100 + at, 1)));
+    fn of_packs_that_are_wanted_all_over_most_is_put_aside_and_none_is_opened_twice() {
+        let mut packs = loads(&[PACK; 10]);
+        let around = (0..10).flat_map(|at| (0..10).map(move |pack| run(pack * PACK + at, 1)));
         let around: Vec<Run> = around.collect();
-        let numbers: Vec<usize> = (0..10).collect();
-        assert_eq!(order(&mut packs, around.iter()), Some(numbers));
-        // Three are still open each time, and give theirs by themselves.
-        assert_eq!(aside(&packs), 9 * 7);
+        let foreseen = sequence(&mut packs, around.iter()).unwrap();
+        assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
+        // Three are open all the time.
+        assert_eq!(foreseen.aside, 7 * 10);
+    }
+
+    #[test]
+    fn bytes_that_moved_far_cost_no_pack_its_stay() {
+        let mut packs = loads(&[PACK; 10]);
+        let moved = |from: u64| (0..10).map(move |pack| run(pack * PACK + from, 1));
+        let whole = (0..10).flat_map(|pack| [run(pack * PACK, PACK), run(7, 1)]);
+        let runs: Vec<Run> = moved(3).chain(whole).chain(moved(7)).collect();
+        let foreseen = sequence(&mut packs, runs.iter()).unwrap();
+        let second: Vec<usize> = (1..10).collect();
+        let order = &foreseen.order;
+        assert!(order.iter().all(|o| o.first || o.stays));
+        let again = order.iter().filter(|o| !o.first).map(|o| o.number);
+        assert_eq!(again.collect::<Vec<_>>(), second);
+        assert!(foreseen.aside < PACK / 2, "{}", foreseen.aside);
     }
 
     #[test]
     fn a_run_behind_the_last_pack_is_an_error() {
         let mut packs = loads(&[100]);
         let wrong = [run(90, 20)];
-        assert_eq!(order(&mut packs, wrong.iter()), None);
+        assert!(sequence(&mut packs, wrong.iter()).is_none());
         let scratch = Scratch::create(&std::env::temp_dir(), 100).unwrap();
-        let mut stream = Stream::new(
-            &packs,
-            vec![20],
-            wrong.iter(),
-            || Ok(opened(&[0; 100], 30)),
-            &scratch,
-        );
+        let foreseen = sequence(&mut packs, [run(90, 10)].iter()).unwrap();
+        let next = || Ok(opened(&[0; 100], 30));
+        let mut stream = Stream::new(&packs, foreseen, wrong.iter(), next, &scratch);
         let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
@@ -328,14 +308,18 @@ mod tests {
             let expected: Vec<u8> = runs.iter().flat_map(|r| cut(r.start, r.length)).copied().collect();
             let scratch = Scratch::create(&std::env::temp_dir(), size).unwrap();
             let foreseen = sequence(&mut packs, runs.iter()).unwrap();
-            let mut order = foreseen.order.into_iter();
+            let aside = foreseen.aside;
+            let mut order = foreseen.order.clone().into_iter();
             let next = || {
-                let load = &packs[order.next().expect("one more than foreseen")];
-                let plain = opened(cut(load.base(), load.end() - load.base()), frame);
-                load.put_aside(&plain, &scratch).unwrap();
+                let opening = order.next().expect("one more than foreseen");
+                let load = &packs[opening.number];
+                let mut plain = opened(cut(load.base(), load.end() - load.base()), frame);
+                if opening.first {
+                    load.put_aside(&mut plain, &scratch).unwrap();
+                }
                 Ok(plain)
             };
-            let mut stream = Stream::new(&packs, foreseen.wanted, runs.iter(), next, &scratch);
+            let mut stream = Stream::new(&packs, foreseen, runs.iter(), next, &scratch);
             let (mut got, mut buffer) = (Vec::new(), vec![0; piece]);
             loop {
                 let n = stream.read(&mut buffer).unwrap();
@@ -345,8 +329,8 @@ mod tests {
                 got.extend_from_slice(&buffer[..n]);
             }
             prop_assert!(got == expected);
-            prop_assert_eq!(stream.aside, foreseen.aside);
-            prop_assert!(stream.window.open.is_empty());
+            prop_assert_eq!(stream.aside, aside);
+            prop_assert!(stream.open.iter().all(Option::is_none));
             drop(stream);
             prop_assert!(order.next().is_none());
         }

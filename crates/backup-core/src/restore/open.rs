@@ -1,0 +1,148 @@
+//! Opens the packs of a component as foreseen, while others are downloaded. What is wanted of one outside of
+//! its stay is put into a scratch file.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
+
+use super::RestoreError;
+use super::assemble::Assembly;
+use super::keys::Unlocked;
+use super::packs::{Load, Opened, Spare, scratch_failed};
+use super::window::{Opening, Sequence};
+use crate::scratch::Scratch;
+use crate::store::MAX_OBJECT;
+
+/// Packs downloaded at the same time: hides round trips, holds 64 MiB at most.
+const DOWNLOADS: usize = 4;
+
+/// Packs opened at the same time, of 15 MiB each. Where many put something aside one after the other,
+/// nothing is rebuilt meanwhile, and a second processor is free.
+const OPENING: usize = 2;
+
+/// Has packs that are opened twice keep their stored bytes behind what is put aside, so that they are not
+/// downloaded twice; tells how much room the scratch file needs. Where they are near, it is not needed.
+pub(super) fn keep_for_again(assembly: &Assembly, loads: &mut [Load], foreseen: &Sequence) -> u64 {
+    let mut end = foreseen.aside;
+    if assembly.objects.are_near() {
+        return end;
+    }
+    for (before, opening) in foreseen.order.iter().zip(foreseen.order.iter().skip(1)) {
+        // Right behind its first opening, which goes on meanwhile, nothing is kept yet.
+        if opening.first || before.number == opening.number {
+            continue;
+        }
+        if let Some(load) = loads.get_mut(opening.number) {
+            load.kept = Some(end);
+            end = end.saturating_add(load.pack.bytes);
+        }
+    }
+    end
+}
+
+/// Opens packs of `loads` one after the other in `order`, puts aside what each has to, and hands it to
+/// `full`. Ends early where nobody takes them any more; without `full`, putting aside is all.
+pub(super) async fn open_packs(
+    assembly: &Assembly,
+    loads: &Arc<Vec<Load>>,
+    order: Vec<Opening>,
+    scratch: &Arc<Scratch>,
+    full: Option<Sender<Opened>>,
+) -> Result<(), RestoreError> {
+    let wanted = order.into_iter();
+    let wanted = wanted.filter_map(|opening| Some((opening, loads.get(opening.number)?)));
+    let wanted: Vec<(Opening, &Load)> = wanted.collect();
+    let sizes = wanted.iter().map(|(_, load)| load.pack.bytes);
+    let total = sizes.fold(0, u64::saturating_add);
+    assembly.progress.step("reading packs", Some(total));
+    let spare = Arc::<Spare>::default();
+    let mut opened = futures::stream::iter(wanted)
+        .map(|(opening, load)| async move {
+            if !opening.first && load.kept.is_some() {
+                return Ok((opening, None));
+            }
+            let bytes = assembly.objects.get(load.key(), load.pack.sha256).await?;
+            Ok::<_, RestoreError>((opening, Some(bytes)))
+        })
+        .buffered(DOWNLOADS)
+        .map_ok(|(opening, bytes)| {
+            let (loads, scratch) = (Arc::clone(loads), Arc::clone(scratch));
+            let (unlocked, spare) = (Arc::clone(&assembly.unlocked), Arc::clone(&spare));
+            // If nobody waits any more, it ends after this pack and has changed nothing but the
+            // scratch file.
+            let opening = spawn_blocking(move || match loads.get(opening.number) {
+                Some(load) => {
+                    let plain = plain(load, opening, bytes, &unlocked, &spare, &scratch)?;
+                    Ok((plain, load.pack.bytes))
+                }
+                None => Ok((Opened::default(), 0)),
+            });
+            async { opening.await.map_err(RestoreError::Panicked)? }
+        })
+        .try_buffered(OPENING);
+    loop {
+        let next = async {
+            let next = opened.try_next().await?;
+            let Some((plain, bytes)) = next else {
+                return Ok(false);
+            };
+            assembly.progress.advance(bytes);
+            match &full {
+                Some(full) => Ok(full.send(plain).await.is_ok()),
+                None => Ok(true),
+            }
+        };
+        let goes_on = tokio::select! {
+            () = assembly.cancel.cancelled() => return Err(RestoreError::Cancelled),
+            next = next => next?,
+        };
+        if !goes_on {
+            return Ok(());
+        }
+    }
+}
+
+/// Opens a pack, out of its stored `bytes` or what was kept of them. At the first time it puts aside what
+/// it has to; if its stay does not begin, that is all, and nothing is handed over.
+fn plain(
+    load: &Load,
+    opening: Opening,
+    bytes: Option<Bytes>,
+    unlocked: &Unlocked,
+    spare: &Arc<Spare>,
+    scratch: &Scratch,
+) -> Result<Opened, RestoreError> {
+    let failed = |source| scratch_failed(scratch, source);
+    let bytes = match (bytes, load.kept) {
+        (Some(bytes), _) => bytes,
+        (None, kept) => take_back(load, kept, scratch).map_err(failed)?,
+    };
+    if opening.first
+        && let Some(kept) = load.kept
+    {
+        scratch.put(kept, &mut bytes.to_vec()).map_err(failed)?;
+    }
+    if !opening.stays {
+        load.put_parts_aside(&bytes, unlocked, scratch)?;
+        return Ok(Opened::default());
+    }
+    let mut plain = load.open(&bytes, unlocked, spare)?;
+    if opening.first {
+        load.put_aside(&mut plain, scratch)?;
+    }
+    Ok(plain)
+}
+
+/// The stored bytes of it that were kept.
+fn take_back(load: &Load, kept: Option<u64>, scratch: &Scratch) -> io::Result<Bytes> {
+    let kept = kept.ok_or(io::ErrorKind::NotFound)?;
+    // What was opened once has at most 16 MiB.
+    let size = usize::try_from(load.pack.bytes).unwrap_or(MAX_OBJECT);
+    let mut bytes = vec![0; size.min(MAX_OBJECT)];
+    scratch.get(kept, &mut bytes)?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,179 @@
+//! For how long each pack of a component is open while its stream is read.
+//!
+//! Chunks are stored nearly as the stream has them, so most of a pack is wanted in one stretch of the
+//! stream: its *stay*. But pages move: bytes of it are wanted here and there, also long before. They are put
+//! aside, so that they cost neither a place among the open packs nor a pack its stay.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use super::packs::Load;
+use crate::format::recipe::Run;
+
+/// The stream is looked at in blocks of so many bytes; tests have small packs, and small blocks for them.
+pub(super) const BLOCK: u64 = if cfg!(test) { 64 } else { 4 << 20 };
+/// The blocks that a pack may stay for: twice the 15 MiB that it holds.
+const LONGEST: u64 = 8;
+/// Packs that are open at the same time, with at most 15 MiB each.
+const ROOM: u8 = 3;
+
+/// Bytes of the stream that lie in one block and in one pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The pack's number.
+    pub(super) number: usize,
+    /// Where they begin in pack space.
+    pub(super) from: u64,
+    /// Where they begin in the pack.
+    pub(super) within: u64,
+    /// How many they are.
+    pub(super) length: u64,
+    /// The block.
+    pub(super) block: u64,
+}
+
+/// The first piece of `run`, which the stream comes to at `at`. `None` behind the last pack.
+pub(super) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
+    let number = loads.partition_point(|load| load.end() <= run.start);
+    let load = loads.get(number)?;
+    let block = at / BLOCK;
+    let of_block = block
+        .saturating_add(1)
+        .saturating_mul(BLOCK)
+        .saturating_sub(at);
+    let of_pack = load.end().saturating_sub(run.start);
+    Some(Piece {
+        number,
+        from: run.start,
+        within: run.start.checked_sub(load.base())?,
+        length: of_pack.min(of_block).min(run.length),
+        block,
+    })
+}
+
+/// What is left of `run` behind its first `length` bytes.
+pub(super) fn behind(run: Run, length: u64) -> Option<Run> {
+    let left = run.length.saturating_sub(length);
+    (left > 0).then_some(Run {
+        start: run.start.saturating_add(length),
+        length: left,
+    })
+}
+
+/// Tells `take` of each piece of `runs` in order. `None` if `take` says so, or a run leads out of the packs.
+pub(super) fn each_piece<'r>(
+    loads: &mut [Load],
+    runs: impl Iterator<Item = &'r Run>,
+    mut take: impl FnMut(&mut [Load], Piece) -> Option<()>,
+) -> Option<()> {
+    let mut at = 0_u64;
+    for run in runs {
+        let mut rest = Some(*run);
+        while let Some(run) = rest {
+            let piece = piece(loads, run, at)?;
+            take(loads, piece)?;
+            at = at.saturating_add(piece.length);
+            rest = behind(run, piece.length);
+        }
+    }
+    Some(())
+}
+
+/// The blocks in which each pack is open, if any: no more than three packs in one block. `None` if a run
+/// leads out of the packs.
+pub(super) fn stays<'r>(
+    loads: &mut [Load],
+    runs: impl Iterator<Item = &'r Run>,
+) -> Option<Vec<Option<RangeInclusive<u64>>>> {
+    let mut uses = vec![Uses::default(); loads.len()];
+    let mut blocks = 0_usize;
+    each_piece(loads, runs, |_, piece| {
+        uses.get_mut(piece.number)?.add(piece.block, piece.length);
+        blocks = usize::try_from(piece.block).ok()?.saturating_add(1);
+        Some(())
+    })?;
+    let mut wished: Vec<(u64, usize, RangeInclusive<u64>)> = Vec::with_capacity(uses.len());
+    for (number, (uses, load)) in uses.into_iter().zip(loads).enumerate() {
+        let half = load.end().saturating_sub(load.base()) / 2;
+        wished.extend(uses.stay(half).map(|(bytes, stay)| (bytes, number, stay)));
+    }
+    // Those that would put most aside come first.
+    wished.sort_unstable_by_key(|(bytes, number, _)| (std::cmp::Reverse(*bytes), *number));
+    let mut taken = vec![0_u8; blocks];
+    let mut stays = vec![
+        None;
+        wished
+            .iter()
+            .map(|(_, n, _)| n.saturating_add(1))
+            .max()
+            .unwrap_or(0)
+    ];
+    for (_, number, stay) in wished {
+        let from = usize::try_from(*stay.start()).ok()?;
+        let to = usize::try_from(*stay.end()).ok()?;
+        let room = taken.get_mut(from..=to)?;
+        if room.iter().all(|packs| *packs < ROOM) {
+            room.iter_mut()
+                .for_each(|packs| *packs = packs.saturating_add(1));
+            *stays.get_mut(number)? = Some(stay);
+        }
+    }
+    Some(stays)
+}
+
+/// What the stream wants of one pack, and where.
+#[derive(Debug, Clone, Default)]
+struct Uses {
+    first: Option<u64>,
+    /// The last blocks that want of it, and how much; they span no more than a stay may.
+    last: VecDeque<(u64, u64)>,
+    /// Those of all times that wanted most.
+    most: VecDeque<(u64, u64)>,
+}
+
+impl Uses {
+    fn add(&mut self, block: u64, length: u64) {
+        self.first.get_or_insert(block);
+        if let Some((_, bytes)) = self.last.back_mut().filter(|(last, _)| *last == block) {
+            *bytes = bytes.saturating_add(length);
+            return;
+        }
+        self.settle();
+        while self
+            .last
+            .front()
+            .is_some_and(|(first, _)| first.saturating_add(LONGEST) <= block)
+        {
+            self.last.pop_front();
+        }
+        self.last.push_back((block, length));
+    }
+
+    fn settle(&mut self) {
+        if sum(&self.last) > sum(&self.most) {
+            self.most.clone_from(&self.last);
+        }
+    }
+
+    /// Where it stays, and how much is wanted then. Not if it had to be opened twice for less than `half`
+    /// of it.
+    fn stay(mut self, half: u64) -> Option<(u64, RangeInclusive<u64>)> {
+        self.settle();
+        // A block that wants little of it, before or behind, would only take a place.
+        let little = sum(&self.most) / 16;
+        while self.most.front().is_some_and(|(_, bytes)| *bytes < little) {
+            self.most.pop_front();
+        }
+        while self.most.back().is_some_and(|(_, bytes)| *bytes < little) {
+            self.most.pop_back();
+        }
+        let ((from, _), (to, _)) = (self.most.front()?, self.most.back()?);
+        let bytes = sum(&self.most);
+        (bytes > half || self.first == Some(*from)).then_some((bytes, *from..=*to))
+    }
+}
+
+fn sum(blocks: &VecDeque<(u64, u64)>) -> u64 {
+    let bytes = blocks.iter().map(|(_, bytes)| *bytes);
+    bytes.fold(0, u64::saturating_add)
+}
