@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust};
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::mirror::{Access, Mirror, ssh};
 use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
 use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::flags::{
     ClusterFlags, IdentityFlags, KubeFlags, SealFlags, SelectFlags, StoreFlags, TalosFlags,
@@ -18,14 +16,17 @@ use crate::flags::{
 
 mod check;
 mod files;
+mod mirror;
 mod problem;
 mod raw;
 mod schedule;
 mod secret;
 
 pub use files::{ConfigFile, MAX_FILES, read_files};
+pub use mirror::GitMirror;
 pub use problem::{ConfigError, Origin, Problem, Sourced};
 pub use schedule::{Schedule, ScheduleError};
+pub use secret::{read_secret, read_token};
 
 /// A configuration is some kilobytes; more is a wrong file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -175,54 +176,6 @@ pub struct OnChange {
     pub longest: Duration,
 }
 
-/// Where definitions and custom resources are mirrored to, and what lets us in there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitMirror {
-    /// Where to.
-    pub mirror: Mirror,
-    /// The name that goes with the token.
-    pub user: String,
-    /// The file with the token for https.
-    pub token_file: Option<Sourced<PathBuf>>,
-    /// The file with the private key for ssh.
-    pub ssh_key: Option<Sourced<PathBuf>>,
-    /// The file with the hosts that ssh may believe.
-    pub known_hosts: Option<Sourced<PathBuf>>,
-    /// The authorities that https believes.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// A token that is shorter is none that a host of Git makes.
-const SHORTEST_GIT_TOKEN: usize = 8;
-
-impl GitMirror {
-    /// What lets us in, read anew: tokens change.
-    ///
-    /// # Errors
-    /// When a file of it cannot be read, or is open to others.
-    pub fn access(&self) -> Result<Access, ConfigError> {
-        let token = self.token_file.as_ref();
-        let token = token
-            .map(|path| token_of(path, SHORTEST_GIT_TOKEN))
-            .transpose()?;
-        if let Some(path) = &self.ssh_key {
-            usable_key(path)?;
-        }
-        if let Some(path) = &self.known_hosts
-            && let Err(e) = std::fs::File::open(&path.value)
-        {
-            let why = format!("cannot read the known hosts {}: {e}", path.value.display());
-            return Err(Problem::new(path.origin.clone(), why).into());
-        }
-        Ok(Access {
-            token: token.map(|token| (self.user.clone(), token)),
-            ssh_key: self.ssh_key.as_ref().map(|key| key.value.clone()),
-            known_hosts: self.known_hosts.as_ref().map(|hosts| hosts.value.clone()),
-            ca_file: self.ca_file.clone(),
-        })
-    }
-}
-
 impl Config {
     /// Reads the file that `given` names, if any, lays the flags over it and checks all values.
     /// `now` is for schedules, which must have a future.
@@ -280,12 +233,9 @@ impl Config {
                 "signing.key",
             )
         })?;
-        let secret = secret::read("signing key", path)?;
-        if let Some(exposed) = secret.exposed {
-            return Err(Problem::new(path.origin.clone(), exposed).into());
-        }
+        let text = secret::read_closed("signing key", path)?;
         let name = path.value.display().to_string();
-        SigningKey::parse(&name, &secret.text)
+        SigningKey::parse(&name, &text)
             .map_err(|e| Problem::new(path.origin.clone(), e.to_string()).into())
     }
 
@@ -328,61 +278,6 @@ impl Config {
             .as_ref()
             .ok_or_else(|| missing("whose signatures to believe", flags, "reading.trust"))
     }
-}
-
-/// The token in the file `path`: one line of at least `shortest` characters, not open to others.
-///
-/// # Errors
-/// When it cannot be read, is open to others, or is none.
-pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
-    let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
-    token_of(&path, shortest)
-}
-
-/// The secret text in the file `path`, which `flag` names and nobody else may read; `what` it is, as in
-/// `private key`.
-///
-/// # Errors
-/// When it cannot be read, or is open to others.
-pub fn read_secret(
-    what: &str,
-    flag: &'static str,
-    path: &Path,
-) -> Result<SecretString, ConfigError> {
-    let path = Sourced::new(path.to_owned(), Origin::Flag(flag));
-    let secret = secret::read(what, &path)?;
-    match secret.exposed {
-        Some(exposed) => Err(Problem::new(path.origin, exposed).into()),
-        None => Ok(secret.text),
-    }
-}
-
-/// Sees that ssh can use the private key in the file `path` without asking anybody.
-fn usable_key(path: &Sourced<PathBuf>) -> Result<(), ConfigError> {
-    let secret = secret::read("key for ssh", path)?;
-    let odd = ssh::check_key(secret.text.expose_secret()).err();
-    let odd = odd.map(|odd| format!("the key for ssh {} {odd}", path.value.display()));
-    match secret.exposed.or(odd) {
-        Some(why) => Err(Problem::new(path.origin.clone(), why).into()),
-        None => Ok(()),
-    }
-}
-
-fn token_of(path: &Sourced<PathBuf>, shortest: usize) -> Result<SecretString, ConfigError> {
-    let secret = secret::read("token", path)?;
-    let wrong = |why: String| ConfigError::from(Problem::new(path.origin.clone(), why));
-    if let Some(exposed) = secret.exposed {
-        return Err(wrong(exposed));
-    }
-    let text = secret.text.expose_secret().trim();
-    if text.len() < shortest || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let file = path.value.display();
-        return Err(wrong(format!(
-            "{file} holds no token: want one line of at least {shortest} characters without \
-             spaces, as `openssl rand -hex 32` makes it"
-        )));
-    }
-    Ok(SecretString::from(text.to_owned()))
 }
 
 fn missing(what: &str, flag: &str, key: &str) -> ConfigError {

@@ -1,7 +1,7 @@
 //! Where stored objects are put: a small trait, its outcomes, and three implementations.
 //!
-//! Objects are written once and never changed; they may be deleted. No object is above [`MAX_OBJECT`], so each is one
-//! put, and callers hold whole objects in memory. Every implementation passes the same suite,
+//! Objects are written once and never changed; they may be deleted. No object is above [`MAX_OBJECT`], so
+//! each is one put, and callers hold whole objects in memory. Every implementation passes the same suite,
 //! `testing::contract`.
 
 use std::fmt::Debug;

@@ -2,11 +2,11 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::problem::{Problem, Sourced};
+use super::problem::{ConfigError, Origin, Problem, Sourced};
 
 /// A key file is some hundred bytes, an RSA key some thousand; more is a wrong file.
 const MAX_BYTES: u64 = 64 << 10;
@@ -54,4 +54,54 @@ pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Proble
         )));
     }
     Ok(Secret { text, exposed })
+}
+
+/// The text of the secret file `path`, which must not be open to others.
+pub(super) fn read_closed(what: &str, path: &Sourced<PathBuf>) -> Result<SecretString, Problem> {
+    let secret = read(what, path)?;
+    match secret.exposed {
+        Some(exposed) => Err(Problem::new(path.origin.clone(), exposed)),
+        None => Ok(secret.text),
+    }
+}
+
+/// A token, as [`read_token`] wants it.
+pub(super) fn token_of(
+    path: &Sourced<PathBuf>,
+    shortest: usize,
+) -> Result<SecretString, ConfigError> {
+    let secret = read_closed("token", path)?;
+    let wrong = |why: String| ConfigError::from(Problem::new(path.origin.clone(), why));
+    let text = secret.expose_secret().trim();
+    if text.len() < shortest || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let file = path.value.display();
+        return Err(wrong(format!(
+            "{file} holds no token: want one line of at least {shortest} characters without \
+             spaces, as `openssl rand -hex 32` makes it"
+        )));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+/// The token in the file `path`: one line of at least `shortest` characters, not open to others.
+///
+/// # Errors
+/// When it cannot be read, is open to others, or is none.
+pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
+    let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
+    token_of(&path, shortest)
+}
+
+/// The secret text in the file `path`, which `flag` names and nobody else may read; `what` it is, as in
+/// `private key`.
+///
+/// # Errors
+/// When it cannot be read, or is open to others.
+pub fn read_secret(
+    what: &str,
+    flag: &'static str,
+    path: &Path,
+) -> Result<SecretString, ConfigError> {
+    let path = Sourced::new(path.to_owned(), Origin::Flag(flag));
+    Ok(read_closed(what, &path)?)
 }

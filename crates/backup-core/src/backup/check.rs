@@ -1,4 +1,5 @@
-//! After the commit, and before that of a long run: every object that a run put is asked for in the store, by size and checksum.
+//! After the commit, and before that of a long run: every object that a run put is asked for in the store,
+//! by size and checksum.
 
 use std::collections::BTreeMap;
 

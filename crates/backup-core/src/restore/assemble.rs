@@ -1,5 +1,5 @@
-//! Puts a component together: packs are opened in the order in which its stream first needs them,
-//! and the stream is rebuilt from front to back meanwhile.
+//! Puts a component together: packs are opened as foreseen, and the stream is rebuilt from front to back
+//! meanwhile.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -216,3 +216,6 @@ pub(super) fn mismatch(component: &Component, what: String) -> RestoreError {
         what,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,15 @@ pub struct Unlocked {
 }
 
 impl Unlocked {
+    /// What opens objects that are not encrypted.
+    #[cfg(test)]
+    pub(super) fn of_nothing() -> Self {
+        Self {
+            epochs: Vec::new(),
+            secrets: EpochSecrets::default(),
+        }
+    }
+
     /// The opener of objects of the epoch at `position` in the manifest.
     pub(super) fn opener(&self, position: u64) -> Opener<'_> {
         let epoch = usize::try_from(position)

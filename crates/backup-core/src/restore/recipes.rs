@@ -7,6 +7,8 @@ use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::store::MAX_OBJECT;
 
+/// The segments of `component` in order. Together they give its plain bytes, and none takes more than it
+/// gives.
 pub(super) async fn read_recipes(
     assembly: &Assembly,
     component: &Component,

@@ -93,21 +93,14 @@ pub(super) fn stays<'r>(
         Some(())
     })?;
     let mut wished: Vec<(u64, usize, RangeInclusive<u64>)> = Vec::with_capacity(uses.len());
-    for (number, (uses, load)) in uses.into_iter().zip(loads).enumerate() {
+    for (number, (uses, load)) in uses.into_iter().zip(loads.iter()).enumerate() {
         let half = load.end().saturating_sub(load.base()) / 2;
         wished.extend(uses.stay(half).map(|(bytes, stay)| (bytes, number, stay)));
     }
     // Those that would put most aside come first.
     wished.sort_unstable_by_key(|(bytes, number, _)| (std::cmp::Reverse(*bytes), *number));
     let mut taken = vec![0_u8; blocks];
-    let mut stays = vec![
-        None;
-        wished
-            .iter()
-            .map(|(_, n, _)| n.saturating_add(1))
-            .max()
-            .unwrap_or(0)
-    ];
+    let mut stays = vec![None; loads.len()];
     for (_, number, stay) in wished {
         let from = usize::try_from(*stay.start()).ok()?;
         let to = usize::try_from(*stay.end()).ok()?;

@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::stays::BLOCK;
+use super::*;
+use crate::chunk::Kind;
+use crate::crypt::Sealer;
+use crate::format::layout;
+use crate::format::manifest::{PackRef, StoredObject};
+use crate::format::pack::PackWriter;
+use crate::format::recipe::Run;
+use crate::progress::Silent;
+use crate::store::local::LocalStore;
+use crate::store::memory::MemoryStore;
+use crate::store::{Key, Store};
+use crate::testing::fault::FaultStore;
+
+/// As much, in blocks, as a real pack holds.
+const PACK: u64 = BLOCK * 15 / 4;
+
+/// A component that is stored: its manifest's entry, and its plain bytes.
+struct Stored {
+    component: Component,
+    plain: Vec<u8>,
+}
+
+async fn put(store: &dyn Store, key: impl Fn(Digest) -> Key, bytes: Vec<u8>) -> StoredObject {
+    let sha256 = Digest::of(&bytes);
+    let stored = StoredObject {
+        sha256,
+        bytes: u64::try_from(bytes.len()).unwrap(),
+    };
+    let bytes = Bytes::from(bytes);
+    store.create(&key(sha256), bytes, sha256).await.unwrap();
+    stored
+}
+
+/// Stores `packs` packs, no two alike, and a stream of `runs` in them.
+async fn stored(store: &dyn Store, packs: u64, runs: Vec<Run>) -> Stored {
+    let mut writer = PackWriter::new(1).unwrap();
+    let (mut space, mut refs) = (Vec::new(), Vec::new());
+    for number in 0..packs {
+        let byte = |i: u64| u8::try_from((i * i + i / 7 + number * 31) % 251).unwrap();
+        let plain: Vec<u8> = (0..PACK).map(byte).collect();
+        let bytes = writer.write(plain.chunks(50), &Sealer::plain()).unwrap();
+        let object = put(store, layout::pack, bytes).await;
+        refs.push(PackRef {
+            sha256: object.sha256,
+            bytes: object.bytes,
+            plain_bytes: PACK,
+            epoch: 0,
+        });
+        space.extend(plain);
+    }
+    let mut plain = Vec::new();
+    for run in &runs {
+        let from = usize::try_from(run.start).unwrap();
+        plain.extend_from_slice(&space[from..from + usize::try_from(run.length).unwrap()]);
+    }
+    let plain_bytes = u64::try_from(plain.len()).unwrap();
+    let segment = Segment {
+        kind: Kind::Plain,
+        start: 0,
+        plain_bytes,
+        layout: Vec::new(),
+        runs,
+    };
+    let recipe = put(store, layout::recipe, segment.encode(1).unwrap()).await;
+    let component = Component {
+        name: "etcd".parse().unwrap(),
+        media_type: "application/octet-stream".to_owned(),
+        plain_bytes,
+        plain_sha256: Digest::of(&plain),
+        packs: refs,
+        recipes: vec![recipe],
+        recipe_epoch: None,
+        carried_from: None,
+        etcd: None,
+        archive: None,
+        more: BTreeMap::new(),
+    };
+    Stored { component, plain }
+}
+
+async fn assembled(store: Arc<dyn Store>, component: &Component) -> Result<Vec<u8>, RestoreError> {
+    let assembly = Assembly {
+        objects: Objects {
+            store,
+            id: "20261123t124500000z-1a2b3c4d5e6f".parse().unwrap(),
+            folder: None,
+        },
+        unlocked: Arc::new(Unlocked::of_nothing()),
+        progress: Arc::new(Silent),
+        cancel: CancellationToken::new(),
+        file: None,
+    };
+    assemble(&assembly, component, &std::env::temp_dir(), Vec::new()).await
+}
+
+/// A few bytes of each of ten packs, then all of them in order, each with a few of the first.
+fn moved() -> Vec<Run> {
+    let run = |start, length| Run { start, length };
+    let early = (1..10).map(|pack| run(pack * PACK + 3, 2));
+    let whole = (0..10).flat_map(|pack| [run(pack * PACK, PACK), run(7, 1)]);
+    early.chain(whole).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_opened_again_is_not_downloaded_again() {
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::default())));
+    let Stored { component, plain } = stored(store.as_ref(), 10, moved()).await;
+    let mut loads = loads(&component);
+    let foreseen = sequence(&mut loads, moved().iter()).unwrap();
+    let again = foreseen.order.iter().filter(|o| !o.first).count();
+    assert!(again >= 5, "{again}");
+
+    let before = store.counts().gets;
+    let got = assembled(Arc::<FaultStore>::clone(&store), &component).await;
+    assert!(got.unwrap() == plain);
+    // Ten packs and the recipe; one may be asked for again, right behind its first opening.
+    let gets = store.counts().gets - before;
+    assert!((11..=12).contains(&gets), "{gets}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_in_a_folder_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(LocalStore::open(folder.path()).await.unwrap());
+    let Stored { component, plain } = stored(store.as_ref(), 10, moved()).await;
+    assert!(assembled(store, &component).await.unwrap() == plain);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_a_recipe_wants_comes_back(
+        wanted in prop::collection::vec((0..6 * PACK, 1..2 * PACK), 1..30),
+    ) {
+        let runs = wanted.into_iter().map(|(start, length)| Run {
+            start,
+            length: length.min(6 * PACK - start),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap();
+        let (got, plain) = runtime.block_on(async {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+            let Stored { component, plain } = stored(store.as_ref(), 6, runs.collect()).await;
+            (assembled(store, &component).await, plain)
+        });
+        prop_assert!(got.unwrap() == plain);
+    }
+}
