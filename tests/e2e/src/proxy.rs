@@ -98,6 +98,8 @@ struct State {
     most: usize,
     /// Requests that are held.
     held: usize,
+    /// Requests that are neither answered nor held.
+    passing: usize,
 }
 
 /// A fault, for requests with one method or all, whose path contains something.
@@ -192,6 +194,12 @@ impl Proxy {
         }
     }
 
+    /// Whether every request is answered or held: nothing more comes to the server of those that came here.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        lock(&self.state).passing == 0
+    }
+
     /// All requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
@@ -226,6 +234,16 @@ struct Line {
     holds: Arc<Notify>,
 }
 
+/// A request between its arrival and its answer, also where the client goes away.
+struct Passing(Arc<Mutex<State>>);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        state.passing = state.passing.saturating_sub(1);
+    }
+}
+
 async fn accept(listener: TcpListener, line: Line) {
     let mut connections = JoinSet::new();
     loop {
@@ -256,8 +274,8 @@ async fn serve(stream: TcpStream, line: Line) {
 impl Line {
     /// Passes a request on. An error cuts the connection.
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>> {
-        let fault = self.enter(&request);
-        let result = self.pass_with(request, fault).await;
+        let (fault, passing) = self.enter(&request);
+        let result = self.pass_with(request, fault, passing).await;
         let mut state = lock(&self.state);
         state.now = state.now.saturating_sub(1);
         result
@@ -267,6 +285,7 @@ impl Line {
         &self,
         request: Request<Incoming>,
         fault: Option<Fault>,
+        passing: Passing,
     ) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
@@ -277,7 +296,7 @@ impl Line {
         };
         match fault {
             Some(Fault::Cut) => anyhow::bail!("cut on purpose"),
-            Some(Fault::Hold) => return self.hold().await,
+            Some(Fault::Hold) => return self.hold(passing).await,
             Some(Fault::Answer(status, code)) => {
                 let text =
                     format!("<Error><Code>{code}</Code><Message>on purpose</Message></Error>");
@@ -310,7 +329,7 @@ impl Line {
         let body = body.collect().await?.to_bytes();
         let body = match fault {
             Some(Fault::LoseReply) => anyhow::bail!("lost on purpose"),
-            Some(Fault::HoldReply) => return self.hold().await,
+            Some(Fault::HoldReply) => return self.hold(passing).await,
             Some(Fault::FlipReply) => whole(flip(&body)),
             Some(Fault::CutReply) => {
                 let half = body.slice(..body.len() / 2);
@@ -326,16 +345,18 @@ impl Line {
     }
 
     /// Gives no answer. It ends when the client goes away, or the proxy.
-    async fn hold(&self) -> Result<Response<Body>> {
+    async fn hold(&self, passing: Passing) -> Result<Response<Body>> {
         lock(&self.state).held += 1;
+        drop(passing);
         self.holds.notify_waiters();
         std::future::pending().await
     }
 
     /// Notes a request, and tells what goes wrong with it.
-    fn enter(&self, request: &Request<Incoming>) -> Option<Fault> {
+    fn enter(&self, request: &Request<Incoming>) -> (Option<Fault>, Passing) {
         let mut state = lock(&self.state);
         state.now += 1;
+        state.passing += 1;
         state.most = state.most.max(state.now);
         let path = request.uri().path().to_owned();
         // The first that happens: later ones do not count this request.
@@ -348,7 +369,7 @@ impl Line {
             path,
             headers: request.headers().clone(),
         });
-        fault
+        (fault, Passing(Arc::clone(&self.state)))
     }
 }
 
