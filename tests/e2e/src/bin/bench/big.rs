@@ -1,6 +1,7 @@
-//! A large snapshot: memory and speed of ours alone.
+//! A large snapshot: what it takes of time and memory; restored in turns with restic.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use e2e::Folder;
@@ -11,47 +12,74 @@ use crate::report::{mb, mib, speed, table};
 use crate::series::read_once;
 use crate::snapshots::Snapshot;
 
-/// Stores and restores `snapshots` and tells what it took.
+/// Stores `snapshots` with ours and restic, and restores each one as soon as it is stored, `rounds` times in
+/// turns; tells what it took, of restores the least.
 pub(crate) fn measure(
     snapshots: &[Snapshot],
+    rounds: usize,
     programs: &Path,
     scratch: &Folder,
     say: &dyn Fn(&str),
 ) -> Result<String> {
-    let mut repository = Repository::create(Peer::Ours, scratch.make("repository")?, programs)?;
+    let mut peers = Vec::new();
     let mut rows = Vec::new();
-    let mut size = repository.size()?;
+    for peer in [Peer::Ours, Peer::Restic] {
+        if peer.missing().is_empty() {
+            let folder = scratch.make("repository")?;
+            peers.push((peer, Repository::create(peer, folder, programs)?));
+        } else {
+            say("restic is missing: there is nothing to compare with");
+        }
+    }
     for snapshot in snapshots {
-        say(&format!(
-            "{} MB: {}",
-            mb(snapshot.bytes),
-            snapshot.step.words()
-        ));
+        let words = snapshot.step.words();
+        say(&format!("{} MB: {words}", mb(snapshot.bytes)));
         read_once(&snapshot.file)?;
-        let took = repository.store(snapshot)?;
-        let now = repository.size()?;
-        let stored = mb(now.saturating_sub(size));
-        rows.push(row(snapshot.step.words(), snapshot.bytes, took, stored));
-        size = now;
+        for (peer, repository) in &mut peers {
+            let size = repository.size()?;
+            let took = repository.store(snapshot)?;
+            let grown = repository.size()?.saturating_sub(size);
+            let what = format!("{words}, stored by {}", peer.name());
+            rows.push(row(what, snapshot.bytes, took, None, mb(grown)));
+        }
+        let mut restored: Vec<Vec<Took>> = vec![Vec::new(); peers.len()];
+        for _ in 0..rounds.max(1) {
+            for ((_, repository), done) in peers.iter().zip(&mut restored) {
+                done.push(repository.restore(snapshot)?);
+            }
+        }
+        for ((peer, _), done) in peers.iter().zip(restored) {
+            if let Some(took) = done.into_iter().min_by_key(|took| took.on_disk) {
+                let what = format!("{words}, restored by {}", peer.name());
+                let on_disk = Some(took.on_disk);
+                rows.push(row(what, snapshot.bytes, took, on_disk, String::new()));
+            }
+        }
     }
-    if let Some(last) = snapshots.last() {
-        say("restoring it");
-        let took = repository.restore(last)?;
-        rows.push(row("restored", last.bytes, took, String::new()));
-    }
-    let header = ["", "MB", "MB/s", "processor s", "peak MiB", "MB stored"];
-    Ok(table(
-        "A large snapshot, stored and restored by backupd",
-        header,
-        rows,
-    ))
+    let header = [
+        "",
+        "MB/s",
+        "seconds",
+        "until on the disk",
+        "processor s",
+        "peak MiB",
+        "MB stored",
+    ];
+    Ok(table("A large snapshot, stored and restored", header, rows))
 }
 
-fn row(words: &str, bytes: u64, took: Took, stored: String) -> Vec<String> {
+fn row(
+    what: String,
+    bytes: u64,
+    took: Took,
+    on_disk: Option<Duration>,
+    stored: String,
+) -> Vec<String> {
     vec![
-        words.to_owned(),
-        (bytes / 1_000_000).to_string(),
+        what,
         format!("{:.0}", speed(bytes, took.wall)),
+        format!("{:.2}", took.wall.as_secs_f64()),
+        on_disk.map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64())),
         format!("{:.2}", took.cpu.as_secs_f64()),
         mib(took.peak),
         stored,

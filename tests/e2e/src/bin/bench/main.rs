@@ -109,7 +109,13 @@ async fn run(args: Args) -> Result<()> {
     if args.big > 0 {
         let snapshots = snapshots::big(args.big, &say).await?;
         let scratch = Folder::new()?;
-        print(&big::measure(&snapshots, &programs, &scratch, &say)?)?;
+        print(&big::measure(
+            &snapshots,
+            args.rounds,
+            &programs,
+            &scratch,
+            &say,
+        )?)?;
     }
     if !args.no_talos {
         let scratch = Folder::new()?;

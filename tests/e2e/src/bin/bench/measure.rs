@@ -18,6 +18,8 @@ pub(crate) struct Took {
     pub(crate) cpu: Duration,
     /// Largest resident memory, in bytes; of a pipe the sum of its programs.
     pub(crate) peak: u64,
+    /// From start until what was restored is on the disk, by whoever asks for it; only of a restore.
+    pub(crate) on_disk: Duration,
 }
 
 /// Runs programs as a pipe: each reads what the one before it writes.

@@ -167,7 +167,14 @@ fn restored(snapshots: &[Snapshot], done: &[(Peer, &[Round])]) -> String {
             .collect()
     };
     let rows = vec![
-        ("seconds".to_owned(), of(&|t| t.wall.as_secs_f64())),
+        (
+            "seconds until it ends".to_owned(),
+            of(&|t| t.wall.as_secs_f64()),
+        ),
+        (
+            "seconds until it is on the disk".to_owned(),
+            of(&|t| t.on_disk.as_secs_f64()),
+        ),
         ("processor seconds".to_owned(), of(&|t| t.cpu.as_secs_f64())),
         (
             "MiB of memory".to_owned(),
