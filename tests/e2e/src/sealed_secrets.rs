@@ -1,5 +1,6 @@
 //! The real sealed-secrets controller, and kubeseal, which seals for it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,10 +16,14 @@ use crate::process::{Process, Program, Signal};
 use crate::tools::{self, Tool};
 use crate::{Folder, wait};
 
+const NAME: &str = "sealed-secrets-controller";
 /// The label of its keys.
 pub const KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 /// A key of 4096 bits takes seconds, and many on a machine that compiles next to it.
 const KEY_WITHIN: Duration = Duration::from_secs(120);
+/// What it logs when it listens for the signal to renew its key: a moment after its first key is there, in
+/// which the signal would be lost.
+const LISTENS: &str = "SIGUSR1 renews the key";
 /// It has nothing to write at its end.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -92,15 +97,14 @@ impl SealedSecrets {
     /// It has no key in time.
     pub async fn restart(&mut self, kube_apiserver: &KubeApiserver) -> Result<()> {
         self.kill();
-        let mut process = Process::start(&Program {
-            name: "sealed-secrets-controller",
-            path: &self.program,
-            args: self.args.clone(),
-            env: Vec::new(),
-            folder: &self.folder,
-        })?;
+        let log = self.folder.join(format!("{NAME}.log"));
+        let before = logged(&log)?.len();
+        let mut process = self.process()?;
         process
             .ready(KEY_WITHIN, async || {
+                let said = logged(&log)?;
+                let said = said.get(before..).unwrap_or_default();
+                ensure!(said.contains(LISTENS), "it does not listen yet");
                 let keys = active_keys(kube_apiserver, &self.namespace).await?;
                 ensure!(!keys.is_empty(), "it has no key yet");
                 Ok(())
@@ -116,14 +120,18 @@ impl SealedSecrets {
     /// It cannot be started.
     pub async fn again(&mut self) -> Result<()> {
         self.kill();
-        self.process = Some(Process::start(&Program {
-            name: "sealed-secrets-controller",
+        self.process = Some(self.process()?);
+        Ok(())
+    }
+
+    fn process(&self) -> Result<Process> {
+        Process::start(&Program {
+            name: NAME,
             path: &self.program,
             args: self.args.clone(),
             env: Vec::new(),
             folder: &self.folder,
-        })?);
-        Ok(())
+        })
     }
 
     /// Makes it renew its key, and waits for the new one: its Secret.
@@ -137,7 +145,7 @@ impl SealedSecrets {
             .as_mut()
             .context("sealed-secrets does not run")?;
         process.signal(Signal::User1)?;
-        wait::until("a new sealing key", KEY_WITHIN, async || {
+        let renewed = wait::until("a new sealing key", KEY_WITHIN, async || {
             let keys = active_keys(kube_apiserver, &self.namespace).await?;
             let new = keys.into_iter().find(|key| {
                 let name = key.pointer("/metadata/name");
@@ -147,7 +155,8 @@ impl SealedSecrets {
             });
             new.context("the keys are the same")
         })
-        .await
+        .await;
+        renewed.with_context(|| process.tail())
     }
 
     /// Stops it in order.
@@ -164,6 +173,14 @@ impl SealedSecrets {
     /// Kills it.
     pub fn kill(&mut self) {
         drop(self.process.take());
+    }
+}
+
+/// All that is in its log, of this run and of earlier ones.
+fn logged(log: &Path) -> Result<String> {
+    match std::fs::read_to_string(log) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
+        read => read.with_context(|| format!("reading {}", log.display())),
     }
 }
 

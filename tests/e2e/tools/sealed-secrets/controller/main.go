@@ -75,12 +75,12 @@ func run(kubeconfig, namespace string) error {
 	if err != nil {
 		return err
 	}
-	// SIGUSR1 renews the key at once.
 	trigger, err := initKeyRenewal(ctx, registry, month, validFor, time.Time{}, "", "", "")
 	if err != nil {
 		return err
 	}
 	initKeyGenSignalListener(trigger)
+	log.Print("SIGUSR1 renews the key from now on")
 	flags := &controller.Flags{AcceptV1Data: true, MaxRetries: 5, KeyOrderPriority: keyOrder}
 	unsealer, err := prepareController(client, metav1.NamespaceAll, namespace, nil, flags, sealed, registry)
 	if err != nil {
