@@ -3,6 +3,11 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --bin lab --
 
+# Tests wait for programs longer than they compute: on two cores four at once take half the time.
+ifndef RUST_TEST_THREADS
+export RUST_TEST_THREADS := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 4 || n=4; echo "$$n")
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites lab-program programs tools demo test lint advisories bench soak lab lab-down
 
