@@ -1,6 +1,7 @@
 //! What each test has for itself: a prefix in the scenario's bucket with a restore point of all of
 //! it, keys, a configuration.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,4 +142,20 @@ impl Bed {
         let list = get.output().await?.ended_with(0)?.json()?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
+}
+
+/// The journal in the folder of restores `folder`, once there is one.
+pub(crate) fn journal_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).context("listing journals"),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "journal") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }

@@ -13,7 +13,7 @@ use e2e::run::Command;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::bed::Bed;
+use super::bed::{Bed, journal_in};
 use super::compare::same;
 use super::in_place::{changes, newest};
 
@@ -35,16 +35,8 @@ struct Killer {
 impl Killer {
     /// The journal, once there is one.
     fn journal(&self) -> Result<Option<String>> {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else {
-            return Ok(None);
-        };
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "journal") {
-                return Ok(Some(std::fs::read_to_string(path)?));
-            }
-        }
-        Ok(None)
+        let journal = journal_in(&self.folder)?;
+        Ok(journal.map(std::fs::read_to_string).transpose()?)
     }
 
     /// Runs it, and kills it `after` so long a line that it wrote has all of `words`.

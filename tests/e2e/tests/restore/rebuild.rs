@@ -1,14 +1,13 @@
 //! The rebuild: an empty second cluster, all steps, with a real garbage collector at work.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use e2e::fresh::Fresh;
 use serde_json::Value;
 
-use super::bed::Bed;
+use super::bed::{Bed, journal_in};
 use super::compare::{nothing_to_do, same};
 
 /// The objects that a plan leaves out.
@@ -45,6 +44,7 @@ async fn a_fresh_cluster_becomes_the_one_that_was_lost() -> Result<()> {
 
     let compared = same(&bed, &kubeconfig, &skipped).await?;
     assert!(compared.objects > 100, "{compared:?}");
+    println!("of {compared:?}");
     compared.has_status_and_owners();
 
     // A second run of the same has nothing to do.
@@ -59,16 +59,6 @@ async fn a_fresh_cluster_becomes_the_one_that_was_lost() -> Result<()> {
         .json()?;
     nothing_to_do(&again)?;
     Ok(())
-}
-
-fn has_journal(folder: &Path) -> Result<bool> {
-    if !folder.exists() {
-        return Ok(false);
-    }
-    let files: Vec<_> = std::fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
-    Ok(files
-        .iter()
-        .any(|file| file.path().extension().is_some_and(|e| e == "journal")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +88,8 @@ async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         running.kill().await?;
         // Before its first line there is nothing to go on with: the journal has not got its name.
-        kills += usize::from(has_journal(&bed.folder.path().join("butler-restores"))?);
+        let journal = journal_in(&bed.folder.path().join("butler-restores"))?;
+        kills += usize::from(journal.is_some());
     }
     assert!(kills > 5, "{kills}");
     let resume = bed

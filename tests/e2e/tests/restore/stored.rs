@@ -9,7 +9,7 @@ use e2e::butler::{SYSTEM, Shared};
 use e2e::fresh::Fresh;
 use serde_json::{Value, json};
 
-use super::bed::Bed;
+use super::bed::{Bed, journal_in};
 use super::compare::same;
 use super::rebuild::skipped;
 
@@ -180,10 +180,7 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
     })
     .await?;
     running.kill().await?;
-    let journal = std::fs::read_dir(&folder)?
-        .filter_map(|e| Some(e.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|e| e == "journal"))
-        .context("no journal")?;
+    let journal = journal_in(&folder)?.context("no journal")?;
     // It is made longer than any scratch file, so that it alone meets the limit.
     let lines = std::fs::read(&journal)?;
     let resumed = b"{\"record\":\"resumed\",\"at\":\"2026-11-24T00:00:00Z\"}\n";

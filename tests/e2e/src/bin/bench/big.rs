@@ -8,12 +8,12 @@ use e2e::Folder;
 
 use crate::measure::Took;
 use crate::peers::{Peer, Repository};
-use crate::report::{mb, mib, speed, table};
+use crate::report::{mb, median, mib, speed, table};
 use crate::series::read_once;
 use crate::snapshots::Snapshot;
 
 /// Stores `snapshots` with ours and restic, and restores each one as soon as it is stored, `rounds` times in
-/// turns; tells what it took, of restores the least.
+/// turns; tells what it took, of restores the medians.
 pub(crate) fn measure(
     snapshots: &[Snapshot],
     rounds: usize,
@@ -28,7 +28,11 @@ pub(crate) fn measure(
             let folder = scratch.make("repository")?;
             peers.push((peer, Repository::create(peer, folder, programs)?));
         } else {
-            say("restic is missing: there is nothing to compare with");
+            let missing = peer.missing().join(" and ");
+            say(&format!(
+                "{missing} is missing: {} is left out",
+                peer.name()
+            ));
         }
     }
     for snapshot in snapshots {
@@ -49,11 +53,10 @@ pub(crate) fn measure(
             }
         }
         for ((peer, _), done) in peers.iter().zip(restored) {
-            if let Some(took) = done.into_iter().min_by_key(|took| took.on_disk) {
-                let what = format!("{words}, restored by {}", peer.name());
-                let on_disk = Some(took.on_disk);
-                rows.push(row(what, snapshot.bytes, took, on_disk, String::new()));
-            }
+            let what = format!("{words}, restored by {}", peer.name());
+            let took = medians(&done);
+            let on_disk = Some(took.on_disk);
+            rows.push(row(what, snapshot.bytes, took, on_disk, String::new()));
         }
     }
     let header = [
@@ -66,6 +69,19 @@ pub(crate) fn measure(
         "MB stored",
     ];
     Ok(table("A large snapshot, stored and restored", header, rows))
+}
+
+fn medians(done: &[Took]) -> Took {
+    Took {
+        wall: middle(done, |t| t.wall),
+        cpu: middle(done, |t| t.cpu),
+        peak: middle(done, |t| t.peak),
+        on_disk: middle(done, |t| t.on_disk),
+    }
+}
+
+fn middle<T: Copy + PartialOrd + Default>(done: &[Took], of: impl Fn(&Took) -> T) -> T {
+    median(done.iter().map(of).collect()).unwrap_or_default()
 }
 
 fn row(
