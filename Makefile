@@ -44,12 +44,12 @@ advisories: prerequisites ## Compare dependencies with the published advisories;
 	$(CARGO) deny --all-features check advisories
 
 bench: programs tools ## Measure against restic and age+zstd, as in docs/BENCHMARKS.md
-	$(CARGO) build --release --package backupd --package restore-cli --package e2e
-	@$(CARGO) run --quiet --release --package e2e --bin bench
+	$(CARGO) build --release --workspace
+	@$(CARGO) run --quiet --release --bin bench
 
 soak: tools ## Let a daemon run for half an hour among programs that die, as in docs/SOAK.md
 	@$(CARGO) build --workspace
-	@$(CARGO) run --quiet --package e2e --bin soak -- --minutes $(or $(MINUTES),30)
+	@$(CARGO) run --quiet --bin soak -- --minutes $(or $(MINUTES),30)
 
 lab: tools ## Start the lab and leave it running until Ctrl-C or `make lab-down`
 	@$(LAB) up
