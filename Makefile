@@ -3,7 +3,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --bin lab --
 
-# Tests wait for programs longer than they compute: on two cores four at once take half the time.
+# Tests wait for programs longer than they compute: on two cores four at once take little more than half.
 ifndef RUST_TEST_THREADS
 export RUST_TEST_THREADS := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 4 || n=4; echo "$$n")
 endif

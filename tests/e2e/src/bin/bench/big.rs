@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use e2e::Folder;
 
 use crate::measure::Took;
@@ -54,7 +54,7 @@ pub(crate) fn measure(
         }
         for ((peer, _), done) in peers.iter().zip(restored) {
             let what = format!("{words}, restored by {}", peer.name());
-            let took = medians(&done);
+            let took = medians(&done).context("a restore was not measured")?;
             let on_disk = Some(took.on_disk);
             rows.push(row(what, snapshot.bytes, took, on_disk, String::new()));
         }
@@ -71,17 +71,13 @@ pub(crate) fn measure(
     Ok(table("A large snapshot, stored and restored", header, rows))
 }
 
-fn medians(done: &[Took]) -> Took {
-    Took {
-        wall: middle(done, |t| t.wall),
-        cpu: middle(done, |t| t.cpu),
-        peak: middle(done, |t| t.peak),
-        on_disk: middle(done, |t| t.on_disk),
-    }
-}
-
-fn middle<T: Copy + PartialOrd + Default>(done: &[Took], of: impl Fn(&Took) -> T) -> T {
-    median(done.iter().map(of).collect()).unwrap_or_default()
+fn medians(done: &[Took]) -> Option<Took> {
+    Some(Took {
+        wall: median(done.iter().map(|t| t.wall).collect())?,
+        cpu: median(done.iter().map(|t| t.cpu).collect())?,
+        peak: median(done.iter().map(|t| t.peak).collect())?,
+        on_disk: median(done.iter().map(|t| t.on_disk).collect())?,
+    })
 }
 
 fn row(
