@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::source::kube::{KubeError, WriteError};
 
+mod danger;
+
 pub mod guards;
 pub mod order;
 pub mod spool;
@@ -176,6 +178,16 @@ pub enum RecoverError {
     PlanChanged {
         /// The file.
         file: String,
+    },
+    /// The cluster is not the one that the plan may write into.
+    #[error("nothing is written into {server}: {cause}")]
+    WrongCluster {
+        /// Its API server.
+        server: String,
+        /// What is wrong.
+        cause: String,
+        /// What helps.
+        remedy: String,
     },
     /// Told to end.
     #[error("interrupted between two objects; `restore-cli resume` goes on from there")]

@@ -18,4 +18,5 @@ mod restore {
     mod runner;
     mod sources;
     mod stored;
+    mod wrong;
 }

@@ -21,7 +21,7 @@ pub use self::after::{
 };
 pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
 pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog};
-pub use self::plan::{EtcdPlan, NodeFacts, Role, SnapshotFacts, TalosCluster};
+pub use self::plan::{EtcdPlan, Likeness, NodeFacts, Role, SnapshotFacts, TalosCluster};
 pub use self::preflight::{Wanted, preflight};
 pub use self::run::{EtcdRestoreError, EtcdRestored, Pace, restored_already, run};
 pub use self::wipe::Wipe;

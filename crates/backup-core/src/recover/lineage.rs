@@ -1,6 +1,7 @@
 //! Whether restore points and their prefix are of one cluster.
 
-use super::plan::{Danger, Options};
+use super::plan::{ClusterFacts, Danger, Options, own_uid};
+use super::spool::Spool;
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::format::manifest::{Finding, Lineage, Severity};
@@ -12,9 +13,11 @@ pub fn lineage(
     point: &RestorePoint,
     forward: Option<&RestorePoint>,
     claim: Option<Digest>,
+    spool: &Spool,
     options: &Options,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(objects_of(point, forward, spool, options));
     for one in [Some(point), forward].into_iter().flatten() {
         let Some(claim) = claim.filter(|claim| *claim != one.manifest.claim) else {
             continue;
@@ -31,6 +34,26 @@ pub fn lineage(
         findings.extend(forward_of(point, forward, options));
     }
     findings
+}
+
+/// Objects name their own cluster, wherever they come from.
+fn objects_of(
+    point: &RestorePoint,
+    forward: Option<&RestorePoint>,
+    spool: &Spool,
+    options: &Options,
+) -> Option<Finding> {
+    let own = own_uid(spool)?;
+    let objects = forward.unwrap_or(point);
+    let facts = ClusterFacts::of([objects], None);
+    let other = facts.kube_system.into_iter().find(|w| w.uid != own)?;
+    let cause = format!(
+        "the objects are of another cluster than it: the UID of kube-system is {own} in them, and {} \
+         as {} tells",
+        other.uid, other.told_by
+    );
+    let remedy = "give a source and a restore point of the same cluster";
+    Some(refusal(options, objects, cause, remedy))
 }
 
 /// Objects are brought forward only within one incarnation of a cluster: in another one their UIDs,
@@ -117,7 +140,14 @@ mod tests {
 
     fn judged(forward: &RestorePoint, claim: &[u8], options: &Options) -> Vec<(Severity, String)> {
         let claim = Some(Digest::of(claim));
-        let found = lineage(&point("l", "u", b"c"), Some(forward), claim, options);
+        let spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let found = lineage(
+            &point("l", "u", b"c"),
+            Some(forward),
+            claim,
+            &spool,
+            options,
+        );
         found.into_iter().map(|f| (f.severity, f.cause)).collect()
     }
 

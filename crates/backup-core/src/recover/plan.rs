@@ -13,10 +13,13 @@ use crate::digest::Digest;
 use crate::format::manifest::{Finding, Parent, Severity};
 use crate::id::ClusterName;
 
+mod cluster;
 mod file;
 mod options;
 
-pub use options::{Danger, Existing, Mode, Options, Step};
+pub use super::danger::Danger;
+pub use cluster::{ClusterFacts, Refusal, Witness, admit, admit_answer, own_uid};
+pub use options::{Existing, Mode, Options, Step};
 
 /// Where objects come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +130,9 @@ pub struct Plan {
     /// The step on etcd, if it is part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdPlan>,
+    /// What tells which cluster the restore point is of.
+    #[serde(default)]
+    pub cluster_facts: ClusterFacts,
     /// The cluster that is written to; absent while its API is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,

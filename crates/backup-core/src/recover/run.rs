@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Journal, Outcome, Phase, Record};
 use super::order::Rank;
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, admit};
 use super::spool::Spool;
 use super::{RecoverError, lock, quiesce};
 use crate::archive::ObjectPath;
@@ -123,6 +123,7 @@ impl Recovery {
     /// # Errors
     /// When the cluster, the journal or the scratch file fails; the same journal goes on from there.
     pub async fn run(&mut self) -> Result<Ended, RecoverError> {
+        admit(&self.plan, &self.target)?;
         let restore = self.journal.state.restore.clone();
         lock::hold(&self.target, &restore, self.clock.now()).await?;
         let resources = self.plan.has(Step::Resources);

@@ -12,7 +12,7 @@ use super::dangers::{Dangers, Live};
 use super::desired::comparable;
 use super::guards::Guards;
 use super::journal::Outcome;
-use super::plan::{Danger, Mode, Options, Origin, Plan, Step, Target};
+use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
 use super::spool::Spool;
 use super::{RecoverError, leave, quiesce, stores};
 use crate::archive::ObjectPath;
@@ -39,8 +39,10 @@ pub struct Request {
     pub findings: Vec<Finding>,
     /// The restore point whose etcd they are brought forward from.
     pub base: Option<Parent>,
-    /// The UID of the cluster that was captured, if it is known.
-    pub captured_uid: Option<String>,
+    /// What tells which cluster was captured.
+    pub cluster_facts: ClusterFacts,
+    /// The cluster that the kubeconfig leads to now, if it answers; for steps that begin with etcd.
+    pub answer: Option<Target>,
     /// When it was captured.
     pub captured: Timestamp,
     /// What was read out of the etcd of each DataStore, by its name.
@@ -138,29 +140,15 @@ impl Survey<'_> {
     }
 
     fn same_cluster(&mut self) {
-        let Some(captured) = &self.request.captured_uid else {
-            return;
-        };
-        let same = captured == self.target.uid();
-        match (self.request.mode, same) {
-            (Mode::Rebuild, true) => self.block(
-                None,
-                self.target.server().to_owned(),
-                "this is the very cluster that the restore point is of".to_owned(),
-                "plan with `--mode in-place`",
-            ),
-            (Mode::InPlace, false) => self.block(
-                Some(Danger::OtherLineage),
-                self.target.server().to_owned(),
-                format!(
-                    "it is another cluster than the restore point's: its kube-system has UID {}, \
-                     the captured one had {captured}",
-                    self.target.uid()
-                ),
-                "give the kubeconfig of the right cluster, or plan with `--mode rebuild`",
-            ),
-            _ => {}
-        }
+        let Request {
+            mode,
+            cluster_facts,
+            options,
+            ..
+        } = self.request;
+        let refusal = cluster_facts.refuse(*mode, false, self.target.uid());
+        let finding = refusal.map(|r| r.finding(self.target.server(), &options.allow));
+        self.findings.extend(finding);
     }
 
     fn block(&mut self, danger: Option<Danger>, object: String, cause: String, remedy: &str) {
@@ -240,6 +228,7 @@ pub async fn foresee(
         told.push((path, outcome, None));
     }
     let mut findings = request.findings.clone();
+    findings.extend(answer(request));
     let data = Box::pin(stores::look(request, dangers.planes(), spool, None)).await;
     dangers.add(data);
     let live = Live {
@@ -248,4 +237,19 @@ pub async fn foresee(
     };
     findings.extend(dangers.finish(&request.options, request.mode, &live));
     document(request, None, told, Vec::new(), findings)
+}
+
+/// What stands against the cluster that will be written into when etcd is back. While the API is
+/// down it is judged when it answers.
+fn answer(request: &Request) -> Option<Finding> {
+    let facts = &request.cluster_facts;
+    let allow = &request.options.allow;
+    let Some(answer) = &request.answer else {
+        let unknown = facts.kube_system.is_empty();
+        let refusal = unknown.then(|| facts.refuse(request.mode, true, "not told yet"))??;
+        let server = format!("restore point {}", request.restore_point.id);
+        return Some(refusal.finding(&server, allow));
+    };
+    let refusal = facts.refuse(request.mode, true, &answer.uid)?;
+    Some(refusal.finding(&answer.server, allow))
 }

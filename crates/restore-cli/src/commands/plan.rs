@@ -107,7 +107,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         );
         let etcd = frame.or_cancelled(etcd).await?;
         let material = ground.material(&asked, None, frame).await?;
-        let plan = ground.foresee(&asked, &material, frame).await?;
+        let answer = ground.answer(frame).await?.ok();
+        let plan = ground
+            .foresee(&asked, &material, answer.as_ref(), frame)
+            .await?;
         plan.with_etcd(etcd).map_err(failed)?
     } else {
         let target = frame.or_cancelled(ground.target()).await?;

@@ -5,6 +5,7 @@ mod copy;
 mod etcd;
 mod flags;
 mod ground;
+mod reach;
 mod report;
 mod source;
 mod talos;
@@ -14,7 +15,8 @@ pub(crate) use carry::{Consent, Means, Objects, go_on, hold, plan_of, run, unblo
 pub(crate) use copy::{Copying, fetched};
 pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
-pub(crate) use ground::{Asked, Ground, Wanted};
+pub(crate) use ground::{Asked, Ground, Wanted, target_of};
+pub(crate) use reach::Reach;
 pub(crate) use report::{Ran, Shown, word};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
@@ -33,6 +35,7 @@ pub(crate) fn failed(error: RecoverError) -> Failure {
     let exit = match &error {
         RecoverError::PlanChanged { .. }
         | RecoverError::PlanOfOtherTool { .. }
+        | RecoverError::WrongCluster { .. }
         | RecoverError::TargetInUse { .. }
         | RecoverError::JournalInUse { .. } => Some(Exit::Refused),
         RecoverError::NoPlan { .. }
@@ -48,18 +51,19 @@ pub(crate) fn failed(error: RecoverError) -> Failure {
         RecoverError::Cancelled => Some(Exit::Interrupted),
         _ => None,
     };
-    let room = match &error {
+    let hint = match &error {
+        RecoverError::WrongCluster { remedy, .. } => Some(remedy.clone()),
         RecoverError::Journal { source, .. } if is_full(source) => {
-            Some("make room where the journal is kept (--journals)")
+            Some("make room where the journal is kept (--journals)".to_owned())
         }
         RecoverError::Scratch { source, .. } if is_full(source) => {
-            Some("make room, or name a folder with more room with --scratch")
+            Some("make room, or name a folder with more room with --scratch".to_owned())
         }
         _ => None,
     };
     let mut failure = Failure::from(anyhow::Error::new(error));
-    if let Some(room) = room {
-        failure = failure.hint(room);
+    if let Some(hint) = hint {
+        failure = failure.hint(hint);
     }
     match exit {
         Some(exit) => failure.because_of(exit),

@@ -14,8 +14,8 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Asked, Consent, Ground, Journals, Means, ObjectFlags, RunFlags, Shown, SourceFlags, Waits,
-    Wanted, failed, hold, run as carry_out, same, unblocked,
+    Asked, Consent, Ground, Journals, Means, ObjectFlags, Reach, RunFlags, Shown, SourceFlags,
+    Waits, Wanted, failed, hold, run as carry_out, same, unblocked,
 };
 use crate::args::{ReadFlags, ScratchFlags, Selection};
 
@@ -111,7 +111,7 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         let material = ground.material(&asked, None, frame).await?;
         same(&plan.origin, &material.origin)?;
         // Tenants' data may have gone since. What becomes of objects was foreseen, and is found out later.
-        let now = ground.foresee(&asked, &material, frame).await?;
+        let now = ground.foresee(&asked, &material, None, frame).await?;
         unblocked(&now)?;
         (None, material)
     } else {
@@ -122,7 +122,15 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         hold(&plan, &now)?;
         (Some(target), material)
     };
-    args.flags.consent.ask(&plan, frame)?;
+    let reach = Reach::look(
+        &ground,
+        (&plan, plan.etcd.as_ref()),
+        target.as_ref(),
+        args.flags.nodes(),
+        frame,
+    )
+    .await?;
+    args.flags.consent.ask(&plan, &reach, frame)?;
     let carried = carry_out(
         ground,
         plan,
@@ -167,7 +175,8 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         })?;
         return Ok(Exit::Refused);
     }
-    args.consent.ask(&plan, frame)?;
+    let reach = Reach::of(&target, frame).await?;
+    args.consent.ask(&plan, &reach, frame)?;
     let means = Means {
         patience: args.waits.patience(),
         talos: None,

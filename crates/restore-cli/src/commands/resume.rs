@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Record};
-use backup_core::recover::plan::Step;
+use backup_core::recover::journal::{Journal, Phase, Record};
+use backup_core::recover::plan::{Step, admit};
 
-use super::recover::{Asked, Ground, RunFlags, Source, failed, fetched, go_on, plan_of, same};
+use super::recover::{
+    Asked, Ground, Reach, RunFlags, Source, failed, fetched, go_on, plan_of, same,
+};
 
 /// Go on with a restore from where its journal ends
 ///
@@ -47,10 +49,6 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Complete);
     }
-    // Whoever began it agreed on another machine.
-    if from_store {
-        args.flags.consent.ask(&plan, frame)?;
-    }
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     // With a step on etcd the API may not be up yet: it is waited for.
     let target = if plan.has(Step::Etcd) {
@@ -58,16 +56,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     } else {
         Some(frame.or_cancelled(ground.target()).await?)
     };
-    if let (Some(planned), Some(target)) = (&plan.target, &target)
-        && planned.uid != target.uid()
-    {
-        let told = format!(
-            "the restore is of the cluster with kube-system {}, and this one has {}",
-            planned.uid,
-            target.uid()
-        );
-        return Err(Failure::message(Exit::Refused, told)
-            .hint("give the kubeconfig of the cluster that was being restored"));
+    if let Some(target) = &target {
+        admit(&plan, target).map_err(failed)?;
+    }
+    // Whoever began it agreed on another machine.
+    if from_store {
+        let etcd = plan.etcd.as_ref();
+        let etcd = etcd.filter(|_| !journal.state.is_done(Phase::Etcd));
+        let nodes = args.flags.nodes();
+        let reach = Reach::look(&ground, (&plan, etcd), target.as_ref(), nodes, frame).await?;
+        args.flags.consent.ask(&plan, &reach, frame)?;
     }
     let asked = Asked {
         source: Source::begun(&plan.origin),

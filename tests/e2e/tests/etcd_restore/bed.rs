@@ -255,7 +255,7 @@ impl Bed {
         let wanted = Wanted {
             target: Some(TARGET.to_owned()),
             snapshot: SnapshotFacts::of(&point).context("no etcd")?,
-            other_lineage: false,
+            allow: std::collections::BTreeSet::new(),
         };
         Ok(preflight(nodes, wanted).await)
     }

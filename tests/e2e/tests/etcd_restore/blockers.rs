@@ -134,7 +134,7 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     let mut wanted = backup_core::recover::etcd::Wanted {
         target: Some(WORKER.to_owned()),
         snapshot: clean.snapshot.clone(),
-        other_lineage: false,
+        allow: std::collections::BTreeSet::new(),
     };
     let worker = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
     blocked(&worker, &[WORKER, "worker", "--node"]);
@@ -195,7 +195,7 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
     let wanted = backup_core::recover::etcd::Wanted {
         target: Some(TARGET.to_owned()),
         snapshot,
-        other_lineage: false,
+        allow: std::collections::BTreeSet::new(),
     };
     let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
     blocked(&plan, &["`init`", "controlplane"]);

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
 use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
+use backup_core::recover::plan::Danger;
 
 use super::bed::{Bed, NAME, TARGET};
 
@@ -20,11 +21,14 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
         .clone()
         .context("it does not tell its cluster")?;
     assert!(!captured.authorities.is_empty());
-    let look = async |bed: &Bed, other_lineage| {
+    let look = async |bed: &Bed, allowed: bool| {
         let wanted = Wanted {
             target: Some(TARGET.to_owned()),
             snapshot: snapshot.clone(),
-            other_lineage,
+            allow: allowed
+                .then_some(Danger::OtherLineage)
+                .into_iter()
+                .collect(),
         };
         anyhow::Ok(preflight(&bed.nodes("os:admin", &[TARGET]).await?, wanted).await)
     };
@@ -58,7 +62,12 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
     );
     assert_eq!(other.calls("EtcdRecover"), 0);
     let wrong = restore().args(["--allow", "sealing-key"]).output().await?;
-    assert!(wrong.ended_with(2)?.stderr.contains("want other-lineage"));
+    assert!(
+        wrong
+            .ended_with(2)?
+            .stderr
+            .contains("want one of: other-lineage, unknown-cluster")
+    );
     let restored = restore()
         .args(["--allow", "other-lineage"])
         .output()

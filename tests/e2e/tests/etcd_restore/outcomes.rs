@@ -164,6 +164,10 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
         let restore = restore.args(["--yes", "--target", "lab", "--output", "json"]);
         bed.ours(restore.args(["--nodes", TARGET]))
     };
+    // Nothing in a file tells of which Talos cluster it is.
+    let unknown = of_file("--snapshot").output().await?.ended_with(6)?;
+    let told = "`--allow unknown-cluster` goes on all the same";
+    assert!(unknown.stderr.contains(told), "{}", unknown.stderr);
     let mut bad = whole.clone();
     *bad.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &bad)?;
@@ -178,7 +182,8 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     );
     assert_eq!(bed.calls("EtcdRecover"), 0);
     // Asked for by name, the same bytes are taken as the raw copy that they are.
-    let raw = of_file("--raw-db").output().await?.ended_with(0)?;
+    let raw = of_file("--raw-db").args(["--allow", "unknown-cluster"]);
+    let raw = raw.output().await?.ended_with(0)?;
     assert!(
         raw.stderr.contains("nothing that vouches"),
         "{}",
@@ -198,7 +203,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let wanted = backup_core::recover::etcd::Wanted {
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
-        other_lineage: false,
+        allow: [backup_core::recover::plan::Danger::UnknownCluster].into(),
     };
     let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
     let mut bytes = std::fs::read(&file)?;

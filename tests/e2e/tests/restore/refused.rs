@@ -65,6 +65,25 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         "{}",
         silent.stderr
     );
+    // What is connected now is shown, and not what the plan says.
+    let system = fresh.kube_apiserver.read("/api/v1/namespaces/kube-system");
+    let system = system.await?["metadata"]["uid"].clone();
+    let captured = &bed.shared.butler.kube_apiserver;
+    let captured =
+        captured.read("/api/v1/namespaces/kube-system").await?["metadata"]["uid"].clone();
+    for shown in [
+        format!("Kubernetes API now: {}", fresh.kube_apiserver.url()),
+        format!(
+            "kube-system {}, no nodes",
+            system.as_str().unwrap_or_default()
+        ),
+        format!(
+            "Restore point: cluster butler-mgmt, kube-system {}",
+            captured.as_str().unwrap_or_default()
+        ),
+    ] {
+        assert!(silent.stderr.contains(&shown), "{shown}: {}", silent.stderr);
+    }
     let named = bed
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json", "--yes"]);

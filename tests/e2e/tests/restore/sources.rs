@@ -26,7 +26,7 @@ const COMPONENTS: [&str; 5] = [
 const TEAM: &str = "resources/teams.butler.butlerlabs.dev/";
 
 /// Every object of the newest restore point, by its path.
-async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
+pub(crate) async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for component in COMPONENTS {
         let file = bed.fetch(component).await?;
@@ -50,7 +50,7 @@ async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
 }
 
 /// A repository in Butler's layout of what people wrote of the archive's custom resources.
-async fn repository(folder: &Path, objects: &BTreeMap<String, Value>) -> Result<()> {
+pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>) -> Result<()> {
     let management = folder.join("clusters/management");
     let infrastructure = management.join("infrastructure");
     std::fs::create_dir_all(&infrastructure)?;
@@ -150,7 +150,7 @@ async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
 }
 
 /// A tarball as Velero writes it: each object twice, long names in a pax record.
-fn tarball(file: &Path, version: &str, objects: &BTreeMap<String, Value>) -> Result<()> {
+pub(crate) fn tarball(file: &Path, version: &str, objects: &BTreeMap<String, Value>) -> Result<()> {
     let packed = GzEncoder::new(std::fs::File::create(file)?, Compression::fast());
     let mut builder = tar::Builder::new(packed);
     let mut add = |path: &str, bytes: &[u8]| -> Result<()> {

@@ -101,26 +101,50 @@ impl TalosCluster {
     /// What is different, if it is not the same cluster.
     #[must_use]
     pub fn differs(&self, other: &Self) -> Option<String> {
+        match self.compare(other) {
+            Likeness::Other(difference) => Some(difference),
+            Likeness::Same | Likeness::Unknown => None,
+        }
+    }
+
+    /// Whether both are one cluster.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Likeness {
         let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "not told".to_owned());
         if self.id_sha256.is_some() && other.id_sha256.is_some() {
-            return (self.id_sha256 != other.id_sha256).then(|| {
-                format!(
-                    "the cluster's id is another one: it was {}, it is {}",
-                    shown(&self.name),
-                    shown(&other.name)
-                )
-            });
+            if self.id_sha256 == other.id_sha256 {
+                return Likeness::Same;
+            }
+            return Likeness::Other(format!(
+                "the cluster's id is another one: it was {}, it is {}",
+                shown(&self.name),
+                shown(&other.name)
+            ));
         }
         if self.authorities.is_empty() || other.authorities.is_empty() {
-            return None;
+            return Likeness::Unknown;
         }
         // An authority may be replaced, and both be accepted for a while.
         let shared = self
             .authorities
             .iter()
             .any(|ca| other.authorities.contains(ca));
-        (!shared).then(|| "the talosconfig is that of another authority".to_owned())
+        if shared {
+            return Likeness::Same;
+        }
+        Likeness::Other("the talosconfig is that of another authority".to_owned())
     }
+}
+
+/// Whether two are one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Likeness {
+    /// They are.
+    Same,
+    /// They are not, with the difference.
+    Other(String),
+    /// They have nothing in common that could be compared.
+    Unknown,
 }
 
 /// What a node is for.
@@ -266,5 +290,7 @@ mod tests {
             ..cluster(None, "b")
         };
         assert_eq!(one.differs(&mute), None);
+        assert_eq!(one.compare(&mute), Likeness::Unknown);
+        assert_eq!(one.compare(&cluster(None, "a")), Likeness::Same);
     }
 }

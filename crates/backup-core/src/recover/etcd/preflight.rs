@@ -1,10 +1,13 @@
 //! Looks at all nodes before a restore of etcd, and changes nothing.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt as _;
 
+use super::super::danger::Danger;
 use super::judge;
 use super::look::{self, Looked};
-use super::plan::{EtcdPlan, NodeFacts, Role, SnapshotFacts};
+use super::plan::{EtcdPlan, Likeness, NodeFacts, Role, SnapshotFacts};
 use super::wipe::Wipe;
 use crate::format::manifest::{Finding, Severity};
 use crate::source::talos::nodes::{CallErrorKind, TalosNodes};
@@ -19,8 +22,8 @@ pub struct Wanted {
     pub target: Option<String>,
     /// The snapshot.
     pub snapshot: SnapshotFacts,
-    /// Whether it may be of another cluster: [`Danger::OtherLineage`](crate::recover::plan::Danger).
-    pub other_lineage: bool,
+    /// Dangers that are taken.
+    pub allow: BTreeSet<Danger>,
 }
 
 /// Looks at all nodes. Every call has a deadline, and none of them writes.
@@ -80,18 +83,29 @@ fn lineage(
     let own = found.and_then(|looked| looked.cluster.clone());
     let own = own.unwrap_or_else(|| look::unnamed(nodes));
     let captured = wanted.snapshot.cluster.as_ref();
-    let Some(difference) = captured.and_then(|captured| captured.differs(&own)) else {
-        return;
+    let (danger, cause, remedy) = match captured.map(|captured| captured.compare(&own)) {
+        Some(Likeness::Same) => return,
+        Some(Likeness::Other(difference)) => (
+            Danger::OtherLineage,
+            format!("the snapshot is of another Talos cluster than this node: {difference}"),
+            "give the talosconfig and the nodes of the cluster that was captured; if these were set \
+             up anew in its place, or their authority was replaced since,",
+        ),
+        Some(Likeness::Unknown) | None => (
+            Danger::UnknownCluster,
+            "nothing tells which Talos cluster the snapshot is of, so whether it is this node's \
+             cannot be told"
+                .to_owned(),
+            "restore from a restore point that was taken through the Talos API; if these are surely \
+             the snapshot's own nodes,",
+        ),
     };
-    let cause = format!("the snapshot is of another Talos cluster than this node: {difference}");
-    let severity = if wanted.other_lineage {
+    let severity = if wanted.allow.contains(&danger) {
         Severity::Warning
     } else {
         Severity::Error
     };
-    let remedy = "give the talosconfig and the nodes of the cluster that was captured; if these were \
-                  set up anew in its place, or their authority was replaced since, `--allow \
-                  other-lineage` goes on all the same";
+    let remedy = format!("{remedy} `--allow {}` goes on all the same", danger.name());
     notes.say(severity, target, cause, remedy);
 }
 

@@ -48,6 +48,7 @@ pub(super) fn document(
         origin: request.origin.clone(),
         base: request.base.clone(),
         etcd: None,
+        cluster_facts: request.cluster_facts.clone(),
         target,
         options: request.options.clone(),
         park,

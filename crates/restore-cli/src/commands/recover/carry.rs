@@ -12,12 +12,12 @@ use backup_cli::program::Frame;
 use backup_core::format::manifest::Parent;
 use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
-use backup_core::recover::plan::{Mode, Plan, Step};
+use backup_core::recover::plan::{Plan, Step, admit_answer};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::{Copied, Patience, Recovery};
 use backup_core::source::kube::target::KubeTarget;
 
-use super::{Copying, Ground, Journals, Ran, TargetFlags, etcd, failed};
+use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
 
@@ -39,8 +39,9 @@ pub(crate) struct Consent {
 }
 
 impl Consent {
-    /// Asks a person to type the cluster's name, or takes the flags for it.
-    pub(crate) fn ask(&self, plan: &Plan, frame: &Frame) -> Result<(), Failure> {
+    /// Shows what is connected now, and asks a person to type the cluster's name, or takes the flags
+    /// for it.
+    pub(crate) fn ask(&self, plan: &Plan, reach: &Reach, frame: &Frame) -> Result<(), Failure> {
         let cluster = plan.cluster.as_str();
         if let Some(named) = &self.target
             && named != cluster
@@ -50,15 +51,13 @@ impl Consent {
                 .hint("look at both again; nothing was changed"));
         }
         if self.yes {
+            frame.terminal.status(&reach.told(plan));
             return Ok(());
         }
-        let into = plan
-            .target
-            .as_ref()
-            .map_or("its nodes", |t| t.server.as_str());
         let question = format!(
-            "This writes cluster {cluster}, as of {}, into {into}.",
-            plan.restore_point.id
+            "This writes cluster {cluster}, as of {}.\n{}",
+            plan.restore_point.id,
+            reach.told(plan)
         );
         frame
             .terminal
@@ -68,16 +67,8 @@ impl Consent {
 
 /// Refuses a plan that does not fit what is there now.
 pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
-    if let (Some(was), Some(is)) = (&plan.target, &now.target)
-        && was.uid != is.uid
-    {
-        let told = format!(
-            "the plan is for the cluster at {} (kube-system {}), and this is {} (kube-system {})",
-            was.server, was.uid, is.server, is.uid
-        );
-        return Err(Failure::message(Exit::Refused, told).hint(
-            "give the kubeconfig of the cluster that was planned for, or plan for this one",
-        ));
+    if let Some(answer) = &now.target {
+        admit_answer(plan, answer).map_err(failed)?;
     }
     let differences = plan.differences(now, TOLD);
     if !differences.is_empty() {
@@ -203,19 +194,6 @@ async fn go(
         Some(target) => target,
         None => ground.target_within(API_WITHIN, frame).await.map_err(on)?,
     };
-    if let Some(captured) = ground.point.manifest.kubernetes.as_ref().map(|k| &k.uid)
-        && plan.mode == Mode::InPlace
-        && plan.has(Step::Etcd)
-        && captured != target.uid()
-    {
-        let told = format!(
-            "the API server at {} is of another cluster: its kube-system has UID {}, the restored \
-             one {captured}",
-            target.server(),
-            target.uid()
-        );
-        return Err(on(Failure::message(Exit::Refused, told)));
-    }
     let mut recovery = Recovery {
         plan,
         target,

@@ -16,6 +16,7 @@ use backup_core::recover::etcd::{
 use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Danger;
 use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::source::talos::nodes::TalosNodes;
 
 use super::{Ground, TargetFlags};
 use crate::args::{ReadFlags, ScratchFlags};
@@ -39,9 +40,38 @@ pub(crate) async fn look_at_etcd(
     let wanted = Wanted {
         target,
         snapshot,
-        other_lineage: allow.contains(&Danger::OtherLineage),
+        allow: allow.clone(),
     };
     Ok(preflight(&nodes, wanted).await)
+}
+
+/// The nodes of `plan` as they are now. Changes nothing.
+pub(super) async fn now(
+    plan: &EtcdPlan,
+    allow: &BTreeSet<Danger>,
+    (talos, read): (&TargetFlags, &ReadFlags),
+    frame: &Frame,
+) -> Result<EtcdPlan, Failure> {
+    let nodes = talos.nodes(read, frame).await?;
+    nodes_now(&nodes, plan, allow).await
+}
+
+async fn nodes_now(
+    nodes: &TalosNodes,
+    plan: &EtcdPlan,
+    allow: &BTreeSet<Danger>,
+) -> Result<EtcdPlan, Failure> {
+    let wanted = Wanted {
+        target: Some(plan.target.clone()),
+        snapshot: plan.snapshot.clone(),
+        allow: allow.clone(),
+    };
+    let now = preflight(nodes, wanted).await;
+    if let Some(difference) = plan.differs(&now) {
+        let told = format!("the nodes are not those of the plan: {difference}");
+        return Err(Failure::message(Exit::Refused, told).hint("plan again"));
+    }
+    Ok(now)
 }
 
 /// Restores etcd as `plan` says, from wherever an earlier attempt ended.
@@ -54,17 +84,7 @@ pub(super) async fn restore(
 ) -> Result<Vec<Finding>, Failure> {
     let (talos, read, scratch) = means;
     let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
-    let wanted = Wanted {
-        target: Some(plan.target.clone()),
-        snapshot: plan.snapshot.clone(),
-        other_lineage: allow.contains(&Danger::OtherLineage),
-    };
-    let looked = async { Ok(preflight(&nodes, wanted).await) };
-    let now = frame.or_cancelled(looked).await?;
-    if let Some(difference) = plan.differs(&now) {
-        let told = format!("the nodes are not those of the plan: {difference}");
-        return Err(Failure::message(Exit::Refused, told).hint("plan again"));
-    }
+    let now = frame.or_cancelled(nodes_now(&nodes, plan, allow)).await?;
     let progress = frame.terminal.progress();
     let already = if now.can_run() {
         None

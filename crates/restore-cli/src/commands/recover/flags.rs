@@ -70,6 +70,11 @@ impl RunFlags {
         (&self.read, &self.kube, &self.scratch)
     }
 
+    /// How the nodes are reached.
+    pub(crate) fn nodes(&self) -> (&TargetFlags, &ReadFlags) {
+        (&self.talos, &self.read)
+    }
+
     /// How the plan is carried out, with a step on etcd.
     pub(crate) fn means(&self) -> Means<'_> {
         Means {

@@ -17,7 +17,7 @@ use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::Parent;
 use backup_core::id::ComponentName;
-use backup_core::recover::plan::{Origin, Plan, Step};
+use backup_core::recover::plan::{Origin, Plan, Step, Target};
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::target::KubeTarget;
 
@@ -26,6 +26,9 @@ use super::Source;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs, has_objects};
 use crate::commands::{Opened, Reading, open, refuse_untrusted};
+
+/// An API server that is up answers within this; one whose etcd is gone does not.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Ground {
@@ -227,6 +230,20 @@ impl Ground {
             .map_err(anyhow::Error::new)?)
     }
 
+    /// The cluster that the kubeconfig leads to, or why nobody answers there. Does not wait for one
+    /// whose etcd is gone.
+    pub(crate) async fn answer(&self, frame: &Frame) -> Result<Result<Target, String>, Failure> {
+        let Some(options) = &self.kube else {
+            return Ok(Err("no kubeconfig is given".to_owned()));
+        };
+        let options = options.clone().within(ANSWERS_WITHIN);
+        let connected = async { Ok(KubeTarget::connect(&options).await) };
+        let answer = frame.or_cancelled(connected).await?;
+        Ok(answer
+            .map(|target| target_of(&target))
+            .map_err(|e| e.line()))
+    }
+
     /// Connects when the API answers, which it does some time after its etcd is back.
     pub(crate) async fn target_within(
         &self,
@@ -258,6 +275,15 @@ impl Ground {
     /// Told how it goes.
     pub(crate) fn progress(&self) -> Arc<dyn backup_core::progress::Progress> {
         Arc::clone(&self.reading.progress)
+    }
+}
+
+/// A cluster as plans name it.
+pub(crate) fn target_of(target: &KubeTarget) -> Target {
+    Target {
+        uid: target.uid().to_owned(),
+        server: target.server().to_owned(),
+        version: target.version().to_owned(),
     }
 }
 

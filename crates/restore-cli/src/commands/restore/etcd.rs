@@ -54,8 +54,9 @@ pub(crate) struct Args {
     /// The name of the cluster that is restored, as the plan shows it
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// Go on in spite of this danger: `other-lineage`, where nodes were set up anew
-    #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = other_lineage)]
+    /// Go on in spite of this danger: `other-lineage`, where nodes were set up anew; `unknown-cluster`,
+    /// where nothing tells whose the snapshot is
+    #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
     /// Restart the kubelets of all nodes that are named, when etcd is back
     #[arg(long)]
@@ -68,13 +69,11 @@ pub(crate) struct Args {
     read: ReadFlags,
 }
 
-/// The only danger that this step knows by name.
-fn other_lineage(text: &str) -> Result<Danger, String> {
-    let danger = Danger::OtherLineage;
-    if text == danger.name() {
-        return Ok(danger);
-    }
-    Err(format!("want {}", danger.name()))
+/// The dangers that this step knows by name.
+fn danger(text: &str) -> Result<Danger, String> {
+    let known = [Danger::OtherLineage, Danger::UnknownCluster];
+    let named = known.into_iter().find(|danger| danger.name() == text);
+    named.ok_or_else(|| format!("want one of: {}", known.map(Danger::name).join(", ")))
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
@@ -155,7 +154,7 @@ async fn look(
     let wanted = Wanted {
         target: args.talos.node.clone(),
         snapshot,
-        other_lineage: args.allow.contains(&Danger::OtherLineage),
+        allow: args.allow.iter().copied().collect(),
     };
     let plan = preflight(&nodes, wanted).await;
     Ok((nodes, plan))

@@ -91,6 +91,13 @@ impl Job<'_> {
                 planned.sha256, held.sha256
             )));
         }
+        if let (Some(planned), Some(held)) = (&planned.kube_system_uid, &held.kube_system_uid)
+            && planned != held
+        {
+            return Err(other(format!(
+                "its snapshot is of the cluster with kube-system {planned}, this one is of {held}"
+            )));
+        }
         let mut waited = Waited::new("ask which cluster it is", self.pace.ready_within);
         let now = loop {
             match cluster_of(self.nodes, self.target()).await {

@@ -6,7 +6,8 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::EtcdFacts;
-use backup_core::recover::plan::{Mode, Options, Plan, Step};
+use backup_core::recover::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
+use backup_core::recover::spool::Spool;
 use backup_core::recover::{Request, foresee, lineage, survey};
 use backup_core::source::kube::target::KubeTarget;
 
@@ -39,15 +40,17 @@ impl Asked {
 }
 
 impl Ground {
-    /// Makes the plan of a restore that begins with etcd.
+    /// Makes the plan of a restore that begins with etcd. `answer` is the cluster that the kubeconfig
+    /// leads to now, if it answers.
     pub(crate) async fn foresee(
         &self,
         asked: &Asked,
         material: &Material,
+        answer: Option<&Target>,
         frame: &Frame,
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, frame);
+        let request = self.request(asked, material, answer, frame);
         let base = base.as_ref().map(|(base, _)| base);
         let foreseen = foresee(&request, spool, base);
         frame
@@ -64,7 +67,7 @@ impl Ground {
         frame: &Frame,
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, frame);
+        let request = self.request(asked, material, None, frame);
         let planned = survey(
             &request,
             target,
@@ -77,8 +80,23 @@ impl Ground {
             .await
     }
 
+    /// What tells which cluster is restored. When etcd comes back, its restore point has the last
+    /// word.
+    fn cluster_facts(&self, asked: &Asked, spool: &Spool) -> ClusterFacts {
+        if asked.steps.contains(&Step::Etcd) {
+            return ClusterFacts::of([&self.point], None);
+        }
+        ClusterFacts::of([&self.point, self.objects()], Some(spool))
+    }
+
     /// What a plan is made of.
-    fn request(&self, asked: &Asked, material: &Material, frame: &Frame) -> Request {
+    fn request(
+        &self,
+        asked: &Asked,
+        material: &Material,
+        answer: Option<&Target>,
+        frame: &Frame,
+    ) -> Request {
         let objects = self.objects();
         let kubernetes = objects.manifest.kubernetes.as_ref();
         let archives = objects
@@ -90,7 +108,8 @@ impl Ground {
             .flat_map(|a| &a.kinds)
             .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
         let (point, forward) = (&self.point, self.forward.as_ref());
-        let lineage = lineage(point, forward, self.claim, &asked.options);
+        let spool = &material.objects.spool;
+        let lineage = lineage(point, forward, self.claim, spool, &asked.options);
         let findings = material.findings.iter().cloned().chain(lineage);
         Request {
             cluster: self.point.manifest.cluster.clone(),
@@ -100,7 +119,8 @@ impl Ground {
             origin: material.origin.clone(),
             findings: findings.collect(),
             base: material.objects.base.as_ref().map(|(_, of)| of.clone()),
-            captured_uid: kubernetes.map(|k| k.uid.clone()),
+            cluster_facts: self.cluster_facts(asked, spool),
+            answer: answer.cloned(),
             captured: objects.manifest.began,
             datastores: datastores(&[&self.point, objects]),
             tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),

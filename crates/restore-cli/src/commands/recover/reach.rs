@@ -1,0 +1,124 @@
+//! Reach of a restore: which cluster and which nodes its kubeconfig and talosconfig lead to now, as a
+//! person is shown before anything is written.
+
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::recover::etcd::{EtcdPlan, Role};
+use backup_core::recover::plan::{Mode, Plan, Target, admit_answer};
+use backup_core::source::kube::target::KubeTarget;
+
+use super::{Ground, TargetFlags, etcd, failed, target_of};
+use crate::args::ReadFlags;
+
+/// Nodes that are named in a line.
+const NAMED: usize = 8;
+
+/// See the module.
+pub(crate) struct Reach {
+    /// The cluster that answers at the kubeconfig's address, or why none does.
+    api: Result<Target, String>,
+    /// Its nodes, as it lists them; none if they cannot be listed.
+    nodes: Option<Vec<String>>,
+    /// The nodes that get etcd.
+    etcd: Option<EtcdPlan>,
+}
+
+impl Reach {
+    /// Looks at everything that `plan` is going to write to, and the nodes if `etcd` is still to come.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// When a cluster answers that the plan may not write into, or the nodes are not those of the plan.
+    pub(crate) async fn look(
+        ground: &Ground,
+        (plan, etcd): (&Plan, Option<&EtcdPlan>),
+        target: Option<&KubeTarget>,
+        talos: (&TargetFlags, &ReadFlags),
+        frame: &Frame,
+    ) -> Result<Self, Failure> {
+        let mut reach = match target {
+            Some(target) => Self::of(target, frame).await?,
+            None => Self {
+                api: ground.answer(frame).await?,
+                nodes: None,
+                etcd: None,
+            },
+        };
+        if let Ok(answer) = &reach.api {
+            admit_answer(plan, answer).map_err(failed)?;
+        }
+        if let Some(planned) = etcd {
+            let now = etcd::now(planned, &plan.options.allow, talos, frame);
+            reach.etcd = Some(frame.or_cancelled(now).await?);
+        }
+        Ok(reach)
+    }
+
+    /// The cluster `target` with its nodes.
+    ///
+    /// # Errors
+    /// When a person ends it.
+    pub(crate) async fn of(target: &KubeTarget, frame: &Frame) -> Result<Self, Failure> {
+        let mut names = Vec::new();
+        let list = async {
+            let kind = "nodes".into();
+            let listed = target.each(&kind, |path, _| names.push(path.name)).await;
+            Ok(listed.is_ok())
+        };
+        let listed = frame.or_cancelled(list).await?;
+        Ok(Self {
+            api: Ok(target_of(target)),
+            nodes: listed.then_some(names),
+            etcd: None,
+        })
+    }
+
+    /// What is connected now, and what it is held against, a line each.
+    pub(crate) fn told(&self, plan: &Plan) -> String {
+        let mut lines = Vec::new();
+        lines.push(match &self.api {
+            Ok(api) => format!(
+                "  Kubernetes API now: {} ({}), kube-system {}, {}",
+                api.server,
+                api.version,
+                api.uid,
+                self.nodes.as_deref().map_or_else(
+                    || "its nodes are not told".to_owned(),
+                    |names| named("nodes", names)
+                )
+            ),
+            Err(why) => format!("  Kubernetes API now: does not answer: {why}"),
+        });
+        if let Some(etcd) = &self.etcd {
+            let is = |role: Role| etcd.nodes.iter().filter(move |node| node.role == role);
+            let planes: Vec<String> = is(Role::ControlPlane).map(|n| n.node.clone()).collect();
+            lines.push(format!(
+                "  Talos nodes now: cluster {}, context {}, {}; etcd goes onto {}",
+                etcd.cluster.name.as_deref().unwrap_or("not told"),
+                etcd.cluster.context,
+                named("control plane nodes", &planes),
+                etcd.target
+            ));
+        }
+        lines.push(format!(
+            "  Restore point: cluster {}, kube-system {}, {}",
+            plan.cluster,
+            plan.cluster_facts.shown(),
+            match plan.mode {
+                Mode::InPlace => "restored in place: it must be the same cluster",
+                Mode::Rebuild => "rebuilt: it must be another, fresh cluster",
+            }
+        ));
+        lines.join("\n")
+    }
+}
+
+/// `3 nodes: a, b, c`, or so.
+fn named(what: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return format!("no {what}");
+    }
+    let listed: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    format!("{} {what}: {}{more}", names.len(), listed.join(", "))
+}

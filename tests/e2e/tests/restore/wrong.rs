@@ -1,0 +1,186 @@
+//! Clusters that a restore must not write into: each way in is refused, and nothing is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::butler::{Shared, define};
+use e2e::fresh::Fresh;
+use e2e::run::Output;
+use serde_json::{Value, json};
+
+use super::bed::Bed;
+use super::in_place::newest;
+use super::sources::{objects, repository, tarball};
+
+const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
+const NAMESPACE: &str = "/api/v1/namespaces/kube-system";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/butler-restore";
+
+fn uid(object: &Value) -> Result<String> {
+    let uid = object["metadata"]["uid"].as_str();
+    Ok(uid.context("no UID")?.to_owned())
+}
+
+/// A living cluster of somebody else, with a team that has the name of one of ours.
+async fn other(bed: &Bed) -> Result<Fresh> {
+    let other = Fresh::start(&bed.folder, "other").await?;
+    define(&other.kube_apiserver, "teams.butler.butlerlabs.dev").await?;
+    let team = json!({
+        "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
+        "metadata": { "name": "payments" },
+        "spec": { "displayName": "Somebody else's", "access": {} },
+    });
+    other.kube_apiserver.create(TEAMS, &team).await?;
+    Ok(other)
+}
+
+/// Every object that a restore could have written, with its version.
+async fn versions(bed: &Bed, cluster: &Fresh) -> Result<BTreeMap<String, Value>> {
+    let mut found = BTreeMap::new();
+    for kind in [
+        "namespaces",
+        "secrets",
+        "configmaps",
+        "serviceaccounts",
+        "clusterroles",
+        "customresourcedefinitions",
+        "teams.butler.butlerlabs.dev",
+    ] {
+        for object in bed.listed(&cluster.kubeconfig(), kind).await? {
+            let metadata = &object["metadata"];
+            let place = format!("{kind} {} {}", metadata["namespace"], metadata["name"]);
+            found.insert(place, metadata["resourceVersion"].clone());
+        }
+    }
+    ensure!(
+        cluster.kube_apiserver.get(LEASE).await?.0 == 404,
+        "a restore took its Lease"
+    );
+    Ok(found)
+}
+
+fn refused(output: Output, words: &[&str]) -> Result<()> {
+    let output = output.ended_with(6)?;
+    let told = format!("{}{}", output.stdout, output.stderr);
+    for word in words {
+        ensure!(told.contains(word), "{word}: {told}");
+    }
+    Ok(())
+}
+
+async fn snapshot(bed: &Bed, component: &str) -> Result<String> {
+    let snapshot = bed.backupd("snapshot").args(["--component", component]);
+    snapshot.output().await?.ended_with(0)?;
+    newest(bed).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Result<()> {
+    let mut bed = Bed::on(Shared::own().await?, "wrong-cluster").await?;
+    snapshot(&bed, "etcd").await?;
+    snapshot(&bed, "resources").await?;
+    let other = other(&bed).await?;
+    let own = bed.shared.butler.kubeconfig();
+    let captured = uid(&bed.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
+    let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
+    let before = versions(&bed, &other).await?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+
+    // Another cluster answers where the lost one did.
+    let plan = ["--mode", "in-place"];
+    let planned = bed.plan(&other.kubeconfig(), &plan).await?;
+    refused(planned, &["another cluster", &captured, &foreign])?;
+    // The plan is right, and the kubeconfig is not.
+    bed.plan(&own, &plan).await?.ended_with(0)?;
+    let restore = bed.restore(&other.kubeconfig()).output().await?;
+    refused(restore, &["another cluster", &captured, &foreign])?;
+    ensure!(
+        !bed.shared.butler.talos.etcd_runs(),
+        "etcd was restored before the refusal"
+    );
+
+    // The kubeconfig leads there only when etcd is back.
+    let moving = bed.folder.path().join("moving.yaml");
+    std::fs::copy(&own, &moving)?;
+    let running = bed.restore(&moving).args(["--settle", "1"]).start()?;
+    e2e::wait::until("etcd", Duration::from_secs(180), async || {
+        ensure!(bed.shared.butler.talos.etcd_runs(), "not yet");
+        Ok(())
+    })
+    .await?;
+    std::fs::copy(other.kubeconfig(), &moving)?;
+    refused(
+        running.ended().await?,
+        &["another cluster", &captured, &foreign],
+    )?;
+    let resume = |kubeconfig: &Path| {
+        let resume = bed.restore_cli("resume").args(["--settle", "1"]);
+        resume.arg("--kubeconfig").arg(kubeconfig)
+    };
+    let resumed = resume(&other.kubeconfig()).output().await?;
+    refused(resumed, &["another cluster", &captured, &foreign])?;
+    assert_eq!(versions(&bed, &other).await?, before);
+
+    // And into its own it goes on.
+    let resumed = resume(&own).args(["--output", "json"]).start()?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.resume().await?;
+    let ran = resumed.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<()> {
+    let bed = Bed::new("wrong-sources").await?;
+    let objects = objects(&bed).await?;
+    let fleet = bed.folder.path().join("fleet");
+    repository(&fleet, &objects).await?;
+    tarball(
+        &bed.folder.path().join("nightly.tar.gz"),
+        "1.1.0\n",
+        &objects,
+    )?;
+    // A prefix of its own, with etcd alone.
+    let config = bed.folder.path().join("butler.yaml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, text.replace("wrong-sources", "wrong-sources-etcd"))?;
+    snapshot(&bed, "etcd").await?;
+    let other = other(&bed).await?;
+    let own = bed.shared.butler.kubeconfig();
+    let captured = uid(&bed.shared.butler.kube_apiserver.read(NAMESPACE).await?)?;
+    let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
+    let before = versions(&bed, &other).await?;
+
+    let velero = [
+        "--from",
+        "velero:nightly.tar.gz",
+        "--only",
+        "crds,resources",
+    ];
+    let planned = bed.plan(&other.kubeconfig(), &velero).await?;
+    refused(planned, &["another cluster", &captured, &foreign])?;
+    let rebuild = [&velero[..], &["--mode", "rebuild"]].concat();
+    let planned = bed.plan(&own, &rebuild).await?;
+    refused(planned, &["the very cluster", &captured])?;
+    // One step alone has no plan of its own to be held to.
+    let step = bed.restore_cli("restore").args(["resources", "latest"]);
+    let step = step.args(&velero[..2]).args(["--yes", "--target"]);
+    let step = step.args(["butler-mgmt", "--kubeconfig"]);
+    let step = step.arg(other.kubeconfig()).output().await?;
+    refused(step, &["another cluster", &captured, &foreign])?;
+
+    std::fs::write(&config, text)?;
+    let git = ["--from", "git:fleet#main", "--only", "resources"];
+    let planned = bed.plan(&other.kubeconfig(), &git).await?;
+    refused(planned, &["another cluster", &captured, &foreign])?;
+    let rebuild = [&git[..], &["--mode", "rebuild"]].concat();
+    let planned = bed.plan(&own, &rebuild).await?;
+    refused(planned, &["the very cluster", &captured])?;
+    assert_eq!(versions(&bed, &other).await?, before);
+    Ok(())
+}
