@@ -6,7 +6,8 @@ use super::inspect::PageFacts;
 use super::trailer::Trailer;
 use crate::digest::Digest;
 
-/// A snapshot that is whole (its trailer matches) and sound (its trees can be walked).
+/// A snapshot that is whole (its trailer matches) and sound (its trees can be walked, and etcd decodes
+/// every entry).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotFacts {
     /// Bytes of a bbolt page.
@@ -151,6 +152,38 @@ pub enum SnapshotError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// An entry on a whole page is not what etcd decodes when it starts.
+    #[error(
+        "the etcd snapshot is corrupt: in bucket `{bucket}` {}page {page} {what}; etcd dies of \
+         it when it starts, or loses it; the member's own database has this fault, so take the \
+         snapshot from another member and check this one",
+        revision.map(|revision| format!("revision {revision} on ")).unwrap_or_default()
+    )]
+    BrokenEntry {
+        /// The bucket that the entry is in.
+        bucket: &'static str,
+        /// The number of the page.
+        page: u64,
+        /// Its revision, in bucket `key`.
+        revision: Option<u64>,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A bucket is gone that etcd makes before it serves anybody.
+    #[error(
+        "the etcd snapshot is corrupt: it has no bucket `{bucket}`, which every etcd has; take the \
+         snapshot from another member and check this one"
+    )]
+    BucketMissing {
+        /// The name of the bucket.
+        bucket: &'static str,
+    },
+    /// Storage version and cluster version cannot be of one etcd.
+    #[error(
+        "the etcd snapshot is corrupt: its storage version and its cluster version cannot be of one \
+         etcd, and none would start from it; take the snapshot from another member and check this one"
+    )]
+    VersionsDiffer,
     /// A bbolt file, but not etcd's.
     #[error("the file is a bbolt database but not etcd's: it has no bucket `key`")]
     KeyBucketMissing,

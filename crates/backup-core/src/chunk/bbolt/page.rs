@@ -137,6 +137,8 @@ pub(crate) struct Meta {
     pub(crate) page_size: usize,
     /// The root page of the bucket of buckets.
     pub(crate) root: u64,
+    /// The page with the list of free pages; `None` if the file has none.
+    pub(crate) freelist: Option<u64>,
     /// The number of pages in the file (the high water mark).
     pub(crate) pages: u64,
     pub(crate) txid: u64,
@@ -163,6 +165,7 @@ impl Meta {
         Some(Self {
             page_size,
             root: number(16)?,
+            freelist: number(32).filter(|page| *page != u64::MAX),
             pages: number(40)?,
             txid: number(48)?,
             intact: Header::read(page)?.flags & META != 0

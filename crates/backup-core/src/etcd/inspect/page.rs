@@ -1,14 +1,11 @@
 //! Makes the summary of a leaf or branch page.
 
-use super::summary::{Fault, KEY, Kind, Mark, Revision, Summaries, put, put_child, take};
+use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Fits, VERSION};
+use super::entry::{KeyValue, Wrong};
+use super::summary::{Fault, Kind, Mark, Revision, Summaries, put, short, take};
+use super::tree::{Child, put_child};
 use super::value::{self, Folders};
 use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, size};
-
-/// Elements of bucket `meta` that are wanted.
-pub(super) const COMPACTED: &[u8] = b"finishedCompactRev";
-pub(super) const VERSION: &[u8] = b"storageVersion";
-/// The element of bucket `auth` that is wanted.
-pub(super) const AUTH: &[u8] = b"authEnabled";
 
 /// An element that is kept as it is: a bucket, or one of bucket `meta`.
 #[derive(Debug, Clone, Copy)]
@@ -83,18 +80,27 @@ pub(super) fn summarise<'a>(
 ) -> Result<Kind<'a>, Fault> {
     let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
     if let Some(kind) = revisions(to, page, unit, rows, scratch)? {
-        let Found { first, last, marks } = kind;
+        let Found {
+            first,
+            last,
+            marks,
+            wrong,
+            fits,
+        } = kind;
         let (marks, folders) = scratch.split_at_checked(marks).unwrap_or_default();
         return Ok(Kind::Revisions {
             first,
             last,
             marks,
             folders,
+            wrong,
+            fits,
         });
     }
     scratch.clear();
     let mut first: &[u8] = &[];
     let mut last: &[u8] = &[];
+    let mut fits = Fits::ALL;
     for (i, element) in elements(unit, rows).enumerate() {
         let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
         if i == 0 {
@@ -103,10 +109,12 @@ pub(super) fn summarise<'a>(
             return Err(Fault::KeyOrder);
         }
         last = key;
-        let wanted = [COMPACTED, VERSION, AUTH].contains(&key) && value.len() <= 64;
+        fits.narrow(bucket, key, value);
+        let wanted =
+            [COMPACTED, VERSION, AUTH, CLUSTER_VERSION].contains(&key) && value.len() <= 64;
         // Users and roles repeat their name in their value, which holds a password's hash and is
         // not kept.
-        let named = !bucket && !wanted && value::etcd_key(value) == Some(key);
+        let named = !bucket && !wanted && value::name(value) == Some(key);
         let value = if named { &[] } else { value };
         if bucket || wanted || (named && to.keeps_name(key)) {
             Kept { bucket, key, value }.put(scratch);
@@ -115,11 +123,11 @@ pub(super) fn summarise<'a>(
             }
         }
     }
-    let short = |key: &'a [u8]| key.get(..KEY).unwrap_or(key);
     Ok(Kind::Leaf {
         first: short(first),
         last: short(last),
         kept: scratch,
+        fits,
     })
 }
 
@@ -129,6 +137,9 @@ struct Found {
     last: Revision,
     /// How many bytes of marks were kept; behind them are the folders.
     marks: usize,
+    /// The first revision that etcd does not start from.
+    wrong: Option<(Revision, Wrong)>,
+    fits: Fits,
 }
 
 /// Reads a leaf of bucket `key`; `None` if it is another.
@@ -144,20 +155,27 @@ fn revisions(
     folders.clear();
     let mut several = false;
     let mut ends: Option<(Revision, Revision)> = None;
+    let mut wrong = None;
+    let mut fits = Fits::ALL;
     for element in elements(unit, rows) {
         let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
-        let (false, Some(revision), Some(etcd_key)) =
-            (bucket, Revision::read(key), value::etcd_key(value))
-        else {
+        let (false, Some(revision)) = (bucket, Revision::read(key)) else {
             return Ok(None);
         };
+        fits.narrow(bucket, key, value);
+        let before = ends.map(|(_, last)| last);
         ends = match ends {
             None => Some((revision, revision)),
             Some((_, last)) if revision <= last => return Err(Fault::KeyOrder),
             Some((first, _)) => Some((first, revision)),
         };
+        let entry = KeyValue::read(value).unwrap_or_default();
+        if wrong.is_none() {
+            wrong = fault(revision, before, value).map(|wrong| (revision, wrong));
+        }
+        let etcd_key = entry.key;
         if room {
-            let secret = to.prefixes.of(etcd_key, value);
+            let secret = to.prefixes.of(etcd_key, entry.object);
             let mark = Mark::new(value::fingerprint(etcd_key), secret, revision.tombstone);
             marks.extend_from_slice(&mark.0.to_le_bytes());
             let folder = to.folders.of(etcd_key);
@@ -165,7 +183,7 @@ fn revisions(
             folders.extend_from_slice(&folder.to_le_bytes());
         }
         if etcd_key == value::KUBE_SYSTEM {
-            value::Candidate::note(&mut to.candidates, page, revision, value);
+            value::Candidate::note(&mut to.candidates, page, revision, entry.object);
         }
     }
     let kept = marks.len();
@@ -177,7 +195,18 @@ fn revisions(
         first,
         last,
         marks: kept,
+        wrong,
+        fits,
     }))
+}
+
+/// Why etcd does not start from this entry, which lies behind the revision `before`.
+fn fault(revision: Revision, before: Option<Revision>, value: &[u8]) -> Option<Wrong> {
+    if before.is_some_and(|before| before.same_write(revision)) {
+        return Some(Wrong::Twice);
+    }
+    let read = KeyValue::read(value).ok_or(Wrong::Torn);
+    read.and_then(|entry| entry.check(revision)).err()
 }
 
 /// Adds the summary of a branch.
@@ -194,7 +223,7 @@ pub(super) fn branch(to: &mut Summaries, page: u64, header: Header, unit: &[u8])
 
 fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
     let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
-    let mut before = 0;
+    let mut before = Child::default();
     let mut last: Option<&[u8]> = None;
     for (row, place) in rows.iter().zip((HEADER..).step_by(ROW)) {
         let row = BranchRow::read(row);
@@ -206,8 +235,7 @@ fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> 
             return Err(Fault::KeyOrder);
         }
         last = Some(key);
-        put_child(before, row.child, to);
-        before = row.child;
+        before = put_child(&before, row.child, key, to);
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use prost::encoding::{decode_varint, encode_varint};
 
+use super::bucket::Fits;
+use super::entry::Wrong;
 use super::value::{Candidate, Folders, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
@@ -104,11 +106,16 @@ impl Revision {
         key
     }
 
-    fn tail(self) -> u64 {
+    /// Whether both are of one write: etcd gives each its own number.
+    pub(super) fn same_write(self, other: Self) -> bool {
+        self.main == other.main && self.sub == other.sub
+    }
+
+    pub(super) fn tail(self) -> u64 {
         self.sub << 1 | u64::from(self.tombstone)
     }
 
-    fn join(main: u64, tail: u64) -> Self {
+    pub(super) fn join(main: u64, tail: u64) -> Self {
         Self {
             main,
             sub: tail >> 1,
@@ -148,7 +155,7 @@ impl Mark {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind<'a> {
     Fault(Fault),
-    /// A branch: its child ids, read by [`child`].
+    /// A branch: its children, read by [`super::tree::children`].
     Branch(&'a [u8]),
     /// A leaf whose keys are all revisions: its first and last key and, if they were kept, the
     /// marks of its elements.
@@ -158,6 +165,10 @@ pub(super) enum Kind<'a> {
         marks: &'a [u8],
         /// The folder of each, in two bytes; empty if all are in the first: see [`Folders`].
         folders: &'a [u8],
+        /// The first one that etcd does not start from, if this is a leaf of bucket `key`.
+        wrong: Option<(Revision, Wrong)>,
+        /// The other buckets that it may be a leaf of.
+        fits: Fits,
     },
     /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements
     /// kept as they are: read by [`super::page::Kept`].
@@ -165,6 +176,8 @@ pub(super) enum Kind<'a> {
         first: &'a [u8],
         last: &'a [u8],
         kept: &'a [u8],
+        /// The buckets that it may be a leaf of.
+        fits: Fits,
     },
 }
 
@@ -272,15 +285,26 @@ fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
             first,
             last,
             folders,
+            wrong,
+            fits,
             ..
         } => {
+            encode_varint(fits.0.into(), head);
+            head.push(wrong.map_or(0, |(_, wrong)| wrong.tag()));
+            if let Some((at, _)) = wrong {
+                encode_varint(at.main, head);
+                encode_varint(at.tail(), head);
+            }
             put(folders, head);
             encode_varint(first.main, head);
             encode_varint(first.tail(), head);
             encode_varint(last.main.wrapping_sub(first.main), head);
             encode_varint(last.tail(), head);
         }
-        Kind::Leaf { first, last, .. } => {
+        Kind::Leaf {
+            first, last, fits, ..
+        } => {
+            encode_varint(fits.0.into(), head);
             put(first, head);
             put(last, head);
         }
@@ -295,11 +319,15 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
     Some(match tag {
         BRANCH => Kind::Branch(bytes.get(..length)?),
         REVISIONS => {
+            let fits = take_fits(&mut bytes)?;
+            let (&tag, rest) = bytes.split_first()?;
+            bytes = rest;
+            let wrong = match Wrong::from_tag(tag) {
+                None => None,
+                Some(wrong) => Some((take_revision(&mut bytes)?, wrong)),
+            };
             let folders = take(&mut bytes)?;
-            let first = Revision::join(
-                decode_varint(&mut bytes).ok()?,
-                decode_varint(&mut bytes).ok()?,
-            );
+            let first = take_revision(&mut bytes)?;
             let main = first.main.wrapping_add(decode_varint(&mut bytes).ok()?);
             let last = Revision::join(main, decode_varint(&mut bytes).ok()?);
             Kind::Revisions {
@@ -307,40 +335,44 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
                 last,
                 marks: bytes.get(..length)?,
                 folders,
+                wrong,
+                fits,
             }
         }
         LEAF => {
+            let fits = take_fits(&mut bytes)?;
             let first = take(&mut bytes)?;
             let last = take(&mut bytes)?;
             Kind::Leaf {
                 first,
                 last,
                 kept: bytes.get(..length)?,
+                fits,
             }
         }
         tag => Kind::Fault(Fault::from_tag(tag)?),
     })
 }
 
+fn take_fits(bytes: &mut &[u8]) -> Option<Fits> {
+    let fits = decode_varint(bytes).ok()?;
+    Some(Fits(u16::try_from(fits).ok()?))
+}
+
+fn take_revision(bytes: &mut &[u8]) -> Option<Revision> {
+    let main = decode_varint(bytes).ok()?;
+    Some(Revision::join(main, decode_varint(bytes).ok()?))
+}
+
+/// The part of a key that is compared across pages.
+pub(super) fn short(key: &[u8]) -> &[u8] {
+    key.get(..KEY).unwrap_or(key)
+}
+
 /// Adds the length of `part` and `part`.
 pub(super) fn put(part: &[u8], to: &mut Vec<u8>) {
     encode_varint(wide(part.len()), to);
     to.extend_from_slice(part);
-}
-
-/// Adds a child id, as its difference to the one before.
-pub(super) fn put_child(before: u64, child: u64, to: &mut Vec<u8>) {
-    let up = child.wrapping_sub(before);
-    // Zigzag, so that a child before its neighbour is as short as one behind it.
-    let zigzag = up << 1 ^ if up >> 63 == 1 { u64::MAX } else { 0 };
-    encode_varint(zigzag, to);
-}
-
-/// Takes the child id behind `before` off the front.
-pub(super) fn child(before: u64, bytes: &mut &[u8]) -> Option<u64> {
-    let zigzag = decode_varint(bytes).ok()?;
-    let up = zigzag >> 1 ^ if zigzag & 1 == 1 { u64::MAX } else { 0 };
-    Some(before.wrapping_add(up))
 }
 
 /// Takes a number and as many bytes off the front.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hasher as _;
 
 use prost::Message as _;
-use prost::encoding::{WireType, decode_key, decode_varint};
 use serde::Deserialize;
 
 use super::summary::Revision;
+use super::wire::{self, Field};
 
 /// The etcd key of the namespace whose UID names the cluster.
 pub(super) const KUBE_SYSTEM: &[u8] = b"/registry/namespaces/kube-system";
@@ -21,44 +21,12 @@ pub(super) fn fingerprint(etcd_key: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The etcd key in an `mvccpb.KeyValue`.
-pub(super) fn etcd_key(value: &[u8]) -> Option<&[u8]> {
-    // etcd writes it first.
-    let mut rest = value;
-    match rest.split_first() {
-        Some((0x0a, after)) => rest = after,
-        _ => return field(value, 1),
+/// The name in a user or role of etcd's, which is its first field.
+pub(super) fn name(mut value: &[u8]) -> Option<&[u8]> {
+    match wire::next(&mut value) {
+        Some((1, Field::Bytes(name))) => Some(name),
+        _ => None,
     }
-    let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-    rest.get(..length)
-}
-
-/// The first field `tag` of a message, if it is bytes; without a copy.
-fn field(mut message: &[u8], tag: u32) -> Option<&[u8]> {
-    while !message.is_empty() {
-        let (found, kind) = decode_key(&mut message).ok()?;
-        let skip = match kind {
-            WireType::Varint => {
-                decode_varint(&mut message).ok()?;
-                continue;
-            }
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            WireType::StartGroup | WireType::EndGroup => return None,
-        };
-        let (part, rest) = message.split_at_checked(skip)?;
-        if found == tag && kind == WireType::LengthDelimited {
-            return Some(part);
-        }
-        message = rest;
-    }
-    None
-}
-
-/// The Kubernetes object in an `mvccpb.KeyValue`.
-fn object(value: &[u8]) -> Option<&[u8]> {
-    field(value, 5)
 }
 
 /// How Secrets are encrypted: a small number for each way, in the order they were met.
@@ -79,14 +47,11 @@ impl Prefixes {
     /// The longest prefix that is told.
     const LEN: usize = 256;
 
-    /// The way in which the element with this etcd key is encrypted.
-    pub(super) fn of(&mut self, etcd_key: &[u8], value: &[u8]) -> u8 {
-        if !etcd_key.starts_with(SECRETS) {
+    /// The way in which the object under this etcd key is encrypted.
+    pub(super) fn of(&mut self, etcd_key: &[u8], object: &[u8]) -> u8 {
+        if object.is_empty() || !etcd_key.starts_with(SECRETS) {
             return Self::NONE;
         }
-        let Some(object) = object(value) else {
-            return Self::NONE;
-        };
         let Some(prefix) = Self::prefix(object) else {
             return Self::PLAIN;
         };
@@ -207,12 +172,12 @@ impl Candidate {
     const MOST: usize = 16 << 10;
 
     /// Remembers the last one on each page. Pages come in rising order.
-    pub(super) fn note(all: &mut Vec<Self>, page: u64, revision: Revision, value: &[u8]) {
+    pub(super) fn note(all: &mut Vec<Self>, page: u64, revision: Revision, object: &[u8]) {
         if all.last().is_some_and(|last| last.page == page) {
             all.pop();
         }
         if all.len() < Self::MOST {
-            let object = object(value).filter(|_| !revision.tombstone);
+            let object = (!revision.tombstone).then_some(object);
             all.push(Self {
                 page,
                 uid: object.and_then(uid),

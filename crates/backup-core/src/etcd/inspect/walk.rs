@@ -1,30 +1,21 @@
 //! Walks the trees over the summaries: every bucket, from the root that the meta page names.
 
+use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Role, VERSION, Version};
+use super::free::Freelist;
 use super::live;
-use super::page::{AUTH, COMPACTED, Kept, VERSION, summarise};
-use super::summary::{KEY, Kind, Revision, Summaries, child};
+use super::page::{Kept, summarise};
+use super::summary::{KEY, Kind, Revision, Summaries};
+use super::tree::{Child, children};
 use super::value::{Candidate, Folders, Prefixes};
 use super::{Contents, PageFacts};
-use crate::chunk::bbolt::page::{Header, LEAF};
+use crate::chunk::bbolt::page::{Header, LEAF, Meta};
 use crate::etcd::facts::SnapshotError;
 
-/// What a tree is to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The bucket of buckets.
-    Root,
-    Key,
-    Meta,
-    Auth,
-    Users,
-    Roles,
-    Other,
-}
-
-/// Walks all trees of a file of `pages` pages from the page `root`.
+/// Walks all trees of a file of `pages` pages from the page that `meta` names.
 pub(super) fn walk(
     mut summaries: Summaries,
-    root: u64,
+    meta: &Meta,
+    freelist: Option<&Freelist>,
     pages: u64,
     page_size: u64,
 ) -> Result<PageFacts, SnapshotError> {
@@ -37,8 +28,9 @@ pub(super) fn walk(
     };
     let mut walk = Walk {
         seen: Seen::new(pages),
-        trees: vec![(Role::Root, Tree::Page(root))],
-        key_bucket: false,
+        trees: vec![(Role::Root, Tree::Page(meta.root))],
+        found: Vec::new(),
+        versions: (None, None),
         leaves: Vec::new(),
         inline: (Vec::new(), Vec::new()),
         facts: PageFacts {
@@ -50,14 +42,33 @@ pub(super) fn walk(
         prefixes,
         folders,
     };
+    if let Some(page) = meta.freelist {
+        let Some(freelist) = freelist else {
+            return broken(page, "is not the list of free pages that the file names");
+        };
+        walk.seen.mark(page, freelist.overflow)?;
+    }
     while let Some((role, tree)) = walk.trees.pop() {
         match tree {
             Tree::Page(root) => walk.tree(&summaries, role, root)?,
             Tree::Inline { page, bytes } => walk.inline(role, page, &bytes)?,
         }
     }
-    if !walk.key_bucket {
+    for page in freelist.into_iter().flat_map(|freelist| &freelist.pages) {
+        // etcd would write into it.
+        walk.seen.mark(*page, 0)?;
+    }
+    if !walk.found.contains(&Role::Key) {
         return Err(SnapshotError::KeyBucketMissing);
+    }
+    if let Some(role) = Role::MADE.iter().find(|role| !walk.found.contains(role)) {
+        return Err(SnapshotError::BucketMissing {
+            bucket: role.name(),
+        });
+    }
+    let (storage, cluster) = &walk.versions;
+    if !Version::agree(storage.as_deref(), cluster.as_deref()) {
+        return Err(SnapshotError::VersionsDiffer);
     }
     Ok(walk.finish(&summaries))
 }
@@ -75,7 +86,10 @@ enum Tree {
 struct Walk {
     seen: Seen,
     trees: Vec<(Role, Tree)>,
-    key_bucket: bool,
+    /// The buckets that the root has.
+    found: Vec<Role>,
+    /// Storage version and cluster version.
+    versions: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// Where the summaries of bucket `key`'s leaves are, in the order of revisions.
     leaves: Vec<u32>,
     /// The marks and folders of bucket `key`, if it lies in its parent.
@@ -89,25 +103,34 @@ struct Walk {
 impl Walk {
     fn tree(&mut self, summaries: &Summaries, role: Role, root: u64) -> Result<(), SnapshotError> {
         let mut last = Vec::new();
-        let mut stack = vec![root];
-        while let Some(page) = stack.pop() {
+        let mut stack = vec![Child::root(root)];
+        while let Some(child) = stack.pop() {
+            let page = child.page;
+            if !behind(child.key(), &last) {
+                return broken(page, "begins before the end of its neighbour");
+            }
             let found = summaries.find(page);
             let Some((overflow, kind)) = found.and_then(|place| summaries.at(place)) else {
                 return broken(page, "is neither a branch nor a leaf, or not in the file");
             };
             self.seen.mark(page, overflow)?;
-            if let Kind::Branch(mut children) = kind {
+            if let Kind::Branch(bytes) = kind {
                 let from = stack.len();
-                let mut before = 0;
-                while let Some(id) = child(before, &mut children) {
-                    stack.push(id);
-                    before = id;
+                stack.extend(children(bytes));
+                let inner = stack.get_mut(from..).unwrap_or_default();
+                match inner.first() {
+                    None => return broken(page, "is a branch without children"),
+                    Some(first) if first.key() < child.key() => {
+                        return broken(page, "begins before the key that its parent has for it");
+                    }
+                    Some(_) => inner.reverse(),
                 }
-                if stack.len() == from {
-                    return broken(page, "is a branch without children");
-                }
-                stack.get_mut(from..).unwrap_or_default().reverse();
                 continue;
+            }
+            if let Some(first) = first_key(&kind).filter(|_| page != root)
+                && (first.is_empty() || first.as_slice() < child.key())
+            {
+                return broken(page, "begins before the key that its parent has for it");
             }
             self.leaf(role, page, found, kind, &mut last)?;
         }
@@ -155,14 +178,26 @@ impl Walk {
                 last: end,
                 marks,
                 folders,
+                wrong,
+                fits,
             } => {
                 follow(page, &first.key(), &end.key(), last)?;
                 if role == Role::Key {
+                    if let Some((revision, wrong)) = wrong {
+                        return Err(SnapshotError::BrokenEntry {
+                            bucket: role.name(),
+                            page,
+                            revision: Some(revision.main),
+                            what: wrong.text(),
+                        });
+                    }
                     match place {
                         Some(place) => self.leaves.push(place),
                         None => self.inline = (marks.to_vec(), folders.to_vec()),
                     }
                     self.revisions(page, end);
+                } else if !fits.has(role) {
+                    return not_etcds(role, page);
                 } else if matches!(role, Role::Users | Role::Roles) {
                     // Names that look like revisions: there may be such people.
                     self.facts.contents.more_names = true;
@@ -174,15 +209,14 @@ impl Walk {
                 first: [],
                 last: [],
                 kept: [],
+                ..
             } => Ok(()),
-            Kind::Leaf { .. } if role == Role::Key => broken(
-                page,
-                "has a key or value that etcd does not write in bucket `key`",
-            ),
+            Kind::Leaf { fits, .. } if !fits.has(role) => not_etcds(role, page),
             Kind::Leaf {
                 first,
                 last: end,
                 mut kept,
+                ..
             } => {
                 follow(page, first, end, last)?;
                 while let Some(element) = Kept::take(&mut kept) {
@@ -210,6 +244,10 @@ impl Walk {
             }
             if role == Role::Meta && key == VERSION {
                 self.facts.storage_version = std::str::from_utf8(value).ok().map(str::to_owned);
+                self.versions.0 = Some(value.to_vec());
+            }
+            if role == Role::Cluster && key == CLUSTER_VERSION {
+                self.versions.1 = Some(value.to_vec());
             }
             let name = || String::from_utf8_lossy(key).into_owned();
             match role {
@@ -222,15 +260,11 @@ impl Walk {
             }
             return Ok(());
         }
-        let inner = match (role, key) {
-            (Role::Root, b"key") => Role::Key,
-            (Role::Root, b"meta") => Role::Meta,
-            (Role::Root, b"auth") => Role::Auth,
-            (Role::Root, b"authUsers") => Role::Users,
-            (Role::Root, b"authRoles") => Role::Roles,
+        let inner = match role {
+            Role::Root => Role::named(key),
             _ => Role::Other,
         };
-        self.key_bucket |= inner == Role::Key;
+        self.found.push(inner);
         // A bucket is its root page and a sequence number; a small one has no root but its
         // only page behind them.
         let Some((&root, rest)) = value.split_first_chunk::<8>() else {
@@ -278,10 +312,33 @@ fn broken<T>(page: u64, what: &'static str) -> Result<T, SnapshotError> {
     Err(SnapshotError::BrokenTree { page, what })
 }
 
+fn not_etcds<T>(role: Role, page: u64) -> Result<T, SnapshotError> {
+    Err(SnapshotError::BrokenEntry {
+        bucket: role.name(),
+        page,
+        revision: None,
+        what: "has a key or value that etcd does not write there",
+    })
+}
+
+/// The first key of a leaf; empty if it has none.
+fn first_key(kind: &Kind<'_>) -> Option<Vec<u8>> {
+    match kind {
+        Kind::Revisions { first, .. } => Some(first.key()),
+        Kind::Leaf { first, .. } => Some(first.to_vec()),
+        Kind::Fault(_) | Kind::Branch(_) => None,
+    }
+}
+
+/// Whether a key may come behind `last`; nothing comes before the first.
+fn behind(key: &[u8], last: &[u8]) -> bool {
+    // Long keys were cut: equal ones may differ behind.
+    last.is_empty() || key.is_empty() || key > last || (key == last && key.len() >= KEY)
+}
+
 /// Checks that a leaf's keys come behind `last`, and moves `last` on.
 fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(), SnapshotError> {
-    // Long keys were cut: equal ones may differ behind.
-    if !last.is_empty() && (first < last.as_slice() || (first == last && first.len() < KEY)) {
+    if !behind(first, last) {
         return broken(
             page,
             "has keys that are not behind those of the leaf before it",

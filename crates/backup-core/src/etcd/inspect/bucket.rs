@@ -1,0 +1,397 @@
+//! Buckets of etcd, and whether their entries are what etcd decodes when it starts.
+
+use serde::Deserialize;
+
+use super::summary::Revision;
+use super::wire::{self, Field};
+
+/// Elements of bucket `meta` that are wanted.
+pub(super) const COMPACTED: &[u8] = b"finishedCompactRev";
+pub(super) const VERSION: &[u8] = b"storageVersion";
+/// The element of bucket `auth` that is wanted.
+pub(super) const AUTH: &[u8] = b"authEnabled";
+/// The element of bucket `cluster` that is wanted.
+pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
+
+/// What a tree is to etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The bucket of buckets.
+    Root,
+    Key,
+    Meta,
+    Lease,
+    Alarm,
+    Cluster,
+    Members,
+    Removed,
+    Auth,
+    Users,
+    Roles,
+    Other,
+}
+
+impl Role {
+    /// The buckets that etcd makes when it starts, before it serves anybody.
+    pub(super) const MADE: [Self; 10] = [
+        Self::Key,
+        Self::Meta,
+        Self::Lease,
+        Self::Alarm,
+        Self::Cluster,
+        Self::Members,
+        Self::Removed,
+        Self::Auth,
+        Self::Users,
+        Self::Roles,
+    ];
+
+    /// The tree that the root has under this name.
+    pub(super) fn named(name: &[u8]) -> Self {
+        let made = Self::MADE.into_iter();
+        let mut found = made.filter(|role| role.name().as_bytes() == name);
+        found.next().unwrap_or(Self::Other)
+    }
+
+    /// The name of the bucket.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Root => "(all buckets)",
+            Self::Key => "key",
+            Self::Meta => "meta",
+            Self::Lease => "lease",
+            Self::Alarm => "alarm",
+            Self::Cluster => "cluster",
+            Self::Members => "members",
+            Self::Removed => "members_removed",
+            Self::Auth => "auth",
+            Self::Users => "authUsers",
+            Self::Roles => "authRoles",
+            Self::Other => "(unknown)",
+        }
+    }
+
+    fn bit(self) -> u16 {
+        let made = Self::MADE.into_iter().position(|role| role == self);
+        let at = match self {
+            Self::Root => 10,
+            Self::Other => 11,
+            _ => made.unwrap_or(11),
+        };
+        1_u16
+            .checked_shl(u32::try_from(at).unwrap_or(11))
+            .unwrap_or(0)
+    }
+
+    fn fits(self, bucket: bool, key: &[u8], value: &[u8]) -> bool {
+        if matches!(self, Self::Root | Self::Other) {
+            return bucket || self == Self::Other;
+        }
+        !bucket
+            && match self {
+                Self::Root | Self::Other => true,
+                // See `super::entry`.
+                Self::Key => false,
+                Self::Meta => meta(key, value),
+                Self::Lease => lease(key, value),
+                Self::Alarm => alarm(key) && value.is_empty(),
+                Self::Cluster => cluster(key, value),
+                Self::Members => member(key, value),
+                Self::Removed => member_id(key).is_some(),
+                Self::Auth => auth(key, value),
+                Self::Users => user(key, value),
+                Self::Roles => role(key, value),
+            }
+    }
+}
+
+/// The buckets whose entries a leaf may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fits(pub(super) u16);
+
+impl Fits {
+    /// A leaf without entries.
+    pub(super) const ALL: Self = Self((1 << 12) - 1);
+
+    /// Takes the buckets off that have no such entry.
+    pub(super) fn narrow(&mut self, bucket: bool, key: &[u8], value: &[u8]) {
+        for role in Role::MADE.into_iter().chain([Role::Root]) {
+            if self.has(role) && !role.fits(bucket, key, value) {
+                self.0 &= !role.bit();
+            }
+        }
+    }
+
+    pub(super) fn has(self, role: Role) -> bool {
+        self.0 & role.bit() != 0
+    }
+}
+
+fn meta(key: &[u8], value: &[u8]) -> bool {
+    match key {
+        b"consistent_index" | b"term" => value.len() == 8,
+        b"scheduledCompactRev" | COMPACTED => {
+            Revision::read(value).is_some_and(|revision| !revision.tombstone)
+        }
+        // etcd has written it since 3.6, and knows of no change before.
+        VERSION => Version::read(value).is_some_and(|version| version >= Version(3, 6)),
+        b"confState" => serde_json::from_slice::<Option<ConfState>>(value).is_ok(),
+        _ => true,
+    }
+}
+
+fn lease(key: &[u8], value: &[u8]) -> bool {
+    let mut id = 0;
+    let whole = wire::all(value, |tag, field| match (tag, field) {
+        (1, Field::Number(number)) => {
+            id = number;
+            true
+        }
+        (2 | 3, Field::Number(_)) | (4.., _) => true,
+        _ => false,
+    });
+    whole && key == id.to_be_bytes()
+}
+
+fn alarm(key: &[u8]) -> bool {
+    wire::all(key, |tag, field| {
+        tag > 2 || matches!(field, Field::Number(_))
+    })
+}
+
+fn cluster(key: &[u8], value: &[u8]) -> bool {
+    match key {
+        CLUSTER_VERSION => Version::read(value).is_some(),
+        b"downgrade" => match serde_json::from_slice::<Option<Downgrade>>(value) {
+            Ok(Some(downgrade)) if downgrade.enabled == Some(true) => {
+                let target = downgrade.target_version.unwrap_or_default();
+                Version::read(target.as_bytes()).is_some()
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        },
+        _ => true,
+    }
+}
+
+fn member_id(key: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(key).ok()?;
+    let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| hex)
+}
+
+fn member(key: &[u8], value: &[u8]) -> bool {
+    let member = serde_json::from_slice::<Member>(value);
+    member.is_ok_and(|member| Some(member.id) == member_id(key))
+}
+
+fn auth(key: &[u8], value: &[u8]) -> bool {
+    match key {
+        AUTH => matches!(value, [0 | 1]),
+        b"authRevision" => value.len() == 8,
+        _ => true,
+    }
+}
+
+fn user(key: &[u8], value: &[u8]) -> bool {
+    let mut name: &[u8] = &[];
+    let whole = wire::all(value, |tag, field| match (tag, field) {
+        (1, Field::Bytes(bytes)) => {
+            name = bytes;
+            true
+        }
+        (4, Field::Bytes(options)) => wire::all(options, |tag, field| {
+            tag > 1 || matches!(field, Field::Number(_))
+        }),
+        (2 | 3, Field::Bytes(_)) | (5.., _) => true,
+        _ => false,
+    });
+    whole && name == key
+}
+
+fn role(key: &[u8], value: &[u8]) -> bool {
+    let mut name: &[u8] = &[];
+    let whole = wire::all(value, |tag, field| match (tag, field) {
+        (1, Field::Bytes(bytes)) => {
+            name = bytes;
+            true
+        }
+        (2, Field::Bytes(permission)) => wire::all(permission, |tag, field| match tag {
+            1 => field.number().is_some(),
+            2 | 3 => field.bytes().is_some(),
+            _ => true,
+        }),
+        (3.., _) => true,
+        _ => false,
+    });
+    whole && name == key
+}
+
+/// Major and minor of an etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(u64, u64);
+
+impl Version {
+    fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut parts = text.split('.').map(|part| {
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse().ok().filter(|_| digits)
+        });
+        let (major, minor) = (parts.next()??, parts.next()??);
+        let _: u64 = parts.next()??;
+        parts.next().is_none().then_some(Self(major, minor))
+    }
+
+    /// Whether one etcd can have written both. The storage follows the cluster within seconds,
+    /// and an upgrade or a downgrade goes by one minor.
+    pub(super) fn agree(storage: Option<&[u8]>, cluster: Option<&[u8]>) -> bool {
+        match (storage.and_then(Self::read), cluster.and_then(Self::read)) {
+            (Some(storage), Some(cluster)) => {
+                storage.0 == cluster.0 && storage.1.abs_diff(cluster.1) <= 1
+            }
+            // The last etcd that told no storage version is 3.5, and may be about to become 3.6.
+            (None, Some(cluster)) => cluster <= Self(3, 6),
+            (_, None) => true,
+        }
+    }
+}
+
+/// `raftpb.ConfState` as etcd writes it.
+#[derive(Deserialize)]
+struct ConfState {
+    #[serde(rename = "voters")]
+    _voters: Option<Vec<u64>>,
+    #[serde(rename = "learners")]
+    _learners: Option<Vec<u64>>,
+    #[serde(rename = "voters_outgoing")]
+    _voters_outgoing: Option<Vec<u64>>,
+    #[serde(rename = "learners_next")]
+    _learners_next: Option<Vec<u64>>,
+    #[serde(rename = "auto_leave")]
+    _auto_leave: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Downgrade {
+    #[serde(rename = "target-version")]
+    target_version: Option<String>,
+    enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    id: u64,
+    #[serde(rename = "peerURLs")]
+    _peer_urls: Option<Vec<String>>,
+    #[serde(rename = "isLearner")]
+    _learner: Option<bool>,
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    #[serde(rename = "clientURLs")]
+    _client_urls: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(role: Role, key: &[u8], value: &[u8]) -> bool {
+        let mut fits = Fits::ALL;
+        fits.narrow(false, key, value);
+        fits.has(role)
+    }
+
+    #[test]
+    fn entries_of_bucket_meta_are_decoded() {
+        let meta = |key: &str, value: &[u8]| check(Role::Meta, key.as_bytes(), value);
+        for key in ["consistent_index", "term"] {
+            assert!(meta(key, &[0; 8]));
+            assert!(!meta(key, &[0; 7]) && !meta(key, &[0; 9]) && !meta(key, &[]));
+        }
+        let revision = b"\0\0\0\0\0\0\0\x07_\0\0\0\0\0\0\0\0";
+        for key in ["finishedCompactRev", "scheduledCompactRev"] {
+            assert!(meta(key, revision));
+            assert!(!meta(key, &revision[..16]) && !meta(key, &[0; 17]));
+            assert!(!meta(key, &[&[0xFF][..], &revision[1..]].concat()));
+        }
+        assert!(meta("storageVersion", b"3.6.0") && meta("storageVersion", b"3.17.0"));
+        for wrong in [
+            "3.5.0",
+            "3.6",
+            "3.6.0.1",
+            "",
+            "3.x.0",
+            "+3.6.0",
+            "\0\0\0\0\0",
+        ] {
+            assert!(!meta("storageVersion", wrong.as_bytes()), "{wrong}");
+        }
+        assert!(meta(
+            "confState",
+            br#"{"voters":[18249187646912138824],"auto_leave":false}"#
+        ));
+        assert!(!meta("confState", br#"{"voters":[182"#) && !meta("confState", b""));
+        assert!(!meta("confState", br#"{"voters":"a"}"#));
+        assert!(meta("of a later version", b"anything"));
+    }
+
+    #[test]
+    fn entries_of_small_buckets_are_decoded() {
+        let id = 7_u64.to_be_bytes();
+        assert!(check(Role::Lease, &id, b"\x08\x07\x10\x3c"));
+        assert!(!check(Role::Lease, &id, b"\x08\x07\x10") && !check(Role::Lease, &id, b""));
+        assert!(!check(Role::Lease, &id, b"\x08\x08\x10\x3c"));
+        assert!(!check(Role::Lease, &id[1..], b"\x08\x07\x10\x3c"));
+        assert!(check(Role::Alarm, b"\x08\x07\x10\x01", b""));
+        assert!(!check(Role::Alarm, b"\x08\x07\x10", b""));
+        assert!(!check(Role::Alarm, b"\x0a\x07", b"") && !check(Role::Alarm, b"\0\0", b""));
+        let member = br#"{"id":9372538179322589801,"peerURLs":["http://a"],"name":"a"}"#;
+        assert!(check(Role::Members, b"8211f1d0f64f3269", member));
+        assert!(!check(Role::Members, b"8211f1d0f64f3268", member));
+        assert!(!check(Role::Members, b"8211f1d0f64f3269", &member[..40]));
+        assert!(check(Role::Removed, b"8211f1d0f64f3269", b"removed"));
+        assert!(!check(Role::Removed, b"a member", b"removed") && !check(Role::Removed, b"", b""));
+        assert!(check(Role::Cluster, b"clusterVersion", b"3.6.0"));
+        assert!(!check(Role::Cluster, b"clusterVersion", b"3.6"));
+        let downgrade = |value: &[u8]| check(Role::Cluster, b"downgrade", value);
+        assert!(downgrade(br#"{"target-version":"","enabled":false}"#));
+        assert!(downgrade(br#"{"target-version":"3.5.0","enabled":true}"#));
+        assert!(!downgrade(br#"{"target-version":"","enabled":true}"#) && !downgrade(b"{"));
+    }
+
+    #[test]
+    fn entries_of_auth_buckets_are_decoded() {
+        assert!(
+            check(Role::Auth, b"authEnabled", b"\x01") && check(Role::Auth, b"authEnabled", b"\0")
+        );
+        assert!(
+            !check(Role::Auth, b"authEnabled", b"\x07") && !check(Role::Auth, b"authEnabled", b"")
+        );
+        assert!(check(Role::Auth, b"authRevision", &[0; 8]));
+        assert!(!check(Role::Auth, b"authRevision", &[0; 7]));
+        let user = b"\x0a\x04root\x12\x03abc\x1a\x04root\x22\x02\x08\x01";
+        assert!(check(Role::Users, b"root", user));
+        assert!(!check(Role::Users, b"ro", user));
+        assert!(!check(Role::Users, b"root", &user[..user.len() - 1]));
+        let role = b"\x0a\x04root\x12\x08\x08\x02\x12\x01a\x1a\x01b";
+        assert!(check(Role::Roles, b"root", role));
+        assert!(!check(Role::Roles, b"root", &role[..role.len() - 1]));
+        assert!(!check(
+            Role::Roles,
+            b"root",
+            b"\x0a\x04root\x12\x02\x08\x80"
+        ));
+    }
+
+    #[test]
+    fn versions_of_one_etcd_agree() {
+        let agree = |storage: &str, cluster: &str| {
+            let part = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+            Version::agree(part(storage).as_deref(), part(cluster).as_deref())
+        };
+        assert!(agree("3.6.0", "3.6.0") && agree("3.7.0", "3.6.0") && agree("3.6.0", "3.7.0"));
+        assert!(agree("", "3.5.0") && agree("", "3.6.0") && agree("3.6.0", "") && agree("", ""));
+        assert!(!agree("3.6.0", "9.6.0") && !agree("3.6.0", "3.8.0") && !agree("", "3.7.0"));
+    }
+}

@@ -1,0 +1,8 @@
+//! What is called a sound snapshot starts: the verdict on damaged snapshots, compared with the real etcdutl
+//! and the real etcd.
+
+mod sound {
+    mod damage;
+    mod oracle;
+    mod pages;
+}
