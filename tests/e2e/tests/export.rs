@@ -8,6 +8,7 @@ mod export {
     mod ground;
     mod kube;
     mod objects;
+    mod references;
     mod restarts;
     mod rights;
     mod sealing;
@@ -15,5 +16,6 @@ mod export {
     mod sources;
     mod standin;
     mod twice;
+    mod versions;
     mod webhooks;
 }

@@ -7,6 +7,7 @@ mod restore {
     mod broken;
     mod compare;
     mod data;
+    mod definitions;
     mod guards;
     mod in_place;
     mod killed;

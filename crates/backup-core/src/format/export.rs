@@ -124,6 +124,10 @@ pub struct Skipped {
     /// The first of them, where each matters: `NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// How many of them are in each namespace, where somebody may miss one: Secrets and ConfigMaps that
+    /// nothing refers to. Of the first thousand namespaces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, u64>,
 }
 
 /// What was found out about the cluster besides its objects.

@@ -202,6 +202,7 @@ mod tests {
             reason: (*reason).to_owned(),
             objects: *objects,
             names: names.iter().map(ToString::to_string).collect(),
+            namespaces: BTreeMap::new(),
         });
         KindFacts {
             resource: "x.y".to_owned(),

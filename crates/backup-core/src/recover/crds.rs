@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+mod turns;
+
 use super::desired::comparable;
+pub(super) use turns::{Claim, Turns, refused, turns};
+
 use crate::source::kube::target::KubeTarget;
 
 /// The kind of definitions.

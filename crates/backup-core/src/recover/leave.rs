@@ -6,7 +6,7 @@ use super::guards::{Guard, Guards};
 use super::spool::Entry;
 
 /// Kinds that a cluster makes for itself.
-const MADE_AGAIN: [&str; 17] = [
+const MADE_AGAIN: [&str; 14] = [
     "events",
     "events.events.k8s.io",
     "leases.coordination.k8s.io",
@@ -18,9 +18,6 @@ const MADE_AGAIN: [&str; 17] = [
     "nodes",
     "csinodes.storage.k8s.io",
     "volumeattachments.storage.k8s.io",
-    "apiservices.apiregistration.k8s.io",
-    "flowschemas.flowcontrol.apiserver.k8s.io",
-    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
     "componentstatuses",
     "ipaddresses.networking.k8s.io",
     "servicecidrs.networking.k8s.io",
@@ -66,11 +63,44 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
         "clusterbootstraps.butler.butlerlabs.dev" | "machinerequests.butler.butlerlabs.dev" => {
             Some("it would make machines: it belongs to the cluster that bootstraps another")
         }
-        _ if text("/metadata/labels/kubernetes.io~1bootstrapping").is_some() => {
+        "apiservices.apiregistration.k8s.io" if !is_an_extension(object) => {
+            Some("the cluster makes it for itself")
+        }
+        // The API server keeps its own ones as it wants them, and says so.
+        "flowschemas.flowcontrol.apiserver.k8s.io"
+        | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io"
+            if text("/metadata/annotations/apf.kubernetes.io~1autoupdate-spec") == Some("true") =>
+        {
+            Some("the cluster makes it for itself")
+        }
+        _ if text("/metadata/labels/kubernetes.io~1bootstrapping").is_some()
+            && is_built_in_role(name) =>
+        {
             Some("every cluster has its own")
         }
         _ => None,
     }
+}
+
+/// Whether an APIService is for an extension that somebody registered. Those of the server itself, and
+/// of definitions, come with these.
+fn is_an_extension(object: &Value) -> bool {
+    let label = "/metadata/labels/kube-aggregator.kubernetes.io~1automanaged";
+    let service = object.pointer("/spec/service");
+    object.pointer(label).is_none() && service.is_some_and(|s| !s.is_null())
+}
+
+/// Whether the API server makes a role or binding of that name. Its label alone tells nothing: whoever
+/// copies a role copies it, too.
+fn is_built_in_role(name: &str) -> bool {
+    const ROLES: [&str; 5] = [
+        "admin",
+        "cluster-admin",
+        "edit",
+        "extension-apiserver-authentication-reader",
+        "view",
+    ];
+    name.starts_with("system:") || ROLES.contains(&name)
 }
 
 fn belongs_to_a_control_plane(object: &Value) -> bool {
@@ -79,4 +109,51 @@ fn belongs_to_a_control_plane(object: &Value) -> bool {
         .and_then(Value::as_array);
     let is = |o: &Value| o.get("kind").and_then(Value::as_str) == Some("TenantControlPlane");
     owners.is_some_and(|owners| owners.iter().any(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::archive::ObjectPath;
+
+    #[test]
+    fn what_users_made_is_restored_and_what_the_cluster_makes_is_not() {
+        let left = |resource: &str, object: Value| {
+            let path = ObjectPath {
+                resource: resource.into(),
+                namespace: None,
+                name: object["metadata"]["name"].as_str().unwrap().to_owned(),
+            };
+            reason(&Entry::placed(path), &object, Guards::default()).is_some()
+        };
+        let role = |name: &str| {
+            let labels = json!({ "kubernetes.io/bootstrapping": "rbac-defaults" });
+            let object = json!({ "metadata": { "name": name, "labels": labels } });
+            left("clusterroles.rbac.authorization.k8s.io", object)
+        };
+        assert!(role("system:node") && role("edit"));
+        assert!(!role("our-edit"));
+        let level = |kept: &str| {
+            let annotations = json!({ "apf.kubernetes.io/autoupdate-spec": kept });
+            let object = json!({ "metadata": { "name": "a", "annotations": annotations } });
+            left(
+                "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+                object,
+            )
+        };
+        assert!(level("true") && !level("false"));
+        let service = |labels: Value, service: Value| {
+            let metadata = json!({ "name": "v1.a.b", "labels": labels });
+            let object = json!({ "metadata": metadata, "spec": { "service": service } });
+            left("apiservices.apiregistration.k8s.io", object)
+        };
+        let made = json!({ "kube-aggregator.kubernetes.io/automanaged": "true" });
+        assert!(service(made, Value::Null) && service(json!({}), Value::Null));
+        assert!(!service(
+            json!({}),
+            json!({ "name": "metrics", "namespace": "a" })
+        ));
+    }
 }

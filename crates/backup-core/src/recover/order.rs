@@ -33,7 +33,8 @@ pub(super) fn rank(path: &ObjectPath, labelled: impl Fn(&str) -> bool) -> Rank {
     Rank(match (group, plural) {
         ("", "namespaces") => 0,
         ("apiextensions.k8s.io", _) => 1,
-        ("scheduling.k8s.io" | "storage.k8s.io" | "node.k8s.io", _) => 2,
+        ("scheduling.k8s.io" | "storage.k8s.io" | "node.k8s.io", _)
+        | ("flowcontrol.apiserver.k8s.io", _) => 2,
         ("", "serviceaccounts") => 3,
         ("rbac.authorization.k8s.io", "clusterroles" | "roles") => 4,
         ("rbac.authorization.k8s.io", _) => 5,
@@ -52,6 +53,8 @@ pub(super) fn rank(path: &ObjectPath, labelled: impl Fn(&str) -> bool) -> Rank {
         ("bitnami.com", _) => 30,
         (group, _) if group.ends_with("toolkit.fluxcd.io") || group == "argoproj.io" => 31,
         ("admissionregistration.k8s.io", _) => 32,
+        // Discovery waits for what serves them, and that may come with the workloads.
+        ("apiregistration.k8s.io", _) => 34,
         ("" | "apps" | "batch", _) => 33,
         _ => 29,
     })

@@ -1,5 +1,6 @@
 //! Two restore points of a small management cluster, and `restore-cli` to look at them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -183,6 +184,7 @@ fn resources(later: bool) -> Objects {
                 reason: "being deleted".to_owned(),
                 objects: 1,
                 names: vec!["team-a/gone".to_owned()],
+                namespaces: BTreeMap::new(),
             }];
         });
     if later {

@@ -83,6 +83,26 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
     assert!(!has(
         "secrets/namespaces/infrastructure-credentials/unrelated"
     ));
+    // What was left is counted where it is.
+    let manifest = bed.manifest()?;
+    let components = manifest["components"].as_array().context("no components")?;
+    let taken = components.iter().find(|c| c["name"] == "secrets");
+    let kinds = taken.context("not taken")?["archive"]["kinds"].as_array();
+    let kind = kinds
+        .into_iter()
+        .flatten()
+        .find(|k| k["resource"] == "secrets");
+    let skipped = kind.context("no Secrets")?["skipped"].as_array();
+    let left: BTreeMap<&str, u64> = skipped
+        .into_iter()
+        .flatten()
+        .filter_map(|s| s["namespaces"].as_object())
+        .flatten()
+        .filter_map(|(namespace, count)| Some((namespace.as_str(), count.as_u64()?)))
+        .collect();
+    // Nothing here is of Flux, so nothing refers to its key.
+    let expected = [("flux-system", 1), ("infrastructure-credentials", 1)];
+    assert_eq!(left, expected.into());
     for path in secrets.keys() {
         for never in [
             "kube-root-ca.crt",

@@ -134,6 +134,11 @@ impl Bed {
         })
     }
 
+    /// `restore-cli` with these arguments.
+    pub(crate) fn restore_cli(&self, args: &[&str]) -> Command {
+        self.ours(self.ground.programs.restore_cli().args(args))
+    }
+
     /// The newest restore point's component as a file.
     pub(crate) async fn fetched(&self, component: &str) -> Result<PathBuf> {
         let name = component.replace('/', "-");

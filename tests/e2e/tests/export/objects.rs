@@ -169,18 +169,18 @@ async fn references_lead_to_secrets_or_are_told_and_tokens_are_never_taken() -> 
     let namespaces = ["--include-namespaces", "refers,butler-refers"];
     let flags = [&["--component", EXPORT][..], &namespaces].concat();
     let exported = bed.taken(&bed.snapshot(&flags), 0).await?;
-    let finding = exported.finding("references", Severity::Warning)?;
+    let told = format!("references of {}", kind.name());
+    let finding = exported.finding(&told, Severity::Warning)?;
     assert!(
         finding.cause.contains("Secret elsewhere/unmet"),
         "{finding:?}"
     );
-    let by = format!("{} refers/one", kind.name());
-    assert!(finding.cause.contains(&by), "{finding:?}");
+    assert!(finding.cause.contains("from refers/one"), "{finding:?}");
     assert!(
         !finding.cause.contains("met, "),
         "only one is unmet: {finding:?}"
     );
-    exported.nothing_else(&["references"]);
+    exported.nothing_else(&[&told]);
     let met = "resources/secrets/namespaces/refers/met.json";
     assert_eq!(bed.paths("secrets").await?, [met]);
     assert_eq!(bed.object("secrets", met).await?["kind"], "Secret");

@@ -1,14 +1,19 @@
 //! Kinds that only a conversion webhook can read, and definitions that go while kinds are listed.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use e2e::port::Port;
+use e2e::wait;
 use serde_json::json;
 
 use super::bed::Bed;
 use super::kube::Definition;
 use super::standin::Mood;
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// A kind with an object, whose definition is `kind` and whose neighbours can be listed.
 async fn beside(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 2]> {
@@ -48,6 +53,23 @@ async fn costs_itself(
     Ok(finding.cause.clone())
 }
 
+/// From now on objects of the kind are stored as `v2`; those that are there stay as they are.
+async fn store_as_v2(bed: &Bed, kind: &Definition) -> Result<()> {
+    let kube = bed.kube();
+    let mut definition = kube.get(&kind.path()).await?;
+    for (version, storage) in [(0, false), (1, true)] {
+        definition["spec"]["versions"][version]["storage"] = json!(storage);
+    }
+    kube.replace(&kind.path(), &definition).await?;
+    wait::until("the new storage version", SOON, async || {
+        let definition = kube.get(&kind.path()).await?;
+        let stored = &definition["status"]["storedVersions"];
+        ensure!(*stored == json!(["v1", "v2"]), "{stored}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_converts_what_is_stored_in_another_version() -> Result<()> {
     let bed = Bed::new().await?;
@@ -55,15 +77,60 @@ async fn a_webhook_converts_what_is_stored_in_another_version() -> Result<()> {
     let kind = Definition::new("mmms", "converted.example.com");
     let kind = kind.converted(&standin.webhook("works"), &standin.ca_bundle());
     beside(&bed, &kind, "converted.example.com").await?;
+    store_as_v2(&bed, &kind).await?;
     let exported = bed.taken(&bed.export_of(&[&kind.name()]), 0).await?;
     let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
     assert_eq!((facts.version.as_str(), facts.objects), ("v2", 1));
-    assert_eq!(facts.stored_version.as_deref(), Some("v1"));
+    assert_eq!(facts.stored_version, None);
     assert_eq!(facts.also_served, ["v1"]);
     let path = format!("resources/{}/cluster/one.json", kind.name());
     let object = bed.object("resources", &path).await?;
     assert_eq!(object["apiVersion"], "converted.example.com/v2");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_webhook_is_down_objects_are_read_as_they_are_stored() -> Result<()> {
+    let bed = Bed::new().await?;
+    let nobody = Port::reserve()?;
+    let url = format!("https://127.0.0.1:{nobody}/convert");
+    let kind = Definition::new("mmms", "stays.example.com");
+    let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
+    beside(&bed, &kind, "stays.example.com").await?;
+    let read = async |code: i32| {
+        let exported = bed.taken(&bed.export_of(&[&kind.name()]), code).await?;
+        let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
+        assert_eq!((facts.version.as_str(), facts.objects), ("v1", 1));
+        let path = format!("resources/{}/cluster/one.json", kind.name());
+        let object = bed.object("resources", &path).await?;
+        assert_eq!(object["apiVersion"], "stays.example.com/v1");
+        anyhow::Ok(exported)
+    };
+    // Stored as v1 and read as v1: nobody needs the webhook.
+    read(0).await?.nothing_else(&[]);
+    // Meant to be read as v2, and still stored as v1.
+    store_as_v2(&bed, &kind).await?;
+    let exported = read(0).await?;
+    let finding = exported.finding(&kind.name(), Severity::Warning)?;
+    assert!(finding.cause.contains("was read as v1"), "{finding:?}");
+    Ok(())
+}
+
+/// A kind with one object that is stored as `v1` and one that is stored as `v2`: no version can be listed
+/// without the webhook.
+async fn torn(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 2]> {
+    let neighbours = beside(bed, kind, group).await?;
+    store_as_v2(bed, kind).await?;
+    let kube = bed.kube();
+    let objects = kind.objects(None).replace("/v1/", "/v2/");
+    let mut two = kind.example("two", &json!({}));
+    two["apiVersion"] = json!(format!("{group}/v2"));
+    // The server takes up the new version a moment after it has told of it.
+    wait::until("an object of v2", SOON, async || {
+        kube.create(&objects, &two).await.map(drop)
+    })
+    .await?;
+    Ok(neighbours)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +140,7 @@ async fn a_webhook_that_is_down_costs_its_kind() -> Result<()> {
     let url = format!("https://127.0.0.1:{nobody}/convert");
     let kind = Definition::new("mmms", "down.example.com");
     let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
-    let neighbours = beside(&bed, &kind, "down.example.com").await?;
+    let neighbours = torn(&bed, &kind, "down.example.com").await?;
     let cause = costs_itself(&bed, &kind, &neighbours).await?;
     assert!(cause.contains("connection refused"), "{cause}");
     assert!(cause.contains(&url), "{cause}");
@@ -100,7 +167,7 @@ async fn a_webhook_that_hangs_costs_its_kind() -> Result<()> {
     standin.mood("/convert/hangs", Mood::Hangs);
     let kind = Definition::new("mmms", "hangs.example.com");
     let kind = kind.converted(&standin.webhook("hangs"), &standin.ca_bundle());
-    let neighbours = beside(&bed, &kind, "hangs.example.com").await?;
+    let neighbours = torn(&bed, &kind, "hangs.example.com").await?;
     let kubeconfig = bed.ground.kubeconfig.display();
     bed.configure_with(&format!("  kubeconfig: {kubeconfig}\n  timeout: 4s\n"))?;
     let cause = costs_itself(&bed, &kind, &neighbours).await?;

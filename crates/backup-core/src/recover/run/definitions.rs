@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::super::crds::{self, Choice};
+use super::super::crds::{self, Choice, Claim, Turns};
 use super::super::journal::{Done, Outcome};
 use super::super::order::Rank;
 use super::super::{RecoverError, leave};
@@ -20,7 +20,14 @@ impl Recovery {
             .collect();
         let title = format!("making {} definitions", all.len());
         self.progress.step(&title, None);
-        for batch in all.chunks(BATCH) {
+        let claims = all.iter().filter_map(|position| {
+            let entry = self.spool.entry(*position)?;
+            let value = self.spool.value(entry);
+            Some(value.map(|value| Claim::of(*position, &value)))
+        });
+        let Turns { first, then } = crds::turns(claims.collect::<Result<_, _>>()?);
+        let batches = first.chunks(BATCH).chain(then.chunks(1));
+        for batch in batches {
             let batch = self.open(batch, ours);
             self.begin(&batch)?;
             let done: Vec<(usize, Done)> = stream::iter(batch)
@@ -59,8 +66,14 @@ impl Recovery {
             Choice::Replace => Outcome::Changed,
         };
         let converts = crds::converts(&value);
+        let refused = crds::refused(&value);
         let body = crds::body(value);
         match self.target.apply(&entry.path, &body).await {
+            // It never was served, so nothing waits for it.
+            Ok(made) if refused => {
+                let why = "another definition has names of it, as when it was captured";
+                ended(outcome, uid(&made), Some(why.to_owned()))
+            }
             Ok(made) => match crds::served(&self.target, &body).await {
                 Ok(()) => {
                     let why = converts.then(|| {

@@ -1,6 +1,6 @@
 //! Reading the cluster beside the archive: what is there, what is not, what would be refused.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -26,11 +26,10 @@ const MAX_REFUSED: usize = 20;
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
     pub(super) async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
-        let mut kinds: BTreeSet<ResourceName> = self
-            .spool
-            .entries()
-            .iter()
-            .map(|e| e.path.resource.clone())
+        let entries = self.spool.entries().iter();
+        // In the version that the archive has, or all of it would differ.
+        let mut kinds: BTreeMap<ResourceName, Option<String>> = entries
+            .map(|e| (e.path.resource.clone(), Some(e.api_version.clone())))
             .collect();
         for also in [
             "namespaces",
@@ -38,7 +37,7 @@ impl Survey<'_> {
             "tenantclusters.butler.butlerlabs.dev",
             CONTROL_PLANES,
         ] {
-            kinds.insert(also.into());
+            kinds.entry(also.into()).or_default();
         }
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
@@ -52,10 +51,10 @@ impl Survey<'_> {
             now: &now,
             without: &without,
         };
-        for kind in kinds {
+        for (kind, version) in kinds {
             let mut failed = None;
             target
-                .each(&kind, |path, object| {
+                .each_in(&kind, version.as_deref(), |path, object| {
                     if failed.is_none() {
                         failed = self.one(&writer, &path, &object).err();
                     }

@@ -15,6 +15,7 @@ use crate::format::export::LeftOut;
 use crate::format::manifest::{Finding, Severity};
 
 mod definition;
+mod schema;
 
 use definition::{Crd, defined};
 
@@ -28,7 +29,7 @@ const CRDS_A_PAGE: usize = 8;
 pub(super) struct Kind {
     pub(super) resource: ResourceName,
     pub(super) kind: String,
-    /// The version that it is read in: the one that the server prefers.
+    /// The version that it is read in: the one that is stored, or else that the server prefers.
     pub(super) version: String,
     pub(super) namespaced: bool,
     /// Whether a CustomResourceDefinition makes it.
@@ -53,6 +54,21 @@ impl Kind {
         } else {
             format!("/apis/{group}/{}/{plural}", self.version)
         }
+    }
+
+    /// The kind in the other versions that it is served in, where its objects may be stored in one of
+    /// them and only a webhook can tell them in this one.
+    pub(super) fn unconverted(&self) -> Vec<Self> {
+        let others = self.also_served.iter().filter(|_| self.converted);
+        let in_version = |version: &String| {
+            let others = self.also_served.iter().chain([&self.version]);
+            Self {
+                version: version.clone(),
+                also_served: others.filter(|v| *v != version).cloned().collect(),
+                ..self.clone()
+            }
+        };
+        others.map(in_version).collect()
     }
 
     /// `group/version` or `version`, as objects have it.
@@ -201,7 +217,7 @@ async fn definitions(
             Err(e) => return Err(e),
         };
         for item in page.items {
-            let crd: Crd = parse(&path, "definition", &item)?;
+            let crd: Crd<'_> = parse(&path, "definition", &item)?;
             defined(&crd, found, kinds);
             if let Some(recorder) = &mut recorder {
                 let object = Object::read(&kind, item)?;
@@ -223,6 +239,26 @@ async fn definitions(
 }
 
 impl Discovered {
+    /// A kind is not read for `reason`, with what follows from it.
+    fn leave(
+        &mut self,
+        severity: Severity,
+        kind: &ResourceName,
+        (reason, so): (String, &str),
+        remedy: &str,
+    ) {
+        self.findings.push(Finding {
+            severity,
+            object: kind.to_string(),
+            cause: format!("{reason}, so {so}"),
+            remedy: remedy.to_owned(),
+        });
+        self.left_out.push(LeftOut {
+            resource: kind.to_string(),
+            reason,
+        });
+    }
+
     fn not_discovered(&mut self, group: &str, version: &str, error: &KubeError) {
         let resource = format!("*.{group}");
         let known = noise(&format!("x.{group}"));

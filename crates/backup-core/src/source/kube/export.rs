@@ -41,6 +41,8 @@ pub struct KubeExport {
     uid: String,
     version: String,
     discovered: Discovered,
+    /// Kinds that a webhook converts, in other versions: for when it is down.
+    unconverted: BTreeMap<ResourceName, Vec<Kind>>,
     selection: Selection,
     /// Kubeconfigs that are files.
     files: Vec<PathBuf>,
@@ -125,11 +127,15 @@ impl KubeExport {
                 .await;
         }
         let discovered = discover(&api, memory.as_ref()).await?;
+        let kinds = discovered.kinds.iter();
+        let unconverted = kinds.map(|kind| (kind.resource.clone(), kind.unconverted()));
+        let unconverted = unconverted.filter(|(_, kinds)| !kinds.is_empty()).collect();
         Ok(Self {
             api,
             uid: system.metadata.uid,
             version: version.git_version,
             discovered,
+            unconverted,
             selection,
             files,
             clock,
@@ -284,6 +290,3 @@ fn of_datastore(name: &str, tenants: &[TenantFacts]) -> Vec<TenantSchema> {
     });
     planes.collect()
 }
-
-/// Counts by reason, with the first names where they matter.
-type SkippedBy = BTreeMap<&'static str, (u64, Vec<String>)>;

@@ -1,13 +1,41 @@
-//! What objects refer to: Secrets and ConfigMaps, found by the shape of fields, not by kind.
+//! What objects refer to: Secrets and ConfigMaps, found by fields and names, not by kind.
+//!
+//! There are two nets. The wide one decides what is taken: each string below a field that speaks of
+//! secrets or settings is remembered, and a Secret or ConfigMap that has it for a name is taken. The
+//! narrow one decides what is told: only a field whose shape leaves no doubt can refer to something
+//! that is not there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use serde_json::{Map, Value};
 
-/// References that are remembered, some 100 bytes each. Above that every Secret is taken.
+mod words;
+
+use words::{Word, Words, flat};
+
+/// References without doubt that are remembered, some 100 bytes each. Above that every Secret is taken.
 const MAX_REFERENCES: usize = 200_000;
+/// Strings that may be names, 9 to 18 bytes each. Above that every Secret is taken.
+const MAX_NAMES: usize = 1_000_000;
 /// Objects are not nested deeper than this; JSON that is comes from nobody's controller.
 const MAX_DEPTH: usize = 64;
+
+/// Namespaces that may be meant by one name.
+const MAX_AROUND: usize = 8;
+
+/// Where operators look for what their kinds without a namespace refer to, if they do not say it.
+const USUAL: [(&str, &str); 9] = [
+    ("butler.butlerlabs.dev", "butler-system"),
+    ("steward.butlerlabs.dev", "steward-system"),
+    ("cert-manager.io", "cert-manager"),
+    ("trust.cert-manager.io", "cert-manager"),
+    ("cilium.io", "kube-system"),
+    ("kyverno.io", "kyverno"),
+    ("longhorn.io", "longhorn-system"),
+    ("operator.tigera.io", "tigera-operator"),
+    ("pkg.crossplane.io", "crossplane-system"),
+];
 
 /// What is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +44,7 @@ pub(super) enum Target {
     ConfigMap,
 }
 
-/// A reference; without a namespace it may be meant in any of Butler's.
+/// A reference; without a namespace it may be meant in any.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Reference {
     pub(super) target: Target,
@@ -24,33 +52,95 @@ pub(super) struct Reference {
     pub(super) name: String,
 }
 
+/// An object that may refer to others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Referrer<'a> {
+    /// Its kind, as `plural.group`.
+    pub(super) resource: &'a str,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+}
+
 /// Who refers to something.
 #[derive(Debug, Clone)]
-struct Referrer {
+struct Known {
+    resource: String,
     /// The first object that does.
     object: String,
     /// Whether what is referred to was seen, or need not exist.
     met: bool,
 }
 
+/// A reference to nothing.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Unmet<'a> {
+    /// The kind that refers to it.
+    pub(super) resource: &'a str,
+    pub(super) target: Target,
+    /// Where it is not; where that is not told, where the operator would look for it.
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+    /// The first object that refers to it.
+    pub(super) object: &'a str,
+}
+
 /// All references that were found.
 #[derive(Debug, Default)]
 pub(super) struct References {
-    known: HashMap<Reference, Referrer>,
+    known: HashMap<Reference, Known>,
+    /// What may be a name, each as a hash of target, namespace and name.
+    names: HashSet<u64>,
+    hasher: RandomState,
+    words: Words,
     /// There were too many to remember.
-    pub(super) overflowed: bool,
+    overflowed: bool,
+}
+
+/// Where in an object the walk is.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    by: Referrer<'a>,
+    /// The namespace that names without one are meant in.
+    own: Option<&'a str>,
+    /// Namespaces that stand beside it or further up.
+    around: &'a [&'a str],
+    /// Whether a field on the way speaks of secrets or settings.
+    speaks: bool,
+    /// Which of the two the last field said that said it.
+    of: Option<Target>,
+    /// Whether shapes are told: those of metadata are no references that must lead somewhere.
+    shapes: bool,
+    depth: usize,
 }
 
 impl References {
-    /// Notes what `object` refers to; `namespace` is its own.
-    pub(super) fn collect(&mut self, referrer: &str, namespace: Option<&str>, object: &Value) {
+    /// Notes what `object` refers to.
+    pub(super) fn collect(&mut self, by: Referrer<'_>, object: &Value) {
         // A TenantCluster's status means Secrets of the namespace that was made for it.
         let tenant = object.pointer("/status/tenantNamespace");
         let tenant = tenant.and_then(Value::as_str);
-        if let Value::Object(fields) = object {
-            for (key, value) in fields.iter().filter(|(key, _)| *key != "metadata") {
-                let namespace = tenant.filter(|_| key == "status").or(namespace);
-                self.walk(referrer, namespace, key, value, MAX_DEPTH);
+        let Value::Object(fields) = object else {
+            return;
+        };
+        for (key, value) in fields {
+            let spot = Spot {
+                by,
+                own: tenant.filter(|_| key == "status").or(by.namespace),
+                around: &[],
+                speaks: false,
+                of: None,
+                shapes: true,
+                depth: MAX_DEPTH,
+            };
+            if key == "metadata" {
+                for key in ["annotations", "labels", "ownerReferences"] {
+                    if let Some(value) = value.get(key) {
+                        let shapes = false;
+                        self.walk(Spot { shapes, ..spot }, key, value);
+                    }
+                }
+            } else {
+                self.walk(spot, key, value);
             }
         }
     }
@@ -58,74 +148,161 @@ impl References {
     /// Whether something refers to it; notes that it is there.
     pub(super) fn meet(&mut self, target: Target, namespace: &str, name: &str) -> bool {
         let mut met = self.overflowed;
-        for namespace in [Some(namespace.to_owned()), None] {
+        for namespace in [Some(namespace), None] {
+            met |= self.names.contains(&self.hash(target, namespace, name));
             let reference = Reference {
                 target,
-                namespace,
+                namespace: namespace.map(ToOwned::to_owned),
                 name: name.to_owned(),
             };
-            if let Some(referrer) = self.known.get_mut(&reference) {
-                referrer.met = true;
+            if let Some(known) = self.known.get_mut(&reference) {
+                known.met = true;
                 met = true;
             }
         }
         met
     }
 
-    /// References to nothing: what was meant, and the first object that does.
-    pub(super) fn unmet(&self) -> Vec<(&Reference, &str)> {
-        let unmet = self.known.iter().filter(|(_, r)| !r.met);
-        let mut unmet: Vec<_> = unmet.map(|(r, by)| (r, by.object.as_str())).collect();
+    /// References to nothing, in the order of the kinds that refer to it.
+    pub(super) fn unmet(&self) -> Vec<Unmet<'_>> {
+        let unmet = self.known.iter().filter(|(_, known)| !known.met);
+        let mut unmet: Vec<_> = unmet
+            .map(|(reference, by)| Unmet {
+                resource: &by.resource,
+                target: reference.target,
+                namespace: reference.namespace.as_deref().or(usual(&by.resource)),
+                name: &reference.name,
+                object: &by.object,
+            })
+            .collect();
         unmet.sort();
         unmet
     }
 
-    fn walk(&mut self, by: &str, namespace: Option<&str>, key: &str, value: &Value, depth: usize) {
-        let Some(depth) = depth.checked_sub(1) else {
+    fn hash(&self, target: Target, namespace: Option<&str>, name: &str) -> u64 {
+        self.hasher.hash_one((target, namespace, name))
+    }
+
+    fn walk(&mut self, spot: Spot<'_>, key: &str, value: &Value) {
+        let Some(depth) = spot.depth.checked_sub(1) else {
             return;
         };
+        let word = self.words.word(key);
+        let spot = Spot {
+            speaks: spot.speaks || word.speaks,
+            of: word.of.or(spot.of),
+            depth,
+            ..spot
+        };
         match value {
-            Value::String(name) => {
-                if let Some(target) = named_by(key) {
-                    self.note(by, target, namespace, name, false);
-                }
-            }
-            Value::Object(fields) => {
-                if let Some(target) = referred_by(key).or_else(|| kind_of(fields)) {
-                    self.object(by, target, namespace, fields);
-                }
-                for (key, value) in fields {
-                    self.walk(by, namespace, key, value, depth);
-                }
-            }
+            Value::String(text) if spot.speaks => self.text(spot, word, text),
+            Value::Object(fields) => self.object(spot, word, fields),
             Value::Array(values) => {
                 for value in values {
-                    self.walk(by, namespace, key, value, depth);
+                    self.walk(spot, key, value);
                 }
             }
             _ => {}
         }
     }
 
-    fn object(&mut self, by: &str, target: Target, own: Option<&str>, fields: &Map<String, Value>) {
+    fn object(&mut self, spot: Spot<'_>, word: Word, fields: &Map<String, Value>) {
         let text = |key: &str| fields.get(key).and_then(Value::as_str);
-        let Some(name) = text("name") else {
-            return;
+        let kind = match text("kind") {
+            Some("Secret") => Some(Target::Secret),
+            Some("ConfigMap") => Some(Target::ConfigMap),
+            _ => None,
         };
-        let namespace = text("namespace").filter(|n| !n.is_empty()).or(own);
-        let optional = fields.get("optional") == Some(&Value::Bool(true));
-        self.note(by, target, namespace, name, optional);
+        let selected = word.selects.filter(|_| text("key").is_some());
+        let target = word.refers.or(selected).or(kind);
+        if let (Some(target), Some(name)) = (target, text("name")) {
+            let namespace = text("namespace").filter(|n| !n.is_empty()).or(spot.own);
+            let optional = fields.get("optional") == Some(&Value::Bool(true));
+            self.note(spot, target, namespace, name, optional);
+        }
+        let beside = self.namespaces(fields);
+        let others = beside.iter().map(|(_, namespace)| *namespace);
+        let around = others.chain(spot.around.iter().copied());
+        let around: Vec<&str> = around.take(MAX_AROUND).collect();
+        let spot = Spot {
+            around: &around,
+            of: kind.or(spot.of),
+            speaks: spot.speaks || kind.is_some(),
+            ..spot
+        };
+        // What names another kind is no name of a Secret.
+        let other = kind.is_none() && text("kind").is_some();
+        for (key, value) in fields.iter().filter(|(key, _)| !(other && *key == "name")) {
+            // Whoever says where means no other place: `namespace` beside `name`, and the like.
+            let own = beside
+                .iter()
+                .find(|(of, _)| value.is_string() && *of == stem(key));
+            let own = own.map(|(_, namespace)| *namespace).or(spot.own);
+            self.walk(Spot { own, ..spot }, key, value);
+        }
     }
 
+    /// The fields that name a namespace, each by what it names the namespace of.
+    fn namespaces<'a>(&mut self, fields: &'a Map<String, Value>) -> Vec<(String, &'a str)> {
+        let mut found = Vec::new();
+        for (key, value) in fields {
+            let namespace = value.as_str().filter(|n| !n.is_empty());
+            if let Some(namespace) = namespace.filter(|_| found.len() < MAX_AROUND)
+                && self.words.word(key).namespace
+            {
+                let of = flat(key).strip_suffix("namespace").map(ToOwned::to_owned);
+                found.push((of.unwrap_or_default(), namespace));
+            }
+        }
+        found
+    }
+
+    /// A string below a field that speaks of secrets.
+    fn text(&mut self, spot: Spot<'_>, word: Word, text: &str) {
+        if let Some(target) = word.names {
+            self.note(spot, target, spot.own, text, false);
+        }
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) => (Some(namespace), name),
+            Some(_) => return,
+            None => (None, text),
+        };
+        if !is_name(name) {
+            return;
+        }
+        match namespace {
+            Some(namespace) => self.name(spot.of, Some(namespace), name),
+            None => {
+                self.name(spot.of, spot.own, name);
+                for namespace in spot.around {
+                    self.name(spot.of, Some(namespace), name);
+                }
+            }
+        }
+    }
+
+    /// Remembers what may be a name.
+    fn name(&mut self, of: Option<Target>, namespace: Option<&str>, name: &str) {
+        for target in [Target::Secret, Target::ConfigMap] {
+            if of.is_some_and(|of| of != target) || self.overflowed {
+                continue;
+            }
+            let hash = self.hash(target, namespace, name);
+            self.names.insert(hash);
+            self.overflowed = self.names.len() >= MAX_NAMES;
+        }
+    }
+
+    /// Remembers a reference that leaves no doubt.
     fn note(
         &mut self,
-        by: &str,
+        spot: Spot<'_>,
         target: Target,
         namespace: Option<&str>,
         name: &str,
         optional: bool,
     ) {
-        if name.is_empty() || name.len() > 253 {
+        if !spot.shapes || !is_name(name) {
             return;
         }
         if self.known.len() >= MAX_REFERENCES {
@@ -137,124 +314,51 @@ impl References {
             namespace: namespace.map(ToOwned::to_owned),
             name: name.to_owned(),
         };
-        let referrer = self.known.entry(reference).or_insert_with(|| Referrer {
-            object: by.to_owned(),
+        let known = self.known.entry(reference).or_insert_with(|| Known {
+            resource: spot.by.resource.to_owned(),
+            object: spot.by.object(),
             met: true,
         });
-        referrer.met &= optional;
+        known.met &= optional;
     }
 }
 
-/// A field that holds a reference as an object with `name`, by the end of its name.
-fn referred_by(key: &str) -> Option<Target> {
-    const SECRET: [&str; 6] = [
-        "secretref",
-        "credentialsref",
-        "credentialref",
-        "secretreference",
-        "secretkeyref",
-        "imagepullsecrets",
-    ];
-    const CONFIG_MAP: [&str; 3] = ["configmapref", "configmapreference", "configmapkeyref"];
-    let key = key.to_ascii_lowercase();
-    if SECRET.iter().any(|end| key.ends_with(end)) {
-        Some(Target::Secret)
-    } else if CONFIG_MAP.iter().any(|end| key.ends_with(end)) {
-        Some(Target::ConfigMap)
-    } else {
-        None
+impl Referrer<'_> {
+    fn object(&self) -> String {
+        match self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.to_owned(),
+        }
     }
 }
 
-/// A field that holds a name.
-fn named_by(key: &str) -> Option<Target> {
-    let key = key.to_ascii_lowercase();
-    if key.ends_with("secretname") {
-        Some(Target::Secret)
-    } else if key.ends_with("configmapname") {
-        Some(Target::ConfigMap)
-    } else {
-        None
+/// What the field `key` tells the name of: nothing in front of it for `name`.
+fn stem(key: &str) -> String {
+    let flat = flat(key);
+    match flat.strip_suffix("name") {
+        Some(stem) => stem.to_owned(),
+        None => flat,
     }
 }
 
-/// An object reference that says what it refers to.
-fn kind_of(fields: &Map<String, Value>) -> Option<Target> {
-    match fields.get("kind").and_then(Value::as_str) {
-        Some("Secret") => Some(Target::Secret),
-        Some("ConfigMap") => Some(Target::ConfigMap),
-        _ => None,
-    }
+/// Whether a Secret or ConfigMap can be called so.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    (1..=253).contains(&text.len())
+        && text.chars().all(allowed)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Where the operator of a kind without a namespace looks for its Secrets.
+fn usual(resource: &str) -> Option<&'static str> {
+    let group = resource.split_once('.').map(|(_, group)| group)?;
+    let of = |(ours, _): &&(&str, &str)| {
+        group
+            .strip_suffix(ours)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    USUAL.iter().find(of).map(|(_, namespace)| *namespace)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn unmet(object: &Value) -> Vec<String> {
-        let mut references = References::default();
-        references.collect("x", Some("own"), object);
-        let unmet = references.unmet();
-        let text = |r: &Reference| {
-            let namespace = r.namespace.as_deref().unwrap_or("?");
-            format!("{:?} {namespace}/{}", r.target, r.name)
-        };
-        unmet.into_iter().map(|(r, _)| text(r)).collect()
-    }
-
-    #[test]
-    fn references_are_found_by_shape() {
-        let object = json!({
-            "metadata": { "name": "no", "annotations": { "secretName": "not-this" } },
-            "spec": {
-                "credentialsRef": { "name": "harvester", "namespace": "butler-system", "key": "k" },
-                "gitProvider": { "secretRef": { "name": "git" } },
-                "tls": [{ "secretName": "tls" }],
-                "tlsConfig": { "certificateAuthority": {
-                    "certificate": { "secretReference": { "name": "ca", "namespace": "steward-system" } },
-                } },
-                "env": [
-                    { "valueFrom": { "secretKeyRef": { "name": "maybe", "optional": true } } },
-                    { "valueFrom": { "configMapKeyRef": { "name": "settings" } } },
-                ],
-                "valuesFrom": [{ "kind": "ConfigMap", "name": "values" }],
-                "imagePullSecrets": [{ "name": "pull" }],
-            },
-            "status": { "passwordSecretRef": { "name": "butler-user-a-password" } },
-        });
-        assert_eq!(
-            unmet(&object),
-            [
-                "Secret butler-system/harvester",
-                "Secret own/butler-user-a-password",
-                "Secret own/git",
-                "Secret own/pull",
-                "Secret own/tls",
-                "Secret steward-system/ca",
-                "ConfigMap own/settings",
-                "ConfigMap own/values",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_status_of_a_tenant_means_its_own_namespace() {
-        let tenant = json!({
-            "spec": { "infrastructure": { "secretRef": { "name": "a" } } },
-            "status": { "tenantNamespace": "one-1a2b", "kubeconfigSecretRef": { "name": "k" } },
-        });
-        assert_eq!(unmet(&tenant), ["Secret one-1a2b/k", "Secret own/a"]);
-    }
-
-    #[test]
-    fn what_is_there_is_no_reference_to_nothing() {
-        let mut references = References::default();
-        let user = json!({ "status": { "passwordSecretRef": { "name": "a" } } });
-        references.collect("users/a", None, &user);
-        assert!(!references.meet(Target::Secret, "x", "b"));
-        assert!(!references.meet(Target::ConfigMap, "x", "a"));
-        assert!(references.meet(Target::Secret, "x", "a"));
-        assert!(references.unmet().is_empty());
-    }
-}
+mod tests;

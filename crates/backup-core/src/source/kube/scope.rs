@@ -62,6 +62,8 @@ pub(super) const BUILT_IN: &[&str] = &[
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingadmissionpolicies.admissionregistration.k8s.io",
     "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
 ];
 
 /// The CustomResourceDefinitions, which have a component of their own.

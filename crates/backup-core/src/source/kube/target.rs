@@ -33,7 +33,7 @@ pub struct TargetKind {
     pub resource: ResourceName,
     /// Its name, such as `Secret`.
     pub kind: String,
-    /// The version that is written: the one that the server prefers.
+    /// The version that it is read in.
     pub version: String,
     /// All versions that are served, that one first.
     pub served: Vec<String>,
@@ -164,11 +164,26 @@ impl KubeTarget {
     pub async fn each(
         &self,
         resource: &ResourceName,
+        each: impl FnMut(ObjectPath, Value),
+    ) -> Result<(), KubeError> {
+        self.each_in(resource, None, each).await
+    }
+
+    /// As [`KubeTarget::each`], in the version that `api_version` names if that is served: objects of two
+    /// versions cannot be compared.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn each_in(
+        &self,
+        resource: &ResourceName,
+        api_version: Option<&str>,
         mut each: impl FnMut(ObjectPath, Value),
     ) -> Result<(), KubeError> {
         let Some(kind) = self.kinds.get(resource) else {
             return Ok(());
         };
+        let kind = &in_version(kind, api_version);
         let mut listing = Listing::new(&self.api, kind, None);
         loop {
             let page = match listing.next().await {

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::super::scope::is_butlers_group;
+use super::schema::lacking;
 use super::{Discovered, Kind};
 use crate::archive::ResourceName;
-use crate::format::export::LeftOut;
 use crate::format::manifest::{Finding, Severity};
 
 /// What matters of a CustomResourceDefinition.
 #[derive(Debug, Deserialize)]
-pub(super) struct Crd {
+pub(super) struct Crd<'a> {
     metadata: CrdMeta,
-    spec: CrdSpec,
+    #[serde(borrow)]
+    spec: CrdSpec<'a>,
     #[serde(default)]
     status: CrdStatus,
 }
@@ -30,13 +32,18 @@ struct CrdMeta {
 }
 
 #[derive(Debug, Deserialize)]
-struct CrdSpec {
+#[serde(rename_all = "camelCase")]
+struct CrdSpec<'a> {
     group: String,
     names: CrdNames,
     scope: String,
-    versions: Vec<CrdVersion>,
+    #[serde(borrow)]
+    versions: Vec<CrdVersion<'a>>,
     #[serde(default)]
     conversion: Option<Conversion>,
+    /// Whether nothing is pruned, whatever the schemas say.
+    #[serde(default)]
+    preserve_unknown_fields: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,12 +58,15 @@ struct CrdNames {
 }
 
 #[derive(Debug, Deserialize)]
-struct CrdVersion {
+struct CrdVersion<'a> {
     name: String,
     served: bool,
     storage: bool,
     #[serde(default)]
     subresources: Option<CrdSubresources>,
+    /// Looked at only where versions are compared: it may have a megabyte.
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +76,7 @@ struct CrdSubresources {
     status: Option<serde_json::Value>,
 }
 
-impl CrdVersion {
+impl CrdVersion<'_> {
     fn has_status(&self) -> bool {
         let parts = self.subresources.as_ref();
         parts.is_some_and(|parts| parts.status.is_some())
@@ -77,29 +87,73 @@ impl CrdVersion {
 #[serde(default, rename_all = "camelCase")]
 struct CrdStatus {
     stored_versions: Vec<String>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    of: String,
+    status: String,
+    message: String,
+}
+
+impl Crd<'_> {
+    /// Why its names were refused, if they never were accepted. A definition that has just been made has
+    /// no conditions yet, and one that was served once goes on with the names that it had.
+    fn names_refused(&self) -> Option<&str> {
+        let conditions = &self.status.conditions;
+        let condition = |of: &str| conditions.iter().find(|c| c.of == of);
+        let served = condition("Established").is_some_and(|c| c.status == "True");
+        let names = condition("NamesAccepted").filter(|c| c.status == "False" && !served)?;
+        Some(&names.message)
+    }
+
+    fn version(&self, name: &str) -> Option<&CrdVersion<'_>> {
+        self.spec.versions.iter().find(|v| v.name == name)
+    }
+
+    fn resource(&self) -> ResourceName {
+        ResourceName::new(&self.spec.names.plural, &self.spec.group)
+    }
 }
 
 /// Adds the kind that a definition makes, or corrects it; says what is odd about it.
-pub(super) fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<ResourceName, Kind>) {
-    let name = ResourceName::new(&crd.spec.names.plural, &crd.spec.group);
+pub(super) fn defined(
+    crd: &Crd<'_>,
+    found: &mut Discovered,
+    kinds: &mut BTreeMap<ResourceName, Kind>,
+) {
+    let name = crd.resource();
+    if let Some(message) = crd.names_refused() {
+        found.leave(
+            Severity::Warning,
+            &name,
+            (
+                format!("its definition's names were never accepted ({message})"),
+                "it has no objects",
+            ),
+            "give it names that no other kind of its group has, or delete the definition",
+        );
+        return;
+    }
     let stored = crd.spec.versions.iter().find(|v| v.storage);
-    let served = |v: &&CrdVersion| v.served;
+    let served = |v: &&CrdVersion<'_>| v.served;
     let Some(first) = crd.spec.versions.iter().find(served) else {
-        found.left_out.push(LeftOut {
-            resource: name.to_string(),
-            reason: "its definition serves no version".to_owned(),
-        });
-        found.findings.push(Finding {
-            severity: Severity::Error,
-            object: name.to_string(),
-            cause: "its definition serves no version, so its objects cannot be read".to_owned(),
-            remedy: "set `served: true` for a version in the CustomResourceDefinition; until then \
-                     they are only in the etcd snapshot"
-                .to_owned(),
-        });
+        found.leave(
+            Severity::Error,
+            &name,
+            (
+                "its definition serves no version".to_owned(),
+                "its objects cannot be read",
+            ),
+            "set `served: true` for a version in the CustomResourceDefinition; until then they are \
+             only in the etcd snapshot",
+        );
         return;
     };
-    let known = |v: &&String| crd.spec.versions.iter().any(|k| k.name == **v);
+    let known = |v: &&String| crd.version(v).is_some();
     let lost: Vec<&str> = crd
         .status
         .stored_versions
@@ -127,8 +181,6 @@ pub(super) fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<Re
     }
     tracing::trace!(definition = crd.metadata.name, "found");
     let preferred = stored.filter(|v| v.served).unwrap_or(first);
-    let others = crd.spec.versions.iter().filter(served);
-    let others = others.filter(|v| v.name != preferred.name);
     let kind = kinds.entry(name.clone()).or_insert_with(|| Kind {
         resource: name,
         kind: crd.spec.names.kind.clone(),
@@ -140,52 +192,85 @@ pub(super) fn defined(crd: &Crd, found: &mut Discovered, kinds: &mut BTreeMap<Re
         // The list of kinds follows its definition a moment later: whoever writes objects in between
         // would lose their status.
         has_status: preferred.has_status(),
-        also_served: others.map(|v| v.name.clone()).collect(),
+        also_served: Vec::new(),
         stored_version: None,
         converted: false,
     });
     kind.custom = true;
     kind.aggregated = false;
+    // Read as it is stored, an object needs no conversion, which drops what another version lacks, and
+    // which a webhook may refuse. The server's own choice is kept where that cannot be.
+    if let Some(stored) = stored.filter(|v| v.served) {
+        kind.version.clone_from(&stored.name);
+        kind.has_status = stored.has_status();
+    }
+    let others = crd.spec.versions.iter().filter(served);
+    let others = others.filter(|v| v.name != kind.version);
+    kind.also_served = others.map(|v| v.name.clone()).collect();
     let conversion = crd.spec.conversion.as_ref();
     let same = |v: &String| *v == kind.version;
-    kind.converted = conversion.is_some_and(|c| c.strategy == "Webhook")
-        && !crd.status.stored_versions.iter().all(same);
+    let webhook = conversion.is_some_and(|c| c.strategy == "Webhook");
+    kind.converted = webhook && !crd.status.stored_versions.iter().all(same);
     kind.stored_version = stored.map(|v| v.name.clone());
+    found.findings.extend(converted(crd, kind, webhook));
+}
+
+/// What is lost of objects that are not read in the version that they are stored in.
+fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
+    let told = |severity, cause, remedy: &str| {
+        Some(Finding {
+            severity,
+            object: kind.resource.to_string(),
+            cause,
+            remedy: remedy.to_owned(),
+        })
+    };
+    let read = kind.version.as_str();
+    let stored = crd.status.stored_versions.iter().map(String::as_str);
+    let stored = stored.chain(kind.stored_version.as_deref());
+    let mut stored: Vec<&str> = stored.filter(|v| *v != read).collect();
+    stored.sort_unstable();
+    stored.dedup();
+    let unserved = kind.stored_version.as_deref().filter(|v| *v != read);
+    // What a webhook makes of an object nobody here can tell.
+    if !webhook && !crd.spec.preserve_unknown_fields {
+        let reading = crd.version(read)?;
+        let lacks = |version: &str| {
+            let fields = lacking(reading.schema?, crd.version(version)?.schema?);
+            (!fields.is_empty()).then(|| (version.to_owned(), fields))
+        };
+        if let Some((version, fields)) = stored.iter().find_map(|v| lacks(v)) {
+            let fields = fields.join(", ");
+            return told(
+                Severity::Warning,
+                format!(
+                    "objects may be stored as {version} and are read as {read}, which lacks fields \
+                     of it: {fields} are not in the restore point"
+                ),
+                if unserved.is_some() {
+                    "set `served: true` for the version that is stored, or store the one that is \
+                     served; until then these fields are only in the etcd snapshot"
+                } else {
+                    "write every object of the kind anew, so that it is stored in the new version, \
+                     and take the old one out of `status.storedVersions`"
+                },
+            );
+        }
+    }
+    let version = unserved?;
+    let by = if webhook {
+        "a webhook converts them"
+    } else {
+        "no field is lost by that"
+    };
+    told(
+        Severity::Info,
+        format!(
+            "objects are stored as {version}, which is not served, and are read as {read}: {by}"
+        ),
+        "nothing, if that is meant",
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
-        let version = |name: &str, storage: bool, parts: serde_json::Value| json!({ "name": name, "served": true, "storage": storage, "subresources": parts });
-        let crd = |parts: serde_json::Value| {
-            let crd = json!({
-                "metadata": { "name": "teams.butler.butlerlabs.dev" },
-                "spec": {
-                    "group": "butler.butlerlabs.dev", "scope": "Cluster",
-                    "names": { "plural": "teams", "kind": "Team" },
-                    "versions": [
-                        version("v1alpha1", false, json!(null)),
-                        version("v1", true, parts),
-                    ],
-                },
-            });
-            let crd: Crd = serde_json::from_value(crd).unwrap();
-            let mut kinds = BTreeMap::new();
-            defined(&crd, &mut Discovered::default(), &mut kinds);
-            kinds.into_values().next().unwrap()
-        };
-        let kind = crd(json!({ "status": {} }));
-        assert!(kind.has_status);
-        assert_eq!(
-            (kind.version.as_str(), kind.also_served.as_slice()),
-            ("v1", &["v1alpha1".to_owned()][..])
-        );
-        assert!(!crd(json!({ "scale": {} })).has_status);
-        assert!(!crd(json!(null)).has_status);
-    }
-}
+mod tests;

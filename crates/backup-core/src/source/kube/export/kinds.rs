@@ -9,11 +9,11 @@ use super::super::discover::Kind;
 use super::super::kept::Recorder;
 use super::super::object::Object;
 use super::super::reading::Reading;
-use super::super::refer::Target;
+use super::super::refer::{Referrer, Target};
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::Trial;
 use super::super::secrets::{Place, place};
-use super::{KubeArchive, KubeExport, SEALED_SECRETS, SkippedBy};
+use super::{KubeArchive, KubeExport, SEALED_SECRETS};
 use crate::archive::ObjectPath;
 use crate::digest::Digest;
 use crate::format::export::{KindFacts, Skipped};
@@ -21,10 +21,23 @@ use crate::format::export::{KindFacts, Skipped};
 /// Names of left-out objects that are told, where each matters.
 const MAX_NAMES: usize = 100;
 
+/// Namespaces whose left-out objects are counted, where somebody may miss one.
+const MAX_NAMESPACES: usize = 1000;
+/// A Secret or ConfigMap that nobody seems to need.
+const NOT_REFERRED: &str = "not in Butler's namespaces, and nothing refers to it";
+
 /// Why an object is not taken.
 struct Skip {
     reason: &'static str,
     by_name: bool,
+}
+
+/// The objects that are not taken for one reason.
+#[derive(Default)]
+struct Left {
+    objects: u64,
+    names: Vec<String>,
+    namespaces: BTreeMap<String, u64>,
 }
 
 /// What is known of a kind so far.
@@ -35,7 +48,8 @@ pub(super) struct Tally {
     /// Objects that could not be read.
     pub(super) unreadable: u64,
     bytes: u64,
-    skipped: SkippedBy,
+    /// By reason.
+    skipped: BTreeMap<&'static str, Left>,
     managed_by: BTreeMap<String, u64>,
     /// The greatest `NAMESPACE/NAME` so far: a list that began again comes from there.
     last: String,
@@ -55,7 +69,7 @@ impl Tally {
             objects: 0,
             unreadable: 0,
             bytes: 0,
-            skipped: SkippedBy::new(),
+            skipped: BTreeMap::new(),
             managed_by: BTreeMap::new(),
             last: String::new(),
         }
@@ -94,7 +108,10 @@ impl Tally {
             learn(export, archive, &object);
             match skip(export, archive, &object) {
                 Some(Skip { reason, by_name }) => {
-                    self.skip(reason, by_name.then_some(&place));
+                    let left = self.skip(reason, by_name.then_some(&place));
+                    if reason == NOT_REFERRED {
+                        left.count(object.path.namespace.as_deref().unwrap_or_default());
+                    }
                 }
                 None => {
                     attempt(export, archive, &object);
@@ -121,22 +138,24 @@ impl Tally {
         }
     }
 
-    fn skip(&mut self, reason: &'static str, name: Option<&str>) {
-        let (count, names) = self.skipped.entry(reason).or_default();
-        *count = count.saturating_add(1);
-        if let Some(name) = name.filter(|_| names.len() < MAX_NAMES) {
-            names.push(name.to_owned());
+    fn skip(&mut self, reason: &'static str, name: Option<&str>) -> &mut Left {
+        let left = self.skipped.entry(reason).or_default();
+        left.objects = left.objects.saturating_add(1);
+        if let Some(name) = name.filter(|_| left.names.len() < MAX_NAMES) {
+            left.names.push(name.to_owned());
         }
+        left
     }
 
     /// What the manifest says of the kind.
     pub(super) fn facts(self, reading: &Reading<'_>, failed: Option<String>) -> KindFacts {
         let kind = self.kind;
         let skipped = self.skipped.into_iter();
-        let skipped = skipped.map(|(reason, (objects, names))| Skipped {
+        let skipped = skipped.map(|(reason, left)| Skipped {
             reason: reason.to_owned(),
-            objects,
-            names,
+            objects: left.objects,
+            names: left.names,
+            namespaces: left.namespaces,
         });
         KindFacts {
             resource: kind.resource.to_string(),
@@ -159,6 +178,16 @@ impl Tally {
     }
 }
 
+impl Left {
+    fn count(&mut self, namespace: &str) {
+        let known = self.namespaces.contains_key(namespace);
+        if known || self.namespaces.len() < MAX_NAMESPACES {
+            let count = self.namespaces.entry(namespace.to_owned()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
 /// Notes what an object tells about others.
 fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
     if archive != KubeArchive::Resources {
@@ -171,8 +200,15 @@ fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
         return;
     };
     let mut learnt = export.learnt();
-    let by = format!("{resource} {}", object.path.object());
-    learnt.references.collect(&by, namespace, &value);
+    let by = Referrer {
+        resource: resource.as_str(),
+        namespace,
+        name: &object.meta.name,
+    };
+    // What is not taken refers to nothing that would be missed.
+    if namespace.is_none_or(|namespace| export.selection.wants_namespace(namespace)) {
+        learnt.references.collect(by, &value);
+    }
     if resource.as_str() == "namespaces" {
         if is_butlers(&object.meta.name, object.meta.labels.keys()) {
             learnt.butlers.insert(object.meta.name.clone());
@@ -221,7 +257,12 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
         | (KubeArchive::Kubeconfigs, Some(Place::Kubeconfigs))
         | (KubeArchive::Crds | KubeArchive::Resources, None) => {}
         (KubeArchive::Secrets, Some(place)) => {
-            if let Some(reason) = not_wanted(export, object, place) {
+            // Asked first: it notes that the object was met.
+            let reason = not_wanted(export, object, place);
+            let namespace = object.path.namespace.as_deref().unwrap_or_default();
+            // Of what is not looked at, nothing can be missed.
+            let outside = !export.selection.wants_namespace(namespace);
+            if let Some(reason) = reason.filter(|reason| !(outside && *reason == NOT_REFERRED)) {
                 return plain(reason);
             }
         }
@@ -263,7 +304,7 @@ fn not_wanted(export: &KubeExport, object: &Object, place: Place) -> Option<&'st
                 || learnt.butlers.contains(namespace)
                 || is_butlers(namespace, [])
                 || export.by_name();
-            (!wanted).then_some("not in Butler's namespaces, and nothing refers to it")
+            (!wanted).then_some(NOT_REFERRED)
         }
     }
 }

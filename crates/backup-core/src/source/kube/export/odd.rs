@@ -2,43 +2,57 @@
 
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
-use super::super::refer::References;
+use super::super::refer::{References, Unmet};
+use super::KubeExport;
 use crate::format::manifest::{Finding, Severity};
 
-/// References to nothing that are told one by one.
-const MAX_UNMET: usize = 20;
+/// References to nothing that are told one by one, of one kind.
+const MAX_UNMET: usize = 5;
+/// Kinds whose references to nothing are told.
+const MAX_KINDS: usize = 20;
 
-/// Findings on references that lead nowhere.
-pub(super) fn unmet(references: &References) -> Option<Finding> {
+/// Findings on references that lead nowhere, one for each kind that has them.
+pub(super) fn unmet(references: &References) -> Vec<Finding> {
     let unmet = references.unmet();
-    let first = unmet.iter().take(MAX_UNMET);
-    let first: Vec<String> = first
-        .map(|(reference, by)| {
-            let namespace = reference.namespace.as_deref().unwrap_or("*");
-            let name = &reference.name;
-            format!("{:?} {namespace}/{name} (from {by})", reference.target)
-        })
-        .collect();
-    if first.is_empty() {
-        return None;
+    let kinds = unmet.chunk_by(|a, b| a.resource == b.resource);
+    let others: usize = kinds.clone().skip(MAX_KINDS).map(<[_]>::len).sum();
+    let mut findings: Vec<Finding> = kinds.take(MAX_KINDS).filter_map(of_kind).collect();
+    if others > 0 {
+        findings.push(lost(
+            "references of other kinds".to_owned(),
+            format!("{others} more Secrets or ConfigMaps are referred to and are not there"),
+        ));
     }
-    let more = unmet.len().saturating_sub(first.len());
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
+    findings
+}
+
+fn of_kind(unmet: &[Unmet<'_>]) -> Option<Finding> {
+    let kind = unmet.first()?.resource;
+    let first = unmet.iter().take(MAX_UNMET).map(|unmet| {
+        let (target, name, by) = (unmet.target, unmet.name, unmet.object);
+        match unmet.namespace {
+            Some(namespace) => format!("{target:?} {namespace}/{name} (from {by})"),
+            None => format!("{target:?} {name} in any namespace (from {by})"),
+        }
+    });
+    let first = first.collect::<Vec<_>>().join(", ");
+    let more = match unmet.len().saturating_sub(MAX_UNMET) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
     };
-    Some(Finding {
+    let cause = format!("these are referred to and are not there: {first}{more}");
+    Some(lost(format!("references of {kind}"), cause))
+}
+
+fn lost(object: String, cause: String) -> Finding {
+    Finding {
         severity: Severity::Warning,
-        object: "references".to_owned(),
-        cause: format!(
-            "these are referred to and are not there: {}{more}",
-            first.join(", ")
-        ),
+        object,
+        cause,
         remedy: "make what is missing, or take the reference out: a restore brings it back as \
                  it is"
             .to_owned(),
-    })
+    }
 }
 
 /// Objects that are no objects, as an extension API may give them.
@@ -51,6 +65,23 @@ pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
         ),
         remedy: format!("see what `kubectl get {} -o json` gives", kind.resource),
     }
+}
+
+/// A kind that is read in another version than it should be.
+pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
+    let meant = export.all_kinds().iter();
+    let meant = meant.filter(|kind| kind.resource == read.resource && kind.version != read.version);
+    meant.map(|kind| Finding {
+        severity: Severity::Warning,
+        object: kind.resource.to_string(),
+        cause: format!(
+            "it cannot be listed as {}, since the webhook that converts it does not work; it was read \
+             as {}, which its objects are stored in",
+            kind.version, read.version
+        ),
+        remedy: "see why the webhook does not answer: `spec.conversion` of the definition names it"
+            .to_owned(),
+    }).next()
 }
 
 /// An error of a kind, as the manifest tells it.
@@ -73,5 +104,36 @@ pub(super) fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
                 kind.resource
             ),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::refer::Referrer;
+    use super::*;
+
+    #[test]
+    fn references_to_nothing_are_told_kind_by_kind_and_stay_readable() {
+        let mut references = References::default();
+        for (resource, namespace, number) in [
+            ("clusterissuers.cert-manager.io", None, 7),
+            ("others.example.com", None, 1),
+            ("gadgets.example.com", Some("team-a"), 2),
+        ] {
+            for name in (0..number).map(|n| format!("{}-{n}", &resource[..3])) {
+                let by = Referrer {
+                    resource,
+                    namespace,
+                    name: &name,
+                };
+                let secret = json!({ "spec": { "keyRef": { "kind": "Secret", "name": name } } });
+                references.collect(by, &secret);
+            }
+        }
+        let told = unmet(&references);
+        let told = told.iter().map(|f| format!("{}: {}", f.object, f.cause));
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
     }
 }

@@ -7,7 +7,7 @@ use super::super::failure::KubeError;
 use super::super::list::Page;
 use super::super::reading::Reading;
 use super::kinds::Tally;
-use super::odd::{failed, unreadable};
+use super::odd::{failed, otherwise, unreadable};
 use super::{KubeArchive, KubeExport};
 use crate::format::export::{ArchiveFacts, KindFacts};
 use crate::format::manifest::{Finding, Severity};
@@ -35,6 +35,7 @@ pub(super) async fn visit(
     let begun: Vec<_> = begun.collect();
     let mut listings = stream::iter(begun).buffered(AHEAD);
     while let Some((reading, first)) = listings.next().await {
+        written.findings.extend(otherwise(export, reading.kind()));
         let (facts, finding) = kind(export, archive, reading, first, &mut out).await?;
         written.findings.extend(finding);
         if let Some(facts) = facts {
@@ -56,7 +57,29 @@ async fn begin<'a>(
     let reading = Reading::begin(&export.api, kind, selector, export.memory.as_ref()).await;
     let mut reading = reading.record();
     let first = reading.next().await;
-    (reading, first)
+    match &first {
+        Err(e) if !e.is_of_the_server() && !e.is_of_rights() => {
+            let other = unconverted(export, kind, selector).await;
+            other.unwrap_or((reading, first))
+        }
+        _ => (reading, first),
+    }
+}
+
+/// The kind in the version that its objects are stored in, where the webhook that converts them is down.
+async fn unconverted<'a>(
+    export: &'a KubeExport,
+    kind: &Kind,
+    selector: Option<&'a str>,
+) -> Option<(Reading<'a>, Result<Option<Page>, KubeError>)> {
+    for other in export.unconverted.get(&kind.resource)? {
+        let mut reading = Reading::begin(&export.api, other, selector, None).await;
+        let first = reading.next().await;
+        if first.is_ok() {
+            return Some((reading, first));
+        }
+    }
+    None
 }
 
 async fn kind(

@@ -1,5 +1,7 @@
 //! What a manifest says of the Kubernetes side, as it is shown.
 
+use std::collections::BTreeMap;
+
 use backup_cli::human;
 use backup_cli::output::Page;
 use backup_core::format::export;
@@ -25,8 +27,13 @@ struct Kind {
     objects: u64,
     bytes: u64,
     skipped: u64,
+    /// Those of them that nothing refers to, by namespace.
+    not_referred: BTreeMap<String, u64>,
     failed: Option<String>,
 }
+
+/// Namespaces that are named with what was left in them, unless all are asked for.
+const NAMESPACES: usize = 8;
 
 /// What was found out about the cluster besides its objects.
 #[derive(Debug, Serialize)]
@@ -88,6 +95,11 @@ impl Archive {
             objects: kind.objects,
             bytes: kind.bytes,
             skipped: kind.skipped.iter().map(|s| s.objects).sum(),
+            not_referred: kind
+                .skipped
+                .iter()
+                .flat_map(|s| s.namespaces.clone())
+                .collect(),
             failed: kind.failed.clone(),
         });
         Self {
@@ -125,6 +137,9 @@ impl Archive {
             });
             page.table(["  RESOURCE", "OBJECTS", "SIZE", "VERSION", "NOTE"], rows);
         }
+        for left in self.kinds.iter().filter_map(|kind| kind.left(all)) {
+            page.line(&format!("  {left}"));
+        }
         if empty > 0 {
             page.line(&format!(
                 "  and {empty} kinds without objects; --all lists them"
@@ -134,6 +149,25 @@ impl Archive {
 }
 
 impl Kind {
+    /// What was left in namespaces, as nothing refers to it.
+    fn left(&self, all: bool) -> Option<String> {
+        let most = if all { usize::MAX } else { NAMESPACES };
+        let mut counts: Vec<_> = self.not_referred.iter().collect();
+        counts.sort_by_key(|(_, objects)| std::cmp::Reverse(**objects));
+        let told = counts.iter().take(most);
+        let told: Vec<String> = told.map(|(name, n)| format!("{n} in {name}")).collect();
+        let others = counts.len().saturating_sub(told.len());
+        let others = (others > 0).then(|| format!("and {others} more namespaces: --all"));
+        let places: Vec<String> = told.into_iter().chain(others).collect();
+        (!places.is_empty()).then(|| {
+            let places = places.join(", ");
+            format!(
+                "{} left out, as nothing refers to them: {places}",
+                self.resource
+            )
+        })
+    }
+
     fn note(&self) -> String {
         let failed = self.failed.iter().map(|why| format!("PARTIAL: {why}"));
         let skipped = (self.skipped > 0).then(|| format!("{} left out", self.skipped));

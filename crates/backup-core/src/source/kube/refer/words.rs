@@ -1,0 +1,190 @@
+//! What the name of a field says of the strings below it.
+
+use std::collections::HashMap;
+
+use super::Target;
+
+/// Words that speak of Secrets and settings wherever they stand in a name.
+const PARTS: [&str; 9] = [
+    "secret",
+    "credential",
+    "password",
+    "token",
+    "cert",
+    "tls",
+    "auth",
+    "config",
+    "values",
+];
+/// Short ones, which count as words of their own alone: `replicas` does not speak of `ca`. Operators
+/// that make a Secret name it as their target or destination.
+const WORDS: [&str; 4] = ["ca", "cas", "target", "destination"];
+/// Words, or the ends of words, as in `apikey`.
+const ENDS: [&str; 4] = ["key", "keys", "ref", "refs"];
+/// Field names that are remembered: the schemas of a large cluster have some ten thousand.
+const MAX_KNOWN: usize = 50_000;
+
+/// What the name of a field says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Word {
+    /// Whether a string below it may be the name of a Secret or ConfigMap.
+    pub(super) speaks: bool,
+    /// Which of the two, if it says so.
+    pub(super) of: Option<Target>,
+    /// What an object with `name` in it refers to for certain.
+    pub(super) refers: Option<Target>,
+    /// The same, if there is a `key` beside the `name`, as in `contentFrom.secret` of kubeadm's files.
+    pub(super) selects: Option<Target>,
+    /// What a string in it names for certain.
+    pub(super) names: Option<Target>,
+    /// Whether a string in it is a namespace.
+    pub(super) namespace: bool,
+}
+
+/// The names of fields that were seen: a few thousand, again and again.
+#[derive(Debug, Default)]
+pub(super) struct Words(HashMap<Box<str>, Word>);
+
+impl Words {
+    /// What the field `key` says.
+    pub(super) fn word(&mut self, key: &str) -> Word {
+        if let Some(word) = self.0.get(key) {
+            return *word;
+        }
+        let word = Word::of(key);
+        if self.0.len() < MAX_KNOWN {
+            self.0.insert(key.into(), word);
+        }
+        word
+    }
+}
+
+impl Word {
+    fn of(key: &str) -> Self {
+        let flat = flat(key);
+        let of = match (flat.contains("secret"), flat.contains("configmap")) {
+            (true, false) => Some(Target::Secret),
+            (false, true) => Some(Target::ConfigMap),
+            _ => None,
+        };
+        Self {
+            speaks: PARTS.iter().any(|part| flat.contains(part))
+                || words(key).any(|w| is_short(&w)),
+            of,
+            refers: refers(&flat),
+            selects: of.filter(|_| matches!(&*flat, "secret" | "configmap")),
+            names: names(&flat),
+            namespace: flat.ends_with("namespace"),
+        }
+    }
+}
+
+/// A name in lower case without what separates its words.
+pub(super) fn flat(key: &str) -> String {
+    let letters = key.chars().filter(|c| !matches!(c, '-' | '_'));
+    letters.collect::<String>().to_ascii_lowercase()
+}
+
+fn is_short(word: &str) -> bool {
+    WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end))
+}
+
+/// The words of a name such as `tlsCABundle`, `ca-bundle` or `ca_bundle`, in lower case.
+fn words(key: &str) -> impl Iterator<Item = String> {
+    let letters: Vec<char> = key.chars().collect();
+    let mut words = vec![String::new()];
+    for (at, letter) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| letters.get(at));
+        let behind = at.checked_add(1).and_then(|at| letters.get(at));
+        let is = |letter: Option<&char>, what: fn(&char) -> bool| letter.is_some_and(what);
+        let begins = letter.is_ascii_uppercase()
+            && (!is(before, char::is_ascii_uppercase) || is(behind, char::is_ascii_lowercase));
+        if begins || !letter.is_ascii_alphanumeric() {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| letter.is_ascii_alphanumeric()) {
+            word.push(letter.to_ascii_lowercase());
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty())
+}
+
+/// A field that holds a reference as an object with `name`, by the end of its name.
+fn refers(flat: &str) -> Option<Target> {
+    const SECRET: [&str; 6] = [
+        "secretref",
+        "credentialsref",
+        "credentialref",
+        "secretreference",
+        "secretkeyref",
+        "imagepullsecrets",
+    ];
+    const CONFIG_MAP: [&str; 3] = ["configmapref", "configmapreference", "configmapkeyref"];
+    if SECRET.iter().any(|end| flat.ends_with(end)) {
+        Some(Target::Secret)
+    } else if CONFIG_MAP.iter().any(|end| flat.ends_with(end)) {
+        Some(Target::ConfigMap)
+    } else {
+        None
+    }
+}
+
+/// A field that holds a name.
+fn names(flat: &str) -> Option<Target> {
+    if flat.ends_with("secretname") {
+        Some(Target::Secret)
+    } else if flat.ends_with("configmapname") {
+        Some(Target::ConfigMap)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_speaks_of_secrets_by_its_words() {
+        for key in [
+            "credentialName",
+            "certificateRefs",
+            "basicAuth",
+            "tlsCABundle",
+            "ca",
+            "caBundle",
+            "CAFile",
+            "additionalScrapeConfigs",
+            "apikey",
+            "accessKeyId",
+            "sshKeys",
+            "valuesFrom",
+            "provisioner-secret-name",
+            "parentRef",
+            "target",
+        ] {
+            assert!(Word::of(key).speaks, "{key}");
+        }
+        for key in [
+            "replicas",
+            "name",
+            "location",
+            "category",
+            "username",
+            "scale",
+            "keyboard",
+            "refreshInterval",
+        ] {
+            assert!(!Word::of(key).speaks, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_field_may_say_which_of_the_two_it_means() {
+        let of = |key: &str| Word::of(key).of;
+        assert_eq!(of("superuserSecret"), Some(Target::Secret));
+        assert_eq!(of("configMap"), Some(Target::ConfigMap));
+        assert_eq!(of("secretOrConfigMap"), None);
+        assert_eq!(of("valuesFrom"), None);
+    }
+}
