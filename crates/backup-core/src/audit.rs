@@ -15,7 +15,7 @@ use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding, Severity};
 use crate::id::RestorePointId;
 use crate::progress::Progress;
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Access, Key, Store, StoreError};
 
 mod findings;
 mod needs;
@@ -137,7 +137,15 @@ pub(crate) async fn look_at(
     expected: &Expected,
 ) -> Result<Option<Finding>, (Key, StoreError)> {
     match store.head(&expected.key).await {
-        Ok(info) => Ok(findings::judge(expected, info.size, info.recorded)),
+        Ok(info) => Ok(match &info.access {
+            // What comes back for some days only is told if nothing worse is.
+            Access::Archived(archived) if archived.copied => {
+                let found = findings::judge(expected, info.size, info.recorded);
+                found.or_else(|| Some(findings::archived(expected, archived)))
+            }
+            Access::Archived(archived) => Some(findings::archived(expected, archived)),
+            Access::AtOnce | Access::Tiered => findings::judge(expected, info.size, info.recorded),
+        }),
         Err(StoreError::NotFound { .. }) => Ok(Some(findings::missing(expected))),
         Err(e) => Err((expected.key.clone(), e)),
     }
@@ -160,6 +168,7 @@ pub async fn run(
     report.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     let mut needs = Needs::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
+    let listed: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
     for (entry, point) in entries
         .iter()
         .zip(catalog.load_all(&entries, &options.trust).await)
@@ -168,6 +177,9 @@ pub async fn run(
         match point {
             Ok(point) => {
                 report.findings.extend(about_point(&point));
+                let lost = point.lost_parent(&listed);
+                let lost = lost.map(|parent| findings::lost_parent(&point, parent));
+                report.findings.extend(lost);
                 claims.push((entry.id.clone(), point.manifest.claim));
                 needs.point(&point);
             }
@@ -227,7 +239,10 @@ async fn newest_sound(
 pub(crate) fn about_object(error: &StoreError) -> bool {
     matches!(
         error,
-        StoreError::NotFound { .. } | StoreError::Checksum { .. } | StoreError::TooLarge { .. }
+        StoreError::NotFound { .. }
+            | StoreError::Archived { .. }
+            | StoreError::Checksum { .. }
+            | StoreError::TooLarge { .. }
     )
 }
 
@@ -343,6 +358,9 @@ async fn download(
         Err(StoreError::NotFound { .. }) => Ok(Some(findings::missing(expected))),
         Err(StoreError::TooLarge { size, .. }) => Ok(findings::judge(expected, size, None)),
         Err(StoreError::Checksum { .. }) => Ok(Some(findings::changed(expected))),
+        Err(StoreError::Archived { archived, .. }) => {
+            Ok(Some(findings::archived(expected, &archived)))
+        }
         Err(e) => Err((expected.key.clone(), e)),
     }
 }

@@ -1,5 +1,6 @@
 //! Committed restore points: listed, found by name, and read with their signatures.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -115,6 +116,16 @@ pub struct RestorePoint {
     pub verdict: Verdict,
     /// Its signature objects.
     pub signatures: Vec<StoredObject>,
+}
+
+impl RestorePoint {
+    /// The restore point that it was built upon, if no listing shows that: it was deleted, or the listing
+    /// is cut short. `listed` are the digests of the manifests that are listed.
+    #[must_use]
+    pub fn lost_parent(&self, listed: &HashSet<Digest>) -> Option<&RestorePointId> {
+        let parent = self.manifest.parent.as_ref()?;
+        (!listed.contains(&parent.manifest)).then_some(&parent.id)
+    }
 }
 
 /// The catalogue of one store.

@@ -50,6 +50,32 @@ pub struct ObjectInfo {
     pub recorded: Option<Digest>,
     /// When it was put, by the clock that [`Store::date`] tells; `None` where it is not told.
     pub modified: Option<jiff::Timestamp>,
+    /// Whether it can be read.
+    pub access: Access,
+}
+
+/// Whether an object can be read at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Access {
+    /// It can.
+    #[default]
+    AtOnce,
+    /// The store archives objects of its class by itself, and only its head tells whether it has:
+    /// S3's Intelligent-Tiering. A head never tells this.
+    Tiered,
+    /// It lies in an archive.
+    Archived(Archived),
+}
+
+/// Where an archived object lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// The store's word for it, such as `GLACIER`.
+    pub class: String,
+    /// Whether a copy of it can be read for some days.
+    pub copied: bool,
+    /// What a person does so that it can be read.
+    pub remedy: String,
 }
 
 /// One page of a listing.
@@ -249,6 +275,20 @@ pub enum StoreError {
         key: Key,
         /// The store's own words.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object lies in an archive.
+    #[error(
+        "{store}: {key} is archived ({}) and cannot be read: {}",
+        archived.class,
+        archived.remedy
+    )]
+    Archived {
+        /// The store's description.
+        store: String,
+        /// The object.
+        key: Key,
+        /// Where it lies.
+        archived: Box<Archived>,
     },
     /// The bytes that arrived are not those that were sent.
     #[error("{store}: the bytes of {key} do not have the checksum that belongs to them")]

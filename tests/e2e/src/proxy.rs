@@ -1,5 +1,8 @@
 //! A small proxy before the S3 server, whose line fails on purpose, and which counts requests.
 
+mod quirk;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +47,13 @@ pub enum Fault {
     HoldReply,
     /// The answer's date is so many seconds off.
     Date(i64),
+    /// Packs lie in an archive of this class or tier: heads say so and they are not given. A listing
+    /// says so of a class, and not of a tier.
+    Archived(&'static str),
+    /// A listing ends after so many objects, and says that it is whole.
+    CutList(usize),
+    /// The same, and a listing gets the same answer wherever it is to start.
+    CutListDeaf(usize),
 }
 
 /// For how long.
@@ -100,6 +110,8 @@ struct State {
     held: usize,
     /// Requests that are neither answered nor held.
     passing: usize,
+    /// The first answer to the listing of each prefix, where the server is deaf.
+    said: HashMap<String, Bytes>,
 }
 
 /// A fault, for requests with one method or all, whose path contains something.
@@ -312,7 +324,18 @@ impl Line {
             }
             _ => {}
         }
+        if let Some(Fault::Archived(_)) = fault
+            && parts.method == Method::GET
+            && quirk::is_pack(parts.uri.path())
+        {
+            return Ok(Response::builder()
+                .status(StatusCode::FORBIDDEN)
+                .header("content-type", "application/xml")
+                .body(whole(quirk::INVALID_STATE.into()))?);
+        }
+        let asked = (parts.method.clone(), parts.uri.path().to_owned());
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let prefix = quirk::prefix(path);
         parts.uri = format!("{}{path}", self.target).parse()?;
         let reply = self
             .client
@@ -326,7 +349,27 @@ impl Line {
             let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date)?;
             parts.headers.insert(header::DATE, date.parse()?);
         }
+        if let Some(Fault::Archived(class)) = fault
+            && asked.0 == Method::HEAD
+            && quirk::is_pack(&asked.1)
+        {
+            quirk::head(class, &mut parts.headers)?;
+        }
         let body = body.collect().await?.to_bytes();
+        let listed = match fault {
+            Some(Fault::Archived(class)) => quirk::archive_listing(&body, class),
+            Some(Fault::CutList(most)) => quirk::cut(&body, most),
+            Some(Fault::CutListDeaf(most)) => quirk::cut(&body, most).map(|body| {
+                let mut state = lock(&self.state);
+                let said = state.said.entry(prefix).or_insert(body);
+                said.clone()
+            }),
+            _ => None,
+        };
+        if let Some(body) = listed {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            return Ok(Response::from_parts(parts, whole(body)));
+        }
         let body = match fault {
             Some(Fault::LoseReply) => anyhow::bail!("lost on purpose"),
             Some(Fault::HoldReply) => return self.hold(passing).await,

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod chain {
     mod access;
+    mod archive;
     mod bed;
     mod death;
     mod disk;

@@ -72,7 +72,8 @@ fn restore(error: &RestoreError) -> Exit {
         RestoreError::WrongIdentity { .. } | RestoreError::Closed { .. } => Exit::Usage,
         RestoreError::NoComponent { .. } | RestoreError::NoObjects { .. } => Exit::NotFound,
         RestoreError::Store {
-            source: StoreError::NotFound { .. } | StoreError::TooLarge { .. },
+            source:
+                StoreError::NotFound { .. } | StoreError::TooLarge { .. } | StoreError::Archived { .. },
             ..
         }
         | RestoreError::Changed { .. }

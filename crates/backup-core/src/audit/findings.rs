@@ -8,6 +8,7 @@ use crate::format::FormatError;
 use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
+use crate::store::Archived;
 
 pub(crate) fn finding(
     severity: Severity,
@@ -53,6 +54,21 @@ pub(super) fn missing(expected: &Expected) -> Finding {
 pub(super) fn changed(expected: &Expected) -> Finding {
     let cause = "its content is not what the store recorded when it was put".to_owned();
     finding(Severity::Error, &expected.key, cause, DAMAGED)
+}
+
+pub(super) fn archived(expected: &Expected, archived: &Archived) -> Finding {
+    let class = &archived.class;
+    let rule = "end the lifecycle rule or the tiering that archives what lies below this prefix";
+    if archived.copied {
+        let cause = format!("it is archived ({class}), and a copy can be read for some days only");
+        return finding(Severity::Warning, &expected.key, cause, rule);
+    }
+    finding(
+        Severity::Error,
+        &expected.key,
+        format!("it is archived ({class}) and cannot be read"),
+        &format!("{}; {rule}", archived.remedy),
+    )
 }
 
 /// Compares what an object should be with what it is.
@@ -116,6 +132,16 @@ pub(super) fn signature(point: &RestorePoint) -> Option<Finding> {
             "do not restore from it before you know who wrote it",
         ),
     })
+}
+
+pub(super) fn lost_parent(point: &RestorePoint, parent: &RestorePointId) -> Finding {
+    finding(
+        Severity::Warning,
+        &point.entry.id,
+        format!("restore point {parent}, which it was built upon, is not listed"),
+        "find out whether somebody deleted that one, or the store cuts its listings short and later ones \
+         are missing too",
+    )
 }
 
 pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {

@@ -80,7 +80,10 @@ pub(super) async fn recall(
         let new = parent.manifest.indexes.iter();
         let new: Vec<&StoredObject> = new.filter(|i| !known.contains(i)).collect();
         match learn(run, &reader, &new, shared, &mut memory.table).await {
-            Ok(()) => {
+            Ok(archived) => {
+                if archived > 0 {
+                    run.finding(findings, archived_packs(parent, archived));
+                }
                 let new: Vec<StoredObject> = new.into_iter().cloned().collect();
                 memory.indexes.extend(new);
                 memory.epochs.extend_from_slice(parent.manifest.epochs());
@@ -139,6 +142,17 @@ fn carry(run: &Run, point: RestorePoint, findings: &mut Vec<Finding>) -> Option<
     }
     component.carried_from.get_or_insert(point.entry.id);
     Some(Carried { component, epochs })
+}
+
+fn archived_packs(parent: &RestorePoint, count: usize) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("packs of {}", parent.entry.id),
+        cause: format!("{count} of them are archived, so what they hold is stored anew"),
+        remedy: "end the lifecycle rule or the tiering that archives what lies below this prefix; \
+                 `restore-cli audit` names each, with the command that brings it back"
+            .to_owned(),
+    }
 }
 
 fn unread_indexes(parent: &RestorePoint, cause: &str) -> Finding {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::{Catalog, CatalogError, Entry, READS, RestorePoint};
 use crate::crypt::Trust;
 use crate::id::RestorePointId;
+use crate::store::StoreError;
 
 /// How far back is looked: a run by change each minute, for most of a day. Each is a small read.
 const LOOKED: usize = 1000;
@@ -29,7 +30,10 @@ impl Catalog {
             let loaded = self.load_all(entries, trust).await;
             for (entry, loaded) in entries.iter().zip(loaded) {
                 let shown = match loaded {
-                    Err(CatalogError::Store { store, source }) => {
+                    // One that lies in an archive says nothing of the others.
+                    Err(CatalogError::Store { store, source })
+                        if !matches!(source, StoreError::Archived { .. }) =>
+                    {
                         return Err(CatalogError::Store { store, source });
                     }
                     loaded => loaded.map_err(|error| (entry.clone(), error)),

@@ -86,6 +86,17 @@ fn about(error: &RestoreError) -> Option<(&Key, String)> {
             source: StoreError::NotFound { .. },
             ..
         } => Some((key, "it is not in the store".to_owned())),
+        RestoreError::Store {
+            key,
+            source: StoreError::Archived { archived, .. },
+            ..
+        } => Some((
+            key,
+            format!(
+                "it is archived ({}) and cannot be read: {}",
+                archived.class, archived.remedy
+            ),
+        )),
         _ => None,
     }
 }

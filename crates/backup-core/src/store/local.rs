@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{
-    Created, Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, Probe, Store, StoreError, probe_twice,
+    Access, Created, Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, Probe, Store, StoreError,
+    probe_twice,
 };
 use crate::digest::{Digest, HashingWriter};
 
@@ -260,6 +261,7 @@ impl Store for LocalStore {
                 size,
                 recorded: Some(digest),
                 modified,
+                access: Access::AtOnce,
             })
         })
         .await

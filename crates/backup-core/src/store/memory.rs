@@ -9,7 +9,8 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, cut, probe_twice,
+    Access, Archived, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, cut,
+    probe_twice,
 };
 use crate::clock::{Clock as _, FixedClock};
 use crate::digest::Digest;
@@ -43,6 +44,23 @@ struct Stored {
     bytes: Bytes,
     digest: Digest,
     modified: Option<Timestamp>,
+    access: Access,
+    /// Whether a listing does not tell that it is archived.
+    tier: bool,
+}
+
+impl Stored {
+    /// Refuses a read of what is archived, as S3 does.
+    fn readable(&self) -> Result<(), StoreError> {
+        match &self.access {
+            Access::Archived(archived) if !archived.copied => Err(StoreError::Archived {
+                store: "memory".to_owned(),
+                key: self.key.clone(),
+                archived: Box::new(archived.clone()),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl MemoryStore {
@@ -84,6 +102,24 @@ impl MemoryStore {
     /// Takes an object away; `false` if there is none.
     pub fn remove(&self, key: &Key) -> bool {
         self.objects().remove(key.as_str()).is_some()
+    }
+
+    /// Moves an object to an archive, as a lifecycle rule does; `false` if there is none. With `tier`
+    /// it is the store's own doing, which a listing does not tell.
+    pub fn archive(&self, key: &Key, class: &str, tier: bool) -> bool {
+        let archived = Access::Archived(Archived {
+            class: class.to_owned(),
+            copied: false,
+            remedy: format!("restore the object first: `restore {key}`"),
+        });
+        let mut objects = self.objects();
+        let stored = objects.get_mut(key.as_str());
+        stored
+            .map(|stored| {
+                stored.access = archived;
+                stored.tier = tier;
+            })
+            .is_some()
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
@@ -129,6 +165,8 @@ impl Store for MemoryStore {
             bytes,
             digest,
             modified: self.now(),
+            access: Access::AtOnce,
+            tier: false,
         };
         objects.insert(key.as_str().to_owned(), stored);
         Ok(Created::New)
@@ -139,6 +177,7 @@ impl Store for MemoryStore {
         let stored = objects
             .get(key.as_str())
             .ok_or_else(|| self.not_found(key))?;
+        stored.readable()?;
         // Like S3, which is told to check what it reads against what was recorded.
         if Digest::of(&stored.bytes) != stored.digest {
             return Err(StoreError::Checksum {
@@ -154,6 +193,7 @@ impl Store for MemoryStore {
         let stored = objects
             .get(key.as_str())
             .ok_or_else(|| self.not_found(key))?;
+        stored.readable()?;
         Ok(cut(&stored.bytes, range))
     }
 
@@ -167,6 +207,7 @@ impl Store for MemoryStore {
             size: super::length(&stored.bytes),
             recorded: Some(stored.digest),
             modified: stored.modified,
+            access: stored.access.clone(),
         })
     }
 
@@ -185,6 +226,10 @@ impl Store for MemoryStore {
                 size: super::length(&stored.bytes),
                 recorded: None,
                 modified: stored.modified,
+                access: match stored.tier {
+                    true => Access::Tiered,
+                    false => stored.access.clone(),
+                },
             });
         let page: Vec<_> = found.by_ref().take(PAGE).collect();
         let next = match (found.next(), page.last()) {

@@ -14,9 +14,12 @@ use tokio::sync::Semaphore;
 use self::client::Clients;
 use self::failure::{Failure, Meaning};
 use self::watch::Watch;
-use super::{Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, probe_object};
+use super::{
+    Access, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, probe_object,
+};
 use crate::digest::Digest;
 
+mod archive;
 mod client;
 mod failure;
 mod options;
@@ -37,6 +40,8 @@ const CLAIM_ALONE: &str = "claim.json";
 pub struct S3Store {
     name: String,
     bucket: String,
+    /// `None` for AWS.
+    endpoint: Option<String>,
     /// "" or ends in a slash.
     prefix: String,
     clients: Clients,
@@ -73,11 +78,13 @@ impl S3Store {
             check_ca(pem).map_err(|error| other(error.into()))?;
         }
         let bucket = options.bucket.clone();
+        let endpoint = options.endpoint.clone();
         let turns = Semaphore::new(options.limit.get());
         let clients = Clients::new(options).await.map_err(other)?;
         Ok(Self {
             name,
             bucket,
+            endpoint,
             prefix,
             clients,
             turns,
@@ -128,7 +135,47 @@ impl S3Store {
                 };
             }
         }
+        if let (Meaning::Archived, Some(key)) = (failure.meaning, key) {
+            // The answer does not say where it lies, or whether it is on its way.
+            let info = self.call(|client, watch| self.look(client, watch, key));
+            let archived = match info.await.map(|info| info.access) {
+                Ok(Access::Archived(archived)) => archived,
+                _ => self.archived(key, "GLACIER", None),
+            };
+            return StoreError::Archived {
+                store: self.name.clone(),
+                key: key.clone(),
+                archived: Box::new(archived),
+            };
+        }
         failure.error(&self.name, verb, key)
+    }
+
+    /// One look at an object's head.
+    async fn look(&self, client: Client, watch: Watch, key: &Key) -> Result<ObjectInfo, Failure> {
+        let request = client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .checksum_mode(ChecksumMode::Enabled)
+            .customize()
+            .interceptor(watch.clone());
+        let head = request
+            .send()
+            .await
+            .map_err(|error| Failure::of(error, &watch))?;
+        let size = head.content_length().map(u64::try_from);
+        let Some(Ok(size)) = size else {
+            let text = "the store told no size";
+            return Err(Failure::new(Meaning::Other, &watch, text));
+        };
+        Ok(ObjectInfo {
+            key: key.clone(),
+            size,
+            recorded: head.checksum_sha256().and_then(Digest::from_base64),
+            modified: head.last_modified().and_then(read::time),
+            access: self.headed(key, &head),
+        })
     }
 
     /// One put. Damage on the way is mended by sending the bytes again.
@@ -227,33 +274,8 @@ impl Store for S3Store {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
-        let result = self
-            .call(async |client, watch| {
-                let request = client
-                    .head_object()
-                    .bucket(&self.bucket)
-                    .key(self.full(key))
-                    .checksum_mode(ChecksumMode::Enabled)
-                    .customize()
-                    .interceptor(watch.clone());
-                let head = request
-                    .send()
-                    .await
-                    .map_err(|error| Failure::of(error, &watch))?;
-                let size = head.content_length().map(u64::try_from);
-                let Some(Ok(size)) = size else {
-                    let text = "the store told no size";
-                    return Err(Failure::new(Meaning::Other, &watch, text));
-                };
-                Ok(ObjectInfo {
-                    key: key.clone(),
-                    size,
-                    recorded: head.checksum_sha256().and_then(Digest::from_base64),
-                    modified: head.last_modified().and_then(read::time),
-                })
-            })
-            .await;
-        match result {
+        let result = self.call(|client, watch| self.look(client, watch, key));
+        match result.await {
             Ok(info) => Ok(info),
             Err(failure) => Err(self.error(failure, "look at", Some(key)).await),
         }

@@ -4,6 +4,7 @@ use backup_core::backup::{BackupError, Run};
 use backup_core::catalog::{Catalog, CatalogError};
 use backup_core::crypt::SigningKey;
 use backup_core::digest::Digest;
+use backup_core::format::manifest::{Finding, Severity};
 use backup_core::store::{Key, Store as _};
 use bytes::Bytes;
 
@@ -70,6 +71,89 @@ async fn a_pack_that_is_lost_is_not_built_upon() {
     let again = world.import(&world.run(), &plain).await.unwrap();
     assert!(again.manifest.cost.new_chunks > 0);
     assert!(world.fetch(&world.latest().await).await.unwrap() == plain);
+}
+
+#[tokio::test]
+async fn archived_packs_are_told_and_not_built_upon() {
+    for (class, tier) in [("GLACIER", false), ("ARCHIVE_ACCESS", true)] {
+        let world = World::new();
+        let plain = snapshot();
+        world.import(&world.run(), &plain).await.unwrap();
+        let packs = world.keys("packs/").await;
+        for pack in &packs {
+            assert!(world.store.archive(pack, class, tier));
+        }
+        for deep in [false, true] {
+            let report = world.audit_with(deep).await;
+            let told = report
+                .findings
+                .iter()
+                .find(|f| f.object == packs[0].as_str());
+            let told = told.expect("no finding");
+            assert_eq!(told.severity, Severity::Error);
+            assert!(told.cause.contains(class), "{}", told.cause);
+            assert!(
+                told.remedy.contains("restore the object first"),
+                "{}",
+                told.remedy
+            );
+        }
+        let point = world.latest().await;
+        let verified = world.verify(&point).await.unwrap();
+        assert_eq!(verified.findings.len(), packs.len());
+        let refused = world.fetch(&point).await.unwrap_err();
+        let source = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(source.contains("restore the object first"), "{source}");
+
+        world.clock.advance(jiff::SignedDuration::from_hours(1));
+        let again = world.import(&world.run(), &plain).await.unwrap();
+        assert!(again.manifest.cost.new_chunks > 0);
+        let told = |f: &&Finding| {
+            f.cause
+                .contains("are archived, so what they hold is stored anew")
+        };
+        assert_eq!(again.manifest.findings.iter().filter(told).count(), 1);
+        assert!(world.fetch(&world.latest().await).await.unwrap() == plain);
+    }
+}
+
+#[tokio::test]
+async fn a_parent_that_is_not_listed_is_told() {
+    let world = World::new();
+    let first = world.import(&world.run(), &snapshot()).await.unwrap();
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    let told = |report: &backup_core::audit::Report| {
+        let mut found = report.findings.iter();
+        found.any(|f| f.cause.contains("which it was built upon, is not listed"))
+    };
+    assert!(!told(&world.audit().await));
+    let manifest = world.keys("manifests/").await.remove(0);
+    assert!(manifest.as_str().contains(&first.digest.to_string()));
+    assert!(world.store.remove(&manifest));
+    let report = world.audit().await;
+    assert!(told(&report), "{:?}", report.findings);
+    assert_eq!(report.worst(), Some(Severity::Warning));
+}
+
+#[tokio::test]
+async fn an_archived_manifest_stops_no_run() {
+    let world = World::new();
+    let plain = snapshot();
+    world.import(&world.run(), &plain).await.unwrap();
+    let manifest = world.keys("manifests/").await.remove(0);
+    assert!(world.store.archive(&manifest, "DEEP_ARCHIVE", false));
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let again = world.import(&world.run(), &plain).await.unwrap();
+    assert!(again.manifest.parent.is_none());
+    let told = |f: &&Finding| f.cause.contains("is archived (DEEP_ARCHIVE)");
+    assert_eq!(again.manifest.findings.iter().filter(told).count(), 1);
+    let report = world.audit().await;
+    let told = report
+        .findings
+        .iter()
+        .any(|f| f.object == manifest.as_str());
+    assert!(told, "{:?}", report.findings);
 }
 
 #[tokio::test]

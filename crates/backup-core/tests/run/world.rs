@@ -120,9 +120,13 @@ impl World {
     }
 
     pub(crate) async fn audit(&self) -> audit::Report {
+        self.audit_with(true).await
+    }
+
+    pub(crate) async fn audit_with(&self, deep: bool) -> audit::Report {
         let options = audit::Options {
             trust: self.trust(),
-            deep: true,
+            deep,
             max_age: None,
             now: self.clock.now(),
         };

@@ -76,6 +76,14 @@ pub(super) fn has_objects(manifest: &Manifest) -> bool {
     manifest.component(&ComponentName::resources()).is_some()
 }
 
+/// What is said where a restore point's parent is not listed.
+pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
+    format!(
+        "Restore point {parent}, which {id} was built upon, is not listed: somebody deleted it, or the store \
+         cuts its listings short, and later ones may be missing too. `restore-cli audit` tells more."
+    )
+}
+
 /// Restore points that are newer and lack something.
 #[derive(Default)]
 struct Passed {
@@ -134,6 +142,11 @@ impl Opened {
             found = self.newest(&catalog, &some, None, frame).await?;
         }
         if let Some(found) = found {
+            let entries = catalog.list().await?;
+            let listed = entries.iter().map(|entry| entry.digest).collect();
+            if let Some(parent) = found.lost_parent(&listed) {
+                frame.terminal.warn(&gap(&found.entry.id, parent));
+            }
             return Ok(found);
         }
         // The error is that of what is newest, which knows best what there is.

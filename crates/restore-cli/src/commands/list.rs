@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::args::LookFlags;
+use crate::commands::latest::gap;
 use crate::commands::{open, signature};
 
 /// List the restore points, newest first
@@ -30,9 +31,18 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         now: frame.clock.now(),
     };
     let loaded = catalog.load_all(&entries, &opened.trust).await;
+    let listed = entries.iter().map(|entry| entry.digest).collect();
+    let mut lost = Vec::new();
     for (entry, loaded) in entries.iter().zip(loaded).rev() {
         match loaded {
-            Ok(point) => list.restore_points.push(Row::of(&point)),
+            Ok(point) => {
+                lost.extend(
+                    point
+                        .lost_parent(&listed)
+                        .map(|parent| gap(&entry.id, parent)),
+                );
+                list.restore_points.push(Row::of(&point));
+            }
             Err(error) => list.unreadable.push(Unreadable {
                 id: entry.id.to_string(),
                 cause: Failure::from(error).one_line(),
@@ -40,6 +50,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
     }
     frame.terminal.emit(&list)?;
+    // One tells enough; `restore-cli audit` tells all.
+    if let Some(told) = lost.first() {
+        frame.terminal.status(told);
+    }
     if list.restore_points.is_empty() {
         frame
             .terminal

@@ -1,6 +1,6 @@
 //! Reading the indexes of earlier restore points: which chunks are stored, and in which packs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use zeroize::Zeroizing;
@@ -14,10 +14,13 @@ use crate::digest::Digest;
 use crate::format::index;
 use crate::format::layout::{self, ObjectKind};
 use crate::format::manifest::StoredObject;
-use crate::store::{MAX_OBJECT, StoreError};
+use crate::store::{Access, MAX_OBJECT, StoreError};
 
 /// Indexes read at the same time: hides round trips, holds some tens of MiB at most.
 const READS: usize = 4;
+/// Heads looked at at the same time: each answer is some headers.
+const HEADS: usize = 16;
+
 /// How indexes are opened, and the key of the ids in them.
 pub(super) struct IndexReader {
     identities: Option<Identities>,
@@ -88,21 +91,22 @@ pub(super) fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64
         .collect()
 }
 
-/// Learns the chunks in `indexes` that lie in `shared` packs, if those are still there.
+/// Learns the chunks in `indexes` that lie in `shared` packs, if those are still there and can be
+/// read at once. Tells how many are archived.
 pub(super) async fn learn(
     run: &Run,
     reader: &IndexReader,
     indexes: &[&StoredObject],
     shared: Vec<(Digest, u64)>,
     table: &mut Table,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
     // What another restore point told already would get a second number.
     wanted.retain(|digest, _| !table.has_pack(digest));
-    let present = present_packs(run, &wanted)
+    let (present, archived) = present_packs(run, &wanted)
         .await
         .map_err(|e| e.to_string())?;
-    wanted.retain(|digest, _| present.contains_key(digest));
+    wanted.retain(|digest, _| present.contains(digest));
     let store = run.store.as_ref();
     // Not the references: the compiler could not see that the whole may cross threads.
     let digests: Vec<Digest> = indexes.iter().map(|object| object.sha256).collect();
@@ -131,24 +135,43 @@ pub(super) async fn learn(
             table.learn(pack);
         }
     }
-    Ok(())
+    Ok(archived)
 }
 
-/// Those of `wanted` that the store has at the size they should have.
+/// Those of `wanted` that the store has at the size they should have and gives at once, and how many
+/// it has in an archive.
 async fn present_packs(
     run: &Run,
     wanted: &HashMap<Digest, u64>,
-) -> Result<HashMap<Digest, u64>, StoreError> {
-    let mut present = HashMap::new();
+) -> Result<(HashSet<Digest>, usize), StoreError> {
+    let store = run.store.as_ref();
+    let (mut present, mut archived) = (HashSet::new(), 0_usize);
     let mut pages = std::pin::pin!(list_pages(run.store.as_ref(), "packs/"));
     while let Some(page) = pages.try_next().await? {
+        let mut tiered = Vec::new();
         for object in page.objects {
             if let Some(ObjectKind::Pack(digest)) = ObjectKind::of(&object.key)
                 && wanted.get(&digest) == Some(&object.size)
             {
-                present.insert(digest, object.size);
+                match object.access {
+                    Access::AtOnce => drop(present.insert(digest)),
+                    Access::Tiered => tiered.push((digest, object.key)),
+                    // Its copy goes after some days.
+                    Access::Archived(_) => archived = archived.saturating_add(1),
+                }
+            }
+        }
+        let mut heads = futures::stream::iter(tiered)
+            .map(|(digest, key)| async move { (digest, store.head(&key).await) })
+            .buffer_unordered(HEADS);
+        while let Some((digest, head)) = heads.next().await {
+            match head {
+                Ok(info) if info.access == Access::AtOnce => drop(present.insert(digest)),
+                Ok(_) => archived = archived.saturating_add(1),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
     }
-    Ok(present)
+    Ok((present, archived))
 }

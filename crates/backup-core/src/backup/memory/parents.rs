@@ -63,6 +63,13 @@ pub(super) async fn find_parents(
     for entry in entries.iter().rev().take(LOOK_BACK) {
         let point = match catalog.load(entry, &trust).await {
             Ok(point) => point,
+            Err(CatalogError::Store {
+                source: source @ StoreError::Archived { .. },
+                ..
+            }) => {
+                run.finding(findings, archived(entry.id.as_str(), &source));
+                continue;
+            }
             Err(e @ CatalogError::Store { .. }) => return Err(unreadable(e)),
             Err(e) => {
                 run.finding(findings, distrusted(entry.id.as_str(), e.to_string()));
@@ -105,6 +112,15 @@ pub(super) async fn find_parents(
         newest,
         kit,
     })
+}
+
+fn archived(id: &str, source: &StoreError) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("restore point {id}"),
+        cause: format!("nothing is built upon it: {source}"),
+        remedy: "end the lifecycle rule that archives what lies below this prefix".to_owned(),
+    }
 }
 
 fn distrusted(id: &str, cause: String) -> Finding {

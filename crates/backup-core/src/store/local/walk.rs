@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::write::TEMP_PREFIX;
-use crate::store::{Key, ObjectInfo, Page};
+use crate::store::{Access, Key, ObjectInfo, Page};
 
 /// One page of the files whose names begin with `prefix` and come after `from`. Only folders that
 /// can hold such names are read.
@@ -102,6 +102,7 @@ impl Walk<'_> {
                     size: metadata.len(),
                     recorded: None,
                     modified: super::modified(&metadata),
+                    access: Access::AtOnce,
                 });
             }
             // Links, sockets, odd names, and folders such as `lost+found` that may not be read.

@@ -29,6 +29,8 @@ pub(super) enum Meaning {
     Denied,
     /// An object lock.
     Retained,
+    /// The object must come back from an archive before it is read.
+    Archived,
     /// There are none, or where they come from gave none.
     NoCredentials,
     /// The credentials themselves are at fault.
@@ -197,6 +199,7 @@ fn meaning(status: u16, code: &str) -> Meaning {
     match code {
         "NoSuchKey" => Meaning::NoSuchKey,
         "NoSuchBucket" => Meaning::NoSuchBucket,
+        "InvalidObjectState" => Meaning::Archived,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "InvalidToken"
@@ -267,6 +270,7 @@ mod tests {
         );
         assert_eq!(meaning(400, "ExpiredToken"), Meaning::BadCredentials);
         assert_eq!(meaning(403, "AccessDenied"), Meaning::Denied);
+        assert_eq!(meaning(403, "InvalidObjectState"), Meaning::Archived);
         assert_eq!(meaning(403, ""), Meaning::Denied);
         assert_eq!(meaning(404, "NoSuchBucket"), Meaning::NoSuchBucket);
         assert_eq!(meaning(404, ""), Meaning::Missing);

@@ -5,19 +5,31 @@ use std::ops::Range;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::Object;
+use aws_sdk_s3::types::{Object, ObjectStorageClass};
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
 use super::client::REQUEST;
 use super::failure::{Failure, Meaning};
 use super::watch::Watch;
-use super::{BODIES, S3Store};
+use super::{BODIES, CLAIM_ALONE, S3Store};
 use crate::digest::Digest;
 use crate::store::{Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, StoreError, cut};
 
 /// Keys per page; S3 gives no more.
 const PAGE: i32 = 1_000;
+
+/// What the place begins with where a listing goes on behind its last key, and not where the store
+/// says: see [`S3Store::page`].
+const BEHIND: &str = "behind ";
+/// The same, for a server that does not hear that: to most simple ones the last key is a token.
+const GUESS: &str = "guess ";
+/// What it begins with otherwise.
+const TOKEN: &str = "token ";
+
+/// Listings of a few objects that belong to one restore point. One that is cut short there is a
+/// signature that is missing, and nobody trusts that.
+const SMALL: [&str; 2] = ["signatures/", CLAIM_ALONE];
 
 /// What a get brought.
 enum Got {
@@ -102,6 +114,8 @@ impl S3Store {
         }
     }
 
+    /// One page of a listing. Where the store says that it is the last, what comes behind its last key
+    /// is asked for once more: some end a listing at their own limit, and say that it is whole.
     pub(super) async fn page(
         &self,
         client: Client,
@@ -109,12 +123,14 @@ impl S3Store {
         prefix: &str,
         from: Option<String>,
     ) -> Result<Page, Failure> {
+        let token = |kind: &str| Some(from.as_deref()?.strip_prefix(kind)?.to_owned());
         let request = client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(format!("{}{prefix}", self.prefix))
             .max_keys(PAGE)
-            .set_continuation_token(from.clone())
+            .set_continuation_token(token(TOKEN).or_else(|| token(GUESS)))
+            .set_start_after(token(BEHIND))
             .customize()
             .interceptor(watch.clone());
         let output = request
@@ -122,17 +138,32 @@ impl S3Store {
             .await
             .map_err(|error| Failure::of(error, &watch))?;
         let mut page = Page::default();
+        let first = output.contents().first().and_then(Object::key);
+        let repeats = |last: &String| first.is_some_and(|first| first <= last.as_str());
+        if let Some(behind) = token(BEHIND).filter(repeats) {
+            page.next = Some(format!("{GUESS}{behind}"));
+            return Ok(page);
+        }
+        if token(GUESS).is_some_and(|last| repeats(&last)) {
+            let text = "a listing ends, and the store does not tell what comes behind its last key \
+                        (start-after), so that nobody knows whether it is whole";
+            return Err(Failure::new(Meaning::Other, &watch, text));
+        }
         for object in output.contents() {
             self.add(&mut page, object)
                 .map_err(|text| Failure::new(Meaning::Other, &watch, text))?;
         }
         if output.is_truncated() == Some(true) {
-            page.next = output.next_continuation_token;
+            let next = output.next_continuation_token();
+            page.next = next.map(|next| format!("{TOKEN}{next}"));
             // Either would have the caller go round for ever, or stop early.
             if page.next.is_none() || page.next == from {
                 let text = "a listing goes on, but the store does not say where";
                 return Err(Failure::new(Meaning::Other, &watch, text));
             }
+        } else if !SMALL.iter().any(|small| prefix.starts_with(small)) {
+            let last = output.contents().last().and_then(Object::key);
+            page.next = last.map(|last| format!("{BEHIND}{last}"));
         }
         Ok(page)
     }
@@ -151,7 +182,9 @@ impl S3Store {
             .size()
             .and_then(|size| u64::try_from(size).ok())
             .ok_or("a listing has an object without a size")?;
+        let class = object.storage_class().map(ObjectStorageClass::as_str);
         page.objects.push(ObjectInfo {
+            access: self.listed(&key, class),
             key,
             size,
             recorded: None,

@@ -1,0 +1,99 @@
+//! Storage classes and archive tiers of S3, and how an object comes back from them.
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::StorageClass;
+
+use super::S3Store;
+use crate::store::{Access, Archived, Key};
+
+/// The class whose objects S3 moves by itself, into archives too where the bucket is set up so.
+const TIERED: &str = "INTELLIGENT_TIERING";
+
+/// Whether objects of a class must be restored before they are read. Providers have their own
+/// names; what they call instant (`GLACIER_IR`) is.
+fn is_archive(class: &str) -> bool {
+    let class = class.to_ascii_uppercase();
+    let instant = class.ends_with("_IR") || class.contains("INSTANT");
+    !instant && (class.contains("GLACIER") || class.contains("ARCHIVE"))
+}
+
+impl S3Store {
+    /// What a listing tells.
+    pub(super) fn listed(&self, key: &Key, class: Option<&str>) -> Access {
+        match class {
+            Some(TIERED) => Access::Tiered,
+            Some(class) if is_archive(class) => Access::Archived(self.archived(key, class, None)),
+            _ => Access::AtOnce,
+        }
+    }
+
+    /// What a head tells.
+    pub(super) fn headed(&self, key: &Key, head: &HeadObjectOutput) -> Access {
+        let class = head.storage_class().map(StorageClass::as_str);
+        let class = match (head.archive_status(), class) {
+            (Some(tier), _) => tier.as_str(),
+            (None, Some(class)) if is_archive(class) => class,
+            _ => return Access::AtOnce,
+        };
+        Access::Archived(self.archived(key, class, head.restore()))
+    }
+
+    /// `restore` is what S3 tells of an object's return: `ongoing-request="true"`, or `"false"` and until
+    /// when its copy can be read.
+    pub(super) fn archived(&self, key: &Key, class: &str, restore: Option<&str>) -> Archived {
+        let ongoing = |is: &str| {
+            let told = format!("ongoing-request=\"{is}\"");
+            restore.is_some_and(|restore| restore.contains(&told))
+        };
+        let remedy = if ongoing("true") {
+            "its return was asked for and takes up to two days; try again then".to_owned()
+        } else {
+            format!("restore the object first: `{}`", self.command(key, class))
+        };
+        Archived {
+            class: class.to_owned(),
+            copied: ongoing("false"),
+            remedy,
+        }
+    }
+
+    fn command(&self, key: &Key, class: &str) -> String {
+        // What S3 archived by itself comes back for good, and a number of days is refused.
+        let request = if class.ends_with("_ACCESS") {
+            r#"{"GlacierJobParameters":{"Tier":"Standard"}}"#
+        } else {
+            r#"{"Days":14}"#
+        };
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => format!(" --endpoint-url '{endpoint}'"),
+            None => String::new(),
+        };
+        format!(
+            "aws s3api restore-object{endpoint} --bucket '{}' --key '{}' --restore-request '{request}'",
+            self.bucket,
+            self.full(key)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TIERED, is_archive};
+
+    #[test]
+    fn classes_that_must_be_restored_are_known() {
+        for class in ["GLACIER", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "ColdArchive"] {
+            assert!(is_archive(class), "{class}");
+        }
+        for class in [
+            "STANDARD",
+            "GLACIER_IR",
+            "STANDARD_IA",
+            TIERED,
+            "ONEZONE_IA",
+            "",
+        ] {
+            assert!(!is_archive(class), "{class}");
+        }
+    }
+}
