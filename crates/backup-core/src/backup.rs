@@ -103,6 +103,8 @@ pub enum Origin<'a> {
     },
     /// Objects or files, one by one.
     Archive(&'a dyn ArchiveSource),
+    /// Nowhere: there is no way to it, and this is why.
+    Nowhere(SourceError),
 }
 
 impl std::fmt::Debug for Origin<'_> {
@@ -111,6 +113,7 @@ impl std::fmt::Debug for Origin<'_> {
             Self::Snapshot(source) => f.debug_tuple("Snapshot").field(source).finish(),
             Self::File { name, .. } => f.debug_tuple("File").field(name).finish(),
             Self::Archive(source) => f.debug_tuple("Archive").field(source).finish(),
+            Self::Nowhere(error) => f.debug_tuple("Nowhere").field(error).finish(),
         }
     }
 }
@@ -266,6 +269,13 @@ pub enum BackupError {
     /// Told to end.
     #[error("interrupted; nothing was committed")]
     Cancelled,
+}
+
+/// Whether the object of a run's finding is a member of an etcd, which is not well although a snapshot
+/// was taken.
+#[must_use]
+pub fn is_member(object: &str) -> bool {
+    etcd::is_member(object)
 }
 
 fn lines(attempts: &[String]) -> String {

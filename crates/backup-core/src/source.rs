@@ -51,18 +51,38 @@ pub struct Candidate {
     pub talos_authorities: Vec<Digest>,
     /// Whether it leads, if told.
     pub leader: Option<bool>,
-    /// What a person should know of this member: an alarm, a lag, a call that was refused.
+    /// What is not well with this member: an alarm, a lag, a call without an answer.
     pub warnings: Vec<String>,
+}
+
+/// The members of one cluster, as they were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// Those to try, best first; never empty.
+    pub candidates: Vec<Candidate>,
+    /// Those that were expected and cannot be tried.
+    pub unwell: Vec<Unwell>,
+    /// What a person should know of all of them, or of the way to them.
+    pub warnings: Vec<String>,
+}
+
+/// A member that was expected and cannot be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwell {
+    /// Its own address, as a candidate has it.
+    pub node: String,
+    /// What is wrong with it.
+    pub cause: String,
 }
 
 /// Gives etcd snapshots of one cluster.
 #[async_trait]
 pub trait SnapshotSource: Debug + Send + Sync {
-    /// The members to try, best first; never empty.
+    /// Asks the members how they are.
     ///
     /// # Errors
     /// When no member can be asked at all; names each and why.
-    async fn candidates(&self) -> Result<Vec<Candidate>, SourceError>;
+    async fn members(&self) -> Result<Members, SourceError>;
 
     /// Begins a snapshot of `candidate`.
     ///

@@ -100,8 +100,12 @@ impl Standin {
             let config = tls::server_config(&pki, pair)?;
             // A connection waits here only until the server takes it.
             let (accepted, incoming) = mpsc::channel(16);
-            let (shut, pings) = (Arc::clone(&node.shut), Arc::clone(&node.pings));
-            tasks.spawn(tls::accept(listener, config, shut, pings, accepted));
+            let door = tls::Door {
+                shut: Arc::clone(&node.shut),
+                frozen: Arc::clone(&node.frozen),
+            };
+            let pings = Arc::clone(&node.pings);
+            tasks.spawn(tls::accept(listener, config, door, pings, accepted));
             let api = Api {
                 endpoint: Arc::clone(node),
                 cluster: Arc::clone(&cluster),

@@ -128,7 +128,7 @@ impl Node {
         std::fs::write(&file, text)?;
         let options = TalosOptions::new(ConfigSearch::at(&file));
         let source = TalosSource::new(options, Arc::new(SystemClock));
-        let candidates = source.candidates().await?;
+        let candidates = source.members().await?.candidates;
         let first = candidates.first().context("no member")?;
         let mut stream = source.open(first).await?;
         let mut bytes = Vec::new();

@@ -21,6 +21,8 @@ pub enum Origin {
     Flag(&'static str),
     /// Nowhere, though it is needed.
     Missing,
+    /// In a file that the configuration names; the message says which.
+    Elsewhere,
 }
 
 impl fmt::Display for Origin {
@@ -41,6 +43,7 @@ impl fmt::Display for Origin {
             }
             Self::Flag(name) => f.write_str(name),
             Self::Missing => f.write_str("missing"),
+            Self::Elsewhere => f.write_str("talosconfig"),
         }
     }
 }
@@ -97,6 +100,12 @@ impl ConfigError {
 
     pub(super) fn missing(message: impl Into<String>) -> Self {
         Problem::new(Origin::Missing, message).into()
+    }
+
+    /// What is wrong in a part that is not this file.
+    #[must_use]
+    pub fn elsewhere(message: impl Into<String>) -> Self {
+        Problem::new(Origin::Elsewhere, message).into()
     }
 
     /// All that several errors say, in one.

@@ -9,7 +9,7 @@ use crate::chunk::bbolt::BboltChunker;
 use crate::etcd::{Inspector, SnapshotError, SnapshotFacts, TrailerCheck};
 use crate::format::manifest::{EtcdFacts, Finding, Severity};
 use crate::id::ComponentName;
-use crate::source::{ByteStream, Candidate, SnapshotSource};
+use crate::source::{ByteStream, Candidate, Members, SnapshotSource};
 
 /// The media type of an etcd snapshot: a bbolt file and its SHA-256 trailer.
 const MEDIA_TYPE: &str = "application/vnd.etcd.snapshot";
@@ -40,20 +40,20 @@ pub(super) async fn snapshot(
 ) -> Result<(), BackupError> {
     let run = work.run;
     run.progress.step("asking the members", None);
-    let candidates = cancellable(run, source.candidates())
+    let members = cancellable(run, source.members())
         .await?
         .map_err(BackupError::Source)?;
-    let mut attempts: Vec<String> = Vec::new();
+    let mut attempts: Vec<(&str, String)> = Vec::new();
     let mut last = None;
-    for candidate in &candidates {
+    for candidate in &members.candidates {
         let failure = match try_member(work, name, source, candidate).await? {
             Ok((facts, stored)) => {
-                for attempt in &attempts {
+                for (node, attempt) in &attempts {
                     // It was told when it happened.
-                    work.findings.push(passed_over(name, attempt));
+                    work.findings.push(passed_over(name, node, attempt));
                 }
-                for warning in &candidate.warnings {
-                    run.finding(&mut work.findings, member_warning(name, candidate, warning));
+                for finding in unwell(name, &members) {
+                    run.finding(&mut work.findings, finding);
                 }
                 work.parts.push(part(name, &facts, candidate, stored));
                 return Ok(());
@@ -63,7 +63,7 @@ pub(super) async fn snapshot(
         let give_up = matches!(&failure, BackupError::Source(e) if !e.try_other_member);
         let text = why(&failure);
         run.progress.note(&text);
-        attempts.push(text);
+        attempts.push((&candidate.node, text));
         last = Some(failure);
         if give_up {
             break;
@@ -71,7 +71,9 @@ pub(super) async fn snapshot(
     }
     match (last, attempts.len()) {
         (Some(only), 1) => Err(only),
-        (Some(_), _) => Err(BackupError::NoMember { attempts }),
+        (Some(_), _) => Err(BackupError::NoMember {
+            attempts: attempts.into_iter().map(|(_, text)| text).collect(),
+        }),
         (None, _) => Err(BackupError::Source(crate::source::SourceError {
             operation: "the source has no member to try".to_owned(),
             try_other_member: false,
@@ -187,6 +189,7 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
         revision: facts.revision,
         compact_revision: facts.compact_revision,
         total_keys: facts.total_keys,
+        content: facts.content,
         page_size: facts.page_size,
         trailer: Some(facts.trailer),
         storage_version: facts.storage_version.clone(),
@@ -207,22 +210,45 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
     }
 }
 
-fn passed_over(name: &ComponentName, attempt: &str) -> Finding {
+fn passed_over(name: &ComponentName, node: &str, attempt: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
-        object: format!("{name} members"),
+        object: of_member(name, node),
         cause: format!("a member gave no usable snapshot, another one did: {attempt}"),
         remedy: look_at(name).to_owned(),
     }
 }
 
-fn member_warning(name: &ComponentName, candidate: &Candidate, warning: &str) -> Finding {
-    Finding {
+/// The object of a finding on one member, by its own address.
+fn of_member(name: &ComponentName, node: &str) -> String {
+    format!("{name}{MEMBER}{node}")
+}
+
+/// What is not well with the members, each by its own address whichever gave the snapshot.
+fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
+    let finding = |object: String, cause: &str| Finding {
         severity: Severity::Warning,
-        object: format!("{name} member {}", candidate.node),
-        cause: warning.to_owned(),
+        object,
+        cause: cause.to_owned(),
         remedy: look_at(name).to_owned(),
-    }
+    };
+    let tried = members.candidates.iter();
+    let tried = tried.flat_map(|c| c.warnings.iter().map(|cause| (c.node.as_str(), cause)));
+    let others = members.unwell.iter().map(|m| (m.node.as_str(), &m.cause));
+    let own = tried
+        .chain(others)
+        .map(|(node, cause)| finding(of_member(name, node), cause));
+    let shared = members.warnings.iter();
+    let shared = shared.map(|cause| finding(format!("{name} members"), cause));
+    own.chain(shared).collect()
+}
+
+/// Between a component and one of its members, in the object of a finding.
+const MEMBER: &str = " member ";
+
+/// Whether the object of a finding is a member.
+pub(super) fn is_member(object: &str) -> bool {
+    object.contains(MEMBER)
 }
 
 /// How a person looks at a member.

@@ -89,6 +89,7 @@ impl<'r> Work<'r> {
             Origin::Snapshot(source) => etcd::snapshot(self, name, source).await,
             Origin::File { name: file, bytes } => etcd::import(self, name, file, bytes).await,
             Origin::Archive(source) => archive::archive(self, name, source).await,
+            Origin::Nowhere(error) => Err(BackupError::Source(error)),
         }
     }
 
@@ -104,7 +105,6 @@ impl<'r> Work<'r> {
 
 pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupError> {
     let names: Vec<ComponentName> = plan.parts.iter().map(|(name, _)| name.clone()).collect();
-    let asked = names.len().saturating_add(plan.missing.len());
     let mut work = Work::begin(run, &names, plan.missing, plan.findings).await?;
     run.progress.phase(Phase::Reading);
     let mut failures: Vec<(ComponentName, BackupError)> = Vec::new();
@@ -121,7 +121,7 @@ pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupE
         }
     }
     if work.parts.is_empty() {
-        return Err(nothing(failures, asked));
+        return Err(nothing(failures, &work.findings));
     }
     for (name, failure) in failures {
         run.finding(&mut work.findings, not_taken(&name, &failure));
@@ -152,13 +152,18 @@ pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupE
     commit(work).await
 }
 
-fn nothing(mut failures: Vec<(ComponentName, BackupError)>, asked: usize) -> BackupError {
+/// Why not one component was taken: what failed in the run, and what was known before.
+fn nothing(mut failures: Vec<(ComponentName, BackupError)>, findings: &[Finding]) -> BackupError {
+    let known = findings.iter().filter(|f| f.severity == Severity::Error);
+    let known = known.map(|finding| format!("{}: {}", finding.object, finding.cause));
+    let known: Vec<String> = known.collect();
     match failures.pop() {
-        Some((_, only)) if failures.is_empty() && asked == 1 => only,
+        Some((_, only)) if failures.is_empty() && known.is_empty() => only,
         last => {
             failures.extend(last);
             let attempts = failures.iter();
             let attempts = attempts.map(|(name, e)| format!("{name}: {}", chain(e)));
+            let attempts = attempts.chain(known);
             BackupError::Nothing {
                 attempts: attempts.collect(),
             }

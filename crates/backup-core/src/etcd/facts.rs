@@ -19,6 +19,10 @@ pub struct SnapshotFacts {
     /// Live distinct keys, as `etcdutl` 3.6 counts them; `None` if the snapshot has more
     /// revisions than are held in memory to count them.
     pub total_keys: Option<u64>,
+    /// A digest over all live keys and values; `None` where keys are not counted. Two databases have
+    /// the same one if the same keys are live in them, each with its value, its revisions and its
+    /// lease, whatever lies on their pages beside that.
+    pub content: Option<Digest>,
     /// Bytes without the trailer.
     pub total_size: u64,
     /// Bytes with the trailer.
@@ -83,6 +87,7 @@ impl SnapshotFacts {
             revision: pages.revision,
             compact_revision: pages.compact_revision,
             total_keys: pages.total_keys,
+            content: pages.content,
             total_size: trailer.size.saturating_sub(Trailer::LEN),
             plain_size: trailer.size,
             sha256: trailer.sha256_whole,

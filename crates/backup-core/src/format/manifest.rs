@@ -199,6 +199,10 @@ pub struct EtcdFacts {
     /// revisions to count within bounded memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_keys: Option<u64>,
+    /// A digest over the live keys and their values, by which a database that runs is known to hold
+    /// them; absent where keys are not counted, and in restore points of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
     /// The database's page size.
     pub page_size: u64,
     /// The SHA-256 trailer: of all bytes but the last 32.

@@ -30,11 +30,14 @@ pub enum Danger {
     UnknownCluster,
     /// A sealing key cannot be read by its controller.
     SealingKey,
+    /// A node that may run an etcd of this cluster cannot be looked at; allowed, and if it does, two
+    /// etcd clusters serve one Kubernetes.
+    UnseenNode,
 }
 
 impl Danger {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ControlPlaneUpgrade,
         Self::DatastoreMigration,
         Self::TenantAuthority,
@@ -46,6 +49,7 @@ impl Danger {
         Self::OtherLineage,
         Self::UnknownCluster,
         Self::SealingKey,
+        Self::UnseenNode,
     ];
 
     /// Its name on the command line.

@@ -8,11 +8,13 @@
 
 mod after;
 mod datastore;
+mod evidence;
 mod judge;
 mod log;
 mod look;
 mod plan;
 mod preflight;
+mod read_back;
 mod run;
 mod wipe;
 
@@ -20,8 +22,10 @@ pub use self::after::{
     Joined, Restart, RestartKind, restart_kubelets, restarts, restarts_on, watch_others,
 };
 pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
-pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog};
-pub use self::plan::{EtcdPlan, Likeness, NodeFacts, Role, SnapshotFacts, TalosCluster};
+pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog, Trace};
+pub use self::plan::{
+    EtcdPlan, EtcdRestored, Likeness, NodeFacts, Proof, Role, SnapshotFacts, TalosCluster,
+};
 pub use self::preflight::{Wanted, preflight};
-pub use self::run::{EtcdRestoreError, EtcdRestored, Pace, restored_already, run};
+pub use self::run::{EtcdRestoreError, Pace, run};
 pub use self::wipe::Wipe;

@@ -38,6 +38,8 @@ pub struct HeldFacts {
     pub sha256: Digest,
     /// Its newest revision.
     pub revision: u64,
+    /// A digest over its live keys and values, if they were counted.
+    pub content: Option<Digest>,
     /// The UID of the namespace `kube-system` in it.
     pub kube_system_uid: Option<String>,
     /// The version of its storage, if it tells one.
@@ -187,6 +189,7 @@ impl HeldFacts {
             bytes: facts.plain_size,
             sha256: facts.sha256,
             revision: facts.revision,
+            content: facts.content,
             kube_system_uid: facts.kube_system_uid,
             storage_version: facts.storage_version,
             encryption_prefixes: facts.encryption_prefixes.into_iter().collect(),
@@ -199,6 +202,7 @@ impl HeldFacts {
             bytes,
             sha256,
             revision: pages.revision,
+            content: pages.content,
             kube_system_uid: pages.kube_system_uid,
             storage_version: pages.storage_version,
             encryption_prefixes: pages.encryption_prefixes.into_iter().collect(),
@@ -350,6 +354,7 @@ mod tests {
             bytes: u64::try_from(bytes.len()).unwrap(),
             sha256: Digest::of(&bytes),
             revision: 1,
+            content: None,
             kube_system_uid: None,
             storage_version: None,
             encryption_prefixes: Vec::new(),

@@ -26,8 +26,8 @@ use tonic::Status;
 pub use self::identity::{EtcdClientCertificate, EtcdTls};
 pub use self::keys::{SchemaKeys, schema_keys};
 use self::session::Session;
-use super::stream::{Explain, Limits, Piece, SnapshotStream};
-use super::{ByteStream, Candidate, SnapshotSource, SourceError};
+use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError};
 use crate::clock::Clock;
 
 /// How an etcd is reached and how long it may take. Prints no secret.
@@ -105,7 +105,7 @@ impl EtcdOptions {
 pub struct EtcdSource {
     options: EtcdOptions,
     clock: Arc<dyn Clock>,
-    /// What the last `candidates` set up; `open` goes on with it.
+    /// What the last `members` set up; `open` goes on with it.
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -137,7 +137,7 @@ impl EtcdSource {
 
 #[async_trait]
 impl SnapshotSource for EtcdSource {
-    async fn candidates(&self) -> Result<Vec<Candidate>, SourceError> {
+    async fn members(&self) -> Result<Members, SourceError> {
         let session = self.begin().await?;
         members::rank(&self.options.name, members::ask_all(&session).await)
     }
@@ -155,7 +155,7 @@ impl SnapshotSource for EtcdSource {
             begun: Instant::now(),
         };
         let endpoint = &candidate.node;
-        let limit = limits.idle.min(limits.total);
+        let limit = limits.idle.min(limits.total).min(FIRST_BYTE);
         let opened = session.call(METHOD, endpoint, limit, |mut client, headers| {
             Box::pin(async move {
                 let request = headers.request(proto::SnapshotRequest {});
@@ -177,8 +177,10 @@ impl SnapshotSource for EtcdSource {
             let failure = call.failed(status);
             (failure.text, failure.cause)
         });
+        // Each member is an endpoint of its own: the next one is reached over another.
+        let stalled: Stalled = Box::new(|| ());
         let origin = format!("{endpoint} of {}", self.options.name);
-        let stream = SnapshotStream::new(origin, explain, messages, first, limits);
+        let stream = SnapshotStream::new(origin, (explain, stalled), messages, first, limits);
         Ok(Box::pin(stream))
     }
 }

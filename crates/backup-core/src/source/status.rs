@@ -32,6 +32,56 @@ impl Cause {
     }
 }
 
+/// Why a connection did not come up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoWay {
+    /// The name has no address.
+    Dns,
+    /// The server's certificate is of an authority that is not believed.
+    Authority,
+    /// The server's certificate does not have the name or address that was dialled.
+    Name,
+    /// The server's certificate is not valid at this time.
+    Dates,
+    /// The server's certificate is not believed for another reason.
+    Certificate,
+    /// The server refuses the client certificate.
+    Client,
+    /// Nobody answers, or it is not known why.
+    Silence,
+}
+
+impl NoWay {
+    /// What the words of the transport tell.
+    pub(super) fn of(cause: &Cause) -> Self {
+        let text = cause.0.as_str();
+        let has = |word: &str| text.contains(word);
+        if has("invalid peer certificate") {
+            // Two authorities may have one name, then the signature differs.
+            if has("UnknownIssuer") || has("BadSignature") {
+                return Self::Authority;
+            }
+            if has("not valid for name") || has("NotValidForName") {
+                return Self::Name;
+            }
+            if ["expired", "Expired", "not valid yet", "NotValidYet"]
+                .into_iter()
+                .any(has)
+            {
+                return Self::Dates;
+            }
+            return Self::Certificate;
+        }
+        if has("received fatal alert") {
+            return Self::Client;
+        }
+        if has("dns error") || has("failed to lookup address") {
+            return Self::Dns;
+        }
+        Self::Silence
+    }
+}
+
 /// A server's text with control characters taken out and of bounded length, fit for a terminal.
 pub(super) fn printable(text: &str) -> String {
     /// Longer texts hold stack traces, not reasons.

@@ -16,6 +16,10 @@ use super::status::Cause;
 /// Servers send 1 to 32 KiB at a time; downstream works on blocks of this size.
 const BLOCK: usize = 256 << 10;
 
+/// How long a snapshot may take to begin: an etcd that restarts answers after 6 s, and one that
+/// serves sends its first bytes at once.
+pub(super) const FIRST_BYTE: Duration = Duration::from_secs(15);
+
 /// A message with a piece of a snapshot.
 pub(super) trait Piece {
     /// Its bytes, or the error that it carries.
@@ -24,6 +28,9 @@ pub(super) trait Piece {
 
 /// What a failed stream means and what to do, and who said what.
 pub(super) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
+
+/// Told when a stream hangs.
+pub(super) type Stalled = Box<dyn Fn() + Send>;
 
 /// How long a snapshot may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +48,7 @@ pub(super) struct SnapshotStream<M> {
     /// Whose it is, as in `node 10.5.0.3`.
     origin: String,
     explain: Explain,
+    stalled: Stalled,
     messages: Option<Streaming<M>>,
     /// What came and was not yet handed on.
     block: BytesMut,
@@ -59,7 +67,7 @@ impl<M> SnapshotStream<M> {
     /// Goes on with `messages`, of which `first` was read already.
     pub(super) fn new(
         origin: String,
-        explain: Explain,
+        (explain, stalled): (Explain, Stalled),
         messages: Streaming<M>,
         first: Bytes,
         limits: Limits,
@@ -68,6 +76,7 @@ impl<M> SnapshotStream<M> {
         Self {
             origin,
             explain,
+            stalled,
             messages: Some(messages),
             block: BytesMut::new(),
             received: u64::try_from(first.len()).unwrap_or(u64::MAX),
@@ -114,6 +123,7 @@ impl<M> SnapshotStream<M> {
     }
 
     fn late(&mut self) -> SourceError {
+        (self.stalled)();
         let text = format!(
             "not finished within {} s: the network or the server is too slow, or raise the deadline",
             self.total.as_secs_f64()
@@ -181,6 +191,7 @@ impl<M> SnapshotStream<M> {
             return Poll::Ready(Some(Err(self.late())));
         }
         if self.idle.as_mut().poll(cx).is_ready() {
+            (self.stalled)();
             let text = format!(
                 "no byte came for {} s: the etcd or the way to it hangs",
                 self.idle_timeout.as_secs_f64()

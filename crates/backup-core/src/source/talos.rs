@@ -13,6 +13,7 @@ mod members;
 pub mod nodes;
 mod places;
 mod proto;
+mod roles;
 mod search;
 mod session;
 
@@ -32,10 +33,11 @@ pub use self::config::TalosConfigError;
 use self::identity::Identity;
 pub use self::machine_config::MachineConfigSource;
 pub use self::places::Places;
+pub use self::roles::Roles;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
-use super::stream::{Explain, Limits, Piece, SnapshotStream};
-use super::{ByteStream, Candidate, SnapshotSource, SourceError};
+use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError};
 use crate::clock::Clock;
 
 /// How a cluster's Talos API is found and how long it may take.
@@ -90,7 +92,7 @@ impl TalosOptions {
 pub struct TalosSource {
     options: TalosOptions,
     clock: Arc<dyn Clock>,
-    /// What the last `candidates` set up; `open` goes on with it.
+    /// What the last `members` set up; `open` goes on with it.
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -132,25 +134,26 @@ impl TalosSource {
 
 #[async_trait]
 impl SnapshotSource for TalosSource {
-    async fn candidates(&self) -> Result<Vec<Candidate>, SourceError> {
+    async fn members(&self) -> Result<Members, SourceError> {
         let session = self.begin().await?;
         let mut answers = members::ask_all(&session).await;
         // All silent over one endpoint may be the endpoint's own silence.
         if answers.iter().all(members::Answers::hung) && session.rotate() {
             answers = members::ask_all(&session).await;
         }
-        let mut candidates = members::rank(answers).map_err(|mut error| {
+        let others = members::ask_others(&session, &answers).await;
+        let mut members = members::rank(answers, others).map_err(|mut error| {
             // What is odd about the talosconfig may well be the reason.
             for warning in &session.warnings {
                 error.operation = format!("{}; {warning}", error.operation);
             }
             error
         })?;
-        for candidate in &mut candidates {
-            candidate.warnings.extend(session.warnings.iter().cloned());
+        members.warnings.extend(session.warnings.iter().cloned());
+        for candidate in &mut members.candidates {
             candidate.talos_authorities.clone_from(&session.authorities);
         }
-        Ok(candidates)
+        Ok(members)
     }
 
     async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError> {
@@ -161,9 +164,10 @@ impl SnapshotSource for TalosSource {
         };
         let target = session.target(&candidate.node);
         let begun = Instant::now();
-        let limit = self.options.idle_timeout.min(self.options.total_timeout);
+        let idle = self.options.idle_timeout.min(self.options.total_timeout);
+        let limit = idle.min(FIRST_BYTE);
         let opened = session
-            .call(
+            .call_by(
                 "EtcdSnapshot",
                 target.node.as_deref(),
                 limit,
@@ -186,9 +190,9 @@ impl SnapshotSource for TalosSource {
                 },
             )
             .await;
-        let (messages, first) = match opened {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
+        let (messages, first, endpoint) = match opened {
+            Ok((Some((messages, first)), endpoint)) => (messages, first, endpoint),
+            Ok((None, _)) => {
                 return Err(SourceError {
                     operation: format!(
                         "EtcdSnapshot at node {}: ended well without a single byte, which is how \
@@ -208,16 +212,19 @@ impl SnapshotSource for TalosSource {
             }
         };
         let origin = format!("node {}", target.label);
+        let watched = Arc::clone(&session);
         let explain: Explain = Box::new(move |status| {
-            let failure = session.stream_failure(&target, status);
+            let failure = session.stream_failure(&target, endpoint, status);
             (failure.text(), failure.cause)
         });
+        // The next member is reached over another endpoint: this one may be what hangs.
+        let stalled: Stalled = Box::new(move || watched.avoid(endpoint));
         let limits = Limits {
             idle: self.options.idle_timeout,
             total: self.options.total_timeout,
             begun,
         };
-        let stream = SnapshotStream::new(origin, explain, messages, first, limits);
+        let stream = SnapshotStream::new(origin, (explain, stalled), messages, first, limits);
         Ok(Box::pin(stream))
     }
 }

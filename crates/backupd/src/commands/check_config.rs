@@ -14,6 +14,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::clock::Clock;
+use backup_core::source::talos::Roles;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -131,9 +132,7 @@ fn check(
                 .to_owned(),
         );
     }
-    if let Err(missing) = talos_search(&config.talos, environment).find() {
-        warnings.push(missing.to_string());
-    }
+    admitted(config, environment, clock.now(), &mut warnings)?;
     let kubernetes = Kubernetes::of(config, environment, &mut warnings);
     if config.components.is_empty() {
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
@@ -168,6 +167,38 @@ fn check(
         leftovers,
         warnings,
     })
+}
+
+/// Refuses a component that the talosconfig's certificate may not read: it could never be taken.
+fn admitted(
+    config: &Config,
+    environment: &Environment,
+    now: Timestamp,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let search = talos_search(&config.talos, environment);
+    let roles = match Roles::read(&search, config.talos.context.as_deref(), now) {
+        Ok(roles) => roles,
+        // It is often somewhere else, where the daemon runs.
+        Err(error) => {
+            warnings.push(Failure::from(anyhow::Error::new(error)).one_line());
+            return Ok(());
+        }
+    };
+    let lacking = config.components.iter().filter_map(|component| {
+        let name = &component.name;
+        let why = roles.lacking(name)?;
+        let fix =
+            "`talosctl config new --roles ROLE` makes one that has it, or leave the component out";
+        Some(ConfigError::elsewhere(format!(
+            "component `{name}`: {why}; {fix}"
+        )))
+    });
+    let lacking: Vec<ConfigError> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigError::join(lacking))
 }
 
 fn local(time: &jiff::ZonedDateTime) -> String {

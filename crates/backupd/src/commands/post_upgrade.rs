@@ -47,10 +47,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let mut run = prepare_by(frame, &config, &NoteFlags::default(), &means).await?;
     let key = config.need_signing_key()?;
     let trust = Trust::Keys(vec![key.public().clone()]);
-    let (before, sources) = frame
+    let (before, mut sources) = frame
         .or_cancelled(async {
             let before = find(&run.store, &trust, args.against.as_deref()).await?;
-            Ok((before, Sources::open(&config, &[], &means).await?))
+            Ok((before, Sources::open(&config, &[], &means).await))
         })
         .await?;
     let id = before.entry.id.to_string();

@@ -53,9 +53,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let means = Means::of(frame);
     let run = prepare_by(frame, &config, &note, &means).await?;
-    let sources = frame
+    let mut sources = frame
         .or_cancelled(async {
-            let sources = Sources::open(&config, &[], &means).await?;
+            let sources = Sources::open(&config, &[], &means).await;
             let tenants = sources.tenants(frame.clock.as_ref()).await;
             match unsettled(tenants.as_deref()) {
                 Some(why) if args.force => frame.terminal.warn(&why),

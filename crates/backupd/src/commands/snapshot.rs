@@ -65,8 +65,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&given, frame.clock.now())?;
     let means = Means::of(frame);
     let run = prepare_by(frame, &config, &args.note, &means).await?;
-    let sources = frame
-        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await?) })
+    let mut sources = frame
+        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await) })
         .await?;
     let committed = run.take(sources.plan()).await;
     drop((run, means));

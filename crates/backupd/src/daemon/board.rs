@@ -169,7 +169,10 @@ pub(crate) struct ComponentView {
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) last_restore_point: Option<String>,
     pub(crate) last_failure: Option<Failed>,
+    /// A run at work is one of them when a try of it has failed.
     pub(crate) failures_in_a_row: u32,
+    /// Since when a restore point with it is due that is not there, whatever runs do about it.
+    pub(crate) overdue_since: Option<Timestamp>,
     /// Runs that were due while one was at work.
     pub(crate) skipped: u64,
 }
@@ -316,6 +319,9 @@ impl Board {
         let clusters = inner.clusters.values().map(|cluster| {
             let mut view = cluster.view.clone();
             view.queued = cluster.queue.len();
+            if let Some(track) = &cluster.track {
+                view.tried(&track.status());
+            }
             let ended = cluster.tracks.iter().rev().map(|track| track.status());
             ClusterStatus {
                 view,
@@ -333,6 +339,24 @@ impl Board {
             clusters: clusters.collect(),
             reloads: inner.reloads,
             broken_reloads: inner.broken_reloads,
+        }
+    }
+}
+
+impl View {
+    /// Counts a run at work whose tries failed as one that failed: it may go on trying for long.
+    fn tried(&mut self, run: &RunStatus) {
+        let Some(failed) = &run.failed_try else {
+            return;
+        };
+        for (name, component) in &mut self.components {
+            if run.components.is_empty() || run.components.contains(name) {
+                component.failures_in_a_row = component.failures_in_a_row.saturating_add(1);
+                component.last_failure = Some(Failed {
+                    at: failed.at,
+                    cause: failed.cause.clone(),
+                });
+            }
         }
     }
 }

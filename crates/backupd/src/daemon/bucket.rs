@@ -95,7 +95,7 @@ pub(crate) fn holds(manifest: &Manifest, component: &ComponentName) -> bool {
         let missing = manifest
             .missing
             .iter()
-            .any(|name| name.datastore_name().is_some());
+            .any(|name| name.datastore_name().is_some() || name == component);
         return manifest.kubernetes.is_some() && !missing;
     }
     manifest

@@ -306,7 +306,12 @@ impl Work {
                 let before = old.get(name).cloned().unwrap_or_default();
                 let facts = self.facts.as_ref();
                 let newest = facts.and_then(|facts| facts.components.get(name));
+                let last_success = facts
+                    .and_then(|facts| facts.last(name))
+                    .max(self.taken.get(name).copied());
+                let now = self.ground.clock.now();
                 let view = ComponentView {
+                    overdue_since: self.table.overdue(name, last_success, now),
                     cron: component.schedule.as_ref().map(|s| s.cron().to_owned()),
                     time_zone: component
                         .schedule
@@ -315,9 +320,7 @@ impl Work {
                     paused: component.paused,
                     on_change: component.on_change,
                     next_run: self.table.next_of(name),
-                    last_success: facts
-                        .and_then(|facts| facts.last(name))
-                        .max(self.taken.get(name).copied()),
+                    last_success,
                     last_restore_point: newest.map(|newest| newest.restore_point.clone()),
                     failures_in_a_row: self.table.failures(name),
                     ..before

@@ -106,7 +106,12 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_failures_in_a_row",
         CC,
-        "How many runs of the component have failed since the last that did not",
+        "How many runs of the component have failed since the last that did not; one at work counts when a try of it has failed",
+    ),
+    gauge(
+        "component_overdue_since_timestamp_seconds",
+        CC,
+        "Since when a restore point with the component is due that is not there, whatever runs do about it; absent where none is",
     ),
     gauge("component_paused", CC, "Whether its schedule rests"),
     gauge(

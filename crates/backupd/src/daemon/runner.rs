@@ -183,6 +183,7 @@ async fn tries(job: &Job, deadline: Duration) -> Result<Done, Failure> {
         };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
+        job.track.try_failed(failure.one_line());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Another try would be a new one.
@@ -218,7 +219,7 @@ async fn once(job: &Job) -> Result<Done, Failure> {
     };
     let run = prepare(&job.config, &job.wanted.note, &means).await?;
     let mut sources = tokio::select! {
-        opened = Sources::open(&job.config, &job.wanted.components, &means) => opened?,
+        opened = Sources::open(&job.config, &job.wanted.components, &means) => opened,
         () = job.cancel.cancelled() => {
             return Err(Failure::message(Exit::Interrupted, "interrupted; nothing was committed"));
         }

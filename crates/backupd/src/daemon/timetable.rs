@@ -47,6 +47,8 @@ struct Line {
     component: Component,
     /// Times up to here have been dealt with.
     done: Timestamp,
+    /// Times up to here are nobody's fault: the schedule was not there, or paused.
+    since: Timestamp,
     /// A run that must be made up for, and when to try.
     owed: Option<(Timestamp, Why)>,
     failures: u32,
@@ -58,6 +60,7 @@ impl Timetable {
         let lines = config.components.iter().map(|component| Line {
             component: component.clone(),
             done: now,
+            since: now,
             owed: None,
             failures: 0,
         });
@@ -78,6 +81,7 @@ impl Timetable {
                 component: component.clone(),
                 // What a pause passed over is not made up for.
                 done: scheduled.map_or(now, |line| line.done.min(now)),
+                since: scheduled.map_or(now, |line| line.since.min(now)),
                 owed: scheduled.and_then(|line| line.owed),
                 failures: before.map_or(0, |line| line.failures),
             }
@@ -101,6 +105,8 @@ impl Timetable {
                 None => true,
             };
             line.done = now;
+            // What was missed before the start is missed still.
+            line.since = last(&line.component.name).map_or(line.since, |last| last.min(line.since));
             if missed && line.component.catch_up && !line.component.paused && line.owed.is_none() {
                 line.owed = Some((now, Why::CatchUp));
             } else if !missed {
@@ -168,6 +174,23 @@ impl Timetable {
     pub(crate) fn failures(&self, component: &ComponentName) -> u32 {
         let line = self.lines.iter().find(|l| l.component.name == *component);
         line.map_or(0, |line| line.failures)
+    }
+
+    /// Since when a restore point with `component` is due, if it was last taken at `last`: its first
+    /// time after that which has passed, its jitter included. A pause owes nothing.
+    pub(crate) fn overdue(
+        &self,
+        component: &ComponentName,
+        last: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let line = self.lines.iter().find(|l| l.component.name == *component)?;
+        let schedule = line.component.schedule.as_ref();
+        let schedule = schedule.filter(|_| !line.component.paused)?;
+        let since = last.map_or(line.since, |last| last.max(line.since));
+        let due = schedule.next(since)?;
+        let due = due.checked_add(signed(line.component.jitter)).ok()?;
+        (due <= now).then_some(due)
     }
 
     /// The clock was put back: what it passed before may come again.

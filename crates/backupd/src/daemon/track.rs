@@ -133,6 +133,9 @@ pub(crate) struct RunStatus {
     pub(crate) began: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
     pub(crate) tries: u32,
+    /// The last try that failed, though another one may follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failed_try: Option<FailedTry>,
     pub(crate) read_bytes: u64,
     #[serde(flatten)]
     pub(crate) state: State,
@@ -141,6 +144,14 @@ pub(crate) struct RunStatus {
     /// The result, as `backupd snapshot --output json` prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) result: Option<serde_json::Value>,
+}
+
+/// A try of a run that failed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FailedTry {
+    pub(crate) at: Timestamp,
+    pub(crate) cause: String,
 }
 
 /// See the module.
@@ -175,6 +186,7 @@ impl Track {
                 began: None,
                 ended: None,
                 tries: 0,
+                failed_try: None,
                 read_bytes: 0,
                 state: State::Selected,
                 step: None,
@@ -214,6 +226,12 @@ impl Track {
         status.tries = status.tries.saturating_add(1);
         drop(status);
         self.go(State::Selected);
+    }
+
+    /// Notes that a try failed; the run goes on.
+    pub(crate) fn try_failed(&self, cause: String) {
+        let at = self.clock.now();
+        self.lock().failed_try = Some(FailedTry { at, cause });
     }
 
     /// Keeps the result that goes with the end.

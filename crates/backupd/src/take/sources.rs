@@ -7,7 +7,7 @@ use std::sync::Arc;
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
 use backup_core::archive::ResourceName;
-use backup_core::backup::{BackupError, Origin, Plan};
+use backup_core::backup::{Origin, Plan};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
@@ -68,16 +68,17 @@ pub(crate) struct Sources {
     archives: Vec<KubeSource>,
     databases: Vec<(ComponentName, EtcdSource)>,
     missing: Vec<ComponentName>,
+    /// Components that there is no way to, each with the reason.
+    nowhere: Vec<(ComponentName, SourceError)>,
+    /// Why nothing comes through the Kubernetes API.
+    unreached: Option<SourceError>,
     findings: Vec<Finding>,
 }
 
 impl Sources {
-    /// Opens what `wanted` needs; empty means everything that is configured.
-    pub(crate) async fn open(
-        config: &Config,
-        wanted: &[ComponentName],
-        means: &Means,
-    ) -> Result<Self, BackupError> {
+    /// Opens what `wanted` needs; empty means everything that is configured. What cannot be opened
+    /// costs itself alone, whatever it is.
+    pub(crate) async fn open(config: &Config, wanted: &[ComponentName], means: &Means) -> Self {
         let wanted = Wanted(wanted);
         let options = talos_options(&config.talos, &means.environment);
         let talos = TalosSource::new(options, Arc::clone(&means.clock));
@@ -88,10 +89,12 @@ impl Sources {
             archives: Vec::new(),
             databases: Vec::new(),
             missing: Vec::new(),
+            nowhere: Vec::new(),
+            unreached: None,
             findings: Vec::new(),
         };
         if wanted.has(&ComponentName::machine_config()) {
-            sources.machine_config(&talos, &wanted).await?;
+            sources.machine_config(&talos, &wanted).await;
         }
         if wanted.has(&ComponentName::etcd()) {
             sources.etcd = Some(talos);
@@ -99,42 +102,52 @@ impl Sources {
         let archives = KubeArchive::ALL.into_iter();
         let archives: Vec<KubeArchive> = archives.filter(|a| wanted.has(&a.component())).collect();
         if archives.is_empty() && !wanted.has_datastores() {
-            return Ok(sources);
+            return sources;
         }
         match kube_options(config, &means.environment) {
             Some(options) => {
                 means.progress.step("asking the Kubernetes API", None);
-                sources.export(&options, config, &archives, means).await?;
+                if let Err(error) = sources.export(&options, config, &archives, means).await {
+                    sources.no_export(&archives, &wanted, error);
+                }
                 sources.databases(&wanted, means).await;
             }
             None if wanted.everything() => sources.findings.push(not_configured(&archives)),
-            None => return Err(BackupError::Source(no_way())),
+            None => sources.no_export(&archives, &wanted, no_way()),
         }
-        Ok(sources)
+        sources
     }
 
-    async fn machine_config(
-        &mut self,
-        talos: &TalosSource,
-        wanted: &Wanted<'_>,
-    ) -> Result<(), BackupError> {
+    /// Notes that nothing comes through the Kubernetes API.
+    fn no_export(&mut self, archives: &[KubeArchive], wanted: &Wanted<'_>, why: SourceError) {
+        let names = archives.iter().map(|archive| archive.component());
+        let datastores = wanted.has_datastores().then(ComponentName::datastores);
+        // With everything wanted they are taken if there are any, and nobody knows that.
+        let datastores = datastores.filter(|_| !wanted.everything());
+        self.missing.extend(names.chain(datastores));
+        self.unreached = Some(why);
+    }
+
+    async fn machine_config(&mut self, talos: &TalosSource, wanted: &Wanted<'_>) {
         let source = talos.machine_config();
-        match source.forbidden().await {
-            Ok(None) => self.machine_config = Some(source),
-            // The usual role of a backup: known and told, and nothing that failed.
-            Ok(Some(finding)) if wanted.everything() => self.findings.push(finding),
-            Ok(Some(finding)) => {
-                return Err(BackupError::Source(SourceError {
-                    operation: format!("{}; {}", finding.cause, finding.remedy),
-                    try_other_member: false,
-                    source: None,
-                }));
+        let why = match source.forbidden().await {
+            Ok(None) => {
+                self.machine_config = Some(source);
+                return;
             }
-            // The snapshot says it too, and better.
-            Err(_) if wanted.has(&ComponentName::etcd()) => {}
-            Err(e) => return Err(BackupError::Source(e)),
-        }
-        Ok(())
+            // The usual role of a backup: known and told, and nothing that failed.
+            Ok(Some(finding)) if wanted.everything() => {
+                self.findings.push(finding);
+                return;
+            }
+            Ok(Some(finding)) => SourceError {
+                operation: format!("{}; {}", finding.cause, finding.remedy),
+                try_other_member: false,
+                source: None,
+            },
+            Err(error) => error,
+        };
+        self.nowhere.push((ComponentName::machine_config(), why));
     }
 
     async fn export(
@@ -143,27 +156,17 @@ impl Sources {
         config: &Config,
         archives: &[KubeArchive],
         means: &Means,
-    ) -> Result<(), BackupError> {
+    ) -> Result<(), SourceError> {
         let selection = config.kubernetes.selection.clone();
         let kept = config.kubernetes.keep_kubeconfigs.clone();
         let clock = Arc::clone(&means.clock);
         let memory = means.memory.as_ref();
         let memory = memory.map(|m| Memory::new(Arc::clone(&m.kept), m.anew));
-        match KubeExport::begin_with(options, selection, kept, clock, memory).await {
-            Ok(export) => {
-                let export = Arc::new(export);
-                self.archives = archives.iter().map(|a| export.archive(*a)).collect();
-                self.export = Some(export);
-                Ok(())
-            }
-            // The path for etcd needs no API server: it goes on.
-            Err(e) if self.etcd.is_some() => {
-                self.missing = archives.iter().map(|a| a.component()).collect();
-                self.findings.push(not_reached(&e));
-                Ok(())
-            }
-            Err(e) => Err(BackupError::Source(e)),
-        }
+        let export = KubeExport::begin_with(options, selection, kept, clock, memory).await?;
+        let export = Arc::new(export);
+        self.archives = archives.iter().map(|a| export.archive(*a)).collect();
+        self.export = Some(export);
+        Ok(())
     }
 
     /// Finds the tenants' databases.
@@ -180,6 +183,8 @@ impl Sources {
                     cause: format!("no DataStore was found out: {}", line(&e)),
                     remedy: "apply deploy/rbac.yaml, then take another restore point".to_owned(),
                 });
+                // Which of them there are is not known: not one of them was taken.
+                self.missing.push(ComponentName::datastores());
                 return;
             }
         };
@@ -233,7 +238,20 @@ impl Sources {
     }
 
     /// What a run is to take.
-    pub(crate) fn plan(&self) -> Plan<'_> {
+    pub(crate) fn plan(&mut self) -> Plan<'_> {
+        let mut nowhere = std::mem::take(&mut self.nowhere);
+        let others = self.etcd.is_some()
+            || self.machine_config.is_some()
+            || !self.archives.is_empty()
+            || !self.databases.is_empty();
+        match (self.unreached.take(), self.missing.first()) {
+            // That is all there is to say, and it decides how the run ends.
+            (Some(why), Some(_)) if !others && nowhere.is_empty() => {
+                nowhere.push((self.missing.remove(0), why));
+            }
+            (Some(why), _) => self.findings.push(not_reached(&why)),
+            (None, _) => {}
+        }
         let mut parts = Vec::new();
         if let Some(etcd) = &self.etcd {
             parts.push((ComponentName::etcd(), Origin::Snapshot(etcd)));
@@ -247,6 +265,8 @@ impl Sources {
         for (name, source) in &self.databases {
             parts.push((name.clone(), Origin::Snapshot(source)));
         }
+        let nowhere = nowhere.into_iter();
+        parts.extend(nowhere.map(|(name, why)| (name, Origin::Nowhere(why))));
         Plan {
             parts,
             cluster: self.export.as_deref().map(cluster_source),

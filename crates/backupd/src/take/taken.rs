@@ -6,7 +6,7 @@ use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::backup::Committed;
+use backup_core::backup::{Committed, is_member};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +101,11 @@ impl Taken {
             "Committed. Prove it with `restore-cli verify {}`.",
             self.restore_point
         ));
+        let unwell = self.findings.iter().any(|f| is_member(&f.object));
         if self.partial {
             Exit::Partial
+        } else if unwell {
+            Exit::Warnings
         } else {
             Exit::Complete
         }

@@ -13,7 +13,7 @@ mod took;
 
 pub(crate) use carry::{Consent, Means, Objects, go_on, hold, plan_of, run, unblocked};
 pub(crate) use copy::{Copying, fetched};
-pub(crate) use etcd::look_at_etcd;
+pub(crate) use etcd::{Journalled, look_at_etcd};
 pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
 pub(crate) use ground::{Asked, Ground, Wanted, target_of};
 pub(crate) use reach::Reach;

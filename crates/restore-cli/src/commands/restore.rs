@@ -100,6 +100,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
+    ground.admit_steps(&plan.steps)?;
     let asked = Asked::of(&plan);
     // What etcd's snapshot holds is there only when it is restored.
     let (target, material) = if plan.has(Step::Etcd) {

@@ -50,6 +50,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         return Ok(Exit::Complete);
     }
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
+    ground.admit_steps(&plan.steps)?;
     // With a step on etcd the API may not be up yet: it is waited for.
     let target = if plan.has(Step::Etcd) {
         None

@@ -140,6 +140,9 @@ impl Api {
         M: Part,
         F: Future<Output = Result<M, Status>>,
     {
+        if node.faults().frozen {
+            return std::future::pending().await;
+        }
         admit(&node, method, roles)?;
         match node.faults().calls.get(method) {
             Some(CallFault::Hang) => std::future::pending().await,
@@ -254,6 +257,9 @@ impl Api {
         roles: &BTreeSet<String>,
     ) -> Result<DataStream, Status> {
         const METHOD: &str = "EtcdSnapshot";
+        if node.faults().frozen {
+            return std::future::pending().await;
+        }
         admit(&node, METHOD, roles)?;
         match node.faults().calls.get(METHOD) {
             Some(CallFault::Hang) => return std::future::pending().await,
@@ -272,6 +278,16 @@ impl Api {
             return Ok(futures::stream::empty().boxed());
         };
         let (blobs, end) = apply(blobs, fault);
+        let frozen = Arc::clone(&node);
+        let blobs = blobs.then(move |blob| {
+            let frozen = frozen.faults().frozen;
+            async move {
+                if frozen {
+                    std::future::pending::<()>().await;
+                }
+                blob
+            }
+        });
         let frames = blobs
             .take_while(move |blob| {
                 let faults = node.lock_faults();

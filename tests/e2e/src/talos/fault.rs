@@ -57,6 +57,9 @@ pub struct Faults {
     pub etcd_down: bool,
     /// The node cannot be reached, as endpoint or as target; open connections break.
     pub unreachable: bool,
+    /// The node is frozen: it takes connections and answers nothing, and open streams stand still; as
+    /// endpoint, as what is forwarded to, and as member.
+    pub frozen: bool,
     /// The time is not in sync.
     pub time_unsynced: bool,
     /// The container runtime is not up yet.

@@ -146,6 +146,7 @@ pub struct Node {
     pub(super) service: Mutex<EtcdService>,
     faults: Mutex<Faults>,
     pub(super) shut: Arc<AtomicBool>,
+    pub(super) frozen: Arc<AtomicBool>,
     pub(super) pings: Arc<AtomicU64>,
     /// The services that were restarted through the API, in order.
     pub(super) restarted: Mutex<Vec<String>>,
@@ -171,6 +172,7 @@ impl Node {
             spec,
             faults: Mutex::default(),
             shut: Arc::default(),
+            frozen: Arc::default(),
             pings: Arc::default(),
             restarted: Mutex::default(),
             tasks: Mutex::default(),
@@ -188,6 +190,7 @@ impl Node {
         let mut faults = self.lock_faults();
         turn(&mut faults);
         self.shut.store(faults.unreachable, Ordering::SeqCst);
+        self.frozen.store(faults.frozen, Ordering::SeqCst);
     }
 
     /// Turns all switches off.

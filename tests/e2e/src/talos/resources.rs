@@ -49,6 +49,9 @@ impl State for Api {
         let Route::One(node) = route else {
             return Err(Status::unimplemented("resources of several nodes"));
         };
+        if node.faults().frozen {
+            return std::future::pending().await;
+        }
         admit(&node, method, &roles)?;
         match node.faults().calls.get(method) {
             Some(CallFault::Hang) => std::future::pending().await,

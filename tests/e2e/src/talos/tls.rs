@@ -109,11 +109,20 @@ pub(super) struct Peer {
     pub(super) roles: BTreeSet<String>,
 }
 
-/// Accepts connections until the receiver is gone. While `shut`, each is closed at once.
+/// What a node is like as seen from outside.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    /// Each connection is closed at once, and those that are open break.
+    pub(super) shut: Arc<AtomicBool>,
+    /// Connections are taken, and nothing moves on them any more.
+    pub(super) frozen: Arc<AtomicBool>,
+}
+
+/// Accepts connections until the receiver is gone.
 pub(super) async fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    shut: Arc<AtomicBool>,
+    door: Door,
     pings: Arc<AtomicU64>,
     accepted: mpsc::Sender<io::Result<Watched>>,
 ) {
@@ -126,12 +135,16 @@ pub(super) async fn accept(
             stream = listener.accept() => stream,
         };
         let Ok((stream, _)) = stream else { continue };
-        if shut.load(Ordering::SeqCst) {
+        if door.shut.load(Ordering::SeqCst) {
             continue;
         }
         let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
-        let (shut, pings) = (Arc::clone(&shut), Arc::clone(&pings));
+        let (door, pings) = (door.clone(), Arc::clone(&pings));
         handshakes.spawn(async move {
+            if door.frozen.load(Ordering::SeqCst) {
+                // The kernel took it; nobody else ever will.
+                std::future::pending::<()>().await;
+            }
             let _no_delay = stream.set_nodelay(true);
             // A client that fails the handshake sees it; the server goes on.
             let Ok(stream) = acceptor.accept(stream).await else {
@@ -141,7 +154,7 @@ pub(super) async fn accept(
             let watched = Watched {
                 stream,
                 peer: Peer { roles },
-                shut,
+                door,
                 frames: Frames::default(),
                 strikes: 0,
                 pings,
@@ -170,7 +183,7 @@ fn roles_of(chain: Option<&[CertificateDer<'_>]>) -> BTreeSet<String> {
 pub(super) struct Watched {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    shut: Arc<AtomicBool>,
+    door: Door,
     frames: Frames,
     /// Pings of this connection.
     strikes: u64,
@@ -189,7 +202,7 @@ impl Watched {
     fn broken(&self) -> Option<io::Error> {
         /// The real server allows two pings within 5 minutes.
         const STRIKES: u64 = 2;
-        (self.shut.load(Ordering::SeqCst) || self.strikes > STRIKES)
+        (self.door.shut.load(Ordering::SeqCst) || self.strikes > STRIKES)
             .then(|| io::Error::from(io::ErrorKind::ConnectionReset))
     }
 }
@@ -202,6 +215,10 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         if let Some(error) = self.broken() {
             return Poll::Ready(Err(error));
+        }
+        // Whoever waits is not woken: a test ends with its nodes frozen.
+        if self.door.frozen.load(Ordering::SeqCst) {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -222,6 +239,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         match self.broken() {
             Some(error) => Poll::Ready(Err(error)),
+            None if self.door.frozen.load(Ordering::SeqCst) => Poll::Pending,
             None => Pin::new(&mut self.stream).poll_write(cx, buf),
         }
     }

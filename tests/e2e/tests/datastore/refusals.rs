@@ -10,8 +10,8 @@ use super::ground::{Ground, options, source};
 /// How it fails to give a snapshot: when members are asked, or when one is.
 async fn refusal(options: EtcdOptions) -> SourceError {
     let source = source(options);
-    let candidates = match source.candidates().await {
-        Ok(candidates) => candidates,
+    let candidates = match source.members().await {
+        Ok(members) => members.candidates,
         Err(error) => return error,
     };
     match source.open(&candidates[0]).await {
@@ -113,13 +113,10 @@ async fn an_etcd_that_is_down_is_told_and_another_member_is_taken() -> Result<()
     let mut two = ground.options("root")?;
     two.endpoints.insert(0, "127.0.0.1:1".to_owned());
     let source = source(two);
-    let candidates = source.candidates().await?;
+    let members = source.members().await?;
+    let candidates = members.candidates;
     assert_eq!(candidates.len(), 1);
-    let told = candidates[0].warnings.join("\n");
-    assert!(
-        told.contains("left out") && told.contains("127.0.0.1:1"),
-        "{told}"
-    );
+    assert_eq!(members.unwell[0].node, "127.0.0.1:1");
     assert!(source.open(&candidates[0]).await.is_ok());
 
     ground.etcd.stop().await?;

@@ -137,6 +137,11 @@ impl Bed {
             self.folder.join("store").display()
         );
         std::fs::write(self.folder.join("butler.yaml"), text)?;
+        self.take().await
+    }
+
+    /// Takes a restore point.
+    pub(crate) async fn take(&self) -> Result<String> {
         let taken = self.ours(
             self.programs
                 .backupd()
@@ -256,6 +261,7 @@ impl Bed {
             target: Some(TARGET.to_owned()),
             snapshot: SnapshotFacts::of(&point).context("no etcd")?,
             allow: std::collections::BTreeSet::new(),
+            proof: None,
         };
         Ok(preflight(nodes, wanted).await)
     }

@@ -35,6 +35,8 @@ fn untouched(bed: &Bed) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
     let bed = Bed::new().await?;
+    let client = bed.process.0.lock().await.client().await?;
+    client.put("/registry/written/since", "1").await?;
     let running = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
     blocked(
         &running,
@@ -53,6 +55,11 @@ async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
     node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
     let other = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
     blocked(&other, &[OTHER, "two etcd clusters"]);
+    // Whoever names one node alone does not begin a second etcd: the others are looked at all the same.
+    let alone = plan(&bed, "os:admin", &[TARGET]).await?;
+    blocked(&alone, &[OTHER, "two etcd clusters"]);
+    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains(OTHER), "{}", refused.stderr);
     untouched(&bed);
     Ok(())
 }
@@ -135,12 +142,13 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
         target: Some(WORKER.to_owned()),
         snapshot: clean.snapshot.clone(),
         allow: std::collections::BTreeSet::new(),
+        proof: None,
     };
     let worker = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
     blocked(&worker, &[WORKER, "worker", "--node"]);
     // Without a target, the first that is ready is taken.
     wanted.target = None;
-    let chosen = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    let chosen = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
     assert_eq!(chosen.target, TARGET);
 
     // One that cannot be reached: as another node a warning, as the target the end of it. One that
@@ -148,13 +156,23 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     bed.talos
         .node(OTHER)?
         .fault(|faults| faults.unreachable = true);
-    let away = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
+    for named in [&[TARGET, OTHER][..], &[TARGET]] {
+        let away = plan(&bed, "os:admin", named).await?;
+        blocked(&away, &[OTHER, "does not answer", "--allow unseen-node"]);
+    }
+    let nodes = bed.nodes("os:admin", &[TARGET]).await?;
+    let mut allowed = wanted.clone();
+    allowed
+        .allow
+        .insert(backup_core::recover::plan::Danger::UnseenNode);
+    let away = backup_core::recover::etcd::preflight(&nodes, allowed).await;
     assert_eq!(away.blockers, []);
     assert!(
         away.warnings.iter().any(|f| f.object.contains(OTHER)),
         "{:?}",
         away.warnings
     );
+    bed.talos.node(OTHER)?.heal();
     bed.node()?.fault(|faults| {
         for method in [
             "ServiceList",
@@ -196,6 +214,7 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
         target: Some(TARGET.to_owned()),
         snapshot,
         allow: std::collections::BTreeSet::new(),
+        proof: None,
     };
     let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
     blocked(&plan, &["`init`", "controlplane"]);

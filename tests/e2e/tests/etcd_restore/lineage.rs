@@ -29,6 +29,7 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
                 .then_some(Danger::OtherLineage)
                 .into_iter()
                 .collect(),
+            proof: None,
         };
         anyhow::Ok(preflight(&bed.nodes("os:admin", &[TARGET]).await?, wanted).await)
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backup_core::progress::Silent;
-use backup_core::recover::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, run};
+use backup_core::recover::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, Proof, run};
 use backup_core::restore::HeldSnapshot;
 use backup_core::source::talos::nodes::TalosNodes;
 use e2e::talos::{Etcd as Backend, ServiceState};
@@ -31,25 +31,86 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     let held = bed.held().await?;
     let (log, silent) = (Kept::default(), Arc::new(Silent));
     let first = run(&nodes, &plan, Arc::clone(&held), &log, silent, pace()).await?;
-    // The API server has written since.
-    let client = bed.process.0.lock().await.client().await?;
-    client.put("/registry/written/since", "1").await?;
-    let (uploads, bootstraps) = (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
+    let done = || (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
+    let before = done();
 
-    let again = unheard(&nodes, &plan, held).await?;
+    // It holds what the snapshot holds: that needs no other proof.
+    let again = unheard(&nodes, &plan, Arc::clone(&held)).await?;
     assert!(again.already);
-    assert_eq!(again.revision, first.revision + 1);
-    assert_eq!(
-        (bed.calls("EtcdRecover"), bed.calls("Bootstrap")),
-        (uploads, bootstraps)
-    );
+    assert_eq!(again.revision, first.revision);
     // The program makes a plan of its own, sees that etcd runs, and finds the same.
     let again = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
     assert_eq!(again["already"], true);
-    assert_eq!(
-        (bed.calls("EtcdRecover"), bed.calls("Bootstrap")),
-        (uploads, bootstraps)
+
+    // The API server has written since: only whoever did it can know that it is the restored one.
+    let client = bed.process.0.lock().await.client().await?;
+    client.put("/registry/written/since", "1").await?;
+    let error = unheard(&nodes, &plan, Arc::clone(&held)).await.unwrap_err();
+    assert!(error.to_string().contains("nothing proves"), "{error}");
+    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
+    assert!(
+        refused.stderr.contains("nothing proves"),
+        "{}",
+        refused.stderr
     );
+    let mut known = plan.clone();
+    known.proof = Some(Proof::Accepted);
+    let again = unheard(&nodes, &known, held).await?;
+    assert!(again.already);
+    assert_eq!(again.revision, first.revision + 1);
+    assert_eq!(done(), before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_knows_by_its_journal_what_the_first_did() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    bed.restore_etcd().output().await?.ended_with(0)?;
+    let client = bed.process.0.lock().await.client().await?;
+    client.put("/registry/written/since", "1").await?;
+    let uploads = bed.calls("EtcdRecover");
+    let again = bed.restore_etcd().output().await?.ended_with(0)?;
+    // Nothing is wrong, so nothing is called wrong.
+    assert!(!again.stderr.contains("etcd runs"), "{}", again.stderr);
+    assert!(
+        !again.stderr.to_lowercase().contains("error"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(again.json()?["already"], true);
+    assert_eq!(bed.calls("EtcdRecover"), uploads);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_restored_before_and_lost_its_keys_since_is_not_called_restored()
+-> Result<()> {
+    let bed = Bed::new().await?;
+    bed.lose().await?;
+    bed.restore_etcd().output().await?.ended_with(0)?;
+    // Far fewer raft entries than revisions, as after every restore.
+    let client = bed.process.0.lock().await.client().await?;
+    for number in 0..50 {
+        client
+            .put(&format!("/registry/since/{number}"), "1")
+            .await?;
+    }
+    bed.take().await?;
+    client.remove("/registry/leases/").await?;
+    let uploads = bed.calls("EtcdRecover");
+    let refused = bed.restore_etcd().output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains("etcd runs"), "{}", refused.stderr);
+    let plan = bed.programs.restore_cli().args(["plan", "latest"]);
+    let plan = plan.args(["--mode", "in-place", "--only", "etcd", "--nodes", TARGET]);
+    let planned = bed.ours(plan).output().await?.ended_with(6)?;
+    // One judge for both.
+    let same = "it is not what this restore makes";
+    for output in [&refused.stderr, &planned.stdout] {
+        let words: Vec<_> = output.split_whitespace().collect();
+        assert!(words.join(" ").contains(same), "{output}");
+    }
+    assert_eq!(bed.calls("EtcdRecover"), uploads);
     Ok(())
 }
 
@@ -176,7 +237,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     std::fs::write(&file, &whole[..whole.len() - 32])?;
     let refused = of_file("--snapshot").output().await?.ended_with(4)?;
     assert!(
-        refused.stderr.contains("no SHA-256 trailer"),
+        refused.stderr.contains("no SHA-256 trailer") && refused.stderr.contains("--raw-db"),
         "{}",
         refused.stderr
     );
@@ -204,6 +265,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
         allow: [backup_core::recover::plan::Danger::UnknownCluster].into(),
+        proof: None,
     };
     let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
     let mut bytes = std::fs::read(&file)?;

@@ -98,3 +98,79 @@ async fn a_talosconfig_and_a_kubeconfig_of_two_clusters_are_refused() -> Result<
     );
     Ok(())
 }
+
+/// How a component is made to fail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// No member gives a snapshot.
+    Etcd,
+    /// The certificate's role is too small.
+    MachineConfig,
+    /// Nobody listens where the API server should.
+    Kubernetes,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
+    let bed = Bed::new().await?;
+    let talos = control_plane(&bed.ground.etcd).await?;
+    let nobody = Port::reserve()?;
+    let config = std::fs::read_to_string(&bed.ground.kubeconfig)?;
+    let url = bed.ground.server.lock().await.url();
+    let away = config.replace(&url, &format!("https://127.0.0.1:{nobody}"));
+    bed.configure_with("  kubeconfig: kubeconfig\n  timeout: 10s\n")?;
+    let mut all = vec![("etcd", Way::Etcd), ("machine-config", Way::MachineConfig)];
+    all.extend(EXPORT.split(',').map(|name| (name, Way::Kubernetes)));
+    for (fails, way) in &all {
+        let role = if *way == Way::MachineConfig {
+            "os:etcd:backup"
+        } else {
+            "os:admin"
+        };
+        let text = talos.talosconfig(&ClientSpec::of(&[role]))?;
+        std::fs::write(bed.folder.join("talosconfig"), text)?;
+        let text = if *way == Way::Kubernetes {
+            &away
+        } else {
+            &config
+        };
+        std::fs::write(bed.folder.join("kubeconfig"), text)?;
+        for node in talos.nodes() {
+            node.heal();
+            node.fault(|faults| {
+                if *way == Way::Etcd {
+                    let refusal = (tonic::Code::Unknown, "etcdserver: no space".to_owned());
+                    let refusal = e2e::talos::CallFault::Refuse(refusal.0, refusal.1);
+                    faults.calls.insert("EtcdSnapshot", refusal);
+                }
+            });
+        }
+        for (works, _) in all.iter().filter(|(_, other)| other != way) {
+            let pair = format!("{fails},{works}");
+            let taken = bed.taken(&bed.snapshot(&["--component", &pair]), 7).await?;
+            let missing: Vec<_> = taken
+                .manifest
+                .missing
+                .iter()
+                .map(ComponentName::as_str)
+                .collect();
+            assert_eq!(missing, [*fails], "{pair}");
+            let there: Vec<_> = taken.manifest.components.iter().collect();
+            let there = there.iter().filter(|c| c.carried_from.is_none());
+            let there: Vec<_> = there.map(|c| c.name.as_str()).collect();
+            assert_eq!(there, [*works], "{pair}");
+            let object = if *way == Way::Kubernetes {
+                "Kubernetes API"
+            } else {
+                fails
+            };
+            taken.finding(object, Severity::Error)?;
+        }
+    }
+    // Without any way to the Kubernetes API it is the same.
+    bed.configure_with("  timeout: 3s\n")?;
+    let taken = bed.snapshot(&["--component", "etcd,crds"]);
+    let taken = bed.taken(&taken.env("KUBECONFIG", ""), 7).await?;
+    assert_eq!(taken.manifest.missing.len(), 1);
+    Ok(())
+}

@@ -12,7 +12,7 @@ use super::lab::{Lab, NODES, chain, drain, refusal, source, take};
 async fn a_snapshot_comes_whole_and_in_large_blocks() {
     let lab = Lab::start().await;
     let source = lab.source();
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     // A follower, which the stand-in's first node is not.
     assert_eq!(candidates[0].node, NODES[1]);
     assert_eq!(candidates[0].warnings, Vec::<String>::new());
@@ -169,7 +169,7 @@ async fn trap_8_an_error_in_band_is_a_failure_whatever_its_code() {
             faults.calls.insert("EtcdMemberList", fault);
         });
     }
-    let candidates = lab.source().candidates().await.unwrap();
+    let candidates = lab.source().members().await.unwrap().candidates;
     let warnings = candidates[0].warnings.join("\n");
     assert!(
         warnings.contains("EtcdMemberList") && warnings.contains("no leader"),

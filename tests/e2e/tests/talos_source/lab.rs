@@ -97,7 +97,7 @@ impl Lab {
 
     /// A candidate as a run would name it.
     pub(crate) async fn candidate(&self, source: &TalosSource, node: &str) -> Candidate {
-        let candidates = source.candidates().await.unwrap();
+        let candidates = source.members().await.unwrap().candidates;
         let named = candidates
             .into_iter()
             .find(|candidate| candidate.node == node);
@@ -123,7 +123,7 @@ pub(crate) async fn drain(mut stream: ByteStream) -> (Vec<Bytes>, Option<SourceE
 
 /// Takes a snapshot from the best member.
 pub(crate) async fn take(source: &TalosSource) -> (Vec<u8>, Option<SourceError>) {
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     let stream = source.open(&candidates[0]).await.unwrap();
     let (blocks, error) = drain(stream).await;
     (blocks.concat(), error)

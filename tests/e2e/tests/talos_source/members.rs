@@ -13,14 +13,18 @@ async fn trap_17_learners_are_skipped_and_damaged_members_come_last() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[1].fault(|faults| faults.learner = true);
     lab.cluster.nodes()[2].fault(|faults| faults.corrupt = true);
-    let candidates = lab.source().candidates().await.unwrap();
+    let members = lab.source().members().await.unwrap();
+    let candidates = &members.candidates;
     let nodes: Vec<&str> = candidates
         .iter()
         .map(|candidate| candidate.node.as_str())
         .collect();
     assert_eq!(nodes, [NODES[0], NODES[2]]);
     assert!(candidates[1].warnings.join("\n").contains("CORRUPT"));
-    assert!(candidates[0].warnings.join("\n").contains("learner"));
+    // Each by its own address, not by that of the one that is used.
+    assert_eq!(candidates[0].warnings, Vec::<String>::new());
+    assert_eq!(members.unwell[0].node, NODES[1]);
+    assert!(members.unwell[0].cause.contains("learner"));
 }
 
 #[tokio::test]
@@ -28,7 +32,8 @@ async fn trap_17_a_lag_and_a_full_disk_are_told() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[1].fault(|faults| faults.lag = 4_000);
     lab.cluster.nodes()[2].fault(|faults| faults.nospace = true);
-    let candidates = lab.source().candidates().await.unwrap();
+    let members = lab.source().members().await.unwrap();
+    let candidates = members.candidates;
     assert_eq!(candidates[0].node, NODES[2]);
     assert_eq!(candidates[2].node, NODES[1]);
     assert!(
@@ -37,7 +42,7 @@ async fn trap_17_a_lag_and_a_full_disk_are_told() {
             .join("\n")
             .contains("4000 raft entries behind")
     );
-    assert!(candidates[0].warnings.join("\n").contains("NOSPACE"));
+    assert!(members.warnings.join("\n").contains("NOSPACE"));
 }
 
 #[tokio::test]
@@ -48,11 +53,12 @@ async fn trap_15_an_old_server_that_knows_or_allows_no_status_is_used() {
     ] {
         let lab = Lab::start_changed(|spec| spec.version = version).await;
         let source = source(lab.options(role));
-        let candidates = source.candidates().await.unwrap();
-        assert_eq!(candidates.len(), 3);
+        let members = source.members().await.unwrap();
+        assert_eq!(members.candidates.len(), 3);
+        assert_eq!(members.unwell, []);
         assert!(
-            candidates[0].warnings.join("\n").contains("EtcdStatus"),
-            "{candidates:?}"
+            members.warnings.join("\n").contains("EtcdStatus"),
+            "{members:?}"
         );
         let (bytes, error) = take(&source).await;
         assert!(error.is_none());
@@ -64,7 +70,7 @@ async fn trap_15_an_old_server_that_knows_or_allows_no_status_is_used() {
 async fn the_role_for_backups_is_enough_from_1_11_on() {
     let lab = Lab::start_changed(|spec| spec.version = TalosVersion(1, 11)).await;
     let source = source(lab.options("os:etcd:backup"));
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     assert_eq!(candidates[0].warnings, Vec::<String>::new());
     assert_eq!(candidates[0].leader, Some(false));
     let (bytes, _) = take(&source).await;
@@ -80,7 +86,7 @@ async fn trap_7_the_call_that_hangs_is_named_and_the_rest_goes_on() {
     let mut options = lab.options("os:operator");
     options.call_timeout = Duration::from_millis(500);
     let source = source(options);
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     let warnings = candidates[0].warnings.join("\n");
     assert!(
         warnings.contains("EtcdAlarmList") && warnings.contains("no answer"),
@@ -102,7 +108,7 @@ async fn trap_7_a_member_whose_etcd_is_down_comes_last() {
     options.call_timeout = Duration::from_millis(500);
     options.idle_timeout = Duration::from_millis(500);
     let source = source(options);
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     assert_eq!(candidates[0].node, NODES[2]);
     assert_eq!(candidates[2].node, NODES[1]);
     let error = refusal(&source, &candidates[2]).await;
@@ -114,13 +120,13 @@ async fn trap_16_another_endpoint_is_used_when_one_is_gone() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[0].fault(|faults| faults.unreachable = true);
     let source = lab.source();
-    let candidates = source.candidates().await.unwrap();
-    assert_eq!(candidates.len(), 2);
+    let members = source.members().await.unwrap();
+    assert_eq!(members.candidates.len(), 2);
+    assert_eq!(members.unwell[0].node, NODES[0]);
     assert!(
-        candidates[0]
-            .warnings
-            .join("\n")
-            .contains("left out: EtcdStatus at node 10.5.0.2")
+        members.unwell[0]
+            .cause
+            .contains("EtcdStatus at node 10.5.0.2")
     );
     let (bytes, error) = take(&source).await;
     assert!(error.is_none());
@@ -137,7 +143,7 @@ async fn with_no_endpoint_left_each_node_is_named_with_its_reason() {
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.unreachable = true);
     }
-    let error = lab.source().candidates().await.unwrap_err();
+    let error = lab.source().members().await.unwrap_err();
     for node in NODES {
         assert!(error.operation.contains(node), "{error}");
     }
@@ -148,13 +154,8 @@ async fn with_no_endpoint_left_each_node_is_named_with_its_reason() {
 async fn trap_18_a_missing_role_and_a_worker_endpoint_are_told_apart() {
     let lab = Lab::start().await;
     let source_of_reader = source(lab.options("os:reader"));
-    let candidates = source_of_reader.candidates().await.unwrap();
-    assert!(
-        candidates[0]
-            .warnings
-            .join("\n")
-            .contains("carries the roles os:reader")
-    );
+    let candidates = source_of_reader.members().await.unwrap().candidates;
+    assert_eq!(candidates[0].warnings, Vec::<String>::new());
     let error = refusal(&source_of_reader, &candidates[0]).await;
     assert!(error.operation.contains("not allowed"), "{error}");
     assert!(
@@ -175,7 +176,7 @@ async fn trap_18_a_missing_role_and_a_worker_endpoint_are_told_apart() {
     let lab = Lab::of(nodes, bytes).await;
     let mut options = lab.options("os:operator");
     options.endpoints = vec![lab.cluster.endpoint("10.5.0.99").unwrap()];
-    let error = source(options.clone()).candidates().await.unwrap_err();
+    let error = source(options.clone()).members().await.unwrap_err();
     assert!(
         error
             .operation
@@ -191,10 +192,10 @@ async fn trap_18_a_missing_role_and_a_worker_endpoint_are_told_apart() {
     assert_eq!(bytes, lab.snapshot);
     // A worker among the nodes is left out.
     options.nodes = vec!["10.5.0.99".to_owned(), NODES[0].to_owned()];
-    let candidates = source(options).candidates().await.unwrap();
-    assert_eq!(candidates.len(), 1);
+    let members = source(options).members().await.unwrap();
+    assert_eq!(members.candidates.len(), 1);
     assert!(
-        candidates[0]
+        members
             .warnings
             .join("\n")
             .contains("not a control plane node")
@@ -219,7 +220,7 @@ async fn without_nodes_and_with_an_endpoint_by_name_the_members_are_asked_for() 
         .pki()
         .talosconfig("default", &[endpoint], &[], &pair);
     let source = source(lab.options_of(&text));
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     assert_eq!(candidates.len(), 3);
     assert_eq!(candidates[0].node, NODES[1]);
     let (bytes, _) = take(&source).await;
@@ -232,10 +233,10 @@ async fn without_nodes_and_with_an_endpoint_by_name_the_members_are_asked_for() 
             faults.calls.insert("EtcdMemberList", fault);
         });
     }
-    let candidates = source.candidates().await.unwrap();
-    assert_eq!(candidates.len(), 1);
-    assert_eq!(candidates[0].node, "localhost");
-    assert!(candidates[0].warnings.join("\n").contains("set `nodes`"));
+    let members = source.members().await.unwrap();
+    assert_eq!(members.candidates.len(), 1);
+    assert_eq!(members.candidates[0].node, "localhost");
+    assert!(members.warnings.join("\n").contains("set `nodes`"));
     let (bytes, _) = take(&source).await;
     assert_eq!(bytes, lab.snapshot);
     assert_eq!(lab.cluster.seen().last().unwrap().node, None);
@@ -245,7 +246,7 @@ async fn without_nodes_and_with_an_endpoint_by_name_the_members_are_asked_for() 
 async fn a_role_missing_at_one_member_only_leaves_the_others() {
     let lab = Lab::start().await;
     let source = lab.source();
-    let candidates = source.candidates().await.unwrap();
+    let candidates = source.members().await.unwrap().candidates;
     lab.cluster.nodes()[1].fault(|faults| {
         let fault = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
         faults.calls.insert("EtcdSnapshot", fault);
@@ -254,4 +255,70 @@ async fn a_role_missing_at_one_member_only_leaves_the_others() {
     assert!(error.try_other_member);
     assert!(error.operation.contains(NODES[1]), "{error}");
     assert!(source.open(&candidates[1]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_frozen_node_is_avoided_as_endpoint_and_named_as_member() {
+    let lab = Lab::start().await;
+    let mut options = lab.options("os:etcd:backup");
+    options.call_timeout = Duration::from_millis(700);
+    let source = source(options);
+    // The endpoint is known, and the connection to it is open.
+    assert_eq!(source.members().await.unwrap().candidates.len(), 3);
+    lab.cluster.nodes()[0].fault(|faults| faults.frozen = true);
+    let begun = std::time::Instant::now();
+    let members = source.members().await.unwrap();
+    // The two others are well: nobody says that their etcd is down.
+    let candidates = &members.candidates;
+    assert_eq!(candidates[0].node, NODES[1]);
+    assert_eq!(candidates[0].warnings, Vec::<String>::new());
+    assert_eq!(candidates[1].warnings, Vec::<String>::new());
+    let last = candidates.last().unwrap();
+    assert_eq!(last.node, NODES[0]);
+    assert!(last.warnings.join("\n").contains("no answer"), "{last:?}");
+    let stream = source.open(&candidates[0]).await.unwrap();
+    let (blocks, error) = super::lab::drain(stream).await;
+    assert!(error.is_none());
+    assert_eq!(blocks.concat(), lab.snapshot);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{begun:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_hangs_leads_the_next_member_over_another_endpoint() {
+    let lab = Lab::start().await;
+    let source = lab.source();
+    let members = source.members().await.unwrap();
+    let first = &members.candidates[0];
+    let used = || {
+        let seen = lab.cluster.seen();
+        let mut snapshots = seen.iter().rev().filter(|s| s.method == "EtcdSnapshot");
+        snapshots.next().unwrap().endpoint.clone()
+    };
+    lab.cluster.nodes()[1].fault(|faults| {
+        faults.snapshot = Some(e2e::talos::StreamFault::StallAfter(300_000));
+    });
+    let (_, error) = super::lab::drain(source.open(first).await.unwrap()).await;
+    assert!(error.unwrap().try_other_member);
+    let hung = used();
+    let (blocks, error) =
+        super::lab::drain(source.open(&members.candidates[1]).await.unwrap()).await;
+    assert!(error.is_none());
+    assert_eq!(blocks.concat(), lab.snapshot);
+    assert_ne!(used(), hung);
+}
+
+#[tokio::test]
+async fn a_member_that_is_not_among_the_nodes_is_looked_at_and_named() {
+    let lab = Lab::start().await;
+    let mut options = lab.options("os:etcd:backup");
+    options.nodes = vec![NODES[0].to_owned(), NODES[1].to_owned()];
+    options.call_timeout = Duration::from_millis(500);
+    let source = source(options);
+    assert_eq!(source.members().await.unwrap().unwell, []);
+    lab.cluster.nodes()[2].fault(|faults| faults.etcd_down = true);
+    let members = source.members().await.unwrap();
+    // It is none to take a snapshot of, and still expected to be well.
+    assert_eq!(members.candidates.len(), 2);
+    assert_eq!(members.unwell[0].node, NODES[2]);
+    assert!(members.unwell[0].cause.contains("talosctl service etcd"));
 }

@@ -1,5 +1,6 @@
 //! Certificates: whom the client trusts, and what it shows.
 
+use backup_core::clock::{Clock as _, SystemClock};
 use backup_core::source::SnapshotSource as _;
 use backup_core::source::talos::ConfigSearch;
 use e2e::talos::{ClientSpec, Pki};
@@ -17,7 +18,7 @@ async fn an_expired_certificate_is_refused_before_any_call() {
         ..ClientSpec::of(&["os:etcd:backup"])
     };
     let options = lab.options_of(&lab.cluster.talosconfig(&spec).unwrap());
-    let error = source(options).candidates().await.unwrap_err();
+    let error = source(options).members().await.unwrap_err();
     let text = chain(&error);
     for part in [
         "context \"lab\"",
@@ -39,15 +40,15 @@ async fn trap_14_a_renewed_talosconfig_is_used_by_the_next_run() {
         ..ClientSpec::of(&["os:etcd:backup"])
     };
     let source = source(lab.options_of(&lab.cluster.talosconfig(&short).unwrap()));
-    let candidates = source.candidates().await.unwrap();
-    assert!(candidates[0].warnings.join("\n").contains("expires soon"));
+    let members = source.members().await.unwrap();
+    assert!(members.warnings.join("\n").contains("expires soon"));
     lab.write(
         &lab.cluster
             .talosconfig(&ClientSpec::of(&["os:operator"]))
             .unwrap(),
     );
-    let candidates = source.candidates().await.unwrap();
-    assert_eq!(candidates[0].warnings, Vec::<String>::new());
+    let members = source.members().await.unwrap();
+    assert_eq!(members.warnings, Vec::<String>::new());
     assert!(
         lab.cluster
             .seen()
@@ -69,7 +70,7 @@ async fn trap_12_a_certificate_that_the_server_refuses_says_why_it_may_be() {
         ..ClientSpec::of(&["os:admin"])
     };
     let options = lab.options_of(&lab.cluster.talosconfig(&spec).unwrap());
-    let text = chain(&source(options).candidates().await.unwrap_err());
+    let text = chain(&source(options).members().await.unwrap_err());
     assert!(text.contains("refuses the client certificate"), "{text}");
     assert!(
         text.contains("more extended key usages than clientAuth"),
@@ -90,19 +91,38 @@ async fn a_server_that_has_another_authority_or_is_out_of_date_is_not_trusted() 
         .unwrap();
     let endpoints = lab.cluster.endpoints();
     let text = stranger.talosconfig("lab", &endpoints, &[NODES[0].to_owned()], &pair);
-    let text = chain(
-        &source(lab.options_of(&text))
-            .candidates()
-            .await
-            .unwrap_err(),
-    );
-    assert!(text.contains("certificate"), "{text}");
+    let text = chain(&source(lab.options_of(&text)).members().await.unwrap_err());
+    assert!(text.contains("of another authority than `ca`"), "{text}");
+    assert!(!text.contains("firewall"), "{text}");
     assert!(lab.cluster.seen().is_empty());
 
     let lab =
         Lab::start_changed(|spec| spec.server_valid_for = SignedDuration::from_hours(-1)).await;
-    let text = chain(&lab.source().candidates().await.unwrap_err());
+    let text = chain(&lab.source().members().await.unwrap_err());
     assert!(text.to_lowercase().contains("expired"), "{text}");
+    assert!(text.contains("Check the clocks"), "{text}");
+    assert!(!text.contains("firewall"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_cluster_and_a_name_without_address_are_told() {
+    let lab = Lab::start().await;
+    let stranger = Pki::new(SystemClock.now()).unwrap();
+    let pair = stranger.client(&ClientSpec::of(&["os:admin"])).unwrap();
+    let endpoints = lab.cluster.endpoints();
+    let text = lab
+        .cluster
+        .pki()
+        .talosconfig("lab", &endpoints, &[NODES[0].to_owned()], &pair);
+    let refused = source(lab.options_of(&text)).members().await.unwrap_err();
+    let text = chain(&refused);
+    assert!(text.contains("refuses the client certificate"), "{text}");
+
+    let mut options = lab.options("os:operator");
+    options.endpoints = vec!["no-such-node.invalid:50000".to_owned()];
+    let text = chain(&source(options).members().await.unwrap_err());
+    assert!(text.contains("name has no address"), "{text}");
+    assert!(!text.contains("firewall"), "{text}");
 }
 
 #[tokio::test]
@@ -115,8 +135,9 @@ async fn trap_11_the_server_is_checked_against_the_host_as_written() {
         .unwrap()
         .replace("127.0.0.1", "localhost");
     options.endpoints = vec![by_name.clone()];
-    let text = chain(&source(options).candidates().await.unwrap_err());
-    assert!(text.contains("certificate"), "{text}");
+    let text = chain(&source(options).members().await.unwrap_err());
+    assert!(text.contains("machine.certSANs"), "{text}");
+    assert!(!text.contains("firewall"), "{text}");
 
     let lab = Lab::start_changed(|spec| spec.extra_names = vec!["localhost".to_owned()]).await;
     let mut options = lab.options("os:operator");
@@ -149,12 +170,7 @@ async fn a_key_of_another_certificate_is_named() {
         .cluster
         .pki()
         .talosconfig("lab", &lab.cluster.endpoints(), &[], &pair);
-    let text = chain(
-        &source(lab.options_of(&text))
-            .candidates()
-            .await
-            .unwrap_err(),
-    );
+    let text = chain(&source(lab.options_of(&text)).members().await.unwrap_err());
     assert!(text.contains("`crt` and `key`"), "{text}");
 }
 
@@ -165,7 +181,7 @@ async fn trap_24_a_talosconfig_that_is_not_there_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("sub").join("config");
     options.search = ConfigSearch::at(&missing);
-    let text = chain(&source(options).candidates().await.unwrap_err());
+    let text = chain(&source(options).members().await.unwrap_err());
     assert!(text.contains(&missing.display().to_string()), "{text}");
     assert!(!folder.path().join("sub").exists());
 }
@@ -183,7 +199,7 @@ async fn neither_errors_nor_debug_show_the_key() {
         .pki()
         .talosconfig("lab", &lab.cluster.endpoints(), &[], &pair);
     let source = source(lab.options_of(&text));
-    source.candidates().await.unwrap();
+    source.members().await.unwrap();
     let secret = pair.key.lines().nth(1).unwrap();
     assert!(!format!("{source:?}").contains(secret));
     assert!(!format!("{pair:?}").contains(secret));

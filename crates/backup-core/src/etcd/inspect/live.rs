@@ -1,13 +1,14 @@
 //! Counts the keys that are there after all revisions, as etcd tells: a put adds, a tombstone removes.
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use hashbrown::hash_table::Entry as Place;
 
+use super::content::Content;
 use super::summary::Mark;
 use super::value::Folders;
 use crate::chunk::bbolt::page::wide;
 
-/// Marks that are counted in one pass. Their table has at most 20 MB; all keys of a large
+/// Marks that are counted in one pass. Their table has at most 40 MB; all keys of a large
 /// snapshot at once would need more than all summaries.
 const PART: usize = 1 << 20;
 
@@ -20,6 +21,8 @@ pub(super) struct Live {
     secrets: [u64; 16],
     /// Live keys by the numbers of [`Folders`]; those beyond are counted last.
     pub(super) folders: Vec<u64>,
+    /// Of all live entries.
+    pub(super) content: Content,
 }
 
 impl Live {
@@ -61,27 +64,29 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(leaves: impl Fn() -> I) -
     let mut all = 0_usize;
     let mut complete = true;
     for (marks, _) in leaves() {
-        all = all.saturating_add(marks.len() / 8);
+        all = all.saturating_add(marks.len() / Mark::BYTES);
         complete &= !marks.is_empty();
     }
     let parts = wide(all.div_ceil(PART)).max(1);
     let mut keys = 0_u64;
-    let mut table = HashTable::new();
+    let mut table: HashTable<Entry> = HashTable::new();
     for part in 0..parts {
         table.clear();
         for (marks, folders) in leaves() {
             let mut folders = folders.as_chunks::<2>().0.iter();
-            for mark in marks.as_chunks::<8>().0 {
-                let mark = Mark(u64::from_le_bytes(*mark));
+            for kept in marks.as_chunks::<{ Mark::BYTES }>().0 {
+                let entry = Entry::read(kept);
+                let mark = entry.mark;
                 let folder = folders.next().map(|folder| u16::from_le_bytes(*folder));
                 if mark.fingerprint() % parts == part {
-                    let change = put(&mut table, mark);
+                    let change = put(&mut table, entry);
                     live.moved(folder.unwrap_or(Folders::FIRST), change);
                 }
             }
         }
         keys = keys.saturating_add(wide(table.len()));
-        for mark in &table {
+        for Entry { mark, digest } in &table {
+            live.content.add(*digest);
             if let Some(count) = live.secrets.get_mut(usize::from(mark.secret())) {
                 *count = count.saturating_add(1);
             }
@@ -89,6 +94,23 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(leaves: impl Fn() -> I) -
     }
     live.keys = complete.then_some(keys);
     live
+}
+
+/// A mark, and the digest of its entry.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    mark: Mark,
+    digest: u64,
+}
+
+impl Entry {
+    fn read(kept: &[u8; Mark::BYTES]) -> Self {
+        let (mark, digest) = kept.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        Self {
+            mark: Mark(u64::from_le_bytes(*mark)),
+            digest: digest.first_chunk().map_or(0, |d| u64::from_le_bytes(*d)),
+        }
+    }
 }
 
 /// What a mark does to the number of live keys.
@@ -99,21 +121,22 @@ enum Change {
     Less,
 }
 
-fn put(table: &mut HashTable<Mark>, mark: Mark) -> Change {
-    let hash = |mark: &Mark| mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let same = |other: &Mark| other.fingerprint() == mark.fingerprint();
-    match table.entry(hash(&mark), same, hash) {
-        Entry::Occupied(found) if mark.tombstone() => {
+fn put(table: &mut HashTable<Entry>, entry: Entry) -> Change {
+    let mark = entry.mark;
+    let hash = |e: &Entry| e.mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let same = |other: &Entry| other.mark.fingerprint() == mark.fingerprint();
+    match table.entry(hash(&entry), same, hash) {
+        Place::Occupied(found) if mark.tombstone() => {
             found.remove();
             Change::Less
         }
-        Entry::Occupied(mut found) => {
-            *found.get_mut() = mark;
+        Place::Occupied(mut found) => {
+            *found.get_mut() = entry;
             Change::Same
         }
-        Entry::Vacant(_) if mark.tombstone() => Change::Same,
-        Entry::Vacant(place) => {
-            place.insert(mark);
+        Place::Vacant(_) if mark.tombstone() => Change::Same,
+        Place::Vacant(place) => {
+            place.insert(entry);
             Change::More
         }
     }
@@ -127,11 +150,15 @@ mod tests {
     fn more_keys_than_one_pass_holds_are_counted() {
         let keys = wide(PART) * 2 + 1000;
         let mark = |key: u64, gone| Mark::new(key.wrapping_mul(0x2545_F491_4F6C_DD1D), 1, gone).0;
-        let puts = (0..keys).flat_map(|key| mark(key, false).to_le_bytes());
+        let entry = |key, gone| {
+            let mut kept = [0; Mark::BYTES];
+            kept[..8].copy_from_slice(&u64::to_le_bytes(mark(key, gone)));
+            kept[8..].copy_from_slice(&key.to_le_bytes());
+            kept
+        };
+        let puts = (0..keys).flat_map(|key| entry(key, false));
         let first: Vec<u8> = puts.collect();
-        let gone = (0..keys)
-            .step_by(2)
-            .flat_map(|key| mark(key, true).to_le_bytes());
+        let gone = (0..keys).step_by(2).flat_map(|key| entry(key, true));
         let second: Vec<u8> = gone.collect();
         let none: &[u8] = &[];
         // Every third key is in the second folder.
@@ -149,6 +176,11 @@ mod tests {
         assert_eq!(live.folders[1], wide(third));
         assert_eq!(live.folders[0], keys / 2 - wide(third));
         assert!(!live.more_folders());
+        let mut content = Content::default();
+        (0..keys)
+            .filter(|key| key % 2 == 1)
+            .for_each(|key| content.add(key));
+        assert_eq!(live.content.digest(), content.digest());
         let unknown = count(|| [(first.as_slice(), none), (none, none)].into_iter());
         assert_eq!(unknown.keys, None);
     }

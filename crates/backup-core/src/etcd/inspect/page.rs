@@ -1,6 +1,7 @@
 //! Makes the summary of a leaf or branch page.
 
 use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Fits, VERSION};
+use super::content;
 use super::entry::{KeyValue, Wrong};
 use super::summary::{Fault, Kind, Mark, Revision, Summaries, put, short, take};
 use super::tree::{Child, put_child};
@@ -178,6 +179,7 @@ fn revisions(
             let secret = to.prefixes.of(etcd_key, entry.object);
             let mark = Mark::new(value::fingerprint(etcd_key), secret, revision.tombstone);
             marks.extend_from_slice(&mark.0.to_le_bytes());
+            marks.extend_from_slice(&content::of_entry(value).to_le_bytes());
             let folder = to.folders.of(etcd_key);
             several |= folder != Folders::FIRST;
             folders.extend_from_slice(&folder.to_le_bytes());

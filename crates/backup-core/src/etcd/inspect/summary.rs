@@ -7,7 +7,7 @@ use super::entry::Wrong;
 use super::value::{Candidate, Folders, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
-/// Revisions of which the key is remembered, in 8 bytes each: 128 MiB. A Kubernetes snapshot
+/// Revisions of which key and content are remembered, in 16 bytes each: 256 MiB. A Kubernetes snapshot
 /// of 8 GiB has about 2 500 000.
 pub(super) const MAX_MARKS: usize = 16 << 20;
 /// Bytes of elements that are kept as they are: buckets, and what bucket `meta` says.
@@ -130,6 +130,8 @@ pub(super) struct Mark(pub(super) u64);
 
 impl Mark {
     const TOMBSTONE: u64 = 1;
+    /// As it is kept: itself, and behind it the digest of the entry.
+    pub(super) const BYTES: usize = 16;
     /// Bits below the fingerprint.
     const BITS: u32 = 5;
 
@@ -228,7 +230,7 @@ impl Summaries {
         let tail = encode(kind, &mut self.head);
         match kind {
             Kind::Revisions { marks, .. } => {
-                self.marks = self.marks.saturating_add(marks.len() / 8);
+                self.marks = self.marks.saturating_add(marks.len() / Mark::BYTES);
             }
             Kind::Leaf { kept, .. } => self.kept = self.kept.saturating_add(kept.len()),
             Kind::Fault(_) | Kind::Branch(_) => {}

@@ -52,6 +52,9 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
         // {"revision":387,"totalKey":320,"totalSize":282624,"version":"3.6.0"}
         revision: 387,
         total_keys: Some(320),
+        content: "74cf1495e88c789c80a2c77e25074d6d46b931cd29d8218c6c69c0893e23839d"
+            .parse()
+            .ok(),
         total_size: 282_624,
         storage_version: Some("3.6.0".into()),
         // What it was filled with.

@@ -294,6 +294,7 @@ impl Walk {
         };
         let live = live::count(leaves);
         self.facts.total_keys = live.keys;
+        self.facts.content = live.keys.is_some().then(|| live.content.digest());
         self.facts.plain_secrets = live.secrets(Prefixes::PLAIN);
         for way in Prefixes::NUMBERED {
             if live.secrets(way) > 0 {

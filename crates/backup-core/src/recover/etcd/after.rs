@@ -31,11 +31,12 @@ pub struct Joined {
     pub remedy: Option<String>,
 }
 
-/// Watches the other control plane nodes join, for a bounded time. They do so by themselves, one
+/// Watches the other control plane nodes that were named join, for a bounded time. They do so by themselves, one
 /// after the other.
 pub async fn watch_others(nodes: &TalosNodes, plan: &EtcdPlan, pace: Pace) -> Vec<Joined> {
     let watches: Vec<_> = plan
         .others()
+        .filter(|other| !other.unnamed)
         .map(|other| watch(nodes, &other.node, pace))
         .collect();
     futures::stream::iter(watches)
@@ -103,9 +104,10 @@ pub struct Restart {
 /// What has to restart, in the order in which it should.
 #[must_use]
 pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
-    let control_plane = plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
+    let named = || plan.nodes.iter().filter(|facts| !facts.unnamed);
+    let control_plane = named().filter(|n| n.role == Role::ControlPlane);
     let control_plane: Vec<&str> = control_plane.map(|facts| facts.node.as_str()).collect();
-    let all: Vec<&str> = plan.nodes.iter().map(|facts| facts.node.as_str()).collect();
+    let all: Vec<&str> = named().map(|facts| facts.node.as_str()).collect();
     restarts_on(&control_plane, &all)
 }
 

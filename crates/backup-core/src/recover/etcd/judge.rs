@@ -106,6 +106,7 @@ mod tests {
             bytes: 1,
             sha256: Digest::of(b""),
             revision: 1,
+            content: None,
             kube_system_uid: None,
             storage_version: storage.map(ToOwned::to_owned),
             etcd_version: server.map(ToOwned::to_owned),

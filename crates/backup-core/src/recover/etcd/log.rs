@@ -5,6 +5,8 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Proof;
+
 /// How far a restore of etcd is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "phase")]
@@ -24,6 +26,11 @@ pub enum EtcdPhase {
     Accepted,
     /// The node is not ready for what was asked; it is asked again.
     Waiting {
+        /// What it says.
+        why: String,
+    },
+    /// The node has refused the bootstrap: what is there is not of this one.
+    Refused {
         /// What it says.
         why: String,
     },
@@ -55,6 +62,7 @@ impl std::fmt::Display for EtcdPhase {
             Self::Bootstrapping => f.write_str("asking for the bootstrap"),
             Self::Accepted => f.write_str("bootstrap accepted; the node restores"),
             Self::Waiting { why } => write!(f, "waiting: {why}"),
+            Self::Refused { why } => write!(f, "the node refused the bootstrap: {why}"),
             Self::UnderWay => f.write_str("a restore that was begun before is under way"),
             Self::Service { state, event } => match event {
                 Some(event) => write!(f, "etcd is {state}: {event}"),
@@ -63,6 +71,43 @@ impl std::fmt::Display for EtcdPhase {
             Self::Running => f.write_str("etcd runs"),
             Self::Healthy => f.write_str("etcd is healthy"),
             Self::Revision { revision } => write!(f, "etcd is at revision {revision}"),
+        }
+    }
+}
+
+/// What a phase shows of whose work the etcd is that runs afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// Nothing of before counts: a node without data is given a snapshot, or has refused it.
+    Anew,
+    /// It was asked for the bootstrap.
+    Asked,
+    /// It has accepted.
+    Accepted,
+}
+
+impl Trace {
+    /// What is proved from here on.
+    #[must_use]
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Anew => None,
+            Self::Asked => Some(Proof::Asked),
+            Self::Accepted => Some(Proof::Accepted),
+        }
+    }
+}
+
+impl EtcdPhase {
+    /// What it shows, if anything.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        match self {
+            Self::Uploading { .. } | Self::Refused { .. } => Some(Trace::Anew),
+            Self::Bootstrapping => Some(Trace::Asked),
+            Self::Accepted => Some(Trace::Accepted),
+            _ => None,
         }
     }
 }

@@ -14,12 +14,26 @@ pub(super) const ETCD: &str = "etcd";
 /// A node, and what did not answer.
 pub(super) struct Looked {
     pub(super) facts: NodeFacts,
+    /// What the node calls itself.
+    pub(super) hostname: Option<String>,
     pub(super) cluster: Option<TalosCluster>,
     pub(super) encryption_prefixes: Option<Vec<String>>,
     pub(super) failures: Vec<CallError>,
 }
 
 impl Looked {
+    /// Whether its etcd runs, healthy or not.
+    pub(super) fn runs_etcd(&self) -> bool {
+        let etcd = self.facts.etcd.as_ref();
+        etcd.is_some_and(|etcd| etcd.state == "Running")
+    }
+
+    /// Whether it answered, and refused everything.
+    pub(super) fn is_refusing(&self) -> bool {
+        let refused = |failure: &CallError| failure.kind == CallErrorKind::NotAllowed;
+        self.is_silent() && self.failures.iter().all(refused)
+    }
+
     /// Whether nothing at all was heard of the node.
     pub(super) fn is_silent(&self) -> bool {
         let facts = &self.facts;
@@ -32,7 +46,8 @@ impl Looked {
 
 /// Asks one node everything; each question has its own deadline, and all are asked at once.
 pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
-    let (version, machine, etcd, time, data, uploaded) = tokio::join!(
+    let (hostname, version, machine, etcd, time, data, uploaded) = tokio::join!(
+        nodes.hostname(node),
         nodes.version(node),
         nodes.machine(node),
         nodes.service(node, ETCD),
@@ -54,8 +69,11 @@ pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
     };
     let cluster = machine.as_ref().map(|machine| cluster(nodes, machine));
     Looked {
+        // Without it the node is looked at as one of its own, which is safe.
+        hostname: hostname.ok().filter(|name| !name.is_empty()),
         facts: NodeFacts {
             node: node.to_owned(),
+            unnamed: false,
             role,
             machine_type: kind,
             talos_version,

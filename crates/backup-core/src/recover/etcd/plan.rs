@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::format::manifest::Finding;
 use crate::id::{ComponentName, RestorePointId};
 use crate::restore::HeldFacts;
-use crate::source::talos::nodes::ServiceView;
+use crate::source::talos::nodes::{MemberView, ServiceView};
 
 /// A restore of etcd, looked at and not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,44 @@ pub struct EtcdPlan {
     pub blockers: Vec<Finding>,
     /// What a person should know before.
     pub warnings: Vec<Finding>,
+    /// The target's etcd, if it runs and is what this plan would make of it: then nothing is to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<EtcdRestored>,
+    /// What shows that this restore has brought it back already.
+    #[serde(skip)]
+    pub proof: Option<Proof>,
+}
+
+/// What shows that an etcd is this restore's work: it may have been written to since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// This restore asked its node, which had no data, for the bootstrap; the answer is not known.
+    Asked,
+    /// The node accepted the bootstrap that this restore asked for.
+    Accepted,
+}
+
+/// An etcd that is back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdRestored {
+    /// The node.
+    pub node: String,
+    /// The revision that was read back; at least the snapshot's.
+    pub revision: u64,
+    /// The snapshot's revision.
+    pub snapshot_revision: u64,
+    /// The UID of the namespace `kube-system` that was read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_system_uid: Option<String>,
+    /// The node's member, 16 hex digits.
+    pub member_id: String,
+    /// The version of its etcd.
+    pub etcd_version: String,
+    /// All members.
+    pub members: Vec<MemberView>,
+    /// Whether an earlier attempt had done it, so that nothing was to do.
+    pub already: bool,
 }
 
 impl EtcdPlan {
@@ -165,6 +203,9 @@ pub enum Role {
 pub struct NodeFacts {
     /// Its address.
     pub node: String,
+    /// Whether nobody named it: it is looked at because the talosconfig or a member knows of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unnamed: bool,
     /// What it is for.
     pub role: Role,
     /// The type of its machine, as it says.
@@ -200,6 +241,9 @@ pub struct SnapshotFacts {
     pub sha256: Digest,
     /// Its newest revision.
     pub revision: u64,
+    /// A digest over its live keys and values, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
     /// The UID of the namespace `kube-system` in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system_uid: Option<String>,
@@ -234,6 +278,7 @@ impl SnapshotFacts {
             bytes: component.plain_bytes,
             sha256: component.plain_sha256,
             revision: etcd.revision,
+            content: etcd.content,
             kube_system_uid: point.manifest.lineage.kube_system_uid.clone(),
             storage_version: etcd.storage_version,
             etcd_version: etcd.etcd_version,
@@ -252,6 +297,7 @@ impl From<&HeldFacts> for SnapshotFacts {
             bytes: held.bytes,
             sha256: held.sha256,
             revision: held.revision,
+            content: held.content,
             kube_system_uid: held.kube_system_uid.clone(),
             storage_version: held.storage_version.clone(),
             etcd_version: None,

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt as _;
-
 use super::super::danger::Danger;
 use super::judge;
 use super::look::{self, Looked};
-use super::plan::{EtcdPlan, Likeness, NodeFacts, Role, SnapshotFacts};
+use super::plan::{EtcdPlan, Likeness, NodeFacts, Proof, Role, SnapshotFacts};
 use super::wipe::Wipe;
 use crate::format::manifest::{Finding, Severity};
 use crate::source::talos::nodes::{CallErrorKind, TalosNodes};
 
-/// Nodes asked at once, six small calls each: an API server has 2 threads and 128 MiB.
-const ASKED_AT_ONCE: usize = 8;
+mod everywhere;
+mod standing;
+
+use self::standing::Standing;
 
 /// What a person wants restored, and where.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Wanted {
     pub snapshot: SnapshotFacts,
     /// Dangers that are taken.
     pub allow: BTreeSet<Danger>,
+    /// What shows that this restore has brought etcd back already, as its own journal tells.
+    pub proof: Option<Proof>,
 }
 
 /// Looks at all nodes. Every call has a deadline, and none of them writes.
@@ -34,21 +36,19 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     {
         names.push(target.clone());
     }
-    let looks: Vec<_> = names.iter().map(|node| look::look(nodes, node)).collect();
-    let looked: Vec<Looked> = futures::stream::iter(looks)
-        .buffered(ASKED_AT_ONCE)
-        .collect()
-        .await;
+    let looked = everywhere::everywhere(nodes, names.clone()).await;
     let named = wanted.target.clone();
     let target = named.unwrap_or_else(|| choose(&looked));
     let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
     let mut notes = Notes::default();
     talosconfig(nodes, &names, &mut notes);
+    let at = looked.iter().find(|looked| looked.facts.node == target);
+    let standing = Standing::of(nodes, at, &wanted).await;
     for looked in &looked {
         if looked.facts.node == target {
-            at_target(looked, &wanted.snapshot, &mut notes);
-        } else {
-            elsewhere(looked, &mut notes);
+            at_target(looked, &wanted.snapshot, &standing, &mut notes);
+        } else if !joined(nodes, looked, &standing).await {
+            elsewhere(looked, &wanted.allow, &mut notes);
         }
     }
     if let (Some(of), Some(cluster)) = (looked.iter().find(|l| l.facts.node == target), &cluster)
@@ -69,7 +69,18 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
         snapshot: wanted.snapshot,
         blockers: notes.blockers,
         warnings: notes.warnings,
+        holds: standing.holds().cloned(),
+        proof: wanted.proof,
     }
+}
+
+/// Whether a node's etcd is a member of the restored one that runs at the target.
+async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> bool {
+    let Some(restored) = standing.holds().filter(|_| looked.runs_etcd()) else {
+        return false;
+    };
+    let status = nodes.status(&looked.facts.node).await;
+    status.is_ok_and(|own| restored.members.iter().any(|m| m.id == own.member_id))
 }
 
 /// A snapshot belongs onto nodes of the Talos cluster that it was taken of: others have other secrets.
@@ -115,7 +126,8 @@ fn choose(looked: &[Looked]) -> String {
         let preparing = facts.etcd.as_ref().is_some_and(|e| e.state == "Preparing");
         preparing && facts.data_empty == Some(true)
     };
-    let facts = || looked.iter().map(|looked| &looked.facts);
+    let named = looked.iter().map(|looked| &looked.facts);
+    let facts = || named.clone().filter(|facts| !facts.unnamed);
     let chosen = facts()
         .find(ready)
         .or_else(|| facts().find(|facts| facts.role == Role::ControlPlane))
@@ -189,19 +201,23 @@ fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {
     }
 }
 
-fn at_target(looked: &Looked, snapshot: &SnapshotFacts, notes: &mut Notes) {
+fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, notes: &mut Notes) {
     let facts = &looked.facts;
     let node = facts.node.as_str();
     let wipe = Wipe::of(node, facts.talos_version.as_deref());
     if looked.is_silent() {
-        let first = looked.failures.first();
-        let why = first.map(|failure| format!("{failure} ({})", failure.said()));
-        let cause = format!("it does not answer: {}", why.unwrap_or_default());
-        return notes.block(
-            node,
-            cause,
-            "bring it up, or restore onto another node with --node",
-        );
+        let (cause, remedy) = if looked.is_refusing() {
+            (
+                "it refuses this certificate",
+                "use the administrator's talosconfig",
+            )
+        } else {
+            (
+                "it does not answer",
+                "bring it up, or restore onto another node with --node",
+            )
+        };
+        return notes.block(node, format!("{cause}: {}", why(looked)), remedy);
     }
     if facts.role == Role::Worker {
         let cause = "it is a worker, which has no etcd".to_owned();
@@ -215,15 +231,25 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, notes: &mut Notes) {
             notes.warn(node, cause.to_owned(), remedy);
         }
         Some(("Preparing", _)) => {}
-        Some(("Running", _)) => notes.block(
-            node,
-            "its etcd runs: a restore would throw away what it holds".to_owned(),
-            format!(
-                "if its data is of use, restore quorum instead of restoring a snapshot; if not, wipe \
-                 it yourself: `{}` (destroys {})",
-                wipe.command, wipe.destroys
-            ),
-        ),
+        Some(("Running", _)) => {
+            let what = match standing {
+                Standing::Holds(_) | Standing::Down => None,
+                Standing::Other(difference) => Some(difference.clone()),
+                Standing::Unread(why) => Some(format!("what it holds cannot be told ({why})")),
+            };
+            if let Some(what) = what {
+                let cause = format!(
+                    "its etcd runs: a restore would throw away what it holds, and it is not what this \
+                     restore makes: {what}"
+                );
+                let remedy = format!(
+                    "if its data is of use, restore quorum instead of restoring a snapshot; if not, \
+                     wipe it yourself: `{}` (destroys {})",
+                    wipe.command, wipe.destroys
+                );
+                notes.block(node, cause, remedy);
+            }
+        }
         Some(("Failed", etcd)) if facts.data_empty == Some(true) => {
             let event = etcd.last_event.as_deref().unwrap_or("it does not say why");
             let cause = format!("its etcd has failed and left no data behind: {event}");
@@ -311,22 +337,44 @@ fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut 
     }
 }
 
-fn elsewhere(looked: &Looked, notes: &mut Notes) {
+/// Why a node told nothing.
+fn why(looked: &Looked) -> String {
+    let first = looked.failures.first();
+    let why = first.map(|failure| format!("{failure} ({})", failure.said()));
+    why.unwrap_or_default()
+}
+
+/// A node of which it is not known whether its etcd runs.
+fn unseen(node: &str, cause: String, remedy: &str, allow: &BTreeSet<Danger>, notes: &mut Notes) {
+    let danger = Danger::UnseenNode;
+    let severity = if allow.contains(&danger) {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let remedy = format!("{remedy}; `--allow {}` goes on all the same", danger.name());
+    notes.say(severity, node, cause, remedy);
+}
+
+fn elsewhere(looked: &Looked, allow: &BTreeSet<Danger>, notes: &mut Notes) {
     let facts = &looked.facts;
     let node = facts.node.as_str();
     let wipe = Wipe::of(node, facts.talos_version.as_deref());
     if looked.is_silent() {
-        let first = looked.failures.first();
-        let why = first.map(|failure| format!("{failure} ({})", failure.said()));
+        let what = if looked.is_refusing() {
+            "it refuses this certificate"
+        } else {
+            "it does not answer"
+        };
         let cause = format!(
-            "it does not answer, so whether its etcd runs is not known: {}",
-            why.unwrap_or_default()
+            "{what}, so whether its etcd runs is not known: {}",
+            why(looked)
         );
         let remedy = "make sure that it is down; before it comes back, wipe its etcd data, so that \
                       it joins the restored cluster and not its own old one";
-        return notes.warn(node, cause, remedy);
+        return unseen(node, cause, remedy, allow, notes);
     }
-    if facts.role != Role::ControlPlane {
+    if facts.role == Role::Worker {
         return;
     }
     init(facts, notes);
@@ -364,7 +412,7 @@ fn elsewhere(looked: &Looked, notes: &mut Notes) {
             } else {
                 "see its services"
             };
-            notes.warn(node, cause, remedy);
+            unseen(node, cause, remedy, allow, notes);
         }
     }
 }

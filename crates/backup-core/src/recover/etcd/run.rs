@@ -1,24 +1,19 @@
 //! Uploads, bootstraps, and waits until etcd is what the snapshot says.
 
 mod error;
-mod evidence;
 mod job;
-mod read_back;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
-
 pub use self::error::EtcdRestoreError;
 use self::job::{Asked, Ended, Job, Stage};
-use super::log::{EtcdLog, EtcdPhase, NoLog};
-use super::look::ETCD;
-use super::plan::EtcdPlan;
+use super::log::{EtcdLog, EtcdPhase};
+use super::plan::{EtcdPlan, EtcdRestored, Proof};
+use super::read_back;
 use crate::progress::Progress;
 use crate::restore::HeldSnapshot;
-use crate::source::talos::nodes::{MemberView, ServiceView, TalosNodes};
+use crate::source::talos::nodes::TalosNodes;
 
 /// A snapshot that is lost between upload and bootstrap is uploaded anew, this often in all.
 const ATTEMPTS: u32 = 3;
@@ -62,29 +57,6 @@ impl Pace {
     }
 }
 
-/// An etcd that is back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EtcdRestored {
-    /// The node.
-    pub node: String,
-    /// The revision that was read back; at least the snapshot's.
-    pub revision: u64,
-    /// The snapshot's revision.
-    pub snapshot_revision: u64,
-    /// The UID of the namespace `kube-system` that was read back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kube_system_uid: Option<String>,
-    /// The node's member, 16 hex digits.
-    pub member_id: String,
-    /// The version of its etcd.
-    pub etcd_version: String,
-    /// All members.
-    pub members: Vec<MemberView>,
-    /// Whether an earlier attempt had done it, so that nothing was to do.
-    pub already: bool,
-}
-
 /// Restores `snapshot` as `plan` says. May be called again after a crash at any point: it begins by
 /// looking how far the node is.
 ///
@@ -107,7 +79,9 @@ pub async fn run(
         pace,
     };
     job.check().await?;
-    let mut accepted = false;
+    // What an earlier attempt of this restore did counts too.
+    let mut proof = plan.proof;
+    let mut mine = false;
     let mut last = String::new();
     for attempt in 0..ATTEMPTS {
         match job.stage().await? {
@@ -120,9 +94,15 @@ pub async fn run(
                     job.nobody_else_runs().await?;
                     job.upload().await?;
                     match job.bootstrap().await? {
-                        Asked::Accepted => accepted = true,
+                        Asked::Accepted => {
+                            proof = Some(Proof::Accepted);
+                            mine = true;
+                        }
                         // What is there is looked at anew: it may be what was asked for.
-                        Asked::LookAgain { why } => {
+                        Asked::LookAgain { why, refused } => {
+                            if !refused {
+                                proof = proof.max(Some(Proof::Asked));
+                            }
                             last = why;
                             continue;
                         }
@@ -133,7 +113,12 @@ pub async fn run(
         match job.watch().await? {
             Ended::Up => {
                 let progress = job.progress.as_ref();
-                return read_back::read_back(nodes, plan, log, progress, !accepted).await;
+                let back = read_back::read_back(nodes, &plan.target, progress).await?;
+                let restored = back.restored(&plan.snapshot, proof, !mine);
+                let restored = restored.map_err(|difference| job.other_data(difference))?;
+                let revision = restored.revision;
+                job.reached(EtcdPhase::Revision { revision })?;
+                return Ok(restored);
             }
             Ended::Failed {
                 event,
@@ -147,43 +132,4 @@ pub async fn run(
         }
     }
     Err(job.failed(last))
-}
-
-/// Whether the target's etcd is up already and is what `plan` wants: an earlier attempt may have got
-/// there. One that has just started is waited for. Changes nothing.
-///
-/// # Errors
-/// When what is there cannot be read back. Other data is no error.
-pub async fn restored_already(
-    nodes: &TalosNodes,
-    plan: &EtcdPlan,
-    progress: &dyn Progress,
-) -> Result<Option<EtcdRestored>, EtcdRestoreError> {
-    let target = plan.nodes.iter().find(|node| node.node == plan.target);
-    let etcd = target.and_then(|node| node.etcd.clone());
-    if !is_up_soon(nodes, plan, etcd).await {
-        return Ok(None);
-    }
-    match read_back::read_back(nodes, plan, &NoLog, progress, true).await {
-        Ok(restored) => Ok(Some(restored)),
-        Err(EtcdRestoreError::OtherData { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether an etcd that runs is healthy, or becomes so before long.
-async fn is_up_soon(nodes: &TalosNodes, plan: &EtcdPlan, etcd: Option<ServiceView>) -> bool {
-    /// Talos looks at it for the first time after 5 s; a cluster without quorum never is.
-    const CHECKED_WITHIN: Duration = Duration::from_secs(30);
-    let begun = Instant::now();
-    let mut etcd = etcd;
-    loop {
-        match &etcd {
-            Some(etcd) if etcd.is_up() => return true,
-            Some(etcd) if etcd.state == "Running" && begun.elapsed() < CHECKED_WITHIN => {}
-            _ => return false,
-        }
-        sleep(Pace::default().poll).await;
-        etcd = nodes.service(&plan.target, ETCD).await.ok().flatten();
-    }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::super::etcd::Trace;
 use super::super::quiesce::Parked;
 use crate::digest::Digest;
 use crate::format::manifest::Finding;
@@ -95,6 +96,9 @@ pub enum Record {
     Etcd {
         /// What was reached, in a few words.
         reached: String,
+        /// What that shows of whose work the etcd is, if it shows anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Trace>,
         /// When.
         at: Timestamp,
     },

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::super::etcd::Proof;
 use super::super::quiesce::Parked;
 use super::records::{Outcome, Phase, Record};
 use crate::digest::Digest;
@@ -22,6 +23,8 @@ pub struct State {
     pub phases: BTreeMap<Phase, (Timestamp, Option<Timestamp>)>,
     /// Steps of the etcd phase.
     pub etcd: Vec<String>,
+    /// What they show of whose work the etcd is that runs.
+    pub proof: Option<Proof>,
     /// Objects that are done: what became of each, its UID, and why.
     pub written: BTreeMap<String, Done>,
     /// Objects that were begun and are not known to be done.
@@ -90,7 +93,12 @@ impl State {
                 }
                 self.phases.entry(phase).or_insert((at, None)).1 = Some(at);
             }
-            Record::Etcd { reached, .. } => self.etcd.push(reached),
+            Record::Etcd { reached, trace, .. } => {
+                self.etcd.push(reached);
+                if let Some(trace) = trace {
+                    self.proof = trace.proof();
+                }
+            }
             Record::Parking { parked } => {
                 self.back.retain(|p| p.place() != parked.place());
                 if !self.parked.iter().any(|p| p.place() == parked.place()) {

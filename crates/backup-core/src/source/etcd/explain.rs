@@ -6,13 +6,15 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::source::SourceError;
-use crate::source::status::Cause;
+use crate::source::status::{Cause, NoWay};
 
 /// Why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// Nobody answers there.
     Unreachable,
+    /// The endpoint's name has no address.
+    NoAddress,
     /// The server's certificate is not believed.
     Impostor,
     /// The server does not take the client certificate.
@@ -116,6 +118,10 @@ impl Call {
                 "not reachable. Check that this etcd runs, and that its endpoint can be reached from \
                  here; one that refuses the client certificate may look the same"
             }
+            Reason::NoAddress => {
+                "its name has no address. Check how the endpoint is written, and the DNS of this \
+                 machine"
+            }
             Reason::Impostor => {
                 "its certificate is not believed. Check that `certificateAuthority` is the authority \
                  of this etcd, and that the endpoint is written as in its certificate"
@@ -161,10 +167,11 @@ impl Call {
 fn reason(status: &Status, cause: &Cause) -> Reason {
     // What the client's own transport made up has an error below it; a server's word has none.
     if std::error::Error::source(status).is_some() {
-        return match cause.0.as_str() {
-            text if text.contains("invalid peer certificate") => Reason::Impostor,
-            text if text.contains("received fatal alert") => Reason::Stranger,
-            _ => Reason::Unreachable,
+        return match NoWay::of(cause) {
+            NoWay::Authority | NoWay::Name | NoWay::Dates | NoWay::Certificate => Reason::Impostor,
+            NoWay::Client => Reason::Stranger,
+            NoWay::Dns => Reason::NoAddress,
+            NoWay::Silence => Reason::Unreachable,
         };
     }
     let text = status.message();

@@ -6,7 +6,7 @@ use super::explain::{Failure, Reason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
 use super::session::Session;
 use crate::source::status::printable;
-use crate::source::{Candidate, SourceError};
+use crate::source::{Candidate, Members, SourceError, Unwell};
 
 /// Members asked at once; each is two small calls.
 const ASKED_AT_ONCE: usize = 8;
@@ -80,7 +80,7 @@ struct Rank {
 ///
 /// # Errors
 /// When there is none to try; says why for each.
-pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError> {
+pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, SourceError> {
     let alarms: Vec<AlarmMember> = answers
         .iter()
         .filter_map(|answer| answer.alarms.as_ref().ok())
@@ -92,8 +92,9 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Vec<Candidate>,
         .filter_map(|answer| answer.status.as_ref().ok());
     let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
     let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
-    let mut left_out: Vec<String> = Vec::new();
+    let mut unwell: Vec<Unwell> = Vec::new();
     for answer in answers {
+        let node = answer.endpoint.clone();
         match judge(answer, &alarms, newest) {
             Ok((rank, candidate)) => {
                 // Two names of one member are one member.
@@ -102,14 +103,18 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Vec<Candidate>,
                     ranked.push((rank, candidate));
                 }
             }
-            Err(why) => left_out.push(why),
+            Err(cause) => unwell.push(Unwell { node, cause }),
         }
     }
     if ranked.is_empty() {
         return Err(SourceError {
             operation: format!(
                 "{owner} has no member to take a snapshot from: {}",
-                left_out.join("; ")
+                unwell
+                    .iter()
+                    .map(|member| member.cause.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
             ),
             try_other_member: false,
             source: None,
@@ -117,12 +122,18 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Vec<Candidate>,
     }
     // Stable, so equals stay in the order of the configuration.
     ranked.sort_by_key(|(rank, _)| *rank);
-    let mut candidates: Vec<Candidate> = ranked.into_iter().map(|(_, c)| c).collect();
-    for candidate in &mut candidates {
-        let others = left_out.iter().map(|why| format!("left out: {why}"));
-        candidate.warnings.extend(others);
-    }
-    Ok(candidates)
+    let nospace = alarms.iter().any(|a| a.alarm() == AlarmType::Nospace);
+    let nospace = nospace.then(|| {
+        format!(
+            "{owner} has the alarm NOSPACE: it takes no writes until it is compacted, defragmented and \
+             disarmed"
+        )
+    });
+    Ok(Members {
+        candidates: ranked.into_iter().map(|(_, c)| c).collect(),
+        unwell,
+        warnings: nospace.into_iter().collect(),
+    })
 }
 
 /// The rank of a member, or why it is none to take.
@@ -140,7 +151,11 @@ fn judge(
             let reason = failure.reason;
             let gone = matches!(
                 reason,
-                Reason::Unreachable | Reason::Impostor | Reason::Stranger | Reason::Login
+                Reason::Unreachable
+                    | Reason::NoAddress
+                    | Reason::Impostor
+                    | Reason::Stranger
+                    | Reason::Login
             );
             if gone {
                 return Err(failure.to_string());
@@ -179,24 +194,17 @@ fn judge(
         let errors = status.errors.iter().take(ERRORS_TOLD);
         warnings.extend(errors.map(|error| format!("it says: {}", printable(error))));
     }
-    let mut nospace = false;
     for alarm in alarms {
         match alarm.alarm() {
             // An alarm of a member that cannot be told apart counts for each.
             AlarmType::Corrupt if id.is_none() || id == Some(alarm.member_id) => {
                 rank.corrupt = true;
             }
-            AlarmType::Nospace => nospace = true,
-            AlarmType::Corrupt | AlarmType::None => {}
+            AlarmType::Nospace | AlarmType::Corrupt | AlarmType::None => {}
         }
     }
     if rank.corrupt {
         let text = "it has the alarm CORRUPT: its data differs from the others'; replace it";
-        warnings.push(text.to_owned());
-    }
-    if nospace {
-        let text = "the alarm NOSPACE is on: it takes no writes until it is compacted, defragmented \
-                    and disarmed";
         warnings.push(text.to_owned());
     }
     let version = status.as_ref().map(|status| printable(&status.version));
@@ -238,7 +246,7 @@ mod tests {
 
     fn order(answers: Vec<Answers>) -> Vec<String> {
         let ranked = rank("DataStore `default`", answers).unwrap();
-        ranked.into_iter().map(|c| c.node).collect()
+        ranked.candidates.into_iter().map(|c| c.node).collect()
     }
 
     #[test]
@@ -257,11 +265,13 @@ mod tests {
         }]);
         let learner = answers(3, |status| status.is_learner = true);
         let ranked = rank("it", vec![first, answers(2, |_| {}), learner]).unwrap();
-        let nodes: Vec<_> = ranked.iter().map(|c| c.node.as_str()).collect();
+        let nodes: Vec<_> = ranked.candidates.iter().map(|c| c.node.as_str()).collect();
         assert_eq!(nodes, ["10.0.0.1:2379", "10.0.0.2:2379"]);
-        let told = ranked.last().unwrap().warnings.join("\n");
+        let told = ranked.candidates.last().unwrap().warnings.join("\n");
         assert!(told.contains("CORRUPT"), "{told}");
-        assert!(told.contains("learner"), "{told}");
+        assert_eq!(ranked.candidates[0].warnings, Vec::<String>::new());
+        assert_eq!(ranked.unwell[0].node, "10.0.0.3:2379");
+        assert!(ranked.unwell[0].cause.contains("learner"));
     }
 
     #[test]

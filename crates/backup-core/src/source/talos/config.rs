@@ -83,6 +83,13 @@ pub enum TalosConfigError {
     },
 }
 
+fn not_read(path: &Path, source: std::io::Error) -> TalosConfigError {
+    TalosConfigError::Read {
+        file: path.display().to_string(),
+        source,
+    }
+}
+
 #[derive(Deserialize)]
 struct RawConfig {
     #[serde(default)]
@@ -125,6 +132,8 @@ pub(super) struct Context {
     pub(super) endpoints: Vec<Endpoint>,
     /// The nodes to speak about; may be empty.
     pub(super) nodes: Vec<String>,
+    /// The nodes that the file has, whichever a run speaks about.
+    pub(super) own_nodes: Vec<String>,
     /// The certificates of the accepted authorities.
     pub(super) ca: String,
     /// The client's certificate.
@@ -150,11 +159,7 @@ impl Context {
         overrides: &Overrides<'_>,
     ) -> Result<Self, TalosConfigError> {
         use tokio::io::AsyncReadExt as _;
-        let file = path.display().to_string();
-        let read = |source| TalosConfigError::Read {
-            file: file.clone(),
-            source,
-        };
+        let read = |source| not_read(path, source);
         let mut text = Zeroizing::new(String::new());
         tokio::fs::File::open(path)
             .await
@@ -163,10 +168,34 @@ impl Context {
             .read_to_string(&mut text)
             .await
             .map_err(read)?;
+        Self::of_file(path, &text, overrides)
+    }
+
+    /// The same without a runtime.
+    pub(super) fn load_now(
+        path: &Path,
+        overrides: &Overrides<'_>,
+    ) -> Result<Self, TalosConfigError> {
+        use std::io::Read as _;
+        let read = |source| not_read(path, source);
+        let mut text = Zeroizing::new(String::new());
+        std::fs::File::open(path)
+            .map_err(read)?
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(read)?;
+        Self::of_file(path, &text, overrides)
+    }
+
+    fn of_file(
+        path: &Path,
+        text: &str,
+        overrides: &Overrides<'_>,
+    ) -> Result<Self, TalosConfigError> {
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-            return Err(read(std::io::Error::other("larger than 1 MiB")));
+            return Err(not_read(path, std::io::Error::other("larger than 1 MiB")));
         }
-        Self::parse(&file, &text, overrides)
+        Self::parse(&path.display().to_string(), text, overrides)
     }
 
     /// Picks a context out of a talosconfig's text; `file` is its name in messages.
@@ -289,8 +318,9 @@ impl Context {
             ));
         }
 
+        let own_nodes = context.nodes.unwrap_or_default();
         let nodes = if overrides.nodes.is_empty() {
-            context.nodes.unwrap_or_default()
+            own_nodes.clone()
         } else {
             overrides.nodes.to_vec()
         };
@@ -306,6 +336,11 @@ impl Context {
         Ok(Self {
             endpoints,
             nodes: checked,
+            own_nodes: own_nodes
+                .iter()
+                .map(|node| node.trim().to_owned())
+                .filter(|node| node_problem(node).is_none())
+                .collect(),
             ca: ca.as_str().to_owned(),
             crt: crt.as_str().to_owned(),
             key,

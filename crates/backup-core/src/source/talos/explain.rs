@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
 use super::machine_config;
-use crate::source::status::Cause;
+use crate::source::status::{Cause, NoWay};
 
 /// What only an administrator may do.
 const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];
@@ -25,6 +25,10 @@ const ETCD_METHODS: [&str; 4] = [
 pub(super) enum Reason {
     /// The endpoint cannot be reached, or cannot reach the node: another endpoint may.
     Unreachable,
+    /// The connection to the endpoint does not come up, and it is known why: another endpoint may do.
+    NoWay(NoWay),
+    /// The endpoint itself does not answer any more: another endpoint may.
+    Stalled,
     /// The endpoint is a worker, which answers for itself only: another endpoint may forward.
     NoForwarding,
     /// The certificate's roles do not allow the call.
@@ -52,6 +56,16 @@ pub(super) struct Failure {
     pub(super) advice: String,
     /// What the server or the transport said.
     pub(super) cause: Cause,
+}
+
+impl Reason {
+    /// Whether the endpoint is why, so that another one may do better.
+    pub(super) fn of_endpoint(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable | Self::NoWay(_) | Self::Stalled | Self::NoForwarding
+        )
+    }
 }
 
 impl Failure {
@@ -120,9 +134,17 @@ impl Call<'_> {
         self.failure(Reason::Hung, Code::DeadlineExceeded, cause)
     }
 
+    /// The failure of a call that had no answer within `limit`, at an endpoint that does not answer
+    /// for itself either.
+    pub(super) fn stalled(&self, limit: Duration) -> Failure {
+        let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
+        self.failure(Reason::Stalled, Code::DeadlineExceeded, cause)
+    }
+
     /// The failure that `status` means.
     pub(super) fn failed(&self, status: &Status) -> Failure {
-        self.failure(reason(status), status.code(), Cause::of(status))
+        let cause = Cause::of(status);
+        self.failure(reason(status, &cause), status.code(), cause)
     }
 
     fn failure(&self, reason: Reason, code: Code, cause: Cause) -> Failure {
@@ -137,10 +159,12 @@ impl Call<'_> {
 
     fn advice(&self, reason: Reason) -> String {
         let text = match reason {
-            Reason::Unreachable => {
-                "not reachable. Check address, port 50000 and firewall, and that the node is up; a \
-                 server that refuses the client certificate looks the same, then renew the \
-                 talosconfig"
+            Reason::Unreachable => no_way(NoWay::Silence),
+            Reason::NoWay(way) => no_way(way),
+            Reason::Stalled => {
+                "the endpoint does not answer, for itself either: its node is frozen, overloaded or \
+                 cut off. That says nothing of other nodes' etcd: see this node's console, or take it \
+                 out of `endpoints`"
             }
             Reason::NoForwarding => {
                 "this endpoint is a worker node and forwards to nobody. Put control plane nodes \
@@ -156,7 +180,7 @@ impl Call<'_> {
             Reason::Role if ADMIN_METHODS.contains(&self.method) => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is {ADMIN}: use the \
-                     talosconfig that `talosctl gen secrets` or `talosctl config new --roles {ADMIN}` \
+                     talosconfig that `talosctl gen config` or `talosctl config new --roles {ADMIN}` \
                      gave; one that lies in the cluster can never restore it",
                     describe_roles(self.roles)
                 );
@@ -195,7 +219,7 @@ impl Call<'_> {
     fn needed(&self) -> String {
         match self.method {
             "EtcdSnapshot" => SNAPSHOT_ROLES.join(", "),
-            "Version" | "ServiceList" | "List" | "TimeStatus" => {
+            "Version" | "Hostname" | "ServiceList" | "List" | "TimeStatus" => {
                 "os:reader, os:operator, os:admin".to_owned()
             }
             "ServiceRestart" => "os:operator, os:admin".to_owned(),
@@ -205,11 +229,49 @@ impl Call<'_> {
     }
 }
 
+/// What a connection that does not come up means, and what to do.
+fn no_way(way: NoWay) -> &'static str {
+    match way {
+        NoWay::Dns => {
+            "the endpoint's name has no address. Check how it is written in `endpoints`, and the DNS of \
+             this machine; or write an address"
+        }
+        NoWay::Authority => {
+            "the endpoint's certificate is of another authority than `ca` of the talosconfig. It is of \
+             another cluster, or its authority was replaced: check `endpoints`, or get a new \
+             talosconfig"
+        }
+        NoWay::Name => {
+            "the endpoint's certificate does not have the name or address that `endpoints` has. Write \
+             one that it has, such as the node's address, or add the name to `machine.certSANs`"
+        }
+        NoWay::Dates => {
+            "the endpoint's certificate is not valid at this time. Check the clocks of this machine and \
+             of the node"
+        }
+        NoWay::Certificate => {
+            "the endpoint's certificate is not believed. Check that a Talos API listens there, port \
+             50000"
+        }
+        NoWay::Client => {
+            "the endpoint refuses the client certificate. It is of another cluster, or out of date: get \
+             a new talosconfig"
+        }
+        NoWay::Silence => {
+            "not reachable. Check address, port 50000 and firewall, and that the node is up; a server \
+             that refuses the client certificate looks the same, then renew the talosconfig"
+        }
+    }
+}
+
 /// Sorts a status by its meaning.
-fn reason(status: &Status) -> Reason {
+fn reason(status: &Status, cause: &Cause) -> Reason {
     // What the client's own transport made up has an error below it; a server's word has none.
     if status.source().is_some() {
-        return Reason::Unreachable;
+        return match NoWay::of(cause) {
+            NoWay::Silence => Reason::Unreachable,
+            way => Reason::NoWay(way),
+        };
     }
     let text = status.message();
     match status.code() {

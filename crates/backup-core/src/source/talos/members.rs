@@ -8,13 +8,17 @@ use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
 use super::session::{Session, Target, host_of, only};
-use super::{Candidate, SourceError};
+use super::{Candidate, Members, SourceError};
+use crate::source::Unwell;
 use crate::source::status::printable;
 
 /// Nodes asked at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
 /// Members are asked within a second or two, in which a busy cluster writes some hundred entries.
 const LAG: u64 = 1_000;
+
+/// More members than any etcd cluster has; what a server tells beyond is not asked.
+const MAX_MEMBERS: usize = 32;
 
 /// As many of a member's own complaints as a person reads.
 const ERRORS_TOLD: usize = 8;
@@ -51,13 +55,7 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
 async fn ask(session: &Session, target: &Target) -> Answers {
     let node = target.node.as_deref();
     let limit = session.call_timeout();
-    let status = session.call("EtcdStatus", node, limit, |mut client, mut to| {
-        Box::pin(async move {
-            let reply = client.etcd_status(to.request(())).await?.into_inner();
-            let message = only(reply.messages, |message| message.metadata.as_ref())?;
-            Ok(message.member_status.unwrap_or_default())
-        })
-    });
+    let status = ask_status(session, node);
     let alarms = session.call("EtcdAlarmList", node, limit, |mut client, mut to| {
         Box::pin(async move {
             let reply = client.etcd_alarm_list(to.request(())).await?.into_inner();
@@ -88,6 +86,57 @@ async fn ask(session: &Session, target: &Target) -> Answers {
     }
 }
 
+/// What a member told that is none to take a snapshot of: its address, and its state.
+pub(super) type Other = (String, Result<EtcdMemberStatus, Failure>);
+
+/// Asks the members that others tell of and that the session does not know: they are expected to be
+/// well, too.
+pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Other> {
+    let lists = answers.iter().filter_map(|a| a.members.as_ref().ok());
+    let ids: Vec<u64> = answers
+        .iter()
+        .filter_map(|answer| Some(answer.status.as_ref().ok()?.member_id))
+        .collect();
+    let asked = |member: &EtcdMember, address: &str| {
+        let mut labels = answers.iter().map(|answer| answer.target.label.as_str());
+        ids.contains(&member.id) || labels.any(|label| label == address || label == member.hostname)
+    };
+    let mut addresses: Vec<String> = Vec::new();
+    for member in lists.flatten().take(MAX_MEMBERS) {
+        let address = member.client_urls.iter().find_map(|url| host_of(url));
+        let address = address.filter(|a| !a.is_loopback() && !a.is_unspecified());
+        let Some(address) = address.map(|address| address.to_string()) else {
+            continue;
+        };
+        if !asked(member, &address) && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let questions: Vec<_> = addresses
+        .into_iter()
+        .map(|address| async move {
+            let status = ask_status(session, Some(&address)).await;
+            (address, status)
+        })
+        .collect();
+    futures::stream::iter(questions)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn ask_status(session: &Session, node: Option<&str>) -> Result<EtcdMemberStatus, Failure> {
+    let limit = session.call_timeout();
+    let asked = session.call("EtcdStatus", node, limit, |mut client, mut to| {
+        Box::pin(async move {
+            let reply = client.etcd_status(to.request(())).await?.into_inner();
+            let message = only(reply.messages, |message| message.metadata.as_ref())?;
+            Ok(message.member_status.unwrap_or_default())
+        })
+    });
+    asked.await
+}
+
 /// How good a member is; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
@@ -107,7 +156,7 @@ struct Rank {
 ///
 /// # Errors
 /// When there is none to try; says why for each.
-pub(super) fn rank(answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError> {
+pub(super) fn rank(answers: Vec<Answers>, others: Vec<Other>) -> Result<Members, SourceError> {
     let alarms: Vec<EtcdMemberAlarm> = answers
         .iter()
         .filter_map(|answer| answer.alarms.as_ref().ok())
@@ -122,10 +171,12 @@ pub(super) fn rank(answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError>
         .unwrap_or_default();
 
     let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
-    let mut left_out = Vec::new();
+    let mut unwell: Vec<Unwell> = Vec::new();
+    // What is no member's own fault: it is the same for all of them, or a line in the talosconfig.
+    let mut shared = Vec::new();
     let mut failures = Vec::new();
     for answer in answers {
-        match judge(answer, &alarms, newest) {
+        match judge(answer, &alarms, newest, &mut shared) {
             Judged::Candidate(rank, candidate) => {
                 // Two names of one member are one member.
                 let twin = candidate.member_id.is_some()
@@ -136,12 +187,13 @@ pub(super) fn rank(answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError>
                     ranked.push((rank, *candidate));
                 }
             }
-            Judged::LeftOut(why) => left_out.push(why),
-            Judged::Failed(failure) => failures.push(failure),
+            Judged::LeftOut(left_out) => unwell.push(left_out),
+            Judged::Failed(node, failure) => failures.push((node, failure)),
         }
     }
-    left_out.extend(summed_up(failures));
     if ranked.is_empty() {
+        let mut left_out: Vec<String> = unwell.into_iter().map(|member| member.cause).collect();
+        left_out.extend(summed_up(failures.into_iter().map(|(_, f)| f).collect()));
         let operation = format!(
             "no etcd member to take a snapshot from: {}",
             left_out.join("; ")
@@ -154,14 +206,44 @@ pub(super) fn rank(answers: Vec<Answers>) -> Result<Vec<Candidate>, SourceError>
     }
     // Stable, so equals stay in the order of the configuration.
     ranked.sort_by_key(|(rank, _)| *rank);
-    Ok(ranked
-        .into_iter()
-        .map(|(_, mut candidate)| {
-            let others = left_out.iter().map(|why| format!("left out: {why}"));
-            candidate.warnings.extend(others);
-            candidate
-        })
-        .collect())
+    for (node, failure) in failures {
+        match failure.reason {
+            Reason::Worker | Reason::NoForwarding => shared.push(failure),
+            _ => unwell.push(Unwell {
+                node,
+                cause: failure.to_string(),
+            }),
+        }
+    }
+    unwell.extend(others.into_iter().filter_map(other));
+    let mut warnings = summed_up(shared);
+    if alarms
+        .iter()
+        .any(|a| a.alarm == i32::from(AlarmType::Nospace))
+    {
+        warnings.push(
+            "the cluster has the alarm NOSPACE: it takes no writes until it is compacted, \
+             defragmented and disarmed"
+                .to_owned(),
+        );
+    }
+    Ok(Members {
+        candidates: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
+        unwell,
+        warnings,
+    })
+}
+
+/// What is wrong with a member that is none to take a snapshot of.
+fn other((node, status): Other) -> Option<Unwell> {
+    let cause = match status {
+        // Whoever may not ask cannot tell.
+        Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => return None,
+        Err(failure) => failure.to_string(),
+        Ok(status) if status.leader == 0 => "it knows no leader".to_owned(),
+        Ok(_) => return None,
+    };
+    Some(Unwell { node, cause })
 }
 
 /// Failures in sentences; those that mean the same are one sentence.
@@ -187,11 +269,16 @@ fn summed_up(failures: Vec<Failure>) -> Vec<String> {
 
 enum Judged {
     Candidate(Rank, Box<Candidate>),
-    LeftOut(String),
-    Failed(Failure),
+    LeftOut(Unwell),
+    Failed(String, Failure),
 }
 
-fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
+fn judge(
+    answer: Answers,
+    alarms: &[EtcdMemberAlarm],
+    newest: u64,
+    shared: &mut Vec<Failure>,
+) -> Judged {
     let node = answer.target.label;
     let mut warnings = Vec::new();
     let mut rank = Rank {
@@ -204,8 +291,13 @@ fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
     let status = match answer.status {
         Ok(status) => Some(status),
         Err(failure) => match failure.reason {
-            Reason::Unreachable | Reason::NoForwarding | Reason::Worker => {
-                return Judged::Failed(failure);
+            reason if reason.of_endpoint() || reason == Reason::Worker => {
+                return Judged::Failed(node, failure);
+            }
+            Reason::Role | Reason::Unknown => {
+                rank.unknown = true;
+                shared.push(failure);
+                None
             }
             reason => {
                 rank.silent = matches!(reason, Reason::Hung | Reason::Other);
@@ -215,20 +307,26 @@ fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
             }
         },
     };
-    for failure in [answer.alarms.as_ref().err(), answer.members.as_ref().err()]
-        .into_iter()
-        .flatten()
-    {
-        warnings.push(failure.to_string());
+    let (members, lists) = match answer.members {
+        Ok(members) => (members, None),
+        Err(failure) => (Vec::new(), Some(failure)),
+    };
+    for failure in answer.alarms.err().into_iter().chain(lists) {
+        match failure.reason {
+            Reason::Role | Reason::Unknown => shared.push(failure),
+            // One that is silent is silent in everything.
+            Reason::Hung if rank.silent => {}
+            _ => warnings.push(failure.to_string()),
+        }
     }
     // The role that may take snapshots may not ask for the version: that is as it should be.
     if let Err(failure) = &answer.version
-        && failure.reason != Reason::Role
+        && !matches!(failure.reason, Reason::Role | Reason::Unknown)
+        && !rank.silent
     {
         warnings.push(failure.to_string());
     }
 
-    let members = answer.members.unwrap_or_default();
     let own = status
         .as_ref()
         .map(|status| status.member_id)
@@ -246,9 +344,8 @@ fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
     if status.as_ref().is_some_and(|status| status.is_learner)
         || member.is_some_and(|member| member.is_learner)
     {
-        return Judged::LeftOut(format!(
-            "node {node} is a learner: its data may be old until it is promoted"
-        ));
+        let cause = format!("node {node} is a learner: its data may be old until it is promoted");
+        return Judged::LeftOut(Unwell { node, cause });
     }
     if let Some(status) = &status {
         rank.leader = status.leader != 0 && status.leader == status.member_id;
@@ -288,12 +385,6 @@ fn judge(answer: Answers, alarms: &[EtcdMemberAlarm], newest: u64) -> Judged {
                     ),
                 );
             }
-            Ok(AlarmType::Nospace) => push_once(
-                &mut warnings,
-                "the cluster has the alarm NOSPACE: it takes no writes until it is compacted, \
-                 defragmented and disarmed"
-                    .to_owned(),
-            ),
             _ => {}
         }
     }

@@ -95,10 +95,12 @@ impl From<Failure> for CallError {
         let absent = failure.code == Code::NotFound
             || (failure.code == Code::Unknown && failure.cause.0.contains("no such file"));
         let kind = match (failure.reason, failure.code) {
-            (Reason::Unreachable | Reason::NoForwarding, _) => CallErrorKind::Unreachable,
+            (Reason::Unreachable | Reason::NoForwarding | Reason::NoWay(_), _) => {
+                CallErrorKind::Unreachable
+            }
             (Reason::Role, _) => CallErrorKind::NotAllowed,
             (Reason::Worker, _) => CallErrorKind::Worker,
-            (Reason::Hung, _) => CallErrorKind::Hung,
+            (Reason::Hung | Reason::Stalled, _) => CallErrorKind::Hung,
             (_, Code::FailedPrecondition) => CallErrorKind::NotReady,
             (_, Code::AlreadyExists) => CallErrorKind::NotEmpty,
             _ if absent => CallErrorKind::NotFound,
@@ -132,6 +134,13 @@ impl TalosNodes {
     pub fn nodes(&self) -> Vec<String> {
         let targets = self.session.targets().iter();
         targets.filter_map(|target| target.node.clone()).collect()
+    }
+
+    /// All nodes that the talosconfig knows of, whichever are spoken about: those of its context, and
+    /// its endpoints.
+    #[must_use]
+    pub fn known(&self) -> Vec<String> {
+        self.session.known()
     }
 
     /// The roles of the client's certificate.
@@ -183,6 +192,26 @@ impl TalosNodes {
                     Ok(printable(&message.version.unwrap_or_default().tag))
                 })
             });
+        Ok(call.await?)
+    }
+
+    /// The name that a node gives itself.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub async fn hostname(&self, node: &str) -> Result<String, CallError> {
+        let call = self.session.call(
+            "Hostname",
+            Some(node),
+            self.limit(),
+            |mut client, mut to| {
+                Box::pin(async move {
+                    let reply = client.hostname(to.request(())).await?.into_inner();
+                    let message = only(reply.messages, |message| message.metadata.as_ref())?;
+                    Ok(printable(&message.hostname))
+                })
+            },
+        );
         Ok(call.await?)
     }
 

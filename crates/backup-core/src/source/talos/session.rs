@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -33,12 +33,20 @@ const MAX_MESSAGE: usize = 32 << 20;
 /// More members than any etcd cluster has; what a server tells beyond is not asked.
 const MAX_MEMBERS: usize = 32;
 
+/// How long an endpoint may take to answer for itself, which needs neither etcd nor another node.
+const ALIVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// What must not be sent twice: where an answer is lost it may have been done.
+const SENT_ONCE: [&str; 3] = ["EtcdRecover", "Bootstrap", "ServiceRestart"];
+
 /// Everything one run needs to speak with one cluster.
 pub(super) struct Session {
     links: Vec<Link>,
     /// The endpoint that answered last: the next call begins there.
     good: AtomicUsize,
     targets: Vec<Target>,
+    /// The nodes of the talosconfig's context, whichever are spoken about.
+    own_nodes: Vec<String>,
     cluster: Option<String>,
     pub(super) roles: BTreeSet<String>,
     /// What a person should know of the talosconfig.
@@ -52,6 +60,10 @@ pub(super) struct Session {
 
 struct Link {
     name: String,
+    /// The host as written.
+    host: String,
+    /// It, or what it forwards to, once hung: others are used first from then on.
+    stalled: AtomicBool,
     client: Client,
     state: StateClient<Channel>,
 }
@@ -96,6 +108,8 @@ impl Session {
                 })?;
             links.push(Link {
                 name: endpoint.to_string(),
+                host: endpoint.host().to_owned(),
+                stalled: AtomicBool::new(false),
                 state: StateClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
                 client: Client::new(channel)
                     .max_decoding_message_size(MAX_MESSAGE)
@@ -106,6 +120,7 @@ impl Session {
             links,
             good: AtomicUsize::new(0),
             targets: Vec::new(),
+            own_nodes: context.own_nodes.clone(),
             cluster: context.cluster.clone(),
             roles: identity.roles,
             warnings: identity.warnings,
@@ -124,6 +139,26 @@ impl Session {
     /// The members to ask, in the order of the configuration; never empty.
     pub(super) fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// All nodes that the talosconfig knows of: those of its context, and its endpoints. An endpoint
+    /// that is no address which a node could be called by is named with its port, and calls about that
+    /// name go to it alone.
+    pub(super) fn known(&self) -> Vec<String> {
+        let endpoints = self
+            .links
+            .iter()
+            .map(|link| match link.host.parse::<IpAddr>() {
+                Ok(address) if !address.is_loopback() => address.to_string(),
+                _ => link.name.clone(),
+            });
+        let mut known: Vec<String> = Vec::new();
+        for name in self.own_nodes.iter().cloned().chain(endpoints) {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+        known
     }
 
     /// The target that a candidate's `node` stands for.
@@ -227,9 +262,52 @@ impl Session {
         Ok(found)
     }
 
+    /// Lets calls go over other endpoints from now on, as long as there are any.
+    pub(super) fn avoid(&self, endpoint: usize) {
+        if let Some(link) = self.links.get(endpoint) {
+            link.stalled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The endpoints in the order in which they are tried: the one that answered last, those after it,
+    /// and at the end those that hung.
+    fn order(&self, node: Option<&str>) -> Vec<(usize, &Link)> {
+        // No node is called so: it is an endpoint, with its port.
+        let named = self.links.iter().position(|link| node == Some(&link.name));
+        if let Some(link) = named.and_then(|at| Some((at, self.links.get(at)?))) {
+            return vec![link];
+        }
+        let start = self.good.load(Ordering::Relaxed);
+        let links = self.links.iter().enumerate();
+        let mut order: Vec<_> = links.collect();
+        let start = start.checked_rem(order.len()).unwrap_or(0);
+        order.rotate_left(start);
+        order.sort_by_key(|(_, link)| link.stalled.load(Ordering::Relaxed));
+        order
+    }
+
+    /// Whether an endpoint answers for itself: a refusal is an answer.
+    async fn is_alive(&self, link: &Link) -> bool {
+        let (mut client, mut to) = (
+            link.client.clone(),
+            Headers {
+                node: None,
+                cluster: self.cluster.clone(),
+            },
+        );
+        let asked = client.version(to.request(()));
+        match tokio::time::timeout(ALIVE_WITHIN, asked).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(status)) => std::error::Error::source(&status).is_none(),
+            Err(_) => false,
+        }
+    }
+
     /// Makes one call about `node`, over one endpoint after the other while they are not reachable.
     ///
-    /// `limit` bounds each attempt; attempts are bounded by the number of endpoints.
+    /// A call that hangs is made again over one more endpoint, unless it must not be sent twice: only
+    /// then it is the node that hangs. `limit` bounds each attempt; attempts are bounded by the number
+    /// of endpoints.
     pub(super) async fn call<T, F>(
         &self,
         method: &'static str,
@@ -237,6 +315,21 @@ impl Session {
         limit: Duration,
         send: F,
     ) -> Result<T, Failure>
+    where
+        F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
+    {
+        let send = |link: &Link, headers| send(link.client.clone(), headers);
+        Ok(self.over(method, node, limit, send).await?.0)
+    }
+
+    /// The same, and over which endpoint it went.
+    pub(super) async fn call_by<T, F>(
+        &self,
+        method: &'static str,
+        node: Option<&str>,
+        limit: Duration,
+        send: F,
+    ) -> Result<(T, usize), Failure>
     where
         F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
     {
@@ -256,7 +349,7 @@ impl Session {
         F: Fn(StateClient<Channel>, Headers) -> BoxFuture<'static, Result<T, Status>>,
     {
         let send = |link: &Link, headers| send(link.state.clone(), headers);
-        self.over(method, node, limit, send).await
+        Ok(self.over(method, node, limit, send).await?.0)
     }
 
     async fn over<T>(
@@ -265,14 +358,11 @@ impl Session {
         node: Option<&str>,
         limit: Duration,
         send: impl Fn(&Link, Headers) -> BoxFuture<'static, Result<T, Status>>,
-    ) -> Result<T, Failure> {
-        let start = self.good.load(Ordering::Relaxed);
+    ) -> Result<(T, usize), Failure> {
         let mut failures = Vec::new();
-        for offset in 0..self.links.len() {
-            let index = (start + offset) % self.links.len();
-            let Some(link) = self.links.get(index) else {
-                continue;
-            };
+        let mut hung: Option<Failure> = None;
+        for (index, link) in self.order(node) {
+            let node = node.filter(|node| *node != link.name);
             let call = Call {
                 method,
                 endpoint: &link.name,
@@ -286,15 +376,35 @@ impl Session {
             let failure = match tokio::time::timeout(limit, send(link, headers)).await {
                 Ok(Ok(value)) => {
                     self.good.store(index, Ordering::Relaxed);
-                    return Ok(value);
+                    return Ok((value, index));
                 }
                 Ok(Err(status)) => call.failed(&status),
-                Err(_) => call.hung(limit),
+                Err(_) if self.is_alive(link).await => {
+                    let failure = call.hung(limit);
+                    let own = node.is_none_or(|node| node == link.host);
+                    if own || hung.is_some() || SENT_ONCE.contains(&method) {
+                        return Err(failure);
+                    }
+                    // The way from this endpoint to the node may be what hangs.
+                    hung = Some(failure);
+                    continue;
+                }
+                Err(_) => {
+                    self.avoid(index);
+                    let failure = call.stalled(limit);
+                    if SENT_ONCE.contains(&method) {
+                        return Err(failure);
+                    }
+                    failure
+                }
             };
-            if !matches!(failure.reason, Reason::Unreachable | Reason::NoForwarding) {
+            if !failure.reason.of_endpoint() {
                 return Err(failure);
             }
             failures.push(failure);
+        }
+        if let Some(hung) = hung {
+            return Err(hung);
         }
         Err(Failure::merge(failures).unwrap_or_else(|| Failure {
             reason: Reason::Other,
@@ -310,12 +420,19 @@ impl Session {
         self.call_timeout
     }
 
-    /// The failure of a stream that was open already.
-    pub(super) fn stream_failure(&self, target: &Target, status: &Status) -> Failure {
-        let index = self.good.load(Ordering::Relaxed);
+    /// The failure of a stream that was open already, over this endpoint.
+    pub(super) fn stream_failure(
+        &self,
+        target: &Target,
+        endpoint: usize,
+        status: &Status,
+    ) -> Failure {
         let call = Call {
             method: "EtcdSnapshot",
-            endpoint: self.links.get(index).map_or("", |link| link.name.as_str()),
+            endpoint: self
+                .links
+                .get(endpoint)
+                .map_or("", |link| link.name.as_str()),
             node: target.node.as_deref(),
             roles: &self.roles,
         };

@@ -9,6 +9,7 @@ use backup_cli::config::Given;
 use backup_cli::output::{Format, render};
 use backup_core::clock::FixedClock;
 use backup_core::crypt::SigningKey;
+use e2e::talos::{ClientSpec, Pki};
 use secrecy::ExposeSecret as _;
 
 /// What the default file has in place of a key.
@@ -30,6 +31,13 @@ users:
 
 /// The documented default, read where a cluster has it: beside its keys.
 fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
+    checked_by("os:etcd:backup", change)
+}
+
+/// The same with a talosconfig of this role.
+fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
+    // Two days before summer time ends in Europe.
+    let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
     let schedules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schedules");
     let yaml = fs::read_to_string(schedules.join("butler.yaml")).unwrap();
     let folder = tempfile::TempDir::new().unwrap();
@@ -48,7 +56,10 @@ fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     fs::write(&token, "a-token-of-git").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let here = folder.path().display().to_string();
-    fs::write(folder.path().join("config"), "").unwrap();
+    let pki = Pki::new(clock.now()).unwrap();
+    let pair = pki.client(&ClientSpec::of(&[role])).unwrap();
+    let talosconfig = pki.talosconfig("default", &["10.5.0.2".to_owned()], &[], &pair);
+    fs::write(folder.path().join("config"), talosconfig).unwrap();
     fs::write(folder.path().join("kubeconfig"), KUBECONFIG).unwrap();
     let places = [
         "/etc/butler-backup",
@@ -61,8 +72,6 @@ fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     fs::write(folder.path().join("butler.yaml"), yaml).unwrap();
     let mut given = Given::default();
     given.store.config = Some(folder.path().join("butler.yaml"));
-    // Two days before summer time ends in Europe.
-    let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
     let config = Config::load(&given, clock.now())?;
     let environment = Environment {
         home: Some(folder.path().to_owned()),
@@ -186,6 +195,39 @@ fn when_leftovers_go_is_shown() {
     assert_eq!(told, "Removed:  once they are older than 1d 12h\n");
     let json = shown(&checked, Format::Json);
     assert!(json.contains("\"graceSeconds\": 129600"), "{json}");
+}
+
+#[test]
+fn a_component_whose_role_the_talosconfig_lacks_is_refused() {
+    let with = |role: &str, components: &str| {
+        let yaml = "talos: {config: config, context: default}\ncluster: a\nstore: file:///b\n\
+                    encryption: none\nsigning: {key: signing.key}\ncomponents: ";
+        let text = format!("{yaml}{{{components}}}\n");
+        checked_by(role, move |_| text.clone())
+    };
+    let (etcd, machine) = (
+        "etcd: {cron: 0 3 * * *}",
+        "machine-config: {cron: 0 4 * * 0}",
+    );
+    let both = format!("{etcd}, {machine}");
+    for (role, components, lacking) in [
+        ("os:etcd:backup", etcd, &[][..]),
+        ("os:operator", etcd, &[]),
+        ("os:admin", both.as_str(), &[]),
+        ("os:etcd:backup", both.as_str(), &["machine-config"]),
+        ("os:operator", machine, &["machine-config"]),
+        ("os:reader", both.as_str(), &["etcd", "machine-config"]),
+    ] {
+        let told = match with(role, components) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.problems().iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(told.len(), lacking.len(), "{role}, {components}: {told:?}");
+        for (told, name) in told.iter().zip(lacking) {
+            assert!(told.contains(&format!("component `{name}`")), "{told}");
+            assert!(told.contains(role) && told.contains("os:admin"), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 
 use super::Work;
@@ -29,9 +30,11 @@ impl Work {
                     self.taken.insert(name, committed.manifest.ended);
                 }
                 Ok((committed, _)) => {
-                    let about =
-                        |f: &&backup_core::format::manifest::Finding| f.object == name.as_str();
-                    let finding = committed.manifest.findings.iter().find(about);
+                    let about = |f: &&Finding| f.object == name.as_str();
+                    let all = || committed.manifest.findings.iter();
+                    let error = |f: &&Finding| f.severity == Severity::Error;
+                    // One of its own, or else of what it comes through.
+                    let finding = all().find(about).or_else(|| all().find(error));
                     let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
                     failed.push((name, cause.to_owned()));
                 }

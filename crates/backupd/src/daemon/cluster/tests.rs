@@ -32,7 +32,7 @@ struct Bed {
     store: PathBuf,
     _leads: watch::Sender<Lead>,
     _config: watch::Sender<Arc<Config>>,
-    _talos: Standin,
+    talos: Standin,
     _etcd: Etcd,
     _folder: Folder,
 }
@@ -44,6 +44,11 @@ fn name() -> ClusterName {
 impl Bed {
     /// Work that begins at `now`; the clock only moves when the test says so.
     async fn start(now: &str) -> Self {
+        Self::with(now, "etcd: { cron: 0 * * * * }", "3s").await
+    }
+
+    /// The same with these components, and this long for a run.
+    async fn with(now: &str, components: &str, deadline: &str) -> Self {
         let folder = Folder::new().unwrap();
         let etcd = Etcd::start(&folder, "etcd").await.unwrap();
         let talos = control_plane(&etcd).await.unwrap();
@@ -58,7 +63,7 @@ impl Bed {
         let yaml = format!(
             "cluster: mgmt\nstore: file://{}\ntalos: {{ config: talosconfig }}\n\
              encryption: none\nsigning: {{ key: signing.key }}\n\
-             runs: {{ deadline: 3s }}\ncomponents: {{ etcd: {{ cron: 0 * * * * }} }}\n",
+             runs: {{ deadline: {deadline} }}\ncomponents: {{ {components} }}\n",
             store.display()
         );
         std::fs::write(path("mgmt.yaml"), yaml).unwrap();
@@ -106,7 +111,7 @@ impl Bed {
             store,
             _leads: leads,
             _config: configs,
-            _talos: talos,
+            talos,
             _etcd: etcd,
             _folder: folder,
         }
@@ -151,12 +156,22 @@ impl Bed {
 
     /// The value of a metric of this cluster, as Prometheus reads it.
     fn metric(&self, metric: &str) -> String {
+        let value = self.metric_if(metric);
+        value.unwrap_or_else(|| panic!("there is no {metric}"))
+    }
+
+    fn metric_if(&self, metric: &str) -> Option<String> {
         let clock: Arc<dyn Clock> = Arc::<FixedClock>::clone(&self.clock);
         let text = Metrics::new(Arc::clone(&self.board), clock).text();
         let begin = format!("butler_backup_{metric}{{cluster=\"mgmt\"");
-        let line = text.lines().find(|line| line.starts_with(&begin));
-        let line = line.unwrap_or_else(|| panic!("{metric} is not in:\n{text}"));
-        line.rsplit(' ').next().unwrap().to_owned()
+        let line = text.lines().find(|line| line.starts_with(&begin))?;
+        Some(line.rsplit(' ').next()?.to_owned())
+    }
+
+    /// A component as the status page tells it.
+    fn told(&self, component: &ComponentName) -> ComponentView {
+        let status = self.board.status(self.clock.now());
+        status.clusters[0].view.components[component].clone()
     }
 
     async fn end(&self) {
@@ -239,5 +254,70 @@ async fn a_clock_that_is_set_is_noticed_and_costs_one_run_at_most() {
     // The schedule goes on by the clock as it is now.
     bed.pass(20).await;
     assert_eq!((bed.committed(), jumps()), (3, 2));
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_the_role_does_not_allow_costs_itself_alone() {
+    let components = "etcd: { cron: 0 * * * * }, machine-config: { cron: 0 * * * * }";
+    let bed = Bed::with(&before_the_hour(), components, "20s").await;
+    bed.until("the first", |cluster| cluster.view.totals.partial == 1)
+        .await;
+    bed.until("no run at work", |cluster| cluster.track.is_none())
+        .await;
+    let etcd = bed.told(&ComponentName::etcd());
+    assert!(etcd.last_success.is_some());
+    assert_eq!(etcd.failures_in_a_row, 0);
+    let config = bed.told(&ComponentName::machine_config());
+    assert_eq!(config.last_success, None);
+    assert_eq!(config.failures_in_a_row, 1);
+    let failure = config.last_failure.unwrap();
+    assert!(failure.cause.contains("only os:admin"), "{failure:?}");
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdue() {
+    let bed = Bed::with(&before_the_hour(), "etcd: { cron: 0 * * * * }", "120s").await;
+    bed.until("the first", |cluster| cluster.view.totals.committed == 1)
+        .await;
+    bed.until("no run at work", |cluster| cluster.track.is_none())
+        .await;
+    let name = ComponentName::etcd();
+    assert_eq!(bed.told(&name).overdue_since, None);
+    let metric = "component_overdue_since_timestamp_seconds";
+    assert_eq!(bed.metric_if(metric), None);
+    let refuse = |on: bool| {
+        for node in bed.talos.nodes() {
+            // An etcd that is down.
+            let fault = e2e::talos::StreamFault::CutAfter(0);
+            node.fault(|faults| faults.snapshot = on.then_some(fault));
+        }
+    };
+    refuse(true);
+    bed.clock.advance(SignedDuration::from_secs(15));
+    // The run is at work still, and nobody waits for its end to tell.
+    bed.until("a try that failed", |cluster| {
+        let run = cluster.track.as_ref().map(|track| track.status());
+        run.is_some_and(|run| run.failed_try.is_some())
+    })
+    .await;
+    let told = bed.told(&name);
+    assert_eq!(told.failures_in_a_row, 1);
+    let cause = told.last_failure.unwrap().cause;
+    assert!(cause.contains("without a single byte"), "{cause}");
+    assert_eq!(bed.metric("component_failures_in_a_row"), "1.0");
+    let due = told.overdue_since.expect("it is overdue");
+    assert!(due <= bed.clock.now() && due > told.last_success.unwrap());
+    assert!(bed.metric_if(metric).is_some());
+    // The same run gets through.
+    refuse(false);
+    bed.until("the second", |cluster| cluster.view.totals.committed == 2)
+        .await;
+    bed.until("no run at work", |cluster| cluster.track.is_none())
+        .await;
+    let told = bed.told(&name);
+    assert_eq!((told.overdue_since, told.failures_in_a_row), (None, 0));
+    assert_eq!(bed.metric_if(metric), None);
     bed.end().await;
 }

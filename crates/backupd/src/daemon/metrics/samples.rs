@@ -128,6 +128,11 @@ fn of_cluster(all: &mut Samples, status: &ClusterStatus) {
             &labels,
             f64::from(view.failures_in_a_row),
         );
+        all.time(
+            "component_overdue_since_timestamp_seconds",
+            &labels,
+            view.overdue_since,
+        );
         all.add("component_paused", &labels, yes(view.paused));
         all.add("component_skipped", &labels, float(view.skipped));
     }

@@ -41,6 +41,7 @@ fn board() -> Arc<Board> {
         let component = cluster.view.components.entry(etcd.clone()).or_default();
         component.next_run = Some(now());
         component.last_success = Some(now());
+        component.overdue_since = Some(now());
         component.skipped = 2;
         cluster.view.clock_skew_seconds = Some(-3);
         cluster.view.newest_checked = Some(now());

@@ -9,14 +9,15 @@ use anyhow::Context as _;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::format::manifest::Parent;
+use backup_core::format::manifest::{Finding, Parent, Severity};
 use backup_core::recover::guards::Guards;
 use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::{Plan, Step, admit_answer};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Copied, Patience, Recovery};
+use backup_core::recover::{Copied, Ended, Patience, Recovery};
 use backup_core::source::kube::target::KubeTarget;
 
+use super::ground::only_etcd;
 use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
@@ -190,6 +191,9 @@ async fn go(
         records.push(Record::PhaseDone { phase, at });
         journal.write(records).map_err(failed)?;
     }
+    if only_etcd(&plan.steps) && !ground.has_api() {
+        return etcd_alone(&mut journal, path, frame);
+    }
     let target = match target {
         Some(target) => target,
         None => ground.target_within(API_WITHIN, frame).await.map_err(on)?,
@@ -259,6 +263,30 @@ async fn go(
     let how = ran.ended.to_owned();
     recovery
         .journal
+        .write(vec![Record::Ended { how, at }])
+        .map_err(failed)?;
+    frame.terminal.emit(&ran)?;
+    Ok(ran.exit())
+}
+
+/// Ends a restore of etcd alone, where no way to the Kubernetes API is configured.
+fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit, Failure> {
+    let mut ended = Ended {
+        findings: journal.state.findings().cloned().collect(),
+        ..Ended::default()
+    };
+    ended.findings.push(Finding {
+        severity: Severity::Info,
+        object: "Kubernetes API".to_owned(),
+        cause: "no way to it is configured, so it was not asked whether it is back".to_owned(),
+        remedy: "look at it: kubectl get --raw '/readyz?verbose'".to_owned(),
+    });
+    let at = frame.clock.now();
+    let began = journal.state.began.unwrap_or(at);
+    let seconds = u64::try_from(at.duration_since(began).as_secs()).unwrap_or(0);
+    let ran = Ran::new(&journal.state.restore, path, &ended, seconds);
+    let how = ran.ended.to_owned();
+    journal
         .write(vec![Record::Ended { how, at }])
         .map_err(failed)?;
     frame.terminal.emit(&ran)?;

@@ -10,14 +10,15 @@ use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::recover::etcd::{
-    EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, SnapshotFacts, Wanted, preflight, restarts,
-    restored_already, run, watch_others,
+    EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, Proof, SnapshotFacts, Wanted, preflight,
+    restarts, run, watch_others,
 };
 use backup_core::recover::journal::{Journal, Record};
 use backup_core::recover::plan::Danger;
 use backup_core::restore::{HeldSnapshot, unlock};
 use backup_core::source::talos::nodes::TalosNodes;
 
+use super::ground::only_etcd;
 use super::{Ground, TargetFlags};
 use crate::args::{ReadFlags, ScratchFlags};
 
@@ -35,14 +36,31 @@ pub(crate) async fn look_at_etcd(
             .hint("choose one from `restore-cli list`, or plan with --only crds,resources,verify")
     })?;
     let nodes = talos.nodes(read, frame).await?;
-    frame.terminal.status("looking at every node");
+    frame.terminal.status(
+        "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
+    );
     let target = talos.node.clone();
     let wanted = Wanted {
         target,
         snapshot,
         allow: allow.clone(),
+        proof: None,
     };
-    Ok(preflight(&nodes, wanted).await)
+    let mut plan = preflight(&nodes, wanted).await;
+    if !ground.has_api() {
+        let what = if only_etcd(&ground.steps) {
+            "the Kubernetes API is not asked whether it is back"
+        } else {
+            "the steps after etcd cannot be done"
+        };
+        plan.warnings.push(Finding {
+            severity: Severity::Warning,
+            object: "Kubernetes API".to_owned(),
+            cause: format!("no way to it is configured: {what}"),
+            remedy: "give --kubeconfig FILE to `restore`".to_owned(),
+        });
+    }
+    Ok(plan)
 }
 
 /// The nodes of `plan` as they are now. Changes nothing.
@@ -53,18 +71,20 @@ pub(super) async fn now(
     frame: &Frame,
 ) -> Result<EtcdPlan, Failure> {
     let nodes = talos.nodes(read, frame).await?;
-    nodes_now(&nodes, plan, allow).await
+    nodes_now(&nodes, plan, allow, None).await
 }
 
 async fn nodes_now(
     nodes: &TalosNodes,
     plan: &EtcdPlan,
     allow: &BTreeSet<Danger>,
+    proof: Option<Proof>,
 ) -> Result<EtcdPlan, Failure> {
     let wanted = Wanted {
         target: Some(plan.target.clone()),
         snapshot: plan.snapshot.clone(),
         allow: allow.clone(),
+        proof,
     };
     let now = preflight(nodes, wanted).await;
     if let Some(difference) = plan.differs(&now) {
@@ -84,16 +104,14 @@ pub(super) async fn restore(
 ) -> Result<Vec<Finding>, Failure> {
     let (talos, read, scratch) = means;
     let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
-    let now = frame.or_cancelled(nodes_now(&nodes, plan, allow)).await?;
+    // A copy's last lines may be missing: then what this restore was going to do counts as asked for.
+    let copied = journal.state.copied.then_some(Proof::Asked);
+    let proof = journal.state.proof.or(copied);
+    let now = frame
+        .or_cancelled(nodes_now(&nodes, plan, allow, proof))
+        .await?;
     let progress = frame.terminal.progress();
-    let already = if now.can_run() {
-        None
-    } else {
-        restored_already(&nodes, &now, progress.as_ref())
-            .await
-            .map_err(anyhow::Error::new)?
-    };
-    if already.is_none() {
+    if now.holds.is_none() || !now.can_run() {
         if let Some(blocker) = now.blockers.first() {
             let told = format!(
                 "etcd must not be restored now: {}: {}",
@@ -128,11 +146,7 @@ pub(super) async fn restore(
                     .await);
             }
         };
-        let log = Journalled {
-            journal: Mutex::new(journal),
-            clock: Arc::clone(&frame.clock),
-            frame: frame.clone(),
-        };
+        let log = Journalled::new(journal, frame);
         let restoring = async {
             let pace = Pace::default();
             Ok(run(
@@ -149,7 +163,7 @@ pub(super) async fn restore(
     } else {
         frame
             .terminal
-            .status("etcd is up already, with what this restore point holds");
+            .status("etcd is up already, as this restore makes it: nothing is to do");
     }
     drop(progress);
     frame
@@ -177,10 +191,20 @@ pub(super) async fn restore(
 }
 
 /// Writes each phase to the journal before the next begins.
-struct Journalled<'a> {
+pub(crate) struct Journalled<'a> {
     journal: Mutex<&'a mut Journal>,
     clock: Arc<dyn Clock>,
     frame: Frame,
+}
+
+impl<'a> Journalled<'a> {
+    pub(crate) fn new(journal: &'a mut Journal, frame: &Frame) -> Self {
+        Self {
+            journal: Mutex::new(journal),
+            clock: Arc::clone(&frame.clock),
+            frame: frame.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Journalled<'_> {
@@ -194,6 +218,7 @@ impl EtcdLog for Journalled<'_> {
         self.frame.terminal.status(&phase.to_string());
         let record = Record::Etcd {
             reached: phase.to_string(),
+            trace: phase.trace(),
             at: self.clock.now(),
         };
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);

@@ -218,12 +218,24 @@ impl Ground {
         Ok(found)
     }
 
+    /// Whether a way to the Kubernetes API is configured.
+    pub(crate) fn has_api(&self) -> bool {
+        self.kube.is_some()
+    }
+
+    /// Refuses steps that need the Kubernetes API where no way to it is configured, before the first
+    /// of them.
+    pub(crate) fn admit_steps(&self, steps: &[Step]) -> Result<(), Failure> {
+        if self.has_api() || only_etcd(steps) {
+            return Ok(());
+        }
+        Err(no_api())
+    }
+
     /// Connects to the cluster that is written to.
     pub(crate) async fn target(&self) -> Result<KubeTarget, Failure> {
         let Some(options) = &self.kube else {
-            let told = "no way to the Kubernetes API is configured";
-            let hint = "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG";
-            return Err(Failure::message(Exit::Usage, told.to_owned()).hint(hint));
+            return Err(no_api());
         };
         Ok(KubeTarget::connect(options)
             .await
@@ -261,7 +273,10 @@ impl Ground {
                         .hint("see `kubectl get --raw '/readyz?verbose'`"));
                 }
                 Ok(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-                Err(failure) if failure.exit() == Exit::Interrupted => return Err(failure),
+                // What is wrong on this side stays wrong.
+                Err(failure) if matches!(failure.exit(), Exit::Interrupted | Exit::Usage) => {
+                    return Err(failure);
+                }
                 Err(failure) if began.elapsed() >= limit => {
                     let hint =
                         "see whether kube-apiserver runs on the node that etcd was restored on";
@@ -276,6 +291,17 @@ impl Ground {
     pub(crate) fn progress(&self) -> Arc<dyn backup_core::progress::Progress> {
         Arc::clone(&self.reading.progress)
     }
+}
+
+/// Whether nothing but etcd is restored, which needs no Kubernetes API.
+pub(crate) fn only_etcd(steps: &[Step]) -> bool {
+    steps == [Step::Etcd]
+}
+
+fn no_api() -> Failure {
+    let told = "no way to the Kubernetes API is configured";
+    let hint = "give --kubeconfig FILE, the key `kubernetes.kubeconfig`, or KUBECONFIG";
+    Failure::message(Exit::Usage, told.to_owned()).hint(hint)
 }
 
 /// A cluster as plans name it.

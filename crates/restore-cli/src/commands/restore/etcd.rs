@@ -8,23 +8,24 @@ use backup_cli::failure::Failure;
 use backup_cli::findings;
 use backup_cli::output::Format;
 use backup_cli::program::Frame;
-use backup_cli::terminal::Terminal;
 use backup_core::catalog::RestorePoint;
+use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
 use backup_core::recover::etcd::{
-    EtcdLog, EtcdPhase, EtcdPlan, EtcdRestored, LogError, Pace, SnapshotFacts, Wanted, preflight,
-    restart_kubelets, restarts, restored_already, run as restore, watch_others,
+    EtcdPlan, EtcdRestored, Pace, SnapshotFacts, Wanted, preflight, restart_kubelets, restarts,
+    run as restore, watch_others,
 };
 use backup_core::recover::plan::Danger;
-use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::restore::{HeldSnapshot, HoldError, unlock};
 use backup_core::source::talos::nodes::TalosNodes;
 
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs};
-use crate::commands::recover::TargetFlags;
+use crate::commands::recover::{Journalled, Journals, TargetFlags};
 use crate::commands::{Opened, open, refuse_untrusted};
 
+mod journal;
 mod report;
 
 /// Restore etcd onto one control plane node, over the Talos API
@@ -55,12 +56,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// Go on in spite of this danger: `other-lineage`, where nodes were set up anew; `unknown-cluster`,
-    /// where nothing tells whose the snapshot is
+    /// where nothing tells whose the snapshot is; `unseen-node`, where a node cannot be looked at
     #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
     /// Restart the kubelets of all nodes that are named, when etcd is back
     #[arg(long)]
     restart_kubelets: bool,
+    #[command(flatten)]
+    journals: Journals,
     #[command(flatten)]
     scratch: ScratchFlags,
     #[command(flatten)]
@@ -71,35 +74,34 @@ pub(crate) struct Args {
 
 /// The dangers that this step knows by name.
 fn danger(text: &str) -> Result<Danger, String> {
-    let known = [Danger::OtherLineage, Danger::UnknownCluster];
+    let known = [
+        Danger::OtherLineage,
+        Danger::UnknownCluster,
+        Danger::UnseenNode,
+    ];
     let named = known.into_iter().find(|danger| danger.name() == text);
     named.ok_or_else(|| format!("want one of: {}", known.map(Danger::name).join(", ")))
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let source = frame.or_cancelled(source(args, frame)).await?;
-    let looked = look(args, &source, frame);
-    let (nodes, plan) = frame.or_cancelled(looked).await?;
+    let (nodes, plan) = frame.or_cancelled(look(args, &source, frame)).await?;
     show(&plan, frame)?;
-    let progress = frame.terminal.progress();
     if !plan.can_run() {
-        let already = async { Ok(restored_already(&nodes, &plan, progress.as_ref()).await?) };
-        let already = frame.or_cancelled(already).await?;
-        drop(progress);
-        let Some(restored) = already else {
-            return Err(blocked(&plan));
-        };
+        return Err(blocked(&plan));
+    }
+    if let Some(restored) = plan.holds.clone() {
         frame
             .terminal
-            .status("etcd is up already, with what this restore point holds");
+            .status("etcd is up already, as this restore makes it: nothing is to do");
         return frame
             .or_cancelled(after(args, &nodes, &plan, restored, frame))
             .await;
     }
-    drop(progress);
     confirm(args, &plan, frame)?;
     let snapshot = Arc::new(hold(args, source, frame).await?);
-    let log = Told(frame.terminal.clone());
+    let mut journal = journal::open(&args.journals, &plan, frame)?;
+    let log = Journalled::new(&mut journal, frame);
     let progress = frame.terminal.progress();
     let restoring = async {
         let pace = Pace::default();
@@ -127,7 +129,8 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
         return Ok(Source::File(HeldSnapshot::raw_db(file).await?));
     }
     if let Some(file) = &args.snapshot {
-        return Ok(Source::File(HeldSnapshot::file(file).await?));
+        let held = HeldSnapshot::file(file).await.map_err(not_held)?;
+        return Ok(Source::File(held));
     }
     let opened = open(&args.read.given(), frame).await?;
     let wanted = args.restore_point.as_deref().unwrap_or(LATEST);
@@ -135,6 +138,23 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
     let point = opened.find(wanted, &needs, frame).await?;
     refuse_untrusted(&point)?;
     Ok(Source::Stored(Box::new(opened), Box::new(point)))
+}
+
+/// A file that is no sound snapshot; one without its trailer may be a copy of a db file.
+fn not_held(error: HoldError) -> Failure {
+    let bare = matches!(
+        &error,
+        HoldError::Snapshot {
+            source: SnapshotError::NoTrailer { .. },
+            ..
+        }
+    );
+    let failure = Failure::from(error);
+    if bare {
+        return failure
+            .hint("if it is a copy of a member's `member/snap/db`, give it as --raw-db FILE");
+    }
+    failure
 }
 
 async fn look(
@@ -150,11 +170,25 @@ async fn look(
         })?,
     };
     let nodes = args.talos.nodes(&args.read, frame).await?;
-    frame.terminal.status("looking at every node");
+    frame.terminal.status(
+        "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
+    );
     let wanted = Wanted {
         target: args.talos.node.clone(),
         snapshot,
         allow: args.allow.iter().copied().collect(),
+        proof: None,
+    };
+    let plan = preflight(&nodes, wanted.clone()).await;
+    // Its own journal may prove what the content does not: it was written to since.
+    let proof = journal::proof(&args.journals, &plan)?;
+    if plan.holds.is_some() || proof.is_none() {
+        return Ok((nodes, plan));
+    }
+    let wanted = Wanted {
+        target: Some(plan.target),
+        proof,
+        ..wanted
     };
     let plan = preflight(&nodes, wanted).await;
     Ok((nodes, plan))
@@ -251,17 +285,6 @@ async fn after(
     let report = Restored::new(plan, restored, joined, list);
     frame.terminal.emit(&report)?;
     Ok(report.exit())
-}
-
-/// Tells a person each phase.
-#[derive(Debug)]
-struct Told(Terminal);
-
-impl EtcdLog for Told {
-    fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError> {
-        self.0.status(&phase.to_string());
-        Ok(())
-    }
 }
 
 /// The findings as they are printed.

@@ -42,7 +42,7 @@ pub(crate) async fn serve(file: &Path, folder: &Path) -> Result<()> {
 pub(crate) async fn drain(talosconfig: &Path) -> Result<()> {
     let search = ConfigSearch::at(talosconfig.to_owned());
     let source = TalosSource::new(TalosOptions::new(search), Arc::new(SystemClock));
-    let candidates = source.candidates().await?;
+    let candidates = source.members().await?.candidates;
     let candidate = candidates.first().context("no member")?;
     let mut stream = source.open(candidate).await?;
     let mut bytes = 0;

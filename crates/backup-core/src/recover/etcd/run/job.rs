@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::log::{EtcdLog, EtcdPhase};
 use super::super::look::{ETCD, cluster_of, data_empty, uploaded};
-use super::super::plan::EtcdPlan;
+use super::super::plan::{EtcdPlan, Role};
 use super::super::wipe::Wipe;
 use super::{EtcdRestoreError, Pace};
 use crate::progress::Progress;
@@ -39,7 +39,11 @@ pub(super) enum Stage {
 /// What came of asking for the bootstrap.
 pub(super) enum Asked {
     Accepted,
-    LookAgain { why: String },
+    /// What is there has to be looked at; `refused` if the node said so itself.
+    LookAgain {
+        why: String,
+        refused: bool,
+    },
 }
 
 /// How the node's restore ended.
@@ -63,6 +67,14 @@ impl Job<'_> {
         EtcdRestoreError::Dirty {
             node: self.target().to_owned(),
             event,
+            wipe: self.plan.wipe.clone(),
+        }
+    }
+
+    pub(super) fn other_data(&self, difference: String) -> EtcdRestoreError {
+        EtcdRestoreError::OtherData {
+            node: self.target().to_owned(),
+            difference,
             wipe: self.plan.wipe.clone(),
         }
     }
@@ -213,7 +225,10 @@ impl Job<'_> {
 
     /// No other control plane node may have an etcd that runs.
     pub(super) async fn nobody_else_runs(&self) -> Result<(), EtcdRestoreError> {
-        for other in self.plan.others() {
+        // One that did not answer when the plan was made may be back.
+        let others = self.plan.nodes.iter();
+        let others = others.filter(|n| n.role != Role::Worker && n.node != self.plan.target);
+        for other in others {
             let service = self.nodes.service(&other.node, ETCD).await;
             // A node that does not answer was warned of.
             if let Ok(Some(service)) = service
@@ -271,11 +286,16 @@ impl Job<'_> {
                 Err(failure) => failure,
             };
             let look = |why: &CallError| {
+                let refused = why.kind == CallErrorKind::NotEmpty;
                 let why = format!("{why} ({})", why.said());
-                Ok(Asked::LookAgain { why })
+                Ok(Asked::LookAgain { why, refused })
             };
             match failure.kind {
-                CallErrorKind::NotEmpty => return look(&failure),
+                CallErrorKind::NotEmpty => {
+                    let why = failure.said().to_owned();
+                    self.reached(EtcdPhase::Refused { why })?;
+                    return look(&failure);
+                }
                 CallErrorKind::Unreachable | CallErrorKind::Hung => {
                     // The answer may be lost and the node at work, or it restarts.
                     let told = look(&failure);

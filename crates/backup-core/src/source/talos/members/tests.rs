@@ -48,11 +48,16 @@ fn answers(id: u64) -> Answers {
 }
 
 fn order(answers: Vec<Answers>) -> Vec<String> {
-    let candidates = rank(answers).unwrap();
-    candidates
+    let members = rank(answers, Vec::new()).unwrap();
+    members
+        .candidates
         .into_iter()
         .map(|candidate| candidate.node)
         .collect()
+}
+
+fn ranked(answers: Vec<Answers>) -> Members {
+    rank(answers, Vec::new()).unwrap()
 }
 
 fn three(change: impl FnOnce(&mut Vec<Answers>)) -> Vec<Answers> {
@@ -68,7 +73,7 @@ fn status(answers: &mut Answers) -> &mut EtcdMemberStatus {
 #[test]
 fn followers_go_before_the_leader_in_the_order_of_the_configuration() {
     assert_eq!(order(three(|_| {})), ["10.0.0.2", "10.0.0.3", "10.0.0.1"]);
-    let candidates = rank(three(|_| {})).unwrap();
+    let candidates = rank(three(|_| {}), Vec::new()).unwrap().candidates;
     assert_eq!(candidates[0].member_name.as_deref(), Some("cp-2"));
     assert_eq!(candidates[0].etcd_version.as_deref(), Some("3.6.16"));
     assert_eq!(candidates[0].talos_version.as_deref(), Some("v1.14.0"));
@@ -82,18 +87,16 @@ fn followers_go_before_the_leader_in_the_order_of_the_configuration() {
 
 #[test]
 fn trap_17_a_learner_is_left_out_and_named() {
-    let candidates = rank(three(|all| status(&mut all[1]).is_learner = true)).unwrap();
-    assert!(
-        candidates
-            .iter()
-            .all(|candidate| candidate.node != "10.0.0.2")
-    );
-    assert!(candidates[0].warnings[0].contains("10.0.0.2 is a learner"));
+    let members = ranked(three(|all| status(&mut all[1]).is_learner = true));
+    let mut nodes = members.candidates.iter().map(|candidate| &candidate.node);
+    assert!(nodes.all(|node| node != "10.0.0.2"));
+    assert_eq!(members.unwell[0].node, "10.0.0.2");
+    assert!(members.unwell[0].cause.contains("10.0.0.2 is a learner"));
     // Also when only the list of members tells.
-    let candidates = rank(three(|all| {
+    let members = ranked(three(|all| {
         all[1].members.as_mut().unwrap()[1].is_learner = true;
     }));
-    assert_eq!(candidates.unwrap().len(), 2);
+    assert_eq!(members.candidates.len(), 2);
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn trap_17_a_corrupt_member_is_the_last_resort() {
         member_id: 2,
         alarm: i32::from(AlarmType::Corrupt),
     };
-    let candidates = rank(three(|all| all[0].alarms = Ok(vec![alarm]))).unwrap();
+    let candidates = ranked(three(|all| all[0].alarms = Ok(vec![alarm]))).candidates;
     assert_eq!(candidates[2].node, "10.0.0.2");
     assert!(candidates[2].warnings[0].contains("CORRUPT"));
     assert!(candidates[0].warnings.is_empty());
@@ -114,15 +117,15 @@ fn trap_17_a_full_cluster_is_told_but_does_not_hinder() {
         member_id: 1,
         alarm: i32::from(AlarmType::Nospace),
     };
-    let candidates = rank(three(|all| {
+    let members = ranked(three(|all| {
         for answer in all {
             answer.alarms = Ok(vec![alarm]);
         }
-    }))
-    .unwrap();
-    assert_eq!(candidates[0].node, "10.0.0.2");
-    assert_eq!(candidates[0].warnings.len(), 1);
-    assert!(candidates[0].warnings[0].contains("NOSPACE"));
+    }));
+    assert_eq!(members.candidates[0].node, "10.0.0.2");
+    assert!(members.candidates[0].warnings.is_empty());
+    assert_eq!(members.warnings.len(), 1);
+    assert!(members.warnings[0].contains("NOSPACE"));
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn trap_17_a_member_that_lags_goes_behind_the_leader() {
         status.leader = 0;
         status.errors = vec!["etcdserver: no leader".to_owned()];
     });
-    let candidates = rank(all).unwrap();
+    let candidates = ranked(all).candidates;
     assert_eq!(candidates[2].node, "10.0.0.2");
     assert_eq!(candidates[2].warnings.len(), 2);
 }
@@ -150,10 +153,18 @@ fn trap_15_an_old_server_is_used_with_a_warning() {
                 answer.version = Err(failure(code, "not authorized"));
             }
         });
-        let candidates = rank(all).unwrap();
+        let Members {
+            candidates,
+            unwell,
+            warnings,
+        } = ranked(all);
         assert_eq!(candidates[0].node, "10.0.0.1");
         assert_eq!(candidates.len(), 3);
-        assert!(!candidates[0].warnings.is_empty());
+        // It is said once of all, and no member is called unwell for it.
+        assert!(candidates.iter().all(|member| member.warnings.is_empty()));
+        assert_eq!(unwell, []);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("EtcdStatus"), "{warnings:?}");
         assert_eq!(candidates[0].leader, None);
     }
 }
@@ -163,7 +174,7 @@ fn the_role_for_snapshots_may_not_ask_for_the_version_and_that_is_no_warning() {
     let all = three(|all| {
         all[1].version = Err(failure(Code::PermissionDenied, "not authorized"));
     });
-    let candidates = rank(all).unwrap();
+    let candidates = ranked(all).candidates;
     assert_eq!(candidates[0].talos_version, None);
     assert!(candidates[0].warnings.is_empty());
 }
@@ -171,7 +182,7 @@ fn the_role_for_snapshots_may_not_ask_for_the_version_and_that_is_no_warning() {
 #[test]
 fn trap_7_a_member_that_hangs_comes_after_those_that_answer() {
     let all = three(|all| all[1].status = Err(failure(Code::DeadlineExceeded, "")));
-    let candidates = rank(all).unwrap();
+    let candidates = ranked(all).candidates;
     assert_eq!(candidates[2].node, "10.0.0.2");
     assert!(candidates[2].warnings[0].contains("EtcdStatus"));
     // Its id is known by its address.
@@ -184,14 +195,18 @@ fn a_worker_and_a_node_that_is_gone_are_left_out_and_named() {
         all[1].status = Err(failure(Code::Unavailable, "dial"));
         all[2].status = Err(failure(Code::Unimplemented, "only on control plane nodes"));
     });
-    let candidates = rank(all).unwrap();
-    assert_eq!(candidates.len(), 1);
-    assert_eq!(candidates[0].warnings.len(), 2);
+    let members = ranked(all);
+    assert_eq!(members.candidates.len(), 1);
+    assert_eq!(members.unwell.len(), 1);
+    assert_eq!(members.unwell[0].node, "10.0.0.2");
+    assert!(members.warnings[0].contains("not a control plane node"));
     let all = three(|all| {
         all[1].status = Err(failure(Code::Unavailable, "dial"));
         all[2].status = Err(failure(Code::Unavailable, "dial"));
     });
-    assert_eq!(rank(all).unwrap()[0].warnings.len(), 1);
+    let unwell = ranked(all).unwell;
+    let nodes: Vec<_> = unwell.iter().map(|member| member.node.as_str()).collect();
+    assert_eq!(nodes, ["10.0.0.2", "10.0.0.3"]);
 }
 
 #[test]
@@ -201,7 +216,7 @@ fn with_nobody_left_each_reason_is_given() {
         status(&mut all[1]).is_learner = true;
         all[2].status = Err(failure(Code::Unimplemented, "only on control plane nodes"));
     });
-    let error = rank(all).unwrap_err().to_string();
+    let error = rank(all, Vec::new()).unwrap_err().to_string();
     for part in ["gone", "learner", "not a control plane node"] {
         assert!(error.contains(part), "{error} lacks {part}");
     }

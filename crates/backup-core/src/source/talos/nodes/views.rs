@@ -6,6 +6,7 @@ use crate::digest::Digest;
 use crate::source::at_rest::Known;
 use crate::source::status::printable;
 use crate::source::talos::proto::machine::{EtcdMember, EtcdMemberStatus, FileInfo, ServiceInfo};
+use crate::source::talos::session::host_of;
 
 /// What of a machine configuration matters to a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -115,14 +116,20 @@ pub struct MemberView {
     pub name: String,
     /// Whether it has no vote yet.
     pub learner: bool,
+    /// The address of its node, if it tells one that others can use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 impl From<EtcdMember> for MemberView {
     fn from(member: EtcdMember) -> Self {
+        let addresses = member.client_urls.iter().filter_map(|url| host_of(url));
+        let mut addresses = addresses.filter(|a| !a.is_loopback() && !a.is_unspecified());
         Self {
             id: format!("{:016x}", member.id),
             name: printable(&member.hostname),
             learner: member.is_learner,
+            address: addresses.next().map(|address| address.to_string()),
         }
     }
 }

@@ -148,7 +148,7 @@ impl Report for Restored {
             ),
         ]);
         if etcd.already {
-            page.line("An earlier attempt had restored it; nothing was to do.");
+            page.line("It was up already, as this restore makes it; nothing was to do.");
         }
         if !self.others.is_empty() {
             page.heading("Other control plane nodes");

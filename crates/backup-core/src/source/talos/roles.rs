@@ -1,0 +1,61 @@
+//! The roles of a client certificate, and which of them each component needs.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::config::{Context, Overrides, TalosConfigError};
+use super::identity::{ADMIN, Identity, SNAPSHOT_ROLES, describe_roles};
+use super::search::ConfigSearch;
+use crate::id::ComponentName;
+
+/// The roles of the client certificate in a talosconfig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(BTreeSet<String>);
+
+impl Roles {
+    /// Those of `context`, or of the file's own choice. Connects nowhere.
+    ///
+    /// # Errors
+    /// When there is no talosconfig, or it cannot be used at `now`.
+    pub fn read(
+        search: &ConfigSearch,
+        context: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Self, TalosConfigError> {
+        let path = search.find()?;
+        let overrides = Overrides {
+            context,
+            ..Overrides::default()
+        };
+        let context = Context::load_now(&path, &overrides)?;
+        Ok(Self(Identity::check(&context, now)?.roles))
+    }
+
+    /// The roles of which a component needs one; empty if it is not read through the Talos API.
+    #[must_use]
+    pub fn needed(component: &ComponentName) -> &'static [&'static str] {
+        if *component == ComponentName::etcd() {
+            &SNAPSHOT_ROLES
+        } else if *component == ComponentName::machine_config() {
+            &[ADMIN]
+        } else {
+            &[]
+        }
+    }
+
+    /// Why these do not do for `component`; `None` if they do.
+    #[must_use]
+    pub fn lacking(&self, component: &ComponentName) -> Option<String> {
+        let needed = Self::needed(component);
+        let has = needed.is_empty() || needed.iter().any(|role| self.0.contains(*role));
+        (!has).then(|| {
+            let needed = match needed {
+                [only] => format!("the role {only}"),
+                several => format!("one of the roles {}", several.join(", ")),
+            };
+            let has = describe_roles(&self.0);
+            format!("it needs {needed}, and the talosconfig carries {has}")
+        })
+    }
+}

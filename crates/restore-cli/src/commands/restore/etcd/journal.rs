@@ -1,0 +1,55 @@
+//! Journal of a restore of etcd by itself: it tells a second run what the first one did.
+
+use std::path::PathBuf;
+
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::digest::Digest;
+use backup_core::recover::etcd::{EtcdPlan, Proof};
+use backup_core::recover::journal::Journal;
+
+use crate::commands::recover::{Journals, failed};
+
+/// Beside the journals of whole restores, which `resume` goes on with.
+const FOLDER: &str = "etcd";
+
+/// What tells one restore from another: the snapshot, the cluster, the node.
+fn name(plan: &EtcdPlan) -> String {
+    let short = |digest: &Digest| digest.to_string().chars().take(12).collect::<String>();
+    let cluster = plan.cluster.id_sha256.as_ref();
+    let cluster = cluster.or_else(|| plan.cluster.authorities.first());
+    format!(
+        "{}-{}-{}",
+        short(&plan.snapshot.sha256),
+        cluster.map_or("unknown".to_owned(), short),
+        plan.target.replace([':', '/'], "-")
+    )
+}
+
+fn folder(journals: &Journals) -> PathBuf {
+    journals.journals.join(FOLDER)
+}
+
+/// What the journal of this restore shows, if there is one.
+pub(super) fn proof(journals: &Journals, plan: &EtcdPlan) -> Result<Option<Proof>, Failure> {
+    let path = folder(journals).join(format!("{}.journal", name(plan)));
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Journal::look(&path).map_err(failed)?.proof)
+}
+
+/// The journal of this restore, begun or gone on with.
+pub(super) fn open(
+    journals: &Journals,
+    plan: &EtcdPlan,
+    frame: &Frame,
+) -> Result<Journal, Failure> {
+    let (folder, name) = (folder(journals), name(plan));
+    let path = folder.join(format!("{name}.journal"));
+    if path.exists() {
+        return Journal::open(&path).map_err(failed);
+    }
+    let (snapshot, now) = (plan.snapshot.sha256, frame.clock.now());
+    Journal::begin(&folder, &name, snapshot, now).map_err(failed)
+}
