@@ -17,9 +17,11 @@ use crate::id::RestorePointId;
 use crate::progress::Progress;
 use crate::store::{Access, Key, Store, StoreError};
 
+mod components;
 mod findings;
 mod needs;
 
+use components::Components;
 pub(crate) use findings::{finding, stranger, unreadable};
 pub(crate) use needs::{Needs, Place};
 
@@ -169,6 +171,7 @@ pub async fn run(
     let mut needs = Needs::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
     let listed: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
+    let mut newest = Components::default();
     for (entry, point) in entries
         .iter()
         .zip(catalog.load_all(&entries, &options.trust).await)
@@ -180,6 +183,7 @@ pub async fn run(
                 let lost = point.lost_parent(&listed);
                 let lost = lost.map(|parent| findings::lost_parent(&point, parent));
                 report.findings.extend(lost);
+                newest.take_in(&point);
                 claims.push((entry.id.clone(), point.manifest.claim));
                 needs.point(&point);
             }
@@ -193,6 +197,7 @@ pub async fn run(
         }
     }
     report.findings.extend(findings::age(&entries, options));
+    report.findings.extend(newest.findings());
     report
         .findings
         .extend(claim(store.as_ref(), &claims).await?);

@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod export;
+pub mod gaps;
 pub mod index;
 pub mod layout;
 pub mod manifest;

@@ -39,6 +39,7 @@ pub mod velero;
 pub mod git;
 
 mod dangers;
+mod gaps;
 mod lineage;
 mod lock;
 mod objects;
@@ -49,6 +50,7 @@ mod run;
 mod survey;
 
 pub use archive::read_archive;
+pub use gaps::gaps;
 pub use lineage::lineage;
 pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
 pub use select::Select;

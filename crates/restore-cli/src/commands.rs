@@ -17,6 +17,7 @@ use backup_core::store::Store;
 use crate::args::Command;
 
 mod damage;
+mod gaps;
 mod kinds;
 mod latest;
 mod yaml;

@@ -22,6 +22,7 @@ mod daemon {
     mod leftovers;
     mod mirror;
     mod outages;
+    mod partial;
     mod running;
     mod tls;
     mod upgrade;

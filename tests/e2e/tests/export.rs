@@ -7,6 +7,7 @@ mod export {
     mod datastores;
     mod ground;
     mod kube;
+    mod lost;
     mod objects;
     mod references;
     mod restarts;

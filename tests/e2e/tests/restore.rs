@@ -13,6 +13,7 @@ mod restore {
     mod killed;
     mod latest;
     mod mirror;
+    mod partial;
     mod rebuild;
     mod refused;
     mod runbook;

@@ -27,6 +27,19 @@ pub struct ArchiveFacts {
     /// The names of its files, where they are files that somebody gave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What belongs into it and could not be taken, besides kinds that say `failed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<Lack>,
+}
+
+/// Something that belongs into a component and could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lack {
+    /// A kind, all kinds of a group as `*.GROUP`, or a file.
+    pub what: String,
+    /// Why.
+    pub cause: String,
 }
 
 /// A Talos cluster, as a machine configuration names it.
@@ -84,9 +97,28 @@ pub struct KindFacts {
     /// How many belong to a tool that can make them again: `flux`, `helm`, `argo`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub managed_by: BTreeMap<String, u64>,
-    /// Why the kind could not be listed to its end; then the objects are those before that.
+    /// Why not all of its objects are here: the kind could not be listed to its end, or single
+    /// objects could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Objects that were there and could not be read; all others of the kind are here, unless
+    /// `failed` says more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
+    /// What the list of the kind failed with, where its objects were read around those in `lost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_failed: Option<String>,
+}
+
+/// An object that was there and could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// `NAMESPACE/NAME`, or its name alone. Where the server does not name each: how many, and
+    /// before which.
+    pub name: String,
+    /// What the server said.
+    pub cause: String,
 }
 
 /// What was read of a kind that was not listed.

@@ -341,7 +341,7 @@ impl Manifest {
     /// Whether something that was asked for is not there, or not whole.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        !self.missing.is_empty() || self.findings.iter().any(|f| f.severity == Severity::Error)
+        !self.gaps().is_empty() || self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// The component of that name.

@@ -219,6 +219,8 @@ mod tests {
             skipped: skipped.collect(),
             managed_by: BTreeMap::new(),
             failed: failed.map(ToOwned::to_owned),
+            lost: Vec::new(),
+            list_failed: None,
             watched: None,
             listed_because: None,
         }

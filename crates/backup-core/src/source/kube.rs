@@ -17,6 +17,7 @@ pub mod kubeconfig;
 pub mod lease;
 mod list;
 mod object;
+mod pieces;
 mod reading;
 mod refer;
 mod request;

@@ -63,6 +63,8 @@ impl Objects {
             skipped: Vec::new(),
             managed_by: std::collections::BTreeMap::new(),
             failed: None,
+            lost: Vec::new(),
+            list_failed: None,
         };
         self.kinds.push((facts, members));
         self.kinds

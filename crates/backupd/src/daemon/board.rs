@@ -400,7 +400,9 @@ impl Cluster {
     pub(crate) fn count(&mut self, status: &RunStatus) {
         let totals = &mut self.view.totals;
         let counter = match &status.state {
-            State::Committed { missing, .. } if missing.is_empty() => &mut totals.committed,
+            State::Committed {
+                missing, not_whole, ..
+            } if missing.is_empty() && not_whole.is_empty() => &mut totals.committed,
             State::Committed { .. } => &mut totals.partial,
             _ => &mut totals.failed,
         };

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 /// How many restore points are looked at, newest first, for the newest of each component.
 const LOOK_BACK: usize = 200;
+/// Gaps of a component that are told of.
+const GAPS: usize = 100;
 /// Certificates that are told of; a fleet of tenants has two each.
 const CERTIFICATES: usize = 1_000;
 
@@ -30,13 +32,19 @@ pub(crate) struct Facts {
     pub(crate) new_chunks: u64,
     pub(crate) errors: usize,
     pub(crate) warnings: usize,
+    /// The newest of each component that is whole.
     pub(crate) components: BTreeMap<ComponentName, ComponentFacts>,
+    /// What the newest restore point that was to have a component lacks of it.
+    pub(crate) gaps: BTreeMap<ComponentName, Vec<String>>,
+    /// When all DataStores were last taken.
+    #[serde(skip)]
+    pub(crate) datastores_at: Option<Timestamp>,
     pub(crate) certificates: Vec<Certificate>,
     /// All objects below the prefix and their bytes, when they were last counted.
     pub(crate) objects: Option<(u64, u64)>,
 }
 
-/// The newest of one component.
+/// The newest of one component that is whole.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ComponentFacts {
@@ -73,35 +81,55 @@ impl Facts {
         };
         (self.errors, self.warnings) = (of(Severity::Error), of(Severity::Warning));
         self.components.extend(components(id, manifest));
+        self.judge(manifest);
         if manifest.kubernetes.is_some() {
             self.certificates = certificates(manifest);
         }
     }
 
-    /// When `component` was last taken.
+    /// Notes what the restore point lacks of each component that it was to have.
+    fn judge(&mut self, manifest: &Manifest) {
+        let own = manifest
+            .components
+            .iter()
+            .filter(|c| c.carried_from.is_none());
+        for name in own.map(|c| &c.name).chain(&manifest.missing) {
+            let gaps = manifest.gaps_of(name);
+            if gaps.is_empty() {
+                self.gaps.remove(name);
+            } else {
+                let gaps = gaps.iter().take(GAPS).map(ToString::to_string).collect();
+                self.gaps.insert(name.clone(), gaps);
+            }
+        }
+        let all = ComponentName::datastores();
+        let mut names = manifest.components.iter().map(|c| &c.name);
+        if manifest.gaps_of(&all).is_empty() {
+            self.gaps.remove(&all);
+            if names.any(|name| name.datastore_name().is_some()) {
+                self.datastores_at = Some(manifest.ended);
+            }
+        }
+    }
+
+    /// When `component` was last taken whole.
     pub(crate) fn last(&self, component: &ComponentName) -> Option<Timestamp> {
         if *component == ComponentName::datastores() {
-            let all = self.components.iter();
-            let stores = all.filter(|(name, _)| name.datastore_name().is_some());
-            return stores.map(|(_, facts)| facts.at).max();
+            return self.datastores_at;
         }
         self.components.get(component).map(|facts| facts.at)
     }
 }
 
-/// Whether `component`, as a schedule names it, was taken.
+/// Whether `component`, as a schedule names it, was taken whole.
 pub(crate) fn holds(manifest: &Manifest, component: &ComponentName) -> bool {
     if *component == ComponentName::datastores() {
-        let missing = manifest
-            .missing
-            .iter()
-            .any(|name| name.datastore_name().is_some() || name == component);
-        return manifest.kubernetes.is_some() && !missing;
+        return manifest.kubernetes.is_some() && manifest.gaps_of(component).is_empty();
     }
     manifest
         .component(component)
         .is_some_and(|c| c.carried_from.is_none())
-        && !manifest.missing.contains(component)
+        && manifest.is_whole(component)
 }
 
 fn components<'m>(
@@ -111,7 +139,7 @@ fn components<'m>(
     let own = manifest
         .components
         .iter()
-        .filter(|c| c.carried_from.is_none());
+        .filter(|c| c.carried_from.is_none() && manifest.is_whole(&c.name));
     own.map(move |component| {
         let facts = ComponentFacts {
             restore_point: id.to_string(),

@@ -96,7 +96,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_last_success_timestamp_seconds",
         CC,
-        "When the component was last taken, by the newest restore point in the store that has it",
+        "When the component was last taken whole, by the newest restore point in the store that has it so",
     ),
     gauge(
         "component_next_run_timestamp_seconds",
@@ -106,7 +106,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_failures_in_a_row",
         CC,
-        "How many runs of the component have failed since the last that did not; one at work counts when a try of it has failed",
+        "How many runs of the component have failed, or taken it with gaps, since the last that did not; one at work counts when a try of it has failed",
     ),
     gauge(
         "component_overdue_since_timestamp_seconds",
@@ -117,12 +117,17 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_bytes",
         CC,
-        "Plain bytes of the component in its newest restore point",
+        "Plain bytes of the component in the newest restore point that has it whole",
     ),
     gauge(
         "component_objects",
         CC,
-        "Objects, or live keys of etcd, in its newest restore point",
+        "Objects, or live keys of etcd, in the newest restore point that has it whole",
+    ),
+    gauge(
+        "component_gaps",
+        CC,
+        "What the newest restore point that was to have the component lacks of it: all of it, kinds that could not be listed, objects that could not be read; 100 at most are counted",
     ),
     counter(
         "component_skipped",
@@ -132,7 +137,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         "runs",
         &["cluster", "outcome"],
-        "Runs that have ended: `complete`, `partial` (something that was asked for is missing) or `failed`",
+        "Runs that have ended: `complete`, `partial` (something that was asked for is missing: a component, a kind or an object) or `failed`",
     ),
     counter("run_retries", C, "Tries of runs after their first"),
     gauge(

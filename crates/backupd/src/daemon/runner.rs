@@ -10,6 +10,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::backup::Committed;
 use backup_core::clock::Clock;
+use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
@@ -103,14 +104,19 @@ pub(crate) async fn make(job: Job) -> Ended {
                 let restore_point = committed.id.to_string();
                 let stored = committed.manifest.cost.stored_bytes;
                 tracing::info!(restore_point, millis, bytes, stored, checked, "committed");
-                if !missing.is_empty() {
-                    let missing: Vec<&str> = missing.iter().map(ComponentName::as_str).collect();
-                    tracing::error!(restore_point, missing = missing.join(","), "it is partial");
+                let gaps = committed.manifest.gaps();
+                if !gaps.is_empty() {
+                    let lacks = gaps::line(&gaps);
+                    tracing::error!(restore_point, lacks, "it is partial");
                 }
+                let there = committed.manifest.components.iter().map(|c| c.name.clone());
+                let not_whole = there.filter(|name| gaps.iter().any(|gap| gap.component == *name));
+                let not_whole = not_whole.collect();
                 track.keep(serde_json::to_value(Taken::of(&committed)).unwrap_or_default());
                 track.go(State::Committed {
                     restore_point,
                     missing,
+                    not_whole,
                 });
                 Ok((committed, checked))
             }

@@ -13,6 +13,8 @@ const LATE: SignedDuration = SignedDuration::from_mins(2);
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// The longest. A store that was away is written to at most this much after it came back.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// The longest after one that lacks something: each is a restore point more.
+const LONGEST_AFTER_PARTIAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why a component is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +157,15 @@ impl Timetable {
 
     /// A component could not be taken: it is tried again, later each time.
     pub(crate) fn failed(&mut self, component: &ComponentName, now: Timestamp) {
+        self.owe(component, now, LONGEST_PAUSE);
+    }
+
+    /// A component was taken, and not whole: a failure, which is tried again less often.
+    pub(crate) fn partial(&mut self, component: &ComponentName, now: Timestamp) {
+        self.owe(component, now, LONGEST_AFTER_PARTIAL);
+    }
+
+    fn owe(&mut self, component: &ComponentName, now: Timestamp, longest: SignedDuration) {
         let Some(line) = self.line(component) else {
             return;
         };
@@ -164,9 +175,7 @@ impl Timetable {
         if !planned || !line.component.catch_up {
             return;
         }
-        let pause = FIRST_PAUSE
-            .saturating_mul(1_i32 << doublings)
-            .min(LONGEST_PAUSE);
+        let pause = FIRST_PAUSE.saturating_mul(1_i32 << doublings).min(longest);
         line.owed = now.checked_add(pause).ok().map(|at| (at, Why::Retry));
     }
 

@@ -61,6 +61,8 @@ pub(crate) enum State {
         restore_point: String,
         /// What was asked for and is not in it.
         missing: Vec<ComponentName>,
+        /// What is in it and lacks kinds or objects.
+        not_whole: Vec<ComponentName>,
     },
     /// There is none.
     Failed {
@@ -308,6 +310,7 @@ mod tests {
         State::Committed {
             restore_point: "x".to_owned(),
             missing: Vec::new(),
+            not_whole: Vec::new(),
         }
     }
 

@@ -177,6 +177,7 @@ impl Sources {
         let found = match datastores::datastores(export.client(), means.clock.now()).await {
             Ok(found) => found,
             Err(e) => {
+                self.missing.push(ComponentName::datastores());
                 self.findings.push(Finding {
                     severity: Severity::Error,
                     object: "datastores.steward.butlerlabs.dev".to_owned(),

@@ -27,6 +27,9 @@ pub(crate) struct Taken {
     chunks: u64,
     new_chunks: u64,
     missing: Vec<String>,
+    /// What was asked for and is not in it, with kinds and objects of components that are.
+    #[serde(default)]
+    lacks: Vec<String>,
     #[serde(skip)]
     partial: bool,
     findings: Vec<Finding>,
@@ -70,6 +73,7 @@ impl Taken {
             chunks: manifest.cost.chunks,
             new_chunks: manifest.cost.new_chunks,
             missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            lacks: manifest.gaps().iter().map(ToString::to_string).collect(),
             partial: manifest.is_partial(),
             findings: findings::printed(&manifest.findings),
         }
@@ -79,7 +83,7 @@ impl Taken {
     pub(crate) fn told(value: serde_json::Value) -> serde_json::Result<Self> {
         let mut taken: Self = serde_json::from_value(value)?;
         let errors = taken.findings.iter().any(|f| f.severity == Severity::Error);
-        taken.partial = errors || !taken.missing.is_empty();
+        taken.partial = errors || !taken.missing.is_empty() || !taken.lacks.is_empty();
         Ok(taken)
     }
 
@@ -138,6 +142,16 @@ impl Report for Taken {
         if !self.missing.is_empty() {
             fields.push(("Missing", self.missing.join(", ")));
         }
+        let whole = |lacks: &&String| lacks.starts_with("component `");
+        let lacks: Vec<&str> = self
+            .lacks
+            .iter()
+            .filter(|l| !whole(l))
+            .map(String::as_str)
+            .collect();
+        if !lacks.is_empty() {
+            fields.push(("Lacks", lacks.join(", ")));
+        }
         if self.pinned {
             let pinned = "kept until somebody removes it by hand";
             fields.push(("Pinned", pinned.to_owned()));
@@ -182,6 +196,7 @@ mod tests {
                 objects: None,
             }],
             missing: vec!["secrets".to_owned()],
+            lacks: vec!["component `secrets`".to_owned()],
             partial: true,
             read_bytes: 262_144_032,
             stored_bytes: 1_782_579,

@@ -13,6 +13,7 @@ use backup_core::restore::{self, RestoreError};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};
+use crate::commands::gaps::Lacked;
 use crate::commands::latest::Needs;
 use crate::commands::{disk_is_full, open, refuse_untrusted};
 
@@ -21,7 +22,8 @@ mod tenant;
 /// Fetch one component of a restore point into a file, bit for bit
 ///
 /// The file gets its name when it is complete and checked, with mode 0600. After an interruption
-/// the same command goes on from where it was. With --tenant it is the kubeconfig of one tenant.
+/// the same command goes on from where it was. With --tenant it is the kubeconfig of one tenant. Ends
+/// with code 7 if the restore point lacks something of the component, and names it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -64,6 +66,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
     refuse_untrusted(&point)?;
+    let gaps = point.manifest.gaps_of(&args.component);
+    let lacked = opened.lacked(&point, &gaps).await?;
+    let again = format!("restore-cli fetch --component {}", args.component);
+    for one in &lacked {
+        let told = format!("{}; {}", one.told(), one.instead(&again));
+        frame.terminal.warn(&told);
+    }
     if let Some(tenant) = &args.tenant {
         let wanted = tenant::Wanted {
             tenant,
@@ -71,6 +80,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             identities: &identities,
             replace,
         };
+        // The tenant's kubeconfig is there, or it is not.
         return tenant::run(args, &wanted, &opened, frame).await;
     }
     let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
@@ -95,6 +105,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         file: fetched.file.display().to_string(),
         bytes: fetched.bytes,
         sha256: fetched.sha256.to_string(),
+        lacks: lacked.clone(),
     })?;
     if args.component == ComponentName::etcd() {
         frame.terminal.status(&format!(
@@ -103,7 +114,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             fetched.file.display()
         ));
     }
-    Ok(Exit::Complete)
+    if lacked.is_empty() {
+        return Ok(Exit::Complete);
+    }
+    frame.terminal.status(&format!(
+        "The file is all that the restore point has of `{}`, and not all of it.",
+        args.component
+    ));
+    Ok(Exit::Partial)
 }
 
 /// A failure, and what to do about it.
@@ -138,6 +156,9 @@ struct Fetched {
     file: String,
     bytes: u64,
     sha256: String,
+    /// What of the component is not in the file, as the restore point lacks it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacks: Vec<Lacked>,
 }
 
 impl Report for Fetched {
@@ -173,6 +194,7 @@ mod tests {
             file: "/tmp/etcd.snapshot".to_owned(),
             bytes: 262_144_032,
             sha256: "00".repeat(32),
+            lacks: Vec::new(),
         };
         insta::assert_snapshot!(
             "fetch_table",

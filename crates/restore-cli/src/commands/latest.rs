@@ -8,6 +8,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, CatalogError, Entry, RestorePoint};
+use backup_core::format::gaps::{self, Gap};
 use backup_core::format::manifest::Manifest;
 use backup_core::id::{ComponentName, RestorePointId};
 
@@ -21,8 +22,10 @@ pub(super) const LATEST: &str = "latest";
 pub(super) enum Needs {
     /// Nothing in particular.
     Nothing,
-    /// This component.
+    /// This component, whole where any restore point has it so.
     Component(ComponentName),
+    /// This component, however much of it there is.
+    Part(ComponentName),
     /// Every component with objects that there is of the cluster.
     Objects,
     /// Objects of this kind, in the component that has all of them.
@@ -35,27 +38,57 @@ impl Needs {
     fn words(&self) -> String {
         match self {
             Self::Nothing => "anything".to_owned(),
-            Self::Component(name) => format!("`{name}`"),
+            Self::Component(name) | Self::Part(name) => format!("`{name}`"),
             Self::Objects => "all objects".to_owned(),
             Self::Kind(kind) | Self::SomeOfKind(kind) => format!("objects of kind `{kind}`"),
         }
     }
 
-    /// Whether `manifest` has it. All objects are judged otherwise.
-    fn are_in(&self, manifest: &Manifest) -> bool {
+    /// How much of it `manifest` has. All objects are judged otherwise.
+    fn fit(&self, manifest: &Manifest) -> Fit {
+        let there = |is: bool| if is { Fit::Whole } else { Fit::No };
         match self {
-            Self::Nothing => true,
-            Self::Component(name) => manifest.component(name).is_some(),
-            Self::Objects => has_objects(manifest),
-            Self::SomeOfKind(kind) => kinds::resolve(&[manifest], kind).is_ok(),
-            Self::Kind(kind) => kinds::resolve(&[manifest], kind).is_ok_and(|resource| {
+            Self::Nothing => Fit::Whole,
+            Self::Part(name) => there(manifest.component(name).is_some()),
+            Self::Component(name) if manifest.component(name).is_some() => {
+                Fit::of(manifest.gaps_of(name))
+            }
+            Self::Component(_) => Fit::No,
+            Self::Objects => there(has_objects(manifest)),
+            Self::SomeOfKind(kind) => there(kinds::resolve(&[manifest], kind).is_ok()),
+            Self::Kind(kind) => {
+                let Ok(resource) = kinds::resolve(&[manifest], kind) else {
+                    return Fit::No;
+                };
                 let home = match resource.as_str() {
                     "secrets" | "configmaps" => ComponentName::secrets(),
                     "customresourcedefinitions.apiextensions.k8s.io" => ComponentName::crds(),
                     _ => ComponentName::resources(),
                 };
-                manifest.component(&home).is_some()
-            }),
+                if manifest.component(&home).is_none() {
+                    return Fit::No;
+                }
+                let mut gaps = manifest.gaps_of(&home);
+                gaps.retain(|gap| gap.touches(resource.as_str()));
+                Fit::of(gaps)
+            }
+        }
+    }
+}
+
+/// How much of what is needed a restore point has.
+enum Fit {
+    No,
+    Partial(Vec<Gap>),
+    Whole,
+}
+
+impl Fit {
+    fn of(gaps: Vec<Gap>) -> Self {
+        if gaps.is_empty() {
+            Self::Whole
+        } else {
+            Self::Partial(gaps)
         }
     }
 }
@@ -69,6 +102,13 @@ fn object_components() -> [ComponentName; 5] {
         ComponentName::kubeconfigs(),
         ComponentName::secrets(),
     ]
+}
+
+/// What a restore point lacks of its components with objects.
+fn gaps_of_objects(manifest: &Manifest) -> Vec<Gap> {
+    let mut gaps = manifest.gaps();
+    gaps.retain(|gap| object_components().contains(&gap.component));
+    gaps
 }
 
 /// Whether a restore point has custom resources, and so can stand for the objects of its time.
@@ -88,34 +128,39 @@ pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
 #[derive(Default)]
 struct Passed {
     count: usize,
-    newest: Option<(RestorePointId, Vec<String>)>,
+    /// The newest, and what is said of it.
+    newest: Option<(RestorePointId, String)>,
 }
 
 impl Passed {
-    fn over(&mut self, point: &RestorePoint) {
+    /// `gaps` are what it lacks of what it was to have.
+    fn over(&mut self, point: &RestorePoint, gaps: &[Gap]) {
         self.count += 1;
-        let components = point.manifest.components.iter();
-        let names = || components.map(|c| c.name.to_string()).collect();
+        let told = || {
+            if !gaps.is_empty() {
+                return format!("lacks {}", gaps::line(gaps));
+            }
+            let components = point.manifest.components.iter();
+            let has: Vec<_> = components.map(|c| c.name.to_string()).collect();
+            if has.is_empty() {
+                "has nothing alone".to_owned()
+            } else {
+                format!("has {} alone", has.join(", "))
+            }
+        };
         self.newest
-            .get_or_insert_with(|| (point.entry.id.clone(), names()));
+            .get_or_insert_with(|| (point.entry.id.clone(), told()));
     }
 
     fn told(&self, found: &RestorePoint, needs: &Needs) -> Option<String> {
-        let (newest, has) = self.newest.as_ref()?;
+        let (newest, told) = self.newest.as_ref()?;
         let (id, words) = (&found.entry.id, needs.words());
         let newer = if self.count == 1 {
-            format!("newer {newest}, which has")
+            format!("newer {newest}, which {told}")
         } else {
-            format!("{} newer ones, as {newest}, which has", self.count)
+            format!("{} newer ones, as {newest}, which {told}", self.count)
         };
-        let has = if has.is_empty() {
-            "nothing".to_owned()
-        } else {
-            has.join(", ")
-        };
-        Some(format!(
-            "latest with {words} is {id}; passed over {newer} {has} alone"
-        ))
+        Some(format!("latest with {words} is {id}; passed over {newer}"))
     }
 }
 
@@ -171,7 +216,7 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
-        let needs = Needs::Component(ComponentName::resources());
+        let needs = Needs::Part(ComponentName::resources());
         let before = Some(&point.entry.id);
         self.newest(&catalog, &needs, before, frame).await
     }
@@ -184,13 +229,22 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let mut passed = Passed::default();
+        // The newest that has a part of it, for where none is whole.
+        let mut part: Option<(RestorePoint, Vec<Gap>)> = None;
         let found = catalog
             .look_back(&self.trust, before, |shown| match shown {
-                Ok(point) if needs.are_in(&point.manifest) => ControlFlow::Break(point),
-                Ok(point) => {
-                    passed.over(&point);
-                    ControlFlow::Continue(())
-                }
+                Ok(point) => match needs.fit(&point.manifest) {
+                    Fit::Whole => ControlFlow::Break(point),
+                    Fit::Partial(gaps) => {
+                        passed.over(&point, &gaps);
+                        part.get_or_insert((point, gaps));
+                        ControlFlow::Continue(())
+                    }
+                    Fit::No => {
+                        passed.over(&point, &[]);
+                        ControlFlow::Continue(())
+                    }
+                },
                 Err(unreadable) => {
                     warn_unreadable(&unreadable, frame);
                     ControlFlow::Continue(())
@@ -199,6 +253,15 @@ impl Opened {
             .await?;
         if let Some(told) = found.as_ref().and_then(|found| passed.told(found, needs)) {
             frame.terminal.status(&told);
+        }
+        if let (None, Some((point, gaps))) = (&found, part) {
+            frame.terminal.warn(&format!(
+                "no restore point has {} whole: {} is the newest with a part of it, and lacks {}",
+                needs.words(),
+                point.entry.id,
+                gaps::line(&gaps)
+            ));
+            return Ok(Some(point));
         }
         Ok(found)
     }
@@ -222,13 +285,16 @@ impl Opened {
                         return ControlFlow::Continue(());
                     }
                 };
+                let gaps = gaps_of_objects(&point.manifest);
                 let components = point.manifest.components.iter().map(|c| &c.name);
-                let has: BTreeSet<ComponentName> =
-                    components.filter(|c| known.contains(c)).cloned().collect();
+                let whole = |name: &&ComponentName| {
+                    known.contains(name) && gaps.iter().all(|gap| gap.component != **name)
+                };
+                let has: BTreeSet<ComponentName> = components.filter(whole).cloned().collect();
                 if has == known {
                     return ControlFlow::Break(point);
                 }
-                passed.over(&point);
+                passed.over(&point, &gaps);
                 there.extend(has.iter().cloned());
                 let is_more = !candidates.iter().any(|(newer, _)| newer.is_superset(&has));
                 if is_more && has_objects(&point.manifest) {
@@ -253,6 +319,13 @@ impl Opened {
         };
         let lacks: Vec<String> = there.difference(&has).map(ToString::to_string).collect();
         let id = &found.entry.id;
+        let gaps = gaps_of_objects(&found.manifest);
+        if !gaps.is_empty() {
+            frame.terminal.warn(&format!(
+                "no restore point has all objects whole: {id} has the most, and lacks {}",
+                gaps::line(&gaps)
+            ));
+        }
         if !lacks.is_empty() {
             frame.terminal.warn(&format!(
                 "no restore point has all objects at once: {id} has the most, and lacks {}; others \
@@ -264,11 +337,8 @@ impl Opened {
             .as_ref()
             .is_some_and(|(newest, _)| newest != id)
         {
-            let newer = passed.newest.map_or_else(String::new, |(newest, has)| {
-                format!(
-                    "; passed over newer ones with less, as {newest} ({})",
-                    has.join(", ")
-                )
+            let newer = passed.newest.map_or_else(String::new, |(newest, told)| {
+                format!("; passed over newer ones with less, as {newest}, which {told}")
             });
             frame
                 .terminal

@@ -93,6 +93,10 @@ struct Row {
     /// Whether something that was asked for is not there, or not whole.
     partial: bool,
     missing: Vec<String>,
+    /// What was asked for and is not there, kinds and single objects among it.
+    lacks: Vec<String>,
+    #[serde(skip)]
+    not_whole: Vec<String>,
 }
 
 /// A restore point that is there and cannot be read.
@@ -122,6 +126,12 @@ impl Row {
             findings: manifest.findings.len(),
             partial: manifest.is_partial(),
             missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            lacks: manifest.gaps().iter().map(ToString::to_string).collect(),
+            not_whole: components
+                .iter()
+                .filter(|c| !manifest.is_whole(&c.name))
+                .map(|c| c.name.to_string())
+                .collect(),
         }
     }
 
@@ -135,10 +145,15 @@ impl Row {
         if !self.partial {
             return "whole".to_owned();
         }
-        if self.missing.is_empty() {
-            return "PARTIAL".to_owned();
-        }
-        format!("PARTIAL, without {}", self.missing.join(", "))
+        let without =
+            (!self.missing.is_empty()).then(|| format!("without {}", self.missing.join(", ")));
+        let not_whole = (!self.not_whole.is_empty())
+            .then(|| format!("not whole: {}", self.not_whole.join(", ")));
+        let told = without.into_iter().chain(not_whole);
+        std::iter::once("PARTIAL".to_owned())
+            .chain(told)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -207,6 +222,8 @@ mod tests {
             } else {
                 Vec::new()
             },
+            lacks: Vec::new(),
+            not_whole: Vec::new(),
         }
     }
 

@@ -9,7 +9,8 @@ use backup_core::recover::journal::{Journal, Phase, Record};
 use backup_core::recover::plan::{Step, admit};
 
 use super::recover::{
-    Asked, Ground, Reach, RunFlags, Source, failed, fetched, go_on, plan_of, same,
+    Asked, COMPLETE, COMPLETE_OF_PARTIAL, Ground, Reach, RunFlags, Source, failed, fetched, go_on,
+    plan_of, same,
 };
 
 /// Go on with a restore from where its journal ends
@@ -42,12 +43,19 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let mut journal = Journal::open(&path).map_err(failed)?;
     let plan = plan_of(&path, journal.state.plan)?;
     if let Some((how, at)) = &journal.state.ended
-        && how == "complete"
+        && (how == COMPLETE || how == COMPLETE_OF_PARTIAL)
     {
         frame.terminal.status(&format!(
-            "this restore was complete at {at}; nothing is left to do"
+            "this restore ended at {at}: {how}; nothing is left to do"
         ));
-        return Ok(Exit::Complete);
+        if how == COMPLETE {
+            return Ok(Exit::Complete);
+        }
+        let id = &plan.restore_point.id;
+        frame.terminal.status(&format!(
+            "`restore-cli show {id}` names what it lacks, and which older restore point has it"
+        ));
+        return Ok(Exit::Partial);
     }
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     ground.admit_steps(&plan.steps)?;

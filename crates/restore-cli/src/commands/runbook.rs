@@ -151,8 +151,10 @@ async fn facts(
         steps: None,
     };
     let took = Took::last(&args.journals.journals, &opened.store, &alike).await;
+    let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     Ok(Facts {
         mode,
+        lacked,
         store: opened.config.need_store()?.clone(),
         trust: opened.trust,
         nodes,

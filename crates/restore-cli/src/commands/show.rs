@@ -24,14 +24,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let point = open(&args.look.given(), frame)
-        .await?
-        .find(&args.selection.restore_point, &Needs::Nothing, frame)
-        .await?;
+    let opened = open(&args.look.given(), frame).await?;
+    let wanted = &args.selection.restore_point;
+    let point = opened.find(wanted, &Needs::Nothing, frame).await?;
     warn_untrusted(&point, frame);
+    let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     let now = frame.clock.now();
-    frame
-        .terminal
-        .emit(&report::Shown::of(&point, now, args.all))?;
+    let shown = report::Shown::of(&point, now, args.all).lacking(lacked);
+    frame.terminal.emit(&shown)?;
     Ok(Exit::Complete)
 }

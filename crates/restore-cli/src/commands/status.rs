@@ -17,7 +17,7 @@ use backup_core::recover::stored::{self, Head};
 use backup_core::store::{Store, StoreError};
 use serde::Serialize;
 
-use super::recover::{Journals, failed, fetched};
+use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
 use crate::args::ReadFlags;
 
 /// Objects that are listed for people.
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     told.journals_in_store = in_store;
     frame.terminal.emit(&told)?;
     Ok(match told.ended.as_deref() {
-        Some("complete") => Exit::Complete,
+        Some(COMPLETE) => Exit::Complete,
         _ => Exit::Partial,
     })
 }
@@ -361,7 +361,11 @@ impl Report for Told {
         in_store(page, &self.journals_in_store);
         page.heading("Next");
         match self.ended.as_deref() {
-            Some("complete") => page.line("Nothing: it is complete."),
+            Some(COMPLETE) => page.line("Nothing: it is complete."),
+            Some(COMPLETE_OF_PARTIAL) => page.line(
+                "Nothing is left to do. `restore-cli show RESTORE-POINT` names what it lacked, and \
+                 which older restore point has it.",
+            ),
             _ => page.line(&format!("Go on with: restore-cli resume {}", self.journal)),
         }
     }

@@ -8,6 +8,7 @@ use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
+use backup_core::format::manifest;
 use backup_core::restore::{self, Damage, VerifyDepth};
 use serde::Serialize;
 
@@ -18,7 +19,8 @@ use crate::commands::{damage, disk_is_full, distrust, open, signature};
 /// Verify one restore point without writing anything but scratch files
 ///
 /// Reads every object, takes its digest, decrypts it, puts every component together again, and
-/// checks the etcd snapshot's own trailer, its pages and its revision.
+/// checks the etcd snapshot's own trailer, its pages and its revision. A restore point that lacks
+/// something that was asked for is partial: it is named, and the code is 7.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -69,6 +71,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         restore_point: point.entry.id.to_string(),
         quick: args.quick,
         sound: false,
+        partial: false,
         signature: signature(point.verdict),
         objects: 0,
         stored_bytes: 0,
@@ -107,9 +110,20 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             remedy: "do not restore from it; find out who wrote it".to_owned(),
         }));
     let worst = findings::worst(&report.findings);
-    report.sound = worst.is_none_or(|w| w < Severity::Error);
+    let gaps = point.manifest.gaps();
+    let lacked = opened.lacked(&point, &gaps).await?;
+    let lacks = lacked
+        .iter()
+        .map(|one| one.finding(manifest::Severity::Warning, "restore-cli verify"));
+    let lacks: Vec<manifest::Finding> = lacks.collect();
+    report.findings.extend(findings::printed(&lacks));
+    report.partial = !gaps.is_empty();
+    report.sound = worst.is_none_or(|w| w < Severity::Error) && !report.partial;
     frame.terminal.emit(&report)?;
-    Ok(findings::exit_of(worst))
+    Ok(match findings::exit_of(worst) {
+        Exit::Complete | Exit::Warnings if report.partial => Exit::Partial,
+        exit => exit,
+    })
 }
 
 /// A failure, with what helps where the disk is full.
@@ -147,7 +161,10 @@ fn lost(damage: &Damage) -> Finding {
 struct Verified {
     restore_point: String,
     quick: bool,
+    /// Whether all that was asked for is there and comes back.
     sound: bool,
+    /// Whether the run could not take all that it was to take.
+    partial: bool,
     signature: &'static str,
     objects: u64,
     stored_bytes: u64,
@@ -157,9 +174,16 @@ struct Verified {
 
 impl Report for Verified {
     fn page(&self, page: &mut Page) {
+        let damaged = findings::worst(&self.findings) == Some(Severity::Error);
         let result = match (self.sound, self.quick) {
             (true, false) => "sound: it comes back bit for bit",
             (true, true) => "all there (contents were not read; leave out --quick for that)",
+            (false, false) if !damaged => {
+                "PARTIAL: what it has comes back bit for bit, and it lacks what the findings name"
+            }
+            (false, true) if !damaged => {
+                "PARTIAL: what it has is all there, and it lacks what the findings name"
+            }
             (false, _) => "NOT SOUND: see the findings",
         };
         let plain = if self.plain_bytes == 0 {
@@ -196,6 +220,7 @@ mod tests {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             quick: false,
             sound: true,
+            partial: false,
             signature: signature(Verdict::Trusted),
             objects: 9,
             stored_bytes: 5_882_511,

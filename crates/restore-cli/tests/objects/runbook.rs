@@ -24,7 +24,8 @@ async fn a_runbook_needs_the_store_alone_and_holds_no_secret() {
                 assert!(text.contains(told), "{mode} {format}: {told}: {text}");
             }
             if point == "B" {
-                assert!(text.contains("could not be taken: crds"), "{text}");
+                assert!(text.contains("PARTIAL: it lacks"), "{text}");
+                assert!(text.contains("could not be taken"), "{text}");
                 assert!(
                     text.contains("the conversion webhook does not answer"),
                     "{text}"

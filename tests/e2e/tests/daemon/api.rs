@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
     pub(crate) bed: Bed,
     pub(crate) folder: Folder,
     pub(crate) server: KubeApiserver,
-    _etcd: Etcd,
+    pub(crate) etcd: Etcd,
 }
 
 impl Cluster {
@@ -58,7 +58,7 @@ impl Cluster {
             bed: Bed::new().await?,
             folder,
             server,
-            _etcd: etcd,
+            etcd,
         })
     }
 }

@@ -144,15 +144,20 @@ impl Bed {
         let name = component.replace('/', "-");
         let file = self.folder.join(format!("{name}.fetched"));
         let fetch = self.ground.programs.restore_cli();
-        let fetch = fetch.args([
-            "fetch",
-            "latest",
-            "--force",
-            "--component",
-            component,
-            "--to",
-        ]);
-        self.ours(fetch.arg(&file)).output().await?.ended_with(0)?;
+        let list = self.restore_cli(&["list", "--output", "json"]);
+        let list = list.output().await?.ended_with(0)?.json()?;
+        let points = list["restorePoints"].as_array().context("no list")?;
+        let has = |point: &&Value| {
+            let components = point["components"].as_array();
+            components.is_some_and(|all| all.iter().any(|name| name == component))
+        };
+        let newest = points.iter().find(has).context("no restore point has it")?;
+        let id = newest["id"].as_str().context("no id")?;
+        let fetch = fetch.args(["fetch", id, "--force", "--component", component, "--to"]);
+        let fetched = self.ours(fetch.arg(&file)).output().await?;
+        // One that lacks something is given all the same, by its id.
+        let code = if fetched.code == Some(7) { 7 } else { 0 };
+        fetched.ended_with(code)?;
         Ok(file)
     }
 

@@ -11,7 +11,7 @@ use super::reading::{Memory, Reading};
 use super::request::{Api, parse};
 use super::scope::{CRDS, noise};
 use crate::archive::ResourceName;
-use crate::format::export::LeftOut;
+use crate::format::export::{Lack, LeftOut};
 use crate::format::manifest::{Finding, Severity};
 
 mod definition;
@@ -90,6 +90,8 @@ pub(super) struct Discovered {
     /// What could not be discovered, for the manifest.
     pub(super) left_out: Vec<LeftOut>,
     pub(super) findings: Vec<Finding>,
+    /// Kinds, or groups as `*.GROUP`, of which objects may be missing.
+    pub(super) lacks: Vec<Lack>,
     /// The chart that Butler's definitions name.
     pub(super) crd_chart: Option<String>,
 }
@@ -206,6 +208,10 @@ async fn definitions(
             Ok(None) => break,
             // Short of this right, custom resources are not told from those of extension APIs.
             Err(e @ KubeError::Forbidden { .. }) => {
+                found.lacks.push(Lack {
+                    what: CRDS.to_owned(),
+                    cause: format!("custom resources cannot be told from others: {}", e.line()),
+                });
                 found.findings.push(Finding {
                     severity: Severity::Error,
                     object: CRDS.to_owned(),
@@ -232,7 +238,19 @@ async fn definitions(
             recorder.flush().await;
         }
     }
-    if let (Some(memory), Some(recorder)) = (memory, recorder) {
+    for lost in reading.lost() {
+        // Served all the same, as it was before it could not be read any more.
+        if let Some(defined) = kinds.get_mut(&ResourceName::from(lost.name.as_str())) {
+            defined.custom = true;
+            defined.aggregated = false;
+        } else {
+            found.lacks.push(Lack {
+                what: lost.name.clone(),
+                cause: format!("its definition cannot be read: {}", lost.cause),
+            });
+        }
+    }
+    if let (Some(memory), Some(recorder), None) = (memory, recorder, reading.list_failed()) {
         memory.recorded(&kind, recorder).await;
     }
     Ok(())
@@ -267,6 +285,10 @@ impl Discovered {
             None => format!("{version} cannot be discovered: {}", error.line()),
         };
         if known.is_none() {
+            self.lacks.push(Lack {
+                what: resource.clone(),
+                cause: format!("its kinds could not be discovered: {}", error.line()),
+            });
             self.findings.push(Finding {
                 severity: Severity::Error,
                 object: resource.clone(),

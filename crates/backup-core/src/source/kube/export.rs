@@ -19,7 +19,9 @@ use super::sealed::Trial;
 use super::select::{Home, Scope, Selection};
 use crate::archive::ResourceName;
 use crate::clock::Clock;
-use crate::format::export::{KubeconfigFacts, KubernetesFacts, LeftOut, SealedFacts, TenantFacts};
+use crate::format::export::{
+    KubeconfigFacts, KubernetesFacts, Lack, LeftOut, SealedFacts, TenantFacts,
+};
 use crate::format::manifest::Finding;
 use crate::id::ComponentName;
 use crate::source::{ClusterSource, SourceError, Taken};
@@ -60,6 +62,8 @@ struct Learnt {
     butlers: BTreeSet<String>,
     /// Whether all kinds that can refer to something were read.
     complete: bool,
+    /// Kinds that may refer to Secrets and could not be read.
+    unread: Vec<Lack>,
     /// The sealing keys, tried on the SealedSecrets; `None` until there is a key.
     trial: Option<Trial>,
     /// The kubeconfigs that are files.
@@ -195,6 +199,21 @@ impl KubeExport {
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
         // Nothing that holds it can be left half-done.
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What belongs into `archive` and was not even discovered, or what could not be read of what
+    /// tells what belongs into it.
+    fn lacks(&self, archive: KubeArchive) -> Vec<Lack> {
+        match archive {
+            KubeArchive::Resources => {
+                let lacks = self.discovered.lacks.iter();
+                let wanted = lacks
+                    .filter(|lack| self.selection.may_want(&lack.what, &self.discovered.kinds));
+                wanted.cloned().collect()
+            }
+            KubeArchive::Secrets => self.learnt().unread.clone(),
+            KubeArchive::Crds | KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => Vec::new(),
+        }
     }
 
     /// Whether kinds were asked for by name, so that all objects of those that are listed are meant.

@@ -120,6 +120,19 @@ impl KubeError {
         }
     }
 
+    /// Whether the server failed inside, as over an object that it cannot decrypt, decode or convert.
+    pub(super) fn is_inside(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if *status == StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The server's own words, or the error in one line.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Status { message, .. } if !message.is_empty() => message.clone(),
+            _ => self.line(),
+        }
+    }
+
     /// Whether the server refuses us, rather than what we ask for.
     pub(super) fn is_of_rights(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Unauthorized { .. })

@@ -11,11 +11,11 @@ use super::request::{Api, parse};
 use crate::format::export::Consistency;
 
 /// Objects of a page: what kubectl asks for.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// Bytes of a page. Two are held of the kind at work and one of each kind that waits.
-const MAX_PAGE: usize = 8 << 20;
+pub(super) const MAX_PAGE: usize = 8 << 20;
 /// Bytes of a page of one object; requests to the server end at 3 MiB.
-const MAX_SINGLE: usize = 16 << 20;
+pub(super) const MAX_SINGLE: usize = 16 << 20;
 /// How often the revision may be compacted away: five minutes pass between two compactions.
 const MAX_EXPIRED: usize = 24;
 /// A kind that was defined a moment ago answers 404 for some milliseconds.
@@ -26,6 +26,34 @@ const PAUSE_OF_404: std::time::Duration = std::time::Duration::from_millis(400);
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) items: Vec<Bytes>,
+}
+
+/// A page, and what the server tells with it.
+pub(super) struct Answer {
+    pub(super) page: Page,
+    pub(super) resource_version: String,
+    /// With this the list goes on; empty at its end.
+    pub(super) token: String,
+    /// Objects behind the page, where the server counts them.
+    pub(super) remaining: Option<u64>,
+}
+
+impl Answer {
+    pub(super) fn read(path: &str, bytes: &Bytes) -> Result<Self, KubeError> {
+        let raw: RawPage<'_> = parse(path, "list", bytes)?;
+        let items = raw.items.unwrap_or_default();
+        let items = items
+            .into_iter()
+            .map(|item| bytes.slice_ref(item.get().as_bytes()));
+        Ok(Self {
+            page: Page {
+                items: items.collect(),
+            },
+            resource_version: raw.metadata.resource_version,
+            token: raw.metadata.token,
+            remaining: raw.metadata.remaining_item_count,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,6 +70,7 @@ struct ListMeta {
     resource_version: String,
     #[serde(rename = "continue")]
     token: String,
+    remaining_item_count: Option<u64>,
 }
 
 /// Reads a list from its beginning to its end.
@@ -120,6 +149,11 @@ impl<'a> Listing<'a> {
         self.restarted
     }
 
+    /// Where the next page begins; `None` before the first.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// The next page; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         let mut not_found = 0;
@@ -169,20 +203,15 @@ impl<'a> Listing<'a> {
     }
 
     fn page(&mut self, path: &str, bytes: &Bytes) -> Result<Page, KubeError> {
-        let raw: RawPage<'_> = parse(path, "list", bytes)?;
-        let items = raw.items.unwrap_or_default();
-        let items = items
-            .into_iter()
-            .map(|item| bytes.slice_ref(item.get().as_bytes()));
-        let items = items.collect();
+        let answer = Answer::read(path, bytes)?;
         if self.resource_version.is_none() {
-            self.resource_version = Some(raw.metadata.resource_version).filter(|v| !v.is_empty());
+            self.resource_version = Some(answer.resource_version).filter(|v| !v.is_empty());
             if self.resource_version.is_none() {
                 self.consistency = Consistency::Unknown;
             }
         }
-        self.ended = raw.metadata.token.is_empty();
-        self.token = Some(raw.metadata.token);
-        Ok(Page { items })
+        self.ended = answer.token.is_empty();
+        self.token = Some(answer.token);
+        Ok(answer.page)
     }
 }

@@ -10,9 +10,10 @@ use super::discover::Kind;
 use super::failure::KubeError;
 use super::kept::{Drift, Failed, Kept, Pages, Recorder};
 use super::list::{Listing, Page};
+use super::pieces::Pieces;
 use super::request::Api;
 use crate::archive::ResourceName;
-use crate::format::export::{Consistency, Watched};
+use crate::format::export::{Consistency, Lost, Watched};
 use crate::format::manifest::{Finding, Severity};
 
 /// For how long all lists of a run may wait for what the watches have yet to tell: they tell it within
@@ -131,6 +132,8 @@ pub(super) struct Reading<'a> {
 enum From<'a> {
     List(Listing<'a>),
     Kept(Pages),
+    /// Its list failed over single objects.
+    Pieces(Box<Pieces<'a>>),
 }
 
 impl<'a> Reading<'a> {
@@ -203,13 +206,24 @@ impl<'a> Reading<'a> {
         match &self.from {
             From::List(listing) => listing.restarted(),
             From::Kept(_) => false,
+            From::Pieces(pieces) => pieces.restarted,
         }
     }
 
-    /// The next page; `None` at the end.
+    /// The next page; `None` at the end. Goes on around objects that a list fails over.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
+        match self.next_whole().await {
+            // Extension APIs need not keep to the order of names, nor to tokens that name a key.
+            Err(e) if e.is_inside() && !self.kind.aggregated => self.around(e).await,
+            answer => answer,
+        }
+    }
+
+    /// The next page; a list that fails over an object fails.
+    pub(super) async fn next_whole(&mut self) -> Result<Option<Page>, KubeError> {
         let failed = match &mut self.from {
             From::List(listing) => return listing.next().await,
+            From::Pieces(pieces) => return pieces.next().await,
             From::Kept(pages) => match pages.next().await {
                 Ok(page) => return Ok(page),
                 Err(failed) => failed,
@@ -227,6 +241,36 @@ impl<'a> Reading<'a> {
         page
     }
 
+    /// Goes on around the objects that a list failed over with `error`.
+    pub(super) async fn around(&mut self, error: KubeError) -> Result<Option<Page>, KubeError> {
+        let From::List(listing) = &self.from else {
+            return Err(error);
+        };
+        let kind = &self.kind.resource;
+        tracing::debug!(%kind, error = %error, "its list fails; its objects are read in pieces");
+        let pieces = Pieces::after(self.api, self.kind, self.selector, listing, &error);
+        let mut pieces = Box::new(pieces);
+        let page = pieces.next().await;
+        self.from = From::Pieces(pieces);
+        page
+    }
+
+    /// Objects that are there and could not be read.
+    pub(super) fn lost(&self) -> &[Lost] {
+        match &self.from {
+            From::Pieces(pieces) => &pieces.lost,
+            From::List(_) | From::Kept(_) => &[],
+        }
+    }
+
+    /// Why the list failed, where objects were read all the same.
+    pub(super) fn list_failed(&self) -> Option<String> {
+        match &self.from {
+            From::Pieces(pieces) => Some(pieces.because.clone()),
+            From::List(_) | From::Kept(_) => None,
+        }
+    }
+
     /// Whether the kind's definition is still there.
     pub(super) async fn is_defined(&self) -> Result<bool, KubeError> {
         Listing::new(self.api, self.kind, None).is_defined().await
@@ -237,6 +281,7 @@ impl<'a> Reading<'a> {
         match &self.from {
             From::List(listing) => listing.resource_version.clone(),
             From::Kept(pages) => Some(pages.snapshot().place.to_string()),
+            From::Pieces(pieces) => pieces.resource_version.clone(),
         }
     }
 
@@ -244,14 +289,14 @@ impl<'a> Reading<'a> {
         match &self.from {
             From::List(listing) => listing.consistency,
             From::Kept(pages) if pages.snapshot().fetched == 0 => Consistency::OneRevision,
-            From::Kept(_) => Consistency::Continued,
+            From::Kept(_) | From::Pieces(_) => Consistency::Continued,
         }
     }
 
     /// What the manifest says of a kind that was not listed.
     pub(super) fn watched(&self) -> Option<Watched> {
         match &self.from {
-            From::List(_) => None,
+            From::List(_) | From::Pieces(_) => None,
             From::Kept(pages) => Some(Watched {
                 fetched: pages.snapshot().fetched,
                 gone: pages.snapshot().gone,

@@ -57,6 +57,8 @@ pub(super) struct Api {
     retry_for: Duration,
     /// For how long one that answers with an error is.
     refused_for: Duration,
+    /// How often one that fails inside is asked.
+    tries_of_500: usize,
     /// When it last did not answer.
     lost: Arc<Mutex<Option<Instant>>>,
     /// What answers are asked for.
@@ -105,6 +107,7 @@ impl Api {
             request_timeout: options.request_timeout,
             retry_for: options.retry_for,
             refused_for: options.request_timeout.min(REFUSED),
+            tries_of_500: TRIES_OF_500,
             lost: Arc::default(),
             accept: JSON,
         })
@@ -118,6 +121,7 @@ impl Api {
             request_timeout,
             retry_for: Duration::ZERO,
             refused_for: Duration::ZERO,
+            tries_of_500: TRIES_OF_500,
             lost: Arc::default(),
             accept: JSON,
         }
@@ -135,6 +139,14 @@ impl Api {
     pub(super) fn impatient(&self) -> Self {
         Self {
             refused_for: self.refused_for.min(REFUSED_SOON),
+            ..self.clone()
+        }
+    }
+
+    /// The same API, which is not asked again where it failed inside.
+    pub(super) fn once_inside(&self) -> Self {
+        Self {
+            tries_of_500: 1,
             ..self.clone()
         }
     }
@@ -178,7 +190,7 @@ impl Api {
                     _ => self.retry_for,
                 };
                 let passing = e.is_passing() || (e.is_of_rights() && self.is_learning());
-                passing && failed_inside < TRIES_OF_500 && began.elapsed() < left
+                passing && failed_inside < self.tries_of_500 && began.elapsed() < left
             })
             .adjust(|e, pause| match (e.retry_after(), pause) {
                 (Some(asked), Some(own)) => Some(asked.max(own).min(LONGEST_PAUSE)),
@@ -278,7 +290,7 @@ impl Api {
         } else {
             told.message
         };
-        let message = message.trim().to_owned();
+        let message = without_content(message.trim());
         let path = path.to_owned();
         match status {
             StatusCode::FORBIDDEN => KubeError::Forbidden { message },
@@ -353,6 +365,15 @@ impl std::fmt::Debug for Api {
     }
 }
 
+/// A server's words on an object that it cannot decode, without the object: it may be a Secret.
+fn without_content(message: &str) -> String {
+    const QUOTED: &str = " is missing in '";
+    match message.split_once(QUOTED) {
+        Some((before, _)) => format!("{before} is missing"),
+        None => message.to_owned(),
+    }
+}
+
 /// Reads an answer. What is wrong with it is told by place only: its text may be a Secret's.
 pub(super) fn parse<'a, T: Deserialize<'a>>(
     path: &str,
@@ -364,4 +385,19 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         wanted,
         at: format!("line {} column {}", e.line(), e.column()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_content;
+
+    #[test]
+    fn an_object_that_is_quoted_is_not_told() {
+        let quoted = r#"Object 'Kind' is missing in '{"data":{"password":"aHVudGVyMg=="}}'"#;
+        assert_eq!(without_content(quoted), "Object 'Kind' is missing");
+        assert_eq!(
+            without_content("no matching prefix found"),
+            "no matching prefix found"
+        );
+    }
 }

@@ -156,6 +156,22 @@ impl Selection {
         Scope::Take(home)
     }
 
+    /// Whether objects of a kind, or of a group as `*.GROUP`, that could not be discovered may be meant.
+    /// Extension APIs are the ones that go away, and only by name or with `*` their kinds are taken.
+    pub(super) fn may_want(&self, what: &str, kinds: &[Kind]) -> bool {
+        let Some(group) = what.strip_prefix('*') else {
+            return !self.exclude_resources.contains(what);
+        };
+        let built_in = !group.trim_start_matches('.').contains('.') || group.ends_with(".k8s.io");
+        let mut names = self.include_resources.iter();
+        (built_in && self.include_resources.is_empty())
+            || names.any(|name| {
+                let own = BTreeSet::from([name.clone()]);
+                let known = || kinds.iter().any(|kind| named(&own, kind));
+                name == "*" || name.ends_with(group) || (!name.contains('.') && !known())
+            })
+    }
+
     /// Whether objects of this namespace are wanted.
     #[must_use]
     pub fn wants_namespace(&self, namespace: &str) -> bool {
@@ -309,5 +325,23 @@ mod tests {
         insta::assert_snapshot!(words.join("\n"));
         let all = namespaces(&["*"], &[]).checked().unwrap();
         assert!(all.include_namespaces.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_discovered_may_be_meant_by_name_alone() {
+        let known = [kind("teams.butler.butlerlabs.dev", "Team", false, true)];
+        let away = "*.away.example.com";
+        let by = |names: &[&str]| Selection {
+            include_resources: set(names),
+            ..Selection::default()
+        };
+        assert!(!Selection::default().may_want(away, &known));
+        assert!(Selection::default().may_want("*.apps", &known));
+        assert!(Selection::default().may_want("*.rbac.authorization.k8s.io", &known));
+        assert!(Selection::default().may_want(CRDS, &known));
+        for names in [&["*"][..], &["toys.away.example.com"], &["toys"]] {
+            assert!(by(names).may_want(away, &known), "{names:?}");
+        }
+        assert!(!by(&["teams", "toys.example.com"]).may_want(away, &known));
     }
 }

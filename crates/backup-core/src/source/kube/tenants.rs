@@ -144,8 +144,11 @@ async fn list<T: DeserializeOwned>(
             Err(e) => break Some(format!("the list could not be read: {}", e.line())),
         }
     };
+    unreadable = unreadable.saturating_add(reading.lost().len());
     let failed = failed.or_else(|| {
-        (unreadable > 0).then(|| format!("{unreadable} do not have the fields of their kind"))
+        (unreadable > 0).then(|| {
+            format!("{unreadable} cannot be read, or do not have the fields of their kind")
+        })
     });
     let finding = failed.map(|cause| Finding {
         severity: Severity::Warning,

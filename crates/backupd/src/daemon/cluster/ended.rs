@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use backup_core::format::manifest::{Finding, Severity};
+use backup_core::format::gaps;
+use backup_core::format::manifest::{Finding, Manifest, Severity};
 use backup_core::id::ComponentName;
 
 use super::Work;
@@ -30,19 +31,27 @@ impl Work {
                     self.taken.insert(name, committed.manifest.ended);
                 }
                 Ok((committed, _)) => {
-                    let about = |f: &&Finding| f.object == name.as_str();
-                    let all = || committed.manifest.findings.iter();
-                    let error = |f: &&Finding| f.severity == Severity::Error;
-                    // One of its own, or else of what it comes through.
-                    let finding = all().find(about).or_else(|| all().find(error));
-                    let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
-                    failed.push((name, cause.to_owned()));
+                    let gaps = committed.manifest.gaps_of(&name);
+                    let cause = match gaps.iter().find(|gap| gap.kind().is_some()) {
+                        Some(first) => {
+                            let lacks = gaps::line(&gaps);
+                            format!("the restore point lacks {lacks}: {}", first.cause)
+                        }
+                        None => not_taken(&committed.manifest, &name),
+                    };
+                    failed.push((name, cause));
                 }
                 Err(cause) => failed.push((name, cause.clone())),
             }
         }
         for (name, _) in &failed {
-            self.table.failed(name, now);
+            match &ended.result {
+                // What is there of it is stored; the rest may be broken for long.
+                Ok((committed, _)) if committed.manifest.component(name).is_some() => {
+                    self.table.partial(name, now);
+                }
+                _ => self.table.failed(name, now),
+            }
         }
         if let Ok((committed, _)) = &ended.result {
             let mut facts = self.facts.take().unwrap_or_default();
@@ -98,4 +107,14 @@ impl Work {
         self.board(|cluster| mirrored.tell(&mut cluster.view, clock.as_ref()));
         self.begin_mirror();
     }
+}
+
+/// Why the component was not taken at all: by a finding of its own, or else of what it comes through.
+fn not_taken(manifest: &Manifest, name: &ComponentName) -> String {
+    let about = |f: &&Finding| f.object == name.as_str();
+    let error = |f: &&Finding| f.severity == Severity::Error;
+    let all = || manifest.findings.iter();
+    let finding = all().find(about).or_else(|| all().find(error));
+    let cause = finding.map_or("it is missing in the restore point", |f| &f.cause);
+    cause.to_owned()
 }

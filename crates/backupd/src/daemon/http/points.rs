@@ -54,6 +54,7 @@ struct Read {
     ended: Timestamp,
     components: Vec<String>,
     missing: Vec<String>,
+    lacks: Vec<String>,
     partial: bool,
     pinned: bool,
     reason: Option<String>,
@@ -116,6 +117,7 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
                 .map(|c| c.name.to_string())
                 .collect(),
             missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            lacks: manifest.gaps().iter().map(ToString::to_string).collect(),
             partial: manifest.is_partial(),
             pinned: manifest.pinned,
             reason: manifest.reason.clone(),

@@ -267,12 +267,21 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
 
 fn of_store(all: &mut Samples, name: &str, facts: &Facts) {
     let cluster = [("cluster", name)];
+    let gaps = &facts.gaps;
     for (component, facts) in &facts.components {
         let labels = [("cluster", name), ("component", component.as_str())];
         all.add("component_bytes", &labels, float(facts.bytes));
         if let Some(objects) = facts.objects {
             all.add("component_objects", &labels, float(objects));
         }
+        // A component that is whole tells it too, or a rule could not see it mended.
+        if !gaps.contains_key(component) {
+            all.add("component_gaps", &labels, 0.0);
+        }
+    }
+    for (component, gaps) in gaps {
+        let labels = [("cluster", name), ("component", component.as_str())];
+        all.add("component_gaps", &labels, number(gaps.len()));
     }
     all.add("restore_points", &cluster, number(facts.count));
     for certificate in &facts.certificates {

@@ -239,3 +239,22 @@ fn ten_years_of_a_daemon_take_each_day_once() {
         assert_eq!(runs, i64::from(days.get_days()) + first);
     }
 }
+
+#[test]
+fn one_that_lacks_something_is_tried_again_less_and_less_often() {
+    let begin = at("2026-11-23T00:00:30Z");
+    let yaml = "components: { secrets: { cron: 0 0 1 1 * } }";
+    let mut table = table(yaml, begin);
+    let secrets = ComponentName::secrets();
+    let (mut now, mut pauses) = (begin, Vec::new());
+    for _ in 0..9 {
+        table.partial(&secrets, now);
+        let next = table.next().unwrap();
+        pauses.push(next.duration_since(now).as_mins());
+        now = next;
+        let due = table.due(now);
+        assert_eq!(due.first().map(|due| due.why), Some(Why::Retry));
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    assert_eq!(table.failures(&secrets), 9);
+}

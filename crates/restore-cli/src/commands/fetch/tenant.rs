@@ -50,6 +50,7 @@ pub(super) async fn run(
         file: args.to.display().to_string(),
         bytes: u64::try_from(kubeconfig.bytes().len()).unwrap_or(u64::MAX),
         sha256: Digest::of(kubeconfig.bytes()).to_string(),
+        lacks: Vec::new(),
     })?;
     frame.terminal.status(&format!(
         "Try it with `kubectl --kubeconfig {} get nodes`. It opens the tenant's cluster as its \

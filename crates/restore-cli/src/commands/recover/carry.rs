@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
+use backup_cli::findings;
 use backup_cli::program::Frame;
 use backup_core::format::manifest::{Finding, Parent, Severity};
 use backup_core::recover::guards::Guards;
@@ -259,6 +260,7 @@ async fn go(
             }
         }
     }
+    ran.lacks(findings::printed(&ground.lacks(&recovery.plan).await));
     let at = frame.clock.now();
     let how = ran.ended.to_owned();
     recovery

@@ -12,6 +12,11 @@ use serde::Serialize;
 
 use crate::commands::verify_tenants::Verified;
 
+/// How a restore ended of which nothing is left to do.
+pub(crate) const COMPLETE: &str = "complete";
+/// The same, of a restore point that lacked something.
+pub(crate) const COMPLETE_OF_PARTIAL: &str = "complete, but the restore point was partial";
+
 /// Objects that are listed for people; all are in the file.
 const LISTED: usize = 40;
 
@@ -187,7 +192,7 @@ pub(crate) struct Ran {
     pub(crate) restore: String,
     /// Its journal.
     pub(crate) journal: String,
-    /// `complete` or `partial`.
+    /// `complete`, `complete, but the restore point was partial`, or `partial`.
     pub(crate) ended: &'static str,
     /// Objects by what became of them.
     pub(crate) objects: BTreeMap<&'static str, u64>,
@@ -206,7 +211,7 @@ impl Ran {
             restore: restore.to_owned(),
             journal,
             ended: if ended.is_complete() {
-                "complete"
+                COMPLETE
             } else {
                 "partial"
             },
@@ -218,10 +223,21 @@ impl Ran {
         }
     }
 
+    /// What is done is done, and the restore point lacked these.
+    pub(crate) fn lacks(&mut self, lacks: Vec<Finding>) {
+        if lacks.is_empty() {
+            return;
+        }
+        self.findings.extend(lacks);
+        if self.ended == COMPLETE {
+            self.ended = COMPLETE_OF_PARTIAL;
+        }
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         let tenants = self.tenants.as_ref().map_or(Exit::Complete, Verified::exit);
-        if self.ended == "complete" && tenants == Exit::Complete {
+        if self.ended == COMPLETE && tenants == Exit::Complete {
             Exit::Complete
         } else {
             Exit::Partial
@@ -265,7 +281,13 @@ impl Report for Ran {
             tenants.page(page);
         }
         page.heading("Next");
-        if self.ended == "complete" {
+        if self.ended == COMPLETE_OF_PARTIAL {
+            page.line(
+                "All that the restore point has is restored. The findings name what it lacked, and \
+                 which older restore point has it.",
+            );
+        }
+        if self.ended != "partial" {
             page.line("Compare tenants any day with: restore-cli verify-tenants RESTORE-POINT");
         } else {
             page.line(&format!("Go on with: restore-cli resume {}", self.journal));

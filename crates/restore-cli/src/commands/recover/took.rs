@@ -10,6 +10,7 @@ use backup_core::recover::plan::{Mode, Plan, Step};
 use backup_core::store::Store;
 use jiff::{SignedDuration, Timestamp};
 
+use super::{COMPLETE, COMPLETE_OF_PARTIAL};
 use crate::commands::status;
 
 /// The last complete restore of a cluster in one way.
@@ -74,7 +75,7 @@ impl Took {
         phases: &BTreeMap<Phase, (Timestamp, Option<Timestamp>)>,
     ) -> Option<Self> {
         let (how, ended) = ended.filter(|_| resumed == 0)?;
-        let began = began.filter(|_| how == "complete")?;
+        let began = began.filter(|_| how == COMPLETE || how == COMPLETE_OF_PARTIAL)?;
         let phases = phases.iter().filter_map(|(phase, (began, done))| {
             Some((*phase, done.as_ref()?.duration_since(*began)))
         });

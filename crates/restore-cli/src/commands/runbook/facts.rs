@@ -9,6 +9,7 @@ use backup_core::recover::plan::Mode;
 use backup_core::store::url::StoreUrl;
 
 use super::shell::word;
+use crate::commands::gaps::Lacked;
 use crate::commands::recover::Took;
 
 /// See the module.
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) trust: Trust,
     pub(super) nodes: Nodes,
     pub(super) took: Option<Took>,
+    /// What the restore point lacks.
+    pub(super) lacked: Vec<Lacked>,
 }
 
 /// How the cluster's nodes are reached, as far as anything tells.

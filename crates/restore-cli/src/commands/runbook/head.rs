@@ -6,6 +6,7 @@ use backup_core::format::manifest::Component;
 
 use super::document::{Document, code};
 use super::facts::Facts;
+use crate::commands::gaps::Lacked;
 
 /// Writes it.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
@@ -117,12 +118,16 @@ fn restore_point(document: &mut Document, facts: &Facts) {
         ["COMPONENT", "BYTES", "OBJECTS", "TO DOWNLOAD"],
         manifest.components.iter().map(component),
     );
-    if !manifest.missing.is_empty() {
-        let missing: Vec<_> = manifest.missing.iter().map(ToString::to_string).collect();
-        document.text(format!(
-            "NOT in this restore point, because it could not be taken: {}.",
-            missing.join(", ")
-        ));
+    if !facts.lacked.is_empty() {
+        document.text(
+            "This restore point is PARTIAL: it lacks what follows. A restore from it ends with code 7 \
+             and says `complete, but the restore point was partial`. Take what is missing from the \
+             older restore point named beside it, or restore from that one.",
+        );
+        document.table(
+            ["LACKS", "WHY", "NEWEST OLDER THAT HAS IT"],
+            facts.lacked.iter().map(Lacked::cells),
+        );
     }
     took(document, facts);
 }

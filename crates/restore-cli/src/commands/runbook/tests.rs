@@ -28,6 +28,7 @@ fn known(mode: Mode) -> Facts {
                 (Phase::Settle, 45),
             ],
         )),
+        lacked: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use backup_core::format::manifest::{self, Encryption};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::commands::gaps::Lacked;
 use crate::commands::signature;
 
 mod objects;
@@ -34,6 +35,8 @@ pub(super) struct Shown {
     recipients: Vec<String>,
     components: Vec<Component>,
     missing: Vec<String>,
+    /// What was asked for and is not in it.
+    lacks: Vec<Lacked>,
     kubernetes: Option<Kubernetes>,
     findings: Vec<Finding>,
     cost: Cost,
@@ -145,6 +148,7 @@ impl Shown {
             recipients,
             components: manifest.components.iter().map(Component::of).collect(),
             missing: manifest.missing.iter().map(ToString::to_string).collect(),
+            lacks: Vec::new(),
             kubernetes: manifest.kubernetes.as_ref().map(Kubernetes::of),
             findings: findings::printed(&manifest.findings),
             cost: Cost {
@@ -157,6 +161,13 @@ impl Shown {
             now,
             all,
         }
+    }
+}
+
+impl Shown {
+    /// With what the restore point lacks.
+    pub(super) fn lacking(self, lacks: Vec<Lacked>) -> Self {
+        Self { lacks, ..self }
     }
 }
 
@@ -269,6 +280,11 @@ impl Report for Shown {
         if !self.missing.is_empty() {
             page.heading("Components that could not be taken");
             page.line(&format!("  {}", self.missing.join(", ")));
+        }
+        if !self.lacks.is_empty() {
+            page.heading("PARTIAL: what was asked for and is not in it");
+            let rows = self.lacks.iter().map(Lacked::cells);
+            page.table(["LACKS", "WHY", "NEWEST OLDER THAT HAS IT"], rows);
         }
         if let Some(kubernetes) = &self.kubernetes {
             kubernetes.page(page, self.all);

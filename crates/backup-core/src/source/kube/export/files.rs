@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::super::kubeconfig::examine;
-use crate::format::export::KubeconfigFacts;
+use crate::format::export::{KubeconfigFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError};
 
@@ -17,16 +17,17 @@ const MAX_FILE: u64 = 1 << 20;
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Writes the files to `out` as `files/NAME`, in the order of their names; tells which could not
-/// be read, and which end soon after `now`. Gives what was written, without its secrets.
+/// be read, and which end soon after `now`. Gives what was written, without its secrets, and what was
+/// not.
 pub(super) async fn write(
     files: &[std::path::PathBuf],
     out: &mut ArchiveSink,
     findings: &mut Vec<Finding>,
     now: Timestamp,
-) -> Result<Vec<KubeconfigFacts>, SourceError> {
+) -> Result<(Vec<KubeconfigFacts>, Vec<Lack>), SourceError> {
     let mut named: Vec<(String, &Path)> = files.iter().map(|f| (name(f), f.as_path())).collect();
     named.sort();
-    let mut written = Vec::new();
+    let (mut written, mut lacks) = (Vec::new(), Vec::new());
     let mut last = String::new();
     for (name, path) in named {
         let problem = match read(path) {
@@ -41,6 +42,10 @@ pub(super) async fn write(
             }
             Err(e) => e.to_string(),
         };
+        lacks.push(Lack {
+            what: path.display().to_string(),
+            cause: format!("the kubeconfig was not kept: {problem}"),
+        });
         findings.push(Finding {
             severity: Severity::Error,
             object: path.display().to_string(),
@@ -48,7 +53,7 @@ pub(super) async fn write(
             remedy: "see `kubernetes.keep-kubeconfigs` in the configuration".to_owned(),
         });
     }
-    Ok(written)
+    Ok((written, lacks))
 }
 
 fn ending(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Option<Finding> {

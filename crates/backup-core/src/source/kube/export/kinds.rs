@@ -13,10 +13,10 @@ use super::super::refer::{Referrer, Target};
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::Trial;
 use super::super::secrets::{Place, place};
-use super::{KubeArchive, KubeExport, SEALED_SECRETS};
+use super::{KubeArchive, KubeExport, SEALED_SECRETS, odd};
 use crate::archive::ObjectPath;
 use crate::digest::Digest;
-use crate::format::export::{KindFacts, Skipped};
+use crate::format::export::{KindFacts, Lost, Skipped};
 
 /// Names of left-out objects that are told, where each matters.
 const MAX_NAMES: usize = 100;
@@ -148,7 +148,12 @@ impl Tally {
     }
 
     /// What the manifest says of the kind.
-    pub(super) fn facts(self, reading: &Reading<'_>, failed: Option<String>) -> KindFacts {
+    pub(super) fn facts(
+        self,
+        reading: &Reading<'_>,
+        lost: Vec<Lost>,
+        failed: Option<String>,
+    ) -> KindFacts {
         let kind = self.kind;
         let skipped = self.skipped.into_iter();
         let skipped = skipped.map(|(reason, left)| Skipped {
@@ -173,7 +178,9 @@ impl Tally {
             sha256: Digest::from_bytes(self.sha256.finalize().into()),
             skipped: skipped.collect(),
             managed_by: self.managed_by,
-            failed,
+            failed: failed.or_else(|| not_whole(self.unreadable, &lost)),
+            lost,
+            list_failed: reading.list_failed(),
         }
     }
 }
@@ -186,6 +193,29 @@ impl Left {
             *count = count.saturating_add(1);
         }
     }
+}
+
+/// The objects that could not be read and belong into `archive`, as far as their names tell.
+pub(super) fn lost(export: &KubeExport, archive: KubeArchive, reading: &Reading<'_>) -> Vec<Lost> {
+    let always = matches!(archive, KubeArchive::Crds | KubeArchive::SealedSecrets);
+    let namespaced = reading.kind().namespaced;
+    let wanted = |lost: &&Lost| {
+        let place = lost.name.rsplit(' ').next().unwrap_or_default();
+        let namespace = place.split_once('/').map(|(namespace, _)| namespace);
+        let namespace = namespace.filter(|_| namespaced && !always);
+        namespace.is_none_or(|namespace| export.selection.wants_namespace(namespace))
+    };
+    reading.lost().iter().filter(wanted).cloned().collect()
+}
+
+/// Why not all objects of a list that came to its end are taken.
+fn not_whole(unreadable: u64, lost: &[Lost]) -> Option<String> {
+    let odd = (unreadable > 0).then(|| {
+        format!("{unreadable} of its objects have no name or cannot be read, and were left out")
+    });
+    let lost = (!lost.is_empty()).then(|| odd::lost_of(lost));
+    let all: Vec<String> = odd.into_iter().chain(lost).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Notes what an object tells about others.

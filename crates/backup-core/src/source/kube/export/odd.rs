@@ -4,12 +4,16 @@ use super::super::discover::Kind;
 use super::super::failure::KubeError;
 use super::super::refer::{References, Unmet};
 use super::KubeExport;
+use crate::format::export::Lost;
 use crate::format::manifest::{Finding, Severity};
+use crate::id::ComponentName;
 
 /// References to nothing that are told one by one, of one kind.
 const MAX_UNMET: usize = 5;
 /// Kinds whose references to nothing are told.
 const MAX_KINDS: usize = 20;
+/// Objects that could not be read that are told one by one.
+const MAX_LOST: usize = 5;
 
 /// Findings on references that lead nowhere, one for each kind that has them.
 pub(super) fn unmet(references: &References) -> Vec<Finding> {
@@ -82,6 +86,43 @@ pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
         remedy: "see why the webhook does not answer: `spec.conversion` of the definition names it"
             .to_owned(),
     }).next()
+}
+
+/// Objects of `component` that are there and could not be read.
+pub(super) fn not_read(kind: &Kind, component: &ComponentName, lost: &[Lost]) -> Option<Finding> {
+    let first = lost.first()?;
+    let own = match first.name.split_once('/') {
+        Some((namespace, name)) => format!("{name} -n {namespace}"),
+        None => first.name.clone(),
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!("component `{component}` is not whole: {}", lost_of(lost)),
+        remedy: format!(
+            "see that `kubectl get {} {own}` works: give the API server the key that it was \
+             encrypted with, start the webhook that converts it, or make it anew; then take another \
+             restore point",
+            kind.resource
+        ),
+    })
+}
+
+/// Which objects could not be read, and why.
+pub(super) fn lost_of(lost: &[Lost]) -> String {
+    let first = lost.iter().take(MAX_LOST);
+    let first: Vec<String> = first
+        .map(|lost| format!("{} ({})", lost.name, lost.cause))
+        .collect();
+    let more = match lost.len().saturating_sub(first.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} of its objects could not be read: {}{more}",
+        lost.len(),
+        first.join(", ")
+    )
 }
 
 /// An error of a kind, as the manifest tells it.

@@ -89,13 +89,14 @@ impl ArchiveSource for KubeSource {
             let read = visit::visit(export, KubeArchive::Resources, None).await?;
             findings = read.findings;
         }
-        let kept = match archive {
+        let (kept, lacks) = match archive {
             KubeArchive::Kubeconfigs => {
                 files::write(&export.files, out, &mut findings, export.clock.now()).await?
             }
-            _ => Vec::new(),
+            _ => (Vec::new(), Vec::new()),
         };
         let mut written = visit::visit(export, archive, Some(out)).await?;
+        written.facts.lacks.extend(lacks);
         let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
         written.facts.objects = written.facts.objects.saturating_add(number);
         export.learnt().kubeconfigs.extend(kept);

@@ -6,10 +6,10 @@ use super::super::discover::Kind;
 use super::super::failure::KubeError;
 use super::super::list::Page;
 use super::super::reading::Reading;
-use super::kinds::Tally;
-use super::odd::{failed, otherwise, unreadable};
+use super::kinds::{self, Tally};
+use super::odd::{failed, not_read, otherwise, unreadable};
 use super::{KubeArchive, KubeExport};
-use crate::format::export::{ArchiveFacts, KindFacts};
+use crate::format::export::{ArchiveFacts, KindFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError, Written};
 
@@ -36,14 +36,25 @@ pub(super) async fn visit(
     let mut listings = stream::iter(begun).buffered(AHEAD);
     while let Some((reading, first)) = listings.next().await {
         written.findings.extend(otherwise(export, reading.kind()));
-        let (facts, finding) = kind(export, archive, reading, first, &mut out).await?;
-        written.findings.extend(finding);
+        let (facts, findings) = kind(export, archive, reading, first, &mut out).await?;
+        let is_error = findings.iter().any(|f| f.severity == Severity::Error);
+        written.findings.extend(findings);
         if let Some(facts) = facts {
+            if archive == KubeArchive::Resources
+                && is_error
+                && let (Some(why), []) = (&facts.failed, facts.lost.as_slice())
+            {
+                export.learnt().unread.push(Lack {
+                    what: facts.resource.clone(),
+                    cause: format!("Secrets that its objects refer to may be missing: {why}"),
+                });
+            }
             written.facts.objects = written.facts.objects.saturating_add(facts.objects);
             written.facts.kinds.push(facts);
         }
     }
     drop(listings);
+    written.facts.lacks = export.lacks(archive);
     hide_others(archive, &mut written.facts);
     Ok(written)
 }
@@ -56,13 +67,24 @@ async fn begin<'a>(
 ) -> (Reading<'a>, Result<Option<Page>, KubeError>) {
     let reading = Reading::begin(&export.api, kind, selector, export.memory.as_ref()).await;
     let mut reading = reading.record();
-    let first = reading.next().await;
-    match &first {
+    if !export.unconverted.contains_key(&kind.resource) {
+        let first = reading.next().await;
+        return (reading, first);
+    }
+    // All objects in another version are more than some in this one.
+    match reading.next_whole().await {
         Err(e) if !e.is_of_the_server() && !e.is_of_rights() => {
-            let other = unconverted(export, kind, selector).await;
-            other.unwrap_or((reading, first))
+            if let Some(other) = unconverted(export, kind, selector).await {
+                return other;
+            }
+            let first = if e.is_inside() {
+                reading.around(e).await
+            } else {
+                Err(e)
+            };
+            (reading, first)
         }
-        _ => (reading, first),
+        first => (reading, first),
     }
 }
 
@@ -74,7 +96,7 @@ async fn unconverted<'a>(
 ) -> Option<(Reading<'a>, Result<Option<Page>, KubeError>)> {
     for other in export.unconverted.get(&kind.resource)? {
         let mut reading = Reading::begin(&export.api, other, selector, None).await;
-        let first = reading.next().await;
+        let first = reading.next_whole().await;
         if first.is_ok() {
             return Some((reading, first));
         }
@@ -88,7 +110,7 @@ async fn kind(
     mut reading: Reading<'_>,
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
-) -> Result<(Option<KindFacts>, Option<Finding>), SourceError> {
+) -> Result<(Option<KindFacts>, Vec<Finding>), SourceError> {
     let kind = reading.kind();
     let mut tally = Tally::new(kind);
     let mut recorder = reading.recorder();
@@ -99,11 +121,18 @@ async fn kind(
             Ok(None) => {
                 let odd = tally.unreadable;
                 // What cannot be read is not kept, so neither is the rest.
-                if let (Some(memory), Some(recorder), 0) = (&export.memory, recorder, odd) {
+                if let (Some(memory), Some(recorder), 0, None) =
+                    (&export.memory, recorder, odd, reading.list_failed())
+                {
                     memory.recorded(kind, recorder).await;
                 }
-                let finding = (odd > 0).then(|| unreadable(kind, odd));
-                return Ok((Some(tally.facts(&reading, None)), finding));
+                let odd = (odd > 0).then(|| unreadable(kind, odd));
+                let lost = kinds::lost(export, archive, &reading);
+                let findings = odd
+                    .into_iter()
+                    .chain(not_read(kind, &archive.component(), &lost));
+                let findings = findings.collect();
+                return Ok((Some(tally.facts(&reading, lost, None)), findings));
             }
             Err(e) if e.is_of_the_server() => return Err(e.into()),
             // Whoever may not read the definition is told that the kind cannot be listed.
@@ -119,11 +148,18 @@ async fn kind(
                     cause: gone.clone(),
                     remedy: "nothing, if that was meant".to_owned(),
                 };
-                return Ok((Some(tally.facts(&reading, Some(gone))), Some(finding)));
+                return Ok((
+                    Some(tally.facts(&reading, Vec::new(), Some(gone))),
+                    vec![finding],
+                ));
             }
             Err(e) => {
                 let finding = failed(kind, &e, tally.objects);
-                return Ok((Some(tally.facts(&reading, Some(e.line()))), Some(finding)));
+                let lost = kinds::lost(export, archive, &reading);
+                let findings = not_read(kind, &archive.component(), &lost);
+                let findings = std::iter::once(finding).chain(findings).collect();
+                let facts = tally.facts(&reading, lost, Some(e.line()));
+                return Ok((Some(facts), findings));
             }
         };
         let restarted = reading.restarted();

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
-use backup_core::format::manifest::EtcdFacts;
+use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use backup_core::recover::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
 use backup_core::recover::spool::Spool;
-use backup_core::recover::{Request, foresee, lineage, survey};
+use backup_core::recover::{Request, foresee, gaps, lineage, survey};
 use backup_core::source::kube::target::KubeTarget;
 
 use super::material::Material;
 use super::{Ground, named};
+use crate::commands::gaps::Lacked;
 use crate::commands::recover::{Objects, Source, failed};
 
 /// What a plan was asked for.
@@ -50,7 +51,9 @@ impl Ground {
         frame: &Frame,
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, answer, frame);
+        let mut request = self.request(asked, material, answer, frame);
+        let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
+        request.findings.extend(lacks.await);
         let base = base.as_ref().map(|(base, _)| base);
         let foreseen = foresee(&request, spool, base);
         frame
@@ -67,7 +70,9 @@ impl Ground {
         frame: &Frame,
     ) -> Result<Plan, Failure> {
         let Objects { spool, base } = &material.objects;
-        let request = self.request(asked, material, None, frame);
+        let mut request = self.request(asked, material, None, frame);
+        let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
+        request.findings.extend(lacks.await);
         let planned = survey(
             &request,
             target,
@@ -87,6 +92,27 @@ impl Ground {
             return ClusterFacts::of([&self.point], None);
         }
         ClusterFacts::of([&self.point, self.objects()], Some(spool))
+    }
+
+    /// What the restore point of the plan's objects lacks of what the plan restores.
+    pub(crate) async fn lacks(&self, plan: &Plan) -> Vec<Finding> {
+        let source = Source::of(&plan.origin);
+        self.lacks_of(&plan.steps, &plan.options, &source).await
+    }
+
+    async fn lacks_of(&self, steps: &[Step], options: &Options, source: &Source) -> Vec<Finding> {
+        // A Velero backup stands alone.
+        if matches!(source, Source::Velero(_)) {
+            return Vec::new();
+        }
+        let objects = self.objects();
+        let gaps = gaps(&objects.manifest, steps, options);
+        // Where the store cannot be asked, what is missing is told all the same.
+        let lacked = self.opened.lacked(objects, &gaps).await;
+        let lacked = lacked.unwrap_or_else(|_| Lacked::alone(&gaps));
+        let findings = lacked.iter();
+        let findings = findings.map(|one| one.finding(Severity::Warning, "restore-cli plan"));
+        findings.collect()
     }
 
     /// What a plan is made of.

@@ -1,0 +1,75 @@
+//! The newest of each component, and whether it is whole.
+
+use std::collections::BTreeMap;
+
+use super::findings::finding;
+use crate::catalog::RestorePoint;
+use crate::crypt::Verdict;
+use crate::format::gaps::{Gap, line};
+use crate::format::manifest::{Finding, Severity};
+use crate::id::{ComponentName, RestorePointId};
+
+/// See the module. Restore points are taken in oldest first.
+#[derive(Default)]
+pub(super) struct Components(BTreeMap<ComponentName, Newest>);
+
+#[derive(Default)]
+struct Newest {
+    /// The newest that has the component whole.
+    whole: Option<RestorePointId>,
+    /// A newer one that was to have it, and what it lacks of it.
+    partial: Option<(RestorePointId, Vec<Gap>)>,
+}
+
+impl Components {
+    pub(super) fn take_in(&mut self, point: &RestorePoint) {
+        if !matches!(point.verdict, Verdict::Trusted | Verdict::NotChecked) {
+            return;
+        }
+        let manifest = &point.manifest;
+        let there = manifest.components.iter().map(|c| &c.name);
+        for name in there.chain(&manifest.missing) {
+            let newest = self.0.entry(name.clone()).or_default();
+            let gaps = manifest.gaps_of(name);
+            if gaps.is_empty() {
+                newest.whole = Some(point.entry.id.clone());
+                newest.partial = None;
+            } else {
+                newest.partial = Some((point.entry.id.clone(), gaps));
+            }
+        }
+    }
+
+    pub(super) fn findings(self) -> Vec<Finding> {
+        let partial = self.0.into_iter().filter_map(|(name, newest)| {
+            let (id, gaps) = newest.partial?;
+            let first = gaps.first()?;
+            let cause = format!(
+                "the newest restore point of component `{name}` is not whole: it lacks {} ({})",
+                line(&gaps),
+                first.cause
+            );
+            Some(match newest.whole {
+                Some(whole) => finding(
+                    Severity::Warning,
+                    &id,
+                    cause,
+                    &format!(
+                        "see to the cause, then `backupd snapshot --component {name}`; until then \
+                         the newest that has it whole is {whole}"
+                    ),
+                ),
+                None => finding(
+                    Severity::Error,
+                    &id,
+                    cause,
+                    &format!(
+                        "no restore point has it whole: see to the cause, then `backupd snapshot \
+                         --component {name}`"
+                    ),
+                ),
+            })
+        });
+        partial.collect()
+    }
+}

@@ -1,0 +1,319 @@
+//! The objects of a kind whose list fails, read around those that cannot be read.
+//!
+//! An API server answers 500 to a whole list, one of heads too, if it cannot decrypt, decode or convert a
+//! single object. It gives a list in the order of names, and the token that goes on with a list names the
+//! key where it goes on. So pages get smaller until the one object is left that fails; that one is named
+//! and stepped over.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::discover::{Kind, continued};
+use super::failure::KubeError;
+use super::list::{Answer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
+use super::object::Object;
+use super::request::Api;
+use crate::format::export::Lost;
+
+/// Objects of a kind that are stepped over; with more, the kind itself is at fault.
+const MAX_LOST: usize = 100;
+/// Names that another version tells.
+const MAX_NAMES: usize = 100_000;
+/// The longest `NAMESPACE/NAME`.
+const MAX_NAME: usize = 600;
+/// What names consist of, in order.
+const ALPHABET: &[u8] = b"-./0123456789:ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+/// Comes after all names.
+const BEHIND_ALL: &str = "\u{10ffff}";
+/// The version of tokens.
+const VERSION: &str = "meta.k8s.io/v1";
+/// What stands in a token instead of a revision for the newest one.
+const NEWEST: i64 = -1;
+
+/// Where a list goes on.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+/// See the module.
+pub(super) struct Pieces<'a> {
+    api: Api,
+    kind: &'a Kind,
+    selector: String,
+    /// Where the next page begins, as `NAMESPACE/NAME`; empty before the first.
+    start: String,
+    ended: bool,
+    limit: usize,
+    most: usize,
+    /// Objects from `start` on, where the server counts them.
+    left: Option<u64>,
+    /// As many objects should follow the last one that was stepped over, if it was alone.
+    expected: Option<u64>,
+    /// Names that another version of the kind tells, once they were asked for.
+    names: Option<BTreeSet<String>>,
+    asked: bool,
+    pub(super) lost: Vec<Lost>,
+    /// What the list failed with.
+    pub(super) because: String,
+    /// The revision that the list told before it failed.
+    pub(super) resource_version: Option<String>,
+    pub(super) restarted: bool,
+}
+
+impl<'a> Pieces<'a> {
+    /// Goes on where `listing` failed with `error`.
+    pub(super) fn after(
+        api: &Api,
+        kind: &'a Kind,
+        selector: Option<&str>,
+        listing: &Listing<'_>,
+        error: &KubeError,
+    ) -> Self {
+        let token = listing.token().filter(|token| !token.is_empty());
+        let start = token.and_then(start_of);
+        // From the beginning, if a token cannot be read: what was passed over comes again.
+        let restarted = listing.restarted() || (token.is_some() && start.is_none());
+        Self {
+            selector: selector.map(selected).unwrap_or_default(),
+            start: start.unwrap_or_default(),
+            because: error.line(),
+            resource_version: listing.resource_version.clone(),
+            restarted,
+            ..Self::empty(api, kind)
+        }
+    }
+
+    /// From the beginning.
+    fn empty(api: &Api, kind: &'a Kind) -> Self {
+        Self {
+            api: api.once_inside(),
+            kind,
+            selector: String::new(),
+            start: String::new(),
+            ended: false,
+            limit: PAGE,
+            most: PAGE,
+            left: None,
+            expected: None,
+            names: None,
+            asked: false,
+            lost: Vec::new(),
+            because: String::new(),
+            resource_version: None,
+            restarted: false,
+        }
+    }
+
+    /// The next page; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
+        while !self.ended {
+            match self.answer(&self.start, self.limit).await {
+                Ok(answer) => return self.page(answer).map(Some),
+                Err(KubeError::TooLarge { .. }) if self.limit > 1 => {
+                    self.most = smaller(self.limit);
+                    self.limit = self.most;
+                }
+                Err(e) if e.is_inside() && self.limit > 1 => self.limit = smaller(self.limit),
+                Err(e) if e.is_inside() => self.step_over(e).await?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
+    }
+
+    fn page(&mut self, answer: Answer) -> Result<Page, KubeError> {
+        let items = u64::try_from(answer.page.items.len()).unwrap_or(u64::MAX);
+        let behind = answer.remaining.unwrap_or_default();
+        let here = items.saturating_add(behind);
+        if let Some(expected) = self.expected.take() {
+            let more = expected.saturating_sub(here);
+            if let Some(last) = self.lost.last().filter(|_| more > 0).cloned() {
+                self.lost.push(Lost {
+                    name: format!("{more} more right before {}", last.name),
+                    cause: last.cause,
+                });
+            }
+        }
+        self.ended = answer.token.is_empty();
+        if self.ended {
+            return Ok(answer.page);
+        }
+        self.left = answer.remaining;
+        self.limit = self.limit.saturating_mul(8).min(self.most);
+        self.start = start_of(&answer.token).ok_or_else(|| KubeError::Malformed {
+            path: self.kind.path(),
+            wanted: "token that names a key",
+            at: "metadata.continue".to_owned(),
+        })?;
+        Ok(answer.page)
+    }
+
+    async fn answer(&self, start: &str, limit: usize) -> Result<Answer, KubeError> {
+        let token = if start.is_empty() {
+            String::new()
+        } else {
+            let token = Token {
+                v: VERSION.to_owned(),
+                rv: NEWEST,
+                start: start.to_owned(),
+            };
+            let json = serde_json::to_vec(&token).unwrap_or_default();
+            continued(&URL_SAFE_NO_PAD.encode(json))
+        };
+        let path = self.kind.path();
+        let query = format!("{path}?limit={limit}{token}{}", self.selector);
+        let most = if limit > 1 { MAX_PAGE } else { MAX_SINGLE };
+        let bytes = self.api.bytes(&query, most).await?;
+        Answer::read(&path, &bytes)
+    }
+
+    /// Whether a list that begins at `start` fails at its first object.
+    async fn fails(&self, start: &str) -> Result<bool, KubeError> {
+        // A key that a path would not keep is refused; nothing lies between it and this one.
+        let odd = matches!(start.rsplit('/').next(), Some("" | "." | ".."));
+        let end = if odd { "\0" } else { "" };
+        match self.answer(&format!("{start}{end}"), 1).await {
+            Ok(_) => Ok(false),
+            Err(e) if e.is_inside() => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Notes the first object from `start` on, with which a list of one failed, and goes on behind it.
+    async fn step_over(&mut self, error: KubeError) -> Result<(), KubeError> {
+        // Where not even an empty list is answered, no object is at fault.
+        if self.lost.len() >= MAX_LOST || self.fails(BEHIND_ALL).await? {
+            return Err(error);
+        }
+        let told = told(self.kind, &error).filter(|name| *name >= self.start);
+        let name = match told {
+            Some(name) => name,
+            None => {
+                let known = self.known().await;
+                let found = match known {
+                    Some(name) => Some(name),
+                    None => self.found().await?,
+                };
+                let Some(found) = found else {
+                    return Err(error);
+                };
+                self.expected = self.left.map(|left| left.saturating_sub(1));
+                found
+            }
+        };
+        tracing::debug!(kind = %self.kind.resource, name, error = %error, "an object cannot be read");
+        self.start = format!("{name}\0");
+        self.limit = 1;
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.lost.push(Lost {
+            name,
+            cause: error.words(),
+        });
+        Ok(())
+    }
+
+    /// The first object from `start` on, by another version of the kind that can be listed.
+    async fn known(&mut self) -> Option<String> {
+        if !self.asked {
+            self.asked = true;
+            self.names = self.names().await;
+        }
+        let names = self.names.as_ref()?;
+        names.range(self.start.clone()..).next().cloned()
+    }
+
+    /// Names that another version tells, read in pieces as well: what is stored in that one, needs no
+    /// conversion there.
+    async fn names(&self) -> Option<BTreeSet<String>> {
+        for version in &self.kind.also_served {
+            let kind = Kind {
+                version: version.clone(),
+                ..self.kind.clone()
+            };
+            let mut pieces = Pieces {
+                api: self.api.heads(),
+                kind: &kind,
+                selector: self.selector.clone(),
+                // It is the last one that is asked.
+                asked: true,
+                ..Pieces::empty(&self.api, &kind)
+            };
+            let mut names = BTreeSet::new();
+            loop {
+                match Box::pin(pieces.next()).await {
+                    Ok(Some(page)) if names.len() < MAX_NAMES => {
+                        let objects = page.items.into_iter();
+                        let objects = objects.filter_map(|item| Object::read(&kind, item).ok());
+                        names.extend(objects.map(|object| object.path.object()));
+                    }
+                    Ok(None) => return Some(names),
+                    Ok(Some(_)) | Err(_) => break,
+                }
+            }
+        }
+        None
+    }
+
+    /// The name of an object that fails, letter by letter: a list that begins at its key fails, one that
+    /// begins behind it does not. With several in a row it is the last of them.
+    async fn found(&self) -> Result<Option<String>, KubeError> {
+        let mut name = String::new();
+        while name.len() < MAX_NAME {
+            let slash = self.kind.namespaced && !name.is_empty() && !name.contains('/');
+            let letters = ALPHABET.iter().filter(|letter| slash || **letter != b'/');
+            let letters: Vec<u8> = letters.copied().collect();
+            let (mut low, mut high) = (0, letters.len());
+            while low < high {
+                let middle = low.midpoint(high);
+                let Some(letter) = letters.get(middle) else {
+                    break;
+                };
+                let key = format!("{name}{}", char::from(*letter));
+                if key <= self.start || self.fails(&key).await? {
+                    low = middle.saturating_add(1);
+                } else {
+                    high = middle;
+                }
+            }
+            let Some(letter) = low.checked_sub(1).and_then(|at| letters.get(at)) else {
+                break;
+            };
+            name.push(char::from(*letter));
+        }
+        let alone = name >= self.start
+            && self.fails(&name).await?
+            && !self.fails(&format!("{name}\0")).await?;
+        Ok(Some(name).filter(|_| alone))
+    }
+}
+
+fn smaller(limit: usize) -> usize {
+    (limit / 8).max(1)
+}
+
+/// The key that a token names.
+fn start_of(token: &str) -> Option<String> {
+    let json = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let token: Token = serde_json::from_slice(&json).ok()?;
+    (token.v == VERSION).then_some(token.start)
+}
+
+/// The object that the server's words name, as in `unable to transform key "/registry/secrets/a/b": …`.
+fn told(kind: &Kind, error: &KubeError) -> Option<String> {
+    let words = error.words();
+    let (_, rest) = words.split_once("key \"/")?;
+    let (key, _) = rest.split_once('"')?;
+    let mut parts = key.rsplit('/');
+    let name = parts.next().filter(|name| !name.is_empty())?;
+    if !kind.namespaced {
+        return Some(name.to_owned());
+    }
+    let namespace = parts.next().filter(|name| !name.is_empty())?;
+    Some(format!("{namespace}/{name}"))
+}

@@ -1,0 +1,97 @@
+//! What a restore point lacks, told with the older one that has it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use backup_cli::failure::Failure;
+use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::format::gaps::Gap;
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::{ComponentName, RestorePointId};
+use serde::Serialize;
+
+use super::Opened;
+
+/// Something that was asked for and is not in a restore point, as it is printed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Lacked {
+    component: String,
+    /// A kind, a group as `*.GROUP` or a file; absent where all of the component is missing.
+    kind: Option<String>,
+    what: String,
+    cause: String,
+    /// The newest older restore point that has it.
+    whole_in: Option<String>,
+}
+
+impl Lacked {
+    fn new(gap: &Gap, whole: &BTreeMap<ComponentName, RestorePointId>) -> Self {
+        Self {
+            component: gap.component.to_string(),
+            kind: gap.kind().map(ToOwned::to_owned),
+            what: gap.to_string(),
+            cause: gap.cause.clone(),
+            whole_in: whole.get(&gap.component).map(ToString::to_string),
+        }
+    }
+
+    /// `gaps`, where no older restore point can be looked for.
+    pub(super) fn alone(gaps: &[Gap]) -> Vec<Self> {
+        let nowhere = BTreeMap::new();
+        gaps.iter().map(|gap| Self::new(gap, &nowhere)).collect()
+    }
+
+    /// What is missing, and why.
+    pub(super) fn told(&self) -> String {
+        format!("the restore point lacks {}: {}", self.what, self.cause)
+    }
+
+    /// Where it is; `again` is the command that takes a restore point's id.
+    pub(super) fn instead(&self, again: &str) -> String {
+        match &self.whole_in {
+            Some(id) => format!(
+                "the newest older restore point whose component `{}` has what is missing is {id}: \
+                 `{again} {id}`",
+                self.component
+            ),
+            None => format!(
+                "no older restore point has it: see to the cause, then `backupd snapshot --component \
+                 {}`",
+                self.component
+            ),
+        }
+    }
+
+    pub(super) fn finding(&self, severity: Severity, again: &str) -> Finding {
+        Finding {
+            severity,
+            object: self.component.clone(),
+            cause: self.told(),
+            remedy: self.instead(again),
+        }
+    }
+
+    pub(super) fn cells(&self) -> [String; 3] {
+        let whole = self.whole_in.clone();
+        [
+            self.what.clone(),
+            self.cause.clone(),
+            whole.unwrap_or_else(|| "none".to_owned()),
+        ]
+    }
+}
+
+impl Opened {
+    /// `gaps` of `point`, each with the newest older restore point that has what is missing.
+    pub(super) async fn lacked(
+        &self,
+        point: &RestorePoint,
+        gaps: &[Gap],
+    ) -> Result<Vec<Lacked>, Failure> {
+        let catalog = Catalog::new(Arc::clone(&self.store));
+        let whole = catalog.whole_before(&self.trust, &point.entry.id, gaps);
+        let whole = whole.await?;
+        Ok(gaps.iter().map(|gap| Lacked::new(gap, &whole)).collect())
+    }
+}

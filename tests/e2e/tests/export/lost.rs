@@ -1,0 +1,287 @@
+//! One object that the API server cannot read costs itself, and the restore point is no success anywhere.
+
+use anyhow::{Context as _, Result};
+use backup_core::format::export::KindFacts;
+use backup_core::format::manifest::Severity;
+use backup_core::id::ComponentName;
+use e2e::port::Port;
+use serde_json::{Value, json};
+
+use super::bed::{Bed, EXPORT, Exported};
+use super::kube::Definition;
+
+/// A Secret that was encrypted with a key that the API server does not have any more.
+const LOST: &str = "/registry/secrets/default/lost-key";
+const OF_LAST_YEAR: &str = "k8s:enc:aescbc:v1:key-of-last-year:0123456789abcdef0123456789abcdef";
+const COMPONENTS: [&str; 3] = ["sealed-secrets", "kubeconfigs", "secrets"];
+
+fn lost(kind: &KindFacts) -> Vec<&str> {
+    kind.lost.iter().map(|lost| lost.name.as_str()).collect()
+}
+
+fn id(exported: &Exported) -> Result<String> {
+    let id = exported.told["restorePoint"].as_str();
+    Ok(id.context("no id")?.to_owned())
+}
+
+/// Secrets of all sorts, on both sides of the one that is lost.
+async fn furnish(bed: &Bed) -> Result<()> {
+    let kube = bed.kube();
+    for namespace in ["butler-system", "aaa"] {
+        kube.namespace(namespace).await?;
+    }
+    for namespace in ["aaa", "butler-system", "default"] {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let key = json!({
+            "metadata": {
+                "name": "sealing",
+                "labels": { "sealedsecrets.bitnami.com/sealed-secrets-key": "active" },
+            },
+            "type": "kubernetes.io/tls",
+            "data": { "tls.crt": "", "tls.key": "" },
+        });
+        kube.create(&path, &key).await?;
+        for name in ["a", "lost", "lost-key-1", "zzz", "one-kubeconfig"] {
+            kube.secret(namespace, name, "Opaque").await?;
+        }
+    }
+    Ok(())
+}
+
+/// How many objects each component of Secrets has.
+fn counts(exported: &Exported) -> Result<Vec<u64>> {
+    let count = |name: &&str| Ok(exported.kind(&name.parse()?, "secrets")?.objects);
+    COMPONENTS.iter().map(count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_decrypted_is_lost_alone_and_named() -> Result<()> {
+    let bed = Bed::own().await?;
+    furnish(&bed).await?;
+    let export = bed.snapshot(&["--component", EXPORT]);
+    let whole = bed.taken(&export, 0).await?;
+    assert_eq!(whole.manifest.gaps(), []);
+    let before = counts(&whole)?;
+    assert!(before.iter().all(|count| *count > 0), "{before:?}");
+
+    let etcd = bed.ground.etcd.client().await?;
+    etcd.put(LOST, OF_LAST_YEAR).await?;
+    let partial = bed.taken(&export, 7).await?;
+    assert_eq!(counts(&partial)?, before, "all others are there");
+    for name in COMPONENTS {
+        let name: ComponentName = name.parse()?;
+        let kind = partial.kind(&name, "secrets")?;
+        assert_eq!(lost(kind), ["default/lost-key"]);
+        assert!(kind.failed.is_some() && kind.list_failed.is_some());
+        assert!(!partial.manifest.is_whole(&name));
+    }
+    assert!(partial.manifest.is_whole(&ComponentName::resources()));
+    let told = &partial.output.stderr;
+    assert!(
+        told.contains("default/lost-key (Internal error occurred: "),
+        "{told}"
+    );
+
+    looks(&bed, &id(&whole)?, &id(&partial)?).await
+}
+
+/// What everything says of the two.
+async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
+    let json = ["--output", "json"];
+    for name in COMPONENTS {
+        let fetch = [
+            "fetch",
+            "latest",
+            "--component",
+            name,
+            "--force",
+            "--to",
+            "f.tar",
+        ];
+        let fetched = bed
+            .restore_cli(&[&fetch[..], &json].concat())
+            .output()
+            .await?;
+        let fetched = fetched.ended_with(0)?;
+        assert_eq!(fetched.json()?["restorePoint"], whole, "{name}");
+        let passed = fetched.stderr.lines().filter(|l| l.contains("passed over"));
+        let passed: Vec<&str> = passed.collect();
+        assert_eq!(passed.len(), 1, "{}", fetched.stderr);
+        for word in [partial, "secrets default/lost-key"] {
+            assert!(
+                passed.iter().all(|l| l.contains(word)),
+                "{word}: {passed:?}"
+            );
+        }
+        // By its id it is given, and not called all.
+        let fetch = [
+            "fetch",
+            partial,
+            "--component",
+            name,
+            "--force",
+            "--to",
+            "f.tar",
+        ];
+        let fetched = bed
+            .restore_cli(&[&fetch[..], &json].concat())
+            .output()
+            .await?;
+        let fetched = fetched.ended_with(7)?;
+        assert_eq!(fetched.json()?["lacks"][0]["wholeIn"], whole);
+        assert!(
+            fetched.stderr.contains("default/lost-key"),
+            "{}",
+            fetched.stderr
+        );
+    }
+    let verify = bed.restore_cli(&["verify", partial, "--output", "json"]);
+    let verified = verify.output().await?.ended_with(7)?.json()?;
+    assert_eq!(verified["sound"], false);
+    assert_eq!(verified["partial"], true);
+    let says = |findings: &Value, words: &[&str]| {
+        let text = findings.to_string();
+        for word in words {
+            assert!(text.contains(word), "{word} is not in {findings:#}");
+        }
+    };
+    says(&verified["findings"], &["default/lost-key", whole]);
+    let sound = bed.restore_cli(&["verify", whole, "--output", "json"]);
+    assert_eq!(sound.output().await?.ended_with(0)?.json()?["sound"], true);
+
+    let show = bed.restore_cli(&["show", partial, "--output", "json"]);
+    let shown = show.output().await?.ended_with(0)?.json()?;
+    says(
+        &shown["lacks"],
+        &["secrets default/lost-key in `secrets`", whole],
+    );
+
+    let audit = bed.restore_cli(&["audit", "--output", "json"]);
+    let audited = audit.output().await?.ended_with(3)?.json()?;
+    says(
+        &audited["findings"],
+        &["`kubeconfigs` is not whole", "default/lost-key", whole],
+    );
+
+    let list = bed.restore_cli(&["list"]).output().await?.ended_with(0)?;
+    let line = list.stdout.lines().find(|l| l.contains(partial));
+    let line = line.context("not listed")?;
+    assert!(
+        line.contains("not whole: sealed-secrets, kubeconfigs, secrets"),
+        "{line}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> Result<()> {
+    let bed = Bed::own().await?;
+    let kube = bed.kube();
+    let toy = Definition::new("toys", "torn.example.com").namespaced();
+    let wide = Definition::new("wides", "torn.example.com");
+    for namespace in ["aaa", "bbb"] {
+        kube.namespace(namespace).await?;
+    }
+    kube.define(&toy.object()).await?;
+    kube.define(&wide.object()).await?;
+    for name in ["a", "car", "car-2", "cart", "z"] {
+        for namespace in ["aaa", "bbb"] {
+            kube.create(
+                &toy.objects(Some(namespace)),
+                &toy.example(name, &json!({})),
+            )
+            .await?;
+        }
+        kube.create(&wide.objects(None), &wide.example(name, &json!({})))
+            .await?;
+    }
+    let etcd = bed.ground.etcd.client().await?;
+    // Cut in half, no object at all, and the very first and last ones.
+    for (name, value) in [("aaa/car-2", "{\"apiVersion\":\"torn"), ("bbb/z", "{}")] {
+        let key = format!("/registry/torn.example.com/toys/{name}");
+        etcd.put(&key, value).await?;
+    }
+    etcd.put("/registry/torn.example.com/wides/a", "torn")
+        .await?;
+    etcd.put("/registry/torn.example.com/wides/car", "torn")
+        .await?;
+    etcd.put("/registry/torn.example.com/wides/car-2", "torn")
+        .await?;
+
+    let exported = bed
+        .taken(&bed.export_of(&[&toy.name(), &wide.name()]), 7)
+        .await?;
+    let resources = ComponentName::resources();
+    let kind = exported.kind(&resources, &toy.name())?;
+    assert_eq!(lost(kind), ["aaa/car-2", "bbb/z"]);
+    assert_eq!(kind.objects, 8);
+    exported.finding(&toy.name(), Severity::Error)?;
+    // Of two in a row the server tells one.
+    let kind = exported.kind(&resources, &wide.name())?;
+    assert_eq!(kind.objects, 2);
+    assert_eq!(
+        kind.lost.last().map(|l| l.name.as_str()),
+        Some("car-2"),
+        "{kind:?}"
+    );
+    exported.nothing_else(&[&toy.name(), &wide.name()]);
+    assert!(!exported.manifest.is_whole(&resources));
+    let paths = bed.restore_cli(&[
+        "fetch",
+        "latest",
+        "--component",
+        "resources",
+        "--to",
+        "r.tar",
+    ]);
+    // There is no whole one, so the newest with a part is given, with a word.
+    let fetched = paths.output().await?.ended_with(7)?;
+    assert!(
+        fetched
+            .stderr
+            .contains("no restore point has `resources` whole"),
+        "{}",
+        fetched.stderr
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<()> {
+    let bed = Bed::own().await?;
+    let kube = bed.kube();
+    let nobody = Port::reserve()?;
+    let url = format!("https://127.0.0.1:{nobody}/convert");
+    let kind = Definition::new("mmms", "mixed.example.com").namespaced();
+    let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
+    kube.namespace("aaa").await?;
+    kube.define(&kind.object()).await?;
+    for name in ["one", "three", "two"] {
+        for namespace in ["aaa", "default"] {
+            let object = kind.example(name, &json!({}));
+            kube.create(&kind.objects(Some(namespace)), &object).await?;
+        }
+    }
+    // These are stored as they are read, and need no conversion.
+    let etcd = bed.ground.etcd.client().await?;
+    for name in ["aaa/one", "default/three"] {
+        let key = format!("/registry/mixed.example.com/mmms/{name}");
+        let value = etcd.get(&key).await?.context("not stored")?;
+        let mut object: Value = serde_json::from_slice(&value)?;
+        object["apiVersion"] = json!("mixed.example.com/v2");
+        etcd.put(&key, serde_json::to_vec(&object)?).await?;
+    }
+    let exported = bed.taken(&bed.export_of(&[&kind.name()]), 7).await?;
+    let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
+    if facts.version == "v2" {
+        assert_eq!(
+            lost(facts),
+            ["aaa/three", "aaa/two", "default/one", "default/two"]
+        );
+        assert_eq!(facts.objects, 2);
+    } else {
+        assert_eq!(lost(facts), ["aaa/one", "default/three"]);
+        assert_eq!(facts.objects, 4);
+    }
+    Ok(())
+}
