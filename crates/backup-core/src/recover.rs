@@ -32,6 +32,7 @@ pub mod plan;
 pub mod stored;
 
 mod archive;
+mod contents;
 mod select;
 
 pub mod velero;
@@ -50,10 +51,11 @@ mod run;
 mod survey;
 
 pub use archive::read_archive;
+pub use contents::ContentKey;
 pub use gaps::gaps;
 pub use lineage::lineage;
 pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
-pub use select::Select;
+pub use select::{Select, of_steps};
 pub use survey::{Request, foresee, survey};
 
 /// The tool and its version, as plans and journals name it.

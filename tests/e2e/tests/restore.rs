@@ -9,8 +9,10 @@ mod restore {
     mod data;
     mod definitions;
     mod guards;
+    mod held;
     mod in_place;
     mod killed;
+    mod lacking;
     mod latest;
     mod mirror;
     mod partial;

@@ -53,6 +53,8 @@ struct Secret {
     /// Opens journals of restores from it, and its public half, which nobody else knows: so what it
     /// opens was made by somebody who could read the restore point.
     journal: Option<(Identities, Recipient)>,
+    /// Keys the digests of plans of restores from it.
+    plan: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl EpochSecrets {
@@ -78,6 +80,7 @@ impl EpochSecrets {
         let secret = Secret {
             epoch: secret,
             journal: journal_identity(text.trim()),
+            plan: derived(text.trim(), b"butler-backup v1 plan digests"),
         };
         self.0.insert(epoch.clone(), secret);
         Ok(())
@@ -92,6 +95,12 @@ impl EpochSecrets {
         Some((sealer, Opener::with(identity)))
     }
 
+    /// The key of digests in plans of restores from `epoch`; `None` if its key was not unwrapped.
+    #[must_use]
+    pub fn of_plans(&self, epoch: &Recipient) -> Option<Zeroizing<[u8; 32]>> {
+        self.0.get(epoch)?.plan.clone()
+    }
+
     /// The opener for objects of `epoch`; `None` if its key was not unwrapped.
     #[must_use]
     pub fn opener(&self, epoch: &Recipient) -> Option<Opener<'_>> {
@@ -99,11 +108,16 @@ impl EpochSecrets {
     }
 }
 
-fn journal_identity(secret: &str) -> Option<(Identities, Recipient)> {
+fn derived(secret: &str, purpose: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let mut bytes = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::new(None, secret.as_bytes())
-        .expand(b"butler-backup v1 journal identity", bytes.as_mut())
+        .expand(purpose, bytes.as_mut())
         .ok()?;
+    Some(bytes)
+}
+
+fn journal_identity(secret: &str) -> Option<(Identities, Recipient)> {
+    let bytes = derived(secret, b"butler-backup v1 journal identity")?;
     let identity = x25519_from_bytes(&bytes)?;
     let recipient = Recipient::from_x25519(&identity.to_public());
     let mut identities = Identities::none();

@@ -33,11 +33,17 @@ pub enum Danger {
     /// A node that may run an etcd of this cluster cannot be looked at; allowed, and if it does, two
     /// etcd clusters serve one Kubernetes.
     UnseenNode,
+    /// A SealedSecret is opened by no sealing key that there will be; allowed, it stays sealed.
+    MissingSealingKey,
+    /// Nothing defines a kind; allowed, its objects are not restored.
+    MissingDefinition,
+    /// The DataStore of a control plane is neither restored nor there; allowed, Steward waits for it.
+    MissingDatastore,
 }
 
 impl Danger {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ControlPlaneUpgrade,
         Self::DatastoreMigration,
         Self::TenantAuthority,
@@ -50,6 +56,9 @@ impl Danger {
         Self::UnknownCluster,
         Self::SealingKey,
         Self::UnseenNode,
+        Self::MissingSealingKey,
+        Self::MissingDefinition,
+        Self::MissingDatastore,
     ];
 
     /// Its name on the command line.

@@ -1,19 +1,23 @@
 //! What could hurt a tenant, seen in the objects before anything is written.
 
 mod planes;
+mod sealed;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::plan::{Danger, Mode, Options};
 use super::spool::Entry;
+use crate::archive::ObjectPath;
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::sealed::Keyring;
 
 pub(super) use self::planes::{CONTROL_PLANES, ControlPlane};
+pub(super) use self::sealed::SEALED_SECRETS;
 
 pub(super) const DATASTORES: &str = "datastores.steward.butlerlabs.dev";
 /// Findings of one kind that are told one by one.
@@ -31,6 +35,8 @@ pub(super) struct Dangers {
     /// The endpoints of each DataStore.
     datastores: BTreeMap<String, String>,
     keyring: Keyring,
+    /// SealedSecrets that no key opens, and how many were looked at.
+    sealed: sealed::Count,
 }
 
 /// What the cluster has already.
@@ -40,13 +46,34 @@ pub(super) struct Live {
     pub(super) planes: Vec<ControlPlane>,
     /// Its DataStores with their endpoints.
     pub(super) stores: BTreeMap<String, String>,
-    /// Whether it is taken to have every DataStore, as it is not looked at.
+    /// Its Secrets: namespace and name.
+    pub(super) secrets: BTreeSet<(String, String)>,
+    /// Its sealing keys.
+    pub(super) keyring: Keyring,
+    /// Whether it is taken to have everything that is needed, as it is not looked at: etcd comes back
+    /// first.
     pub(super) assumed: bool,
 }
 
 impl Live {
     fn has(&self, datastore: &str) -> bool {
         self.assumed || self.stores.contains_key(datastore)
+    }
+
+    fn has_secret(&self, key: &(String, String)) -> bool {
+        self.assumed || self.secrets.contains(key)
+    }
+
+    /// Takes note of a Secret of the cluster. Its values are forgotten, but for sealing keys.
+    pub(super) fn secret(&mut self, path: &ObjectPath, object: &Value) {
+        let namespace = path.namespace.clone().unwrap_or_default();
+        if secrets::is_sealing_key(path, object)
+            && let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new)
+        {
+            // One that its controller cannot read opens nothing.
+            self.keyring.add(&text).ok();
+        }
+        self.secrets.insert((namespace, path.name.clone()));
     }
 }
 
@@ -158,12 +185,15 @@ impl Dangers {
     /// Judges what only all objects together tell, beside what the cluster has.
     pub(super) fn finish(mut self, options: &Options, mode: Mode, live: &Live) -> Vec<Finding> {
         let planes = std::mem::take(&mut self.planes);
-        if mode == Mode::Rebuild {
-            for plane in &planes {
+        // What a control plane that is there already lacks, no restore takes away.
+        let there: BTreeSet<String> = live.planes.iter().map(ControlPlane::place).collect();
+        for plane in &planes {
+            if mode == Mode::Rebuild || !there.contains(&plane.place()) {
                 self.needs(plane, live);
             }
         }
         self.shared(&planes, live);
+        self.unopened();
         let mut findings = Vec::new();
         let mut counts: BTreeMap<Option<Danger>, usize> = BTreeMap::new();
         for (danger, mut finding) in self.found {
@@ -172,6 +202,12 @@ impl Dangers {
             if danger.is_some_and(|d| options.allow.contains(&d)) {
                 finding.severity = Severity::Warning;
                 finding.remedy = format!("allowed: {}", finding.remedy);
+            } else if let Some(danger) = danger.filter(|_| finding.severity == Severity::Error)
+                && !finding.remedy.contains("--allow ")
+            {
+                let name = danger.name();
+                finding.remedy =
+                    format!("{}; `--allow {name}` goes on all the same", finding.remedy);
             }
             if *count <= MOST || finding.severity == Severity::Error {
                 findings.push(finding);

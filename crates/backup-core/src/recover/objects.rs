@@ -1,5 +1,6 @@
 //! One object: made, brought forward, or left with the reason.
 
+mod attempt;
 mod foresee;
 mod judge;
 mod words;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(super) use self::attempt::Trial;
+pub(super) use self::foresee::Foreseen;
 use self::judge::Judged;
 use self::words::{done, dropped, failed, is_of_a_namespace, sentence, told};
 use super::RecoverError;
@@ -222,7 +225,7 @@ impl Writer<'_> {
             });
             let written = self
                 .target
-                .patch_part(&turn.entry.path, "/status", &patch)
+                .patch_part(&turn.entry.path, "/status", &patch, false)
                 .await;
             match written {
                 Ok(written) => {

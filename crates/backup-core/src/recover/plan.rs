@@ -102,6 +102,13 @@ pub struct ObjectPlan {
     /// Why, or which fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The keyed digest of what is going to be written: the new object or the merge patch, and the
+    /// status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
+    /// Why a write of it could not be tried with a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untried: Option<String>,
 }
 
 /// See the module.
@@ -192,33 +199,32 @@ impl Plan {
         Ok(Digest::of(&bytes))
     }
 
+    fn by_object(&self) -> BTreeMap<&str, &ObjectPlan> {
+        let objects = self.objects.iter();
+        objects.map(|o| (o.object.as_str(), o)).collect()
+    }
+
     /// What is otherwise now than the plan has it: at most `most` sentences; empty if nothing is.
     #[must_use]
     pub fn differences(&self, now: &Self, most: usize) -> Vec<String> {
         let mut told = Vec::new();
-        let was: BTreeMap<&str, Outcome> = self
-            .objects
-            .iter()
-            .map(|o| (o.object.as_str(), o.outcome))
-            .collect();
-        let is: BTreeMap<&str, Outcome> = now
-            .objects
-            .iter()
-            .map(|o| (o.object.as_str(), o.outcome))
-            .collect();
-        let word = |outcome: Option<&Outcome>| match outcome {
-            None => "nothing to do".to_owned(),
-            Some(outcome) => {
-                let word = serde_json::to_value(outcome).ok();
-                word.and_then(|v| v.as_str().map(str::to_owned))
-                    .unwrap_or_default()
-            }
-        };
+        let (was, is) = (self.by_object(), now.by_object());
         let names: BTreeSet<&str> = was.keys().chain(is.keys()).copied().collect();
         for name in names {
             let (old, new) = (was.get(name), is.get(name));
-            if old != new && told.len() < most {
-                told.push(format!("{name}: planned {}, now {}", word(old), word(new)));
+            let (before, after) = (old.map(|o| o.outcome), new.map(|o| o.outcome));
+            let content = |o: Option<&&ObjectPlan>| o.and_then(|o| o.content);
+            let told_of = if before != after {
+                format!("{name}: planned {}, now {}", word(before), word(after))
+            } else if let (Some(old), Some(new)) = (content(old), content(new))
+                && old != new
+            {
+                format!("{name}: what would be written is not what was planned")
+            } else {
+                continue;
+            };
+            if told.len() < most {
+                told.push(told_of);
             }
         }
         let parked =
@@ -237,4 +243,13 @@ impl Plan {
         }
         told
     }
+}
+
+fn word(outcome: Option<Outcome>) -> String {
+    let Some(outcome) = outcome else {
+        return "nothing to do".to_owned();
+    };
+    let word = serde_json::to_value(outcome).ok();
+    word.and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::RecoverError;
-use super::plan::Options;
+use super::crds::DEFINITIONS;
+use super::plan::{Options, Step};
+use super::spool::Spool;
 use crate::archive::ObjectPath;
 use crate::format::export::TenantFacts;
 
@@ -47,6 +49,17 @@ struct Named {
     name: String,
     #[serde(default)]
     namespace: Option<String>,
+}
+
+/// Keeps the objects that one of `steps` writes.
+pub fn of_steps(spool: &mut Spool, steps: &[Step]) {
+    spool.retain(|entry| {
+        steps.contains(if entry.path.resource.as_str() == DEFINITIONS {
+            &Step::Crds
+        } else {
+            &Step::Resources
+        })
+    });
 }
 
 impl Select {

@@ -2,16 +2,19 @@
 
 mod document;
 mod live;
+mod tries;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
 use self::document::document;
-use super::dangers::{Dangers, Live};
+use super::contents::ContentKey;
+use super::dangers::{Dangers, Live, SEALED_SECRETS};
 use super::desired::comparable;
 use super::guards::Guards;
 use super::journal::Outcome;
+use super::objects::Foreseen;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
 use super::spool::Spool;
 use super::{RecoverError, leave, quiesce, stores};
@@ -21,6 +24,9 @@ use crate::format::manifest::{EtcdFacts, Finding, Parent, Severity};
 use crate::id::ClusterName;
 use crate::progress::Progress;
 use crate::source::kube::target::KubeTarget;
+
+/// Why nothing is tried before etcd is back.
+const AFTER_ETCD: &str = "etcd comes back first";
 
 /// What a plan is to be made of.
 #[derive(Debug, Clone)]
@@ -55,6 +61,8 @@ pub struct Request {
     pub options: Options,
     /// Whether objects are tried with dry runs.
     pub dry_run: bool,
+    /// The key of digests of what is written.
+    pub key: ContentKey,
     /// Precautions.
     pub guards: Guards,
     /// Now.
@@ -66,7 +74,7 @@ struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
     spool: &'a Spool,
-    outcomes: HashMap<usize, (Outcome, Option<String>)>,
+    outcomes: HashMap<usize, Foreseen>,
     without: HashMap<usize, &'static str>,
     pruned: Vec<(ObjectPath, Outcome, Option<String>)>,
     namespaces: BTreeSet<String>,
@@ -102,14 +110,15 @@ pub async fn survey(
     let mut dangers = survey.archive()?;
     survey.same_cluster();
     survey.live(base).await?;
-    survey.absent();
+    survey.absent(base)?;
     if request.dry_run {
-        survey.try_creates(base).await?;
+        survey.dry_runs(base).await?;
     }
     progress.step("looking into the tenants' DataStores", None);
     // Beside everything else it would be too much for a caller's stack.
     let data = Box::pin(stores::look(request, dangers.planes(), spool, Some(target))).await;
     dangers.add(data);
+    survey.prove(&mut dangers)?;
     let found = dangers.finish(&request.options, request.mode, &survey.beside);
     survey.findings.extend(found);
     let park = if request.steps.contains(&Step::Resources) {
@@ -137,6 +146,17 @@ impl Survey<'_> {
             dangers.look(entry, &value, self.request.mode, self.request.now);
         }
         Ok(dangers)
+    }
+
+    /// Tries the sealing keys of archive and cluster on every SealedSecret that may be written.
+    fn prove(&self, dangers: &mut Dangers) -> Result<(), RecoverError> {
+        for (position, entry) in self.spool.entries().iter().enumerate() {
+            let is = entry.path.resource.as_str() == SEALED_SECRETS;
+            if is && !self.without.contains_key(&position) {
+                dangers.prove(entry, &self.spool.value(entry)?, &self.beside);
+            }
+        }
+        Ok(())
     }
 
     fn same_cluster(&mut self) {
@@ -176,11 +196,12 @@ impl Survey<'_> {
             findings,
             ..
         } = self;
-        let planned = outcomes
+        let planned = outcomes.into_iter().filter_map(|(position, foreseen)| {
+            Some((spool.entry(position)?.path.clone(), foreseen))
+        });
+        let pruned = pruned
             .into_iter()
-            .filter_map(|(position, (outcome, why))| {
-                Some((spool.entry(position)?.path.clone(), outcome, why))
-            });
+            .map(|(path, outcome, why)| (path, Foreseen::new(outcome, why)));
         let told = planned.chain(pruned).collect();
         let target = Target {
             uid: target.uid().to_owned(),
@@ -208,7 +229,8 @@ pub async fn foresee(
         let value = spool.value(entry)?;
         let path = entry.path.clone();
         if let Some(reason) = leave::reason(entry, &value, request.guards) {
-            told.push((path, Outcome::Skipped, Some(reason.to_owned())));
+            let skipped = Foreseen::new(Outcome::Skipped, Some(reason.to_owned()));
+            told.push((path, skipped));
             continue;
         }
         dangers.look(entry, &value, request.mode, request.now);
@@ -225,7 +247,14 @@ pub async fn foresee(
             Some(before) if comparable(before.clone()) == comparable(value) => Outcome::Same,
             Some(_) => Outcome::Changed,
         };
-        told.push((path, outcome, None));
+        let writes = matches!(outcome, Outcome::Created | Outcome::Changed);
+        told.push((
+            path,
+            Foreseen {
+                untried: writes.then(|| AFTER_ETCD.to_owned()),
+                ..Foreseen::new(outcome, None)
+            },
+        ));
     }
     let mut findings = request.findings.clone();
     findings.extend(answer(request));

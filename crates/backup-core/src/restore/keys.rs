@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 use super::RestoreError;
 use super::objects::get_named;
@@ -61,6 +62,16 @@ impl Unlocked {
         match self.epochs.last() {
             None => Some((Sealer::plain(), Opener::plain())),
             Some(epoch) => self.secrets.of_journals(&epoch.recipient),
+        }
+    }
+
+    /// The key of digests in plans of restores from the restore point; `None` where it is encrypted and
+    /// its last epoch stayed closed. What is not encrypted needs no secret one.
+    #[must_use]
+    pub fn of_plans(&self) -> Option<Zeroizing<[u8; 32]>> {
+        match self.epochs.last() {
+            None => Some(Zeroizing::new([0; 32])),
+            Some(epoch) => self.secrets.of_plans(&epoch.recipient),
         }
     }
 

@@ -27,9 +27,24 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
     let wrong = wrong.ended_with(6)?;
     assert!(wrong.stdout.contains("another cluster"), "{}", wrong.stdout);
 
-    bed.plan(&kubeconfig, &["--mode", "rebuild"])
-        .await?
-        .ended_with(0)?;
+    let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
+    let planned = planned.ended_with(0)?.json()?;
+    // Each write has its content, and was tried or says why not.
+    let written = |o: &&serde_json::Value| o["outcome"] == "created";
+    let objects = planned["plan"]["objects"].as_array();
+    let written = objects.into_iter().flatten().filter(written);
+    let mut untried = std::collections::BTreeMap::new();
+    for object in written {
+        assert!(object["content"].is_string(), "{object:#}");
+        let path = object["object"].as_str().unwrap_or_default();
+        let kind = path.split('/').nth(1).unwrap_or_default().to_owned();
+        untried.insert(kind, object["untried"].as_str().map(str::to_owned));
+    }
+    let of = |kind: &str| untried.get(kind).cloned().flatten();
+    assert_eq!(of("customresourcedefinitions.apiextensions.k8s.io"), None);
+    assert_eq!(of("namespaces"), None);
+    let first = Some("its definition is written first".to_owned());
+    assert_eq!(of("teams.butler.butlerlabs.dev"), first);
     let refused = bed.restore(&other).output().await?.ended_with(6)?;
     assert!(
         refused.stderr.contains("the plan is for the cluster at"),

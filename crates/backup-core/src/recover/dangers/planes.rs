@@ -101,8 +101,8 @@ impl Dangers {
             must.push("trustd-creds");
         }
         let has = |part: &&str| {
-            self.secrets
-                .contains(&(namespace.clone(), format!("{name}-{part}")))
+            let key = (namespace.clone(), format!("{name}-{part}"));
+            self.secrets.contains(&key) || live.has_secret(&key)
         };
         let lacking: Vec<String> = must
             .iter()
@@ -123,11 +123,11 @@ impl Dangers {
         if !datastore.is_empty() && !self.datastores.contains_key(datastore) && !live.has(datastore)
         {
             self.say(
-                None,
+                Some(Danger::MissingDatastore),
                 Severity::Error,
                 place.clone(),
                 format!("its DataStore {datastore} is neither restored nor in the cluster"),
-                "restore DataStores and their Secrets too",
+                "restore DataStores and their Secrets too, without a selection that leaves them out",
             );
         }
         let named = self.schemas.get(&(namespace.clone(), name.clone()));

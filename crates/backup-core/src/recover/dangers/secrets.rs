@@ -10,12 +10,15 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::Dangers;
+use crate::archive::ObjectPath;
 use crate::format::manifest::Severity;
 use crate::recover::plan::Danger;
 use crate::recover::spool::Entry;
 
 /// Steward makes a new authority when this is left, or less.
 const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+/// The name of the only key of releases before 0.9.
+const OLD_KEY: &str = "sealed-secrets-key";
 pub(super) const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
 impl Dangers {
@@ -29,8 +32,7 @@ impl Dangers {
                 .and_then(Value::as_str)?;
             STANDARD.decode(held).ok().map(Zeroizing::new)
         };
-        let labels = object.pointer("/metadata/labels");
-        if labels.is_some_and(|l| l.get(SEALING_KEY).is_some())
+        if is_sealing_key(&entry.path, object)
             && let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new)
             && let Err(problem) = self.keyring.add(&text)
         {
@@ -95,6 +97,15 @@ impl Dangers {
             Some(_) => {}
         }
     }
+}
+
+/// Whether the sealed-secrets controller decrypts with the Secret: by its label, or by the name that
+/// its oldest releases gave.
+pub(super) fn is_sealing_key(path: &ObjectPath, object: &Value) -> bool {
+    let labels = object.pointer("/metadata/labels");
+    let kind = object.get("type").and_then(Value::as_str);
+    let old = path.name == OLD_KEY && kind == Some("kubernetes.io/tls");
+    old || labels.is_some_and(|l| l.get(SEALING_KEY).is_some())
 }
 
 /// Whether Steward looks after the Secret.

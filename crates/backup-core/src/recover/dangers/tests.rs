@@ -76,7 +76,13 @@ fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
         dangers.look(entry, object, Mode::Rebuild, NOW.parse().unwrap());
     }
-    dangers.finish(options, Mode::Rebuild, &Live::default())
+    let live = Live::default();
+    for (entry, (_, object)) in spool.entries().iter().zip(objects) {
+        if entry.path.resource.as_str() == SEALED_SECRETS {
+            dangers.prove(entry, object, &live);
+        }
+    }
+    dangers.finish(options, Mode::Rebuild, &live)
 }
 
 /// The only blocker, and that it can be allowed.
@@ -207,7 +213,7 @@ fn a_copy_of_a_living_control_plane_is_refused() {
     let live = Live {
         planes: vec![ControlPlane::of(&path.parse().unwrap(), &object)],
         stores: stores.into(),
-        assumed: false,
+        ..Live::default()
     };
     let found = dangers.finish(&Options::default(), Mode::InPlace, &live);
     assert!(
@@ -250,4 +256,70 @@ fn a_sealing_key_that_its_controller_cannot_read_is_refused() {
     key.1["metadata"]["labels"] = json!({ SEALING_KEY: "active" });
     let cause = blocked(&[key], Danger::SealingKey);
     assert!(cause.contains("would not start"), "{cause}");
+}
+
+#[test]
+fn a_sealed_secret_without_a_key_and_a_plane_without_a_datastore_are_refused() {
+    let mut objects = whole();
+    objects.push((
+        format!("resources/{SEALED_SECRETS}/namespaces/a/mail.json"),
+        json!({
+            "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret",
+            "metadata": { "name": "mail", "namespace": "a" },
+            "spec": { "encryptedData": { "word": STANDARD.encode([0; 600]) } },
+        }),
+    ));
+    let cause = blocked(&objects, Danger::MissingSealingKey);
+    assert!(
+        cause.contains("1 of 1 SealedSecrets") && cause.contains("a/mail"),
+        "{cause}"
+    );
+    let mut objects = whole();
+    objects.retain(|(path, _)| !path.contains("/datastores."));
+    let cause = blocked(&objects, Danger::MissingDatastore);
+    assert!(cause.contains("DataStore default"), "{cause}");
+    let found = judged(&objects, &Options::default());
+    let remedy = &found.iter().find(|f| f.cause == cause).unwrap().remedy;
+    assert!(
+        remedy.contains("`--allow missing-datastore` goes on"),
+        "{remedy}"
+    );
+}
+
+#[test]
+fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
+    let objects = vec![plane("alpha-1", |_| {})];
+    let look = |live: &Live, mode| {
+        let mut dangers = Dangers::default();
+        let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
+        let (path, object) = &objects[0];
+        let path: ObjectPath = path.parse().unwrap();
+        spool.add(&path, object.to_string().as_bytes()).unwrap();
+        dangers.look(&spool.entries()[0], object, mode, NOW.parse().unwrap());
+        let found = dangers.finish(&Options::default(), mode, live);
+        found
+            .iter()
+            .filter(|f| f.severity == Severity::Error)
+            .count()
+    };
+    let mut live = Live::default();
+    // In place too, what a new control plane lacks is missed.
+    assert_eq!(look(&live, Mode::InPlace), 1);
+    live.stores.insert("default".to_owned(), String::new());
+    for part in [
+        "ca",
+        "front-proxy-ca-certificate",
+        "sa-certificate",
+        "datastore-config",
+    ] {
+        let (path, object) = secret(&format!("alpha-{part}"), &[]);
+        live.secret(&path.parse().unwrap(), &object);
+    }
+    assert_eq!(look(&live, Mode::InPlace), 0);
+    assert_eq!(look(&live, Mode::Rebuild), 0);
+    // One that is there already is as it is.
+    let mut live = Live::default();
+    let path: ObjectPath = objects[0].0.parse().unwrap();
+    live.planes.push(ControlPlane::of(&path, &objects[0].1));
+    assert_eq!(look(&live, Mode::InPlace), 0);
 }

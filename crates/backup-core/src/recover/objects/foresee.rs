@@ -2,41 +2,75 @@
 
 use serde_json::{Value, json};
 
-use super::words::told;
 use super::{FIELDS_TOLD, Turn, Writer};
+use crate::digest::Digest;
 use crate::recover::RecoverError;
-use crate::recover::desired::paused;
+use crate::recover::contents::ContentKey;
+use crate::recover::desired::{desired, paused};
 use crate::recover::journal::Outcome;
 use crate::recover::merge::{merge, touched};
 use crate::recover::owners::Resolved;
 use crate::recover::spool::Entry;
-use crate::source::kube::WriteError;
+
+/// What would become of an object.
+#[derive(Debug, Clone)]
+pub(in crate::recover) struct Foreseen {
+    /// What.
+    pub(in crate::recover) outcome: Outcome,
+    /// Why, or which fields.
+    pub(in crate::recover) why: Option<String>,
+    /// The digest of what would be written.
+    pub(in crate::recover) content: Option<Digest>,
+    /// Why a write could not be tried.
+    pub(in crate::recover) untried: Option<String>,
+}
+
+impl Foreseen {
+    /// One without contents.
+    pub(in crate::recover) fn new(outcome: Outcome, why: Option<String>) -> Self {
+        Self {
+            outcome,
+            why,
+            content: None,
+            untried: None,
+        }
+    }
+
+    fn holding(self, content: Option<Digest>) -> Self {
+        Self { content, ..self }
+    }
+}
 
 impl Writer<'_> {
-    /// Tries a create without doing it; why it would be refused, if it would.
-    pub(in crate::recover) async fn try_create(
+    /// The digest of an object that would be made, which may be of a kind that is not served yet.
+    pub(in crate::recover) fn content(
         &self,
-        position: usize,
-    ) -> Result<Option<String>, RecoverError> {
-        let Some(entry) = self.spool.entry(position) else {
-            return Ok(None);
+        entry: &Entry,
+        key: &ContentKey,
+    ) -> Result<Option<Digest>, RecoverError> {
+        let value = self.spool.value(entry)?;
+        let mut wanted = match self.target.kind(&entry.path.resource) {
+            Some(kind) => self.wanted(entry, value, &kind),
+            None => desired(entry, value, true, self.guards),
         };
+        paused(entry, &mut wanted.body, self.guards);
+        Ok(key.digest(&wanted.body, wanted.status.as_ref()))
+    }
+
+    /// The object as it would be brought to the live one; `None` if its kind is not served.
+    pub(super) fn turn<'e>(&self, entry: &'e Entry) -> Result<Option<Turn<'e>>, RecoverError> {
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             return Ok(None);
         };
-        let mut body = self.wanted(entry, self.spool.value(entry)?, &kind).body;
-        paused(entry, &mut body, self.guards);
-        match self.target.create(&entry.path, &body, true).await {
-            Ok(_) => Ok(None),
-            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            // Its webhook is parked when it is really written, or knows no dry run.
-            Err(WriteError::Refused { message, .. })
-                if message.contains("failed calling webhook") || message.contains("dry run") =>
-            {
-                Ok(None)
-            }
-            Err(e) => Ok(Some(told(entry, &e))),
-        }
+        let wanted = self.wanted(entry, self.spool.value(entry)?, &kind);
+        let base = self.base_of(entry, &kind)?;
+        Ok(Some(Turn {
+            entry,
+            kind,
+            wanted,
+            base,
+            owners: Resolved::default(),
+        }))
     }
 
     /// Tells what would become of the object, without writing it.
@@ -44,58 +78,46 @@ impl Writer<'_> {
         &self,
         entry: &Entry,
         live: Option<&Value>,
-    ) -> Result<(Outcome, Option<String>), RecoverError> {
-        let value = self.spool.value(entry)?;
-        let Some(live) = live else {
-            return Ok((Outcome::Created, None));
-        };
-        let Some(kind) = self.target.kind(&entry.path.resource) else {
-            return Ok((Outcome::Created, None));
-        };
-        let wanted = self.wanted(entry, value, &kind);
-        let base = self.base_of(entry, &kind)?;
-        let turn = Turn {
-            entry,
-            kind,
-            wanted,
-            base,
-            owners: Resolved::default(),
+        key: &ContentKey,
+    ) -> Result<Foreseen, RecoverError> {
+        let (Some(live), Some(turn)) = (live, self.turn(entry)?) else {
+            return Ok(Foreseen::new(Outcome::Created, None));
         };
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             let why = "it is being deleted in the cluster";
-            return Ok((Outcome::Failed, Some(why.to_owned())));
+            return Ok(Foreseen::new(Outcome::Failed, Some(why.to_owned())));
         }
-        let base = turn.base.as_ref();
-        let judged = self.judge(&turn, live, base, false);
+        let judged = self.judge(&turn, live, turn.base.as_ref(), false);
         if let Some(why) = judged.keep {
-            return Ok((Outcome::Conflict, Some(why)));
+            return Ok(Foreseen::new(Outcome::Conflict, Some(why)));
         }
+        // Controllers write statuses all the time: of those, what is wanted counts.
+        let content = key.digest(&json!(judged.patch), turn.wanted.status.as_ref());
         if !judged.conflicts.is_empty() {
             let fields = judged.conflicts.join(", ");
-            return Ok((
-                Outcome::Conflict,
-                Some(format!("changed on both sides: {fields}")),
-            ));
+            let why = format!("changed on both sides: {fields}");
+            return Ok(Foreseen::new(Outcome::Conflict, Some(why)).holding(content));
         }
         let mut fields = judged
             .patch
             .map(|p| touched(&p, FIELDS_TOLD))
             .unwrap_or_default();
-        let before = base.and_then(|b| b.status.as_ref());
-        let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
-        let status = turn
-            .wanted
-            .status
-            .as_ref()
-            .map(|wanted| merge(before, &status, wanted));
-        if let Some(patch) = status.and_then(|s| s.patch) {
+        if let Some(patch) = status_patch(&turn, live) {
             let told = touched(&patch, FIELDS_TOLD);
             fields.extend(told.into_iter().map(|f| format!("status.{f}")));
         }
         if fields.is_empty() {
-            return Ok((Outcome::Same, None));
+            return Ok(Foreseen::new(Outcome::Same, None));
         }
         fields.truncate(FIELDS_TOLD);
-        Ok((Outcome::Changed, Some(fields.join(", "))))
+        Ok(Foreseen::new(Outcome::Changed, Some(fields.join(", "))).holding(content))
     }
+}
+
+/// What there is to write over the status of `live`.
+pub(super) fn status_patch(turn: &Turn<'_>, live: &Value) -> Option<Value> {
+    let before = turn.base.as_ref().and_then(|base| base.status.as_ref());
+    let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
+    let wanted = turn.wanted.status.as_ref()?;
+    merge(before, &status, wanted).patch
 }

@@ -68,7 +68,7 @@ impl Recovery {
         let converts = crds::converts(&value);
         let refused = crds::refused(&value);
         let body = crds::body(value);
-        match self.target.apply(&entry.path, &body).await {
+        match self.target.apply(&entry.path, &body, false).await {
             // It never was served, so nothing waits for it.
             Ok(made) if refused => {
                 let why = "another definition has names of it, as when it was captured";

@@ -7,6 +7,7 @@ use crate::archive::ObjectPath;
 use crate::digest::Digest;
 use crate::format::manifest::Finding;
 use crate::recover::journal::Outcome;
+use crate::recover::objects::Foreseen;
 use crate::recover::plan::{KindPlan, ObjectPlan, Plan, Target};
 use crate::recover::{RecoverError, TOOL, quiesce};
 
@@ -14,13 +15,19 @@ use crate::recover::{RecoverError, TOOL, quiesce};
 pub(super) fn document(
     request: &Request,
     target: Option<Target>,
-    told: Vec<(ObjectPath, Outcome, Option<String>)>,
+    told: Vec<(ObjectPath, Foreseen)>,
     park: Vec<quiesce::Parked>,
     findings: Vec<Finding>,
 ) -> Result<Plan, RecoverError> {
     let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
     let mut objects = Vec::new();
-    for (path, outcome, why) in told {
+    for (path, foreseen) in told {
+        let Foreseen {
+            outcome,
+            why,
+            content,
+            untried,
+        } = foreseen;
         let resource = path.resource.to_string();
         let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {
             resource,
@@ -33,6 +40,8 @@ pub(super) fn document(
                 object: path.to_string(),
                 outcome,
                 why,
+                content,
+                untried,
             });
         }
     }

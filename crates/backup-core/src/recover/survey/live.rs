@@ -2,26 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Survey;
 use crate::archive::{ObjectPath, ResourceName};
-use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
-use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES};
+use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES, SEALED_SECRETS};
 use crate::recover::journal::Outcome;
-use crate::recover::objects::{Writer, known_by};
+use crate::recover::objects::{Foreseen, Writer, known_by};
 use crate::recover::plan::{Danger, Mode, Step};
 use crate::recover::spool::{Entry, Spool};
 use crate::recover::{RecoverError, leave};
-
-/// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them if
-/// they are too many.
-const AT_ONCE: usize = 16;
-/// Refusals of dry runs that are told one by one.
-const MAX_REFUSED: usize = 20;
 
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
@@ -38,6 +30,13 @@ impl Survey<'_> {
             CONTROL_PLANES,
         ] {
             kinds.entry(also.into()).or_default();
+        }
+        // What is restored may need Secrets that the cluster has.
+        if [SEALED_SECRETS, CONTROL_PLANES]
+            .iter()
+            .any(|k| kinds.contains_key(&(*k).into()))
+        {
+            kinds.entry("secrets".into()).or_default();
         }
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
@@ -86,9 +85,15 @@ impl Survey<'_> {
         }
         let outcome = if path.resource.as_str() == crds::DEFINITIONS {
             let wanted = self.spool.value(entry)?;
-            self.definition(path, &wanted, object)
+            let (outcome, why) = self.definition(path, &wanted, object);
+            let content = (outcome == Outcome::Changed)
+                .then(|| self.request.key.digest(&crds::body(wanted), None));
+            Foreseen {
+                content: content.flatten(),
+                ..Foreseen::new(outcome, why)
+            }
         } else {
-            writer.foresee(entry, Some(object))?
+            writer.foresee(entry, Some(object), &self.request.key)?
         };
         self.outcomes.insert(position, outcome);
         Ok(())
@@ -111,7 +116,8 @@ impl Survey<'_> {
                     None,
                     path.to_string(),
                     why.clone(),
-                    "its objects cannot be restored into this cluster as it is",
+                    "if nothing of it is needed in the cluster, `kubectl delete crd` it there; or leave \
+                     definitions out with `--exclude-resources customresourcedefinitions`",
                 );
                 (Outcome::Failed, Some(why))
             }
@@ -149,6 +155,7 @@ impl Survey<'_> {
             "tenantclusters.butler.butlerlabs.dev" if !known_by(object) => {
                 self.foreign_tenants.push(path.object());
             }
+            "secrets" => self.beside.secret(path, object),
             CONTROL_PLANES => self.beside.planes.push(ControlPlane::of(path, object)),
             _ => {}
         }
@@ -165,6 +172,7 @@ impl Survey<'_> {
             made.is_none_or(|made| made > request.captured)
         };
         if !request.options.prune
+            || !request.steps.contains(&Step::Resources)
             || !request.whole_kinds.contains(path.resource.as_str())
             || path.resource.as_str() == crds::DEFINITIONS
             || path.resource.as_str() == "namespaces"
@@ -191,16 +199,36 @@ impl Survey<'_> {
     }
 
     /// Objects that the cluster does not have.
-    pub(super) fn absent(&mut self) {
+    pub(super) fn absent(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+        let now = HashMap::new();
+        let writer = self.writer(base, &now);
+        let mut absent = Vec::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
             if let Some(reason) = self.without.get(&position) {
-                let skipped = (Outcome::Skipped, Some((*reason).to_owned()));
-                self.outcomes.insert(position, skipped);
+                let skipped = Foreseen::new(Outcome::Skipped, Some((*reason).to_owned()));
+                absent.push((position, skipped));
                 continue;
             }
-            let outcome = self.unless_served(entry);
-            self.outcomes.entry(position).or_insert(outcome);
+            if self.outcomes.contains_key(&position) {
+                continue;
+            }
+            let (outcome, why) = self.unless_served(entry);
+            let content = match outcome {
+                Outcome::Created if entry.path.resource.as_str() == crds::DEFINITIONS => {
+                    let body = crds::body(self.spool.value(entry)?);
+                    self.request.key.digest(&body, None)
+                }
+                Outcome::Created => writer.content(entry, &self.request.key)?,
+                _ => None,
+            };
+            let foreseen = Foreseen {
+                content,
+                ..Foreseen::new(outcome, why)
+            };
+            absent.push((position, foreseen));
         }
+        self.outcomes.extend(absent);
+        self.undefined();
         if self.request.mode == Mode::Rebuild && !self.foreign_tenants.is_empty() {
             let tenants = self.foreign_tenants.join(", ");
             self.block(
@@ -210,6 +238,62 @@ impl Survey<'_> {
                 "restore onto a fresh cluster, or into this one with `--mode in-place`",
             );
         }
+        Ok(())
+    }
+
+    /// What judges and tries objects. Owners that are made with them have no UIDs yet.
+    pub(super) fn writer<'w>(
+        &'w self,
+        base: Option<&'w Spool>,
+        now: &'w HashMap<usize, String>,
+    ) -> Writer<'w> {
+        Writer {
+            target: self.target,
+            spool: self.spool,
+            base,
+            options: &self.request.options,
+            mode: self.request.mode,
+            guards: self.request.guards,
+            now,
+            without: &self.without,
+        }
+    }
+
+    /// Kinds that neither the cluster nor this restore defines.
+    fn undefined(&mut self) {
+        let mut kinds: BTreeMap<ResourceName, u64> = BTreeMap::new();
+        for (position, entry) in self.spool.entries().iter().enumerate() {
+            let resource = &entry.path.resource;
+            let left = self.without.contains_key(&position);
+            if !left && self.target.kind(resource).is_none() && !self.defines(resource) {
+                let count = kinds.entry(resource.clone()).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        for (kind, objects) in kinds {
+            self.block(
+                Some(Danger::MissingDefinition),
+                kind.to_string(),
+                format!(
+                    "the cluster does not serve it and its definition is not restored, so {objects} \
+                     objects of it cannot be"
+                ),
+                &format!(
+                    "restore its definition too, with the step `crds` and a restore point that has \
+                     component `crds`, or leave it out with `--exclude-resources {kind}`"
+                ),
+            );
+        }
+    }
+
+    /// Whether this restore defines the kind.
+    fn defines(&self, resource: &ResourceName) -> bool {
+        let definition = ObjectPath {
+            resource: crds::DEFINITIONS.into(),
+            namespace: None,
+            name: resource.to_string(),
+        };
+        self.spool.by_path(&definition).is_some() && self.request.steps.contains(&Step::Crds)
     }
 
     fn unless_served(&self, entry: &Entry) -> (Outcome, Option<String>) {
@@ -223,70 +307,10 @@ impl Survey<'_> {
             let why = format!("the cluster serves it as {served}, not as {version}");
             return (Outcome::Failed, Some(why));
         }
-        let definition = ObjectPath {
-            resource: crds::DEFINITIONS.into(),
-            namespace: None,
-            name: resource.to_string(),
-        };
-        if self.spool.by_path(&definition).is_some() && self.request.steps.contains(&Step::Crds) {
+        if self.defines(resource) {
             return (Outcome::Created, None);
         }
         let why = "the cluster does not serve it, and its definition is not restored";
         (Outcome::Failed, Some(why.to_owned()))
-    }
-
-    /// Tries creates whose kind and namespace are there already.
-    pub(super) async fn try_creates(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
-        let now = HashMap::new();
-        let writer = Writer {
-            target: self.target,
-            spool: self.spool,
-            base,
-            options: &self.request.options,
-            mode: self.request.mode,
-            guards: self.request.guards,
-            now: &now,
-            without: &self.without,
-        };
-        let tried = self.outcomes.iter().filter(|(position, (outcome, _))| {
-            let entry = self.spool.entry(**position);
-            let there = entry.is_some_and(|e| {
-                let placed = e
-                    .path
-                    .namespace
-                    .as_ref()
-                    .is_none_or(|n| self.namespaces.contains(n));
-                placed && self.target.kind(&e.path.resource).is_some()
-            });
-            *outcome == Outcome::Created && there
-        });
-        let tried: Vec<usize> = tried.map(|(position, _)| *position).collect();
-        let mut refused = stream::iter(tried)
-            .map(|position| {
-                let writer = &writer;
-                async move { (position, writer.try_create(position).await) }
-            })
-            .buffer_unordered(AT_ONCE);
-        let mut told = Vec::new();
-        while let Some((position, refused)) = refused.next().await {
-            if let Some(why) = refused? {
-                told.push((position, why));
-            }
-        }
-        drop(refused);
-        told.sort();
-        for (position, why) in told.iter().take(MAX_REFUSED) {
-            if let Some(entry) = self.spool.entry(*position) {
-                self.findings.push(Finding {
-                    severity: Severity::Warning,
-                    object: entry.path.to_string(),
-                    cause: format!("as things are now {why}"),
-                    remedy: "what it needs may come with the restore; if not, it is told and the \
-                             rest goes on"
-                        .to_owned(),
-                });
-            }
-        }
-        Ok(())
     }
 }

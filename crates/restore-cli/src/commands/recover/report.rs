@@ -6,7 +6,7 @@ use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
 use backup_cli::output::{Page, Report};
 use backup_core::recover::journal::Outcome;
-use backup_core::recover::plan::{Mode, Plan, Step};
+use backup_core::recover::plan::{Mode, ObjectPlan, Plan, Step};
 use backup_core::recover::{Ended, quiesce::Parked};
 use serde::Serialize;
 
@@ -99,6 +99,7 @@ impl Report for Shown<'_> {
             ],
             rows,
         );
+        tried(page, plan);
         let worth = |o: Outcome| !matches!(o, Outcome::Created | Outcome::Skipped | Outcome::Same);
         let told: Vec<_> = plan.objects.iter().filter(|o| worth(o.outcome)).collect();
         if !told.is_empty() {
@@ -140,6 +141,28 @@ impl Report for Shown<'_> {
                 self.file
             ));
         }
+    }
+}
+
+/// How many writes the API server took in a dry run, and why others were not tried.
+fn tried(page: &mut Page, plan: &Plan) {
+    let writes = |o: &&ObjectPlan| matches!(o.outcome, Outcome::Created | Outcome::Changed);
+    let all = plan.objects.iter().filter(writes).count();
+    let mut untried: BTreeMap<&str, usize> = BTreeMap::new();
+    for why in plan.objects.iter().filter_map(|o| o.untried.as_deref()) {
+        let count = untried.entry(why).or_default();
+        *count = count.saturating_add(1);
+    }
+    if all == 0 {
+        return;
+    }
+    let not = untried.values().copied().fold(0, usize::saturating_add);
+    page.line(&format!(
+        "Dry runs: the API server was asked for {} of {all} writes.",
+        all.saturating_sub(not)
+    ));
+    for (why, count) in untried {
+        page.line(&format!("  {count} not tried: {why}"));
     }
 }
 

@@ -10,7 +10,7 @@ use super::etcd;
 use super::facts::Facts;
 
 /// What may stand against a plan in any way of restoring.
-const DANGERS: [(Danger, &str); 8] = [
+const DANGERS: [(Danger, &str); 12] = [
     (
         Danger::TenantData,
         "the tenant's keys are not in its DataStore; allowed, it comes up EMPTY",
@@ -34,6 +34,22 @@ const DANGERS: [(Danger, &str); 8] = [
     (
         Danger::SealingKey,
         "a sealing key cannot be read by its controller: Secrets stay sealed",
+    ),
+    (
+        Danger::MissingSealingKey,
+        "no sealing key opens a SealedSecret; allowed, it stays sealed",
+    ),
+    (
+        Danger::MissingDefinition,
+        "nothing defines a kind; allowed, its objects are not restored",
+    ),
+    (
+        Danger::MissingDatastore,
+        "a control plane's DataStore is missing; allowed, Steward waits for it",
+    ),
+    (
+        Danger::UnknownCluster,
+        "nothing tells which cluster the restore point is of; never guess",
     ),
     (
         Danger::ControlPlaneUpgrade,

@@ -51,11 +51,17 @@ impl KubeTarget {
     ///
     /// # Errors
     /// As [`WriteError`] says.
-    pub async fn apply(&self, path: &ObjectPath, body: &Value) -> Result<Value, WriteError> {
+    pub async fn apply(
+        &self,
+        path: &ObjectPath,
+        body: &Value,
+        dry_run: bool,
+    ) -> Result<Value, WriteError> {
         let place = place(&self.served(path, body)?, path, "");
+        let dry = if dry_run { "&dryRun=All" } else { "" };
         let write = Write {
             method: Method::PATCH,
-            path: format!("{place}?fieldManager={MANAGER}&force=true"),
+            path: format!("{place}?fieldManager={MANAGER}&force=true{dry}"),
             content_type: APPLY,
             body,
         };
@@ -86,9 +92,11 @@ impl KubeTarget {
         path: &ObjectPath,
         part: &'static str,
         patch: &Value,
+        dry_run: bool,
     ) -> Result<Value, WriteError> {
         let place = place(&self.served(path, patch)?, path, part);
-        self.write(Method::PATCH, place, MERGE, patch, false).await
+        self.write(Method::PATCH, place, MERGE, patch, dry_run)
+            .await
     }
 
     /// Deletes the object; only pruning does, and only what nobody else wrote since it was read.

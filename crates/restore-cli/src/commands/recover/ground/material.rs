@@ -7,7 +7,8 @@ use backup_core::format::manifest::Finding;
 use backup_core::recover::plan::{Mode, Options, Origin};
 use backup_core::recover::spool::Spool;
 use backup_core::recover::velero::read_velero;
-use backup_core::recover::{RecoverError, Select, read_archive};
+use backup_core::recover::{ContentKey, RecoverError, Select, of_steps, read_archive};
+use backup_core::restore::unlock;
 use backup_core::source::kube::target::KubeTarget;
 
 use super::{Asked, Ground, named};
@@ -17,6 +18,8 @@ use crate::commands::recover::{Objects, Source, failed};
 pub(crate) struct Material {
     pub(crate) objects: Objects,
     pub(crate) origin: Origin,
+    /// The key of digests of what is written.
+    pub(super) key: ContentKey,
     /// What a person should know of the source.
     pub(super) findings: Vec<Finding>,
 }
@@ -54,6 +57,20 @@ impl Ground {
         }
     }
 
+    /// The key of digests of what is written. Whoever cannot open the restore point, as with a source
+    /// that does not need it, has none.
+    async fn content_key(&self, frame: &Frame) -> Result<ContentKey, Failure> {
+        let identities = self
+            .opened
+            .config
+            .identities(|text| frame.terminal.warn(text))?;
+        let unlocked = async { Ok(unlock(&self.opened.store, &self.point, &identities).await) };
+        let unlocked = frame.or_cancelled(unlocked).await?;
+        Ok(ContentKey::new(
+            unlocked.ok().and_then(|unlocked| unlocked.of_plans()),
+        ))
+    }
+
     /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
     /// defines.
     pub(crate) async fn material(
@@ -74,9 +91,11 @@ impl Ground {
                 origin: Origin::Archive {
                     restore_point: named(objects),
                 },
+                key: ContentKey::default(),
                 findings: Vec::new(),
             });
         }
+        let key = self.content_key(frame).await?;
         let (spool, origin, findings) = match &asked.source {
             Source::Archive => {
                 let spool = self.spool(objects, options, frame).await?;
@@ -113,6 +132,8 @@ impl Ground {
                 (taken.spool, origin, taken.findings)
             }
         };
+        let mut spool = spool;
+        of_steps(&mut spool, &asked.steps);
         // Objects as the restored etcd has them, where others are brought forward from there.
         let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
         let base = self.base.as_ref().filter(|base| {
@@ -127,6 +148,7 @@ impl Ground {
         Ok(Material {
             objects: Objects { spool, base },
             origin,
+            key,
             findings,
         })
     }

@@ -23,7 +23,7 @@ pub(crate) struct Asked {
     pub(crate) steps: Vec<Step>,
     pub(crate) options: Options,
     pub(crate) source: Source,
-    /// Whether creates are tried with dry runs.
+    /// Whether writes are tried with dry runs.
     pub(crate) dry_run: bool,
 }
 
@@ -35,7 +35,8 @@ impl Asked {
             steps: plan.steps.clone(),
             options: plan.options.clone(),
             source: Source::of(&plan.origin),
-            dry_run: false,
+            // What is refused in a dry run must be refused again.
+            dry_run: true,
         }
     }
 }
@@ -153,6 +154,7 @@ impl Ground {
             whole_kinds: whole.map(|k| k.resource.clone()).collect(),
             options: asked.options.clone(),
             dry_run: asked.dry_run,
+            key: material.key.clone(),
             guards: backup_core::recover::guards::Guards::default(),
             now: frame.clock.now(),
         }

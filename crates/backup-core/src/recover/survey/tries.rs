@@ -1,0 +1,126 @@
+//! Dry runs of every write of a plan; what cannot be tried is marked.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::{StreamExt as _, stream};
+
+use super::Survey;
+use crate::archive::ResourceName;
+use crate::format::manifest::{Finding, Severity};
+use crate::recover::RecoverError;
+use crate::recover::crds::DEFINITIONS;
+use crate::recover::journal::Outcome;
+use crate::recover::objects::{Foreseen, Trial};
+use crate::recover::spool::{Entry, Spool};
+
+/// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them if
+/// they are too many.
+const AT_ONCE: usize = 16;
+/// Refusals of dry runs that are told one by one.
+const MAX_REFUSED: usize = 20;
+
+impl Survey<'_> {
+    /// Tries every create and every change. What the server refuses for itself fails in the plan too.
+    pub(super) async fn dry_runs(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+        let defined = self.definitions();
+        let mut trials: Vec<(usize, Trial)> = Vec::new();
+        let mut tried = Vec::new();
+        for (position, foreseen) in &self.outcomes {
+            let writes = matches!(foreseen.outcome, Outcome::Created | Outcome::Changed);
+            let Some(entry) = self.spool.entry(*position).filter(|_| writes) else {
+                continue;
+            };
+            match self.untried(entry, &defined) {
+                Some(why) => trials.push((*position, Trial::Untried(why.to_owned()))),
+                None => tried.push((*position, foreseen.outcome)),
+            }
+        }
+        let now = HashMap::new();
+        let writer = self.writer(base, &now);
+        let mut running = stream::iter(tried)
+            .map(|(position, outcome)| {
+                let writer = &writer;
+                async move {
+                    let trial = match outcome {
+                        Outcome::Created => writer.try_create(position).await,
+                        _ => writer.try_change(position).await,
+                    };
+                    (position, trial)
+                }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((position, trial)) = running.next().await {
+            trials.push((position, trial?));
+        }
+        drop(running);
+        trials.sort_by_key(|(position, _)| *position);
+        let mut told = 0_usize;
+        for (position, trial) in trials {
+            match trial {
+                Trial::Passed => {}
+                Trial::Untried(why) => {
+                    if let Some(foreseen) = self.outcomes.get_mut(&position) {
+                        foreseen.untried = Some(why);
+                    }
+                }
+                Trial::Refused(why) => {
+                    let failed = Foreseen::new(Outcome::Failed, Some(why));
+                    self.outcomes.insert(position, failed);
+                }
+                Trial::Now(why) => {
+                    told = told.saturating_add(1);
+                    if told <= MAX_REFUSED {
+                        self.refused_now(position, &why);
+                    }
+                }
+            }
+        }
+        if told > MAX_REFUSED {
+            let more = told.saturating_sub(MAX_REFUSED);
+            self.findings.push(Finding {
+                severity: Severity::Warning,
+                object: self.target.server().to_owned(),
+                cause: format!("as things are now it refuses {more} more objects in a dry run"),
+                remedy: "deal with those that are told, then plan again".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Kinds whose definition is made or changed first.
+    fn definitions(&self) -> BTreeSet<ResourceName> {
+        let written = self.outcomes.iter().filter(|(_, foreseen)| {
+            matches!(foreseen.outcome, Outcome::Created | Outcome::Changed)
+        });
+        let paths = written.filter_map(|(position, _)| Some(&self.spool.entry(*position)?.path));
+        let paths = paths.filter(|path| path.resource.as_str() == DEFINITIONS);
+        paths.map(|path| path.name.as_str().into()).collect()
+    }
+
+    /// Why a write of the object cannot be tried before the restore; `None` if it can.
+    fn untried(&self, entry: &Entry, defined: &BTreeSet<ResourceName>) -> Option<&'static str> {
+        if defined.contains(&entry.path.resource) {
+            return Some("its definition is written first");
+        }
+        if self.target.kind(&entry.path.resource).is_none() {
+            return Some("its kind is not served yet");
+        }
+        let namespace = entry.path.namespace.as_ref();
+        let placed = namespace.is_none_or(|n| self.namespaces.contains(n));
+        (!placed).then_some("its namespace is made first")
+    }
+
+    fn refused_now(&mut self, position: usize, why: &str) {
+        let Some(entry) = self.spool.entry(position) else {
+            return;
+        };
+        self.findings.push(Finding {
+            severity: Severity::Warning,
+            object: entry.path.to_string(),
+            cause: format!("as things are now {why}"),
+            remedy:
+                "what it needs may come with the restore; if not, it is told and the rest goes on"
+                    .to_owned(),
+        });
+    }
+}
