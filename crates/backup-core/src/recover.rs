@@ -43,8 +43,10 @@ mod dangers;
 mod gaps;
 mod lineage;
 mod lock;
-mod objects;
 mod owners;
+mod volumes;
+
+mod objects;
 mod stores;
 
 mod run;

@@ -51,6 +51,19 @@ impl KubeControllerManager {
         name: &str,
         kube_apiserver: &KubeApiserver,
     ) -> Result<Self> {
+        Self::start_with(folder, name, kube_apiserver, &[]).await
+    }
+
+    /// The same with `more` controllers, such as `persistentvolume-binder-controller`.
+    ///
+    /// # Errors
+    /// The program cannot be found, built or started.
+    pub async fn start_with(
+        folder: &Folder,
+        name: &str,
+        kube_apiserver: &KubeApiserver,
+        more: &[&str],
+    ) -> Result<Self> {
         let program = tools::path(Tool::KubeControllerManager).await?;
         let own = folder.make(name)?;
         let authority = Authority::new(&format!("{name}-ca"))?;
@@ -74,7 +87,7 @@ impl KubeControllerManager {
         );
         flag("bind-address", "127.0.0.1");
         flag("secure-port", &port.to_string());
-        flag("controllers", &CONTROLLERS.join(","));
+        flag("controllers", &[CONTROLLERS, more].concat().join(","));
         flag("leader-elect", "false");
         // As on a real cluster: each controller has its own service account and its own rights.
         flag("use-service-account-credentials", "true");

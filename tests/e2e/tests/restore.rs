@@ -15,6 +15,7 @@ mod restore {
     mod lacking;
     mod latest;
     mod mirror;
+    mod owners;
     mod partial;
     mod rebuild;
     mod refused;
@@ -22,5 +23,7 @@ mod restore {
     mod runner;
     mod sources;
     mod stored;
+    mod unreadable;
+    mod volumes;
     mod wrong;
 }

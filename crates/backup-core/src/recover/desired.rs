@@ -46,6 +46,8 @@ pub(super) struct Desired {
     /// Without status and owners.
     pub(super) body: Value,
     pub(super) status: Option<Value>,
+    /// Whether it has none though its kind has one that is restored.
+    pub(super) bare: bool,
     /// With the UIDs of where it was captured.
     pub(super) owners: Vec<OwnerReference>,
     /// What was changed on purpose, for people.
@@ -81,9 +83,11 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
         .filter(|_| split && !is_server_owned(entry))
         .filter(|status| status.as_object().is_some_and(|s| !s.is_empty()))
         .map(|status| timeless(entry, status));
+    let bare = split && status.is_none() && !is_server_owned(entry) && !entry.partial;
     Desired {
         body: object,
         status,
+        bare,
         owners,
         notes,
     }

@@ -13,17 +13,18 @@ use serde_json::{Value, json};
 pub(super) use self::attempt::Trial;
 pub(super) use self::foresee::Foreseen;
 use self::judge::Judged;
-use self::words::{done, dropped, failed, is_of_a_namespace, sentence, told};
+use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
 use super::RecoverError;
 use super::desired::{Desired, desired, paused};
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
 use super::merge::{merge, touched};
-use super::owners::{Owners, Resolved};
+use super::owners::{Owners, Resolved, references_of};
 use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
-use crate::source::kube::WriteError;
+use super::volumes;
 use crate::source::kube::target::{KubeTarget, MANAGER, TargetKind};
+use crate::source::kube::{KubeError, WriteError};
 
 /// Somebody else may write at the same time; more often than this is a fight.
 const TRIES: u32 = 5;
@@ -43,6 +44,23 @@ pub(super) struct Writer<'a> {
     pub(super) guards: Guards,
     pub(super) now: &'a HashMap<usize, String>,
     pub(super) without: &'a HashMap<usize, &'static str>,
+    /// Whether all is written: an owner that is not there comes no more.
+    pub(super) last: bool,
+}
+
+/// Why an object cannot be brought on its way.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("it cannot be read")]
+    Read(#[from] KubeError),
+    #[error("it cannot be written")]
+    Write(#[from] WriteError),
+}
+
+impl Trouble {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Write(e) if e.is_conflict())
+    }
 }
 
 /// An object on its way.
@@ -57,58 +75,69 @@ struct Turn<'a> {
 
 impl Writer<'_> {
     /// Writes the object at `position`. `ours` says that a create of it may have been done already.
-    pub(super) async fn write(&self, position: usize, ours: bool) -> Result<Done, RecoverError> {
+    /// Gives also whether it has owners that come later.
+    pub(super) async fn write(
+        &self,
+        position: usize,
+        ours: bool,
+    ) -> Result<(Done, bool), RecoverError> {
         let Some(entry) = self.spool.entry(position) else {
-            return Ok(failed("it is not there any more"));
+            return Ok((failed("it is not there any more"), false));
         };
         if let Some(reason) = self.without.get(&position) {
-            return Ok(done(Outcome::Skipped, None, Some((*reason).to_owned())));
+            let skipped = done(Outcome::Skipped, None, Some((*reason).to_owned()));
+            return Ok((skipped, false));
         }
         let value = self.spool.value(entry)?;
+        if let Some(why) = volumes::refused(entry, &value) {
+            return Ok((failed(why), false));
+        }
         let Some(kind) = self.target.kind(&entry.path.resource) else {
-            return Ok(failed(&format!(
+            let why = format!(
                 "the cluster does not serve {}: bring its definition first",
                 entry.path.resource
-            )));
+            );
+            return Ok((failed(&why), false));
         };
         let version = entry.api_version.rsplit('/').next().unwrap_or_default();
         if !kind.served.iter().any(|served| served == version) {
-            return Ok(failed(&format!(
+            let why = format!(
                 "the cluster serves {} as {}, not as {version}",
                 entry.path.resource,
                 kind.served.join(", ")
-            )));
+            );
+            return Ok((failed(&why), false));
         }
         let wanted = self.wanted(entry, value, &kind);
-        let owners = Owners {
-            spool: self.spool,
-            target: self.target,
-            now: self.now,
-            without: self.without,
-            guards: self.guards,
-        };
-        let owners = match owners.resolve(entry, &wanted.owners).await {
-            Ok(owners) => owners,
-            Err(e) if e.is_of_the_server() => return Err(e.into()),
-            Err(e) => {
-                return Ok(failed(&format!(
-                    "its owners cannot be looked up: {}",
-                    e.line()
-                )));
-            }
-        };
         let base = self.base_of(entry, &kind)?;
-        let turn = Turn {
+        let mut turn = Turn {
             entry,
             kind,
             wanted,
             base,
-            owners,
+            owners: Resolved::default(),
         };
-        match self.placed(&turn, ours).await {
-            Ok(done) => Ok(done),
-            Err(e) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            Err(e) => Ok(failed(&told(entry, &e))),
+        match self.placed(&mut turn, ours).await {
+            Ok(done) => Ok((done, turn.owners.late)),
+            Err(Trouble::Read(e)) if self.target.is_of_the_server(&e).await => {
+                Err(RecoverError::Read(e))
+            }
+            Err(Trouble::Read(e)) => Ok((failed(&words::unreadable(entry, &e)), false)),
+            Err(Trouble::Write(e)) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(Trouble::Write(e)) => Ok((failed(&told(entry, &e)), false)),
+        }
+    }
+
+    /// Resolves owner references as this writer sees them.
+    pub(super) fn owners(&self) -> Owners<'_> {
+        Owners {
+            spool: self.spool,
+            target: self.target,
+            now: self.now,
+            without: self.without,
+            last: self.last,
+            guards: self.guards,
+            seen: None,
         }
     }
 
@@ -129,10 +158,25 @@ impl Writer<'_> {
         wanted
     }
 
-    async fn placed(&self, turn: &Turn<'_>, ours: bool) -> Result<Done, WriteError> {
+    async fn placed(&self, turn: &mut Turn<'_>, ours: bool) -> Result<Done, Trouble> {
         let mut ours = ours;
         for _ in 0..TRIES {
-            let live = self.live(turn).await?;
+            let live = match self.live(turn).await {
+                Err(e) if self.is_given_up(turn.entry, &e) => {
+                    if let Err(e) = self.target.delete_unreadable(&turn.entry.path).await {
+                        return match e {
+                            e if e.is_of_the_server() => Err(e.into()),
+                            _ => Ok(failed(&undeleted(turn.entry))),
+                        };
+                    }
+                    None
+                }
+                live => live?,
+            };
+            let held = live.as_ref().map(references_of).unwrap_or_default();
+            let owners = self.owners();
+            let resolved = owners.resolve(&turn.entry.path, &held, &turn.wanted.owners);
+            turn.owners = resolved.await?;
             let ended = match live {
                 None => self.create(turn, &mut ours).await,
                 Some(live) => self.bring(turn, live, ours).await.map(Some),
@@ -150,29 +194,37 @@ impl Writer<'_> {
         ))
     }
 
-    async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, WriteError> {
+    /// Whether the object cannot be read and may be deleted and made anew.
+    fn is_given_up(&self, entry: &Entry, error: &KubeError) -> bool {
+        let named = &self.options.replace_unreadable;
+        error.is_of_the_answer() && named.contains(&by_name(&entry.path))
+    }
+
+    async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, KubeError> {
         let version = Some(turn.entry.api_version.as_str());
         let began = tokio::time::Instant::now();
         loop {
             match self.target.get(&turn.entry.path, version).await {
                 Ok(live) => return Ok(live),
-                Err(e) if e.is_of_the_server() || began.elapsed() >= JUST_MADE => {
-                    return Err(WriteError::Unreachable {
-                        request: format!("GET {}", turn.entry.path),
-                        server: self.target.server().to_owned(),
-                        source: Box::new(e),
-                    });
-                }
+                Err(e) if e.is_of_the_server() || !turn.kind.custom => return Err(e),
+                Err(e) if began.elapsed() >= JUST_MADE => return Err(e),
                 Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
             }
         }
     }
 
     /// Makes the object, and its status at once; `None` if somebody else made it meanwhile.
-    async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, WriteError> {
+    async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, Trouble> {
         let mut body = turn.wanted.body.clone();
         paused(turn.entry, &mut body, self.guards);
         own(&mut body, &turn.owners);
+        let harmless = volumes::harmless(&turn.entry.path, &mut body);
+        if harmless.is_some()
+            && let Some(claim) = volumes::claim_of(&body)
+            && let Some(claim) = self.target.get(&claim, None).await?
+        {
+            volumes::bind(&mut body, &claim);
+        }
         let began = tokio::time::Instant::now();
         let made = loop {
             match self.target.create(&turn.entry.path, &body, false).await {
@@ -189,12 +241,13 @@ impl Writer<'_> {
                 {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         };
         let why = self.status(turn, made.clone(), None).await?;
-        let mut told: Vec<String> = turn.wanted.notes.iter().map(ToString::to_string).collect();
-        told.extend(dropped(&turn.owners));
+        let notes = turn.wanted.notes.iter().chain(&harmless);
+        let mut told: Vec<String> = notes.map(ToString::to_string).collect();
+        told.extend(turn.owners.left.iter().cloned());
         told.extend(why);
         Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
     }
@@ -205,7 +258,7 @@ impl Writer<'_> {
         turn: &Turn<'_>,
         live: Value,
         base: Option<&Value>,
-    ) -> Result<Option<String>, WriteError> {
+    ) -> Result<Option<String>, Trouble> {
         let Some(status) = &turn.wanted.status else {
             return Ok(None);
         };
@@ -247,7 +300,7 @@ impl Writer<'_> {
                         words::told(turn.entry, &e)
                     )));
                 }
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         }
         Ok(Some(
@@ -256,7 +309,7 @@ impl Writer<'_> {
     }
 
     /// Brings an object that is there to what is wanted.
-    async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, WriteError> {
+    async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, Trouble> {
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(done(
                 Outcome::Failed,
@@ -272,9 +325,6 @@ impl Writer<'_> {
             conflicts,
             keep,
         } = judged;
-        if let Some(why) = keep {
-            return Ok(done(Outcome::Conflict, id, Some(why)));
-        }
         let mut outcome = if ours {
             Outcome::Created
         } else {
@@ -297,6 +347,12 @@ impl Writer<'_> {
                 outcome = Outcome::Changed;
             }
         }
+        if let Some(why) = keep {
+            let mut told = vec![why];
+            told.extend(turn.owners.changes.iter().cloned());
+            return Ok(done(Outcome::Conflict, id, sentence(&told)));
+        }
+        let since = self.status_since(turn, &current, ours);
         let before = base.and_then(|b| b.status.as_ref());
         let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
         let differs = turn
@@ -320,9 +376,26 @@ impl Writer<'_> {
         } else if let Some(fields) = fields {
             told.push(format!("changed: {}", fields.join(", ")));
         }
-        told.extend(dropped(&turn.owners));
+        if let Some(since) = since {
+            outcome = Outcome::Conflict;
+            told.push(since);
+        }
+        told.extend(turn.owners.left.iter().cloned());
         Ok(done(outcome, id, sentence(&told)))
     }
+}
+
+/// What would become of a live object that cannot be read.
+pub(super) fn unreadable(
+    entry: &Entry,
+    options: &Options,
+    why: &KubeError,
+) -> (Outcome, Option<String>) {
+    if why.is_of_the_answer() && options.replace_unreadable.contains(&by_name(&entry.path)) {
+        let told = "deleted and made anew: the API server cannot read it";
+        return (Outcome::Changed, Some(told.to_owned()));
+    }
+    (Outcome::Failed, Some(words::unreadable(entry, why)))
 }
 
 fn own(body: &mut Value, owners: &Resolved) {

@@ -35,6 +35,8 @@ pub(super) fn rank(path: &ObjectPath, labelled: impl Fn(&str) -> bool) -> Rank {
         ("apiextensions.k8s.io", _) => 1,
         ("scheduling.k8s.io" | "storage.k8s.io" | "node.k8s.io", _)
         | ("flowcontrol.apiserver.k8s.io", _) => 2,
+        // Before their claims, which are lost without them.
+        ("", "persistentvolumes") => 2,
         ("", "serviceaccounts") => 3,
         ("rbac.authorization.k8s.io", "clusterroles" | "roles") => 4,
         ("rbac.authorization.k8s.io", _) => 5,

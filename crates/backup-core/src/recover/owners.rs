@@ -1,108 +1,340 @@
-//! Owner references: old UIDs become new ones before anything is written, or are left out.
+//! Owner references: every one leads to an object that lives after the restore, or is left out.
 //!
-//! A garbage collector deletes what names an owner that does not exist, within milliseconds, and a
-//! control plane that is deleted takes its tenant's data along.
+//! A garbage collector deletes what names owners that do not exist, within milliseconds, and a
+//! control plane that is deleted takes its tenant's data along. So the references of what is
+//! written and of what is there already are looked at alike: one that names an object of the
+//! restore gets its UID of now, in the same position and with the same flags.
+
+mod dependants;
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
+use serde_json::Value;
+
+pub(super) use self::dependants::{Dependants, relink};
 use super::desired::OwnerReference;
 use super::guards::{Guard, Guards};
-use super::spool::{Entry, Spool};
+use super::spool::Spool;
 use crate::archive::ObjectPath;
 use crate::source::kube::KubeError;
 use crate::source::kube::target::KubeTarget;
 
-/// What became of an object's owners.
-#[derive(Debug, Default)]
+/// What becomes of an object's owner references.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Resolved {
-    /// With UIDs of this cluster.
+    /// As they are to be.
     pub(super) references: Vec<OwnerReference>,
-    /// Owners that are written later: positions, and the references without a UID.
-    pub(super) late: Vec<(usize, OwnerReference)>,
-    /// Those that cannot be named, and why.
-    pub(super) dropped: Vec<String>,
+    /// Whether that is otherwise than the object has them.
+    pub(super) differs: bool,
+    /// Whether the object has one that leads nowhere, so that it could be deleted for it.
+    pub(super) dead: bool,
+    /// Whether one leads to an object that is written later.
+    pub(super) late: bool,
+    /// What is changed, and what comes once the owner is written: one phrase each.
+    pub(super) changes: Vec<String>,
+    /// Those that cannot be named, and why: one phrase each.
+    pub(super) left: Vec<String>,
 }
 
-/// Resolves owners against what was written before and what the cluster has.
+/// Where a reference leads after the restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// To an object with this UID, which may be being deleted.
+    Lives { uid: String, going: bool },
+    /// To an object that is written later.
+    Later,
+    /// To nothing.
+    Nowhere,
+    /// Nobody can tell: its kind is not served, or cannot own this object.
+    Untold,
+}
+
+/// Resolves references against what was written and what the cluster has.
 pub(super) struct Owners<'a> {
     pub(super) spool: &'a Spool,
     pub(super) target: &'a KubeTarget,
-    /// The UIDs that written objects have now, by position.
+    /// The UIDs that objects have now, by position.
     pub(super) now: &'a HashMap<usize, String>,
     /// Positions that will not be written.
     pub(super) without: &'a HashMap<usize, &'static str>,
+    /// Whether all is written: an owner without a UID comes no more.
+    pub(super) last: bool,
     pub(super) guards: Guards,
+    /// Owners that were looked up, where nothing is written in between.
+    pub(super) seen: Option<&'a Mutex<HashMap<ObjectPath, Lead>>>,
 }
 
 impl Owners<'_> {
-    /// The owners of `entry` as they are to be written.
+    /// The references of the object at `path`, which has those of `live` and had those of
+    /// `captured`.
     pub(super) async fn resolve(
         &self,
-        entry: &Entry,
-        owners: &[OwnerReference],
+        path: &ObjectPath,
+        live: &[OwnerReference],
+        captured: &[OwnerReference],
     ) -> Result<Resolved, KubeError> {
-        let mut resolved = Resolved::default();
         if !self.guards.has(Guard::Owners) {
-            resolved.references = owners.to_vec();
-            return Ok(resolved);
+            return Ok(Resolved {
+                references: captured.to_vec(),
+                ..Resolved::default()
+            });
         }
-        for owner in owners {
-            let named = || format!("{} {}", owner.kind, owner.name);
-            let known = self.spool.by_uid(&owner.uid);
-            if let Some(position) = known {
-                if let Some(uid) = self.now.get(&position) {
-                    resolved.references.push(with_uid(owner, uid.clone()));
-                    continue;
-                }
-                if self.is_later(entry, position) {
-                    resolved.late.push((position, owner.clone()));
-                    continue;
-                }
-            }
-            // Its owner is not written here; the cluster may have one of that name.
-            match self.live(entry, owner).await? {
-                Some(uid) => resolved.references.push(with_uid(owner, uid)),
-                None => resolved.dropped.push(named()),
+        let mut held = Vec::with_capacity(live.len());
+        for owner in live {
+            held.push((owner.clone(), self.lead(path, owner).await?));
+        }
+        let mut lost = Vec::new();
+        for owner in captured {
+            if !live.iter().any(|held| is_same(held, owner)) {
+                lost.push((owner.clone(), self.lead(path, owner).await?));
             }
         }
-        Ok(resolved)
+        Ok(laid(held, lost))
     }
 
-    fn is_later(&self, entry: &Entry, owner: usize) -> bool {
-        let rank = self.spool.entry(owner).map(|owner| owner.rank);
-        !self.without.contains_key(&owner) && rank > Some(entry.rank)
+    async fn lead(&self, path: &ObjectPath, owner: &OwnerReference) -> Result<Lead, KubeError> {
+        let named = place(self.target, path, owner);
+        let by_name = || named.as_ref().and_then(|named| self.spool.by_path(named));
+        if let Some(position) = self.spool.by_uid(&owner.uid).or_else(by_name) {
+            if let Some(uid) = self.now.get(&position) {
+                let uid = uid.clone();
+                return Ok(Lead::Lives { uid, going: false });
+            }
+            if !self.last && !self.without.contains_key(&position) {
+                return Ok(Lead::Later);
+            }
+        }
+        let Some(named) = named else {
+            return Ok(Lead::Untold);
+        };
+        // It is not written here; the cluster may have one of that name.
+        let seen = self.seen.map(|seen| seen.lock());
+        if let Some(Ok(seen)) = seen
+            && let Some(lead) = seen.get(&named)
+        {
+            return Ok(lead.clone());
+        }
+        let lead = self.looked_up(&named).await?;
+        if let Some(Ok(mut seen)) = self.seen.map(|seen| seen.lock()) {
+            seen.insert(named, lead.clone());
+        }
+        Ok(lead)
     }
 
-    /// The UID of the owner that the cluster has, where the reference would lead.
-    async fn live(
-        &self,
-        entry: &Entry,
-        owner: &OwnerReference,
-    ) -> Result<Option<String>, KubeError> {
-        let Some(kind) = self.target.kind_of(&owner.api_version, &owner.kind) else {
-            return Ok(None);
+    async fn looked_up(&self, named: &ObjectPath) -> Result<Lead, KubeError> {
+        let Some(live) = self.target.get(named, None).await? else {
+            return Ok(Lead::Nowhere);
         };
-        // A namespaced owner is one of the same namespace; nothing of the cluster has such an owner.
-        let namespace = match (&entry.path.namespace, kind.namespaced) {
-            (Some(namespace), true) => Some(namespace.clone()),
-            (_, false) => None,
-            (None, true) => return Ok(None),
-        };
-        let path = ObjectPath {
-            resource: kind.resource,
-            namespace,
-            name: owner.name.clone(),
-        };
-        let live = self.target.get(&path, None).await?;
-        let live = live.filter(|o| o.pointer("/metadata/deletionTimestamp").is_none());
-        Ok(live.and_then(|o| Some(o.pointer("/metadata/uid")?.as_str()?.to_owned())))
+        let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
+        Ok(uid.map_or(Lead::Untold, |uid| Lead::Lives {
+            uid: uid.to_owned(),
+            going: live.pointer("/metadata/deletionTimestamp").is_some(),
+        }))
     }
 }
 
+/// Where the owner is that the object at `path` names; `None` if its kind is not served, or cannot
+/// own it: a namespaced owner is one of the same namespace.
+pub(super) fn place(
+    target: &KubeTarget,
+    path: &ObjectPath,
+    owner: &OwnerReference,
+) -> Option<ObjectPath> {
+    let kind = target.kind_of(&owner.api_version, &owner.kind)?;
+    let namespace = match (&path.namespace, kind.namespaced) {
+        (Some(namespace), true) => Some(namespace.clone()),
+        (_, false) => None,
+        (None, true) => return None,
+    };
+    Some(ObjectPath {
+        resource: kind.resource,
+        namespace,
+        name: owner.name.clone(),
+    })
+}
+
+/// The references that an object has. One that cannot be read is no reference.
+pub(super) fn references_of(object: &Value) -> Vec<OwnerReference> {
+    let listed = object.pointer("/metadata/ownerReferences");
+    let listed = listed.and_then(Value::as_array).into_iter().flatten();
+    let read = listed.filter_map(|owner| serde_json::from_value(owner.clone()).ok());
+    read.collect()
+}
+
+/// Whether two references name the same object, whatever UIDs they carry.
+fn is_same(one: &OwnerReference, other: &OwnerReference) -> bool {
+    let group = |owner: &OwnerReference| {
+        let group = owner.api_version.split_once('/').map(|(group, _)| group);
+        group.unwrap_or_default().to_owned()
+    };
+    one.kind == other.kind && one.name == other.name && group(one) == group(other)
+}
+
+/// The references as they are to be: those of `held` stay in their places, those of `lost` follow.
+fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) -> Resolved {
+    let mut to = Resolved::default();
+    for (owner, lead) in held {
+        let name = format!("{} {}", owner.kind, owner.name);
+        match lead {
+            Lead::Lives { uid, .. } if uid == owner.uid => to.references.push(owner),
+            Lead::Lives { uid, .. } => {
+                to.differs = true;
+                to.dead = true;
+                to.changes.push(format!("owner {name} by its new UID"));
+                if !to.references.iter().any(|r| r.uid == uid) {
+                    to.references.push(with_uid(&owner, uid));
+                }
+            }
+            Lead::Later => {
+                to.late = true;
+                to.changes.push(format!("owner {name} by its new UID"));
+                to.references.push(owner);
+            }
+            Lead::Nowhere => {
+                to.differs = true;
+                to.dead = true;
+                to.left.push(format!(
+                    "without its owner {name}, which is not in this cluster"
+                ));
+            }
+            Lead::Untold => to.references.push(owner),
+        }
+    }
+    for (owner, lead) in lost {
+        let name = format!("{} {}", owner.kind, owner.name);
+        match lead {
+            Lead::Lives { going: true, .. } => to.left.push(format!(
+                "without its owner {name}, which is being deleted in this cluster"
+            )),
+            Lead::Lives { uid, .. } => {
+                let other = to.references.iter().find(|r| r.controller == Some(true));
+                if to.references.iter().any(|r| r.uid == uid) {
+                    continue;
+                }
+                if let Some(other) = other.filter(|_| owner.controller == Some(true)) {
+                    to.left.push(format!(
+                        "without its owner {name}, since {} {} controls it now",
+                        other.kind, other.name
+                    ));
+                    continue;
+                }
+                to.differs = true;
+                to.changes.push(format!("owner {name} named again"));
+                to.references.push(with_uid(&owner, uid));
+            }
+            Lead::Later => {
+                to.late = true;
+                to.changes.push(format!("owner {name} named again"));
+            }
+            Lead::Nowhere => to.left.push(format!(
+                "without its owner {name}, which is not in this cluster"
+            )),
+            Lead::Untold => to.left.push(format!(
+                "without its owner {name}, since the cluster does not serve {} as a kind that can \
+                 own it",
+                owner.api_version
+            )),
+        }
+    }
+    to
+}
+
 /// The reference with the owner's UID of this cluster.
-pub(super) fn with_uid(owner: &OwnerReference, uid: String) -> OwnerReference {
+fn with_uid(owner: &OwnerReference, uid: String) -> OwnerReference {
     OwnerReference {
         uid,
         ..owner.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(name: &str, uid: &str, controller: Option<bool>) -> OwnerReference {
+        OwnerReference {
+            api_version: "example.org/v1".to_owned(),
+            kind: "Thing".to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            controller,
+            block_owner_deletion: controller,
+        }
+    }
+
+    fn lives(uid: &str) -> Lead {
+        Lead::Lives {
+            uid: uid.to_owned(),
+            going: false,
+        }
+    }
+
+    #[test]
+    fn a_dead_reference_is_replaced_where_it_stands() {
+        let held = vec![
+            (owner("a", "1", None), lives("1")),
+            (owner("b", "old", Some(true)), lives("new")),
+            (owner("c", "3", None), lives("3")),
+        ];
+        let to = laid(held, Vec::new());
+        assert_eq!(
+            to.references,
+            [
+                owner("a", "1", None),
+                owner("b", "new", Some(true)),
+                owner("c", "3", None),
+            ]
+        );
+        assert!(to.differs && to.dead && !to.late);
+        assert_eq!(to.changes, ["owner Thing b by its new UID"]);
+    }
+
+    #[test]
+    fn what_lives_is_left_alone_and_what_is_lost_is_put_back() {
+        let held = vec![(owner("a", "1", None), lives("1"))];
+        let to = laid(held.clone(), Vec::new());
+        assert!(!to.differs && !to.dead, "{to:?}");
+        let lost = vec![(owner("b", "old", Some(true)), lives("2"))];
+        let to = laid(held, lost);
+        assert_eq!(
+            to.references,
+            [owner("a", "1", None), owner("b", "2", Some(true))]
+        );
+        assert!(to.differs && !to.dead);
+    }
+
+    #[test]
+    fn there_is_one_controller_only() {
+        let held = vec![(owner("a", "1", Some(true)), lives("1"))];
+        let to = laid(held, vec![(owner("b", "old", Some(true)), lives("2"))]);
+        assert!(!to.differs);
+        assert_eq!(
+            to.left,
+            ["without its owner Thing b, since Thing a controls it now"]
+        );
+    }
+
+    #[test]
+    fn only_what_is_nowhere_is_said_to_be_not_in_this_cluster() {
+        let held = vec![
+            (owner("a", "dead", None), Lead::Nowhere),
+            (owner("b", "2", None), Lead::Untold),
+            (owner("c", "dead", None), Lead::Later),
+        ];
+        let lost = vec![
+            (owner("d", "old", None), Lead::Later),
+            (owner("e", "old", None), Lead::Untold),
+        ];
+        let to = laid(held, lost);
+        assert!(to.late && to.dead && to.differs);
+        let names: Vec<&str> = to.references.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(to.left.len(), 2);
+        assert_eq!(
+            to.left[0],
+            "without its owner Thing a, which is not in this cluster"
+        );
+        assert!(!to.left[1].contains("not in this cluster"));
     }
 }

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::archive::ResourceName;
+use crate::archive::{ObjectPath, ResourceName};
+use crate::format::manifest::{Finding, Severity};
+use crate::source::kube::target::MANAGER;
 
 /// Steward's marker; any value pauses, and it stops deletion too.
 pub const STEWARD: &str = "steward.butlerlabs.dev/paused";
@@ -101,6 +103,47 @@ pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
             let before = wanted.get("spec").and_then(|s| s.get(name));
             json!({ "spec": { name: before.cloned().unwrap_or(Value::Null) } })
         }
+    }
+}
+
+/// Whether a restore put the marker there: this one, or one that died.
+pub(super) fn is_ours(marker: Marker, live: &Value) -> bool {
+    match marker {
+        Marker::Annotation(name) => {
+            annotations(live).and_then(|a| a.get(name)?.as_str()) == Some(OURS)
+        }
+        Marker::Field(name) => {
+            let managers = live.pointer("/metadata/managedFields");
+            let managers = managers.and_then(Value::as_array).into_iter().flatten();
+            let field = format!("/fieldsV1/f:spec/f:{name}");
+            let mut of_field = managers.filter(|m| m.pointer(&field).is_some()).peekable();
+            // Who writes a field last by a merge is its only manager.
+            of_field.peek().is_some()
+                && of_field.all(|m| m.get("manager").and_then(Value::as_str) == Some(MANAGER))
+        }
+    }
+}
+
+/// What is told of an object that stays paused though it was not when it was captured.
+pub(super) fn stays(marker: Marker, path: &ObjectPath, wanted: &Value) -> Finding {
+    let namespace = path.namespace.as_ref().map(|n| format!(" -n {n}"));
+    let (name, patch) = match marker {
+        Marker::Annotation(name) => (format!("annotation {name}"), unpause(marker, wanted)),
+        Marker::Field(name) => (format!("spec.{name}"), unpause(marker, wanted)),
+    };
+    Finding {
+        severity: Severity::Warning,
+        object: path.to_string(),
+        cause: format!(
+            "it is paused in the cluster by {name}, was not when it was captured, and stays paused: \
+             no restore set that"
+        ),
+        remedy: format!(
+            "see who paused it and why; then kubectl patch {} {}{} --type merge -p '{patch}'",
+            path.resource,
+            path.name,
+            namespace.unwrap_or_default()
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::find::find;
+pub use self::find::{Found, find};
 pub(super) use self::park::{is_ready, park, unpark};
 use crate::archive::ObjectPath;
 use crate::source::kube::{KubeError, WriteError};
@@ -185,4 +185,26 @@ pub enum QuiesceError {
         /// How long it was waited for.
         limit: Duration,
     },
+}
+
+impl QuiesceError {
+    /// Whether the whole API is out of reach.
+    #[must_use]
+    pub fn is_of_the_server(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_of_the_server(),
+            Self::Write { source, .. } => source.is_of_the_server(),
+            Self::StillRuns { .. } => false,
+        }
+    }
+
+    /// The error and its causes in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!("{self}: {}", source.line()),
+            Self::Write { source, .. } => format!("{self}: {}", source.line()),
+            Self::StillRuns { .. } => self.to_string(),
+        }
+    }
 }

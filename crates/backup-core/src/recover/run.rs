@@ -26,6 +26,9 @@ mod prune;
 mod resume;
 mod settle;
 mod stop;
+mod volumes;
+
+pub(super) use link::unread;
 
 /// Objects written at the same time. An API server gives one client about as many seats; answers of
 /// 429 are waited for.
@@ -41,6 +44,8 @@ pub struct Patience {
     pub settle: Duration,
     /// For controllers to be ready again.
     pub ready: Duration,
+    /// Whether what was stopped stays so when a restore in place ends before its time.
+    pub keep_stopped: bool,
 }
 
 impl Default for Patience {
@@ -48,6 +53,7 @@ impl Default for Patience {
         Self {
             settle: Duration::from_secs(60),
             ready: Duration::from_secs(300),
+            keep_stopped: false,
         }
     }
 }
@@ -117,8 +123,9 @@ impl Ended {
 }
 
 impl Recovery {
-    /// Runs the steps on objects, from wherever the journal ends. If one fails, what was stopped stays
-    /// so: half of the objects are not there yet.
+    /// Runs the steps on objects, from wherever the journal ends. If one fails in place, what was
+    /// stopped is put back. On a fresh cluster it stays stopped: half of the objects are not there
+    /// yet, and controllers would make them anew.
     ///
     /// # Errors
     /// When the cluster, the journal or the scratch file fails; the same journal goes on from there.
@@ -128,13 +135,22 @@ impl Recovery {
         lock::hold(&self.target, &restore, self.clock.now()).await?;
         let resources = self.plan.has(Step::Resources);
         // What was written and looked at again is not stopped once more.
-        if !(resources && self.journal.state.is_written()) {
-            self.write().await?;
+        if !(resources && self.journal.state.is_written())
+            && let Err(error) = self.write().await
+        {
+            self.let_go().await;
+            return Err(error);
         }
         let state = &self.journal.state;
         if resources && !(state.is_done(Phase::Resume) && state.parked.is_empty()) {
             self.phase(Phase::Resume)?;
-            let found = self.resume().await?;
+            let found = match self.resume().await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.let_go().await;
+                    return Err(error);
+                }
+            };
             self.finished(Phase::Resume, found)?;
         }
         lock::release(&self.target, &restore).await?;
@@ -154,8 +170,8 @@ impl Recovery {
         let ours = self.begun_before();
         if resources && self.guards.has(Guard::Quiesce) {
             self.phase(Phase::Quiesce)?;
-            self.quiesce().await?;
-            self.finished(Phase::Quiesce, Vec::new())?;
+            let found = self.quiesce().await?;
+            self.finished(Phase::Quiesce, found)?;
         }
         if self.plan.has(Step::Crds) {
             self.phase(Phase::Crds)?;
@@ -165,14 +181,16 @@ impl Recovery {
         if resources {
             let without = self.left_out()?;
             self.phase(Phase::Objects)?;
-            self.objects(&without, &ours).await?;
+            let (relinked, found) = self.owners_first(&without, &ours).await?;
+            let named = self.objects(&without, &ours, &relinked).await?;
             self.prune().await?;
-            self.finished(Phase::Objects, Vec::new())?;
+            self.finished(Phase::Objects, found)?;
             self.phase(Phase::Link)?;
-            let found = self.link(&without).await?;
+            let found = self.link(&without, &named).await?;
             self.finished(Phase::Link, found)?;
             self.phase(Phase::Settle)?;
-            let found = self.settle().await?;
+            let mut found = self.settle().await?;
+            found.extend(self.volumes().await?);
             self.finished(Phase::Settle, found)?;
         }
         Ok(())

@@ -2,7 +2,10 @@
 
 mod document;
 mod live;
+mod owners;
 mod tries;
+mod uids;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +14,7 @@ use jiff::Timestamp;
 use self::document::document;
 use super::contents::ContentKey;
 use super::dangers::{Dangers, Live, SEALED_SECRETS};
-use super::desired::comparable;
+use super::desired::{OwnerReference, comparable};
 use super::guards::Guards;
 use super::journal::Outcome;
 use super::objects::Foreseen;
@@ -80,6 +83,12 @@ struct Survey<'a> {
     namespaces: BTreeSet<String>,
     beside: Live,
     foreign_tenants: Vec<String>,
+    /// Volumes that cannot be made safely.
+    refused: HashMap<usize, &'static str>,
+    /// The UIDs of objects that are there, by position.
+    there: HashMap<usize, String>,
+    /// The owners that they name.
+    owned: HashMap<usize, Vec<OwnerReference>>,
     findings: Vec<Finding>,
 }
 
@@ -105,12 +114,17 @@ pub async fn survey(
         namespaces: BTreeSet::new(),
         beside: Live::default(),
         foreign_tenants: Vec::new(),
+        refused: HashMap::new(),
+        there: HashMap::new(),
+        owned: HashMap::new(),
         findings: request.findings.clone(),
     };
     let mut dangers = survey.archive()?;
     survey.same_cluster();
     survey.live(base).await?;
     survey.absent(base)?;
+    survey.owners().await?;
+    survey.fields().await?;
     if request.dry_run {
         survey.dry_runs(base).await?;
     }
@@ -122,11 +136,10 @@ pub async fn survey(
     let found = dangers.finish(&request.options, request.mode, &survey.beside);
     survey.findings.extend(found);
     let park = if request.steps.contains(&Step::Resources) {
-        let groups = spool
-            .entries()
-            .iter()
-            .map(|e| e.path.resource.group().to_owned());
-        quiesce::find(target, &groups.collect(), !request.options.keep_webhooks).await?
+        let webhooks = !request.options.keep_webhooks;
+        let found = quiesce::find(target, spool, webhooks).await?;
+        survey.findings.extend(found.findings);
+        found.parked
     } else {
         Vec::new()
     };
@@ -142,6 +155,9 @@ impl Survey<'_> {
             if let Some(reason) = leave::reason(entry, &value, self.request.guards) {
                 self.without.insert(position, reason);
                 continue;
+            }
+            if let Some(reason) = super::volumes::refused(entry, &value) {
+                self.refused.insert(position, reason);
             }
             dangers.look(entry, &value, self.request.mode, self.request.now);
         }

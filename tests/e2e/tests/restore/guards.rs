@@ -58,6 +58,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
         patience: Patience {
             settle: Duration::from_secs(70),
             ready: Duration::from_secs(30),
+            keep_stopped: false,
         },
         clock: Arc::new(SystemClock),
         progress: Arc::new(backup_core::progress::Silent),

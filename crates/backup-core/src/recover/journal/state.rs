@@ -29,7 +29,7 @@ pub struct State {
     pub written: BTreeMap<String, Done>,
     /// Objects that were begun and are not known to be done.
     pub open: BTreeSet<String>,
-    /// Objects that were made and not looked at again since.
+    /// Objects that were made or got other owners, and were not looked at again since.
     pub fresh: BTreeSet<String>,
     /// Objects whose late owners are named.
     pub linked: BTreeSet<String>,
@@ -125,6 +125,7 @@ impl State {
                 self.written.insert(object, Done { outcome, uid, why });
             }
             Record::Linked { object } => {
+                self.fresh.insert(object.clone());
                 self.linked.insert(object);
             }
             Record::Found { phase, finding } => {

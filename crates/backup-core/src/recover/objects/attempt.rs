@@ -8,7 +8,7 @@ use super::foresee::status_patch;
 use super::words::told;
 use crate::recover::desired::paused;
 use crate::recover::spool::Entry;
-use crate::recover::{RecoverError, crds};
+use crate::recover::{RecoverError, crds, volumes};
 use crate::source::kube::WriteError;
 
 /// What the API server says of a write.
@@ -41,6 +41,7 @@ impl Writer<'_> {
         };
         let mut body = self.wanted(entry, self.spool.value(entry)?, &kind).body;
         paused(entry, &mut body, self.guards);
+        volumes::harmless(&entry.path, &mut body);
         let tried = self.target.create(&entry.path, &body, true).await;
         judged(entry, tried.map(drop))
     }
@@ -57,7 +58,11 @@ impl Writer<'_> {
             return self.try_definition(entry).await;
         }
         let version = Some(entry.api_version.as_str());
-        let live = self.target.get(&entry.path, version).await?;
+        let live = match self.target.get(&entry.path, version).await {
+            Ok(live) => live,
+            Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
+            Err(_) => return Ok(Trial::Untried("it cannot be read now".to_owned())),
+        };
         let (Some(live), Some(turn)) = (live, self.turn(entry)?) else {
             return Ok(Trial::Untried("it went while this was planned".to_owned()));
         };

@@ -106,6 +106,13 @@ impl Writer<'_> {
             let told = touched(&patch, FIELDS_TOLD);
             fields.extend(told.into_iter().map(|f| format!("status.{f}")));
         }
+        if let Some(since) = self.status_since(&turn, live, false) {
+            fields.truncate(FIELDS_TOLD);
+            let told = fields.is_empty().then(String::new);
+            let told = told.unwrap_or_else(|| format!("changed: {}; ", fields.join(", ")));
+            let why = format!("{told}{since}");
+            return Ok(Foreseen::new(Outcome::Conflict, Some(why)).holding(content));
+        }
         if fields.is_empty() {
             return Ok(Foreseen::new(Outcome::Same, None));
         }

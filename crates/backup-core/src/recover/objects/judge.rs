@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Turn, Writer};
+use super::{FIELDS_TOLD, Turn, Writer};
 use crate::recover::RecoverError;
 use crate::recover::desired::{Desired, comparable, paused};
 use crate::recover::merge::{merge, named};
 use crate::recover::pause::{self, Marker};
 use crate::recover::plan::{Existing, Mode};
 use crate::recover::spool::Entry;
+use crate::recover::volumes;
 use crate::source::kube::target::TargetKind;
 
 /// What there is to write over a live object, what must not be, and why it is left alone.
@@ -55,26 +56,17 @@ impl Writer<'_> {
             // What this restore made carries the marker until its controller goes on.
             paused(turn.entry, &mut wanted, self.guards);
         }
-        // Owners are compared by name here, and written with their UIDs.
+        // Owners are resolved by themselves.
         if let Some(metadata) = now.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("ownerReferences");
         }
         tolerate(turn.entry, &now, &mut wanted);
+        let is_bound = volumes::is_bound(live);
+        volumes::tolerate(&turn.entry.path, &now, &mut wanted, is_bound);
         if turn.entry.partial {
             now = named(&now, &wanted);
         }
         let mut judged = self.compared(base, &now, &wanted);
-        let held = owners_of(live);
-        let lacking = turn
-            .owners
-            .references
-            .iter()
-            .filter(|owner| !held.contains(&owner.uid));
-        if self.mode == Mode::Rebuild && lacking.count() > 0 {
-            let references = json!({ "metadata": { "ownerReferences": &turn.owners.references } });
-            let patch = judged.patch.get_or_insert_with(|| json!({}));
-            crate::recover::overlay(patch, &references);
-        }
         let managed = managed_by(live);
         judged.keep = match (self.options.existing, managed) {
             _ if judged.patch.is_none() || ours || base.is_some() => None,
@@ -84,7 +76,35 @@ impl Writer<'_> {
             )),
             _ => None,
         };
+        if judged.keep.is_some() {
+            judged.patch = None;
+        }
+        // An object that is left as it is would go with an owner that is dead.
+        let owners = &turn.owners;
+        if owners.differs && (owners.dead || judged.keep.is_none()) {
+            let references = json!({ "metadata": { "ownerReferences": &owners.references } });
+            let patch = judged.patch.get_or_insert_with(|| json!({}));
+            crate::recover::overlay(patch, &references);
+        }
         judged
+    }
+
+    /// What is told of a status that came since and that nobody takes away.
+    pub(super) fn status_since(&self, turn: &Turn<'_>, live: &Value, ours: bool) -> Option<String> {
+        let asked = turn.wanted.bare && self.mode == Mode::InPlace && turn.base.is_none() && !ours;
+        let status = live.get("status").filter(|_| asked)?.as_object()?;
+        if status.is_empty() {
+            return None;
+        }
+        let fields: Vec<&str> = status
+            .keys()
+            .map(String::as_str)
+            .take(FIELDS_TOLD)
+            .collect();
+        Some(format!(
+            "it was captured without a status; the one that came since stays: {}",
+            fields.join(", ")
+        ))
     }
 
     fn compared(&self, base: Option<&Desired>, now: &Value, wanted: &Value) -> Judged {
@@ -130,17 +150,6 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     {
         pause::pause(Marker::Field(field), wanted);
     }
-}
-
-fn owners_of(object: &Value) -> Vec<String> {
-    let owners = object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array);
-    let uids = owners
-        .into_iter()
-        .flatten()
-        .filter_map(|o| o.get("uid")?.as_str());
-    uids.map(str::to_owned).collect()
 }
 
 /// The tool that looks after an object, by the marks that it leaves.

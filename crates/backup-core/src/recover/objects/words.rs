@@ -1,9 +1,9 @@
 //! What is said of an object: its outcome and the reason, without a value of a Secret.
 
+use crate::archive::ObjectPath;
 use crate::recover::journal::{Done, Outcome};
-use crate::recover::owners::Resolved;
 use crate::recover::spool::Entry;
-use crate::source::kube::WriteError;
+use crate::source::kube::{KubeError, WriteError};
 
 pub(super) fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> Done {
     Done { outcome, uid, why }
@@ -17,18 +17,60 @@ pub(super) fn sentence(told: &[String]) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-pub(super) fn dropped(owners: &Resolved) -> Option<String> {
-    if owners.dropped.is_empty() {
-        return None;
-    }
-    let names = owners.dropped.join(", ");
-    Some(format!(
-        "without its owner {names}, which is not in this cluster"
-    ))
-}
-
 pub(super) fn is_of_a_namespace(error: &WriteError) -> bool {
     matches!(error, WriteError::Refused { message, .. } if message.starts_with("namespaces "))
+}
+
+/// Why an object that is there cannot be read, and the way on. What a server says of a Secret is not
+/// repeated.
+pub(super) fn unreadable(entry: &Entry, error: &KubeError) -> String {
+    let path = &entry.path;
+    let KubeError::Status {
+        status, message, ..
+    } = error
+    else {
+        return format!("it cannot be read: {}", error.line());
+    };
+    let message: String = message.chars().take(200).collect();
+    let said = if path.resource.as_str() == "secrets" {
+        String::new()
+    } else {
+        format!(": {message}")
+    };
+    let way = if status.is_server_error() {
+        format!(
+            "; if its stored value is lost, delete it and make it anew with `restore-cli plan \
+             --replace-unreadable {}`",
+            by_name(path)
+        )
+    } else {
+        String::new()
+    };
+    format!("the API server cannot read the live one and answers {status}{said}{way}")
+}
+
+/// Why an unreadable object is still there, and the way on.
+pub(super) fn undeleted(entry: &Entry) -> String {
+    let path = &entry.path;
+    let (group, plural) = (path.resource.group(), path.resource.plural());
+    let group = if group.is_empty() || !group.contains('.') || group.ends_with(".k8s.io") {
+        String::new()
+    } else {
+        format!("{group}/")
+    };
+    format!(
+        "the API server cannot read the live one and does not delete it; delete its key from etcd, \
+         `etcdctl del /registry/{group}{plural}/{}`, or start the API server with feature gate \
+         AllowUnsafeMalformedObjectDeletion; then `restore-cli resume`",
+        path.object()
+    )
+}
+
+/// The name that `--replace-unreadable` takes.
+pub(super) fn by_name(path: &ObjectPath) -> String {
+    let namespace = path.namespace.as_deref().map(|n| format!("{n}/"));
+    let namespace = namespace.unwrap_or_default();
+    format!("{}/{namespace}{}", path.resource, path.name)
 }
 
 /// The server's words for people. Those about a Secret may quote it and are not repeated.

@@ -74,6 +74,10 @@ pub struct Options {
     pub prune: bool,
     /// Whether webhooks are left at work.
     pub keep_webhooks: bool,
+    /// Live objects that the API server cannot read and that are deleted and made anew, as
+    /// `KIND/NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub replace_unreadable: BTreeSet<String>,
     /// Dangers that are taken.
     pub allow: BTreeSet<Danger>,
 }

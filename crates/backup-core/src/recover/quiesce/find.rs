@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use super::{DEPLOYMENTS, PARKED, Parked, QuiesceError, Role};
 use crate::archive::ObjectPath;
+use crate::format::manifest::{Finding, Severity};
 use crate::recover::pause::{self, Marker};
+use crate::recover::spool::Spool;
+use crate::source::kube::KubeError;
 use crate::source::kube::target::KubeTarget;
 
 /// Whose controller a Deployment is; `None` if it may go on.
@@ -42,15 +45,28 @@ fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> 
     (namespace == "flux-system" && name.ends_with("-controller")).then_some(Role::Flux)
 }
 
-/// Finds what has to be stopped before objects of `groups` are written. Changes nothing.
+/// What has to be stopped.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What, in the order of stopping.
+    pub parked: Vec<Parked>,
+    /// What cannot be read, so that it is not stopped.
+    pub findings: Vec<Finding>,
+}
+
+/// Finds what has to be stopped before the objects of `spool` are written. Changes nothing.
 ///
 /// # Errors
 /// When it cannot be read.
 pub async fn find(
     target: &KubeTarget,
-    groups: &BTreeSet<String>,
+    spool: &Spool,
     webhooks: bool,
-) -> Result<Vec<Parked>, QuiesceError> {
+) -> Result<Found, QuiesceError> {
+    let groups = spool.entries().iter();
+    let groups = groups.map(|e| e.path.resource.group().to_owned());
+    let groups = &groups.collect::<BTreeSet<String>>();
+    let mut findings = Vec::new();
     let mut found = Vec::new();
     let mut roles: Vec<(String, Role)> = Vec::new();
     each(target, DEPLOYMENTS, |path, object| {
@@ -117,7 +133,9 @@ pub async fn find(
             "butler.butlerlabs.dev" => Role::Butler,
             _ => Role::Flux,
         };
-        each(target, resource.as_str(), |path, object| {
+        let names = spool.entries().iter().map(|e| &e.path);
+        let names = names.filter(|path| path.resource == resource).cloned();
+        let take = |path: ObjectPath, object: Value| {
             if pause::is_paused(Marker::Field(field), &object) {
                 return;
             }
@@ -127,12 +145,36 @@ pub async fn find(
                 before: object.get("spec").and_then(|s| s.get(field)).cloned(),
                 role,
             });
-        })
-        .await?;
+        };
+        let mut tell = |object: String, why: &KubeError| {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                object,
+                cause: format!("it cannot be read, so it is not stopped: {}", why.line()),
+                remedy: "stop it by hand, or its controller".to_owned(),
+            });
+        };
+        let broken = |path: ObjectPath, why: KubeError| tell(path.to_string(), &why);
+        let read = target
+            .each_or_named((&resource, None), names, take, broken)
+            .await;
+        let listed = read.map_err(|source| QuiesceError::Read {
+            what: resource.to_string(),
+            source,
+        })?;
+        if let Some(why) = listed {
+            tell(
+                format!("{resource} that the restore point does not have"),
+                &why,
+            );
+        }
     }
     // Who makes others run goes first: Flux would scale up again what is scaled down.
     found.sort_by_key(|parked| std::cmp::Reverse(parked.role()));
-    Ok(found)
+    Ok(Found {
+        parked: found,
+        findings,
+    })
 }
 
 async fn each(

@@ -51,7 +51,11 @@ impl Recovery {
         if let Some(reason) = leave::reason(entry, &value, self.guards) {
             return ended(Outcome::Skipped, None, Some(reason.to_owned()));
         }
-        let live = self.target.get(&entry.path, None).await?;
+        let live = match self.target.get(&entry.path, None).await {
+            Ok(live) => live,
+            Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
+            Err(e) => return ended(Outcome::Failed, None, Some(e.line())),
+        };
         let uid = |object: &serde_json::Value| {
             Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
         };

@@ -1,33 +1,130 @@
-//! Naming owners that were written after what they own.
+//! Naming owners: those that are to be made and that live objects wait for come first, and those that
+//! were written after what they own are named at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
-use super::super::RecoverError;
-use super::super::guards::Guard;
-use super::super::journal::Record;
-use super::super::owners::with_uid;
+use super::super::desired::desired;
+use super::super::journal::{Done, Outcome, Record};
+use super::super::owners::{Dependants, references_of, relink};
+use super::super::plan::Mode;
+use super::super::{RecoverError, guards::Guard};
 use super::{AT_ONCE, BATCH, Recovery};
+use crate::archive::ObjectPath;
 use crate::format::manifest::{Finding, Severity};
 
+/// Live objects whose owner was made anew, with what was changed.
+pub(super) type Relinked = BTreeMap<ObjectPath, String>;
+
+/// What became of one object's owners.
+enum Linked {
+    /// They were named already.
+    Before(Vec<String>),
+    /// They are named now; those that cannot be are told.
+    Now(Vec<String>),
+    /// It was gone and was made again.
+    Again(Done),
+    Failed(String),
+}
+
 impl Recovery {
-    /// Names owners that were written after what they own.
+    /// Makes the owners that live objects name and that are gone, before everything else: a garbage
+    /// collector takes what names them at any moment. Each is linked as soon as it is made.
+    pub(super) async fn owners_first(
+        &mut self,
+        without: &HashMap<usize, &'static str>,
+        ours: &HashSet<String>,
+    ) -> Result<(Relinked, Vec<Finding>), RecoverError> {
+        let (mut relinked, mut findings) = (Relinked::new(), Vec::new());
+        if self.plan.mode != Mode::InPlace || !self.guards.has(Guard::Owners) {
+            return Ok((relinked, findings));
+        }
+        let planned = self.plan.objects.iter();
+        let made = planned.filter(|o| o.outcome == Outcome::Created);
+        let made: HashSet<usize> = made
+            .filter_map(|o| self.spool.by_path(&o.object.parse().ok()?))
+            .filter(|position| !without.contains_key(position))
+            .collect();
+        let found = Dependants::find(&self.target, &self.spool, &made).await?;
+        for (kind, why) in &found.unread {
+            findings.push(unread(kind, why));
+        }
+        if found.of.is_empty() {
+            return Ok((relinked, findings));
+        }
+        let title = format!("making {} owners that live objects name", found.of.len());
+        self.progress.step(&title, None);
+        for position in self.positions(|_| true).into_iter().flatten() {
+            let Some(dependants) = found.of.get(&position) else {
+                continue;
+            };
+            for (position, ours) in self.open(&[position], ours) {
+                self.begin(&[(position, ours)])?;
+                let now = self.uids();
+                let (done, _) = self.writer(&now, without).write(position, ours).await?;
+                self.end(vec![(position, done)])?;
+            }
+            let now = self.uids();
+            let writer = self.writer(&now, without);
+            let owners = writer.owners();
+            let linked: Vec<_> = stream::iter(dependants)
+                .map(|path| {
+                    let owners = &owners;
+                    async move { Ok::<_, RecoverError>((path, relink(owners, path).await?)) }
+                })
+                .buffered(AT_ONCE)
+                .try_collect()
+                .await?;
+            let mut records = Vec::new();
+            for (path, linked) in linked {
+                let object = path.to_string();
+                match linked {
+                    Ok(changes) if changes.is_empty() => {}
+                    Ok(changes) => {
+                        let why = changes.join("; ");
+                        if self.spool.by_path(path).is_none() {
+                            records.push(Record::Written {
+                                object: object.clone(),
+                                outcome: Outcome::Changed,
+                                uid: None,
+                                why: Some(why.clone()),
+                            });
+                        }
+                        records.push(Record::Linked { object });
+                        relinked.insert(path.clone(), why);
+                    }
+                    // It is made again in its turn.
+                    Err(_) if self.spool.by_path(path).is_some() => {}
+                    Err(why) => findings.push(Finding {
+                        severity: Severity::Error,
+                        object,
+                        cause: format!("its owner was gone and could not be named anew: {why}"),
+                        remedy: "the restore point does not have it; see whether it is still \
+                                 there, and plan again"
+                            .to_owned(),
+                    }),
+                }
+            }
+            self.journal.write(records)?;
+        }
+        Ok((relinked, findings))
+    }
+
+    /// Names owners that were written after what they own. Those at the positions of `named` have all
+    /// of theirs.
     pub(super) async fn link(
         &mut self,
         without: &HashMap<usize, &'static str>,
+        named: &HashSet<usize>,
     ) -> Result<Vec<Finding>, RecoverError> {
         let mut findings = Vec::new();
-        let now = self.uids();
+        let mut now = self.uids();
         let mut late = Vec::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
-            let is_late = entry.owners.iter().any(|uid| {
-                let owner = self.spool.by_uid(uid).and_then(|o| self.spool.entry(o));
-                owner.is_some_and(|owner| owner.rank > entry.rank)
-            });
             let made = now.contains_key(&position) && !without.contains_key(&position);
-            if is_late && made && !self.journal.state.linked.contains(&entry.path.to_string()) {
+            if made && !entry.owners.is_empty() && !named.contains(&position) {
                 late.push(position);
             }
         }
@@ -37,29 +134,55 @@ impl Recovery {
         let title = format!("naming the owners of {} objects", late.len());
         self.progress.step(&title, None);
         for batch in late.chunks(BATCH) {
-            let linked: Vec<(usize, Option<String>)> = stream::iter(batch.to_vec())
-                .map(|position| self.link_one(position, &now))
+            let linked: Vec<(usize, Linked)> = stream::iter(batch.to_vec())
+                .map(|position| self.link_one(position, &now, without))
                 .buffered(AT_ONCE)
                 .try_collect()
                 .await?;
             let mut records = Vec::new();
-            for (position, failed) in linked {
+            for (position, linked) in linked {
                 let Some(entry) = self.spool.entry(position) else {
                     continue;
                 };
-                match failed {
-                    None => records.push(Record::Linked {
-                        object: entry.path.to_string(),
-                    }),
-                    Some(why) => findings.push(Finding {
+                let object = entry.path.to_string();
+                let left = match linked {
+                    Linked::Before(left) => left,
+                    Linked::Now(left) => {
+                        records.push(Record::Linked {
+                            object: object.clone(),
+                        });
+                        left
+                    }
+                    Linked::Again(done) => {
+                        if let Some(uid) = &done.uid {
+                            now.insert(position, uid.clone());
+                        }
+                        records.push(Record::Written {
+                            object: object.clone(),
+                            outcome: done.outcome,
+                            uid: done.uid,
+                            why: done.why,
+                        });
+                        Vec::new()
+                    }
+                    Linked::Failed(why) => vec![format!("its owner could not be named: {why}")],
+                };
+                let done = self.journal.state.written.get(&object);
+                let told = done.and_then(|done| done.why.clone()).unwrap_or_default();
+                let left = left
+                    .into_iter()
+                    .filter(|left| !told.contains(left.as_str()));
+                findings.extend(left.map(|cause| {
+                    Finding {
                         severity: Severity::Warning,
-                        object: entry.path.to_string(),
-                        cause: format!("its owner could not be named: {why}"),
-                        remedy: "go on with `restore-cli resume`; Steward adopts its own Secrets \
-                                 by itself"
-                            .to_owned(),
-                    }),
-                }
+                        object: object.clone(),
+                        cause,
+                        remedy:
+                            "go on with `restore-cli resume`; Steward adopts its own Secrets by \
+                             itself"
+                                .to_owned(),
+                    }
+                }));
             }
             self.journal.write(records)?;
         }
@@ -70,52 +193,65 @@ impl Recovery {
         &self,
         position: usize,
         now: &HashMap<usize, String>,
-    ) -> Result<(usize, Option<String>), RecoverError> {
+        without: &HashMap<usize, &'static str>,
+    ) -> Result<(usize, Linked), RecoverError> {
         /// Somebody else may write at the same time.
         const TRIES: usize = 5;
+        let failed = |why: String| Ok((position, Linked::Failed(why)));
         let Some(entry) = self.spool.entry(position) else {
-            return Ok((position, None));
+            return Ok((position, Linked::Before(Vec::new())));
         };
-        let value = self.spool.value(entry)?;
-        let wanted = super::super::desired::desired(entry, value, false, self.guards);
-        let owners: Vec<_> = wanted
-            .owners
-            .iter()
-            .filter_map(|owner| {
-                let uid = now.get(&self.spool.by_uid(&owner.uid)?)?;
-                Some(with_uid(owner, uid.clone()))
-            })
-            .collect();
+        let captured = desired(entry, self.spool.value(entry)?, false, self.guards).owners;
+        let mut writer = self.writer(now, without);
+        writer.last = true;
         for _ in 0..TRIES {
-            let Some(live) = self.target.get(&entry.path, None).await? else {
-                return Ok((position, Some("it is gone".to_owned())));
+            let live = match self.target.get(&entry.path, None).await {
+                Ok(Some(live)) => live,
+                Ok(None) => {
+                    // A collector was faster; with owners that live it stays.
+                    let (mut done, _) = writer.write(position, true).await?;
+                    done.why = Some(
+                        "it was gone when its owners were named, and was made again".to_owned(),
+                    )
+                    .filter(|_| done.outcome == Outcome::Created)
+                    .or(done.why);
+                    return Ok((position, Linked::Again(done)));
+                }
+                Err(e) if e.is_of_the_server() => return Err(e.into()),
+                Err(e) => return failed(e.line()),
             };
-            let held = live.pointer("/metadata/ownerReferences").cloned();
-            let mut references = held.and_then(|h| h.as_array().cloned()).unwrap_or_default();
-            let lacking = owners.iter().filter(|owner| {
-                !references
-                    .iter()
-                    .any(|r| r.get("uid") == Some(&json!(owner.uid)))
-            });
-            let lacking: Vec<_> = lacking.map(|owner| json!(owner)).collect();
-            if lacking.is_empty() {
-                return Ok((position, None));
+            let owners = writer.owners();
+            let held = references_of(&live);
+            let resolved = owners.resolve(&entry.path, &held, &captured);
+            let to = match resolved.await {
+                Ok(to) => to,
+                Err(e) if e.is_of_the_server() => return Err(e.into()),
+                Err(e) => return failed(e.line()),
+            };
+            if !to.differs {
+                return Ok((position, Linked::Before(to.left)));
             }
-            references.extend(lacking);
             let patch = json!({ "metadata": {
                 "resourceVersion": live.pointer("/metadata/resourceVersion"),
-                "ownerReferences": references,
+                "ownerReferences": to.references,
             }});
             match self.target.patch(&entry.path, &patch, false).await {
-                Ok(_) => return Ok((position, None)),
-                Err(e) if e.is_conflict() => {}
+                Ok(_) => return Ok((position, Linked::Now(to.left))),
+                Err(e) if e.is_conflict() || e.is_not_found() => {}
                 Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
-                Err(e) => return Ok((position, Some(e.line()))),
+                Err(e) => return failed(e.line()),
             }
         }
-        Ok((
-            position,
-            Some("somebody else writes it all the time".to_owned()),
-        ))
+        failed("somebody else writes it all the time".to_owned())
+    }
+}
+
+/// A kind whose objects cannot be looked at.
+pub(in crate::recover) fn unread(kind: &str, why: &str) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: kind.to_owned(),
+        cause: format!("whether its objects name owners that are made anew is not known: {why}"),
+        remedy: "see why it cannot be listed, and look at its objects' ownerReferences".to_owned(),
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::super::journal::Done;
+use super::super::journal::{Done, Outcome};
 use super::super::objects::Writer;
 use super::super::order::Rank;
 use super::super::{RecoverError, leave, lock};
+use super::link::Relinked;
 use super::{AT_ONCE, BATCH, Recovery};
 
 impl Recovery {
@@ -23,12 +24,14 @@ impl Recovery {
         Ok(found)
     }
 
-    /// Writes every object in its turn.
+    /// Writes every object in its turn. Gives the positions of those that have all of their owners.
     pub(super) async fn objects(
         &mut self,
         without: &HashMap<usize, &'static str>,
         ours: &HashSet<String>,
-    ) -> Result<(), RecoverError> {
+        relinked: &Relinked,
+    ) -> Result<HashSet<usize>, RecoverError> {
+        let mut named = HashSet::new();
         let turns = self.positions(|rank| rank != Rank::CRDS);
         let total: usize = turns.iter().map(Vec::len).sum();
         let mut begun = 0_usize;
@@ -50,24 +53,38 @@ impl Recovery {
                 self.begin(&batch)?;
                 let now = self.uids();
                 let writer = self.writer(&now, without);
-                let done: Vec<(usize, Done)> = stream::iter(batch)
+                let done: Vec<(usize, Done, bool)> = stream::iter(batch)
                     .map(|(position, ours)| {
                         let writer = &writer;
                         async move {
-                            let done = writer.write(position, ours).await?;
-                            Ok::<_, RecoverError>((position, done))
+                            let (done, late) = writer.write(position, ours).await?;
+                            Ok::<_, RecoverError>((position, done, late))
                         }
                     })
                     .buffered(AT_ONCE)
                     .try_collect()
                     .await?;
+                let done = done.into_iter().map(|(position, mut done, late)| {
+                    if !late {
+                        named.insert(position);
+                    }
+                    let entry = self.spool.entry(position);
+                    if done.outcome == Outcome::Same
+                        && let Some(why) = entry.and_then(|entry| relinked.get(&entry.path))
+                    {
+                        done.outcome = Outcome::Changed;
+                        done.why = Some(why.clone());
+                    }
+                    (position, done)
+                });
+                let done = done.collect();
                 self.end(done)?;
             }
         }
-        Ok(())
+        Ok(named)
     }
 
-    fn writer<'a>(
+    pub(super) fn writer<'a>(
         &'a self,
         now: &'a HashMap<usize, String>,
         without: &'a HashMap<usize, &'static str>,
@@ -81,6 +98,7 @@ impl Recovery {
             guards: self.guards,
             now,
             without,
+            last: false,
         }
     }
 }

@@ -21,7 +21,14 @@ impl Recovery {
             if self.cancel.is_cancelled() {
                 return Err(RecoverError::Cancelled);
             }
-            let Some(live) = self.target.get(&path, None).await? else {
+            let read = match self.target.get(&path, None).await {
+                Err(e) if !self.target.is_of_the_server(&e).await => {
+                    self.pruned(object, Outcome::Failed, Some(e.line()))?;
+                    continue;
+                }
+                read => read?,
+            };
+            let Some(live) = read else {
                 // What was begun and is gone went by this restore.
                 if self.journal.state.open.contains(&object) {
                     self.pruned(object, Outcome::Pruned, None)?;

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::super::RecoverError;
 use super::super::journal::{Outcome, Record};
 use super::super::pause::{self, Marker};
+use super::super::plan::Mode;
 use super::super::quiesce::{self, Parked, Role};
 use super::Recovery;
 use crate::format::manifest::{Finding, Severity};
@@ -24,6 +25,30 @@ impl Recovery {
             self.unpause(role, &mut findings).await?;
         }
         Ok(findings)
+    }
+
+    /// Puts back what is stopped, as far as that can be done, when a restore in place ends before its
+    /// time. What cannot be put back is told with the command that does it by hand.
+    pub(super) async fn let_go(&mut self) {
+        if self.patience.keep_stopped || self.plan.mode != Mode::InPlace {
+            return;
+        }
+        let mut parked = self.journal.state.parked.clone();
+        parked.sort_by_key(Parked::role);
+        if parked.is_empty() {
+            return;
+        }
+        self.progress
+            .step("it ends here: putting back what was stopped", None);
+        for parked in parked {
+            if let Err(error) = self.put_back(&parked).await {
+                self.progress.note(&format!(
+                    "{} stays stopped: {error}; by hand: {}",
+                    parked.place(),
+                    parked.by_hand()
+                ));
+            }
+        }
     }
 
     fn parked(&self, role: Role, is: impl Fn(&Parked) -> bool) -> Vec<Parked> {
@@ -115,15 +140,30 @@ impl Recovery {
         findings: &mut Vec<Finding>,
     ) -> Result<(), RecoverError> {
         for parked in self.parked(role, |p| matches!(p, Parked::Object { .. })) {
-            self.put_back(&parked).await?;
+            match self.put_back(&parked).await {
+                Ok(()) => {}
+                Err(RecoverError::Quiesce(e)) if !e.is_of_the_server() => findings.push(Finding {
+                    severity: Severity::Error,
+                    object: parked.place(),
+                    cause: format!("it could not be put back: {}", e.line()),
+                    remedy: format!("`restore-cli resume` when it can, or {}", parked.by_hand()),
+                }),
+                Err(e) => return Err(e),
+            }
         }
+        let in_place = self.plan.mode == Mode::InPlace;
         let mut made: Vec<usize> = Vec::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
             let is_of = pause::marker(&entry.path.resource).is_some()
                 && role_of(entry.path.resource.as_str(), entry.path.resource.group()) == Some(role);
             let place = entry.path.to_string();
             let written = self.journal.state.written.get(&place);
-            if is_of && written.is_some_and(|done| done.outcome == Outcome::Created) {
+            let is_there = |outcome| match outcome {
+                Outcome::Created => true,
+                Outcome::Same | Outcome::Changed | Outcome::Conflict => in_place,
+                Outcome::Skipped | Outcome::Pruned | Outcome::Failed => false,
+            };
+            if is_of && written.is_some_and(|done| is_there(done.outcome)) {
                 made.push(position);
             }
         }
@@ -148,11 +188,27 @@ impl Recovery {
         if pause::is_paused(marker, &wanted) {
             return Ok(None);
         }
-        let Some(live) = self.target.get(&entry.path, None).await? else {
-            return Ok(None);
+        let live = match self.target.get(&entry.path, None).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(None),
+            Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
+            Err(e) => {
+                return Ok(Some(Finding {
+                    severity: Severity::Error,
+                    object: entry.path.to_string(),
+                    cause: format!("whether it is still paused cannot be read: {}", e.line()),
+                    remedy: "go on with `restore-cli resume`".to_owned(),
+                }));
+            }
         };
-        if !pause::is_paused(marker, &live) || !is_ours(marker, &live) {
+        if !pause::is_paused(marker, &live) {
             return Ok(None);
+        }
+        let written = self.journal.state.written.get(&entry.path.to_string());
+        let made = written.is_some_and(|done| done.outcome == Outcome::Created);
+        if !(pause::is_ours(marker, &live) || made && matches!(marker, Marker::Field(_))) {
+            // The name of a marker is a field of its own on what was made here.
+            return Ok((!made).then(|| pause::stays(marker, &entry.path, &wanted)));
         }
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(Some(Finding {
@@ -180,19 +236,6 @@ impl Recovery {
                 remedy: "go on with `restore-cli resume`".to_owned(),
             })),
         }
-    }
-}
-
-/// Whether a restore put the marker there.
-fn is_ours(marker: Marker, live: &Value) -> bool {
-    match marker {
-        Marker::Annotation(name) => {
-            let name = name.replace('/', "~1");
-            let held = live.pointer(&format!("/metadata/annotations/{name}"));
-            held.and_then(Value::as_str) == Some(pause::OURS)
-        }
-        // Its object was made by this restore, and the archive has it going.
-        Marker::Field(_) => true,
     }
 }
 

@@ -1,14 +1,18 @@
 //! A second look at what was made: a garbage collector that takes something does so within half a
 //! minute, and a look right away sees nothing wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
 use super::super::RecoverError;
+use super::super::desired::OwnerReference;
+use super::super::guards::Guard;
+use super::super::owners::{references_of, relink};
 use super::Recovery;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
+use crate::source::kube::KubeError;
 
 /// Losses that are told one by one.
 const MOST: usize = 50;
@@ -37,24 +41,40 @@ impl Recovery {
             () = self.cancel.cancelled() => return Err(RecoverError::Cancelled),
         }
         let mut findings = Vec::new();
+        let mut owned: Vec<(ObjectPath, Vec<OwnerReference>)> = Vec::new();
         for (kind, objects) in made {
             let mut seen: BTreeSet<ObjectPath> = BTreeSet::new();
             let mut going = Vec::new();
+            let take = |path: ObjectPath, object: Value| {
+                let Some(uid) = objects.get(&path) else {
+                    return;
+                };
+                let text = |p: &str| object.pointer(p).and_then(Value::as_str);
+                if text("/metadata/uid") != Some(uid.as_str()) {
+                    return;
+                }
+                if text("/metadata/deletionTimestamp").is_some() {
+                    going.push(path.clone());
+                }
+                let owners = references_of(&object);
+                if !owners.is_empty() {
+                    owned.push((path.clone(), owners));
+                }
+                seen.insert(path);
+            };
+            let mut unread = Vec::new();
+            let broken = |path: ObjectPath, why: KubeError| unread.push((path, why));
+            let names = objects.keys().cloned();
             self.target
-                .each(&kind, |path, object| {
-                    let Some(uid) = objects.get(&path) else {
-                        return;
-                    };
-                    let text = |p: &str| object.pointer(p).and_then(Value::as_str);
-                    if text("/metadata/uid") != Some(uid.as_str()) {
-                        return;
-                    }
-                    if text("/metadata/deletionTimestamp").is_some() {
-                        going.push(path.clone());
-                    }
-                    seen.insert(path);
-                })
+                .each_or_named((&kind, None), names, take, broken)
                 .await?;
+            for (path, why) in unread {
+                findings.push(loss(
+                    &path,
+                    &format!("it was made and cannot be read: {}", why.line()),
+                ));
+                seen.insert(path);
+            }
             let gone = objects.keys().filter(|path| !seen.contains(*path));
             let gone = gone.map(|path| (path, "it was made and is gone: somebody deleted it"));
             let going = going
@@ -62,6 +82,50 @@ impl Recovery {
                 .map(|path| (path, "it was made and is being deleted"));
             for (path, cause) in gone.chain(going).take(MOST) {
                 findings.push(loss(path, cause));
+            }
+        }
+        findings.extend(self.dead_owners(&owned).await?);
+        Ok(findings)
+    }
+
+    /// Owners that do not live although everything is written: what names them goes.
+    async fn dead_owners(
+        &self,
+        owned: &[(ObjectPath, Vec<OwnerReference>)],
+    ) -> Result<Vec<Finding>, RecoverError> {
+        let (now, without) = (self.uids(), HashMap::new());
+        let mut writer = self.writer(&now, &without);
+        writer.last = true;
+        let owners = writer.owners();
+        let mut findings = Vec::new();
+        for (path, references) in owned {
+            let dead = match owners.resolve(path, references, &[]).await {
+                Ok(to) if self.guards.has(Guard::Owners) => to.dead,
+                Ok(_) => false,
+                Err(e) if e.is_of_the_server() => return Err(e.into()),
+                Err(_) => false,
+            };
+            if !dead {
+                continue;
+            }
+            let why = match relink(&owners, path).await? {
+                Ok(_) => {
+                    "it named an owner that does not live; it was named anew just now, and \
+                          nobody looked again"
+                }
+                Err(_) => {
+                    "it names an owner that does not live, so that the garbage collector \
+                           deletes it"
+                }
+            };
+            findings.push(Finding {
+                severity: Severity::Error,
+                object: path.to_string(),
+                cause: why.to_owned(),
+                remedy: "see who deletes its owner, stop it, then plan again".to_owned(),
+            });
+            if findings.len() >= MOST {
+                break;
             }
         }
         Ok(findings)

@@ -1,14 +1,13 @@
 //! Stopping what has to stand still while objects are written.
 
-use std::collections::BTreeSet;
-
 use super::super::journal::{Journal, Record};
 use super::super::{RecoverError, quiesce};
 use super::Recovery;
+use crate::format::manifest::Finding;
 
 impl Recovery {
     /// Stops what has to stand still.
-    pub(super) async fn quiesce(&mut self) -> Result<(), RecoverError> {
+    pub(super) async fn quiesce(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let known = |parked: &quiesce::Parked, journal: &Journal| {
             journal
                 .state
@@ -17,14 +16,9 @@ impl Recovery {
                 .any(|p| p.place() == parked.place())
         };
         // A plan may be older than a controller.
-        let groups: BTreeSet<String> = self
-            .spool
-            .entries()
-            .iter()
-            .map(|e| e.path.resource.group().to_owned())
-            .collect();
         let webhooks = !self.plan.options.keep_webhooks;
-        let all = quiesce::find(&self.target, &groups, webhooks).await?;
+        let found = quiesce::find(&self.target, &self.spool, webhooks).await?;
+        let all = found.parked;
         let new = all.iter().filter(|parked| !known(parked, &self.journal));
         let records: Vec<Record> = new
             .map(|parked| Record::Parking {
@@ -38,6 +32,6 @@ impl Recovery {
             self.progress.note(&format!("stopping {}", parked.place()));
             quiesce::park(&self.target, &parked).await?;
         }
-        Ok(())
+        Ok(found.findings)
     }
 }

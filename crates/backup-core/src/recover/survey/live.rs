@@ -7,13 +7,16 @@ use serde_json::Value;
 
 use super::Survey;
 use crate::archive::{ObjectPath, ResourceName};
+use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
 use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES, SEALED_SECRETS};
 use crate::recover::journal::Outcome;
-use crate::recover::objects::{Foreseen, Writer, known_by};
+use crate::recover::objects::{self, Foreseen, Writer, known_by};
+use crate::recover::pause::{self, Marker};
 use crate::recover::plan::{Danger, Mode, Step};
 use crate::recover::spool::{Entry, Spool};
 use crate::recover::{RecoverError, leave};
+use crate::source::kube::KubeError;
 
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
@@ -49,21 +52,62 @@ impl Survey<'_> {
             guards: self.request.guards,
             now: &now,
             without: &without,
+            last: false,
         };
         for (kind, version) in kinds {
             let mut failed = None;
-            target
-                .each_in(&kind, version.as_deref(), |path, object| {
-                    if failed.is_none() {
-                        failed = self.one(&writer, &path, &object).err();
-                    }
-                })
+            let mut broken = Vec::new();
+            let names = spool.entries().iter().map(|e| &e.path);
+            let names = names.filter(|path| path.resource == kind).cloned();
+            let take = |path: ObjectPath, object: Value| {
+                if failed.is_none() {
+                    failed = self.one(&writer, &path, &object).err();
+                }
+            };
+            let unread = |path: ObjectPath, why: KubeError| broken.push((path, why));
+            let listed = target
+                .each_or_named((&kind, version.as_deref()), names, take, unread)
                 .await?;
+            if let Some(why) = listed {
+                self.unlisted(&kind, &why, broken);
+            }
             if let Some(error) = failed {
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// What a kind is whose list cannot be read because of an object in it.
+    fn unlisted(
+        &mut self,
+        kind: &ResourceName,
+        why: &KubeError,
+        broken: Vec<(ObjectPath, KubeError)>,
+    ) {
+        for (path, why) in broken {
+            let Some(position) = self.spool.by_path(&path) else {
+                continue;
+            };
+            let entry = self.spool.entry(position);
+            if let Some(entry) = entry.filter(|_| !self.without.contains_key(&position)) {
+                let outcome = objects::unreadable(entry, &self.request.options, &why);
+                self.outcomes
+                    .insert(position, Foreseen::new(outcome.0, outcome.1));
+            }
+        }
+        // What the archive does not have is not known.
+        self.pruned.retain(|(path, _, _)| path.resource != *kind);
+        self.findings.push(Finding {
+            severity: Severity::Warning,
+            object: kind.to_string(),
+            cause: format!(
+                "its objects cannot be listed, so only those of the restore point were looked at, one \
+                 by one: {}",
+                why.line()
+            ),
+            remedy: "each that cannot be read is planned as FAIL with the way on".to_owned(),
+        });
     }
 
     fn one(
@@ -83,6 +127,8 @@ impl Survey<'_> {
         if self.without.contains_key(&position) {
             return Ok(());
         }
+        self.named(position, object);
+        self.paused(entry, object)?;
         let outcome = if path.resource.as_str() == crds::DEFINITIONS {
             let wanted = self.spool.value(entry)?;
             let (outcome, why) = self.definition(path, &wanted, object);
@@ -96,6 +142,28 @@ impl Survey<'_> {
             writer.foresee(entry, Some(object), &self.request.key)?
         };
         self.outcomes.insert(position, outcome);
+        Ok(())
+    }
+
+    /// Tells of what is paused and was not when it was captured.
+    fn paused(&mut self, entry: &Entry, live: &Value) -> Result<(), RecoverError> {
+        let Some(marker @ Marker::Field(_)) = pause::marker(&entry.path.resource) else {
+            return Ok(());
+        };
+        if self.request.mode != Mode::InPlace || !pause::is_paused(marker, live) {
+            return Ok(());
+        }
+        let wanted = self.spool.value(entry)?;
+        if pause::is_paused(marker, &wanted) {
+            return Ok(());
+        }
+        let mut finding = pause::stays(marker, &entry.path, &wanted);
+        if pause::is_ours(marker, live) {
+            finding.severity = Severity::Info;
+            finding.cause = "it is paused by a restore that did not put it back".to_owned();
+            finding.remedy = "nothing has to be done: it goes on at the end of this one".to_owned();
+        }
+        self.findings.push(finding);
         Ok(())
     }
 
@@ -212,7 +280,11 @@ impl Survey<'_> {
             if self.outcomes.contains_key(&position) {
                 continue;
             }
-            let (outcome, why) = self.unless_served(entry);
+            let refused = self.refused.get(&position);
+            let (outcome, why) = match refused {
+                Some(why) => (Outcome::Failed, Some((*why).to_owned())),
+                None => self.unless_served(entry),
+            };
             let content = match outcome {
                 Outcome::Created if entry.path.resource.as_str() == crds::DEFINITIONS => {
                     let body = crds::body(self.spool.value(entry)?);
@@ -256,6 +328,7 @@ impl Survey<'_> {
             guards: self.request.guards,
             now,
             without: &self.without,
+            last: false,
         }
     }
 

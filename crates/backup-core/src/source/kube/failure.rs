@@ -155,6 +155,12 @@ impl KubeError {
         )
     }
 
+    /// Whether the server answered that it failed: it cannot read what was asked for, or nothing.
+    #[must_use]
+    pub fn is_of_the_answer(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if status.is_server_error())
+    }
+
     /// Whether the server says that there is no such thing.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

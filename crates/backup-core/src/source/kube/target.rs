@@ -7,7 +7,7 @@
 pub(super) mod place;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -205,6 +205,46 @@ impl KubeTarget {
                 }
             }
         }
+    }
+
+    /// As [`KubeTarget::each_in`], and if the list cannot be read to its end because of an object in it:
+    /// those of `names` that did not come, one by one. Each that cannot be read is given to `broken`
+    /// with the reason. Gives why the list failed, if it did: what is not among `names` is then not
+    /// known.
+    ///
+    /// # Errors
+    /// When the whole API is out of reach.
+    pub async fn each_or_named(
+        &self,
+        (resource, api_version): (&ResourceName, Option<&str>),
+        names: impl IntoIterator<Item = ObjectPath>,
+        mut each: impl FnMut(ObjectPath, Value),
+        mut broken: impl FnMut(ObjectPath, KubeError),
+    ) -> Result<Option<KubeError>, KubeError> {
+        let mut left: BTreeSet<ObjectPath> = names.into_iter().collect();
+        let listed = self.each_in(resource, api_version, |path, object| {
+            left.remove(&path);
+            each(path, object);
+        });
+        let why = match listed.await {
+            Ok(()) => return Ok(None),
+            Err(e) if self.is_of_the_server(&e).await => return Err(e),
+            Err(e) => e,
+        };
+        for path in left {
+            match self.get(&path, api_version).await {
+                Ok(Some(object)) => each(path, object),
+                Ok(None) => {}
+                Err(e) if e.is_of_the_server() => return Err(e),
+                Err(e) => broken(path, e),
+            }
+        }
+        Ok(Some(why))
+    }
+
+    /// Whether an error says that nothing can be read, rather than what was asked for.
+    pub async fn is_of_the_server(&self, error: &KubeError) -> bool {
+        error.is_of_the_server() || (error.is_of_the_answer() && !self.is_ready().await)
     }
 
     /// The object at `path`, if it is there, in the version that `api_version` names if that is

@@ -33,6 +33,10 @@ pub(crate) struct Waits {
     /// Wait this many seconds for controllers to be ready again
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     ready_within: u32,
+    /// Leave everything stopped if an in-place restore ends before its time; without this it is put
+    /// back as it was
+    #[arg(long)]
+    keep_stopped: bool,
 }
 
 impl Waits {
@@ -41,6 +45,7 @@ impl Waits {
         Patience {
             settle: Duration::from_secs(self.settle.into()),
             ready: Duration::from_secs(self.ready_within.into()),
+            keep_stopped: self.keep_stopped,
         }
     }
 }
@@ -144,6 +149,10 @@ pub(crate) struct ObjectFlags {
     /// Leave webhooks at work while objects are written
     #[arg(long)]
     keep_webhooks: bool,
+    /// Delete and make anew this live object, which the API server cannot read; as
+    /// KIND/NAMESPACE/NAME, may be repeated
+    #[arg(long, value_name = "OBJECT", value_delimiter = ',')]
+    replace_unreadable: Vec<String>,
     /// Go on in spite of this danger, as a plan names it; may be repeated
     #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
@@ -174,6 +183,7 @@ impl ObjectFlags {
             overwrite_crds: self.crds == CrdsFlag::Archive,
             prune: self.prune,
             keep_webhooks: self.keep_webhooks,
+            replace_unreadable: set(&self.replace_unreadable),
             allow: self.allow.iter().copied().collect(),
         }
     }

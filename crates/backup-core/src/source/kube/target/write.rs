@@ -124,6 +124,27 @@ impl KubeTarget {
         self.api.write(&write).await.map(drop)
     }
 
+    /// Deletes an object whose stored value the server cannot read; nothing of what it stands for is
+    /// cleaned up.
+    ///
+    /// # Errors
+    /// As [`WriteError`] says; servers do not do so unless they are told to when they are started.
+    pub async fn delete_unreadable(&self, path: &ObjectPath) -> Result<(), WriteError> {
+        let kind = &self.served(path, &Value::Null)?;
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "ignoreStoreReadErrorWithClusterBreakingPotential": true,
+        });
+        let write = Write {
+            method: Method::DELETE,
+            path: place(kind, path, ""),
+            content_type: JSON,
+            body: &body,
+        };
+        self.api.write(&write).await.map(drop)
+    }
+
     /// The kind at `path`, in the version that `body` names if that is served.
     fn served(&self, path: &ObjectPath, body: &Value) -> Result<Kind, WriteError> {
         let Some(kind) = self.kinds.get(&path.resource) else {

@@ -1,0 +1,104 @@
+//! Live objects that name an owner which is to be made anew: found wherever they are, in the archive
+//! or not, and linked as soon as the owner has its UID.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::json;
+
+use super::{Owners, place, references_of};
+use crate::archive::ObjectPath;
+use crate::recover::RecoverError;
+use crate::recover::spool::Spool;
+use crate::source::kube::target::KubeTarget;
+
+/// Kinds that come and go by themselves and own nothing.
+const PASSING: [&str; 4] = [
+    "events",
+    "events.events.k8s.io",
+    "leases.coordination.k8s.io",
+    "componentstatuses",
+];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(in crate::recover) struct Dependants {
+    /// For the position of each owner to be made: those that name it.
+    pub(in crate::recover) of: BTreeMap<usize, Vec<ObjectPath>>,
+    /// Kinds that cannot be read, and why.
+    pub(in crate::recover) unread: Vec<(String, String)>,
+}
+
+impl Dependants {
+    /// Reads every kind of the cluster, a page at a time, for objects that name one of `made`:
+    /// positions that the cluster does not have.
+    pub(in crate::recover) async fn find(
+        target: &KubeTarget,
+        spool: &Spool,
+        made: &HashSet<usize>,
+    ) -> Result<Self, RecoverError> {
+        let mut found = Self::default();
+        if made.is_empty() {
+            return Ok(found);
+        }
+        for kind in target.kinds() {
+            if PASSING.contains(&kind.resource.as_str()) {
+                continue;
+            }
+            let read = target
+                .each(&kind.resource, |path, object| {
+                    for owner in references_of(&object) {
+                        let by_name = || spool.by_path(&place(target, &path, &owner)?);
+                        let position = spool.by_uid(&owner.uid).or_else(by_name);
+                        if let Some(position) = position.filter(|p| made.contains(p)) {
+                            found.of.entry(position).or_default().push(path.clone());
+                        }
+                    }
+                })
+                .await;
+            match read {
+                Ok(()) => {}
+                Err(e) if e.is_of_the_server() => return Err(e.into()),
+                Err(e) => found.unread.push((kind.resource.to_string(), e.line())),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Gives the live object at `path` references to owners that live. Says what was changed; an empty
+/// list says that nothing had to be.
+pub(in crate::recover) async fn relink(
+    owners: &Owners<'_>,
+    path: &ObjectPath,
+) -> Result<Result<Vec<String>, String>, RecoverError> {
+    /// Somebody else may write at the same time.
+    const TRIES: usize = 5;
+    for _ in 0..TRIES {
+        let live = match owners.target.get(path, None).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(Err("it is gone".to_owned())),
+            Err(e) if e.is_of_the_server() => return Err(e.into()),
+            Err(e) => return Ok(Err(e.line())),
+        };
+        let to = match owners.resolve(path, &references_of(&live), &[]).await {
+            Ok(to) => to,
+            Err(e) if e.is_of_the_server() => return Err(e.into()),
+            Err(e) => return Ok(Err(e.line())),
+        };
+        if !to.differs {
+            return Ok(Ok(Vec::new()));
+        }
+        let patch = json!({ "metadata": {
+            "resourceVersion": live.pointer("/metadata/resourceVersion"),
+            "ownerReferences": to.references,
+        }});
+        match owners.target.patch(path, &patch, false).await {
+            Ok(_) => return Ok(Ok(to.changes.into_iter().chain(to.left).collect())),
+            Err(e) if e.is_conflict() => {}
+            Err(e) if e.is_not_found() => return Ok(Err("it is gone".to_owned())),
+            Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
+            Err(e) => return Ok(Err(e.line())),
+        }
+    }
+    Ok(Err("somebody else writes it all the time".to_owned()))
+}
