@@ -10,7 +10,7 @@ use super::etcd;
 use super::facts::Facts;
 
 /// What may stand against a plan in any way of restoring.
-const DANGERS: [(Danger, &str); 12] = [
+const DANGERS: [(Danger, &str); 13] = [
     (
         Danger::TenantData,
         "the tenant's keys are not in its DataStore; allowed, it comes up EMPTY",
@@ -50,6 +50,10 @@ const DANGERS: [(Danger, &str); 12] = [
     (
         Danger::UnknownCluster,
         "nothing tells which cluster the restore point is of; never guess",
+    ),
+    (
+        Danger::UnseenNode,
+        "a node cannot be looked at; if it runs etcd, there would be two of one cluster",
     ),
     (
         Danger::ControlPlaneUpgrade,
