@@ -1,6 +1,7 @@
 //! What is called a sound snapshot starts: the verdict on damaged snapshots, compared with the real etcdutl
 //! and the real etcd.
 
+#[cfg(test)]
 mod sound {
     mod damage;
     mod oracle;

@@ -131,7 +131,7 @@ async fn work(folder: &Folder, ground: &Ground, worker: u64) -> Result<Told> {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '{']).next().unwrap_or_default();
                 *told.by.entry(kind.to_owned()).or_default() += 1;
-                if seed / WORKERS % TRIED != 0 {
+                if !(seed / WORKERS).is_multiple_of(TRIED) {
                     continue;
                 }
                 told.tried += 1;
