@@ -12,6 +12,7 @@ mod restore {
     mod in_place;
     mod killed;
     mod latest;
+    mod legal;
     mod mirror;
     mod rebuild;
     mod refused;

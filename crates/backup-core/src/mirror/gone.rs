@@ -220,6 +220,7 @@ mod tests {
             managed_by: BTreeMap::new(),
             failed: failed.map(ToOwned::to_owned),
             watched: None,
+            complete: None,
             listed_because: None,
         }
     }

@@ -61,6 +61,9 @@ impl Writer<'_> {
         if let Some(reason) = self.without.get(&position) {
             return Ok(done(Outcome::Skipped, None, Some((*reason).to_owned())));
         }
+        if let Some(why) = &entry.flaw {
+            return Ok(failed(why));
+        }
         let value = self.spool.value(entry)?;
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             return Ok(failed(&format!(

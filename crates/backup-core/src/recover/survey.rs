@@ -2,6 +2,7 @@
 
 mod document;
 mod live;
+mod prune;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,10 +14,11 @@ use super::desired::comparable;
 use super::guards::Guards;
 use super::journal::Outcome;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
+use super::select::Select;
 use super::spool::Spool;
 use super::{RecoverError, leave, quiesce, stores};
-use crate::archive::ObjectPath;
-use crate::format::export::TenantFacts;
+use crate::archive::{ObjectPath, same};
+use crate::format::export::{CompleteIn, TenantFacts};
 use crate::format::manifest::{EtcdFacts, Finding, Parent, Severity};
 use crate::id::ClusterName;
 use crate::progress::Progress;
@@ -49,8 +51,8 @@ pub struct Request {
     pub datastores: BTreeMap<String, EtcdFacts>,
     /// The tenants as the restore point knew them.
     pub tenants: Vec<TenantFacts>,
-    /// Kinds that were listed whole, for pruning.
-    pub whole_kinds: BTreeSet<String>,
+    /// Kinds that were taken to their last object, and where: for pruning.
+    pub complete: BTreeMap<String, CompleteIn>,
     /// What was asked for.
     pub options: Options,
     /// Whether objects are tried with dry runs.
@@ -66,6 +68,7 @@ struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
     spool: &'a Spool,
+    select: &'a Select,
     outcomes: HashMap<usize, (Outcome, Option<String>)>,
     without: HashMap<usize, &'static str>,
     pruned: Vec<(ObjectPath, Outcome, Option<String>)>,
@@ -87,10 +90,12 @@ pub async fn survey(
     progress: &dyn Progress,
 ) -> Result<Plan, RecoverError> {
     progress.step("looking at the archive and the cluster", None);
+    let select = Select::new(&request.options, &request.tenants)?;
     let mut survey = Survey {
         request,
         target,
         spool,
+        select: &select,
         outcomes: HashMap::new(),
         without: HashMap::new(),
         pruned: Vec::new(),
@@ -103,6 +108,7 @@ pub async fn survey(
     survey.same_cluster();
     survey.live(base).await?;
     survey.absent();
+    survey.not_pruned();
     if request.dry_run {
         survey.try_creates(base).await?;
     }
@@ -129,6 +135,11 @@ impl Survey<'_> {
     fn archive(&mut self) -> Result<Dangers, RecoverError> {
         let mut dangers = Dangers::default();
         for (position, entry) in self.spool.entries().iter().enumerate() {
+            if entry.flaw.is_some() {
+                let failed = (Outcome::Failed, entry.flaw.clone());
+                self.outcomes.insert(position, failed);
+                continue;
+            }
             let value = self.spool.value(entry)?;
             if let Some(reason) = leave::reason(entry, &value, self.request.guards) {
                 self.without.insert(position, reason);
@@ -205,8 +216,12 @@ pub async fn foresee(
     let mut dangers = Dangers::default();
     let mut told = Vec::new();
     for entry in spool.entries() {
-        let value = spool.value(entry)?;
         let path = entry.path.clone();
+        if entry.flaw.is_some() {
+            told.push((path, Outcome::Failed, entry.flaw.clone()));
+            continue;
+        }
+        let value = spool.value(entry)?;
         if let Some(reason) = leave::reason(entry, &value, request.guards) {
             told.push((path, Outcome::Skipped, Some(reason.to_owned())));
             continue;
@@ -216,13 +231,13 @@ pub async fn foresee(
             // The snapshot and the archive are of one restore point.
             None => Some(value.clone()),
             Some(base) => match base.by_path(&path).and_then(|p| base.entry(p)) {
-                Some(entry) => Some(base.value(entry)?),
-                None => None,
+                Some(entry) if entry.flaw.is_none() => Some(base.value(entry)?),
+                _ => None,
             },
         };
         let outcome = match before {
             None => Outcome::Created,
-            Some(before) if comparable(before.clone()) == comparable(value) => Outcome::Same,
+            Some(before) if same(&comparable(before.clone()), &comparable(value)) => Outcome::Same,
             Some(_) => Outcome::Changed,
         };
         told.push((path, outcome, None));

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::Context as _;
 use backup_cli::failure::Failure;
+use backup_core::archive::serialize_number;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 
@@ -38,6 +39,7 @@ impl Serialize for Sorted<'_> {
                 }
                 out.end()
             }
+            Value::Number(number) => serialize_number(number, serializer),
             scalar => scalar.serialize(serializer),
         }
     }

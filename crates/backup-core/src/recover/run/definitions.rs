@@ -47,6 +47,9 @@ impl Recovery {
         let Some(entry) = self.spool.entry(position) else {
             return ended(Outcome::Failed, None, None);
         };
+        if entry.flaw.is_some() {
+            return ended(Outcome::Failed, None, entry.flaw.clone());
+        }
         let value = self.spool.value(entry)?;
         if let Some(reason) = leave::reason(entry, &value, self.guards) {
             return ended(Outcome::Skipped, None, Some(reason.to_owned()));

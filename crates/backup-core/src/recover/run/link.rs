@@ -76,6 +76,9 @@ impl Recovery {
         let Some(entry) = self.spool.entry(position) else {
             return Ok((position, None));
         };
+        if entry.flaw.is_some() {
+            return Ok((position, None));
+        }
         let value = self.spool.value(entry)?;
         let wanted = super::super::desired::desired(entry, value, false, self.guards);
         let owners: Vec<_> = wanted

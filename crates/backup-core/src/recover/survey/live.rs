@@ -1,12 +1,12 @@
 //! Reading the cluster beside the archive: what is there, what is not, what would be refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Survey;
+use super::prune::Pruning;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
@@ -22,6 +22,8 @@ use crate::recover::{RecoverError, leave};
 const AT_ONCE: usize = 16;
 /// Refusals of dry runs that are told one by one.
 const MAX_REFUSED: usize = 20;
+/// Kinds that pruning leaves alone and that are told by name.
+const MAX_KINDS: usize = 12;
 
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
@@ -81,7 +83,7 @@ impl Survey<'_> {
         let Some(entry) = self.spool.entry(position) else {
             return Ok(());
         };
-        if self.without.contains_key(&position) {
+        if self.without.contains_key(&position) || entry.flaw.is_some() {
             return Ok(());
         }
         let outcome = if path.resource.as_str() == crds::DEFINITIONS {
@@ -157,19 +159,13 @@ impl Survey<'_> {
     /// What is to become of an object that the archive does not have.
     fn prune(&mut self, path: &ObjectPath, object: &Value) {
         let request = self.request;
-        let is_newer = || {
-            let made = object
-                .pointer("/metadata/creationTimestamp")
-                .and_then(Value::as_str);
-            let made = made.and_then(|t| t.parse::<Timestamp>().ok());
-            made.is_none_or(|made| made > request.captured)
+        let pruning = Pruning {
+            complete: &request.complete,
+            select: self.select,
+            spool: self.spool,
+            captured: request.captured,
         };
-        if !request.options.prune
-            || !request.whole_kinds.contains(path.resource.as_str())
-            || path.resource.as_str() == crds::DEFINITIONS
-            || path.resource.as_str() == "namespaces"
-            || is_newer()
-        {
+        if !request.options.prune || !pruning.may_go(path, object) {
             return;
         }
         let entry = Entry::placed(path.clone());
@@ -184,10 +180,43 @@ impl Survey<'_> {
                        by hand if that is meant";
             (path.clone(), Outcome::Conflict, Some(why.to_owned()))
         } else {
-            let why = "not in the archive, which lists its kind whole";
+            let why = "not in the archive, which has all others of its kind";
             (path.clone(), Outcome::Pruned, Some(why.to_owned()))
         };
         self.pruned.push(planned);
+    }
+
+    /// Tells which kinds pruning leaves alone although they are restored.
+    pub(super) fn not_pruned(&mut self) {
+        if !self.request.options.prune {
+            return;
+        }
+        let kinds = self.spool.entries().iter().map(|e| &e.path.resource);
+        let kinds = kinds.filter(|kind| {
+            let kind = kind.as_str();
+            kind != crds::DEFINITIONS
+                && kind != "namespaces"
+                && !self.request.complete.contains_key(kind)
+        });
+        let kinds: BTreeSet<String> = kinds.map(ToString::to_string).collect();
+        if kinds.is_empty() {
+            return;
+        }
+        let more = kinds.len().saturating_sub(MAX_KINDS);
+        let mut told: Vec<String> = kinds.into_iter().take(MAX_KINDS).collect();
+        if more > 0 {
+            told.push(format!("{more} more"));
+        }
+        self.findings.push(Finding {
+            severity: Severity::Info,
+            object: "--prune".to_owned(),
+            cause: format!(
+                "takes nothing away of these kinds, as nothing proves that the restore point holds \
+                 all of their objects: {}",
+                told.join(", ")
+            ),
+            remedy: "delete by hand what should not be there".to_owned(),
+        });
     }
 
     /// Objects that the cluster does not have.

@@ -7,9 +7,9 @@ use super::super::failure::KubeError;
 use super::super::list::Page;
 use super::super::reading::Reading;
 use super::kinds::Tally;
-use super::odd::{failed, otherwise, unreadable};
+use super::odd::{failed, otherwise, too_deep, unreadable};
 use super::{KubeArchive, KubeExport};
-use crate::format::export::{ArchiveFacts, KindFacts};
+use crate::format::export::{ArchiveFacts, CompleteIn, KindFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError, Written};
 
@@ -34,9 +34,12 @@ pub(super) async fn visit(
         .map(|kind| begin(export, kind, selector).boxed());
     let begun: Vec<_> = begun.collect();
     let mut listings = stream::iter(begun).buffered(AHEAD);
+    // What was chosen by a label is no proof of anything.
+    let scope = selector.is_none().then(|| export.selection.namespaces());
     while let Some((reading, first)) = listings.next().await {
         written.findings.extend(otherwise(export, reading.kind()));
-        let (facts, finding) = kind(export, archive, reading, first, &mut out).await?;
+        let of = (archive, scope.clone());
+        let (facts, finding) = kind(export, of, reading, first, &mut out).await?;
         written.findings.extend(finding);
         if let Some(facts) = facts {
             written.facts.objects = written.facts.objects.saturating_add(facts.objects);
@@ -84,7 +87,7 @@ async fn unconverted<'a>(
 
 async fn kind(
     export: &KubeExport,
-    archive: KubeArchive,
+    (archive, scope): (KubeArchive, Option<CompleteIn>),
     mut reading: Reading<'_>,
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
@@ -103,7 +106,9 @@ async fn kind(
                     memory.recorded(kind, recorder).await;
                 }
                 let finding = (odd > 0).then(|| unreadable(kind, odd));
-                return Ok((Some(tally.facts(&reading, None)), finding));
+                let deep = tally.deep.take();
+                let finding = finding.or(deep.map(|(first, count)| too_deep(kind, &first, count)));
+                return Ok((Some(tally.facts(&reading, scope, None)), finding));
             }
             Err(e) if e.is_of_the_server() => return Err(e.into()),
             // Whoever may not read the definition is told that the kind cannot be listed.
@@ -119,11 +124,14 @@ async fn kind(
                     cause: gone.clone(),
                     remedy: "nothing, if that was meant".to_owned(),
                 };
-                return Ok((Some(tally.facts(&reading, Some(gone))), Some(finding)));
+                return Ok((Some(tally.facts(&reading, None, Some(gone))), Some(finding)));
             }
             Err(e) => {
                 let finding = failed(kind, &e, tally.objects);
-                return Ok((Some(tally.facts(&reading, Some(e.line()))), Some(finding)));
+                return Ok((
+                    Some(tally.facts(&reading, None, Some(e.line()))),
+                    Some(finding),
+                ));
             }
         };
         let restarted = reading.restarted();

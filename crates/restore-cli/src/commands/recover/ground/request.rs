@@ -104,9 +104,11 @@ impl Ground {
             .components
             .iter()
             .filter_map(|c| c.archive.as_ref());
-        let whole = archives
+        // A tarball of Velero's proves nothing of the kind.
+        let complete = archives
             .flat_map(|a| &a.kinds)
-            .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
+            .filter(|_| !matches!(asked.source, Source::Velero(_)))
+            .filter_map(|k| Some((k.resource.clone(), k.complete.clone()?)));
         let (point, forward) = (&self.point, self.forward.as_ref());
         let spool = &material.objects.spool;
         let lineage = lineage(point, forward, self.claim, spool, &asked.options);
@@ -124,7 +126,7 @@ impl Ground {
             captured: objects.manifest.began,
             datastores: datastores(&[&self.point, objects]),
             tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
-            whole_kinds: whole.map(|k| k.resource.clone()).collect(),
+            complete: complete.collect(),
             options: asked.options.clone(),
             dry_run: asked.dry_run,
             guards: backup_core::recover::guards::Guards::default(),
