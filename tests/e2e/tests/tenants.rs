@@ -217,10 +217,29 @@ async fn tenants_are_asked_and_nothing_of_theirs_is_run() -> Result<()> {
     lab.add("expired", Some(&lab.kubeconfig(Some(expired()?))?))
         .await?;
     lab.add("missing", None).await?;
+    // In a change of its authority: an ended one and a torn one before that of the control plane.
+    let mut bundle = lab.kubeconfig(None)?;
+    let old = expired()?["client-certificate-data"].clone();
+    let old = STANDARD.decode(old.as_str().unwrap_or_default())?;
+    let torn = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let all = [&old, torn.as_slice(), lab.tenant.ca().as_bytes()].concat();
+    bundle["clusters"][0]["cluster"]["certificate-authority-data"] = STANDARD.encode(all).into();
+    lab.add("bundle", Some(&bundle)).await?;
 
     let (tenants, findings) = lab.look().await?;
     let names: Vec<&str> = tenants.iter().map(|t| t.name.as_str()).collect();
-    assert_eq!(names, ["answers", "expired", "file", "missing", "plugin"]);
+    assert_eq!(
+        names,
+        ["answers", "bundle", "expired", "file", "missing", "plugin"]
+    );
+    assert_eq!(said(&findings, "bundle"), Vec::<&str>::new());
+    let held = find(&tenants, "bundle")?;
+    assert_eq!(held.answer.ready, Some(true), "{held:?}");
+    let held = held.kubeconfig.as_ref().context("no kubeconfig")?;
+    let own = find(&tenants, "answers")?.kubeconfig.as_ref();
+    let own = own.context("no kubeconfig")?;
+    assert_eq!((held.authorities.len(), own.authorities.len()), (2, 0));
+    assert_eq!(held.ca_sha256, own.ca_sha256);
 
     let answers = find(&tenants, "answers")?;
     assert_eq!(answers.answer.failure, None);

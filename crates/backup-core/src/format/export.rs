@@ -265,13 +265,17 @@ pub struct KubeconfigFacts {
     /// The server's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// SHA-256 of the authority's certificate (DER).
+    /// SHA-256 of the authority's certificate (DER); of several, the control plane's, or the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_sha256: Option<Digest>,
-    /// Until when the authority is valid.
+    /// Until when the authority is valid; of several, the control plane's, or the one that lasts
+    /// longest.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_not_after: Option<Timestamp>,
+    /// Every certificate of the authority, where there are several: clients trust any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<AuthorityFacts>,
     /// Until when the client certificate is valid.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -279,6 +283,43 @@ pub struct KubeconfigFacts {
     /// Why it cannot be used as it is, such as a plugin that it wants to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
+}
+
+/// One of several certificates of an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorityFacts {
+    /// SHA-256 of the certificate (DER).
+    pub sha256: Digest,
+    /// Until when it is valid.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+}
+
+impl KubeconfigFacts {
+    /// The certificates that a client trusts: all of them where they are known, else the one that is.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<AuthorityFacts> {
+        if !self.authorities.is_empty() {
+            return self.authorities.clone();
+        }
+        let not_after = self.ca_not_after;
+        let only = self
+            .ca_sha256
+            .map(|sha256| AuthorityFacts { sha256, not_after });
+        only.into_iter().collect()
+    }
+
+    /// Makes the certificates that `authority` names, if there are such, those that count.
+    pub fn narrow(&mut self, authority: &[Digest]) {
+        let mut own: Vec<AuthorityFacts> = self.authorities.clone();
+        own.retain(|held| authority.contains(&held.sha256));
+        if let Some(last) = own.into_iter().max_by_key(|held| held.not_after) {
+            self.ca_sha256 = Some(last.sha256);
+            self.ca_not_after = last.not_after;
+        }
+    }
 }
 
 /// What a tenant's API server answered.

@@ -69,10 +69,10 @@ pub(super) fn tls_config(
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots
-            .add(authority.clone())
-            .map_err(|error| TlsError::Authorities(error.into()))?;
+    let (_, refused) = roots.add_parsable_certificates(authorities.iter().cloned());
+    if roots.is_empty() {
+        let told = format!("none of {refused} can be trusted");
+        return Err(TlsError::Authorities(told.into()));
     }
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))

@@ -2,10 +2,24 @@
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 /// A PEM text holds something else.
 pub(super) const NO_CERTIFICATE: &str = "does not hold a certificate in PEM";
+
+/// The certificates of authorities in a PEM text, at least one. What cannot be read among them is
+/// passed over, as other clients do: any of the others counts.
+pub(super) fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = |der: &CertificateDer<'_>| X509Certificate::from_der(der).is_ok();
+    let readable = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+    let readable: Vec<_> = readable.filter(read).collect();
+    if readable.is_empty() {
+        certificates(pem)?;
+        return Err(NO_CERTIFICATE.to_owned());
+    }
+    Ok(readable)
+}
 
 /// All certificates of a PEM text, at least one.
 pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -29,4 +43,28 @@ pub(super) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
          RSA PRIVATE KEY; encrypted keys cannot be used)"
             .to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_costs_no_other_authority() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::default();
+        let good = params.self_signed(&key).unwrap().pem();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let torn = "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n";
+        for bundle in [
+            format!("{broken}{good}"),
+            format!("{good}{torn}"),
+            format!("{torn}{good}"),
+        ] {
+            assert_eq!(authorities(&bundle).unwrap().len(), 1, "{bundle}");
+        }
+        for none in ["", broken, torn, "text"] {
+            assert!(authorities(none).is_err(), "{none}");
+        }
+    }
 }

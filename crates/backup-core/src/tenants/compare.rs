@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Aspect, DataState, Difference, From, TenantCheck, TenantData, named};
 use crate::digest::Digest;
-use crate::format::export::TenantFacts;
+use crate::format::export::{KubeconfigFacts, TenantFacts};
 use crate::format::manifest::Severity;
 use crate::source::kube::TenantNow;
 
@@ -195,19 +195,7 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
         }
         return;
     };
-    let authority = |t: &TenantFacts| -> Option<Digest> { t.kubeconfig.as_ref()?.ca_sha256 };
-    match (authority(old), authority(new)) {
-        (Some(was), Some(is)) if was != is => check.differs(
-            Severity::Error,
-            Aspect::Authority,
-            From::Resources,
-            format!("its authority was {was} and is {is}"),
-            "every old kubeconfig, token and worker is refused: restore its Secret `…-ca`",
-        ),
-        (Some(_), Some(_)) => {}
-        (None, _) => check.unseen(Aspect::Authority, "the restore point knows none"),
-        (_, None) => check.unseen(Aspect::Authority, "its kubeconfig has none"),
-    }
+    authority(old, new, check);
     let ends = [
         ("client certificate", found.client_not_after),
         ("authority's certificate", found.ca_not_after),
@@ -226,6 +214,33 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
     }
     if found.client_not_after.is_none() && found.ca_not_after.is_none() {
         check.unseen(Aspect::Certificate, "its kubeconfig has none");
+    }
+}
+
+/// Whether what trusted the old authority trusts the new one: where one of them has several
+/// certificates, one in common is enough.
+fn authority(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
+    let trusted = |t: &TenantFacts| -> Vec<Digest> {
+        let found = t.kubeconfig.as_ref().map(KubeconfigFacts::trusted);
+        found.into_iter().flatten().map(|a| a.sha256).collect()
+    };
+    let (was, is) = (trusted(old), trusted(new));
+    if was.is_empty() {
+        check.unseen(Aspect::Authority, "the restore point knows none");
+    } else if is.is_empty() {
+        check.unseen(Aspect::Authority, "its kubeconfig has none");
+    } else if !was.iter().any(|digest| is.contains(digest)) {
+        let told = |all: &[Digest]| {
+            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+            all.join(", ")
+        };
+        check.differs(
+            Severity::Error,
+            Aspect::Authority,
+            From::Resources,
+            format!("its authority was {} and is {}", told(&was), told(&is)),
+            "every old kubeconfig, token and worker is refused: restore its Secret `…-ca`",
+        );
     }
 }
 

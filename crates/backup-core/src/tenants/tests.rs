@@ -234,3 +234,32 @@ fn a_kubeconfig_that_ended_is_told_by_what_ended_it() {
     assert_eq!(checks[1].outcome(Aspect::Kubeconfig), Outcome::Failed);
     assert_eq!(checks[1].outcome(Aspect::Authority), Outcome::NotChecked);
 }
+
+#[test]
+fn authorities_with_a_certificate_in_common_are_the_same() {
+    use crate::format::export::AuthorityFacts;
+    let held = |names: &[&[u8]]| {
+        let mut facts = tenant("shop");
+        let found = facts.kubeconfig.as_mut().unwrap();
+        let each = names.iter().map(|name| AuthorityFacts {
+            sha256: Digest::of(name),
+            not_after: None,
+        });
+        found.authorities = each.collect();
+        found.ca_sha256 = names.first().map(|name| Digest::of(name));
+        facts
+    };
+    let outcome = |was: &TenantFacts, is: &TenantFacts| {
+        let checks = compared(std::slice::from_ref(was), &[now(is)]);
+        checks[0].outcome(Aspect::Authority)
+    };
+    // A restore point of an earlier version knows the first alone.
+    let single = tenant("shop");
+    assert_eq!(outcome(&single, &held(&[b"new", b"ca"])), Outcome::Ok);
+    assert_eq!(outcome(&held(&[b"old", b"ca"]), &single), Outcome::Ok);
+    assert_eq!(
+        outcome(&held(&[b"old"]), &held(&[b"new", b"old"])),
+        Outcome::Ok
+    );
+    assert_eq!(outcome(&held(&[b"old", b"a"]), &single), Outcome::Failed);
+}

@@ -81,6 +81,7 @@ impl Dangers {
         if !lacking.is_empty() {
             return say(format!("it has no {}", lacking.join(" and ")));
         }
+        // Steward reads the first certificate alone, and that one with its key is the authority.
         let certificate = data("ca.crt");
         let der = certificate.and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
         let ends = der.as_ref().and_then(|der| {

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::EtcdConfigError;
-use crate::source::pem::{NO_CERTIFICATE, certificates, private_key};
+use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key};
 
 /// The certificates of both sides, as PEM.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Identity {
     /// Parses `tls`, and checks the client certificate's dates as of `now`.
     pub(super) fn check(tls: &EtcdTls, now: Timestamp) -> Result<Self, EtcdConfigError> {
         let bad = |field| move |problem| EtcdConfigError::Field { field, problem };
-        let authorities = certificates(&tls.authority).map_err(bad("certificateAuthority"))?;
+        let authorities = authorities(&tls.authority).map_err(bad("certificateAuthority"))?;
         let Some(client) = &tls.client else {
             return Ok(Self {
                 authorities,

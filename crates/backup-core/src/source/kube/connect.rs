@@ -7,6 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::failure::KubeError;
+use super::kubeconfig::anchors;
 
 /// How a cluster's API is found and how long it may take.
 #[derive(Debug, Clone)]
@@ -92,6 +93,7 @@ impl KubeOptions {
             }
         };
         let mut config = config;
+        config.root_cert = config.root_cert.map(anchors);
         config.connect_timeout = Some(self.connect_timeout);
         // Requests have one limit in all, and are tried again in one place.
         config.read_timeout = None;

@@ -10,14 +10,17 @@ use serde::{Deserialize, Deserializer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::Digest;
-use crate::format::export::KubeconfigFacts;
+use crate::format::export::{AuthorityFacts, KubeconfigFacts};
 
 mod access;
 
 pub use access::Access;
+pub(super) use access::anchors;
 
 /// Kubeconfigs are 6 KiB; a Secret ends at 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
+/// An authority that is changed has two certificates, now and then three.
+const MAX_AUTHORITIES: usize = 32;
 
 /// What was found in a kubeconfig.
 #[derive(Debug)]
@@ -134,13 +137,18 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
     let authority = cluster.certificate_authority_data.as_deref();
     let authority = authority
         .filter(|text| !text.is_empty())
-        .map(|text| certificates("certificate-authority-data", text))
+        .map(|text| authorities("certificate-authority-data", text))
         .transpose();
-    if let Ok(Some(ders)) = &authority
-        && let Some(first) = ders.first()
-    {
-        facts.ca_sha256 = Some(Digest::of(first));
-        facts.ca_not_after = not_after(first);
+    if let Ok(Some(ders)) = &authority {
+        facts.ca_sha256 = ders.first().map(|first| Digest::of(first));
+        facts.ca_not_after = ders.iter().filter_map(not_after).max();
+        if ders.len() > 1 {
+            let each = ders.iter().map(|der| AuthorityFacts {
+                sha256: Digest::of(der),
+                not_after: not_after(der),
+            });
+            facts.authorities = each.take(MAX_AUTHORITIES).collect();
+        }
     }
     let certificate = user.client_certificate_data.filter(|t| !t.is_empty());
     let client = certificate
@@ -266,11 +274,38 @@ fn server(text: Option<&str>) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// The certificates of a field in base64 of PEM; at least one, and the first one is readable.
-fn certificates(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The PEM text of a field in base64.
+fn pem_of(field: &str, text: &str) -> Result<Vec<u8>, String> {
     let compact: String = text.split_ascii_whitespace().collect();
     let pem = STANDARD.decode(compact);
-    let pem = pem.map_err(|_| format!("{field} is not base64"))?;
+    pem.map_err(|_| format!("{field} is not base64"))
+}
+
+/// The certificates of authorities that can be read, at least one: clients pass over the others.
+fn authorities(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = pem_of(field, text)?;
+    let readable = trusted(&pem);
+    if !readable.is_empty() {
+        return Ok(readable);
+    }
+    match CertificateDer::pem_slice_iter(&pem).next() {
+        Some(Ok(_)) => Err(format!("{field} holds no readable X.509 certificate")),
+        Some(Err(_)) => Err(format!("{field} is not PEM")),
+        None => Err(format!("{field} holds no certificate")),
+    }
+}
+
+/// The certificates of a PEM text that can be read.
+fn trusted(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    found
+        .filter(|der| X509Certificate::from_der(der).is_ok())
+        .collect()
+}
+
+/// A certificate and what comes along with it, in base64 of PEM; the first one is readable.
+fn certificates(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = pem_of(field, text)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|_| format!("{field} is not PEM"))?;
     match found.first() {
@@ -286,11 +321,10 @@ fn not_after(der: &CertificateDer<'_>) -> Option<Timestamp> {
     Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
 }
 
-/// SHA-256 of the first certificate of a PEM text.
-pub(super) fn pem_sha256(pem: &[u8]) -> Option<Digest> {
-    CertificateDer::from_pem_slice(pem)
-        .ok()
-        .map(|der| Digest::of(&der))
+/// SHA-256 of every certificate of a PEM text.
+pub(super) fn pem_sha256(pem: &[u8]) -> Vec<Digest> {
+    let certificates = trusted(pem).into_iter();
+    certificates.map(|der| Digest::of(&der)).collect()
 }
 
 fn set(field: Option<&String>) -> bool {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::place::{in_version, path_of, place};
+use self::place::{in_version, named, path_of, place};
 pub use self::write::MANAGER;
 use super::connect::KubeOptions;
 use super::discover::{Kind, discover};
@@ -220,12 +220,33 @@ impl KubeTarget {
         let Some(kind) = self.kinds.get(&path.resource) else {
             return Ok(None);
         };
-        let place = place(&in_version(kind, api_version), path, "");
+        let kind = in_version(kind, api_version);
+        if TargetKind::of(&kind).is_listed_only() {
+            return self.listed(&kind, path).await;
+        }
+        let place = place(&kind, path, "");
         match self.api.bytes(&place, MAX_OBJECT).await {
             Ok(bytes) => super::request::parse(&place, "object", &bytes).map(Some),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// The object at `path` out of the list of its kind.
+    async fn listed(&self, kind: &Kind, path: &ObjectPath) -> Result<Option<Value>, KubeError> {
+        #[derive(Deserialize)]
+        struct Found {
+            items: Vec<Value>,
+        }
+        let list = format!("{}?{}", kind.path(), named(&path.name));
+        let bytes = match self.api.bytes(&list, MAX_OBJECT).await {
+            Ok(bytes) => bytes,
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let found: Found = super::request::parse(&list, "list", &bytes)?;
+        let mut found = found.items.into_iter();
+        Ok(found.find(|item| path_of(&path.resource, item).as_ref() == Some(path)))
     }
 
     /// Waits until the kind is served and can be listed, which takes a moment after its definition
@@ -257,6 +278,14 @@ impl TargetKind {
             has_status: kind.has_status,
             custom: kind.custom,
         }
+    }
+
+    /// Whether the API server answers for all objects of the kind and for no single one: it takes a
+    /// path that ends in `/namespaces/NAME` for one within a namespace.
+    #[must_use]
+    pub fn is_listed_only(&self) -> bool {
+        let (plural, group) = (self.resource.plural(), self.resource.group());
+        !self.namespaced && plural == "namespaces" && !group.is_empty()
     }
 
     /// `group/version` or `version`, as objects have it.

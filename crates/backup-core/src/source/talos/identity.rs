@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::pem::{NO_CERTIFICATE, certificates, private_key};
+use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key};
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -56,7 +56,7 @@ impl Identity {
             field,
             problem,
         };
-        let authorities = certificates(&context.ca).map_err(|problem| bad("ca", problem))?;
+        let authorities = authorities(&context.ca).map_err(|problem| bad("ca", problem))?;
         let chain = certificates(&context.crt).map_err(|problem| bad("crt", problem))?;
         let key = private_key(&context.key).map_err(|problem| bad("key", problem))?;
         let leaf = chain

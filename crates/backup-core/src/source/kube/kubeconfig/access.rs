@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kube::{Client, Config};
+use rustls_pki_types::CertificateDer;
 use secrecy::SecretString;
 
 /// A server and the credentials for it. Prints the server only.
@@ -35,7 +36,7 @@ impl Access {
         connect_timeout: Duration,
     ) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
         let mut config = Config::new(self.server.parse()?);
-        config.root_cert = Some(self.authorities.clone());
+        config.root_cert = Some(anchors(self.authorities.clone()));
         config.tls_server_name.clone_from(&self.tls_server_name);
         config.connect_timeout = Some(connect_timeout);
         // The caller has one limit for all.
@@ -49,6 +50,19 @@ impl Access {
         config.auth_info.token.clone_from(&self.token);
         Ok(Client::try_from(config)?)
     }
+}
+
+/// The certificates that TLS can trust. The client refuses all of them for one that it cannot; if
+/// there is no other, it says so itself.
+pub(in crate::source::kube) fn anchors(authorities: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let trusted = |der: &&Vec<u8>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from(der.as_slice()).into_owned())
+            .is_ok()
+    };
+    let found: Vec<Vec<u8>> = authorities.iter().filter(trusted).cloned().collect();
+    if found.is_empty() { authorities } else { found }
 }
 
 impl fmt::Debug for Access {

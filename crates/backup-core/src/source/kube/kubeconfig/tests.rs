@@ -58,6 +58,33 @@ fn the_current_context_decides() {
     assert_eq!(format!("{access:?}"), "Access(https://192.0.2.9:6443)");
 }
 
+#[tokio::test]
+async fn every_readable_certificate_of_an_authority_is_known() {
+    let mut config = config();
+    let (one, _) = certificate();
+    let (two, _) = certificate();
+    let pem = |text: &str| String::from_utf8(STANDARD.decode(text).unwrap()).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let bundle = format!("{broken}# the old one\n{}{broken}{}", pem(&one), pem(&two));
+    cluster(&mut config)["certificate-authority-data"] = STANDARD.encode(&bundle).into();
+    let examined = examine("x/y admin.conf", config.to_string().as_bytes());
+    let facts = examined.facts;
+    assert_eq!(facts.unusable, None);
+    let digests = pem_sha256(bundle.as_bytes());
+    assert_eq!(digests.len(), 2);
+    let held: Vec<Digest> = facts.trusted().into_iter().map(|a| a.sha256).collect();
+    assert_eq!(held, digests);
+    let client = examined.client.unwrap();
+    assert_eq!(client.authorities.len(), 2);
+    assert!(client.client(std::time::Duration::from_secs(1)).is_ok());
+    // One of them alone, as restore points before had it.
+    let only = KubeconfigFacts {
+        ca_sha256: Some(digests[0]),
+        ..KubeconfigFacts::default()
+    };
+    assert_eq!(only.trusted().len(), 1);
+}
+
 #[test]
 fn what_cannot_be_used_says_why() {
     let mut told = Vec::new();

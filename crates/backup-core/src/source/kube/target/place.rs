@@ -31,6 +31,11 @@ pub(in super::super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> Str
     format!("{list}/{}{part}", encoded(&path.name))
 }
 
+/// The parameter that lists only the object of that name.
+pub(super) fn named(name: &str) -> String {
+    format!("fieldSelector=metadata.name%3D{}", encoded(name))
+}
+
 /// A name as a part of a path: RBAC names hold colons and more.
 fn encoded(name: &str) -> String {
     let text: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();

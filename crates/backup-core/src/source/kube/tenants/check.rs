@@ -37,10 +37,11 @@ pub(super) async fn check(
             return seen.done();
         }
     };
-    let Some((examined, key)) = examined else {
+    let Some((mut examined, key)) = examined else {
         seen.fail("it has no kubeconfig Secret");
         return seen.done();
     };
+    examined.facts.narrow(&seen.authority);
     seen.kubeconfig(&examined.facts, key, now);
     let unusable = examined.facts.unusable.clone();
     seen.facts.kubeconfig = Some(examined.facts);
@@ -85,7 +86,7 @@ async fn held(
         seen.plane = Some(plane.view.clone());
         let name = &plane.facts.name;
         seen.authority = credentials::authority(api, &namespace, name).await?;
-        if seen.authority.is_none() {
+        if seen.authority.is_empty() {
             seen.say(
                 Severity::Warning,
                 format!(
@@ -103,7 +104,8 @@ async fn held(
 pub(super) struct Seen {
     pub(super) facts: TenantFacts,
     plane: Option<PlaneView>,
-    pub(super) authority: Option<Digest>,
+    /// The certificates of its control plane's authority; empty if they are not known.
+    pub(super) authority: Vec<Digest>,
     pub(super) findings: Vec<Finding>,
     /// Whether it should be up: it says that it is ready, and nobody put it to sleep.
     settled: bool,
@@ -117,7 +119,7 @@ impl Seen {
         let mut seen = Self {
             facts,
             plane: None,
-            authority: None,
+            authority: Vec::new(),
             findings: Vec::new(),
             settled,
         };
@@ -168,9 +170,9 @@ impl Seen {
                  Secret), then take another restore point",
             );
         }
-        if let (Some(theirs), Some(ours)) = (self.authority, found.ca_sha256)
-            && theirs != ours
-        {
+        let trusted = found.trusted();
+        let known = !trusted.is_empty() && !self.authority.is_empty();
+        if known && !trusted.iter().any(|a| self.authority.contains(&a.sha256)) {
             self.say(
                 Severity::Warning,
                 format!("the authority in {origin} is not that of its control plane"),

@@ -100,13 +100,13 @@ pub(super) async fn kubeconfig(
     Ok(None)
 }
 
-/// SHA-256 of the certificate of the authority of control plane `plane`; only the public half is
-/// looked at.
+/// SHA-256 of each certificate of the authority of control plane `plane`; only the public half is
+/// looked at. None if there is no authority.
 pub(super) async fn authority(
     api: &Api,
     namespace: &str,
     plane: &str,
-) -> Result<Option<Digest>, KubeError> {
+) -> Result<Vec<Digest>, KubeError> {
     let secret = secret(api, namespace, &format!("{plane}-ca")).await?;
     let pem = secret.and_then(|secret| {
         let text = secret
@@ -115,7 +115,7 @@ pub(super) async fn authority(
             .or_else(|| secret.data.get("tls.crt"))?;
         STANDARD.decode(text.as_bytes()).ok()
     });
-    Ok(pem.and_then(|pem| kubeconfig::pem_sha256(&pem)))
+    Ok(pem.map_or_else(Vec::new, |pem| kubeconfig::pem_sha256(&pem)))
 }
 
 async fn secret(api: &Api, namespace: &str, name: &str) -> Result<Option<Secret>, KubeError> {

@@ -6,7 +6,7 @@ use super::check::{Seen, same_address};
 use super::cluster::{ControlPlane, Tenant};
 use super::credentials::is_name;
 use crate::digest::Digest;
-use crate::format::export::KubeconfigFacts;
+use crate::format::export::{AuthorityFacts, KubeconfigFacts};
 use crate::format::manifest::Severity;
 
 fn tenant(status: &serde_json::Value) -> Tenant {
@@ -112,12 +112,13 @@ fn a_kubeconfig_is_held_against_the_cluster() {
         server: Some("https://192.0.2.9:6443".to_owned()),
         ca_sha256: Some(Digest::of(b"ca")),
         ca_not_after: at("2036-01-01T00:00:00Z"),
+        authorities: Vec::new(),
         client_not_after: at("2026-12-25T00:00:00Z"),
         unusable: None,
     };
     let judge = |facts: &KubeconfigFacts, key: &str| {
         let mut seen = Seen::of(&tenant(&status));
-        seen.authority = Some(Digest::of(b"ca"));
+        seen.authority = vec![Digest::of(b"ca")];
         seen.kubeconfig(facts, key, now);
         let causes = seen.findings.iter().map(|f| f.cause.clone());
         causes.collect::<Vec<_>>().join("\n")
@@ -139,6 +140,51 @@ fn a_kubeconfig_is_held_against_the_cluster() {
     assert!(judge(&other, "admin.conf").contains("not that of its control plane"));
     assert!(judge(&other, "admin.conf").contains("is https://192.0.2.8:6443"));
     assert!(!judge(&other, "admin.svc").contains("192.0.2.8"));
+}
+
+#[test]
+fn any_certificate_of_an_authority_counts() {
+    let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
+    let held = |name: &[u8], until: &str| AuthorityFacts {
+        sha256: Digest::of(name),
+        not_after: Some(until.parse().unwrap()),
+    };
+    let told = |first: AuthorityFacts, second: AuthorityFacts, plane: &[&[u8]]| {
+        let mut facts = KubeconfigFacts {
+            ca_sha256: Some(first.sha256),
+            ca_not_after: first.not_after.max(second.not_after),
+            authorities: vec![first, second],
+            ..KubeconfigFacts::default()
+        };
+        let plane: Vec<Digest> = plane.iter().map(|name| Digest::of(name)).collect();
+        facts.narrow(&plane);
+        let mut seen = Seen::of(&tenant(
+            &json!({ "phase": "Ready", "tenantNamespace": "a" }),
+        ));
+        seen.authority = plane;
+        seen.kubeconfig(&facts, "admin.conf", now);
+        let causes = seen.findings.iter().map(|f| f.cause.clone());
+        (facts.ca_sha256, causes.collect::<Vec<_>>().join("\n"))
+    };
+    let (old, new) = (
+        held(b"old", "2020-01-01T00:00:00Z"),
+        held(b"new", "2036-01-01T00:00:00Z"),
+    );
+    // In a change of the authority both stand in the file, in either order.
+    let fine = (Some(Digest::of(b"new")), String::new());
+    assert_eq!(told(old.clone(), new.clone(), &[b"new"]), fine);
+    assert_eq!(told(new.clone(), old.clone(), &[b"new"]), fine);
+    assert_eq!(told(old.clone(), new.clone(), &[b"other", b"new"]), fine);
+    // Nobody knows the control plane's: one that lasts is enough.
+    assert_eq!(told(old.clone(), new.clone(), &[]).1, "");
+    // The control plane's own has ended.
+    let (_, ended) = told(new.clone(), old.clone(), &[b"old"]);
+    assert!(ended.contains("expired at 2020-01-01"), "{ended}");
+    let (_, foreign) = told(old, new, &[b"another"]);
+    assert!(
+        foreign.contains("not that of its control plane"),
+        "{foreign}"
+    );
 }
 
 #[test]
