@@ -16,6 +16,7 @@ use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::target::KubeTarget;
 
 mod documents;
+mod included;
 mod kinds;
 mod lay;
 pub(crate) mod program;

@@ -86,6 +86,22 @@ pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>)
         infrastructure.join("extra.yaml"),
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-in-git}\ndata: {a: b}\n",
     )?;
+    // A base beside its overlay.
+    for (file, text) in [
+        ("base/kustomization.yaml", "resources: [map.yaml]\n"),
+        (
+            "base/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: in-base}\n",
+        ),
+        (
+            "overlay/kustomization.yaml",
+            "namespace: butler-system\nresources: [../base]\n",
+        ),
+    ] {
+        let file = management.join("apps").join(file);
+        std::fs::create_dir_all(file.parent().context("no folder")?)?;
+        std::fs::write(file, text)?;
+    }
     git(folder, &["init", "--quiet", "--initial-branch=main"]).await?;
     git(folder, &["add", "."]).await?;
     git(folder, &["commit", "--quiet", "-m", "The fleet"]).await?;
@@ -142,6 +158,11 @@ async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
         made.context("not made")?["metadata"]["namespace"],
         "butler-system"
     );
+
+    // The base is a part of its overlay, and nothing by itself.
+    let bases = maps.iter().filter(|m| m["metadata"]["name"] == "in-base");
+    let namespaces: Vec<&Value> = bases.map(|m| &m["metadata"]["namespace"]).collect();
+    assert_eq!(namespaces, [&json!("butler-system")]);
 
     // What the server filled in is no difference.
     let again = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;

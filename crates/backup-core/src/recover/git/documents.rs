@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::included::included;
 use super::{GitError, program};
 use crate::format::manifest::{Finding, Severity};
 
@@ -29,7 +30,8 @@ const MAX_ANCHORED: usize = 256 << 10;
 /// One folder, built.
 const BUILD: Duration = Duration::from_secs(60);
 /// The names under which kustomize looks for its configuration.
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub(super) const KUSTOMIZATIONS: [&str; 3] =
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// An object as it stands in Git.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +76,9 @@ pub(super) async fn read(repository: &Path, root: &Path) -> Result<Read, GitErro
             "it is no plain file, or lies too deep; it was not read",
         );
     }
-    for file in &found.files {
+    let included = included(&found.kustomizations);
+    let part = |file: &&PathBuf| !included.files.contains(*file);
+    for file in found.files.iter().filter(part) {
         let failed = |source| GitError::Read {
             file: name(file),
             source,
@@ -88,7 +92,8 @@ pub(super) async fn read(repository: &Path, root: &Path) -> Result<Read, GitErro
         let bytes = tokio::fs::read(file).await.map_err(failed)?;
         read.text(&name(file), &bytes)?;
     }
-    for folder in &found.kustomizations {
+    let part = |folder: &&PathBuf| !included.folders.contains(*folder);
+    for folder in found.kustomizations.iter().filter(part) {
         let what = format!("build {}", name(folder));
         let built = program::run(program::kustomize(folder), &what, BUILD, MAX_ALL).await;
         match built {

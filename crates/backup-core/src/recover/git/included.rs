@@ -1,0 +1,149 @@
+//! Which folders and files are parts of another kustomization: those are not objects by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+
+use super::documents::{KUSTOMIZATIONS, parse};
+
+/// A kustomization names some dozens of parts.
+const MAX_BYTES: u64 = 1 << 20;
+/// The fields that name parts.
+const PARTS: [&str; 3] = ["resources", "bases", "components"];
+
+/// What kustomizations include.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Included {
+    /// Folders that another kustomization builds.
+    pub(super) folders: BTreeSet<PathBuf>,
+    /// Files that a kustomization takes.
+    pub(super) files: BTreeSet<PathBuf>,
+}
+
+/// Looks at the kustomizations in `folders`. Those that include each other in a circle, and that
+/// nobody else includes, stay: they are told when they are built.
+pub(super) fn included(folders: &[PathBuf]) -> Included {
+    let mut parts: BTreeMap<&Path, Vec<PathBuf>> = BTreeMap::new();
+    let mut found = Included::default();
+    for folder in folders {
+        let (read, component) = read(folder);
+        // A component is never built by itself.
+        if component {
+            found.folders.insert(folder.clone());
+        }
+        parts.insert(folder, read);
+    }
+    let named: BTreeSet<&PathBuf> = parts.values().flatten().collect();
+    let begins = folders.iter().filter(|folder| !named.contains(folder));
+    let mut open: Vec<&Path> = begins.map(PathBuf::as_path).collect();
+    let mut seen: BTreeSet<&Path> = BTreeSet::new();
+    while let Some(folder) = open.pop() {
+        if !seen.insert(folder) {
+            continue;
+        }
+        for part in parts.get(folder).into_iter().flatten() {
+            match parts.get_key_value(part.as_path()) {
+                Some((inner, _)) => {
+                    found.folders.insert(part.clone());
+                    open.push(inner);
+                }
+                None => drop(found.files.insert(part.clone())),
+            }
+        }
+    }
+    found
+}
+
+/// The parts that the kustomization in `folder` names in the same repository, and whether it is a
+/// component. One that cannot be read names none, and is told when it is built.
+fn read(folder: &Path) -> (Vec<PathBuf>, bool) {
+    let file = KUSTOMIZATIONS.iter().map(|name| folder.join(name));
+    let file = file.into_iter().find(|file| file.is_file());
+    let small = |file: &PathBuf| file.metadata().is_ok_and(|m| m.len() <= MAX_BYTES);
+    let text = file
+        .filter(small)
+        .and_then(|file| std::fs::read_to_string(file).ok());
+    let Some(Ok(value)) = text.map(|text| parse(&text)) else {
+        return (Vec::new(), false);
+    };
+    let lists = PARTS
+        .iter()
+        .filter_map(|field| value.get(field)?.as_array());
+    let named = lists.flatten().filter_map(Value::as_str);
+    let parts = named.filter_map(|part| inside(folder, part)).collect();
+    let component = value.get("kind").and_then(Value::as_str) == Some("Component");
+    (parts, component)
+}
+
+/// Where a part is; none if it is elsewhere on the net.
+fn inside(folder: &Path, part: &str) -> Option<PathBuf> {
+    if part.contains("://") || part.starts_with('/') {
+        return None;
+    }
+    let mut place = folder.to_owned();
+    for step in Path::new(part).components() {
+        match step {
+            Component::CurDir => {}
+            Component::ParentDir => drop(place.pop()),
+            Component::Normal(name) => place.push(name),
+            Component::Prefix(_) | Component::RootDir => return None,
+        }
+    }
+    Some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(root: &Path, all: &[(&str, &str)]) -> Vec<PathBuf> {
+        let made = all.iter().map(|(folder, text)| {
+            let folder = root.join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("kustomization.yaml"), text).unwrap();
+            folder
+        });
+        made.collect()
+    }
+
+    #[test]
+    fn what_another_kustomization_includes_is_no_object_by_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let folders = made(
+            root,
+            &[
+                ("app/base", "resources: [a.yaml]\n"),
+                (
+                    "app/overlays/one",
+                    "resources: [../../base, ../../../shared/x.yaml]\n",
+                ),
+                (
+                    "app/overlays/two",
+                    "bases: [../../base/]\ncomponents: [../../extra]\n",
+                ),
+                (
+                    "app/extra",
+                    "kind: Component\nresources: [https://example.org/x]\n",
+                ),
+                ("alone", "kind: Component\n"),
+                ("broken", "resources: [\n"),
+            ],
+        );
+        let found = included(&folders);
+        let held = |names: &[&str]| names.iter().map(|n| root.join(n)).collect::<BTreeSet<_>>();
+        assert_eq!(found.folders, held(&["app/base", "app/extra", "alone"]));
+        assert_eq!(found.files, held(&["app/base/a.yaml", "shared/x.yaml"]));
+    }
+
+    #[test]
+    fn a_circle_is_not_left_out_without_a_word() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = made(
+            root.path(),
+            &[("a", "resources: [../b]\n"), ("b", "resources: [../a]\n")],
+        );
+        assert_eq!(included(&folders), Included::default());
+    }
+}
