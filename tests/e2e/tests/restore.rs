@@ -8,11 +8,13 @@ mod restore {
     mod compare;
     mod data;
     mod definitions;
+    mod fixed;
     mod guards;
     mod in_place;
     mod killed;
     mod latest;
     mod mirror;
+    mod own;
     mod rebuild;
     mod refused;
     mod runbook;

@@ -4,18 +4,20 @@ mod foresee;
 mod judge;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(super) use self::foresee::Tried;
 use self::judge::Judged;
 use self::words::{done, dropped, failed, is_of_a_namespace, sentence, told};
 use super::RecoverError;
-use super::desired::{Desired, desired, paused};
+use super::desired::{Desired, comparable, desired, paused};
+use super::fixed;
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
-use super::merge::{merge, touched};
+use super::merge::{merge, named, touched};
 use super::owners::{Owners, Resolved};
 use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
@@ -40,6 +42,8 @@ pub(super) struct Writer<'a> {
     pub(super) guards: Guards,
     pub(super) now: &'a HashMap<usize, String>,
     pub(super) without: &'a HashMap<usize, &'static str>,
+    /// What this restore stopped, by [`crate::recover::quiesce::Parked::place`].
+    pub(super) parked: &'a HashSet<String>,
 }
 
 /// An object on its way.
@@ -189,8 +193,10 @@ impl Writer<'_> {
                 Err(e) => return Err(e),
             }
         };
-        let why = self.status(turn, made.clone(), None).await?;
+        let wanted = turn.wanted.status.as_ref();
+        let why = self.status(turn, wanted, made.clone(), None).await?;
         let mut told: Vec<String> = turn.wanted.notes.iter().map(ToString::to_string).collect();
+        told.extend(otherwise(turn, &body, &made));
         told.extend(dropped(&turn.owners));
         told.extend(why);
         Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
@@ -200,19 +206,24 @@ impl Writer<'_> {
     async fn status(
         &self,
         turn: &Turn<'_>,
+        wanted: Option<&Value>,
         live: Value,
         base: Option<&Value>,
     ) -> Result<Option<String>, WriteError> {
-        let Some(status) = &turn.wanted.status else {
+        let Some(status) = wanted else {
             return Ok(None);
         };
         let mut live = live;
         for _ in 0..TRIES {
-            let now = live.get("status").cloned().unwrap_or_else(|| json!({}));
-            let wanted = merge(base, &now, status);
-            let Some(patch) = wanted.patch else {
+            let Some(patch) = status_patch(base, &live, status) else {
                 return Ok(None);
             };
+            if turn.kind.is_listed_only() {
+                return Ok(Some(format!(
+                    "its status was not written: {}",
+                    fixed::UNNAMED
+                )));
+            }
             let version = live.pointer("/metadata/resourceVersion");
             let patch = json!({
                 "apiVersion": turn.entry.api_version,
@@ -262,12 +273,14 @@ impl Writer<'_> {
             ));
         }
         let base = turn.base.as_ref();
-        let judged = self.judge(turn, &live, base, ours);
+        let wanted = turn.wanted.beside(turn.entry, &live);
+        let judged = self.judge(turn, &wanted, &live, ours);
         let id = uid(&live);
         let Judged {
             patch,
             conflicts,
             keep,
+            stands,
         } = judged;
         if let Some(why) = keep {
             return Ok(done(Outcome::Conflict, id, Some(why)));
@@ -280,30 +293,32 @@ impl Writer<'_> {
         let mut current = live;
         let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
         if let Some(mut patch) = patch {
-            let version = current.pointer("/metadata/resourceVersion").cloned();
-            if let Some(fields) = patch.as_object_mut() {
-                fields.insert("apiVersion".to_owned(), json!(turn.entry.api_version));
-                fields.insert("kind".to_owned(), json!(turn.entry.kind));
-                let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.insert("resourceVersion".to_owned(), json!(version));
-                }
+            if turn.kind.is_listed_only() {
+                let why = fixed::unnamed(turn.entry);
+                return Ok(done(Outcome::Failed, id, Some(why)));
             }
-            current = self.target.patch(&turn.entry.path, &patch, false).await?;
-            if !ours {
+            addressed(turn, &current, &mut patch);
+            let before = current.pointer("/metadata/resourceVersion").cloned();
+            current = match self.target.patch(&turn.entry.path, &patch, false).await {
+                Ok(written) => written,
+                Err(e) if fixed::is_fixed(&e) => {
+                    let why = fixed::sentence(turn.entry, &current, &wanted.body, &e);
+                    return Ok(done(Outcome::Failed, id, Some(why)));
+                }
+                Err(e) => return Err(e),
+            };
+            // What the server fills in again is no change.
+            let is_new = current.pointer("/metadata/resourceVersion") != before.as_ref();
+            if !ours && is_new {
                 outcome = Outcome::Changed;
             }
         }
         let before = base.and_then(|b| b.status.as_ref());
-        let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
-        let differs = turn
-            .wanted
-            .status
-            .as_ref()
-            .is_some_and(|wanted| merge(before, &status, wanted).patch.is_some());
+        let status = wanted.status.as_ref();
+        let differs = status.is_some_and(|s| status_patch(before, &current, s).is_some());
         let mut told = Vec::new();
         if differs {
-            told.extend(self.status(turn, current, before).await?);
+            told.extend(self.status(turn, status, current, before).await?);
             if outcome == Outcome::Same {
                 outcome = Outcome::Changed;
             }
@@ -314,12 +329,63 @@ impl Writer<'_> {
                 "changed on both sides and left as it is in the cluster: {}",
                 conflicts.join(", ")
             ));
-        } else if let Some(fields) = fields {
+        } else if let Some(fields) = fields.filter(|_| outcome != Outcome::Same) {
             told.push(format!("changed: {}", fields.join(", ")));
+        }
+        if let Some(why) = stands {
+            told.push(why);
+            if outcome == Outcome::Same {
+                outcome = Outcome::Conflict;
+            }
         }
         told.extend(dropped(&turn.owners));
         Ok(done(outcome, id, sentence(&told)))
     }
+}
+
+/// What there is to write of a status.
+fn status_patch(base: Option<&Value>, live: &Value, wanted: &Value) -> Option<Value> {
+    let Some(now) = live.get("status") else {
+        // An empty one is something too.
+        let merged = merge(base, &json!({}), wanted);
+        return merged.patch.or_else(|| base.is_none().then(|| json!({})));
+    };
+    merge(base, now, wanted).patch
+}
+
+/// What the server made otherwise than it was told to, of a kind that a definition makes.
+fn otherwise(turn: &Turn<'_>, body: &Value, made: &Value) -> Option<String> {
+    if !turn.kind.custom {
+        return None;
+    }
+    let plain = |object: &Value| {
+        let mut plain = comparable(object.clone());
+        if let Some(fields) = plain.as_object_mut() {
+            fields.remove("metadata");
+            fields.remove("status");
+        }
+        plain
+    };
+    let (body, made) = (plain(body), plain(made));
+    let told = |from: &Value, to: &Value| {
+        let patch = merge(None, &named(from, to), to).patch?;
+        Some(touched(&patch, FIELDS_TOLD).join(", "))
+    };
+    let lost = told(&made, &body).map(|f| format!("its definition here does not take {f}"));
+    let filled = told(&body, &made).map(|f| format!("its definition here fills in {f}"));
+    let told: Vec<String> = lost.into_iter().chain(filled).collect();
+    sentence(&told)
+}
+
+/// Makes `patch` one of this object, as `live` has it.
+fn addressed(turn: &Turn<'_>, live: &Value, patch: &mut Value) {
+    let version = live.pointer("/metadata/resourceVersion");
+    let address = json!({
+        "apiVersion": turn.entry.api_version,
+        "kind": turn.entry.kind,
+        "metadata": { "resourceVersion": version },
+    });
+    super::overlay(patch, &address);
 }
 
 fn own(body: &mut Value, owners: &Resolved) {

@@ -53,7 +53,8 @@ pub struct Request {
     pub whole_kinds: BTreeSet<String>,
     /// What was asked for.
     pub options: Options,
-    /// Whether objects are tried with dry runs.
+    /// Whether creates are tried with dry runs. Changes always are: what cannot be changed is planned
+    /// as a failure.
     pub dry_run: bool,
     /// Precautions.
     pub guards: Guards,
@@ -102,10 +103,8 @@ pub async fn survey(
     let mut dangers = survey.archive()?;
     survey.same_cluster();
     survey.live(base).await?;
-    survey.absent();
-    if request.dry_run {
-        survey.try_creates(base).await?;
-    }
+    survey.absent()?;
+    survey.try_writes(base).await?;
     progress.step("looking into the tenants' DataStores", None);
     // Beside everything else it would be too much for a caller's stack.
     let data = Box::pin(stores::look(request, dangers.planes(), spool, Some(target))).await;

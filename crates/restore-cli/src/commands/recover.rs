@@ -17,7 +17,7 @@ pub(crate) use etcd::look_at_etcd;
 pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
 pub(crate) use ground::{Asked, Ground, Wanted, target_of};
 pub(crate) use reach::Reach;
-pub(crate) use report::{Ran, Shown, word};
+pub(crate) use report::{Ran, Shown, way_on, word};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
 pub(crate) use took::{Alike, Took};

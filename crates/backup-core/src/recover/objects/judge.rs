@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Turn, Writer};
 use crate::recover::RecoverError;
-use crate::recover::desired::{Desired, comparable, paused};
+use crate::recover::desired::{Desired, JOBS_OWN, comparable, paused};
 use crate::recover::merge::{merge, named};
+use crate::recover::own;
 use crate::recover::pause::{self, Marker};
 use crate::recover::plan::{Existing, Mode};
 use crate::recover::spool::Entry;
@@ -17,6 +18,8 @@ pub(super) struct Judged {
     pub(super) patch: Option<Value>,
     pub(super) conflicts: Vec<String>,
     pub(super) keep: Option<String>,
+    /// Why it stands still though it did not when it was captured.
+    pub(super) stands: Option<String>,
 }
 
 impl Writer<'_> {
@@ -36,21 +39,22 @@ impl Writer<'_> {
         Ok(Some(self.wanted(before, base.value(before)?, kind)))
     }
 
-    /// What there is to write over `live`.
+    /// What there is to write over `live` to make it as `wanted`.
     pub(super) fn judge(
         &self,
         turn: &Turn<'_>,
+        wanted: &Desired,
         live: &Value,
-        base: Option<&Desired>,
         ours: bool,
     ) -> Judged {
+        let base = turn.base.as_ref();
         let mut now = comparable(live.clone());
         if turn.kind.has_status
             && let Some(fields) = now.as_object_mut()
         {
             fields.remove("status");
         }
-        let mut wanted = comparable(turn.wanted.body.clone());
+        let mut wanted = comparable(wanted.body.clone());
         if ours {
             // What this restore made carries the marker until its controller goes on.
             paused(turn.entry, &mut wanted, self.guards);
@@ -59,11 +63,13 @@ impl Writer<'_> {
         if let Some(metadata) = now.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("ownerReferences");
         }
+        let stops = stops(turn.entry, &now, &wanted);
         tolerate(turn.entry, &now, &mut wanted);
-        if turn.entry.partial {
+        if turn.entry.partial || own::is_own(turn.entry, &wanted) {
             now = named(&now, &wanted);
         }
         let mut judged = self.compared(base, &now, &wanted);
+        judged.stands = self.stands(turn.entry, stops, ours);
         let held = owners_of(live);
         let lacking = turn
             .owners
@@ -87,6 +93,24 @@ impl Writer<'_> {
         judged
     }
 
+    /// Why it stands still, if it is not this restore that keeps it so.
+    fn stands(&self, entry: &Entry, field: Option<&str>, ours: bool) -> Option<String> {
+        let field = field.filter(|_| !ours)?;
+        let place = format!("{} spec.{field}", entry.path);
+        if self.parked.contains(&place) {
+            return None;
+        }
+        let (resource, name) = (&entry.path.resource, &entry.path.name);
+        let namespace = entry.path.namespace.as_ref();
+        let namespace = namespace.map_or_else(String::new, |n| format!(" -n {n}"));
+        Some(format!(
+            "somebody, or a restore that has not ended, set spec.{field} to true since it was captured, \
+             and it stays so; `kubectl patch \
+             {resource} {name}{namespace} --type merge -p '{{\"spec\":{{\"{field}\":false}}}}'` lets \
+             it go on"
+        ))
+    }
+
     fn compared(&self, base: Option<&Desired>, now: &Value, wanted: &Value) -> Judged {
         let base = base.map(|b| comparable(b.body.clone()));
         let found = merge(base.as_ref(), now, wanted);
@@ -94,13 +118,12 @@ impl Writer<'_> {
             return Judged {
                 patch: found.patch,
                 conflicts: found.conflicts,
-                keep: None,
+                ..Judged::default()
             };
         }
         Judged {
             patch: merge(None, now, wanted).patch,
-            conflicts: Vec::new(),
-            keep: None,
+            ..Judged::default()
         }
     }
 }
@@ -108,7 +131,8 @@ impl Writer<'_> {
 /// Fields of a live object that its cluster chose, and that are no difference.
 fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     let mut take = |pointer: &str, name: &str| {
-        let Some(held) = live.pointer(&format!("{pointer}/{name}")).cloned() else {
+        let held = live.pointer(pointer).and_then(|fields| fields.get(name));
+        let Some(held) = held.cloned() else {
             return;
         };
         if let Some(fields) = wanted.pointer_mut(pointer).and_then(Value::as_object_mut) {
@@ -120,15 +144,53 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
             take("", "spec");
             take("/metadata/labels", "kubernetes.io/metadata.name");
         }
-        "serviceaccounts" => take("", "secrets"),
+        "serviceaccounts" => secrets(live, wanted),
+        "jobs.batch" => {
+            for (place, names) in JOBS_OWN {
+                names.iter().for_each(|name| take(place, name));
+            }
+        }
+        "clusterroles.rbac.authorization.k8s.io" if live.get("aggregationRule").is_some() => {
+            // A controller brings them together from other roles.
+            if let (Some(rules), Some(fields)) = (live.get("rules"), wanted.as_object_mut())
+                && fields.contains_key("aggregationRule")
+            {
+                fields.insert("rules".to_owned(), rules.clone());
+            }
+        }
         _ => {}
     }
+    own::over(entry, live, wanted);
     // What this restore paused goes on at its end, as it was before.
-    if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
-        && pause::is_paused(Marker::Field(field), live)
-        && !pause::is_paused(Marker::Field(field), wanted)
-    {
+    if let Some(field) = stops(entry, live, wanted) {
         pause::pause(Marker::Field(field), wanted);
+    }
+}
+
+/// The field that pauses a live object which is not to be paused.
+fn stops(entry: &Entry, live: &Value, wanted: &Value) -> Option<&'static str> {
+    let Some(Marker::Field(field)) = pause::marker(&entry.path.resource) else {
+        return None;
+    };
+    let paused = |object| pause::is_paused(Marker::Field(field), object);
+    (paused(live) && !paused(wanted)).then_some(field)
+}
+
+/// A service account keeps the Secrets that its cluster gave it, beside those that it had.
+fn secrets(live: &Value, wanted: &mut Value) {
+    let list = |object: &Value| {
+        let held = object.get("secrets").and_then(Value::as_array);
+        held.cloned().unwrap_or_default()
+    };
+    let (mut all, had) = (list(live), list(wanted));
+    let names: Vec<String> = all
+        .iter()
+        .filter_map(|s| own::name_of(s).map(str::to_owned))
+        .collect();
+    let is_known = |s: &Value| own::name_of(s).is_some_and(|n| names.iter().any(|held| held == n));
+    all.extend(had.into_iter().filter(|s| !is_known(s)));
+    if let Some(fields) = wanted.as_object_mut().filter(|_| !all.is_empty()) {
+        fields.insert("secrets".to_owned(), Value::Array(all));
     }
 }
 

@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::super::journal::Done;
 use super::super::objects::Writer;
 use super::super::order::Rank;
+use super::super::quiesce::Parked;
 use super::super::{RecoverError, leave, lock};
 use super::{AT_ONCE, BATCH, Recovery};
 
@@ -49,7 +50,9 @@ impl Recovery {
                 let batch = self.open(batch, ours);
                 self.begin(&batch)?;
                 let now = self.uids();
-                let writer = self.writer(&now, without);
+                let state = &self.journal.state;
+                let parked = state.parked.iter().map(Parked::place).collect();
+                let writer = self.writer(&now, without, &parked);
                 let done: Vec<(usize, Done)> = stream::iter(batch)
                     .map(|(position, ours)| {
                         let writer = &writer;
@@ -71,6 +74,7 @@ impl Recovery {
         &'a self,
         now: &'a HashMap<usize, String>,
         without: &'a HashMap<usize, &'static str>,
+        parked: &'a HashSet<String>,
     ) -> Writer<'a> {
         Writer {
             target: &self.target,
@@ -81,6 +85,7 @@ impl Recovery {
             guards: self.guards,
             now,
             without,
+            parked,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reading the cluster beside the archive: what is there, what is not, what would be refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -12,10 +12,10 @@ use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
 use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES};
 use crate::recover::journal::Outcome;
-use crate::recover::objects::{Writer, known_by};
+use crate::recover::objects::{Tried, Writer, known_by};
 use crate::recover::plan::{Danger, Mode, Step};
 use crate::recover::spool::{Entry, Spool};
-use crate::recover::{RecoverError, leave};
+use crate::recover::{RecoverError, leave, own};
 
 /// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them if
 /// they are too many.
@@ -41,6 +41,7 @@ impl Survey<'_> {
         }
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
+        let parked = HashSet::new();
         let writer = Writer {
             target,
             spool,
@@ -50,6 +51,7 @@ impl Survey<'_> {
             guards: self.request.guards,
             now: &now,
             without: &without,
+            parked: &parked,
         };
         for (kind, version) in kinds {
             let mut failed = None;
@@ -107,12 +109,9 @@ impl Survey<'_> {
             Choice::Replace => (Outcome::Changed, Some("the archive's is newer".to_owned())),
             Choice::Keep(why) => (Outcome::Conflict, Some(why)),
             Choice::Clash(why) => {
-                self.block(
-                    None,
-                    path.to_string(),
-                    why.clone(),
-                    "its objects cannot be restored into this cluster as it is",
-                );
+                let remedy = "as it is its objects cannot be restored into this cluster; do what \
+                              is said here, or leave it out with --exclude-resources";
+                self.block(None, path.to_string(), why.clone(), remedy);
                 (Outcome::Failed, Some(why))
             }
         }
@@ -173,7 +172,8 @@ impl Survey<'_> {
             return;
         }
         let entry = Entry::placed(path.clone());
-        if leave::reason(&entry, object, request.guards).is_some() {
+        let own = own::is_own(&entry, object);
+        if own || leave::reason(&entry, object, request.guards).is_some() {
             return;
         }
         let finalizers = object
@@ -191,15 +191,34 @@ impl Survey<'_> {
     }
 
     /// Objects that the cluster does not have.
-    pub(super) fn absent(&mut self) {
+    pub(super) fn absent(&mut self) -> Result<(), RecoverError> {
+        let (without, now) = (HashMap::new(), HashMap::new());
+        let parked = HashSet::new();
+        let writer = Writer {
+            target: self.target,
+            spool: self.spool,
+            base: None,
+            options: &self.request.options,
+            mode: self.request.mode,
+            guards: self.request.guards,
+            now: &now,
+            without: &without,
+            parked: &parked,
+        };
         for (position, entry) in self.spool.entries().iter().enumerate() {
             if let Some(reason) = self.without.get(&position) {
                 let skipped = (Outcome::Skipped, Some((*reason).to_owned()));
                 self.outcomes.insert(position, skipped);
                 continue;
             }
-            let outcome = self.unless_served(entry);
-            self.outcomes.entry(position).or_insert(outcome);
+            if self.outcomes.contains_key(&position) {
+                continue;
+            }
+            let mut outcome = self.unless_served(entry);
+            if outcome.0 == Outcome::Created {
+                outcome.1 = writer.notes(entry)?;
+            }
+            self.outcomes.insert(position, outcome);
         }
         if self.request.mode == Mode::Rebuild && !self.foreign_tenants.is_empty() {
             let tenants = self.foreign_tenants.join(", ");
@@ -210,6 +229,7 @@ impl Survey<'_> {
                 "restore onto a fresh cluster, or into this one with `--mode in-place`",
             );
         }
+        Ok(())
     }
 
     fn unless_served(&self, entry: &Entry) -> (Outcome, Option<String>) {
@@ -235,9 +255,9 @@ impl Survey<'_> {
         (Outcome::Failed, Some(why.to_owned()))
     }
 
-    /// Tries creates whose kind and namespace are there already.
-    pub(super) async fn try_creates(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
-        let now = HashMap::new();
+    /// Tries changes, and, if that was asked for, creates whose kind and namespace are there already.
+    pub(super) async fn try_writes(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
+        let (now, parked) = (HashMap::new(), HashSet::new());
         let writer = Writer {
             target: self.target,
             spool: self.spool,
@@ -247,6 +267,7 @@ impl Survey<'_> {
             guards: self.request.guards,
             now: &now,
             without: &self.without,
+            parked: &parked,
         };
         let tried = self.outcomes.iter().filter(|(position, (outcome, _))| {
             let entry = self.spool.entry(**position);
@@ -258,7 +279,7 @@ impl Survey<'_> {
                     .is_none_or(|n| self.namespaces.contains(n));
                 placed && self.target.kind(&e.path.resource).is_some()
             });
-            *outcome == Outcome::Created && there
+            self.request.dry_run && *outcome == Outcome::Created && there
         });
         let tried: Vec<usize> = tried.map(|(position, _)| *position).collect();
         let mut refused = stream::iter(tried)
@@ -267,13 +288,30 @@ impl Survey<'_> {
                 async move { (position, writer.try_create(position).await) }
             })
             .buffer_unordered(AT_ONCE);
-        let mut told = Vec::new();
-        while let Some((position, refused)) = refused.next().await {
-            if let Some(why) = refused? {
-                told.push((position, why));
-            }
+        let mut found = Vec::new();
+        while let Some((position, tried)) = refused.next().await {
+            found.extend(tried?.map(|tried| (position, tried)));
         }
         drop(refused);
+        found.extend(self.try_changes(&writer).await?);
+        let mut told = Vec::new();
+        for (position, tried) in found {
+            match tried {
+                Tried::Refused(why) => told.push((position, why)),
+                Tried::Fixed(why) => {
+                    self.outcomes.insert(position, (Outcome::Failed, Some(why)));
+                }
+                Tried::Same => {
+                    self.outcomes.insert(position, (Outcome::Same, None));
+                }
+                Tried::Otherwise(how) => {
+                    if let Some((_, why)) = self.outcomes.get_mut(&position) {
+                        let notes = why.take().map(|why| format!("{why}; {how}"));
+                        *why = Some(notes.unwrap_or(how));
+                    }
+                }
+            }
+        }
         told.sort();
         for (position, why) in told.iter().take(MAX_REFUSED) {
             if let Some(entry) = self.spool.entry(*position) {
@@ -288,5 +326,23 @@ impl Survey<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tries changes of objects that are there.
+    async fn try_changes(&self, writer: &Writer<'_>) -> Result<Vec<(usize, Tried)>, RecoverError> {
+        let tried = self.outcomes.iter().filter(|(position, (outcome, _))| {
+            let entry = self.spool.entry(**position);
+            let defines = entry.is_some_and(|e| e.path.resource.as_str() == crds::DEFINITIONS);
+            *outcome == Outcome::Changed && !defines
+        });
+        let tried: Vec<usize> = tried.map(|(position, _)| *position).collect();
+        let mut tried = stream::iter(tried)
+            .map(|position| async move { (position, writer.try_change(position).await) })
+            .buffer_unordered(AT_ONCE);
+        let mut found = Vec::new();
+        while let Some((position, tried)) = tried.next().await {
+            found.extend(tried?.map(|tried| (position, tried)));
+        }
+        Ok(found)
     }
 }
