@@ -288,7 +288,7 @@ fn a_sealed_secret_without_a_key_and_a_plane_without_a_datastore_are_refused() {
 
 #[test]
 fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
-    let objects = vec![plane("alpha-1", |_| {})];
+    let objects = [plane("alpha-1", |_| {})];
     let look = |live: &Live, mode| {
         let mut dangers = Dangers::default();
         let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
