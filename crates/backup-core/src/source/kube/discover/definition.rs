@@ -86,8 +86,20 @@ impl CrdVersion<'_> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct CrdStatus {
+    #[serde(deserialize_with = "nullable")]
     stored_versions: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
     conditions: Vec<Condition>,
+}
+
+/// Reads a list that the API server writes as `null` while it is empty, as in a definition that has just
+/// been made.
+fn nullable<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -106,3 +106,19 @@ fn fields_that_cannot_be_read_are_told() {
         assert!(matches!(&*findings, [(Severity::Info, _)]), "{findings:?}");
     }
 }
+
+#[test]
+fn a_definition_that_has_just_been_made_has_null_for_its_lists() {
+    let text = r#"{
+        "metadata": { "name": "a.g" },
+        "spec": {
+            "group": "g", "scope": "Namespaced", "names": { "plural": "a", "kind": "A" },
+            "versions": [{ "name": "v1", "served": true, "storage": true }]
+        },
+        "status": {
+            "conditions": null, "storedVersions": null, "acceptedNames": { "plural": "", "kind": "" }
+        }
+    }"#;
+    let crd: Crd<'_> = serde_json::from_str(text).unwrap();
+    assert!(crd.names_refused().is_none() && crd.status.stored_versions.is_empty());
+}
