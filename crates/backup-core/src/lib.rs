@@ -6,6 +6,7 @@
 //! or starts a task that it does not join.
 
 // Words.
+pub mod causes;
 pub mod clock;
 pub mod digest;
 pub mod id;

@@ -17,7 +17,11 @@ use crate::exit::Exit;
 /// The exit code of `error`, decided by the outermost of its causes that has a meaning.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error.chain().find_map(meaning).unwrap_or(Exit::Failed)
+    of_chain(error.chain()).unwrap_or(Exit::Failed)
+}
+
+fn of_chain(chain: anyhow::Chain<'_>) -> Option<Exit> {
+    chain.into_iter().find_map(meaning)
 }
 
 fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
@@ -126,6 +130,14 @@ fn backup(error: &BackupError) -> Option<Exit> {
         | BackupError::TwoClusters { .. } => Some(Exit::Refused),
         BackupError::Conflict { .. } | BackupError::Claim { .. } => Some(Exit::Damaged),
         BackupError::Cancelled => Some(Exit::Interrupted),
+        // A script can act on a code that all components have in common.
+        BackupError::Nothing { failures, .. } => {
+            let mut codes = failures
+                .iter()
+                .map(|(_, e)| of_chain(anyhow::Chain::new(e)));
+            let first = codes.next().flatten();
+            first.filter(|first| codes.all(|code| code == Some(*first)))
+        }
         // The cause below may have a meaning.
         _ => None,
     }

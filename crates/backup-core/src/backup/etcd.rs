@@ -3,7 +3,8 @@
 use super::commit::Part;
 use super::stages::{Outcome, Rejection, Stored, Watch};
 use super::work::Work;
-use super::{BackupError, Run, chain};
+use super::{BackupError, Run};
+use crate::causes;
 use crate::chunk::Kind;
 use crate::chunk::bbolt::BboltChunker;
 use crate::etcd::{Inspector, SnapshotError, SnapshotFacts, TrailerCheck};
@@ -264,9 +265,9 @@ fn look_at(name: &ComponentName) -> &'static str {
 /// Which member gave no usable snapshot, and why, in one line.
 fn why(failure: &BackupError) -> String {
     match failure {
-        BackupError::Snapshot { origin, source } => format!("{origin}: {}", chain(source)),
+        BackupError::Snapshot { origin, source } => format!("{origin}: {}", causes::line(source)),
         // The source names the node itself.
-        BackupError::Source(source) => chain(source),
-        other => chain(other),
+        BackupError::Source(source) => causes::line(source),
+        other => causes::line(other),
     }
 }

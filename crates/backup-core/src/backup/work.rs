@@ -7,7 +7,8 @@ use super::commit::{Draft, Part, commit};
 use super::memory::{Memory, recall};
 use super::stages::{self, Context, Outcome, Spent, Watch};
 use super::table::Table;
-use super::{BackupError, Committed, Origin, Plan, Run, archive, chain, etcd};
+use super::{BackupError, Committed, Origin, Plan, Run, archive, etcd};
+use crate::causes;
 use crate::chunk::{Chunker, Kind};
 use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{Finding, Severity};
@@ -157,16 +158,13 @@ fn nothing(mut failures: Vec<(ComponentName, BackupError)>, findings: &[Finding]
     let known = findings.iter().filter(|f| f.severity == Severity::Error);
     let known = known.map(|finding| format!("{}: {}", finding.object, finding.cause));
     let known: Vec<String> = known.collect();
+    // One cause for all components, such as a talosconfig that cannot be used, is one error.
+    failures.dedup_by(|(_, b), (_, a)| causes::line(a) == causes::line(b));
     match failures.pop() {
         Some((_, only)) if failures.is_empty() && known.is_empty() => only,
         last => {
             failures.extend(last);
-            let attempts = failures.iter();
-            let attempts = attempts.map(|(name, e)| format!("{name}: {}", chain(e)));
-            let attempts = attempts.chain(known);
-            BackupError::Nothing {
-                attempts: attempts.collect(),
-            }
+            BackupError::Nothing { failures, known }
         }
     }
 }
@@ -175,7 +173,7 @@ fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
     Finding {
         severity: Severity::Error,
         object: name.to_string(),
-        cause: format!("it was not taken: {}", chain(failure)),
+        cause: format!("it was not taken: {}", causes::line(failure)),
         remedy: format!("see to the cause, then `backupd snapshot --component {name}`"),
     }
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Tally;
 use crate::audit::finding;
+use crate::causes;
 use crate::format::FormatError;
 use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
@@ -17,13 +18,6 @@ const AUDIT: &str = "nothing is removed before `restore-cli audit` is content";
 
 fn held(severity: Severity, cause: String, remedy: &str) -> Finding {
     finding(severity, ALL, cause, remedy)
-}
-
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 fn and_more(count: u64) -> String {
@@ -89,7 +83,7 @@ pub(super) fn bad_claim(error: &FormatError) -> Finding {
     let cause = format!(
         "{} cannot be read, so nobody knows whose prefix it is: {}",
         layout::CLAIM,
-        chain(error)
+        causes::line(error)
     );
     held(Severity::Error, cause, AUDIT)
 }
@@ -193,12 +187,15 @@ pub(super) fn distrusted_meanwhile(id: &RestorePointId, why: &str) -> Finding {
 }
 
 pub(super) fn unreadable_meanwhile(error: &dyn std::error::Error) -> Finding {
-    let cause = format!("a restore point came meanwhile: {}", chain(error));
+    let cause = format!("a restore point came meanwhile: {}", causes::line(error));
     held(Severity::Warning, cause, AUDIT)
 }
 
 pub(super) fn not_removed(error: &StoreError, errors: u64, stopped: bool) -> Finding {
-    let cause = format!("{errors} could not be removed; the first: {}", chain(error));
+    let cause = format!(
+        "{errors} could not be removed; the first: {}",
+        causes::line(error)
+    );
     let remedy = match (error, stopped) {
         (StoreError::Forbidden { .. }, _) => {
             "let these credentials delete (`s3:DeleteObject` on the prefix), or take `leftovers` out of the \

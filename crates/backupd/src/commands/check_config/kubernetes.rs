@@ -7,6 +7,7 @@ use backup_cli::environment::Environment;
 use backup_cli::human;
 use backup_cli::open::kube_options;
 use backup_cli::output::Page;
+use backup_core::causes;
 use backup_core::source::kube::{NOISE, Selection};
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -60,7 +61,7 @@ impl Kubernetes {
             }
             Some(Ok(server)) => server,
             Some(Err(error)) => {
-                warnings.push(in_one_line(&error));
+                warnings.push(causes::line(&error));
                 None
             }
         };
@@ -162,10 +163,4 @@ fn but(names: &BTreeSet<String>) -> String {
         return String::new();
     }
     format!(", not {}", or_all(names, ""))
-}
-
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
