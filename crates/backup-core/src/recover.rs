@@ -18,7 +18,11 @@ pub mod spool;
 
 pub mod etcd;
 
+mod fixed;
+
 mod crds;
+mod own;
+
 mod desired;
 mod leave;
 mod merge;

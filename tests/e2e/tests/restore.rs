@@ -8,6 +8,7 @@ mod restore {
     mod compare;
     mod data;
     mod definitions;
+    mod fixed;
     mod guards;
     mod held;
     mod in_place;
@@ -15,6 +16,7 @@ mod restore {
     mod lacking;
     mod latest;
     mod mirror;
+    mod own;
     mod owners;
     mod partial;
     mod rebuild;

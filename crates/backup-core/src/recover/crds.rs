@@ -1,5 +1,7 @@
 //! Definitions: which of two to keep, and making one until it is served.
 
+mod old;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -43,10 +45,9 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
     };
     let (old, new) = (text(live, "/spec/scope"), text(wanted, "/spec/scope"));
     if old != new {
-        return Choice::Clash(format!(
-            "it is {old} in the cluster and {new} in the archive, which cannot be changed; restore \
-             with the chart of the version that the archive is of"
-        ));
+        let scopes = format!("it is {old} in the cluster and {new} in the archive");
+        let name = text(wanted, "/metadata/name");
+        return Choice::Clash(super::fixed::definition(&name, &scopes));
     }
     if without_status(live) == without_status(wanted) {
         return Choice::Same;
@@ -114,8 +115,16 @@ fn versions(crd: &Value) -> Vec<String> {
 
 fn without_status(crd: &Value) -> Value {
     let mut crd = comparable(crd.clone());
+    old::renew(&mut crd);
     if let Some(fields) = crd.as_object_mut() {
         fields.remove("status");
+    }
+    without_cleanup(&mut crd);
+    // False is what nothing says.
+    if let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut)
+        && spec.get("preserveUnknownFields") == Some(&json!(false))
+    {
+        spec.remove("preserveUnknownFields");
     }
     // Authorities are injected by whoever runs the webhook.
     if let Some(client) = crd.pointer_mut("/spec/conversion/webhook/clientConfig")
@@ -137,15 +146,34 @@ pub(super) fn converts(crd: &Value) -> bool {
 /// The body that is applied.
 pub(super) fn body(crd: Value) -> Value {
     let mut body = comparable(crd);
+    old::renew(&mut body);
+    without_cleanup(&mut body);
     if let Some(fields) = body.as_object_mut() {
         fields.remove("status");
     }
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("ownerReferences");
-        // The API server puts its own one there when it is deleted.
-        metadata.remove("finalizers");
     }
     body
+}
+
+/// Takes away the finalizer that the API server puts there itself when a definition is deleted.
+fn without_cleanup(crd: &mut Value) {
+    let Some(metadata) = crd.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) else {
+        return;
+    };
+    finalizers.retain(|f| f.as_str() != Some("customresourcecleanup.apiextensions.k8s.io"));
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    }
+}
+
+/// What a person should know of how the definition is written.
+pub(super) fn notes(crd: &Value) -> Option<String> {
+    old::is_old(crd).then(|| old::TOLD.to_owned())
 }
 
 /// Waits until every served version of the definition can be listed.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::guards::{Guard, Guards};
-use super::pause;
 use super::spool::Entry;
+use super::{own, pause};
 
 /// Fields of `metadata` that must not come along.
 const OF_THE_OLD_CLUSTER: [&str; 9] = [
@@ -22,6 +22,16 @@ const OF_THE_OLD_CLUSTER: [&str; 9] = [
 ];
 /// Finalizers that say how to delete; on an object that nobody deletes they lie in wait.
 const WAYS_TO_DELETE: [&str; 2] = ["orphan", "foregroundDeletion"];
+/// What a Job of the API server's own choice selects its Pods by.
+pub(super) const JOBS_OWN: [(&str, &[&str]); 3] = [
+    ("/spec", &["selector"]),
+    ("/spec/template/metadata/labels", CONTROLLER),
+    ("/metadata/labels", CONTROLLER),
+];
+const CONTROLLER: &[&str] = &["batch.kubernetes.io/controller-uid", "controller-uid"];
+const WORKSPACES: &str = "workspaces.butler.butlerlabs.dev";
+/// A workspace that was left long ago is stopped or deleted when it is seen.
+const TIMES: [&str; 2] = ["lastDisconnectTime", "lastActivityTime"];
 /// An empty one asks for a new authority, a time in it tells when that was.
 const ROTATE: &str = "certs.steward.butlerlabs.dev/rotate";
 
@@ -50,6 +60,8 @@ pub(super) struct Desired {
     pub(super) bare: bool,
     /// With the UIDs of where it was captured.
     pub(super) owners: Vec<OwnerReference>,
+    /// All finalizers, where some of them are left out of an object that is made anew.
+    finalizers: Option<Value>,
     /// What was changed on purpose, for people.
     pub(super) notes: Vec<&'static str>,
 }
@@ -58,6 +70,7 @@ pub(super) struct Desired {
 pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Guards) -> Desired {
     let mut notes = Vec::new();
     let mut owners = Vec::new();
+    let mut finalizers = None;
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         if let Some(listed) = metadata.remove("ownerReferences") {
             match serde_json::from_value(listed) {
@@ -67,11 +80,14 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
             }
         }
         metadata.retain(|name, _| !OF_THE_OLD_CLUSTER.contains(&name.as_str()));
-        clean(metadata, guards, &mut notes);
+        finalizers = clean(metadata, guards, &mut notes);
     }
     match entry.path.resource.as_str() {
-        // The old tokens' names.
-        "serviceaccounts" => drop(object.as_object_mut().map(|o| o.remove("secrets"))),
+        "serviceaccounts" => without_tokens(&mut object),
+        "jobs.batch" => without_controller(&mut object),
+        "clusterroles.rbac.authorization.k8s.io" if is_aggregated(&object) => {
+            notes.push("its rules are those of other roles: the cluster brings them together anew");
+        }
         "namespaces" => drop(object.as_object_mut().map(|o| o.remove("spec"))),
         _ => {}
     }
@@ -81,15 +97,84 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
         .and_then(|fields| fields.remove("status"));
     let status = status
         .filter(|_| split && !is_server_owned(entry))
-        .filter(|status| status.as_object().is_some_and(|s| !s.is_empty()))
-        .map(|status| timeless(entry, status));
-    let bare = split && status.is_none() && !is_server_owned(entry) && !entry.partial;
+        .filter(Value::is_object)
+        .map(|status| timeless(entry, status, &mut notes));
+    let is_empty = |status: &Value| status.as_object().is_none_or(Map::is_empty);
+    let bare =
+        split && status.as_ref().is_none_or(is_empty) && !is_server_owned(entry) && !entry.partial;
     Desired {
         body: object,
         status,
         bare,
         owners,
+        finalizers,
         notes,
+    }
+}
+
+impl Desired {
+    /// The same where the object is there already: what is left out of one that is made anew stays
+    /// as `live` has it.
+    pub(super) fn beside(&self, entry: &Entry, live: &Value) -> Self {
+        let mut wanted = self.clone();
+        let held = live
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array);
+        if let Some(Value::Array(mut all)) = wanted.finalizers.take() {
+            all.retain(|f| !is_way_to_delete(f) || held.is_some_and(|held| held.contains(f)));
+            if let Some(metadata) = wanted
+                .body
+                .get_mut("metadata")
+                .and_then(Value::as_object_mut)
+                && !all.is_empty()
+            {
+                metadata.insert("finalizers".to_owned(), Value::Array(all));
+            }
+        }
+        if entry.path.resource.as_str() == WORKSPACES
+            && let Some(fields) = wanted.status.as_mut().and_then(Value::as_object_mut)
+        {
+            for time in TIMES {
+                if let Some(held) = live.get("status").and_then(|s| s.get(time)) {
+                    fields.insert(time.to_owned(), held.clone());
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Whether a role's rules were brought together from other roles.
+fn is_aggregated(role: &Value) -> bool {
+    let rules = role.get("rules").and_then(Value::as_array);
+    role.get("aggregationRule").is_some() && rules.is_some_and(|rules| !rules.is_empty())
+}
+
+/// Takes away the names of tokens, which are of the old cluster.
+fn without_tokens(account: &mut Value) {
+    let name = account.pointer("/metadata/name").and_then(Value::as_str);
+    let name = name.unwrap_or_default().to_owned();
+    let Some(fields) = account.as_object_mut() else {
+        return;
+    };
+    let Some(secrets) = fields.get_mut("secrets").and_then(Value::as_array_mut) else {
+        return;
+    };
+    secrets.retain(|s| own::name_of(s).is_none_or(|secret| !own::is_generated(&name, secret)));
+    if secrets.is_empty() {
+        fields.remove("secrets");
+    }
+}
+
+/// Takes away what the API server gives a Job itself: a selector by its UID.
+fn without_controller(job: &mut Value) {
+    if job.pointer("/spec/manualSelector") == Some(&Value::Bool(true)) {
+        return;
+    }
+    for (place, names) in JOBS_OWN {
+        if let Some(fields) = job.pointer_mut(place).and_then(Value::as_object_mut) {
+            fields.retain(|name, _| !names.contains(&name.as_str()));
+        }
     }
 }
 
@@ -99,12 +184,19 @@ pub(super) fn paused(entry: &Entry, body: &mut Value, guards: Guards) -> bool {
         && pause::marker(&entry.path.resource).is_some_and(|marker| pause::pause(marker, body))
 }
 
-fn clean(metadata: &mut Map<String, Value>, guards: Guards, notes: &mut Vec<&'static str>) {
+/// Gives all finalizers, if some of them are taken away.
+fn clean(
+    metadata: &mut Map<String, Value>,
+    guards: Guards,
+    notes: &mut Vec<&'static str>,
+) -> Option<Value> {
+    let mut all = None;
     if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-        let before = finalizers.len();
-        finalizers.retain(|f| !f.as_str().is_some_and(|f| WAYS_TO_DELETE.contains(&f)));
-        if finalizers.len() < before {
+        let held = finalizers.clone();
+        finalizers.retain(|f| !is_way_to_delete(f));
+        if finalizers.len() < held.len() {
             notes.push("a finalizer that only says how to delete it was left out");
+            all = Some(Value::Array(held));
         }
         if finalizers.is_empty() {
             metadata.remove("finalizers");
@@ -119,6 +211,13 @@ fn clean(metadata: &mut Map<String, Value>, guards: Guards, notes: &mut Vec<&'st
         annotations.remove(ROTATE);
         notes.push("an empty annotation that asks for a new authority was left out");
     }
+    all
+}
+
+fn is_way_to_delete(finalizer: &Value) -> bool {
+    finalizer
+        .as_str()
+        .is_some_and(|f| WAYS_TO_DELETE.contains(&f))
 }
 
 /// Kinds whose status tells of their own cluster's machinery alone.
@@ -130,13 +229,18 @@ fn is_server_owned(entry: &Entry) -> bool {
 }
 
 /// The status without times that would act at once.
-fn timeless(entry: &Entry, mut status: Value) -> Value {
-    if entry.path.resource.as_str() == "workspaces.butler.butlerlabs.dev"
+fn timeless(entry: &Entry, mut status: Value, notes: &mut Vec<&'static str>) -> Value {
+    if entry.path.resource.as_str() == WORKSPACES
         && let Some(fields) = status.as_object_mut()
     {
-        // A workspace that was left long ago is stopped or deleted when it is seen.
-        fields.remove("lastDisconnectTime");
-        fields.remove("lastActivityTime");
+        let before = fields.len();
+        fields.retain(|name, _| !TIMES.contains(&name.as_str()));
+        if fields.len() < before {
+            notes.push(
+                "without status.lastDisconnectTime and lastActivityTime, by which it would be \
+                 stopped or deleted as soon as it is seen",
+            );
+        }
     }
     status
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::guards::{Guard, Guards};
+use super::own;
 use super::spool::Entry;
 
 /// Kinds that a cluster makes for itself.
@@ -23,9 +24,6 @@ const MADE_AGAIN: [&str; 14] = [
     "servicecidrs.networking.k8s.io",
 ];
 
-/// Namespaces that every cluster has.
-const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-
 /// Why the object is left out; `None` if it is restored.
 pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'static str> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -37,8 +35,10 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
     if MADE_AGAIN.contains(&resource) {
         return Some("the cluster makes it for itself");
     }
+    if let Some(reason) = own::reason(entry, object) {
+        return Some(reason);
+    }
     match resource {
-        "namespaces" if OWN_NAMESPACES.contains(&name) => Some("every cluster has its own"),
         "secrets" => match text("/type") {
             Some("kubernetes.io/service-account-token") => {
                 Some("the token of a service account is of its own cluster")
@@ -49,9 +49,6 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
         "configmaps" if name == "kube-root-ca.crt" => Some("every cluster has its own"),
         "configmaps" if name == "extension-apiserver-authentication" => {
             Some("every cluster has its own")
-        }
-        "serviceaccounts" if name == "default" && object.get("imagePullSecrets").is_none() => {
-            Some("every namespace has its own")
         }
         "services" if name == "kubernetes" => Some("every cluster has its own"),
         "services" if !belongs_to_a_control_plane(object) => {
@@ -73,11 +70,6 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
         {
             Some("the cluster makes it for itself")
         }
-        _ if text("/metadata/labels/kubernetes.io~1bootstrapping").is_some()
-            && is_built_in_role(name) =>
-        {
-            Some("every cluster has its own")
-        }
         _ => None,
     }
 }
@@ -88,19 +80,6 @@ fn is_an_extension(object: &Value) -> bool {
     let label = "/metadata/labels/kube-aggregator.kubernetes.io~1automanaged";
     let service = object.pointer("/spec/service");
     object.pointer(label).is_none() && service.is_some_and(|s| !s.is_null())
-}
-
-/// Whether the API server makes a role or binding of that name. Its label alone tells nothing: whoever
-/// copies a role copies it, too.
-fn is_built_in_role(name: &str) -> bool {
-    const ROLES: [&str; 5] = [
-        "admin",
-        "cluster-admin",
-        "edit",
-        "extension-apiserver-authentication-reader",
-        "view",
-    ];
-    name.starts_with("system:") || ROLES.contains(&name)
 }
 
 fn belongs_to_a_control_plane(object: &Value) -> bool {
@@ -130,7 +109,9 @@ mod tests {
         };
         let role = |name: &str| {
             let labels = json!({ "kubernetes.io/bootstrapping": "rbac-defaults" });
-            let object = json!({ "metadata": { "name": name, "labels": labels } });
+            let written = json!([{ "manager": "kube-apiserver" }]);
+            let metadata = json!({ "name": name, "labels": labels, "managedFields": written });
+            let object = json!({ "metadata": metadata });
             left("clusterroles.rbac.authorization.k8s.io", object)
         };
         assert!(role("system:node") && role("edit"));

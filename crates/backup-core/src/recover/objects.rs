@@ -3,6 +3,8 @@
 mod attempt;
 mod foresee;
 mod judge;
+mod otherwise;
+mod status;
 mod words;
 
 use std::collections::HashMap;
@@ -13,12 +15,15 @@ use serde_json::{Value, json};
 pub(super) use self::attempt::Trial;
 pub(super) use self::foresee::Foreseen;
 use self::judge::Judged;
+use self::otherwise::otherwise;
+use self::status::status_patch;
 use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
 use super::RecoverError;
 use super::desired::{Desired, desired, paused};
+use super::fixed;
 use super::guards::{Guard, Guards};
 use super::journal::{Done, Outcome};
-use super::merge::{merge, touched};
+use super::merge::touched;
 use super::owners::{Owners, Resolved, references_of};
 use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
@@ -244,68 +249,14 @@ impl Writer<'_> {
                 Err(e) => return Err(e.into()),
             }
         };
-        let why = self.status(turn, made.clone(), None).await?;
+        let status = turn.wanted.status.as_ref();
+        let why = self.status(turn, status, made.clone(), None).await?;
         let notes = turn.wanted.notes.iter().chain(&harmless);
         let mut told: Vec<String> = notes.map(ToString::to_string).collect();
+        told.extend(otherwise(turn, &body, &made));
         told.extend(turn.owners.left.iter().cloned());
         told.extend(why);
         Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
-    }
-
-    /// Writes the status over that of `live`; what did not come back is told.
-    async fn status(
-        &self,
-        turn: &Turn<'_>,
-        live: Value,
-        base: Option<&Value>,
-    ) -> Result<Option<String>, Trouble> {
-        let Some(status) = &turn.wanted.status else {
-            return Ok(None);
-        };
-        let mut live = live;
-        for _ in 0..TRIES {
-            let now = live.get("status").cloned().unwrap_or_else(|| json!({}));
-            let wanted = merge(base, &now, status);
-            let Some(patch) = wanted.patch else {
-                return Ok(None);
-            };
-            let version = live.pointer("/metadata/resourceVersion");
-            let patch = json!({
-                "apiVersion": turn.entry.api_version,
-                "kind": turn.entry.kind,
-                "metadata": { "resourceVersion": version },
-                "status": patch,
-            });
-            let written = self
-                .target
-                .patch_part(&turn.entry.path, "/status", &patch, false)
-                .await;
-            match written {
-                Ok(written) => {
-                    let now = written.get("status").cloned().unwrap_or_else(|| json!({}));
-                    let left = merge(None, &now, status);
-                    let lost = left.patch.filter(|_| base.is_none());
-                    return Ok(lost.map(|lost| {
-                        let fields = touched(&lost, FIELDS_TOLD).join(", ");
-                        format!("its status did not come back whole: {fields}")
-                    }));
-                }
-                Err(e) if e.is_conflict() => match self.live(turn).await? {
-                    Some(again) => live = again,
-                    None => return Ok(Some("it was deleted before its status was written".into())),
-                },
-                Err(e) if e.is("Invalid") => {
-                    return Ok(Some(format!(
-                        "its status was refused: {}",
-                        words::told(turn.entry, &e)
-                    )));
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(Some(
-            "its status was written by somebody else all the time".to_owned(),
-        ))
     }
 
     /// Brings an object that is there to what is wanted.
@@ -318,7 +269,8 @@ impl Writer<'_> {
             ));
         }
         let base = turn.base.as_ref();
-        let judged = self.judge(turn, &live, base, ours);
+        let wanted = turn.wanted.beside(turn.entry, &live);
+        let judged = self.judge(turn, &wanted, &live, ours);
         let id = uid(&live);
         let Judged {
             patch,
@@ -333,17 +285,23 @@ impl Writer<'_> {
         let mut current = live;
         let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
         if let Some(mut patch) = patch {
-            let version = current.pointer("/metadata/resourceVersion").cloned();
-            if let Some(fields) = patch.as_object_mut() {
-                fields.insert("apiVersion".to_owned(), json!(turn.entry.api_version));
-                fields.insert("kind".to_owned(), json!(turn.entry.kind));
-                let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.insert("resourceVersion".to_owned(), json!(version));
-                }
+            if turn.kind.is_listed_only() {
+                let why = fixed::unnamed(turn.entry);
+                return Ok(done(Outcome::Failed, id, Some(why)));
             }
-            current = self.target.patch(&turn.entry.path, &patch, false).await?;
-            if !ours {
+            addressed(turn.entry, &current, &mut patch);
+            let before = current.pointer("/metadata/resourceVersion").cloned();
+            current = match self.target.patch(&turn.entry.path, &patch, false).await {
+                Ok(written) => written,
+                Err(e) if fixed::is_fixed(&e) => {
+                    let why = fixed::sentence(turn.entry, &current, &wanted.body, &e);
+                    return Ok(done(Outcome::Failed, id, Some(why)));
+                }
+                Err(e) => return Err(e.into()),
+            };
+            // What the server fills in again is no change.
+            let is_new = current.pointer("/metadata/resourceVersion") != before.as_ref();
+            if !ours && is_new {
                 outcome = Outcome::Changed;
             }
         }
@@ -354,15 +312,11 @@ impl Writer<'_> {
         }
         let since = self.status_since(turn, &current, ours);
         let before = base.and_then(|b| b.status.as_ref());
-        let status = current.get("status").cloned().unwrap_or_else(|| json!({}));
-        let differs = turn
-            .wanted
-            .status
-            .as_ref()
-            .is_some_and(|wanted| merge(before, &status, wanted).patch.is_some());
+        let status = wanted.status.as_ref();
+        let differs = status.is_some_and(|s| status_patch(before, &current, s).is_some());
         let mut told = Vec::new();
         if differs {
-            told.extend(self.status(turn, current, before).await?);
+            told.extend(self.status(turn, status, current, before).await?);
             if outcome == Outcome::Same {
                 outcome = Outcome::Changed;
             }
@@ -373,7 +327,7 @@ impl Writer<'_> {
                 "changed on both sides and left as it is in the cluster: {}",
                 conflicts.join(", ")
             ));
-        } else if let Some(fields) = fields {
+        } else if let Some(fields) = fields.filter(|_| outcome != Outcome::Same) {
             told.push(format!("changed: {}", fields.join(", ")));
         }
         if let Some(since) = since {
@@ -396,6 +350,17 @@ pub(super) fn unreadable(
         return (Outcome::Changed, Some(told.to_owned()));
     }
     (Outcome::Failed, Some(words::unreadable(entry, why)))
+}
+
+/// Makes `patch` one of this object, in the version that `live` has.
+fn addressed(entry: &Entry, live: &Value, patch: &mut Value) {
+    let version = live.pointer("/metadata/resourceVersion");
+    let address = json!({
+        "apiVersion": entry.api_version,
+        "kind": entry.kind,
+        "metadata": { "resourceVersion": version },
+    });
+    super::overlay(patch, &address);
 }
 
 fn own(body: &mut Value, owners: &Resolved) {

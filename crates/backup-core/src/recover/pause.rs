@@ -14,6 +14,11 @@ const CLUSTER_API: &str = "cluster.x-k8s.io/paused";
 /// What stands in a marker that a restore put.
 pub const OURS: &str = "butler-restore";
 
+/// All annotations of an object together, as the API server takes them.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+/// What `kubectl apply` remembers: no controller reads it.
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// How a kind is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
@@ -88,6 +93,11 @@ pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
             *holder = json!({});
         }
         if let Some(holder) = holder.as_object_mut() {
+            if matches!(marker, Marker::Annotation(_))
+                && let Some((aside, _)) = aside(name, holder)
+            {
+                holder.remove(&aside);
+            }
             holder.insert(name.to_owned(), value);
             return true;
         }
@@ -98,7 +108,11 @@ pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
 /// The patch that takes the marker off again, back to what `wanted` has.
 pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
     match marker {
-        Marker::Annotation(name) => json!({ "metadata": { "annotations": { name: null } } }),
+        Marker::Annotation(name) => {
+            let mut patch = Map::from_iter([(name.to_owned(), Value::Null)]);
+            patch.extend(annotations(wanted).and_then(|held| aside(name, held)));
+            json!({ "metadata": { "annotations": patch } })
+        }
         Marker::Field(name) => {
             let before = wanted.get("spec").and_then(|s| s.get(name));
             json!({ "spec": { name: before.cloned().unwrap_or(Value::Null) } })
@@ -147,6 +161,26 @@ pub(super) fn stays(marker: Marker, path: &ObjectPath, wanted: &Value) -> Findin
     }
 }
 
+/// The annotation that stands aside while `marker` is on, where they would not fit together: what
+/// `kubectl apply` remembers, or else the largest.
+fn aside(marker: &str, annotations: &Map<String, Value>) -> Option<(String, Value)> {
+    let size = |name: &str, value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        name.len().saturating_add(text.len())
+    };
+    let held = annotations.iter().filter(|(name, _)| *name != marker);
+    let all: usize = held.clone().map(|(name, value)| size(name, value)).sum();
+    let added = marker.len().saturating_add(OURS.len());
+    if all.saturating_add(added) <= MAX_ANNOTATIONS {
+        return None;
+    }
+    let remembered = annotations.get_key_value(APPLIED);
+    let remembered = remembered.filter(|(name, value)| size(name, value) >= added);
+    let largest = held.max_by_key(|(name, value)| size(name, value));
+    let (name, value) = remembered.or(largest)?;
+    Some((name.clone(), value.clone()))
+}
+
 fn annotations(object: &Value) -> Option<&Map<String, Value>> {
     object.pointer("/metadata/annotations")?.as_object()
 }
@@ -187,5 +221,24 @@ mod tests {
             assert_eq!(unpause(marker, &object), patch);
         }
         assert_eq!(marker(&"tenantclusters.butler.butlerlabs.dev".into()), None);
+    }
+
+    #[test]
+    fn annotations_at_the_limit_make_room_for_the_marker() {
+        let marker = marker(&"machines.cluster.x-k8s.io".into()).unwrap();
+        for (aside, stays) in [(APPLIED, "b"), ("a", "b")] {
+            let full = "x".repeat(MAX_ANNOTATIONS - aside.len() - 101);
+            let object = json!({ "metadata": { "annotations": {
+                aside: full, stays: "y".repeat(100),
+            } } });
+            let mut paused = object.clone();
+            assert!(pause(marker, &mut paused));
+            assert!(is_paused(marker, &paused));
+            let held = annotations(&paused).unwrap();
+            assert!(!held.contains_key(aside) && held.contains_key(stays));
+            let patch = unpause(marker, &object);
+            assert_eq!(patch["metadata"]["annotations"][aside], full);
+            assert_eq!(patch["metadata"]["annotations"][CLUSTER_API], Value::Null);
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::journal::{Done, Journal, Outcome, Phase, Record};
 use super::order::Rank;
 use super::plan::{Plan, Step, admit};
 use super::spool::Spool;
-use super::{RecoverError, lock, quiesce};
+use super::{RecoverError, fixed, lock, quiesce};
 use crate::archive::ObjectPath;
 use crate::clock::Clock;
 use crate::format::manifest::{Finding, Severity};
@@ -110,6 +110,8 @@ pub struct Ended {
     pub findings: Vec<Finding>,
     /// What is still stopped.
     pub parked: Vec<quiesce::Parked>,
+    /// Whether all that is missing is what trying again cannot help.
+    pub stuck: bool,
 }
 
 impl Ended {
@@ -159,6 +161,7 @@ impl Recovery {
             outcomes: state.outcomes(),
             findings: state.findings().cloned().collect(),
             parked: state.parked.clone(),
+            stuck: state.is_stuck(),
         };
         ended.findings.extend(self.told());
         Ok(ended)
@@ -302,6 +305,9 @@ impl Recovery {
                 _ => return None,
             };
             let remedy = match done.outcome {
+                Outcome::Failed if fixed::is_told(done.why.as_deref()) => {
+                    "do what is said here; `restore-cli resume` alone ends in the same way"
+                }
                 Outcome::Failed => "see why, then go on with `restore-cli resume`",
                 Outcome::Conflict => "compare it with `restore-cli resources get`",
                 _ => "nothing has to be done unless it surprises you",

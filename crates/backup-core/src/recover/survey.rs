@@ -62,7 +62,7 @@ pub struct Request {
     pub whole_kinds: BTreeSet<String>,
     /// What was asked for.
     pub options: Options,
-    /// Whether objects are tried with dry runs.
+    /// Whether creates and changes are tried with dry runs.
     pub dry_run: bool,
     /// The key of digests of what is written.
     pub key: ContentKey,

@@ -17,7 +17,7 @@ pub(crate) use etcd::{Journalled, look_at_etcd};
 pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
 pub(crate) use ground::{Asked, Ground, Wanted, target_of};
 pub(crate) use reach::Reach;
-pub(crate) use report::{COMPLETE, COMPLETE_OF_PARTIAL, Ran, Shown, word};
+pub(crate) use report::{COMPLETE, COMPLETE_OF_PARTIAL, Ran, Shown, way_on, word};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
 pub(crate) use took::{Alike, Took};

@@ -192,6 +192,8 @@ struct Told {
     objects: BTreeMap<Outcome, u64>,
     failed: Vec<Failed>,
     still_stopped: Vec<String>,
+    /// Whether all that is missing is what `resume` cannot help.
+    stuck: bool,
     findings: Vec<Finding>,
     journals_in_store: Vec<StoredTold>,
 }
@@ -301,6 +303,11 @@ impl Told {
                 .iter()
                 .map(backup_core::recover::quiesce::Parked::by_hand)
                 .collect(),
+            stuck: state.is_stuck()
+                && state
+                    .ended
+                    .as_ref()
+                    .is_some_and(|(how, _)| how == "partial"),
             findings: state.findings().map(Finding::from).collect(),
             journals_in_store: Vec::new(),
         }
@@ -366,7 +373,7 @@ impl Report for Told {
                 "Nothing is left to do. `restore-cli show RESTORE-POINT` names what it lacked, and \
                  which older restore point has it.",
             ),
-            _ => page.line(&format!("Go on with: restore-cli resume {}", self.journal)),
+            _ => page.line(&super::recover::way_on(self.stuck, &self.journal)),
         }
     }
 }

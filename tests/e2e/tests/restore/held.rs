@@ -43,7 +43,10 @@ async fn contents_are_planned_and_tried_and_what_differs_is_refused() -> Result<
     let secret = format!("secrets/namespaces/{SYSTEM}/image-factory-key");
     let secret = said(&planned, &secret)?;
     assert_eq!(secret["outcome"], "failed", "{secret:#}");
-    assert!(secret.to_string().contains("refuses it"), "{secret:#}");
+    assert!(
+        secret.to_string().contains("cannot be changed in place"),
+        "{secret:#}"
+    );
     assert!(!secret.to_string().contains("dmFsdWU"), "{secret:#}");
 
     // The same outcome, and more would be written over.

@@ -178,6 +178,24 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     });
     let maps = format!("/api/v1/namespaces/{SYSTEM}/configmaps");
     server.create(&maps, &extra).await?;
+    // Somebody stops one since.
+    let clusters = bed.listed(&kubeconfig, "clusters.cluster.x-k8s.io").await?;
+    let stopped = clusters.first().context("no Cluster")?;
+    let text = |pointer: &str| stopped.pointer(pointer).and_then(Value::as_str);
+    let stopped = format!(
+        "/apis/{}/namespaces/{}/clusters/{}",
+        text("/apiVersion").context("no version")?,
+        text("/metadata/namespace").context("no namespace")?,
+        text("/metadata/name").context("no name")?,
+    );
+    let mut cluster = server.read(&stopped).await?;
+    assert_ne!(cluster["spec"]["paused"], true);
+    cluster["spec"]["paused"] = json!(true);
+    server.replace(&stopped, &cluster).await?;
+    let planned = bed.plan(&kubeconfig, &["--only", "resources"]).await?;
+    let planned = planned.ended_with(0)?.json()?;
+    let findings = planned["plan"]["findings"].to_string();
+    assert!(findings.contains("by spec.paused, was not"), "{findings}");
 
     let restore = bed
         .restore_cli("restore")
@@ -201,6 +219,9 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     assert_eq!(changed.len(), 1, "{changed:#?}");
     assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
     assert_eq!(ran["objects"]["changed"], 1, "{ran:#}");
+    let findings = ran["findings"].to_string();
+    assert!(findings.contains("by spec.paused, was not"), "{findings}");
+    assert_eq!(server.read(&stopped).await?["spec"]["paused"], true);
     assert_eq!(server.read(&path).await?["spec"]["workers"]["replicas"], 2);
     assert!(server.read(&secret).await.is_ok());
     // What the archive does not have stays.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::super::etcd::Proof;
+use super::super::fixed;
 use super::super::quiesce::Parked;
 use super::records::{Outcome, Phase, Record};
 use crate::digest::Digest;
-use crate::format::manifest::Finding;
+use crate::format::manifest::{Finding, Severity};
 
 /// What the lines so far say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,6 +153,19 @@ impl State {
         self.is_done(Phase::Settle)
             && self.open.is_empty()
             && self.written.values().all(|d| d.outcome != Outcome::Failed)
+    }
+
+    /// Whether objects failed, and trying again can help none of them: fields cannot be changed.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        let failed = self.written.values();
+        let mut failed = failed
+            .filter(|done| done.outcome == Outcome::Failed)
+            .peekable();
+        let clean = self.parked.is_empty()
+            && self.open.is_empty()
+            && self.findings().all(|f| f.severity != Severity::Error);
+        clean && failed.peek().is_some() && failed.all(|done| fixed::is_told(done.why.as_deref()))
     }
 
     /// What all phases found, in their order.

@@ -1,14 +1,16 @@
 //! Dry runs: the API server judges a write, and nothing is written.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Writer;
-use super::foresee::status_patch;
+use super::otherwise::otherwise;
+use super::status::status_patch;
 use super::words::told;
-use crate::recover::desired::paused;
+use super::{Turn, Writer, addressed};
+use crate::recover::desired::{comparable, paused};
+use crate::recover::journal::Outcome;
 use crate::recover::spool::Entry;
-use crate::recover::{RecoverError, crds, volumes};
+use crate::recover::{RecoverError, crds, fixed, volumes};
 use crate::source::kube::WriteError;
 
 /// What the API server says of a write.
@@ -16,6 +18,10 @@ use crate::source::kube::WriteError;
 pub(in crate::recover) enum Trial {
     /// It would take it.
     Passed,
+    /// It would take it, and the object stays as it is: the server fills in again what differs.
+    Same,
+    /// It would take it and make it otherwise, and how.
+    Otherwise(String),
     /// It would refuse it, whatever comes before.
     Refused(String),
     /// As things are now it would refuse it; what it needs may come with the restore.
@@ -25,93 +31,104 @@ pub(in crate::recover) enum Trial {
 }
 
 impl Writer<'_> {
-    /// Tries a create without doing it.
-    pub(in crate::recover) async fn try_create(
+    /// Tries to make the object at `position`, or to change the live one, without doing it.
+    pub(in crate::recover) async fn attempt(
         &self,
         position: usize,
+        outcome: Outcome,
     ) -> Result<Trial, RecoverError> {
         let Some(entry) = self.spool.entry(position) else {
             return Ok(Trial::Passed);
         };
         if entry.path.resource.as_str() == crds::DEFINITIONS {
-            return self.try_definition(entry).await;
+            let body = crds::body(self.spool.value(entry)?);
+            return match self.target.apply(&entry.path, &body, true).await {
+                Ok(_) => Ok(Trial::Passed),
+                Err(e) => refusal(entry, e),
+            };
         }
-        let Some(kind) = self.target.kind(&entry.path.resource) else {
+        let Some(turn) = self.turn(entry)? else {
             return Ok(Trial::Untried("its definition is made first".to_owned()));
         };
-        let mut body = self.wanted(entry, self.spool.value(entry)?, &kind).body;
-        paused(entry, &mut body, self.guards);
-        volumes::harmless(&entry.path, &mut body);
-        let tried = self.target.create(&entry.path, &body, true).await;
-        judged(entry, tried.map(drop))
+        match outcome {
+            Outcome::Created => self.try_create(&turn).await,
+            _ => self.try_change(&turn).await,
+        }
     }
 
-    /// Tries what would bring the live object to what is wanted, its status too, without doing it.
-    pub(in crate::recover) async fn try_change(
-        &self,
-        position: usize,
-    ) -> Result<Trial, RecoverError> {
-        let Some(entry) = self.spool.entry(position) else {
-            return Ok(Trial::Passed);
-        };
-        if entry.path.resource.as_str() == crds::DEFINITIONS {
-            return self.try_definition(entry).await;
+    async fn try_create(&self, turn: &Turn<'_>) -> Result<Trial, RecoverError> {
+        let entry = turn.entry;
+        let mut body = turn.wanted.body.clone();
+        paused(entry, &mut body, self.guards);
+        volumes::harmless(&entry.path, &mut body);
+        match self.target.create(&entry.path, &body, true).await {
+            Ok(made) => {
+                let differs = otherwise(turn, &body, &made);
+                Ok(differs.map_or(Trial::Passed, Trial::Otherwise))
+            }
+            Err(e) => refusal(entry, e),
         }
+    }
+
+    /// Tries what would bring the live object to the wanted one, its status too.
+    async fn try_change(&self, turn: &Turn<'_>) -> Result<Trial, RecoverError> {
+        let entry = turn.entry;
         let version = Some(entry.api_version.as_str());
         let live = match self.target.get(&entry.path, version).await {
-            Ok(live) => live,
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(Trial::Untried("it went while this was planned".to_owned())),
             Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
             Err(_) => return Ok(Trial::Untried("it cannot be read now".to_owned())),
         };
-        let (Some(live), Some(turn)) = (live, self.turn(entry)?) else {
-            return Ok(Trial::Untried("it went while this was planned".to_owned()));
-        };
-        let named = |mut patch: Value| {
-            if let Some(fields) = patch.as_object_mut() {
-                fields.insert("apiVersion".to_owned(), json!(entry.api_version));
-                fields.insert("kind".to_owned(), json!(entry.kind));
+        let wanted = turn.wanted.beside(entry, &live);
+        let before = turn.base.as_ref().and_then(|base| base.status.as_ref());
+        let status = wanted.status.as_ref();
+        let status = status.and_then(|s| status_patch(before, &live, s));
+        if let Some(mut patch) = self.judge(turn, &wanted, &live, false).patch {
+            if turn.kind.is_listed_only() {
+                return Ok(Trial::Refused(fixed::unnamed(entry)));
             }
-            patch
-        };
-        if let Some(patch) = self.judge(&turn, &live, turn.base.as_ref(), false).patch {
-            let tried = self.target.patch(&entry.path, &named(patch), true).await;
-            let trial = judged(entry, tried.map(drop))?;
-            if trial != Trial::Passed {
-                return Ok(trial);
+            addressed(entry, &live, &mut patch);
+            match self.target.patch(&entry.path, &patch, true).await {
+                Ok(made)
+                    if status.is_none() && comparable(made.clone()) == comparable(live.clone()) =>
+                {
+                    return Ok(Trial::Same);
+                }
+                Ok(_) => {}
+                Err(e) if fixed::is_fixed(&e) => {
+                    let why = fixed::sentence(entry, &live, &wanted.body, &e);
+                    return Ok(Trial::Refused(why));
+                }
+                Err(e) => return refusal(entry, e),
             }
         }
-        if let Some(patch) = status_patch(&turn, &live) {
-            let patch = named(json!({ "status": patch }));
-            let tried = self
-                .target
-                .patch_part(&entry.path, "/status", &patch, true)
-                .await;
-            // A status that is refused is told, and the object stays.
-            return Ok(match judged(entry, tried.map(drop))? {
+        let Some(status) = status.filter(|_| !turn.kind.is_listed_only()) else {
+            return Ok(Trial::Passed);
+        };
+        let mut patch = json!({ "status": status });
+        addressed(entry, &live, &mut patch);
+        let path = &entry.path;
+        match self.target.patch_part(path, "/status", &patch, true).await {
+            Ok(_) => Ok(Trial::Passed),
+            // A status that is refused is a note, and the object stays.
+            Err(e) => Ok(match refusal(entry, e)? {
                 Trial::Refused(why) => Trial::Now(format!("its status: {why}")),
                 trial => trial,
-            });
+            }),
         }
-        Ok(Trial::Passed)
-    }
-
-    async fn try_definition(&self, entry: &Entry) -> Result<Trial, RecoverError> {
-        let body = crds::body(self.spool.value(entry)?);
-        let tried = self.target.apply(&entry.path, &body, true).await;
-        judged(entry, tried.map(drop))
     }
 }
 
-fn judged(entry: &Entry, tried: Result<(), WriteError>) -> Result<Trial, RecoverError> {
-    let error = match tried {
-        Ok(()) => return Ok(Trial::Passed),
-        Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
-        Err(e) if e.is_conflict() || e.is("AlreadyExists") => {
-            let why = "somebody wrote it while this was planned";
-            return Ok(Trial::Untried(why.to_owned()));
-        }
-        Err(e) => e,
-    };
+/// Judges why the server refused a dry run.
+fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
+    if error.is_of_the_server() {
+        return Err(RecoverError::Target(error));
+    }
+    if error.is_conflict() || error.is("AlreadyExists") {
+        let why = "somebody wrote it while this was planned";
+        return Ok(Trial::Untried(why.to_owned()));
+    }
     let WriteError::Refused {
         status, message, ..
     } = &error

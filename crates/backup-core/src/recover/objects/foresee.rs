@@ -2,15 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::status::status_patch;
+use super::words::sentence;
 use super::{FIELDS_TOLD, Turn, Writer};
 use crate::digest::Digest;
-use crate::recover::RecoverError;
 use crate::recover::contents::ContentKey;
 use crate::recover::desired::{desired, paused};
 use crate::recover::journal::Outcome;
-use crate::recover::merge::{merge, touched};
+use crate::recover::merge::touched;
 use crate::recover::owners::Resolved;
 use crate::recover::spool::Entry;
+use crate::recover::{RecoverError, crds};
 
 /// What would become of an object.
 #[derive(Debug, Clone)]
@@ -73,6 +75,20 @@ impl Writer<'_> {
         }))
     }
 
+    /// Says what a person should know of how an object is made that is not there.
+    pub(in crate::recover) fn notes(&self, entry: &Entry) -> Result<Option<String>, RecoverError> {
+        let value = self.spool.value(entry)?;
+        if entry.path.resource.as_str() == crds::DEFINITIONS {
+            return Ok(crds::notes(&value));
+        }
+        // Its kind may come with the restore; most of those have a status of their own.
+        let kind = self.target.kind(&entry.path.resource);
+        let split = kind.is_none_or(|kind| kind.has_status);
+        let notes = desired(entry, value, split, self.guards).notes;
+        let notes: Vec<String> = notes.into_iter().map(str::to_owned).collect();
+        Ok(sentence(&notes))
+    }
+
     /// Tells what would become of the object, without writing it.
     pub(in crate::recover) fn foresee(
         &self,
@@ -87,12 +103,13 @@ impl Writer<'_> {
             let why = "it is being deleted in the cluster";
             return Ok(Foreseen::new(Outcome::Failed, Some(why.to_owned())));
         }
-        let judged = self.judge(&turn, live, turn.base.as_ref(), false);
+        let wanted = turn.wanted.beside(entry, live);
+        let judged = self.judge(&turn, &wanted, live, false);
         if let Some(why) = judged.keep {
             return Ok(Foreseen::new(Outcome::Conflict, Some(why)));
         }
         // Controllers write statuses all the time: of those, what is wanted counts.
-        let content = key.digest(&json!(judged.patch), turn.wanted.status.as_ref());
+        let content = key.digest(&json!(judged.patch), wanted.status.as_ref());
         if !judged.conflicts.is_empty() {
             let fields = judged.conflicts.join(", ");
             let why = format!("changed on both sides: {fields}");
@@ -102,9 +119,12 @@ impl Writer<'_> {
             .patch
             .map(|p| touched(&p, FIELDS_TOLD))
             .unwrap_or_default();
-        if let Some(patch) = status_patch(&turn, live) {
-            let told = touched(&patch, FIELDS_TOLD);
-            fields.extend(told.into_iter().map(|f| format!("status.{f}")));
+        let before = turn.base.as_ref().and_then(|b| b.status.as_ref());
+        let status = wanted.status.as_ref();
+        if let Some(patch) = status.and_then(|s| status_patch(before, live, s)) {
+            let names = touched(&patch, FIELDS_TOLD).into_iter();
+            let names = names.map(|field| format!("status.{field}"));
+            fields.extend(names.map(|f| f.trim_end_matches('.').to_owned()));
         }
         if let Some(since) = self.status_since(&turn, live, false) {
             fields.truncate(FIELDS_TOLD);
@@ -119,12 +139,4 @@ impl Writer<'_> {
         fields.truncate(FIELDS_TOLD);
         Ok(Foreseen::new(Outcome::Changed, Some(fields.join(", "))).holding(content))
     }
-}
-
-/// What there is to write over the status of `live`.
-pub(super) fn status_patch(turn: &Turn<'_>, live: &Value) -> Option<Value> {
-    let before = turn.base.as_ref().and_then(|base| base.status.as_ref());
-    let status = live.get("status").cloned().unwrap_or_else(|| json!({}));
-    let wanted = turn.wanted.status.as_ref()?;
-    merge(before, &status, wanted).patch
 }

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{FIELDS_TOLD, Turn, Writer};
 use crate::recover::RecoverError;
-use crate::recover::desired::{Desired, comparable, paused};
+use crate::recover::desired::{Desired, JOBS_OWN, comparable, paused};
 use crate::recover::merge::{merge, named};
+use crate::recover::own;
 use crate::recover::pause::{self, Marker};
 use crate::recover::plan::{Existing, Mode};
 use crate::recover::spool::Entry;
@@ -37,21 +38,22 @@ impl Writer<'_> {
         Ok(Some(self.wanted(before, base.value(before)?, kind)))
     }
 
-    /// What there is to write over `live`.
+    /// What there is to write over `live` to make it as `wanted`.
     pub(super) fn judge(
         &self,
         turn: &Turn<'_>,
+        wanted: &Desired,
         live: &Value,
-        base: Option<&Desired>,
         ours: bool,
     ) -> Judged {
+        let base = turn.base.as_ref();
         let mut now = comparable(live.clone());
         if turn.kind.has_status
             && let Some(fields) = now.as_object_mut()
         {
             fields.remove("status");
         }
-        let mut wanted = comparable(turn.wanted.body.clone());
+        let mut wanted = comparable(wanted.body.clone());
         if ours {
             // What this restore made carries the marker until its controller goes on.
             paused(turn.entry, &mut wanted, self.guards);
@@ -63,7 +65,7 @@ impl Writer<'_> {
         tolerate(turn.entry, &now, &mut wanted);
         let is_bound = volumes::is_bound(live);
         volumes::tolerate(&turn.entry.path, &now, &mut wanted, is_bound);
-        if turn.entry.partial {
+        if turn.entry.partial || own::is_own(turn.entry, &wanted) {
             now = named(&now, &wanted);
         }
         let mut judged = self.compared(base, &now, &wanted);
@@ -128,7 +130,8 @@ impl Writer<'_> {
 /// Fields of a live object that its cluster chose, and that are no difference.
 fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     let mut take = |pointer: &str, name: &str| {
-        let Some(held) = live.pointer(&format!("{pointer}/{name}")).cloned() else {
+        let held = live.pointer(pointer).and_then(|fields| fields.get(name));
+        let Some(held) = held.cloned() else {
             return;
         };
         if let Some(fields) = wanted.pointer_mut(pointer).and_then(Value::as_object_mut) {
@@ -140,15 +143,47 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
             take("", "spec");
             take("/metadata/labels", "kubernetes.io/metadata.name");
         }
-        "serviceaccounts" => take("", "secrets"),
+        "serviceaccounts" => secrets(live, wanted),
+        "jobs.batch" => {
+            for (place, names) in JOBS_OWN {
+                names.iter().for_each(|name| take(place, name));
+            }
+        }
+        "clusterroles.rbac.authorization.k8s.io" if live.get("aggregationRule").is_some() => {
+            // A controller brings them together from other roles.
+            if let (Some(rules), Some(fields)) = (live.get("rules"), wanted.as_object_mut())
+                && fields.contains_key("aggregationRule")
+            {
+                fields.insert("rules".to_owned(), rules.clone());
+            }
+        }
         _ => {}
     }
+    own::over(entry, live, wanted);
     // What this restore paused goes on at its end, as it was before.
     if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
         && pause::is_paused(Marker::Field(field), live)
         && !pause::is_paused(Marker::Field(field), wanted)
     {
         pause::pause(Marker::Field(field), wanted);
+    }
+}
+
+/// A service account keeps the Secrets that its cluster gave it, beside those that it had.
+fn secrets(live: &Value, wanted: &mut Value) {
+    let list = |object: &Value| {
+        let held = object.get("secrets").and_then(Value::as_array);
+        held.cloned().unwrap_or_default()
+    };
+    let (mut all, had) = (list(live), list(wanted));
+    let names: Vec<String> = all
+        .iter()
+        .filter_map(|s| own::name_of(s).map(str::to_owned))
+        .collect();
+    let is_known = |s: &Value| own::name_of(s).is_some_and(|n| names.iter().any(|held| held == n));
+    all.extend(had.into_iter().filter(|s| !is_known(s)));
+    if let Some(fields) = wanted.as_object_mut().filter(|_| !all.is_empty()) {
+        fields.insert("secrets".to_owned(), Value::Array(all));
     }
 }
 

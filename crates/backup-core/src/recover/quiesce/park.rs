@@ -70,7 +70,15 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
                 "metadata": { "annotations": { REPLICAS: note } },
                 "spec": { "replicas": state.of(0, *replicas) },
             });
-            write(target, &deployment(namespace, name), &patch, parked).await
+            let path = deployment(namespace, name);
+            match write(target, &path, &patch, parked).await {
+                // Its annotations stand at the limit; the journal knows how it was.
+                Err(QuiesceError::Write { source, .. }) if source.is("Invalid") => {
+                    let bare = json!({ "spec": patch.get("spec") });
+                    write(target, &path, &bare, parked).await
+                }
+                written => written,
+            }
         }
         Parked::Webhooks {
             plural,

@@ -71,6 +71,7 @@ impl Recovery {
         };
         let converts = crds::converts(&value);
         let refused = crds::refused(&value);
+        let notes = crds::notes(&value);
         let body = crds::body(value);
         match self.target.apply(&entry.path, &body, false).await {
             // It never was served, so nothing waits for it.
@@ -80,11 +81,13 @@ impl Recovery {
             }
             Ok(made) => match crds::served(&self.target, &body).await {
                 Ok(()) => {
-                    let why = converts.then(|| {
+                    let converts = converts.then(|| {
                         "its versions are converted by a webhook, which must run before objects of \
                          another version are read"
                             .to_owned()
                     });
+                    let told: Vec<String> = converts.into_iter().chain(notes).collect();
+                    let why = (!told.is_empty()).then(|| told.join("; "));
                     ended(outcome, uid(&made), why)
                 }
                 Err(why) => ended(Outcome::Failed, uid(&made), Some(why)),

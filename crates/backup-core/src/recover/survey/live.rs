@@ -15,7 +15,7 @@ use crate::recover::objects::{self, Foreseen, Writer, known_by};
 use crate::recover::pause::{self, Marker};
 use crate::recover::plan::{Danger, Mode, Step};
 use crate::recover::spool::{Entry, Spool};
-use crate::recover::{RecoverError, leave};
+use crate::recover::{RecoverError, leave, own};
 use crate::source::kube::KubeError;
 
 impl Survey<'_> {
@@ -180,13 +180,10 @@ impl Survey<'_> {
             Choice::Replace => (Outcome::Changed, Some("the archive's is newer".to_owned())),
             Choice::Keep(why) => (Outcome::Conflict, Some(why)),
             Choice::Clash(why) => {
-                self.block(
-                    None,
-                    path.to_string(),
-                    why.clone(),
-                    "if nothing of it is needed in the cluster, `kubectl delete crd` it there; or leave \
-                     definitions out with `--exclude-resources customresourcedefinitions`",
-                );
+                let remedy = "its objects cannot be restored into this cluster as it is; do what the \
+                              cause says, or leave definitions out with `--exclude-resources \
+                              customresourcedefinitions`";
+                self.block(None, path.to_string(), why.clone(), remedy);
                 (Outcome::Failed, Some(why))
             }
         }
@@ -249,7 +246,8 @@ impl Survey<'_> {
             return;
         }
         let entry = Entry::placed(path.clone());
-        if leave::reason(&entry, object, request.guards).is_some() {
+        let own = own::is_own(&entry, object);
+        if own || leave::reason(&entry, object, request.guards).is_some() {
             return;
         }
         let finalizers = object
@@ -284,6 +282,10 @@ impl Survey<'_> {
             let (outcome, why) = match refused {
                 Some(why) => (Outcome::Failed, Some((*why).to_owned())),
                 None => self.unless_served(entry),
+            };
+            let why = match outcome {
+                Outcome::Created => writer.notes(entry)?,
+                _ => why,
             };
             let content = match outcome {
                 Outcome::Created if entry.path.resource.as_str() == crds::DEFINITIONS => {

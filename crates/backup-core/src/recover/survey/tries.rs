@@ -40,13 +40,7 @@ impl Survey<'_> {
         let mut running = stream::iter(tried)
             .map(|(position, outcome)| {
                 let writer = &writer;
-                async move {
-                    let trial = match outcome {
-                        Outcome::Created => writer.try_create(position).await,
-                        _ => writer.try_change(position).await,
-                    };
-                    (position, trial)
-                }
+                async move { (position, writer.attempt(position, outcome).await) }
             })
             .buffer_unordered(AT_ONCE);
         while let Some((position, trial)) = running.next().await {
@@ -58,6 +52,16 @@ impl Survey<'_> {
         for (position, trial) in trials {
             match trial {
                 Trial::Passed => {}
+                Trial::Same => {
+                    let same = Foreseen::new(Outcome::Same, None);
+                    self.outcomes.insert(position, same);
+                }
+                Trial::Otherwise(how) => {
+                    if let Some(foreseen) = self.outcomes.get_mut(&position) {
+                        let why = foreseen.why.take().map(|why| format!("{why}; {how}"));
+                        foreseen.why = Some(why.unwrap_or(how));
+                    }
+                }
                 Trial::Untried(why) => {
                     if let Some(foreseen) = self.outcomes.get_mut(&position) {
                         foreseen.untried = Some(why);

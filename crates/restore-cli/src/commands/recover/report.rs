@@ -221,6 +221,8 @@ pub(crate) struct Ran {
     pub(crate) objects: BTreeMap<&'static str, u64>,
     /// What is still stopped, with the command that puts it back by hand.
     pub(crate) still_stopped: Vec<String>,
+    /// Whether all that is missing is what `resume` cannot help.
+    pub(crate) stuck: bool,
     /// Seconds that it took.
     pub(crate) seconds: u64,
     pub(crate) findings: Vec<Finding>,
@@ -240,6 +242,7 @@ impl Ran {
             },
             objects: ended.outcomes.iter().map(|(o, n)| (past(*o), *n)).collect(),
             still_stopped: ended.parked.iter().map(Parked::by_hand).collect(),
+            stuck: ended.stuck,
             seconds,
             findings: findings::printed(&ended.findings),
             tenants: None,
@@ -313,7 +316,17 @@ impl Report for Ran {
         if self.ended != "partial" {
             page.line("Compare tenants any day with: restore-cli verify-tenants RESTORE-POINT");
         } else {
-            page.line(&format!("Go on with: restore-cli resume {}", self.journal));
+            page.line(&way_on(self.stuck, &self.journal));
         }
     }
+}
+
+/// What to do about a restore that is not complete.
+pub(crate) fn way_on(stuck: bool, journal: &str) -> String {
+    if stuck {
+        return "What failed cannot be changed in place. Do what its lines say: each has a command, \
+                or the flag that leaves it out of the next plan. Then plan again."
+            .to_owned();
+    }
+    format!("Go on with: restore-cli resume {journal}")
 }

@@ -1,0 +1,136 @@
+//! Definitions that keep unknown fields in the way of `v1beta1`, written in the way of `v1`.
+//!
+//! `spec.preserveUnknownFields: true` is still stored and served, and refused when it is written.
+//! The same is said by `x-kubernetes-preserve-unknown-fields` at every place of the schema.
+
+use serde_json::{Map, Value, json};
+
+const KEEPS: &str = "x-kubernetes-preserve-unknown-fields";
+/// A schema is a tree of some levels; the API server takes no deeper ones.
+const DEEPEST: usize = 256;
+/// What is said of such a definition.
+pub(super) const TOLD: &str = "spec.preserveUnknownFields was true, which nothing takes any more: it is \
+     false, and its schema keeps unknown fields by x-kubernetes-preserve-unknown-fields";
+
+/// Whether the definition keeps unknown fields in the old way.
+pub(super) fn is_old(crd: &Value) -> bool {
+    crd.pointer("/spec/preserveUnknownFields") == Some(&json!(true))
+}
+
+/// Writes it in the new way; any other definition stays as it is.
+pub(super) fn renew(crd: &mut Value) {
+    if !is_old(crd) {
+        return;
+    }
+    let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    spec.insert("preserveUnknownFields".to_owned(), json!(false));
+    let versions = spec.get_mut("versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        let Some(version) = version.as_object_mut() else {
+            continue;
+        };
+        let schema = version.entry("schema").or_insert_with(|| json!({}));
+        let Some(schema) = schema.as_object_mut() else {
+            continue;
+        };
+        let root = schema
+            .entry("openAPIV3Schema")
+            .or_insert_with(|| json!({ "type": "object" }));
+        if let Some(root) = root.as_object_mut() {
+            root.entry("type").or_insert_with(|| json!("object"));
+            keep(root, true, DEEPEST);
+        }
+    }
+}
+
+/// Makes every object of the schema keep what it does not name. `whole` says that it is one with
+/// metadata of its own.
+fn keep(schema: &mut Map<String, Value>, whole: bool, depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
+    let has = |schema: &Map<String, Value>, name: &str| schema.contains_key(name);
+    let any = !has(schema, "type") && !has(schema, "x-kubernetes-int-or-string");
+    if any && has(schema, "items") {
+        schema.insert("type".to_owned(), json!("array"));
+    } else if any && (has(schema, "properties") || has(schema, "additionalProperties")) {
+        schema.insert("type".to_owned(), json!("object"));
+    }
+    let is_object = schema.get("type") == Some(&json!("object"));
+    let any = !has(schema, "type") && !has(schema, "x-kubernetes-int-or-string");
+    // What maps have is named by their values' schema already.
+    if any || (is_object && !has(schema, "additionalProperties")) {
+        schema.insert(KEEPS.to_owned(), json!(true));
+    }
+    let embedded = schema.get("x-kubernetes-embedded-resource") == Some(&json!(true));
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, property) in properties {
+            // The API server knows these itself, and takes no such words about them.
+            let own =
+                (whole || embedded) && ["apiVersion", "kind", "metadata"].contains(&name.as_str());
+            if let Some(property) = property.as_object_mut().filter(|_| !own) {
+                keep(property, false, depth);
+            }
+        }
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(inner).and_then(Value::as_object_mut) {
+            keep(inner, false, depth);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_keeps_what_it_does_not_name() {
+        let mut crd = json!({ "spec": { "preserveUnknownFields": true, "versions": [
+            { "name": "v1" },
+            { "name": "v2", "schema": { "openAPIV3Schema": {
+                "properties": {
+                    "metadata": { "type": "object" },
+                    "spec": { "type": "object", "properties": {
+                        "any": {},
+                        "n": { "type": "integer" },
+                        "port": { "x-kubernetes-int-or-string": true },
+                        "list": { "items": { "properties": { "a": { "type": "string" } } } },
+                        "map": { "type": "object", "additionalProperties": { "type": "object" } },
+                    } },
+                },
+            } } },
+        ] } });
+        renew(&mut crd);
+        assert_eq!(crd["spec"]["preserveUnknownFields"], false);
+        let bare = json!({ "type": "object", KEEPS: true });
+        assert_eq!(
+            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
+            bare
+        );
+        let schema = json!({
+            "type": "object", KEEPS: true,
+            "properties": {
+                "metadata": { "type": "object" },
+                "spec": { "type": "object", KEEPS: true, "properties": {
+                    "any": { KEEPS: true },
+                    "n": { "type": "integer" },
+                    "port": { "x-kubernetes-int-or-string": true },
+                    "list": { "type": "array", "items": {
+                        "type": "object", KEEPS: true, "properties": { "a": { "type": "string" } },
+                    } },
+                    "map": { "type": "object", "additionalProperties": bare },
+                } },
+            },
+        });
+        assert_eq!(
+            crd["spec"]["versions"][1]["schema"]["openAPIV3Schema"],
+            schema
+        );
+        let again = crd.clone();
+        renew(&mut crd);
+        assert_eq!(crd, again);
+    }
+}
