@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use backup_core::proxy::Proxies;
+
 /// The variables that the programs heed beside those of their flags. Those of AWS are read by
 /// its own library.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Environment {
     pub host: Option<String>,
     /// `TMPDIR`, or else the system's folder for temporary files.
     pub temp: PathBuf,
+    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    pub proxies: Proxies,
 }
 
 impl Environment {
@@ -41,6 +45,7 @@ impl Environment {
                 .ok()
                 .filter(|name| !name.is_empty()),
             temp: std::env::temp_dir(),
+            proxies: Proxies::read(|name| std::env::var(name).ok()),
         }
     }
 }

@@ -30,17 +30,23 @@ pub enum Access {
 ///
 /// # Errors
 /// When the folder is missing or cannot be made, or the CA file of the URL cannot be read.
-pub async fn store(url: &StoreUrl, access: Access) -> Result<Arc<dyn Store>, Failure> {
+pub async fn store(
+    url: &StoreUrl,
+    access: Access,
+    environment: &Environment,
+) -> Result<Arc<dyn Store>, Failure> {
     let store: Arc<dyn Store> = match (url, access) {
         (StoreUrl::Folder(path), Access::Read) => Arc::new(LocalStore::open(path).await?),
         (StoreUrl::Folder(path), Access::Write) => Arc::new(LocalStore::create(path).await?),
         // The search for credentials is a large future; callers should not have to carry it.
-        (StoreUrl::S3(s3), _) => Arc::new(Box::pin(S3Store::open(options(s3)?)).await?),
+        (StoreUrl::S3(s3), _) => {
+            Arc::new(Box::pin(S3Store::open(options(s3, environment)?)).await?)
+        }
     };
     Ok(store)
 }
 
-fn options(url: &S3Url) -> Result<S3Options, Failure> {
+fn options(url: &S3Url, environment: &Environment) -> Result<S3Options, Failure> {
     let ca = url.ca.as_deref().map(read_ca).transpose()?;
     Ok(S3Options {
         prefix: url.prefix.clone(),
@@ -48,6 +54,7 @@ fn options(url: &S3Url) -> Result<S3Options, Failure> {
         region: url.region.clone(),
         path_style: url.path_style,
         ca,
+        proxies: environment.proxies.clone(),
         ..S3Options::new(url.bucket.clone())
     })
 }
@@ -69,6 +76,8 @@ pub fn kube_options(config: &Config, environment: &Environment) -> Option<KubeOp
     let kube = &config.kubernetes;
     let file = kube.kubeconfig.clone();
     let file = file.or_else(|| environment.kubeconfig.clone());
-    (file.is_some() || environment.in_cluster)
-        .then(|| KubeOptions::new(file, kube.context.clone()).within(kube.timeout))
+    (file.is_some() || environment.in_cluster).then(|| KubeOptions {
+        proxies: environment.proxies.clone(),
+        ..KubeOptions::new(file, kube.context.clone()).within(kube.timeout)
+    })
 }

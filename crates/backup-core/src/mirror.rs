@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 
 use crate::format::manifest::Manifest;
 use crate::id::{ComponentName, RestorePointId};
+use crate::proxy::Proxies;
 use crate::recover::git::{GitError, GitSource, is_inside};
 use crate::source::kube::Selection;
 
@@ -65,6 +66,8 @@ pub struct Access {
     pub known_hosts: Option<PathBuf>,
     /// The authorities that https believes.
     pub ca_file: Option<PathBuf>,
+    /// The proxies that lead to http and https.
+    pub proxies: Proxies,
 }
 
 /// What was done.

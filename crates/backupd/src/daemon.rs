@@ -125,7 +125,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         token,
         certificates: tls.as_ref().is_some_and(|tls| tls.knows_clients()),
     };
-    let api = Api::new(board, Arc::clone(&frame.clock), lead, access, stop.clone());
+    let clock = Arc::clone(&frame.clock);
+    let environment = frame.environment.clone();
+    let api = Api::new(board, clock, lead, access, stop.clone(), environment);
     if let Some(election) = election {
         daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
     }

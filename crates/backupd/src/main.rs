@@ -12,6 +12,7 @@ mod tls;
 fn main() -> ExitCode {
     let args = args::Args::of_process();
     backup_cli::program::run_within(&args.common, args.grace(), async |frame| {
-        commands::run(&args.command, &frame).await
+        // The futures of its commands are large, and one runs at a time.
+        Box::pin(commands::run(&args.command, &frame)).await
     })
 }

@@ -94,7 +94,7 @@ pub(crate) async fn prepare(
     };
     Ok(Run {
         cluster: cluster.clone(),
-        store: open::store(url, Access::Write).await?,
+        store: open::store(url, Access::Write, &means.environment).await?,
         protection,
         signing_key: Some(key),
         tool: concat!("backupd ", env!("CARGO_PKG_VERSION")).to_owned(),

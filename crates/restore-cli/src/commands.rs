@@ -76,7 +76,7 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
             return Err(ConfigError::join(missing).into());
         }
     };
-    let store = backup_cli::open::store(url, Access::Read).await?;
+    let store = backup_cli::open::store(url, Access::Read, &frame.environment).await?;
     if matches!(trust, Trust::Anyone) {
         frame.terminal.warn(
             "signatures are not checked (trust is none): whoever can write to the store can make \

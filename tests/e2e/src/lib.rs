@@ -33,6 +33,7 @@ pub mod wait;
 // The components.
 pub mod etcd;
 pub mod etcdutl;
+pub mod forward;
 pub mod git;
 pub mod kube_apiserver;
 pub mod kube_controller_manager;

@@ -76,14 +76,15 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
-    /// A certificate for a server on 127.0.0.1 and localhost. It is good for a client too, since
-    /// etcd's gateway calls etcd itself with it.
+    /// A certificate for a server on 127.0.0.1 and localhost, and by names below `lab.test`, which only a
+    /// proxy resolves. It is good for a client too, since etcd's gateway calls etcd itself with it.
     ///
     /// # Errors
     /// The key or the certificate cannot be made.
     pub fn server(&self, name: &str) -> Result<Identity> {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])
-            .context("naming 127.0.0.1 in a certificate")?;
+        let mut params =
+            CertificateParams::new(["127.0.0.1", "localhost", "*.lab.test"].map(str::to_owned))
+                .context("naming 127.0.0.1 in a certificate")?;
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,

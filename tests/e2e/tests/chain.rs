@@ -12,6 +12,7 @@ mod chain {
     mod leftover_parts;
     mod leftovers;
     mod outages;
+    mod proxies;
     mod secrets;
     mod streams;
     mod tamper;

@@ -9,6 +9,7 @@ mod export {
     mod kube;
     mod lost;
     mod objects;
+    mod proxies;
     mod references;
     mod restarts;
     mod rights;

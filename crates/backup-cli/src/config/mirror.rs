@@ -52,6 +52,7 @@ impl GitMirror {
             ssh_key: self.ssh_key.as_ref().map(|key| key.value.clone()),
             known_hosts: self.known_hosts.as_ref().map(|hosts| hosts.value.clone()),
             ca_file: self.ca_file.clone(),
+            ..Access::default()
         })
     }
 }

@@ -4,6 +4,7 @@ use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
 use backup_core::leftovers::LeftoversError;
+use backup_core::proxy::ProxyError;
 use backup_core::recover::etcd::{DatastoreError, EtcdRestoreError};
 use backup_core::restore::{HoldError, RestoreError};
 use backup_core::source::kit::KitError;
@@ -26,6 +27,9 @@ fn of_chain(chain: anyhow::Chain<'_>) -> Option<Exit> {
 
 fn meaning(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<ConfigError>() || cause.is::<TalosConfigError>() || cause.is::<KitError>() {
+        return Some(Exit::Usage);
+    }
+    if cause.is::<ProxyError>() {
         return Some(Exit::Usage);
     }
     if let Some(KubeError::Config { .. } | KubeError::Selector { .. }) = cause.downcast_ref() {

@@ -64,6 +64,7 @@ impl<'a> Git<'a> {
     /// Asks the remote; what it wrote.
     pub(super) async fn ask_remote(&self, args: &[&str], what: &str) -> Result<Vec<u8>, GitError> {
         let mut git = self.with_access();
+        program::through(&mut git, &self.access.proxies, &self.mirror.repository)?;
         git.args(args);
         let answer = program::run(git, what, NETWORK, MAX_ANSWER).await;
         answer.map_err(|error| ssh::explained(&self.mirror.repository, self.access, error))

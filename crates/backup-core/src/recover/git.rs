@@ -13,6 +13,7 @@ use super::RecoverError;
 use super::select::Select;
 use super::spool::Spool;
 use crate::format::manifest::{Finding, Severity};
+use crate::proxy::{Proxies, ProxyError};
 use crate::source::kube::target::KubeTarget;
 
 mod documents;
@@ -43,6 +44,9 @@ pub enum GitError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A proxy is named and cannot be used.
+    #[error("cannot reach the repository")]
+    Proxy(#[from] ProxyError),
     /// It ended otherwise than well.
     #[error("cannot {what}: {said}")]
     Failed {
@@ -197,7 +201,7 @@ impl GitSource {
     ///
     /// # Errors
     /// When `git` is not there or fails, or when something is asked that is not done.
-    pub async fn checkout(&self, scratch: &Path) -> Result<Checkout, GitError> {
+    pub async fn checkout(&self, scratch: &Path, proxies: &Proxies) -> Result<Checkout, GitError> {
         self.check()?;
         let mut findings = Vec::new();
         let repository = if self.is_folder() {
@@ -223,6 +227,7 @@ impl GitSource {
         program::run(init, "make a folder for Git", ASK, MAX_ANSWER).await?;
         let reference = self.reference.as_deref().unwrap_or("HEAD");
         let mut fetch = program::git(folder.path());
+        program::through(&mut fetch, proxies, &repository)?;
         fetch.args(["fetch", "--quiet", "--depth=1", "--no-tags"]);
         fetch.args(["--no-recurse-submodules", "--", &repository, reference]);
         let what = format!("fetch {reference} of {repository}");

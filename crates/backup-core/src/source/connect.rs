@@ -13,7 +13,6 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint as HttpEndpoint};
@@ -21,6 +20,7 @@ use tower::Service;
 
 use super::endpoint::Endpoint;
 use crate::clock::Clock;
+use crate::proxy::{Dialer, Dialled, Proxies};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -92,12 +92,15 @@ pub(super) fn tls_config(
     Ok(Arc::new(config))
 }
 
-/// A channel to `endpoint` that connects when it is first used, and again when it broke.
+/// A channel to `endpoint` that connects when it is first used, and again when it broke; through the
+/// one of `proxies` that leads there.
 pub(super) fn channel(
     endpoint: &Endpoint,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
+    proxies: &Proxies,
 ) -> Result<Channel, BoxError> {
+    let proxy = proxies.of(&format!("https://{endpoint}").parse()?)?;
     let name = ServerName::try_from(endpoint.host().to_owned())?;
     // The transport dials plain and our connector adds TLS; requests still say https.
     let dialled = HttpEndpoint::from_shared(format!("http://{endpoint}"))?
@@ -106,12 +109,11 @@ pub(super) fn channel(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME);
     let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     tcp.set_connect_timeout(Some(connect_timeout));
     Ok(dialled.connect_with_connector_lazy(Connector {
-        tcp,
+        dialer: Dialer::new(tcp, proxy),
         tls: TlsConnector::from(tls),
         name,
         timeout: connect_timeout,
@@ -121,27 +123,30 @@ pub(super) fn channel(
 /// Opens TCP, then TLS.
 #[derive(Clone)]
 struct Connector {
-    tcp: HttpConnector,
+    dialer: Dialer,
     tls: TlsConnector,
     name: ServerName<'static>,
     timeout: Duration,
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<TlsStream<TokioIo<Dialled>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
+        self.dialer.poll_ready(cx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.tcp.call(uri);
+        let connecting = self.dialer.call(uri);
         let (tls, name, timeout) = (self.tls.clone(), self.name.clone(), self.timeout);
         Box::pin(async move {
-            let stream = connecting.await?.into_inner();
-            let stream = tokio::time::timeout(timeout, tls.connect(name, stream))
+            // Beside that of TCP, since a proxy may accept and then say nothing.
+            let stream = tokio::time::timeout(timeout, connecting)
+                .await
+                .map_err(|_| format!("no connection within {} s", timeout.as_secs()))??;
+            let stream = tokio::time::timeout(timeout, tls.connect(name, TokioIo::new(stream)))
                 .await
                 .map_err(|_| format!("no TLS handshake within {} s", timeout.as_secs()))??;
             Ok(TokioIo::new(stream))

@@ -39,6 +39,7 @@ use self::session::{Session, in_band};
 use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
 use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError};
 use crate::clock::Clock;
+use crate::proxy::Proxies;
 
 /// How a cluster's Talos API is found and how long it may take.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct TalosOptions {
     pub idle_timeout: Duration,
     /// How long a snapshot may take in all.
     pub total_timeout: Duration,
+    /// The proxies that lead to endpoints, as `talosctl` uses them.
+    pub proxies: Proxies,
 }
 
 impl TalosOptions {
@@ -76,6 +79,7 @@ impl TalosOptions {
             idle_timeout: Duration::from_secs(60),
             // 8 GiB at 5 MB/s.
             total_timeout: Duration::from_secs(30 * 60),
+            proxies: Proxies::default(),
         }
     }
 

@@ -71,7 +71,7 @@ impl S3Store {
         let name = name.trim_end_matches('/').to_owned();
         let other = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Other {
             store: name.clone(),
-            operation: "prepare for TLS".to_owned(),
+            operation: "prepare the connection".to_owned(),
             source,
         };
         if let Some(pem) = &options.ca {

@@ -78,7 +78,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..rules
     };
     // It removes and makes nothing: a folder must be there.
-    let store = open::store(url, Access::Read).await?;
+    let store = open::store(url, Access::Read, &frame.environment).await?;
     let progress = frame.terminal.progress();
     let looked = async { Ok(leftovers::look(&store, &rules, progress.as_ref()).await?) };
     let plan = frame.or_cancelled(looked).await?;

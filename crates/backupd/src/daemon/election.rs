@@ -68,7 +68,10 @@ impl Election {
                 holder: format!("{host}-{}", uuid::Uuid::new_v4().simple()),
                 lasts: LASTS,
             },
-            kube: KubeOptions::new(kubeconfig, None).within(CLAIM),
+            kube: KubeOptions {
+                proxies: environment.proxies.clone(),
+                ..KubeOptions::new(kubeconfig, None).within(CLAIM)
+            },
             alone_after: Duration::from_secs(u64::from(args.alone_after)),
             clock: Arc::clone(clock),
             board: Arc::clone(board),

@@ -13,6 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use backup_cli::environment::Environment;
 use backup_core::clock::Clock;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -67,6 +68,7 @@ pub(crate) struct Api {
     streams: Arc<Semaphore>,
     /// Answers that read the store.
     reads: Semaphore,
+    pub(crate) environment: Environment,
 }
 
 impl Api {
@@ -76,6 +78,7 @@ impl Api {
         lead: watch::Receiver<Lead>,
         access: Access,
         stop: CancellationToken,
+        environment: Environment,
     ) -> Self {
         Self {
             metrics: Metrics::new(Arc::clone(&board), Arc::clone(&clock)),
@@ -87,6 +90,7 @@ impl Api {
             keys: Keys::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             reads: Semaphore::new(2),
+            environment,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use backup_cli::config::{Config, Leftovers};
+use backup_cli::environment::Environment;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::open::{self, Access};
@@ -88,10 +89,15 @@ pub(crate) struct Swept {
 }
 
 /// Looks for leftovers; `None` where the configuration has them left alone.
-pub(crate) async fn look(config: Arc<Config>, clock: Arc<dyn Clock>, wanted: Leftovers) -> Step {
+pub(crate) async fn look(
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    environment: Environment,
+    wanted: Leftovers,
+) -> Step {
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
-        let store = open::store(config.need_store()?, Access::Read).await?;
+        let store = open::store(config.need_store()?, Access::Read, &environment).await?;
         let plan = leftovers::look(&store, &rules, &Silent).await?;
         Ok::<_, Failure>(Looked { store, rules, plan })
     };

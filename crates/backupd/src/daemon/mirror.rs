@@ -10,7 +10,8 @@ use backup_core::backup::Committed;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::RestorePointId;
-use backup_core::mirror::{MirrorError, Published, Stage, Staged};
+use backup_core::mirror::{Access, MirrorError, Published, Stage, Staged};
+use backup_core::proxy::Proxies;
 use backup_core::source::ObjectTap;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -94,6 +95,7 @@ pub(crate) struct Job {
     noted: Noted,
     id: RestorePointId,
     manifest: Arc<Manifest>,
+    proxies: Proxies,
 }
 
 /// What became of it.
@@ -104,12 +106,18 @@ pub(crate) struct Mirrored {
 }
 
 impl Job {
-    pub(crate) fn new(config: &Arc<Config>, noted: Noted, committed: &Committed) -> Self {
+    pub(crate) fn new(
+        config: &Arc<Config>,
+        proxies: &Proxies,
+        noted: Noted,
+        committed: &Committed,
+    ) -> Self {
         Self {
             config: Arc::clone(config),
             noted,
             id: committed.id.clone(),
             manifest: Arc::new(committed.manifest.clone()),
+            proxies: proxies.clone(),
         }
     }
 
@@ -127,7 +135,11 @@ impl Job {
         let Some(git) = &self.config.git_mirror else {
             return Ok(Published::default());
         };
-        let (access, staged) = (git.access()?, self.noted.map_err(failed)?);
+        let access = Access {
+            proxies: self.proxies,
+            ..git.access()?
+        };
+        let staged = self.noted.map_err(failed)?;
         let selection = &self.config.kubernetes.selection;
         let published = git
             .mirror

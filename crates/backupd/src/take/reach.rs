@@ -22,6 +22,7 @@ pub(crate) fn talos_options(talos: &Talos, environment: &Environment) -> TalosOp
         nodes: talos.nodes.clone(),
         idle_timeout: talos.idle_timeout,
         total_timeout: talos.deadline,
+        proxies: environment.proxies.clone(),
         ..TalosOptions::new(search)
     }
 }

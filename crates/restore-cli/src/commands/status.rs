@@ -118,7 +118,7 @@ async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure
         return Ok(Vec::new());
     };
     let heads = async {
-        let store = backup_cli::open::store(url, Access::Read).await?;
+        let store = backup_cli::open::store(url, Access::Read, &frame.environment).await?;
         Ok(heads(&store).await?)
     };
     let heads = frame.or_cancelled(heads).await;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use backup_core::proxy::Proxies;
 use backup_core::source::SnapshotSource as _;
+use backup_core::source::talos::TalosOptions;
+use e2e::forward::Forward;
 use e2e::talos::{CallFault, ClientSpec, NodeSpec, TalosVersion};
 use tonic::Code;
 
@@ -321,4 +324,30 @@ async fn a_member_that_is_not_among_the_nodes_is_looked_at_and_named() {
     assert_eq!(members.candidates.len(), 2);
     assert_eq!(members.unwell[0].node, NODES[2]);
     assert!(members.unwell[0].cause.contains("talosctl service etcd"));
+}
+
+#[tokio::test]
+async fn an_endpoint_behind_a_proxy_is_reached_through_it() {
+    let lab = Lab::start_changed(|spec| spec.extra_names = vec!["talos.lab.test".to_owned()]).await;
+    let proxy = Forward::start(None).await.unwrap();
+    let pki = lab.cluster.pki();
+    let pair = pki.client(&ClientSpec::of(&["os:operator"])).unwrap();
+    let endpoint = lab.cluster.endpoint(NODES[0]).unwrap();
+    let endpoint = endpoint.replace("127.0.0.1", "talos.lab.test");
+    let nodes = NODES.map(str::to_owned);
+    let text = pki.talosconfig("default", std::slice::from_ref(&endpoint), &nodes, &pair);
+    let options = |exempt: &'static str| TalosOptions {
+        proxies: Proxies::read(|name| match name {
+            "HTTPS_PROXY" => Some(proxy.address().to_owned()),
+            "NO_PROXY" => Some(exempt.to_owned()),
+            _ => None,
+        }),
+        ..lab.options_of(&text)
+    };
+    let (bytes, _) = take(&source(options("10.5.0.0/16"))).await;
+    assert_eq!(bytes, lab.snapshot);
+    assert!(proxy.count(&endpoint) > 0, "{:?}", proxy.seen());
+    let seen = proxy.seen();
+    assert!(source(options("talos.lab.test")).members().await.is_err());
+    assert_eq!(proxy.seen(), seen);
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, sink};
 use tokio::process::Command;
 
 use super::GitError;
+use crate::proxy::Proxies;
 
 /// Of what a program complains about, this much is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
@@ -44,6 +45,34 @@ pub(super) fn kustomize(folder: &Path) -> Command {
     command.arg("kustomize").arg(folder);
     quiet(&mut command);
     command
+}
+
+/// Has `git` reach `repository` through the one of `proxies` that leads there, or through none.
+///
+/// # Errors
+/// When the variable that names it is not understood.
+pub(crate) fn through(
+    git: &mut Command,
+    proxies: &Proxies,
+    repository: &str,
+) -> Result<(), GitError> {
+    let over_http = repository.starts_with("http://") || repository.starts_with("https://");
+    // What git does not understand either, it tells itself.
+    let Some(server) = over_http.then(|| repository.parse().ok()).flatten() else {
+        return Ok(());
+    };
+    let proxy = proxies.of(&server)?;
+    // It would choose by rules of its own.
+    for name in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        git.env_remove(name);
+        git.env_remove(name.to_ascii_lowercase());
+    }
+    if let Some(proxy) = proxy {
+        // Not an argument, which every user of the machine can read.
+        git.env("http_proxy", proxy.written());
+        git.env("https_proxy", proxy.written());
+    }
+    Ok(())
 }
 
 fn quiet(command: &mut Command) {

@@ -16,6 +16,7 @@ use super::proto::kv_client::KvClient;
 use super::proto::maintenance_client::MaintenanceClient;
 use super::{EtcdConfigError, EtcdLogin, EtcdOptions, SourceError};
 use crate::clock::Clock;
+use crate::proxy::Proxies;
 use crate::source::connect;
 use crate::source::endpoint::Endpoint;
 
@@ -93,7 +94,10 @@ impl Session {
         })?;
         let mut members = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            let channel = connect::channel(&endpoint, Arc::clone(&tls), options.connect_timeout);
+            // A DataStore is reached from inside of its own cluster.
+            let direct = Proxies::default();
+            let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
+            let channel = connect::channel(&endpoint, tls, limit, &direct);
             let channel = channel.map_err(|error| SourceError {
                 operation: format!("prepare the connection to {endpoint} of {owner}"),
                 try_other_member: false,

@@ -3,11 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::ServiceBuilder;
 
 use super::failure::KubeError;
 use super::kubeconfig::anchors;
+use crate::proxy::{Dialer, Proxies, Proxy};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Stands where a kubeconfig names a proxy, or could.
+const UNUSED_PROXY: &str = "http://proxy.invalid";
 
 /// How a cluster's API is found and how long it may take.
 #[derive(Debug, Clone)]
@@ -23,6 +34,8 @@ pub struct KubeOptions {
     pub request_timeout: Duration,
     /// For how long a request is tried again: an API server that restarts is back by then.
     pub retry_for: Duration,
+    /// The proxies that lead to servers, where the kubeconfig names none.
+    pub proxies: Proxies,
 }
 
 impl KubeOptions {
@@ -35,6 +48,7 @@ impl KubeOptions {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(45),
             retry_for: Duration::from_secs(60),
+            proxies: Proxies::default(),
         }
     }
 
@@ -78,18 +92,27 @@ impl KubeOptions {
             context: self.context.clone(),
             ..KubeConfigOptions::default()
         };
-        let (what, config) = match &self.kubeconfig {
+        let (what, config, proxy) = match &self.kubeconfig {
             Some(path) => {
                 let what = format!("the kubeconfig {}", path.display());
                 // Read here, so that certificates that are renewed are found by the next run.
-                let read = Kubeconfig::read_from(path).map_err(|e| unusable(&what, e))?;
+                let mut read = Kubeconfig::read_from(path).map_err(|e| unusable(&what, e))?;
+                let own = self.take_proxy_url(&mut read);
                 let config = Config::from_custom_kubeconfig(read, &options).await;
-                (what.clone(), config.map_err(|e| unusable(&what, e))?)
+                let config = config.map_err(|e| unusable(&what, e))?;
+                let proxy = match own {
+                    // It counts for this server whatever NO_PROXY says, as for kubectl.
+                    Some(own) => Proxy::read("proxy-url", &own).map(Some),
+                    None => self.proxies.of(&config.cluster_url),
+                };
+                let proxy = proxy.map_err(|e| unusable(&what, e))?;
+                (what, config, proxy)
             }
             None => {
                 let what = "the service account of the pod".to_owned();
                 let config = Config::incluster().map_err(|e| unusable(&what, e))?;
-                (what, config)
+                // A service of its own cluster, which no proxy outside of it leads to.
+                (what, config, None)
             }
         };
         let mut config = config;
@@ -101,9 +124,49 @@ impl KubeOptions {
         config.default_retry = false;
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|e| unusable(&what, e))?;
+        let client = client(config, proxy).map_err(|e| KubeError::Config { what, source: e })?;
         Ok((client, server))
     }
+
+    /// The proxy that the kubeconfig names for its server. In its place stands one that is not used:
+    /// without any, the loader reads variables by rules of its own.
+    fn take_proxy_url(&self, read: &mut Kubeconfig) -> Option<String> {
+        let name = self.context.as_ref().or(read.current_context.as_ref());
+        let context = read.contexts.iter().find(|c| Some(&c.name) == name);
+        let cluster = context.and_then(|c| Some(c.context.as_ref()?.cluster.clone()));
+        let mut own = None;
+        for named in &mut read.clusters {
+            let Some(held) = &mut named.cluster else {
+                continue;
+            };
+            let written = held.proxy_url.replace(UNUSED_PROXY.to_owned());
+            if cluster.as_ref() == Some(&named.name) {
+                own = written.filter(|url| !url.trim().is_empty());
+            }
+        }
+        own
+    }
+}
+
+/// A client of the server that `config` names, through `proxy`.
+pub(super) fn client(mut config: Config, proxy: Option<Proxy>) -> Result<Client, BoxError> {
+    config.proxy_url = None;
+    let Some(proxy) = proxy else {
+        return Ok(Client::try_from(config)?);
+    };
+    let dialer = Dialer::new(HttpConnector::new(), Some(proxy));
+    let tls = config.rustls_https_connector_with_connector(dialer)?;
+    let mut limited = TimeoutConnector::new(tls);
+    limited.set_connect_timeout(config.connect_timeout);
+    let http: hyper_util::client::legacy::Client<_, Body> =
+        hyper_util::client::legacy::Builder::new(TokioExecutor::new()).build(limited);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 fn unusable(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> KubeError {

@@ -11,6 +11,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::Digest;
 use crate::format::export::{AuthorityFacts, KubeconfigFacts};
+use crate::proxy::Proxy;
 
 mod access;
 
@@ -185,9 +186,9 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
             "insecure-skip-tls-verify is set: credentials would go to whoever answers".to_owned(),
         );
     }
-    if set(cluster.proxy_url.as_ref()) {
-        return Err("it wants a proxy (proxy-url), which is not supported".to_owned());
-    }
+    let proxy = cluster.proxy_url.filter(|url| !url.trim().is_empty());
+    let proxy = proxy.map(|url| Proxy::read("proxy-url", &url)).transpose();
+    let proxy = proxy.map_err(|error| error.to_string())?;
     if set(user.impersonated.as_ref()) {
         return Err("it acts as another user (as), which is not supported".to_owned());
     }
@@ -214,6 +215,7 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
         identity,
         token: user.token,
         tls_server_name: cluster.tls_server_name.filter(|name| !name.is_empty()),
+        proxy,
     })
 }
 

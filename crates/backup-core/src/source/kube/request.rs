@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::connect::KubeOptions;
 use super::failure::KubeError;
+use crate::proxy::Proxies;
 
 mod write;
 
@@ -63,6 +64,8 @@ pub(super) struct Api {
     lost: Arc<Mutex<Option<Instant>>>,
     /// What answers are asked for.
     accept: &'static str,
+    /// The proxies that lead to other servers.
+    pub(super) proxies: Proxies,
 }
 
 /// An answer that comes line by line.
@@ -110,6 +113,7 @@ impl Api {
             tries_of_500: TRIES_OF_500,
             lost: Arc::default(),
             accept: JSON,
+            proxies: options.proxies.clone(),
         })
     }
 
@@ -124,6 +128,7 @@ impl Api {
             tries_of_500: TRIES_OF_500,
             lost: Arc::default(),
             accept: JSON,
+            proxies: Proxies::default(),
         }
     }
 

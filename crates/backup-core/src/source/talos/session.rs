@@ -100,11 +100,14 @@ impl Session {
             })?;
         let mut links = Vec::new();
         for endpoint in &context.endpoints {
-            let channel = connect::channel(endpoint, Arc::clone(&tls), options.connect_timeout)
-                .map_err(|error| SourceError {
-                    operation: format!("prepare the connection to {endpoint}"),
-                    try_other_member: false,
-                    source: Some(error),
+            let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
+            let channel =
+                connect::channel(endpoint, tls, limit, &options.proxies).map_err(|error| {
+                    SourceError {
+                        operation: format!("prepare the connection to {endpoint}"),
+                        try_other_member: false,
+                        source: Some(error),
+                    }
                 })?;
             links.push(Link {
                 name: endpoint.to_string(),

@@ -13,7 +13,10 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use http::Uri;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::Mutex;
@@ -21,6 +24,7 @@ use tokio::time::Instant;
 
 use super::S3Options;
 use super::watch::AlsoRetry;
+use crate::proxy::Proxies;
 
 /// A packet that opens a connection is sent again after 1 s and 3 s; this leaves time for both.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,6 +45,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// New credentials are asked for once in this time at most, so that a store that refuses every
 /// request does not become a flood of questions to whatever gives credentials.
 const RELOAD: Duration = Duration::from_secs(10);
+
+/// Where AWS is asked, as far as rules about proxies are concerned.
+const AWS: &str = "https://s3.amazonaws.com";
 
 /// The defaults of the SDK as of this date. Naming it keeps an upgrade of the SDK from changing
 /// what is sent, which has broken stores that are not AWS again and again.
@@ -104,8 +111,12 @@ impl Clients {
             .endpoint
             .as_deref()
             .is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let http = http_client(ca, ca.is_none() && !plain)?;
-        let chain = http_client(ca, true)?;
+        let server = options.endpoint.as_deref().unwrap_or(AWS).parse()?;
+        let to_store = proxy(&options.proxies, &server)?;
+        let to_aws = proxy(&options.proxies, &Uri::from_static(AWS))?;
+        let http = http_client(ca, ca.is_none() && !plain, to_store);
+        let chain = http_client(ca, true, to_aws);
+        let (http, chain) = (http?, chain?);
         let client = build(&options, &http, &chain).await;
         Ok(Self {
             options,
@@ -206,15 +217,40 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
     Client::from_conf(config)
 }
 
+/// The proxy that leads to `server`, as the SDK wants it.
+fn proxy(proxies: &Proxies, server: &Uri) -> Result<ProxyConfig, BoxError> {
+    Ok(match proxies.to_s3(server)? {
+        Some((address, exempt)) if server.scheme_str() == Some("https") => {
+            ProxyConfig::https(address)?.no_proxy(exempt)
+        }
+        Some((address, exempt)) => ProxyConfig::http(address)?.no_proxy(exempt),
+        None => ProxyConfig::disabled(),
+    })
+}
+
 /// An HTTP client that trusts `ca`, and the system's certificates if `system`.
-fn http_client(ca: Option<&[u8]>, system: bool) -> Result<SharedHttpClient, BoxError> {
+fn http_client(
+    ca: Option<&[u8]>,
+    system: bool,
+    proxy: ProxyConfig,
+) -> Result<SharedHttpClient, BoxError> {
     let mut trust = tls::TrustStore::empty().with_native_roots(system);
     if let Some(pem) = ca {
         trust.add_pem_certificate(pem);
     }
     let context = tls::TlsContext::builder().with_trust_store(trust).build()?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context)
-        .build_https())
+    let client = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+        move |settings, components| {
+            let mut builder = Connector::builder()
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .tls_context(context.clone())
+                .proxy_config(proxy.clone());
+            builder.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                builder.set_sleep_impl(components.sleep_impl());
+            }
+            builder.build()
+        },
+    );
+    Ok(client)
 }

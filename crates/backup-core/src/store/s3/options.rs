@@ -9,6 +9,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::proxy::Proxies;
+
 /// Requests in flight. Each holds an object of at most 16 MiB, so this bounds memory at 128 MiB
 /// however many callers there are, and eight streams fill the lines that backups go over.
 const LIMIT: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -39,6 +41,8 @@ pub struct S3Options {
     pub limit: NonZeroUsize,
     /// The most tries per request, 1 for no retries.
     pub tries: u32,
+    /// The proxies that lead to the store, and to what gives credentials.
+    pub proxies: Proxies,
 }
 
 impl S3Options {
@@ -55,6 +59,7 @@ impl S3Options {
             credentials: Credentials::Chain,
             limit: LIMIT,
             tries: TRIES,
+            proxies: Proxies::default(),
         }
     }
 }

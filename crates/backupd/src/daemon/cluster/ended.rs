@@ -79,7 +79,12 @@ impl Work {
             }
         });
         if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {
-            let job = mirror::Job::new(&self.config, noted, committed);
+            let job = mirror::Job::new(
+                &self.config,
+                &self.ground.environment.proxies,
+                noted,
+                committed,
+            );
             if self.mirrors.push(job) {
                 let cluster = &self.ground.name;
                 tracing::warn!(%cluster, "a restore point was not mirrored: too many wait");

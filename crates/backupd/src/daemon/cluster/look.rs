@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use backup_cli::config::Config;
+use backup_cli::environment::Environment;
 use backup_cli::failure::Failure;
 use backup_cli::open::{self, Access};
 use backup_core::clock::Clock;
@@ -47,7 +48,15 @@ impl Work {
                 talos: talos.valid_until().await.ok(),
                 counted: count,
             };
-            looked.facts = look(&config, clock.as_ref(), known, &mut looked.skew, count).await;
+            looked.facts = look(
+                &config,
+                &environment,
+                clock.as_ref(),
+                known,
+                &mut looked.skew,
+                count,
+            )
+            .await;
             looked
         }));
     }
@@ -107,6 +116,7 @@ impl Work {
 
 async fn look(
     config: &Config,
+    environment: &Environment,
     clock: &dyn Clock,
     known: Option<Facts>,
     skew: &mut Option<i64>,
@@ -116,7 +126,9 @@ async fn look(
     let url = config.need_store().map_err(|e| e.to_string())?;
     let key = config.need_signing_key().map_err(|e| e.to_string())?;
     let cluster = config.need_cluster().map_err(|e| e.to_string())?;
-    let store = open::store(url, Access::Write).await.map_err(failed)?;
+    let store = open::store(url, Access::Write, environment)
+        .await
+        .map_err(failed)?;
     if let Some(theirs) = store.date().await.map_err(|e| failed(e.into()))? {
         *skew = Some(clock.now().duration_since(theirs).as_secs());
     }

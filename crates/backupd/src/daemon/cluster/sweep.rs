@@ -76,7 +76,13 @@ impl Work {
         } else if self.sweep.looked.is_none() && self.sweep.owed && now >= self.sweep.next {
             self.sweep.owed = false;
             let (config, clock) = (Arc::clone(&self.config), Arc::clone(&self.ground.clock));
-            self.sweep.work = Some(Box::pin(leftovers::look(config, clock, wanted)));
+            let environment = self.ground.environment.clone();
+            self.sweep.work = Some(Box::pin(leftovers::look(
+                config,
+                clock,
+                environment,
+                wanted,
+            )));
         }
     }
 

@@ -86,7 +86,8 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
     let failed = |failure: Failure| Refusal::new(StatusCode::BAD_GATEWAY, failure.one_line());
     let url = config.need_store().map_err(|e| failed(e.into()))?;
     let key = config.need_signing_key().map_err(|e| failed(e.into()))?;
-    let store = open::store(url, Access::Write).await.map_err(failed)?;
+    let store = open::store(url, Access::Write, &api.environment).await;
+    let store = store.map_err(failed)?;
     let catalog = Catalog::new(store);
     let mut entries = catalog.list().await.map_err(|e| failed(e.into()))?;
     let count = entries.len();

@@ -71,6 +71,7 @@ impl TargetFlags {
             nodes: config.talos.nodes.clone(),
             idle_timeout: config.talos.idle_timeout,
             total_timeout: config.talos.deadline,
+            proxies: environment.proxies.clone(),
             ..TalosOptions::new(search)
         })
     }

@@ -7,6 +7,9 @@ use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use secrecy::SecretString;
 
+use crate::proxy::{Proxies, Proxy};
+use crate::source::kube::connect::client;
+
 /// A server and the credentials for it. Prints the server only.
 #[derive(Clone)]
 pub struct Access {
@@ -18,6 +21,8 @@ pub struct Access {
     pub(super) token: Option<SecretString>,
     /// The name that is asked for and checked in place of the address.
     pub(super) tls_server_name: Option<String>,
+    /// The proxy that it names.
+    pub(super) proxy: Option<Proxy>,
 }
 
 impl Access {
@@ -27,13 +32,15 @@ impl Access {
         &self.server
     }
 
-    /// A client for the server; asks nothing yet, and takes nothing from the environment.
+    /// A client for the server; asks nothing yet. Goes through the proxy that the kubeconfig names, else
+    /// through the one of `proxies` that leads there.
     ///
     /// # Errors
-    /// When the address, a certificate or the key cannot be used.
+    /// When the address, a certificate, the key or a proxy cannot be used.
     pub fn client(
         &self,
         connect_timeout: Duration,
+        proxies: &Proxies,
     ) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
         let mut config = Config::new(self.server.parse()?);
         config.root_cert = Some(anchors(self.authorities.clone()));
@@ -48,7 +55,11 @@ impl Access {
             config.auth_info.client_key_data = Some(key.clone());
         }
         config.auth_info.token.clone_from(&self.token);
-        Ok(Client::try_from(config)?)
+        let proxy = match &self.proxy {
+            Some(own) => Some(own.clone()),
+            None => proxies.of(&config.cluster_url)?,
+        };
+        client(config, proxy)
     }
 }
 

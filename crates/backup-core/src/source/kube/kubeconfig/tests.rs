@@ -76,7 +76,11 @@ async fn every_readable_certificate_of_an_authority_is_known() {
     assert_eq!(held, digests);
     let client = examined.client.unwrap();
     assert_eq!(client.authorities.len(), 2);
-    assert!(client.client(std::time::Duration::from_secs(1)).is_ok());
+    assert!(
+        client
+            .client(std::time::Duration::from_secs(1), &Default::default())
+            .is_ok()
+    );
     // One of them alone, as restore points before had it.
     let only = KubeconfigFacts {
         ca_sha256: Some(digests[0]),
@@ -101,7 +105,7 @@ fn what_cannot_be_used_says_why() {
         user(c)["tokenFile"] = "token".into();
     });
     case(|c| cluster(c)["insecure-skip-tls-verify"] = true.into());
-    case(|c| cluster(c)["proxy-url"] = "socks5://192.0.2.7".into());
+    case(|c| cluster(c)["proxy-url"] = "ftp://me:secret@192.0.2.7".into());
     case(|c| user(c)["as"] = "root".into());
     case(|c| cluster(c)["server"] = "http://192.0.2.9".into());
     case(|c| cluster(c)["server"] = "https://me:secret@192.0.2.9".into());
@@ -121,7 +125,7 @@ fn what_cannot_be_used_says_why() {
     it names files (client-key), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
     it names files (certificate-authority, tokenFile), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
     insecure-skip-tls-verify is set: credentials would go to whoever answers
-    it wants a proxy (proxy-url), which is not supported
+    proxy-url holds no address of a proxy; want http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT
     it acts as another user (as), which is not supported
     server is not https: credentials would go in clear
     server holds more than an address, and may hold a password

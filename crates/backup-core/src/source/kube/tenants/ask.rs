@@ -7,6 +7,7 @@ use super::super::failure::KubeError;
 use super::super::request::Api;
 use super::{PER_TENANT, told};
 use crate::format::export::TenantAnswer;
+use crate::proxy::Proxies;
 use crate::source::kube::kubeconfig::Access;
 
 /// Nodes of a page: with their lists of images they take up to 50 KiB each.
@@ -90,9 +91,9 @@ impl Node {
 }
 
 /// What the tenant answers within the time that it has; what came before its end is kept.
-pub(super) async fn ask(access: &Access) -> TenantAnswer {
+pub(super) async fn ask(access: &Access, proxies: &Proxies) -> TenantAnswer {
     let mut answer = TenantAnswer::default();
-    let api = match access.client(PER_TENANT) {
+    let api = match access.client(PER_TENANT, proxies) {
         Ok(client) => Api::impatient_of(client, access.server().to_owned(), PER_TENANT),
         Err(e) => {
             answer.failure = Some(format!("its kubeconfig cannot be used: {e}"));

@@ -47,7 +47,7 @@ pub(super) async fn check(
     seen.facts.kubeconfig = Some(examined.facts);
     match examined.client {
         Some(access) => {
-            seen.facts.answer = ask::ask(&access).await;
+            seen.facts.answer = ask::ask(&access, &api.proxies).await;
             if let Some(why) = seen.facts.answer.failure.clone() {
                 seen.fail(&why);
             }

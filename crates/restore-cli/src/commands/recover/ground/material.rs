@@ -104,7 +104,9 @@ impl Ground {
             }
             Source::Git(git) => {
                 // First what may fail at once.
-                let fetched = async { git.checkout(scratch).await.map_err(git_failed) };
+                let proxies = &frame.environment.proxies;
+                let fetched = git.checkout(scratch, proxies);
+                let fetched = async { fetched.await.map_err(git_failed) };
                 let checkout = frame.or_cancelled(fetched).await?;
                 let archive = self.spool(objects, options, frame).await?;
                 let select = select(objects, options)?;
