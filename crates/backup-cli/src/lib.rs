@@ -5,6 +5,7 @@
 //! `backup-core` gets values.
 
 // Words.
+pub mod clean;
 pub mod exit;
 pub mod failure;
 pub mod human;

@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
+use crate::clean;
 use crate::terminal::Terminal;
 
 /// Where the Kubernetes client logs what it gives back as an error anyway.
@@ -68,7 +69,10 @@ pub enum LogFormat {
 /// Sends logs of this process to stderr. Only the first call has an effect.
 pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(LogWriter(terminal.clone()))
+        .with_writer(LogWriter {
+            terminal: terminal.clone(),
+            format,
+        })
         .with_ansi(terminal.stderr_is_terminal());
     let layer = match format {
         LogFormat::Text => layer.boxed(),
@@ -84,21 +88,30 @@ pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
     );
 }
 
-struct LogWriter(Terminal);
+struct LogWriter {
+    terminal: Terminal,
+    format: LogFormat,
+}
 
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LogLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        LogLine(&self.0)
+        LogLine(self)
     }
 }
 
-struct LogLine<'a>(&'a Terminal);
+struct LogLine<'a>(&'a LogWriter);
 
 impl io::Write for LogLine<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.log(buf)?;
+        let text = String::from_utf8_lossy(buf);
+        let text = match self.0.format {
+            LogFormat::Text if self.0.terminal.stderr_is_terminal() => clean::coloured(&text),
+            LogFormat::Text => clean::lines(&text),
+            LogFormat::Json => clean::json(&text),
+        };
+        self.0.terminal.log(text.as_bytes())?;
         Ok(buf.len())
     }
 

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 
+use crate::clean;
+
 mod page;
 pub use page::Page;
 
@@ -64,17 +66,25 @@ pub fn render<R: Report>(
             Ok(page.into_text())
         }
         Format::Json => {
-            let mut text = serde_json::to_string_pretty(&versioned).map_err(|e| RenderError {
-                form: "JSON",
-                source: e.into(),
-            })?;
+            let text = serde_json::to_string_pretty(&versioned).map_err(json_error)?;
+            let mut text = clean::json(&text).into_owned();
             text.push('\n');
             Ok(text)
         }
-        Format::Yaml => serde_saphyr::to_string(&versioned).map_err(|e| RenderError {
-            form: "YAML",
-            source: e.to_string().into(),
-        }),
+        Format::Yaml => {
+            let text = serde_saphyr::to_string(&versioned).map_err(|e| RenderError {
+                form: "YAML",
+                source: e.to_string().into(),
+            })?;
+            clean::yaml(text, &versioned).map_err(json_error)
+        }
+    }
+}
+
+fn json_error(error: serde_json::Error) -> RenderError {
+    RenderError {
+        form: "JSON",
+        source: error.into(),
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
         };
         Fleet {
             // What a stored name may try to do to a terminal.
-            name: "north\u{1b}[2J: #1".to_owned(),
+            name: "north\u{1b}[2J: #1 \u{9b}1A gr\u{202e}nepo".to_owned(),
             ships: vec![ship("a", 1), ship("bigger", 1 << 40)],
             flagship: None,
         }

@@ -8,6 +8,7 @@ use backup_core::progress::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 
+use crate::clean;
 use crate::human;
 use crate::terminal::Terminal;
 
@@ -71,7 +72,7 @@ impl Progress for Bar {
             None => ProgressBar::no_length(),
         };
         let bar = self.draw.add(bar.with_style(style(total)));
-        bar.set_message(title.to_owned());
+        bar.set_message(clean::line(title).into_owned());
         bar.enable_steady_tick(TICK);
         let before = self
             .current

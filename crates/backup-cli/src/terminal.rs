@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use backup_core::progress::{Progress, Silent};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use crate::clean;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, Report};
@@ -57,11 +58,13 @@ impl Terminal {
         self.emit_text(&output::render(report, self.format, width)?)
     }
 
-    /// Writes data that has a form of its own to stdout. A reader that went away is no error.
+    /// Writes data that has a form of its own to stdout, lines of text. A reader that went away is no
+    /// error.
     ///
     /// # Errors
     /// When stdout cannot be written.
     pub fn emit_text(&self, text: &str) -> Result<(), Failure> {
+        let text = clean::lines(text);
         let mut stdout = io::stdout().lock();
         let written = stdout
             .write_all(text.as_bytes())
@@ -92,7 +95,7 @@ impl Terminal {
 
     /// Writes text to stderr without tearing the progress bar.
     pub(crate) fn stderr(&self, text: &str) {
-        let text = text.trim_end();
+        let text = clean::lines(text.trim_end());
         self.draw.suspend(|| {
             // There is nowhere left to report that stderr is gone.
             drop(writeln!(io::stderr().lock(), "{text}"));
@@ -136,6 +139,7 @@ impl Terminal {
                 Failure::message(Exit::Refused, refused).hint(format!("say yes with {flag}"))
             );
         }
+        let question = clean::lines(question);
         let answer = self.draw.suspend(|| {
             write!(io::stderr().lock(), "{question} [y/N] ")?;
             let mut answer = String::new();
@@ -169,10 +173,11 @@ impl Terminal {
                 Failure::message(Exit::Refused, refused).hint(format!("say it with {flags}"))
             );
         }
+        let (question, shown) = (clean::lines(question), clean::line(wanted));
         let answer = self.draw.suspend(|| {
             write!(
                 io::stderr().lock(),
-                "{question}\nType {wanted} to go on, anything else to stop: "
+                "{question}\nType {shown} to go on, anything else to stop: "
             )?;
             let mut answer = String::new();
             io::stdin().lock().read_line(&mut answer)?;

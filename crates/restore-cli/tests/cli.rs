@@ -57,6 +57,37 @@ fn an_empty_store_lists_nothing_and_has_no_latest() {
 }
 
 #[test]
+fn nothing_that_is_told_steers_the_terminal() {
+    let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}b\u{9b}1Agr\u{202e}nepo\u{200f}\u{2066}";
+    let folder = TempDir::new().unwrap();
+    let missing = folder.path().join(hostile);
+    let store = format!("file://{}", missing.display());
+    for log in ["text", "json"] {
+        for form in ["table", "json", "yaml"] {
+            let output = run(&[
+                "list",
+                "--store",
+                &store,
+                "--trust",
+                "none",
+                "--output",
+                form,
+                "--log-level",
+                "trace",
+                "--log-format",
+                log,
+            ]);
+            assert_ne!(output.status.code(), Some(0));
+            let told = stderr(&output);
+            assert!(told.contains("error: "), "{told}");
+            let steers =
+                |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{200f}\u{2066}".contains(c);
+            assert!(!told.contains(steers), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_done_has_its_own_code() {
     let folder = TempDir::new().unwrap();
     let store = url(&folder);

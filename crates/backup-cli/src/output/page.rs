@@ -3,13 +3,15 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 
+use crate::clean;
+
 /// A sentence folded to less than this is no longer readable.
 const FOLDED: u16 = 24;
 
 /// Collects the text of one report.
 ///
-/// Cells and values may come from stored data: their control characters are replaced, so that no
-/// stored name steers the terminal.
+/// Cells and values may come from stored data: they pass [`clean`], so that no stored name steers the
+/// terminal.
 #[derive(Debug)]
 pub struct Page {
     text: String,
@@ -28,7 +30,7 @@ impl Page {
 
     /// A line of its own.
     pub fn line(&mut self, line: &str) {
-        self.text.push_str(&printable(line));
+        self.text.push_str(&clean::line(line));
         self.text.push('\n');
     }
 
@@ -110,12 +112,7 @@ impl Page {
     }
 }
 
-fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(safe).collect()
-}
-
-/// As [`printable`], but a value may have lines.
+/// A value may have lines.
 fn cell(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+    text.lines().map(clean::line).collect::<Vec<_>>().join("\n")
 }

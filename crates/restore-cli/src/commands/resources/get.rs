@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
+use backup_cli::clean;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::output::Format;
@@ -94,8 +95,10 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         mask(&resource, &mut value)
     };
     let text = match frame.terminal.format() {
-        Format::Json => to_json(&value)?,
-        Format::Table | Format::Yaml => to_yaml(&value)?,
+        Format::Json => clean::json(&to_json(&value)?).into_owned(),
+        Format::Table | Format::Yaml => {
+            clean::yaml(to_yaml(&value)?, &value).context("write the object as YAML")?
+        }
     };
     frame.terminal.emit_text(&text)?;
     if masked > 0 {

@@ -1,5 +1,6 @@
 //! A text of headings, sentences, tables and commands, as Markdown or for a terminal.
 
+use backup_cli::clean;
 use clap::ValueEnum;
 
 /// Text for a terminal is folded to this.
@@ -110,8 +111,7 @@ pub(super) fn code(text: &str) -> String {
 }
 
 fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(safe).collect()
+    clean::line(text).into_owned()
 }
 
 fn markdown(block: &Block) -> String {

@@ -2,20 +2,22 @@
 
 use std::fmt::Write as _;
 
+use backup_cli::clean::is_harmful;
+
 /// `text` as one word of bash, and on one line.
 pub(super) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
         return text.to_owned();
     }
-    if !text.chars().any(char::is_control) {
+    if !text.contains(is_harmful) {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
     let mut quoted = "$'".to_owned();
     for c in text.chars() {
         match c {
             '\\' | '\'' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
+            c if is_harmful(c) => {
                 // Infallible: it writes to a string.
                 let _ = write!(quoted, "\\u{:04x}", u32::from(c));
             }
@@ -42,9 +44,10 @@ mod tests {
             "it's; rm -rf `x` $(y) \"$HOME\"",
             "two\nlines\\ and 'more'\u{1b}[2J\u{85}",
             "Zürich",
+            "gr\u{202e}nepo",
         ] {
             let quoted = word(text);
-            assert!(!quoted.contains(['\n', '\u{1b}']), "{quoted}");
+            assert!(!quoted.contains(is_harmful), "{quoted}");
             let said = Command::new("bash")
                 .args(["-c", &format!("printf %s {quoted}")])
                 .env("LC_ALL", "C.UTF-8")
