@@ -136,6 +136,37 @@ async fn leftovers_are_left_out_and_strange_names_told() {
 }
 
 #[tokio::test]
+async fn a_pipe_a_device_or_a_link_is_not_opened() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let at = |name: &str| folder.path().join(name);
+    put(&store, "packs/1", b"bytes").await.unwrap();
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, at("packs/pipe"), FileType::Fifo, mode, 0).unwrap();
+    symlink(at("packs/1"), at("packs/link")).unwrap();
+    // It gives bytes for ever.
+    symlink("/dev/zero", at("packs/zero")).unwrap();
+    for name in ["packs/pipe", "packs/link", "packs/zero"] {
+        let key = key(name);
+        let all = async {
+            [
+                store.get(&key).await.unwrap_err(),
+                store.get_range(&key, 0..4).await.unwrap_err(),
+                store.head(&key).await.unwrap_err(),
+                put(&store, name, b"bytes").await.unwrap_err(),
+            ]
+        };
+        let limit = std::time::Duration::from_secs(10);
+        let errors = tokio::time::timeout(limit, all).await.unwrap();
+        for error in errors {
+            let causes = backup_core::causes::line(&error);
+            assert!(causes.contains("no regular file"), "{name}: {causes}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_grew_too_large_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::open(folder.path()).await.unwrap();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -164,14 +165,29 @@ impl LocalStore {
     }
 }
 
-/// Opens the object's file and tells its size. A folder of that name is no object.
+/// Opens the object's file and tells its size. A folder of that name is no object. A pipe would be waited
+/// for, and a device may do anything: only a regular file is opened.
 fn open(root: &Path, key: &Key) -> io::Result<(File, u64)> {
-    let file = File::open(root.join(key.as_str()))?;
+    let path = root.join(key.as_str());
+    must_be_regular(&path.symlink_metadata()?)?;
+    // It may be another by now.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())?;
+    let file = File::from(file);
     let metadata = file.metadata()?;
+    must_be_regular(&metadata)?;
+    Ok((file, metadata.len()))
+}
+
+fn must_be_regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_dir() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    Ok((file, metadata.len()))
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let other = "what is there is no regular file; a link, pipe or device is not opened";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, other))
 }
 
 /// When a file was written; `None` if it is a time that no calendar has.

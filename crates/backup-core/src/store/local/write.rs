@@ -20,6 +20,10 @@ pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created
     match target.symlink_metadata() {
         // A folder of that name would make the object look as if it were there.
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // Nor is it there if it is a pipe or a link.
+        Ok(metadata) if !metadata.is_file() => {
+            return super::must_be_regular(&metadata).map(|()| Created::Existed);
+        }
         // Its writer may not have come to this step yet, and the caller builds on its staying.
         Ok(_) => return sync(&folder).map(|()| Created::Existed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
