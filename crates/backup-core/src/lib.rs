@@ -17,6 +17,7 @@ pub mod chunk;
 pub mod etcd;
 
 // Where bytes are put, and where they lie meanwhile.
+pub mod newfile;
 pub mod proxy;
 mod scratch;
 pub mod store;

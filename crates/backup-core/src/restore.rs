@@ -18,6 +18,7 @@ mod keys;
 mod objects;
 mod open;
 mod packs;
+mod parts;
 mod read;
 mod recipes;
 mod stays;
@@ -26,12 +27,11 @@ mod verify;
 mod window;
 
 pub use damage::{Assessor, Damage, Lost};
-pub(crate) use fetch::folder_of;
 pub use fetch::{Fetched, fetch};
 pub use hold::{HeldFacts, HeldSnapshot, HoldError};
 pub use keys::{Unlocked, unlock};
 pub use read::ObjectReader;
-pub use tenant::{Kubeconfig, write_private};
+pub use tenant::Kubeconfig;
 pub use verify::{Verified, VerifyDepth, verify};
 
 /// Why something could not be read back.

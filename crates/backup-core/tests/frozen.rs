@@ -14,6 +14,7 @@ use backup_core::digest::Digest;
 use backup_core::format::VERSION;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore::{self, VerifyDepth};
 use backup_core::store::Store;
@@ -107,7 +108,7 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
             &point,
             read("unlock", unlock().await),
             &name,
-            &target,
+            (&target, Existing::Replace),
             Arc::new(Silent),
             CancellationToken::new(),
         );

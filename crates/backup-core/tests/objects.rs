@@ -240,20 +240,3 @@ async fn a_tenants_kubeconfig_is_the_best_there_is() {
         }
     }
 }
-
-#[test]
-fn a_private_file_is_whole_private_and_never_replaced_unasked() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kubeconfig");
-    restore::write_private(&file, b"one", false).unwrap();
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let error = restore::write_private(&file, b"two", false).unwrap_err();
-    assert!(error.to_string().contains("kubeconfig"), "{error}");
-    assert_eq!(std::fs::read(&file).unwrap(), b"one");
-    restore::write_private(&file, b"three", true).unwrap();
-    assert_eq!(std::fs::read(&file).unwrap(), b"three");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    restore::write_private(&folder.path().join("no/such"), b"x", false).unwrap_err();
-}

@@ -8,6 +8,7 @@ mod chain {
     mod bed;
     mod death;
     mod disk;
+    mod files;
     mod ground;
     mod leftover_parts;
     mod leftovers;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
 
 use super::git::Git;
 use super::{Access, Mirror, MirrorError, private};
@@ -34,9 +35,14 @@ impl<'a> Repository<'a> {
     pub(super) async fn open(mirror: &'a Mirror, access: &'a Access) -> Result<Self, MirrorError> {
         let home = &mirror.folder;
         private(home)?;
-        let path = home.join("lock");
+        let (path, own) = (home.join("lock"), home.join("repository"));
+        // The lock is made before the repository, in which everything that is not committed is removed.
+        if own.symlink_metadata().is_ok() && path.symlink_metadata().is_err() {
+            let why = "the work folder has a `repository` that no mirror made; name another folder";
+            return Err(MirrorError::Refused { why });
+        }
         let failed = |source| MirrorError::file("lock", &path, source);
-        let lock = File::create(&path).map_err(failed)?;
+        let lock = lock_file(&path).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
@@ -48,7 +54,7 @@ impl<'a> Repository<'a> {
         }
         let repository = Self {
             mirror,
-            git: Git::new(mirror, access, home.join("repository")),
+            git: Git::new(mirror, access, own),
             _lock: lock,
         };
         repository.begin().await?;
@@ -217,6 +223,13 @@ impl<'a> Repository<'a> {
     }
 }
 
+/// The lock's file, made if it is missing. What is in it stays, and no link is followed.
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(file))
+}
+
 /// As `git` reads a time.
 fn date(at: Timestamp) -> String {
     format!("@{} +0000", at.as_second())
@@ -236,4 +249,35 @@ fn unlock(folder: &Path, depth: usize) -> Result<(), MirrorError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repository_that_no_mirror_made_is_refused_and_a_link_is_not_locked() {
+        let home = tempfile::tempdir().unwrap();
+        let mirror = Mirror {
+            repository: "https://git.example.org/fleet.git".to_owned(),
+            branch: "main".to_owned(),
+            path: "clusters".to_owned(),
+            folder: home.path().to_owned(),
+        };
+        let access = Access::default();
+        let work = home.path().join("repository");
+        std::fs::create_dir(&work).unwrap();
+        std::fs::write(work.join("thesis"), "a year's work").unwrap();
+        let refused = Repository::open(&mirror, &access).await;
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("no mirror made"), "{refused}");
+        std::fs::remove_dir_all(&work).unwrap();
+
+        let other = home.path().join("other");
+        std::fs::write(&other, "of somebody else").unwrap();
+        std::os::unix::fs::symlink(&other, home.path().join("lock")).unwrap();
+        let refused = Repository::open(&mirror, &access).await;
+        assert!(matches!(refused.err(), Some(MirrorError::File { .. })));
+        assert_eq!(std::fs::read(&other).unwrap(), b"of somebody else");
+    }
 }

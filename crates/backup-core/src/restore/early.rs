@@ -20,11 +20,6 @@ impl EarlyFile {
         let behind = 0..0;
         Self { file, behind }
     }
-
-    /// Waits until all of it is on the disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
 }
 
 impl Write for EarlyFile {
@@ -78,7 +73,7 @@ mod tests {
             early.write_all(&block).unwrap();
         }
         assert_eq!(early.behind, (64 << 20)..(70 << 20));
-        early.sync().unwrap();
+        early.flush().unwrap();
         let read = std::fs::read(file.path()).unwrap();
         assert_eq!(read.len(), 70 << 20);
         assert!(read.chunks(1 << 20).all(|part| part == block));

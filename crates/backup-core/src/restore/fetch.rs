@@ -1,7 +1,5 @@
 //! Fetching a component as a file: bit for bit, whole or not at all, and resumable.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +10,12 @@ use super::assemble::{Assembly, assemble};
 use super::early::EarlyFile;
 use super::keys::Unlocked;
 use super::objects::Objects;
+use super::parts::Parts;
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::format::manifest::Component;
 use crate::id::ComponentName;
+use crate::newfile::{Existing, NewFile, folder_of};
 use crate::progress::Progress;
 use crate::store::Store;
 
@@ -51,9 +51,9 @@ pub(super) fn find_component<'p>(
 }
 
 /// Writes component `name` of `point` to `target`, mode 0600. An existing file is replaced only
-/// when the new one is complete. Downloads are kept in `TARGET.parts/`, as stored, until then, so
-/// that the same call after an interruption goes on from there; where the store is a folder, they
-/// are not.
+/// when the new one is complete, and only if that is asked for. Downloads are kept in
+/// `TARGET.parts/`, as stored, until then, so that the same call after an interruption goes on from
+/// there; where the store is a folder, they are not, and where a folder of that name is not ours.
 ///
 /// # Errors
 /// As [`RestoreError`] says; `target` is then as it was.
@@ -62,91 +62,48 @@ pub async fn fetch(
     point: &RestorePoint,
     unlocked: Unlocked,
     name: &ComponentName,
-    target: &Path,
+    (target, existing): (&Path, Existing),
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
 ) -> Result<Fetched, RestoreError> {
     let component = find_component(point, name)?;
-    let parts = beside(target, ".parts");
-    let part = beside(target, ".part");
-    let failed = |operation: &'static str, file: &Path| {
-        let file = file.display().to_string();
+    let failed = |operation: &'static str| {
+        let file = target.display().to_string();
         move |source| RestoreError::File {
             operation,
             file,
             source,
         }
     };
-    let keep = !store.is_folder();
-    if keep {
-        // Folders above it are not made: a misspelt path should not fill another disk.
-        match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
-            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(failed("create the folder", &parts)(source));
-            }
-            _ => {}
-        }
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)
-        .map_err(failed("create", &part))?;
-    let guard = RemoveOnDrop(part.clone());
-
-    let folder = folder_of(target);
+    // Folders above it are not made: a misspelt path should not fill another disk.
+    let new = NewFile::create(target, existing).map_err(failed("create"))?;
+    let parts = if store.is_folder() {
+        None
+    } else {
+        Parts::of(target, new.file(), progress.as_ref())?
+    };
     let objects = Objects {
         store,
         id: point.entry.id.clone(),
-        folder: keep.then(|| parts.clone()),
+        folder: parts.as_ref().map(|parts| parts.folder().to_owned()),
     };
     let assembly = Assembly {
         objects,
         unlocked: Arc::new(unlocked),
         progress,
         cancel,
-        file: Some(part.clone()),
+        file: Some(target.to_owned()),
     };
+    let file = new.file().try_clone().map_err(failed("create"))?;
     let file = EarlyFile::new(file);
-    let file = assemble(&assembly, component, &folder, file).await?;
-    file.sync().map_err(failed("write", &part))?;
-    std::fs::rename(&part, target).map_err(failed("rename to", target))?;
-    std::mem::forget(guard);
-    File::open(&folder)
-        .and_then(|f| f.sync_all())
-        .map_err(failed("sync the folder", &folder))?;
-    if keep {
-        std::fs::remove_dir_all(&parts).map_err(failed("remove", &parts))?;
+    drop(assemble(&assembly, component, &folder_of(target), file).await?);
+    new.finish().map_err(failed("write"))?;
+    if let Some(parts) = parts {
+        parts.remove()?;
     }
     Ok(Fetched {
         file: target.to_owned(),
         bytes: component.plain_bytes,
         sha256: component.plain_sha256,
     })
-}
-
-fn beside(target: &Path, suffix: &str) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-pub(crate) fn folder_of(target: &Path) -> PathBuf {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// A half-written file holds plain Secrets, so it never outlives the call that wrote it.
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_file(&self.0) {
-            tracing::warn!(file = %self.0.display(), error = %e, "cannot remove a half-written file");
-        }
-    }
 }

@@ -1,13 +1,16 @@
 //! Getting objects whose name is their digest, and believing them only if it is.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use super::RestoreError;
 use crate::digest::Digest;
 use crate::id::RestorePointId;
+use crate::newfile::{Existing, NewFile};
 use crate::store::{Key, Store, StoreError};
 
 /// Gets the object at `key` and checks its bytes against `digest`.
@@ -58,21 +61,24 @@ impl Objects {
             return Ok(bytes.into());
         }
         let bytes = get_named(self.store.as_ref(), &self.id, key, digest).await?;
-        keep(&file, &bytes)
-            .await
-            .map_err(|source| RestoreError::File {
-                operation: "write",
-                file: file.display().to_string(),
-                source,
-            })?;
+        let kept = {
+            let (file, bytes) = (file.clone(), bytes.clone());
+            spawn_blocking(move || keep(&file, &bytes)).await
+        };
+        let kept = kept.map_err(RestoreError::Panicked)?;
+        kept.map_err(|source| RestoreError::File {
+            operation: "write",
+            file: file.display().to_string(),
+            source,
+        })?;
         Ok(bytes)
     }
 }
 
-/// Writes `bytes` so that the file is whole or not there. It needs no fsync: its digest is checked
+/// Writes `bytes` so that the file is whole or not there. It waits for no disk: its digest is checked
 /// when it is read again.
-async fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let part = file.with_extension("part");
-    tokio::fs::write(&part, bytes).await?;
-    tokio::fs::rename(&part, file).await
+fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = NewFile::create(file, Existing::Replace)?;
+    new.file().write_all(bytes)?;
+    new.name().map(drop)
 }

@@ -1,10 +1,7 @@
 //! One tenant's kubeconfig, out of the archive of kubeconfigs.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +9,6 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::RestoreError;
-use super::fetch::folder_of;
 use super::read::ObjectReader;
 use crate::archive::{ArchiveError, StoredJson};
 use crate::format::export::TenantFacts;
@@ -129,38 +125,4 @@ fn better(
         }
     }
     Ok(None)
-}
-
-/// Writes `bytes` to `target`, mode 0600, whole or not at all. A file that is there is replaced
-/// only if `replace` says so.
-///
-/// # Errors
-/// [`RestoreError::File`]; `target` is then as it was.
-pub fn write_private(target: &Path, bytes: &[u8], replace: bool) -> Result<(), RestoreError> {
-    let failed = |operation| {
-        move |source| RestoreError::File {
-            operation,
-            file: target.display().to_string(),
-            source,
-        }
-    };
-    let folder = folder_of(target);
-    // Nobody else may read it, from its first byte on: temporary files have mode 0600.
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".part")
-        .tempfile_in(&folder)
-        .map_err(failed("create"))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(failed("write"))?;
-    let persisted = if replace {
-        file.persist(target)
-    } else {
-        file.persist_noclobber(target)
-    };
-    persisted.map_err(|e| failed("create")(e.error))?;
-    File::open(&folder)
-        .and_then(|f| f.sync_all())
-        .map_err(failed("sync the folder of"))
 }

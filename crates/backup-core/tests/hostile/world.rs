@@ -10,6 +10,7 @@ use backup_core::clock::FixedClock;
 use backup_core::crypt::{Identities, SigningKey, Trust, Verdict, new_identity};
 use backup_core::digest::Digest;
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
@@ -120,7 +121,8 @@ impl World {
             let unlocked = unlock().await?;
             let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
             let store = Arc::clone(&store);
-            restore::fetch(store, &point, unlocked, &name, &target, progress, cancel).await
+            let to = (target.as_path(), Existing::Replace);
+            restore::fetch(store, &point, unlocked, &name, to, progress, cancel).await
         };
         let fetched = fetched.await.map_err(text);
         assert_eq!(target.exists(), fetched.is_ok(), "a part was left behind");

@@ -6,6 +6,7 @@ use backup_core::backup::{Committed, Origin, Plan, Protection, Run};
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::new_identity;
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore::{self, RestoreError};
 use backup_core::source::kit::Kit;
@@ -35,7 +36,8 @@ async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, Resto
     let unlocked = restore::unlock(&store, point, &world.identities()).await?;
     let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
     let name = ComponentName::kit();
-    restore::fetch(store, point, unlocked, &name, &target, progress, cancel).await?;
+    let to = (target.as_path(), Existing::Replace);
+    restore::fetch(store, point, unlocked, &name, to, progress, cancel).await?;
     Ok(std::fs::read(target).unwrap())
 }
 

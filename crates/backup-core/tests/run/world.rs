@@ -8,6 +8,7 @@ use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::clock::{Clock as _, FixedClock};
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore::{self, RestoreError, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
@@ -98,7 +99,7 @@ impl World {
             point,
             unlocked,
             &ComponentName::etcd(),
-            &target,
+            (&target, Existing::Replace),
             Arc::new(Silent),
             CancellationToken::new(),
         )

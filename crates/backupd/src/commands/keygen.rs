@@ -1,8 +1,8 @@
 //! `backupd keygen`: makes the two key pairs that a cluster's backup needs.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use backup_cli::failure::Failure;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::crypt::{SigningKey, new_identity};
+use backup_core::newfile::{Existing, NewFile};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -95,15 +96,15 @@ fn create_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn write(path: &Path, text: &SecretString, mode: u32) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    let mut file = file.with_context(|| format!("create {}", path.display()))?;
-    let written = file.write_all(text.expose_secret().as_bytes());
-    let written = written.and_then(|()| file.sync_all());
-    if written.is_err() {
-        drop(fs::remove_file(path));
-    }
-    written.with_context(|| format!("write {}", path.display()))
+    let new = NewFile::create(path, Existing::Refuse);
+    let new = new.with_context(|| format!("create {}", path.display()))?;
+    let written = || -> std::io::Result<()> {
+        let mut file = new.file();
+        file.write_all(text.expose_secret().as_bytes())?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        new.finish().map(drop)
+    };
+    written().with_context(|| format!("write {}", path.display()))
 }
 
 impl Report for Made {
@@ -140,7 +141,6 @@ mod tests {
     use super::*;
     use backup_cli::output::{Format, render};
     use backup_core::crypt::{Identities, PublicKey, Recipient};
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn keys_are_written_for_their_owner_alone_and_never_over_others() {

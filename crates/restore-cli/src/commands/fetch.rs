@@ -9,6 +9,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::restore::{self, RestoreError};
 use serde::Serialize;
 
@@ -53,13 +54,17 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     }
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let mut replace = args.force;
+    let mut existing = if args.force {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
     if args.to.symlink_metadata().is_ok() && !args.force {
         let question = format!("{} is there already: replace it?", args.to.display());
         frame
             .terminal
             .confirm(&question, "--force, or name another file with --to")?;
-        replace = true;
+        existing = Existing::Replace;
     }
     let needs = Needs::Component(args.component.clone());
     let point = frame
@@ -78,7 +83,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             tenant,
             point: &point,
             identities: &identities,
-            replace,
+            existing,
         };
         // The tenant's kubeconfig is there, or it is not.
         return tenant::run(args, &wanted, &opened, frame).await;
@@ -91,7 +96,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         &point,
         unlocked,
         &args.component,
-        &args.to,
+        (&args.to, existing),
         Arc::clone(&progress),
         frame.cancel.clone(),
     )

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use backup_cli::config::{Config, Given};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -10,6 +11,7 @@ use backup_cli::output::{Format, Page, Report};
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
+use backup_core::newfile::{self, Existing};
 use backup_core::recover::plan::Mode;
 use backup_core::source::talos::{ConfigSearch, Places};
 use serde::Serialize;
@@ -205,14 +207,9 @@ fn runbook(facts: &Facts) -> document::Document {
 
 /// Writes the file so that it is whole or not there.
 fn keep(file: &std::path::Path, text: &str) -> Result<(), Failure> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    let kept = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file));
-    kept.map_err(|error| {
-        let told = format!("write the runbook to {}", file.display());
-        Failure::from(anyhow::Error::new(error).context(told))
-    })
+    let kept = newfile::write(file, text.as_bytes(), Existing::Replace);
+    let kept = kept.with_context(|| format!("write the runbook to {}", file.display()));
+    Ok(kept?)
 }
 
 /// What `runbook` prints if it wrote a file, or for programs.

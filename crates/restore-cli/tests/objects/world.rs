@@ -294,7 +294,8 @@ impl World {
             ids.push(world.take(plan).await.unwrap().id.to_string());
         }
         let identity = folder.path().join("identity");
-        backup_core::restore::write_private(&identity, world.identity().as_bytes(), false).unwrap();
+        let existing = backup_core::newfile::Existing::Refuse;
+        backup_core::newfile::write(&identity, world.identity().as_bytes(), existing).unwrap();
         let [first, second] = ids.try_into().unwrap();
         Self {
             store: format!("file://{}", path.display()),

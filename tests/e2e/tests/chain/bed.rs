@@ -116,6 +116,19 @@ impl Bed {
         fetch.args(["--component", "etcd", "--to", "etcd.db"])
     }
 
+    /// The names in the folder that files have which are not whole yet.
+    pub(crate) fn half_files(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(".butler-") || name.ends_with(".part") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// The ids of the restore points, newest first; each of them can be read.
     pub(crate) async fn listed(&self) -> Result<Vec<String>> {
         let list = self.restore_cli("list").args(["--output", "json"]);

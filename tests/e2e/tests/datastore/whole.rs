@@ -8,6 +8,7 @@ use backup_core::catalog::Catalog;
 use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::id::ComponentName;
+use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore;
 use backup_core::source::kube::datastores::{TenantSchema, schemas};
@@ -92,7 +93,7 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
         &point,
         unlocked,
         &name,
-        &file,
+        (&file, Existing::Refuse),
         Arc::new(Silent),
         CancellationToken::new(),
     )

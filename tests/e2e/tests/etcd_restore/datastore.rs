@@ -85,11 +85,18 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
             .args(["--output", "json"])
             .env("HOME", folder.path())
     };
+    // A snapshot of a person's beside the folder is neither replaced nor removed.
+    let plain = format!("{}.snapshot", etcd.data_dir().display());
+    std::fs::write(&plain, "of a person")?;
+    let refused = restore().output().await?.ended_with(1)?;
+    assert!(refused.stderr.contains(&plain), "{}", refused.stderr);
+    assert!(refused.stderr.contains("it stays"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(&plain)?, "of a person");
+    std::fs::remove_file(&plain)?;
     let restored = restore().output().await?.ended_with(0)?.json()?;
     assert_eq!(restored["revision"], revision);
     assert_eq!(restored["users"], serde_json::json!(["one_cp", "root"]));
     assert_eq!(restored["authEnabled"], true);
-    let plain = format!("{}.snapshot", etcd.data_dir().display());
     assert!(
         !std::path::Path::new(&plain).exists(),
         "the plain snapshot is still there"

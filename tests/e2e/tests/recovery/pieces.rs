@@ -291,6 +291,7 @@ async fn fetch(
     let unlocked = restore::unlock(store, &point, &identities).await?;
     let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
     let (store, name) = (Arc::clone(store), name.parse()?);
-    restore::fetch(store, &point, unlocked, &name, target, progress, cancel).await?;
+    let to = (target, backup_core::newfile::Existing::Replace);
+    restore::fetch(store, &point, unlocked, &name, to, progress, cancel).await?;
     Ok(())
 }

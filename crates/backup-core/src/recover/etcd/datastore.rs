@@ -145,23 +145,25 @@ pub async fn restore_datastore(
     if target.data_dir.symlink_metadata().is_ok() {
         return Err(DatastoreError::Exists { folder });
     }
-    let above = restore::folder_of(&target.data_dir);
+    let above = crate::newfile::folder_of(&target.data_dir);
     if !above.is_dir() {
         return Err(DatastoreError::NoParent { folder });
     }
     let mut plain = target.data_dir.clone().into_os_string();
     plain.push(".snapshot");
-    let plain = Plain(PathBuf::from(plain));
+    let plain = PathBuf::from(plain);
     restore::fetch(
         store,
         point,
         unlocked,
         name,
-        &plain.0,
+        // One that is there may be a person's: it is neither replaced nor removed.
+        (&plain, crate::newfile::Existing::Refuse),
         Arc::clone(&progress),
         cancel,
     )
     .await?;
+    let plain = Plain(plain);
     let snapshot = HeldSnapshot::file(&plain.0).await?;
     progress.step("etcdutl restores", None);
     etcdutl(&plain.0, target).await?;

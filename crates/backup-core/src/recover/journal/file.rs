@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use super::super::{RecoverError, TOOL};
 use super::records::Record;
 use super::state::State;
 use crate::digest::Digest;
+use crate::newfile::{Existing, NewFile};
 
 /// The longest line: a webhook configuration of the largest size that etcd takes.
 const MAX_LINE: u64 = 2 << 20;
@@ -44,22 +44,11 @@ impl Journal {
         at: Timestamp,
     ) -> Result<Self, RecoverError> {
         let path = folder.join(format!("{restore}.journal"));
-        let part = folder.join(format!("{restore}.journal.part"));
         let failed = |operation| failed(operation, &path);
         std::fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(&part)
-            .map_err(failed("make"))?;
+        let new = NewFile::create(&path, Existing::Refuse).map_err(failed("make"))?;
+        let file = new.file().try_clone().map_err(failed("make"))?;
         lock(&file, &path)?;
-        if path.exists() {
-            std::fs::remove_file(&part).ok();
-            return Err(failed("make")(std::io::ErrorKind::AlreadyExists.into()));
-        }
-        file.set_len(0).map_err(failed("make"))?;
         let mut journal = Self {
             file,
             path: path.clone(),
@@ -67,23 +56,14 @@ impl Journal {
             broken: false,
             state: State::default(),
         };
-        let begun = journal.write(vec![Record::Begun {
+        journal.write(vec![Record::Begun {
             restore: restore.to_owned(),
             tool: TOOL.to_owned(),
             plan,
             at,
-        }]);
+        }])?;
         // Its name must outlive a crash too.
-        let named = begun.and_then(|()| {
-            std::fs::rename(&part, &path)
-                .and_then(|()| File::open(folder)?.sync_all())
-                .map_err(failed("make"))
-        });
-        if let Err(error) = named {
-            // Nothing was begun; if it stays, it is no journal by its name.
-            std::fs::remove_file(&part).ok();
-            return Err(error);
-        }
+        new.finish().map_err(failed("make"))?;
         Ok(journal)
     }
 
@@ -288,18 +268,28 @@ mod tests {
     }
 
     #[test]
-    fn one_without_its_first_line_has_no_name() {
+    fn beginning_follows_no_link_and_touches_nothing_that_is_there() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
         let folder = tempfile::tempdir().unwrap();
-        // What a crash in the middle of the first line leaves.
-        std::fs::write(folder.path().join("20261124.journal.part"), "{\"rec").unwrap();
+        let other = folder.path().join("of-somebody-else");
+        std::fs::write(&other, "as it was").unwrap();
+        let part = folder.path().join("20261124.journal.part");
+        symlink(&other, &part).unwrap();
         let journal = begun(folder.path());
         assert_eq!(Journal::look(journal.path()).unwrap(), journal.state);
+        let mode = journal.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Nor is one begun where another is, or where a link is.
         let again = Journal::begin(folder.path(), "20261124", Digest::of(b"plan"), at());
         assert!(
             matches!(again, Err(RecoverError::Journal { .. })),
             "{again:?}"
         );
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        symlink(&other, folder.path().join("20261125.journal")).unwrap();
+        Journal::begin(folder.path(), "20261125", Digest::of(b"plan"), at()).unwrap_err();
+        assert!(part.is_symlink());
+        assert_eq!(std::fs::read(&other).unwrap(), b"as it was");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 
     #[test]

@@ -1,20 +1,19 @@
 //! A plan as a file: written for its owner alone, and read back as it was made.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::super::{RecoverError, TOOL};
 use super::Plan;
+use crate::newfile::{self, Existing};
 
 /// A plan names what it touches; this is more than half a million objects take.
 const MAX_PLAN: u64 = 256 << 20;
 
 impl Plan {
-    /// Writes it to a new file that only its owner reads.
+    /// Writes it to a file that only its owner reads; an older plan there is replaced.
     ///
     /// # Errors
-    /// When it cannot be written, or is there already.
+    /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), RecoverError> {
         let failed = |source: std::io::Error| RecoverError::PlanFile {
             operation: "write",
@@ -23,18 +22,7 @@ impl Plan {
         };
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
-        let part = path.with_extension("part");
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&part)
-            .map_err(failed)?;
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::rename(&part, path))
-            .map_err(failed)
+        newfile::write(path, &text, Existing::Replace).map_err(failed)
     }
 
     /// Reads one, and sees that nobody changed it.

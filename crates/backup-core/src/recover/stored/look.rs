@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::{StoredError, UNFOLDED};
 use crate::catalog::list_pages;
 use crate::crypt::Opener;
 use crate::format::layout::{self, JournalPart, ObjectKind};
+use crate::newfile::{Existing, NewFile};
 use crate::store::{Store, StoreError};
 
 /// A head is a few hundred bytes; phases are eight.
@@ -145,14 +145,12 @@ impl Stored {
             self.parts.iter().copied().filter(is)
         };
         for (file, lines) in [(&plan, false), (&journal, true)] {
-            let part = file.with_extension("part");
-            let mut to = std::fs::OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&part)
-                .map_err(failed("make", &part))?;
+            // One that is there was written by a restore that is not lost.
+            let to = match NewFile::create(file, Existing::Refuse) {
+                // The plan may be there already: it is held against the journal anyway.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !lines => continue,
+                made => made.map_err(failed("make", file))?,
+            };
             let mut next = 0_u64;
             for part_of in parts(lines) {
                 let (JournalPart::Plan(at) | JournalPart::Lines(at)) = part_of;
@@ -162,16 +160,9 @@ impl Stored {
                 let body = self.part(part_of, opener).await?;
                 let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
                 next = next.saturating_add(if lines { length } else { 1 });
-                to.write_all(&body).map_err(failed("write", &part))?;
+                to.file().write_all(&body).map_err(failed("write", file))?;
             }
-            to.sync_all().map_err(failed("write", &part))?;
-            // One that is there was written by a restore that is not lost.
-            match std::fs::hard_link(&part, file) {
-                // The plan may be there already: it is held against the journal anyway.
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !lines => {}
-                linked => linked.map_err(failed("make", file))?,
-            }
-            std::fs::remove_file(&part).map_err(failed("remove", &part))?;
+            to.finish().map_err(failed("make", file))?;
         }
         Ok(journal)
     }

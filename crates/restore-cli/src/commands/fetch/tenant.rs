@@ -1,5 +1,6 @@
 //! `restore-cli fetch --tenant`: one tenant's kubeconfig as a file.
 
+use anyhow::Context as _;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
@@ -7,7 +8,8 @@ use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
-use backup_core::restore::{Kubeconfig, write_private};
+use backup_core::newfile::{self, Existing};
+use backup_core::restore::Kubeconfig;
 
 use super::{Args, Fetched};
 use crate::commands::{Opened, Reading, not_read};
@@ -20,8 +22,8 @@ pub(super) struct Wanted<'a> {
     pub(super) tenant: &'a str,
     pub(super) point: &'a RestorePoint,
     pub(super) identities: &'a Identities,
-    /// Whether a file that is there may be replaced.
-    pub(super) replace: bool,
+    /// What becomes of a file that is there.
+    pub(super) existing: Existing,
 }
 
 pub(super) async fn run(
@@ -30,7 +32,7 @@ pub(super) async fn run(
     opened: &Opened,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
-    let (point, replace) = (wanted.point, wanted.replace);
+    let point = wanted.point;
     let tenant = find(point, wanted.tenant)?;
     let reading = Reading {
         scratch: frame.environment.temp.clone(),
@@ -42,7 +44,8 @@ pub(super) async fn run(
     let found = reader.kubeconfig(tenant).await.map_err(not_read)?;
     drop((reader, reading));
     let kubeconfig = found.ok_or_else(|| none(point, tenant))?;
-    write_private(&args.to, kubeconfig.bytes(), replace)?;
+    newfile::write(&args.to, kubeconfig.bytes(), wanted.existing)
+        .with_context(|| format!("write {}", args.to.display()))?;
     frame.terminal.emit(&Fetched {
         restore_point: point.entry.id.to_string(),
         component: args.component.to_string(),

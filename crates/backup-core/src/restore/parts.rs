@@ -1,0 +1,161 @@
+//! Folder of what an interrupted fetch has downloaded, beside its target.
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::RestoreError;
+use crate::digest::Digest;
+use crate::newfile::{self, Existing};
+use crate::progress::Progress;
+
+/// An empty file that tells that a fetch made the folder.
+const MARK: &str = ".butler-fetch";
+
+/// See the module. It has the mark, is private, and is of the user who fetches.
+pub(super) struct Parts {
+    folder: PathBuf,
+}
+
+impl Parts {
+    /// The folder of `target`, made if it is missing. `own` is a file that this process made there.
+    /// `None`, and a note, if something that is not a fetch's has the name.
+    pub(super) fn of(
+        target: &Path,
+        own: &File,
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>, RestoreError> {
+        let mut folder = target.as_os_str().to_owned();
+        folder.push(".parts");
+        let folder = PathBuf::from(folder);
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => {
+                newfile::write(&folder.join(MARK), b"", Existing::Refuse)
+                    .map_err(failed("create the folder", &folder))?;
+                Ok(Some(Self { folder }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let own = own.metadata().map_err(failed("look at", target))?;
+                if is_ours(&folder, &own) {
+                    return Ok(Some(Self { folder }));
+                }
+                progress.note(&format!(
+                    "{} is there and no fetch of this user made it: it stays as it is, and after an \
+                     interruption the fetch begins anew",
+                    folder.display()
+                ));
+                Ok(None)
+            }
+            Err(error) => Err(failed("create the folder", &folder)(error)),
+        }
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Removes what fetches put into it, and the folder unless somebody put something else there.
+    pub(super) fn remove(self) -> Result<(), RestoreError> {
+        let failed = || failed("remove", &self.folder);
+        for entry in std::fs::read_dir(&self.folder).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            let name = entry.file_name();
+            let of_fetch = name
+                .to_str()
+                .is_some_and(|name| name.parse::<Digest>().is_ok() || newfile::is_random(name));
+            if of_fetch && entry.file_type().map_err(failed())?.is_file() {
+                std::fs::remove_file(entry.path()).map_err(failed())?;
+            }
+        }
+        // The mark last: what is left without it is nobody's.
+        std::fs::remove_file(self.folder.join(MARK)).map_err(failed())?;
+        match std::fs::remove_dir(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(failed()(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_ours(folder: &Path, own: &Metadata) -> bool {
+    let is = |path: &Path, right: fn(&Metadata) -> bool| {
+        let there = path.symlink_metadata();
+        there.is_ok_and(|there| {
+            there.uid() == own.uid() && there.permissions().mode() & 0o077 == 0 && right(&there)
+        })
+    };
+    is(folder, Metadata::is_dir) && is(&folder.join(MARK), Metadata::is_file)
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> RestoreError + use<> {
+    let file = path.display().to_string();
+    move |source| RestoreError::File {
+        operation,
+        file: file.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::progress::Silent;
+
+    fn parts(target: &Path) -> Option<Parts> {
+        let own = tempfile::tempfile().unwrap();
+        Parts::of(target, &own, &Silent).unwrap()
+    }
+
+    #[test]
+    fn what_a_fetch_made_is_used_again_and_then_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("etcd.db");
+        let first = parts(&target).unwrap();
+        let object = first.folder().join(Digest::of(b"x").to_string());
+        std::fs::write(&object, "x").unwrap();
+        let again = parts(&target).unwrap();
+        assert!(object.exists());
+        again.remove().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_was_there_is_neither_used_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("report");
+        let there = folder.path().join("report.parts");
+        // Also one that is empty, and as private as ours.
+        DirBuilder::new().mode(0o700).create(&there).unwrap();
+        assert!(parts(&target).is_none());
+        std::fs::write(there.join("chapter-1"), "a year's work").unwrap();
+        assert!(parts(&target).is_none());
+        assert!(there.join("chapter-1").exists());
+        // Nor is one that others can look into, or a link to one of ours.
+        let target = folder.path().join("etcd.db");
+        let ours = parts(&target).unwrap().folder().to_owned();
+        let linked = folder.path().join("linked");
+        symlink(&ours, folder.path().join("linked.parts")).unwrap();
+        assert!(parts(&linked).is_none());
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&ours, open).unwrap();
+        assert!(parts(&target).is_none());
+    }
+
+    #[test]
+    fn what_somebody_put_into_it_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("etcd.db");
+        let ours = parts(&target).unwrap();
+        let (note, object) = (
+            ours.folder().join("note"),
+            ours.folder().join(Digest::of(b"x").to_string()),
+        );
+        std::fs::write(&note, "of a person").unwrap();
+        std::fs::write(&object, "x").unwrap();
+        ours.remove().unwrap();
+        assert!(note.exists() && !object.exists());
+    }
+}
