@@ -117,8 +117,13 @@ where
     }
 }
 
+/// A thread's stack, of which only what is used takes memory. Objects are nested down to
+/// [`backup_core::archive::MAX_DEPTH`] levels, and each level takes some of it.
+const STACK: usize = 8 << 20;
+
 fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .context("start the threads that do the work")?;

@@ -7,14 +7,19 @@
 
 mod change;
 mod head;
+mod json;
 mod mask;
+mod name;
 mod path;
 mod read;
 mod write;
 
 pub use change::{Change, strip_server_owned};
 pub use head::Head;
+pub(crate) use json::{Flaw, read_json};
+pub use json::{MAX_DEPTH, is_too_deep, same, serialize_number};
 pub use mask::{SENSITIVE, Sensitive, mask, mask_beside};
 pub use path::{ObjectPath, ParsePathError, ResourceName};
+pub(crate) use read::ObjectHead;
 pub use read::{ArchiveError, MAX_OBJECT, StoredJson, read_objects};
 pub use write::TarWriter;

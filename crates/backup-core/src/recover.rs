@@ -8,6 +8,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::archive::{Flaw, MAX_DEPTH, ObjectPath};
 use crate::source::kube::{KubeError, WriteError};
 
 mod danger;
@@ -114,6 +115,12 @@ pub enum RecoverError {
         /// Where in the line.
         column: usize,
     },
+    /// An object is nested deeper than any that is read.
+    #[error("{path} is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep {
+        /// Where it is.
+        path: String,
+    },
     /// The journal cannot be used.
     #[error("cannot {operation} the journal {file}")]
     Journal {
@@ -214,6 +221,18 @@ pub enum RecoverError {
         /// Where in the line.
         column: usize,
     },
+}
+
+impl RecoverError {
+    fn flawed(path: &ObjectPath, flaw: Flaw) -> Self {
+        let path = path.to_string();
+        let Flaw { line, column, .. } = flaw;
+        if flaw.too_deep {
+            Self::TooDeep { path }
+        } else {
+            Self::NoObject { path, line, column }
+        }
+    }
 }
 
 /// Lays `over` upon `value`: maps are joined, everything else is replaced.

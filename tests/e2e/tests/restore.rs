@@ -15,6 +15,7 @@ mod restore {
     mod killed;
     mod lacking;
     mod latest;
+    mod legal;
     mod mirror;
     mod own;
     mod owners;

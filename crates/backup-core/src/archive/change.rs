@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ArchiveError, StoredJson};
+use super::{ArchiveError, StoredJson, same};
 
 /// Fields of `metadata` that the API server writes. They differ between two captures, or two
 /// clusters, without anybody having changed the object.
@@ -44,13 +44,13 @@ impl Change {
         }
         strip_server_owned(&mut before);
         strip_server_owned(&mut after);
-        if before == after {
+        if same(&before, &after) {
             return Ok(Self::Same);
         }
         for object in [&mut before, &mut after] {
             object.as_object_mut().map(|o| o.remove("status"));
         }
-        Ok(if before == after {
+        Ok(if same(&before, &after) {
             Self::Status
         } else {
             Self::Changed

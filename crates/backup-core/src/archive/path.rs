@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::name::{joined, unescaped, written};
+
 /// The folder that all objects lie in, as Velero has it.
 pub(super) const ROOT: &str = "resources";
-/// A name in a path is at most this long; Kubernetes allows 253 characters.
-const MAX_SEGMENT: usize = 512;
+/// What is told of a path that is none.
+const TOLD: usize = 1024;
 
 /// A kind by its plural and group, as in `tenantclusters.butler.butlerlabs.dev` or `secrets`.
 ///
@@ -44,6 +46,21 @@ impl ResourceName {
         self.text.get(..self.plural).unwrap_or(&self.text)
     }
 
+    /// Whether a person means this kind by `word`: its plural or kind, alone or with its group. The core
+    /// group is an empty one or `core`, as in `secrets.` and `secrets.core`.
+    #[must_use]
+    pub fn answers_to(&self, word: &str, kind: &str) -> bool {
+        let is_own = |word: &str| {
+            word.eq_ignore_ascii_case(self.plural()) || word.eq_ignore_ascii_case(kind)
+        };
+        let of_core = word
+            .strip_suffix('.')
+            .or_else(|| word.strip_suffix(".core"));
+        word.eq_ignore_ascii_case(self.as_str())
+            || is_own(word)
+            || self.group().is_empty() && of_core.is_some_and(is_own)
+    }
+
     /// The group; empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {
@@ -68,7 +85,8 @@ impl From<&str> for ResourceName {
 }
 
 /// An object's place: `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json`, or
-/// `resources/PLURAL.GROUP/cluster/NAME.json` without a namespace.
+/// `resources/PLURAL.GROUP/cluster/NAME.json` without a namespace. As text, names are escaped: see
+/// FORMAT.md.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectPath {
     /// The kind.
@@ -82,7 +100,7 @@ pub struct ObjectPath {
 /// A path in an archive is none that an object can have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no place for an object; want `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json` \
+    "{0:?} is no place for an object; want `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json` \
      or `resources/PLURAL.GROUP/cluster/NAME.json`"
 )]
 pub struct ParsePathError(String);
@@ -105,8 +123,12 @@ impl fmt::Display for ObjectPath {
             namespace,
             name,
         } = self;
+        let (resource, name) = (written(resource.as_str()), written(name));
         match namespace {
-            Some(namespace) => write!(f, "{ROOT}/{resource}/namespaces/{namespace}/{name}.json"),
+            Some(namespace) => {
+                let namespace = written(namespace);
+                write!(f, "{ROOT}/{resource}/namespaces/{namespace}/{name}.json")
+            }
             None => write!(f, "{ROOT}/{resource}/cluster/{name}.json"),
         }
     }
@@ -116,31 +138,20 @@ impl FromStr for ObjectPath {
     type Err = ParsePathError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParsePathError(text.chars().take(2 * MAX_SEGMENT).collect());
-        let whole = |part: &&str| {
-            let plain = |c: char| !c.is_control() && c != '\\';
-            !part.is_empty()
-                && part.len() <= MAX_SEGMENT
-                && *part != "."
-                && *part != ".."
-                && part.chars().all(plain)
-        };
-        let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(whole) {
-            return Err(error());
-        }
+        let error = || ParsePathError(text.chars().take(TOLD).collect());
+        let parts = joined(text);
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (resource, namespace, file) = match parts.as_slice() {
-            [ROOT, resource, "namespaces", namespace, file] => {
-                (*resource, Some((*namespace).to_owned()), *file)
-            }
+            [ROOT, resource, "namespaces", namespace, file] => (*resource, Some(*namespace), *file),
             [ROOT, resource, "cluster", file] => (*resource, None, *file),
             _ => return Err(error()),
         };
-        let name = file.strip_suffix(".json").filter(|name| !name.is_empty());
+        let name = file.strip_suffix(".json").ok_or_else(error)?;
+        let name_of = |part: &str| unescaped(part).ok_or_else(error);
         Ok(Self {
-            resource: ResourceName::from(resource),
-            namespace,
-            name: name.ok_or_else(error)?.to_owned(),
+            resource: ResourceName::from(name_of(resource)?.as_str()),
+            namespace: namespace.map(name_of).transpose()?,
+            name: name_of(name)?,
         })
     }
 }
@@ -148,6 +159,7 @@ impl FromStr for ObjectPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn paths_are_those_of_velero_and_come_back() {
@@ -171,6 +183,73 @@ mod tests {
     }
 
     #[test]
+    fn the_core_kind_has_a_name_of_its_own() {
+        let (core, vault) = (
+            ResourceName::from("secrets"),
+            ResourceName::from("secrets.vault.example.io"),
+        );
+        for (word, of_core, of_vault) in [
+            ("secrets", true, true),
+            ("Secret", true, true),
+            ("secrets.", true, false),
+            ("secret.core", true, false),
+            ("secrets.vault.example.io", false, true),
+            ("secrets.vault", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(core.answers_to(word, "Secret"), of_core, "{word}");
+            assert_eq!(vault.answers_to(word, "Secret"), of_vault, "{word}");
+        }
+    }
+
+    fn binding(name: &str) -> ObjectPath {
+        ObjectPath {
+            resource: "rolebindings.rbac.authorization.k8s.io".into(),
+            namespace: Some("team-a".to_owned()),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_where_a_path_could_not_hold_them() {
+        for (name, file) in [
+            ("DOM\\user", "DOM%5Cuser.json"),
+            ("a\nb\tc\u{7f}\u{85}\0", "a%0Ab%09c%7F%C2%85%00.json"),
+            ("a%2Fb", "a%252Fb.json"),
+            ("Ünï:Code …", "Ünï:Code ….json"),
+            ("...", "....json"),
+        ] {
+            let path = binding(name);
+            let text = path.to_string();
+            assert_eq!(text.rsplit('/').next(), Some(file));
+            assert_eq!(text.parse::<ObjectPath>().unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn paths_that_were_written_without_escapes_are_read() {
+        let folder = "resources/rolebindings.rbac.authorization.k8s.io/namespaces/team-a";
+        for name in ["DOM\\user".to_owned(), "a\nb".to_owned(), "x".repeat(507)] {
+            let path: ObjectPath = format!("{folder}/{name}.json").parse().unwrap();
+            assert_eq!(path, binding(&name));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back_and_is_files_that_a_disk_takes(
+            name in "[^/]{1,600}|(\\PC|[\\x00-\\x20]){1,900}|[a%\\\\]{1,900}",
+        ) {
+            prop_assume!(!name.contains('/') && name != "." && name != "..");
+            let path = binding(&name);
+            let text = path.to_string();
+            prop_assert!(!text.contains(char::is_control) && !text.contains('\\'));
+            prop_assert!(text.split('/').all(|part| part.len() <= 255 && !part.is_empty()));
+            prop_assert_eq!(text.parse::<ObjectPath>().unwrap(), path);
+        }
+    }
+
+    #[test]
     fn other_paths_are_refused() {
         for bad in [
             "",
@@ -181,6 +260,11 @@ mod tests {
             "resources/secrets/cluster/a",
             "resources/secrets/namespaces//a.json",
             "resources/secrets/cluster/a/b.json",
+            "resources/secrets/cluster/%2e%2e.json",
+            "resources/secrets/cluster/a%2fb.json",
+            "resources/secrets/cluster/%ff.json",
+            "resources/secrets/cluster/a%",
+            "resources/secrets/cluster/a%/%/b",
         ] {
             assert!(bad.parse::<ObjectPath>().is_err(), "{bad}");
         }

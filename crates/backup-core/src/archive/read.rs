@@ -1,8 +1,12 @@
 //! Reading an archive, object by object. Its bytes come from outside and are not believed.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
+use serde::Deserialize;
+
+use super::json::{Flaw, MAX_DEPTH, is_too_deep, read_json};
 use super::path::ROOT;
 use super::{Head, ObjectPath, ParsePathError};
 
@@ -29,6 +33,12 @@ pub enum ArchiveError {
         /// Where in the line.
         column: usize,
     },
+    /// An object is nested deeper than any that is read.
+    #[error("{path} is nested deeper than {MAX_DEPTH} levels; `restore-cli fetch` gives its bytes")]
+    TooDeep {
+        /// The object's place.
+        path: String,
+    },
     /// An object is larger than any can be.
     #[error("{path} has {bytes} bytes, above {MAX_OBJECT}")]
     TooLarge {
@@ -37,6 +47,58 @@ pub enum ArchiveError {
         /// Its size.
         bytes: u64,
     },
+}
+
+impl ArchiveError {
+    fn of(path: &ObjectPath, flaw: Flaw) -> Self {
+        let path = path.to_string();
+        let Flaw { line, column, .. } = flaw;
+        if flaw.too_deep {
+            Self::TooDeep { path }
+        } else {
+            Self::Json { path, line, column }
+        }
+    }
+}
+
+/// What a restore needs to know of every object.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectHead {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectMeta {
+    #[serde(default)]
+    pub(crate) uid: Option<String>,
+    #[serde(default)]
+    pub(crate) labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    pub(crate) owner_references: Vec<ObjectOwner>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ObjectOwner {
+    #[serde(default)]
+    pub(crate) uid: String,
+}
+
+impl ObjectHead {
+    /// Reads it out of an object that a restore can read whole.
+    ///
+    /// # Errors
+    /// When a restore cannot.
+    pub(crate) fn of(path: &ObjectPath, json: &[u8]) -> Result<Self, ArchiveError> {
+        if is_too_deep(json) {
+            let path = path.to_string();
+            return Err(ArchiveError::TooDeep { path });
+        }
+        read_json(json).map_err(|flaw| ArchiveError::of(path, flaw))
+    }
 }
 
 /// An object as it lies in an archive. May be a Secret: it does not print.
@@ -69,12 +131,16 @@ impl StoredJson {
         Ok(self.parse::<super::head::Object>()?.head())
     }
 
+    /// Sees that a restore can read it.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(&self) -> Result<(), ArchiveError> {
+        ObjectHead::of(&self.path, &self.json).map(drop)
+    }
+
     pub(crate) fn parse<'j, T: serde::Deserialize<'j>>(&'j self) -> Result<T, ArchiveError> {
-        serde_json::from_slice(&self.json).map_err(|e| ArchiveError::Json {
-            path: self.path.to_string(),
-            line: e.line(),
-            column: e.column(),
-        })
+        read_json(&self.json).map_err(|flaw| ArchiveError::of(&self.path, flaw))
     }
 }
 

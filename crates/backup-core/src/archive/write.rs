@@ -10,6 +10,9 @@ use super::ObjectPath;
 /// A block is handed on when it has this many bytes: fewer would be many sends, more would wait.
 const BLOCK: usize = 256 << 10;
 
+/// Bytes of a long path that a reader without pax shows; a header has room for 100.
+const SHOWN: usize = 90;
+
 /// Makes tar entries of objects. Holds one block and one entry.
 pub struct TarWriter {
     builder: Builder<Vec<u8>>,
@@ -47,8 +50,12 @@ impl TarWriter {
             self.builder
                 .append_pax_extensions([("path", path.as_bytes())])?;
             // Readers that do not know pax show this, and still find the bytes.
-            let end: String = path.chars().rev().take(90).collect();
-            let end: String = end.chars().rev().collect();
+            let mut end = path;
+            while end.len() > SHOWN {
+                let mut chars = end.chars();
+                chars.next();
+                end = chars.as_str();
+            }
             header.set_path(end.trim_start_matches('/'))?;
         }
         header.set_cksum();
@@ -99,11 +106,16 @@ mod tests {
         let paths = [
             path("a", "b"),
             path(&"n".repeat(63), &"x".repeat(253)),
+            path("名", &"名前".repeat(500)),
+            path("y", "DOM\\user\n\u{85}"),
             path("z", "y"),
         ];
         let mut writer = TarWriter::default();
         let mut tar = Vec::new();
-        for (path, body) in paths.iter().zip([&b"{}"[..], b"{\"a\":1}", b""]) {
+        for (path, body) in paths
+            .iter()
+            .zip([&b"{}"[..], b"{\"a\":1}", b"[]", b"{}", b""])
+        {
             writer.object(path, body).unwrap();
             tar.extend(writer.block().unwrap_or_default());
         }
@@ -114,7 +126,7 @@ mod tests {
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
-        let sizes = [2, 7, 0];
+        let sizes = [2, 7, 2, 2, 0];
         assert_eq!(found, paths.into_iter().zip(sizes).collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,6 @@
 //! What a manifest says of the Kubernetes side: kinds, tenants, sealing keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -108,6 +108,10 @@ pub struct KindFacts {
     /// What the list of the kind failed with, where its objects were read around those in `lost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_failed: Option<String>,
+    /// Where every object of it was taken. Absent where some were not: left out by a label or by what
+    /// the component is for, being deleted, not readable, or the list did not come to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<CompleteIn>,
 }
 
 /// An object that was there and could not be read.
@@ -119,6 +123,29 @@ pub struct Lost {
     pub name: String,
     /// What the server said.
     pub cause: String,
+}
+
+/// Where a kind was taken to its last object, whatever its labels: an object of it that is there and not
+/// in the archive was made later. Empty lists are all namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompleteIn {
+    /// Only these namespaces.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub include_namespaces: BTreeSet<String>,
+    /// Not these.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude_namespaces: BTreeSet<String>,
+}
+
+impl CompleteIn {
+    /// Whether all objects of a namespace were taken.
+    #[must_use]
+    pub fn has(&self, namespace: &str) -> bool {
+        let included = &self.include_namespaces;
+        (included.is_empty() || included.contains(namespace))
+            && !self.exclude_namespaces.contains(namespace)
+    }
 }
 
 /// What was read of a kind that was not listed.

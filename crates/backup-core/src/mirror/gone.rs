@@ -222,6 +222,7 @@ mod tests {
             lost: Vec::new(),
             list_failed: None,
             watched: None,
+            complete: None,
             listed_because: None,
         }
     }

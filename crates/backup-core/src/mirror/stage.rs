@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::place::{self, DEFINITIONS};
 use super::plain::plain;
 use super::{MAX_BYTES, MAX_OBJECTS, MirrorError, private};
-use crate::archive::{ObjectPath, ResourceName};
+use crate::archive::{ObjectPath, ResourceName, read_json};
 use crate::source::ObjectTap;
 
 /// Small writes are gathered to this.
@@ -99,7 +99,7 @@ impl ObjectTap for Stage {
 
 impl Noted {
     fn note(&mut self, path: &ObjectPath, json: &[u8], defines: bool) -> Result<(), MirrorError> {
-        let object = serde_json::from_slice(json).ok();
+        let object = read_json(json).ok();
         let Some(plain) = object.and_then(|object| plain(&path.resource, object)) else {
             // It is in the restore point as it is.
             return Ok(());

@@ -43,6 +43,7 @@ pub async fn read_archive(reader: &ObjectReader, select: &Select) -> Result<Spoo
         let (filled, failed) = reader
             .fold(&component.name, state, move |(spool, failed), object| {
                 if !select.keeps(&object.path, object.json()) {
+                    spool.pass_over(object.path.clone());
                     return ControlFlow::Continue(());
                 }
                 match spool.take(&object) {

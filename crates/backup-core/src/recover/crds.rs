@@ -11,6 +11,7 @@ mod turns;
 use super::desired::comparable;
 pub(super) use turns::{Claim, Turns, refused, turns};
 
+use crate::archive::same;
 use crate::source::kube::target::KubeTarget;
 
 /// The kind of definitions.
@@ -49,7 +50,7 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
         let name = text(wanted, "/metadata/name");
         return Choice::Clash(super::fixed::definition(&name, &scopes));
     }
-    if without_status(live) == without_status(wanted) {
+    if same(&without_status(live), &without_status(wanted)) {
         return Choice::Same;
     }
     let (has, gets) = (versions(live), versions(wanted));

@@ -70,7 +70,7 @@ pub(super) async fn hold(
     })
 }
 
-/// Gives the Lease back.
+/// Takes the Lease of `restore` away; one that another restore holds stays.
 ///
 /// # Errors
 /// When the cluster cannot be asked; then it ends by itself.
@@ -82,13 +82,16 @@ pub(super) async fn release(target: &KubeTarget, restore: &str) -> Result<(), Re
     if held(&live).is_none_or(|(holder, _)| holder != restore) {
         return Ok(());
     }
-    let version = live.pointer("/metadata/resourceVersion");
-    let patch = json!({
-        "metadata": { "resourceVersion": version },
-        "spec": { "holderIdentity": null, "renewTime": null },
-    });
-    target.patch(&path, &patch, false).await?;
-    Ok(())
+    let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str);
+    let (Some(uid), Some(version)) = (text("/metadata/uid"), text("/metadata/resourceVersion"))
+    else {
+        return Ok(());
+    };
+    match target.delete(&path, uid, version).await {
+        Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
+        // Somebody else has it now, or took it away.
+        _ => Ok(()),
+    }
 }
 
 fn held(lease: &Value) -> Option<(String, Timestamp)> {

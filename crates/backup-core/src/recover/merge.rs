@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::archive::same;
+
 /// What it takes to bring a live object to what is wanted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Merge {
@@ -28,7 +30,7 @@ fn differ(
     place: &str,
     conflicts: &mut Vec<String>,
 ) -> Option<Value> {
-    if live == wanted {
+    if same(live, wanted) {
         return None;
     }
     if let (Value::Object(live), Value::Object(wanted)) = (live, wanted) {
@@ -57,8 +59,8 @@ fn differ(
     }
     match base {
         // Nobody wants it otherwise than it was: what changed it since stays.
-        Some(base) if base == wanted => None,
-        Some(base) if base != live => {
+        Some(base) if same(base, wanted) => None,
+        Some(base) if !same(base, live) => {
             conflicts.push(place.to_owned());
             None
         }

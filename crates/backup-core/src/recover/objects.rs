@@ -93,6 +93,9 @@ impl Writer<'_> {
             let skipped = done(Outcome::Skipped, None, Some((*reason).to_owned()));
             return Ok((skipped, false));
         }
+        if let Some(why) = &entry.flaw {
+            return Ok((failed(why), false));
+        }
         let value = self.spool.value(entry)?;
         if let Some(why) = volumes::refused(entry, &value) {
             return Ok((failed(why), false));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::RecoverError;
 use super::crds::DEFINITIONS;
@@ -94,10 +95,19 @@ impl Select {
     /// Whether the object is chosen.
     #[must_use]
     pub fn keeps(&self, path: &ObjectPath, json: &[u8]) -> bool {
-        // What is no object is told where it is laid aside.
-        let Ok(head) = serde_json::from_slice::<Head>(json) else {
-            return true;
-        };
+        match serde_json::from_slice::<Head>(json) {
+            Ok(head) => self.keeps_head(path, &head),
+            // What is no object is told where it is laid aside.
+            Err(_) => self.by_name(path, "") && self.by_namespace(path),
+        }
+    }
+
+    /// As [`Select::keeps`], of an object that was read. What is no object is not chosen.
+    pub(super) fn keeps_value(&self, path: &ObjectPath, object: &Value) -> bool {
+        Head::deserialize(object).is_ok_and(|head| self.keeps_head(path, &head))
+    }
+
+    fn keeps_head(&self, path: &ObjectPath, head: &Head) -> bool {
         let labels = head.metadata.labels.clone().unwrap_or_default();
         self.by_name(path, &head.kind)
             && self.by_namespace(path)
@@ -109,17 +119,14 @@ impl Select {
             && self
                 .tenant
                 .as_ref()
-                .is_none_or(|t| belongs(t, path, &head, &labels))
+                .is_none_or(|t| belongs(t, path, head, &labels))
     }
 
     fn by_name(&self, path: &ObjectPath, kind: &str) -> bool {
         let named = |names: &std::collections::BTreeSet<String>| {
-            names.iter().any(|n| {
-                n == "*"
-                    || n == path.resource.as_str()
-                    || n == path.resource.plural()
-                    || n.eq_ignore_ascii_case(kind)
-            })
+            names
+                .iter()
+                .any(|n| n == "*" || path.resource.answers_to(n, kind))
         };
         let included = &self.options.include_resources;
         (included.is_empty() || named(included)) && !named(&self.options.exclude_resources)

@@ -3,17 +3,16 @@
 //! An archive is sorted by name and a restore writes in another order, so every object is read once
 //! from where it is stored and then taken as it is wanted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::RecoverError;
 use super::order::{Rank, rank};
-use crate::archive::{ObjectPath, StoredJson};
+use crate::archive::{ObjectHead, ObjectPath, StoredJson, read_json};
 use crate::scratch::Scratch;
 
 /// Heads take some 400 bytes each: with this many, 200 MiB.
@@ -37,6 +36,8 @@ pub struct Entry {
     /// Whether only the fields that it names are known: those that a server fills in are no
     /// difference.
     pub partial: bool,
+    /// Why it cannot be restored, if it cannot be read.
+    pub flaw: Option<String>,
     at: u64,
     length: u64,
 }
@@ -48,31 +49,7 @@ pub struct Spool {
     entries: Vec<Entry>,
     by_uid: HashMap<String, usize>,
     by_path: HashMap<ObjectPath, usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    api_version: String,
-    kind: String,
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    #[serde(default)]
-    uid: Option<String>,
-    #[serde(default)]
-    labels: Option<HashMap<String, String>>,
-    #[serde(default)]
-    owner_references: Vec<Owner>,
-}
-
-#[derive(Deserialize)]
-struct Owner {
-    #[serde(default)]
-    uid: String,
+    unchosen: HashSet<ObjectPath>,
 }
 
 impl Entry {
@@ -86,6 +63,7 @@ impl Entry {
             uid: None,
             owners: Vec::new(),
             partial: false,
+            flaw: None,
             at: 0,
             length: 0,
         }
@@ -108,6 +86,7 @@ impl Spool {
             entries: Vec::new(),
             by_uid: HashMap::new(),
             by_path: HashMap::new(),
+            unchosen: HashSet::new(),
         })
     }
 
@@ -115,12 +94,12 @@ impl Spool {
     /// hold the same Secret.
     ///
     /// # Errors
-    /// When it is none, when there are too many, or when the scratch file cannot be written.
+    /// When there are too many, or when the scratch file cannot be written.
     pub fn take(&mut self, object: &StoredJson) -> Result<(), RecoverError> {
         self.add(&object.path, object.json())
     }
 
-    /// Lays the object at `path` aside.
+    /// Lays the object at `path` aside. One that cannot be read costs itself alone: its entry says why.
     ///
     /// # Errors
     /// As [`Spool::take`].
@@ -131,13 +110,18 @@ impl Spool {
         if self.entries.len() >= MAX_OBJECTS {
             return Err(RecoverError::TooMany { most: MAX_OBJECTS });
         }
-        // What the parser says is not repeated: it quotes values.
-        let head: Head = serde_json::from_slice(json).map_err(|e| RecoverError::NoObject {
-            path: path.to_string(),
-            line: e.line(),
-            column: e.column(),
-        })?;
-        let labels = head.metadata.labels.unwrap_or_default();
+        let (head, flaw) = match ObjectHead::of(path, json) {
+            Ok(head) => (Some(head), None),
+            Err(e) => (None, Some(format!("it cannot be read: {e}"))),
+        };
+        let (api_version, kind, metadata) = match head {
+            Some(head) => (head.api_version, head.kind, Some(head.metadata)),
+            None => (String::new(), String::new(), None),
+        };
+        let (uid, labels, owners) = match metadata {
+            Some(of) => (of.uid, of.labels.unwrap_or_default(), of.owner_references),
+            None => (None, HashMap::new(), Vec::new()),
+        };
         let index = self.entries.len();
         let mut bytes = Zeroizing::new(json.to_vec());
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -147,7 +131,7 @@ impl Spool {
                 folder: self.scratch.place().to_owned(),
                 source,
             })?;
-        let uid = head.metadata.uid.filter(|uid| !uid.is_empty());
+        let uid = uid.filter(|uid| !uid.is_empty());
         if let Some(uid) = &uid {
             self.by_uid.insert(uid.clone(), index);
         }
@@ -155,16 +139,12 @@ impl Spool {
         self.entries.push(Entry {
             rank: rank(path, |label| labels.contains_key(label)),
             path: path.clone(),
-            api_version: head.api_version,
-            kind: head.kind,
+            api_version,
+            kind,
             uid,
-            owners: head
-                .metadata
-                .owner_references
-                .into_iter()
-                .map(|owner| owner.uid)
-                .collect(),
+            owners: owners.into_iter().map(|owner| owner.uid).collect(),
             partial: false,
+            flaw,
             at: self.end,
             length,
         });
@@ -217,8 +197,16 @@ impl Spool {
     /// The whole object of `entry`. May be a Secret.
     ///
     /// # Errors
-    /// When the scratch file cannot be read.
+    /// When the scratch file cannot be read, or the object is nested too deeply.
     pub fn value(&self, entry: &Entry) -> Result<Value, RecoverError> {
+        read_json(&self.json(entry)?).map_err(|flaw| RecoverError::flawed(&entry.path, flaw))
+    }
+
+    /// Its JSON, byte for byte as it was laid aside. May be a Secret.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be read.
+    pub fn json(&self, entry: &Entry) -> Result<Zeroizing<Vec<u8>>, RecoverError> {
         let mut bytes = Zeroizing::new(Vec::new());
         self.scratch
             .reader(entry.at, entry.length)
@@ -227,16 +215,35 @@ impl Spool {
                 folder: self.scratch.place().to_owned(),
                 source,
             })?;
-        serde_json::from_slice(&bytes).map_err(|e| RecoverError::NoObject {
-            path: entry.path.to_string(),
-            line: e.line(),
-            column: e.column(),
-        })
+        Ok(bytes)
+    }
+
+    /// Notes an object of the archive that was not chosen: it is held there, and never pruned.
+    pub fn pass_over(&mut self, path: ObjectPath) {
+        self.unchosen.insert(path);
+    }
+
+    /// As [`Spool::pass_over`], of all that was passed over in `other`.
+    pub(super) fn pass_over_like(&mut self, other: &Self) {
+        self.unchosen.extend(other.unchosen.iter().cloned());
+    }
+
+    /// Whether the archive holds the object, chosen or not.
+    #[must_use]
+    pub fn holds(&self, path: &ObjectPath) -> bool {
+        self.by_path.contains_key(path) || self.unchosen.contains(path)
     }
 
     /// Keeps only the objects that `keep` says yes to.
     pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
-        self.entries.retain(|entry| keep(entry));
+        let unchosen = &mut self.unchosen;
+        self.entries.retain(|entry| {
+            let kept = keep(entry);
+            if !kept {
+                unchosen.insert(entry.path.clone());
+            }
+            kept
+        });
         self.by_path.clear();
         self.by_uid.clear();
         for (index, entry) in self.entries.iter().enumerate() {

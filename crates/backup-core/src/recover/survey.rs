@@ -3,6 +3,7 @@
 mod document;
 mod live;
 mod owners;
+mod prune;
 mod tries;
 mod uids;
 mod volumes;
@@ -19,10 +20,11 @@ use super::guards::Guards;
 use super::journal::Outcome;
 use super::objects::Foreseen;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
+use super::select::Select;
 use super::spool::Spool;
 use super::{RecoverError, leave, quiesce, stores};
-use crate::archive::ObjectPath;
-use crate::format::export::TenantFacts;
+use crate::archive::{ObjectPath, same};
+use crate::format::export::{CompleteIn, TenantFacts};
 use crate::format::manifest::{EtcdFacts, Finding, Parent, Severity};
 use crate::id::ClusterName;
 use crate::progress::Progress;
@@ -58,8 +60,8 @@ pub struct Request {
     pub datastores: BTreeMap<String, EtcdFacts>,
     /// The tenants as the restore point knew them.
     pub tenants: Vec<TenantFacts>,
-    /// Kinds that were listed whole, for pruning.
-    pub whole_kinds: BTreeSet<String>,
+    /// Kinds that were taken to their last object, and where: for pruning.
+    pub complete: BTreeMap<String, CompleteIn>,
     /// What was asked for.
     pub options: Options,
     /// Whether creates and changes are tried with dry runs.
@@ -77,6 +79,7 @@ struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
     spool: &'a Spool,
+    select: &'a Select,
     outcomes: HashMap<usize, Foreseen>,
     without: HashMap<usize, &'static str>,
     pruned: Vec<(ObjectPath, Outcome, Option<String>)>,
@@ -104,10 +107,12 @@ pub async fn survey(
     progress: &dyn Progress,
 ) -> Result<Plan, RecoverError> {
     progress.step("looking at the archive and the cluster", None);
+    let select = Select::new(&request.options, &request.tenants)?;
     let mut survey = Survey {
         request,
         target,
         spool,
+        select: &select,
         outcomes: HashMap::new(),
         without: HashMap::new(),
         pruned: Vec::new(),
@@ -123,6 +128,7 @@ pub async fn survey(
     survey.same_cluster();
     survey.live(base).await?;
     survey.absent(base)?;
+    survey.not_pruned();
     survey.owners().await?;
     survey.fields().await?;
     if request.dry_run {
@@ -151,6 +157,11 @@ impl Survey<'_> {
     fn archive(&mut self) -> Result<Dangers, RecoverError> {
         let mut dangers = Dangers::default();
         for (position, entry) in self.spool.entries().iter().enumerate() {
+            if entry.flaw.is_some() {
+                let failed = Foreseen::new(Outcome::Failed, entry.flaw.clone());
+                self.outcomes.insert(position, failed);
+                continue;
+            }
             let value = self.spool.value(entry)?;
             if let Some(reason) = leave::reason(entry, &value, self.request.guards) {
                 self.without.insert(position, reason);
@@ -168,7 +179,7 @@ impl Survey<'_> {
     fn prove(&self, dangers: &mut Dangers) -> Result<(), RecoverError> {
         for (position, entry) in self.spool.entries().iter().enumerate() {
             let is = entry.path.resource.as_str() == SEALED_SECRETS;
-            if is && !self.without.contains_key(&position) {
+            if is && entry.flaw.is_none() && !self.without.contains_key(&position) {
                 dangers.prove(entry, &self.spool.value(entry)?, &self.beside);
             }
         }
@@ -242,8 +253,13 @@ pub async fn foresee(
     let mut dangers = Dangers::default();
     let mut told = Vec::new();
     for entry in spool.entries() {
-        let value = spool.value(entry)?;
         let path = entry.path.clone();
+        if entry.flaw.is_some() {
+            let failed = Foreseen::new(Outcome::Failed, entry.flaw.clone());
+            told.push((path, failed));
+            continue;
+        }
+        let value = spool.value(entry)?;
         if let Some(reason) = leave::reason(entry, &value, request.guards) {
             let skipped = Foreseen::new(Outcome::Skipped, Some(reason.to_owned()));
             told.push((path, skipped));
@@ -254,13 +270,13 @@ pub async fn foresee(
             // The snapshot and the archive are of one restore point.
             None => Some(value.clone()),
             Some(base) => match base.by_path(&path).and_then(|p| base.entry(p)) {
-                Some(entry) => Some(base.value(entry)?),
-                None => None,
+                Some(entry) if entry.flaw.is_none() => Some(base.value(entry)?),
+                _ => None,
             },
         };
         let outcome = match before {
             None => Outcome::Created,
-            Some(before) if comparable(before.clone()) == comparable(value) => Outcome::Same,
+            Some(before) if same(&comparable(before.clone()), &comparable(value)) => Outcome::Same,
             Some(_) => Outcome::Changed,
         };
         let writes = matches!(outcome, Outcome::Created | Outcome::Changed);

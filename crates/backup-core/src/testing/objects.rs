@@ -56,6 +56,7 @@ impl Objects {
             resource_version: Some("1000".to_owned()),
             consistency: Consistency::OneRevision,
             watched: None,
+            complete: None,
             listed_because: None,
             objects: length(members.len()),
             bytes,

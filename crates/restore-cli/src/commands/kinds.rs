@@ -47,7 +47,11 @@ pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Listed<'_>> {
 /// kind, in any case, with or without its group.
 pub(super) fn resolve(manifests: &[&Manifest], wanted: &str) -> Result<ResourceName, Failure> {
     let wanted = wanted.to_ascii_lowercase();
-    let (word, group) = wanted.split_once('.').unwrap_or((&wanted, ""));
+    let (word, group) = match wanted.split_once('.') {
+        None => (wanted.as_str(), None),
+        Some((word, "" | "core")) => (word, Some("")),
+        Some((word, group)) => (word, Some(group)),
+    };
     let word = SHORT
         .iter()
         .find(|(short, _)| *short == word)
@@ -71,21 +75,27 @@ pub(super) fn resolve(manifests: &[&Manifest], wanted: &str) -> Result<ResourceN
         _ => {
             let names: Vec<&str> = meant.iter().map(ResourceName::as_str).collect();
             let ambiguous = format!("`{wanted}` is several kinds: {}", names.join(", "));
-            Err(Failure::message(Exit::Usage, ambiguous)
-                .hint("write the one you mean with its group"))
+            let core = if meant.iter().any(|kind| kind.group().is_empty()) {
+                format!("; the core group's is `{word}.`")
+            } else {
+                String::new()
+            };
+            let hint = format!("write the one you mean with its group{core}");
+            Err(Failure::message(Exit::Usage, ambiguous).hint(hint))
         }
     }
 }
 
-fn means(facts: &KindFacts, word: &str, group: &str) -> bool {
+/// `group` is that of the word, if it has one; empty for the core group.
+fn means(facts: &KindFacts, word: &str, group: Option<&str>) -> bool {
     let resource = ResourceName::from(facts.resource.as_str());
     let kind = facts.kind.to_ascii_lowercase();
-    let in_group = group.is_empty()
-        || group == resource.group()
-        || group
+    let in_group = group.is_none_or(|group| {
+        let unversioned = group
             .strip_prefix(&facts.version)
-            .and_then(|g| g.strip_prefix('.'))
-            == Some(resource.group());
+            .and_then(|g| g.strip_prefix('.'));
+        group == resource.group() || unversioned == Some(resource.group())
+    });
     in_group && (word == resource.plural() || word == kind)
 }
 

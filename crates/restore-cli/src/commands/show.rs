@@ -4,7 +4,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 
-use crate::args::{LookFlags, Selection};
+use crate::args::{ReadFlags, Selection};
 use crate::commands::latest::Needs;
 use crate::commands::{open, warn_untrusted};
 
@@ -20,11 +20,12 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    look: LookFlags,
+    read: ReadFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let opened = open(&args.look.given(), frame).await?;
+    // A manifest is in the clear: `--identity` is taken so that one set of flags does for all commands.
+    let opened = open(&args.read.given(), frame).await?;
     let wanted = &args.selection.restore_point;
     let point = opened.find(wanted, &Needs::Nothing, frame).await?;
     warn_untrusted(&point, frame);

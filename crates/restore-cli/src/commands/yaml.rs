@@ -2,18 +2,18 @@
 
 use std::cmp::Ordering;
 
-use anyhow::Context as _;
-use backup_cli::failure::Failure;
+use backup_core::archive::serialize_number;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 
 /// `object` as YAML, its keys in kubectl's order.
-pub(super) fn to_yaml(object: &Value) -> Result<String, Failure> {
+pub(super) fn to_yaml(object: &Value) -> String {
     // Strings that YAML 1.1 would read as something else are quoted: what is printed here may be
     // applied again. Long lines stay whole, as kubectl leaves them.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let yaml = serde_saphyr::to_string_with_options(&Sorted(object), options);
-    Ok(yaml.context("write the object as YAML")?)
+    // A number that no double holds is not written; JSON has it, and is YAML too.
+    yaml.unwrap_or_else(|_| format!("{object:#}\n"))
 }
 
 /// A value whose maps are written in kubectl's order.
@@ -38,6 +38,7 @@ impl Serialize for Sorted<'_> {
                 }
                 out.end()
             }
+            Value::Number(number) => serialize_number(number, serializer),
             scalar => scalar.serialize(serializer),
         }
     }
@@ -104,6 +105,23 @@ mod tests {
                 "words": ["yes", "off", "null", "012", "0x1f", "1e3", "~", "*a", "# b", "1_000", "2026-11-01"],
             },
         });
-        insta::assert_snapshot!("object_yaml", to_yaml(&object).unwrap());
+        insta::assert_snapshot!("object_yaml", to_yaml(&object));
+    }
+
+    #[test]
+    fn numbers_are_numbers() {
+        let object = r#"{"a":1,"b":1.0,"c":0.40581938396535333,"d":-9223372036854775808,"e":1e21}"#;
+        let object: Value = serde_json::from_str(object).unwrap();
+        assert_eq!(
+            to_yaml(&object),
+            "a: 1\nb: 1.0\nc: 0.40581938396535333\nd: -9223372036854775808\ne: 1.0e+21\n"
+        );
+        for odd in ["1e400", "0.1000000000000000055", "123456789012345678901"] {
+            let object: Value = serde_json::from_str(&format!("{{\"a\":{odd}}}")).unwrap();
+            assert!(
+                to_yaml(&object).contains(odd.trim_start_matches("1e")),
+                "{odd}"
+            );
+        }
     }
 }

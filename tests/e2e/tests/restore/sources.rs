@@ -42,7 +42,7 @@ pub(crate) async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
     Ok(found)
 }
 
-async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
+pub(crate) async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
     let command = Command::new("git").arg("-C").arg(folder);
     let command = command.env("HOME", folder).env("GIT_CONFIG_NOSYSTEM", "1");
     let command = command.args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]);
@@ -73,7 +73,8 @@ pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>)
         if path.starts_with(TEAM) {
             object["metadata"]["labels"] = json!({ "from": "git" });
         }
-        text.push_str(&format!("---\n{}", serde_yaml_ng::to_string(&object)?));
+        // JSON is YAML too.
+        text.push_str(&format!("---\n{object:#}\n"));
     }
     std::fs::write(management.join("butler.yaml"), text)?;
     std::fs::write(management.join("values.yaml"), "replicas: 3\n")?;

@@ -33,6 +33,7 @@ fn kind(resource: &str) -> KindFacts {
         failed: None,
         lost: Vec::new(),
         list_failed: None,
+        complete: None,
     }
 }
 

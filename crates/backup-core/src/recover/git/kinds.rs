@@ -35,7 +35,7 @@ impl<'a> Kinds<'a> {
             kinds
                 .known
                 .insert(key, (entry.path.resource.clone(), namespaced));
-            if entry.path.resource.as_str() == DEFINITIONS {
+            if entry.path.resource.as_str() == DEFINITIONS && entry.flaw.is_none() {
                 kinds.definition(&archive.value(entry)?);
             }
         }

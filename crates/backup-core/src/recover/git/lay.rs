@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::documents::Document;
 use super::kinds::Kinds;
-use crate::archive::ObjectPath;
+use crate::archive::{ObjectPath, same};
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::RecoverError;
 use crate::recover::merge::{merge, named, touched};
@@ -84,10 +84,11 @@ pub(super) fn over(
     let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
     let mut only_archive: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut spool = Spool::create(scratch, 0)?;
+    spool.pass_over_like(archive);
     for entry in archive.entries() {
-        let mut value = archive.value(entry)?;
         let document = wanted.remove(&entry.path);
-        let Some(document) = document else {
+        let readable = entry.flaw.is_none();
+        let Some(document) = document.filter(|_| readable) else {
             let kind = entry.path.resource.to_string();
             if git_has.contains(&kind) && kind != "secrets" {
                 only_archive
@@ -95,7 +96,7 @@ pub(super) fn over(
                     .or_default()
                     .push(entry.path.object());
             }
-            spool.add(&entry.path, &bytes(&value))?;
+            spool.add(&entry.path, &archive.json(entry)?)?;
             continue;
         };
         let place = entry.path.to_string();
@@ -110,9 +111,10 @@ pub(super) fn over(
                 ),
                 "apply it from Git after the restore, if Git's is meant",
             );
-            spool.add(&entry.path, &bytes(&value))?;
+            spool.add(&entry.path, &archive.json(entry)?)?;
             continue;
         }
+        let mut value = archive.value(entry)?;
         let before = value.clone();
         let laid = lay_object(&mut value, &document.value, fills);
         if laid.held {
@@ -307,7 +309,7 @@ fn lay_field(
         over => {
             let held = fields.get(name);
             // The archive's has what the server filled in.
-            if held.is_some_and(|held| named(held, over) == *over) {
+            if held.is_some_and(|held| same(&named(held, over), over)) {
                 return;
             }
             laid.replaced |= over.is_array();

@@ -32,7 +32,7 @@ impl Writer<'_> {
             return Ok(None);
         };
         let before = base.by_path(&entry.path).and_then(|at| base.entry(at));
-        let Some(before) = before else {
+        let Some(before) = before.filter(|before| before.flaw.is_none()) else {
             return Ok(None);
         };
         Ok(Some(self.wanted(before, base.value(before)?, kind)))

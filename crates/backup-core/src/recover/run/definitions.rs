@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
 
 use super::super::crds::{self, Choice, Claim, Turns};
 use super::super::journal::{Done, Outcome};
@@ -22,7 +23,11 @@ impl Recovery {
         self.progress.step(&title, None);
         let claims = all.iter().filter_map(|position| {
             let entry = self.spool.entry(*position)?;
-            let value = self.spool.value(entry);
+            // What cannot be read claims no names, and fails in its turn.
+            let value = match entry.flaw {
+                Some(_) => Ok(Value::Null),
+                None => self.spool.value(entry),
+            };
             Some(value.map(|value| Claim::of(*position, &value)))
         });
         let Turns { first, then } = crds::turns(claims.collect::<Result<_, _>>()?);
@@ -47,6 +52,9 @@ impl Recovery {
         let Some(entry) = self.spool.entry(position) else {
             return ended(Outcome::Failed, None, None);
         };
+        if entry.flaw.is_some() {
+            return ended(Outcome::Failed, None, entry.flaw.clone());
+        }
         let value = self.spool.value(entry)?;
         if let Some(reason) = leave::reason(entry, &value, self.guards) {
             return ended(Outcome::Skipped, None, Some(reason.to_owned()));

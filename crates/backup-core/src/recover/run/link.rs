@@ -201,6 +201,9 @@ impl Recovery {
         let Some(entry) = self.spool.entry(position) else {
             return Ok((position, Linked::Before(Vec::new())));
         };
+        if entry.flaw.is_some() {
+            return Ok((position, Linked::Before(Vec::new())));
+        }
         let captured = desired(entry, self.spool.value(entry)?, false, self.guards).owners;
         let mut writer = self.writer(now, without);
         writer.last = true;

@@ -16,6 +16,9 @@ impl Recovery {
     pub(super) fn left_out(&self) -> Result<HashMap<usize, &'static str>, RecoverError> {
         let mut found = HashMap::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
+            if entry.flaw.is_some() {
+                continue;
+            }
             let value = self.spool.value(entry)?;
             if let Some(reason) = leave::reason(entry, &value, self.guards) {
                 found.insert(position, reason);

@@ -184,6 +184,9 @@ impl Recovery {
         let Some(marker) = pause::marker(&entry.path.resource) else {
             return Ok(None);
         };
+        if entry.flaw.is_some() {
+            return Ok(None);
+        }
         let wanted = self.spool.value(entry)?;
         if pause::is_paused(marker, &wanted) {
             return Ok(None);

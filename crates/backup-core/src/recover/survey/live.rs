@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Survey;
+use super::prune::Pruning;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
@@ -24,6 +24,7 @@ impl Survey<'_> {
         let entries = self.spool.entries().iter();
         // In the version that the archive has, or all of it would differ.
         let mut kinds: BTreeMap<ResourceName, Option<String>> = entries
+            .filter(|e| e.flaw.is_none())
             .map(|e| (e.path.resource.clone(), Some(e.api_version.clone())))
             .collect();
         for also in [
@@ -124,7 +125,7 @@ impl Survey<'_> {
         let Some(entry) = self.spool.entry(position) else {
             return Ok(());
         };
-        if self.without.contains_key(&position) {
+        if self.without.contains_key(&position) || entry.flaw.is_some() {
             return Ok(());
         }
         self.named(position, object);
@@ -229,19 +230,15 @@ impl Survey<'_> {
     /// What is to become of an object that the archive does not have.
     fn prune(&mut self, path: &ObjectPath, object: &Value) {
         let request = self.request;
-        let is_newer = || {
-            let made = object
-                .pointer("/metadata/creationTimestamp")
-                .and_then(Value::as_str);
-            let made = made.and_then(|t| t.parse::<Timestamp>().ok());
-            made.is_none_or(|made| made > request.captured)
+        let pruning = Pruning {
+            complete: &request.complete,
+            select: self.select,
+            spool: self.spool,
+            captured: request.captured,
         };
         if !request.options.prune
             || !request.steps.contains(&Step::Resources)
-            || !request.whole_kinds.contains(path.resource.as_str())
-            || path.resource.as_str() == crds::DEFINITIONS
-            || path.resource.as_str() == "namespaces"
-            || is_newer()
+            || !pruning.may_go(path, object)
         {
             return;
         }
@@ -258,7 +255,7 @@ impl Survey<'_> {
                        by hand if that is meant";
             (path.clone(), Outcome::Conflict, Some(why.to_owned()))
         } else {
-            let why = "not in the archive, which lists its kind whole";
+            let why = "not in the archive, which has all others of its kind";
             (path.clone(), Outcome::Pruned, Some(why.to_owned()))
         };
         self.pruned.push(planned);

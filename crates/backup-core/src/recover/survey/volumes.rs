@@ -23,7 +23,7 @@ impl Survey<'_> {
         let mut uids = Uids::default();
         let (mut bound, mut lost) = (0_u64, Vec::new());
         for (position, entry) in self.spool.entries().iter().enumerate() {
-            if self.without.contains_key(&position) {
+            if entry.flaw.is_some() || self.without.contains_key(&position) {
                 continue;
             }
             let value = self.spool.value(entry)?;

@@ -180,11 +180,10 @@ impl Taking<'_> {
                 file: self.file.clone(),
                 source,
             })?;
-        let head: Head = serde_json::from_slice(&json).map_err(|e| RecoverError::NoObject {
-            path: path.to_string(),
-            line: e.line(),
-            column: e.column(),
-        })?;
+        let Ok(head) = serde_json::from_slice::<Head>(&json) else {
+            // Its entry says that it cannot be read.
+            return self.spool.add(&path, &json);
+        };
         let group = head.api_version.split_once('/').map_or("", |(g, _)| g);
         let namespace = head.metadata.namespace.filter(|n| !n.is_empty());
         if head.metadata.name != path.name
@@ -240,8 +239,7 @@ impl Taking<'_> {
         let mut spool = self.spool;
         for entry in self.later.entries() {
             if spool.by_path(&entry.path).is_none() {
-                let bytes = Zeroizing::new(self.later.value(entry)?.to_string().into_bytes());
-                spool.add(&entry.path, &bytes)?;
+                spool.add(&entry.path, &self.later.json(entry)?)?;
             }
         }
         Ok(spool)

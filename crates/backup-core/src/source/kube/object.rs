@@ -129,7 +129,7 @@ impl Object {
 
 /// Whether a name leads nowhere else as a part of a path.
 fn is_one_part(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+    !matches!(name, "" | "." | "..") && !name.contains('/')
 }
 
 /// Puts `kind` and `apiVersion` in front, as a single GET would have answered.
@@ -238,13 +238,13 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_elsewhere_is_no_name() {
-        for name in ["", ".", "..", "../x", "a/b", "a\\u0000b"] {
+        for name in ["", ".", "..", "../x", "a/b"] {
             let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
             assert!(Object::read(&kind(), Bytes::from(item)).is_err(), "{name}");
             let item = format!(r#"{{"metadata":{{"name":"a","namespace":"{name}"}}}}"#);
             assert!(Object::read(&kind(), Bytes::from(item)).is_err(), "{name}");
         }
-        for name in ["system:node", "a b", "...", "A\\nb"] {
+        for name in ["system:node", "a b", "...", "A\\nb", "a\\u0000b", "A\\\\b"] {
             let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
             assert!(Object::read(&kind(), Bytes::from(item)).is_ok(), "{name}");
         }

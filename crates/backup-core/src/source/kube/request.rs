@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::connect::KubeOptions;
 use super::failure::KubeError;
+use crate::archive::{MAX_DEPTH, read_json};
 use crate::proxy::Proxies;
 
 mod write;
@@ -385,10 +386,14 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
     wanted: &'static str,
     bytes: &'a [u8],
 ) -> Result<T, KubeError> {
-    serde_json::from_slice(bytes).map_err(|e| KubeError::Malformed {
+    read_json(bytes).map_err(|flaw| KubeError::Malformed {
         path: path.to_owned(),
         wanted,
-        at: format!("line {} column {}", e.line(), e.column()),
+        at: if flaw.too_deep {
+            format!("a depth of more than {MAX_DEPTH} levels")
+        } else {
+            format!("line {} column {}", flaw.line, flaw.column)
+        },
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::discover::Kind;
 use super::scope::{self, BUILT_IN, CONFIG_MAPS, CRDS, SECRETS};
+use crate::format::export::CompleteIn;
 
 /// A choice among kinds and namespaces; the default takes what a restore needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -172,6 +173,14 @@ impl Selection {
             })
     }
 
+    /// The namespaces that are taken.
+    pub(super) fn namespaces(&self) -> CompleteIn {
+        CompleteIn {
+            include_namespaces: self.include_namespaces.clone(),
+            exclude_namespaces: self.exclude_namespaces.clone(),
+        }
+    }
+
     /// Whether objects of this namespace are wanted.
     #[must_use]
     pub fn wants_namespace(&self, namespace: &str) -> bool {
@@ -186,11 +195,8 @@ fn names(list: &BTreeSet<String>, kind: &Kind) -> bool {
 }
 
 fn named(list: &BTreeSet<String>, kind: &Kind) -> bool {
-    list.iter().any(|name| {
-        name.eq_ignore_ascii_case(kind.resource.as_str())
-            || name.eq_ignore_ascii_case(kind.resource.plural())
-            || name.eq_ignore_ascii_case(&kind.kind)
-    })
+    list.iter()
+        .any(|name| kind.resource.answers_to(name, &kind.kind))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) fn patch(before: &StoredJson, after: &StoredJson, status: bool) -> Re
 }
 
 fn unified(was: &Value, is: &Value, name: &str) -> Result<String, Told> {
-    let (was, is) = (to_yaml(was)?, to_yaml(is)?);
+    let (was, is) = (to_yaml(was), to_yaml(is));
     let diff = TextDiff::configure()
         .timeout(PATIENCE)
         .diff_lines(&was, &is);

@@ -142,8 +142,8 @@ pub(crate) struct ObjectFlags {
     /// Prefer this definition where the cluster's and the archive's differ
     #[arg(long, value_enum, value_name = "WHICH", default_value = "newer")]
     crds: CrdsFlag,
-    /// Delete objects that the archive does not have, of kinds that it lists whole and that have no
-    /// finalizer
+    /// Delete objects that the archive does not have: of what is chosen, of kinds that it is proven to
+    /// hold whole, and without a finalizer
     #[arg(long)]
     prune: bool,
     /// Leave webhooks at work while objects are written

@@ -97,7 +97,7 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let text = match frame.terminal.format() {
         Format::Json => clean::json(&to_json(&value)?).into_owned(),
         Format::Table | Format::Yaml => {
-            clean::yaml(to_yaml(&value)?, &value).context("write the object as YAML")?
+            clean::yaml(to_yaml(&value), &value).context("write the object as YAML")?
         }
     };
     frame.terminal.emit_text(&text)?;

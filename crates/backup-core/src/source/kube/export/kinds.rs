@@ -14,9 +14,9 @@ use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::Trial;
 use super::super::secrets::{Place, place};
 use super::{KubeArchive, KubeExport, SEALED_SECRETS, odd};
-use crate::archive::ObjectPath;
+use crate::archive::{ObjectPath, is_too_deep, read_json};
 use crate::digest::Digest;
-use crate::format::export::{KindFacts, Lost, Skipped};
+use crate::format::export::{CompleteIn, KindFacts, Lost, Skipped};
 
 /// Names of left-out objects that are told, where each matters.
 const MAX_NAMES: usize = 100;
@@ -25,6 +25,8 @@ const MAX_NAMES: usize = 100;
 const MAX_NAMESPACES: usize = 1000;
 /// A Secret or ConfigMap that nobody seems to need.
 const NOT_REFERRED: &str = "not in Butler's namespaces, and nothing refers to it";
+/// Why an object of another namespace is not taken.
+const ELSEWHERE: &str = "its namespace is not included";
 
 /// Why an object is not taken.
 struct Skip {
@@ -45,6 +47,8 @@ pub(super) struct Tally {
     kind: Kind,
     sha256: Sha256,
     pub(super) objects: u64,
+    /// Objects that are nested too deeply to be restored: the first one, and how many.
+    pub(super) deep: Option<(String, u64)>,
     /// Objects that could not be read.
     pub(super) unreadable: u64,
     bytes: u64,
@@ -67,6 +71,7 @@ impl Tally {
             kind: kind.clone(),
             sha256: Sha256::new(),
             objects: 0,
+            deep: None,
             unreadable: 0,
             bytes: 0,
             skipped: BTreeMap::new(),
@@ -124,6 +129,11 @@ impl Tally {
     }
 
     fn take(&mut self, object: Object) -> Entry {
+        if is_too_deep(&object.json) {
+            let first = || (object.path.object(), 0);
+            let (_, count) = self.deep.get_or_insert_with(first);
+            *count = count.saturating_add(1);
+        }
         if let Some(tool) = object.managed_by() {
             let count = self.managed_by.entry(tool.to_owned()).or_default();
             *count = count.saturating_add(1);
@@ -151,9 +161,13 @@ impl Tally {
     pub(super) fn facts(
         self,
         reading: &Reading<'_>,
+        scope: Option<CompleteIn>,
         lost: Vec<Lost>,
         failed: Option<String>,
     ) -> KindFacts {
+        let whole = self.skipped.keys().all(|reason| *reason == ELSEWHERE);
+        let whole = whole && failed.is_none() && self.unreadable == 0 && reading.lost().is_empty();
+        let failed = failed.or_else(|| not_whole(self.unreadable, &lost));
         let kind = self.kind;
         let skipped = self.skipped.into_iter();
         let skipped = skipped.map(|(reason, left)| Skipped {
@@ -178,7 +192,8 @@ impl Tally {
             sha256: Digest::from_bytes(self.sha256.finalize().into()),
             skipped: skipped.collect(),
             managed_by: self.managed_by,
-            failed: failed.or_else(|| not_whole(self.unreadable, &lost)),
+            complete: scope.filter(|_| whole),
+            failed,
             lost,
             list_failed: reading.list_failed(),
         }
@@ -225,7 +240,7 @@ fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
     }
     let resource = &object.path.resource;
     let namespace = object.path.namespace.as_deref();
-    let text: Result<serde_json::Value, _> = serde_json::from_slice(&object.json);
+    let text: Result<serde_json::Value, _> = read_json(&object.json);
     let Ok(value) = text else {
         return;
     };
@@ -306,7 +321,7 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
     if let Some(namespace) = namespace.filter(|_| !always)
         && !export.selection.wants_namespace(namespace)
     {
-        return plain("its namespace is not included");
+        return plain(ELSEWHERE);
     }
     object.meta.deletion_timestamp.as_ref().map(|_| Skip {
         reason: "it is being deleted",

@@ -4,6 +4,7 @@ use super::super::discover::Kind;
 use super::super::failure::KubeError;
 use super::super::refer::{References, Unmet};
 use super::KubeExport;
+use crate::archive::MAX_DEPTH;
 use crate::format::export::Lost;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
@@ -56,6 +57,23 @@ fn lost(object: String, cause: String) -> Finding {
         remedy: "make what is missing, or take the reference out: a restore brings it back as \
                  it is"
             .to_owned(),
+    }
+}
+
+/// Objects that are nested more deeply than a restore reads.
+pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
+    let more = match objects {
+        0 | 1 => String::new(),
+        _ => format!(" and {} more", objects.saturating_sub(1)),
+    };
+    Finding {
+        severity: Severity::Warning,
+        object: format!("{} {first}", kind.resource),
+        cause: format!(
+            "{first}{more} is nested deeper than {MAX_DEPTH} levels: it is in the restore point, and no \
+             restore can write it"
+        ),
+        remedy: "make it less deep; `restore-cli fetch` gives its bytes".to_owned(),
     }
 }
 

@@ -7,9 +7,9 @@ use super::super::failure::KubeError;
 use super::super::list::Page;
 use super::super::reading::Reading;
 use super::kinds::{self, Tally};
-use super::odd::{failed, not_read, otherwise, unreadable};
+use super::odd::{failed, not_read, otherwise, too_deep, unreadable};
 use super::{KubeArchive, KubeExport};
-use crate::format::export::{ArchiveFacts, KindFacts, Lack};
+use crate::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError, Written};
 
@@ -34,9 +34,12 @@ pub(super) async fn visit(
         .map(|kind| begin(export, kind, selector).boxed());
     let begun: Vec<_> = begun.collect();
     let mut listings = stream::iter(begun).buffered(AHEAD);
+    // What was chosen by a label is no proof of anything.
+    let scope = selector.is_none().then(|| export.selection.namespaces());
     while let Some((reading, first)) = listings.next().await {
         written.findings.extend(otherwise(export, reading.kind()));
-        let (facts, findings) = kind(export, archive, reading, first, &mut out).await?;
+        let of = (archive, scope.clone());
+        let (facts, findings) = kind(export, of, reading, first, &mut out).await?;
         let is_error = findings.iter().any(|f| f.severity == Severity::Error);
         written.findings.extend(findings);
         if let Some(facts) = facts {
@@ -106,7 +109,7 @@ async fn unconverted<'a>(
 
 async fn kind(
     export: &KubeExport,
-    archive: KubeArchive,
+    (archive, scope): (KubeArchive, Option<CompleteIn>),
     mut reading: Reading<'_>,
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
@@ -127,12 +130,13 @@ async fn kind(
                     memory.recorded(kind, recorder).await;
                 }
                 let odd = (odd > 0).then(|| unreadable(kind, odd));
+                let deep = tally.deep.take();
+                let deep = deep.map(|(first, count)| too_deep(kind, &first, count));
                 let lost = kinds::lost(export, archive, &reading);
-                let findings = odd
-                    .into_iter()
-                    .chain(not_read(kind, &archive.component(), &lost));
+                let findings = odd.into_iter().chain(deep);
+                let findings = findings.chain(not_read(kind, &archive.component(), &lost));
                 let findings = findings.collect();
-                return Ok((Some(tally.facts(&reading, lost, None)), findings));
+                return Ok((Some(tally.facts(&reading, scope, lost, None)), findings));
             }
             Err(e) if e.is_of_the_server() => return Err(e.into()),
             // Whoever may not read the definition is told that the kind cannot be listed.
@@ -149,7 +153,7 @@ async fn kind(
                     remedy: "nothing, if that was meant".to_owned(),
                 };
                 return Ok((
-                    Some(tally.facts(&reading, Vec::new(), Some(gone))),
+                    Some(tally.facts(&reading, None, Vec::new(), Some(gone))),
                     vec![finding],
                 ));
             }
@@ -158,7 +162,7 @@ async fn kind(
                 let lost = kinds::lost(export, archive, &reading);
                 let findings = not_read(kind, &archive.component(), &lost);
                 let findings = std::iter::once(finding).chain(findings).collect();
-                let facts = tally.facts(&reading, lost, Some(e.line()));
+                let facts = tally.facts(&reading, None, lost, Some(e.line()));
                 return Ok((Some(facts), findings));
             }
         };

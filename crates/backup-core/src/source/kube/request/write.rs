@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Api, MAX_ERROR, Status};
+use crate::archive::read_json;
 
 /// The answer to a write is the object, and requests end at 3 MiB.
 const MAX_ANSWER: usize = 16 << 20;
@@ -199,7 +200,7 @@ impl Api {
             .await
             .map_err(|e| lost(e.into()))?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|_| WriteError::Malformed {
+            return read_json(&bytes).map_err(|_| WriteError::Malformed {
                 request: write.request(),
             });
         }

@@ -74,13 +74,14 @@ impl Ground {
         let mut request = self.request(asked, material, None, frame);
         let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
         request.findings.extend(lacks.await);
-        let planned = survey(
+        // It is too large for a caller's stack.
+        let planned = Box::pin(survey(
             &request,
             target,
             spool,
             base.as_ref().map(|(base, _)| base),
             self.reading.progress.as_ref(),
-        );
+        ));
         frame
             .or_cancelled(async { planned.await.map_err(failed) })
             .await
@@ -131,9 +132,11 @@ impl Ground {
             .components
             .iter()
             .filter_map(|c| c.archive.as_ref());
-        let whole = archives
+        // A tarball of Velero's proves nothing of the kind.
+        let complete = archives
             .flat_map(|a| &a.kinds)
-            .filter(|k| k.failed.is_none() && !matches!(asked.source, Source::Velero(_)));
+            .filter(|_| !matches!(asked.source, Source::Velero(_)))
+            .filter_map(|k| Some((k.resource.clone(), k.complete.clone()?)));
         let (point, forward) = (&self.point, self.forward.as_ref());
         let spool = &material.objects.spool;
         let lineage = lineage(point, forward, self.claim, spool, &asked.options);
@@ -151,7 +154,7 @@ impl Ground {
             captured: objects.manifest.began,
             datastores: datastores(&[&self.point, objects]),
             tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
-            whole_kinds: whole.map(|k| k.resource.clone()).collect(),
+            complete: complete.collect(),
             options: asked.options.clone(),
             dry_run: asked.dry_run,
             key: material.key.clone(),
