@@ -30,6 +30,19 @@ pub enum SigningError {
     Failed(#[source] minisign::PError),
 }
 
+/// The length of a secret key: algorithms, salt and limits; number, key and checksum.
+const SECRET_BYTES: usize = 6 + 32 + 8 + 8 + 8 + 64 + 32;
+
+/// The bytes of a key that `minisign -G -W` made: not encrypted, and zeros where others have a
+/// checksum, which the library does not take.
+fn without_checksum(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let line = text.lines().nth(1)?.trim();
+    let bytes = Zeroizing::new(STANDARD.decode(line).ok()?);
+    let made_so =
+        bytes.len() == SECRET_BYTES && bytes.starts_with(b"Ed\0\0B2") && bytes.ends_with(&[0; 32]);
+    made_so.then_some(bytes)
+}
+
 /// The daemon's secret signing key. Does not print.
 pub struct SigningKey {
     secret: minisign::SecretKey,
@@ -64,10 +77,16 @@ impl SigningKey {
         let unreadable = |_| SigningError::Unreadable {
             name: name.to_owned(),
         };
-        let secret = minisign::SecretKeyBox::from_string(text.expose_secret())
-            .and_then(minisign::SecretKeyBox::into_unencrypted_secret_key)
-            .map_err(unreadable)?;
+        let text = text.expose_secret();
+        let secret = match without_checksum(text) {
+            Some(bytes) => minisign::SecretKey::from_bytes(&bytes),
+            None => minisign::SecretKeyBox::from_string(text)
+                .and_then(minisign::SecretKeyBox::into_unencrypted_secret_key),
+        };
+        let secret = secret.map_err(unreadable)?;
         let public = minisign::PublicKey::from_secret_key(&secret).map_err(unreadable)?;
+        // A checksum is not always there: what it signs and its public half does not take is torn.
+        minisign::sign(Some(&public), &secret, Cursor::new(b""), None, None).map_err(unreadable)?;
         Ok(Self {
             secret,
             public: PublicKey(public),
@@ -293,6 +312,28 @@ mod tests {
             Verdict::Untrusted
         );
         assert_eq!(judge(&Trust::Anyone, b"manifest"), Verdict::NotChecked);
+    }
+
+    /// As `minisign -G -W` wrote it; used nowhere else.
+    const WITHOUT_PASSWORD: &str = "untrusted comment: minisign encrypted secret key\n\
+        RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEpCMw80h\
+        tGbeNDjEJPVQTb1dQMXh/PoCdIfsVUkjXHvxE0tQDyEDXZMt2uCT/PC9zKL6dP7RLvBFpGvcIOunJ7Uc\
+        aN9C3iIkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+
+    #[test]
+    fn a_key_that_minisign_made_without_password_is_read() {
+        let key = SigningKey::parse("k", &WITHOUT_PASSWORD.into()).unwrap();
+        let public = "RWQSkIzDzSG0ZpMt2uCT/PC9zKL6dP7RLvBFpGvcIOunJ7UcaN9C3iIk";
+        assert_eq!(key.public().to_string(), public);
+        let signature = key.sign(b"manifest", "restore point x").unwrap();
+        let trust = Trust::Keys(vec![PublicKey::parse(public).unwrap()]);
+        assert_eq!(trust.judge(b"manifest", &[signature]), Verdict::Trusted);
+        // Windows' ends of lines, and a key that was torn: its public half is not that of its own.
+        let other = WITHOUT_PASSWORD.replace('\n', "\r\n");
+        let again = SigningKey::parse("k", &other.into()).unwrap();
+        assert_eq!(again.public(), key.public());
+        let torn = WITHOUT_PASSWORD.replace("EpCMw80htGbeNDjE", "EpCMw80htGbeNDjF");
+        assert!(SigningKey::parse("k", &torn.into()).is_err());
     }
 
     #[test]
