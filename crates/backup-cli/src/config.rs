@@ -293,15 +293,16 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         ConfigError::from(Problem::new(Origin::Flag("--config"), message))
     };
     let file = std::fs::File::open(path).map_err(|e| problem(e.to_string()))?;
-    let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
     let read = read.map_err(|e| problem(e.to_string()))?;
     if u64::try_from(read).is_ok_and(|read| read > MAX_BYTES) {
         return Err(problem(
             "it is above 1 MiB, so it is another file".to_owned(),
         ));
     }
-    Ok(text)
+    let text = backup_core::text::decode(&bytes).map_err(|e| problem(e.to_string()))?;
+    Ok(text.as_str().to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use backup_core::proxy::Proxies;
 
-/// The variables that the programs heed beside those of their flags. Those of AWS are read by
+mod aws;
+
+pub use aws::Aws;
+
+/// The variables that the programs heed beside those of their flags. Most of those of AWS are read by
 /// its own library.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -24,12 +28,15 @@ pub struct Environment {
     pub temp: PathBuf,
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
+    /// Region and endpoint of `AWS_…`, and what is wrong there.
+    pub aws: Aws,
 }
 
 impl Environment {
     /// That of this process.
     #[must_use]
     pub fn of_process() -> Self {
+        let text = |name: &str| std::env::var(name).ok();
         let path = |name| {
             std::env::var_os(name)
                 .filter(|v| !v.is_empty())
@@ -41,11 +48,12 @@ impl Environment {
             kubeconfig: path("KUBECONFIG").and_then(|list| std::env::split_paths(&list).next()),
             in_cluster: path("KUBERNETES_SERVICE_HOST").is_some(),
             home: path("HOME"),
-            host: std::env::var("HOSTNAME")
-                .ok()
+            host: text("HOSTNAME")
+                .map(|name| name.trim().to_owned())
                 .filter(|name| !name.is_empty()),
             temp: std::env::temp_dir(),
-            proxies: Proxies::read(|name| std::env::var(name).ok()),
+            proxies: Proxies::read(text),
+            aws: Aws::read(text),
         }
     }
 }

@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use backup_core::source::kube::KubeOptions;
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
-use backup_core::store::s3::{S3Options, S3Store};
+use backup_core::store::s3::{self, S3Options, S3Store};
 use backup_core::store::url::{S3Url, StoreUrl};
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// A bundle of certificate authorities is some hundred kilobytes.
@@ -48,10 +49,14 @@ pub async fn store(
 
 fn options(url: &S3Url, environment: &Environment) -> Result<S3Options, Failure> {
     let ca = url.ca.as_deref().map(read_ca).transpose()?;
+    let aws = &environment.aws;
+    if let Some(wrong) = &aws.wrong {
+        return Err(Failure::message(Exit::Usage, wrong.clone()));
+    }
     Ok(S3Options {
         prefix: url.prefix.clone(),
-        endpoint: url.endpoint.clone(),
-        region: url.region.clone(),
+        endpoint: url.endpoint.clone().or_else(|| aws.endpoint.clone()),
+        region: url.region.clone().or_else(|| aws.region.clone()),
         path_style: url.path_style,
         ca,
         proxies: environment.proxies.clone(),
@@ -67,7 +72,7 @@ fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
     file.take(MAX_CA)
         .read_to_end(&mut bytes)
         .with_context(what)?;
-    Ok(bytes)
+    s3::read_ca(&bytes).with_context(what)
 }
 
 /// How the Kubernetes API is reached; `None` if nothing tells.

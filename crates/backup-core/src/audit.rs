@@ -296,6 +296,7 @@ async fn list_all(
     progress: &dyn Progress,
 ) -> Result<(), AuditError> {
     progress.step("looking at every object", None);
+    let (mut markers, mut first) = (0_usize, None);
     let mut pages = std::pin::pin!(list_pages(store, ""));
     let listing = |source| AuditError::Store {
         key: store.describe(),
@@ -306,6 +307,8 @@ async fn list_all(
         report
             .findings
             .extend(page.foreign.iter().map(|name| findings::stranger(name)));
+        markers = markers.saturating_add(page.markers.len());
+        first = first.or_else(|| page.markers.into_iter().next());
         for object in page.objects {
             report.objects = report.objects.saturating_add(1);
             report.bytes = report.bytes.saturating_add(object.size);
@@ -348,6 +351,9 @@ async fn list_all(
     if report.unreferenced > 0 {
         report.findings.push(findings::unreferenced(report));
     }
+    report
+        .findings
+        .extend(first.map(|first| findings::markers(&first, markers)));
     Ok(())
 }
 

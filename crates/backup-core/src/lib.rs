@@ -11,6 +11,7 @@ pub mod clock;
 pub mod digest;
 pub mod id;
 pub mod progress;
+pub mod text;
 
 // What a snapshot is made of.
 pub mod chunk;

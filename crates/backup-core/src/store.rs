@@ -86,6 +86,8 @@ pub struct Page {
     /// Names below the prefix that are no keys of the format, so nothing of ours wrote them; an
     /// audit tells of them.
     pub foreign: Vec<String>,
+    /// Names of no bytes that end in a slash: consoles of buckets make them to show a folder.
+    pub markers: Vec<String>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<String>,
 }

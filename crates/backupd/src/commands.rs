@@ -21,10 +21,10 @@ mod upgrade;
 pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => Box::pin(run::run(args, frame)).await,
-        Command::Snapshot(args) => snapshot::run(args, frame).await,
+        Command::Snapshot(args) => Box::pin(snapshot::run(args, frame)).await,
         Command::PreUpgrade(args) => Box::pin(pre_upgrade::run(args, frame)).await,
         Command::PostUpgrade(args) => Box::pin(post_upgrade::run(args, frame)).await,
-        Command::Import(args) => import::run(args, frame).await,
+        Command::Import(args) => Box::pin(import::run(args, frame)).await,
         Command::Kit(args) => kit::run(args, frame).await,
         Command::Sweep(args) => Box::pin(sweep::run(args, frame)).await,
         Command::CheckConfig(args) => check_config::run(args, frame),

@@ -33,6 +33,7 @@ use crate::commands::run::Args;
 use crate::take::UNENCRYPTED;
 use crate::tls;
 
+mod apart;
 mod board;
 mod bucket;
 mod cluster;
@@ -254,7 +255,13 @@ impl Daemon<'_> {
             lead: self.lead.clone(),
             stop: stop.clone(),
         };
-        self.tasks.spawn(watches::keep(watches, inputs.clone()));
+        let (watched, ends) = (inputs.clone(), stop.clone());
+        self.tasks.spawn(apart::again(
+            "watching a cluster",
+            apart::PAUSE,
+            ends,
+            move || watches::keep(watches.clone(), watched.clone()),
+        ));
         let task = self.tasks.spawn(cluster::work(ground, inputs)).id();
         let cluster = Cluster {
             task,

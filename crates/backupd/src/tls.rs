@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use backup_cli::config::read_secret;
 use backup_cli::failure::Failure;
+use backup_core::text;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
@@ -181,8 +182,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     file.take(MAX_PEM)
         .read_to_end(&mut pem)
         .with_context(what)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.with_context(what)?;
+    let pem = text::decode(&pem).with_context(what)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    // What the reader says of it may quote the file.
+    let broken = |_| anyhow::anyhow!("one of its PEM blocks cannot be read");
+    let found = found.map_err(broken).with_context(what)?;
     if found.is_empty() {
         return Err(anyhow::anyhow!("{} holds no certificate in PEM", path.display()).into());
     }

@@ -316,7 +316,9 @@ impl Checker {
         };
         let read = match path.metadata() {
             // A `.pub` file is two lines; another file is not worth reading.
-            Ok(metadata) if metadata.len() <= 4096 => std::fs::read_to_string(&path),
+            Ok(metadata) if metadata.len() <= 4096 => {
+                std::fs::read(&path).and_then(|bytes| Ok(backup_core::text::decode(&bytes)?))
+            }
             Ok(_) => Err(std::io::ErrorKind::FileTooLarge.into()),
             Err(e) => Err(e),
         };

@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use backup_core::text;
 use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
 
 use super::problem::{ConfigError, Origin, Problem, Sourced};
 
@@ -41,13 +43,12 @@ pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Proble
              and make a new one if others could have read it"
         )
     });
-    let mut text = String::new();
-    let read = open.take(MAX_BYTES + 1).read_to_string(&mut text);
-    let read = read.map_err(|e| match e.kind() {
-        std::io::ErrorKind::InvalidData => problem(format!("the {what} {file} is not a text file")),
-        _ => unreadable(e),
-    })?;
-    let text = SecretString::from(text);
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = open.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    let read = read.map_err(unreadable)?;
+    let text = text::decode(&bytes)
+        .map_err(|_| problem(format!("the {what} {file} is not a text file")))?;
+    let text = SecretString::from(text.as_str());
     if u64::try_from(read).is_ok_and(|read| read > MAX_BYTES) {
         return Err(problem(format!(
             "the {what} {file} is above 64 KiB, so it is another file"

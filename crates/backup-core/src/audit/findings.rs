@@ -224,6 +224,15 @@ pub(crate) fn stranger(name: &str) -> Finding {
     )
 }
 
+pub(super) fn markers(first: &str, count: usize) -> Finding {
+    finding(
+        Severity::Info,
+        "folder markers",
+        format!("{count} names of no bytes that end in a slash, such as `{first}`"),
+        "a console of the bucket makes them to show a folder; they hold nothing and do no harm",
+    )
+}
+
 pub(super) fn unreferenced(report: &Report) -> Finding {
     finding(
         Severity::Info,

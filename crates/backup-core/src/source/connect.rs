@@ -20,7 +20,7 @@ use tower::Service;
 
 use super::endpoint::Endpoint;
 use crate::clock::Clock;
-use crate::proxy::{Dialer, Dialled, Proxies};
+use crate::proxy::{Dialer, Dialled, Proxies, Proxy};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -93,14 +93,18 @@ pub(super) fn tls_config(
 }
 
 /// A channel to `endpoint` that connects when it is first used, and again when it broke; through the
-/// one of `proxies` that leads there.
+/// proxy `own`, or else the one of `proxies` that leads there.
 pub(super) fn channel(
     endpoint: &Endpoint,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
+    own: Option<&Proxy>,
     proxies: &Proxies,
 ) -> Result<Channel, BoxError> {
-    let proxy = proxies.of(&format!("https://{endpoint}").parse()?)?;
+    let proxy = match own {
+        Some(own) => Some(own.clone()),
+        None => proxies.of(&format!("https://{endpoint}").parse()?)?,
+    };
     let name = ServerName::try_from(endpoint.host().to_owned())?;
     // The transport dials plain and our connector adds TLS; requests still say https.
     let dialled = HttpEndpoint::from_shared(format!("http://{endpoint}"))?

@@ -32,6 +32,20 @@ pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, St
     Ok(all)
 }
 
+/// secp521r1.
+const P521: &str = "1.3.132.0.35";
+
+/// What stands against a client certificate whose key TLS here cannot use.
+pub(super) fn unusable_key(der: &CertificateDer<'_>) -> Option<&'static str> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let algorithm = &certificate.public_key().algorithm;
+    let curve = algorithm.parameters.as_ref()?.as_oid().ok()?;
+    (curve.to_id_string() == P521).then_some(
+        "has a key on the curve P-521, which TLS here cannot use: make it anew with P-256, P-384, \
+         Ed25519 or RSA",
+    )
+}
+
 /// The private key of a PEM text.
 ///
 /// Talos labels an Ed25519 key as `ED25519 PRIVATE KEY` around an ordinary PKCS#8 body, which
@@ -48,6 +62,18 @@ pub(super) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_on_p_521_is_told() {
+        // Made with `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521`.
+        let pem = include_str!("pem/p521.crt");
+        let chain = certificates(pem).unwrap();
+        assert!(unusable_key(&chain[0]).unwrap().contains("P-521"));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::default();
+        let good = params.self_signed(&key).unwrap();
+        assert_eq!(unusable_key(good.der()), None);
+    }
 
     #[test]
     fn what_cannot_be_read_costs_no_other_authority() {

@@ -239,6 +239,7 @@ impl Store for MemoryStore {
         Ok(Page {
             objects: page,
             foreign: Vec::new(),
+            markers: Vec::new(),
             next,
         })
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::local::LocalStore;
-use super::s3::{Credentials, ParseCaError, S3Options, S3Store, check_ca};
+use super::s3::{self, Credentials, ParseCaError, S3Options, S3Store};
 use super::url::StoreUrl;
 use super::{Store, StoreError};
 
@@ -77,9 +77,8 @@ async fn read_ca(path: &PathBuf) -> Result<Vec<u8>, OpenError> {
             path: path.clone(),
             source,
         })?;
-    check_ca(&pem).map_err(|source| OpenError::ParseCa {
+    s3::read_ca(&pem).map_err(|source| OpenError::ParseCa {
         path: path.clone(),
         source,
-    })?;
-    Ok(pem)
+    })
 }

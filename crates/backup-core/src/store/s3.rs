@@ -20,13 +20,16 @@ use super::{
 use crate::digest::Digest;
 
 mod archive;
+mod ca;
 mod client;
+mod credentials;
 mod failure;
 mod options;
 mod read;
+mod tidy;
 mod watch;
 
-pub use client::{ParseCaError, check_ca};
+pub use ca::{ParseCaError, read_ca};
 pub use options::{AccessKey, Credentials, GiveAccessKey, S3Options};
 
 /// How often a body is sent or fetched again that was damaged or broke off. Each time has all the
@@ -74,9 +77,9 @@ impl S3Store {
             operation: "prepare the connection".to_owned(),
             source,
         };
-        if let Some(pem) = &options.ca {
-            check_ca(pem).map_err(|error| other(error.into()))?;
-        }
+        let mut options = options;
+        let ca = options.ca.as_deref().map(read_ca).transpose();
+        options.ca = ca.map_err(|error| other(error.into()))?;
         let bucket = options.bucket.clone();
         let endpoint = options.endpoint.clone();
         let turns = Semaphore::new(options.limit.get());
@@ -220,7 +223,7 @@ impl S3Store {
                 failure if failure.meaning == Meaning::Exists => Ok(Put::Refused {
                     unsure: watch.unsure(),
                 }),
-                failure => Err(failure),
+                failure => Err(failure.of_create()),
             },
         }
     }
@@ -365,3 +368,6 @@ impl fmt::Debug for S3Store {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

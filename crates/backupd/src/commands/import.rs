@@ -1,7 +1,7 @@
 //! `backupd import`: gives a snapshot that another tool took a safe place.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,6 +19,8 @@ use crate::args::{self, NoteFlags, WriteFlags};
 use crate::take::taken::Taken;
 use crate::take::{Means, prepare_by};
 
+mod packed;
+
 /// Bytes read at once: enough that the disk is never the limit, little beside a pack.
 const BLOCK: usize = 256 << 10;
 /// Blocks that were read and wait.
@@ -27,7 +29,8 @@ const BLOCKS: usize = 4;
 /// Store a snapshot file that another tool wrote as a restore point
 ///
 /// Takes what `talosctl etcd snapshot` and `etcdctl snapshot save` write. The file is checked as a
-/// snapshot of our own is: by its checksum, its pages and its revision.
+/// snapshot of our own is: by its checksum, its pages and its revision. One that gzip or zstd packed is
+/// unpacked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -35,7 +38,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Store it as this component
-    #[arg(long, value_name = "NAME", value_parser = args::importable)]
+    #[arg(long, value_name = "NAME", default_value = "etcd", value_parser = args::importable)]
     component: ComponentName,
     #[command(flatten)]
     note: NoteFlags,
@@ -67,6 +70,7 @@ fn open(path: &Path) -> Result<ByteStream, Failure> {
         ));
     }
     let file = File::open(path).with_context(|| format!("open {name}"))?;
+    let file = packed::unpacked(path, file)?;
     // A thread of its own: a hop to another thread for each block, and the copy that goes with
     // it, would be a tenth of the time of a run that finds little new.
     let (blocks, received) = mpsc::channel(BLOCKS);
@@ -79,7 +83,7 @@ fn open(path: &Path) -> Result<ByteStream, Failure> {
 }
 
 /// Reads `file` to its end, or until nobody wants more.
-fn read(mut file: File, name: &str, blocks: &mpsc::Sender<Result<Bytes, SourceError>>) {
+fn read(mut file: impl Read, name: &str, blocks: &mpsc::Sender<Result<Bytes, SourceError>>) {
     loop {
         let mut block = Vec::with_capacity(BLOCK);
         let limit = u64::try_from(BLOCK).unwrap_or(u64::MAX);

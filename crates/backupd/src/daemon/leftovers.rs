@@ -116,6 +116,11 @@ pub(crate) async fn remove(looked: Box<Looked>, cancel: CancellationToken) -> St
     over(removed.map(|removed| (plan, removed)))
 }
 
+/// A sweep that came to nothing.
+pub(crate) fn lost(cause: String) -> Step {
+    over(Err(cause))
+}
+
 fn over(result: Result<(Plan, Removed), String>) -> Step {
     Step::Over(Box::new(Swept { result }))
 }

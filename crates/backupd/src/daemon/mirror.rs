@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup_cli::config::{Config, GitMirror};
+use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::backup::Committed;
 use backup_core::clock::Clock;
@@ -16,6 +17,7 @@ use backup_core::source::ObjectTap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::apart::apart;
 use super::board::{Failed, View};
 use crate::take::sources::Sources;
 
@@ -123,7 +125,10 @@ impl Job {
 
     pub(crate) async fn run(self) -> Mirrored {
         let id = self.id.clone();
-        let result = match tokio::time::timeout(LIMIT, self.publish()).await {
+        let published = apart(self.publish(), |cause| {
+            Err(Failure::message(Exit::Failed, cause))
+        });
+        let result = match tokio::time::timeout(LIMIT, published).await {
             Ok(published) => published.map_err(|failure| failure.one_line()),
             Err(_) => Err(format!("not done within {} s", LIMIT.as_secs())),
         };

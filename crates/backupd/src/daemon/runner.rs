@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::apart::apart;
 use super::lead::Lead;
 use super::mirror::{Noted, Notes};
 use super::queue::Wanted;
@@ -91,7 +92,10 @@ pub(crate) async fn make(job: Job) -> Ended {
         let cause = status.cause.reason();
         tracing::info!(components = names, cause, "a run begins");
         let began = Instant::now();
-        let result = until_deadline(&job).await;
+        let result = apart(async move { until_deadline(&job).await }, |cause| {
+            Err(Failure::message(Exit::Failed, cause))
+        });
+        let result = result.await;
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let bytes = track.status().read_bytes;
         let (noted, result) = match result {
@@ -240,4 +244,78 @@ async fn once(job: &Job) -> Result<Done, Failure> {
         checked,
         noted: notes.end(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_cli::config::Given;
+    use backup_cli::flags::StoreFlags;
+    use backup_core::clock::SystemClock;
+    use backup_core::crypt::SigningKey;
+    use jiff::Timestamp;
+    use secrecy::ExposeSecret as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::args::NoteFlags;
+
+    /// As a library that takes for right what it was given.
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Clock for Broken {
+        fn now(&self) -> Timestamp {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_panics_is_a_failed_run() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let key = SigningKey::generate().unwrap().to_text().unwrap();
+        std::fs::write(path("signing.key"), key.expose_secret()).unwrap();
+        let owners = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(path("signing.key"), owners).unwrap();
+        let yaml = format!(
+            "cluster: mgmt\nstore: file://{}\nencryption: none\nsigning: {{ key: signing.key }}\n\
+             talos: {{ config: none }}\n",
+            path("store").display()
+        );
+        std::fs::write(path("mgmt.yaml"), yaml).unwrap();
+        let given = Given {
+            store: StoreFlags {
+                config: Some(path("mgmt.yaml")),
+                store: None,
+            },
+            ..Given::default()
+        };
+        let config = Config::load(&given, SystemClock.now()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let components = vec![ComponentName::etcd()];
+        let cluster = "mgmt".parse().unwrap();
+        let track = Track::new(&cluster, components.clone(), Cause::Demand, &clock);
+        let (_leads, lead) = watch::channel(Lead::Unelected);
+        let ended = make(Job {
+            config: Arc::new(config),
+            wanted: Wanted {
+                components,
+                cause: Cause::Demand,
+                note: NoteFlags::default(),
+                track: None,
+            },
+            track: Arc::clone(&track),
+            findings: Vec::new(),
+            clock: Arc::new(Broken),
+            environment: Environment::default(),
+            kept: Arc::new(Kept::new(folder.path().to_owned())),
+            lead,
+            stop: CancellationToken::new(),
+            cancel: CancellationToken::new(),
+        })
+        .await;
+        let cause = ended.result.err().unwrap();
+        assert!(cause.contains("a fault of this program"), "{cause}");
+        assert!(matches!(track.status().state, State::Failed { .. }));
+    }
 }

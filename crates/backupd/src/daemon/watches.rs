@@ -17,7 +17,7 @@ use super::cluster::Inputs;
 use super::queue::Queue;
 
 /// What it is given once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) name: ClusterName,
     pub(crate) board: Arc<Board>,

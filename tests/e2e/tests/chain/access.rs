@@ -89,6 +89,35 @@ async fn a_bucket_that_is_not_there_is_told() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_newline_behind_a_credential_is_nothing_and_one_inside_is_told() -> Result<()> {
+    let bed = Bed::new().await?;
+    let keys = bed.ground.s3.keys();
+    let ours = |command: &str, id: String, region: &str| {
+        let programs = &bed.ground.programs;
+        let program = if command == "snapshot" {
+            programs.backupd()
+        } else {
+            programs.restore_cli()
+        };
+        let command = bed.without_credentials(program.arg(command));
+        let command = command.env("AWS_ACCESS_KEY_ID", id);
+        let command = command.env("AWS_SECRET_ACCESS_KEY", format!("{}\r\n", keys.secret));
+        command.env("AWS_REGION", region)
+    };
+    for command in ["snapshot", "list"] {
+        let fine = ours(command, format!("{}\n", keys.access), "us-east-1\n");
+        fine.output().await?.ended_with(0)?;
+        let torn = ours(command, "hid\nden".to_owned(), "");
+        let torn = torn.output().await?.ended_with(2)?;
+        tells(&torn, &["AWS_ACCESS_KEY_ID", "white space"]);
+        assert!(!torn.stderr.contains("hid"), "{}", torn.stderr);
+        let region = ours(command, keys.access.clone(), "eu west");
+        tells(&region.output().await?.ended_with(2)?, &["AWS_REGION"]);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_are_wrong_or_missing_are_told() -> Result<()> {
     let bed = Bed::new().await?;
     let programs = &bed.ground.programs;

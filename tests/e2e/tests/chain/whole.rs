@@ -1,10 +1,13 @@
 //! From etcd into S3 and back, bit for bit, judged by etcd's own tools.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{etcdutl, wait};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 use super::bed::{Bed, tells};
@@ -96,7 +99,7 @@ async fn a_file_that_another_tool_wrote_is_imported_and_checked() -> Result<()> 
     let bed = Bed::new().await?;
     let file = bed.folder.join("manual.db");
     bed.ground.etcd.client().await?.snapshot(&file).await?;
-    let import = |name: &str| bed.backupd("import").args([name, "--component", "etcd"]);
+    let import = |name: &str| bed.backupd("import").arg(name);
     let reason = ["--reason", "before the upgrade", "--pin"];
     import("manual.db")
         .args(reason)
@@ -131,6 +134,45 @@ async fn a_file_that_another_tool_wrote_is_imported_and_checked() -> Result<()> 
     let output = import("missing.db").output().await?.ended_with(1)?;
     tells(&output, &["missing.db", "No such file"]);
     assert_eq!(bed.listed().await?.len(), 1);
+
+    // What gzip packed is the same file; other packings are named, with what unpacks them.
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&bytes)?;
+    let packed = packed.finish()?;
+    damaged("manual.db.gz", &packed)?;
+    let named = import("manual.db.gz").args(["--component", "etcd"]);
+    named.output().await?.ended_with(0)?;
+    std::fs::remove_file(bed.folder.join("etcd.db"))?;
+    bed.fetch("latest").output().await?.ended_with(0)?;
+    assert!(std::fs::read(bed.folder.join("etcd.db"))? == bytes);
+    damaged("cut.db.gz", &packed[..packed.len() / 2])?;
+    let output = import("cut.db.gz").output().await?.ended_with(1)?;
+    tells(&output, &["cut.db.gz"]);
+    damaged("manual.age", b"age-encryption.org/v1\n-> X25519 a\n")?;
+    let output = import("manual.age").output().await?.ended_with(2)?;
+    tells(
+        &output,
+        &["age encrypted", "age -d -i identity.key 'manual.age'"],
+    );
+    assert_eq!(bed.listed().await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_markers_of_a_console_are_told_once_and_stand_in_nobodys_way() -> Result<()> {
+    let bed = Bed::new().await?;
+    bed.snapshot().await?;
+    for marker in ["", "manifests/", "packs/"] {
+        bed.put(marker, Vec::new()).await?;
+    }
+    let findings = bed.audit(0).await?;
+    let told: Vec<_> = findings.iter().map(|f| f["object"].as_str()).collect();
+    assert_eq!(told, [Some("folder markers")], "{findings:?}");
+    let cause = findings[0]["cause"].as_str().context("no cause")?;
+    assert!(cause.starts_with("3 names of no bytes"), "{cause}");
+    assert_eq!(bed.listed().await?.len(), 1);
+    let sweep = bed.backupd("sweep").args(["--grace", "24h", "--dry-run"]);
+    sweep.output().await?.ended_with(0)?;
     Ok(())
 }
 

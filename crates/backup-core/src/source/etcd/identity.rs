@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::EtcdConfigError;
-use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key};
+use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key, unusable_key};
 
 /// The certificates of both sides, as PEM.
 #[derive(Debug, Clone)]
@@ -62,6 +62,9 @@ impl Identity {
 /// The common name of a client certificate that is valid at `now`.
 fn look(chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Option<String>, String> {
     let leaf = chain.first().ok_or(NO_CERTIFICATE)?;
+    if let Some(problem) = unusable_key(leaf) {
+        return Err(problem.to_owned());
+    }
     let (_, leaf) = X509Certificate::from_der(leaf)
         .map_err(|_| "does not hold a certificate that can be read".to_owned())?;
     let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);

@@ -97,7 +97,7 @@ impl Session {
             // A DataStore is reached from inside of its own cluster.
             let direct = Proxies::default();
             let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
-            let channel = connect::channel(&endpoint, tls, limit, &direct);
+            let channel = connect::channel(&endpoint, tls, limit, None, &direct);
             let channel = channel.map_err(|error| SourceError {
                 operation: format!("prepare the connection to {endpoint} of {owner}"),
                 try_other_member: false,

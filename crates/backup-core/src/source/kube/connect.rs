@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use secrecy::ExposeSecret as _;
 use tower::ServiceBuilder;
 
 use super::failure::KubeError;
-use super::kubeconfig::anchors;
+use super::kubeconfig::{anchors, compact};
 use crate::proxy::{Dialer, Proxies, Proxy};
+use crate::source::pem::{certificates, unusable_key};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -97,9 +101,13 @@ impl KubeOptions {
                 let what = format!("the kubeconfig {}", path.display());
                 // Read here, so that certificates that are renewed are found by the next run.
                 let mut read = Kubeconfig::read_from(path).map_err(|e| unusable(&what, e))?;
+                tidy(&mut read);
                 let own = self.take_proxy_url(&mut read);
                 let config = Config::from_custom_kubeconfig(read, &options).await;
                 let config = config.map_err(|e| unusable(&what, e))?;
+                if let Some(problem) = odd_key(&config) {
+                    return Err(unusable(&what, std::io::Error::other(problem)));
+                }
                 let proxy = match own {
                     // It counts for this server whatever NO_PROXY says, as for kubectl.
                     Some(own) => Proxy::read("proxy-url", &own).map(Some),
@@ -148,6 +156,58 @@ impl KubeOptions {
     }
 }
 
+/// Takes off what files have at the ends of values, and no header or address can hold.
+fn tidy(read: &mut Kubeconfig) {
+    let trim = |text: &mut Option<String>| {
+        if let Some(text) = text {
+            *text = text.trim().to_owned();
+        }
+    };
+    let squeeze = |text: &mut Option<String>| {
+        if let Some(text) = text {
+            *text = compact(text);
+        }
+    };
+    for cluster in read.clusters.iter_mut().filter_map(|c| c.cluster.as_mut()) {
+        trim(&mut cluster.server);
+        trim(&mut cluster.tls_server_name);
+        squeeze(&mut cluster.certificate_authority_data);
+    }
+    for user in read
+        .auth_infos
+        .iter_mut()
+        .filter_map(|u| u.auth_info.as_mut())
+    {
+        squeeze(&mut user.client_certificate_data);
+        if let Some(token) = &mut user.token {
+            *token = token.expose_secret().trim().into();
+        } else if let Some(file) = &user.token_file
+            && let Ok(text) = std::fs::read_to_string(file)
+            && text.trim() != text
+        {
+            // The client takes a file as it is, and no header can. One that a cluster renews ends in
+            // its token.
+            user.token = Some(text.trim().into());
+        }
+        if let Some(key) = &mut user.client_key_data {
+            *key = compact(key.expose_secret()).into();
+        }
+    }
+}
+
+/// The key of a client certificate, if TLS here cannot use it.
+fn odd_key(config: &Config) -> Option<String> {
+    let user = &config.auth_info;
+    let pem = match (&user.client_certificate_data, &user.client_certificate) {
+        (Some(data), _) => STANDARD.decode(data).ok()?,
+        (None, Some(file)) => std::fs::read(file).ok()?,
+        (None, None) => return None,
+    };
+    let chain = certificates(std::str::from_utf8(&pem).ok()?).ok()?;
+    let problem = unusable_key(chain.first()?)?;
+    Some(format!("its client certificate {problem}"))
+}
+
 /// A client of the server that `config` names, through `proxy`.
 pub(super) fn client(mut config: Config, proxy: Option<Proxy>) -> Result<Client, BoxError> {
     config.proxy_url = None;
@@ -173,5 +233,53 @@ fn unusable(what: &str, source: impl std::error::Error + Send + Sync + 'static) 
     KubeError::Config {
         what: what.to_owned(),
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_files_have_at_the_ends_of_values_is_taken_off() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "from-file\n").unwrap();
+        let text = format!(
+            "clusters:\n- name: c\n  cluster:\n    server: 'https://192.0.2.1 '\n    \
+             certificate-authority-data: |\n      QUJD\n      REVG\nusers:\n- name: u\n  user:\n    \
+             token: |\n      inline\n    client-certificate-data: |\n      QUJD\n- name: f\n  user:\n    \
+             tokenFile: {}\n",
+            token.display()
+        );
+        let mut read = Kubeconfig::from_yaml(&text).unwrap();
+        tidy(&mut read);
+        let cluster = read.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!(cluster.server.as_deref(), Some("https://192.0.2.1"));
+        let authority = cluster.certificate_authority_data.as_deref();
+        assert_eq!(authority, Some("QUJDREVG"));
+        let user = |at: usize| read.auth_infos[at].auth_info.as_ref().unwrap();
+        let told = |at| user(at).token.as_ref().unwrap().expose_secret().to_owned();
+        assert_eq!(
+            (told(0).as_str(), told(1).as_str()),
+            ("inline", "from-file")
+        );
+        assert_eq!(user(0).client_certificate_data.as_deref(), Some("QUJD"));
+    }
+
+    #[tokio::test]
+    async fn a_key_on_p_521_is_told() {
+        let certificate = STANDARD.encode(include_str!("../pem/p521.crt"));
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let text = format!(
+            "current-context: c\nclusters:\n- name: c\n  cluster: {{ server: 'https://192.0.2.1' }}\n\
+             users:\n- name: u\n  user: {{ client-certificate-data: {certificate}, \
+             client-key-data: QUJD }}\ncontexts:\n- name: c\n  context: {{ cluster: c, user: u }}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let error = KubeOptions::new(Some(path), None).connect().await;
+        let error = error.err().unwrap();
+        assert!(crate::causes::line(&error).contains("P-521"), "{error:?}");
     }
 }

@@ -5,13 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::digest::Digest;
 use crate::format::export::{AuthorityFacts, KubeconfigFacts};
 use crate::proxy::Proxy;
+use crate::source::pem::unusable_key;
+use crate::text;
 
 mod access;
 
@@ -194,9 +196,15 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
     }
     let server = server?;
     let authorities = authority?.ok_or("certificate-authority-data is missing")?;
-    client?;
+    let shown = client?;
+    if let Some(problem) = shown.as_ref().and_then(|c| unusable_key(c.first()?)) {
+        return Err(format!("client-certificate-data {problem}"));
+    }
     let identity = match (certificate, user.client_key_data) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(certificate), Some(key)) => {
+            let key = compact(key.expose_secret());
+            Some((compact(&certificate), SecretString::from(key)))
+        }
         (None, None) => None,
         (Some(_), None) => return Err("client-key-data is missing".to_owned()),
         (None, Some(_)) => return Err("client-certificate-data is missing".to_owned()),
@@ -213,7 +221,7 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
         server,
         authorities: authorities.into_iter().map(|der| der.to_vec()).collect(),
         identity,
-        token: user.token,
+        token: user.token.map(|token| token.expose_secret().trim().into()),
         tls_server_name: cluster.tls_server_name.filter(|name| !name.is_empty()),
         proxy,
     })
@@ -223,8 +231,8 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-    let reader = serde_yaml_ng::Deserializer::from_str(text);
+    let text = text::decode(bytes).map_err(|_| "it is not text".to_owned())?;
+    let reader = serde_yaml_ng::Deserializer::from_str(&text);
     serde_path_to_error::deserialize(reader).map_err(|error| {
         // Without the parser's words: they may quote a key.
         let path = error.path().to_string();
@@ -264,7 +272,8 @@ fn current(raw: Raw) -> Result<(Cluster, User), String> {
 
 /// The server's address, if it may be told and used.
 fn server(text: Option<&str>) -> Result<String, String> {
-    let text = text.filter(|t| !t.is_empty()).ok_or("server is missing")?;
+    let text = text.map(str::trim).filter(|t| !t.is_empty());
+    let text = text.ok_or("server is missing")?;
     let url = url::Url::parse(text).map_err(|_| "server is no address")?;
     let hidden = !url.username().is_empty() || url.password().is_some() || url.query().is_some();
     if hidden {
@@ -276,10 +285,14 @@ fn server(text: Option<&str>) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Base64 without what YAML or an editor put between it.
+pub(super) fn compact(text: &str) -> String {
+    text.split_ascii_whitespace().collect()
+}
+
 /// The PEM text of a field in base64.
 fn pem_of(field: &str, text: &str) -> Result<Vec<u8>, String> {
-    let compact: String = text.split_ascii_whitespace().collect();
-    let pem = STANDARD.decode(compact);
+    let pem = STANDARD.decode(compact(text));
     pem.map_err(|_| format!("{field} is not base64"))
 }
 

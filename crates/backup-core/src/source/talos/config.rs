@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::proxy::Proxy;
 use crate::source::endpoint::Endpoint;
+use crate::text;
 
 /// The port of the Talos API.
 const DEFAULT_PORT: u16 = 50_000;
@@ -142,6 +144,8 @@ pub(super) struct Context {
     pub(super) key: Zeroizing<String>,
     /// The cluster's name, if set.
     pub(super) cluster: Option<String>,
+    /// The proxy that leads to its endpoints, if it names one.
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// What a run wants other than the file says.
@@ -160,15 +164,15 @@ impl Context {
     ) -> Result<Self, TalosConfigError> {
         use tokio::io::AsyncReadExt as _;
         let read = |source| not_read(path, source);
-        let mut text = Zeroizing::new(String::new());
+        let mut bytes = Zeroizing::new(Vec::new());
         tokio::fs::File::open(path)
             .await
             .map_err(read)?
             .take(MAX_BYTES + 1)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .await
             .map_err(read)?;
-        Self::of_file(path, &text, overrides)
+        Self::of_file(path, &bytes, overrides)
     }
 
     /// The same without a runtime.
@@ -178,24 +182,25 @@ impl Context {
     ) -> Result<Self, TalosConfigError> {
         use std::io::Read as _;
         let read = |source| not_read(path, source);
-        let mut text = Zeroizing::new(String::new());
+        let mut bytes = Zeroizing::new(Vec::new());
         std::fs::File::open(path)
             .map_err(read)?
             .take(MAX_BYTES + 1)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(read)?;
-        Self::of_file(path, &text, overrides)
+        Self::of_file(path, &bytes, overrides)
     }
 
     fn of_file(
         path: &Path,
-        text: &str,
+        bytes: &[u8],
         overrides: &Overrides<'_>,
     ) -> Result<Self, TalosConfigError> {
-        if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
             return Err(not_read(path, std::io::Error::other("larger than 1 MiB")));
         }
-        Self::parse(&path.display().to_string(), text, overrides)
+        let text = text::decode(bytes).map_err(|e| not_read(path, e.into()))?;
+        Self::parse(&path.display().to_string(), &text, overrides)
     }
 
     /// Picks a context out of a talosconfig's text; `file` is its name in messages.
@@ -240,14 +245,9 @@ impl Context {
             problem,
         };
 
-        if context.proxy_url.is_some_and(|proxy| !proxy.is_empty()) {
-            return Err(of_field(
-                "proxy-url",
-                "connecting through a proxy is not supported: run where the nodes can be reached \
-                 directly and remove the field"
-                    .to_owned(),
-            ));
-        }
+        let proxy = context.proxy_url.filter(|proxy| !proxy.trim().is_empty());
+        let proxy = proxy.map(|proxy| Proxy::read("it", &proxy)).transpose();
+        let proxy = proxy.map_err(|error| of_field("proxy-url", error.to_string()))?;
         let pem = |field, value: Option<String>| match value.map(Zeroizing::new) {
             Some(text) if !text.trim().is_empty() => decode(&text)
                 .map(Some)
@@ -345,6 +345,7 @@ impl Context {
             crt: crt.as_str().to_owned(),
             key,
             cluster: context.cluster.filter(|cluster| !cluster.is_empty()),
+            proxy,
             file,
             name,
         })

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key};
+use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key, unusable_key};
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -62,6 +62,9 @@ impl Identity {
         let leaf = chain
             .first()
             .ok_or_else(|| bad("crt", NO_CERTIFICATE.to_owned()))?;
+        if let Some(problem) = unusable_key(leaf) {
+            return Err(bad("crt", problem.to_owned()));
+        }
         let looked = look(leaf, now).map_err(|problem| bad("crt", problem))?;
         Ok(Self {
             authorities,

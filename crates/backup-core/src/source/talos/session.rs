@@ -101,14 +101,18 @@ impl Session {
         let mut links = Vec::new();
         for endpoint in &context.endpoints {
             let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
-            let channel =
-                connect::channel(endpoint, tls, limit, &options.proxies).map_err(|error| {
-                    SourceError {
-                        operation: format!("prepare the connection to {endpoint}"),
-                        try_other_member: false,
-                        source: Some(error),
-                    }
-                })?;
+            let channel = connect::channel(
+                endpoint,
+                tls,
+                limit,
+                context.proxy.as_ref(),
+                &options.proxies,
+            )
+            .map_err(|error| SourceError {
+                operation: format!("prepare the connection to {endpoint}"),
+                try_other_member: false,
+                source: Some(error),
+            })?;
             links.push(Link {
                 name: endpoint.to_string(),
                 host: endpoint.host().to_owned(),

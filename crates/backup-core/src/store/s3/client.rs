@@ -17,12 +17,12 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use http::Uri;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::S3Options;
+use super::credentials::Trimmed;
+use super::tidy::Tidy;
 use super::watch::AlsoRetry;
 use crate::proxy::Proxies;
 
@@ -53,34 +53,6 @@ const AWS: &str = "https://s3.amazonaws.com";
 /// what is sent, which has broken stores that are not AWS again and again.
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
-}
-
-/// The text is not one or more certificates in PEM.
-#[derive(Debug, thiserror::Error)]
-#[error("no CA certificates in PEM; give a file of one or more `BEGIN CERTIFICATE` blocks")]
-pub struct ParseCaError {
-    #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// Checks that `pem` holds certificates that TLS can trust.
-///
-/// # Errors
-/// [`ParseCaError`] if it holds none or one that does not parse.
-pub fn check_ca(pem: &[u8]) -> Result<(), ParseCaError> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| ParseCaError {
-            source: Some(error.into()),
-        })?;
-        roots.add(certificate).map_err(|error| ParseCaError {
-            source: Some(error.into()),
-        })?;
-    }
-    if roots.is_empty() {
-        return Err(ParseCaError { source: None });
-    }
-    Ok(())
 }
 
 /// The client of a store, with what is needed to build it anew.
@@ -173,11 +145,16 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
                 .region(region)
                 .load()
                 .await;
-            Builder::from(&loaded)
+            let given = loaded.credentials_provider();
+            let config = Builder::from(&loaded);
+            match given {
+                Some(inner) => config.credentials_provider(Trimmed { inner }),
+                None => config,
+            }
         }
     };
     if let Some(endpoint) = &options.endpoint {
-        config = config.endpoint_url(endpoint);
+        config = config.endpoint_url(with_slash(endpoint));
     }
     let config = config
         .http_client(http.clone())
@@ -217,6 +194,17 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
     Client::from_conf(config)
 }
 
+/// The endpoint with a slash behind its path, if it has one: the SDK puts the bucket right behind it.
+fn with_slash(endpoint: &str) -> String {
+    let has_path = url::Url::parse(endpoint).is_ok_and(|url| url.path() != "/");
+    let slash = if has_path && !endpoint.ends_with('/') {
+        "/"
+    } else {
+        ""
+    };
+    format!("{endpoint}{slash}")
+}
+
 /// The proxy that leads to `server`, as the SDK wants it.
 fn proxy(proxies: &Proxies, server: &Uri) -> Result<ProxyConfig, BoxError> {
     Ok(match proxies.to_s3(server)? {
@@ -252,5 +240,5 @@ fn http_client(
             builder.build()
         },
     );
-    Ok(client)
+    Ok(SharedHttpClient::new(Tidy(client)))
 }

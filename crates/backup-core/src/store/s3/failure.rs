@@ -7,6 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
+use super::tidy::NoS3;
 use super::watch::{Watch, find, untrusted};
 use crate::store::{Key, StoreError};
 
@@ -52,6 +53,14 @@ pub(super) enum Meaning {
 #[error("{0}")]
 struct Said(String);
 
+/// What a put says that a store does not know.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store does not know create-if-absent (a put with If-None-Match: *), without which a restore \
+     point could be overwritten; use another store, or a newer version of this one"
+)]
+struct NoConditions(#[source] Box<dyn Error + Send + Sync>);
+
 /// What to do about a TLS error.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -59,6 +68,47 @@ struct Said(String);
      with ca=FILE, and if it speaks no TLS, begin the endpoint with http://"
 )]
 struct Untrusted(#[source] rustls::Error);
+
+/// A certificate that TLS here never takes, be it trusted or not.
+#[derive(Debug, thiserror::Error)]
+enum Odd {
+    #[error(
+        "no trusted TLS connection: the store shows the certificate of an authority as its own \
+         (self-signed, with CA:TRUE), which TLS here does not take even where ca= names it; make the \
+         store's own with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE` and name \
+         that, or one that an authority signed, and name the authority"
+    )]
+    Authority,
+    #[error(
+        "no trusted TLS connection: the store's certificate has a version, a key or a signature that TLS \
+         here does not know, such as one on the curve P-521; make one with P-256, P-384, Ed25519 or RSA \
+         of 2048 bits or more"
+    )]
+    Unknown(#[source] rustls::Error),
+}
+
+impl Odd {
+    fn of(error: &rustls::Error) -> Option<Self> {
+        let rustls::Error::InvalidCertificate(why) = error else {
+            return None;
+        };
+        // What the verifier has no name of its own for.
+        let told = match why {
+            rustls::CertificateError::Other(other) => other.to_string(),
+            other => format!("{other:?}"),
+        };
+        if told.contains("CaUsedAsEndEntity") {
+            Some(Self::Authority)
+        } else if ["UnsupportedSignatureAlgorithm", "UnsupportedCertVersion"]
+            .iter()
+            .any(|known| told.contains(known))
+        {
+            Some(Self::Unknown(error.clone()))
+        } else {
+            None
+        }
+    }
+}
 
 impl Failure {
     /// A failure found out here and not told by the SDK.
@@ -79,8 +129,14 @@ impl Failure {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        if let Some(other) = find::<NoS3>(&error) {
+            return Self::new(Meaning::Other, watch, other.clone());
+        }
         if let Some(tls) = untrusted(&error) {
-            return Self::new(Meaning::Other, watch, Untrusted(tls.clone()));
+            return match Odd::of(tls) {
+                Some(odd) => Self::new(Meaning::Other, watch, odd),
+                None => Self::new(Meaning::Other, watch, Untrusted(tls.clone())),
+            };
         }
         if let Some(missing) = find::<CredentialsError>(&error) {
             // The errors above the last only repeat that there are none.
@@ -122,6 +178,17 @@ impl Failure {
         }
         said.push_str(hint(status, code));
         Self::new(meaning, watch, Said(said))
+    }
+
+    /// The same of a put that is to create, whose condition is what a store may not know.
+    pub(super) fn of_create(self) -> Self {
+        match self.meaning {
+            Meaning::NotImplemented => Self {
+                source: Box::new(NoConditions(self.source)),
+                ..self
+            },
+            _ => self,
+        }
     }
 
     /// Whether fresh credentials may help.
@@ -250,9 +317,6 @@ fn hint(status: u16, code: &str) -> &'static str {
              endpoint= in the store's URL"
         }
         (_, "RequestTimeTooSkewed") => "; set this machine's clock",
-        (501, _) | (_, "NotImplemented") => {
-            "; the store lacks create-if-absent (If-None-Match: *), which backups need"
-        }
         _ => "",
     }
 }

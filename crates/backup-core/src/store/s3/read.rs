@@ -174,6 +174,10 @@ impl S3Store {
             .key()
             .and_then(|key| key.strip_prefix(self.prefix.as_str()))
             .ok_or("a listing has a key that does not begin with what was asked for")?;
+        if (name.is_empty() || name.ends_with('/')) && object.size() == Some(0) {
+            page.markers.push(name.to_owned());
+            return Ok(());
+        }
         let Ok(key) = name.parse::<Key>() else {
             page.foreign.push(name.to_owned());
             return Ok(());

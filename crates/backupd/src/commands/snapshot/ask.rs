@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -162,6 +162,10 @@ fn request(
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
     }
     if let Some(key) = &flags.idempotency_key {
+        let key = HeaderValue::try_from(key.trim()).map_err(|_| {
+            let text = "--idempotency-key holds what cannot be sent: want letters and digits";
+            Failure::message(Exit::Usage, text)
+        })?;
         request = request.header("idempotency-key", key);
     }
     Ok(request

@@ -12,6 +12,7 @@ use backup_core::source::talos::TalosSource;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{JUMP, Work};
+use crate::daemon::apart::apart;
 use crate::daemon::bucket::{self, Facts};
 use crate::take::reach::talos_options;
 
@@ -37,7 +38,7 @@ impl Work {
         let environment = self.ground.environment.clone();
         let known = self.facts.clone();
         let count = now >= self.next_count;
-        self.look = Some(Box::pin(async move {
+        let work = async move {
             let talos = TalosSource::new(
                 talos_options(&config.talos, &environment),
                 Arc::clone(&clock),
@@ -58,6 +59,12 @@ impl Work {
             )
             .await;
             looked
+        };
+        self.look = Some(apart(work, |cause| Looked {
+            facts: Err(cause),
+            skew: None,
+            talos: None,
+            counted: false,
         }));
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pending, Work};
+use crate::daemon::apart::apart;
 use crate::daemon::leftovers::{self, Looked, Step};
 
 /// How far the sweep is.
@@ -72,17 +73,13 @@ impl Work {
         {
             let cancel = self.stop.child_token();
             self.sweep.removal = Some(cancel.clone());
-            self.sweep.work = Some(Box::pin(leftovers::remove(looked, cancel)));
+            self.sweep.work = Some(apart(leftovers::remove(looked, cancel), leftovers::lost));
         } else if self.sweep.looked.is_none() && self.sweep.owed && now >= self.sweep.next {
             self.sweep.owed = false;
             let (config, clock) = (Arc::clone(&self.config), Arc::clone(&self.ground.clock));
             let environment = self.ground.environment.clone();
-            self.sweep.work = Some(Box::pin(leftovers::look(
-                config,
-                clock,
-                environment,
-                wanted,
-            )));
+            let looks = leftovers::look(config, clock, environment, wanted);
+            self.sweep.work = Some(apart(looks, leftovers::lost));
         }
     }
 

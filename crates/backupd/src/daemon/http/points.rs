@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Refusal};
+use crate::daemon::apart::apart;
 
 /// As many as are read for one answer; `restore-cli list` reads all.
 const MOST: usize = 100;
@@ -65,7 +66,10 @@ struct Read {
 
 /// `GET /v1/restore-points`.
 pub(super) async fn list(State(api): State<Arc<Api>>, Query(asked): Query<Asked>) -> Response {
-    match listed(&api, asked).await {
+    let listed = apart(async move { listed(&api, asked).await }, |cause| {
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, cause))
+    });
+    match listed.await {
         Ok(listed) => Json(listed).into_response(),
         Err(refusal) => refusal.into_response(),
     }

@@ -89,6 +89,41 @@ async fn every_readable_certificate_of_an_authority_is_known() {
     assert_eq!(only.trusted().len(), 1);
 }
 
+#[tokio::test]
+async fn it_is_read_however_it_was_saved() {
+    let mut config = config();
+    let folded = |value: &Value| {
+        let text = value.as_str().unwrap();
+        let lines: Vec<&str> = text
+            .as_bytes()
+            .chunks(60)
+            .map(|c| std::str::from_utf8(c).unwrap())
+            .collect();
+        lines.join("\n")
+    };
+    for field in ["client-certificate-data", "client-key-data"] {
+        user(&mut config)[field] = folded(&user(&mut config.clone())[field]).into();
+    }
+    user(&mut config)["token"] = "token\n".into();
+    cluster(&mut config)["server"] = "https://192.0.2.9:6443\n".into();
+    cluster(&mut config)["proxy-url"] = "socks5://192.0.2.7\n".into();
+    let text = config.to_string();
+    let wide = std::iter::once(0xfeff).chain(text.encode_utf16());
+    let wide: Vec<u8> = wide.flat_map(u16::to_le_bytes).collect();
+    for bytes in [
+        text.clone().into_bytes(),
+        format!("\u{feff}{text}").into_bytes(),
+        wide,
+    ] {
+        let examined = examine("x", &bytes);
+        assert_eq!(examined.facts.unusable, None);
+        let client = examined.client.unwrap();
+        assert_eq!(client.server(), "https://192.0.2.9:6443");
+        let limit = std::time::Duration::from_secs(1);
+        client.client(limit, &Default::default()).unwrap();
+    }
+}
+
 #[test]
 fn what_cannot_be_used_says_why() {
     let mut told = Vec::new();

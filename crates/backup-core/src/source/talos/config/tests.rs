@@ -117,9 +117,9 @@ fn each_bad_field_is_named_with_what_to_do() {
             "without port",
         ),
         (
-            usual() + "    proxy-url: socks5://a\n",
+            usual() + "    proxy-url: ftp://a\n",
             "`proxy-url`",
-            "not supported",
+            "want http://HOST:PORT",
         ),
         (
             whole("    endpoints: [a]\n    auth: {siderov1: {identity: me}}\n"),
