@@ -1,10 +1,11 @@
 //! The daemon: what is configured is backed up when it is due, and whoever asks is told.
 //!
 //! This is the only place that starts tasks: two for each cluster (its runs, its
-//! watches), one for HTTP, one for the lease.
+//! watches), one for HTTP, one for health, one for the lease.
 //! They share the board, which holds what is known, and end by one token.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::id::ClusterName;
 use backup_core::source::kube::Kept;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -27,6 +28,8 @@ use self::election::Election;
 use self::files::{Files, Loaded};
 use self::http::Api;
 use self::http::access::{Access, Token};
+use self::http::host::Names;
+use self::http::listener::{Limits, serve};
 use self::lead::Lead;
 use self::queue::Queue;
 use crate::commands::run::Args;
@@ -54,6 +57,11 @@ mod watches;
 
 /// How often the files are looked at, and the longest that a clock which was set goes unnoticed.
 const SLICE: Duration = Duration::from_secs(5);
+
+/// What the system holds of an answer for a client that does not read; left to itself it takes megabytes.
+const SEND_BUFFER: u32 = 64 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// The task of a cluster.
 struct Cluster {
@@ -89,9 +97,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .map(tls::Listener::read)
         .transpose()?
         .map(Arc::new);
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("listen on {}", args.listen))?;
-    let listens = listener.local_addr().context("ask where it listens")?;
+    let (listener, listens) = listen(args.listen)?;
+    let (probed, health) = listen(args.health_listen)?;
     let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
 
     let board = Board::new(frame.clock.now(), args.shard);
@@ -125,18 +132,34 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let access = Access {
         token,
         certificates: tls.as_ref().is_some_and(|tls| tls.knows_clients()),
+        open_reads: args.open_reads,
+    };
+    let names = Names {
+        given: args
+            .name
+            .iter()
+            .cloned()
+            .chain(frame.environment.host.clone())
+            .collect(),
+        tls: tls.clone(),
     };
     let clock = Arc::clone(&frame.clock);
     let environment = frame.environment.clone();
-    let api = Api::new(board, clock, lead, access, stop.clone(), environment);
+    let allowed = (access, names);
+    let api = Api::new(board, clock, lead, allowed, stop.clone(), environment);
+    let api = Arc::new(api);
     if let Some(election) = election {
         daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
     }
+    let (pages, probes) = (http::pages(&api), http::health(&api));
     daemon
         .tasks
-        .spawn(http::serve(listener, tls, Arc::new(api), over.clone()));
+        .spawn(serve(listener, tls, pages, Limits::API, over.clone()));
+    daemon
+        .tasks
+        .spawn(serve(probed, None, probes, Limits::HEALTH, over.clone()));
     daemon.configure(loaded);
-    tracing::info!(%listens, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
+    tracing::info!(%listens, %health, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
 
     let ended = daemon.watch(&mut files, &mut hangups).await;
     stop.cancel();
@@ -153,6 +176,22 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
     }
     ended
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = bound().with_context(|| format!("listen on {address}"))?;
+    let listens = listener.local_addr().context("ask where it listens")?;
+    Ok((listener, listens))
 }
 
 fn panicked(error: JoinError) -> Failure {

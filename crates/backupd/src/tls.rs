@@ -11,10 +11,11 @@ use anyhow::Context as _;
 use backup_cli::config::read_secret;
 use backup_cli::failure::Failure;
 use backup_core::text;
-use rustls::server::WebPkiClientVerifier;
+use rustls::client::verify_server_name;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use secrecy::ExposeSecret as _;
 use tokio_rustls::TlsAcceptor;
 
@@ -38,7 +39,14 @@ type Print = Vec<Option<(u64, Option<SystemTime>)>>;
 /// The listener's side.
 pub(crate) struct Listener {
     files: Files,
-    current: Mutex<(Print, Arc<ServerConfig>)>,
+    current: Mutex<(Print, Current)>,
+}
+
+/// What was read last.
+struct Current {
+    config: Arc<ServerConfig>,
+    /// The certificate that it shows.
+    own: CertificateDer<'static>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -55,7 +63,7 @@ impl Listener {
     /// # Errors
     /// When one cannot be read, the key is open to others, or they do not belong together.
     pub(crate) fn read(files: Files) -> Result<Self, Failure> {
-        let current = Mutex::new((files.print(), files.config()?));
+        let current = Mutex::new((files.print(), files.current()?));
         Ok(Self { files, current })
     }
 
@@ -64,16 +72,29 @@ impl Listener {
         self.files.client_ca.is_some()
     }
 
+    /// Whether its certificate is for `host`.
+    pub(crate) fn is_named(&self, host: &str) -> bool {
+        let own = {
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.1.own.clone()
+        };
+        let Ok(name) = ServerName::try_from(host) else {
+            return false;
+        };
+        let parsed = ParsedCertificate::try_from(&own);
+        parsed.is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok())
+    }
+
     /// For the next connection. Files that changed and are broken leave it as it was.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let print = self.files.print();
         if print != current.0 {
             current.0 = print;
-            match self.files.config() {
-                Ok(config) => {
+            match self.files.current() {
+                Ok(read) => {
                     tracing::info!("the listener's certificate was read anew");
-                    current.1 = config;
+                    current.1 = read;
                 }
                 Err(error) => {
                     let error = error.one_line();
@@ -84,7 +105,7 @@ impl Listener {
                 }
             }
         }
-        TlsAcceptor::from(Arc::clone(&current.1))
+        TlsAcceptor::from(Arc::clone(&current.1.config))
     }
 }
 
@@ -104,7 +125,7 @@ impl Files {
             .collect()
     }
 
-    fn config(&self) -> Result<Arc<ServerConfig>, Failure> {
+    fn current(&self) -> Result<Current, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -125,12 +146,16 @@ impl Files {
             certificates(&self.certificate)?,
             private_key(&self.key, "--tls-key")?,
         );
+        let own = chain.first().cloned().context("find a certificate")?;
         let mut config = builder.with_single_cert(chain, key).with_context(|| {
             let (certificate, key) = (self.certificate.display(), self.key.display());
             format!("use the certificate {certificate} with the key {key}")
         })?;
         config.alpn_protocols = vec![HTTP.to_vec()];
-        Ok(Arc::new(config))
+        Ok(Current {
+            config: Arc::new(config),
+            own,
+        })
     }
 }
 

@@ -32,20 +32,35 @@ pub(crate) struct Args {
         hide_env_values = true
     )]
     pub(crate) config: PathBuf,
-    /// Serve HTTP here
+    /// Serve metrics, status and restore points here
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
-    /// Let those ask for restore points who have the token in this file [default: only from this
-    /// machine]
+    /// Answer probes here, in the clear: `/healthz` and `/readyz`
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8081")]
+    pub(crate) health_listen: SocketAddr,
+    /// Answer requests for this name, too; addresses, `localhost`, this machine's name and those of
+    /// --tls-cert need none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Let those read the status and ask for restore points who have the token in this file [default:
+    /// all read, and only this machine asks]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Take the token without TLS from other machines: a proxy or a mesh encrypts what is sent
+    #[arg(long, requires = "token_file")]
+    pub(crate) insecure_token: bool,
+    /// Let everybody read the status and the restore points, also where a token or certificate is
+    /// wanted of those who ask for one
+    #[arg(long)]
+    pub(crate) open_reads: bool,
     /// Serve HTTPS with the certificate in this file, and what was sent along with it
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Serve HTTPS with the private key in this file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let those ask for restore points who show a certificate of an authority in this file
+    /// Let those read the status and ask for restore points who show a certificate of an authority in
+    /// this file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) client_ca: Option<PathBuf>,
     /// Let a run at work go on for so many seconds after SIGTERM; some more pass until the end
@@ -103,11 +118,28 @@ impl Args {
         })
     }
 
+    /// A token that is sent in the clear is soon everybody's.
+    fn token_stays_private(&self) -> Result<(), Failure> {
+        let is_private = self.tls_cert.is_some() || self.listen.ip().is_loopback();
+        if self.token_file.is_none() || self.insecure_token || is_private {
+            return Ok(());
+        }
+        let refused = format!(
+            "--token-file without TLS: other machines would send the token to {} in the clear",
+            self.listen
+        );
+        Err(Failure::message(Exit::Usage, refused).hint(
+            "give --tls-cert and --tls-key, or --listen 127.0.0.1:8080; where a proxy or a mesh \
+             encrypts what is sent, --insecure-token says so",
+        ))
+    }
+
     pub(crate) fn grace_in_all(&self) -> Duration {
         self.grace().saturating_add(WIND_DOWN)
     }
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
+    args.token_stays_private()?;
     daemon::run(args, frame).await
 }

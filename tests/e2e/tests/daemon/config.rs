@@ -12,7 +12,7 @@ use super::running::{Daemon, SELDOM, configure};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_run_by_is_refused_at_the_start() -> Result<()> {
     let bed = Bed::new().await?;
-    let listen = ["--listen", "127.0.0.1:0"];
+    let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
     for (more, words) in [
         (
             "runs: { time-zone: Europe/Zürich }\ncomponents: { etcd: { cron: 0 3 * * * } }",

@@ -1,14 +1,16 @@
 //! Restore points that somebody asks a running daemon for.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::proxy::{Fault, Lasting};
+use e2e::wait::until;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::bed::{Bed, tells};
-use super::running::{Daemon, SELDOM};
+use super::running::{Daemon, SELDOM, configure};
 
 /// Nothing is due, nothing is made up for.
 const IDLE: &str = "components: { etcd: { cron: 0 3 29 2 *, catch-up: false } }\n";
@@ -128,6 +130,7 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
     let run = bed
         .backupd("run")
         .args(["--token-file", "token", "--listen", "127.0.0.1:0"]);
+    let run = run.args(["--health-listen", "127.0.0.1:0"]);
     tells(&run.output().await?.ended_with(2)?, &["chmod 600"]);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
 
@@ -142,7 +145,30 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
         daemon.post(wait, &wrong, "{}").await?.0,
         StatusCode::UNAUTHORIZED
     );
-    assert_eq!(daemon.get("/metrics").await?.0, StatusCode::OK);
+    // Metrics and health are open; what tells of clusters and restore points is not.
+    for page in ["/metrics", "/healthz", "/readyz"] {
+        let status = daemon.get(page).await?.0;
+        assert_ne!(status, StatusCode::UNAUTHORIZED, "{page}");
+    }
+    let right = [("authorization", "Bearer 0123456789abcdef0123456789abcdef")];
+    for page in [
+        "/v1/status",
+        "/v1/restore-points",
+        "/v1/runs/x",
+        "/v1/runs/x/events",
+    ] {
+        let refused = daemon.get(page).await?;
+        assert_eq!(refused.0, StatusCode::UNAUTHORIZED, "{page}");
+        assert!(!refused.1.contains("test"), "{}", refused.1);
+        let told = daemon.get_with(page, &right).await?.0;
+        assert_ne!(told, StatusCode::UNAUTHORIZED, "{page}");
+        // A page in a browser is refused, whatever the browser shows for it.
+        let page_of_browser = [right[0], ("origin", "http://127.0.0.1")];
+        let refused = daemon.get_with(page, &page_of_browser).await?.0;
+        assert_eq!(refused, StatusCode::FORBIDDEN, "{page}");
+    }
+    let status = daemon.get_with("/v1/status", &right).await?;
+    assert_eq!(status.0, StatusCode::OK, "{}", status.1);
     let ask = || {
         bed.backupd("snapshot")
             .args(["--daemon", &daemon.url(), "--component", "etcd"])
@@ -158,6 +184,84 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
         !output.stderr.contains("0123456789abcdef"),
         "the token is in the log"
     );
+
+    let open = ["--token-file", "token", "--open-reads"];
+    let daemon = Daemon::start(&bed, IDLE, &open).await?;
+    assert_eq!(daemon.get("/v1/status").await?.0, StatusCode::OK);
+    let refused = daemon.post(wait, &[], "{}").await?.0;
+    assert_eq!(refused, StatusCode::UNAUTHORIZED);
+    daemon.stop().await?.ended_with(0)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_not_sent_in_the_clear_unasked() -> Result<()> {
+    let bed = Bed::new().await?;
+    configure(&bed, IDLE)?;
+    let file = bed.folder.join("token");
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n")?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    let run = bed.backupd("run").args(["--token-file", "token"]);
+    for listen in ["0.0.0.0:0", "[::]:0", "10.255.255.1:8080"] {
+        let run = run.clone().args(["--listen", listen]);
+        let run = run.args(["--health-listen", "127.0.0.1:0"]);
+        let refused = run.output().await?.ended_with(2)?;
+        tells(
+            &refused,
+            &["in the clear", "--tls-cert", "--insecure-token"],
+        );
+    }
+    let port = e2e::port::Port::reserve()?;
+    let run = run.args(["--listen", &format!("0.0.0.0:{port}"), "--insecure-token"]);
+    let run = run.args(["--health-listen", "127.0.0.1:0"]).start()?;
+    let url = format!("http://127.0.0.1:{port}");
+    until(
+        "a daemon that answers",
+        Duration::from_secs(90),
+        async || {
+            let ask = bed.backupd("snapshot").args(["--daemon", &url]);
+            let ask = ask.args(["--component", "etcd", "--token-file", "token"]);
+            ask.output().await?.ended_with(0).map(drop)
+        },
+    )
+    .await?;
+    run.signal("TERM").await?;
+    run.ended().await?.ended_with(0)?;
+
+    // Who asks does not send it to another machine, either.
+    let ask = bed.backupd("snapshot").args(["--token-file", "token"]);
+    let ask = ask.args(["--daemon", "http://butler-backup.example:8080"]);
+    let refused = ask.output().await?.ended_with(2)?;
+    tells(&refused, &["in the clear", "https", "--insecure-token"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_another_name_is_refused() -> Result<()> {
+    let bed = Bed::new().await?;
+    let daemon = Daemon::start(&bed, IDLE, &["--name", "butler.example.org"]).await?;
+    for own in ["127.0.0.1", "localhost:8080", "[::1]", "butler.example.org"] {
+        let told = daemon.get_with("/v1/status", &[("host", own)]).await?;
+        assert_eq!(told.0, StatusCode::OK, "{own}: {}", told.1);
+    }
+    // A name that somebody else has lead to this machine.
+    let other = [("host", "rebound.example.com:8080")];
+    for page in ["/v1/status", "/v1/restore-points", "/v1/runs/x"] {
+        let refused = daemon.get_with(page, &other).await?;
+        assert_eq!(refused.0, StatusCode::MISDIRECTED_REQUEST, "{page}");
+        assert!(
+            refused.1.contains("--name rebound.example.com"),
+            "{}",
+            refused.1
+        );
+    }
+    let refused = daemon.post("", &other, "{}").await?;
+    assert_eq!(refused.0, StatusCode::MISDIRECTED_REQUEST);
+    for open in ["/metrics", "/healthz"] {
+        assert_eq!(daemon.get_with(open, &other).await?.0, StatusCode::OK);
+    }
+    daemon.stop().await?.ended_with(0)?;
+    assert_eq!(bed.listed().await?.len(), 0);
     Ok(())
 }
 

@@ -1,14 +1,42 @@
 //! The listener under clients that are slow, many or rude.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use e2e::wait::until;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::bed::Bed;
 use super::running::{Daemon, SELDOM};
+
+/// Connects from the address 127.0.HIGH.LOW, which counts as a client of its own.
+async fn from(high: u8, low: u8, port: u16) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.bind((Ipv4Addr::new(127, 0, high, low), 0).into())?;
+    Ok(socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?)
+}
+
+/// Asks for `/healthz` once.
+async fn probe(mut stream: TcpStream) -> Result<()> {
+    let head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let ask = async {
+        stream.write_all(head).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Ok(())
+    };
+    // A probe of Kubernetes waits for one second; a busy machine is given some more.
+    tokio::time::timeout(Duration::from_secs(4), ask)
+        .await
+        .context("too late")?
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
@@ -17,8 +45,8 @@ async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
     daemon.committed(1).await?;
     // Heads that never end.
     let mut slow = Vec::new();
-    for _ in 0..20 {
-        let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).await?;
+    for _ in 0..12 {
+        let mut stream = from(0, 2, daemon.port()).await?;
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-")
             .await?;
@@ -27,14 +55,18 @@ async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
     // Followers that read nothing.
     let body = "{\"components\":[\"etcd\"]}";
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).await?;
+        let mut stream = from(0, 2, daemon.port()).await?;
         let head = format!(
-            "POST /v1/snapshots HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /v1/snapshots HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(head.as_bytes()).await?;
         slow.push(stream);
     }
+    // A body that never ends.
+    let mut unended = from(0, 3, daemon.port()).await?;
+    let head = b"POST /v1/snapshots HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{";
+    unended.write_all(head).await?;
     daemon.committed(4).await?;
     assert_eq!(daemon.get("/healthz").await?.0, StatusCode::OK);
     // The heads were given ten seconds.
@@ -43,27 +75,72 @@ async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
     tokio::time::timeout(Duration::from_secs(30), first.read_to_end(&mut rest))
         .await
         .context("it was not cut")??;
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(30), unended.read_exact(&mut answer))
+        .await
+        .context("the body was waited for")??;
+    assert_eq!(&answer, b"HTTP/1.1 408");
     daemon.stop().await?.ended_with(0)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_connections_than_are_taken_wait_and_are_served() -> Result<()> {
+async fn sixty_four_clients_that_read_nothing_stop_no_probe_and_are_cut() -> Result<()> {
+    let bed = Bed::new().await?;
+    let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
+    daemon.committed(1).await?;
+    // They send until nothing more is taken, and never read: all connections that there are.
+    let mut writers = JoinSet::new();
+    for low in 1..=64 {
+        let mut stream = from(1, low, daemon.port()).await?;
+        writers.spawn(async move {
+            let head = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+            while stream.write_all(head).await.is_ok() {}
+        });
+    }
+    let began = Instant::now();
+    let cut = async {
+        while writers.join_next().await.is_some() {}
+        began.elapsed()
+    };
+    let probes = async {
+        loop {
+            let probed = probe(from(0, 3, daemon.health_port()).await?).await;
+            probed.with_context(|| format!("after {:?}", began.elapsed()))?;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    let limit = tokio::time::sleep(Duration::from_secs(90));
+    let took = tokio::select! {
+        took = cut => took,
+        failed = probes => return failed,
+        () = limit => anyhow::bail!("they were not cut"),
+    };
+    eprintln!("all were cut after {took:?}");
+    // There is room for others again.
+    assert_eq!(daemon.get("/v1/status").await?.0, StatusCode::OK);
+    daemon.stop().await?.ended_with(0)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_too_many_connections_leaves_room_for_others() -> Result<()> {
     let bed = Bed::new().await?;
     let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
     let mut held = Vec::new();
     for _ in 0..80 {
-        held.push(TcpStream::connect(("127.0.0.1", daemon.port())).await?);
+        held.push(from(0, 2, daemon.port()).await?);
+        held.push(from(0, 2, daemon.health_port()).await?);
     }
-    // The silent ones are cut after ten seconds; then it is the turn of this one.
-    let mut late = TcpStream::connect(("127.0.0.1", daemon.port())).await?;
-    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await?;
-    let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(60), late.read_to_string(&mut answer));
-    read.await.context("it was not served")??;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // At once, also while that client keeps all that it may have.
+    probe(from(0, 3, daemon.port()).await?).await?;
+    probe(from(0, 3, daemon.health_port()).await?).await?;
+    // For probes even that client finds an answer; elsewhere its sixteen are enough.
+    probe(from(0, 2, daemon.health_port()).await?).await?;
+    probe(from(0, 2, daemon.port()).await?).await.unwrap_err();
     drop(held);
+    let again = async || probe(from(0, 2, daemon.port()).await?).await;
+    until("room for that client", Duration::from_secs(30), again).await?;
     daemon.stop().await?.ended_with(0)?;
     Ok(())
 }

@@ -26,6 +26,7 @@ pub(crate) const SELDOM: &str = "components: { etcd: { cron: 0 3 29 2 * } }\n";
 pub(crate) struct Daemon {
     running: Running,
     port: Port,
+    health: Port,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -38,12 +39,14 @@ impl Daemon {
 
     /// Starts `command` on a port of its own, and waits until it answers.
     pub(crate) async fn start_with(command: Command) -> Result<Self> {
-        let port = Port::reserve()?;
-        let listen = format!("127.0.0.1:{port}");
-        let running = command.args(["--listen", &listen]).start()?;
+        let (port, health) = (Port::reserve()?, Port::reserve()?);
+        let command = command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        let command = command.args(["--health-listen", &format!("127.0.0.1:{health}")]);
+        let running = command.start()?;
         let daemon = Self {
             running,
             port,
+            health,
             client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
         };
         let alive = || async {
@@ -64,6 +67,10 @@ impl Daemon {
         self.port.number()
     }
 
+    pub(crate) fn health_port(&self) -> u16 {
+        self.health.number()
+    }
+
     pub(crate) fn running(&self) -> &Running {
         &self.running
     }
@@ -77,6 +84,18 @@ impl Daemon {
 
     pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, String)> {
         let request = Request::get(format!("{}{path}", self.url()));
+        self.send(request.body(Full::default())?).await
+    }
+
+    pub(crate) async fn get_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(StatusCode, String)> {
+        let mut request = Request::get(format!("{}{path}", self.url()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         self.send(request.body(Full::default())?).await
     }
 

@@ -36,7 +36,8 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
 
     let port = Port::reserve()?;
     let listen = format!("127.0.0.1:{port}");
-    let daemon = bed.backupd("run").args(["--listen", &listen]).start()?;
+    let run = bed.backupd("run").args(["--listen", &listen]);
+    let daemon = run.args(["--health-listen", "127.0.0.1:0"]).start()?;
     let url = format!("http://{listen}");
     until("a restore point of the daemon", LIMIT, async || {
         let snapshot = bed.backupd("snapshot").args(["--daemon", &url]);

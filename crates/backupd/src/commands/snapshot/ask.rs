@@ -1,5 +1,6 @@
 //! Asks a daemon for a restore point, and follows it to its end.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,6 +43,9 @@ pub(super) struct AskFlags {
     /// Show the daemon the token in this file
     #[arg(long, value_name = "FILE", requires = "daemon")]
     token_file: Option<PathBuf>,
+    /// Send the token to another machine without https: a proxy or a mesh encrypts it
+    #[arg(long, requires = "token_file")]
+    insecure_token: bool,
     /// Believe the daemon's certificate if an authority in this file vouches for it; wanted for https
     #[arg(long, value_name = "FILE", requires = "daemon")]
     daemon_ca: Option<PathBuf>,
@@ -92,8 +96,15 @@ pub(super) async fn ask(
         _ => return Err(usage(wants)),
     };
     let authority = daemon.authority().ok_or_else(|| usage(wants))?;
-    let request = request(authority.as_str(), flags, wanted)?;
     let host = authority.host().trim_matches(['[', ']']);
+    if flags.token_file.is_some() && !secure && !flags.insecure_token && !is_here(host) {
+        let failure = usage("the token would go to another machine in the clear");
+        return Err(failure.hint(
+            "give an https address and --daemon-ca; where a proxy or a mesh encrypts what is sent, \
+             --insecure-token says so",
+        ));
+    }
+    let request = request(authority.as_str(), flags, wanted)?;
     let port = authority
         .port_u16()
         .unwrap_or(if secure { 443 } else { 80 });
@@ -122,6 +133,13 @@ pub(super) async fn ask(
     let stream = TlsConnector::from(config).connect(name, stream).await;
     let stream = stream.with_context(|| format!("talk TLS to the daemon at {daemon}"))?;
     talk(stream, request, frame).await
+}
+
+/// Whether what is sent to `host` stays on this machine.
+fn is_here(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 async fn talk<S>(stream: S, request: Request<Full<Bytes>>, frame: &Frame) -> Result<Exit, Failure>
@@ -230,9 +248,10 @@ async fn refused(status: StatusCode, answer: Response<Incoming>) -> Failure {
     };
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Refused,
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => {
-            Exit::Usage
-        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::NOT_FOUND
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::UNPROCESSABLE_ENTITY => Exit::Usage,
         _ => Exit::Failed,
     };
     Failure::message(exit, format!("the daemon refused ({status}): {why}"))

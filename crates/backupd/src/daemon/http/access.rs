@@ -1,5 +1,5 @@
-//! Who may ask for a restore point: who has the token, or a certificate; where neither is configured, who
-//! is on this machine.
+//! Who may ask: who has the token, or a certificate. Where neither is configured, restore points are taken
+//! for who is on this machine, and told to all.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -25,6 +25,17 @@ pub(crate) struct Access {
     pub(crate) token: Option<Token>,
     /// Whether a certificate does as well.
     pub(crate) certificates: bool,
+    /// Whether nothing is wanted of those who only read.
+    pub(crate) open_reads: bool,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// To be told.
+    Reads,
+    /// A restore point.
+    Writes,
 }
 
 /// Whether the client of a connection has shown a certificate of the authority.
@@ -59,13 +70,21 @@ impl Token {
 
 /// Lets a request through, or says what it lacks.
 pub(super) async fn guard(
-    State(api): State<Arc<Api>>,
+    State((api, wants)): State<(Arc<Api>, Guard)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Extension(certified): Extension<Certified>,
     request: Request,
     next: Next,
 ) -> Response {
-    match allowed(&api.access, peer.ip(), certified, request.headers()) {
+    let (uri, headers) = (request.uri(), request.headers());
+    // A page in a browser is not its user, whatever the browser shows for it.
+    let checked = of_no_page(headers)
+        .and_then(|()| api.names.check(uri, headers))
+        .and_then(|()| match wants {
+            Guard::Reads => may_read(&api.access, certified, headers),
+            Guard::Writes => allowed(&api.access, peer.ip(), certified, headers),
+        });
+    match checked {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             tracing::warn!(%peer, error = refusal.error, "a request was refused");
@@ -74,34 +93,30 @@ pub(super) async fn guard(
     }
 }
 
+fn of_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(header::ORIGIN) {
+        let error = "not for pages in a browser";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
+    }
+    Ok(())
+}
+
+fn may_read(access: &Access, certified: Certified, headers: &HeaderMap) -> Result<(), Refusal> {
+    let configured = access.token.is_some() || access.certificates;
+    if access.open_reads || !configured {
+        return Ok(());
+    }
+    shown(access, certified, headers)
+}
+
 fn allowed(
     access: &Access,
     peer: IpAddr,
     certified: Certified,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
-    if access.certificates && certified.0 {
-        return Ok(());
-    }
-    let wanted = match (&access.token, access.certificates) {
-        (Some(token), _) if token.is_in(headers) => return Ok(()),
-        (Some(_), false) => {
-            "want the header `Authorization: Bearer TOKEN` with the token of --token-file"
-        }
-        (Some(_), true) => "want the token of --token-file, or a certificate of --client-ca",
-        (None, true) => "want a certificate of --client-ca",
-        (None, false) => return from_here(peer, headers),
-    };
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, wanted))
-}
-
-fn from_here(peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    // A page in a browser of this machine is not its user.
-    if headers.contains_key(header::ORIGIN) {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "not for pages in a browser",
-        ));
+    if access.token.is_some() || access.certificates {
+        return shown(access, certified, headers);
     }
     if peer.to_canonical().is_loopback() {
         return Ok(());
@@ -110,6 +125,22 @@ fn from_here(peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
         StatusCode::FORBIDDEN,
         "without --token-file or --client-ca the daemon takes requests for restore points only from its own machine",
     ))
+}
+
+/// Whether the client shows what is configured.
+fn shown(access: &Access, certified: Certified, headers: &HeaderMap) -> Result<(), Refusal> {
+    if access.certificates && certified.0 {
+        return Ok(());
+    }
+    let wanted = match (&access.token, access.certificates) {
+        (Some(token), _) if token.is_in(headers) => return Ok(()),
+        (Some(_), true) => "want the token of --token-file, or a certificate of --client-ca",
+        (Some(_), false) => {
+            "want the header `Authorization: Bearer TOKEN` with the token of --token-file"
+        }
+        (None, _) => "want a certificate of --client-ca",
+    };
+    Err(Refusal::new(StatusCode::UNAUTHORIZED, wanted))
 }
 
 #[cfg(test)]
@@ -135,8 +166,39 @@ mod tests {
         ] {
             assert_eq!(asks(&Access::default(), peer, false, &none), is, "{peer}");
         }
-        let page = headers(&[(header::ORIGIN, "https://example.com")]);
-        assert!(!asks(&Access::default(), "127.0.0.1", false, &page));
+    }
+
+    #[test]
+    fn a_page_in_a_browser_is_refused_before_anything_else() {
+        let page = headers(&[
+            (header::ORIGIN, "https://example.com"),
+            (header::AUTHORIZATION, "Bearer a token of enough length"),
+        ]);
+        let refused = of_no_page(&page).unwrap_err();
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(of_no_page(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn reads_want_what_is_configured_unless_they_are_open() {
+        let good = headers(&[(header::AUTHORIZATION, "Bearer a token of enough length")]);
+        let none = HeaderMap::new();
+        let reads = |access: &Access, certified, headers: &HeaderMap| {
+            may_read(access, Certified(certified), headers).is_ok()
+        };
+        assert!(reads(&Access::default(), false, &none));
+        for (token, certificates) in [(true, false), (false, true), (true, true)] {
+            let mut access = Access {
+                token: token.then(|| Token(Digest::of(b"a token of enough length"))),
+                certificates,
+                open_reads: false,
+            };
+            assert!(!reads(&access, false, &none));
+            assert_eq!(reads(&access, false, &good), token);
+            assert_eq!(reads(&access, true, &none), certificates);
+            access.open_reads = true;
+            assert!(reads(&access, false, &none));
+        }
     }
 
     fn asks(access: &Access, peer: &str, certified: bool, headers: &HeaderMap) -> bool {
@@ -159,6 +221,7 @@ mod tests {
             let access = Access {
                 token: token(),
                 certificates,
+                ..Access::default()
             };
             assert!(asks(&access, "10.5.0.2", false, &good));
             for bad in &bad {
@@ -171,8 +234,8 @@ mod tests {
             }
         }
         let access = Access {
-            token: None,
             certificates: true,
+            ..Access::default()
         };
         assert!(asks(&access, "10.5.0.2", true, &none));
         assert!(!asks(&access, "127.0.0.1", false, &none));

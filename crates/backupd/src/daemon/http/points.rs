@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -14,7 +13,7 @@ use backup_core::id::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Refusal};
+use super::{Api, Refusal, json};
 use crate::daemon::apart::apart;
 
 /// As many as are read for one answer; `restore-cli list` reads all.
@@ -70,7 +69,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Query(asked): Query<Asked>
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, cause))
     });
     match listed.await {
-        Ok(listed) => Json(listed).into_response(),
+        Ok(listed) => json(&listed),
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -2,22 +2,29 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use backup_core::digest::Digest;
 use backup_core::id::{ClusterName, ComponentName};
+use futures::StreamExt as _;
 use serde::Deserialize;
 
 use super::stream::follow;
-use super::{Api, Refusal};
+use super::{Api, Refusal, json};
 use crate::args::{NoteFlags, component};
 use crate::daemon::queue::Wanted;
 use crate::daemon::track::{Cause, Track};
 
+/// The largest body: some names and a reason.
+const BODY_BYTES: usize = 16 << 10;
+/// So much of a larger one is read over: who still sends does not hear the answer.
+const READ_OVER: usize = 1 << 20;
+/// For the body.
+const BODY: Duration = Duration::from_secs(10);
 /// Keys that are remembered; the oldest goes first.
 const KEYS: usize = 256;
 /// The longest key, and the longest reason.
@@ -48,8 +55,12 @@ pub(super) async fn take(
     State(api): State<Arc<Api>>,
     Query(wait): Query<Wait>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
     let track = match begin(&api, &headers, &body) {
         Ok(track) => track,
         Err(refusal) => {
@@ -62,9 +73,40 @@ pub(super) async fn take(
         }
     };
     if wait.wait == Some(false) {
-        return (StatusCode::ACCEPTED, Json(track.status())).into_response();
+        return (StatusCode::ACCEPTED, json(&track.status())).into_response();
     }
     follow(&api, track)
+}
+
+/// The body, if it comes in time and is not too large.
+async fn whole(body: Body) -> Result<Vec<u8>, Refusal> {
+    match tokio::time::timeout(BODY, read(body)).await {
+        Ok(read) => read,
+        Err(_) => {
+            let error = format!("the body did not come within {} s", BODY.as_secs());
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, error))
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
+    let mut parts = body.into_data_stream();
+    let (mut kept, mut length) = (Vec::new(), 0_usize);
+    while let Some(part) = parts.next().await {
+        let broken = |_| Refusal::new(StatusCode::BAD_REQUEST, "the body broke off");
+        let part = part.map_err(broken)?;
+        length = length.saturating_add(part.len());
+        if length <= BODY_BYTES {
+            kept.extend_from_slice(&part);
+        } else if length > READ_OVER {
+            break;
+        }
+    }
+    if length > BODY_BYTES {
+        let error = format!("want a body of at most {BODY_BYTES} bytes");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
+    }
+    Ok(kept)
 }
 
 fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Track>, Refusal> {
@@ -169,7 +211,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 /// `GET /v1/runs/RUN`.
 pub(super) async fn run(State(api): State<Arc<Api>>, Path(run): Path<String>) -> Response {
     match api.board.find(&run) {
-        Some(track) => Json(track.status()).into_response(),
+        Some(track) => json(&track.status()),
         None => no_run().into_response(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use backup_cli::clean;
 use bytes::Bytes;
 use futures::stream;
 use serde::Serialize;
@@ -88,7 +89,8 @@ impl Reader {
 }
 
 fn line(line: &Line) -> serde_json::Result<Bytes> {
-    let mut bytes = serde_json::to_vec(line)?;
-    bytes.push(b'\n');
-    Ok(Bytes::from(bytes))
+    let text = serde_json::to_string(line)?;
+    let mut text = clean::json(&text).into_owned();
+    text.push('\n');
+    Ok(Bytes::from(text))
 }

@@ -163,7 +163,8 @@ impl Repository {
         std::fs::write(&file, config).context("writing a configuration")?;
         let mut daemon = self.own("backupd");
         daemon
-            .args(["run", "--listen", listen, "--config"])
+            .args(["run", "--health-listen", "127.0.0.1:0"])
+            .args(["--listen", listen, "--config"])
             .arg(file);
         Ok(daemon)
     }

@@ -149,6 +149,7 @@ impl Lab {
             Part::Daemon => {
                 let listen = format!("127.0.0.1:{}", self.port);
                 let run = self.programs.backupd().args(["run", "--listen", &listen]);
+                let run = run.args(["--health-listen", "127.0.0.1:0"]);
                 self.daemon = Some(self.ours(run).start()?);
                 Ok(())
             }

@@ -50,6 +50,7 @@ pub(super) async fn play(
     let port = Port::reserve()?;
     let listen = format!("127.0.0.1:{port}");
     let run = backupd("run").args(["--config", ON_CHANGE, "--listen", &listen]);
+    let run = run.args(["--health-listen", "127.0.0.1:0"]);
     crate::print(&format!("\n$ {} &", run.shown()))?;
     let daemon = run.start()?;
     let page = format!("http://{listen}/v1/status");

@@ -50,7 +50,8 @@ pub(super) async fn runs(screen: &mut Screen, stage: &Stage) -> Result<()> {
     let url = format!("http://{listen}");
     let run = stage
         .backupd("run")
-        .args(["--config", SCHEDULE, "--listen", &listen]);
+        .args(["--config", SCHEDULE, "--listen", &listen])
+        .args(["--health-listen", "127.0.0.1:0"]);
     crate::print(&format!("\n$ {} &", run.shown()))?;
     let daemon = run.start()?;
     let page = format!("{url}/readyz");
