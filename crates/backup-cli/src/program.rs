@@ -22,6 +22,10 @@ use crate::terminal::Terminal;
 pub const GRACE: Duration = Duration::from_secs(20);
 /// How long blocking work may take to end after that: one object compressed, one buffer written.
 const WIND_DOWN: Duration = Duration::from_secs(5);
+/// How long the process may take to end by itself once it is to end at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long stderr may take for one message.
+const TELL: Duration = Duration::from_millis(500);
 
 /// What a command is given.
 #[derive(Debug, Clone)]
@@ -63,8 +67,9 @@ fn interrupted() -> Failure {
 /// Runs one command to its end, or until Ctrl-C or SIGTERM, and gives the process's exit code.
 ///
 /// A signal cancels the command and gives it some seconds to end; a second one, or the end of
-/// those seconds, drops it where it waits. That too leaves nothing half-written: objects are put
-/// whole, the manifest comes last, and files get their name when they are complete.
+/// those seconds, drops it where it waits, and ends the process if it does not wait at all. That too
+/// leaves nothing half-written: objects are put whole, the manifest comes last, and files get their name
+/// when they are complete.
 pub fn run<C, F>(flags: &CommonFlags, command: C) -> ExitCode
 where
     C: FnOnce(Frame) -> F,
@@ -87,26 +92,22 @@ where
         environment: Environment::of_process(),
         cancel: CancellationToken::new(),
     };
-    let ended = in_runtime(async {
-        let mut signals = Signals::listen()?;
-        let cancel = frame.cancel.clone();
-        let mut work = pin!(command(frame));
-        let name = tokio::select! {
-            ended = &mut work => return ended,
-            name = signals.next() => name,
-        };
-        cancel.cancel();
-        terminal.warn(&format!("{name}: stopping; once more stops at once"));
-        tokio::select! {
-            // What was done in spite of the signal is done; anything else was interrupted.
-            ended = &mut work => ended.map_err(|failure| match failure.exit() {
-                Exit::Interrupted => failure,
-                _ => failure.because_of(Exit::Interrupted),
-            }),
-            _ = signals.next() => Err(interrupted()),
-            () = tokio::time::sleep(grace) => Err(interrupted()),
-        }
-    });
+    let (cancel, drops) = (frame.cancel.clone(), CancellationToken::new());
+    let ended =
+        heed_signals(cancel.clone(), drops.clone(), terminal.clone(), grace).and_then(|()| {
+            in_runtime(async {
+                let mut work = pin!(command(frame));
+                tokio::select! {
+                    // What was done in spite of the signal is done; anything else was interrupted.
+                    ended = &mut work => ended.map_err(|failure| match failure.exit() {
+                        Exit::Interrupted => failure,
+                        _ if cancel.is_cancelled() => failure.because_of(Exit::Interrupted),
+                        _ => failure,
+                    }),
+                    () = drops.cancelled() => Err(interrupted()),
+                }
+            })
+        });
     terminal.clear();
     match ended {
         Ok(exit) => exit.into(),
@@ -130,6 +131,75 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     let ended = runtime.block_on(work);
     runtime.shutdown_timeout(WIND_DOWN);
     ended
+}
+
+/// Listens for signals from here on. The first cancels `cancel`; with the second, or when `grace` is over,
+/// `drops` is cancelled, and the process ended if that does not end it.
+///
+/// This has a thread and a runtime of its own: work that never waits, or waits for a stderr that nobody
+/// reads, holds up its own threads and not this one.
+fn heed_signals(
+    cancel: CancellationToken,
+    drops: CancellationToken,
+    terminal: Terminal,
+    grace: Duration,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the thread that listens for signals")?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::listen()?
+    };
+    let heed = async move {
+        let name = signals.next().await;
+        cancel.cancel();
+        tell(
+            &terminal,
+            format!("warning: {name}: stopping; once more stops at once"),
+        );
+        tokio::select! {
+            _ = signals.next() => {}
+            () = tokio::time::sleep(grace) => {}
+        }
+        drops.cancel();
+        tokio::select! {
+            _ = signals.next() => {}
+            () = tokio::time::sleep(AT_ONCE) => {}
+        }
+        tell(&terminal, interrupted().text());
+        end(Exit::Interrupted);
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    let thread = thread.spawn(move || runtime.block_on(heed));
+    thread.context("start the thread that listens for signals")?;
+    Ok(())
+}
+
+/// Says `text` on stderr, if that takes it.
+fn tell(terminal: &Terminal, text: String) {
+    let (told, wait) = std::sync::mpsc::channel();
+    let terminal = terminal.clone();
+    let thread = std::thread::Builder::new().spawn(move || {
+        terminal.clear();
+        terminal.stderr(&text);
+        // Nobody waits any more.
+        told.send(()).ok();
+    });
+    if thread.is_ok() {
+        wait.recv_timeout(TELL).ok();
+    }
+}
+
+/// Ends the process, whatever its threads do.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "work that does not yield is ended in no other way"
+)]
+fn end(exit: Exit) {
+    std::process::exit(exit.code().into());
 }
 
 /// The signals that ask the process to end. From here on they no longer kill it at once.
