@@ -1,12 +1,13 @@
 //! Reading an archive, object by object. Its bytes come from outside and are not believed.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::ControlFlow;
 
 use serde::Deserialize;
 
 use super::json::{Flaw, MAX_DEPTH, is_too_deep, read_json};
+use super::members::{MemberError, Members};
 use super::path::ROOT;
 use super::{Head, ObjectPath, ParsePathError};
 
@@ -16,9 +17,9 @@ pub const MAX_OBJECT: u64 = 16 << 20;
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is no tar, or ends early.
-    #[error("the archive is no tar that can be read")]
-    Tar(#[source] io::Error),
+    /// It is no tar, or none that is believed.
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// A path below `resources/` is none of an object.
     #[error("the archive holds something else than objects")]
     Path(#[source] ParsePathError),
@@ -162,27 +163,73 @@ where
     F: FnMut(StoredJson) -> Result<ControlFlow<()>, E>,
 {
     let mut archive = tar::Archive::new(tar);
-    let entries = archive.entries().map_err(ArchiveError::Tar)?;
-    for entry in entries {
-        let mut entry = entry.map_err(ArchiveError::Tar)?;
-        if !entry.header().entry_type().is_file() {
+    for member in Members::of(&mut archive).map_err(ArchiveError::from)? {
+        let mut member = member.map_err(ArchiveError::from)?;
+        if !member.kind.is_file() {
             continue;
         }
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let path = member.name.clone();
         if path.split('/').next() != Some(ROOT) {
             continue;
         }
-        let bytes = entry.size();
+        let bytes = member.size;
         let size = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_OBJECT);
         let Some(size) = size else {
             return Err(ArchiveError::TooLarge { path, bytes }.into());
         };
         let path = path.parse().map_err(ArchiveError::Path)?;
         let mut json = zeroize::Zeroizing::new(Vec::with_capacity(size));
-        entry.read_to_end(&mut json).map_err(ArchiveError::Tar)?;
+        let read = member.read_to_end(&mut json);
+        read.map_err(|e| ArchiveError::from(MemberError::Tar(e)))?;
         if each(StoredJson { path, json })?.is_break() {
             break;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives zeros, and counts them.
+    struct Zeros<'c>(&'c mut u64, u64);
+
+    impl Read for Zeros<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let left = usize::try_from(self.1).unwrap_or(usize::MAX);
+            let n = buf.len().min(left);
+            buf[..n].fill(0);
+            *self.0 += u64::try_from(n).unwrap();
+            self.1 -= u64::try_from(n).unwrap();
+            Ok(n)
+        }
+    }
+
+    fn header(kind: tar::EntryType, size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("resources/x").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn refused(tar: impl Read) -> String {
+        let read = read_objects::<ArchiveError, _>(tar, |_| Ok(ControlFlow::Continue(())));
+        read.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_extension_that_claims_gigabytes_is_refused_and_not_read() {
+        use tar::EntryType::{GNULongLink, GNULongName, XGlobalHeader, XHeader};
+        for kind in [XHeader, XGlobalHeader, GNULongName, GNULongLink] {
+            let size = 6 << 30;
+            let mut read = 0;
+            let head = header(kind, size);
+            let said = refused(head.as_slice().chain(Zeros(&mut read, size)));
+            assert!(said.contains("oversized extension"), "{said}");
+            assert!(read < 1 << 20, "{read} bytes were read");
+        }
+    }
 }

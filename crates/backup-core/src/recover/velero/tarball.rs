@@ -8,7 +8,7 @@ use tar::EntryType;
 use zeroize::Zeroizing;
 
 use super::VeleroError;
-use crate::archive::{MAX_OBJECT, ObjectPath};
+use crate::archive::{MAX_OBJECT, MemberError, Members, ObjectPath, told};
 use crate::digest::{Digest, HashingWriter};
 use crate::recover::RecoverError;
 use crate::recover::select::Select;
@@ -16,12 +16,6 @@ use crate::recover::spool::Spool;
 
 /// Unpacked it is at most this large: a backup of half a million objects is not.
 const MAX_PLAIN: u64 = 16 << 30;
-/// Members at most: each object is there twice, and half a million are handled.
-const MAX_MEMBERS: u64 = 2_000_000;
-/// A member's long name and other extensions take some hundred bytes.
-const MAX_EXTENSION: u64 = 64 << 10;
-/// Characters of a member's name that are told.
-const NAME_TOLD: usize = 200;
 /// Ends the folder of an object's second copy.
 const PREFERRED: &str = "-preferredversion";
 
@@ -67,39 +61,18 @@ impl Taking<'_> {
             file: file.clone(),
             source,
         };
-        let mut long_name = None;
-        let mut members = 0_u64;
-        // Raw: a tar's extensions are read here, with a limit.
-        for entry in archive.entries().map_err(damaged)?.raw(true) {
-            let mut entry = entry.map_err(damaged)?;
-            members = members.saturating_add(1);
-            let kind = entry.header().entry_type();
-            let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if members > MAX_MEMBERS {
-                return Err(self.hostile(&own, "is one too many").into());
-            }
-            let size = entry.size();
-            if matches!(
-                kind,
-                EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName
-            ) {
-                if size > MAX_EXTENSION {
-                    return Err(self.hostile(&own, "has an oversized extension").into());
-                }
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes).map_err(damaged)?;
-                match kind {
-                    EntryType::XHeader => long_name = self.extended(&own, &bytes)?,
-                    EntryType::GNULongName => {
-                        let text = String::from_utf8_lossy(&bytes);
-                        long_name = Some(text.trim_end_matches('\0').to_owned());
-                    }
-                    _ => {}
-                }
-                continue;
-            }
-            let name = long_name.take().unwrap_or(own);
-            self.member(&name, kind, size, &mut entry)?;
+        let not_read = |error| match error {
+            MemberError::Tar(source) => damaged(source),
+            MemberError::Hostile { member, what } => VeleroError::Hostile {
+                file: file.clone(),
+                member,
+                what: what.to_owned(),
+            },
+        };
+        for member in Members::of(&mut archive).map_err(not_read)? {
+            let mut member = member.map_err(not_read)?;
+            let (name, kind, size) = (member.name.clone(), member.kind, member.size);
+            self.member(&name, kind, size, &mut member)?;
         }
         let mut plain = archive.into_inner();
         // To its end: the checksum of gzip stands there, and the digest is of all bytes.
@@ -108,29 +81,6 @@ impl Taking<'_> {
         io::copy(&mut hashed, &mut io::sink()).map_err(damaged)?;
         let (_, digest, length) = hashed.hash.finish();
         Ok((length, digest))
-    }
-
-    /// The name that a pax header gives to the next member.
-    fn extended(&self, own: &str, bytes: &[u8]) -> Result<Option<String>, VeleroError> {
-        let mut name = None;
-        for record in tar::PaxExtensions::new(bytes) {
-            let record = record.map_err(|source| VeleroError::Damaged {
-                file: self.file.clone(),
-                source,
-            })?;
-            match record.key() {
-                Ok("path") => {
-                    let text = record.value();
-                    let text = text.map_err(|_| self.hostile(own, "has a name that is no text"))?;
-                    name = Some(text.to_owned());
-                }
-                Ok("size" | "linkpath") => {
-                    return Err(self.hostile(own, "has a size or a link in its extension"));
-                }
-                _ => {}
-            }
-        }
-        Ok(name)
     }
 
     fn member(
@@ -248,7 +198,7 @@ impl Taking<'_> {
     fn hostile(&self, member: &str, what: &str) -> VeleroError {
         VeleroError::Hostile {
             file: self.file.clone(),
-            member: format!("{:?}", member.chars().take(NAME_TOLD).collect::<String>()),
+            member: told(member),
             what: what.to_owned(),
         }
     }

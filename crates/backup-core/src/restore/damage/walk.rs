@@ -6,14 +6,12 @@ use std::ops::Range;
 
 use ::tar::{EntryType, PaxExtensions};
 
+use crate::archive::{MAX_EXTENSION, MAX_MEMBERS};
 use crate::chunk::tar::{BLOCK, sound};
 use crate::scratch::Scratch;
 
 /// A stretch of the stream that is not there.
 pub(super) type Hole = Range<u64>;
-
-/// The longest header data that is read for a name.
-const LONGEST: u64 = 1 << 20;
 
 /// The entries of an archive by whether all of their bytes are there.
 #[derive(Debug, Default)]
@@ -35,6 +33,7 @@ pub(super) fn walk(scratch: &Scratch, bytes: u64, holes: &[Hole]) -> Walked {
     let mut walked = Walked::default();
     let mut name: Option<Vec<u8>> = None;
     let mut at = 0_u64;
+    let mut members = 0_u64;
     while at < bytes {
         let body = at.saturating_add(block);
         if let Some(hole) = hole_at(at..body) {
@@ -48,6 +47,11 @@ pub(super) fn walk(scratch: &Scratch, bytes: u64, holes: &[Hole]) -> Walked {
             at = body;
             continue;
         };
+        members = members.saturating_add(1);
+        if members > MAX_MEMBERS {
+            // No archive with more of them is read.
+            break;
+        }
         let Some(end) = size
             .checked_next_multiple_of(block)
             .and_then(|padded| body.checked_add(padded))
@@ -57,7 +61,7 @@ pub(super) fn walk(scratch: &Scratch, bytes: u64, holes: &[Hole]) -> Walked {
         };
         let kind = header.entry_type();
         if matches!(kind, EntryType::GNULongName | EntryType::XHeader) {
-            let data = (hole_at(body..end).is_none() && size <= LONGEST)
+            let data = (hole_at(body..end).is_none() && size <= MAX_EXTENSION)
                 .then(|| read(scratch, body, size))
                 .flatten();
             name = data.and_then(|data| long_name(kind, &data)).or(name);

@@ -1,0 +1,212 @@
+//! Members of a tar, within limits. Its bytes come from outside, and a header may claim any size.
+//!
+//! Extensions are read here, and not by the library: it takes into memory whatever they claim to hold.
+
+use std::io::{self, Read};
+
+use tar::{Archive, Entries, Entry, EntryType, PaxExtensions};
+
+/// Members at most: Velero has each object twice, and half a million are handled.
+pub(crate) const MAX_MEMBERS: u64 = 2_000_000;
+/// A member's long name and other extensions take some hundred bytes.
+pub(crate) const MAX_EXTENSION: u64 = 64 << 10;
+/// Characters of a member's name that are told.
+const TOLD: usize = 200;
+
+/// Why the members of a tar cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// It is no tar, or ends early.
+    #[error("the archive is no tar that can be read")]
+    Tar(#[source] io::Error),
+    /// It is a tar as nobody makes one.
+    #[error("member {member} of the archive {what}")]
+    Hostile {
+        /// The member's name, quoted and cut.
+        member: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// A member's name as it is told.
+pub(crate) fn told(name: &str) -> String {
+    format!("{:?}", name.chars().take(TOLD).collect::<String>())
+}
+
+/// One member: a file, a folder or a link, and never an extension.
+pub(crate) struct Member<'a, R: Read> {
+    /// Its name, the long one where it has that.
+    pub(crate) name: String,
+    pub(crate) kind: EntryType,
+    /// How many bytes it claims to have.
+    pub(crate) size: u64,
+    entry: Entry<'a, R>,
+}
+
+impl<R: Read> Read for Member<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.entry.read(buf)
+    }
+}
+
+/// See the module.
+pub(crate) struct Members<'a, R: Read> {
+    entries: Entries<'a, R>,
+    /// How many may still come.
+    left: u64,
+}
+
+impl<'a, R: Read> Members<'a, R> {
+    /// The members of `archive`, from its beginning.
+    ///
+    /// # Errors
+    /// When it was read already.
+    pub(crate) fn of(archive: &'a mut Archive<R>) -> Result<Self, MemberError> {
+        let entries = archive.entries().map_err(MemberError::Tar)?;
+        let entries = entries.raw(true);
+        Ok(Self {
+            entries,
+            left: MAX_MEMBERS,
+        })
+    }
+
+    fn member(&mut self) -> Option<Result<Member<'a, R>, MemberError>> {
+        let mut long = None;
+        loop {
+            let mut entry = match self.entries.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(MemberError::Tar(error))),
+            };
+            let (kind, size) = (entry.header().entry_type(), entry.size());
+            let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            // Extensions count: a tar of nothing else has no end either.
+            let Some(left) = self.left.checked_sub(1) else {
+                return Some(Err(hostile(&own, "is one too many")));
+            };
+            self.left = left;
+            if !is_extension(kind) {
+                let name = long.take().unwrap_or(own);
+                return Some(Ok(Member {
+                    name,
+                    kind,
+                    size,
+                    entry,
+                }));
+            }
+            match name_in(&mut entry, kind, size, &own) {
+                Ok(name) => long = name.or(long),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl<'a, R: Read> Iterator for Members<'a, R> {
+    type Item = Result<Member<'a, R>, MemberError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.member()
+    }
+}
+
+fn is_extension(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::XHeader
+            | EntryType::XGlobalHeader
+            | EntryType::GNULongName
+            | EntryType::GNULongLink
+    )
+}
+
+/// The name that an extension gives to the next member.
+fn name_in(
+    extension: &mut impl Read,
+    kind: EntryType,
+    size: u64,
+    own: &str,
+) -> Result<Option<String>, MemberError> {
+    if size > MAX_EXTENSION {
+        return Err(hostile(own, "has an oversized extension"));
+    }
+    let mut bytes = Vec::new();
+    extension
+        .take(MAX_EXTENSION)
+        .read_to_end(&mut bytes)
+        .map_err(MemberError::Tar)?;
+    match kind {
+        EntryType::GNULongName => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(Some(text.trim_end_matches('\0').to_owned()))
+        }
+        EntryType::XHeader => extended(own, &bytes),
+        _ => Ok(None),
+    }
+}
+
+/// The name in a pax header.
+fn extended(own: &str, bytes: &[u8]) -> Result<Option<String>, MemberError> {
+    let mut name = None;
+    for record in PaxExtensions::new(bytes) {
+        let record = record.map_err(MemberError::Tar)?;
+        match record.key() {
+            Ok("path") => {
+                let text = record.value();
+                let text = text.map_err(|_| hostile(own, "has a name that is no text"))?;
+                name = Some(text.to_owned());
+            }
+            Ok("size" | "linkpath") => {
+                return Err(hostile(own, "has a size or a link in its extension"));
+            }
+            _ => {}
+        }
+    }
+    Ok(name)
+}
+
+fn hostile(member: &str, what: &'static str) -> MemberError {
+    MemberError::Hostile {
+        member: told(member),
+        what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same header again and again.
+    struct Again(Vec<u8>, usize);
+
+    impl Read for Again {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let rest = &self.0[self.1..];
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            self.1 = (self.1 + n) % self.0.len();
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn a_tar_without_end_is_refused_be_it_of_members_or_extensions() {
+        for kind in [
+            EntryType::Directory,
+            EntryType::XGlobalHeader,
+            EntryType::GNULongName,
+        ] {
+            let mut header = tar::Header::new_ustar();
+            header.set_path("x").unwrap();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            header.set_cksum();
+            let mut archive = Archive::new(Again(header.as_bytes().to_vec(), 0));
+            let mut members = Members::of(&mut archive).unwrap();
+            assert_eq!(members.left, MAX_MEMBERS);
+            members.left = 1000;
+            let error = members.find_map(Result::err).unwrap().to_string();
+            assert!(error.contains("one too many"), "{error}");
+        }
+    }
+}
