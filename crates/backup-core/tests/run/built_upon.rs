@@ -4,6 +4,7 @@ use backup_core::backup::{BackupError, Run};
 use backup_core::catalog::{Catalog, CatalogError};
 use backup_core::crypt::SigningKey;
 use backup_core::digest::Digest;
+use backup_core::format::layout::{self, JournalPart};
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::store::{Key, Store as _};
 use bytes::Bytes;
@@ -134,6 +135,73 @@ async fn a_parent_that_is_not_listed_is_told() {
     let report = world.audit().await;
     assert!(told(&report), "{:?}", report.findings);
     assert_eq!(report.worst(), Some(Severity::Warning));
+}
+
+async fn put(world: &World, key: &Key, bytes: Bytes) {
+    let digest = Digest::of(&bytes);
+    world.store.create(key, bytes, digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_listing_hides_is_told_by_its_signature_and_by_journals() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let second = world.import(&world.run(), &snapshot()).await.unwrap();
+    let catalog = Catalog::new(world.store());
+    let hidden = || async {
+        let listed = catalog.list().await.unwrap();
+        catalog.hidden(&listed).await.unwrap()
+    };
+    assert_eq!(hidden().await, []);
+    let manifest = world.keys("manifests/").await.remove(1);
+    assert!(manifest.as_str().contains(&second.digest.to_string()));
+    assert!(world.store.hide(&manifest));
+    let found = hidden().await;
+    assert_eq!(found.len(), 1);
+    assert!(found[0].there && found[0].id == second.id && found[0].manifest == manifest);
+    let report = world.audit().await;
+    let told = report
+        .findings
+        .iter()
+        .find(|f| f.object == manifest.as_str());
+    let told = told.expect("no finding");
+    assert_eq!(told.severity, Severity::Error);
+    assert!(
+        told.cause.contains("is there and is not listed"),
+        "{}",
+        told.cause
+    );
+
+    // The journal of a restore names what it restores.
+    let signature = layout::signatures_of(second.digest);
+    let signature = world.keys(&signature).await.remove(0);
+    let vouches = world.store.get(&signature).await.unwrap();
+    assert!(world.store.remove(&signature));
+    assert_eq!(hidden().await, []);
+    let journal = layout::journal("r1", JournalPart::Lines(0)).unwrap();
+    let (id, digest) = (&second.id, second.digest);
+    let head = format!("{{\"restorePoint\":{{\"id\":\"{id}\",\"manifest\":\"{digest}\"}}}}\n\0");
+    put(&world, &journal, head.into()).await;
+    let found = hidden().await;
+    assert!(found.len() == 1 && found[0].there && found[0].named_by == journal);
+    assert!(world.store.remove(&journal));
+    put(&world, &signature, vouches).await;
+
+    // A run that died after its signature, or somebody who deletes.
+    assert!(world.store.remove(&manifest));
+    let found = hidden().await;
+    assert!(found.len() == 1 && !found[0].there);
+    let report = world.audit().await;
+    let told = report
+        .findings
+        .iter()
+        .find(|f| f.object == manifest.as_str());
+    assert_eq!(told.expect("no finding").severity, Severity::Warning);
+    // Later ones make it a thing of the past.
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    assert_eq!(hidden().await, []);
 }
 
 #[tokio::test]
