@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use crate::catalog::about_object;
 use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
@@ -20,10 +21,12 @@ use crate::store::{Access, Key, Store, StoreError};
 mod components;
 mod findings;
 mod needs;
+mod torn;
 
 use components::Components;
-pub(crate) use findings::{finding, stranger, unreadable};
+pub(crate) use findings::{finding, hidden, stranger, unreadable};
 pub(crate) use needs::{Needs, Place};
+pub(crate) use torn::torn;
 
 /// Objects looked at at the same time: a look is a round trip and no memory.
 pub(crate) const LOOKS: usize = 32;
@@ -198,6 +201,8 @@ pub async fn run(
     }
     report.findings.extend(findings::age(&entries, options));
     report.findings.extend(newest.findings());
+    let hidden = catalog.hidden(&entries).await?;
+    report.findings.extend(hidden.iter().map(findings::hidden));
     report
         .findings
         .extend(claim(store.as_ref(), &claims).await?);
@@ -238,17 +243,6 @@ async fn newest_sound(
         }
     }
     (touched > 0).then(|| findings::sound(touched, entries.len(), newest.as_ref()))
-}
-
-/// Whether a failure tells of one object, and not of the store.
-pub(crate) fn about_object(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::NotFound { .. }
-            | StoreError::Archived { .. }
-            | StoreError::Checksum { .. }
-            | StoreError::TooLarge { .. }
-    )
 }
 
 fn about_point(point: &RestorePoint) -> Vec<Finding> {

@@ -13,7 +13,10 @@ use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, ObjectInfo, Page, Store, StoreError};
 
+mod hidden;
 mod newest;
+
+pub use self::hidden::Hidden;
 
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.
 const READS: usize = 8;
@@ -314,4 +317,15 @@ async fn all_objects(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>,
         .map_ok(|page| page.objects)
         .try_concat()
         .await
+}
+
+/// Whether a failure tells of one object, and not of the store.
+pub(crate) fn about_object(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::NotFound { .. }
+            | StoreError::Archived { .. }
+            | StoreError::Checksum { .. }
+            | StoreError::TooLarge { .. }
+    )
 }

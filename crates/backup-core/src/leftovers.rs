@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{Needs, Place, about_object, stranger, unreadable};
+use crate::audit::{Needs, Place, about_object, hidden, stranger, unreadable};
 use crate::catalog::{Catalog, CatalogError, RestorePoint, list_pages};
 use crate::clock::Clock;
 use crate::crypt::{Trust, Verdict};
@@ -183,6 +183,9 @@ pub async fn look(
     });
     if let (Some(first), count) = missing {
         plan.hold(findings::not_listed(&first, count));
+    }
+    for finding in catalog.hidden(&entries).await?.iter().filter(|h| h.there) {
+        plan.hold(hidden(finding));
     }
     if claim.is_none() && !plan.held && (plan.restore_points > 0 || plan.left.objects > 0) {
         plan.hold(findings::no_claim());

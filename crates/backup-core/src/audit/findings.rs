@@ -1,7 +1,7 @@
 //! What an audit says: each finding's severity, cause and remedy in one place.
 
 use super::{Expected, Options, Report};
-use crate::catalog::{CatalogError, Entry, RestorePoint};
+use crate::catalog::{CatalogError, Entry, Hidden, RestorePoint};
 use crate::crypt::Verdict;
 use crate::digest::Digest;
 use crate::format::FormatError;
@@ -142,6 +142,19 @@ pub(super) fn lost_parent(point: &RestorePoint, parent: &RestorePointId) -> Find
         "find out whether somebody deleted that one, or the store cuts its listings short and later ones \
          are missing too",
     )
+}
+
+pub(crate) fn hidden(hidden: &Hidden) -> Finding {
+    let (severity, remedy) = if hidden.there {
+        let remedy = "look at the store, its proxy and its replication: what its listings hide is missed by \
+            `latest`, and nothing is removed beside it";
+        (Severity::Error, remedy)
+    } else {
+        let remedy = "nothing, if a run was broken off; else find out who deleted it, and restore it from a \
+            replica or an older version of the object";
+        (Severity::Warning, remedy)
+    };
+    finding(severity, &hidden.manifest, hidden.told(), remedy)
 }
 
 pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {

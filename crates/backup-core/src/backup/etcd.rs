@@ -4,6 +4,7 @@ use super::commit::Part;
 use super::stages::{Outcome, Rejection, Stored, Watch};
 use super::work::Work;
 use super::{BackupError, Run};
+use crate::audit;
 use crate::causes;
 use crate::chunk::Kind;
 use crate::chunk::bbolt::BboltChunker;
@@ -53,7 +54,8 @@ pub(super) async fn snapshot(
                     // It was told when it happened.
                     work.findings.push(passed_over(name, node, attempt));
                 }
-                for finding in unwell(name, &members) {
+                let torn = audit::torn(name, &facts.torn, Severity::Error);
+                for finding in torn.into_iter().chain(unwell(name, &members)) {
                     run.finding(&mut work.findings, finding);
                 }
                 work.parts.push(part(name, &facts, candidate, stored));
@@ -157,6 +159,9 @@ pub(super) async fn import(
     let what = format!("importing {origin}");
     work.run.progress.step(&what, None);
     let (facts, stored) = attempt(work, origin, file).await??;
+    for finding in audit::torn(name, &facts.torn, Severity::Error) {
+        work.run.finding(&mut work.findings, finding);
+    }
     let from_file = Candidate {
         node: "import".to_owned(),
         member_name: None,

@@ -47,6 +47,8 @@ struct Stored {
     access: Access,
     /// Whether a listing does not tell that it is archived.
     tier: bool,
+    /// Whether no listing shows it.
+    hidden: bool,
 }
 
 impl Stored {
@@ -102,6 +104,13 @@ impl MemoryStore {
     /// Takes an object away; `false` if there is none.
     pub fn remove(&self, key: &Key) -> bool {
         self.objects().remove(key.as_str()).is_some()
+    }
+
+    /// Leaves an object out of listings, as a store does that cuts them short; `false` if there is none.
+    pub fn hide(&self, key: &Key) -> bool {
+        let mut objects = self.objects();
+        let stored = objects.get_mut(key.as_str());
+        stored.map(|stored| stored.hidden = true).is_some()
     }
 
     /// Moves an object to an archive, as a lifecycle rule does; `false` if there is none. With `tier`
@@ -167,6 +176,7 @@ impl Store for MemoryStore {
             modified: self.now(),
             access: Access::AtOnce,
             tier: false,
+            hidden: false,
         };
         objects.insert(key.as_str().to_owned(), stored);
         Ok(Created::New)
@@ -221,6 +231,7 @@ impl Store for MemoryStore {
             .range::<str, _>((start, Bound::Unbounded))
             .skip_while(|(name, _)| name.as_str() < prefix)
             .take_while(|(name, _)| name.starts_with(prefix))
+            .filter(|(_, stored)| !stored.hidden)
             .map(|(_, stored)| ObjectInfo {
                 key: stored.key.clone(),
                 size: super::length(&stored.bytes),

@@ -210,6 +210,18 @@ async fn a_listing_that_is_not_whole_holds_it() {
 }
 
 #[tokio::test]
+async fn a_restore_point_that_no_listing_shows_holds_it() {
+    let world = World::new().await;
+    let committed = world.take(&world.run()).await;
+    world.pass(LONG);
+    let manifest = layout::manifest(committed.manifest.began, committed.digest);
+    assert!(world.memory.hide(&manifest));
+    world
+        .held(&world.rules(), "is there and is not listed")
+        .await;
+}
+
+#[tokio::test]
 async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     let world = World::new().await;
     world.take(&world.run()).await;

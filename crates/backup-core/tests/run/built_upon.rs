@@ -137,6 +137,53 @@ async fn a_parent_that_is_not_listed_is_told() {
 }
 
 #[tokio::test]
+async fn what_a_listing_hides_is_told_by_its_signature() {
+    let world = World::new();
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    let second = world.import(&world.run(), &snapshot()).await.unwrap();
+    let catalog = backup_core::catalog::Catalog::new(world.store.clone());
+    let hidden = || async {
+        let listed = catalog.list().await.unwrap();
+        catalog.hidden(&listed).await.unwrap()
+    };
+    assert_eq!(hidden().await, []);
+    let manifest = world.keys("manifests/").await.remove(1);
+    assert!(manifest.as_str().contains(&second.digest.to_string()));
+    assert!(world.store.hide(&manifest));
+    let found = hidden().await;
+    assert_eq!(found.len(), 1);
+    assert!(found[0].there && found[0].id == second.id && found[0].manifest == manifest);
+    let report = world.audit().await;
+    let told = report
+        .findings
+        .iter()
+        .find(|f| f.object == manifest.as_str());
+    let told = told.expect("no finding");
+    assert_eq!(told.severity, Severity::Error);
+    assert!(
+        told.cause.contains("is there and is not listed"),
+        "{}",
+        told.cause
+    );
+
+    // A run that died after its signature, or somebody who deletes.
+    assert!(world.store.remove(&manifest));
+    let found = hidden().await;
+    assert!(found.len() == 1 && !found[0].there);
+    let report = world.audit().await;
+    let told = report
+        .findings
+        .iter()
+        .find(|f| f.object == manifest.as_str());
+    assert_eq!(told.expect("no finding").severity, Severity::Warning);
+    // Later ones make it a thing of the past.
+    world.clock.advance(jiff::SignedDuration::from_hours(1));
+    world.import(&world.run(), &snapshot()).await.unwrap();
+    assert_eq!(hidden().await, []);
+}
+
+#[tokio::test]
 async fn an_archived_manifest_stops_no_run() {
     let world = World::new();
     let plain = snapshot();

@@ -192,6 +192,12 @@ impl Opened {
             if let Some(parent) = found.lost_parent(&listed) {
                 frame.terminal.warn(&gap(&found.entry.id, parent));
             }
+            for hidden in catalog.hidden(&entries).await? {
+                // Of older ones `restore-cli audit` tells.
+                if hidden.id > found.entry.id {
+                    frame.terminal.warn(&hidden.told());
+                }
+            }
             return Ok(found);
         }
         // The error is that of what is newest, which knows best what there is.

@@ -54,6 +54,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     if let Some(told) = lost.first() {
         frame.terminal.status(told);
     }
+    let hidden = catalog.hidden(&entries).await?;
+    for hidden in &hidden {
+        frame.terminal.warn(&hidden.told());
+    }
     if list.restore_points.is_empty() {
         frame
             .terminal

@@ -13,7 +13,7 @@ use crate::chunk::bbolt::page::Header;
 use crate::chunk::bbolt::sample::{AnyFile, File, file, harm, key_value, leaf_body, revision};
 use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
-use crate::etcd::{Contents, SnapshotFacts, TrailerCheck};
+use crate::etcd::{Contents, SnapshotFacts, Torn, TrailerCheck};
 
 /// Written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain,
 /// `kube-system` made, deleted and made again, leases, a transaction, a compaction, a
@@ -72,6 +72,7 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
             roles: vec!["reader".into()],
             ..Contents::default()
         },
+        torn: Torn::default(),
     };
     for step in [1, 32, 1000, 1024, 4096, 5000, 1 << 20] {
         assert_eq!(
@@ -370,6 +371,49 @@ fn uids_are_read_from_json_too_and_only_while_the_namespace_lives() {
     assert_eq!(found.kube_system_uid.as_deref(), Some("abc-1"));
     let found = inspect(&etcd(4096, &[made, gone], 1).bytes, 500).unwrap();
     assert_eq!(found.kube_system_uid, None);
+}
+
+#[test]
+fn a_live_object_that_cannot_be_decoded_is_told_and_nothing_is_refused() {
+    let at = |main: u64, key: &str, object: &[u8]| {
+        let value = entry(main, key.as_bytes(), object);
+        (0, revision(main, 0, false), value)
+    };
+    let gone = |main: u64, key: &str| (0, revision(main, 0, true), key_value(key.as_bytes(), b""));
+    let elements = [
+        at(3, "/registry/secrets/default/torn", b"k8s\0\x0a\x20\x0a"),
+        at(4, "/registry/a.io/bs/x/mended", b"{\"kind\":"),
+        at(5, "/registry/a.io/bs/x/torn", b"{\"kind\":\"B\",\0\0"),
+        at(6, "/registry/a.io/bs/x/deleted", b"{"),
+        at(
+            7,
+            "/registry/a.io/bs/x/mended",
+            b"{\"apiVersion\":\"a/v1\",\"kind\":\"B\"}",
+        ),
+        gone(8, "/registry/a.io/bs/x/deleted"),
+        at(
+            9,
+            "/registry/secrets/default/sealed",
+            b"k8s:enc:aescbc:v1:a:\0",
+        ),
+    ];
+    let torn = |key: &str, revision| crate::etcd::TornObject {
+        key: key.to_owned(),
+        revision,
+    };
+    let wanted = [
+        torn("/registry/a.io/bs/x/torn", 5),
+        torn("/registry/secrets/default/torn", 3),
+    ];
+    for leaf in [1, 3, 20] {
+        let found = inspect(&etcd(4096, &elements, leaf).bytes, 700).unwrap();
+        assert_eq!(found.torn.objects, wanted);
+        assert!(!found.torn.more);
+        assert_eq!(found.total_keys, Some(4));
+    }
+    let mut file = File::new(4096);
+    root(&mut file, &[inline("key", &elements), meta()]);
+    assert_eq!(inspect(&file.bytes, 100).unwrap().torn.objects, wanted);
 }
 
 #[test]
