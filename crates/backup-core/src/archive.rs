@@ -13,6 +13,7 @@ mod members;
 mod name;
 mod path;
 mod read;
+mod schema;
 mod write;
 
 pub use change::{Change, strip_server_owned};
@@ -25,4 +26,5 @@ pub(crate) use members::{MAX_EXTENSION, MAX_MEMBERS, Members, told};
 pub use path::{ObjectPath, ParsePathError, ResourceName};
 pub(crate) use read::ObjectHead;
 pub use read::{ArchiveError, MAX_OBJECT, StoredJson, read_objects};
+pub use schema::{Schema, Violation};
 pub use write::TarWriter;

@@ -12,6 +12,7 @@ use crate::archive::{Flaw, MAX_DEPTH, ObjectPath};
 use crate::source::kube::{KubeError, WriteError};
 
 mod danger;
+pub mod fill;
 
 pub mod guards;
 pub mod order;

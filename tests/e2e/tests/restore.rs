@@ -8,6 +8,7 @@ mod restore {
     mod compare;
     mod data;
     mod definitions;
+    mod fill;
     mod fixed;
     mod guards;
     mod held;

@@ -53,7 +53,9 @@ pub(super) async fn snapshot(
                     // It was told when it happened.
                     work.findings.push(passed_over(name, node, attempt));
                 }
-                for finding in unwell(name, &members) {
+                let mut findings = unwell(name, &members);
+                findings.extend(gone(run, name, source, &members).await?);
+                for finding in findings {
                     run.finding(&mut work.findings, finding);
                 }
                 work.parts.push(part(name, &facts, candidate, stored));
@@ -242,6 +244,42 @@ fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
     let shared = members.warnings.iter();
     let shared = shared.map(|cause| finding(format!("{name} members"), cause));
     own.chain(shared).collect()
+}
+
+/// Asks the members again after the snapshot: one that crashes again and again answers now and then.
+async fn gone(
+    run: &Run,
+    name: &ComponentName,
+    source: &dyn SnapshotSource,
+    before: &Members,
+) -> Result<Vec<Finding>, BackupError> {
+    let after = match cancellable(run, source.members()).await? {
+        Ok(after) => after,
+        Err(e) => {
+            let cause = format!(
+                "none of them answers after the snapshot: {}",
+                causes::line(&e)
+            );
+            return Ok(vec![Finding {
+                severity: Severity::Warning,
+                object: format!("{name} members"),
+                cause,
+                remedy: look_at(name).to_owned(),
+            }]);
+        }
+    };
+    let answered = |node: &str| before.candidates.iter().any(|c| c.node == node);
+    let gone = after.unwell.iter().filter(|m| answered(&m.node));
+    let gone = gone.map(|member| Finding {
+        severity: Severity::Warning,
+        object: of_member(name, &member.node),
+        cause: format!(
+            "it was well before the snapshot and is not after it, so it may crash again and again: {}",
+            member.cause
+        ),
+        remedy: look_at(name).to_owned(),
+    });
+    Ok(gone.collect())
 }
 
 /// Between a component and one of its members, in the object of a finding.

@@ -9,9 +9,11 @@ use crate::format::manifest::{Component, Epoch, Finding, Severity, StoredObject}
 use crate::id::ComponentName;
 
 mod indexes;
+mod kit;
 mod parents;
 
 use indexes::{IndexReader, learn, shared_packs};
+use kit::{carry, stands};
 use parents::{Found, find_parents};
 
 /// A component of an earlier restore point that this one names as well.
@@ -70,6 +72,9 @@ pub(super) async fn recall(
         kit,
     } = find_parents(run, claimed, components, findings).await?;
     memory.kit = kit.and_then(|point| carry(run, point, findings));
+    if let Some(kit) = &memory.kit {
+        stands(run, &kit.component, findings).await?;
+    }
     for parent in parents.iter().filter(|p| reader.can_read(p)) {
         let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);
         let shared = shared_packs(run, parent);
@@ -100,48 +105,6 @@ pub(super) async fn recall(
     // A component that is new here belongs to the same incarnation as all others.
     memory.parent = parents.into_iter().next().or(newest);
     Ok(memory)
-}
-
-/// The kit of `point`, if this run can name it again; else says why not.
-fn carry(run: &Run, point: RestorePoint, findings: &mut Vec<Finding>) -> Option<Carried> {
-    let mut component = point.manifest.component(&ComponentName::kit())?.clone();
-    let epochs = point.manifest.epochs().to_vec();
-    let again = |severity, cause: String| Finding {
-        severity,
-        object: ComponentName::kit().to_string(),
-        cause,
-        remedy: "add its files again: `backupd kit add --replace FILE…`".to_owned(),
-    };
-    let recipients = run.protection.recipients();
-    if recipients.is_empty() != epochs.is_empty() {
-        let from = component.carried_from.unwrap_or(point.entry.id);
-        let cause = format!(
-            "it was stored when encryption was configured otherwise, and is only in restore point \
-             {from} and those before this one"
-        );
-        run.finding(findings, again(Severity::Warning, cause));
-        return None;
-    }
-    let last = u64::try_from(epochs.len().saturating_sub(1)).unwrap_or(0);
-    if !epochs.is_empty() {
-        component.recipe_epoch.get_or_insert(last);
-    }
-    let needed = component.packs.iter().map(|pack| pack.epoch);
-    let needed = needed.chain(component.recipe_epoch);
-    let needed = needed.filter_map(|e| epochs.get(usize::try_from(e).ok()?));
-    let needed: Vec<&Epoch> = needed.collect();
-    let added = recipients.iter();
-    let added = added.filter(|r| needed.iter().any(|e| !e.recipients.contains(r)));
-    let added: Vec<String> = added.map(ToString::to_string).collect();
-    if !added.is_empty() {
-        let cause = format!(
-            "it was stored before these became recipients: {}",
-            added.join(", ")
-        );
-        run.finding(findings, again(Severity::Warning, cause));
-    }
-    component.carried_from.get_or_insert(point.entry.id);
-    Some(Carried { component, epochs })
 }
 
 fn archived_packs(parent: &RestorePoint, count: usize) -> Finding {

@@ -5,6 +5,7 @@ mod foresee;
 mod judge;
 mod otherwise;
 mod status;
+mod value;
 mod words;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ pub(super) use self::foresee::Foreseen;
 use self::judge::Judged;
 use self::otherwise::otherwise;
 use self::status::status_patch;
+pub(super) use self::value::schema_of;
 use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
 use super::RecoverError;
 use super::desired::{Desired, desired, paused};
@@ -96,7 +98,7 @@ impl Writer<'_> {
         if let Some(why) = &entry.flaw {
             return Ok((failed(why), false));
         }
-        let value = self.spool.value(entry)?;
+        let value = self.value(entry)?;
         if let Some(why) = volumes::refused(entry, &value) {
             return Ok((failed(why), false));
         }

@@ -126,6 +126,7 @@ pub async fn survey(
     };
     let mut dangers = survey.archive()?;
     survey.same_cluster();
+    survey.fills();
     survey.live(base).await?;
     survey.absent(base)?;
     survey.not_pruned();
@@ -184,6 +185,21 @@ impl Survey<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a `--fill` that no object of the archive can take.
+    fn fills(&mut self) {
+        for fill in &self.request.options.fill {
+            let mut kinds = self.spool.entries().iter().map(|e| &e.path.resource);
+            if !kinds.any(|kind| fill.field(kind).is_some()) {
+                self.block(
+                    None,
+                    format!("--fill {}", fill.place()),
+                    "what is restored has no object of this kind".to_owned(),
+                    "give the full name of a kind, as `restore-cli resources ls` prints it, then the field",
+                );
+            }
+        }
     }
 
     fn same_cluster(&mut self) {

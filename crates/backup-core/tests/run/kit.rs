@@ -5,6 +5,7 @@ use std::sync::Arc;
 use backup_core::backup::{Committed, Origin, Plan, Protection, Run};
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::new_identity;
+use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
@@ -118,4 +119,42 @@ async fn who_became_a_recipient_later_reads_all_but_the_kit_and_is_told() {
     assert!(text.contains(newcomer.recipient.as_str()), "{text}");
     let verified = newcomer.verify(&point).await.unwrap();
     assert_eq!(verified.findings.len(), 1, "{:?}", verified.findings);
+}
+
+#[tokio::test]
+async fn a_kit_that_is_gone_or_archived_is_told_by_the_next_run() {
+    for (archived, severity, told) in [
+        (
+            true,
+            Severity::Warning,
+            "is archived and cannot be read at once",
+        ),
+        (false, Severity::Error, "is gone"),
+    ] {
+        let world = World::new();
+        world.import(&world.run(), &snapshot()).await.unwrap();
+        world.clock.advance(jiff::SignedDuration::from_hours(1));
+        let added = add_kit(&world.run(), "cp.yaml", SECRETS).await;
+        let own = added.manifest.component(&ComponentName::kit()).unwrap();
+        let pack = own.packs[0].sha256.to_string();
+        let keys = world.keys("packs/").await;
+        let key = keys.iter().find(|key| key.as_str().contains(&pack));
+        let key = key.expect("no pack of the kit");
+        if archived {
+            assert!(world.store.archive(key, "GLACIER", false));
+        } else {
+            assert!(world.store.remove(key));
+        }
+        world.clock.advance(jiff::SignedDuration::from_hours(1));
+        let later = world.import(&world.run(), &snapshot()).await.unwrap();
+        let mut findings = later.manifest.findings.iter();
+        let finding = findings.find(|f| f.object == "kit").expect("no finding");
+        assert_eq!(finding.severity, severity);
+        assert!(finding.cause.contains(told), "{}", finding.cause);
+        assert!(
+            finding.remedy.contains("kit add --replace"),
+            "{}",
+            finding.remedy
+        );
+    }
 }

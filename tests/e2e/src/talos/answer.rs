@@ -218,6 +218,12 @@ impl Api {
         if node.spec.version < TalosVersion(1, 11) {
             status.storage_version = String::new();
         }
+        node.fault(|faults| {
+            if let Some(left) = faults.etcd_answers.as_mut() {
+                *left = left.saturating_sub(1);
+                faults.etcd_down |= *left == 0;
+            }
+        });
         Ok(status)
     }
 

@@ -55,6 +55,8 @@ pub struct Faults {
     pub no_quorum: bool,
     /// The etcd process is down: calls that need it hang.
     pub etcd_down: bool,
+    /// The etcd process ends after so many answers to `EtcdStatus`, as one that crashes again and again.
+    pub etcd_answers: Option<u32>,
     /// The node cannot be reached, as endpoint or as target; open connections break.
     pub unreachable: bool,
     /// The node is frozen: it takes connections and answers nothing, and open streams stand still; as

@@ -128,3 +128,22 @@ async fn a_cluster_that_cannot_be_reached_is_told_soon() -> Result<()> {
     tells(&output, &["127.0.0.1"]);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address() -> Result<()> {
+    let bed = Bed::new().await?;
+    let taken = async || {
+        let taken = bed.backupd("snapshot").args(["--output", "json"]);
+        anyhow::Ok(taken.output().await?.ended_with(0)?.json()?["findings"].to_string())
+    };
+    let member = format!("etcd member {}", NODES[1]);
+    let calm = taken().await?;
+    assert!(!calm.contains(&member), "{calm}");
+    bed.talos
+        .node(NODES[1])?
+        .fault(|faults| faults.etcd_answers = Some(1));
+    let told = taken().await?;
+    assert!(told.contains(&member), "{told}");
+    assert!(told.contains("not after it"), "{told}");
+    Ok(())
+}

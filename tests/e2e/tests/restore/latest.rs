@@ -173,5 +173,29 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     let server = &bed.shared.butler.kube_apiserver;
     server.read(&format!("{TEAMS}/later")).await?;
-    Ok(())
+    unasked(bed).await
+}
+
+/// Without a kubeconfig etcd is restored alone, and nobody waits for an API that is not configured.
+async fn unasked(bed: &mut Bed) -> Result<()> {
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.lose_etcd().await?;
+    let plan = bed.restore_cli("plan").args(["latest", "--only", "etcd"]);
+    let plan = plan.output().await?.ended_with(0)?;
+    let told = "the Kubernetes API is not asked whether it is back";
+    assert!(
+        plan.stdout.replace('\n', " ").contains(told),
+        "{}",
+        plan.stdout
+    );
+    let restore = bed
+        .restore_cli("restore")
+        .args(["--plan", "restore-plan.json"]);
+    let restore = restore.args(["--yes", "--target", "butler-mgmt", "--output", "json"]);
+    // The wait for an API has ten minutes; this ends long before.
+    let ended = tokio::time::timeout(Duration::from_secs(300), restore.output()).await??;
+    let ran = ended.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.resume().await
 }

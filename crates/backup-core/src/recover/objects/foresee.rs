@@ -50,7 +50,7 @@ impl Writer<'_> {
         entry: &Entry,
         key: &ContentKey,
     ) -> Result<Option<Digest>, RecoverError> {
-        let value = self.spool.value(entry)?;
+        let value = self.value(entry)?;
         let mut wanted = match self.target.kind(&entry.path.resource) {
             Some(kind) => self.wanted(entry, value, &kind),
             None => desired(entry, value, true, self.guards),
@@ -64,7 +64,7 @@ impl Writer<'_> {
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             return Ok(None);
         };
-        let wanted = self.wanted(entry, self.spool.value(entry)?, &kind);
+        let wanted = self.wanted(entry, self.value(entry)?, &kind);
         let base = self.base_of(entry, &kind)?;
         Ok(Some(Turn {
             entry,
@@ -77,7 +77,7 @@ impl Writer<'_> {
 
     /// Says what a person should know of how an object is made that is not there.
     pub(in crate::recover) fn notes(&self, entry: &Entry) -> Result<Option<String>, RecoverError> {
-        let value = self.spool.value(entry)?;
+        let value = self.value(entry)?;
         if entry.path.resource.as_str() == crds::DEFINITIONS {
             return Ok(crds::notes(&value));
         }
@@ -85,7 +85,10 @@ impl Writer<'_> {
         let kind = self.target.kind(&entry.path.resource);
         let split = kind.is_none_or(|kind| kind.has_status);
         let notes = desired(entry, value, split, self.guards).notes;
-        let notes: Vec<String> = notes.into_iter().map(str::to_owned).collect();
+        let mut notes: Vec<String> = notes.into_iter().map(str::to_owned).collect();
+        let fills = self.options.fill.iter();
+        let fills = fills.filter_map(|fill| fill.field(&entry.path.resource));
+        notes.extend(fills.map(|field| format!("`--fill` gives it {field} where that is needed")));
         Ok(sentence(&notes))
     }
 

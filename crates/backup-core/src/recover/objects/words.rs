@@ -106,5 +106,11 @@ pub(super) fn told(entry: &Entry, error: &WriteError) -> String {
         return format!("the API server refuses it: {reason}");
     }
     let message: String = message.chars().take(400).collect();
-    format!("the API server refuses it: {message}")
+    let way = if reason == "Invalid" {
+        let resource = &entry.path.resource;
+        format!("; `restore-cli plan --fill {resource}.FIELD=VALUE` gives a field another value")
+    } else {
+        String::new()
+    };
+    format!("the API server refuses it: {message}{way}")
 }

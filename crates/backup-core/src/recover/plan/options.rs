@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::danger::Danger;
+use super::super::fill::Fill;
 
 /// How a cluster is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub struct Options {
     /// `KIND/NAMESPACE/NAME`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub replace_unreadable: BTreeSet<String>,
+    /// Fields that are filled in where an object's definition does not admit it without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fill: Vec<Fill>,
     /// Dangers that are taken.
     pub allow: BTreeSet<Danger>,
 }

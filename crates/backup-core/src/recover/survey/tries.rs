@@ -1,16 +1,17 @@
 //! Dry runs of every write of a plan; what cannot be tried is marked.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
 
 use super::Survey;
-use crate::archive::ResourceName;
+use crate::archive::{ResourceName, Schema};
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::RecoverError;
 use crate::recover::crds::DEFINITIONS;
 use crate::recover::journal::Outcome;
-use crate::recover::objects::{Foreseen, Trial};
+use crate::recover::objects::{Foreseen, Trial, schema_of};
 use crate::recover::spool::{Entry, Spool};
 
 /// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them if
@@ -23,6 +24,7 @@ impl Survey<'_> {
     /// Tries every create and every change. What the server refuses for itself fails in the plan too.
     pub(super) async fn dry_runs(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let defined = self.definitions();
+        let mut schemas = HashMap::new();
         let mut trials: Vec<(usize, Trial)> = Vec::new();
         let mut tried = Vec::new();
         for (position, foreseen) in &self.outcomes {
@@ -31,7 +33,7 @@ impl Survey<'_> {
                 continue;
             };
             match self.untried(entry, &defined) {
-                Some(why) => trials.push((*position, Trial::Untried(why.to_owned()))),
+                Some(why) => trials.push((*position, self.unfit(entry, why, &mut schemas)?)),
                 None => tried.push((*position, foreseen.outcome)),
             }
         }
@@ -112,6 +114,35 @@ impl Survey<'_> {
         let namespace = entry.path.namespace.as_ref();
         let placed = namespace.is_none_or(|n| self.namespaces.contains(n));
         (!placed).then_some("its namespace is made first")
+    }
+
+    /// Judges an object by the definition in the archive, where the server cannot be asked yet.
+    fn unfit(
+        &self,
+        entry: &Entry,
+        untried: &str,
+        schemas: &mut HashMap<(ResourceName, String), Option<Schema>>,
+    ) -> Result<Trial, RecoverError> {
+        let resource = &entry.path.resource;
+        let kind = (resource.clone(), entry.api_version.clone());
+        let schema = match schemas.entry(kind) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(place) => {
+                place.insert(schema_of(self.spool, resource, &entry.api_version)?)
+            }
+        };
+        let Some(schema) = schema else {
+            return Ok(Trial::Untried(untried.to_owned()));
+        };
+        let now = HashMap::new();
+        let value = self.writer(None, &now).value(entry)?;
+        Ok(match schema.violation(&value) {
+            Some(violation) => Trial::Refused(format!(
+                "its definition does not admit it: {violation}; give it a value with `--fill \
+                 {resource}.FIELD=VALUE`, or leave it out"
+            )),
+            None => Trial::Untried(untried.to_owned()),
+        })
     }
 
     fn refused_now(&mut self, position: usize, why: &str) {

@@ -30,6 +30,7 @@ mod files;
 mod kinds;
 mod odd;
 mod source;
+mod unfit;
 mod visit;
 
 pub use source::{KubeArchive, KubeSource};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backup_cli::flags::KubeFlags;
 use backup_core::recover::Patience;
+use backup_core::recover::fill::Fill;
 use backup_core::recover::plan::{Danger, Existing, Options};
 use clap::ValueEnum;
 
@@ -153,6 +154,10 @@ pub(crate) struct ObjectFlags {
     /// KIND/NAMESPACE/NAME, may be repeated
     #[arg(long, value_name = "OBJECT", value_delimiter = ',')]
     replace_unreadable: Vec<String>,
+    /// Give this field to objects that lack it, or that hold a value there which their definition does
+    /// not admit; as gadgets.example.org.spec.size=3, may be repeated
+    #[arg(long, value_name = "KIND.FIELD=VALUE")]
+    fill: Vec<Fill>,
     /// Go on in spite of this danger, as a plan names it; may be repeated
     #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
@@ -184,6 +189,7 @@ impl ObjectFlags {
             prune: self.prune,
             keep_webhooks: self.keep_webhooks,
             replace_unreadable: set(&self.replace_unreadable),
+            fill: self.fill.clone(),
             allow: self.allow.iter().copied().collect(),
         }
     }

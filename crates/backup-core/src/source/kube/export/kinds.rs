@@ -13,6 +13,7 @@ use super::super::refer::{Referrer, Target};
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::Trial;
 use super::super::secrets::{Place, place};
+use super::unfit::Unfit;
 use super::{KubeArchive, KubeExport, SEALED_SECRETS, odd};
 use crate::archive::{ObjectPath, is_too_deep, read_json};
 use crate::digest::Digest;
@@ -55,6 +56,8 @@ pub(super) struct Tally {
     /// By reason.
     skipped: BTreeMap<&'static str, Left>,
     managed_by: BTreeMap<String, u64>,
+    /// Objects that the kind's definition does not admit.
+    pub(super) unfit: Unfit,
     /// The greatest `NAMESPACE/NAME` so far: a list that began again comes from there.
     last: String,
 }
@@ -66,7 +69,7 @@ pub(super) struct Entry {
 }
 
 impl Tally {
-    pub(super) fn new(kind: &Kind) -> Self {
+    pub(super) fn new(kind: &Kind, unfit: Unfit) -> Self {
         Self {
             kind: kind.clone(),
             sha256: Sha256::new(),
@@ -76,6 +79,7 @@ impl Tally {
             bytes: 0,
             skipped: BTreeMap::new(),
             managed_by: BTreeMap::new(),
+            unfit,
             last: String::new(),
         }
     }
@@ -110,7 +114,10 @@ impl Tally {
             if let Some(recorder) = recorder.as_deref_mut() {
                 recorder.object(&place, &object.meta.resource_version, &object.json);
             }
-            learn(export, archive, &object);
+            let value = value_of(archive, &object);
+            if let Some(value) = &value {
+                learn(export, &object, value);
+            }
             match skip(export, archive, &object) {
                 Some(Skip { reason, by_name }) => {
                     let left = self.skip(reason, by_name.then_some(&place));
@@ -120,6 +127,9 @@ impl Tally {
                 }
                 None => {
                     attempt(export, archive, &object);
+                    if let Some(value) = &value {
+                        self.unfit.judge(&object.path, value);
+                    }
                     taken.push(self.take(object));
                 }
             }
@@ -233,17 +243,16 @@ fn not_whole(unreadable: u64, lost: &[Lost]) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
+/// A resource as a value, to look into; `None` for what is not a resource or cannot be parsed.
+fn value_of(archive: KubeArchive, object: &Object) -> Option<serde_json::Value> {
+    let is_resource = archive == KubeArchive::Resources;
+    is_resource.then(|| read_json(&object.json).ok())?
+}
+
 /// Notes what an object tells about others.
-fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
-    if archive != KubeArchive::Resources {
-        return;
-    }
+fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
     let resource = &object.path.resource;
     let namespace = object.path.namespace.as_deref();
-    let text: Result<serde_json::Value, _> = read_json(&object.json);
-    let Ok(value) = text else {
-        return;
-    };
     let mut learnt = export.learnt();
     let by = Referrer {
         resource: resource.as_str(),
@@ -252,7 +261,7 @@ fn learn(export: &KubeExport, archive: KubeArchive, object: &Object) {
     };
     // What is not taken refers to nothing that would be missed.
     if namespace.is_none_or(|namespace| export.selection.wants_namespace(namespace)) {
-        learnt.references.collect(by, &value);
+        learnt.references.collect(by, value);
     }
     if resource.as_str() == "namespaces" {
         if is_butlers(&object.meta.name, object.meta.labels.keys()) {

@@ -8,6 +8,7 @@ use super::super::list::Page;
 use super::super::reading::Reading;
 use super::kinds::{self, Tally};
 use super::odd::{failed, not_read, otherwise, too_deep, unreadable};
+use super::unfit::Unfit;
 use super::{KubeArchive, KubeExport};
 use crate::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
@@ -37,9 +38,16 @@ pub(super) async fn visit(
     // What was chosen by a label is no proof of anything.
     let scope = selector.is_none().then(|| export.selection.namespaces());
     while let Some((reading, first)) = listings.next().await {
+        let is_empty = !matches!(&first, Ok(Some(page)) if !page.items.is_empty());
+        let unfit = match archive {
+            KubeArchive::Resources if !is_empty => {
+                Unfit::of_kind(&export.api, reading.kind()).await
+            }
+            _ => Unfit::default(),
+        };
         written.findings.extend(otherwise(export, reading.kind()));
         let of = (archive, scope.clone());
-        let (facts, findings) = kind(export, of, reading, first, &mut out).await?;
+        let (facts, findings) = kind(export, of, (reading, unfit), first, &mut out).await?;
         let is_error = findings.iter().any(|f| f.severity == Severity::Error);
         written.findings.extend(findings);
         if let Some(facts) = facts {
@@ -110,12 +118,12 @@ async fn unconverted<'a>(
 async fn kind(
     export: &KubeExport,
     (archive, scope): (KubeArchive, Option<CompleteIn>),
-    mut reading: Reading<'_>,
+    (mut reading, unfit): (Reading<'_>, Unfit),
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
 ) -> Result<(Option<KindFacts>, Vec<Finding>), SourceError> {
     let kind = reading.kind();
-    let mut tally = Tally::new(kind);
+    let mut tally = Tally::new(kind, unfit);
     let mut recorder = reading.recorder();
     let mut next = first;
     loop {
@@ -134,6 +142,7 @@ async fn kind(
                 let deep = deep.map(|(first, count)| too_deep(kind, &first, count));
                 let lost = kinds::lost(export, archive, &reading);
                 let findings = odd.into_iter().chain(deep);
+                let findings = findings.chain(tally.unfit.finding(kind));
                 let findings = findings.chain(not_read(kind, &archive.component(), &lost));
                 let findings = findings.collect();
                 return Ok((Some(tally.facts(&reading, scope, lost, None)), findings));

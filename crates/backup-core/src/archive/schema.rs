@@ -1,0 +1,462 @@
+//! Schema of a custom kind: says which field of an object its definition does not admit.
+//!
+//! It reads the structural schemas of `apiextensions.k8s.io/v1`, as the API server does when an object
+//! is written. It does not judge `format`, nor `x-kubernetes-validations`, which only the API server can:
+//! a dry run shows those.
+
+use regex::{Regex, RegexBuilder};
+use serde_json::{Map, Number, Value};
+
+/// Levels of a schema that are read; the API server takes no deeper definitions.
+const DEEPEST: usize = 256;
+/// Bytes of a compiled pattern. A larger one is not judged.
+const MAX_PATTERN: usize = 1 << 20;
+/// Values of an `enum` in a sentence.
+const MAX_VALUES: usize = 8;
+
+/// The schema of one version of a custom kind.
+#[derive(Debug)]
+pub struct Schema(Node);
+
+/// The first field of an object that the schema does not admit. It holds no value of the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, as `spec.ports[2].name`; empty for the object itself.
+    pub field: String,
+    /// What the schema asks for.
+    pub rule: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let field = if self.field.is_empty() {
+            "the object"
+        } else {
+            &self.field
+        };
+        write!(f, "{field} {}", self.rule)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    kind: Option<String>,
+    nullable: bool,
+    int_or_string: bool,
+    required: Vec<String>,
+    properties: Vec<(String, Node)>,
+    additional: Option<Box<Node>>,
+    items: Option<Box<Node>>,
+    values: Option<Vec<Value>>,
+    minimum: Option<(f64, bool)>,
+    maximum: Option<(f64, bool)>,
+    multiple_of: Option<f64>,
+    length: Range,
+    count: Range,
+    members: Range,
+    pattern: Option<Regex>,
+    all: Vec<Node>,
+    any: Vec<Node>,
+    one: Vec<Node>,
+    not: Option<Box<Node>>,
+}
+
+#[derive(Debug, Default)]
+struct Range {
+    least: Option<u64>,
+    most: Option<u64>,
+}
+
+impl Schema {
+    /// Reads the schema of `version` from a CustomResourceDefinition; `None` if it has none.
+    #[must_use]
+    pub fn of_definition(definition: &Value, version: &str) -> Option<Self> {
+        let versions = definition.pointer("/spec/versions")?.as_array()?;
+        let is_meant = |v: &&Value| v.get("name").and_then(Value::as_str) == Some(version);
+        let meant = versions.iter().find(is_meant)?;
+        let root = meant.pointer("/schema/openAPIV3Schema")?.as_object()?;
+        Some(Self(Node::read(root, DEEPEST)))
+    }
+
+    /// Finds the first field of `object` that the schema does not admit.
+    #[must_use]
+    pub fn violation(&self, object: &Value) -> Option<Violation> {
+        let mut field = String::new();
+        let rule = self.0.violation(object, &mut field)?;
+        Some(Violation { field, rule })
+    }
+}
+
+impl Node {
+    fn read(schema: &Map<String, Value>, depth: usize) -> Self {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Self::default();
+        };
+        let inner = |name: &str| {
+            let inner = schema.get(name)?.as_object()?;
+            Some(Box::new(Self::read(inner, depth)))
+        };
+        let each = |name: &str| {
+            let listed = schema.get(name).and_then(Value::as_array);
+            let listed = listed.into_iter().flatten().filter_map(Value::as_object);
+            listed.map(|s| Self::read(s, depth)).collect()
+        };
+        let is = |name: &str| schema.get(name) == Some(&Value::Bool(true));
+        let bound =
+            |name: &str, exclusive: &str| Some((schema.get(name)?.as_f64()?, is(exclusive)));
+        let range = |least: &str, most: &str| Range {
+            least: schema.get(least).and_then(Value::as_u64),
+            most: schema.get(most).and_then(Value::as_u64),
+        };
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let properties = properties.into_iter().flatten();
+        let properties = properties
+            .filter_map(|(name, s)| Some((name.clone(), Self::read(s.as_object()?, depth))));
+        let required = schema.get("required").and_then(Value::as_array);
+        let required = required.into_iter().flatten().filter_map(Value::as_str);
+        let pattern = schema.get("pattern").and_then(Value::as_str);
+        let pattern = pattern.and_then(|p| {
+            let built = RegexBuilder::new(p).size_limit(MAX_PATTERN).build();
+            built.ok()
+        });
+        Self {
+            kind: schema
+                .get("type")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            nullable: is("nullable"),
+            int_or_string: is("x-kubernetes-int-or-string"),
+            required: required.map(str::to_owned).collect(),
+            properties: properties.collect(),
+            additional: inner("additionalProperties"),
+            items: inner("items"),
+            values: schema.get("enum").and_then(Value::as_array).cloned(),
+            minimum: bound("minimum", "exclusiveMinimum"),
+            maximum: bound("maximum", "exclusiveMaximum"),
+            multiple_of: schema.get("multipleOf").and_then(Value::as_f64),
+            length: range("minLength", "maxLength"),
+            count: range("minItems", "maxItems"),
+            members: range("minProperties", "maxProperties"),
+            pattern,
+            all: each("allOf"),
+            any: each("anyOf"),
+            one: each("oneOf"),
+            not: inner("not"),
+        }
+    }
+
+    /// The rule that `value` breaks. `field` is the place of `value`, and becomes that of the fault.
+    fn violation(&self, value: &Value, field: &mut String) -> Option<String> {
+        if value.is_null() && (self.nullable || self.kind.is_none()) {
+            return None;
+        }
+        if let Some(rule) = self.of_type(value).or_else(|| self.of_value(value)) {
+            return Some(rule);
+        }
+        let found = match value {
+            Value::Object(fields) => self.of_object(fields, field),
+            Value::Array(items) => self.of_array(items, field),
+            _ => None,
+        };
+        found.or_else(|| self.of_parts(value, field))
+    }
+
+    fn of_type(&self, value: &Value) -> Option<String> {
+        let is_integer =
+            |n: &Number| n.is_i64() || n.is_u64() || n.as_f64().is_some_and(|n| n.fract() == 0.0);
+        if self.int_or_string {
+            let fits = value.is_string() || value.as_number().is_some_and(is_integer);
+            return (!fits).then(|| "must be an integer or a string".to_owned());
+        }
+        let kind = self.kind.as_deref()?;
+        let fits = match kind {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.as_number().is_some_and(is_integer),
+            "number" => value.is_number(),
+            _ => true,
+        };
+        (!fits).then(|| format!("must be of type {kind}"))
+    }
+
+    fn of_value(&self, value: &Value) -> Option<String> {
+        if let Some(values) = &self.values
+            && !values.contains(value)
+        {
+            let first = values.iter().take(MAX_VALUES).map(Value::to_string);
+            let first = first.collect::<Vec<_>>().join(", ");
+            let more = if values.len() > MAX_VALUES {
+                ", …"
+            } else {
+                ""
+            };
+            return Some(format!("must be one of {first}{more}"));
+        }
+        match value {
+            Value::String(text) => {
+                let length = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+                if let Some(rule) = self.length.broken(length, "characters") {
+                    return Some(rule);
+                }
+                let pattern = self.pattern.as_ref()?;
+                (!pattern.is_match(text)).then(|| format!("must match the pattern {pattern}"))
+            }
+            Value::Number(number) => self.of_number(number.as_f64()?),
+            _ => None,
+        }
+    }
+
+    fn of_number(&self, number: f64) -> Option<String> {
+        if let Some((least, exclusive)) = self.minimum
+            && (number < least || (exclusive && number <= least))
+        {
+            let than = if exclusive {
+                "greater than"
+            } else {
+                "at least"
+            };
+            return Some(format!("must be {than} {least}"));
+        }
+        if let Some((most, exclusive)) = self.maximum
+            && (number > most || (exclusive && number >= most))
+        {
+            let than = if exclusive { "less than" } else { "at most" };
+            return Some(format!("must be {than} {most}"));
+        }
+        let of = self.multiple_of.filter(|of| *of > 0.0)?;
+        let times = number / of;
+        let off = (times - times.round()).abs();
+        (off > 1e-9).then(|| format!("must be a multiple of {of}"))
+    }
+
+    fn of_object(&self, fields: &Map<String, Value>, field: &mut String) -> Option<String> {
+        if let Some(name) = self.required.iter().find(|r| !fields.contains_key(*r)) {
+            step(field, name);
+            return Some("is required and missing".to_owned());
+        }
+        let count = u64::try_from(fields.len()).unwrap_or(u64::MAX);
+        if let Some(rule) = self.members.broken(count, "fields") {
+            return Some(rule);
+        }
+        for (name, value) in fields {
+            let known = self.properties.iter().find(|(known, _)| known == name);
+            let node = known.map(|(_, node)| node).or(self.additional.as_deref());
+            let Some(node) = node else { continue };
+            let length = field.len();
+            step(field, name);
+            if let Some(rule) = node.violation(value, field) {
+                return Some(rule);
+            }
+            field.truncate(length);
+        }
+        None
+    }
+
+    fn of_array(&self, items: &[Value], field: &mut String) -> Option<String> {
+        let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+        if let Some(rule) = self.count.broken(count, "items") {
+            return Some(rule);
+        }
+        let node = self.items.as_deref()?;
+        for (at, item) in items.iter().enumerate() {
+            let length = field.len();
+            field.push_str(&format!("[{at}]"));
+            if let Some(rule) = node.violation(item, field) {
+                return Some(rule);
+            }
+            field.truncate(length);
+        }
+        None
+    }
+
+    /// `allOf`, `anyOf`, `oneOf` and `not`, whose parts have no types of their own.
+    fn of_parts(&self, value: &Value, field: &mut String) -> Option<String> {
+        for node in &self.all {
+            if let Some(rule) = node.violation(value, field) {
+                return Some(rule);
+            }
+        }
+        let length = field.len();
+        let fits = |nodes: &[Self], field: &mut String| {
+            let fitting = nodes.iter().filter(|node| {
+                let is_fit = node.violation(value, field).is_none();
+                field.truncate(length);
+                is_fit
+            });
+            fitting.count()
+        };
+        if !self.any.is_empty() && fits(&self.any, field) == 0 {
+            return Some("must be as one of the choices of its schema".to_owned());
+        }
+        if !self.one.is_empty() && fits(&self.one, field) != 1 {
+            return Some("must be as exactly one of the choices of its schema".to_owned());
+        }
+        let not = self.not.as_deref()?;
+        let is_fit = not.violation(value, field).is_none();
+        field.truncate(length);
+        is_fit.then(|| "must not be as its schema's `not` says".to_owned())
+    }
+}
+
+impl Range {
+    fn broken(&self, count: u64, what: &str) -> Option<String> {
+        if let Some(least) = self.least.filter(|least| count < *least) {
+            return Some(format!("must have at least {least} {what}"));
+        }
+        let most = self.most.filter(|most| count > *most)?;
+        Some(format!("must have at most {most} {what}"))
+    }
+}
+
+fn step(field: &mut String, name: &str) {
+    if !field.is_empty() {
+        field.push('.');
+    }
+    field.push_str(name);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn violation(schema: &Value, object: &Value) -> Option<String> {
+        let definition = json!({ "spec": { "versions": [
+            { "name": "v1", "schema": { "openAPIV3Schema": schema } },
+        ] } });
+        let schema = Schema::of_definition(&definition, "v1").unwrap();
+        schema.violation(object).map(|v| v.to_string())
+    }
+
+    #[test]
+    fn each_keyword_is_judged_at_its_field() {
+        let spec = |schema: Value| {
+            json!({ "type": "object", "properties": { "spec": {
+                "type": "object", "properties": { "a": schema },
+            } } })
+        };
+        for (schema, good, bad, rule) in [
+            (
+                json!({ "type": "integer" }),
+                json!(3),
+                json!("3"),
+                "must be of type integer",
+            ),
+            (
+                json!({ "type": "integer" }),
+                json!(3.0),
+                json!(3.5),
+                "must be of type integer",
+            ),
+            (
+                json!({ "type": "string", "nullable": true }),
+                Value::Null,
+                json!(1),
+                "must be of type string",
+            ),
+            (
+                json!({ "x-kubernetes-int-or-string": true }),
+                json!("80%"),
+                json!(true),
+                "must be an integer or a string",
+            ),
+            (
+                json!({ "type": "string", "enum": ["x", "y"] }),
+                json!("x"),
+                json!("z"),
+                "must be one of \"x\", \"y\"",
+            ),
+            (
+                json!({ "type": "integer", "minimum": 1 }),
+                json!(1),
+                json!(0),
+                "must be at least 1",
+            ),
+            (
+                json!({ "type": "integer", "maximum": 5, "exclusiveMaximum": true }),
+                json!(4),
+                json!(5),
+                "must be less than 5",
+            ),
+            (
+                json!({ "type": "number", "multipleOf": 0.1 }),
+                json!(0.3),
+                json!(0.35),
+                "must be a multiple of 0.1",
+            ),
+            (
+                json!({ "type": "string", "maxLength": 2 }),
+                json!("éé"),
+                json!("abc"),
+                "must have at most 2 characters",
+            ),
+            (
+                json!({ "type": "string", "pattern": "^[a-z]+$" }),
+                json!("abc"),
+                json!("ABC"),
+                "must match the pattern ^[a-z]+$",
+            ),
+            (
+                json!({ "type": "array", "minItems": 1, "items": {} }),
+                json!([1]),
+                json!([]),
+                "must have at least 1 items",
+            ),
+            (
+                json!({ "anyOf": [{ "required": ["b"] }, { "required": ["c"] }], "type": "object" }),
+                json!({ "c": 1 }),
+                json!({}),
+                "must be as one of the choices of its schema",
+            ),
+            (
+                json!({ "oneOf": [{ "required": ["b"] }, { "required": ["c"] }], "type": "object" }),
+                json!({ "c": 1 }),
+                json!({ "b": 1, "c": 1 }),
+                "must be as exactly one of the choices of its schema",
+            ),
+            (
+                json!({ "not": { "required": ["b"] }, "type": "object" }),
+                json!({}),
+                json!({ "b": 1 }),
+                "must not be as its schema's `not` says",
+            ),
+        ] {
+            let object = |a: &Value| json!({ "spec": { "a": a } });
+            assert_eq!(
+                violation(&spec(schema.clone()), &object(&good)),
+                None,
+                "{schema}"
+            );
+            let found = violation(&spec(schema.clone()), &object(&bad));
+            assert_eq!(found, Some(format!("spec.a {rule}")), "{schema}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_fault_is_told_in_lists_and_maps() {
+        let schema = json!({ "type": "object", "properties": { "spec": { "type": "object",
+            "required": ["size"],
+            "properties": {
+                "list": { "type": "array", "items": { "type": "object", "required": ["name"] } },
+                "map": { "type": "object", "additionalProperties": { "type": "integer" } },
+            } } } });
+        for (spec, told) in [
+            (json!({ "size": 1, "unknown": true }), None),
+            (json!({}), Some("spec.size is required and missing")),
+            (
+                json!({ "size": 1, "list": [{ "name": "a" }, {}] }),
+                Some("spec.list[1].name is required and missing"),
+            ),
+            (
+                json!({ "size": 1, "map": { "b": "x" } }),
+                Some("spec.map.b must be of type integer"),
+            ),
+        ] {
+            let found = violation(&schema, &json!({ "spec": spec }));
+            assert_eq!(found.as_deref(), told, "{spec}");
+        }
+    }
+}

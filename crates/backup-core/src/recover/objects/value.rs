@@ -1,0 +1,46 @@
+//! Captured object, with the fields that a person filled in, and the schema of its kind.
+
+use serde_json::Value;
+
+use super::Writer;
+use crate::archive::{ObjectPath, ResourceName, Schema};
+use crate::recover::RecoverError;
+use crate::recover::crds::DEFINITIONS;
+use crate::recover::spool::{Entry, Spool};
+
+impl Writer<'_> {
+    /// Reads the captured object, filled in.
+    pub(in crate::recover) fn value(&self, entry: &Entry) -> Result<Value, RecoverError> {
+        let resource = &entry.path.resource;
+        let mut value = self.spool.value(entry)?;
+        let fills = self.options.fill.iter();
+        let fills: Vec<_> = fills.filter(|f| f.field(resource).is_some()).collect();
+        if fills.is_empty() {
+            return Ok(value);
+        }
+        let schema = schema_of(self.spool, resource, &entry.api_version)?;
+        for fill in fills {
+            fill.apply(resource, &mut value, schema.as_ref());
+        }
+        Ok(value)
+    }
+}
+
+/// Reads the schema of a kind from the definition in the archive; `None` if it has none.
+pub(in crate::recover) fn schema_of(
+    spool: &Spool,
+    resource: &ResourceName,
+    api_version: &str,
+) -> Result<Option<Schema>, RecoverError> {
+    let definition = ObjectPath {
+        resource: DEFINITIONS.into(),
+        namespace: None,
+        name: resource.to_string(),
+    };
+    let entry = spool.by_path(&definition).and_then(|at| spool.entry(at));
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    Ok(Schema::of_definition(&spool.value(entry)?, version))
+}

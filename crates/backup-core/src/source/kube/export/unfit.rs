@@ -1,0 +1,77 @@
+//! Objects that the definition of their kind no longer admits: they are stored, and a restore of them is
+//! refused.
+
+use serde_json::Value;
+
+use super::super::discover::Kind;
+use super::super::request::Api;
+use super::super::scope::CRDS;
+use crate::archive::{ObjectPath, Schema};
+use crate::format::manifest::{Finding, Severity};
+
+/// Objects that are named one by one.
+const MAX_NAMES: usize = 5;
+
+/// Judges the objects of one kind, and counts those that its definition does not admit.
+#[derive(Debug, Default)]
+pub(super) struct Unfit {
+    schema: Option<Schema>,
+    objects: usize,
+    first: Vec<String>,
+}
+
+impl Unfit {
+    /// Reads the definition of a custom kind. A kind without one that can be read is not judged.
+    pub(super) async fn of_kind(api: &Api, kind: &Kind) -> Self {
+        let mut unfit = Self::default();
+        if !kind.custom {
+            return unfit;
+        }
+        let (plural, group) = CRDS.split_once('.').unwrap_or((CRDS, ""));
+        let path = format!("/apis/{group}/v1/{plural}/{}", kind.resource);
+        match api.get::<Value>(&path, "definition").await {
+            Ok(definition) => {
+                unfit.schema = Schema::of_definition(&definition, &kind.version);
+            }
+            Err(e) => {
+                tracing::debug!(kind = %kind.resource, error = %e, "its schema cannot be read");
+            }
+        }
+        unfit
+    }
+
+    /// Judges one object that is taken.
+    pub(super) fn judge(&mut self, path: &ObjectPath, object: &Value) {
+        let Some(violation) = self.schema.as_ref().and_then(|s| s.violation(object)) else {
+            return;
+        };
+        self.objects = self.objects.saturating_add(1);
+        if self.first.len() < MAX_NAMES {
+            self.first.push(format!("{} ({violation})", path.object()));
+        }
+    }
+
+    /// The finding on those that are not admitted; `None` if all are.
+    pub(super) fn finding(&self, kind: &Kind) -> Option<Finding> {
+        if self.objects == 0 {
+            return None;
+        }
+        let more = match self.objects.saturating_sub(self.first.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(Finding {
+            severity: Severity::Warning,
+            object: kind.resource.to_string(),
+            cause: format!(
+                "its definition does not admit {} of its objects any more: {}{more}",
+                self.objects,
+                self.first.join(", ")
+            ),
+            remedy:
+                "they are in the restore point, and a restore of them is refused; mend them in the \
+                     cluster, or restore with `restore-cli plan --fill KIND.FIELD=VALUE`"
+                    .to_owned(),
+        })
+    }
+}
