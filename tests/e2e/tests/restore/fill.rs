@@ -123,6 +123,8 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
     })
     .await?;
     let crds = [
+        "--only",
+        "crds,resources",
         "--include-resources",
         &format!("customresourcedefinitions,{NAME}"),
     ];
