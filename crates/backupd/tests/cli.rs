@@ -50,7 +50,7 @@ fn wrong_use_ends_with_2_and_leaves_stdout_empty() {
             &[],
             "this version backs up `etcd`, `machine-config`, `crds`",
         ),
-        (&["import", "x"], &[], "--component"),
+        (&["import"], &[], "FILE"),
     ] {
         let output = backupd(&folder, args, env);
         assert_eq!(output.status.code(), Some(2), "{args:?} {output:?}");
