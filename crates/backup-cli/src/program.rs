@@ -86,22 +86,23 @@ where
 {
     let terminal = Terminal::of_process(flags.output, flags.quiet);
     logging::start(&flags.log_level, flags.log_format, &terminal);
+    // A command may cancel its own work; that is no signal.
+    let (signalled, drops) = (CancellationToken::new(), CancellationToken::new());
     let frame = Frame {
         terminal: terminal.clone(),
         clock: Arc::new(SystemClock),
         environment: Environment::of_process(),
-        cancel: CancellationToken::new(),
+        cancel: signalled.child_token(),
     };
-    let (cancel, drops) = (frame.cancel.clone(), CancellationToken::new());
     let ended =
-        heed_signals(cancel.clone(), drops.clone(), terminal.clone(), grace).and_then(|()| {
+        heed_signals(signalled.clone(), drops.clone(), terminal.clone(), grace).and_then(|()| {
             in_runtime(async {
                 let mut work = pin!(command(frame));
                 tokio::select! {
                     // What was done in spite of the signal is done; anything else was interrupted.
                     ended = &mut work => ended.map_err(|failure| match failure.exit() {
                         Exit::Interrupted => failure,
-                        _ if cancel.is_cancelled() => failure.because_of(Exit::Interrupted),
+                        _ if signalled.is_cancelled() => failure.because_of(Exit::Interrupted),
                         _ => failure,
                     }),
                     () = drops.cancelled() => Err(interrupted()),

@@ -84,6 +84,10 @@ pub trait SnapshotSource: Debug + Send + Sync {
     /// When no member can be asked at all; names each and why.
     async fn members(&self) -> Result<Members, SourceError>;
 
+    /// Asks the candidates of `members` that were well once more; gives those that are not now. It asks
+    /// for their state alone, since a question for alarms is an entry of etcd's own log.
+    async fn gone(&self, members: &Members) -> Vec<Unwell>;
+
     /// Begins a snapshot of `candidate`.
     ///
     /// # Errors

@@ -253,23 +253,7 @@ async fn gone(
     source: &dyn SnapshotSource,
     before: &Members,
 ) -> Result<Vec<Finding>, BackupError> {
-    let after = match cancellable(run, source.members()).await? {
-        Ok(after) => after,
-        Err(e) => {
-            let cause = format!(
-                "none of them answers after the snapshot: {}",
-                causes::line(&e)
-            );
-            return Ok(vec![Finding {
-                severity: Severity::Warning,
-                object: format!("{name} members"),
-                cause,
-                remedy: look_at(name).to_owned(),
-            }]);
-        }
-    };
-    let answered = |node: &str| before.candidates.iter().any(|c| c.node == node);
-    let gone = after.unwell.iter().filter(|m| answered(&m.node));
+    let gone = cancellable(run, source.gone(before)).await?.into_iter();
     let gone = gone.map(|member| Finding {
         severity: Severity::Warning,
         object: of_member(name, &member.node),

@@ -27,7 +27,7 @@ pub use self::identity::{EtcdClientCertificate, EtcdTls};
 pub use self::keys::{SchemaKeys, schema_keys};
 use self::session::Session;
 use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
-use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError};
+use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
 use crate::clock::Clock;
 
 /// How an etcd is reached and how long it may take. Prints no secret.
@@ -140,6 +140,13 @@ impl SnapshotSource for EtcdSource {
     async fn members(&self) -> Result<Members, SourceError> {
         let session = self.begin().await?;
         members::rank(&self.options.name, members::ask_all(&session).await)
+    }
+
+    async fn gone(&self, members: &Members) -> Vec<Unwell> {
+        match self.session.lock().await.clone() {
+            Some(session) => members::ask_again(&session, members).await,
+            None => Vec::new(),
+        }
     }
 
     async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError> {

@@ -37,7 +37,7 @@ pub use self::roles::Roles;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
 use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
-use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError};
+use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
 use crate::clock::Clock;
 use crate::proxy::Proxies;
 
@@ -158,6 +158,13 @@ impl SnapshotSource for TalosSource {
             candidate.talos_authorities.clone_from(&session.authorities);
         }
         Ok(members)
+    }
+
+    async fn gone(&self, members: &Members) -> Vec<Unwell> {
+        match self.session.lock().await.clone() {
+            Some(session) => members::ask_again(&session, members).await,
+            None => Vec::new(),
+        }
     }
 
     async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError> {

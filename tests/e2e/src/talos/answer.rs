@@ -205,6 +205,9 @@ impl Api {
     }
 
     pub(super) async fn status(&self, node: &Node) -> Result<api::EtcdMemberStatus, Status> {
+        while node.faults().etcd_answers == Some(0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let etcd = etcd_of(node, "EtcdStatus").await?;
         let mut status = etcd.status().await.map_err(|error| unknown(&error))?;
         let faults = node.faults();
@@ -221,7 +224,6 @@ impl Api {
         node.fault(|faults| {
             if let Some(left) = faults.etcd_answers.as_mut() {
                 *left = left.saturating_sub(1);
-                faults.etcd_down |= *left == 0;
             }
         });
         Ok(status)

@@ -55,7 +55,7 @@ pub struct Faults {
     pub no_quorum: bool,
     /// The etcd process is down: calls that need it hang.
     pub etcd_down: bool,
-    /// The etcd process ends after so many answers to `EtcdStatus`, as one that crashes again and again.
+    /// After so many answers to `EtcdStatus` it hangs, as with an etcd that crashes again and again.
     pub etcd_answers: Option<u32>,
     /// The node cannot be reached, as endpoint or as target; open connections break.
     pub unreachable: bool,

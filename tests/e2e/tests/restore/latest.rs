@@ -180,6 +180,11 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
 async fn unasked(bed: &mut Bed) -> Result<()> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
+    let config = bed.folder.path().join("butler.yaml");
+    let text = std::fs::read_to_string(&config)?;
+    let unconfigured = text.lines().filter(|line| !line.contains("kubeconfig"));
+    let unconfigured: Vec<&str> = unconfigured.collect();
+    std::fs::write(&config, unconfigured.join("\n"))?;
     let plan = bed.restore_cli("plan").args(["latest", "--only", "etcd"]);
     let plan = plan.output().await?.ended_with(0)?;
     let told = "the Kubernetes API is not asked whether it is back";

@@ -174,7 +174,7 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     let step = step.arg(other.kubeconfig()).output().await?;
     refused(step, &["another cluster", &captured, &foreign])?;
 
-    std::fs::write(&config, &text)?;
+    std::fs::write(&config, text)?;
     let git = ["--from", "git:fleet#main", "--only", "resources"];
     let planned = bed.plan(&other.kubeconfig(), &git).await?;
     refused(planned, &["another cluster", &captured, &foreign])?;
@@ -182,43 +182,5 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     let planned = bed.plan(&own, &rebuild).await?;
     refused(planned, &["the very cluster", &captured])?;
     assert_eq!(versions(&bed, &other).await?, before);
-    unknown(&bed, &text, &other).await
-}
-
-/// A snapshot that does not say whose it is: only `--allow unknown-cluster` goes on, and then the
-/// cluster's name is asked for.
-async fn unknown(bed: &Bed, config: &str, other: &Fresh) -> Result<()> {
-    let etcd = e2e::etcd::Etcd::start(&bed.folder, "nobodys").await?;
-    let file = bed.folder.path().join("nobodys.db");
-    etcd.client().await?.snapshot(&file).await?;
-    let place = bed.folder.path().join("butler.yaml");
-    std::fs::write(
-        &place,
-        config.replace("wrong-sources", "wrong-sources-nobodys"),
-    )?;
-    let import = bed
-        .backupd("import")
-        .args(["nobodys.db", "--component", "etcd"]);
-    import.output().await?.ended_with(0)?;
-    let before = versions(bed, other).await?;
-    for from in ["velero:nightly.tar.gz", "git:fleet#main"] {
-        let plan = ["--from", from, "--only", "resources"];
-        let planned = bed.plan(&other.kubeconfig(), &plan).await?;
-        refused(planned, &["--allow unknown-cluster"])?;
-        let allowed = [&plan[..], &["--allow", "unknown-cluster"]].concat();
-        bed.plan(&other.kubeconfig(), &allowed)
-            .await?
-            .ended_with(0)?;
-        // Allowed is not answered.
-        let restore = bed
-            .restore_cli("restore")
-            .args(["--plan", "restore-plan.json"]);
-        let restore = restore.arg("--kubeconfig").arg(other.kubeconfig());
-        let asked = restore.output().await?;
-        assert_ne!(asked.code, Some(0), "{}", asked.stdout);
-        let said = format!("{}{}", asked.stdout, asked.stderr);
-        assert!(said.contains("--target"), "{said}");
-    }
-    assert_eq!(versions(bed, other).await?, before);
     Ok(())
 }

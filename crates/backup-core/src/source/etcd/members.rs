@@ -31,9 +31,31 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
         .await
 }
 
-async fn ask(session: &Session, endpoint: &str) -> Answers {
+/// Asks for the state of those that were well once more; gives those that do not answer now or have no
+/// leader.
+pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
+    let well = members.candidates.iter().filter(|c| c.warnings.is_empty());
+    let questions: Vec<_> = well
+        .map(|candidate| async move {
+            let cause = match ask_status(session, &candidate.node).await {
+                Ok(status) if status.leader == 0 => "it has no leader".to_owned(),
+                Ok(_) => return None,
+                Err(failure) => failure.to_string(),
+            };
+            let node = candidate.node.clone();
+            Some(Unwell { node, cause })
+        })
+        .collect();
+    let answers: Vec<Option<Unwell>> = futures::stream::iter(questions)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+    answers.into_iter().flatten().collect()
+}
+
+async fn ask_status(session: &Session, endpoint: &str) -> Result<StatusResponse, Failure> {
     let limit = session.call_timeout();
-    let status = session.call(
+    let asked = session.call(
         "Maintenance.Status",
         endpoint,
         limit,
@@ -44,6 +66,12 @@ async fn ask(session: &Session, endpoint: &str) -> Answers {
             })
         },
     );
+    asked.await
+}
+
+async fn ask(session: &Session, endpoint: &str) -> Answers {
+    let limit = session.call_timeout();
+    let status = ask_status(session, endpoint);
     let alarms = session.call(
         "Maintenance.Alarm",
         endpoint,

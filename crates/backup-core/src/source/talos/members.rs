@@ -125,6 +125,33 @@ pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Ot
         .await
 }
 
+/// Asks for the state of those that were well once more; gives those that do not answer now or have no
+/// leader.
+pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
+    let well = members.candidates.iter().filter(|c| c.warnings.is_empty());
+    let questions: Vec<_> = well
+        .map(|candidate| async move {
+            let target = session.target(&candidate.node);
+            let cause = match ask_status(session, target.node.as_deref()).await {
+                Ok(status) if status.leader == 0 => "it has no leader".to_owned(),
+                Ok(_) => return None,
+                // What was not allowed before is not allowed now.
+                Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => {
+                    return None;
+                }
+                Err(failure) => failure.to_string(),
+            };
+            let node = candidate.node.clone();
+            Some(Unwell { node, cause })
+        })
+        .collect();
+    let answers: Vec<Option<Unwell>> = futures::stream::iter(questions)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+    answers.into_iter().flatten().collect()
+}
+
 async fn ask_status(session: &Session, node: Option<&str>) -> Result<EtcdMemberStatus, Failure> {
     let limit = session.call_timeout();
     let asked = session.call("EtcdStatus", node, limit, |mut client, mut to| {
