@@ -178,8 +178,11 @@ fn lacking(object: &mut Value, path: &[Segment<'_>], value: &Value) -> bool {
             .get_mut(*at)
             .is_some_and(|item| lacking(item, rest, value)),
         (Segment::Each, Value::Array(items)) => {
-            let written = items.iter_mut().map(|item| lacking(item, rest, value));
-            written.fold(false, |any, one| any || one)
+            let mut written = false;
+            for item in items {
+                written |= lacking(item, rest, value);
+            }
+            written
         }
         _ => false,
     }
