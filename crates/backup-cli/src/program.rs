@@ -86,7 +86,7 @@ where
 {
     let terminal = Terminal::of_process(flags.output, flags.quiet);
     logging::start(&flags.log_level, flags.log_format, &terminal);
-    // A command may cancel its own work; that is no signal.
+    // A command may cancel its own work. Only a signal makes its error an interruption.
     let (signalled, drops) = (CancellationToken::new(), CancellationToken::new());
     let frame = Frame {
         terminal: terminal.clone(),

@@ -22,7 +22,7 @@ struct Flags {
     common: CommonFlags,
 }
 
-/// What the other process does; told by its environment.
+/// Does the work that the environment names, as the child process of the other tests.
 #[test]
 fn the_other_process() {
     let Ok(work) = std::env::var("SIGNALS_TEST") else {

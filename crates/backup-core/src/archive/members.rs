@@ -10,13 +10,13 @@ use tar::{Archive, Entries, Entry, EntryType, PaxExtensions};
 pub(crate) const MAX_MEMBERS: u64 = 2_000_000;
 /// A member's long name and other extensions take some hundred bytes.
 pub(crate) const MAX_EXTENSION: u64 = 64 << 10;
-/// Characters of a member's name that are told.
-const TOLD: usize = 200;
+/// Characters of a member's name in an error.
+const SHOWN_NAME: usize = 200;
 
 /// Why the members of a tar cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MemberError {
-    /// It is no tar, or ends early.
+    /// The bytes are not a tar, or they end early.
     #[error("the archive is no tar that can be read")]
     Tar(#[source] io::Error),
     /// It is a tar as nobody makes one.
@@ -29,9 +29,9 @@ pub enum MemberError {
     },
 }
 
-/// A member's name as it is told.
+/// Quotes and cuts a member's name for an error.
 pub(crate) fn told(name: &str) -> String {
-    format!("{:?}", name.chars().take(TOLD).collect::<String>())
+    format!("{:?}", name.chars().take(SHOWN_NAME).collect::<String>())
 }
 
 /// One member: a file, a folder or a link, and never an extension.

@@ -42,6 +42,7 @@ impl std::fmt::Display for Violation {
 struct Node {
     kind: Option<String>,
     nullable: bool,
+    default: Option<Value>,
     int_or_string: bool,
     required: Vec<String>,
     properties: Vec<(String, Node)>,
@@ -78,11 +79,14 @@ impl Schema {
         Some(Self(Node::read(root, DEEPEST)))
     }
 
-    /// Finds the first field of `object` that the schema does not admit.
+    /// Finds the first field of `object` that the schema does not admit. Fields with a default are filled
+    /// in first, as the API server does.
     #[must_use]
     pub fn violation(&self, object: &Value) -> Option<Violation> {
         let mut field = String::new();
-        let rule = self.0.violation(object, &mut field)?;
+        let mut object = object.clone();
+        self.0.fill_in(&mut object);
+        let rule = self.0.violation(&object, &mut field)?;
         Some(Violation { field, rule })
     }
 }
@@ -125,6 +129,7 @@ impl Node {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             nullable: is("nullable"),
+            default: schema.get("default").cloned(),
             int_or_string: is("x-kubernetes-int-or-string"),
             required: required.map(str::to_owned).collect(),
             properties: properties.collect(),
@@ -142,6 +147,39 @@ impl Node {
             any: each("anyOf"),
             one: each("oneOf"),
             not: inner("not"),
+        }
+    }
+
+    /// Gives `value` the defaults of the schema, where a field is missing or is null and may not be.
+    fn fill_in(&self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, node) in &self.properties {
+                    let lacks = match fields.get(name) {
+                        None => true,
+                        Some(held) => held.is_null() && !node.nullable,
+                    };
+                    if let Some(default) = node.default.as_ref().filter(|_| lacks) {
+                        fields.insert(name.clone(), default.clone());
+                    }
+                }
+                for (name, held) in fields {
+                    let known = self.properties.iter().find(|(known, _)| known == name);
+                    let node = known.map(|(_, node)| node).or(self.additional.as_deref());
+                    if let Some(node) = node {
+                        node.fill_in(held);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let node = self.items.as_deref();
+                items.iter_mut().for_each(|item| {
+                    if let Some(node) = node {
+                        node.fill_in(item);
+                    }
+                });
+            }
+            _ => {}
         }
     }
 
@@ -433,6 +471,32 @@ mod tests {
             let found = violation(&spec(schema.clone()), &object(&bad));
             assert_eq!(found, Some(format!("spec.a {rule}")), "{schema}");
         }
+    }
+
+    #[test]
+    fn what_has_a_default_is_not_missing() {
+        let schema = json!({ "type": "object", "properties": { "spec": {
+            "type": "object", "default": {}, "required": ["size"],
+            "oneOf": [{ "required": ["size"] }, { "required": ["weight"] }],
+            "properties": {
+                "size": { "type": "integer", "default": 1 },
+                "ports": { "type": "array", "items": {
+                    "type": "object", "required": ["protocol"],
+                    "properties": { "protocol": { "type": "string", "default": "TCP" } },
+                } },
+            },
+        } } });
+        for object in [
+            json!({}),
+            json!({ "spec": {} }),
+            json!({ "spec": { "size": null } }),
+            json!({ "spec": { "ports": [{}] } }),
+        ] {
+            assert_eq!(violation(&schema, &object), None, "{object}");
+        }
+        let wrong = json!({ "spec": { "size": "1" } });
+        let told = "spec.size must be of type integer";
+        assert_eq!(violation(&schema, &wrong).as_deref(), Some(told));
     }
 
     #[test]

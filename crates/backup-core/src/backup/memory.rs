@@ -73,7 +73,7 @@ pub(super) async fn recall(
     } = find_parents(run, claimed, components, findings).await?;
     memory.kit = kit.and_then(|point| carry(run, point, findings));
     if let Some(kit) = &memory.kit {
-        stands(run, &kit.component, findings).await?;
+        stands(run, &kit.component, findings).await;
     }
     for parent in parents.iter().filter(|p| reader.can_read(p)) {
         let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);

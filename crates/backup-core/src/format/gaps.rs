@@ -9,7 +9,7 @@ use super::export::{ArchiveFacts, KindFacts};
 use super::manifest::{Component, Finding, Manifest, Severity};
 use crate::id::ComponentName;
 
-/// Gaps that are told in one line.
+/// Gaps that one line names.
 const TOLD: usize = 3;
 /// The definitions: whoever may not read them cannot tell custom resources from others.
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";

@@ -88,20 +88,14 @@ async fn a_secret_that_cannot_be_decrypted_is_lost_alone_and_named() -> Result<(
 /// What everything says of the two.
 async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
     let json = ["--output", "json"];
+    let fetch = async |point: &str, name: &str| {
+        let place = ["--force", "--to", "f.tar"];
+        let what = ["fetch", point, "--component", name];
+        let args = [&what[..], &place, &json].concat();
+        bed.restore_cli(&args).output().await
+    };
     for name in COMPONENTS {
-        let fetch = [
-            "fetch",
-            "latest",
-            "--component",
-            name,
-            "--force",
-            "--to",
-            "f.tar",
-        ];
-        let fetched = bed
-            .restore_cli(&[&fetch[..], &json].concat())
-            .output()
-            .await?;
+        let fetched = fetch("latest", name).await?;
         let fetched = fetched.ended_with(0)?;
         assert_eq!(fetched.json()?["restorePoint"], whole, "{name}");
         let passed = fetched.stderr.lines().filter(|l| l.contains("passed over"));
@@ -114,19 +108,7 @@ async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
             );
         }
         // By its id it is given, and not called all.
-        let fetch = [
-            "fetch",
-            partial,
-            "--component",
-            name,
-            "--force",
-            "--to",
-            "f.tar",
-        ];
-        let fetched = bed
-            .restore_cli(&[&fetch[..], &json].concat())
-            .output()
-            .await?;
+        let fetched = fetch(partial, name).await?;
         let fetched = fetched.ended_with(7)?;
         assert_eq!(fetched.json()?["lacks"][0]["wholeIn"], whole);
         assert!(

@@ -1,8 +1,9 @@
 //! The kit of an earlier restore point, named again by a run that takes none.
 
 use super::Carried;
-use crate::backup::{BackupError, Run};
+use crate::backup::Run;
 use crate::catalog::RestorePoint;
+use crate::causes;
 use crate::format::layout;
 use crate::format::manifest::{Component, Epoch, Finding, Severity};
 use crate::id::ComponentName;
@@ -50,11 +51,7 @@ pub(super) fn carry(
 
 /// Looks whether the objects of a kit are there and can be read at once. They are few, and nothing else
 /// looks at them before a restore.
-pub(super) async fn stands(
-    run: &Run,
-    component: &Component,
-    findings: &mut Vec<Finding>,
-) -> Result<(), BackupError> {
+pub(super) async fn stands(run: &Run, component: &Component, findings: &mut Vec<Finding>) {
     let packs = component.packs.iter();
     let packs = packs.map(|pack| (layout::pack(pack.sha256), pack.bytes));
     let recipes = component.recipes.iter();
@@ -69,25 +66,34 @@ pub(super) async fn stands(
                 }
             },
             Err(StoreError::NotFound { .. }) => Some((Severity::Error, "is gone")),
-            Err(source) => {
-                return Err(BackupError::Read {
-                    what: "the kit",
-                    source,
-                });
+            // The kit was stored once; what this run takes must not fail for it.
+            Err(error) => {
+                let cause = format!("its {key} cannot be looked at: {}", causes::line(&error));
+                let remedy =
+                    "see that this daemon may read the store, then run `restore-cli audit`";
+                run.finding(findings, finding(Severity::Warning, cause, remedy));
+                continue;
             }
         };
         if let Some((severity, fault)) = fault {
             run.finding(findings, again(severity, format!("its {key} {fault}")));
         }
     }
-    Ok(())
 }
 
 fn again(severity: Severity, cause: String) -> Finding {
+    finding(
+        severity,
+        cause,
+        "add its files again: `backupd kit add --replace FILE…`",
+    )
+}
+
+fn finding(severity: Severity, cause: String, remedy: &str) -> Finding {
     Finding {
         severity,
         object: ComponentName::kit().to_string(),
         cause,
-        remedy: "add its files again: `backupd kit add --replace FILE…`".to_owned(),
+        remedy: remedy.to_owned(),
     }
 }

@@ -16,12 +16,14 @@ const MAX_NAMES: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Unfit {
     schema: Option<Schema>,
+    /// Why the definition cannot be read.
+    unread: Option<String>,
     objects: usize,
     first: Vec<String>,
 }
 
 impl Unfit {
-    /// Reads the definition of a custom kind. A kind without one that can be read is not judged.
+    /// Reads the definition of a custom kind.
     pub(super) async fn of_kind(api: &Api, kind: &Kind) -> Self {
         let mut unfit = Self::default();
         if !kind.custom {
@@ -33,9 +35,9 @@ impl Unfit {
             Ok(definition) => {
                 unfit.schema = Schema::of_definition(&definition, &kind.version);
             }
-            Err(e) => {
-                tracing::debug!(kind = %kind.resource, error = %e, "its schema cannot be read");
-            }
+            // It was deleted since its objects were listed.
+            Err(e) if e.is_not_found() => {}
+            Err(e) => unfit.unread = Some(e.line()),
         }
         unfit
     }
@@ -51,8 +53,20 @@ impl Unfit {
         }
     }
 
-    /// The finding on those that are not admitted; `None` if all are.
+    /// The finding on those that are not admitted, or on a definition that cannot be read; `None` if all
+    /// are admitted.
     pub(super) fn finding(&self, kind: &Kind) -> Option<Finding> {
+        if let Some(why) = &self.unread {
+            return Some(Finding {
+                severity: Severity::Info,
+                object: kind.resource.to_string(),
+                cause: format!(
+                    "its definition cannot be read, so whether it admits its objects is not known: {why}"
+                ),
+                remedy: "apply deploy/rbac.yaml, or grant `get` of customresourcedefinitions"
+                    .to_owned(),
+            });
+        }
         if self.objects == 0 {
             return None;
         }

@@ -109,19 +109,12 @@ impl KubeTarget {
         uid: &str,
         resource_version: &str,
     ) -> Result<(), WriteError> {
-        let kind = &self.served(path, &Value::Null)?;
-        let body = json!({
+        let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": { "uid": uid, "resourceVersion": resource_version },
         });
-        let write = Write {
-            method: Method::DELETE,
-            path: place(kind, path, ""),
-            content_type: JSON,
-            body: &body,
-        };
-        self.api.write(&write).await.map(drop)
+        self.delete_with(path, &options).await
     }
 
     /// Deletes an object whose stored value the server cannot read; nothing of what it stands for is
@@ -130,17 +123,21 @@ impl KubeTarget {
     /// # Errors
     /// As [`WriteError`] says; servers do not do so unless they are told to when they are started.
     pub async fn delete_unreadable(&self, path: &ObjectPath) -> Result<(), WriteError> {
-        let kind = &self.served(path, &Value::Null)?;
-        let body = json!({
+        let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "ignoreStoreReadErrorWithClusterBreakingPotential": true,
         });
+        self.delete_with(path, &options).await
+    }
+
+    async fn delete_with(&self, path: &ObjectPath, options: &Value) -> Result<(), WriteError> {
+        let kind = &self.served(path, &Value::Null)?;
         let write = Write {
             method: Method::DELETE,
             path: place(kind, path, ""),
             content_type: JSON,
-            body: &body,
+            body: options,
         };
         self.api.write(&write).await.map(drop)
     }
