@@ -188,7 +188,9 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     // A client that breaks off ends this future where it waits; the real one then reads an error.
     let mut half = Half(Some(path.clone()));
     let written = async {
-        let mut file = tokio::fs::File::create(&path).await?;
+        // Created in this step: a future that ends while another thread still creates the file
+        // would remove it too early and leave it behind.
+        let mut file = tokio::fs::File::from_std(std::fs::File::create(&path)?);
         while let Some(data) = upload.message().await? {
             file.write_all(&data.bytes).await?;
         }
