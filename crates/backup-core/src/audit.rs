@@ -21,10 +21,12 @@ use crate::store::{Access, Key, Store, StoreError};
 mod components;
 mod findings;
 mod needs;
+mod torn;
 
 use components::Components;
 pub(crate) use findings::{finding, hidden, stranger, unreadable};
 pub(crate) use needs::{Needs, Place};
+pub(crate) use torn::{torn, torn_in};
 
 /// Objects looked at at the same time: a look is a round trip and no memory.
 pub(crate) const LOOKS: usize = 32;

@@ -4,7 +4,7 @@ pub mod facts;
 pub mod inspect;
 pub mod trailer;
 
-pub use facts::{Contents, SnapshotError, SnapshotFacts};
+pub use facts::{Contents, SnapshotError, SnapshotFacts, Torn, TornObject};
 pub(crate) use inspect::stored_uid;
 pub use inspect::{Inspector, PageFacts};
 pub use trailer::{Trailer, TrailerCheck};

@@ -87,7 +87,7 @@ async fn what_a_run_writes_today_is_valid() {
         progress: Arc::new(Silent),
         cancel: CancellationToken::new(),
     };
-    let snapshot = std::fs::read(path("tests/fixtures/etcd-3.6.16-snapshot.db.zst")).unwrap();
+    let snapshot = std::fs::read(path("tests/fixtures/etcd-3.6.16-objects.db.zst")).unwrap();
     let block = Ok(zstd::decode_all(&snapshot[..]).unwrap().into());
     let stream = Box::pin(futures::stream::iter([block]));
     let committed = run.import_etcd("etcd.snapshot", stream).await.unwrap();

@@ -4,6 +4,7 @@ use super::commit::Part;
 use super::stages::{Outcome, Rejection, Stored, Watch};
 use super::work::Work;
 use super::{BackupError, Run};
+use crate::audit;
 use crate::causes;
 use crate::chunk::Kind;
 use crate::chunk::bbolt::BboltChunker;
@@ -53,7 +54,8 @@ pub(super) async fn snapshot(
                     // It was told when it happened.
                     work.findings.push(passed_over(name, node, attempt));
                 }
-                let mut findings = unwell(name, &members);
+                let mut findings = audit::torn(name, &facts.torn, Severity::Error);
+                findings.extend(unwell(name, &members));
                 findings.extend(gone(run, name, source, &members).await?);
                 for finding in findings {
                     run.finding(&mut work.findings, finding);
@@ -159,6 +161,9 @@ pub(super) async fn import(
     let what = format!("importing {origin}");
     work.run.progress.step(&what, None);
     let (facts, stored) = attempt(work, origin, file).await??;
+    for finding in audit::torn(name, &facts.torn, Severity::Error) {
+        work.run.finding(&mut work.findings, finding);
+    }
     let from_file = Candidate {
         node: "import".to_owned(),
         member_name: None,

@@ -43,6 +43,49 @@ pub struct SnapshotFacts {
     pub plain_secrets: u64,
     /// Whose keys are in it.
     pub contents: Contents,
+    /// Live objects that no API server can decode.
+    pub torn: Torn,
+}
+
+/// Objects that are cut or overwritten inside of their values; etcd starts from them all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Torn {
+    /// Those that were met, in the order of their keys.
+    pub objects: Vec<TornObject>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// An object whose value cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TornObject {
+    /// Its key in etcd.
+    pub key: String,
+    /// The revision that wrote it.
+    pub revision: u64,
+}
+
+impl TornObject {
+    /// Its kind and its place, as `secrets default/a`, by the way in which kube-apiserver makes keys.
+    #[must_use]
+    pub fn object(&self) -> String {
+        let mut parts = self.key.split('/').skip(2);
+        let first = parts.next().unwrap_or_default();
+        let kind = match first {
+            "minions" => "nodes".to_owned(),
+            // `services/specs/…` and `services/endpoints/…`
+            "services" => match parts.next() {
+                Some("endpoints") => "endpoints".to_owned(),
+                _ => "services".to_owned(),
+            },
+            group if group.contains('.') => {
+                format!("{}.{group}", parts.next().unwrap_or_default())
+            }
+            plural => plural.to_owned(),
+        };
+        let place: Vec<&str> = parts.collect();
+        format!("{kind} {}", place.join("/"))
+    }
 }
 
 /// Whose keys are in a snapshot: one cluster's, or those of many tenants.
@@ -97,6 +140,7 @@ impl SnapshotFacts {
             encryption_prefixes: pages.encryption_prefixes,
             plain_secrets: pages.plain_secrets,
             contents: pages.contents,
+            torn: pages.torn,
         })
     }
 }
@@ -192,4 +236,35 @@ pub enum SnapshotError {
     /// A bbolt file, but not etcd's.
     #[error("the file is a bbolt database but not etcd's: it has no bucket `key`")]
     KeyBucketMissing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_told_by_its_key() {
+        for (key, object) in [
+            ("/registry/secrets/default/a", "secrets default/a"),
+            ("/registry/minions/node-1", "nodes node-1"),
+            ("/registry/services/specs/default/a", "services default/a"),
+            (
+                "/registry/services/endpoints/default/a",
+                "endpoints default/a",
+            ),
+            ("/registry/clusterroles/a", "clusterroles a"),
+            (
+                "/registry/cluster.x-k8s.io/clusters/team-a/b",
+                "clusters.cluster.x-k8s.io team-a/b",
+            ),
+            ("/tenant_one/configmaps/x/y", "configmaps x/y"),
+            ("/a", " "),
+        ] {
+            let torn = TornObject {
+                key: key.to_owned(),
+                revision: 1,
+            };
+            assert_eq!(torn.object(), object);
+        }
+    }
 }

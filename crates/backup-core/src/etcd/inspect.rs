@@ -8,6 +8,9 @@
 //! cut. What a page is a leaf of is not known before the walk, so its summary says which buckets its
 //! entries may be of.
 //!
+//! etcd does not look into an object of Kubernetes, and the API server fails over one that is cut. So
+//! each is decoded as far as its form is known, and a live one that cannot be is told, not refused.
+//!
 //! What keys are in a folder besides that of Kubernetes cost 2 bytes more for each revision.
 //!
 //! Memory: about 30 MB for a 2 GiB snapshot of Kubernetes, 120 MB for 8 GiB. Beyond
@@ -20,6 +23,7 @@ mod free;
 mod live;
 mod page;
 mod summary;
+mod torn;
 mod tree;
 mod value;
 mod walk;
@@ -35,7 +39,7 @@ use std::convert::Infallible;
 
 use self::free::Freelist;
 use self::summary::{Fault, Kind, Summaries};
-use super::facts::{Contents, SnapshotError};
+use super::facts::{Contents, SnapshotError, Torn};
 use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta, wide};
 use crate::chunk::bbolt::window::{Taken, Unit, Visit, Window};
 use crate::digest::Digest;
@@ -63,6 +67,8 @@ pub struct PageFacts {
     pub plain_secrets: u64,
     /// See [`super::SnapshotFacts::contents`].
     pub contents: Contents,
+    /// See [`super::SnapshotFacts::torn`].
+    pub torn: Torn,
 }
 
 /// Takes a snapshot's bytes in order and remembers what is needed to walk its trees.

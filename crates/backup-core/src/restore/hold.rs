@@ -19,7 +19,7 @@ use super::objects::Objects;
 use super::verify::{SnapshotWriter, check_snapshot};
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
-use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, TrailerCheck};
+use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, Torn, TrailerCheck};
 use crate::id::ComponentName;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
@@ -48,6 +48,8 @@ pub struct HeldFacts {
     pub encryption_prefixes: Vec<String>,
     /// Whether it is a copy of a member's `db` file, which has no trailer.
     pub raw: bool,
+    /// Live objects that no API server can decode.
+    pub torn: Torn,
 }
 
 /// See the module.
@@ -194,6 +196,7 @@ impl HeldFacts {
             storage_version: facts.storage_version,
             encryption_prefixes: facts.encryption_prefixes.into_iter().collect(),
             raw: false,
+            torn: facts.torn,
         }
     }
 
@@ -207,6 +210,7 @@ impl HeldFacts {
             storage_version: pages.storage_version,
             encryption_prefixes: pages.encryption_prefixes.into_iter().collect(),
             raw: true,
+            torn: pages.torn,
         }
     }
 }
@@ -359,6 +363,7 @@ mod tests {
             storage_version: None,
             encryption_prefixes: Vec::new(),
             raw: true,
+            torn: Torn::default(),
         };
         let held = HeldSnapshot {
             facts,

@@ -128,7 +128,9 @@ pub async fn verify(
         };
         verified.plain_bytes = verified.plain_bytes.saturating_add(component.plain_bytes);
         if component.etcd.is_some() {
-            check_snapshot(component, watch)?;
+            let facts = check_snapshot(component, watch)?;
+            let torn = audit::torn(&component.name, &facts.torn, Severity::Warning);
+            verified.findings.extend(torn);
         }
     }
     Ok(verified)

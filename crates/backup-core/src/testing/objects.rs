@@ -106,7 +106,7 @@ pub const ETCD_CLUSTER: &str = "0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11";
 /// # Errors
 /// When it cannot be unpacked.
 pub fn etcd_snapshot() -> Result<ByteStream, BoxError> {
-    let packed = include_bytes!("../../tests/fixtures/etcd-3.6.16-snapshot.db.zst");
+    let packed = include_bytes!("../../tests/fixtures/etcd-3.6.16-objects.db.zst");
     let bytes = Bytes::from(zstd::decode_all(&packed[..])?);
     Ok(Box::pin(futures::stream::iter([Ok(bytes)])))
 }

@@ -60,7 +60,7 @@ fn text(error: impl Error) -> String {
 
 impl World {
     pub(crate) async fn new(encrypted: bool) -> Self {
-        let snapshot = &include_bytes!("../fixtures/etcd-3.6.16-snapshot.db.zst")[..];
+        let snapshot = &include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..];
         let plain = zstd::decode_all(snapshot).unwrap();
         let (secret, recipient) = new_identity();
         let mut identities = Identities::none();

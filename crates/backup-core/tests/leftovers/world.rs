@@ -32,7 +32,7 @@ pub(crate) struct World {
 
 /// A real snapshot; see `run.rs`.
 pub(crate) fn snapshot() -> Vec<u8> {
-    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-snapshot.db.zst")[..]).unwrap()
+    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..]).unwrap()
 }
 
 impl World {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A real snapshot of 3.6.16; see `snapshot.rs` for its figures.
 pub(crate) fn snapshot() -> Vec<u8> {
-    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-snapshot.db.zst")[..]).unwrap()
+    zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..]).unwrap()
 }
 
 /// A store, a clock, and keys of each kind.

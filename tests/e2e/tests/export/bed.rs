@@ -105,6 +105,12 @@ impl Bed {
         self.ours(snapshot.args(["--output", "json"]))
     }
 
+    /// `backupd import` of a file in the folder, as etcd's snapshot.
+    pub(crate) fn import(&self, file: &str) -> Command {
+        let import = self.ground.programs.backupd().args(["import", file]);
+        self.ours(import.args(["--component", "etcd", "--output", "json"]))
+    }
+
     /// `backupd snapshot` of all that is exported, of these kinds alone.
     pub(crate) fn export_of(&self, kinds: &[&str]) -> Command {
         let kinds = kinds.join(",");

@@ -225,6 +225,36 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
         "{}",
         fetched.stderr
     );
+
+    // A snapshot of that etcd tells of those whose form tells it, and is taken all the same.
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "cut" },
+    });
+    kube.create("/api/v1/namespaces/aaa/serviceaccounts", &account)
+        .await?;
+    let key = "/registry/serviceaccounts/aaa/cut";
+    let whole = etcd.get(key).await?.context("not stored")?;
+    assert!(whole.starts_with(b"k8s\0"), "another form");
+    let half = whole.get(..whole.len() / 2).context("no half")?;
+    etcd.put(key, half.to_vec()).await?;
+    etcd.snapshot(&bed.folder.join("torn.db")).await?;
+    let imported = bed.taken(&bed.import("torn.db"), 7).await?;
+    let torn = [
+        "etcd serviceaccounts aaa/cut",
+        "etcd toys.torn.example.com aaa/car-2",
+        "etcd toys.torn.example.com bbb/z",
+    ];
+    for object in torn {
+        let told = imported.finding(object, Severity::Error)?;
+        assert!(
+            told.cause.contains("no API server can read its value"),
+            "{told:?}"
+        );
+    }
+    let others = imported.manifest.findings.iter();
+    let others =
+        others.filter(|f| f.object.starts_with("etcd ") && !torn.contains(&f.object.as_str()));
+    assert_eq!(others.count(), 0, "{:#?}", imported.manifest.findings);
     Ok(())
 }
 

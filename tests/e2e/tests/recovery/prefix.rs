@@ -141,7 +141,7 @@ impl Prefix {
 
 /// A real snapshot of etcd 3.6.16, and the same with some values changed and its trailer made anew.
 pub(crate) fn snapshots() -> Result<[Vec<u8>; 2]> {
-    let file = root().join("crates/backup-core/tests/fixtures/etcd-3.6.16-snapshot.db.zst");
+    let file = root().join("crates/backup-core/tests/fixtures/etcd-3.6.16-objects.db.zst");
     let output = Command::new("zstd").arg("-dc").arg(file).output()?;
     anyhow::ensure!(output.status.success(), "zstd cannot read the fixture");
     let first = output.stdout;

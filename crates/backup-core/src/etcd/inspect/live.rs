@@ -1,7 +1,9 @@
 //! Counts the keys that are there after all revisions, as etcd tells: a put adds, a tombstone removes.
 
+use std::collections::HashSet;
+
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Place;
+use hashbrown::hash_table::Entry as Slot;
 
 use super::content::Content;
 use super::summary::Mark;
@@ -23,7 +25,12 @@ pub(super) struct Live {
     pub(super) folders: Vec<u64>,
     /// Of all live entries.
     pub(super) content: Content,
+    /// Those of the entries asked for that are live.
+    pub(super) found: HashSet<Place>,
 }
+
+/// What tells an entry: [`Mark::fingerprint`] of its key, and its digest.
+pub(super) type Place = (u64, u64);
 
 impl Live {
     /// Secrets stored in this way.
@@ -55,8 +62,11 @@ impl Live {
 pub(super) type Marks<'a> = (&'a [u8], &'a [u8]);
 
 /// Counts what is live. `leaves` gives the marks of each leaf in the order of revisions; it is
-/// called for each pass.
-pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(leaves: impl Fn() -> I) -> Live {
+/// called for each pass. `asked` are the entries of which it is to be told whether they are live.
+pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
+    leaves: impl Fn() -> I,
+    asked: &HashSet<Place>,
+) -> Live {
     let mut live = Live {
         folders: vec![0; Folders::MOST.saturating_add(1)],
         ..Live::default()
@@ -87,6 +97,10 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(leaves: impl Fn() -> I) -
         keys = keys.saturating_add(wide(table.len()));
         for Entry { mark, digest } in &table {
             live.content.add(*digest);
+            let place = (mark.fingerprint(), *digest);
+            if !asked.is_empty() && asked.contains(&place) {
+                live.found.insert(place);
+            }
             if let Some(count) = live.secrets.get_mut(usize::from(mark.secret())) {
                 *count = count.saturating_add(1);
             }
@@ -126,16 +140,16 @@ fn put(table: &mut HashTable<Entry>, entry: Entry) -> Change {
     let hash = |e: &Entry| e.mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let same = |other: &Entry| other.mark.fingerprint() == mark.fingerprint();
     match table.entry(hash(&entry), same, hash) {
-        Place::Occupied(found) if mark.tombstone() => {
+        Slot::Occupied(found) if mark.tombstone() => {
             found.remove();
             Change::Less
         }
-        Place::Occupied(mut found) => {
+        Slot::Occupied(mut found) => {
             *found.get_mut() = entry;
             Change::Same
         }
-        Place::Vacant(_) if mark.tombstone() => Change::Same,
-        Place::Vacant(place) => {
+        Slot::Vacant(_) if mark.tombstone() => Change::Same,
+        Slot::Vacant(place) => {
             place.insert(entry);
             Change::More
         }
@@ -169,9 +183,12 @@ mod tests {
             (first.as_slice(), in_first.as_slice()),
             (&second, &in_second),
         ];
-        let live = count(|| both.into_iter());
+        let place = |key: u64| (Mark(mark(key, false)).fingerprint(), key);
+        let asked = HashSet::from([place(0), place(1)]);
+        let live = count(|| both.into_iter(), &asked);
         assert_eq!(live.keys, Some(keys / 2));
         assert_eq!(live.secrets(1), keys / 2);
+        assert_eq!(live.found, HashSet::from([place(1)]));
         let third = (0..keys).filter(|key| key % 2 == 1 && key % 3 == 0).count();
         assert_eq!(live.folders[1], wide(third));
         assert_eq!(live.folders[0], keys / 2 - wide(third));
@@ -181,7 +198,10 @@ mod tests {
             .filter(|key| key % 2 == 1)
             .for_each(|key| content.add(key));
         assert_eq!(live.content.digest(), content.digest());
-        let unknown = count(|| [(first.as_slice(), none), (none, none)].into_iter());
+        let unknown = count(
+            || [(first.as_slice(), none), (none, none)].into_iter(),
+            &asked,
+        );
         assert_eq!(unknown.keys, None);
     }
 }

@@ -4,6 +4,7 @@ use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Fits, VERSION};
 use super::content;
 use super::entry::{KeyValue, Wrong};
 use super::summary::{Fault, Kind, Mark, Revision, Summaries, put, short, take};
+use super::torn;
 use super::tree::{Child, put_child};
 use super::value::{self, Folders};
 use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, size};
@@ -183,6 +184,11 @@ fn revisions(
             let folder = to.folders.of(etcd_key);
             several |= folder != Folders::FIRST;
             folders.extend_from_slice(&folder.to_le_bytes());
+        }
+        if torn::is_torn(etcd_key, entry.object) {
+            let mark = Mark::new(value::fingerprint(etcd_key), 0, false);
+            let place = (mark, content::of_entry(value));
+            to.torn.note(page, revision.main, place, etcd_key);
         }
         if etcd_key == value::KUBE_SYSTEM {
             value::Candidate::note(&mut to.candidates, page, revision, entry.object);

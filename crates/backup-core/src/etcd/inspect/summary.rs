@@ -4,6 +4,7 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use super::bucket::Fits;
 use super::entry::Wrong;
+use super::torn;
 use super::value::{Candidate, Folders, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
@@ -197,6 +198,7 @@ pub(super) struct Summaries {
     pub(super) prefixes: Prefixes,
     pub(super) folders: Folders,
     pub(super) candidates: Vec<Candidate>,
+    pub(super) torn: torn::Found,
     /// Used again for each page.
     pub(super) scratch: Vec<u8>,
     pub(super) folder_scratch: Vec<u8>,

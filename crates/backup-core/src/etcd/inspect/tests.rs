@@ -13,14 +13,14 @@ use crate::chunk::bbolt::page::Header;
 use crate::chunk::bbolt::sample::{AnyFile, File, file, harm, key_value, leaf_body, revision};
 use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
-use crate::etcd::{Contents, SnapshotFacts, TrailerCheck};
+use crate::etcd::{Contents, SnapshotFacts, Torn, TrailerCheck};
 
 /// Written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain,
 /// `kube-system` made, deleted and made again, leases, a transaction, a compaction, a
 /// defragmentation, and changes after it.
 const SNAPSHOT: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/etcd-3.6.16-snapshot.db.zst"
+    "/tests/fixtures/etcd-3.6.16-objects.db.zst"
 ));
 
 fn snapshot() -> Vec<u8> {
@@ -46,13 +46,13 @@ fn facts(bytes: &[u8], step: usize) -> Result<SnapshotFacts, SnapshotError> {
 #[test]
 fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
     let bytes = snapshot();
-    let sha256 = "a09ba5fcef87b0b8a5d5b7e10461d4083688cbb5df277286731d3221c1b0faca";
+    let sha256 = "42e2c9756b8b3151a6ccb66dfab78f94dd8e9d796f42ddb99887ce93754b7dac";
     let wanted = SnapshotFacts {
         // etcdutl 3.6.16 snapshot status -w json:
         // {"revision":387,"totalKey":320,"totalSize":282624,"version":"3.6.0"}
         revision: 387,
         total_keys: Some(320),
-        content: "74cf1495e88c789c80a2c77e25074d6d46b931cd29d8218c6c69c0893e23839d"
+        content: "2c0342a2cdd7ca58494b9a83ffe9551c66e8c56b92af64df79d1401c8f73cab7"
             .parse()
             .ok(),
         total_size: 282_624,
@@ -72,6 +72,7 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
             roles: vec!["reader".into()],
             ..Contents::default()
         },
+        torn: Torn::default(),
     };
     for step in [1, 32, 1000, 1024, 4096, 5000, 1 << 20] {
         assert_eq!(
@@ -373,6 +374,49 @@ fn uids_are_read_from_json_too_and_only_while_the_namespace_lives() {
 }
 
 #[test]
+fn a_live_object_that_cannot_be_decoded_is_told_and_nothing_is_refused() {
+    let at = |main: u64, key: &str, object: &[u8]| {
+        let value = entry(main, key.as_bytes(), object);
+        (0, revision(main, 0, false), value)
+    };
+    let gone = |main: u64, key: &str| (0, revision(main, 0, true), key_value(key.as_bytes(), b""));
+    let elements = [
+        at(3, "/registry/secrets/default/torn", b"k8s\0\x0a\x20\x0a"),
+        at(4, "/registry/a.io/bs/x/mended", b"{\"kind\":"),
+        at(5, "/registry/a.io/bs/x/torn", b"{\"kind\":\"B\",\0\0"),
+        at(6, "/registry/a.io/bs/x/deleted", b"{"),
+        at(
+            7,
+            "/registry/a.io/bs/x/mended",
+            b"{\"apiVersion\":\"a/v1\",\"kind\":\"B\"}",
+        ),
+        gone(8, "/registry/a.io/bs/x/deleted"),
+        at(
+            9,
+            "/registry/secrets/default/sealed",
+            b"k8s:enc:aescbc:v1:a:\0",
+        ),
+    ];
+    let torn = |key: &str, revision| crate::etcd::TornObject {
+        key: key.to_owned(),
+        revision,
+    };
+    let wanted = [
+        torn("/registry/a.io/bs/x/torn", 5),
+        torn("/registry/secrets/default/torn", 3),
+    ];
+    for leaf in [1, 3, 20] {
+        let found = inspect(&etcd(4096, &elements, leaf).bytes, 700).unwrap();
+        assert_eq!(found.torn.objects, wanted);
+        assert!(!found.torn.more);
+        assert_eq!(found.total_keys, Some(4));
+    }
+    let mut file = File::new(4096);
+    root(&mut file, &[inline("key", &elements), meta()]);
+    assert_eq!(inspect(&file.bytes, 100).unwrap().torn.objects, wanted);
+}
+
+#[test]
 fn a_file_of_another_program_is_not_etcds() {
     let mut file = File::new(4096);
     let root = file.leaf(&[inline("other", &[])]);
@@ -574,4 +618,25 @@ fn a_list_of_free_pages_must_not_name_pages_in_use() {
     assert!(broken(&with(&[3, 900], 4)).contains("goes beyond the end of the file"));
     assert!(broken(&with(&[3], 3)).contains("is not the list of free pages"));
     assert!(broken(&with(&[3], 77)).contains("is not the list of free pages"));
+}
+
+#[test]
+fn values_that_only_look_like_objects_are_torn() {
+    // The frozen fixture's ConfigMaps begin as stored objects do and hold no message.
+    let packed = include_bytes!("../../../tests/fixtures/etcd-3.6.16-snapshot.db.zst");
+    let bytes = zstd::decode_all(&packed[..]).unwrap();
+    let torn = inspect(&bytes, 4096).unwrap().torn;
+    let named: Vec<String> = torn
+        .objects
+        .iter()
+        .map(crate::etcd::TornObject::object)
+        .collect();
+    let of = |kind: &str| named.iter().filter(|name| name.starts_with(kind)).count();
+    assert_eq!(of("secrets default/plain"), 1);
+    assert_eq!(of("configmaps default/"), named.len() - 1);
+    assert!(
+        torn.objects.len() > 250 && !torn.more,
+        "{}",
+        torn.objects.len()
+    );
 }

@@ -5,11 +5,12 @@ use super::free::Freelist;
 use super::live;
 use super::page::{Kept, summarise};
 use super::summary::{KEY, Kind, Revision, Summaries};
+use super::torn;
 use super::tree::{Child, children};
 use super::value::{Candidate, Folders, Prefixes};
-use super::{Contents, PageFacts};
+use super::{Contents, PageFacts, Torn};
 use crate::chunk::bbolt::page::{Header, LEAF, Meta};
-use crate::etcd::facts::SnapshotError;
+use crate::etcd::facts::{SnapshotError, TornObject};
 
 /// Walks all trees of a file of `pages` pages from the page that `meta` names.
 pub(super) fn walk(
@@ -22,6 +23,7 @@ pub(super) fn walk(
     let candidates = std::mem::take(&mut summaries.candidates);
     let prefixes = std::mem::take(&mut summaries.prefixes);
     let folders = std::mem::take(&mut summaries.folders);
+    let torn = std::mem::take(&mut summaries.torn);
     let contents = Contents {
         more_names: summaries.more_names,
         ..Contents::default()
@@ -39,6 +41,8 @@ pub(super) fn walk(
             ..PageFacts::default()
         },
         candidates,
+        torn,
+        led: Vec::new(),
         prefixes,
         folders,
     };
@@ -96,6 +100,9 @@ struct Walk {
     inline: (Vec<u8>, Vec<u8>),
     facts: PageFacts,
     candidates: Vec<Candidate>,
+    torn: torn::Found,
+    /// Those of them that the tree leads to.
+    led: Vec<torn::Torn>,
     prefixes: Prefixes,
     folders: Folders,
 }
@@ -152,11 +159,13 @@ impl Walk {
         self.folders = std::mem::take(&mut own.folders);
         self.facts.contents.more_names |= own.more_names;
         let outer = std::mem::replace(&mut self.candidates, own.candidates);
+        let outer_torn = std::mem::replace(&mut self.torn, own.torn);
         let done = match kind {
             Ok(kind) => self.leaf(role, page, None, kind, &mut Vec::new()),
             Err(fault) => broken(page, fault.text()),
         };
         self.candidates = outer;
+        self.torn = outer_torn;
         done
     }
 
@@ -229,6 +238,7 @@ impl Walk {
 
     fn revisions(&mut self, page: u64, end: Revision) {
         self.facts.revision = end.main;
+        self.led.extend_from_slice(self.torn.on(page));
         // Revisions come in order, so the last one found is the live one.
         let found = |found: &Candidate| found.page;
         if let Ok(at) = self.candidates.binary_search_by_key(&page, found) {
@@ -292,7 +302,8 @@ impl Walk {
                 .filter(|(marks, _)| !marks.is_empty())
                 .chain(self.leaves.iter().map(marks))
         };
-        let live = live::count(leaves);
+        let asked = self.led.iter().map(|torn| torn.place).collect();
+        let live = live::count(leaves, &asked);
         self.facts.total_keys = live.keys;
         self.facts.content = live.keys.is_some().then(|| live.content.digest());
         self.facts.plain_secrets = live.secrets(Prefixes::PLAIN);
@@ -305,6 +316,20 @@ impl Walk {
             self.facts.contents.more_prefixes = live.more_folders();
             self.facts.contents.prefixes = self.folders.told(&live.folders);
         }
+        // Where keys are not counted, which revision is live is not known.
+        let led = self.led.into_iter();
+        let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
+        let mut objects: Vec<TornObject> = told
+            .map(|torn| TornObject {
+                key: torn.key,
+                revision: torn.revision,
+            })
+            .collect();
+        objects.sort();
+        self.facts.torn = Torn {
+            more: self.torn.more,
+            objects,
+        };
         self.facts
     }
 }

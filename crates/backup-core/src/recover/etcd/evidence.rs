@@ -103,6 +103,7 @@ mod tests {
             cluster: None,
             encryption_prefixes: Vec::new(),
             raw: false,
+            torn: Vec::new(),
         };
         let found = Evidence {
             revision,

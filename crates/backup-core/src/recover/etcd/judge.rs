@@ -114,6 +114,7 @@ mod tests {
             cluster: None,
             encryption_prefixes: Vec::new(),
             raw: false,
+            torn: Vec::new(),
         }
     }
 

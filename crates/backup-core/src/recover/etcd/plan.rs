@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::wipe::Wipe;
+use crate::audit;
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
-use crate::format::manifest::Finding;
+use crate::format::manifest::{Finding, Severity};
 use crate::id::{ComponentName, RestorePointId};
 use crate::restore::HeldFacts;
 use crate::source::talos::nodes::{MemberView, ServiceView};
@@ -265,6 +266,9 @@ pub struct SnapshotFacts {
     /// Whether it is a copy of a member's `db` file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
+    /// One finding for each live object in it that no API server can decode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub torn: Vec<Finding>,
 }
 
 impl SnapshotFacts {
@@ -286,6 +290,7 @@ impl SnapshotFacts {
             cluster: TalosCluster::captured(point, etcd.talos_authorities),
             encryption_prefixes: etcd.encryption_prefixes,
             raw: false,
+            torn: audit::torn_in(&point.manifest, &ComponentName::etcd()),
         })
     }
 }
@@ -305,6 +310,7 @@ impl From<&HeldFacts> for SnapshotFacts {
             cluster: None,
             encryption_prefixes: held.encryption_prefixes.clone(),
             raw: held.raw,
+            torn: audit::torn(&ComponentName::etcd(), &held.torn, Severity::Warning),
         }
     }
 }

@@ -41,6 +41,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     let target = named.unwrap_or_else(|| choose(&looked));
     let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
     let mut notes = Notes::default();
+    notes.warnings.extend(wanted.snapshot.torn.iter().cloned());
     talosconfig(nodes, &names, &mut notes);
     let at = looked.iter().find(|looked| looked.facts.node == target);
     let standing = Standing::of(nodes, at, &wanted).await;

@@ -1,0 +1,81 @@
+//! Findings on objects in an etcd snapshot that no API server can decode.
+
+use super::finding;
+use crate::etcd::Torn;
+use crate::format::manifest::{Finding, Manifest, Severity};
+use crate::id::ComponentName;
+
+/// Objects of one snapshot that are named one by one.
+const MAX_NAMED: usize = 20;
+/// How the cause of each of these findings begins, by which a later reader knows it.
+const CAUSE: &str = "cut or overwritten: ";
+const REMEDY: &str = "compare it with another member (`etcdctl get KEY --endpoints …`), and take the \
+    snapshot there if that one has it whole; else delete the key and make the object anew, from an \
+    older restore point if need be";
+
+/// Returns the findings on the objects of component `name` that cannot be decoded.
+pub(crate) fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec<Finding> {
+    let named = torn.objects.iter().take(MAX_NAMED).map(|object| {
+        let cause = format!(
+            "{CAUSE}no API server can read its value at revision {} (key {}), nor list its kind",
+            object.revision, object.key
+        );
+        finding(
+            severity,
+            &format!("{name} {}", object.object()),
+            cause,
+            REMEDY,
+        )
+    });
+    let mut all: Vec<Finding> = named.collect();
+    let more = torn.objects.len().saturating_sub(MAX_NAMED);
+    if more > 0 || torn.more {
+        let many = if torn.more {
+            "many".to_owned()
+        } else {
+            more.to_string()
+        };
+        let cause = format!("{CAUSE}no API server can read {many} more of its objects");
+        all.push(finding(severity, name, cause, REMEDY));
+    }
+    all
+}
+
+/// Returns those findings that a manifest has on its component `name`, as warnings.
+pub(crate) fn torn_in(manifest: &Manifest, name: &ComponentName) -> Vec<Finding> {
+    let of_component = |object: &str| object.split(' ').next() == Some(name.as_str());
+    let found = manifest.findings.iter();
+    let found = found.filter(|f| of_component(&f.object) && f.cause.starts_with(CAUSE));
+    let as_warning = |f: &Finding| Finding {
+        severity: Severity::Warning,
+        ..f.clone()
+    };
+    found.map(as_warning).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::TornObject;
+
+    #[test]
+    fn those_beyond_the_named_are_counted() {
+        let object = |at: u64| TornObject {
+            key: format!("/registry/secrets/default/s{at:03}"),
+            revision: at,
+        };
+        let mut all = Torn {
+            objects: (0..25).map(object).collect(),
+            more: false,
+        };
+        let name = ComponentName::etcd();
+        let found = torn(&name, &all, Severity::Error);
+        assert_eq!(found.len(), MAX_NAMED + 1);
+        assert_eq!(found[3].object, "etcd secrets default/s003");
+        assert!(found[20].cause.contains(" 5 more "), "{}", found[20].cause);
+        all.more = true;
+        let found = torn(&name, &all, Severity::Error);
+        assert!(found[20].cause.contains(" many more "));
+        assert!(torn(&name, &Torn::default(), Severity::Error).is_empty());
+    }
+}
