@@ -27,6 +27,14 @@ const EPOCH: i64 = 1_788_220_800;
 /// A transaction is cut here too: etcd refuses requests above 1.5 MiB.
 const MAX_TXN_BYTES: usize = 1024 * 1024;
 
+/// Returns `length` random bytes that compress to nothing less. The first is one that no object of
+/// Kubernetes begins with, so that no snapshot takes them for an object that is torn.
+#[must_use]
+pub fn random(length: usize) -> Vec<u8> {
+    let rest = std::iter::repeat_with(rand::random::<u8>);
+    std::iter::once(b'x').chain(rest).take(length).collect()
+}
+
 /// How big a cluster is, and the seed of everything random in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {

@@ -162,9 +162,7 @@ impl Bed {
 
     /// Writes something new to etcd, so that the next snapshot has a pack of its own.
     pub(crate) async fn change(&self) -> Result<()> {
-        let value: Vec<u8> = std::iter::repeat_with(rand::random::<u8>)
-            .take(100_000)
-            .collect();
+        let value = e2e::data::random(100_000);
         let client = self.ground.etcd.client().await?;
         client
             .put("/registry/configmaps/default/new", value)

@@ -23,11 +23,8 @@ pub(crate) const MANY: usize = 2;
 pub(crate) async fn grow(bed: &Bed) -> Result<()> {
     let client = bed.ground.etcd.client().await?;
     for number in 0..30 {
-        let value: Vec<u8> = std::iter::repeat_with(rand::random::<u8>)
-            .take(100_000)
-            .collect();
         let key = format!("/registry/configmaps/default/large-{number}");
-        client.put(&key, value).await?;
+        client.put(&key, e2e::data::random(100_000)).await?;
     }
     for _ in 0..MANY {
         bed.snapshot().await?;

@@ -173,9 +173,7 @@ impl Lab {
         let mut changed = 0;
         for _ in 0..count {
             let number = rand::random::<u16>() % 500;
-            let value: Vec<u8> = std::iter::repeat_with(rand::random::<u8>)
-                .take(400)
-                .collect();
+            let value = e2e::data::random(400);
             let key = format!("/registry/soak/{number}");
             let put = client.put(&key, value);
             tokio::time::timeout(PAGE, put).await??;
