@@ -110,7 +110,7 @@ fn etcd(error: &EtcdRestoreError) -> Option<Exit> {
 
 fn datastore(error: &DatastoreError) -> Option<Exit> {
     match error {
-        DatastoreError::Exists { .. } => Some(Exit::Refused),
+        DatastoreError::Exists { .. } | DatastoreError::OlderTool { .. } => Some(Exit::Refused),
         DatastoreError::NoParent { .. } | DatastoreError::NoTool { .. } => Some(Exit::Usage),
         DatastoreError::OtherRevision { .. } => Some(Exit::Damaged),
         DatastoreError::Restore(error) => Some(restore(error)),

@@ -1,52 +1,19 @@
-//! Which encryption at rest a configuration file holds the key of.
+//! Which encryption at rest a configuration file holds the key of, and whose machine configuration it is.
+//!
+//! Up to Talos 1.13 a machine configuration says all of it in its first document; from 1.14 on the
+//! cluster's id, its name and the encryption are documents of their own. A file may have both.
+
+mod documents;
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
+use self::documents::{
+    DiscoveryIdentity, Encryption, EtcdEncryption, Kind, KubeCluster, Resources, Root,
+};
 use crate::digest::Digest;
-
-/// What of a machine configuration, or of an API server's EncryptionConfiguration, matters. Keys
-/// themselves are passed over.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Document {
-    machine: Option<Machine>,
-    cluster: Option<Cluster>,
-    kind: Option<String>,
-    resources: Option<Vec<Resources>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Machine {
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Cluster {
-    id: Option<String>,
-    cluster_name: Option<String>,
-    secretbox_encryption_secret: Option<IgnoredAny>,
-    aescbc_encryption_secret: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Resources {
-    providers: Vec<Provider>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Provider {
-    secretbox: Option<IgnoredAny>,
-    aescbc: Option<IgnoredAny>,
-    aesgcm: Option<IgnoredAny>,
-}
 
 const SECRETBOX: &str = "k8s:enc:secretbox:v1:";
 const AESCBC: &str = "k8s:enc:aescbc:v1:";
@@ -63,79 +30,143 @@ pub(super) struct Known {
     pub(super) cluster: Option<String>,
     /// The SHA-256 of the cluster's id, which is kept secret with the rest.
     pub(super) cluster_id: Option<Digest>,
+    /// The image of etcd, if the machine configuration names one.
+    pub(super) etcd_image: Option<String>,
 }
 
-/// Looks through all YAML documents of `text`; what cannot be read is like any other file.
+/// Looks through all YAML documents of `text`; what cannot be read is like any other file, and costs
+/// no other document.
 pub(super) fn examine(text: &str) -> Known {
-    let mut known = Known::default();
-    for document in serde_yaml_ng::Deserializer::from_str(text) {
-        // The parser cannot go on behind a fault.
-        let Ok(document) = Document::deserialize(document) else {
-            break;
-        };
-        let mut add = |has: bool, prefix: &str| {
-            if has {
-                known.prefixes.insert(prefix.to_owned());
-            }
-        };
-        if let Some(cluster) = &document.cluster {
-            add(cluster.secretbox_encryption_secret.is_some(), SECRETBOX);
-            add(cluster.aescbc_encryption_secret.is_some(), AESCBC);
-        }
-        if let Some(cluster) = document.cluster {
-            let id = cluster.id.map(|id| Digest::of(id.as_bytes()));
-            known.cluster_id = known.cluster_id.or(id);
-            known.cluster = known.cluster.or(cluster.cluster_name);
-        }
-        let is_config = document.kind.as_deref() == Some("EncryptionConfiguration");
-        let resources = document.resources.filter(|_| is_config).unwrap_or_default();
-        for provider in resources.iter().flat_map(|r| &r.providers) {
-            add(provider.secretbox.is_some(), SECRETBOX);
-            add(provider.aescbc.is_some(), AESCBC);
-            add(provider.aesgcm.is_some(), AESGCM);
-        }
-        let machine = document.machine.map(|machine| machine.kind);
-        known.machine = known.machine.or(machine);
+    let (mut known, wrapped) = look(text);
+    for text in wrapped {
+        let (inner, _) = look(&text);
+        known.prefixes.extend(inner.prefixes);
+        known.machine = known.machine.or(inner.machine);
+        known.cluster = known.cluster.or(inner.cluster);
+        known.cluster_id = known.cluster_id.or(inner.cluster_id);
+        known.etcd_image = known.etcd_image.or(inner.etcd_image);
     }
     known
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// What the documents tell, and the texts that lie in them: `talosctl get machineconfig --output yaml`
+/// prints the file as one value.
+fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
+    let (mut known, mut documents) = (Known::default(), Known::default());
+    let mut wrapped = Vec::new();
+    for text in split(text) {
+        let Some(Kind { kind }) = read(text) else {
+            continue;
+        };
+        match kind.as_deref() {
+            None => {
+                let mut root: Root = read(text).unwrap_or_default();
+                wrapped.extend(root.spec.take().map(Zeroizing::new));
+                known.root(root);
+            }
+            Some("EncryptionConfiguration") => {
+                let Encryption { resources } = read(text).unwrap_or_default();
+                known.encryption(&resources);
+            }
+            Some("KubeEtcdEncryptionConfig") => {
+                let EtcdEncryption { config } = read(text).unwrap_or_default();
+                known.encryption(&config.resources);
+            }
+            Some("DiscoveryIdentityConfig") => {
+                let DiscoveryIdentity { cluster_id } = read(text).unwrap_or_default();
+                let id = cluster_id.filter(|id| !id.is_empty());
+                let id = id.map(|id| Digest::of(id.as_bytes()));
+                documents.cluster_id = documents.cluster_id.or(id);
+            }
+            Some("KubeClusterConfig") => {
+                let KubeCluster { cluster_name } = read(text).unwrap_or_default();
+                let name = cluster_name.filter(|name| !name.is_empty());
+                documents.cluster = documents.cluster.or(name);
+            }
+            Some(_) => {}
+        }
+    }
+    // Talos lets the old fields go first.
+    known.cluster_id = known.cluster_id.or(documents.cluster_id);
+    known.cluster = known.cluster.or(documents.cluster);
+    (known, wrapped)
+}
 
-    use super::*;
-
-    fn prefixes(text: &str) -> Vec<String> {
-        examine(text).prefixes.into_iter().collect()
+impl Known {
+    fn root(&mut self, root: Root) {
+        let machine = root.machine.and_then(|machine| machine.kind);
+        self.machine = self.machine.take().or(machine);
+        let cluster = root.cluster.unwrap_or_default();
+        let bundle = root.secrets.unwrap_or_default();
+        let secretbox = [
+            cluster.secretbox_encryption_secret,
+            bundle.secretbox_encryption_secret,
+        ];
+        self.add(secretbox.iter().any(|secret| secret.0), SECRETBOX);
+        let aescbc = [
+            cluster.aescbc_encryption_secret,
+            bundle.aescbc_encryption_secret,
+        ];
+        self.add(aescbc.iter().any(|secret| secret.0), AESCBC);
+        let id = cluster.id.filter(|id| !id.is_empty());
+        let id = id.map(|id| Digest::of(id.as_bytes()));
+        self.cluster_id = self.cluster_id.or(id);
+        let name = cluster.cluster_name.filter(|name| !name.is_empty());
+        self.cluster = self.cluster.take().or(name);
+        let image = cluster.etcd.and_then(|etcd| etcd.image);
+        let image = image.filter(|image| !image.is_empty());
+        self.etcd_image = self.etcd_image.take().or(image);
     }
 
-    #[test]
-    fn a_machine_configuration_tells_its_type_and_its_providers() {
-        let text = "version: v1alpha1\nmachine:\n  type: controlplane\n  token: a.b\ncluster:\n  \
-                    secretboxEncryptionSecret: c2VjcmV0\n  aescbcEncryptionSecret: null\n---\n\
-                    apiVersion: v1alpha1\nkind: HostnameConfig\nhostname: cp-1\n";
-        let known = examine(text);
-        assert_eq!(known.machine.as_deref(), Some("controlplane"));
-        assert_eq!(prefixes(text), [SECRETBOX]);
-        assert!(!format!("{known:?}").contains("c2VjcmV0"));
+    fn encryption(&mut self, resources: &[Resources]) {
+        for provider in resources.iter().flat_map(|r| &r.providers) {
+            let has = |keys: &Option<documents::Keys>| {
+                keys.as_ref().is_some_and(|keys| !keys.keys.is_empty())
+            };
+            self.add(has(&provider.secretbox), SECRETBOX);
+            self.add(has(&provider.aescbc), AESCBC);
+            self.add(has(&provider.aesgcm), AESGCM);
+        }
     }
 
-    #[test]
-    fn an_encryption_configuration_tells_its_providers() {
-        let text = "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\n\
-                    resources:\n- resources: [secrets]\n  providers:\n  - aesgcm: {keys: []}\n  - \
-                    aescbc: {keys: []}\n  - identity: {}\n";
-        assert_eq!(prefixes(text), [AESCBC, AESGCM]);
-        let other = text.replace("EncryptionConfiguration", "Other");
-        assert!(prefixes(&other).is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_looked_through(text in "\\PC{0,200}") {
-            let known = examine(&text);
-            prop_assert!(known.prefixes.len() <= 3);
+    fn add(&mut self, has: bool, prefix: &str) {
+        if has {
+            self.prefixes.insert(prefix.to_owned());
         }
     }
 }
+
+/// Reads the first document of `text` as a `T`; `None` where it is another thing.
+fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let first = serde_yaml_ng::Deserializer::from_str(text).next()?;
+    T::deserialize(first).ok()
+}
+
+/// The documents of a YAML file, each with the line that begins it. The parser alone would not go on
+/// behind a document that it cannot read.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let begins = |line: &str| {
+        let rest = line.strip_prefix("---");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    };
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let lines = rest.split_inclusive('\n');
+        let mut end = 0_usize;
+        for (number, line) in lines.enumerate() {
+            if number > 0 && begins(line) {
+                break;
+            }
+            end = end.saturating_add(line.len());
+        }
+        let (document, others) = rest.split_at_checked(end)?;
+        rest = others;
+        Some(document)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{ArchiveSink, ArchiveSource, SourceError, Written, at_rest};
 use crate::format::export::ArchiveFacts;
 use crate::id::ComponentName;
+use crate::text;
 
 /// A file, and with it what is held in memory at once beside the other files. Configurations are
 /// some kilobytes.
@@ -151,10 +152,10 @@ impl ArchiveSource for Kit {
             out.file(&path, bytes).await?;
             facts.objects = facts.objects.saturating_add(1);
             facts.files.push(name.clone());
-            let known = std::str::from_utf8(bytes).map(at_rest::examine);
-            facts
-                .encryption_prefixes
-                .extend(known.unwrap_or_default().prefixes);
+            if let Ok(text) = text::decode(bytes) {
+                let known = at_rest::examine(&text);
+                facts.encryption_prefixes.extend(known.prefixes);
+            }
         }
         facts.encryption_prefixes.sort();
         facts.encryption_prefixes.dedup();

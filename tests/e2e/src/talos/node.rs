@@ -57,7 +57,7 @@ impl NodeSpec {
             control_plane: true,
             version: TalosVersion::NEWEST,
             etcd: None,
-            machine_config: Some(machine_config::of(hostname, true)),
+            machine_config: Some(machine_config::of(hostname, true, TalosVersion::NEWEST)),
             root: None,
             host: None,
             extra_names: Vec::new(),
@@ -70,7 +70,7 @@ impl NodeSpec {
     pub fn worker(address: &str, hostname: &str) -> Self {
         Self {
             control_plane: false,
-            machine_config: Some(machine_config::of(hostname, false)),
+            machine_config: Some(machine_config::of(hostname, false, TalosVersion::NEWEST)),
             ..Self::empty(address, hostname)
         }
     }

@@ -195,7 +195,7 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<()> {
     let change = |specs: &mut Vec<NodeSpec>| {
-        let config = e2e::talos::machine_config::of("cp-1", true);
+        let config = e2e::talos::machine_config::of("cp-1", true, TalosVersion(1, 10));
         let config = config.replace("type: controlplane", "type: init");
         let config: Vec<_> = config
             .lines()

@@ -1,9 +1,13 @@
 //! A snapshot goes onto nodes of the cluster that it was taken of.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
 use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
 use backup_core::recover::plan::Danger;
+use e2e::talos::TalosVersion;
+use e2e::talos::machine_config::of;
 
 use super::bed::{Bed, NAME, TARGET};
 
@@ -76,5 +80,50 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
     let restored = restored.ended_with(0)?.json()?;
     assert_eq!(restored["cluster"], NAME, "{restored:#}");
     assert_eq!(other.calls("EtcdRecover"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_known_by_its_id_before_and_after_the_upgrade_to_talos_1_14() -> Result<()> {
+    let old = TalosVersion(1, 13);
+    let bed = Bed::with(|specs| {
+        specs[0].version = old;
+        specs[0].machine_config = Some(of("cp-1", true, old));
+    })
+    .await?;
+    let taken = bed.programs.backupd().args(["snapshot"]);
+    let taken = taken.args(["--component", "etcd", "--component", "machine-config"]);
+    let taken = bed.ours(taken.args(["--output", "json"]));
+    let taken = taken.output().await?.ended_with(0)?.json()?;
+    let told = taken["findings"].to_string();
+    assert!(!told.contains("key of the encryption"), "{told}");
+    let (_, point) = bed.point().await?;
+    let snapshot = SnapshotFacts::of(&point).context("no etcd")?;
+
+    // Authorities differ between two stand-ins, so that only the id tells the cluster.
+    let look = async |config: String| {
+        let other = Bed::with(|specs| specs[0].machine_config = Some(config)).await?;
+        other.lose().await?;
+        let wanted = Wanted {
+            target: Some(TARGET.to_owned()),
+            snapshot: snapshot.clone(),
+            allow: BTreeSet::new(),
+            proof: None,
+        };
+        anyhow::Ok(preflight(&other.nodes("os:admin", &[TARGET]).await?, wanted).await)
+    };
+    let new = of("cp-1", true, TalosVersion::NEWEST);
+    assert!(new.contains("kind: DiscoveryIdentityConfig"));
+    let same = look(new.clone()).await?;
+    assert_eq!(same.blockers, []);
+    assert_eq!(same.cluster.name.as_deref(), Some(NAME));
+    let id = new.lines().find(|line| line.starts_with("clusterID:"));
+    let another = new.replace(id.context("no id")?, "clusterID: YW5vdGhlcg==");
+    let refused = look(another).await?;
+    let [blocker] = refused.blockers.as_slice() else {
+        anyhow::bail!("{:#?}", refused.blockers);
+    };
+    let words = "the cluster's id is another one";
+    assert!(blocker.cause.contains(words), "{blocker:?}");
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use backup_core::clock::SystemClock;
 use backup_core::source::talos::{MachineConfigSource, TalosSource};
 use backup_core::source::{ArchiveSink, ArchiveSource as _, SourceError, Written};
-use e2e::talos::CallFault;
 use e2e::talos::machine_config::{JOIN_TOKEN, of};
+use e2e::talos::{CallFault, TalosVersion};
 use futures::StreamExt as _;
 use tonic::Code;
 
@@ -43,7 +43,10 @@ async fn an_administrator_gets_the_configuration_of_one_control_plane_node() {
     assert_eq!(written.facts.objects, 1);
     assert_eq!(written.facts.encryption_prefixes, ["k8s:enc:secretbox:v1:"]);
     assert!(has(&tar, &format!("machine-config/{}.yaml", NODES[0])));
-    assert!(has(&tar, &of("cp-1", true)), "not byte for byte");
+    assert!(
+        has(&tar, &of("cp-1", true, TalosVersion::NEWEST)),
+        "not byte for byte"
+    );
     assert!(lab.cluster.violations().is_empty());
     let asked = lab.cluster.seen();
     let asked: Vec<_> = asked
@@ -86,7 +89,7 @@ async fn a_node_that_gives_none_is_passed_over() {
     let lab = Lab::of(
         specs(&snapshot, |spec| {
             if spec.address == NODES[0] {
-                spec.machine_config = Some(of("cp-1", false));
+                spec.machine_config = Some(of("cp-1", false, TalosVersion::NEWEST));
             }
         }),
         snapshot,

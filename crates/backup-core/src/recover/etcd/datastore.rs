@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::judge::Minor;
 use crate::catalog::RestorePoint;
 use crate::id::ComponentName;
 use crate::progress::Progress;
@@ -17,6 +18,8 @@ use crate::store::Store;
 
 /// etcd's tool copies 8 GiB in minutes, also on a slow disk.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// It tells its version at once.
+const VERSION_WITHIN: Duration = Duration::from_secs(30);
 /// More of what the tool says is no reason any more.
 const MAX_SAID: usize = 600;
 
@@ -53,6 +56,8 @@ pub struct RestoredFolder {
     pub data_dir: PathBuf,
     /// The revision in it.
     pub revision: u64,
+    /// The oldest etcd that may begin on it, such as `3.6`; `None` if the snapshot does not tell.
+    pub etcd_at_least: Option<String>,
     /// The flags that etcd is begun with, besides those of its certificates.
     pub etcd_flags: Vec<String>,
 }
@@ -89,11 +94,27 @@ pub enum DatastoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The tool is older than the data.
+    #[error(
+        "the snapshot is of etcd {data} and {program} is that of etcd {tool}, which is not made for what \
+         a newer etcd wrote; nothing was touched. Name the etcdutl of etcd {data} or newer with \
+         --etcdutl, and begin etcd {data} or newer on the folder: an older one may not start"
+    )]
+    OlderTool {
+        /// The program.
+        program: String,
+        /// The etcd that it belongs to.
+        tool: String,
+        /// The etcd that the snapshot is of.
+        data: String,
+    },
     /// The tool took too long.
-    #[error("{program} did not end within {} s", LIMIT.as_secs())]
+    #[error("{program} did not end within {seconds} s")]
     TooLong {
         /// The program.
         program: String,
+        /// As long as it was waited for.
+        seconds: u64,
     },
     /// The tool refused.
     #[error("{program} refused: {said}; what it left in {folder} is of no use, remove it")]
@@ -149,6 +170,17 @@ pub async fn restore_datastore(
     if !above.is_dir() {
         return Err(DatastoreError::NoParent { folder });
     }
+    let data = data(point, name);
+    if let Some(data) = data
+        && let Some(tool) = version(&target.etcdutl).await?
+        && tool < data
+    {
+        return Err(DatastoreError::OlderTool {
+            program: target.etcdutl.display().to_string(),
+            tool: tool.to_string(),
+            data: data.to_string(),
+        });
+    }
     let mut plain = target.data_dir.clone().into_os_string();
     plain.push(".snapshot");
     let plain = PathBuf::from(plain);
@@ -181,6 +213,7 @@ pub async fn restore_datastore(
     Ok(RestoredFolder {
         data_dir: target.data_dir.clone(),
         revision: found,
+        etcd_at_least: data.map(|data| data.to_string()),
         etcd_flags: vec![
             format!("--name={}", target.name),
             format!("--data-dir={folder}"),
@@ -190,6 +223,45 @@ pub async fn restore_datastore(
             "--initial-cluster-state=new".to_owned(),
         ],
     })
+}
+
+/// The etcd that the snapshot is of.
+fn data(point: &RestorePoint, name: &ComponentName) -> Option<Minor> {
+    let component = point.manifest.component(name)?;
+    Minor::of_storage(component.etcd.as_ref()?.storage_version.as_deref())
+}
+
+/// The etcd that the tool belongs to; `None` if it does not say.
+async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
+    let mut command = Command::new(etcdutl);
+    command.arg("version");
+    let said = ended(etcdutl, command, VERSION_WITHIN).await?;
+    let said = String::from_utf8_lossy(&said.stdout);
+    let version = said
+        .lines()
+        .find_map(|l| l.strip_prefix("etcdutl version:"));
+    Ok(version.and_then(Minor::of))
+}
+
+/// Runs the tool to its end.
+async fn ended(
+    etcdutl: &Path,
+    mut command: Command,
+    limit: Duration,
+) -> Result<std::process::Output, DatastoreError> {
+    let program = || etcdutl.display().to_string();
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(limit, command.output()).await {
+        Ok(Ok(ended)) => Ok(ended),
+        Ok(Err(source)) => Err(DatastoreError::NoTool {
+            program: program(),
+            source,
+        }),
+        Err(_) => Err(DatastoreError::TooLong {
+            program: program(),
+            seconds: limit.as_secs(),
+        }),
+    }
 }
 
 async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), DatastoreError> {
@@ -205,12 +277,7 @@ async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), Datast
         .arg("--initial-cluster")
         .arg(target.initial_cluster());
     command.arg("--initial-cluster-token").arg(&target.token);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let ended = match tokio::time::timeout(LIMIT, command.output()).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(source)) => return Err(DatastoreError::NoTool { program, source }),
-        Err(_) => return Err(DatastoreError::TooLong { program }),
-    };
+    let ended = ended(&target.etcdutl, command, LIMIT).await?;
     if ended.status.success() {
         return Ok(());
     }

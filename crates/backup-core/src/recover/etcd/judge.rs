@@ -1,96 +1,145 @@
 //! Which etcd reads the data of which.
 
+use std::fmt;
+
 use crate::format::manifest::{Finding, Severity};
 
 use super::plan::SnapshotFacts;
 
+/// A minor version of etcd or Talos, such as 3.6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Minor(pub(super) u64, pub(super) u64);
+
+impl fmt::Display for Minor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl Minor {
+    /// The first two numbers of a version, with or without a leading `v`.
+    pub(super) fn of(version: &str) -> Option<Self> {
+        let mut numbers = version.trim().trim_start_matches('v').split(['.', '-']);
+        let mut next = || numbers.next()?.parse().ok();
+        Some(Self(next()?, next()?))
+    }
+
+    /// The etcd whose storage a snapshot is: what its storage version says, which etcd writes from 3.6
+    /// on. `None` if it cannot be read.
+    pub(super) fn of_storage(version: Option<&str>) -> Option<Self> {
+        version.map_or(Some(Self(3, 5)), Self::of)
+    }
+}
+
 /// The etcd that each Talos brings, from its version on.
-const BUNDLED: [((u64, u64), (u64, u64)); 3] = [
-    ((1, 14), (3, 7)),
-    ((1, 11), (3, 6)),
+const BUNDLED: [(Minor, Minor); 3] = [
+    (Minor(1, 14), Minor(3, 7)),
+    (Minor(1, 11), Minor(3, 6)),
     // Before 1.4 nobody restores over this API.
-    ((1, 4), (3, 5)),
+    (Minor(1, 4), Minor(3, 5)),
 ];
 
-/// The first two numbers of a version, with or without a leading `v`.
-pub(super) fn minor(version: &str) -> Option<(u64, u64)> {
-    let mut numbers = version.trim().trim_start_matches('v').split(['.', '-']);
-    let mut next = || numbers.next()?.parse().ok();
-    Some((next()?, next()?))
+/// The etcd of a node, and how it is known.
+struct NodeEtcd {
+    etcd: Minor,
+    /// Goes on a sentence.
+    told: String,
+    /// How the node gets a newer one.
+    renew: String,
 }
 
-/// The minor version of the etcd in a Talos.
-fn bundled(talos: &str) -> Option<(u64, u64)> {
-    let talos = minor(talos)?;
-    let mut known = BUNDLED.iter();
-    known
-        .find(|(from, _)| talos >= *from)
-        .map(|(_, etcd)| *etcd)
+impl NodeEtcd {
+    /// By the image in its machine configuration, or else by its Talos; `data` is what it has to read.
+    fn of(talos: &str, image: Option<&str>, data: Minor) -> Option<Self> {
+        let tagged = image.and_then(|image| {
+            let tag = image.split('@').next()?.rsplit_once(':')?.1;
+            Some((image, Minor::of(tag)?))
+        });
+        if let Some((image, etcd)) = tagged {
+            return Some(Self {
+                etcd,
+                told: format!("its machine configuration names etcd {etcd} (`{image}`)"),
+                renew: format!(
+                    "name an image of etcd {data} or newer in its machine configuration, or take \
+                     `cluster.etcd.image` out if its Talos brings one"
+                ),
+            });
+        }
+        let version = Minor::of(talos)?;
+        let etcd = BUNDLED.iter().find(|(from, _)| version >= *from)?.1;
+        let bring = |(_, etcd): &&(Minor, Minor)| *etcd >= data;
+        let renew = BUNDLED.iter().rev().find(bring).map_or_else(
+            || format!("upgrade the node first, to a Talos that brings etcd {data}"),
+            |(from, _)| {
+                format!("upgrade the node first: `talosctl upgrade` to Talos {from} or newer")
+            },
+        );
+        Some(Self {
+            etcd,
+            told: format!("Talos {talos} brings etcd {etcd}"),
+            renew,
+        })
+    }
 }
 
-/// What is to say of restoring `snapshot` onto a node with this version of Talos.
-pub(super) fn versions(snapshot: &SnapshotFacts, node: &str, talos: &str) -> Option<Finding> {
-    let finding = |severity, cause: String, remedy: &str| {
+/// What is to say of restoring `snapshot` onto a node with this version of Talos, whose machine
+/// configuration names this `image` of etcd.
+pub(super) fn versions(
+    snapshot: &SnapshotFacts,
+    node: &str,
+    talos: &str,
+    image: Option<&str>,
+) -> Option<Finding> {
+    let finding = |severity, cause: String, remedy: String| {
         Some(Finding {
             severity,
             object: format!("node {node}"),
             cause,
-            remedy: remedy.to_owned(),
+            remedy,
         })
     };
-    let Some(target) = bundled(talos) else {
-        let cause = format!("which etcd Talos {talos} brings is not known here");
-        return finding(
-            Severity::Warning,
-            cause,
-            "compare `talosctl etcd status` elsewhere",
-        );
-    };
     let storage = snapshot.storage_version.as_deref();
-    let server = snapshot.etcd_version.as_deref();
-    let Some((said, has)) = storage
-        .or(server)
-        .and_then(|said| Some((said, minor(said)?)))
-    else {
-        // Storage tells its version from etcd 3.6 on.
-        let cause = "which etcd the snapshot is from is not known; it tells no storage version, so \
-                     it was written by etcd 3.5 or older";
-        return finding(
-            Severity::Info,
-            cause.to_owned(),
-            "nothing, unless etcd refuses it",
+    let Some(data) = Minor::of_storage(storage) else {
+        let cause = format!(
+            "which etcd the snapshot is of is not known: it tells the storage version {}",
+            storage.unwrap_or_default()
         );
+        let remedy = "restore it onto a node with the etcd that it was taken of".to_owned();
+        return finding(Severity::Warning, cause, remedy);
     };
-    let shown = format!("{}.{}", target.0, target.1);
-    if has > target {
+    let Some(NodeEtcd { etcd, told, renew }) = NodeEtcd::of(talos, image, data) else {
+        let cause = format!("which etcd Talos {talos} brings is not known here");
+        let remedy = format!("make sure that it is etcd {data} or newer: `talosctl etcd status`");
+        return finding(Severity::Warning, cause, remedy);
+    };
+    if data > etcd {
         let cause = format!(
-            "the snapshot's storage is that of etcd {said}, and Talos {talos} brings etcd {shown}, \
-             which does not read what a newer one wrote"
+            "the snapshot is of etcd {data}, and {told}: no etcd is made to start from what a newer \
+             one wrote"
         );
-        let from = snapshot
-            .talos_version
-            .as_deref()
-            .unwrap_or("the backup's version or a newer");
-        let remedy = format!("upgrade the node first: `talosctl upgrade` to Talos {from}");
-        return finding(Severity::Error, cause, &remedy);
+        return finding(Severity::Error, cause, renew);
     }
-    if server.and_then(minor).is_some_and(|server| server > target) {
+    let server = snapshot.etcd_version.as_deref();
+    if server
+        .and_then(Minor::of)
+        .is_some_and(|server| server > etcd)
+    {
         let cause = format!(
-            "the snapshot is from etcd {}, Talos {talos} brings etcd {shown}; its storage is still \
-             of a version that this one reads",
+            "the snapshot was taken of etcd {}, and {told}; its storage is still of etcd {data}, which \
+             this one reads",
             server.unwrap_or_default()
         );
-        let remedy = "upgrade the node to the backup's version of Talos, if you can";
+        let remedy = "upgrade the node to the backup's version of Talos, if you can".to_owned();
         return finding(Severity::Warning, cause, remedy);
     }
-    if has.0 == target.0 && has.1.saturating_add(1) < target.1 {
+    if data.0 == etcd.0 && data.1.saturating_add(1) < etcd.1 {
         let cause = format!(
-            "the snapshot is from etcd {said} and Talos {talos} brings etcd {shown}: etcd is meant \
-             to be upgraded one minor version at a time"
+            "the snapshot is of etcd {data}, and {told}: etcd is meant to be upgraded one minor \
+             version at a time"
         );
         let remedy = "restore onto a Talos whose etcd is at most one minor version newer, and \
                       upgrade from there";
-        return finding(Severity::Warning, cause, remedy);
+        return finding(Severity::Warning, cause, remedy.to_owned());
     }
     None
 }
@@ -121,7 +170,7 @@ mod tests {
     #[test]
     fn newer_onto_older_is_refused_and_older_onto_newer_is_not() {
         let judge = |storage, server, talos| {
-            versions(&snapshot(storage, server), "n", talos).map(|finding| finding.severity)
+            versions(&snapshot(storage, server), "n", talos, None).map(|finding| finding.severity)
         };
         let (warning, error) = (Some(Severity::Warning), Some(Severity::Error));
         for (storage, server, talos, severity) in [
@@ -132,7 +181,10 @@ mod tests {
             (Some("3.6.0"), Some("3.6.4"), "v1.10.3", error),
             (Some("3.7.0"), Some("3.7.1"), "v1.13.0", error),
             (Some("3.6.0"), Some("3.7.1"), "v1.13.0", warning),
-            (None, None, "v1.13.0", Some(Severity::Info)),
+            // What tells no storage version was written by etcd 3.5 or older, whoever served it.
+            (None, None, "v1.13.0", None),
+            (None, Some("3.6.9"), "v1.10.3", warning),
+            (Some("later"), None, "v1.13.0", warning),
             (Some("3.6.0"), None, "v0.14.0", warning),
             (Some("3.6.0"), None, "unknown", warning),
         ] {
@@ -142,5 +194,30 @@ mod tests {
                 "{storage:?} onto {talos}"
             );
         }
+    }
+
+    #[test]
+    fn both_versions_and_the_way_out_are_named_and_an_image_counts_more_than_talos() {
+        let told = |image| {
+            let found = versions(&snapshot(Some("3.7.0"), None), "n", "v1.13.4", image).unwrap();
+            assert_eq!(found.severity, Severity::Error);
+            format!("{}; {}", found.cause, found.remedy)
+        };
+        let bundled = told(None);
+        for words in [
+            "of etcd 3.7",
+            "Talos v1.13.4 brings etcd 3.6",
+            "Talos 1.14 or newer",
+        ] {
+            assert!(bundled.contains(words), "{words}: {bundled}");
+        }
+        // A digest alone tells no version, and a registry may have a port.
+        assert_eq!(told(Some("registry:5000/etcd@sha256:00")), bundled);
+        let named = told(Some("registry:5000/etcd:v3.5.21@sha256:00"));
+        assert!(named.contains("names etcd 3.5"), "{named}");
+        assert!(named.contains("image of etcd 3.7 or newer"), "{named}");
+        let newer = Some("registry.k8s.io/etcd:3.7.3-0");
+        let found = versions(&snapshot(Some("3.7.0"), None), "n", "v1.13.4", newer);
+        assert_eq!(found, None);
     }
 }

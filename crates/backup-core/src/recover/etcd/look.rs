@@ -18,6 +18,8 @@ pub(super) struct Looked {
     pub(super) hostname: Option<String>,
     pub(super) cluster: Option<TalosCluster>,
     pub(super) encryption_prefixes: Option<Vec<String>>,
+    /// The image of etcd that its machine configuration names.
+    pub(super) etcd_image: Option<String>,
     pub(super) failures: Vec<CallError>,
 }
 
@@ -83,6 +85,9 @@ pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
             uploaded_bytes: kept(uploaded, &mut failures).flatten(),
         },
         cluster,
+        etcd_image: machine
+            .as_ref()
+            .and_then(|machine| machine.etcd_image.clone()),
         encryption_prefixes: machine.map(|machine| machine.encryption_prefixes),
         failures,
     }

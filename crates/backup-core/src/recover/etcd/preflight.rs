@@ -298,7 +298,7 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, not
         notes.warn(node, cause, remedy);
     }
     if let Some(talos) = &facts.talos_version
-        && let Some(finding) = judge::versions(snapshot, node, talos)
+        && let Some(finding) = judge::versions(snapshot, node, talos, looked.etcd_image.as_deref())
     {
         notes.add(finding);
     }

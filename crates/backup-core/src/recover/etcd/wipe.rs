@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Minor;
+
 /// The command that wipes the etcd data of one node, and what it destroys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,8 +19,8 @@ impl Wipe {
     #[must_use]
     pub fn of(node: &str, version: Option<&str>) -> Self {
         let own_partition = version
-            .and_then(super::judge::minor)
-            .is_none_or(|version| version >= (1, 14));
+            .and_then(Minor::of)
+            .is_none_or(|version| version >= Minor(1, 14));
         // Without a list of partitions everything goes, the system disk's STATE included.
         let mut command = format!(
             "talosctl reset --nodes {node} --graceful=false --reboot \

@@ -97,6 +97,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         component: component.to_string(),
         data_dir: restored.data_dir.display().to_string(),
         revision: restored.revision,
+        etcd_at_least: restored.etcd_at_least,
         users: facts.map(|facts| facts.users.clone()).unwrap_or_default(),
         auth_enabled: facts.is_some_and(|facts| facts.auth_enabled),
         etcd_flags: restored.etcd_flags,
@@ -117,6 +118,7 @@ struct Restored {
     component: String,
     data_dir: String,
     revision: u64,
+    etcd_at_least: Option<String>,
     users: Vec<String>,
     auth_enabled: bool,
     etcd_flags: Vec<String>,
@@ -129,6 +131,13 @@ impl Report for Restored {
             ("Component", self.component.clone()),
             ("Folder", self.data_dir.clone()),
             ("Revision", self.revision.to_string()),
+            (
+                "etcd",
+                match &self.etcd_at_least {
+                    Some(version) => format!("{version} or newer"),
+                    None => "as it was".to_owned(),
+                },
+            ),
             (
                 "Users",
                 format!(

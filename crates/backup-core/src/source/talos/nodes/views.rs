@@ -19,6 +19,8 @@ pub struct MachineView {
     pub cluster_id: Option<Digest>,
     /// What values begin with that the API server encrypts with its keys.
     pub encryption_prefixes: Vec<String>,
+    /// The image of etcd, if it names one.
+    pub etcd_image: Option<String>,
 }
 
 impl From<Known> for MachineView {
@@ -28,6 +30,7 @@ impl From<Known> for MachineView {
             cluster: known.cluster.map(|name| printable(&name)),
             cluster_id: known.cluster_id,
             encryption_prefixes: known.prefixes.into_iter().collect(),
+            etcd_image: known.etcd_image.map(|image| printable(&image)),
         }
     }
 }

@@ -1,0 +1,165 @@
+//! Documents of configuration files, as far as they matter. Keys themselves are passed over.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// What a document is; the oldest one of a machine configuration does not say.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Kind {
+    pub(super) kind: Option<String>,
+}
+
+/// The document without a kind: a machine configuration's first, or a bundle of secrets as
+/// `talosctl gen secrets` writes it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Root {
+    pub(super) machine: Option<Machine>,
+    #[serde(alias = "Cluster")]
+    pub(super) cluster: Option<Cluster>,
+    #[serde(alias = "Secrets")]
+    pub(super) secrets: Option<Bundle>,
+    /// Where the file is a resource as `talosctl get` prints it.
+    pub(super) spec: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Machine {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Cluster {
+    #[serde(alias = "Id")]
+    pub(super) id: Option<String>,
+    pub(super) cluster_name: Option<String>,
+    pub(super) secretbox_encryption_secret: Secret,
+    pub(super) aescbc_encryption_secret: Secret,
+    pub(super) etcd: Option<Etcd>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Etcd {
+    pub(super) image: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Bundle {
+    #[serde(
+        rename = "secretboxencryptionsecret",
+        alias = "SecretboxEncryptionSecret"
+    )]
+    pub(super) secretbox_encryption_secret: Secret,
+    #[serde(rename = "aescbcencryptionsecret", alias = "AESCBCEncryptionSecret")]
+    pub(super) aescbc_encryption_secret: Secret,
+}
+
+/// `DiscoveryIdentityConfig`, since Talos 1.14.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct DiscoveryIdentity {
+    #[serde(rename = "clusterID")]
+    pub(super) cluster_id: Option<String>,
+}
+
+/// `KubeClusterConfig`, since Talos 1.14.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct KubeCluster {
+    pub(super) cluster_name: Option<String>,
+}
+
+/// `KubeEtcdEncryptionConfig`, since Talos 1.14.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct EtcdEncryption {
+    pub(super) config: Encryption,
+}
+
+/// An API server's `EncryptionConfiguration`, or what Talos keeps of it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Encryption {
+    pub(super) resources: Vec<Resources>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) providers: Vec<Provider>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Provider {
+    pub(super) secretbox: Option<Keys>,
+    pub(super) aescbc: Option<Keys>,
+    pub(super) aesgcm: Option<Keys>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Keys {
+    pub(super) keys: Vec<IgnoredAny>,
+}
+
+/// Whether a secret is there and not empty. Its value is not kept.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Secret(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret(!text.trim().is_empty()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Secret, E> {
+                Ok(Secret(false))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Secret, E> {
+                Ok(Secret(false))
+            }
+
+            // Digits alone are a number to YAML.
+            fn visit_u64<E>(self, _: u64) -> Result<Secret, E> {
+                Ok(Secret(true))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Secret, E> {
+                Ok(Secret(true))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Secret, E> {
+                Ok(Secret(true))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Secret, A::Error> {
+                while all.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Secret(false))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Secret, A::Error> {
+                while all.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Secret(false))
+            }
+        }
+        deserializer.deserialize_any(Look)
+    }
+}
