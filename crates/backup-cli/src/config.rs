@@ -273,7 +273,7 @@ impl Config {
     /// # Errors
     /// When neither file nor flag told it: believing anything must be asked for.
     pub fn need_trust(&self) -> Result<&Trust, ConfigError> {
-        let flags = "--trust PUBKEY (or --trust none)";
+        let flags = "--trust PUBKEY";
         self.trust
             .as_ref()
             .ok_or_else(|| missing("whose signatures to believe", flags, "reading.trust"))

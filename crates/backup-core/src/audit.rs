@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use crate::catalog::about_object;
-use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, list_pages};
+use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, is_future, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
 use crate::format::claim::Claim;
@@ -31,6 +31,9 @@ pub(crate) use torn::{torn, torn_in};
 /// Objects looked at at the same time: a look is a round trip and no memory.
 pub(crate) const LOOKS: usize = 32;
 
+/// Manifests held at the same time while they are read: at most 4 MiB each, mostly some KiB.
+const MANIFESTS: usize = 32;
+
 /// What to look at, and what to expect.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -47,9 +50,9 @@ pub struct Options {
 /// What an audit saw.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Restore points looked at.
+    /// Restore points that somebody trusted vouches for, and those that cannot be read.
     pub restore_points: u64,
-    /// The newest of them.
+    /// The newest of them that can be read and is not of the future.
     pub newest: Option<RestorePointId>,
     /// Objects below the prefix.
     pub objects: u64,
@@ -169,39 +172,56 @@ pub async fn run(
     progress.step("reading restore points", None);
     let catalog = Catalog::new(Arc::clone(&store));
     let entries = catalog.list().await?;
-    report.newest = entries.last().map(|e| e.id.clone());
-    report.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let now = catalog.time(&entries, options.now).await;
     let mut needs = Needs::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
     let listed: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
     let mut newest = Components::default();
-    for (entry, point) in entries
-        .iter()
-        .zip(catalog.load_all(&entries, &options.trust).await)
-    {
-        needs.manifest(entry);
-        match point {
-            Ok(point) => {
-                report.findings.extend(about_point(&point));
-                let lost = point.lost_parent(&listed);
-                let lost = lost.map(|parent| findings::lost_parent(&point, parent));
-                report.findings.extend(lost);
-                newest.take_in(&point);
-                claims.push((entry.id.clone(), point.manifest.claim));
-                needs.point(&point);
+    let mut future: Vec<&RestorePointId> = Vec::new();
+    for entries in entries.chunks(MANIFESTS) {
+        let points = catalog.all_trusted(entries, &options.trust).await;
+        for (entry, point) in entries.iter().zip(points) {
+            needs.manifest(entry);
+            let is_future = is_future(&entry.id, now);
+            if is_future {
+                future.push(&entry.id);
             }
-            Err(CatalogError::Store { source, .. }) if !about_object(&source) => {
-                return Err(AuditError::Store {
-                    key: entry.key.to_string(),
-                    source,
-                });
+            match point {
+                Ok(point) => {
+                    report.restore_points = report.restore_points.saturating_add(1);
+                    report.findings.extend(about_point(&point));
+                    let lost = point.lost_parent(&listed);
+                    let lost = lost.map(|parent| findings::lost_parent(&point, parent));
+                    report.findings.extend(lost);
+                    if !is_future {
+                        newest.take_in(&point);
+                        report.newest = Some(entry.id.clone());
+                    }
+                    claims.push((entry.id.clone(), point.manifest.claim));
+                    needs.point(&point);
+                }
+                Err(CatalogError::Distrusted { id, verdict }) => {
+                    report.findings.extend(findings::signature(&id, verdict));
+                }
+                Err(CatalogError::Store { source, .. }) if !about_object(&source) => {
+                    return Err(AuditError::Store {
+                        key: entry.key.to_string(),
+                        source,
+                    });
+                }
+                Err(e) => {
+                    // It is there, whatever it holds.
+                    report.restore_points = report.restore_points.saturating_add(1);
+                    report.findings.push(findings::unreadable(entry, &e));
+                }
             }
-            Err(e) => report.findings.push(findings::unreadable(entry, &e)),
         }
     }
-    report.findings.extend(findings::age(&entries, options));
+    report.findings.extend(findings::future(&future));
+    let age = findings::age(report.newest.as_ref(), &entries, options);
+    report.findings.extend(age);
     report.findings.extend(newest.findings());
-    let hidden = catalog.hidden(&entries).await?;
+    let hidden = catalog.hidden(&entries, report.newest.as_ref()).await?;
     report.findings.extend(hidden.iter().map(findings::hidden));
     report
         .findings
@@ -231,23 +251,31 @@ async fn newest_sound(
     if damaged.is_empty() {
         return None;
     }
-    let (mut newest, mut touched) = (None, 0_usize);
-    for point in catalog.load_all(entries, &options.trust).await {
-        let sound = point.ok().filter(|point| {
-            let needs = Expected::of(point);
-            !needs.iter().any(|e| damaged.contains(e.key.as_str()))
-        });
-        match sound {
-            Some(point) => newest = Some(point.entry.id),
-            None => touched = touched.saturating_add(1),
+    let now = catalog.time(entries, options.now).await;
+    let (mut newest, mut touched, mut all) = (None, 0_usize, 0_usize);
+    for entries in entries.chunks(MANIFESTS) {
+        for point in catalog.all_trusted(entries, &options.trust).await {
+            if let Err(CatalogError::Distrusted { .. }) = point {
+                continue;
+            }
+            all = all.saturating_add(1);
+            let sound = point.ok().filter(|point| {
+                let needs = Expected::of(point);
+                !needs.iter().any(|e| damaged.contains(e.key.as_str()))
+            });
+            match sound {
+                Some(point) if is_future(&point.entry.id, now) => {}
+                Some(point) => newest = Some(point.entry.id),
+                None => touched = touched.saturating_add(1),
+            }
         }
     }
-    (touched > 0).then(|| findings::sound(touched, entries.len(), newest.as_ref()))
+    (touched > 0).then(|| findings::sound(touched, all, newest.as_ref()))
 }
 
 fn about_point(point: &RestorePoint) -> Vec<Finding> {
     let mut found = Vec::new();
-    found.extend(findings::signature(point));
+    found.extend(findings::signature(&point.entry.id, point.verdict));
     if matches!(point.manifest.encryption, Encryption::None) {
         found.push(findings::not_encrypted(point));
     }

@@ -1,27 +1,31 @@
-//! Committed restore points: listed, found by name, and read with their signatures.
+//! Committed restore points: listed, found by name, and read if somebody who is trusted signed them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
-use crate::crypt::{Trust, Verdict};
+use crate::crypt::Verdict;
 use crate::digest::Digest;
 use crate::format::FormatError;
 use crate::format::layout::{self, ObjectKind};
-use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
+use crate::format::manifest::{Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, ObjectInfo, Page, Store, StoreError};
 
+mod find;
 mod hidden;
+mod left_out;
+mod load;
 mod newest;
 
 pub use self::hidden::Hidden;
+pub use self::left_out::LeftOut;
+pub use self::newest::{SKEW, View, is_future};
 
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.
-const READS: usize = 8;
-/// Signatures read for one manifest; more than this many co-signers are not looked at.
-const MAX_SIGNATURES: usize = 16;
+pub(crate) const READS: usize = 8;
 /// The largest signature file that is read.
 const MAX_SIGNATURE: u64 = 4096;
 
@@ -69,6 +73,14 @@ pub enum CatalogError {
         /// Why not.
         source: FormatError,
     },
+    /// Nobody who is trusted vouches for a manifest, so it was not read.
+    #[error("restore point {id} is not trusted: its manifest is {verdict}")]
+    Distrusted {
+        /// The restore point.
+        id: RestorePointId,
+        /// What its signatures are worth.
+        verdict: Verdict,
+    },
     /// No restore point of that name.
     #[error("{store} has no restore point `{wanted}`{hint}")]
     NoSuch {
@@ -106,6 +118,8 @@ pub struct Entry {
     pub key: Key,
     /// The manifest's size in bytes.
     pub bytes: u64,
+    /// When it was put, by the store's clock, if the store tells.
+    pub put: Option<Timestamp>,
 }
 
 /// A restore point whose manifest was read and whose bytes are what its name says.
@@ -151,7 +165,7 @@ impl Catalog {
         }
     }
 
-    /// All restore points, oldest first; about 200 bytes each in memory.
+    /// All names of restore points, oldest first; about 200 bytes each in memory.
     ///
     /// # Errors
     /// When the store cannot be listed.
@@ -166,134 +180,13 @@ impl Catalog {
                     digest,
                     key: object.key,
                     bytes: object.size,
+                    put: object.modified,
                 }),
                 _ => None,
             })
             .collect();
         entries.sort();
         Ok(entries)
-    }
-
-    /// The restore point that `wanted` names: `latest`, an id, or a prefix of exactly one.
-    ///
-    /// # Errors
-    /// When there is none or several, or the store cannot be listed.
-    pub async fn find(&self, wanted: &str) -> Result<Entry, CatalogError> {
-        let mut entries = self.list().await?;
-        if wanted == "latest"
-            && let Some(latest) = entries.pop()
-        {
-            return Ok(latest);
-        }
-        let newest = entries.last().map(|e| e.id.clone());
-        entries.retain(|e| !wanted.is_empty() && e.id.as_str().starts_with(wanted));
-        match entries.as_slice() {
-            [one] => Ok(one.clone()),
-            [first, second, ..] => Err(CatalogError::Ambiguous {
-                wanted: wanted.to_owned(),
-                count: entries.len(),
-                first: first.id.clone(),
-                second: second.id.clone(),
-            }),
-            [] => Err(CatalogError::NoSuch {
-                store: self.store.describe(),
-                wanted: wanted.to_owned(),
-                hint: newest.map_or_else(
-                    || "; it has none at all".to_owned(),
-                    |id| format!("; the newest is {id}, `restore-cli list` shows all"),
-                ),
-            }),
-        }
-    }
-
-    /// Reads a restore point's manifest, checks it against its name and judges its signatures.
-    ///
-    /// # Errors
-    /// When the manifest is missing, changed or unreadable. A bad signature is no error here:
-    /// it is the verdict.
-    pub async fn load(&self, entry: &Entry, trust: &Trust) -> Result<RestorePoint, CatalogError> {
-        let bytes = self
-            .store
-            .get(&entry.key)
-            .await
-            .map_err(|e| self.failed(e))?;
-        let found = Digest::of(&bytes);
-        if found != entry.digest {
-            let (id, expected) = (entry.id.clone(), entry.digest);
-            return Err(CatalogError::Changed {
-                id,
-                expected,
-                found,
-            });
-        }
-        let unreadable = |source| CatalogError::Manifest {
-            id: entry.id.clone(),
-            source,
-        };
-        if bytes.len() > MAX_MANIFEST {
-            return Err(unreadable(FormatError::damaged(
-                "manifest",
-                "it is above 4 MiB",
-            )));
-        }
-        let manifest = Manifest::parse(&bytes).map_err(unreadable)?;
-        // A signature covers the content alone, so the content must vouch for the name's time.
-        let real = RestorePointId::new(manifest.began, found);
-        if real != entry.id {
-            let id = entry.id.clone();
-            return Err(CatalogError::Renamed { id, real });
-        }
-        let (signatures, texts) = self.signatures(entry).await?;
-        let verdict = trust.judge(&bytes, &texts);
-        Ok(RestorePoint {
-            entry: entry.clone(),
-            manifest,
-            verdict,
-            signatures,
-        })
-    }
-
-    async fn signatures(
-        &self,
-        entry: &Entry,
-    ) -> Result<(Vec<StoredObject>, Vec<String>), CatalogError> {
-        let folder = layout::signatures_of(entry.digest);
-        let found = all_objects(self.store.as_ref(), &folder);
-        let found = found.await.map_err(|e| self.failed(e))?;
-        let (mut objects, mut texts) = (Vec::new(), Vec::new());
-        for object in found.into_iter().take(MAX_SIGNATURES) {
-            let Some(ObjectKind::Signature { digest, .. }) = ObjectKind::of(&object.key) else {
-                continue;
-            };
-            if object.size > MAX_SIGNATURE {
-                continue;
-            }
-            let text = self
-                .store
-                .get(&object.key)
-                .await
-                .map_err(|e| self.failed(e))?;
-            texts.push(String::from_utf8_lossy(&text).into_owned());
-            objects.push(StoredObject {
-                sha256: digest,
-                bytes: object.size,
-            });
-        }
-        Ok((objects, texts))
-    }
-
-    /// Reads many restore points, a few at a time, in the order given; each may fail by itself.
-    pub async fn load_all(
-        &self,
-        entries: &[Entry],
-        trust: &Trust,
-    ) -> Vec<Result<RestorePoint, CatalogError>> {
-        // No closure: the compiler could not see that the whole may cross threads.
-        let mut loads = Vec::with_capacity(entries.len());
-        for entry in entries {
-            loads.push(self.load(entry, trust));
-        }
-        futures::stream::iter(loads).buffered(READS).collect().await
     }
 }
 

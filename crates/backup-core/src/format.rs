@@ -6,6 +6,7 @@ pub mod export;
 pub mod gaps;
 pub mod index;
 pub mod layout;
+pub mod limits;
 pub mod manifest;
 pub mod pack;
 pub mod recipe;

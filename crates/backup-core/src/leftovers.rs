@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::format::claim::Claim;
 use crate::format::layout;
 use crate::format::manifest::{Encryption, Finding};
-use crate::id::ClusterName;
+use crate::id::{ClusterName, RestorePointId};
 use crate::progress::Progress;
 use crate::store::{Key, ObjectInfo, Store, StoreError};
 
@@ -157,7 +157,7 @@ pub async fn look(
     for entries in entries.chunks(MANIFESTS) {
         for (entry, point) in entries
             .iter()
-            .zip(catalog.load_all(entries, &rules.trust).await)
+            .zip(catalog.all_trusted(entries, &rules.trust).await)
         {
             needs.manifest(entry);
             plan.known.insert(entry.digest);
@@ -166,6 +166,7 @@ pub async fn look(
                     judge.point(&point);
                     needs.point(&point);
                 }
+                Err(CatalogError::Distrusted { id, verdict }) => judge.distrust(&id, verdict),
                 Err(CatalogError::Store { store, source }) if !about_object(&source) => {
                     return Err(CatalogError::Store { store, source }.into());
                 }
@@ -184,7 +185,9 @@ pub async fn look(
     if let (Some(first), count) = missing {
         plan.hold(findings::not_listed(&first, count));
     }
-    for finding in catalog.hidden(&entries).await?.iter().filter(|h| h.there) {
+    let newest = entries.last().map(|entry| &entry.id);
+    let hidden_there = catalog.hidden(&entries, newest).await?;
+    for finding in hidden_there.iter().filter(|h| h.there) {
         plan.hold(hidden(finding));
     }
     if claim.is_none() && !plan.held && (plan.restore_points > 0 || plan.left.objects > 0) {
@@ -275,15 +278,14 @@ impl<'r> Judge<'r> {
         }
     }
 
+    fn distrust(&mut self, id: &RestorePointId, verdict: Verdict) {
+        count(&mut self.distrusted, format!("{id} is {verdict}"));
+    }
+
     fn point(&mut self, point: &RestorePoint) {
         let id = &point.entry.id;
-        let count = |doubt: &mut Option<(String, u64)>, text: String| {
-            let (_, count) = doubt.get_or_insert((text, 0));
-            *count = count.saturating_add(1);
-        };
         if point.verdict != Verdict::Trusted {
-            let text = format!("{id} is {}", point.verdict);
-            count(&mut self.distrusted, text);
+            self.distrust(id, point.verdict);
         }
         let manifest = &point.manifest;
         let claimed = self.claim.is_none_or(|claim| claim == manifest.claim);
@@ -298,6 +300,11 @@ impl<'r> Judge<'r> {
         let strangers = self.strangers.as_ref().map(findings::other_claim);
         distrusted.into_iter().chain(strangers)
     }
+}
+
+fn count(doubt: &mut Option<(String, u64)>, text: String) {
+    let (_, count) = doubt.get_or_insert((text, 0));
+    *count = count.saturating_add(1);
 }
 
 /// Walks the whole listing, and puts down what is left over.

@@ -51,7 +51,7 @@ async fn take(world: &World, name: &ComponentName, objects: &Objects) {
 
 async fn newest(world: World) -> ObjectReader {
     let catalog = Catalog::new(Arc::clone(&world.store));
-    let entry = catalog.find("latest").await.unwrap();
+    let entry = catalog.list().await.unwrap().pop().unwrap();
     let point = catalog.load(&entry, &world.trust().unwrap()).await.unwrap();
     let identities = world.identities().unwrap();
     let unlocked = restore::unlock(&world.store, &point, &identities)

@@ -5,6 +5,7 @@
 mod run {
     mod built_upon;
     mod kit;
+    mod planted;
     mod readers;
     mod stored;
     mod world;

@@ -1,14 +1,15 @@
 //! One file for each command.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use backup_cli::config::{Config, ConfigError, Given};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::open::Access;
 use backup_cli::program::Frame;
-use backup_core::catalog::RestorePoint;
+use backup_core::catalog::{CatalogError, RestorePoint, View};
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
 use backup_core::restore::{ObjectReader, RestoreError, unlock};
@@ -63,7 +64,10 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
 struct Opened {
     config: Config,
     store: Arc<dyn Store>,
-    trust: Trust,
+    /// What counts of it.
+    view: View,
+    /// What was told of what does not.
+    told: Mutex<HashSet<String>>,
 }
 
 /// Opens the store for reading, with a loud word if anybody is believed.
@@ -86,7 +90,11 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
     Ok(Opened {
         config,
         store,
-        trust,
+        view: View {
+            trust,
+            now: frame.clock.now(),
+        },
+        told: Mutex::default(),
     })
 }
 
@@ -178,13 +186,12 @@ fn distrust(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// Refuses a restore point that nobody trusted vouches for.
-fn refuse_untrusted(point: &RestorePoint) -> Result<(), Failure> {
-    let Some(why) = distrust(point.verdict) else {
-        return Ok(());
+/// A failure to read a restore point that was named; that nobody trusted vouches for it is a refusal.
+fn refused(error: CatalogError) -> Failure {
+    let CatalogError::Distrusted { id, verdict } = &error else {
+        return error.into();
     };
-    let refused = format!("restore point {} is not trusted: {why}", point.entry.id);
-    let hint = "choose another one from `restore-cli list`, give the right key with --trust, or \
-                believe it in spite of this with --trust none";
-    Err(Failure::message(Exit::Refused, refused).hint(hint))
+    let why = distrust(*verdict).unwrap_or("nobody vouches for it");
+    let refused = format!("restore point {id} is not trusted: {why}");
+    Failure::message(Exit::Refused, refused).hint(latest::TRUST)
 }

@@ -10,6 +10,7 @@ mod objects {
     mod diff;
     mod get;
     mod looks;
+    mod planted;
     mod runbook;
     mod tenant;
     mod world;

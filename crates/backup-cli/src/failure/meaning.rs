@@ -70,6 +70,7 @@ fn catalog(error: &CatalogError) -> Option<Exit> {
         CatalogError::Changed { .. }
         | CatalogError::Renamed { .. }
         | CatalogError::Manifest { .. } => Some(Exit::Damaged),
+        CatalogError::Distrusted { .. } => Some(Exit::Refused),
         CatalogError::Store { .. } => None,
     }
 }

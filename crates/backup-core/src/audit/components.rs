@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::findings::finding;
 use crate::catalog::RestorePoint;
-use crate::crypt::Verdict;
 use crate::format::gaps::{Gap, line};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::{ComponentName, RestorePointId};
@@ -23,9 +22,6 @@ struct Newest {
 
 impl Components {
     pub(super) fn take_in(&mut self, point: &RestorePoint) {
-        if !matches!(point.verdict, Verdict::Trusted | Verdict::NotChecked) {
-            return;
-        }
         let manifest = &point.manifest;
         let there = manifest.components.iter().map(|c| &c.name);
         for name in there.chain(&manifest.missing) {

@@ -108,10 +108,9 @@ pub(crate) fn unreadable(entry: &Entry, error: &CatalogError) -> Finding {
     )
 }
 
-pub(super) fn signature(point: &RestorePoint) -> Option<Finding> {
-    let cause = format!("the manifest is {}", point.verdict);
-    let object = &point.entry.id;
-    Some(match point.verdict {
+pub(super) fn signature(object: &RestorePointId, verdict: Verdict) -> Option<Finding> {
+    let cause = format!("the manifest is {verdict}");
+    Some(match verdict {
         Verdict::Trusted => return None,
         Verdict::NotChecked => finding(
             Severity::Info,
@@ -119,17 +118,13 @@ pub(super) fn signature(point: &RestorePoint) -> Option<Finding> {
             cause,
             "give --trust with the public key that `backupd keygen` wrote",
         ),
-        Verdict::Unsigned => finding(
-            Severity::Warning,
-            object,
-            cause,
-            "give the daemon a signing key: `backupd keygen`",
-        ),
-        Verdict::Untrusted | Verdict::Forged => finding(
+        // Whoever may write to the bucket can add one.
+        Verdict::Unsigned | Verdict::Untrusted | Verdict::Forged => finding(
             Severity::Error,
             object,
             cause,
-            "do not restore from it before you know who wrote it",
+            "do not restore from it before you know who wrote it; a daemon signs with the key of `backupd \
+             keygen`",
         ),
     })
 }
@@ -166,21 +161,49 @@ pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {
     )
 }
 
-pub(super) fn age(entries: &[Entry], options: &Options) -> Option<Finding> {
-    let Some(newest) = entries.last() else {
+/// Names that lie in the future, oldest first.
+pub(super) fn future(names: &[&RestorePointId]) -> Option<Finding> {
+    let last = names.last()?;
+    let count = names.len();
+    let cause = match count {
+        1 => "its name lies in the future, so it is the newest for nobody".to_owned(),
+        _ => format!(
+            "its name and those of {} more, {count} in all, lie in the future: they are the newest for nobody",
+            count.saturating_sub(1)
+        ),
+    };
+    Some(finding(
+        Severity::Error,
+        *last,
+        cause,
+        "find out who put them there: a machine whose clock was wrong, or somebody who may write to the bucket",
+    ))
+}
+
+pub(super) fn age(
+    newest: Option<&RestorePointId>,
+    entries: &[Entry],
+    options: &Options,
+) -> Option<Finding> {
+    let Some(newest) = newest else {
+        let cause = if entries.is_empty() {
+            "there is no restore point"
+        } else {
+            "there is no restore point that counts"
+        };
         return Some(finding(
             Severity::Error,
             layout::MANIFESTS,
-            "there is no restore point".to_owned(),
+            cause.to_owned(),
             "run `backupd snapshot`",
         ));
     };
-    let age = options.now.duration_since(newest.id.began()?);
+    let age = options.now.duration_since(newest.began()?);
     let hours = age.as_hours();
     if options.max_age.is_some_and(|most| age > most) {
         return Some(finding(
             Severity::Warning,
-            &newest.id,
+            newest,
             format!("the newest restore point is {hours} hours old"),
             "find out why no newer one was made, and run `backupd snapshot`",
         ));
@@ -188,7 +211,7 @@ pub(super) fn age(entries: &[Entry], options: &Options) -> Option<Finding> {
     if age.is_negative() {
         return Some(finding(
             Severity::Warning,
-            &newest.id,
+            newest,
             "the newest restore point is from the future".to_owned(),
             "set the clock of the machine that wrote it, or of this one",
         ));

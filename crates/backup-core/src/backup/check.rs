@@ -123,7 +123,10 @@ async fn look(run: &Run, key: &Key) -> Result<crate::store::ObjectInfo, BackupEr
 async fn parent(run: &Run, manifest: &Manifest) -> Option<Manifest> {
     let parent = manifest.parent.as_ref()?;
     let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
-    let entry = catalog.find(parent.id.as_str()).await.ok()?;
+    let entry = catalog
+        .named(parent.id.as_str(), &Trust::Anyone)
+        .await
+        .ok()?;
     let point = catalog.load(&entry, &Trust::Anyone).await.ok()?;
     (point.entry.digest == parent.manifest).then_some(point.manifest)
 }

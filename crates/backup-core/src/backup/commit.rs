@@ -158,6 +158,7 @@ pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
         },
         components,
         missing,
+        kitless: memory.kitless,
         kubernetes,
         indexes,
         findings,
@@ -171,6 +172,7 @@ async fn put_manifest(
     began: Timestamp,
     manifest: Manifest,
 ) -> Result<Committed, BackupError> {
+    manifest.check()?;
     let bytes = Bytes::from(manifest.to_bytes()?);
     if bytes.len() > MAX_MANIFEST {
         let what = format!("it would have {} bytes, above {MAX_MANIFEST}", bytes.len());

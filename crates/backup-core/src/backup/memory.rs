@@ -8,6 +8,7 @@ use crate::crypt::Recipient;
 use crate::format::manifest::{Component, Epoch, Finding, Severity, StoredObject};
 use crate::id::ComponentName;
 
+mod faults;
 mod indexes;
 mod kit;
 mod parents;
@@ -35,6 +36,8 @@ pub(super) struct Memory {
     pub(super) indexes: Vec<StoredObject>,
     /// The newest kit, if the run takes none: it is named again.
     pub(super) kit: Option<Carried>,
+    /// Whether no restore point has a kit.
+    pub(super) kitless: bool,
     /// Whom new indexes are encrypted to besides the epoch.
     pub(super) index_recipient: Option<Recipient>,
 }
@@ -42,9 +45,10 @@ pub(super) struct Memory {
 /// The names of the files in the newest kit; empty if there is none.
 pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String>, BackupError> {
     let name = ComponentName::kit();
-    let found = find_parents(run, claimed, &[&name], &mut Vec::new()).await?;
-    let newest = found.parents.into_iter().next();
-    let component = newest.and_then(|point| point.manifest.component(&name).cloned());
+    let found = find_parents(run, claimed, &[], &mut Vec::new()).await?;
+    let component = found
+        .kit
+        .and_then(|point| point.manifest.component(&name).cloned());
     let facts = component.and_then(|component| component.archive);
     Ok(facts.map(|facts| facts.files).unwrap_or_default())
 }
@@ -64,13 +68,16 @@ pub(super) async fn recall(
         epochs: Vec::new(),
         indexes: Vec::new(),
         kit: None,
+        kitless: false,
         index_recipient: reader.recipient.clone(),
     };
     let Found {
         parents,
         newest,
         kit,
+        kitless,
     } = find_parents(run, claimed, components, findings).await?;
+    memory.kitless = kitless;
     memory.kit = kit.and_then(|point| carry(run, point, findings));
     if let Some(kit) = &memory.kit {
         stands(run, &kit.component, findings).await;

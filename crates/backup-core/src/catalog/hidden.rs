@@ -15,6 +15,8 @@ use crate::store::{Key, StoreError};
 
 /// Objects of a kind that are read, since each is a round trip. Runs that died leave few.
 const READ: usize = 32;
+/// No head of a journal is longer.
+const HEAD: u64 = 16 << 10;
 /// What the signed comment of a signature says before the restore point's id.
 const COMMENT: &str = "trusted comment: butler-backup restore point ";
 
@@ -59,11 +61,15 @@ struct JournalHead {
 
 impl Catalog {
     /// Restore points that are named in the store and are not among `listed`, oldest first. Of those that
-    /// are not there only what is later than all that are listed.
+    /// are not there only what is later than `newest`, the newest that counts.
     ///
     /// # Errors
     /// When the store cannot be listed or read.
-    pub async fn hidden(&self, listed: &[Entry]) -> Result<Vec<Hidden>, CatalogError> {
+    pub async fn hidden(
+        &self,
+        listed: &[Entry],
+        newest: Option<&RestorePointId>,
+    ) -> Result<Vec<Hidden>, CatalogError> {
         let known: HashSet<Digest> = listed.iter().map(|entry| entry.digest).collect();
         let mut named: BTreeMap<RestorePointId, (Digest, Key)> = BTreeMap::new();
         for (id, digest, by) in self.by_signatures(&known).await? {
@@ -75,7 +81,6 @@ impl Catalog {
         if named.is_empty() {
             return Ok(Vec::new());
         }
-        let newest = listed.last().map(|entry| &entry.id);
         let mut found = Vec::new();
         for (id, (digest, named_by)) in named {
             let Some(began) = id.began().filter(|_| id.names(digest)) else {
@@ -158,7 +163,7 @@ impl Catalog {
         let mut found = Vec::new();
         // Their names begin with their time.
         for (_, key) in smallest.into_values().rev().take(READ) {
-            let bytes = match self.store.get(&key).await {
+            let bytes = match self.store.get_range(&key, 0..HEAD).await {
                 Ok(bytes) => bytes,
                 Err(e) if about_object(&e) => continue,
                 Err(e) => return Err(self.failed(e)),

@@ -3,59 +3,116 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::{Catalog, CatalogError, Entry, READS, RestorePoint};
-use crate::crypt::{Trust, Verdict};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Catalog, CatalogError, Entry, LeftOut, READS, RestorePoint, about_object};
+use crate::crypt::Trust;
 use crate::format::gaps::Gap;
 use crate::id::{ComponentName, RestorePointId};
-use crate::store::StoreError;
 
-/// How far back is looked: a run by change each minute, for most of a day. Each is a small read.
+/// How far back is looked: a run by change each minute, for most of a day. Each is a small read. What does not
+/// count is not counted here either.
 const LOOKED: usize = 1000;
 
+/// How far ahead of the clock a restore point's name may lie. S3 refuses requests whose time is further off.
+pub const SKEW: SignedDuration = SignedDuration::from_mins(15);
+
+/// What counts for a reader.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Whose signatures are believed.
+    pub trust: Trust,
+    /// The time: what is later by more than [`SKEW`] was made by nobody.
+    pub now: Timestamp,
+}
+
+/// Whether the name of a restore point lies in the future.
+#[must_use]
+pub fn is_future(id: &RestorePointId, now: Timestamp) -> bool {
+    let began = id.began();
+    began.is_none_or(|began| began.duration_since(now) > SKEW)
+}
+
 impl Catalog {
-    /// Shows restore points to `each`, newest first, until it breaks; with `before` only older ones.
-    /// One that cannot be read is shown as such.
+    /// The time that names are judged by. Where `now` leaves any of `entries` in the future, the store's clock
+    /// is asked as well, and the later one counts: a machine whose clock was reset has to restore, too.
+    pub async fn time(&self, entries: &[Entry], now: Timestamp) -> Timestamp {
+        if !entries.iter().any(|entry| is_future(&entry.id, now)) {
+            return now;
+        }
+        match self.store.date().await {
+            Ok(Some(date)) => date.max(now),
+            _ => now,
+        }
+    }
+
+    /// Shows restore points to `each`, newest first, until it breaks; with `before` only older ones. Only what
+    /// counts is shown: it is not of the future, somebody who is trusted vouches for it, and it can be read.
+    /// What was passed over is told.
     ///
     /// # Errors
     /// When the store cannot be listed or read.
     pub async fn look_back<B>(
         &self,
-        trust: &Trust,
+        view: &View,
         before: Option<&RestorePointId>,
-        mut each: impl FnMut(Result<RestorePoint, (Entry, CatalogError)>) -> ControlFlow<B>,
-    ) -> Result<Option<B>, CatalogError> {
+        mut each: impl FnMut(RestorePoint) -> ControlFlow<B>,
+    ) -> Result<(Option<B>, LeftOut), CatalogError> {
         let mut entries = self.list().await?;
+        let now = self.time(&entries, view.now).await;
         entries.retain(|entry| before.is_none_or(|before| entry.id < *before));
         entries.reverse();
-        entries.truncate(LOOKED);
+        let mut left_out = LeftOut::default();
+        let future = entries.partition_point(|entry| is_future(&entry.id, now));
+        let (future, entries) = entries.split_at_checked(future).unwrap_or_default();
+        future.iter().for_each(|entry| left_out.future(&entry.id));
+        let mut looked = 0_usize;
         for entries in entries.chunks(READS) {
-            let loaded = self.load_all(entries, trust).await;
+            let loaded = self.all_trusted(entries, &view.trust).await;
             for (entry, loaded) in entries.iter().zip(loaded) {
-                let shown = match loaded {
-                    // One that lies in an archive says nothing of the others.
-                    Err(CatalogError::Store { store, source })
-                        if !matches!(source, StoreError::Archived { .. }) =>
-                    {
+                match loaded {
+                    Ok(point) => {
+                        looked = looked.saturating_add(1);
+                        if let ControlFlow::Break(found) = each(point) {
+                            return Ok((Some(found), left_out));
+                        }
+                    }
+                    Err(CatalogError::Distrusted { verdict, .. }) => {
+                        left_out.distrust(&entry.id, verdict);
+                    }
+                    // One that is gone or lies in an archive says nothing of the others.
+                    Err(CatalogError::Store { store, source }) if !about_object(&source) => {
                         return Err(CatalogError::Store { store, source });
                     }
-                    loaded => loaded.map_err(|error| (entry.clone(), error)),
-                };
-                if let ControlFlow::Break(found) = each(shown) {
-                    return Ok(Some(found));
+                    Err(error) => left_out.unreadable(entry, error),
                 }
             }
+            if looked >= LOOKED {
+                break;
+            }
         }
-        Ok(None)
+        Ok((None, left_out))
     }
 
-    /// For each component that `gaps` are about the newest trusted restore point before `before` that has
+    /// The newest restore point that counts, and what is newer and does not.
+    ///
+    /// # Errors
+    /// When the store cannot be listed or read.
+    pub async fn newest(
+        &self,
+        view: &View,
+    ) -> Result<(Option<RestorePoint>, LeftOut), CatalogError> {
+        self.look_back(view, None, ControlFlow::Break).await
+    }
+
+    /// For each component that `gaps` are about the newest restore point before `before` that counts and has
     /// what is missing; not there where none has.
     ///
     /// # Errors
     /// When the store cannot be listed or read.
     pub async fn whole_before(
         &self,
-        trust: &Trust,
+        view: &View,
         before: &RestorePointId,
         gaps: &[Gap],
     ) -> Result<BTreeMap<ComponentName, RestorePointId>, CatalogError> {
@@ -67,13 +124,7 @@ impl Catalog {
         if wanted.is_empty() {
             return Ok(found);
         }
-        let done = |shown: Result<RestorePoint, (Entry, CatalogError)>| {
-            let Ok(point) = shown else {
-                return ControlFlow::Continue(());
-            };
-            if !matches!(point.verdict, Verdict::Trusted | Verdict::NotChecked) {
-                return ControlFlow::Continue(());
-            }
+        let done = |point: RestorePoint| {
             wanted.retain(|component, gaps| {
                 let whole = gaps.iter().all(|gap| point.manifest.fills(gap));
                 if whole {
@@ -86,7 +137,7 @@ impl Catalog {
             }
             ControlFlow::Continue(())
         };
-        self.look_back(trust, Some(before), done).await?;
+        self.look_back(view, Some(before), done).await?;
         Ok(found)
     }
 }

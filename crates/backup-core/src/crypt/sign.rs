@@ -239,6 +239,14 @@ pub enum Verdict {
     Forged,
 }
 
+impl Verdict {
+    /// Whether a manifest counts: somebody trusted vouches for it, or nobody was asked to.
+    #[must_use]
+    pub fn is_believed(self) -> bool {
+        matches!(self, Self::Trusted | Self::NotChecked)
+    }
+}
+
 /// In words that fit after "the manifest is".
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

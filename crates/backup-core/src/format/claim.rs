@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::FormatError;
 use crate::id::ClusterName;
 
+/// The largest claim that is read.
+const MAX_CLAIM: usize = 64 << 10;
+
 /// The content of `claim.json`, created if absent by the first run and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +39,9 @@ impl Claim {
     /// # Errors
     /// When it is damaged or of a newer version.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_CLAIM {
+            return Err(FormatError::damaged("claim", "it is above 64 KiB"));
+        }
         super::parse_json("claim", bytes)
     }
 }

@@ -14,6 +14,10 @@ pub const MAX_CHUNKS: usize = 800_000;
 const MAGIC: &[u8; 4] = b"BBX1";
 /// What the largest index unpacks to: 12 bytes of id and two short integers for each chunk.
 const MAX_PLAIN: usize = MAX_CHUNKS * 32;
+/// What a pack may have, and a chunk of it.
+const MAX_STORED: u64 = 16 << 20;
+const MAX_PACK: u64 = 15 << 20;
+const MAX_CHUNK: u32 = 1 << 20;
 
 /// The chunks of one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +102,15 @@ fn parse(plain: &[u8]) -> Option<Vec<PackChunks>> {
     for _ in 0..cursor.size()? {
         let pack = Digest::from_bytes(cursor.array()?);
         let (stored_bytes, plain_bytes) = (cursor.varint()?, cursor.varint()?);
+        if stored_bytes > MAX_STORED || plain_bytes > MAX_PACK {
+            return None;
+        }
         let epoch_len = cursor.size()?;
         let epoch = String::from_utf8(cursor.bytes(epoch_len)?.to_vec()).ok()?;
         let count = cursor.size()?;
-        total = total.checked_add(count)?;
+        total = total
+            .checked_add(count)
+            .filter(|total| *total <= MAX_CHUNKS)?;
         heads.push((
             PackChunks {
                 pack,
@@ -132,6 +141,9 @@ fn parse(plain: &[u8]) -> Option<Vec<PackChunks>> {
         for _ in 0..count {
             let offset = end.checked_add(u32::try_from(gaps.varint()?).ok()?)?;
             let length = u32::try_from(lengths.varint()?).ok()?;
+            if length > MAX_CHUNK {
+                return None;
+            }
             end = offset.checked_add(length)?;
             if u64::from(end) > pack.plain_bytes {
                 return None;
@@ -154,7 +166,7 @@ mod tests {
 
     fn packs() -> impl Strategy<Value = Vec<PackChunks>> {
         let chunks = prop::collection::vec((any::<ChunkId>(), 0_u32..9, 1_u32..2000), 0..50);
-        let pack = (any::<[u8; 32]>(), any::<u64>(), "[a-z0-9]{0,62}", chunks).prop_map(
+        let pack = (any::<[u8; 32]>(), 0..=MAX_STORED, "[a-z0-9]{0,62}", chunks).prop_map(
             |(digest, stored_bytes, epoch, raw)| {
                 let mut end = 0;
                 let mut chunks = Vec::new();
@@ -192,5 +204,27 @@ mod tests {
             plain.extend_from_slice(bytes.get(..cut).unwrap_or(&bytes));
             drop(parse(&plain));
         }
+    }
+
+    #[test]
+    fn what_no_pack_has_is_refused() {
+        let pack = |stored_bytes, plain_bytes, length| PackChunks {
+            pack: Digest::of(b"x"),
+            stored_bytes,
+            plain_bytes,
+            epoch: String::new(),
+            chunks: vec![ChunkAt {
+                id: [0; 12],
+                offset: 0,
+                length,
+            }],
+        };
+        let reads = |pack| decode(&encode(&[pack]).unwrap()).is_ok();
+        assert!(reads(pack(MAX_STORED, MAX_PACK, MAX_CHUNK)));
+        assert!(!reads(pack(MAX_STORED + 1, MAX_PACK, 1)));
+        assert!(!reads(pack(1, MAX_PACK + 1, 1)));
+        assert!(!reads(pack(1, 1 << 62, 1)));
+        assert!(!reads(pack(1, MAX_PACK, MAX_CHUNK + 1)));
+        assert!(!reads(pack(1, 1, 2)));
     }
 }

@@ -51,6 +51,9 @@ pub struct Manifest {
     /// Components that were asked for and could not be taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ComponentName>,
+    /// Whether no restore point of the prefix has a kit: the run looked at all that were there when it began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kitless: bool,
     /// What was found out about the cluster through its API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesFacts>,
@@ -311,22 +314,19 @@ impl Manifest {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// When it is damaged, of a newer version, or contradicts itself.
+    /// When it is damaged, of a newer version, above a limit, or contradicts itself.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let manifest: Self = super::parse_json("manifest", bytes)?;
-        let epochs = manifest.epochs().len();
-        for component in &manifest.components {
-            let known = |e: u64| usize::try_from(e).is_ok_and(|e| e < epochs.max(1));
-            if component.recipe_epoch.is_some_and(|e| !known(e)) {
-                let what = format!("{} names an epoch that is not listed", component.name);
-                return Err(FormatError::damaged("manifest", what));
-            }
-            if let Some(pack) = component.packs.iter().find(|p| !known(p.epoch)) {
-                let what = format!("pack {} names an epoch that is not listed", pack.sha256);
-                return Err(FormatError::damaged("manifest", what));
-            }
-        }
+        manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Refuses what claims more than the format allows, or contradicts itself.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn check(&self) -> Result<(), FormatError> {
+        super::limits::check(self)
     }
 
     /// The epochs; empty when nothing is encrypted.

@@ -193,8 +193,12 @@ impl<'p> Spared<'p> {
             if self.seen.contains(&entry.digest) {
                 continue;
             }
-            let point = match self.catalog.load(&entry, &self.rules.trust).await {
+            let point = match self.catalog.trusted(&entry, &self.rules.trust).await {
                 Ok(point) => point,
+                Err(CatalogError::Distrusted { id, verdict }) => {
+                    let why = format!("is {verdict}");
+                    return Ok(Some(findings::distrusted_meanwhile(&id, &why)));
+                }
                 Err(error @ CatalogError::Store { .. }) => return Err(error.into()),
                 Err(error) => return Ok(Some(findings::unreadable_meanwhile(&error))),
             };

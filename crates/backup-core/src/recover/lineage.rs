@@ -131,6 +131,7 @@ mod tests {
                 id,
                 digest,
                 bytes: 1,
+                put: None,
             },
             manifest,
             verdict: Verdict::Trusted,

@@ -13,9 +13,9 @@ use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
 use super::open::{keep_for_again, open_packs};
-use super::packs::loads;
+use super::packs::{Load, loads};
 use super::recipes::{read_recipes, transformed_bytes};
-use super::window::{Stream, sequence};
+use super::window::{Sequence, Stream, sequence};
 use crate::chunk;
 use crate::digest::Digest;
 use crate::format::manifest::Component;
@@ -51,10 +51,16 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
         });
     }
     let segments = read_recipes(assembly, component).await?;
-    let mut loads = loads(component);
-    let runs = segments.iter().flat_map(|segment| &segment.runs);
-    let sequence = sequence(&mut loads, runs)
-        .ok_or_else(|| mismatch(component, "a run leads out of its packs".to_owned()))?;
+    let loads = loads(component);
+    let (segments, mut loads, sequence) = foresee(segments, loads, &assembly.cancel).await?;
+    let sequence = match sequence {
+        None if assembly.cancel.is_cancelled() => return Err(RestoreError::Cancelled),
+        None => {
+            let what = "a run leads out of its packs".to_owned();
+            return Err(mismatch(component, what));
+        }
+        Some(sequence) => sequence,
+    };
     tracing::debug!(
         component = %component.name,
         openings = sequence.order.len(),
@@ -70,6 +76,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     let rebuilding = {
         let (component, file) = (component.clone(), assembly.file.clone());
         let (loads, scratch) = (Arc::clone(&loads), Arc::clone(&scratch));
+        let cancel = assembly.cancel.clone();
         spawn_blocking(move || {
             let ended = || io::Error::other("no more packs come");
             let next = || open.blocking_recv().ok_or_else(ended);
@@ -78,7 +85,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
             rebuild(
                 &component,
                 file.as_deref(),
-                &segments,
+                (&segments, &cancel),
                 &mut transformed,
                 out,
             )
@@ -88,7 +95,25 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     let rebuilt = rebuilding.await.map_err(RestoreError::Panicked)?;
     // A pack that did not come is why the other side failed, too.
     opened?;
+    if rebuilt.is_err() && assembly.cancel.is_cancelled() {
+        return Err(RestoreError::Cancelled);
+    }
     rebuilt
+}
+
+/// Foresees how packs are opened, on a thread where that may take its time.
+async fn foresee(
+    segments: Vec<Segment>,
+    mut loads: Vec<Load>,
+    cancel: &CancellationToken,
+) -> Result<(Vec<Segment>, Vec<Load>, Option<Sequence>), RestoreError> {
+    let cancel = cancel.clone();
+    let foreseen = spawn_blocking(move || {
+        let runs = segments.iter().flat_map(|segment| &segment.runs);
+        let sequence = sequence(&mut loads, runs, &cancel);
+        (segments, loads, sequence)
+    });
+    foreseen.await.map_err(RestoreError::Panicked)
 }
 
 pub(super) fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch, RestoreError> {
@@ -106,14 +131,19 @@ fn scratch_for(folder: &Path, bytes: u64) -> Result<Scratch, RestoreError> {
 fn rebuild<W: Write + Send>(
     component: &Component,
     file: Option<&Path>,
-    segments: &[Segment],
+    (segments, cancel): (&[Segment], &CancellationToken),
     transformed: &mut impl Read,
     out: W,
 ) -> Result<W, RestoreError> {
     let (rebuilt, written) = write_beside(out, |out| {
         for segment in segments {
             let own = transformed.by_ref().take(transformed_bytes(segment));
-            rebuild_segment(component, segment, own, out)?;
+            let mut stretch = Stretch {
+                out,
+                left: segment.plain_bytes,
+                cancel,
+            };
+            rebuild_segment(component, segment, own, &mut stretch)?;
         }
         Ok(())
     });
@@ -129,10 +159,15 @@ fn rebuild<W: Write + Send>(
 struct Stretch<'o> {
     out: &'o mut dyn Write,
     left: u64,
+    /// Looked at here: zeros are made out of nothing, for as long as their number says.
+    cancel: &'o CancellationToken,
 }
 
 impl Write for Stretch<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("told to end"));
+        }
         let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         if size(buf.len()) > self.left {
             return Err(io::Error::new(
@@ -154,18 +189,14 @@ fn rebuild_segment(
     component: &Component,
     segment: &Segment,
     mut transformed: io::Take<impl Read>,
-    out: &mut dyn Write,
+    stretch: &mut Stretch<'_>,
 ) -> Result<(), RestoreError> {
-    let mut stretch = Stretch {
-        out,
-        left: segment.plain_bytes,
-    };
     let written = chunk::rebuild(
         segment.kind,
         segment.start,
         &segment.layout,
         &mut transformed,
-        &mut stretch,
+        stretch,
     )
     .map_err(|source| match source.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {

@@ -22,8 +22,8 @@ use super::read::ObjectReader;
 use super::recipes::read_recipes;
 use super::window::Opening;
 use crate::audit::{self, Expected};
-use crate::catalog::{Catalog, RestorePoint};
-use crate::crypt::{Identities, Trust, Verdict};
+use crate::catalog::{Catalog, RestorePoint, View, is_future};
+use crate::crypt::Identities;
 use crate::digest::Digest;
 use crate::format::layout;
 use crate::format::manifest::{Component, Severity};
@@ -52,8 +52,8 @@ pub struct Assessor {
     pub store: Arc<dyn Store>,
     /// The restore point that could not be read.
     pub point: Arc<RestorePoint>,
-    /// Whose restore points are taken instead.
-    pub trust: Trust,
+    /// Which restore points may be taken instead.
+    pub view: View,
     /// A folder with room for the largest component, used encrypted.
     pub scratch: std::path::PathBuf,
     /// Told how it goes.
@@ -221,7 +221,10 @@ impl Assessor {
         } else {
             None
         };
-        let holes = holes(component, &segments, &broken);
+        let holes = holes(component, &segments, &broken, &self.cancel);
+        if self.cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled);
+        }
         if holes.is_empty() {
             return Ok(None);
         }
@@ -252,7 +255,7 @@ impl Assessor {
         for _ in 0..ATTEMPTS {
             // Each position of a scratch file is written once.
             let scratch = Arc::new(scratch_in(&self.scratch, component)?);
-            let (_, sound) = split(component, segments, broken);
+            let (_, sound) = split(component, segments, broken, &self.cancel);
             let first = |number| Opening {
                 number,
                 first: true,
@@ -261,8 +264,8 @@ impl Assessor {
             let all = (0..sound.len()).map(first).collect();
             match open_packs(assembly, &Arc::new(sound), all, &scratch, None).await {
                 Ok(()) => {
-                    let holes = holes(component, segments, broken);
-                    return read_around(component, holes, scratch).await;
+                    let holes = holes(component, segments, broken, &self.cancel);
+                    return read_around(component, holes, scratch, &self.cancel).await;
                 }
                 Err(error) => {
                     broken.extend([told(error)?]);
@@ -284,18 +287,21 @@ impl Assessor {
         let Ok(mut entries) = catalog.list().await else {
             return Ok(None);
         };
-        entries.retain(|entry| entry.id < self.point.entry.id);
-        for entry in entries.iter().rev().take(OLDER) {
+        let now = catalog.time(&entries, self.view.now).await;
+        entries.retain(|entry| entry.id < self.point.entry.id && !is_future(&entry.id, now));
+        let mut looked = 0_usize;
+        for entry in entries.iter().rev() {
+            if looked >= OLDER {
+                break;
+            }
             if self.cancel.is_cancelled() {
                 return Err(RestoreError::Cancelled);
             }
             // One that cannot be read is no way out.
-            let Ok(point) = catalog.load(entry, &self.trust).await else {
+            let Ok(point) = catalog.trusted(entry, &self.view.trust).await else {
                 continue;
             };
-            if !matches!(point.verdict, Verdict::Trusted | Verdict::NotChecked) {
-                continue;
-            }
+            looked = looked.saturating_add(1);
             if let Some(names) = self.reads(&point, component, broken, identities).await {
                 return Ok(Some((point, names)));
             }
@@ -321,7 +327,7 @@ impl Assessor {
         }
         let assembly = self.assembly(point, unlocked);
         let segments = read_recipes(&assembly, older).await.ok()?;
-        if !holes(older, &segments, broken).is_empty() {
+        if !holes(older, &segments, broken, &self.cancel).is_empty() {
             return None;
         }
         if older.archive.is_none() {
@@ -358,14 +364,20 @@ fn split(
     component: &Component,
     segments: &[Segment],
     broken: &BTreeMap<Key, String>,
+    cancel: &CancellationToken,
 ) -> (Vec<Load>, Vec<Load>) {
-    let loads = scatter(component, segments).into_iter();
+    let loads = scatter(component, segments, cancel).into_iter();
     loads.partition(|load| broken.contains_key(load.key()))
 }
 
 /// Where the transformed stream has holes, in order.
-fn holes(component: &Component, segments: &[Segment], broken: &BTreeMap<Key, String>) -> Vec<Hole> {
-    let (bad, _) = split(component, segments, broken);
+fn holes(
+    component: &Component,
+    segments: &[Segment],
+    broken: &BTreeMap<Key, String>,
+    cancel: &CancellationToken,
+) -> Vec<Hole> {
+    let (bad, _) = split(component, segments, broken, cancel);
     let mut holes: Vec<Hole> = bad.iter().flat_map(Load::wanted).collect();
     holes.sort_unstable_by_key(|hole| hole.start);
     let mut merged: Vec<Hole> = Vec::new();
@@ -382,8 +394,9 @@ async fn read_around(
     component: &Component,
     holes: Vec<Hole>,
     scratch: Arc<Scratch>,
+    cancel: &CancellationToken,
 ) -> Result<walk::Walked, RestoreError> {
-    let bytes = component.plain_bytes;
-    let walked = spawn_blocking(move || walk(&scratch, bytes, &holes)).await;
+    let (bytes, cancel) = (component.plain_bytes, cancel.clone());
+    let walked = spawn_blocking(move || walk(&scratch, bytes, &holes, &cancel)).await;
     walked.map_err(RestoreError::Panicked)
 }

@@ -8,8 +8,9 @@ use super::RestoreError;
 use super::objects::get_named;
 use crate::catalog::RestorePoint;
 use crate::crypt::{EpochSecrets, Identities, Opener, SealError, Sealer};
-use crate::format::layout;
+use crate::format::limits::MAX_KEY;
 use crate::format::manifest::{Component, Epoch};
+use crate::format::{FormatError, layout};
 use crate::store::Store;
 
 /// What opens the objects of one restore point.
@@ -119,6 +120,12 @@ pub async fn unlock(
         }
         let key = layout::epoch_key(epoch.key.sha256);
         let bytes = get_named(store.as_ref(), id, &key, epoch.key.sha256).await?;
+        // Each line of its head costs time for each identity.
+        if u64::try_from(bytes.len()).map_or(true, |n| n > MAX_KEY) {
+            let what = format!("it has {} bytes, above {MAX_KEY}", bytes.len());
+            let source = FormatError::damaged("key object", what);
+            return Err(RestoreError::Format { key, source });
+        }
         match secrets.unwrap(&epoch.recipient, &bytes, identities) {
             Ok(()) => {}
             Err(SealError::NoMatchingIdentity) if !needed.contains(&position) => {}

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::RestoreError;
 use super::keys::Unlocked;
 use crate::format::layout;
@@ -48,11 +50,19 @@ pub(super) fn loads(component: &Component) -> Vec<Load> {
     packs.collect()
 }
 
-/// The packs that anything is wanted of, with all of it to be put where the transformed stream has it.
-pub(super) fn scatter(component: &Component, segments: &[Segment]) -> Vec<Load> {
+/// The packs that anything is wanted of, with all of it to be put where the transformed stream has it; not all
+/// where it is told to end.
+pub(super) fn scatter(
+    component: &Component,
+    segments: &[Segment],
+    cancel: &CancellationToken,
+) -> Vec<Load> {
     let mut loads = loads(component);
     let mut to = 0_u64;
     for run in segments.iter().flat_map(|s| &s.runs) {
+        if cancel.is_cancelled() {
+            break;
+        }
         let (mut from, mut left) = (run.start, run.length);
         // A run may go on in the next pack, where pack space does.
         let first = loads.partition_point(|load| load.end() <= from);

@@ -7,17 +7,25 @@ use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::store::MAX_OBJECT;
 
+/// What the recipes of a component take in memory at most.
+const MAX_RECIPES: u64 = 4 << 30;
+/// So often runs may go from one pack into the next, however few there are.
+const FREE: u64 = 1 << 20;
+
 /// The segments of `component` in order. Together they give its plain bytes, and none takes more than it
 /// gives.
 pub(super) async fn read_recipes(
     assembly: &Assembly,
     component: &Component,
 ) -> Result<Vec<Segment>, RestoreError> {
-    let pack_space = component
-        .packs
-        .iter()
-        .fold(0_u64, |sum, p| sum.saturating_add(p.plain_bytes));
-    let mut segments = Vec::with_capacity(component.recipes.len());
+    let mut ends = Vec::with_capacity(component.packs.len());
+    let mut pack_space = 0_u64;
+    for pack in &component.packs {
+        pack_space = pack_space.saturating_add(pack.plain_bytes);
+        ends.push(pack_space);
+    }
+    let mut work = Work::new(&ends);
+    let mut segments = Vec::new();
     let mut reached = 0_u64;
     for object in &component.recipes {
         let key = layout::recipe(object.sha256);
@@ -52,6 +60,14 @@ pub(super) async fn read_recipes(
         if reached > component.plain_bytes {
             break;
         }
+        if segment.plain_bytes == 0 && component.recipes.len() > 1 {
+            return Err(mismatch(component, format!("{key} gives nothing")));
+        }
+        if assembly.cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled);
+        }
+        work.add(&segment)
+            .map_err(|what| mismatch(component, what))?;
         segments.push(segment);
     }
     if reached != component.plain_bytes {
@@ -62,6 +78,55 @@ pub(super) async fn read_recipes(
         ));
     }
     Ok(segments)
+}
+
+/// What the segments so far take in memory, and how often their runs go from one pack into the next.
+struct Work<'e> {
+    /// Where each pack ends in pack space.
+    ends: &'e [u64],
+    memory: u64,
+    crossings: u64,
+    runs: u64,
+}
+
+impl<'e> Work<'e> {
+    fn new(ends: &'e [u64]) -> Self {
+        Self {
+            ends,
+            memory: 0,
+            crossings: 0,
+            runs: 0,
+        }
+    }
+
+    fn add(&mut self, segment: &Segment) -> Result<(), String> {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let runs = count(segment.runs.len());
+        let memory = runs
+            .saturating_mul(16)
+            .saturating_add(count(segment.layout.len()));
+        self.memory = self.memory.saturating_add(memory);
+        if self.memory > MAX_RECIPES {
+            return Err(format!(
+                "its recipes unpack to more than {MAX_RECIPES} bytes"
+            ));
+        }
+        self.runs = self.runs.saturating_add(runs);
+        for run in &segment.runs {
+            let last = run.start.saturating_add(run.length).saturating_sub(1);
+            let pack_of = |at| self.ends.partition_point(|end| *end <= at);
+            let crossings = pack_of(last).saturating_sub(pack_of(run.start));
+            self.crossings = self.crossings.saturating_add(count(crossings));
+        }
+        // Chunks that follow each other cross few packs; many tiny packs under many long runs would be work
+        // without end.
+        let packs = count(self.ends.len());
+        let most = self.runs.saturating_add(packs).saturating_mul(8);
+        if self.crossings > most.saturating_add(FREE) {
+            return Err("its runs are cut by too many packs".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The number of bytes that the runs of `segment` have.

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use tokio_util::sync::CancellationToken;
+
 use super::packs::Load;
 use crate::format::recipe::Run;
 
@@ -60,16 +62,26 @@ pub(super) fn behind(run: Run, length: u64) -> Option<Run> {
     })
 }
 
-/// Tells `take` of each piece of `runs` in order. `None` if `take` says so, or a run leads out of the packs.
+/// Pieces between two looks at whether to end.
+const LOOK: u32 = 4096;
+
+/// Tells `take` of each piece of `runs` in order. `None` if `take` says so, a run leads out of the packs, or it is
+/// told to end.
 pub(super) fn each_piece<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
+    cancel: &CancellationToken,
     mut take: impl FnMut(&mut [Load], Piece) -> Option<()>,
 ) -> Option<()> {
     let mut at = 0_u64;
+    let mut pieces = 0_u32;
     for run in runs {
         let mut rest = Some(*run);
         while let Some(run) = rest {
+            pieces = pieces.wrapping_add(1);
+            if pieces.is_multiple_of(LOOK) && cancel.is_cancelled() {
+                return None;
+            }
             let piece = piece(loads, run, at)?;
             take(loads, piece)?;
             at = at.saturating_add(piece.length);
@@ -80,14 +92,15 @@ pub(super) fn each_piece<'r>(
 }
 
 /// The blocks in which each pack is open, if any: no more than three packs in one block. `None` if a run
-/// leads out of the packs.
+/// leads out of the packs, or it is told to end.
 pub(super) fn stays<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
+    cancel: &CancellationToken,
 ) -> Option<Vec<Option<RangeInclusive<u64>>>> {
     let mut uses = vec![Uses::default(); loads.len()];
     let mut blocks = 0_usize;
-    each_piece(loads, runs, |_, piece| {
+    each_piece(loads, runs, cancel, |_, piece| {
         uses.get_mut(piece.number)?.add(piece.block, piece.length);
         blocks = usize::try_from(piece.block).ok()?.saturating_add(1);
         Some(())

@@ -5,6 +5,8 @@
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
+use tokio_util::sync::CancellationToken;
+
 use super::packs::{Load, Move, Opened};
 use super::stays::{Piece, behind, each_piece, piece, stays};
 use crate::format::recipe::Run;
@@ -45,18 +47,19 @@ pub(super) struct Opening {
 }
 
 /// Foresees how the packs `loads` are opened for a stream of `runs`. What each has to put aside is noted in
-/// its moves. `None` if a run leads out of the packs.
+/// its moves. `None` if a run leads out of the packs, or it is told to end.
 pub(super) fn sequence<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run> + Clone,
+    cancel: &CancellationToken,
 ) -> Option<Sequence> {
     let mut foreseen = Sequence {
-        stays: stays(loads, runs.clone())?,
+        stays: stays(loads, runs.clone(), cancel)?,
         wanted: vec![0; loads.len()],
         ..Sequence::default()
     };
     let mut opened = Opens::none(loads);
-    each_piece(loads, runs, |loads, piece| {
+    each_piece(loads, runs, cancel, |loads, piece| {
         let stays = foreseen.stays(piece);
         foreseen.order.extend(opened.opening(piece.number, stays)?);
         if stays {
@@ -216,6 +219,29 @@ mod tests {
 
     fn run(start: u64, length: u64) -> Run {
         Run { start, length }
+    }
+
+    fn sequence<'r>(
+        loads: &mut [Load],
+        runs: impl Iterator<Item = &'r Run> + Clone,
+    ) -> Option<Sequence> {
+        super::sequence(loads, runs, &CancellationToken::new())
+    }
+
+    #[test]
+    fn what_has_pieces_without_end_ends_when_it_is_told_to() {
+        let mut packs = loads(&[1; 5000]);
+        let runs = vec![run(0, 5000); 1 << 20];
+        let cancel = CancellationToken::new();
+        let told = cancel.clone();
+        let began = std::time::Instant::now();
+        let telling = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            told.cancel();
+        });
+        assert!(super::sequence(&mut packs, runs.iter(), &cancel).is_none());
+        assert!(began.elapsed() < std::time::Duration::from_secs(20));
+        telling.join().unwrap();
     }
 
     fn opened(plain: &[u8], frame: usize) -> Opened {

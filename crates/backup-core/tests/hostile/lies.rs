@@ -32,8 +32,32 @@ const LIES: &[(&str, Lie)] = &[
     ("an epoch that is not listed", |f| {
         f.manifest.components[0].packs[0].epoch = u64::MAX;
     }),
-    ("recipes give", |f| {
+    ("above 17592186044416", |f| {
         f.manifest.components[0].plain_bytes = u64::MAX;
+    }),
+    ("recipes give", |f| {
+        f.manifest.components[0].plain_bytes = 1 << 44;
+    }),
+    ("claims 4611686018427387904 bytes", |f| {
+        f.manifest.components[0].packs[0].bytes = 1 << 62;
+    }),
+    ("claims 4611686018427387904 bytes", |f| {
+        f.manifest.components[0].recipes[0].bytes = 1 << 62;
+    }),
+    ("claims 4611686018427387904 bytes", |f| {
+        f.manifest.indexes[0].bytes = 1 << 62;
+    }),
+    ("named twice", |f| {
+        let again = f.manifest.components[0].clone();
+        f.manifest.components.push(again);
+    }),
+    // The same recipe of nothing, again and again.
+    ("gives nothing", |f| {
+        let mut segment = f.segment();
+        (segment.plain_bytes, segment.layout, segment.runs) = (0, Vec::new(), Vec::new());
+        f.set_segment(&segment);
+        let again = f.manifest.components[0].recipes[0].clone();
+        f.manifest.components[0].recipes.resize(1000, again);
     }),
     ("recipes give 0 bytes", |f| {
         f.manifest.components[0].recipes.clear();

@@ -141,8 +141,13 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     let later = Bytes::from_static(b"{\"version\": 9}");
     let digest = Digest::of(&later);
     let key = layout::manifest(world.clock.now(), digest);
+    let signature = Bytes::from(world.key().sign(&later, "of a later version").unwrap());
     world.memory.create(&key, later, digest).await.unwrap();
     world.pass(LONG);
+    world.held(&world.rules(), "is not signed").await;
+    let name = Digest::of(&signature);
+    let beside = layout::signature(digest, name);
+    world.memory.create(&beside, signature, name).await.unwrap();
     world.held(&world.rules(), "format version 9").await;
 
     // Under a name that this version does not know.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::world::{World, snapshot};
 
 /// Stores a kit of one file.
-async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
+pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
     std::fs::write(&file, text).unwrap();

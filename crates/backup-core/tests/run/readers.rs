@@ -3,6 +3,7 @@
 use backup_core::backup::{Protection, Run};
 use backup_core::catalog::Catalog;
 use backup_core::crypt::{Identities, SigningKey, Trust, new_identity};
+use backup_core::format::manifest::Severity;
 use backup_core::restore;
 use backup_core::store::Store as _;
 
@@ -128,14 +129,16 @@ async fn no_encryption_by_name_reads_back_without_a_key_and_is_a_finding() {
     let again = world.import(&run, &plain).await.unwrap();
     assert_eq!(again.manifest.cost.new_chunks, 0);
     let catalog = Catalog::new(world.store());
-    let entry = catalog.find("latest").await.unwrap();
+    let entry = catalog.list().await.unwrap().pop().unwrap();
     let point = catalog.load(&entry, &Trust::Anyone).await.unwrap();
     assert!(world.fetch(&point).await.unwrap() == plain);
+    let tells = |report: backup_core::audit::Report, words: &str| {
+        let mut found = report.findings.into_iter();
+        found.any(|f| f.cause.contains(words))
+    };
+    assert!(tells(world.audit_of(Trust::Anyone).await, "not encrypted"));
+    // Who believes a key reads nothing of it.
     let report = world.audit().await;
-    assert!(
-        report
-            .findings
-            .iter()
-            .any(|f| f.cause.contains("not encrypted"))
-    );
+    assert_eq!(report.worst(), Some(Severity::Error));
+    assert!(tells(report, "not signed"));
 }

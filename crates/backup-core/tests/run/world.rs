@@ -85,7 +85,7 @@ impl World {
 
     pub(crate) async fn latest(&self) -> RestorePoint {
         let catalog = Catalog::new(self.store());
-        let entry = catalog.find("latest").await.unwrap();
+        let entry = catalog.list().await.unwrap().pop().unwrap();
         catalog.load(&entry, &self.trust()).await.unwrap()
     }
 
@@ -122,6 +122,16 @@ impl World {
 
     pub(crate) async fn audit(&self) -> audit::Report {
         self.audit_with(true).await
+    }
+
+    pub(crate) async fn audit_of(&self, trust: Trust) -> audit::Report {
+        let options = audit::Options {
+            trust,
+            deep: false,
+            max_age: None,
+            now: self.clock.now(),
+        };
+        audit::run(self.store(), &options, &Silent).await.unwrap()
     }
 
     pub(crate) async fn audit_with(&self, deep: bool) -> audit::Report {

@@ -1,6 +1,7 @@
 //! `backupd post-upgrade`: what an upgrade changed.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use backup_cli::config::Config;
@@ -9,8 +10,8 @@ use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, RestorePoint};
-use backup_core::crypt::{Trust, Verdict};
+use backup_core::catalog::{Catalog, RestorePoint, View};
+use backup_core::crypt::Trust;
 use backup_core::format::manifest::{self, Manifest};
 use backup_core::source::kube::TenantNow;
 use backup_core::store::Store;
@@ -46,10 +47,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let means = Means::of(frame);
     let mut run = prepare_by(frame, &config, &NoteFlags::default(), &means).await?;
     let key = config.need_signing_key()?;
-    let trust = Trust::Keys(vec![key.public().clone()]);
+    let view = View {
+        trust: Trust::Keys(vec![key.public().clone()]),
+        now: frame.clock.now(),
+    };
     let (before, mut sources) = frame
         .or_cancelled(async {
-            let before = find(&run.store, &trust, args.against.as_deref()).await?;
+            let before = find(&run.store, &view, args.against.as_deref()).await?;
             Ok((before, Sources::open(&config, &[], &means).await))
         })
         .await?;
@@ -82,26 +86,31 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn find(
     store: &Arc<dyn Store>,
-    trust: &Trust,
+    view: &View,
     against: Option<&str>,
 ) -> Result<RestorePoint, Failure> {
     let catalog = Catalog::new(Arc::clone(store));
     if let Some(wanted) = against {
-        let entry = catalog.find(wanted).await?;
-        return Ok(catalog.load(&entry, trust).await?);
+        let entry = catalog.named(wanted, &view.trust).await?;
+        return Ok(catalog.trusted(&entry, &view.trust).await?);
     }
-    let mut entries = catalog.list().await?;
-    entries.reverse();
-    entries.truncate(LOOK_BACK);
-    for entry in &entries {
-        // One that is damaged is for an audit.
-        let Ok(point) = catalog.load(entry, trust).await else {
-            continue;
-        };
-        let reason = point.manifest.reason.as_deref().unwrap_or_default();
-        if point.verdict == Verdict::Trusted && reason.starts_with(BEFORE) {
-            return Ok(point);
-        }
+    let mut looked = 0_usize;
+    // One that is damaged, or not signed by this key, is for an audit.
+    let (found, _) = catalog
+        .look_back(view, None, |point| {
+            looked = looked.saturating_add(1);
+            let reason = point.manifest.reason.as_deref().unwrap_or_default();
+            if reason.starts_with(BEFORE) {
+                ControlFlow::Break(Some(point))
+            } else if looked >= LOOK_BACK {
+                ControlFlow::Break(None)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+    if let Some(Some(point)) = found {
+        return Ok(point);
     }
     let told = format!(
         "{} has no restore point of `backupd pre-upgrade`",

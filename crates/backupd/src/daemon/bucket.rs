@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use backup_core::catalog::{Catalog, CatalogError};
-use backup_core::crypt::{SigningKey, Trust, Verdict};
+use backup_core::catalog::{Catalog, CatalogError, is_future};
+use backup_core::crypt::{SigningKey, Trust};
 use backup_core::format::manifest::{Manifest, Severity};
 use backup_core::id::{ClusterName, ComponentName, RestorePointId};
 use backup_core::store::{Store, StoreError};
@@ -179,32 +179,40 @@ fn certificates(manifest: &Manifest) -> Vec<Certificate> {
 
 /// Looks at the store. `known` is what was found before: manifests up to its newest are not read
 /// again. `names` are the components whose newest is looked for. Only what `key` signed for `cluster`
-/// counts.
+/// counts, and no name of the future.
 pub(crate) async fn look(
     store: &Arc<dyn Store>,
     cluster: &ClusterName,
     key: &SigningKey,
     known: Option<Facts>,
     names: &[ComponentName],
+    now: Timestamp,
 ) -> Result<Facts, CatalogError> {
     let trust = Trust::Keys(vec![key.public().clone()]);
     let catalog = Catalog::new(Arc::clone(store));
     let mut entries = catalog.list().await?;
     let count = entries.len();
+    let now = catalog.time(&entries, now).await;
+    entries.retain(|entry| !is_future(&entry.id, now));
     let mut facts = known.unwrap_or_default();
     let seen = facts.newest.clone();
     entries.reverse();
     let mut found = Vec::new();
     let mut wanting = names.to_vec();
-    for entry in entries.iter().take(LOOK_BACK) {
-        if seen.as_deref() == Some(entry.id.as_str()) || wanting.is_empty() && !found.is_empty() {
+    let mut looked = 0_usize;
+    for entry in &entries {
+        if seen.as_deref() == Some(entry.id.as_str())
+            || wanting.is_empty() && !found.is_empty()
+            || looked >= LOOK_BACK
+        {
             break;
         }
-        // One that is damaged is for an audit; others may be sound.
-        let Ok(point) = catalog.load(entry, &trust).await else {
+        // One that is damaged, or not signed by this key, is for an audit; others may be sound.
+        let Ok(point) = catalog.trusted(entry, &trust).await else {
             continue;
         };
-        if point.verdict == Verdict::Trusted && point.manifest.cluster == *cluster {
+        looked = looked.saturating_add(1);
+        if point.manifest.cluster == *cluster {
             wanting.retain(|name| !holds(&point.manifest, name));
             found.push(point);
         }

@@ -16,7 +16,8 @@ use crate::commands::open;
 /// Check every object of every restore point, read-only and without a key
 ///
 /// Each object must be there, with the size that its restore point names and a recorded checksum
-/// equal to its name; each restore point must be signed; what nobody needs is reported. Nothing
+/// equal to its name; each restore point must be signed by a key of --trust, and none may have a name
+/// of the future; what nobody needs is reported. Nothing
 /// but manifests is downloaded. The exit code tells the worst severity.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&args.look.given(), frame).await?;
     let store = opened.store.describe();
     let options = audit::Options {
-        trust: opened.trust,
+        trust: opened.view.trust,
         deep: args.deep,
         max_age: args.max_age,
         now: frame.clock.now(),

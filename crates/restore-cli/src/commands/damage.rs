@@ -46,7 +46,7 @@ impl Opened {
         let assessor = Assessor {
             store: Arc::clone(&self.store),
             point: Arc::new(point.clone()),
-            trust: self.trust.clone(),
+            view: self.view.clone(),
             scratch: scratch.to_owned(),
             progress: Arc::clone(&progress),
             cancel: frame.cancel.clone(),

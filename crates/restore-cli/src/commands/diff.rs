@@ -9,7 +9,7 @@ use backup_core::catalog::RestorePoint;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds;
 use crate::commands::latest::Needs;
-use crate::commands::{Reading, open, warn_untrusted};
+use crate::commands::{Reading, open};
 
 mod compare;
 mod merge;
@@ -73,9 +73,6 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let before = frame.or_cancelled(before).await?;
     let after = opened.find(&args.after, &needs, frame);
     let after = frame.or_cancelled(after).await?;
-    for point in [&before, &after] {
-        warn_untrusted(point, frame);
-    }
     let filter = Filter {
         resource: resource(args, &before, &after)?,
         namespace: args.namespace.clone(),

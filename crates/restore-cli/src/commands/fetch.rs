@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{ReadFlags, Selection};
 use crate::commands::gaps::Lacked;
 use crate::commands::latest::Needs;
-use crate::commands::{disk_is_full, open, refuse_untrusted};
+use crate::commands::{disk_is_full, open};
 
 mod tenant;
 
@@ -70,9 +70,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = frame
         .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
-    refuse_untrusted(&point)?;
     let gaps = point.manifest.gaps_of(&args.component);
-    let lacked = opened.lacked(&point, &gaps).await?;
+    let lacked = frame.or_cancelled(opened.lacked(&point, &gaps)).await?;
     let again = format!("restore-cli fetch --component {}", args.component);
     for one in &lacked {
         let told = format!("{}; {}", one.told(), one.instead(&again));

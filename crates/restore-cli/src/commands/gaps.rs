@@ -90,7 +90,7 @@ impl Opened {
         gaps: &[Gap],
     ) -> Result<Vec<Lacked>, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
-        let whole = catalog.whole_before(&self.trust, &point.entry.id, gaps);
+        let whole = catalog.whole_before(&self.view, &point.entry.id, gaps);
         let whole = whole.await?;
         Ok(gaps.iter().map(|gap| Lacked::new(gap, &whole)).collect())
     }

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, CatalogError, Entry, RestorePoint};
+use backup_core::catalog::{Catalog, LeftOut, RestorePoint};
 use backup_core::format::gaps::{self, Gap};
 use backup_core::format::manifest::Manifest;
 use backup_core::id::{ComponentName, RestorePointId};
 
-use super::{Opened, kinds};
+use super::{Opened, kinds, refused};
+
+/// What helps where nobody who is trusted vouches for anything.
+pub(super) const TRUST: &str = "give the public key of the daemon that writes here with --trust; `restore-cli \
+    audit` tells of every restore point who vouches for it";
 
 /// The word for it on the command line.
 pub(super) const LATEST: &str = "latest";
@@ -165,20 +169,33 @@ impl Passed {
 }
 
 impl Opened {
-    /// The restore point that `wanted` names, its manifest read and judged; for `latest` the newest
-    /// that has what is needed, with a word about those that were passed over.
+    /// The restore point that `wanted` names, if it counts; for `latest` the newest that has what is needed,
+    /// with a word about those that were passed over.
     pub(super) async fn find(
         &self,
         wanted: &str,
         needs: &Needs,
         frame: &Frame,
     ) -> Result<RestorePoint, Failure> {
+        // However many names there are, it ends when it is told to.
+        let found = Box::pin(self.found(wanted, needs, frame));
+        frame.or_cancelled(found).await
+    }
+
+    async fn found(
+        &self,
+        wanted: &str,
+        needs: &Needs,
+        frame: &Frame,
+    ) -> Result<RestorePoint, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
-        if wanted != LATEST || matches!(needs, Needs::Nothing) {
-            let entry = catalog.find(wanted).await?;
-            return Ok(catalog.load(&entry, &self.trust).await?);
+        if wanted != LATEST {
+            let entry = catalog.named(wanted, &self.view.trust).await?;
+            let point = catalog.trusted(&entry, &self.view.trust).await;
+            return point.map_err(refused);
         }
         let mut found = match needs {
+            Needs::Nothing => self.any(&catalog, frame).await?,
             Needs::Objects => self.whole(&catalog, frame).await?,
             needs => self.newest(&catalog, needs, None, frame).await?,
         };
@@ -186,33 +203,85 @@ impl Opened {
             let some = Needs::SomeOfKind(kind.clone());
             found = self.newest(&catalog, &some, None, frame).await?;
         }
-        if let Some(found) = found {
-            let entries = catalog.list().await?;
-            let listed = entries.iter().map(|entry| entry.digest).collect();
-            if let Some(parent) = found.lost_parent(&listed) {
-                frame.terminal.warn(&gap(&found.entry.id, parent));
-            }
-            for hidden in catalog.hidden(&entries).await? {
-                // Of older ones `restore-cli audit` tells.
-                if hidden.id > found.entry.id {
-                    frame.terminal.warn(&hidden.told());
-                }
-            }
-            return Ok(found);
+        let Some(found) = found else {
+            // The error is that of what is newest, which knows best what there is.
+            return match self.any(&catalog, frame).await? {
+                None => Err(self.none(&catalog).await),
+                Some(newest) if matches!(needs, Needs::Kind(_)) => Ok(newest),
+                Some(_) => Err(self.nowhere(needs)),
+            };
+        };
+        let entries = catalog.list().await?;
+        let listed = entries.iter().map(|entry| entry.digest).collect();
+        if let Some(parent) = found.lost_parent(&listed) {
+            frame.terminal.warn(&gap(&found.entry.id, parent));
         }
-        // The error is that of what is newest, which knows best what there is.
-        let entry = catalog.find(wanted).await?;
-        let newest = catalog.load(&entry, &self.trust).await?;
-        if let Needs::Kind(_) = needs {
-            return Ok(newest);
+        // Of older ones `restore-cli audit` tells.
+        let newest = Some(&found.entry.id);
+        for hidden in catalog.hidden(&entries, newest).await? {
+            if hidden.id > found.entry.id {
+                frame.terminal.warn(&hidden.told());
+            }
         }
+        Ok(found)
+    }
+
+    /// The newest that counts.
+    async fn any(&self, catalog: &Catalog, frame: &Frame) -> Result<Option<RestorePoint>, Failure> {
+        let (newest, left_out) = catalog.newest(&self.view).await?;
+        self.tell(&left_out, frame);
+        Ok(newest)
+    }
+
+    /// Tells once what does not count.
+    pub(super) fn tell(&self, left_out: &LeftOut, frame: &Frame) {
+        let told = self.told.lock();
+        let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
+        for line in left_out.lines() {
+            if told.insert(line.clone()) {
+                frame.terminal.warn(&line);
+            }
+        }
+    }
+
+    /// Why none counts.
+    async fn none(&self, catalog: &Catalog) -> Failure {
+        let (looked, entries) = (catalog.newest(&self.view).await, catalog.list().await);
+        let ((_, mut left_out), entries) = match (looked, entries) {
+            (Ok(looked), Ok(entries)) => (looked, entries),
+            (Err(error), _) | (_, Err(error)) => return error.into(),
+        };
+        if entries.is_empty() {
+            return catalog.no_such(LATEST, "; it has none at all").into();
+        }
+        // One that cannot be read is damage, and may be the one that is wanted.
+        if !left_out.unread.is_empty() {
+            return left_out.unread.remove(0).1.into();
+        }
+        let store = self.store.describe();
+        if left_out.distrusted() > 0 {
+            let told = format!(
+                "no restore point of {store} is trusted: of {} that are there none is signed by a key of --trust",
+                left_out.distrusted()
+            );
+            return Failure::message(Exit::Refused, told).hint(TRUST);
+        }
+        let told = format!(
+            "no restore point of {store} counts: the names of all {} lie in the future",
+            entries.len()
+        );
+        Failure::message(Exit::NotFound, told)
+            .hint("set the clock of this machine, or name one of `restore-cli list`")
+    }
+
+    fn nowhere(&self, needs: &Needs) -> Failure {
         let told = format!(
             "no restore point of {} has {}",
             self.store.describe(),
             needs.words()
         );
-        Err(Failure::message(Exit::NotFound, told)
-            .hint("`restore-cli list` shows what each of them has"))
+        Failure::message(Exit::NotFound, told)
+            .hint("`restore-cli list` shows what each of them has")
     }
 
     /// The newest restore point with custom resources that is older than `point`.
@@ -224,7 +293,8 @@ impl Opened {
         let catalog = Catalog::new(Arc::clone(&self.store));
         let needs = Needs::Part(ComponentName::resources());
         let before = Some(&point.entry.id);
-        self.newest(&catalog, &needs, before, frame).await
+        let newest = self.newest(&catalog, &needs, before, frame);
+        frame.or_cancelled(newest).await
     }
 
     async fn newest(
@@ -237,9 +307,9 @@ impl Opened {
         let mut passed = Passed::default();
         // The newest that has a part of it, for where none is whole.
         let mut part: Option<(RestorePoint, Vec<Gap>)> = None;
-        let found = catalog
-            .look_back(&self.trust, before, |shown| match shown {
-                Ok(point) => match needs.fit(&point.manifest) {
+        let (found, left_out) = catalog
+            .look_back(&self.view, before, |point| {
+                match needs.fit(&point.manifest) {
                     Fit::Whole => ControlFlow::Break(point),
                     Fit::Partial(gaps) => {
                         passed.over(&point, &gaps);
@@ -250,13 +320,10 @@ impl Opened {
                         passed.over(&point, &[]);
                         ControlFlow::Continue(())
                     }
-                },
-                Err(unreadable) => {
-                    warn_unreadable(&unreadable, frame);
-                    ControlFlow::Continue(())
                 }
             })
             .await?;
+        self.tell(&left_out, frame);
         if let Some(told) = found.as_ref().and_then(|found| passed.told(found, needs)) {
             frame.terminal.status(&told);
         }
@@ -282,15 +349,8 @@ impl Opened {
         let (mut there, mut passed) = (BTreeSet::new(), Passed::default());
         // The newest of each set of components; there are 31 sets at most.
         let mut candidates: Vec<(BTreeSet<ComponentName>, RestorePoint)> = Vec::new();
-        let found = catalog
-            .look_back(&self.trust, None, |shown| {
-                let point = match shown {
-                    Ok(point) => point,
-                    Err(unreadable) => {
-                        warn_unreadable(&unreadable, frame);
-                        return ControlFlow::Continue(());
-                    }
-                };
+        let (found, left_out) = catalog
+            .look_back(&self.view, None, |point| {
                 let gaps = gaps_of_objects(&point.manifest);
                 let components = point.manifest.components.iter().map(|c| &c.name);
                 let whole = |name: &&ComponentName| {
@@ -309,6 +369,7 @@ impl Opened {
                 ControlFlow::Continue(())
             })
             .await?;
+        self.tell(&left_out, frame);
         if let Some(found) = found {
             if let Some(told) = passed.told(&found, &Needs::Objects) {
                 frame.terminal.status(&told);
@@ -352,11 +413,4 @@ impl Opened {
         }
         Ok(Some(found))
     }
-}
-
-fn warn_unreadable((entry, error): &(Entry, CatalogError), frame: &Frame) {
-    frame.terminal.warn(&format!(
-        "passed over {}, which cannot be read: {error}",
-        entry.id
-    ));
 }

@@ -1,11 +1,13 @@
 //! `restore-cli list`: the restore points of one store, newest first.
 
+use std::sync::Arc;
+
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::catalog::{Catalog, CatalogError, LeftOut, RestorePoint, is_future};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -13,7 +15,12 @@ use crate::args::LookFlags;
 use crate::commands::latest::gap;
 use crate::commands::{open, signature};
 
+/// Manifests held at the same time: at most 4 MiB each, mostly some KiB.
+const AT_ONCE: usize = 32;
+
 /// List the restore points, newest first
+///
+/// What no key of --trust signed is shown apart, and not read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -23,42 +30,59 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&args.look.given(), frame).await?;
-    let catalog = Catalog::new(opened.store);
-    let entries = catalog.list().await?;
+    let catalog = Catalog::new(Arc::clone(&opened.store));
+    let mut entries = catalog.list().await?;
+    entries.reverse();
+    let now = catalog.time(&entries, opened.view.now).await;
     let mut list = List {
         restore_points: Vec::new(),
+        distrusted: Vec::new(),
         unreadable: Vec::new(),
         now: frame.clock.now(),
     };
-    let loaded = catalog.load_all(&entries, &opened.trust).await;
+    let mut left_out = LeftOut::default();
     let listed = entries.iter().map(|entry| entry.digest).collect();
-    let mut lost = Vec::new();
-    for (entry, loaded) in entries.iter().zip(loaded).rev() {
-        match loaded {
-            Ok(point) => {
-                lost.extend(
-                    point
-                        .lost_parent(&listed)
-                        .map(|parent| gap(&entry.id, parent)),
-                );
-                list.restore_points.push(Row::of(&point));
+    let (mut lost, mut newest) = (None, None);
+    for entries in entries.chunks(AT_ONCE) {
+        let loaded = catalog.all_trusted(entries, &opened.view.trust).await;
+        for (entry, loaded) in entries.iter().zip(loaded) {
+            let future = is_future(&entry.id, now);
+            match loaded {
+                Ok(point) => {
+                    let parent = point.lost_parent(&listed);
+                    lost = lost.or_else(|| parent.map(|parent| gap(&entry.id, parent)));
+                    if future {
+                        left_out.future(&entry.id);
+                    } else {
+                        newest.get_or_insert_with(|| entry.id.clone());
+                    }
+                    list.restore_points.push(Row::of(&point));
+                }
+                Err(CatalogError::Distrusted { id, verdict }) => {
+                    left_out.distrust(&id, verdict);
+                    list.distrusted.push(Distrusted {
+                        id: id.to_string(),
+                        signature: signature(verdict),
+                    });
+                }
+                Err(error) => list.unreadable.push(Unreadable {
+                    id: entry.id.to_string(),
+                    cause: Failure::from(error).one_line(),
+                }),
             }
-            Err(error) => list.unreadable.push(Unreadable {
-                id: entry.id.to_string(),
-                cause: Failure::from(error).one_line(),
-            }),
         }
     }
     frame.terminal.emit(&list)?;
+    opened.tell(&left_out, frame);
     // One tells enough; `restore-cli audit` tells all.
-    if let Some(told) = lost.first() {
+    if let Some(told) = &lost {
         frame.terminal.status(told);
     }
-    let hidden = catalog.hidden(&entries).await?;
+    let hidden = catalog.hidden(&entries, newest.as_ref()).await?;
     for hidden in &hidden {
         frame.terminal.warn(&hidden.told());
     }
-    if list.restore_points.is_empty() {
+    if entries.is_empty() {
         frame
             .terminal
             .status("There is no restore point yet; `backupd snapshot` makes one.");
@@ -75,6 +99,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 #[serde(rename_all = "camelCase")]
 struct List {
     restore_points: Vec<Row>,
+    /// What nobody trusted vouches for; it is not read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    distrusted: Vec<Distrusted>,
     unreadable: Vec<Unreadable>,
     #[serde(skip)]
     now: Timestamp,
@@ -101,6 +128,13 @@ struct Row {
     lacks: Vec<String>,
     #[serde(skip)]
     not_whole: Vec<String>,
+}
+
+/// A name of a restore point that nobody trusted vouches for.
+#[derive(Debug, Serialize)]
+struct Distrusted {
+    id: String,
+    signature: &'static str,
 }
 
 /// A restore point that is there and cannot be read.
@@ -190,6 +224,12 @@ impl Report for List {
             ],
             rows,
         );
+        if !self.distrusted.is_empty() {
+            page.heading("Not signed by a key of --trust, and not read:");
+            let rows = self.distrusted.iter();
+            let rows = rows.map(|d| [d.id.clone(), d.signature.to_owned()]);
+            page.table(["RESTORE POINT", "SIGNATURE"], rows);
+        }
         if !self.unreadable.is_empty() {
             page.heading("Cannot be read:");
             let rows = self
@@ -248,6 +288,7 @@ mod tests {
                     None,
                 ),
             ],
+            distrusted: Vec::new(),
             unreadable: vec![Unreadable {
                 id: "20261123t100000000z-ffffffffffff".to_owned(),
                 cause: "its manifest was changed".to_owned(),

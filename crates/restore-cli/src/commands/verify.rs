@@ -8,13 +8,17 @@ use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
+use backup_core::catalog::{Catalog, CatalogError, RestorePoint};
+use backup_core::crypt::Verdict;
 use backup_core::format::manifest;
+use backup_core::id::RestorePointId;
 use backup_core::restore::{self, Damage, VerifyDepth};
+use backup_core::store::Key;
 use serde::Serialize;
 
 use crate::args::{ReadFlags, ScratchFlags, Selection};
-use crate::commands::latest::Needs;
-use crate::commands::{damage, disk_is_full, distrust, open, signature};
+use crate::commands::latest::{LATEST, Needs};
+use crate::commands::{Opened, damage, disk_is_full, distrust, open, signature};
 
 /// Verify one restore point without writing anything but scratch files
 ///
@@ -38,9 +42,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point, &Needs::Nothing, frame))
-        .await?;
+    let point = match frame.or_cancelled(point(&opened, args, frame)).await? {
+        Point::Trusted(point) => point,
+        Point::Distrusted { id, key, verdict } => {
+            let report = Verified::of_distrusted(&id, &key, verdict, args.quick);
+            frame.terminal.emit(&report)?;
+            return Ok(Exit::Damaged);
+        }
+    };
     let full = !args.quick;
     let depth = if args.quick {
         VerifyDepth::Quick
@@ -85,14 +94,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             report.plain_bytes = verified.plain_bytes;
             report.findings = findings::printed(&verified.findings);
             if full && findings::worst(&report.findings) == Some(Severity::Error) {
-                let of = (&point, &identities);
+                let of = (&*point, &identities);
                 let damages = opened.damages(None, of, &scratch, frame).await;
                 report.findings.extend(damages.iter().map(lost));
             }
         }
         // Damage is what was asked about, so it is an answer and not a failure to answer.
         Err(error) if exit_of(&error) == Exit::Damaged => {
-            let of = (&point, &identities);
+            let of = (&*point, &identities);
             let damages = opened
                 .damages(error.downcast_ref(), of, &scratch, frame)
                 .await;
@@ -101,17 +110,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(elsewhere(error)),
     }
-    report
-        .findings
-        .extend(distrust(point.verdict).map(|why| Finding {
-            severity: Severity::Error,
-            object: point.entry.key.to_string(),
-            cause: why.to_owned(),
-            remedy: "do not restore from it; find out who wrote it".to_owned(),
-        }));
     let worst = findings::worst(&report.findings);
     let gaps = point.manifest.gaps();
-    let lacked = opened.lacked(&point, &gaps).await?;
+    let lacked = frame.or_cancelled(opened.lacked(&point, &gaps)).await?;
     let lacks = lacked
         .iter()
         .map(|one| one.finding(manifest::Severity::Warning, "restore-cli verify"));
@@ -124,6 +125,36 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         Exit::Complete | Exit::Warnings if report.partial => Exit::Partial,
         exit => exit,
     })
+}
+
+/// What is verified.
+enum Point {
+    Trusted(Box<RestorePoint>),
+    /// Nobody who is trusted vouches for it: that is the answer, and nothing of it is read.
+    Distrusted {
+        id: RestorePointId,
+        key: Key,
+        verdict: Verdict,
+    },
+}
+
+async fn point(opened: &Opened, args: &Args, frame: &Frame) -> Result<Point, Failure> {
+    let wanted = &args.selection.restore_point;
+    if wanted == LATEST {
+        let point = opened.find(wanted, &Needs::Nothing, frame).await?;
+        return Ok(Point::Trusted(Box::new(point)));
+    }
+    let catalog = Catalog::new(Arc::clone(&opened.store));
+    let entry = catalog.named(wanted, &opened.view.trust).await?;
+    match catalog.trusted(&entry, &opened.view.trust).await {
+        Ok(point) => Ok(Point::Trusted(Box::new(point))),
+        Err(CatalogError::Distrusted { id, verdict }) => Ok(Point::Distrusted {
+            id,
+            key: entry.key,
+            verdict,
+        }),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// A failure, with what helps where the disk is full.
@@ -172,6 +203,29 @@ struct Verified {
     findings: Vec<Finding>,
 }
 
+impl Verified {
+    fn of_distrusted(id: &RestorePointId, key: &Key, verdict: Verdict, quick: bool) -> Self {
+        Self {
+            restore_point: id.to_string(),
+            quick,
+            sound: false,
+            partial: false,
+            signature: signature(verdict),
+            objects: 0,
+            stored_bytes: 0,
+            plain_bytes: 0,
+            findings: vec![Finding {
+                severity: Severity::Error,
+                object: key.to_string(),
+                cause: distrust(verdict)
+                    .unwrap_or("nobody vouches for it")
+                    .to_owned(),
+                remedy: "do not restore from it; find out who wrote it".to_owned(),
+            }],
+        }
+    }
+}
+
 impl Report for Verified {
     fn page(&self, page: &mut Page) {
         let damaged = findings::worst(&self.findings) == Some(Severity::Error);
@@ -212,7 +266,6 @@ impl Report for Verified {
 mod tests {
     use super::*;
     use backup_cli::output::{Format, render};
-    use backup_core::crypt::Verdict;
 
     #[test]
     fn a_verification_reads_well_and_its_json_stays() {

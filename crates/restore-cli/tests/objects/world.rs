@@ -328,6 +328,18 @@ impl World {
             .unwrap()
     }
 
+    /// Runs `restore-cli` with the key, and believes anyone.
+    pub(super) fn look_at_anyone(&self, args: &[&str]) -> Output {
+        Command::new(cargo_bin!("restore-cli"))
+            .env_clear()
+            .stdin(Stdio::null())
+            .args(args)
+            .args(["--store", &self.store, "--trust", "none"])
+            .args(["--identity", self.identity.to_str().unwrap()])
+            .output()
+            .unwrap()
+    }
+
     /// Runs `restore-cli` with the key.
     pub(super) fn read(&self, args: &[&str]) -> Output {
         let identity = self.identity.to_str().unwrap();

@@ -85,7 +85,7 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
     identities.add("test", &secret)?;
     let catalog = Catalog::new(Arc::clone(&store));
     let point = catalog
-        .load(&catalog.find("latest").await?, &Trust::Anyone)
+        .load(&catalog.list().await?.pop().unwrap(), &Trust::Anyone)
         .await?;
     let unlocked = restore::unlock(&store, &point, &identities).await?;
     restore::fetch(

@@ -229,7 +229,7 @@ impl Bed {
     pub(crate) async fn point(&self) -> Result<(Arc<dyn Store>, RestorePoint)> {
         let store: Arc<dyn Store> = Arc::new(LocalStore::open(&self.folder.join("store")).await?);
         let catalog = Catalog::new(Arc::clone(&store));
-        let entry = catalog.find("latest").await?;
+        let entry = catalog.list().await?.pop().unwrap();
         let point = catalog.load(&entry, &Trust::Anyone).await?;
         Ok((store, point))
     }

@@ -122,7 +122,7 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
     // A tool that is not there, and one that refuses.
     let catalog = Catalog::new(Arc::clone(&store));
     let point = catalog
-        .load(&catalog.find("latest").await?, &Trust::Anyone)
+        .load(&catalog.list().await?.pop().unwrap(), &Trust::Anyone)
         .await?;
     let target = |etcdutl: &str| DatastoreTarget {
         etcdutl: etcdutl.into(),

@@ -91,7 +91,7 @@ impl Bed {
         let objects = butler.s3.objects().join(&butler.bucket).join(&self.prefix);
         let store: Arc<dyn Store> = Arc::new(LocalStore::open(&objects).await?);
         let catalog = Catalog::new(Arc::clone(&store));
-        let entry = catalog.find("latest").await?;
+        let entry = catalog.list().await?.pop().unwrap();
         let point = catalog.load(&entry, &Trust::Anyone).await?;
         let key = std::fs::read_to_string(self.folder.path().join("keys/identity.key"))?;
         let mut identities = Identities::none();

@@ -24,7 +24,7 @@ pub(super) fn carry(
             "it was stored when encryption was configured otherwise, and is only in restore point \
              {from} and those before this one"
         );
-        run.finding(findings, again(Severity::Warning, cause));
+        run.finding(findings, again(Severity::Error, cause));
         return None;
     }
     let last = u64::try_from(epochs.len().saturating_sub(1)).unwrap_or(0);

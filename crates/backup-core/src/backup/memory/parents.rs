@@ -1,21 +1,24 @@
-//! Which earlier restore points a run can build upon.
+//! Which earlier restore points a run can build upon, and which kit it names again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::super::claim::Claimed;
 use super::super::{BackupError, Run};
-use crate::catalog::{Catalog, CatalogError, RestorePoint};
-use crate::crypt::{Trust, Verdict};
-use crate::format::manifest::{Finding, Severity};
+use super::faults;
+use crate::catalog::{
+    Catalog, CatalogError, Entry, LeftOut, READS, RestorePoint, SKEW, about_object, is_future,
+};
+use crate::crypt::Trust;
+use crate::format::manifest::Finding;
 use crate::id::ComponentName;
 use crate::store::StoreError;
 
-/// How many restore points are looked at, newest first, for one that can be built upon.
+/// How many sound restore points are looked at, newest first, for those that can be built upon. What is not
+/// signed by the run's own key, or cannot be read, is not counted.
 const LOOK_BACK: usize = 50;
-
-/// How many sound restore points are looked at for a kit. Each names the kit of the one before, so
-/// the newest mostly decides; one whose run began before the kit was added may lie between.
-const KIT_LOOK_BACK: usize = 5;
 
 /// What was found among earlier restore points.
 pub(super) struct Found {
@@ -25,109 +28,250 @@ pub(super) struct Found {
     pub(super) newest: Option<RestorePoint>,
     /// The newest with a kit.
     pub(super) kit: Option<RestorePoint>,
+    /// Whether no restore point has a kit: all were looked at, or are known from one that was.
+    pub(super) kitless: bool,
 }
 
-/// The newest restore points that together have all components that any has; newest first.
+/// Earlier restore points that are sound, newest first, as far as they are asked for.
+struct Walk<'r> {
+    run: &'r Run,
+    claimed: &'r Claimed,
+    catalog: Catalog,
+    trust: Trust,
+    left_out: LeftOut,
+    findings: &'r mut Vec<Finding>,
+}
+
+impl Walk<'_> {
+    /// Those of `entries` that are sound, in their order.
+    async fn read(&mut self, entries: &[Entry]) -> Result<Vec<RestorePoint>, BackupError> {
+        let mut sound = Vec::new();
+        let points = self.catalog.all_trusted(entries, &self.trust).await;
+        for (entry, point) in entries.iter().zip(points) {
+            match point {
+                // One signing key may serve two clusters, and somebody may have mixed their prefixes.
+                Ok(point) if point.manifest.claim != self.claimed.digest => {
+                    let cause =
+                        "it was not made for this prefix's claim, so nothing is built upon it";
+                    self.tell(faults::distrusted(entry.id.as_str(), cause.to_owned()));
+                }
+                Ok(point) => sound.push(point),
+                Err(CatalogError::Distrusted { id, verdict }) => {
+                    self.left_out.distrust(&id, verdict);
+                }
+                Err(CatalogError::Store {
+                    source: source @ StoreError::Archived { .. },
+                    ..
+                }) => self.tell(faults::archived(entry.id.as_str(), &source)),
+                Err(CatalogError::Store { source, .. }) if !about_object(&source) => {
+                    return Err(unreadable(source));
+                }
+                Err(e) => {
+                    let cause = crate::causes::line(&e);
+                    self.tell(faults::distrusted(entry.id.as_str(), cause));
+                }
+            }
+        }
+        Ok(sound)
+    }
+
+    fn tell(&mut self, finding: Finding) {
+        self.run.finding(self.findings, finding);
+    }
+}
+
+fn unreadable(source: StoreError) -> BackupError {
+    BackupError::Read {
+        what: "the catalogue",
+        source,
+    }
+}
+
+/// The newest restore points that together have all components that any has, newest first; and the newest kit,
+/// however far back it is.
 pub(super) async fn find_parents(
     run: &Run,
     claimed: &Claimed,
     components: &[&ComponentName],
     findings: &mut Vec<Finding>,
 ) -> Result<Found, BackupError> {
-    let mut wanted = components.to_vec();
-    let mut parents = Vec::new();
-    let mut newest = None;
-    let mut kit = None;
-    let mut sound = 0_usize;
-    let takes_kit = components.contains(&&ComponentName::kit());
-    let catalog = Catalog::new(Arc::clone(&run.store));
     let trust = match &run.signing_key {
         Some(key) => Trust::Keys(vec![key.public().clone()]),
         None => Trust::Anyone,
     };
-    let unreadable = |e: CatalogError| match e {
-        CatalogError::Store { source, .. } => BackupError::Read {
-            what: "the catalogue",
-            source,
-        },
-        other => BackupError::Read {
-            what: "the catalogue",
-            source: StoreError::Other {
-                store: run.store.describe(),
-                operation: "read a manifest".to_owned(),
-                source: Box::new(other),
-            },
-        },
+    let mut walk = Walk {
+        run,
+        claimed,
+        catalog: Catalog::new(Arc::clone(&run.store)),
+        trust,
+        left_out: LeftOut::default(),
+        findings,
     };
-    let entries = catalog.list().await.map_err(unreadable)?;
-    for entry in entries.iter().rev().take(LOOK_BACK) {
-        let point = match catalog.load(entry, &trust).await {
-            Ok(point) => point,
-            Err(CatalogError::Store {
-                source: source @ StoreError::Archived { .. },
-                ..
-            }) => {
-                run.finding(findings, archived(entry.id.as_str(), &source));
-                continue;
-            }
-            Err(e @ CatalogError::Store { .. }) => return Err(unreadable(e)),
-            Err(e) => {
-                run.finding(findings, distrusted(entry.id.as_str(), e.to_string()));
-                continue;
-            }
-        };
-        match point.verdict {
-            Verdict::Trusted | Verdict::NotChecked => {}
-            verdict => {
-                let cause = format!("the manifest is {verdict}, so nothing is built upon it");
-                run.finding(findings, distrusted(entry.id.as_str(), cause));
-                continue;
-            }
+    let mut entries = walk.catalog.list().await.map_err(|e| match e {
+        CatalogError::Store { source, .. } => unreadable(source),
+        other => unreadable(StoreError::Other {
+            store: run.store.describe(),
+            operation: "read a manifest".to_owned(),
+            source: Box::new(other),
+        }),
+    })?;
+    let listed: HashSet<_> = entries.iter().map(|entry| entry.digest).collect();
+    entries.reverse();
+    let now = walk.catalog.time(&entries, run.clock.now()).await;
+    let (future, past): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|e| is_future(&e.id, now));
+    let mut search = Search::new(components);
+    // Mostly the newest has it all.
+    let mut next = 1_usize;
+    let mut rest = past.as_slice();
+    while !rest.is_empty() && !search.is_over() {
+        if run.cancel.is_cancelled() {
+            return Err(BackupError::Cancelled);
         }
-        // One signing key may serve two clusters, and somebody may have mixed their prefixes.
-        if point.manifest.claim != claimed.digest {
-            let cause = "it was not made for this prefix's claim, so nothing is built upon it";
-            run.finding(findings, distrusted(entry.id.as_str(), cause.to_owned()));
-            continue;
-        }
-        sound = sound.saturating_add(1);
-        if newest.is_none() {
-            newest = Some(point.clone());
-        }
-        let seek_kit = !takes_kit && kit.is_none() && sound <= KIT_LOOK_BACK;
-        if seek_kit && point.manifest.component(&ComponentName::kit()).is_some() {
-            kit = Some(point.clone());
-        }
-        let before = wanted.len();
-        wanted.retain(|name| point.manifest.component(name).is_none());
-        if wanted.len() < before {
-            parents.push(point);
-        }
-        if wanted.is_empty() && (takes_kit || kit.is_some() || sound >= KIT_LOOK_BACK) {
-            break;
+        let (now, later) = rest.split_at_checked(next).unwrap_or((rest, &[]));
+        rest = later;
+        next = next.saturating_mul(2).min(READS);
+        let now: Vec<Entry> = now.iter().filter(|e| search.wants(e)).cloned().collect();
+        for point in walk.read(&now).await? {
+            search.take_in(point);
         }
     }
+    // A clock that was ahead once must not cost the kit.
+    if search.seeks_kit() {
+        let may: Vec<Entry> = future
+            .iter()
+            .filter(|e| search.may_have_kit(e))
+            .cloned()
+            .collect();
+        for entries in may.chunks(READS) {
+            for point in walk.read(entries).await? {
+                search.take_in_kit(point);
+            }
+        }
+    }
+    let Walk {
+        left_out, catalog, ..
+    } = walk;
+    for finding in faults::left_out(&left_out, &future) {
+        run.finding(findings, finding);
+    }
+    match &search.newest {
+        Some(newest) => {
+            if let Some(parent) = newest.lost_parent(&listed) {
+                run.finding(findings, faults::lost_parent(&newest.entry.id, parent));
+            }
+        }
+        // Where nothing is left of what was there, signatures tell.
+        None if listed.is_empty() => {
+            let gone = catalog.hidden(&[], None).await.unwrap_or_default();
+            if let Some(last) = gone.last() {
+                run.finding(findings, faults::gone(last, gone.len()));
+            }
+        }
+        None => {}
+    }
+    let kitless = search.seeks_kit();
     Ok(Found {
-        parents,
-        newest,
-        kit,
+        parents: search.parents,
+        newest: search.newest,
+        kit: search.kit,
+        kitless,
     })
 }
 
-fn archived(id: &str, source: &StoreError) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("restore point {id}"),
-        cause: format!("nothing is built upon it: {source}"),
-        remedy: "end the lifecycle rule that archives what lies below this prefix".to_owned(),
+/// What is looked for, and what was found of it.
+struct Search<'c> {
+    wanted: Vec<&'c ComponentName>,
+    parents: Vec<RestorePoint>,
+    newest: Option<RestorePoint>,
+    kit: Option<RestorePoint>,
+    takes_kit: bool,
+    sound: usize,
+    /// When a run looked that found no kit, by the store's clock where it tells.
+    known_without: Option<Timestamp>,
+}
+
+impl<'c> Search<'c> {
+    fn new(components: &[&'c ComponentName]) -> Self {
+        Self {
+            wanted: components.to_vec(),
+            parents: Vec::new(),
+            newest: None,
+            kit: None,
+            takes_kit: components.contains(&&ComponentName::kit()),
+            sound: 0,
+            known_without: None,
+        }
+    }
+
+    fn seeks_kit(&self) -> bool {
+        !self.takes_kit && self.kit.is_none()
+    }
+
+    fn seeks_parents(&self) -> bool {
+        !self.wanted.is_empty() && self.sound < LOOK_BACK
+    }
+
+    fn is_over(&self) -> bool {
+        !self.seeks_parents() && !self.seeks_kit()
+    }
+
+    /// Whether a restore point may have what is looked for.
+    fn wants(&self, entry: &Entry) -> bool {
+        self.seeks_parents() || self.seeks_kit() && self.may_have_kit(entry)
+    }
+
+    /// Whether a restore point may have a kit. One that was there when a run found none has none; one that was put
+    /// later may.
+    fn may_have_kit(&self, entry: &Entry) -> bool {
+        let knew = self
+            .known_without
+            .and_then(|began| began.checked_sub(SKEW).ok());
+        let put = entry.put.or_else(|| {
+            let began = entry.id.began()?;
+            began.checked_add(LONGEST).ok()
+        });
+        match (knew, put) {
+            (Some(knew), Some(put)) => put >= knew,
+            _ => true,
+        }
+    }
+
+    fn take_in(&mut self, point: RestorePoint) {
+        self.sound = self.sound.saturating_add(1);
+        if self.newest.is_none() {
+            self.newest = Some(point.clone());
+        }
+        if self.known_without.is_none() && point.manifest.kitless {
+            self.known_without = Some(looked_at(&point));
+        }
+        self.take_in_kit(point.clone());
+        if !self.seeks_parents() {
+            return;
+        }
+        let before = self.wanted.len();
+        self.wanted
+            .retain(|name| point.manifest.component(name).is_none());
+        if self.wanted.len() < before {
+            self.parents.push(point);
+        }
+    }
+
+    fn take_in_kit(&mut self, point: RestorePoint) {
+        if self.seeks_kit() && point.manifest.component(&ComponentName::kit()).is_some() {
+            self.kit = Some(point);
+        }
     }
 }
 
-fn distrusted(id: &str, cause: String) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        object: format!("restore point {id}"),
-        cause,
-        remedy: "find out who wrote or changed it: `restore-cli audit`".to_owned(),
-    }
+/// When the run of `point` looked at the catalogue, by the clock that tells when others were put.
+fn looked_at(point: &RestorePoint) -> Timestamp {
+    let manifest = &point.manifest;
+    let took = manifest.ended.duration_since(manifest.began);
+    let put = point.entry.put;
+    let looked = put.and_then(|put| put.checked_sub(took.max(jiff::SignedDuration::ZERO)).ok());
+    looked.unwrap_or(manifest.began)
 }
+
+/// No run takes longer; of a restore point whose store does not tell when it was put.
+const LONGEST: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);

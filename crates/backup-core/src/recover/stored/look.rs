@@ -176,7 +176,8 @@ impl Stored {
     fn split(&self, part: JournalPart, bytes: &Bytes) -> Result<(Head, Bytes), StoredError> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let no_head = || self.damaged(part, "without a head");
-        let end = end.ok_or_else(no_head)?;
+        let most = usize::try_from(MAX_HEAD).unwrap_or(usize::MAX);
+        let end = end.filter(|end| *end <= most).ok_or_else(no_head)?;
         let head: Head = bytes
             .get(..end)
             .and_then(|head| serde_json::from_slice(head).ok())

@@ -134,7 +134,8 @@ pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[H
     for segment in segments {
         let lengths = segment.runs.iter().map(|run| run.length);
         let to = from.saturating_add(lengths.fold(0, u64::saturating_add));
-        let torn = holes.iter().any(|h| h.start < to && h.end > from);
+        let first = holes.partition_point(|hole| hole.end <= from);
+        let torn = holes.get(first).is_some_and(|hole| hole.start < to);
         from = to;
         if !torn || segment.plain_bytes == 0 {
             continue;

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::ops::Range;
 
 use ::tar::{EntryType, PaxExtensions};
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::{MAX_EXTENSION, MAX_MEMBERS};
 use crate::chunk::tar::{BLOCK, sound};
@@ -24,17 +25,23 @@ pub(super) struct Walked {
 
 /// Walks the `bytes` of a tar in `scratch`, of which `holes`, in order, were never written. An entry
 /// begins behind each hole, or some blocks later where the hole began in the middle of a large one.
-pub(super) fn walk(scratch: &Scratch, bytes: u64, holes: &[Hole]) -> Walked {
+/// What it is told to end with is not all.
+pub(super) fn walk(
+    scratch: &Scratch,
+    bytes: u64,
+    holes: &[Hole],
+    cancel: &CancellationToken,
+) -> Walked {
     let block = u64::try_from(BLOCK).unwrap_or(512);
     let hole_at = |range: Range<u64>| {
-        let mut cut = holes.iter();
-        cut.find(|hole| hole.start < range.end && range.start < hole.end)
+        let first = holes.partition_point(|hole| hole.end <= range.start);
+        holes.get(first).filter(|hole| hole.start < range.end)
     };
     let mut walked = Walked::default();
     let mut name: Option<Vec<u8>> = None;
     let mut at = 0_u64;
     let mut members = 0_u64;
-    while at < bytes {
+    while at < bytes && !cancel.is_cancelled() {
         let body = at.saturating_add(block);
         if let Some(hole) = hole_at(at..body) {
             name = None;
@@ -126,7 +133,7 @@ mod tests {
 
     fn names(hole: Hole) -> (Vec<String>, Vec<String>) {
         let (scratch, bytes) = torn(&hole);
-        let walked = walk(&scratch, bytes, &[hole]);
+        let walked = walk(&scratch, bytes, &[hole], &CancellationToken::new());
         let short = |name: String| name.chars().take(4).collect::<String>();
         (
             walked.whole.into_iter().map(short).collect(),

@@ -140,7 +140,7 @@ async fn look(
         *skew = Some(clock.now().duration_since(theirs).as_secs());
     }
     let names: Vec<ComponentName> = config.components.iter().map(|c| c.name.clone()).collect();
-    let mut facts = bucket::look(&store, cluster, &key, known, &names)
+    let mut facts = bucket::look(&store, cluster, &key, known, &names, clock.now())
         .await
         .map_err(|e| failed(e.into()))?;
     if count {

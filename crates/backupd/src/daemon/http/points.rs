@@ -1,5 +1,6 @@
-//! The restore points in a cluster's store, newest first.
+//! The restore points in a cluster's store that its own key signed, newest first.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -7,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_cli::failure::Failure;
 use backup_cli::open::{self, Access};
-use backup_core::catalog::Catalog;
+use backup_core::catalog::{Catalog, RestorePoint, View};
+use backup_core::causes;
 use backup_core::crypt::Trust;
 use backup_core::id::ClusterName;
 use jiff::Timestamp;
@@ -34,6 +36,9 @@ struct Listed {
     /// How many there are in all.
     count: usize,
     restore_points: Vec<Point>,
+    /// What does not count, a line for each reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,25 +97,40 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
     let store = open::store(url, Access::Write, &api.environment).await;
     let store = store.map_err(failed)?;
     let catalog = Catalog::new(store);
-    let mut entries = catalog.list().await.map_err(|e| failed(e.into()))?;
-    let count = entries.len();
-    entries.reverse();
-    entries.truncate(asked.limit.unwrap_or(USUAL).min(MOST));
-    let trust = Trust::Keys(vec![key.public().clone()]);
-    let read = catalog.load_all(&entries, &trust).await;
-    let points = entries.iter().zip(read).map(|(entry, read)| {
-        let id = entry.id.to_string();
-        let point = match read {
-            Ok(point) => point,
-            Err(error) => {
-                let error = Some(Failure::from(error).one_line());
-                return Point {
-                    id,
-                    read: None,
-                    error,
-                };
-            }
-        };
+    let count = catalog.list().await.map_err(|e| failed(e.into()))?.len();
+    let limit = asked.limit.unwrap_or(USUAL).min(MOST);
+    let view = View {
+        trust: Trust::Keys(vec![key.public().clone()]),
+        now: api.clock.now(),
+    };
+    let mut points: Vec<Point> = Vec::new();
+    let each = |point: RestorePoint| {
+        if points.len() >= limit {
+            return ControlFlow::Break(());
+        }
+        points.push(Point::of(point));
+        ControlFlow::Continue(())
+    };
+    let looked = catalog.look_back(&view, None, each).await;
+    let (_, left_out) = looked.map_err(|e| failed(e.into()))?;
+    points.extend(left_out.unread.iter().map(|(entry, error)| Point {
+        id: entry.id.to_string(),
+        read: None,
+        error: Some(causes::line(error)),
+    }));
+    points.sort_by(|a, b| b.id.cmp(&a.id));
+    let told = left_out.distrusted_line().into_iter();
+    Ok(Listed {
+        cluster,
+        count,
+        restore_points: points,
+        warnings: told.chain(left_out.future_line()).collect(),
+    })
+}
+
+impl Point {
+    fn of(point: RestorePoint) -> Self {
+        let id = point.entry.id.to_string();
         let manifest = point.manifest;
         let read = Read {
             began: manifest.began,
@@ -128,15 +148,10 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
             signature: point.verdict.to_string(),
             stored_bytes: manifest.cost.stored_bytes,
         };
-        Point {
+        Self {
             id,
             read: Some(read),
             error: None,
         }
-    });
-    Ok(Listed {
-        cluster,
-        count,
-        restore_points: points.collect(),
-    })
+    }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ground;
 use crate::commands::latest::Needs;
-use crate::commands::{Opened, open, refuse_untrusted, status};
+use crate::commands::{Opened, open, status};
 
 /// Between two looks at the journal: what a crash loses of the copy is looked at again anyway.
 const EVERY: Duration = Duration::from_secs(2);
@@ -222,7 +222,6 @@ async fn lay(
     // Its key opens the copy, so it must be the one that somebody trusted vouches for.
     let id = head.restore_point.id.to_string();
     let point = opened.find(&id, &Needs::Nothing, frame).await?;
-    refuse_untrusted(&point)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let unlocked = unlock(&opened.store, &point, &identities).await?;
     let (_, opener) = unlocked

@@ -20,7 +20,7 @@ use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
 use crate::commands::latest::Needs;
 use crate::commands::yaml::to_yaml;
-use crate::commands::{Reading, not_read, open, refuse_untrusted};
+use crate::commands::{Reading, not_read, open};
 
 /// Names that are remembered to propose one of them; more are not looked at.
 const MAX_NAMES: usize = 10_000;
@@ -64,7 +64,6 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let needs = Needs::Kind(args.kind.clone());
     let found = opened.find(&args.at.at, &needs, frame);
     let point = frame.or_cancelled(found).await?;
-    refuse_untrusted(&point)?;
     let resource = kinds::resolve(&[&point.manifest], &args.kind)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let reading = Reading {

@@ -19,7 +19,7 @@ use super::overview::Overview;
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
 use crate::commands::latest::Needs;
-use crate::commands::{Reading, not_read, open, warn_untrusted};
+use crate::commands::{Reading, not_read, open};
 
 /// Objects that are listed; more are counted. Some 100 bytes each, and more than a person reads.
 const MAX_ROWS: usize = 100_000;
@@ -53,7 +53,6 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let found = opened.find(&args.at.at, &needs, frame);
     let point = frame.or_cancelled(found).await?;
-    warn_untrusted(&point, frame);
     let Some(kind) = &args.kind else {
         frame.terminal.emit(&Overview::of(&point))?;
         return Ok(Exit::Complete);

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};
 use crate::commands::latest::Needs;
-use crate::commands::{open, refuse_untrusted};
+use crate::commands::open;
 
 /// Restore the etcd of a DataStore into the data folder of a fresh member
 ///
@@ -66,7 +66,6 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = frame
         .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
-    refuse_untrusted(&point)?;
     let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };
     let unlocked = frame.or_cancelled(unlocked).await?;
     let target = DatastoreTarget {

@@ -121,6 +121,7 @@ pub(in crate::commands) fn point() -> RestorePoint {
             id,
             digest,
             bytes: 4_000,
+            put: None,
         },
         manifest: Manifest::parse(manifest.to_string().as_bytes()).unwrap(),
         verdict: Verdict::Trusted,

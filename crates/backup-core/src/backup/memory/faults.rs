@@ -1,0 +1,83 @@
+//! What is wrong with earlier restore points, as findings of a run.
+
+use crate::catalog::{Entry, Hidden, LeftOut};
+use crate::format::manifest::{Finding, Severity};
+use crate::id::RestorePointId;
+use crate::store::StoreError;
+
+pub(super) fn archived(id: &str, source: &StoreError) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("restore point {id}"),
+        cause: format!("nothing is built upon it: {source}"),
+        remedy: "end the lifecycle rule that archives what lies below this prefix".to_owned(),
+    }
+}
+
+pub(super) fn distrusted(id: &str, cause: String) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object: format!("restore point {id}"),
+        cause,
+        remedy: "find out who wrote or changed it: `restore-cli audit`".to_owned(),
+    }
+}
+
+/// What does not count, in one finding for each reason.
+pub(super) fn left_out(left_out: &LeftOut, future: &[Entry]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some((newest, verdict)) = left_out.distrusted_newest() {
+        let more = match left_out.distrusted() {
+            0 | 1 => String::new(),
+            n => format!(", nor are {} more,", n.saturating_sub(1)),
+        };
+        let cause = format!(
+            "it is not signed by this run's key{more} so nothing is built upon it: its manifest is {verdict}"
+        );
+        found.push(distrusted(newest.as_str(), cause));
+    }
+    if let Some(last) = future.first() {
+        found.push(Finding {
+            severity: Severity::Error,
+            object: format!("restore point {}", last.id),
+            cause: format!(
+                "its name lies in the future, of {} such: nothing is built upon it, and it is the newest for \
+                 nobody",
+                future.len()
+            ),
+            remedy: "set the clocks of the machines that write here; if none was wrong, somebody else put it \
+                     there: `restore-cli audit`"
+                .to_owned(),
+        });
+    }
+    found
+}
+
+pub(super) fn lost_parent(newest: &RestorePointId, parent: &RestorePointId) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: format!("restore point {parent}"),
+        cause: format!("it is not listed any more, and {newest} was built upon it"),
+        remedy: "find out who deleted it, or whether the store cuts its listings short: `restore-cli audit`"
+            .to_owned(),
+    }
+}
+
+/// Nothing is left of what was there. One alone may be of a first run that died before its end.
+pub(super) fn gone(last: &Hidden, count: usize) -> Finding {
+    Finding {
+        severity: if count > 1 {
+            Severity::Error
+        } else {
+            Severity::Warning
+        },
+        object: format!("restore point {}", last.id),
+        cause: format!(
+            "no restore point is listed, and signatures name {count}: {}",
+            last.told()
+        ),
+        remedy: "find out who deleted them, and put them back from a replica; a kit that was with them has to \
+                 be added again: `backupd kit add FILE…`"
+            .to_owned(),
+    }
+}

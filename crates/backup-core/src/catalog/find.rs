@@ -1,0 +1,51 @@
+//! Restore points found by their names.
+
+use super::{Catalog, CatalogError, Entry};
+use crate::crypt::Trust;
+
+impl Catalog {
+    /// The restore point that `wanted` names: an id, or the beginning of exactly one. Of several, the only
+    /// one that somebody trusted vouches for: a name that is put beside it takes nothing from it.
+    ///
+    /// # Errors
+    /// When there is none or several, or the store cannot be listed.
+    pub async fn named(&self, wanted: &str, trust: &Trust) -> Result<Entry, CatalogError> {
+        let mut entries = self.list().await?;
+        entries.retain(|e| !wanted.is_empty() && e.id.as_str().starts_with(wanted));
+        let (first, second) = match entries.as_slice() {
+            [] => return Err(self.no_such(wanted, "; `restore-cli list` shows what it has")),
+            [one] => return Ok(one.clone()),
+            [first, second, ..] => (first.clone(), second.clone()),
+        };
+        let count = entries.len();
+        let ambiguous = |first: &Entry, second: &Entry| CatalogError::Ambiguous {
+            wanted: wanted.to_owned(),
+            count,
+            first: first.id.clone(),
+            second: second.id.clone(),
+        };
+        if matches!(trust, Trust::Anyone) {
+            return Err(ambiguous(&first, &second));
+        }
+        let mut only: Option<Entry> = None;
+        for entry in entries {
+            match (self.trusted(&entry, trust).await, &only) {
+                (Err(CatalogError::Distrusted { .. }), _) => {}
+                // One that cannot be read may be meant as well.
+                (_, Some(only)) => return Err(ambiguous(only, &entry)),
+                (_, None) => only = Some(entry),
+            }
+        }
+        only.ok_or_else(|| ambiguous(&first, &second))
+    }
+
+    /// What is told where nothing has the name `wanted`.
+    #[must_use]
+    pub fn no_such(&self, wanted: &str, hint: &str) -> CatalogError {
+        CatalogError::NoSuch {
+            store: self.store.describe(),
+            wanted: wanted.to_owned(),
+            hint: hint.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Reading a manifest: its signatures are judged before anything of it is understood.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::{
+    Catalog, CatalogError, Entry, MAX_SIGNATURE, READS, RestorePoint, about_object, list_pages,
+};
+use crate::crypt::{Trust, Verdict};
+use crate::digest::Digest;
+use crate::format::FormatError;
+use crate::format::layout::{self, ObjectKind};
+use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
+use crate::id::RestorePointId;
+use crate::store::{Key, StoreError};
+
+/// Signatures that are told of where nobody was asked to vouch.
+const TOLD: usize = 16;
+
+/// What lies beside a manifest, and what it is worth.
+struct Judged {
+    verdict: Verdict,
+    signatures: Vec<StoredObject>,
+}
+
+impl Catalog {
+    /// Reads a restore point if somebody who is trusted vouches for it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Distrusted`] if nobody does: then its manifest was not parsed, and without a signature
+    /// not even read. Others when the manifest is missing, changed or unreadable.
+    pub async fn trusted(
+        &self,
+        entry: &Entry,
+        trust: &Trust,
+    ) -> Result<RestorePoint, CatalogError> {
+        self.read(entry, trust, false).await
+    }
+
+    /// Reads a restore point whoever vouches for it, and judges its signatures first.
+    ///
+    /// # Errors
+    /// When the manifest is missing, changed or unreadable. A bad signature is no error here: it is the
+    /// verdict.
+    pub async fn load(&self, entry: &Entry, trust: &Trust) -> Result<RestorePoint, CatalogError> {
+        self.read(entry, trust, true).await
+    }
+
+    /// Reads many restore points as [`Catalog::trusted`] does, a few at a time, in the order given; each may
+    /// fail by itself. All that are given are held at once.
+    pub async fn all_trusted(
+        &self,
+        entries: &[Entry],
+        trust: &Trust,
+    ) -> Vec<Result<RestorePoint, CatalogError>> {
+        // No closure: the compiler could not see that the whole may cross threads.
+        let mut loads = Vec::with_capacity(entries.len());
+        for entry in entries {
+            loads.push(self.trusted(entry, trust));
+        }
+        futures::stream::iter(loads).buffered(READS).collect().await
+    }
+
+    async fn read(
+        &self,
+        entry: &Entry,
+        trust: &Trust,
+        anyone: bool,
+    ) -> Result<RestorePoint, CatalogError> {
+        let distrusted = |verdict| CatalogError::Distrusted {
+            id: entry.id.clone(),
+            verdict,
+        };
+        let judges = matches!(trust, Trust::Keys(_));
+        if judges && !anyone && !self.has_signature(entry).await? {
+            return Err(distrusted(Verdict::Unsigned));
+        }
+        let unreadable = |source| CatalogError::Manifest {
+            id: entry.id.clone(),
+            source,
+        };
+        let limit = u64::try_from(MAX_MANIFEST).unwrap_or(u64::MAX);
+        if entry.bytes > limit {
+            return Err(unreadable(too_large()));
+        }
+        let bytes = self.store.get(&entry.key).await;
+        let bytes = bytes.map_err(|e| self.failed(e))?;
+        if bytes.len() > MAX_MANIFEST {
+            return Err(unreadable(too_large()));
+        }
+        let Judged {
+            verdict,
+            signatures,
+        } = self.judge(entry, &bytes, trust).await?;
+        let found = Digest::of(&bytes);
+        // What a trusted key signed and is other bytes now was changed where it lies.
+        if found != entry.digest && !matches!(verdict, Verdict::Unsigned | Verdict::Untrusted) {
+            let (id, expected) = (entry.id.clone(), entry.digest);
+            return Err(CatalogError::Changed {
+                id,
+                expected,
+                found,
+            });
+        }
+        if found != entry.digest || !anyone && !verdict.is_believed() {
+            return Err(distrusted(verdict));
+        }
+        let manifest = Manifest::parse(&bytes).map_err(unreadable)?;
+        // A signature covers the content alone, so the content must vouch for the name's time.
+        let real = RestorePointId::new(manifest.began, found);
+        if real != entry.id {
+            let id = entry.id.clone();
+            return Err(CatalogError::Renamed { id, real });
+        }
+        Ok(RestorePoint {
+            entry: entry.clone(),
+            manifest,
+            verdict,
+            signatures,
+        })
+    }
+
+    /// Whether anything lies beside a manifest that may be a signature of it.
+    async fn has_signature(&self, entry: &Entry) -> Result<bool, CatalogError> {
+        let folder = layout::signatures_of(entry.digest);
+        let mut pages = std::pin::pin!(list_pages(self.store.as_ref(), &folder));
+        while let Some(page) = pages.try_next().await.map_err(|e| self.failed(e))? {
+            if page
+                .objects
+                .iter()
+                .any(|o| signature(&o.key, o.size).is_some())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Judges the signatures beside a manifest one by one, until one is by a trusted key: whoever may write
+    /// there can add any number of false ones.
+    async fn judge(
+        &self,
+        entry: &Entry,
+        bytes: &Bytes,
+        trust: &Trust,
+    ) -> Result<Judged, CatalogError> {
+        let mut judged = Judged {
+            verdict: trust.judge(bytes, &[]),
+            signatures: Vec::new(),
+        };
+        let mut unread: Option<StoreError> = None;
+        let folder = layout::signatures_of(entry.digest);
+        let mut pages = std::pin::pin!(list_pages(self.store.as_ref(), &folder));
+        while let Some(page) = pages.try_next().await.map_err(|e| self.failed(e))? {
+            for object in page.objects {
+                let Some(sha256) = signature(&object.key, object.size) else {
+                    continue;
+                };
+                let named = StoredObject {
+                    sha256,
+                    bytes: object.size,
+                };
+                if matches!(trust, Trust::Anyone) {
+                    judged.signatures.push(named);
+                    if judged.signatures.len() >= TOLD {
+                        return Ok(judged);
+                    }
+                    continue;
+                }
+                let text = match self.store.get(&object.key).await {
+                    Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+                    Err(error) if about_object(&error) => {
+                        unread.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => return Err(self.failed(error)),
+                };
+                let verdict = trust.judge(bytes, &[text]);
+                if verdict == Verdict::Trusted {
+                    judged.verdict = verdict;
+                    judged.signatures = vec![named];
+                    return Ok(judged);
+                }
+                if worse(verdict, judged.verdict) == Ordering::Greater {
+                    judged.verdict = verdict;
+                }
+            }
+        }
+        match unread {
+            // The one that cannot be read may be the one that vouches.
+            Some(error) if !judged.verdict.is_believed() => Err(self.failed(error)),
+            _ => Ok(judged),
+        }
+    }
+}
+
+fn too_large() -> FormatError {
+    FormatError::damaged("manifest", "it is above 4 MiB")
+}
+
+/// The digest of what may be a signature, by its name and size.
+fn signature(key: &Key, size: u64) -> Option<Digest> {
+    match ObjectKind::of(key)? {
+        ObjectKind::Signature { digest, .. } if size <= MAX_SIGNATURE => Some(digest),
+        _ => None,
+    }
+}
+
+/// Which of two verdicts that are no trust tells more.
+fn worse(one: Verdict, other: Verdict) -> Ordering {
+    let rank = |verdict| match verdict {
+        Verdict::Trusted | Verdict::NotChecked => 0_u8,
+        Verdict::Unsigned => 1,
+        Verdict::Untrusted => 2,
+        Verdict::Forged => 3,
+    };
+    rank(one).cmp(&rank(other))
+}
