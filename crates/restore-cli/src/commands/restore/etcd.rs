@@ -116,7 +116,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 /// Where the snapshot is.
 enum Source {
     Stored(Box<Opened>, Box<RestorePoint>),
-    File(HeldSnapshot),
+    File(Box<HeldSnapshot>),
 }
 
 /// Finds the snapshot. A file is small work to verify, so that the plan knows what is in it.
@@ -126,11 +126,11 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
             "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
              restore point if there is one",
         );
-        return Ok(Source::File(HeldSnapshot::raw_db(file).await?));
+        return Ok(Source::File(Box::new(HeldSnapshot::raw_db(file).await?)));
     }
     if let Some(file) = &args.snapshot {
         let held = HeldSnapshot::file(file).await.map_err(not_held)?;
-        return Ok(Source::File(held));
+        return Ok(Source::File(Box::new(held)));
     }
     let opened = open(&args.read.given(), frame).await?;
     let wanted = args.restore_point.as_deref().unwrap_or(LATEST);
@@ -236,7 +236,7 @@ fn confirm(args: &Args, plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
 /// Fetches and verifies all of it; nothing was uploaded before.
 async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot, Failure> {
     let (opened, point) = match source {
-        Source::File(held) => return Ok(held),
+        Source::File(held) => return Ok(*held),
         Source::Stored(opened, point) => (opened, point),
     };
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
