@@ -64,6 +64,8 @@ pub struct Members {
     pub unwell: Vec<Unwell>,
     /// What a person should know of all of them, or of the way to them.
     pub warnings: Vec<String>,
+    /// What of the configuration does not fit the members there are.
+    pub findings: Vec<Finding>,
 }
 
 /// A member that was expected and cannot be tried.

@@ -17,7 +17,7 @@ use crate::folder::make_private;
 use crate::pki::{Authority, Files};
 use crate::port::Port;
 use crate::process::{Process, Signal};
-use crate::tools::{self, Tool};
+use crate::tools::{self, EtcdLine, Tool};
 
 /// Messages and clients of etcd's API.
 #[expect(
@@ -39,6 +39,8 @@ pub struct Options {
     pub tls: bool,
     /// How many members.
     pub members: usize,
+    /// The server: one of those of [`crate::tools::EtcdLine`].
+    pub server: Tool,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
         Self {
             tls: true,
             members: 1,
+            server: Tool::Etcd,
         }
     }
 }
@@ -92,7 +95,19 @@ impl Etcd {
     /// # Errors
     /// etcd cannot be found, built or started.
     pub async fn start(folder: &Folder, name: &str) -> Result<Self> {
-        let members = Self::start_with(folder, name, Options::default()).await?;
+        Self::start_line(folder, name, EtcdLine::LAB).await
+    }
+
+    /// The same of another minor version.
+    ///
+    /// # Errors
+    /// As [`Etcd::start`].
+    pub async fn start_line(folder: &Folder, name: &str, line: EtcdLine) -> Result<Self> {
+        let options = Options {
+            server: line.etcd,
+            ..Options::default()
+        };
+        let members = Self::start_with(folder, name, options).await?;
         members
             .into_iter()
             .next()
@@ -104,7 +119,7 @@ impl Etcd {
     /// # Errors
     /// etcd cannot be found, built or started.
     pub async fn start_with(folder: &Folder, name: &str, options: Options) -> Result<Vec<Self>> {
-        let program = tools::path(Tool::Etcd).await?;
+        let program = tools::path(options.server).await?;
         let tls = options.tls.then(|| make_tls(folder, name)).transpose()?;
         let mut members = Vec::with_capacity(options.members);
         for number in 0..options.members {

@@ -31,8 +31,17 @@ pub struct Status {
 /// # Errors
 /// `etcdutl` cannot be found or built, or refuses the file.
 pub async fn status(snapshot: &Path) -> Result<Status> {
+    status_by(Tool::Etcdutl, snapshot).await
+}
+
+/// The same, as the tool of another version says.
+///
+/// # Errors
+/// As [`status`].
+pub async fn status_by(etcdutl: Tool, snapshot: &Path) -> Result<Status> {
     let file = snapshot.to_string_lossy();
-    let output = run(&["snapshot", "status", &file, "--write-out=json"]).await?;
+    let args = ["snapshot", "status", &file, "--write-out=json"];
+    let output = run(etcdutl, &args).await?;
     serde_json::from_slice(&output)
         .with_context(|| format!("etcdutl said {:?}", String::from_utf8_lossy(&output)))
 }
@@ -100,13 +109,13 @@ pub async fn restore_to(
         args.push("--mark-compacted=true".to_owned());
     }
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    run(&args).await?;
+    run(Tool::Etcdutl, &args).await?;
     Ok(())
 }
 
 /// Runs `etcdutl`, and gives its standard output.
-async fn run(args: &[&str]) -> Result<Vec<u8>> {
-    let program = tools::path(Tool::Etcdutl).await?;
+async fn run(etcdutl: Tool, args: &[&str]) -> Result<Vec<u8>> {
+    let program = tools::path(etcdutl).await?;
     let output = Command::new(&program)
         .args(args)
         .kill_on_drop(true)

@@ -20,6 +20,14 @@ pub enum Tool {
     Etcdutl,
     /// etcd's client.
     Etcdctl,
+    /// The etcd server of the line before.
+    Etcd35,
+    /// Its tool for files.
+    Etcdutl35,
+    /// The etcd server of the line after.
+    Etcd37,
+    /// Its tool for files.
+    Etcdutl37,
     /// The Kubernetes API server.
     KubeApiserver,
     /// Kubernetes' own controllers, the garbage collector among them.
@@ -40,6 +48,10 @@ impl Tool {
         Self::Etcd,
         Self::Etcdutl,
         Self::Etcdctl,
+        Self::Etcd35,
+        Self::Etcdutl35,
+        Self::Etcd37,
+        Self::Etcdutl37,
         Self::Versitygw,
         Self::SealedSecretsController,
         Self::Kubeseal,
@@ -52,8 +64,8 @@ impl Tool {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Etcd => "etcd",
-            Self::Etcdutl => "etcdutl",
+            Self::Etcd | Self::Etcd35 | Self::Etcd37 => "etcd",
+            Self::Etcdutl | Self::Etcdutl35 | Self::Etcdutl37 => "etcdutl",
             Self::Etcdctl => "etcdctl",
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
@@ -68,6 +80,8 @@ impl Tool {
     fn module(self) -> &'static str {
         match self {
             Self::Etcd | Self::Etcdutl | Self::Etcdctl => "etcd",
+            Self::Etcd35 | Self::Etcdutl35 => "etcd-3.5",
+            Self::Etcd37 | Self::Etcdutl37 => "etcd-3.7",
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "kubernetes",
             Self::SealedSecretsController | Self::Kubeseal => "sealed-secrets",
             Self::Versitygw => "versitygw",
@@ -77,8 +91,8 @@ impl Tool {
     /// The Go module whose version is the tool's version.
     fn go_module(self) -> &'static str {
         match self {
-            Self::Etcd => "go.etcd.io/etcd/server/v3",
-            Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
+            Self::Etcd | Self::Etcd35 | Self::Etcd37 => "go.etcd.io/etcd/server/v3",
+            Self::Etcdutl | Self::Etcdutl35 | Self::Etcdutl37 => "go.etcd.io/etcd/etcdutl/v3",
             Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => {
                 "k8s.io/kubernetes"
@@ -91,7 +105,13 @@ impl Tool {
     /// The Go package to build.
     fn package(self) -> &'static str {
         match self {
-            Self::Etcd | Self::Etcdutl | Self::Etcdctl => self.go_module(),
+            Self::Etcd
+            | Self::Etcdutl
+            | Self::Etcdctl
+            | Self::Etcd35
+            | Self::Etcdutl35
+            | Self::Etcd37
+            | Self::Etcdutl37 => self.go_module(),
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
@@ -126,8 +146,53 @@ impl Tool {
     fn build_time(self) -> &'static str {
         match self {
             Self::KubeApiserver => "three to five minutes",
+            Self::Etcdutl | Self::Etcdutl35 | Self::Etcdutl37 => "some seconds",
             _ => "about a minute",
         }
+    }
+}
+
+/// A minor version of etcd that clusters run: a server and its tool for files. Each is a tools module
+/// of its own, since one module holds one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EtcdLine {
+    /// As in `3.6`.
+    pub version: &'static str,
+    /// What its snapshots tell as the version of their storage: etcd tells none before 3.6.
+    pub storage: Option<&'static str>,
+    /// The server.
+    pub etcd: Tool,
+    /// Its tool for files.
+    pub etcdutl: Tool,
+}
+
+impl EtcdLine {
+    /// What Steward brings, and Talos up to 1.10.
+    pub const V3_5: Self = Self {
+        version: "3.5",
+        storage: None,
+        etcd: Tool::Etcd35,
+        etcdutl: Tool::Etcdutl35,
+    };
+    /// What Talos 1.11 to 1.13 bring: the lab's own, wherever a version is not named.
+    pub const LAB: Self = Self {
+        version: "3.6",
+        storage: Some("3.6.0"),
+        etcd: Tool::Etcd,
+        etcdutl: Tool::Etcdutl,
+    };
+    /// What Talos 1.14 brings.
+    pub const V3_7: Self = Self {
+        version: "3.7",
+        storage: Some("3.7.0"),
+        etcd: Tool::Etcd37,
+        etcdutl: Tool::Etcdutl37,
+    };
+    /// All of them, the oldest first.
+    pub const ALL: &[Self] = &[Self::V3_5, Self::LAB, Self::V3_7];
+
+    fn has(self, tool: Tool) -> bool {
+        self.etcd == tool || self.etcdutl == tool
     }
 }
 
@@ -222,6 +287,11 @@ pub fn say_on_stderr(line: &str) {
 }
 
 fn in_assets(tool: Tool, assets: Option<&Path>) -> Option<PathBuf> {
+    // The folder has one version of etcd, and the others are wanted for theirs.
+    let mut lines = EtcdLine::ALL.iter().filter(|line| **line != EtcdLine::LAB);
+    if lines.any(|line| line.has(tool)) {
+        return None;
+    }
     Some(assets?.join(tool.name())).filter(|path| path.is_file())
 }
 
@@ -237,6 +307,8 @@ mod tests {
         assert_eq!(found, Some(assets.path().join("etcd")));
         assert_eq!(in_assets(Tool::Etcdutl, Some(assets.path())), None);
         assert_eq!(in_assets(Tool::Etcd, None), None);
+        // It is of one version, whichever.
+        assert_eq!(in_assets(Tool::Etcd35, Some(assets.path())), None);
     }
 
     #[test]
@@ -248,6 +320,13 @@ mod tests {
                 "{tool:?}: {}",
                 module.version()
             );
+        }
+        for line in EtcdLine::ALL {
+            for tool in [line.etcd, line.etcdutl] {
+                let module = Module::read(tool).unwrap();
+                let line = format!("v{}.", line.version);
+                assert!(module.version().starts_with(&line), "{tool:?}");
+            }
         }
     }
 }

@@ -11,5 +11,6 @@ mod etcd_restore {
     mod outcomes;
     mod retries;
     mod schemas;
+    mod versions;
     mod whole;
 }

@@ -232,7 +232,8 @@ fn of_member(name: &ComponentName, node: &str) -> String {
     format!("{name}{MEMBER}{node}")
 }
 
-/// What is not well with the members, each by its own address whichever gave the snapshot.
+/// What is not well with the members, each by its own address whichever gave the snapshot, and what of
+/// the configuration does not fit them.
 fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
     let finding = |object: String, cause: &str| Finding {
         severity: Severity::Warning,
@@ -248,7 +249,9 @@ fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
         .map(|(node, cause)| finding(of_member(name, node), cause));
     let shared = members.warnings.iter();
     let shared = shared.map(|cause| finding(format!("{name} members"), cause));
-    own.chain(shared).collect()
+    own.chain(shared)
+        .chain(members.findings.iter().cloned())
+        .collect()
 }
 
 /// Asks the members again after the snapshot: one that crashes again and again answers now and then.

@@ -146,6 +146,7 @@ impl SnapshotSource for TalosSource {
             answers = members::ask_all(&session).await;
         }
         let others = members::ask_others(&session, &answers).await;
+        let findings = members::differences(session.naming, &answers);
         let mut members = members::rank(answers, others).map_err(|mut error| {
             // What is odd about the talosconfig may well be the reason.
             for warning in &session.warnings {
@@ -154,6 +155,7 @@ impl SnapshotSource for TalosSource {
             error
         })?;
         members.warnings.extend(session.warnings.iter().cloned());
+        members.findings = findings;
         for candidate in &mut members.candidates {
             candidate.talos_authorities.clone_from(&session.authorities);
         }

@@ -4,6 +4,7 @@ mod folder;
 mod kubernetes;
 mod leftovers;
 mod mirror;
+mod nodes;
 
 use backup_cli::config::{Config, ConfigError, Encryption, Given};
 use backup_cli::environment::Environment;
@@ -14,7 +15,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::clock::Clock;
-use backup_core::source::talos::Roles;
+use backup_core::source::talos::{Places, Roles};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -169,7 +170,8 @@ fn check(
     })
 }
 
-/// Refuses a component that the talosconfig's certificate may not read: it could never be taken.
+/// Refuses a component that the talosconfig's certificate may not read: it could never be taken. Warns
+/// of endpoints that are not among the nodes.
 fn admitted(
     config: &Config,
     environment: &Environment,
@@ -185,6 +187,9 @@ fn admitted(
             return Ok(());
         }
     };
+    if let Ok(places) = Places::read_now(&search, config.talos.context.as_deref()) {
+        warnings.extend(nodes::lacking(&config.talos.nodes, &places));
+    }
     let lacking = config.components.iter().filter_map(|component| {
         let name = &component.name;
         let why = roles.lacking(name)?;

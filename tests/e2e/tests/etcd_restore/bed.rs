@@ -27,7 +27,7 @@ use e2e::run::Command;
 use e2e::talos::real_etcd::RealEtcd;
 use e2e::talos::recover::{EtcdProcess, EtcdutlHost};
 use e2e::talos::{ClientSpec, Etcd as Backend, Node, NodeSpec, ServiceState, Standin};
-use e2e::tools::{self, Tool};
+use e2e::tools::{self, EtcdLine};
 use e2e::{Folder, wait};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -79,9 +79,17 @@ impl Bed {
 
     /// The same with `change` done to the nodes before they start.
     pub(crate) async fn with(change: impl FnOnce(&mut Vec<NodeSpec>)) -> Result<Self> {
+        Self::of(EtcdLine::LAB, change).await
+    }
+
+    /// The same on another etcd.
+    pub(crate) async fn of(
+        line: EtcdLine,
+        change: impl FnOnce(&mut Vec<NodeSpec>),
+    ) -> Result<Self> {
         let folder = Folder::new()?;
         let programs = Programs::find()?;
-        let etcd = Etcd::start(&folder, "cp-1").await?;
+        let etcd = Etcd::start_line(&folder, "cp-1", line).await?;
         let shape = Shape {
             objects: 300,
             ..Shape::small()
@@ -100,7 +108,7 @@ impl Bed {
         let peer_url = etcd.peer_url();
         let process = Arc::new(OnNode(Mutex::new(etcd)));
         target.host = Some(Arc::new(EtcdutlHost {
-            etcdutl: tools::path(Tool::Etcdutl).await?,
+            etcdutl: tools::path(line.etcdutl).await?,
             name: "cp-1".to_owned(),
             peer_url,
             process: Arc::<OnNode>::clone(&process),

@@ -21,7 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::schemas::options;
 
-async fn backed_up(folder: &Folder, etcd: &Etcd) -> Result<(Arc<dyn Store>, Identities)> {
+/// A restore point of the etcd of the DataStore `default`, and the key in a file.
+pub(crate) async fn backed_up(
+    folder: &Folder,
+    etcd: &Etcd,
+) -> Result<(Arc<dyn Store>, Identities)> {
     let store: Arc<dyn Store> = Arc::new(LocalStore::create(&folder.join("store")).await?);
     let (secret, recipient) = new_identity();
     let run = Run {

@@ -50,6 +50,7 @@ async fn a_cluster_of_three_survives_the_loss_of_one() -> Result<()> {
     let options = Options {
         tls: false,
         members: 3,
+        ..Options::default()
     };
     let mut members = Etcd::start_with(&folder, "etcd", options).await?;
     let client = members[0].client().await?;

@@ -30,6 +30,7 @@ async fn etcd(folder: &Folder, name: &str) -> Result<Etcd> {
     let options = Options {
         tls: false,
         members: 1,
+        ..Options::default()
     };
     Etcd::start_with(folder, name, options)
         .await?

@@ -33,7 +33,7 @@ fn judge(bytes: &[u8]) -> Result<SnapshotFacts, SnapshotError> {
 async fn plain(folder: &Folder, name: &str) -> Result<Etcd> {
     let options = Options {
         tls: false,
-        members: 1,
+        ..Options::default()
     };
     let started = Etcd::start_with(folder, name, options).await?;
     started.into_iter().next().context("no member")

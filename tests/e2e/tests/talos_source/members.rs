@@ -324,6 +324,34 @@ async fn a_member_that_is_not_among_the_nodes_is_looked_at_and_named() {
     assert_eq!(members.candidates.len(), 2);
     assert_eq!(members.unwell[0].node, NODES[2]);
     assert!(members.unwell[0].cause.contains("talosctl service etcd"));
+    let words = "10.5.0.4 is a control plane node and is not in talos.nodes";
+    assert!(members.findings[0].cause.starts_with(words), "{members:?}");
+}
+
+#[tokio::test]
+async fn nodes_that_the_list_of_members_lacks_and_members_that_nobody_named_are_told() {
+    let lab = Lab::start().await;
+    let told = async |nodes: &[&str]| {
+        let mut options = lab.options("os:etcd:backup");
+        options.nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        options.call_timeout = Duration::from_millis(500);
+        let members = source(options).members().await.unwrap();
+        let told = members.findings.into_iter();
+        told.map(|f| format!("{}: {}", f.object, f.cause))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&NODES).await, Vec::<String>::new());
+    // The talosconfig's own nodes, which are all three.
+    assert_eq!(told(&[]).await, Vec::<String>::new());
+    // 10.5.0.4 was replaced by a node of another address, which nobody is at any more.
+    let found = told(&[NODES[0], NODES[1], "10.5.0.77"]).await;
+    let [lacking, gone] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    let words = "talos.nodes: 10.5.0.4 is a control plane node and is not in talos.nodes";
+    assert!(lacking.starts_with(words), "{lacking}");
+    let words = "talos.nodes: 10.5.0.77 is in talos.nodes, and etcd's list does not have a member";
+    assert!(gone.starts_with(words), "{gone}");
 }
 
 #[tokio::test]

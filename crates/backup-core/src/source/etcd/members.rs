@@ -161,6 +161,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
         candidates: ranked.into_iter().map(|(_, c)| c).collect(),
         unwell,
         warnings: nospace.into_iter().collect(),
+        findings: Vec::new(),
     })
 }
 

@@ -1,7 +1,10 @@
 //! Which member to take a snapshot from: asks each, then ranks them.
 
+mod listed;
+
 use futures::StreamExt as _;
 
+pub(super) use self::listed::differences;
 use super::explain::{Failure, Reason};
 use super::proto::machine::etcd_member_alarm::AlarmType;
 use super::proto::machine::{
@@ -258,6 +261,7 @@ pub(super) fn rank(answers: Vec<Answers>, others: Vec<Other>) -> Result<Members,
         candidates: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
         unwell,
         warnings,
+        findings: Vec::new(),
     })
 }
 

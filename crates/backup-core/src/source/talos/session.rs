@@ -45,6 +45,8 @@ pub(super) struct Session {
     /// The endpoint that answered last: the next call begins there.
     good: AtomicUsize,
     targets: Vec<Target>,
+    /// Who named them.
+    pub(super) naming: Naming,
     /// The nodes of the talosconfig's context, whichever are spoken about.
     own_nodes: Vec<String>,
     cluster: Option<String>,
@@ -66,6 +68,40 @@ struct Link {
     stalled: AtomicBool,
     client: Client,
     state: StateClient<Channel>,
+}
+
+/// Who named the nodes that are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The configuration, or a flag over it.
+    Configuration,
+    /// The context of the talosconfig.
+    Talosconfig,
+    /// Its endpoints are taken for nodes.
+    Endpoints,
+    /// etcd itself, or nobody.
+    Nobody,
+}
+
+impl Naming {
+    /// Where the nodes are named.
+    pub(super) fn place(self) -> Option<&'static str> {
+        match self {
+            Self::Configuration => Some("talos.nodes"),
+            Self::Talosconfig => Some("the nodes of the talosconfig"),
+            Self::Endpoints => Some("the endpoints of the talosconfig"),
+            Self::Nobody => None,
+        }
+    }
+
+    /// Where a node is best added.
+    pub(super) fn add(self) -> &'static str {
+        match self {
+            Self::Configuration | Self::Nobody => "`talos.nodes`",
+            Self::Talosconfig => "the context's `nodes`, or name all of them in `talos.nodes`",
+            Self::Endpoints => "the context's `endpoints`, or name all nodes in `talos.nodes`",
+        }
+    }
 }
 
 /// A member that can be asked.
@@ -127,6 +163,14 @@ impl Session {
             links,
             good: AtomicUsize::new(0),
             targets: Vec::new(),
+            naming: match (options.nodes.is_empty(), context.nodes.is_empty()) {
+                (false, _) => Naming::Configuration,
+                (true, false) => Naming::Talosconfig,
+                (true, true) if context.endpoints.iter().all(|e| e.ip().is_some()) => {
+                    Naming::Endpoints
+                }
+                (true, true) => Naming::Nobody,
+            },
             own_nodes: context.own_nodes.clone(),
             cluster: context.cluster.clone(),
             roles: identity.roles,

@@ -144,7 +144,7 @@ fn look(step: Step, file: PathBuf) -> Result<Snapshot> {
 async fn etcd(lab: &Folder) -> Result<(Etcd, EtcdClient)> {
     let options = Options {
         tls: false,
-        members: 1,
+        ..Options::default()
     };
     let etcd = Etcd::start_with(lab, "etcd", options).await?.pop();
     let etcd = etcd.context("no member of etcd was started")?;

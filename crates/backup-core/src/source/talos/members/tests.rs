@@ -3,7 +3,7 @@ use tonic::{Code, Status};
 use super::super::explain::Call;
 use super::*;
 
-fn failure(code: Code, text: &str) -> Failure {
+pub(super) fn failure(code: Code, text: &str) -> Failure {
     let roles = std::collections::BTreeSet::new();
     let call = Call {
         method: "EtcdStatus",
@@ -14,7 +14,7 @@ fn failure(code: Code, text: &str) -> Failure {
     call.failed(&Status::new(code, text))
 }
 
-fn member(id: u64) -> EtcdMember {
+pub(super) fn member(id: u64) -> EtcdMember {
     EtcdMember {
         id,
         hostname: format!("cp-{id}"),
@@ -23,7 +23,7 @@ fn member(id: u64) -> EtcdMember {
     }
 }
 
-fn answers(id: u64) -> Answers {
+pub(super) fn answers(id: u64) -> Answers {
     let node = format!("10.0.0.{id}");
     Answers {
         target: Target {
@@ -157,6 +157,7 @@ fn trap_15_an_old_server_is_used_with_a_warning() {
             candidates,
             unwell,
             warnings,
+            findings: _,
         } = ranked(all);
         assert_eq!(candidates[0].node, "10.0.0.1");
         assert_eq!(candidates.len(), 3);

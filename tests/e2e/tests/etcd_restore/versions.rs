@@ -1,0 +1,233 @@
+//! Each etcd that clusters run: its snapshots are taken, proved, fetched and imported, and its own tools
+//! restore them; and none goes onto an older etcd.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
+use backup_core::recover::plan::Danger;
+use e2e::etcd::{Etcd, EtcdClient};
+use e2e::etcdutl::{self, RestoreOptions};
+use e2e::ours::Programs;
+use e2e::run::Command;
+use e2e::talos::TalosVersion;
+use e2e::tools::{self, EtcdLine};
+use e2e::{Folder, wait};
+
+use super::bed::{Bed, TARGET};
+use super::datastore::backed_up;
+
+/// A Talos that brings this etcd.
+fn talos(line: EtcdLine) -> TalosVersion {
+    match line.version {
+        "3.5" => TalosVersion(1, 10),
+        "3.6" => TalosVersion(1, 13),
+        _ => TalosVersion(1, 14),
+    }
+}
+
+async fn bed(line: EtcdLine) -> Result<Bed> {
+    let change = |specs: &mut Vec<e2e::talos::NodeSpec>| {
+        for spec in specs {
+            spec.version = talos(line);
+        }
+    };
+    Bed::of(line, change).await
+}
+
+/// In its first seconds etcd writes the version of its storage, where it has one.
+async fn settled(client: &EtcdClient, line: EtcdLine) -> Result<()> {
+    wait::until("the storage version", Duration::from_secs(60), async || {
+        let status = client.status().await?;
+        let told = status.storage_version;
+        ensure!(told == line.storage.unwrap_or_default(), "it is {told:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// What `show` tells of the etcd in the newest restore point.
+async fn shown(bed: &Bed) -> Result<serde_json::Value> {
+    let show = bed.programs.restore_cli();
+    let show = bed.ours(show.args(["show", "latest", "--output", "json"]));
+    let shown = show.output().await?.ended_with(0)?.json()?;
+    Ok(shown["components"][0]["etcd"].clone())
+}
+
+async fn verified(bed: &Bed) -> Result<()> {
+    let verify = bed.programs.restore_cli();
+    let verify = bed.ours(verify.args(["verify", "latest"]));
+    verify.output().await?.ended_with(0)?;
+    Ok(())
+}
+
+/// From a member of this etcd into the store and back onto it.
+async fn through(line: EtcdLine) -> Result<()> {
+    let bed = bed(line).await?;
+    let client = bed.process.0.lock().await.client().await?;
+    settled(&client, line).await?;
+    bed.take().await?;
+    let own = bed.folder.join("own.db");
+    client.snapshot(&own).await?;
+
+    let facts = shown(&bed).await?;
+    assert_eq!(facts["storageVersion"].as_str(), line.storage, "{facts:#}");
+    let version = facts["etcdVersion"].as_str().context("no version")?;
+    assert!(
+        version.starts_with(&format!("{}.", line.version)),
+        "{version}"
+    );
+    verified(&bed).await?;
+    let file = bed.fetched().await?;
+    // Its own tool says the same of what came back as of a snapshot that its own client took.
+    let ours = etcdutl::status_by(line.etcdutl, &file).await?;
+    let own = etcdutl::status_by(line.etcdutl, &own).await?;
+    assert_eq!(
+        (ours.hash, ours.revision, ours.total_key),
+        (own.hash, own.revision, own.total_key)
+    );
+    assert_eq!(facts["revision"], ours.revision);
+
+    let before = client.get("/registry/leases/7").await?;
+    assert_eq!(before.as_deref(), Some(&b"1"[..]));
+    client.put("/registry/leases/7", "after").await?;
+    bed.lose().await?;
+    let restored = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
+    assert_eq!(restored["revision"], ours.revision, "{restored:#}");
+    let client = bed.process.0.lock().await.client().await?;
+    assert_eq!(client.get("/registry/leases/7").await?, before);
+    let (_, point) = bed.point().await?;
+    let captured = SnapshotFacts::of(&point).context("no etcd")?;
+
+    // A file of it is imported, and tells the same.
+    let import = bed.programs.backupd().args(["import"]).arg(&file);
+    bed.ours(import).output().await?.ended_with(0)?;
+    verified(&bed).await?;
+    let imported = shown(&bed).await?;
+    assert_eq!(imported["storageVersion"], facts["storageVersion"]);
+    assert_eq!(imported["revision"], facts["revision"]);
+    let (_, point) = bed.point().await?;
+    let imported = SnapshotFacts::of(&point).context("no etcd")?;
+    assert!(captured.content.is_some());
+    assert_eq!(imported.content, captured.content);
+    assert_eq!(bed.talos.violations(), Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_5_goes_through() -> Result<()> {
+    through(EtcdLine::V3_5).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_6_goes_through() -> Result<()> {
+    through(EtcdLine::LAB).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_7_goes_through() -> Result<()> {
+    through(EtcdLine::V3_7).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<()> {
+    let newer = bed(EtcdLine::V3_7).await?;
+    let client = newer.process.0.lock().await.client().await?;
+    settled(&client, EtcdLine::V3_7).await?;
+    newer.take().await?;
+    let older = bed(EtcdLine::LAB).await?;
+    older.lose().await?;
+    let (_, point) = newer.point().await?;
+    let wanted = Wanted {
+        target: Some(TARGET.to_owned()),
+        snapshot: SnapshotFacts::of(&point).context("no etcd")?,
+        // They are two clusters, for the price of one stand-in.
+        allow: BTreeSet::from([Danger::OtherLineage]),
+        proof: None,
+    };
+    let plan = preflight(&older.nodes("os:admin", &[TARGET]).await?, wanted).await;
+    let [blocker] = plan.blockers.as_slice() else {
+        anyhow::bail!("{:#?}", plan.blockers);
+    };
+    let words = "the snapshot is of etcd 3.7, and Talos v1.13.0 brings etcd 3.6";
+    assert!(blocker.cause.contains(words), "{blocker:?}");
+    assert!(
+        blocker.remedy.contains("Talos 1.14 or newer"),
+        "{blocker:?}"
+    );
+
+    let config = older.talosconfig("os:admin")?;
+    let restore = newer.restore_etcd().arg("--talosconfig").arg(&config);
+    let restore = restore.args(["--allow", "other-lineage"]);
+    let refused = restore.output().await?.ended_with(6)?;
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    assert_eq!(older.calls("EtcdRecover"), 0);
+
+    // The real one of that version, told to do it all the same: it does not start.
+    let file = newer.fetched().await?;
+    let folder = Folder::new()?;
+    let mut etcd = Etcd::start(&folder, "older").await?;
+    etcd.stop().await?;
+    etcd.wipe()?;
+    etcdutl::restore(&file, &etcd, RestoreOptions::default()).await?;
+    let died = format!("{:#}", etcd.restart().await.unwrap_err());
+    assert!(died.contains("3.7.0"), "{died}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datastore_is_restored_by_its_own_etcdutl_and_by_no_older_one() -> Result<()> {
+    for (at, line) in EtcdLine::ALL.iter().enumerate() {
+        let folder = Folder::new()?;
+        let mut etcd = Etcd::start_line(&folder, "datastore", *line).await?;
+        let client = etcd.client().await?;
+        let revision = client.put("/one_cp/registry/x", "kept").await?;
+        settled(&client, *line).await?;
+        backed_up(&folder, &etcd).await?;
+        client.put("/one_cp/registry/x", "after").await?;
+        etcd.stop().await?;
+        etcd.wipe()?;
+        let programs = Programs::find()?;
+        for older in EtcdLine::ALL.iter().take(at) {
+            let refused = restore(&programs, &folder, &etcd, *older).await?;
+            let refused = refused.output().await?.ended_with(6)?;
+            for words in [
+                format!("the snapshot is of etcd {}", line.version),
+                format!("that of etcd {}", older.version),
+                format!("etcdutl of etcd {} or newer", line.version),
+            ] {
+                assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+            }
+            assert!(!etcd.data_dir().exists(), "something was written");
+        }
+        let restored = restore(&programs, &folder, &etcd, *line).await?;
+        let restored = restored.output().await?.ended_with(0)?.json()?;
+        assert_eq!(restored["revision"], revision);
+        assert_eq!(restored["etcdAtLeast"], line.version);
+        etcd.restart().await?;
+        let value = etcd.client().await?.get("/one_cp/registry/x").await?;
+        assert_eq!(value.as_deref(), Some(&b"kept"[..]), "{}", line.version);
+    }
+    Ok(())
+}
+
+/// `restore datastore` with the etcdutl of this version.
+async fn restore(
+    programs: &Programs,
+    folder: &Folder,
+    etcd: &Etcd,
+    line: EtcdLine,
+) -> Result<Command> {
+    let store = format!("file://{}", folder.join("store").display());
+    let restore = programs.restore_cli();
+    let restore = restore.args(["restore", "datastore", "default", "latest"]);
+    let restore = restore.args(["--store", &store, "--trust", "none", "--identity"]);
+    let restore = restore.arg(folder.join("identity.key")).arg("--etcdutl");
+    let restore = restore.arg(tools::path(line.etcdutl).await?);
+    let restore = restore.arg("--data-dir").arg(etcd.data_dir());
+    let restore = restore.args(["--name", "datastore", "--peer-url", &etcd.peer_url()]);
+    Ok(restore
+        .args(["--output", "json"])
+        .env("HOME", folder.path()))
+}
