@@ -43,6 +43,8 @@ pub struct Storage {
     pub prefix: Option<String>,
     /// Whether Secrets are encrypted at rest.
     pub encrypted: bool,
+    /// Feature gates that are on, such as `AllowUnsafeMalformedObjectDeletion`.
+    pub features: Vec<String>,
 }
 
 impl Storage {
@@ -54,6 +56,7 @@ impl Storage {
             client: etcd.client_files().cloned(),
             prefix: None,
             encrypted: true,
+            features: Vec::new(),
         }
     }
 }
@@ -142,6 +145,9 @@ impl KubeApiserver {
             for (name, value) in audit::flags(&own, user)? {
                 flag(name, &value);
             }
+        }
+        for feature in &storage.features {
+            flag("feature-gates", &format!("{feature}=true"));
         }
         flag("allow-privileged", "true");
         flag("etcd-servers", &storage.endpoint);

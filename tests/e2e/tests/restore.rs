@@ -21,6 +21,7 @@ mod restore {
     mod own;
     mod owners;
     mod partial;
+    mod prune;
     mod rebuild;
     mod refused;
     mod runbook;

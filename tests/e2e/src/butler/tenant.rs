@@ -76,6 +76,7 @@ pub(super) async fn make(
         client: Some(client.clone()),
         prefix: Some(format!("/{schema}")),
         encrypted: false,
+        features: Vec::new(),
     };
     let server = KubeApiserver::start_with(folder, &format!("tenant-{name}"), &storage).await?;
     let tenant = Tenant {

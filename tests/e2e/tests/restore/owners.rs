@@ -153,5 +153,55 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let owners = owners.unwrap_or_default();
     assert_eq!(owners.len(), 1, "{owners:#?}");
     assert_eq!(owners[0]["controller"], true);
+    beside_a_collector(&mut bed, &alpha).await
+}
+
+/// The same with a collector at work while the restore writes the rest.
+async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    shared.butler.controllers.kill();
+    let server = &shared.butler.kube_apiserver;
+    let steward = format!("{STEWARDS}/{alpha}/stewardcontrolplanes/alpha");
+    server.delete(&steward).await?;
+    for name in ["chain-a", "ring-a", "ring-b"] {
+        server.delete(&map(SYSTEM, name)).await?;
+    }
+    let kubeconfig = bed.shared.butler.kubeconfig();
+    let only = ["--mode", "in-place", "--only", "resources"];
+    bed.plan(&kubeconfig, &only).await?.ended_with(0)?;
+    let restore = bed.restore(&kubeconfig).args(["--settle", "20"]).start()?;
+    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
+    // A collector that is there before the owners has its way with what names them, which the plan
+    // or the end tells. They come first, and what names them with them: from then on it may look.
+    let plane = format!("{PLANES}/{alpha}/tenantcontrolplanes/alpha");
+    let linked = [
+        (steward.clone(), plane.clone()),
+        (map(SYSTEM, "chain-a"), map(SYSTEM, "chain-b")),
+    ];
+    e2e::wait::until("owners to be named", Duration::from_secs(120), async || {
+        for (owner, held) in &linked {
+            let owner = shared.butler.kube_apiserver.read(owner).await?;
+            let held = shared.butler.kube_apiserver.read(held).await?;
+            anyhow::ensure!(owner_of(&held) == uid_of(&owner), "not yet");
+        }
+        Ok(())
+    })
+    .await?;
+    shared.butler.controllers.restart().await?;
+    let ran = restore.ended().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let server = &bed.shared.butler.kube_apiserver;
+    for (owner, held) in [
+        (steward, plane),
+        (map(SYSTEM, "chain-a"), map(SYSTEM, "chain-b")),
+        (map(SYSTEM, "ring-a"), map(SYSTEM, "ring-b")),
+        (map(SYSTEM, "ring-b"), map(SYSTEM, "ring-a")),
+    ] {
+        let owner = server.read(&owner).await?;
+        let held = server.read(&held).await?;
+        assert_eq!(owner_of(&held), uid_of(&owner), "{held:#}");
+        assert_eq!(held["metadata"]["deletionTimestamp"], Value::Null);
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
+use e2e::kube_apiserver::{KubeApiserver, Storage};
 use serde_json::{Value, json};
 
 use super::bed::Bed;
@@ -64,5 +65,24 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
     let back = server.read(&format!("{secrets}/lost-key")).await?;
     assert_eq!(back["data"]["word"], "d29yZA==");
     assert_eq!(back["metadata"]["deletionTimestamp"], Value::Null);
+
+    // An API server that deletes what it cannot read needs no hand at etcd.
+    // It starts first: with such a Secret it is never ready.
+    let storage = Storage {
+        features: vec!["AllowUnsafeMalformedObjectDeletion".to_owned()],
+        ..Storage::whole(&butler.etcd)
+    };
+    let willing = KubeApiserver::start_with(&bed.folder, "willing", &storage).await?;
+    let kubeconfig = willing.kubeconfig();
+    etcd.put(&key, value).await?;
+    let plan = bed.plan(&kubeconfig, &named).await?.ended_with(0)?.json()?;
+    let objects = plan["plan"]["objects"].as_array().context("no objects")?;
+    let planned = objects.iter().find(|o| o["object"] == path.as_str());
+    assert_eq!(planned.context("not planned")?["outcome"], "changed");
+    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.output().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    let back = server.read(&format!("{secrets}/lost-key")).await?;
+    assert_eq!(back["data"]["word"], "d29yZA==");
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::butler::{Shared, define};
+use e2e::etcd::Etcd;
 use e2e::fresh::Fresh;
 use e2e::run::Output;
 use serde_json::{Value, json};
@@ -182,5 +183,67 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     let planned = bed.plan(&own, &rebuild).await?;
     refused(planned, &["the very cluster", &captured])?;
     assert_eq!(versions(&bed, &other).await?, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result<()> {
+    let bed = Bed::new("unknown-cluster").await?;
+    let folder = bed.folder.path();
+    // An etcd without a cluster in it, in a prefix of its own.
+    let plain = Etcd::start(&bed.folder, "plain").await?;
+    let client = plain.client().await?;
+    client.put("/registry/leases/default/a", "x").await?;
+    client.snapshot(&folder.join("plain.db")).await?;
+    let config = folder.join("butler.yaml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, text.replace("unknown-cluster", "unknown-etcd"))?;
+    let import = bed.backupd("import").arg("plain.db");
+    import.output().await?.ended_with(0)?;
+    // A Velero backup of one team, without the namespace kube-system.
+    let team = "resources/teams.butler.butlerlabs.dev/cluster/written.json";
+    let object = json!({
+        "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",
+        "metadata": { "name": "written" },
+        "spec": { "displayName": "Written", "access": {} },
+    });
+    let objects = BTreeMap::from([(team.to_owned(), object)]);
+    tarball(&folder.join("nightly.tar.gz"), "1.1.0\n", &objects)?;
+    let other = other(&bed).await?;
+    let kubeconfig = other.kubeconfig();
+    let foreign = uid(&other.kube_apiserver.read(NAMESPACE).await?)?;
+    let before = versions(&bed, &other).await?;
+
+    let from = ["--from", "velero:nightly.tar.gz"];
+    let only = [&from[..], &["--only", "resources", "--mode", "in-place"]].concat();
+    let unknown = ["nothing tells which cluster", "--allow unknown-cluster"];
+    refused(bed.plan(&kubeconfig, &only).await?, &unknown)?;
+    let step = |name: &str, allow: &[&str]| {
+        let step = bed.restore_cli("restore").args(["resources", "latest"]);
+        let step = step
+            .args(&from)
+            .args(allow)
+            .args(["--yes", "--target", name]);
+        step.args(["--settle", "1", "--kubeconfig"])
+            .arg(&kubeconfig)
+    };
+    refused(step("butler-mgmt", &[]).output().await?, &unknown)?;
+    let allowed = ["--allow", "unknown-cluster"];
+    // The name that is typed is the cluster's that is connected.
+    let misnamed = step("somebody", &allowed).output().await?.ended_with(6)?;
+    ensure!(misnamed.stderr.contains("somebody"), "{}", misnamed.stderr);
+    assert_eq!(versions(&bed, &other).await?, before);
+
+    let planned = [&only[..], &allowed].concat();
+    let planned = bed.plan(&kubeconfig, &planned).await?.ended_with(0)?;
+    let findings = planned.json()?["plan"]["findings"].to_string();
+    ensure!(findings.contains(&foreign), "{findings}");
+    let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
+    let ran = restore.output().await?.ended_with(0)?.json()?;
+    assert_eq!(ran["ended"], "complete", "{ran:#}");
+    other
+        .kube_apiserver
+        .read(&format!("{TEAMS}/written"))
+        .await?;
     Ok(())
 }

@@ -35,6 +35,12 @@ impl Survey<'_> {
         ] {
             kinds.entry(also.into()).or_default();
         }
+        // Of a kind that the archive proves to be empty, or of which nothing is chosen, all may go.
+        if self.request.options.prune && self.request.steps.contains(&Step::Resources) {
+            for kind in self.request.complete.keys() {
+                kinds.entry(kind.as_str().into()).or_default();
+            }
+        }
         // What is restored may need Secrets that the cluster has.
         if [SEALED_SECRETS, CONTROL_PLANES]
             .iter()
