@@ -11,6 +11,7 @@ mod volumes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use self::document::document;
 use super::contents::ContentKey;
@@ -242,9 +243,18 @@ impl Survey<'_> {
         let planned = outcomes.into_iter().filter_map(|(position, foreseen)| {
             Some((spool.entry(position)?.path.clone(), foreseen))
         });
-        let pruned = pruned
-            .into_iter()
-            .map(|(path, outcome, why)| (path, Foreseen::new(outcome, why)));
+        let pruned = pruned.into_iter().map(|(path, outcome, why)| {
+            let content = (outcome == Outcome::Changed).then(|| json!(why));
+            let content = content.and_then(|what| request.key.digest(&what, None));
+            let foreseen = Foreseen::new(outcome, why);
+            (
+                path,
+                Foreseen {
+                    content,
+                    ..foreseen
+                },
+            )
+        });
         let told = planned.chain(pruned).collect();
         let target = Target {
             uid: target.uid().to_owned(),
@@ -290,6 +300,8 @@ pub async fn foresee(
                 _ => None,
             },
         };
+        // What it is made of: the patch is known when the cluster is.
+        let content = request.key.digest(&value, None);
         let outcome = match before {
             None => Outcome::Created,
             Some(before) if same(&comparable(before.clone()), &comparable(value)) => Outcome::Same,
@@ -300,6 +312,7 @@ pub async fn foresee(
             path,
             Foreseen {
                 untried: writes.then(|| AFTER_ETCD.to_owned()),
+                content: content.filter(|_| writes),
                 ..Foreseen::new(outcome, None)
             },
         ));

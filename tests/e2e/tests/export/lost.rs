@@ -274,26 +274,48 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
             kube.create(&kind.objects(Some(namespace)), &object).await?;
         }
     }
-    // These are stored as they are read, and need no conversion.
+    // As the API server has it when the version that it stores has changed.
+    let mut defined = kube.get(&kind.path()).await?;
+    defined["status"]["storedVersions"] = json!(["v1", "v2"]);
+    kube.replace(&format!("{}/status", kind.path()), &defined)
+        .await?;
+    // Two are stored in the other version, two more in one that no API server can read.
     let etcd = bed.ground.etcd.client().await?;
-    for name in ["aaa/one", "default/three"] {
+    let stored = [
+        ("aaa/one", "v2"),
+        ("default/three", "v2"),
+        ("aaa/two", "v3"),
+        ("default/two", "v3"),
+    ];
+    for (name, version) in stored {
         let key = format!("/registry/mixed.example.com/mmms/{name}");
         let value = etcd.get(&key).await?.context("not stored")?;
         let mut object: Value = serde_json::from_slice(&value)?;
-        object["apiVersion"] = json!("mixed.example.com/v2");
+        object["apiVersion"] = json!(format!("mixed.example.com/{version}"));
         etcd.put(&key, serde_json::to_vec(&object)?).await?;
     }
     let exported = bed.taken(&bed.export_of(&[&kind.name()]), 7).await?;
     let facts = exported.kind(&ComponentName::resources(), &kind.name())?;
-    if facts.version == "v2" {
-        assert_eq!(
-            lost(facts),
-            ["aaa/three", "aaa/two", "default/one", "default/two"]
-        );
-        assert_eq!(facts.objects, 2);
-    } else {
-        assert_eq!(lost(facts), ["aaa/one", "default/three"]);
-        assert_eq!(facts.objects, 4);
+    assert_eq!(lost(facts), ["aaa/two", "default/two"]);
+    assert_eq!(facts.objects, 4);
+    let mut told = exported.manifest.findings.iter();
+    let told = told.find(|f| f.object == kind.name() && f.severity == Severity::Warning);
+    let told = told.context("not told")?;
+    assert!(told.cause.contains("2 of its objects"), "{told:?}");
+    // Each in the version that it is stored in.
+    let paths = bed.paths("resources").await?;
+    for name in ["one", "three", "two"] {
+        for namespace in ["aaa", "default"] {
+            let of = format!("{namespace}/{name}");
+            let path = format!("resources/{}/namespaces/{of}.json", kind.name());
+            let version = stored.iter().find(|(stored, _)| *stored == of);
+            let version = version.map_or("v1", |(_, version)| *version);
+            assert_eq!(paths.contains(&path), version != "v3", "{of}");
+            if version != "v3" {
+                let object = bed.object("resources", &path).await?;
+                assert_eq!(object["apiVersion"], format!("mixed.example.com/{version}"));
+            }
+        }
     }
     Ok(())
 }

@@ -90,7 +90,8 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
     let shown = bed.restore_cli("show").arg("latest").output().await?;
     let shown = shown.ended_with(0)?.stdout;
     for word in [
-        "does not admit 2 of its objects any more",
+        "does not admit 3 of its objects any more",
+        "ruled-out (spec breaks a rule of its definition: four is no size)",
         "lacking (spec.size is required and missing)",
         "too-large (spec.size must be at most 10)",
         "--fill",

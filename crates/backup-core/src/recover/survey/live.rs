@@ -1,6 +1,6 @@
 //! Reading the cluster beside the archive: what is there, what is not, what would be refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -22,11 +22,12 @@ impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
     pub(super) async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let entries = self.spool.entries().iter();
-        // In the version that the archive has, or all of it would differ.
-        let mut kinds: BTreeMap<ResourceName, Option<String>> = entries
-            .filter(|e| e.flaw.is_none())
-            .map(|e| (e.path.resource.clone(), Some(e.api_version.clone())))
-            .collect();
+        // In the versions that the archive has, or all of it would differ. No version: the server's choice.
+        let mut kinds: BTreeMap<ResourceName, BTreeSet<String>> = BTreeMap::new();
+        for entry in entries.filter(|e| e.flaw.is_none()) {
+            let versions = kinds.entry(entry.path.resource.clone()).or_default();
+            versions.insert(entry.api_version.clone());
+        }
         for also in [
             "namespaces",
             DATASTORES,
@@ -61,13 +62,32 @@ impl Survey<'_> {
             without: &without,
             last: false,
         };
-        for (kind, version) in kinds {
+        let lists = kinds.into_iter().flat_map(|(kind, versions)| {
+            let mut versions: Vec<_> = versions.into_iter().map(Some).collect();
+            if versions.is_empty() {
+                versions.push(None);
+            }
+            let first = |(at, version)| (kind.clone(), version, at == 0);
+            versions
+                .into_iter()
+                .enumerate()
+                .map(first)
+                .collect::<Vec<_>>()
+        });
+        for (kind, version, first) in lists {
             let mut failed = None;
             let mut broken = Vec::new();
-            let names = spool.entries().iter().map(|e| &e.path);
-            let names = names.filter(|path| path.resource == kind).cloned();
+            // An object is looked at in the version that the archive has it in, and once.
+            let is_of = |entry: Option<&Entry>| match entry.filter(|e| e.flaw.is_none()) {
+                Some(entry) => version.as_ref().is_none_or(|v| *v == entry.api_version),
+                None => first,
+            };
+            let names = spool.entries().iter();
+            let names = names.filter(|e| e.path.resource == kind && is_of(Some(*e)));
+            let names = names.map(|e| e.path.clone());
             let take = |path: ObjectPath, object: Value| {
-                if failed.is_none() {
+                let at = spool.by_path(&path);
+                if failed.is_none() && is_of(at.and_then(|at| spool.entry(at))) {
                     failed = self.one(&writer, &path, &object).err();
                 }
             };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Survey;
 use crate::recover::RecoverError;
@@ -75,6 +75,8 @@ impl Survey<'_> {
             let add = match foreseen.outcome {
                 Outcome::Same => {
                     foreseen.outcome = Outcome::Changed;
+                    // The new UID is known when the owner is made.
+                    foreseen.content = self.request.key.digest(&json!(why), None);
                     true
                 }
                 Outcome::Changed => true,

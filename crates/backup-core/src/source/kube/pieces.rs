@@ -2,10 +2,9 @@
 //!
 //! An API server answers 500 to a whole list, one of heads too, if it cannot decrypt, decode or convert a
 //! single object. It gives a list in the order of names, and the token that goes on with a list names the
-//! key where it goes on. So pages get smaller until the one object is left that fails; that one is named
-//! and stepped over.
-
-use std::collections::BTreeSet;
+//! key where it goes on. So pages get smaller until the one object is left that fails. Where a webhook converts
+//! the kind, that one is asked for in the other versions too: in the version that it is stored in it needs no
+//! conversion. If all of them fail it is named and stepped over.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,14 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::discover::{Kind, continued};
 use super::failure::KubeError;
 use super::list::{Answer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
-use super::object::Object;
 use super::request::Api;
 use crate::format::export::Lost;
 
 /// Objects of a kind that are stepped over; with more, the kind itself is at fault.
 const MAX_LOST: usize = 100;
-/// Names that another version tells.
-const MAX_NAMES: usize = 100_000;
 /// The longest `NAMESPACE/NAME`.
 const MAX_NAME: usize = 600;
 /// What names consist of, in order.
@@ -45,6 +41,12 @@ struct Token {
 pub(super) struct Pieces<'a> {
     api: Api,
     kind: &'a Kind,
+    /// The kind in the other versions that its objects may be stored in.
+    others: Vec<Kind>,
+    /// Versions that failed in a row at `start`. The one that answered last is asked first.
+    failed: usize,
+    /// The version that is asked: 0 for the kind's own, then `others`.
+    version: usize,
     selector: String,
     /// Where the next page begins, as `NAMESPACE/NAME`; empty before the first.
     start: String,
@@ -55,10 +57,9 @@ pub(super) struct Pieces<'a> {
     left: Option<u64>,
     /// As many objects should follow the last one that was stepped over, if it was alone.
     expected: Option<u64>,
-    /// Names that another version of the kind tells, once they were asked for.
-    names: Option<BTreeSet<String>>,
-    asked: bool,
     pub(super) lost: Vec<Lost>,
+    /// Objects that only another version than the kind's own gave.
+    pub(super) unconverted: u64,
     /// What the list failed with.
     pub(super) because: String,
     /// The revision that the list told before it failed.
@@ -94,6 +95,9 @@ impl<'a> Pieces<'a> {
         Self {
             api: api.once_inside(),
             kind,
+            others: kind.unconverted(),
+            failed: 0,
+            version: 0,
             selector: String::new(),
             start: String::new(),
             ended: false,
@@ -101,9 +105,8 @@ impl<'a> Pieces<'a> {
             most: PAGE,
             left: None,
             expected: None,
-            names: None,
-            asked: false,
             lost: Vec::new(),
+            unconverted: 0,
             because: String::new(),
             resource_version: None,
             restarted: false,
@@ -120,17 +123,39 @@ impl<'a> Pieces<'a> {
                     self.limit = self.most;
                 }
                 Err(e) if e.is_inside() && self.limit > 1 => self.limit = smaller(self.limit),
+                Err(e) if e.is_inside() && self.turn() => {}
                 Err(e) if e.is_inside() => self.step_over(e).await?,
+                // What is served no more is no way to any object.
+                Err(e) if e.is_not_found() && self.version > 0 && self.turn() => {}
                 Err(e) => return Err(e),
             }
         }
         Ok(None)
     }
 
+    /// Goes to the next version; false if each has failed at this place.
+    fn turn(&mut self) -> bool {
+        let versions = self.others.len().saturating_add(1);
+        self.failed = self.failed.saturating_add(1);
+        let again = self.failed < versions;
+        if again {
+            self.version = self.version.saturating_add(1) % versions;
+            self.limit = 1;
+        } else {
+            self.failed = 0;
+            self.version = 0;
+        }
+        again
+    }
+
     fn page(&mut self, answer: Answer) -> Result<Page, KubeError> {
+        self.failed = 0;
         let items = u64::try_from(answer.page.items.len()).unwrap_or(u64::MAX);
         let behind = answer.remaining.unwrap_or_default();
         let here = items.saturating_add(behind);
+        if self.version > 0 {
+            self.unconverted = self.unconverted.saturating_add(items);
+        }
         if let Some(expected) = self.expected.take() {
             let more = expected.saturating_sub(here);
             if let Some(last) = self.lost.last().filter(|_| more > 0).cloned() {
@@ -155,6 +180,15 @@ impl<'a> Pieces<'a> {
     }
 
     async fn answer(&self, start: &str, limit: usize) -> Result<Answer, KubeError> {
+        self.answer_in(self.version, start, limit).await
+    }
+
+    async fn answer_in(
+        &self,
+        version: usize,
+        start: &str,
+        limit: usize,
+    ) -> Result<Answer, KubeError> {
         let token = if start.is_empty() {
             String::new()
         } else {
@@ -166,23 +200,29 @@ impl<'a> Pieces<'a> {
             let json = serde_json::to_vec(&token).unwrap_or_default();
             continued(&URL_SAFE_NO_PAD.encode(json))
         };
-        let path = self.kind.path();
+        let other = version.checked_sub(1);
+        let other = other.and_then(|version| self.others.get(version));
+        let path = other.unwrap_or(self.kind).path();
         let query = format!("{path}?limit={limit}{token}{}", self.selector);
         let most = if limit > 1 { MAX_PAGE } else { MAX_SINGLE };
         let bytes = self.api.bytes(&query, most).await?;
         Answer::read(&path, &bytes)
     }
 
-    /// Whether a list that begins at `start` fails at its first object.
+    /// Whether a list that begins at `start` fails at its first object in every version.
     async fn fails(&self, start: &str) -> Result<bool, KubeError> {
         // A key that a path would not keep is refused; nothing lies between it and this one.
         let odd = matches!(start.rsplit('/').next(), Some("" | "." | ".."));
         let end = if odd { "\0" } else { "" };
-        match self.answer(&format!("{start}{end}"), 1).await {
-            Ok(_) => Ok(false),
-            Err(e) if e.is_inside() => Ok(true),
-            Err(e) => Err(e),
+        let start = format!("{start}{end}");
+        for version in 0..=self.others.len() {
+            match self.answer_in(version, &start, 1).await {
+                Ok(_) => return Ok(false),
+                Err(e) if e.is_inside() || (version > 0 && e.is_not_found()) => {}
+                Err(e) => return Err(e),
+            }
         }
+        Ok(true)
     }
 
     /// Notes the first object from `start` on, with which a list of one failed, and goes on behind it.
@@ -195,12 +235,7 @@ impl<'a> Pieces<'a> {
         let name = match told {
             Some(name) => name,
             None => {
-                let known = self.known().await;
-                let found = match known {
-                    Some(name) => Some(name),
-                    None => self.found().await?,
-                };
-                let Some(found) = found else {
+                let Some(found) = self.found().await? else {
                     return Err(error);
                 };
                 self.expected = self.left.map(|left| left.saturating_sub(1));
@@ -216,48 +251,6 @@ impl<'a> Pieces<'a> {
             cause: error.words(),
         });
         Ok(())
-    }
-
-    /// The first object from `start` on, by another version of the kind that can be listed.
-    async fn known(&mut self) -> Option<String> {
-        if !self.asked {
-            self.asked = true;
-            self.names = self.names().await;
-        }
-        let names = self.names.as_ref()?;
-        names.range(self.start.clone()..).next().cloned()
-    }
-
-    /// Names that another version tells, read in pieces as well: what is stored in that one, needs no
-    /// conversion there.
-    async fn names(&self) -> Option<BTreeSet<String>> {
-        for version in &self.kind.also_served {
-            let kind = Kind {
-                version: version.clone(),
-                ..self.kind.clone()
-            };
-            let mut pieces = Pieces {
-                api: self.api.heads(),
-                kind: &kind,
-                selector: self.selector.clone(),
-                // It is the last one that is asked.
-                asked: true,
-                ..Pieces::empty(&self.api, &kind)
-            };
-            let mut names = BTreeSet::new();
-            loop {
-                match Box::pin(pieces.next()).await {
-                    Ok(Some(page)) if names.len() < MAX_NAMES => {
-                        let objects = page.items.into_iter();
-                        let objects = objects.filter_map(|item| Object::read(&kind, item).ok());
-                        names.extend(objects.map(|object| object.path.object()));
-                    }
-                    Ok(None) => return Some(names),
-                    Ok(Some(_)) | Err(_) => break,
-                }
-            }
-        }
-        None
     }
 
     /// The name of an object that fails, letter by letter: a list that begins at its key fails, one that

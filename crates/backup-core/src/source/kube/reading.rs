@@ -263,6 +263,14 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Objects that were read in another version, as no webhook converts them now.
+    pub(super) fn unconverted(&self) -> u64 {
+        match &self.from {
+            From::Pieces(pieces) => pieces.unconverted,
+            From::List(_) | From::Kept(_) => 0,
+        }
+    }
+
     /// Why the list failed, where objects were read all the same.
     pub(super) fn list_failed(&self) -> Option<String> {
         match &self.from {

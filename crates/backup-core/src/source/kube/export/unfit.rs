@@ -44,7 +44,11 @@ impl Unfit {
 
     /// Judges one object that is taken.
     pub(super) fn judge(&mut self, path: &ObjectPath, object: &Value) {
-        let Some(violation) = self.schema.as_ref().and_then(|s| s.violation(object)) else {
+        let Some(schema) = &self.schema else {
+            return;
+        };
+        let violation = schema.violation(object);
+        let Some(violation) = violation.or_else(|| schema.broken_rule(object)) else {
             return;
         };
         self.objects = self.objects.saturating_add(1);

@@ -115,6 +115,21 @@ async fn unconverted<'a>(
     None
 }
 
+/// Tells of objects that are in the archive in another version than the kind's other objects.
+fn unconverted_part(kind: &Kind, reading: &Reading<'_>) -> Option<Finding> {
+    let count = reading.unconverted();
+    (count > 0).then(|| Finding {
+        severity: Severity::Warning,
+        object: kind.resource.to_string(),
+        cause: format!(
+            "its conversion webhook does not answer: {count} of its objects were read in another version \
+             than {}, the one that they are stored in",
+            kind.version
+        ),
+        remedy: "they are whole and can be restored; start the webhook that converts them".to_owned(),
+    })
+}
+
 async fn kind(
     export: &KubeExport,
     (archive, scope): (KubeArchive, Option<CompleteIn>),
@@ -143,6 +158,7 @@ async fn kind(
                 let lost = kinds::lost(export, archive, &reading);
                 let findings = odd.into_iter().chain(deep);
                 let findings = findings.chain(tally.unfit.finding(kind));
+                let findings = findings.chain(unconverted_part(kind, &reading));
                 let findings = findings.chain(not_read(kind, &archive.component(), &lost));
                 let findings = findings.collect();
                 return Ok((Some(tally.facts(&reading, scope, lost, None)), findings));
