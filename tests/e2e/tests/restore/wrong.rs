@@ -221,7 +221,7 @@ async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result
     let step = |name: &str, allow: &[&str]| {
         let step = bed.restore_cli("restore").args(["resources", "latest"]);
         let step = step
-            .args(&from)
+            .args(from)
             .args(allow)
             .args(["--yes", "--target", name]);
         step.args(["--settle", "1", "--kubeconfig"])
