@@ -2,8 +2,8 @@
 //!
 //! Modules are declared in the order data flows, and use only those declared above them:
 //! words, then the stored format, then what cuts, encrypts and stores bytes, then the sources,
-//! then the use cases. The library never prints, reads the environment, asks the ambient clock
-//! or starts a task that it does not join.
+//! then the use cases. The library never prints, asks the ambient clock or starts a task that it does
+//! not join; only `child`, which starts programs, reads the environment.
 
 // Words.
 pub mod causes;
@@ -17,7 +17,8 @@ pub mod text;
 pub mod chunk;
 pub mod etcd;
 
-// Where bytes are put, and where they lie meanwhile.
+// Other programs; where bytes are put, and where they lie meanwhile.
+mod child;
 pub mod newfile;
 pub mod proxy;
 mod scratch;

@@ -21,6 +21,7 @@ mod restore {
     mod own;
     mod owners;
     mod partial;
+    mod programs;
     mod prune;
     mod rebuild;
     mod refused;

@@ -13,14 +13,21 @@ use super::RecoverError;
 use super::select::Select;
 use super::spool::Spool;
 use crate::format::manifest::{Finding, Severity};
+use crate::id::ClusterName;
 use crate::proxy::{Proxies, ProxyError};
 use crate::source::kube::target::KubeTarget;
 
+mod absent;
+mod build;
+mod commit;
+mod coverage;
 mod documents;
 mod included;
 mod kinds;
 mod lay;
 pub(crate) mod program;
+mod refuse;
+mod tree;
 
 pub(crate) use documents::parse;
 
@@ -28,10 +35,18 @@ pub(crate) use documents::parse;
 const FETCH: Duration = Duration::from_secs(180);
 /// Everything else that `git` is asked.
 const ASK: Duration = Duration::from_secs(60);
+/// The folder of a checkout's files.
+const TREE: &str = "tree";
 /// Answers of `git` are a line, or a line for each changed file.
 const MAX_ANSWER: u64 = 4 << 20;
 /// Where Butler keeps the management cluster's objects.
 pub const BUTLERS: &str = "clusters/management";
+/// Where mirrors are, a folder for each cluster.
+pub const MIRRORS: &str = "butler-backup";
+/// Objects that a mirror writes, and files that a restore reads: what one writes the other takes.
+pub const MAX_OBJECTS: u64 = 100_000;
+/// Their text, for both.
+pub const MAX_TEXT: u64 = 512 << 20;
 
 /// Why a Git repository cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +108,18 @@ pub enum GitError {
         /// The limit.
         most: u64,
     },
+    /// A repository has more than is taken.
+    #[error(
+        "{repository} has more than {most} {what}; keep the manifests in a repository of their own"
+    )]
+    TooLarge {
+        /// The repository.
+        repository: String,
+        /// The limit.
+        most: u64,
+        /// What there is more of.
+        what: &'static str,
+    },
     /// A file cannot be read.
     #[error("cannot read {file}")]
     Read {
@@ -103,6 +130,13 @@ pub enum GitError {
     },
 }
 
+impl GitError {
+    fn read(file: &Path, source: std::io::Error) -> Self {
+        let file = file.display().to_string();
+        Self::Read { file, source }
+    }
+}
+
 /// Where objects are in Git.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitSource {
@@ -110,15 +144,18 @@ pub struct GitSource {
     pub repository: String,
     /// A branch, a tag or a whole commit; the repository's own branch if there is none.
     pub reference: Option<String>,
-    /// The folder in it; Butler's if there is none.
+    /// The folder in it. If there is none: all of an export that has a report, Butler's folder, that of the
+    /// cluster's mirror, or all but mirrors, the first of these that is there.
     pub path: Option<String>,
 }
 
 /// A commit of a repository, in a folder that only its owner reads.
 #[derive(Debug)]
 pub struct Checkout {
-    folder: TempDir,
+    home: TempDir,
     path: String,
+    /// Whether nobody named the folder.
+    is_usual: bool,
     /// The folder or address, as a plan names it.
     pub repository: String,
     /// Its hash.
@@ -197,72 +234,79 @@ impl GitSource {
         Ok(())
     }
 
-    /// Fetches the newest commit of it into a folder of `scratch`.
+    /// The folder of this machine that it is, if it is one.
+    fn folder(&self) -> Result<Option<PathBuf>, GitError> {
+        let given = self.repository.as_str();
+        if given.starts_with("file:") {
+            let url = url::Url::parse(given).ok();
+            let folder = url.and_then(|url| url.to_file_path().ok());
+            let why = "it names no folder of this machine";
+            let given = given.to_owned();
+            return folder.map(Some).ok_or(GitError::Refused { given, why });
+        }
+        Ok(self.is_folder().then(|| given.into()))
+    }
+
+    /// Writes the newest commit of it, for the cluster of this name, into a folder of `scratch`.
     ///
     /// # Errors
     /// When `git` is not there or fails, or when something is asked that is not done.
-    pub async fn checkout(&self, scratch: &Path, proxies: &Proxies) -> Result<Checkout, GitError> {
+    pub async fn checkout(
+        &self,
+        cluster: &ClusterName,
+        scratch: &Path,
+        proxies: &Proxies,
+    ) -> Result<Checkout, GitError> {
         self.check()?;
-        let mut findings = Vec::new();
-        let repository = if self.is_folder() {
-            let folder = std::fs::canonicalize(&self.repository);
-            let folder = folder.map_err(|source| GitError::Read {
-                file: self.repository.clone(),
-                source,
-            })?;
-            findings.extend(uncommitted(&folder).await?);
-            folder.display().to_string()
-        } else {
-            self.repository.clone()
+        let folder = match self.folder()? {
+            Some(folder) => {
+                let found = std::fs::canonicalize(&folder);
+                Some(found.map_err(|source| GitError::Read {
+                    file: self.repository.clone(),
+                    source,
+                })?)
+            }
+            None => None,
         };
-        let folder = tempfile::Builder::new()
+        let home = tempfile::Builder::new()
             .prefix("butler-git-")
             .tempdir_in(scratch)
-            .map_err(|source| GitError::Read {
-                file: scratch.display().to_string(),
-                source,
-            })?;
-        let mut init = program::git(folder.path());
-        init.args(["init", "--quiet", "--template="]);
-        program::run(init, "make a folder for Git", ASK, MAX_ANSWER).await?;
+            .map_err(|e| GitError::read(scratch, e))?;
         let reference = self.reference.as_deref().unwrap_or("HEAD");
-        let mut fetch = program::git(folder.path());
-        program::through(&mut fetch, proxies, &repository)?;
-        fetch.args(["fetch", "--quiet", "--depth=1", "--no-tags"]);
-        fetch.args(["--no-recurse-submodules", "--", &repository, reference]);
-        let what = format!("fetch {reference} of {repository}");
-        program::run(fetch, &what, FETCH, MAX_ANSWER).await?;
-        let mut parse = program::git(folder.path());
-        parse.args([
-            "rev-parse",
-            "--verify",
-            "--end-of-options",
-            "FETCH_HEAD^{commit}",
-        ]);
-        let commit = program::run(parse, "read the commit", ASK, MAX_ANSWER).await?;
-        let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-        let mut checkout = program::git(folder.path());
-        checkout.args(["checkout", "--quiet", "--detach", "FETCH_HEAD"]);
-        program::run(checkout, "check the commit out", FETCH, MAX_ANSWER).await?;
-        let path = match &self.path {
-            Some(path) => path.trim_end_matches('/').to_owned(),
-            None if folder.path().join(BUTLERS).is_dir() => BUTLERS.to_owned(),
-            None => ".".to_owned(),
+        let own = home.path().join("git");
+        let (repository, commit) = match &folder {
+            Some(folder) => {
+                let commit = commit::borrowed(&own, folder, reference).await?;
+                (folder.display().to_string(), commit)
+            }
+            None => {
+                let url = self.repository.as_str();
+                let commit = commit::fetched(&own, url, reference, proxies).await?;
+                (url.to_owned(), commit)
+            }
         };
-        if !folder.path().join(&path).is_dir() {
+        let tree = home.path().join(TREE);
+        tree::write(&commit, &repository, &tree, tree::Most::ALL).await?;
+        let mut checkout = Checkout {
+            home,
+            path: String::new(),
+            is_usual: self.path.is_none(),
+            repository,
+            commit: commit.hash,
+            findings: commit.findings,
+        };
+        checkout.path = match &self.path {
+            Some(path) => path.trim_end_matches('/').to_owned(),
+            None => checkout.usual(cluster),
+        };
+        if !checkout.root().is_dir() {
             return Err(GitError::NoFolder {
-                repository,
-                path,
-                commit,
+                repository: checkout.repository,
+                path: checkout.path,
+                commit: checkout.commit,
             });
         }
-        Ok(Checkout {
-            folder,
-            path,
-            repository,
-            commit,
-            findings,
-        })
+        Ok(checkout)
     }
 }
 
@@ -280,23 +324,50 @@ impl Checkout {
         scratch: &Path,
     ) -> Result<TakenGit, RecoverError> {
         let root = self.root();
-        let read = documents::read(self.folder.path(), &root).await?;
-        let kinds = kinds::Kinds::new(archive, &read.documents, target)?;
+        let (tree, mirrors) = (self.tree(), self.tree().join(MIRRORS));
+        let place = documents::Place {
+            home: self.home.path(),
+            tree: &tree,
+            root: &root,
+            // Those of other clusters may be among them.
+            without: self.is_usual.then_some(mirrors.as_path()),
+        };
+        let mut read = documents::read(place, documents::Most::ALL).await?;
+        let kinds = kinds::Kinds::new(archive, &read, target)?;
         let mut findings = self.findings.clone();
-        findings.extend(read.findings);
-        let spool = lay::over(
-            archive,
-            read.documents,
-            &kinds,
-            select,
-            scratch,
-            &mut findings,
-        )?;
+        findings.append(&mut read.findings);
+        let spool = lay::over(archive, &read, &kinds, select, scratch, &mut findings)?;
         Ok(TakenGit { spool, findings })
     }
 
+    fn tree(&self) -> PathBuf {
+        self.home.path().join(TREE)
+    }
+
     fn root(&self) -> PathBuf {
-        self.folder.path().join(&self.path)
+        self.tree().join(&self.path)
+    }
+
+    /// The folder that is taken where nobody names one.
+    fn usual(&mut self, cluster: &ClusterName) -> String {
+        let mirror = format!("{MIRRORS}/{cluster}");
+        let has = |path: &str| self.tree().join(path).is_dir();
+        let mirrored = has(&mirror);
+        if self.tree().join(coverage::FILE).is_file() {
+            return ".".to_owned();
+        }
+        if !has(BUTLERS) {
+            return if mirrored { mirror } else { ".".to_owned() };
+        }
+        if mirrored {
+            self.findings.push(Finding {
+                severity: Severity::Info,
+                object: mirror.clone(),
+                cause: format!("a mirror of the cluster is there, and {BUTLERS} was taken"),
+                remedy: format!("give --git-path {mirror} if the mirror is meant"),
+            });
+        }
+        BUTLERS.to_owned()
     }
 }
 
@@ -312,42 +383,18 @@ pub(crate) fn is_inside(path: &str) -> bool {
     !path.is_empty() && !path.contains(char::is_control) && parts.into_iter().all(plain)
 }
 
-/// A word about changes in a work tree that no commit has.
-async fn uncommitted(folder: &Path) -> Result<Option<Finding>, GitError> {
-    let mut bare = program::git(folder);
-    bare.args(["rev-parse", "--is-inside-work-tree"]);
-    let what = format!("find a repository in {}", folder.display());
-    let inside = program::run(bare, &what, ASK, MAX_ANSWER).await?;
-    if inside.trim_ascii() != b"true" {
-        return Ok(None);
-    }
-    let mut status = program::git(folder);
-    status.args([
-        "--no-optional-locks",
-        "status",
-        "--porcelain",
-        "--ignore-submodules=all",
-    ]);
-    let what = format!("see what is not committed in {}", folder.display());
-    let changed = program::run(status, &what, ASK, MAX_ANSWER).await?;
-    let files = changed.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-    let files = files.count();
-    Ok((files > 0).then(|| Finding {
-        severity: Severity::Warning,
-        object: folder.display().to_string(),
-        cause: format!("{files} files there are changed or new and not committed"),
-        remedy: "only what is committed is restored; commit them and plan again if they are meant"
-            .to_owned(),
-    }))
-}
-
 /// What the documents of a text say.
 #[cfg(test)]
 pub(crate) fn read_back(text: &str) -> Vec<serde_json::Value> {
-    let mut read = documents::Read::default();
-    let read_all = read.text("a.yaml", text.as_bytes());
-    let documents = read.documents.into_iter();
-    read_all.map_or_else(|_| Vec::new(), |()| documents.map(|d| d.value).collect())
+    let folder = std::env::temp_dir();
+    let Ok(mut read) = documents::Read::new(&folder, documents::Most::ALL) else {
+        return Vec::new();
+    };
+    if read.text("a.yaml", text.as_bytes()).is_err() {
+        return Vec::new();
+    }
+    let documents = read.documents.iter();
+    documents.filter_map(|d| read.value(d).ok()).collect()
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub struct Spool {
     by_uid: HashMap<String, usize>,
     by_path: HashMap<ObjectPath, usize>,
     unchosen: HashSet<ObjectPath>,
+    doubt: Option<String>,
 }
 
 impl Entry {
@@ -87,6 +88,7 @@ impl Spool {
             by_uid: HashMap::new(),
             by_path: HashMap::new(),
             unchosen: HashSet::new(),
+            doubt: None,
         })
     }
 
@@ -223,9 +225,22 @@ impl Spool {
         self.unchosen.insert(path);
     }
 
+    /// Notes why not everything may be here that should be: then nothing is pruned.
+    pub(super) fn doubt(&mut self, why: String) {
+        self.doubt.get_or_insert(why);
+    }
+
+    /// Why not everything may be here that should be.
+    pub(super) fn doubted(&self) -> Option<&str> {
+        self.doubt.as_deref()
+    }
+
     /// As [`Spool::pass_over`], of all that was passed over in `other`.
     pub(super) fn pass_over_like(&mut self, other: &Self) {
         self.unchosen.extend(other.unchosen.iter().cloned());
+        if let Some(doubt) = &other.doubt {
+            self.doubt(doubt.clone());
+        }
     }
 
     /// Whether the archive holds the object, chosen or not.

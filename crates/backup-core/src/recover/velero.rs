@@ -219,10 +219,15 @@ fn described(file: &Path) -> Result<Vec<Finding>, VeleroError> {
 }
 
 fn open(file: &Path) -> Result<File, VeleroError> {
-    File::open(file).map_err(|source| VeleroError::Read {
+    let failed = |source| VeleroError::Read {
         file: file.display().to_string(),
         source,
-    })
+    };
+    // A pipe would be waited for.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is no plain file")));
+    }
+    File::open(file).map_err(failed)
 }
 
 #[cfg(test)]

@@ -93,14 +93,14 @@ async fn git_is_reached_through_the_proxy_that_s3_would_take() -> Result<()> {
     };
     let scratch = folder.make("scratch")?;
     let taken = source
-        .checkout(&scratch, &proxies("git.lab.test:1"))
+        .checkout(&"lab".parse()?, &scratch, &proxies("git.lab.test:1"))
         .await?;
     assert_eq!(taken.repository, url);
     let host = url.strip_suffix("/fleet.git").context("no path")?;
     let count = proxy.count(host);
     assert!(count > 0, "{:?}", proxy.seen());
     let error = source
-        .checkout(&scratch, &proxies("lab.test"))
+        .checkout(&"lab".parse()?, &scratch, &proxies("lab.test"))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("git.lab.test"), "{error}");

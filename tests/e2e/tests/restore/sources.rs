@@ -263,7 +263,7 @@ async fn a_bad_source_is_refused_with_its_reason() -> Result<()> {
         ("velero:two.tar.gz", 6, "format 2.0.0"),
         ("git:missing", 1, "cannot read missing"),
         ("git:empty", 1, "find a repository in"),
-        ("git:fleet#nowhere", 1, "fetch nowhere of"),
+        ("git:fleet#nowhere", 1, "find nowhere of"),
         (
             "git:https://user:word@example.org/x",
             2,

@@ -2,15 +2,14 @@
 //! by etcd's own tool and its rules. Users and roles are in the data, and so come back with it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::judge::Minor;
 use crate::catalog::RestorePoint;
+use crate::child;
 use crate::id::ComponentName;
 use crate::progress::Progress;
 use crate::restore::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
@@ -233,7 +232,7 @@ fn data(point: &RestorePoint, name: &ComponentName) -> Option<Minor> {
 
 /// The etcd that the tool belongs to; `None` if it does not say.
 async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
-    let mut command = Command::new(etcdutl);
+    let mut command = child::command(etcdutl, child::Gets::Least);
     command.arg("version");
     let said = ended(etcdutl, command, VERSION_WITHIN).await?;
     let said = String::from_utf8_lossy(&said.stdout);
@@ -246,11 +245,10 @@ async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
 /// Runs the tool to its end.
 async fn ended(
     etcdutl: &Path,
-    mut command: Command,
+    mut command: tokio::process::Command,
     limit: Duration,
 ) -> Result<std::process::Output, DatastoreError> {
     let program = || etcdutl.display().to_string();
-    command.stdin(Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(limit, command.output()).await {
         Ok(Ok(ended)) => Ok(ended),
         Ok(Err(source)) => Err(DatastoreError::NoTool {
@@ -266,7 +264,7 @@ async fn ended(
 
 async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), DatastoreError> {
     let program = target.etcdutl.display().to_string();
-    let mut command = Command::new(&target.etcdutl);
+    let mut command = child::command(&target.etcdutl, child::Gets::Least);
     command.args(["snapshot", "restore"]).arg(snapshot);
     command.arg("--data-dir").arg(&target.data_dir);
     command.arg("--name").arg(&target.name);

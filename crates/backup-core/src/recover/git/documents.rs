@@ -1,22 +1,21 @@
 //! The files of a folder as documents: plain YAML and JSON, and what kustomize makes.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+use super::coverage::{self, Coverage};
 use super::included::included;
-use super::{GitError, program};
+use super::program::Apart;
+use super::{GitError, MAX_OBJECTS, MAX_TEXT};
+use crate::archive::read_json;
 use crate::format::manifest::{Finding, Severity};
+use crate::scratch::Scratch;
 
 /// A file of manifests; the definitions of a large operator take three MiB.
 const MAX_FILE: u64 = 8 << 20;
-/// All of them: they are held in memory while they are laid over the archive.
-const MAX_ALL: u64 = 64 << 20;
-/// Files and folders that are looked at.
-const MAX_FILES: u64 = 20_000;
-/// Documents that are held.
-const MAX_DOCUMENTS: u64 = 50_000;
 /// Folders in folders.
 const MAX_DEPTH: usize = 32;
 /// Lists in lists.
@@ -27,29 +26,63 @@ const MAX_REPLAYED: usize = 10_000;
 const MAX_ALIASES: usize = 1_000;
 /// Bytes under anchors in one document: with the above, what aliases can make of them.
 const MAX_ANCHORED: usize = 256 << 10;
-/// One folder, built.
-const BUILD: Duration = Duration::from_secs(60);
 /// The names under which kustomize looks for its configuration.
 pub(super) const KUSTOMIZATIONS: [&str; 3] =
     ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// An object as it stands in Git.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Document {
-    /// The file, or the folder that was built, in the repository.
-    pub(super) file: String,
-    /// Which of the file's documents, from 1 on.
-    pub(super) number: usize,
-    /// The object.
-    pub(super) value: Value,
+/// How much is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// Files, and objects in them.
+    pub(super) objects: u64,
+    /// Their text.
+    pub(super) bytes: u64,
 }
 
-/// Everything that was read.
-#[derive(Debug, Default)]
+impl Most {
+    /// What a mirror writes.
+    pub(super) const ALL: Self = Self {
+        objects: MAX_OBJECTS,
+        bytes: MAX_TEXT,
+    };
+}
+
+/// An object as it stands in Git, laid aside.
+#[derive(Debug, Clone)]
+pub(super) struct Document {
+    /// The file, or the folder that was built, in the repository.
+    pub(super) file: Arc<str>,
+    /// Which of the file's documents, from 1 on.
+    pub(super) number: usize,
+    at: u64,
+    length: usize,
+}
+
+/// Everything that was read: what it is called in memory, what it says in a scratch file.
 pub(super) struct Read {
     pub(super) documents: Vec<Document>,
     pub(super) findings: Vec<Finding>,
+    /// Why something that Git has may not have been read.
+    pub(super) doubt: Option<String>,
+    /// What Butler's export tells of itself.
+    pub(super) coverage: Option<Coverage>,
+    most: Most,
     bytes: u64,
+    scratch: Scratch,
+    end: u64,
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// A folder of ours, around the checkout.
+    pub(super) home: &'a Path,
+    /// The checkout.
+    pub(super) tree: &'a Path,
+    /// The folder in it.
+    pub(super) root: &'a Path,
+    /// A folder that is left out.
+    pub(super) without: Option<&'a Path>,
 }
 
 /// What is in a folder.
@@ -60,16 +93,20 @@ struct Found {
     odd: Vec<PathBuf>,
 }
 
-/// Reads the folder `root` of the repository at `repository`.
-pub(super) async fn read(repository: &Path, root: &Path) -> Result<Read, GitError> {
+/// Reads all that is there.
+pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError> {
     let mut found = Found::default();
-    let mut seen = 0;
-    walk(root, 0, &mut seen, &mut found)?;
-    let mut read = Read::default();
+    let mut read = Read::new(place.home, most)?;
+    walk(place, most, place.root, 0, &mut found)?;
     let name = |path: &Path| {
-        let inner = path.strip_prefix(repository).unwrap_or(path);
+        let inner = path.strip_prefix(place.tree).unwrap_or(path);
         inner.display().to_string()
     };
+    match coverage::read(place.tree, place.root) {
+        None => {}
+        Some(Ok(coverage)) => read.coverage = Some(coverage),
+        Some(Err(odd)) => read.warn(coverage::FILE.to_owned(), odd),
+    }
     for odd in &found.odd {
         read.warn(
             name(odd),
@@ -93,28 +130,25 @@ pub(super) async fn read(repository: &Path, root: &Path) -> Result<Read, GitErro
         read.text(&name(file), &bytes)?;
     }
     let part = |folder: &&PathBuf| !included.folders.contains(*folder);
-    for folder in found.kustomizations.iter().filter(part) {
-        let what = format!("build {}", name(folder));
-        let built = program::run(program::kustomize(folder), &what, BUILD, MAX_ALL).await;
-        match built {
-            Ok(bytes) => read.text(&name(folder), &bytes)?,
-            Err(GitError::Start { .. }) => read.warn(
-                name(folder),
-                "it holds a kustomization, and `kubectl`, which builds it, is not there; nothing \
-                 of it was taken",
-            ),
-            // The program names files of the checkout, which is gone afterwards.
-            Err(e) => {
-                let said = e.to_string().replace(&repository.display().to_string(), "");
-                read.warn(name(folder), &format!("{said}; nothing of it was taken"));
-            }
-        }
+    let built: Vec<&PathBuf> = found.kustomizations.iter().filter(part).collect();
+    let apart = match built.is_empty() {
+        true => Apart::No,
+        false => read.apart().await,
+    };
+    for folder in built {
+        read.kustomization(place, folder, &name, apart).await?;
     }
     Ok(read)
 }
 
 /// Lists `folder`. One with a kustomization is built as a whole, as Flux does.
-fn walk(folder: &Path, depth: usize, seen: &mut u64, found: &mut Found) -> Result<(), GitError> {
+fn walk(
+    place: Place<'_>,
+    most: Most,
+    folder: &Path,
+    depth: usize,
+    found: &mut Found,
+) -> Result<(), GitError> {
     let failed = |source| GitError::Read {
         file: folder.display().to_string(),
         source,
@@ -131,11 +165,6 @@ fn walk(folder: &Path, depth: usize, seen: &mut u64, found: &mut Found) -> Resul
     let mut entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(failed)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
-        *seen = seen.saturating_add(1);
-        if *seen > MAX_FILES {
-            let (what, most) = ("there are more files", MAX_FILES);
-            return Err(GitError::TooMuch { what, most });
-        }
         let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
         // What begins with a dot is Git's own, or of a tool.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -143,12 +172,19 @@ fn walk(folder: &Path, depth: usize, seen: &mut u64, found: &mut Found) -> Resul
         }
         let ending = path.extension().and_then(|e| e.to_str());
         if kind.is_dir() {
-            walk(&path, depth.saturating_add(1), seen, found)?;
+            if place.without != Some(path.as_path()) {
+                walk(place, most, &path, depth.saturating_add(1), found)?;
+            }
         } else if matches!(ending, Some("yaml" | "yml" | "json")) {
             if kind.is_file() {
                 found.files.push(path);
             } else {
                 found.odd.push(path);
+            }
+            let files = found.files.len().saturating_add(found.odd.len());
+            if u64::try_from(files).unwrap_or(u64::MAX) > most.objects {
+                let (what, most) = ("there are more files", most.objects);
+                return Err(GitError::TooMuch { what, most });
             }
         }
     }
@@ -156,7 +192,41 @@ fn walk(folder: &Path, depth: usize, seen: &mut u64, found: &mut Found) -> Resul
 }
 
 impl Read {
-    fn warn(&mut self, object: String, cause: &str) {
+    /// An empty one with its bodies in `folder`.
+    pub(super) fn new(folder: &Path, most: Most) -> Result<Self, GitError> {
+        let scratch = Scratch::create(folder, 0).map_err(|e| GitError::read(folder, e))?;
+        Ok(Self {
+            documents: Vec::new(),
+            findings: Vec::new(),
+            doubt: None,
+            coverage: None,
+            most,
+            bytes: 0,
+            scratch,
+            end: 0,
+        })
+    }
+
+    /// What a document says.
+    pub(super) fn value(&self, document: &Document) -> Result<Value, GitError> {
+        let failed = |source| GitError::Read {
+            file: document.file.to_string(),
+            source,
+        };
+        let mut json = Zeroizing::new(vec![0; document.length]);
+        self.scratch.get(document.at, &mut json).map_err(failed)?;
+        let odd = |_| failed(std::io::ErrorKind::InvalidData.into());
+        read_json(&json).map_err(odd)
+    }
+
+    /// Tells of something that was not read, and that may hold objects.
+    pub(super) fn warn(&mut self, object: String, cause: &str) {
+        self.doubt
+            .get_or_insert_with(|| format!("{object}: {cause}"));
+        self.note(object, cause);
+    }
+
+    fn note(&mut self, object: String, cause: &str) {
         self.findings.push(Finding {
             severity: Severity::Warning,
             object,
@@ -171,19 +241,21 @@ impl Read {
     pub(super) fn text(&mut self, file: &str, bytes: &[u8]) -> Result<(), GitError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > MAX_ALL {
-            let (what, most) = ("there are more bytes of manifests", MAX_ALL);
+        if self.bytes > self.most.bytes {
+            let (what, most) = ("there are more bytes of manifests", self.most.bytes);
             return Err(GitError::TooMuch { what, most });
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
             self.warn(file.to_owned(), "it is no text; it was not read");
             return Ok(());
         };
+        let name: Arc<str> = file.into();
         for (number, text) in split(text).into_iter().enumerate() {
             let number = number.saturating_add(1);
             match parse(&text) {
                 Ok(Value::Null) => {}
-                Ok(value) => self.value(file, number, value, 0)?,
+                Ok(value) if is_report(&name, &value) => {}
+                Ok(value) => self.object(&name, number, &value, 0)?,
                 Err(line) => {
                     let at = line.map(|line| format!(" near its line {line}"));
                     let at = at.unwrap_or_default();
@@ -195,20 +267,20 @@ impl Read {
         Ok(())
     }
 
-    fn value(
+    fn object(
         &mut self,
-        file: &str,
+        file: &Arc<str>,
         number: usize,
-        value: Value,
+        value: &Value,
         depth: usize,
     ) -> Result<(), GitError> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
         let (version, kind) = (text("/apiVersion"), text("/kind"));
         if version.is_some() && kind.is_some_and(|k| k.ends_with("List")) && depth < MAX_LISTS {
-            let items = value.get("items").and_then(Value::as_array).cloned();
+            let items = value.get("items").and_then(Value::as_array);
             if let Some(items) = items {
                 for item in items {
-                    self.value(file, number, item, depth.saturating_add(1))?;
+                    self.object(file, number, item, depth.saturating_add(1))?;
                 }
                 return Ok(());
             }
@@ -217,25 +289,39 @@ impl Read {
         let of_kustomize = version.is_some_and(|v| v.starts_with("kustomize.config.k8s.io/"));
         if version.is_none() || kind.is_none() || !named || of_kustomize {
             let cause = format!("its document {number} is no object of Kubernetes");
-            self.warn(file.to_owned(), &cause);
+            self.note(file.to_string(), &cause);
             return Ok(());
         }
         let held = u64::try_from(self.documents.len()).unwrap_or(u64::MAX);
-        if held >= MAX_DOCUMENTS {
-            let (what, most) = ("there are more objects", MAX_DOCUMENTS);
+        if held >= self.most.objects {
+            let (what, most) = ("there are more objects", self.most.objects);
             return Err(GitError::TooMuch { what, most });
         }
+        let mut json = Zeroizing::new(value.to_string().into_bytes());
+        let (at, length) = (self.end, json.len());
+        let put = self.scratch.put(at, &mut json);
+        put.map_err(|source| GitError::Read {
+            file: self.scratch.place().to_owned(),
+            source,
+        })?;
+        self.end = at.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
         self.documents.push(Document {
-            file: file.to_owned(),
+            file: Arc::clone(file),
             number,
-            value,
+            at,
+            length,
         });
         Ok(())
     }
 }
 
+/// Whether a document is the report of Butler's export, which is read apart.
+fn is_report(file: &str, value: &Value) -> bool {
+    file.rsplit('/').next() == Some(coverage::FILE) && coverage::is_report(value)
+}
+
 /// The documents of a file; those without anything but comments are left out.
-fn split(text: &str) -> Vec<String> {
+pub(super) fn split(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in text.split_inclusive('\n') {
         let rest = line

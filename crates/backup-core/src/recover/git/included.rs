@@ -78,9 +78,14 @@ fn read(folder: &Path) -> (Vec<PathBuf>, bool) {
 
 /// Where a part is; none if it is elsewhere on the net.
 fn inside(folder: &Path, part: &str) -> Option<PathBuf> {
-    if part.contains("://") || part.starts_with('/') {
+    if part.contains("://") {
         return None;
     }
+    steps(folder, part)
+}
+
+/// Where a relative path leads from `folder` on; none for an absolute one.
+pub(super) fn steps(folder: &Path, part: &str) -> Option<PathBuf> {
     let mut place = folder.to_owned();
     for step in Path::new(part).components() {
         match step {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::documents::Document;
+use super::coverage::Item;
+use super::documents::Read;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::recover::RecoverError;
 use crate::recover::crds::DEFINITIONS;
@@ -22,7 +23,7 @@ impl<'a> Kinds<'a> {
     /// for the rest.
     pub(super) fn new(
         archive: &Spool,
-        documents: &[Document],
+        read: &Read,
         target: Option<&'a KubeTarget>,
     ) -> Result<Self, RecoverError> {
         let mut kinds = Self {
@@ -39,9 +40,10 @@ impl<'a> Kinds<'a> {
                 kinds.definition(&archive.value(entry)?);
             }
         }
-        for document in documents {
-            if document.value.get("kind") == Some(&Value::from("CustomResourceDefinition")) {
-                kinds.definition(&document.value);
+        for document in &read.documents {
+            let value = read.value(document)?;
+            if value.get("kind") == Some(&Value::from("CustomResourceDefinition")) {
+                kinds.definition(&value);
             }
         }
         Ok(kinds)
@@ -64,15 +66,30 @@ impl<'a> Kinds<'a> {
         self.known.insert((group, kind), (resource, namespaced));
     }
 
+    fn kind(&self, version: &str, kind: &str) -> Option<(ResourceName, bool)> {
+        let served = self.target.and_then(|t| t.kind_of(version, kind));
+        let served = served.map(|k| (k.resource, k.namespaced));
+        served.or_else(|| self.known.get(&(group(version), kind.to_owned())).cloned())
+    }
+
+    /// The object that a report names, if its kind is known.
+    pub(super) fn named(&self, item: &Item) -> Option<ObjectPath> {
+        let (resource, namespaced) = self.kind(&item.version(), &item.kind)?;
+        let namespace = Some(item.namespace.clone()).filter(|n| !n.is_empty());
+        let path = ObjectPath {
+            resource,
+            namespace: namespaced.then(|| namespace.unwrap_or_else(|| "default".to_owned())),
+            name: item.name.clone(),
+        };
+        (path.to_string().parse().ok() == Some(path.clone())).then_some(path)
+    }
+
     /// Where the object belongs; what is wrong with it otherwise.
     pub(super) fn place(&self, value: &Value) -> Result<ObjectPath, String> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
         let version = text("/apiVersion").unwrap_or_default();
         let kind = text("/kind").unwrap_or_default();
-        let served = self.target.and_then(|t| t.kind_of(version, kind));
-        let served = served.map(|k| (k.resource, k.namespaced));
-        let known = || self.known.get(&(group(version), kind.to_owned())).cloned();
-        let Some((resource, namespaced)) = served.or_else(known) else {
+        let Some((resource, namespaced)) = self.kind(version, kind) else {
             return Err(format!(
                 "its kind {kind} of {version} is neither served nor defined anywhere"
             ));

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::documents::Document;
+use super::absent::Absent;
+use super::documents::{Document, Read};
 use super::kinds::Kinds;
 use crate::archive::{ObjectPath, same};
 use crate::format::manifest::{Finding, Severity};
@@ -18,7 +19,7 @@ use crate::recover::spool::Spool;
 /// Findings of one sort that are told one by one.
 const MOST: usize = 50;
 /// Fields, or names, that are told in a sentence.
-const TOLD: usize = 6;
+pub(super) const TOLD: usize = 6;
 /// Fields that Git has a say in are all but these.
 const NOT_GITS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
@@ -32,13 +33,19 @@ struct Laid {
 }
 
 /// Findings by sort, each with a limit.
-struct Told<'a> {
+pub(super) struct Told<'a> {
     findings: &'a mut Vec<Finding>,
     counts: BTreeMap<&'static str, usize>,
 }
 
 impl Told<'_> {
-    fn say(&mut self, severity: Severity, object: String, cause: String, remedy: &'static str) {
+    pub(super) fn say(
+        &mut self,
+        severity: Severity,
+        object: String,
+        cause: String,
+        remedy: &'static str,
+    ) {
         let count = self.counts.entry(remedy).or_default();
         *count = count.saturating_add(1);
         if *count > MOST {
@@ -69,7 +76,7 @@ impl Told<'_> {
 /// Everything of the archive, with Git's fields laid over it, and what Git alone has.
 pub(super) fn over(
     archive: &Spool,
-    documents: Vec<Document>,
+    read: &Read,
     kinds: &Kinds<'_>,
     select: &Select,
     scratch: &Path,
@@ -79,28 +86,30 @@ pub(super) fn over(
         findings,
         counts: BTreeMap::new(),
     };
-    let fills = documents.iter().any(|d| is_filled_in(&d.value));
-    let mut wanted = placed(archive, documents, kinds, select, fills, &mut told);
+    let mut fills = false;
+    for document in &read.documents {
+        fills |= is_filled_in(&read.value(document)?);
+    }
+    let mut wanted = placed(archive, read, kinds, select, fills, &mut told)?;
+    let mut absent = Absent::new(read, kinds, &wanted, &mut told);
     let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
-    let mut only_archive: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut spool = Spool::create(scratch, 0)?;
     spool.pass_over_like(archive);
+    absent.hold(&mut spool);
     for entry in archive.entries() {
         let document = wanted.remove(&entry.path);
         let readable = entry.flaw.is_none();
         let Some(document) = document.filter(|_| readable) else {
             let kind = entry.path.resource.to_string();
             if git_has.contains(&kind) && kind != "secrets" {
-                only_archive
-                    .entry(kind)
-                    .or_default()
-                    .push(entry.path.object());
+                absent.of_archive(&entry.path);
             }
             spool.add(&entry.path, &archive.json(entry)?)?;
             continue;
         };
         let place = entry.path.to_string();
-        if document.value.get("apiVersion").and_then(Value::as_str) != Some(&entry.api_version) {
+        let git = read.value(document)?;
+        if git.get("apiVersion").and_then(Value::as_str) != Some(&entry.api_version) {
             told.say(
                 Severity::Warning,
                 place,
@@ -116,7 +125,7 @@ pub(super) fn over(
         }
         let mut value = archive.value(entry)?;
         let before = value.clone();
-        let laid = lay_object(&mut value, &document.value, fills);
+        let laid = lay_object(&mut value, &git, fills);
         if laid.held {
             told.say(
                 Severity::Info,
@@ -137,22 +146,9 @@ pub(super) fn over(
         }
         spool.lay(&entry.path, &bytes(&value), laid.replaced)?;
     }
-    for (kind, names) in only_archive {
-        let more = names.len().saturating_sub(TOLD);
-        let mut list = names.into_iter().take(TOLD).collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            list.push_str(&format!(" and {more} more"));
-        }
-        told.say(
-            Severity::Info,
-            kind,
-            format!("in the archive, not in Git: {list}"),
-            "they are restored from the archive; leave them out with --exclude-resources if they \
-             were taken out of Git on purpose",
-        );
-    }
+    absent.tell(&mut told);
     for (path, document) in wanted {
-        let mut value = document.value;
+        let mut value = read.value(document)?;
         if let Some(fields) = value.as_object_mut() {
             fields.remove("status");
         }
@@ -181,18 +177,19 @@ fn is_filled_in(value: &Value) -> bool {
 }
 
 /// The documents by their places, without those that cannot be taken.
-fn placed(
+fn placed<'r>(
     archive: &Spool,
-    documents: Vec<Document>,
+    read: &'r Read,
     kinds: &Kinds<'_>,
     select: &Select,
     fills: bool,
     told: &mut Told<'_>,
-) -> BTreeMap<ObjectPath, Document> {
-    let mut wanted: BTreeMap<ObjectPath, Document> = BTreeMap::new();
-    for document in documents {
+) -> Result<BTreeMap<ObjectPath, &'r Document>, RecoverError> {
+    let mut wanted: BTreeMap<ObjectPath, &Document> = BTreeMap::new();
+    for document in &read.documents {
         let place = format!("{}, document {}", document.file, document.number);
-        let path = match kinds.place(&document.value) {
+        let value = read.value(document)?;
+        let path = match kinds.place(&value) {
             Ok(path) => path,
             Err(why) => {
                 let remedy = "put it right in Git, or bring its definition; it was not taken";
@@ -200,12 +197,12 @@ fn placed(
                 continue;
             }
         };
-        let text = document.value.to_string();
+        let text = value.to_string();
         if !select.keeps(&path, text.as_bytes()) {
             continue;
         }
         let known = archive.by_path(&path).is_some();
-        let encrypted = document.value.get("sops").is_some();
+        let encrypted = value.get("sops").is_some();
         let secret = path.resource.as_str() == "secrets";
         if encrypted || (secret && known) {
             let why = if encrypted {
@@ -230,7 +227,7 @@ fn placed(
             );
             continue;
         }
-        if fills && !known && has_placeholder(&document.value) {
+        if fills && !known && has_placeholder(&value) {
             told.say(
                 Severity::Warning,
                 place,
@@ -252,7 +249,7 @@ fn placed(
         }
         wanted.insert(path, document);
     }
-    wanted
+    Ok(wanted)
 }
 
 /// Lays what Git has of an object over the archive's.

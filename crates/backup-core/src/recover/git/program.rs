@@ -1,4 +1,5 @@
-//! Running `git` and `kubectl`: never through a shell, with a limit on time and output.
+//! Running `git` and `kubectl`: never through a shell, with settings and an environment of ours, and a
+//! limit on time and output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,16 +9,36 @@ use tokio::io::{AsyncReadExt as _, sink};
 use tokio::process::Command;
 
 use super::GitError;
+use crate::child::{self, Gets};
 use crate::proxy::Proxies;
 
+/// Builds kustomizations.
+pub(super) const KUBECTL: &str = "kubectl";
+/// A program that does nothing does it at once.
+const TRY: Duration = Duration::from_secs(10);
 /// Of what a program complains about, this much is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
 /// Of that, this much is told.
 const TOLD: usize = 600;
 
-/// A `git` that asks nobody, runs no hooks, follows no links and takes no submodules.
+/// A `git` that asks nobody, runs no hooks and no filters, follows no links, takes no submodules, and
+/// knows no settings but these: neither the machine's nor a person's.
 pub(crate) fn git(folder: &Path) -> Command {
-    let mut command = Command::new("git");
+    let mut command = settings(folder, Gets::Least);
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1");
+    command
+}
+
+/// The same with a person's settings: they say how a remote is reached, and by which credentials.
+pub(super) fn git_of_person(folder: &Path) -> Command {
+    settings(folder, Gets::Remote)
+}
+
+fn settings(folder: &Path, gets: Gets) -> Command {
+    let mut command = child::command("git", gets);
     command.arg("-C").arg(folder);
     for setting in [
         "core.hooksPath=/dev/null",
@@ -35,15 +56,66 @@ pub(crate) fn git(folder: &Path) -> Command {
     ] {
         command.arg("-c").arg(setting);
     }
-    quiet(&mut command);
+    command
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_ALLOW_PROTOCOL", "file:http:https:ssh")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        // What is not there is not fetched, and what is there is what its name says.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_NO_REPLACE_OBJECTS", "1");
+    piped(&mut command);
     command
 }
 
-/// `kubectl kustomize` of `folder`.
-pub(super) fn kustomize(folder: &Path) -> Command {
-    let mut command = Command::new("kubectl");
+/// How a program is kept from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// In a network of its own, which leads nowhere: by these words of `unshare`.
+    Yes(&'static [&'static str]),
+    /// Not at all: the system does not do it.
+    No,
+}
+
+/// The ways to a network of one's own: as anybody, and as root where users have no such right.
+const WAYS: [&[&str]; 2] = [
+    &["--user", "--map-root-user", "--net", "--"],
+    &["--net", "--"],
+];
+
+/// How this system keeps a program from the network.
+pub(super) async fn apart() -> Apart {
+    for way in WAYS {
+        let mut tried = child::command("unshare", Gets::Least);
+        tried.args(way).arg("true");
+        piped(&mut tried);
+        if run(
+            tried,
+            "try a network that leads nowhere",
+            TRY,
+            MAX_COMPLAINT,
+        )
+        .await
+        .is_ok()
+        {
+            return Apart::Yes(way);
+        }
+    }
+    Apart::No
+}
+
+/// `kubectl kustomize` of `folder`; `home`, an empty folder, is where it looks for settings.
+pub(super) fn kustomize(folder: &Path, home: &Path, apart: Apart) -> Command {
+    let mut command = match apart {
+        Apart::Yes(way) => {
+            let mut command = child::command("unshare", Gets::Least);
+            command.args(way).arg(KUBECTL);
+            command
+        }
+        Apart::No => child::command(KUBECTL, Gets::Least),
+    };
     command.arg("kustomize").arg(folder);
-    quiet(&mut command);
+    command.env("HOME", home).env("KUBECONFIG", "/dev/null");
+    piped(&mut command);
     command
 }
 
@@ -75,30 +147,8 @@ pub(crate) fn through(
     Ok(())
 }
 
-fn quiet(command: &mut Command) {
-    command
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ALLOW_PROTOCOL", "file:http:https:ssh")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    // Whoever called us may work in another repository.
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_CONFIG_COUNT",
-        "GIT_EXTERNAL_DIFF",
-    ] {
-        command.env_remove(name);
-    }
+fn piped(command: &mut Command) {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
 /// Runs it to its end; what it wrote, if it ended well.
@@ -109,7 +159,7 @@ pub(crate) async fn run(
     most: u64,
 ) -> Result<Vec<u8>, GitError> {
     let name = command.as_std().get_program().to_string_lossy();
-    let program: &'static str = if name == "git" { "git" } else { "kubectl" };
+    let program = if name == "git" { "git" } else { KUBECTL };
     let mut child = command
         .spawn()
         .map_err(|source| GitError::Start { program, source })?;

@@ -32,7 +32,10 @@ impl Pruning<'_> {
     /// Whether a live object was there to be captured, would have been, and is not in the archive.
     pub(super) fn may_go(&self, path: &ObjectPath, object: &Value) -> bool {
         let resource = path.resource.as_str();
-        if resource == crds::DEFINITIONS || resource == "namespaces" {
+        if resource == crds::DEFINITIONS
+            || resource == "namespaces"
+            || self.spool.doubted().is_some()
+        {
             return false;
         }
         let Some(scope) = self.complete.get(resource) else {
@@ -58,6 +61,17 @@ impl Survey<'_> {
     /// Tells which kinds pruning leaves alone although they are restored.
     pub(super) fn not_pruned(&mut self) {
         if !self.request.options.prune {
+            return;
+        }
+        if let Some(doubt) = self.spool.doubted() {
+            self.findings.push(Finding {
+                severity: Severity::Warning,
+                object: "--prune".to_owned(),
+                cause: format!("takes nothing away, as Git may have more than was read: {doubt}"),
+                remedy: "put it right in Git and plan again, or delete by hand what should not be \
+                         there"
+                    .to_owned(),
+            });
             return;
         }
         let kinds = self.spool.entries().iter().map(|e| &e.path.resource);

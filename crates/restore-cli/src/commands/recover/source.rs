@@ -26,8 +26,8 @@ pub(crate) struct SourceFlags {
     /// from the restore point; `velero:PATH`, a tarball or its folder, alone
     #[arg(long, value_name = "SOURCE", default_value = "archive", value_parser = source)]
     from: Source,
-    /// Take objects from this folder of the Git repository [default: clusters/management, or all of
-    /// it]
+    /// Take objects from this folder of the Git repository [default: clusters/management, or the
+    /// cluster's mirror, or all of it; all of an export of Butler's]
     #[arg(long, value_name = "PATH")]
     git_path: Option<String>,
 }

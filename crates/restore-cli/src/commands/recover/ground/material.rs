@@ -105,7 +105,8 @@ impl Ground {
             Source::Git(git) => {
                 // First what may fail at once.
                 let proxies = &frame.environment.proxies;
-                let fetched = git.checkout(scratch, proxies);
+                let cluster = &objects.manifest.cluster;
+                let fetched = git.checkout(cluster, scratch, proxies);
                 let fetched = async { fetched.await.map_err(git_failed) };
                 let checkout = frame.or_cancelled(fetched).await?;
                 let archive = self.spool(objects, options, frame).await?;
