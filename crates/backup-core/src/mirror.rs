@@ -17,11 +17,14 @@ use secrecy::SecretString;
 use tokio::task::spawn_blocking;
 
 use crate::format::manifest::Manifest;
-use crate::id::{ComponentName, RestorePointId};
+use crate::id::{ClusterName, ComponentName, RestorePointId};
 use crate::proxy::Proxies;
-use crate::recover::git::{GitError, GitSource, is_inside};
+use crate::recover::git::{
+    BUTLERS, GitError, GitSource, MAX_OBJECTS, MAX_TEXT, MIRRORS, is_inside,
+};
 use crate::source::kube::Selection;
 
+mod flux;
 mod git;
 mod gone;
 mod place;
@@ -35,10 +38,6 @@ pub use stage::{Stage, Staged};
 
 use repository::{Pushed, Repository};
 
-/// Objects of one restore point: what a cluster of this program's limits holds.
-const MAX_OBJECTS: u64 = 100_000;
-/// Their text: what is noted lies on a disk, once for each restore point that waits.
-const MAX_BYTES: u64 = 512 << 20;
 /// A reason is a sentence.
 const MAX_REASON: usize = 500;
 
@@ -116,7 +115,7 @@ pub enum MirrorError {
     #[error(
         "there is more than {MAX_OBJECTS} objects or {} MiB of them; leave some out with \
          `exclude-resources`, or the mirror",
-        MAX_BYTES >> 20
+        MAX_TEXT >> 20
     )]
     TooMuch,
     /// It was taken already.
@@ -127,6 +126,30 @@ pub enum MirrorError {
     Busy {
         /// The folder.
         folder: PathBuf,
+    },
+    /// Flux applies what lies there.
+    #[error(
+        "the mirror is refused: Flux applies {path} of the repository ({sign}); it would apply the copies, \
+         which have no status, and delete in the cluster what the mirror removes; set `git-mirror.path` to \
+         a folder that no Kustomization of Flux covers, or mirror into another repository"
+    )]
+    Flux {
+        /// The mirror's folder.
+        path: String,
+        /// What tells it.
+        sign: String,
+    },
+    /// It would be there twice.
+    #[error(
+        "the mirror is refused: this cluster is mirrored to {from} of the repository, where it was by \
+         default before, and would be mirrored to {to} as well; move it there as docs/CONFIGURATION.md says \
+         (\"An older mirror\"), so that Flux deletes nothing, or name its folder with `git-mirror.path`"
+    )]
+    Twice {
+        /// The old folder.
+        from: &'static str,
+        /// The new one.
+        to: String,
     },
     /// `git` failed.
     #[error(transparent)]
@@ -142,6 +165,12 @@ impl MirrorError {
     fn note(source: std::io::Error) -> Self {
         Self::Note(source)
     }
+}
+
+/// The folder of a cluster's mirror where none is named: outside of `clusters/`, which Butler has Flux apply.
+#[must_use]
+pub fn usual_path(cluster: &ClusterName) -> String {
+    format!("{MIRRORS}/{cluster}")
 }
 
 impl Mirror {
@@ -227,6 +256,17 @@ impl Mirror {
                 }
                 Err(error) => return Err(error),
             }
+            let knows = is_taken(manifest, &ComponentName::resources());
+            let applied = knows.then(|| staged.applied());
+            flux::refuse(self, applied, repository.folder())?;
+            if normal(&self.path) != normal(BUTLERS)
+                && repository
+                    .is_mirrored_to(BUTLERS, &manifest.cluster)
+                    .await?
+            {
+                let (from, to) = (BUTLERS, self.path.clone());
+                return Err(MirrorError::Twice { from, to });
+            }
             let (root, own) = (repository.root(), Arc::clone(manifest));
             let selection = selection.clone();
             // Many small files.
@@ -286,17 +326,18 @@ fn normal(path: &str) -> PathBuf {
         .collect()
 }
 
+/// Whether the run took the component. One that failed half-way is in no restore point.
+fn is_taken(manifest: &Manifest, name: &ComponentName) -> bool {
+    let component = manifest.component(name);
+    component.is_some_and(|component| component.carried_from.is_none())
+}
+
 /// Writes the files that are not there as they should be; gives their number.
 fn lay(root: &Path, manifest: &Manifest, staged: &mut Staged) -> Result<u64, MirrorError> {
     let mut written: u64 = 0;
-    // A component that failed half-way is in no restore point.
-    let has = |name: &ComponentName| {
-        let component = manifest.component(name);
-        component.is_some_and(|component| component.carried_from.is_none())
-    };
     let (crds, resources) = (
-        has(&ComponentName::crds()),
-        has(&ComponentName::resources()),
+        is_taken(manifest, &ComponentName::crds()),
+        is_taken(manifest, &ComponentName::resources()),
     );
     staged.each(|place, text| {
         if !(if place::is_definition(place) {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use self::canaries::Canaries;
-pub use self::crds::define;
+pub use self::crds::{define, serve};
 use self::scene::Scene;
 pub use self::shared::Shared;
 pub use self::tenant::Tenant;

@@ -40,6 +40,8 @@ pub enum Tool {
     Kubeseal,
     /// The S3 server.
     Versitygw,
+    /// Flux's own generator of what `flux bootstrap` commits.
+    FluxSync,
 }
 
 impl Tool {
@@ -53,6 +55,7 @@ impl Tool {
         Self::Etcd37,
         Self::Etcdutl37,
         Self::Versitygw,
+        Self::FluxSync,
         Self::SealedSecretsController,
         Self::Kubeseal,
         Self::KubeApiserver,
@@ -73,6 +76,7 @@ impl Tool {
             Self::SealedSecretsController => "sealed-secrets-controller",
             Self::Kubeseal => "kubeseal",
             Self::Versitygw => "versitygw",
+            Self::FluxSync => "flux-sync",
         }
     }
 
@@ -85,6 +89,7 @@ impl Tool {
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "kubernetes",
             Self::SealedSecretsController | Self::Kubeseal => "sealed-secrets",
             Self::Versitygw => "versitygw",
+            Self::FluxSync => "flux",
         }
     }
 
@@ -99,6 +104,7 @@ impl Tool {
             }
             Self::SealedSecretsController | Self::Kubeseal => "github.com/bitnami/sealed-secrets",
             Self::Versitygw => "github.com/versity/versitygw",
+            Self::FluxSync => "github.com/fluxcd/flux2/v2",
         }
     }
 
@@ -119,6 +125,8 @@ impl Tool {
             Self::SealedSecretsController => "./controller",
             Self::Kubeseal => "github.com/bitnami/sealed-secrets/cmd/kubeseal",
             Self::Versitygw => "github.com/versity/versitygw/cmd/versitygw",
+            // The lab's own main program around Flux's package.
+            Self::FluxSync => "./generator",
         }
     }
 
@@ -138,6 +146,7 @@ impl Tool {
     fn sources(self) -> &'static [&'static str] {
         match self {
             Self::SealedSecretsController => &["controller/main.go", "controller/linked.s"],
+            Self::FluxSync => &["generator/main.go"],
             _ => &[],
         }
     }

@@ -178,14 +178,14 @@ mod tests {
             (
                 "h.yaml",
                 format!(
-                    "{}git-mirror: {{repository: /r, folder: /f, path: clusters}}\n",
+                    "{}git-mirror: {{repository: /r, folder: /f, path: butler-backup}}\n",
                     file("h", "s3://bucket/h")
                 ),
             ),
             (
                 "i.yaml",
                 format!(
-                    "{}git-mirror: {{repository: /r, folder: /f, path: clusters/i}}\n",
+                    "{}git-mirror: {{repository: /r, folder: /f, path: butler-backup/i}}\n",
                     file("i", "s3://bucket/i")
                 ),
             ),

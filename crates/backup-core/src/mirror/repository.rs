@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
 use super::git::Git;
-use super::{Access, Mirror, MirrorError, private};
+use super::place::{CRDS, RESOURCES};
+use super::{Access, Mirror, MirrorError, flux, private};
+use crate::id::ClusterName;
 use crate::recover::git::GitError;
 
 /// Where the remote branch is noted as it was last seen.
@@ -82,6 +84,41 @@ impl<'a> Repository<'a> {
             Err(e) => return Err(MirrorError::file("remove", folder, e)),
         }
         self.begin().await
+    }
+
+    /// The work folder.
+    pub(super) fn folder(&self) -> &Path {
+        self.git.folder()
+    }
+
+    /// Whether a mirror of `cluster` lies in `folder`. One whose commits name no cluster may be.
+    pub(super) async fn is_mirrored_to(
+        &self,
+        folder: &str,
+        cluster: &ClusterName,
+    ) -> Result<bool, MirrorError> {
+        let there = self.git.folder().join(folder);
+        if !flux::holds_mirrored(&there)? {
+            return Ok(false);
+        }
+        let (crds, resources) = (format!("{folder}/{CRDS}"), format!("{folder}/{RESOURCES}"));
+        let log = [
+            "log",
+            "-n",
+            "100",
+            "--format=%(trailers:key=Cluster,valueonly,separator=%x2C)",
+            "HEAD",
+            "--",
+            &crds,
+            &resources,
+        ];
+        let told = self.git.ask(&log, "see whose mirror is there").await?;
+        let mut clusters = told
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .peekable();
+        Ok(clusters.peek().is_none() || clusters.any(|one| one == cluster.as_str()))
     }
 
     /// The folder that is mirrored to.

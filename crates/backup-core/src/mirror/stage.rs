@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+use super::flux::Applied;
 use super::place::{self, DEFINITIONS};
 use super::plain::plain;
-use super::{MAX_BYTES, MAX_OBJECTS, MirrorError, private};
+use super::{MAX_OBJECTS, MAX_TEXT, MirrorError, private};
 use crate::archive::{ObjectPath, ResourceName, read_json};
 use crate::source::ObjectTap;
 
@@ -39,6 +40,7 @@ struct Counted {
     objects: u64,
     bytes: u64,
     left_out: u64,
+    applied: Applied,
 }
 
 /// Everything of one run that is to be mirrored. It is gone when it is dropped.
@@ -84,11 +86,14 @@ impl Stage {
 
 impl ObjectTap for Stage {
     fn object(&self, path: &ObjectPath, json: &[u8]) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(open) = noted.as_mut() {
+            open.staged.applied.note(path, json);
+        }
         let defines = path.resource.as_str() == DEFINITIONS;
         if !defines && !self.custom.contains(&path.resource) {
             return;
         }
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(open) = noted.as_mut()
             && let Err(error) = open.note(path, json, defines)
         {
@@ -108,7 +113,7 @@ impl Noted {
         let counted = &mut self.staged;
         counted.objects = counted.objects.saturating_add(1);
         counted.bytes = counted.bytes.saturating_add(length(&text));
-        if counted.objects > MAX_OBJECTS || counted.bytes > MAX_BYTES {
+        if counted.objects > MAX_OBJECTS || counted.bytes > MAX_TEXT {
             return Err(MirrorError::TooMuch);
         }
         let left_out = u64::try_from(plain.left_out.len()).unwrap_or(u64::MAX);
@@ -137,6 +142,11 @@ impl Staged {
     /// Whether a kind's folder has its definition among them.
     pub(super) fn defines(&self, folder: &str) -> bool {
         self.counted.definitions.contains(folder)
+    }
+
+    /// What Flux applies, by the objects that were read.
+    pub(super) fn applied(&self) -> &Applied {
+        &self.counted.applied
     }
 
     /// Fields that were left out.

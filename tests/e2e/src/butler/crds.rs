@@ -36,13 +36,20 @@ pub async fn define(server: &KubeApiserver, name: &str) -> Result<()> {
 }
 
 async fn one(server: &KubeApiserver, file: &Path) -> Result<()> {
-    let crd = read(file)?;
-    server.create(&CRD.list(""), &crd).await?;
+    serve(server, &read(file)?).await
+}
+
+/// Makes a definition, and waits until its kind is served.
+///
+/// # Errors
+/// The server refused.
+pub async fn serve(server: &KubeApiserver, crd: &Value) -> Result<()> {
+    server.create(&CRD.list(""), crd).await?;
     let list = format!(
         "/apis/{}/{}/{}",
-        text(&crd, "/spec/group")?,
-        text(&crd, "/spec/versions/0/name")?,
-        text(&crd, "/spec/names/plural")?
+        text(crd, "/spec/group")?,
+        text(crd, "/spec/versions/0/name")?,
+        text(crd, "/spec/names/plural")?
     );
     // A list that works is the sign that the server also takes objects.
     wait::until(&list, SERVED_WITHIN, async || {

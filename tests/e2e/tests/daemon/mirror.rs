@@ -12,11 +12,12 @@ use super::api::{Cluster, TEAMS, team};
 use super::running::Daemon;
 
 mod commits;
+mod flux;
 mod machine;
 mod remote;
 mod ssh;
 
-const TEAM: &str = "clusters/management/resources/teams.butler.butlerlabs.dev";
+const TEAM: &str = "butler-backup/test/resources/teams.butler.butlerlabs.dev";
 /// A password in the clear, as a DataStore may hold it.
 const INLINE: &str = "Y2FuYXJ5LW9mLWEtZGF0YXN0b3Jl";
 const TOKEN: &str = "canary-of-the-token-of-git";

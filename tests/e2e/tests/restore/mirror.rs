@@ -64,7 +64,7 @@ async fn what_was_mirrored_is_what_a_restore_reads() -> Result<()> {
     let files = git(&bare, &["ls-tree", "-r", "--name-only", "main"])
         .await?
         .stdout;
-    let resources = |file: &&str| file.starts_with("clusters/management/resources/");
+    let resources = |file: &&str| file.starts_with("butler-backup/butler-mgmt/resources/");
     let objects = files.lines().filter(resources).count();
     assert!(objects > 20, "{files}");
     assert!(all.contains("kind: SealedSecret") && all.contains("encryptedData"));

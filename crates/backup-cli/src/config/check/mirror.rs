@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use backup_core::id::ClusterName;
-use backup_core::mirror::{Mirror, ssh};
-use backup_core::recover::git::{BUTLERS, GitSource};
+use backup_core::mirror::{Mirror, ssh, usual_path};
+use backup_core::recover::git::GitSource;
 
 use super::Checker;
 use crate::config::GitMirror;
@@ -47,7 +47,12 @@ impl Checker {
         let mirror = Mirror {
             repository: address,
             branch: branch.as_ref().map_or(BRANCH, |b| &b.value).to_owned(),
-            path: path.as_ref().map_or(BUTLERS, |p| &p.value).to_owned(),
+            path: match (&path, cluster) {
+                (Some(path), _) => path.value.clone(),
+                (None, Some(cluster)) => usual_path(cluster),
+                // The file is refused for that, elsewhere.
+                (None, None) => ".".to_owned(),
+            },
             // Several clusters may name the same.
             folder: folder.join(cluster.map_or("cluster", ClusterName::as_str)),
         };

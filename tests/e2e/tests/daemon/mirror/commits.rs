@@ -38,8 +38,8 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     let written = files(&bare).await?;
     for file in [
         format!("A\t{TEAM}/payments.yaml"),
-        "A\tclusters/management/crds/teams.butler.butlerlabs.dev.yaml".to_owned(),
-        "A\tclusters/management/resources/sealedsecrets.bitnami.com/default/sealed.yaml".to_owned(),
+        "A\tbutler-backup/test/crds/teams.butler.butlerlabs.dev.yaml".to_owned(),
+        "A\tbutler-backup/test/resources/sealedsecrets.bitnami.com/default/sealed.yaml".to_owned(),
     ] {
         assert!(written.contains(&file), "{file}: {written:?}");
     }
@@ -113,7 +113,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     for canary in ["canary", INLINE, "dXNlcg=="] {
         assert!(!all.contains(canary), "{canary} is in Git");
     }
-    let store = "main:clusters/management/resources/datastores.steward.butlerlabs.dev/db.yaml";
+    let store = "main:butler-backup/test/resources/datastores.steward.butlerlabs.dev/db.yaml";
     let store = show(&bare, store).await?;
     assert!(
         store.contains("# Left out, as it may be secret: spec.basicAuth."),
