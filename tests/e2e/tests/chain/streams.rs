@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use e2e::lab::NODES;
 use e2e::run::Output;
 use e2e::talos::{CallFault, StreamFault};
@@ -147,5 +147,24 @@ async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address()
     let told = taken(3).await?;
     assert!(told.contains(&member), "{told}");
     assert!(told.contains("is not after it"), "{told}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_named_and_no_member_is_a_finding_of_the_restore_point() -> Result<()> {
+    let bed = Bed::new().await?;
+    let nodes = [NODES[0], NODES[1], NODES[2], "10.5.0.77"].join(",");
+    let taken = bed.backupd("snapshot").args(["--nodes", &nodes]);
+    let taken = taken.args(["--output", "json"]).output().await?;
+    let json = taken.ended_with(3)?.json()?;
+    let findings = json["findings"].as_array().cloned().unwrap_or_default();
+    let found = findings.iter().find(|f| f["object"] == "talos.nodes");
+    let found = found.context("it is not told")?;
+    assert_eq!(found["severity"], "warning", "{found:#}");
+    let words = "10.5.0.77 is in talos.nodes, and etcd's list does not have a member";
+    assert!(found["cause"].to_string().contains(words), "{found:#}");
+    // Those who look at it later learn of it too.
+    let show = bed.restore_cli("show").arg("latest").output().await?;
+    assert!(show.stdout.contains(words), "{}", show.stdout);
     Ok(())
 }
