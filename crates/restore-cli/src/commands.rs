@@ -66,7 +66,7 @@ struct Opened {
     store: Arc<dyn Store>,
     /// What counts of it.
     view: View,
-    /// What was told of what does not.
+    /// The reasons for which something does not, as far as they were told.
     told: Mutex<HashSet<String>>,
 }
 

@@ -86,18 +86,22 @@ impl LeftOut {
         })
     }
 
-    /// Everything, for a person: a line for each reason.
+    /// Everything, for a person: a line for each reason, with a word for the reason.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.distrusted_line().into_iter().collect();
-        lines.extend(self.future_line());
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let distrusted = self.distrusted_line();
+        let distrusted = distrusted.map(|line| ("distrusted".to_owned(), line));
+        let future = self.future_line().map(|line| ("future".to_owned(), line));
+        let mut lines: Vec<(String, String)> = distrusted.into_iter().chain(future).collect();
         lines.extend(self.unread.iter().map(|(entry, error)| {
             let why = causes::line(error);
-            format!("passed over {}, which cannot be read: {why}", entry.id)
+            let line = format!("passed over {}, which cannot be read: {why}", entry.id);
+            (entry.id.to_string(), line)
         }));
         let more = self.unreadable.saturating_sub(self.unread.len());
         if more > 0 {
-            lines.push(format!("passed over {more} more that cannot be read"));
+            let line = format!("passed over {more} more that cannot be read");
+            lines.push(("unreadable".to_owned(), line));
         }
         lines
     }

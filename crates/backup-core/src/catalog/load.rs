@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
@@ -14,7 +15,7 @@ use crate::format::FormatError;
 use crate::format::layout::{self, ObjectKind};
 use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
-use crate::store::{Key, StoreError};
+use crate::store::{Key, Page, StoreError};
 
 /// Signatures that are told of where nobody was asked to vouch.
 const TOLD: usize = 16;
@@ -23,6 +24,32 @@ const TOLD: usize = 16;
 struct Judged {
     verdict: Verdict,
     signatures: Vec<StoredObject>,
+}
+
+/// What may be signatures beside a manifest, listed as far as they are wanted.
+struct Beside<'s> {
+    pages: BoxStream<'s, Result<Page, StoreError>>,
+    /// Those of the last page that has any.
+    named: Vec<(Key, StoredObject)>,
+}
+
+impl Beside<'_> {
+    /// Goes on to the next page that has any; `named` is empty behind the last.
+    async fn more(&mut self) -> Result<(), StoreError> {
+        self.named.clear();
+        while self.named.is_empty() {
+            let Some(page) = self.pages.try_next().await? else {
+                return Ok(());
+            };
+            let named = page.objects.into_iter().filter_map(|object| {
+                let sha256 = signature(&object.key, object.size)?;
+                let bytes = object.size;
+                Some((object.key, StoredObject { sha256, bytes }))
+            });
+            self.named.extend(named);
+        }
+        Ok(())
+    }
 }
 
 impl Catalog {
@@ -73,8 +100,14 @@ impl Catalog {
             id: entry.id.clone(),
             verdict,
         };
+        let folder = layout::signatures_of(entry.digest);
+        let mut beside = Beside {
+            pages: Box::pin(list_pages(self.store.as_ref(), &folder)),
+            named: Vec::new(),
+        };
+        beside.more().await.map_err(|e| self.failed(e))?;
         let judges = matches!(trust, Trust::Keys(_));
-        if judges && !anyone && !self.has_signature(entry).await? {
+        if judges && !anyone && beside.named.is_empty() {
             return Err(distrusted(Verdict::Unsigned));
         }
         let unreadable = |source| CatalogError::Manifest {
@@ -93,7 +126,7 @@ impl Catalog {
         let Judged {
             verdict,
             signatures,
-        } = self.judge(entry, &bytes, trust).await?;
+        } = self.judge(beside, &bytes, trust).await?;
         let found = Digest::of(&bytes);
         // What a trusted key signed and is other bytes now was changed where it lies.
         if found != entry.digest && !matches!(verdict, Verdict::Unsigned | Verdict::Untrusted) {
@@ -122,27 +155,11 @@ impl Catalog {
         })
     }
 
-    /// Whether anything lies beside a manifest that may be a signature of it.
-    async fn has_signature(&self, entry: &Entry) -> Result<bool, CatalogError> {
-        let folder = layout::signatures_of(entry.digest);
-        let mut pages = std::pin::pin!(list_pages(self.store.as_ref(), &folder));
-        while let Some(page) = pages.try_next().await.map_err(|e| self.failed(e))? {
-            if page
-                .objects
-                .iter()
-                .any(|o| signature(&o.key, o.size).is_some())
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Judges the signatures beside a manifest one by one, until one is by a trusted key: whoever may write
     /// there can add any number of false ones.
     async fn judge(
         &self,
-        entry: &Entry,
+        mut beside: Beside<'_>,
         bytes: &Bytes,
         trust: &Trust,
     ) -> Result<Judged, CatalogError> {
@@ -151,17 +168,8 @@ impl Catalog {
             signatures: Vec::new(),
         };
         let mut unread: Option<StoreError> = None;
-        let folder = layout::signatures_of(entry.digest);
-        let mut pages = std::pin::pin!(list_pages(self.store.as_ref(), &folder));
-        while let Some(page) = pages.try_next().await.map_err(|e| self.failed(e))? {
-            for object in page.objects {
-                let Some(sha256) = signature(&object.key, object.size) else {
-                    continue;
-                };
-                let named = StoredObject {
-                    sha256,
-                    bytes: object.size,
-                };
+        while !beside.named.is_empty() {
+            for (key, named) in std::mem::take(&mut beside.named) {
                 if matches!(trust, Trust::Anyone) {
                     judged.signatures.push(named);
                     if judged.signatures.len() >= TOLD {
@@ -169,7 +177,7 @@ impl Catalog {
                     }
                     continue;
                 }
-                let text = match self.store.get(&object.key).await {
+                let text = match self.store.get(&key).await {
                     Ok(text) => String::from_utf8_lossy(&text).into_owned(),
                     Err(error) if about_object(&error) => {
                         unread.get_or_insert(error);
@@ -187,6 +195,7 @@ impl Catalog {
                     judged.verdict = verdict;
                 }
             }
+            beside.more().await.map_err(|e| self.failed(e))?;
         }
         match unread {
             // The one that cannot be read may be the one that vouches.

@@ -242,3 +242,6 @@ pub(crate) async fn count(store: &Arc<dyn Store>) -> Result<(u64, u64), StoreErr
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

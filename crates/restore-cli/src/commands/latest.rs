@@ -233,12 +233,12 @@ impl Opened {
         Ok(newest)
     }
 
-    /// Tells once what does not count.
+    /// Tells what does not count, of each reason once: a command may look back several times.
     pub(super) fn tell(&self, left_out: &LeftOut, frame: &Frame) {
         let told = self.told.lock();
         let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
-        for line in left_out.lines() {
-            if told.insert(line.clone()) {
+        for (reason, line) in left_out.lines() {
+            if told.insert(reason) {
                 frame.terminal.warn(&line);
             }
         }

@@ -67,6 +67,11 @@ impl Bed {
         Ok(bed)
     }
 
+    /// Where its restore points lie in the bucket.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn backupd(&self, command: &str) -> Command {
         self.ours(self.programs.backupd().arg(command))
     }

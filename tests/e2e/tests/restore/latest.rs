@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use backup_core::digest::Digest;
+use backup_core::format::layout;
+use backup_core::id::RestorePointId;
 use e2e::butler::Shared;
 use e2e::run::{Output, Running};
 use serde_json::{Value, json};
@@ -105,13 +108,55 @@ async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
     back(&mut bed, &etcd, &resources, &whole).await
 }
 
+/// Puts restore point `like` once more, as if it was made at `id`'s time and a millisecond more or less: without
+/// encryption and without a signature, by somebody who may write to the bucket.
+fn plant(bed: &Bed, like: &str, id: &str, milliseconds: i64) -> Result<()> {
+    let butler = &bed.shared.butler;
+    // The S3 server keeps objects as files.
+    let folder = butler.s3.objects().join(&butler.bucket).join(bed.prefix());
+    let (time, digits) = like.split_once('-').context("no id")?;
+    let is = |name: &str| name.starts_with(&format!("{time}-{digits}"));
+    let files = std::fs::read_dir(folder.join("manifests"))?;
+    let mut files = files.filter_map(|file| Some(file.ok()?.path()));
+    let file = files.find(|file| file.file_name().is_some_and(|n| is(&n.to_string_lossy())));
+    let mut manifest: Value =
+        serde_json::from_slice(&std::fs::read(file.context("no manifest")?)?)?;
+    manifest["encryption"] = json!({ "mode": "none" });
+    for component in manifest["components"]
+        .as_array_mut()
+        .context("no components")?
+    {
+        let component = component.as_object_mut().context("no component")?;
+        component.remove("recipeEpoch");
+        for pack in component["packs"].as_array_mut().context("no packs")? {
+            pack.as_object_mut().context("no pack")?.remove("epoch");
+        }
+    }
+    let began = id.parse::<RestorePointId>()?.began().context("no time")?;
+    let began = began + jiff::SignedDuration::from_millis(milliseconds);
+    manifest["began"] = json!(began);
+    let bytes = manifest.to_string();
+    let key = layout::manifest(began, Digest::of(bytes.as_bytes()));
+    std::fs::write(folder.join(key.as_str()), bytes)?;
+    Ok(())
+}
+
 /// etcd comes back from the one, what changed since from the other.
 async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result<()> {
+    // They would be the base, where objects come from, and the snapshot.
+    plant(bed, whole, etcd, -1)?;
+    plant(bed, whole, &newest(bed).await?, 1)?;
     let kubeconfig = bed.shared.butler.kubeconfig();
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
     let plan = bed.restore_cli("plan").args(["latest", "--output", "json"]);
-    let plan = plan.output().await?.ended_with(0)?.json()?;
+    let plan = plan.output().await?.ended_with(0)?;
+    let told = plan
+        .stderr
+        .matches("not signed by a key of --trust")
+        .count();
+    assert_eq!(told, 1, "{}", plan.stderr);
+    let plan = plan.json()?;
     let plan = &plan["plan"];
     assert_eq!(plan["restorePoint"]["id"], json!(etcd), "{plan:#}");
     assert_eq!(
