@@ -14,6 +14,7 @@ pub mod human;
 pub mod findings;
 pub mod logging;
 pub mod output;
+pub mod packing;
 pub mod progress;
 pub mod terminal;
 

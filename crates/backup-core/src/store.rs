@@ -165,11 +165,22 @@ pub trait Store: Debug + Send + Sync {
     }
 }
 
+/// What a store does with a put of a key that is there, where `If-None-Match: *` forbids it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOnce {
+    /// It refuses the put.
+    Honoured,
+    /// It overwrites the object.
+    Ignored,
+    /// It answers every such put with 501.
+    NotImplemented,
+}
+
 /// What a store turned out to be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// A second create of the same key is refused.
-    pub create_if_absent: bool,
+    /// What a second create of the same key comes to.
+    pub write_once: WriteOnce,
     /// Heads tell the SHA-256 that was recorded at the put.
     pub records_checksums: bool,
 }
@@ -182,7 +193,10 @@ async fn probe_twice(store: &dyn Store) -> Result<Probe, StoreError> {
     let second = store.create(&key, bytes, digest).await?;
     let head = store.head(&key).await?;
     Ok(Probe {
-        create_if_absent: second == Created::Existed,
+        write_once: match second {
+            Created::Existed => WriteOnce::Honoured,
+            Created::New => WriteOnce::Ignored,
+        },
         records_checksums: head.recorded == Some(digest),
     })
 }

@@ -6,7 +6,7 @@ use super::{BackupError, Run};
 use crate::digest::Digest;
 use crate::format::claim::Claim;
 use crate::format::{VERSION, layout};
-use crate::store::{Created, StoreError};
+use crate::store::{Created, StoreError, WriteOnce};
 
 /// The prefix's claim, and the SHA-256 of its stored bytes.
 pub(super) struct Claimed {
@@ -26,9 +26,19 @@ pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => {
             let probe = store.probe().await.map_err(failed)?;
-            if !probe.create_if_absent {
+            let answer = match probe.write_once {
+                WriteOnce::Honoured => None,
+                WriteOnce::Ignored => {
+                    Some("ignores `If-None-Match: *` and would overwrite objects")
+                }
+                WriteOnce::NotImplemented => Some(
+                    "answers a put with `If-None-Match: *` with 501: it does not know conditions",
+                ),
+            };
+            if let Some(answer) = answer {
                 return Err(BackupError::NotWriteOnce {
                     store: store.describe(),
+                    answer,
                 });
             }
             let claim = Claim {

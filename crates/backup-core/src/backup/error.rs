@@ -97,14 +97,15 @@ pub enum BackupError {
         /// Why not.
         source: FormatError,
     },
-    /// The store overwrites what should be written once.
+    /// The store does not keep what should be written once.
     #[error(
-        "{store} ignores `If-None-Match: *` and would overwrite objects; use a store that honours \
-         it (AWS S3, versitygw, MinIO, Ceph from Squid on)"
+        "{store} {answer}; use a store that honours it (AWS S3, versitygw, MinIO, Ceph from Squid on)"
     )]
     NotWriteOnce {
         /// The store's description.
         store: String,
+        /// What it does with a condition.
+        answer: &'static str,
     },
     /// An object that was put is not there after the commit, or has other bytes.
     #[error(

@@ -15,7 +15,8 @@ use self::client::Clients;
 use self::failure::{Failure, Meaning};
 use self::watch::Watch;
 use super::{
-    Access, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, probe_object,
+    Access, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, WriteOnce,
+    probe_object,
 };
 use crate::digest::Digest;
 
@@ -336,7 +337,7 @@ impl Store for S3Store {
     async fn probe(&self) -> Result<Probe, StoreError> {
         let (key, bytes, digest) = probe_object(self)?;
         let lacks = Probe {
-            create_if_absent: false,
+            write_once: WriteOnce::NotImplemented,
             records_checksums: false,
         };
         // A store that knows nothing of conditions overwrites, or says so.
@@ -355,7 +356,10 @@ impl Store for S3Store {
             Err(error) => return Err(error),
         };
         Ok(Probe {
-            create_if_absent: matches!(second, Some(Put::Refused { .. })),
+            write_once: match second {
+                Some(Put::Refused { .. }) => WriteOnce::Honoured,
+                _ => WriteOnce::Ignored,
+            },
             records_checksums: recorded == Some(digest),
         })
     }

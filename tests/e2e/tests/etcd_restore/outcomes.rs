@@ -1,6 +1,7 @@
 //! How a restore ends that does not simply work: what was there before, what the node says, and
 //! snapshots that never get there.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -9,6 +10,8 @@ use backup_core::recover::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRest
 use backup_core::restore::HeldSnapshot;
 use backup_core::source::talos::nodes::TalosNodes;
 use e2e::talos::{Etcd as Backend, ServiceState};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::bed::{Bed, Kept, OTHER, TARGET, pace};
 
@@ -234,6 +237,15 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     std::fs::write(&file, &bad)?;
     let refused = of_file("--snapshot").output().await?.ended_with(4)?;
     assert!(refused.stderr.contains("damaged"), "{}", refused.stderr);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&whole)?;
+    std::fs::write(&file, packed.finish()?)?;
+    for as_what in ["--snapshot", "--raw-db"] {
+        let refused = of_file(as_what).output().await?.ended_with(2)?;
+        for word in ["is a gzip file, not a snapshot of etcd", "gzip -dc "] {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
+    }
     std::fs::write(&file, &whole[..whole.len() - 32])?;
     let refused = of_file("--snapshot").output().await?.ended_with(4)?;
     assert!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use backup_core::store::s3::{AccessKey, Credentials, GiveAccessKey, S3Options, S3Store};
 use backup_core::store::url::StoreUrl;
-use backup_core::store::{Created, OpenOptions, Probe, Store, StoreError, open};
+use backup_core::store::{Created, OpenOptions, Probe, Store, StoreError, WriteOnce, open};
 use e2e::s3::Keys;
 use e2e::wait;
 use tokio::process::Command;
@@ -142,7 +142,7 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
         Created::Existed
     );
     let expected = Probe {
-        create_if_absent: true,
+        write_once: WriteOnce::Honoured,
         records_checksums: false,
     };
     assert_eq!(store.probe().await?, expected);

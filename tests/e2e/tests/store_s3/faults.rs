@@ -3,7 +3,7 @@
 use anyhow::Result;
 use backup_core::digest::Digest;
 use backup_core::store::s3::{S3Options, S3Store};
-use backup_core::store::{Created, Probe, Store, StoreError};
+use backup_core::store::{Created, Probe, Store, StoreError, WriteOnce};
 use e2e::proxy::{Fault, Lasting, Proxy};
 use http::Method;
 
@@ -172,7 +172,7 @@ async fn a_full_store_and_one_without_conditions_are_told() -> Result<()> {
     }
     proxy.on(Method::PUT, Fault::Answer(501, "NotImplemented"), ONCE);
     let expected = Probe {
-        create_if_absent: false,
+        write_once: WriteOnce::NotImplemented,
         records_checksums: false,
     };
     assert_eq!(store.probe().await?, expected);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Kept, ensure, key, keys, put, sample};
 use crate::digest::Digest;
-use crate::store::{Created, MAX_OBJECT, Store, StoreError};
+use crate::store::{Created, MAX_OBJECT, Store, StoreError, WriteOnce};
 
 pub(super) async fn come_back(store: Arc<dyn Store>) -> Kept {
     let bytes = sample("come back", 100_000);
@@ -144,7 +144,7 @@ pub(super) async fn are_probed(store: Arc<dyn Store>) -> Kept {
     for _ in 0..2 {
         let probe = store.probe().await?;
         ensure!(
-            probe.create_if_absent && probe.records_checksums,
+            probe.write_once == WriteOnce::Honoured && probe.records_checksums,
             "the probe says {probe:?}"
         );
         let left = keys(&*store, "").await?;

@@ -6,78 +6,8 @@ use std::path::Path;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
+use backup_cli::packing::{HEAD, Packing};
 use flate2::read::MultiGzDecoder;
-
-/// What tells every kind: a tar archive names itself the latest.
-const HEAD: usize = 512;
-
-/// A way to pack a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Gzip,
-    Zstd,
-    Zip,
-    Xz,
-    Bzip2,
-    Lz4,
-    SevenZip,
-    Age,
-    Pgp,
-    Tar,
-}
-
-impl Packing {
-    fn of(head: &[u8]) -> Option<Self> {
-        Some(match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            [b'P', b'K', 3 | 5, 4 | 6, ..] => Self::Zip,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
-            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Lz4,
-            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Self::SevenZip,
-            _ if head.starts_with(b"age-encryption.org/v1")
-                || head.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") =>
-            {
-                Self::Age
-            }
-            _ if head.starts_with(b"-----BEGIN PGP MESSAGE-----") => Self::Pgp,
-            _ if head.get(257..262) == Some(b"ustar".as_slice()) => Self::Tar,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "a gzip file",
-            Self::Zstd => "a zstd file",
-            Self::Zip => "a zip archive",
-            Self::Xz => "an xz file",
-            Self::Bzip2 => "a bzip2 file",
-            Self::Lz4 => "an lz4 file",
-            Self::SevenZip => "a 7z archive",
-            Self::Age => "a file that age encrypted",
-            Self::Pgp => "a file that PGP encrypted",
-            Self::Tar => "a tar archive",
-        }
-    }
-
-    /// How it is unpacked.
-    fn command(self, file: &str) -> String {
-        match self {
-            Self::Gzip => format!("gzip -dc '{file}' > snapshot.db"),
-            Self::Zstd => format!("zstd -dc '{file}' > snapshot.db"),
-            Self::Zip => format!("unzip -p '{file}' > snapshot.db"),
-            Self::Xz => format!("xz -dc '{file}' > snapshot.db"),
-            Self::Bzip2 => format!("bzip2 -dc '{file}' > snapshot.db"),
-            Self::Lz4 => format!("lz4 -dc '{file}' > snapshot.db"),
-            Self::SevenZip => format!("7z x -so '{file}' > snapshot.db"),
-            Self::Age => format!("age -d -i identity.key '{file}' > snapshot.db"),
-            Self::Pgp => format!("gpg -d '{file}' > snapshot.db"),
-            Self::Tar => format!("tar -xOf '{file}' > snapshot.db"),
-        }
-    }
-}
 
 type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 
@@ -113,16 +43,15 @@ fn begin<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Whole<R>)> {
 }
 
 fn refused(path: &Path, what: Packing, is_inside: bool) -> Failure {
-    let file = path.display().to_string();
-    let (place, hint) = if is_inside {
-        let hint = "unpack it until one file of etcd is left, then import that".to_owned();
-        (format!("{file} is packed, and what is in it is"), hint)
-    } else {
-        let command = what.command(&file.replace('\'', r"'\''"));
-        let hint = format!("run `{command}`, then import snapshot.db");
-        (format!("{file} is"), hint)
-    };
-    let text = format!("{place} {}, not a snapshot of etcd", what.name());
+    if !is_inside {
+        return what.refused(path, "import snapshot.db");
+    }
+    let text = format!(
+        "{} is packed, and what is in it is {}, not a snapshot of etcd",
+        path.display(),
+        what.name()
+    );
+    let hint = "unpack it until one file of etcd is left, then import that";
     Failure::message(Exit::Usage, text).hint(hint)
 }
 

@@ -1,12 +1,13 @@
 //! `restore-cli restore etcd`: step 1, etcd back from its snapshot over the Talos API.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings;
 use backup_cli::output::Format;
+use backup_cli::packing::Packing;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
@@ -126,10 +127,12 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
             "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
              restore point if there is one",
         );
-        return Ok(Source::File(Box::new(HeldSnapshot::raw_db(file).await?)));
+        let held = HeldSnapshot::raw_db(file).await;
+        return Ok(Source::File(Box::new(held.map_err(|e| not_held(file, e))?)));
     }
     if let Some(file) = &args.snapshot {
-        let held = HeldSnapshot::file(file).await.map_err(not_held)?;
+        let held = HeldSnapshot::file(file).await;
+        let held = held.map_err(|e| not_held(file, e))?;
         return Ok(Source::File(Box::new(held)));
     }
     let opened = open(&args.read.given(), frame).await?;
@@ -139,8 +142,12 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
     Ok(Source::Stored(Box::new(opened), Box::new(point)))
 }
 
-/// A file that is no sound snapshot; one without its trailer may be a copy of a db file.
-fn not_held(error: HoldError) -> Failure {
+/// A file that is no sound snapshot: it may be packed, and one without its trailer a copy of a db file.
+fn not_held(file: &Path, error: HoldError) -> Failure {
+    let unsound = matches!(&error, HoldError::Snapshot { .. });
+    if let Some(packing) = Packing::of_file(file).filter(|_| unsound) {
+        return packing.refused(file, "give snapshot.db instead");
+    }
     let bare = matches!(
         &error,
         HoldError::Snapshot {
