@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod run {
+    mod apart;
     mod built_upon;
     mod kit;
     mod planted;

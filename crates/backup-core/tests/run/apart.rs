@@ -1,0 +1,117 @@
+//! Components of one run: each that fails costs itself alone, whatever stands before it or behind it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backup_core::backup::{Origin, Plan};
+use backup_core::catalog::Catalog;
+use backup_core::format::manifest::Severity;
+use backup_core::id::ComponentName;
+use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
+use backup_core::store::memory::MemoryStore;
+use backup_core::testing::objects::{Objects, World, etcd_snapshot};
+use serde_json::json;
+
+fn components() -> [ComponentName; 7] {
+    [
+        ComponentName::etcd(),
+        ComponentName::machine_config(),
+        ComponentName::crds(),
+        ComponentName::sealed_secrets(),
+        ComponentName::resources(),
+        ComponentName::kubeconfigs(),
+        ComponentName::secrets(),
+    ]
+}
+
+fn refusal() -> SourceError {
+    SourceError {
+        operation: "ask for it".to_owned(),
+        try_other_member: false,
+        source: Some("only os:admin may".into()),
+    }
+}
+
+fn objects() -> Objects {
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "a", "namespace": "default" },
+    });
+    Objects::default().kind("configmaps", "ConfigMap", "v1", &[map])
+}
+
+/// A source that breaks off behind its first objects.
+#[derive(Debug)]
+struct Broken(Objects);
+
+#[async_trait]
+impl ArchiveSource for Broken {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        self.0.write(out).await?;
+        Err(refusal())
+    }
+}
+
+/// What a component is taken from, if it works.
+fn working<'a>(name: &ComponentName, objects: &'a Objects) -> Origin<'a> {
+    if *name != ComponentName::etcd() {
+        return Origin::Archive(objects);
+    }
+    Origin::File {
+        name: "etcd.snapshot",
+        bytes: etcd_snapshot().unwrap(),
+    }
+}
+
+/// How a component fails: before its first byte, or in the middle.
+fn failing<'a>(name: &ComponentName, begun: bool, broken: &'a Broken) -> Origin<'a> {
+    if !begun {
+        return Origin::Nowhere(refusal());
+    }
+    if *name != ComponentName::etcd() {
+        return Origin::Archive(broken);
+    }
+    let cut = futures::stream::iter([Ok(bytes::Bytes::from_static(b"no snapshot"))]);
+    Origin::File {
+        name: "cut.snapshot",
+        bytes: Box::pin(cut),
+    }
+}
+
+#[tokio::test]
+async fn each_component_that_fails_costs_itself_alone_beside_each_other() {
+    let (objects, broken) = (objects(), Broken(objects()));
+    for fails in components() {
+        for works in components().into_iter().filter(|works| *works != fails) {
+            for (begun, first) in [(false, true), (false, false), (true, true), (true, false)] {
+                let case = format!("{fails} fails, {works} works, {begun}, {first}");
+                let world = World::new(Arc::new(MemoryStore::new())).unwrap();
+                let mut parts = vec![
+                    (works.clone(), working(&works, &objects)),
+                    (fails.clone(), failing(&fails, begun, &broken)),
+                ];
+                if first {
+                    parts.reverse();
+                }
+                let plan = Plan {
+                    parts,
+                    ..Plan::default()
+                };
+                world.take(plan).await.expect(&case);
+                let catalog = Catalog::new(Arc::clone(&world.store));
+                let entry = catalog.list().await.unwrap().pop().expect(&case);
+                let point = catalog.load(&entry, &world.trust().unwrap()).await;
+                let manifest = point.unwrap().manifest;
+                assert!(manifest.component(&works).is_some(), "{case}");
+                assert!(manifest.component(&fails).is_none(), "{case}");
+                assert_eq!(manifest.missing, [fails.clone()], "{case}");
+                assert!(manifest.is_partial(), "{case}");
+                let told = manifest
+                    .findings
+                    .iter()
+                    .find(|f| f.object == fails.as_str());
+                assert_eq!(told.expect(&case).severity, Severity::Error, "{case}");
+            }
+        }
+    }
+}
