@@ -13,15 +13,25 @@ pub const HEAD: usize = 512;
 /// A way in which a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
+    /// `gzip`.
     Gzip,
+    /// `zstd`.
     Zstd,
+    /// A zip archive.
     Zip,
+    /// `xz`.
     Xz,
+    /// `bzip2`.
     Bzip2,
+    /// `lz4`.
     Lz4,
+    /// A 7z archive.
     SevenZip,
+    /// Encrypted by `age`.
     Age,
+    /// Encrypted by PGP.
     Pgp,
+    /// A tar archive.
     Tar,
 }
 

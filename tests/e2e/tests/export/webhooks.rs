@@ -135,13 +135,38 @@ async fn torn(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_down_costs_its_kind() -> Result<()> {
+async fn a_webhook_that_is_down_costs_what_only_it_can_read() -> Result<()> {
     let bed = Bed::new().await?;
     let nobody = Port::reserve()?;
     let url = format!("https://127.0.0.1:{nobody}/convert");
     let kind = Definition::new("mmms", "down.example.com");
     let kind = kind.converted(&url, &bed.ground.standin.ca_bundle());
     let neighbours = torn(&bed, &kind, "down.example.com").await?;
+    // Each version is served, so each object is read in its own.
+    let [first, last] = &neighbours;
+    let kinds = [&*kind.name(), &*first.name(), &*last.name()];
+    let exported = bed.taken(&bed.export_of(&kinds), 0).await?;
+    assert_eq!(exported.objects(&kind.name())?, 2);
+    let told = exported.finding(&kind.name(), Severity::Warning)?;
+    assert!(told.cause.contains("1 of its objects"), "{told:?}");
+    for (name, version) in [("one", "v1"), ("two", "v2")] {
+        let path = format!("resources/{}/cluster/{name}.json", kind.name());
+        let object = bed.object("resources", &path).await?;
+        let version = format!("down.example.com/{version}");
+        assert_eq!(object["apiVersion"], version.as_str());
+    }
+
+    // What is stored in a version that is served no more needs the webhook.
+    let kube = bed.kube();
+    let mut definition = kube.get(&kind.path()).await?;
+    definition["spec"]["versions"][0]["served"] = json!(false);
+    kube.replace(&kind.path(), &definition).await?;
+    wait::until("v1 to be gone", SOON, async || {
+        let listed = kube.get(&kind.objects(None)).await;
+        ensure!(listed.is_err(), "it is served");
+        Ok(())
+    })
+    .await?;
     let cause = costs_itself(&bed, &kind, &neighbours, 1).await?;
     assert!(cause.contains("connection refused"), "{cause}");
     assert!(cause.contains(&url), "{cause}");
