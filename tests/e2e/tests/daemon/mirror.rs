@@ -111,7 +111,8 @@ fn mode(path: &Path, mode: u32) -> Result<()> {
 
 /// Takes a restore point, and waits until its mirroring has ended; gives its id and the mirror.
 async fn mirrored(daemon: &Daemon) -> Result<(String, Value)> {
-    let before = daemon.cluster().await?["mirror"].clone();
+    // It answers before it has read its file.
+    let before = daemon.until("a cluster", |_| true).await?["mirror"].clone();
     let body = r#"{"components":["crds","resources"],"reason":"a\nreason"}"#;
     let (status, text) = daemon.post("", &[], body).await?;
     ensure!(status == StatusCode::OK, "{status}: {text}");
