@@ -25,6 +25,7 @@ use crate::recover::git::{
 use crate::source::kube::Selection;
 
 mod flux;
+mod folder;
 mod git;
 mod gone;
 mod place;
@@ -256,8 +257,7 @@ impl Mirror {
                 }
                 Err(error) => return Err(error),
             }
-            let knows = is_taken(manifest, &ComponentName::resources());
-            let applied = knows.then(|| staged.applied());
+            let applied = flux::is_known(manifest).then(|| staged.applied());
             flux::refuse(self, applied, repository.folder())?;
             if normal(&self.path) != normal(BUTLERS)
                 && repository

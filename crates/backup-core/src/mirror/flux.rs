@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::place::{CRDS, MARK, RESOURCES};
-use super::{Mirror, MirrorError, normal};
+use super::{Mirror, MirrorError, folder, normal};
 use crate::archive::{ObjectPath, read_json};
+use crate::format::export::KindFacts;
+use crate::format::manifest::Manifest;
+use crate::id::ComponentName;
 use crate::recover::git::GitSource;
 
 const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
@@ -32,6 +35,8 @@ const MAX_DEPTH: usize = 32;
 pub(super) struct Applied {
     kustomizations: Vec<Kustomization>,
     repositories: BTreeMap<(String, String), Repository>,
+    /// Whether there are some that are not known here: more than are kept, or one that cannot be read.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -56,11 +61,17 @@ impl Applied {
             return;
         }
         let Ok(object) = read_json::<Value>(json) else {
+            self.more = true;
             return;
         };
+        let kept = self.kustomizations.len().max(self.repositories.len());
+        if kept >= MOST {
+            self.more = true;
+            return;
+        }
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let namespace = path.namespace.clone().unwrap_or_default();
-        if kind == REPOSITORIES && self.repositories.len() < MOST {
+        if kind == REPOSITORIES {
             let branch = match text("/spec/ref/name") {
                 Some(name) => name.strip_prefix("refs/heads/").map(str::to_owned),
                 None if ["tag", "semver", "commit"]
@@ -75,10 +86,7 @@ impl Applied {
             let key = (namespace, path.name.clone());
             self.repositories
                 .insert(key, Repository { address, branch });
-        } else if kind == KUSTOMIZATIONS
-            && self.kustomizations.len() < MOST
-            && text("/spec/sourceRef/kind") == Some("GitRepository")
-        {
+        } else if text("/spec/sourceRef/kind") == Some("GitRepository") {
             let of = text("/spec/sourceRef/namespace").unwrap_or(&namespace);
             let name = text("/spec/sourceRef/name").unwrap_or_default();
             self.kustomizations.push(Kustomization {
@@ -108,7 +116,7 @@ impl Applied {
 }
 
 /// Refuses a mirror that Flux applies, by what the cluster says and by what lies in the work folder. A run
-/// without custom resources, which has no `applied`, goes by what the last one with them found.
+/// that did not read all of Flux's objects has no `applied`, and goes by what the last one that did found.
 pub(super) fn refuse(
     mirror: &Mirror,
     applied: Option<&Applied>,
@@ -126,10 +134,19 @@ pub(super) fn refuse(
                 let (name, path) = (&one.name, one.path.display());
                 format!("its Kustomization {name} has the path ./{path}")
             });
+            let unknown = applied.more && sign.is_none();
+            let sign = sign.or_else(|| {
+                unknown
+                    .then(|| "not all of its Kustomizations and repositories are known".to_owned())
+            });
             keep(&note, sign.as_deref())?;
             sign
         }
-        None => std::fs::read_to_string(&note).ok(),
+        None => match std::fs::read_to_string(&note) {
+            Ok(sign) => Some(sign),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(MirrorError::file("read", &note, source)),
+        },
     };
     if let Some(sign) = covered {
         return Err(refused(sign));
@@ -147,6 +164,22 @@ pub(super) fn refuse(
         Some(place) => Err(refused(format!("{} is there", place.display()))),
         None => Ok(()),
     }
+}
+
+/// Whether a run read all objects of Flux that say what is applied. A cluster without Flux has none.
+pub(super) fn is_known(manifest: &Manifest) -> bool {
+    let resources = manifest.component(&ComponentName::resources());
+    let resources = resources.filter(|component| component.carried_from.is_none());
+    let facts = resources.and_then(|component| component.archive.as_ref());
+    facts.is_some_and(|facts| are_whole(&facts.kinds))
+}
+
+/// Whether the kinds of Flux that matter here were read to their last object.
+fn are_whole(kinds: &[KindFacts]) -> bool {
+    let is_flux =
+        |kind: &&KindFacts| [KUSTOMIZATIONS, REPOSITORIES].contains(&kind.resource.as_str());
+    let mut kinds = kinds.iter().filter(is_flux);
+    kinds.all(|kind| kind.failed.is_none() && kind.lost.is_empty())
 }
 
 /// Keeps why the mirror is refused for the next run, or that it is not.
@@ -212,25 +245,11 @@ fn is_mirrored(file: &Path) -> bool {
     read.is_ok() && begins == MARK.as_bytes()
 }
 
-/// The names in a folder, and whether they are of folders; none if it is not there.
+/// The names in a folder of the work tree, without Git's own.
 fn list(folder: &Path) -> Result<Vec<(String, bool)>, MirrorError> {
-    let failed = |source| MirrorError::file("read", folder, source);
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let is_folder = entry.file_type().map_err(failed)?.is_dir();
-        if let Ok(name) = entry.file_name().into_string()
-            && name != ".git"
-        {
-            found.push((name, is_folder));
-        }
-    }
-    Ok(found)
+    let mut names = folder::list(folder)?;
+    names.retain(|(name, _)| name != ".git");
+    Ok(names)
 }
 
 /// A repository's address without what may differ for the same one: scheme, user, port, ending, case.
@@ -458,5 +477,65 @@ mod tests {
         refuse(&own, None, home.path()).unwrap_err();
         refuse(&own, Some(&beside), home.path()).unwrap();
         refuse(&own, None, home.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_known_whole_is_no_permission() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Mirror {
+            folder: home.path().to_owned(),
+            ..mirror("https://git.example.org/fleet.git", "butler-backup/mgmt")
+        };
+        let main = json!({ "branch": "main" });
+        let beside = || applied(&own.repository, &main, "./clusters");
+        refuse(&own, Some(&beside()), home.path()).unwrap();
+        let mut odd = beside();
+        let path = ObjectPath {
+            resource: KUSTOMIZATIONS.into(),
+            namespace: Some(OWN.to_owned()),
+            name: "odd".to_owned(),
+        };
+        odd.note(&path, b"no object");
+        let mut many = beside();
+        let spec = json!({ "path": "a", "sourceRef": { "kind": "GitRepository", "name": "b" } });
+        for number in 0..=MOST {
+            object(&mut many, KUSTOMIZATIONS, &number.to_string(), &spec);
+        }
+        for unknown in [odd, many] {
+            let error = refuse(&own, Some(&unknown), home.path()).unwrap_err();
+            assert!(error.to_string().contains("not all of its"), "{error}");
+        }
+        // The note of it cannot be read.
+        let note = own.folder.join(COVERED);
+        std::fs::remove_file(&note).unwrap();
+        std::fs::create_dir(&note).unwrap();
+        refuse(&own, None, home.path()).unwrap_err();
+    }
+
+    #[test]
+    fn flux_is_known_where_its_kinds_were_read_whole() {
+        let kind = |resource: &str| -> KindFacts {
+            let facts = json!({
+                "resource": resource, "kind": "K", "version": "v1", "namespaced": true,
+                "objects": 1, "bytes": 1, "sha256": crate::digest::Digest::of(b""),
+            });
+            serde_json::from_value(facts).unwrap()
+        };
+        assert!(are_whole(&[]));
+        for resource in [KUSTOMIZATIONS, REPOSITORIES] {
+            assert!(are_whole(&[kind(resource), kind("teams.a.io")]));
+            let mut failed = kind(resource);
+            failed.failed = Some("no".to_owned());
+            assert!(!are_whole(&[kind("teams.a.io"), failed]));
+            let mut lost = kind(resource);
+            lost.lost = vec![crate::format::export::Lost {
+                name: "a/b".to_owned(),
+                cause: "no".to_owned(),
+            }];
+            assert!(!are_whole(&[lost]));
+        }
+        let mut other = kind("teams.a.io");
+        other.failed = Some("no".to_owned());
+        assert!(are_whole(&[other]));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::MirrorError;
+use super::folder::list;
 use super::place::{self, CRDS, DEFINITIONS, MARK, RESOURCES};
 use super::stage::Staged;
 use crate::archive::{ObjectPath, ResourceName};
@@ -164,28 +165,6 @@ fn files(root: &Path, folder: &str) -> Result<Vec<String>, MirrorError> {
             }
         }
     }
-    Ok(found)
-}
-
-fn list(folder: &Path) -> Result<Vec<(String, bool)>, MirrorError> {
-    let failed = |source| MirrorError::file("read", folder, source);
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
-        // One that is no text is none of the mirror's; links are made as files.
-        if let Ok(name) = entry.file_name().into_string()
-            && (kind.is_dir() || kind.is_file())
-        {
-            found.push((name, kind.is_dir()));
-        }
-    }
-    found.sort();
     Ok(found)
 }
 
