@@ -301,7 +301,11 @@ impl Daemon<'_> {
             ends,
             move || watches::keep(watches.clone(), watched.clone()),
         ));
-        let task = self.tasks.spawn(cluster::work(ground, inputs)).id();
+        let ends = stop.clone();
+        let work = apart::again("the work on a cluster", apart::PAUSE, ends, move || {
+            cluster::work(ground.clone(), inputs.clone())
+        });
+        let task = self.tasks.spawn(work).id();
         let cluster = Cluster {
             task,
             config: sender,

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 /// What is told of a panic. Its own words may hold anything, and are on standard error already.
-const LOST: &str =
+pub(crate) const LOST: &str =
     "it came to a fault of this program (a panic, told on standard error); please report it";
 /// Before what panicked is begun again.
 pub(crate) const PAUSE: Duration = Duration::from_secs(30);

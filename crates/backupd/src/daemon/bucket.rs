@@ -191,9 +191,9 @@ pub(crate) async fn look(
     let trust = Trust::Keys(vec![key.public().clone()]);
     let catalog = Catalog::new(Arc::clone(store));
     let mut entries = catalog.list().await?;
-    let count = entries.len();
     let now = catalog.time(&entries, now).await;
     entries.retain(|entry| !is_future(&entry.id, now));
+    let count = entries.len();
     let mut facts = known.unwrap_or_default();
     let seen = facts.newest.clone();
     entries.reverse();

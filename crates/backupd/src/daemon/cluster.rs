@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::apart;
 use super::board::{self, Board, ComponentView, KeptView};
 use super::bucket::Facts;
 use super::hearing;
@@ -34,7 +35,7 @@ const JUMP: SignedDuration = SignedDuration::from_secs(30);
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// What the work is given once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) name: ClusterName,
     pub(crate) board: Arc<Board>,
@@ -110,6 +111,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         seen: (now, Instant::now()),
         ground,
     };
+    work.end_lost_run();
     let mut kill_at: Option<Instant> = None;
     loop {
         let stopping = kill_at.is_some();
@@ -173,6 +175,17 @@ async fn until(time: Option<Instant>) {
 }
 
 impl Work {
+    /// Ends the run that was at work when the work before this one panicked.
+    fn end_lost_run(&self) {
+        self.board(|cluster| {
+            if let Some(track) = cluster.track.take() {
+                let cause = apart::LOST.to_owned();
+                track.go(State::Failed { cause });
+                cluster.count(&track.status());
+            }
+        });
+    }
+
     /// Does what there is to do now.
     fn turn(&mut self) {
         let now = self.ground.clock.now();

@@ -12,10 +12,12 @@ use backup_core::clock::Clock;
 use backup_core::source::SourceError;
 use backup_core::source::kube::KubeOptions;
 use backup_core::source::kube::lease::{Held, LeaseHandle, LeaseOptions};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::apart::apart;
 use super::board::Board;
 use super::lead::Lead;
 use crate::commands::run::Args;
@@ -99,12 +101,17 @@ impl Election {
 
     /// Claims the lease again and again, until it is over; then gives it back.
     pub(crate) async fn hold(self) {
-        let mut handle = None;
+        let mut handle: Option<LeaseHandle> = None;
         let mut renewed: Option<Instant> = None;
         let mut answered = Instant::now();
         loop {
             let began = Instant::now();
-            match self.claim(&mut handle).await {
+            let (kube, options) = (self.kube.clone(), self.options.clone());
+            let claim = claim(handle.take(), kube, options, self.clock.now());
+            let held;
+            // A claim that panics is a claim that failed.
+            (handle, held) = apart(claim, |cause| (None, Err(cause))).await;
+            match held {
                 Ok(Held::Own { transitions }) => {
                     (renewed, answered) = (Some(began), began);
                     self.set(Lead::Leading {
@@ -148,20 +155,6 @@ impl Election {
         }
     }
 
-    async fn claim(&self, handle: &mut Option<LeaseHandle>) -> Result<Held, String> {
-        let claimed = async {
-            let handle = match handle {
-                Some(handle) => handle,
-                None => handle.insert(LeaseHandle::new(&self.kube, self.options.clone()).await?),
-            };
-            handle.claim(self.clock.now()).await
-        };
-        match tokio::time::timeout(CLAIM, claimed).await {
-            Ok(held) => held.map_err(line),
-            Err(_) => Err(format!("no answer within {} s", CLAIM.as_secs())),
-        }
-    }
-
     fn set(&self, lead: Lead) {
         self.lead.send_if_modified(|old| {
             if *old == lead {
@@ -193,6 +186,28 @@ impl Election {
             changed
         });
     }
+}
+
+/// Claims the lease once. Gives the handle back for the next claim, unless there is none.
+async fn claim(
+    handle: Option<LeaseHandle>,
+    kube: KubeOptions,
+    options: LeaseOptions,
+    now: Timestamp,
+) -> (Option<LeaseHandle>, Result<Held, String>) {
+    let mut handle = handle;
+    let claimed = async {
+        let handle = match &mut handle {
+            Some(handle) => handle,
+            None => handle.insert(LeaseHandle::new(&kube, options).await?),
+        };
+        handle.claim(now).await
+    };
+    let held = match tokio::time::timeout(CLAIM, claimed).await {
+        Ok(held) => held.map_err(line),
+        Err(_) => Err(format!("no answer within {} s", CLAIM.as_secs())),
+    };
+    (handle, held)
 }
 
 fn line(error: SourceError) -> String {

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backup_cli::config::Given;
 use backup_cli::flags::StoreFlags;
@@ -17,6 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::daemon::apart;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
 use backup_core::source::kube::Kept;
@@ -24,8 +26,22 @@ use backup_core::source::kube::Kept;
 /// Long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A clock that can panic, as a library does that takes what it was given for right.
+#[derive(Debug)]
+struct TestClock {
+    fixed: FixedClock,
+    panics: AtomicBool,
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "on purpose");
+        self.fixed.now()
+    }
+}
+
 struct Bed {
-    clock: Arc<FixedClock>,
+    clock: Arc<TestClock>,
     board: Arc<Board>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -77,7 +93,10 @@ impl Bed {
             ..Given::default()
         };
         let config = Arc::new(Config::load(&given, now).unwrap());
-        let clock = Arc::new(FixedClock::new(now));
+        let clock = Arc::new(TestClock {
+            fixed: FixedClock::new(now),
+            panics: AtomicBool::new(false),
+        });
         let board = Board::new(now, Shard::ALL);
         let queue = Arc::new(Queue::default());
         board.add(name(), Arc::clone(&queue), Arc::clone(&config));
@@ -102,7 +121,10 @@ impl Bed {
             lead,
             stop: stop.clone(),
         };
-        let task = tokio::spawn(work(ground, inputs));
+        let task = apart::again("the work", Duration::ZERO, stop.clone(), move || {
+            work(ground.clone(), inputs.clone())
+        });
+        let task = tokio::spawn(task);
         Self {
             clock,
             board,
@@ -135,11 +157,29 @@ impl Bed {
 
     /// Moves the clock, and waits until what is due then has been done.
     async fn pass(&self, seconds: i64) {
-        self.clock.advance(SignedDuration::from_secs(seconds));
-        // A turn puts what is due into a run; then that ends.
+        self.clock.fixed.advance(SignedDuration::from_secs(seconds));
+        // A turn puts what is due into a run; then that ends. The first that ends now may have begun
+        // before the clock was moved.
+        for _ in 0..2 {
+            self.turn().await;
+        }
         tokio::time::sleep(Duration::from_millis(30)).await;
         self.until("no run at work", |cluster| cluster.track.is_none())
             .await;
+    }
+
+    /// Waits for the end of a turn, which takes a component that is not configured from the board.
+    async fn turn(&self) {
+        let mark: ComponentName = "mark".parse().unwrap();
+        let add = |cluster: &mut board::Cluster| {
+            let components = &mut cluster.view.components;
+            components.insert(mark.clone(), ComponentView::default());
+        };
+        self.board.with(&name(), add).unwrap();
+        self.until("a turn", |cluster| {
+            !cluster.view.components.contains_key(&mark)
+        })
+        .await;
     }
 
     fn committed(&self) -> u64 {
@@ -161,7 +201,7 @@ impl Bed {
     }
 
     fn metric_if(&self, metric: &str) -> Option<String> {
-        let clock: Arc<dyn Clock> = Arc::<FixedClock>::clone(&self.clock);
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&self.clock);
         let text = Metrics::new(Arc::clone(&self.board), clock).text();
         let begin = format!("butler_backup_{metric}{{cluster=\"mgmt\"");
         let line = text.lines().find(|line| line.starts_with(&begin))?;
@@ -295,7 +335,7 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
         }
     };
     refuse(true);
-    bed.clock.advance(SignedDuration::from_secs(15));
+    bed.clock.fixed.advance(SignedDuration::from_secs(15));
     // The run is at work still, and nobody waits for its end to tell.
     bed.until("a try that failed", |cluster| {
         let run = cluster.track.as_ref().map(|track| track.status());
@@ -319,5 +359,34 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     let told = bed.told(&name);
     assert_eq!((told.overdue_since, told.failures_in_a_row), (None, 0));
     assert_eq!(bed.metric_if(metric), None);
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_work_is_a_failed_run_and_the_work_goes_on() {
+    let bed = Bed::start(&before_the_hour()).await;
+    bed.until("the first", |cluster| cluster.view.totals.committed == 1)
+        .await;
+    bed.until("no run at work", |cluster| cluster.track.is_none())
+        .await;
+    let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&bed.clock);
+    let track = Track::new(
+        &name(),
+        Vec::new(),
+        super::super::track::Cause::Demand,
+        &clock,
+    );
+    let at_work = |cluster: &mut board::Cluster| cluster.track = Some(Arc::clone(&track));
+    bed.board.with(&name(), at_work).unwrap();
+    bed.clock.panics.store(true, Ordering::SeqCst);
+    bed.until("the failed run", |cluster| cluster.view.totals.failed == 1)
+        .await;
+    let State::Failed { cause } = track.status().state else {
+        panic!("{:?}", track.status());
+    };
+    assert!(cause.contains("a panic"), "{cause}");
+    assert!(bed.see(|cluster| cluster.track.is_none()));
+    bed.pass(15).await;
+    assert_eq!((bed.committed(), bed.failed(), bed.row()), (2, 1, 0));
     bed.end().await;
 }
