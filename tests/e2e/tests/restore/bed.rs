@@ -4,8 +4,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::crypt::{Identities, Trust};
 use backup_core::store::Store;
@@ -13,7 +14,7 @@ use backup_core::store::local::LocalStore;
 use e2e::Folder;
 use e2e::butler::Shared;
 use e2e::ours::Programs;
-use e2e::run::{Command, Output};
+use e2e::run::{Command, Output, Running};
 use e2e::tools::{self, Tool};
 use serde_json::Value;
 
@@ -119,6 +120,21 @@ impl Bed {
         let restore = restore.args(["--plan", "restore-plan.json", "--output", "json"]);
         let restore = restore.args(["--yes", "--target", "butler-mgmt"]);
         restore.arg("--kubeconfig").arg(kubeconfig)
+    }
+
+    /// Lets a restore go on when it has etcd back, as the nodes do; gives what it says at its end.
+    pub(crate) async fn brought_back(&mut self, running: Running) -> Result<Value> {
+        let shared = Arc::get_mut(&mut self.shared).context("somebody else has it")?;
+        let waited = e2e::wait::until("etcd", Duration::from_secs(180), async || {
+            ensure!(shared.butler.talos.etcd_runs(), "not yet");
+            Ok(())
+        });
+        if let Err(error) = waited.await {
+            let ended = running.ended().await?;
+            bail!("{error}: {}", ended.stderr);
+        }
+        shared.butler.resume().await?;
+        running.ended().await?.ended_with(0)?.json()
     }
 
     /// Restores to the end; gives what it told.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
@@ -114,14 +113,7 @@ async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
 
     // The way back. The API server comes when etcd does, as a node's does.
     let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    e2e::wait::until("etcd", Duration::from_secs(180), async || {
-        anyhow::ensure!(shared.butler.talos.etcd_runs(), "not yet");
-        Ok(())
-    })
-    .await?;
-    shared.butler.resume().await?;
-    let ran = running.ended().await?.ended_with(0)?.json()?;
+    let ran = bed.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     assert_eq!(ran["objects"]["created"], 2, "{ran:#}");

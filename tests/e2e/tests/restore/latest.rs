@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::id::RestorePointId;
 use e2e::butler::Shared;
-use e2e::run::{Output, Running};
+use e2e::run::Output;
 use serde_json::{Value, json};
 
 use super::bed::Bed;
@@ -171,7 +171,7 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
     assert_eq!(made.len(), 1, "{made:#?}");
 
     let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    let ran = ended(bed, running).await?;
+    let ran = bed.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
     assert_eq!(ran["objects"].get("left"), None, "{ran:#}");
@@ -179,21 +179,6 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
     let server = &bed.shared.butler.kube_apiserver;
     server.read(&format!("{TEAMS}/later")).await?;
     alone(bed, etcd).await
-}
-
-/// Lets a restore go on when it has etcd back, as the node does, and gives what it says at its end.
-async fn ended(bed: &mut Bed, running: Running) -> Result<Value> {
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    let waited = e2e::wait::until("etcd", Duration::from_secs(60), async || {
-        ensure!(shared.butler.talos.etcd_runs(), "not yet");
-        Ok(())
-    });
-    if let Err(error) = waited.await {
-        let ended = running.ended().await?;
-        bail!("{error}: {}", ended.stderr);
-    }
-    shared.butler.resume().await?;
-    running.ended().await?.ended_with(0)?.json()
 }
 
 /// With nothing newer than etcd's snapshot there is nothing to bring forward.
@@ -213,7 +198,7 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     assert_eq!(plan["plan"]["steps"], json!(["etcd", "verify"]), "{plan:#}");
     let kubeconfig = bed.shared.butler.kubeconfig();
     let running = bed.restore(&kubeconfig).start()?;
-    let ran = ended(bed, running).await?;
+    let ran = bed.brought_back(running).await?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
     assert_eq!(ran["tenants"]["connected"], 2, "{ran:#}");
     let server = &bed.shared.butler.kube_apiserver;

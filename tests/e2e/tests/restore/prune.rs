@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
@@ -72,14 +71,7 @@ async fn etcd_of(bed: &mut Bed, first: &str) -> Result<()> {
     plan.output().await?.ended_with(0)?;
     let kubeconfig = bed.shared.butler.kubeconfig();
     let running = bed.restore(&kubeconfig).args(["--settle", "1"]).start()?;
-    let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    e2e::wait::until("etcd", Duration::from_secs(180), async || {
-        anyhow::ensure!(shared.butler.talos.etcd_runs(), "not yet");
-        Ok(())
-    })
-    .await?;
-    shared.butler.resume().await?;
-    running.ended().await?.ended_with(0)?;
+    bed.brought_back(running).await?;
     Ok(())
 }
 
