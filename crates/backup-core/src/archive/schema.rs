@@ -18,7 +18,11 @@ const MAX_VALUES: usize = 8;
 
 /// The schema of one version of a custom kind.
 #[derive(Debug)]
-pub struct Schema(Node);
+pub struct Schema {
+    root: Node,
+    /// Whether there is a rule in CEL that can be judged.
+    has_rules: bool,
+}
 
 /// The first field of an object that the schema does not admit. It holds no value of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,29 +85,36 @@ impl Schema {
         let is_meant = |v: &&Value| v.get("name").and_then(Value::as_str) == Some(version);
         let meant = versions.iter().find(is_meant)?;
         let root = meant.pointer("/schema/openAPIV3Schema")?.as_object()?;
-        Some(Self(Node::read(root, DEEPEST)))
-    }
-
-    /// Finds the first field of `object` that breaks a rule in CEL of the schema. A rule that cannot be
-    /// judged here counts as kept: the API server's CEL has more functions. Call it for an object that
-    /// has no [`Self::violation`].
-    #[must_use]
-    pub fn broken_rule(&self, object: &Value) -> Option<Violation> {
-        let mut field = String::new();
-        let mut object = object.clone();
-        self.0.fill_in(&mut object);
-        let rule = self.0.broken_rule(&object, &mut field)?;
-        Some(Violation { field, rule })
+        let root = Node::read(root, DEEPEST);
+        let has_rules = root.has_rules();
+        Some(Self { root, has_rules })
     }
 
     /// Finds the first field of `object` that the schema does not admit. Fields with a default are filled
     /// in first, as the API server does.
     #[must_use]
     pub fn violation(&self, object: &Value) -> Option<Violation> {
-        let mut field = String::new();
+        self.of_structure(&self.filled(object))
+    }
+
+    /// Finds the first field of `object` that the schema does not admit, or that breaks a rule in CEL of the
+    /// schema. A rule that cannot be judged here counts as kept: the API server's CEL has more functions.
+    #[must_use]
+    pub fn violation_or_broken_rule(&self, object: &Value) -> Option<Violation> {
+        let object = self.filled(object);
+        let found = self.of_structure(&object);
+        found.or_else(|| self.has_rules.then(|| rule::broken(&self.root, &object))?)
+    }
+
+    fn filled(&self, object: &Value) -> Value {
         let mut object = object.clone();
-        self.0.fill_in(&mut object);
-        let rule = self.0.violation(&object, &mut field)?;
+        self.root.fill_in(&mut object);
+        object
+    }
+
+    fn of_structure(&self, object: &Value) -> Option<Violation> {
+        let mut field = String::new();
+        let rule = self.root.violation(object, &mut field)?;
         Some(Violation { field, rule })
     }
 }

@@ -2,7 +2,7 @@
 //! is not admitted.
 //!
 //! The API server's CEL has functions of its own, types that a schema gives, and the old object. A rule
-//! that needs one of these fails here, or is not read at all, and then counts as kept.
+//! that needs one of these fails here, or is not read at all. It then counts as kept.
 
 use std::collections::HashMap;
 use std::thread;
@@ -10,7 +10,7 @@ use std::thread;
 use cel::{Context, Program, Value as Cel};
 use serde_json::{Map, Value};
 
-use super::{Node, step};
+use super::{Node, Violation, step};
 
 /// Bytes of a rule that is read.
 const MAX_TEXT: usize = 1024;
@@ -84,17 +84,23 @@ impl Rule {
 
     /// Whether the rule says that the value is not admitted.
     fn is_broken(&self, value: &Cel) -> bool {
-        let answer = apart(|| {
-            let mut context = Context::default();
-            context.add_variable_from_value("self", value.clone());
-            self.program.execute(&context).ok()
-        });
-        matches!(answer, Some(Cel::Bool(false)))
+        let mut context = Context::default();
+        context.add_variable_from_value("self", value.clone());
+        matches!(self.program.execute(&context), Ok(Cel::Bool(false)))
     }
 }
 
-/// Does `work` on a thread with a large stack, and waits for it. A panic in it, or a thread that cannot
-/// be started, is no answer.
+/// Finds the first field of `object` that breaks a rule of the schema `root`.
+pub(super) fn broken(root: &Node, object: &Value) -> Option<Violation> {
+    apart(|| {
+        let mut field = String::new();
+        let rule = root.broken_rule(object, &mut field)?;
+        Some(Violation { field, rule })
+    })
+}
+
+/// Does `work` on a thread with a large stack, and waits for its result. Gives none where `work` panics, or
+/// where the thread cannot be started.
 fn apart<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK);
@@ -105,7 +111,7 @@ fn apart<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
 impl Node {
     /// The first rule that `value` or a value below it breaks. `field` is the place of `value`, and
     /// becomes that of the fault.
-    pub(super) fn broken_rule(&self, value: &Value, field: &mut String) -> Option<String> {
+    fn broken_rule(&self, value: &Value, field: &mut String) -> Option<String> {
         if value.is_null() {
             return None;
         }
@@ -145,6 +151,14 @@ impl Node {
             _ => {}
         }
         None
+    }
+
+    /// Whether a rule stands here or below.
+    pub(super) fn has_rules(&self) -> bool {
+        let fields = self.properties.iter().map(|(_, node)| node);
+        let inner = [&self.additional, &self.items].into_iter().flatten();
+        let mut below = fields.chain(inner.map(Box::as_ref));
+        !self.rules.is_empty() || below.any(Self::has_rules)
     }
 
     /// The schema of a field.
@@ -208,7 +222,9 @@ mod tests {
             { "name": "v1", "schema": { "openAPIV3Schema": schema } },
         ] } });
         let schema = Schema::of_definition(&definition, "v1").unwrap();
-        schema.broken_rule(object).map(|v| v.to_string())
+        schema
+            .violation_or_broken_rule(object)
+            .map(|v| v.to_string())
     }
 
     fn spec(rules: &Value) -> Value {

@@ -44,11 +44,8 @@ impl Unfit {
 
     /// Judges one object that is taken.
     pub(super) fn judge(&mut self, path: &ObjectPath, object: &Value) {
-        let Some(schema) = &self.schema else {
-            return;
-        };
-        let violation = schema.violation(object);
-        let Some(violation) = violation.or_else(|| schema.broken_rule(object)) else {
+        let schema = self.schema.as_ref();
+        let Some(violation) = schema.and_then(|s| s.violation_or_broken_rule(object)) else {
             return;
         };
         self.objects = self.objects.saturating_add(1);
