@@ -21,6 +21,7 @@ pub mod kube;
 pub mod talos;
 
 // What sources have in common.
+mod again;
 mod at_rest;
 mod connect;
 mod endpoint;

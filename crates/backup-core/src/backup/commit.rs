@@ -1,7 +1,5 @@
 //! The beginning and the end of a run: its epoch, and the objects that make it a restore point.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -17,12 +15,17 @@ use crate::digest::Digest;
 use crate::format::export::ArchiveFacts;
 use crate::format::index::{self, MAX_CHUNKS, PackChunks};
 use crate::format::manifest::{
-    Component, Cost, Encryption, Epoch, EtcdFacts, Lineage, MAX_MANIFEST, Manifest, PackRef,
-    Parent, StoredObject,
+    Cost, Encryption, Epoch, EtcdFacts, MAX_MANIFEST, Manifest, Parent, StoredObject,
 };
 use crate::format::{FormatError, VERSION, layout};
 use crate::id::{ComponentName, RestorePointId};
 use crate::progress::Phase;
+
+mod components;
+mod lineage;
+
+use self::components::components;
+use self::lineage::lineage;
 
 /// A run reads one small index of each earlier run; from this many on it writes one for all.
 const MAX_INDEXES: usize = 96;
@@ -251,151 +254,4 @@ fn split(packs: impl Iterator<Item = PackChunks>) -> impl Iterator<Item = Vec<Pa
         }
         Some(part)
     })
-}
-
-/// The parts as the manifest has them, and the epochs that their packs are encrypted to.
-fn components(
-    draft: &Draft,
-    memory: &Memory,
-    parts: &[Part],
-) -> Result<(Vec<Component>, Vec<Epoch>), BackupError> {
-    let all: BTreeMap<&str, &Epoch> = memory
-        .epochs
-        .iter()
-        .chain(&draft.epoch)
-        .chain(memory.kit.iter().flat_map(|kit| &kit.epochs))
-        .map(|e| (e.recipient.as_str(), e))
-        .collect();
-    let missing = |what: &str| FormatError::damaged("run", format!("a {what} is not known"));
-    let table = &memory.table;
-    let current = draft.epoch.as_ref().map(|e| e.recipient.clone());
-    let mut used: Vec<&Epoch> = Vec::new();
-    for number in parts.iter().flat_map(|p| &p.seen.packs) {
-        let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
-        if pack.epoch.is_empty() {
-            continue;
-        }
-        let epoch = all.get(pack.epoch.as_str());
-        let epoch = epoch.ok_or_else(|| missing("pack's epoch"))?;
-        if !used.contains(epoch) {
-            used.push(epoch);
-        }
-    }
-    let kit = memory.kit.as_ref();
-    for position in kit.iter().flat_map(|kit| epochs_of(&kit.component)) {
-        let epoch = kit.and_then(|kit| kit.epochs.get(position));
-        let epoch = epoch.ok_or_else(|| missing("kit's epoch"))?;
-        if !used.iter().any(|u| u.recipient == epoch.recipient) {
-            used.push(epoch);
-        }
-    }
-    // The run's own epoch is always listed, and last: recipes are encrypted to it.
-    used.retain(|e| Some(&e.recipient) != current.as_ref());
-    used.sort_by_key(|e| e.began);
-    let epochs: Vec<Epoch> = used.into_iter().chain(&draft.epoch).cloned().collect();
-    let position = |text: &str| epochs.iter().position(|e| e.recipient.as_str() == text);
-    let mut components = Vec::with_capacity(parts.len());
-    for part in parts {
-        let mut packs = Vec::with_capacity(part.seen.packs.len());
-        for number in &part.seen.packs {
-            let pack = table.pack(*number).ok_or_else(|| missing("pack"))?;
-            let (sha256, bytes) = pack.stored.ok_or_else(|| missing("pack's digest"))?;
-            packs.push(PackRef {
-                sha256,
-                bytes,
-                plain_bytes: pack.plain_bytes,
-                epoch: position(&pack.epoch)
-                    .and_then(|p| u64::try_from(p).ok())
-                    .unwrap_or(0),
-            });
-        }
-        components.push(Component {
-            name: part.name.clone(),
-            media_type: part.media_type.clone(),
-            plain_bytes: part.plain_bytes,
-            plain_sha256: part.plain_sha256,
-            packs,
-            recipes: part.recipes.clone(),
-            recipe_epoch: None,
-            carried_from: None,
-            etcd: part.etcd.clone(),
-            archive: part.archive.clone(),
-            more: BTreeMap::new(),
-        });
-    }
-    if let Some(kit) = kit {
-        let mut component = kit.component.clone();
-        // Positions were those of its own restore point.
-        let moved = |old: u64| {
-            let old = usize::try_from(old).ok();
-            let epoch = old.and_then(|old| kit.epochs.get(old))?;
-            u64::try_from(position(epoch.recipient.as_str())?).ok()
-        };
-        for pack in &mut component.packs {
-            pack.epoch = moved(pack.epoch).unwrap_or(0);
-        }
-        component.recipe_epoch = component.recipe_epoch.and_then(moved);
-        components.push(component);
-    }
-    Ok((components, epochs))
-}
-
-/// The positions of the epochs that a component needs; none without encryption.
-fn epochs_of(component: &Component) -> impl Iterator<Item = usize> {
-    let encrypted = component.recipe_epoch.is_some();
-    let packs = component.packs.iter().map(|pack| pack.epoch);
-    let packs = packs.filter(move |_| encrypted);
-    let all = packs.chain(component.recipe_epoch);
-    all.filter_map(|position| usize::try_from(position).ok())
-}
-
-/// Tells whether this is still the parent's incarnation of the cluster.
-fn lineage(
-    run: &Run,
-    parent: Option<&RestorePoint>,
-    parts: &[Part],
-    uid: Option<String>,
-) -> Lineage {
-    let own = parts.iter().find(|p| p.name == ComponentName::etcd());
-    let uid = uid.or_else(|| own?.kube_system_uid.clone());
-    let etcd = own.and_then(|p| p.etcd.as_ref());
-    let revision = etcd.map(|e| e.revision);
-    let begin = |because: Option<String>| {
-        if let Some(because) = &because {
-            run.progress
-                .note(&format!("a new lineage begins: {because}"));
-        }
-        Lineage {
-            id: uuid::Uuid::new_v4().to_string(),
-            kube_system_uid: uid.clone(),
-            revision,
-            begun_because: because,
-        }
-    };
-    let Some(before) = parent.map(|p| &p.manifest.lineage) else {
-        return begin(None);
-    };
-    if let (Some(old), Some(new)) = (&before.kube_system_uid, &uid)
-        && old != new
-    {
-        return begin(Some(format!(
-            "the UID of kube-system was {old} and is {new}"
-        )));
-    }
-    // A file that is imported may be older than the newest restore point.
-    let imported = etcd.is_some_and(|e| e.origin == "import");
-    if let (Some(old), Some(new)) = (before.revision, revision)
-        && new < old
-        && !imported
-    {
-        return begin(Some(format!(
-            "etcd's revision went back from {old} to {new}"
-        )));
-    }
-    Lineage {
-        id: before.id.clone(),
-        kube_system_uid: uid.or_else(|| before.kube_system_uid.clone()),
-        revision: revision.max(before.revision),
-        begun_because: None,
-    }
 }

@@ -39,7 +39,7 @@ impl Catalog {
         only.ok_or_else(|| ambiguous(&first, &second))
     }
 
-    /// What is told where nothing has the name `wanted`.
+    /// Returns the error for a name that no restore point has. `hint` ends its sentence.
     #[must_use]
     pub fn no_such(&self, wanted: &str, hint: &str) -> CatalogError {
         CatalogError::NoSuch {

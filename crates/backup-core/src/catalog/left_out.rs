@@ -1,11 +1,11 @@
-//! Restore points that do not count, told in one line for each reason.
+//! Restore points that do not count, with one line for each reason.
 
 use super::{CatalogError, Entry};
 use crate::causes;
 use crate::crypt::Verdict;
 use crate::id::RestorePointId;
 
-/// Those that cannot be read are told one by one, up to so many.
+/// Unreadable restore points that are named one by one.
 const TOLD: usize = 5;
 
 /// What a look at restore points passed over.

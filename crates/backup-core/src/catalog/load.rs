@@ -17,7 +17,7 @@ use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, Page, StoreError};
 
-/// Signatures that are told of where nobody was asked to vouch.
+/// Signatures that a restore point names for a reader who trusts anyone.
 const TOLD: usize = 16;
 
 /// What lies beside a manifest, and what it is worth.
@@ -69,8 +69,8 @@ impl Catalog {
     /// Reads a restore point whoever vouches for it, and judges its signatures first.
     ///
     /// # Errors
-    /// When the manifest is missing, changed or unreadable. A bad signature is no error here: it is the
-    /// verdict.
+    /// When the manifest is missing, changed or unreadable. A bad signature is not an error: the verdict
+    /// tells it.
     pub async fn load(&self, entry: &Entry, trust: &Trust) -> Result<RestorePoint, CatalogError> {
         self.read(entry, trust, true).await
     }

@@ -48,7 +48,7 @@ impl Catalog {
 
     /// Shows restore points to `each`, newest first, until it breaks; with `before` only older ones. Only what
     /// counts is shown: it is not of the future, somebody who is trusted vouches for it, and it can be read.
-    /// What was passed over is told.
+    /// Returns what it passed over, too.
     ///
     /// # Errors
     /// When the store cannot be listed or read.

@@ -8,8 +8,9 @@
 //! cut. What a page is a leaf of is not known before the walk, so its summary says which buckets its
 //! entries may be of.
 //!
-//! etcd does not look into an object of Kubernetes, and the API server fails over one that is cut. So
-//! each is decoded as far as its form is known, and a live one that cannot be is told, not refused.
+//! etcd does not look into an object of Kubernetes; the API server fails over one that is cut. So each
+//! object is decoded as far as its form is known. A live one that cannot be decoded is a fact of the
+//! snapshot, and does not make it corrupt.
 //!
 //! What keys are in a folder besides that of Kubernetes cost 2 bytes more for each revision.
 //!

@@ -1,6 +1,7 @@
 //! Making a plan: the archive beside the cluster, with reads and dry runs alone.
 
 mod document;
+mod lists;
 mod live;
 mod owners;
 mod prune;

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
@@ -17,7 +16,6 @@ use super::assemble::{Assembly, scratch_in};
 use super::keys::{Unlocked, unlock};
 use super::objects::Objects;
 use super::open::open_packs;
-use super::packs::{Load, scatter};
 use super::read::ObjectReader;
 use super::recipes::read_recipes;
 use super::window::Opening;
@@ -30,15 +28,15 @@ use crate::format::manifest::{Component, Severity};
 use crate::format::recipe::Segment;
 use crate::id::{ComponentName, RestorePointId};
 use crate::progress::Progress;
-use crate::scratch::Scratch;
 use crate::store::{Key, Store, StoreError};
 
+mod holes;
 mod lost;
 mod walk;
 
+use holes::{holes, read_around, split};
 pub use lost::Lost;
 use lost::{objects_lost, parts_lost};
-use walk::{Hole, walk};
 
 /// Packs that turn out to be damaged one after the other while the rest is read; each begins anew.
 const ATTEMPTS: usize = 8;
@@ -357,46 +355,4 @@ fn needs(component: &Component) -> impl Iterator<Item = Expected> {
     let recipes = recipes.map(|r| (layout::recipe(r.sha256), r.sha256, r.bytes));
     let all = packs.chain(recipes);
     all.map(|(key, digest, bytes): (Key, Digest, u64)| Expected { key, digest, bytes })
-}
-
-/// What is wanted of broken packs, and what of the others.
-fn split(
-    component: &Component,
-    segments: &[Segment],
-    broken: &BTreeMap<Key, String>,
-    cancel: &CancellationToken,
-) -> (Vec<Load>, Vec<Load>) {
-    let loads = scatter(component, segments, cancel).into_iter();
-    loads.partition(|load| broken.contains_key(load.key()))
-}
-
-/// Where the transformed stream has holes, in order.
-fn holes(
-    component: &Component,
-    segments: &[Segment],
-    broken: &BTreeMap<Key, String>,
-    cancel: &CancellationToken,
-) -> Vec<Hole> {
-    let (bad, _) = split(component, segments, broken, cancel);
-    let mut holes: Vec<Hole> = bad.iter().flat_map(Load::wanted).collect();
-    holes.sort_unstable_by_key(|hole| hole.start);
-    let mut merged: Vec<Hole> = Vec::new();
-    for hole in holes {
-        match merged.last_mut() {
-            Some(last) if hole.start <= last.end => last.end = last.end.max(hole.end),
-            _ => merged.push(hole),
-        }
-    }
-    merged
-}
-
-async fn read_around(
-    component: &Component,
-    holes: Vec<Hole>,
-    scratch: Arc<Scratch>,
-    cancel: &CancellationToken,
-) -> Result<walk::Walked, RestoreError> {
-    let (bytes, cancel) = (component.plain_bytes, cancel.clone());
-    let walked = spawn_blocking(move || walk(&scratch, bytes, &holes, &cancel)).await;
-    walked.map_err(RestoreError::Panicked)
 }

@@ -1,4 +1,4 @@
-//! What is wrong with earlier restore points, as findings of a run.
+//! Findings of a run on earlier restore points.
 
 use crate::catalog::{Entry, Hidden, LeftOut};
 use crate::format::manifest::{Finding, Severity};

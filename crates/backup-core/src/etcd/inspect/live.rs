@@ -62,7 +62,7 @@ impl Live {
 pub(super) type Marks<'a> = (&'a [u8], &'a [u8]);
 
 /// Counts what is live. `leaves` gives the marks of each leaf in the order of revisions; it is
-/// called for each pass. `asked` are the entries of which it is to be told whether they are live.
+/// called for each pass. Those of the entries in `asked` that are live are in [`Live::found`].
 pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
     leaves: impl Fn() -> I,
     asked: &HashSet<Place>,

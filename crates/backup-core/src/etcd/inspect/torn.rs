@@ -1,13 +1,15 @@
-//! Object of Kubernetes inside an etcd value: etcd takes any bytes, and the API server fails over one
-//! that is cut or overwritten, with every list of its kind.
+//! Objects of Kubernetes inside of etcd values that no API server can decode. etcd takes any bytes; the
+//! API server fails over one that is cut or overwritten, and over every list of its kind.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::live::Live;
 use super::summary::Mark;
 use super::wire::{self, Field};
+use crate::etcd::facts::{self, TornObject};
 
 /// What objects as protobuf begin with.
 const PROTOBUF: &[u8] = b"k8s\0";
@@ -72,8 +74,23 @@ impl Found {
     }
 }
 
-/// Whether the object under a key is one that the API server cannot decode. Of what is encrypted, and
-/// of what is no object of Kubernetes, that is not known.
+/// Tells which of those that the tree leads to are live. Where keys were not counted that is not known, so
+/// all of them are told.
+pub(super) fn living(led: Vec<Torn>, live: &Live, more: bool) -> facts::Torn {
+    let led = led.into_iter();
+    let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
+    let mut objects: Vec<TornObject> = told
+        .map(|torn| TornObject {
+            key: torn.key,
+            revision: torn.revision,
+        })
+        .collect();
+    objects.sort();
+    facts::Torn { objects, more }
+}
+
+/// Whether the object under a key is one that the API server cannot decode. Encrypted values, and values
+/// that are no object of Kubernetes, are never torn.
 pub(super) fn is_torn(etcd_key: &[u8], object: &[u8]) -> bool {
     if !etcd_key.starts_with(FOLDER) {
         return false;

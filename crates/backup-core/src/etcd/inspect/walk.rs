@@ -8,9 +8,9 @@ use super::summary::{KEY, Kind, Revision, Summaries};
 use super::torn;
 use super::tree::{Child, children};
 use super::value::{Candidate, Folders, Prefixes};
-use super::{Contents, PageFacts, Torn};
+use super::{Contents, PageFacts};
 use crate::chunk::bbolt::page::{Header, LEAF, Meta};
-use crate::etcd::facts::{SnapshotError, TornObject};
+use crate::etcd::facts::SnapshotError;
 
 /// Walks all trees of a file of `pages` pages from the page that `meta` names.
 pub(super) fn walk(
@@ -316,20 +316,7 @@ impl Walk {
             self.facts.contents.more_prefixes = live.more_folders();
             self.facts.contents.prefixes = self.folders.told(&live.folders);
         }
-        // Where keys are not counted, which revision is live is not known.
-        let led = self.led.into_iter();
-        let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
-        let mut objects: Vec<TornObject> = told
-            .map(|torn| TornObject {
-                key: torn.key,
-                revision: torn.revision,
-            })
-            .collect();
-        objects.sort();
-        self.facts.torn = Torn {
-            more: self.torn.more,
-            objects,
-        };
+        self.facts.torn = torn::living(self.led, &live, self.torn.more);
         self.facts
     }
 }

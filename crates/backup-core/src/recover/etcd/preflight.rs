@@ -11,8 +11,10 @@ use crate::format::manifest::{Finding, Severity};
 use crate::source::talos::nodes::{CallErrorKind, TalosNodes};
 
 mod everywhere;
+mod notes;
 mod standing;
 
+use self::notes::Notes;
 use self::standing::Standing;
 
 /// What a person wants restored, and where.
@@ -134,39 +136,6 @@ fn choose(looked: &[Looked]) -> String {
         .or_else(|| facts().find(|facts| facts.role == Role::ControlPlane))
         .or_else(|| facts().next());
     chosen.map(|facts| facts.node.clone()).unwrap_or_default()
-}
-
-/// What was found, by what it means.
-#[derive(Default)]
-struct Notes {
-    blockers: Vec<Finding>,
-    warnings: Vec<Finding>,
-}
-
-impl Notes {
-    fn add(&mut self, finding: Finding) {
-        match finding.severity {
-            Severity::Error => self.blockers.push(finding),
-            Severity::Warning | Severity::Info => self.warnings.push(finding),
-        }
-    }
-
-    fn say(&mut self, severity: Severity, node: &str, cause: String, remedy: impl Into<String>) {
-        self.add(Finding {
-            severity,
-            object: format!("node {node}"),
-            cause,
-            remedy: remedy.into(),
-        });
-    }
-
-    fn block(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
-        self.say(Severity::Error, node, cause, remedy);
-    }
-
-    fn warn(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
-        self.say(Severity::Warning, node, cause, remedy);
-    }
 }
 
 fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {

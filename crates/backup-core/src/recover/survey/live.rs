@@ -1,6 +1,6 @@
 //! Reading the cluster beside the archive: what is there, what is not, what would be refused.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::prune::Pruning;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::crds::{self, Choice};
-use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES, SEALED_SECRETS};
+use crate::recover::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES};
 use crate::recover::journal::Outcome;
 use crate::recover::objects::{self, Foreseen, Writer, known_by};
 use crate::recover::pause::{self, Marker};
@@ -21,34 +21,6 @@ use crate::source::kube::KubeError;
 impl Survey<'_> {
     /// Reads every kind of the archive from the cluster, a page at a time.
     pub(super) async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
-        let entries = self.spool.entries().iter();
-        // In the versions that the archive has, or all of it would differ. No version: the server's choice.
-        let mut kinds: BTreeMap<ResourceName, BTreeSet<String>> = BTreeMap::new();
-        for entry in entries.filter(|e| e.flaw.is_none()) {
-            let versions = kinds.entry(entry.path.resource.clone()).or_default();
-            versions.insert(entry.api_version.clone());
-        }
-        for also in [
-            "namespaces",
-            DATASTORES,
-            "tenantclusters.butler.butlerlabs.dev",
-            CONTROL_PLANES,
-        ] {
-            kinds.entry(also.into()).or_default();
-        }
-        // Of a kind that the archive proves to be empty, or of which nothing is chosen, all may go.
-        if self.request.options.prune && self.request.steps.contains(&Step::Resources) {
-            for kind in self.request.complete.keys() {
-                kinds.entry(kind.as_str().into()).or_default();
-            }
-        }
-        // What is restored may need Secrets that the cluster has.
-        if [SEALED_SECRETS, CONTROL_PLANES]
-            .iter()
-            .any(|k| kinds.contains_key(&(*k).into()))
-        {
-            kinds.entry("secrets".into()).or_default();
-        }
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
         let writer = Writer {
@@ -62,32 +34,16 @@ impl Survey<'_> {
             without: &without,
             last: false,
         };
-        let lists = kinds.into_iter().flat_map(|(kind, versions)| {
-            let mut versions: Vec<_> = versions.into_iter().map(Some).collect();
-            if versions.is_empty() {
-                versions.push(None);
-            }
-            let first = |(at, version)| (kind.clone(), version, at == 0);
-            versions
-                .into_iter()
-                .enumerate()
-                .map(first)
-                .collect::<Vec<_>>()
-        });
-        for (kind, version, first) in lists {
+        for list in self.lists() {
+            let (kind, version) = (list.kind.clone(), list.version.clone());
             let mut failed = None;
             let mut broken = Vec::new();
-            // An object is looked at in the version that the archive has it in, and once.
-            let is_of = |entry: Option<&Entry>| match entry.filter(|e| e.flaw.is_none()) {
-                Some(entry) => version.as_ref().is_none_or(|v| *v == entry.api_version),
-                None => first,
-            };
             let names = spool.entries().iter();
-            let names = names.filter(|e| e.path.resource == kind && is_of(Some(*e)));
+            let names = names.filter(|e| e.path.resource == kind && list.is_of(Some(*e)));
             let names = names.map(|e| e.path.clone());
             let take = |path: ObjectPath, object: Value| {
                 let at = spool.by_path(&path);
-                if failed.is_none() && is_of(at.and_then(|at| spool.entry(at))) {
+                if failed.is_none() && list.is_of(at.and_then(|at| spool.entry(at))) {
                     failed = self.one(&writer, &path, &object).err();
                 }
             };

@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use super::explain::{Failure, Reason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
 use super::session::Session;
+use crate::source::again;
 use crate::source::status::printable;
 use crate::source::{Candidate, Members, SourceError, Unwell};
 
@@ -34,23 +35,14 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
 /// Asks for the state of those that were well once more; gives those that do not answer now or have no
 /// leader.
 pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
-    let well = members.candidates.iter().filter(|c| c.warnings.is_empty());
-    let questions: Vec<_> = well
-        .map(|candidate| async move {
-            let cause = match ask_status(session, &candidate.node).await {
-                Ok(status) if status.leader == 0 => "it has no leader".to_owned(),
-                Ok(_) => return None,
-                Err(failure) => failure.to_string(),
-            };
-            let node = candidate.node.clone();
-            Some(Unwell { node, cause })
-        })
-        .collect();
-    let answers: Vec<Option<Unwell>> = futures::stream::iter(questions)
-        .buffered(ASKED_AT_ONCE)
-        .collect()
-        .await;
-    answers.into_iter().flatten().collect()
+    let ask = |node| async move {
+        match ask_status(session, node).await {
+            Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
+            Ok(_) => None,
+            Err(failure) => Some(failure.to_string()),
+        }
+    };
+    again::ask_again(members, ask).await
 }
 
 async fn ask_status(session: &Session, endpoint: &str) -> Result<StatusResponse, Failure> {

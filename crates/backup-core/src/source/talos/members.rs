@@ -1,30 +1,24 @@
-//! Which member to take a snapshot from: asks each, then ranks them.
+//! Members of an etcd behind the Talos API: asks each how it is, and which others it knows.
 
 mod listed;
+mod rank;
 
 use futures::StreamExt as _;
 
 pub(super) use self::listed::differences;
+pub(super) use self::rank::rank;
 use super::explain::{Failure, Reason};
-use super::proto::machine::etcd_member_alarm::AlarmType;
 use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
 use super::session::{Session, Target, host_of, only};
-use super::{Candidate, Members, SourceError};
-use crate::source::Unwell;
-use crate::source::status::printable;
+use crate::source::{Members, Unwell, again};
 
 /// Nodes asked at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
-/// Members are asked within a second or two, in which a busy cluster writes some hundred entries.
-const LAG: u64 = 1_000;
 
 /// More members than any etcd cluster has; what a server tells beyond is not asked.
 const MAX_MEMBERS: usize = 32;
-
-/// As many of a member's own complaints as a person reads.
-const ERRORS_TOLD: usize = 8;
 
 /// What one member told about itself.
 pub(super) struct Answers {
@@ -131,28 +125,17 @@ pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Ot
 /// Asks for the state of those that were well once more; gives those that do not answer now or have no
 /// leader.
 pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
-    let well = members.candidates.iter().filter(|c| c.warnings.is_empty());
-    let questions: Vec<_> = well
-        .map(|candidate| async move {
-            let target = session.target(&candidate.node);
-            let cause = match ask_status(session, target.node.as_deref()).await {
-                Ok(status) if status.leader == 0 => "it has no leader".to_owned(),
-                Ok(_) => return None,
-                // What was not allowed before is not allowed now.
-                Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => {
-                    return None;
-                }
-                Err(failure) => failure.to_string(),
-            };
-            let node = candidate.node.clone();
-            Some(Unwell { node, cause })
-        })
-        .collect();
-    let answers: Vec<Option<Unwell>> = futures::stream::iter(questions)
-        .buffered(ASKED_AT_ONCE)
-        .collect()
-        .await;
-    answers.into_iter().flatten().collect()
+    let ask = |label| async move {
+        let target = session.target(label);
+        match ask_status(session, target.node.as_deref()).await {
+            Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
+            Ok(_) => None,
+            // What was not allowed before is not allowed now.
+            Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => None,
+            Err(failure) => Some(failure.to_string()),
+        }
+    };
+    again::ask_again(members, ask).await
 }
 
 async fn ask_status(session: &Session, node: Option<&str>) -> Result<EtcdMemberStatus, Failure> {
@@ -165,286 +148,6 @@ async fn ask_status(session: &Session, node: Option<&str>) -> Result<EtcdMemberS
         })
     });
     asked.await
-}
-
-/// How good a member is; the order of the fields is the order in which they count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    /// Its data is known to be damaged: the last resort.
-    corrupt: bool,
-    /// It did not answer.
-    silent: bool,
-    /// It has no leader, or is behind the others: its data is older.
-    behind: bool,
-    /// Its state could not be asked.
-    unknown: bool,
-    /// A follower spares the leader the work.
-    leader: bool,
-}
-
-/// Puts the members in the order in which they should be tried, best first.
-///
-/// # Errors
-/// When there is none to try; says why for each.
-pub(super) fn rank(answers: Vec<Answers>, others: Vec<Other>) -> Result<Members, SourceError> {
-    let alarms: Vec<EtcdMemberAlarm> = answers
-        .iter()
-        .filter_map(|answer| answer.alarms.as_ref().ok())
-        .flatten()
-        .copied()
-        .collect();
-    let newest = answers
-        .iter()
-        .filter_map(|answer| answer.status.as_ref().ok())
-        .map(|status| status.raft_applied_index)
-        .max()
-        .unwrap_or_default();
-
-    let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
-    let mut unwell: Vec<Unwell> = Vec::new();
-    // What is no member's own fault: it is the same for all of them, or a line in the talosconfig.
-    let mut shared = Vec::new();
-    let mut failures = Vec::new();
-    for answer in answers {
-        match judge(answer, &alarms, newest, &mut shared) {
-            Judged::Candidate(rank, candidate) => {
-                // Two names of one member are one member.
-                let twin = candidate.member_id.is_some()
-                    && ranked
-                        .iter()
-                        .any(|(_, other)| other.member_id == candidate.member_id);
-                if !twin {
-                    ranked.push((rank, *candidate));
-                }
-            }
-            Judged::LeftOut(left_out) => unwell.push(left_out),
-            Judged::Failed(node, failure) => failures.push((node, failure)),
-        }
-    }
-    if ranked.is_empty() {
-        let mut left_out: Vec<String> = unwell.into_iter().map(|member| member.cause).collect();
-        left_out.extend(summed_up(failures.into_iter().map(|(_, f)| f).collect()));
-        let operation = format!(
-            "no etcd member to take a snapshot from: {}",
-            left_out.join("; ")
-        );
-        return Err(SourceError {
-            operation,
-            try_other_member: false,
-            source: None,
-        });
-    }
-    // Stable, so equals stay in the order of the configuration.
-    ranked.sort_by_key(|(rank, _)| *rank);
-    for (node, failure) in failures {
-        match failure.reason {
-            Reason::Worker | Reason::NoForwarding => shared.push(failure),
-            _ => unwell.push(Unwell {
-                node,
-                cause: failure.to_string(),
-            }),
-        }
-    }
-    unwell.extend(others.into_iter().filter_map(other));
-    let mut warnings = summed_up(shared);
-    if alarms
-        .iter()
-        .any(|a| a.alarm == i32::from(AlarmType::Nospace))
-    {
-        warnings.push(
-            "the cluster has the alarm NOSPACE: it takes no writes until it is compacted, \
-             defragmented and disarmed"
-                .to_owned(),
-        );
-    }
-    Ok(Members {
-        candidates: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
-        unwell,
-        warnings,
-        findings: Vec::new(),
-    })
-}
-
-/// What is wrong with a member that is none to take a snapshot of.
-fn other((node, status): Other) -> Option<Unwell> {
-    let cause = match status {
-        // Whoever may not ask cannot tell.
-        Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => return None,
-        Err(failure) => failure.to_string(),
-        Ok(status) if status.leader == 0 => "it knows no leader".to_owned(),
-        Ok(_) => return None,
-    };
-    Some(Unwell { node, cause })
-}
-
-/// Failures in sentences; those that mean the same are one sentence.
-fn summed_up(failures: Vec<Failure>) -> Vec<String> {
-    let mut groups: Vec<Vec<Failure>> = Vec::new();
-    for failure in failures {
-        let same = |group: &&mut Vec<Failure>| {
-            group.first().is_some_and(|other| {
-                (&other.advice, &other.cause) == (&failure.advice, &failure.cause)
-            })
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.push(failure),
-            None => groups.push(vec![failure]),
-        }
-    }
-    groups
-        .into_iter()
-        .filter_map(Failure::merge)
-        .map(|failure| failure.to_string())
-        .collect()
-}
-
-enum Judged {
-    Candidate(Rank, Box<Candidate>),
-    LeftOut(Unwell),
-    Failed(String, Failure),
-}
-
-fn judge(
-    answer: Answers,
-    alarms: &[EtcdMemberAlarm],
-    newest: u64,
-    shared: &mut Vec<Failure>,
-) -> Judged {
-    let node = answer.target.label;
-    let mut warnings = Vec::new();
-    let mut rank = Rank {
-        corrupt: false,
-        silent: false,
-        behind: false,
-        unknown: false,
-        leader: false,
-    };
-    let status = match answer.status {
-        Ok(status) => Some(status),
-        Err(failure) => match failure.reason {
-            reason if reason.of_endpoint() || reason == Reason::Worker => {
-                return Judged::Failed(node, failure);
-            }
-            Reason::Role | Reason::Unknown => {
-                rank.unknown = true;
-                shared.push(failure);
-                None
-            }
-            reason => {
-                rank.silent = matches!(reason, Reason::Hung | Reason::Other);
-                rank.unknown = true;
-                warnings.push(format!("state, lag and role are not known: {failure}"));
-                None
-            }
-        },
-    };
-    let (members, lists) = match answer.members {
-        Ok(members) => (members, None),
-        Err(failure) => (Vec::new(), Some(failure)),
-    };
-    for failure in answer.alarms.err().into_iter().chain(lists) {
-        match failure.reason {
-            Reason::Role | Reason::Unknown => shared.push(failure),
-            // One that is silent is silent in everything.
-            Reason::Hung if rank.silent => {}
-            _ => warnings.push(failure.to_string()),
-        }
-    }
-    // The role that may take snapshots may not ask for the version: that is as it should be.
-    if let Err(failure) = &answer.version
-        && !matches!(failure.reason, Reason::Role | Reason::Unknown)
-        && !rank.silent
-    {
-        warnings.push(failure.to_string());
-    }
-
-    let own = status
-        .as_ref()
-        .map(|status| status.member_id)
-        .filter(|id| *id != 0);
-    let member = match own {
-        Some(id) => members.iter().find(|member| member.id == id),
-        None => node.parse().ok().and_then(|address| {
-            members.iter().find(|member| {
-                let mut urls = member.client_urls.iter();
-                urls.any(|url| host_of(url) == Some(address))
-            })
-        }),
-    };
-    let member_id = own.or_else(|| member.map(|member| member.id));
-    if status.as_ref().is_some_and(|status| status.is_learner)
-        || member.is_some_and(|member| member.is_learner)
-    {
-        let cause = format!("node {node} is a learner: its data may be old until it is promoted");
-        return Judged::LeftOut(Unwell { node, cause });
-    }
-    if let Some(status) = &status {
-        rank.leader = status.leader != 0 && status.leader == status.member_id;
-        if status.leader == 0 {
-            rank.behind = true;
-            warnings.push(format!(
-                "the member at node {node} knows no leader: its data may be older than others'"
-            ));
-        }
-        let lag = newest.saturating_sub(status.raft_applied_index);
-        let unapplied = status.raft_index.saturating_sub(status.raft_applied_index);
-        if lag.max(unapplied) > LAG {
-            rank.behind = true;
-            warnings.push(format!(
-                "the member at node {node} is {} raft entries behind",
-                lag.max(unapplied)
-            ));
-        }
-        for error in status.errors.iter().take(ERRORS_TOLD) {
-            warnings.push(format!(
-                "the member at node {node} says: {}",
-                printable(error)
-            ));
-        }
-    }
-    for alarm in alarms {
-        let whose = alarm.member_id == 0 || Some(alarm.member_id) == member_id;
-        match AlarmType::try_from(alarm.alarm) {
-            // An alarm of a member that cannot be told apart counts for each.
-            Ok(AlarmType::Corrupt) if whose || member_id.is_none() => {
-                rank.corrupt = true;
-                push_once(
-                    &mut warnings,
-                    format!(
-                        "the member at node {node} has the alarm CORRUPT: its data differs from the \
-                     others'; replace it"
-                    ),
-                );
-            }
-            _ => {}
-        }
-    }
-    Judged::Candidate(
-        rank,
-        Box::new(Candidate {
-            member_name: member.map(|member| printable(&member.hostname)),
-            member_id,
-            etcd_version: status
-                .as_ref()
-                .map(|status| printable(&status.protocol_version))
-                .filter(|version| !version.is_empty()),
-            talos_version: answer
-                .version
-                .ok()
-                .map(|version| printable(&version.tag))
-                .filter(|tag| !tag.is_empty()),
-            talos_authorities: Vec::new(),
-            leader: status.as_ref().map(|_| rank.leader),
-            node,
-            warnings,
-        }),
-    )
-}
-
-fn push_once(warnings: &mut Vec<String>, warning: String) {
-    if !warnings.contains(&warning) {
-        warnings.push(warning);
-    }
 }
 
 #[cfg(test)]

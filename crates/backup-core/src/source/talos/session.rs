@@ -1,22 +1,18 @@
 //! The endpoints of one run: a call goes to one node, over whichever endpoint reaches it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tonic::metadata::MetadataValue;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
 
 use super::config::Context;
 use super::explain::{Call, Failure, Reason};
 use super::identity::Identity;
-use super::proto::common::Metadata;
 use super::proto::cosi::resource::state_client::StateClient;
-use super::proto::machine::EtcdMemberListRequest;
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::{SourceError, TalosOptions};
 use crate::clock::Clock;
@@ -24,14 +20,17 @@ use crate::digest::Digest;
 use crate::source::connect;
 use crate::source::status::Cause;
 
+mod reply;
+mod targets;
+
+pub(super) use self::reply::{Headers, host_of, in_band, only};
+pub(super) use self::targets::{Naming, Target};
+
 /// The client of one endpoint.
 pub(super) type Client = MachineServiceClient<Channel>;
 
 /// The server takes and sends messages up to this size since Talos 1.5; what it sends is 1 KiB.
 const MAX_MESSAGE: usize = 32 << 20;
-
-/// More members than any etcd cluster has; what a server tells beyond is not asked.
-const MAX_MEMBERS: usize = 32;
 
 /// How long an endpoint may take to answer for itself, which needs neither etcd nor another node.
 const ALIVE_WITHIN: Duration = Duration::from_secs(3);
@@ -68,49 +67,6 @@ struct Link {
     stalled: AtomicBool,
     client: Client,
     state: StateClient<Channel>,
-}
-
-/// Who named the nodes that are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Naming {
-    /// The configuration, or a flag over it.
-    Configuration,
-    /// The context of the talosconfig.
-    Talosconfig,
-    /// Its endpoints are taken for nodes.
-    Endpoints,
-    /// etcd itself, or nobody.
-    Nobody,
-}
-
-impl Naming {
-    /// Where the nodes are named.
-    pub(super) fn place(self) -> Option<&'static str> {
-        match self {
-            Self::Configuration => Some("talos.nodes"),
-            Self::Talosconfig => Some("the nodes of the talosconfig"),
-            Self::Endpoints => Some("the endpoints of the talosconfig"),
-            Self::Nobody => None,
-        }
-    }
-
-    /// Where a node is best added.
-    pub(super) fn add(self) -> &'static str {
-        match self {
-            Self::Configuration | Self::Nobody => "`talos.nodes`",
-            Self::Talosconfig => "the context's `nodes`, or name all of them in `talos.nodes`",
-            Self::Endpoints => "the context's `endpoints`, or name all nodes in `talos.nodes`",
-        }
-    }
-}
-
-/// A member that can be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    /// How it is named to people and in a `Candidate`.
-    pub(super) label: String,
-    /// What goes into the `node` header; nothing if only the endpoint is known.
-    pub(super) node: Option<String>,
 }
 
 impl Session {
@@ -163,14 +119,7 @@ impl Session {
             links,
             good: AtomicUsize::new(0),
             targets: Vec::new(),
-            naming: match (options.nodes.is_empty(), context.nodes.is_empty()) {
-                (false, _) => Naming::Configuration,
-                (true, false) => Naming::Talosconfig,
-                (true, true) if context.endpoints.iter().all(|e| e.ip().is_some()) => {
-                    Naming::Endpoints
-                }
-                (true, true) => Naming::Nobody,
-            },
+            naming: Naming::of(options, &context),
             own_nodes: context.own_nodes.clone(),
             cluster: context.cluster.clone(),
             roles: identity.roles,
@@ -187,130 +136,11 @@ impl Session {
         Ok(session)
     }
 
-    /// The members to ask, in the order of the configuration; never empty.
-    pub(super) fn targets(&self) -> &[Target] {
-        &self.targets
-    }
-
-    /// All nodes that the talosconfig knows of: those of its context, and its endpoints. An endpoint
-    /// that is no address which a node could be called by is named with its port, and calls about that
-    /// name go to it alone.
-    pub(super) fn known(&self) -> Vec<String> {
-        let endpoints = self
-            .links
-            .iter()
-            .map(|link| match link.host.parse::<IpAddr>() {
-                Ok(address) if !address.is_loopback() => address.to_string(),
-                _ => link.name.clone(),
-            });
-        let mut known: Vec<String> = Vec::new();
-        for name in self.own_nodes.iter().cloned().chain(endpoints) {
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
-        known
-    }
-
-    /// The target that a candidate's `node` stands for.
-    pub(super) fn target(&self, label: &str) -> Target {
-        let known = self.targets.iter().find(|target| target.label == label);
-        known.cloned().unwrap_or_else(|| Target {
-            label: label.to_owned(),
-            node: Some(label.to_owned()),
-        })
-    }
-
     /// Lets the next call begin at the next endpoint; false if there is only one.
     pub(super) fn rotate(&self) -> bool {
         let next = (self.good.load(Ordering::Relaxed) + 1) % self.links.len().max(1);
         self.good.store(next, Ordering::Relaxed);
         self.links.len() > 1
-    }
-
-    /// The nodes as configured, or else the endpoints, or else the members the cluster names.
-    ///
-    /// An endpoint given by name is a load balancer or the Service in a cluster: a node would not
-    /// know it by that name, so it cannot be the value of `node`.
-    async fn find_targets(&mut self, context: &Context) -> Vec<Target> {
-        let named = |node: String| Target {
-            label: node.clone(),
-            node: Some(node),
-        };
-        if !context.nodes.is_empty() {
-            return context.nodes.iter().cloned().map(named).collect();
-        }
-        let addresses: Vec<IpAddr> = context
-            .endpoints
-            .iter()
-            .filter_map(crate::source::endpoint::Endpoint::ip)
-            .collect();
-        if addresses.len() == context.endpoints.len() {
-            let mut targets: Vec<Target> = Vec::new();
-            for address in addresses {
-                let target = named(address.to_string());
-                if !targets.contains(&target) {
-                    targets.push(target);
-                }
-            }
-            return targets;
-        }
-        match self.members_of_any().await {
-            Ok(found) if !found.is_empty() => found.into_iter().map(named).collect(),
-            other => {
-                let reason = match other {
-                    Err(failure) => failure.to_string(),
-                    Ok(_) => "the members advertise no address but their own host's".to_owned(),
-                };
-                self.warnings.push(format!(
-                    "the talosconfig names no `nodes` and the cluster did not tell its members, so \
-                     whichever node answers is used: set `nodes` ({reason})"
-                ));
-                let mut targets: Vec<Target> = Vec::new();
-                for endpoint in &context.endpoints {
-                    let target = Target {
-                        label: endpoint.host().to_owned(),
-                        node: None,
-                    };
-                    if !targets.contains(&target) {
-                        targets.push(target);
-                    }
-                }
-                // Without `node` one target stands for all: fail-over is between endpoints.
-                targets.truncate(1);
-                targets
-            }
-        }
-    }
-
-    /// The addresses of the cluster's members, as whichever endpoint answers knows them.
-    async fn members_of_any(&self) -> Result<Vec<String>, Failure> {
-        let members = self
-            .call(
-                "EtcdMemberList",
-                None,
-                self.call_timeout,
-                |mut client, mut to| {
-                    Box::pin(async move {
-                        let request = to.request(EtcdMemberListRequest { query_local: true });
-                        let reply = client.etcd_member_list(request).await?.into_inner();
-                        only(reply.messages, |message| message.metadata.as_ref())
-                    })
-                },
-            )
-            .await?;
-        let mut found = Vec::new();
-        for member in members.members.into_iter().take(MAX_MEMBERS) {
-            let address = member.client_urls.iter().find_map(|url| host_of(url));
-            if let Some(address) = address
-                && !address.is_loopback()
-                && !address.is_unspecified()
-                && !found.contains(&address.to_string())
-            {
-                found.push(address.to_string());
-            }
-        }
-        Ok(found)
     }
 
     /// Lets calls go over other endpoints from now on, as long as there are any.
@@ -488,77 +318,5 @@ impl Session {
             roles: &self.roles,
         };
         call.failed(status)
-    }
-}
-
-/// The headers of a call, as `talosctl` sends them.
-#[derive(Debug, Clone)]
-pub(super) struct Headers {
-    node: Option<String>,
-    cluster: Option<String>,
-}
-
-impl Headers {
-    /// A request with these headers.
-    ///
-    /// Always `node`, never `nodes`: with `nodes` errors hide in replies that are OK.
-    pub(super) fn request<M>(&mut self, message: M) -> Request<M> {
-        let mut request = Request::new(message);
-        let headers = request.metadata_mut();
-        headers.insert("runtime", MetadataValue::from_static("Talos"));
-        for (name, value) in [("node", &self.node), ("context", &self.cluster)] {
-            if let Some(value) = value.as_deref().and_then(|value| value.parse().ok()) {
-                headers.insert(name, value);
-            }
-        }
-        request
-    }
-}
-
-/// The one message of a reply, unless it carries an error in-band.
-pub(super) fn only<M>(
-    messages: Vec<M>,
-    metadata: impl Fn(&M) -> Option<&Metadata>,
-) -> Result<M, Status> {
-    for message in &messages {
-        in_band(metadata(message))?;
-    }
-    messages
-        .into_iter()
-        .next()
-        .ok_or_else(|| Status::unknown("the reply holds no message"))
-}
-
-/// The error that a reply may carry although the call itself ended with OK.
-pub(super) fn in_band(metadata: Option<&Metadata>) -> Result<(), Status> {
-    let Some(metadata) = metadata else {
-        return Ok(());
-    };
-    let code = metadata.status.as_ref().map_or(0, |status| status.code);
-    if metadata.error.is_empty() && code == 0 {
-        return Ok(());
-    }
-    let code = if code == 0 {
-        tonic::Code::Unknown
-    } else {
-        tonic::Code::from(code)
-    };
-    let text = if metadata.error.is_empty() {
-        metadata
-            .status
-            .as_ref()
-            .map_or("", |status| status.message.as_str())
-    } else {
-        metadata.error.as_str()
-    };
-    Err(Status::new(code, text))
-}
-
-/// The address in a URL, if it has one and not a name.
-pub(super) fn host_of(url: &str) -> Option<IpAddr> {
-    match url::Url::parse(url).ok()?.host()? {
-        url::Host::Ipv4(address) => Some(address.into()),
-        url::Host::Ipv6(address) => Some(address.into()),
-        url::Host::Domain(_) => None,
     }
 }

@@ -1,6 +1,7 @@
 use tonic::{Code, Status};
 
 use super::super::explain::Call;
+use super::super::proto::machine::etcd_member_alarm::AlarmType;
 use super::*;
 
 pub(super) fn failure(code: Code, text: &str) -> Failure {

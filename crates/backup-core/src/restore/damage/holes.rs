@@ -1,0 +1,58 @@
+//! Holes that broken packs leave in the transformed stream of a component.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::walk::{Hole, Walked, walk};
+use crate::format::manifest::Component;
+use crate::format::recipe::Segment;
+use crate::restore::RestoreError;
+use crate::restore::packs::{Load, scatter};
+use crate::scratch::Scratch;
+use crate::store::Key;
+
+/// Parts what is loaded from broken packs from what is loaded from the others.
+pub(super) fn split(
+    component: &Component,
+    segments: &[Segment],
+    broken: &BTreeMap<Key, String>,
+    cancel: &CancellationToken,
+) -> (Vec<Load>, Vec<Load>) {
+    let loads = scatter(component, segments, cancel).into_iter();
+    loads.partition(|load| broken.contains_key(load.key()))
+}
+
+/// Gives the holes in order; none touches another.
+pub(super) fn holes(
+    component: &Component,
+    segments: &[Segment],
+    broken: &BTreeMap<Key, String>,
+    cancel: &CancellationToken,
+) -> Vec<Hole> {
+    let (bad, _) = split(component, segments, broken, cancel);
+    let mut holes: Vec<Hole> = bad.iter().flat_map(Load::wanted).collect();
+    holes.sort_unstable_by_key(|hole| hole.start);
+    let mut merged: Vec<Hole> = Vec::new();
+    for hole in holes {
+        match merged.last_mut() {
+            Some(last) if hole.start <= last.end => last.end = last.end.max(hole.end),
+            _ => merged.push(hole),
+        }
+    }
+    merged
+}
+
+/// Reads what stands around the holes.
+pub(super) async fn read_around(
+    component: &Component,
+    holes: Vec<Hole>,
+    scratch: Arc<Scratch>,
+    cancel: &CancellationToken,
+) -> Result<Walked, RestoreError> {
+    let (bytes, cancel) = (component.plain_bytes, cancel.clone());
+    let walked = spawn_blocking(move || walk(&scratch, bytes, &holes, &cancel)).await;
+    walked.map_err(RestoreError::Panicked)
+}

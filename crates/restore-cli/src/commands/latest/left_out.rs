@@ -1,0 +1,78 @@
+//! Restore points that do not count for `latest`: warnings about them, and the error where none counts.
+
+use backup_cli::exit::Exit;
+use backup_cli::failure::Failure;
+use backup_cli::program::Frame;
+use backup_core::catalog::{Catalog, LeftOut, RestorePoint};
+
+use super::{LATEST, Needs};
+use crate::commands::Opened;
+
+/// What helps where nobody who is trusted vouches for anything.
+pub(in super::super) const TRUST: &str = "give the public key of the daemon that writes here with --trust; `restore-cli \
+    audit` tells of every restore point who vouches for it";
+
+impl Opened {
+    /// The newest that counts.
+    pub(super) async fn any(
+        &self,
+        catalog: &Catalog,
+        frame: &Frame,
+    ) -> Result<Option<RestorePoint>, Failure> {
+        let (newest, left_out) = catalog.newest(&self.view).await?;
+        self.tell(&left_out, frame);
+        Ok(newest)
+    }
+
+    /// Tells what does not count, of each reason once: a command may look back several times.
+    pub(in super::super) fn tell(&self, left_out: &LeftOut, frame: &Frame) {
+        let told = self.told.lock();
+        let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (reason, line) in left_out.lines() {
+            if told.insert(reason) {
+                frame.terminal.warn(&line);
+            }
+        }
+    }
+
+    /// Why none counts.
+    pub(super) async fn none(&self, catalog: &Catalog) -> Failure {
+        let (looked, entries) = (catalog.newest(&self.view).await, catalog.list().await);
+        let ((_, mut left_out), entries) = match (looked, entries) {
+            (Ok(looked), Ok(entries)) => (looked, entries),
+            (Err(error), _) | (_, Err(error)) => return error.into(),
+        };
+        if entries.is_empty() {
+            return catalog.no_such(LATEST, "; it has none at all").into();
+        }
+        // One that cannot be read is damage, and may be the one that is wanted.
+        if !left_out.unread.is_empty() {
+            return left_out.unread.remove(0).1.into();
+        }
+        let store = self.store.describe();
+        if left_out.distrusted() > 0 {
+            let told = format!(
+                "no restore point of {store} is trusted: of {} that are there none is signed by a key of --trust",
+                left_out.distrusted()
+            );
+            return Failure::message(Exit::Refused, told).hint(TRUST);
+        }
+        let told = format!(
+            "no restore point of {store} counts: the names of all {} lie in the future",
+            entries.len()
+        );
+        Failure::message(Exit::NotFound, told)
+            .hint("set the clock of this machine, or name one of `restore-cli list`")
+    }
+
+    /// Why none has what is needed.
+    pub(super) fn nowhere(&self, needs: &Needs) -> Failure {
+        let told = format!(
+            "no restore point of {} has {}",
+            self.store.describe(),
+            needs.words()
+        );
+        Failure::message(Exit::NotFound, told)
+            .hint("`restore-cli list` shows what each of them has")
+    }
+}
