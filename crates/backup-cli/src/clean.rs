@@ -1,16 +1,17 @@
-//! Text that is safe to show: what could steer a terminal, or turn the order of its letters, is taken out.
+//! Filter that makes text safe to show: it replaces characters that steer a terminal or reverse the order of
+//! text.
 //!
-//! Names, causes and answers come from stored or served data, and whoever wrote those is not the operator.
-//! All that a program says passes here.
+//! Names, error causes and answers come from stored or served data, which the operator did not write.
+//! Everything that a program prints passes through here.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// What stands in place of a character that was taken out.
+/// Replacement for a removed character.
 const GONE: char = '\u{fffd}';
 
-/// Whether a terminal does something else with it than show it: C0, DEL, C1, and what sets the direction of
-/// text.
+/// Reports whether a terminal does more with the character than show it: C0, DEL, C1, and marks that set the
+/// direction of text.
 #[must_use]
 pub fn is_harmful(c: char) -> bool {
     let turns = matches!(
@@ -20,19 +21,19 @@ pub fn is_harmful(c: char) -> bool {
     c.is_control() || turns
 }
 
-/// One line, without line feeds and tabs.
+/// Cleans one line; line feeds and tabs are replaced too.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     without(text, is_harmful)
 }
 
-/// Text of several lines; line feeds and tabs stay.
+/// Cleans text of several lines; line feeds and tabs stay.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     without(text, is_harmful_in_lines)
 }
 
-/// A line of the log, with its colours.
+/// Cleans a line of the log and keeps its colours.
 #[must_use]
 pub(crate) fn coloured(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful_in_lines) {
@@ -50,8 +51,7 @@ pub(crate) fn coloured(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// The same JSON, with escapes for what is harmful. It is in strings alone: nothing else of JSON is but
-/// ASCII.
+/// Escapes harmful characters in JSON text. They occur only in strings, because the rest of JSON is ASCII.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful_in_lines) {
@@ -69,10 +69,11 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// YAML as it is, or, where it would be harmful, the same as JSON, which is YAML too.
+/// Returns the YAML unchanged, or the same value as JSON (which is valid YAML) if the YAML contains harmful
+/// characters.
 ///
 /// # Errors
-/// When `value` is no JSON.
+/// Fails when `value` cannot be written as JSON.
 pub fn yaml<T: serde::Serialize + ?Sized>(yaml: String, value: &T) -> serde_json::Result<String> {
     if !yaml.contains(is_harmful_in_lines) {
         return Ok(yaml);
@@ -94,7 +95,7 @@ fn without(text: &str, harmful: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(clean.collect())
 }
 
-/// Whether what follows an escape is a colour and nothing else.
+/// Reports whether the text after an escape begins with a colour sequence.
 fn colour(after: &str) -> bool {
     let end = after.strip_prefix('[').map(|rest| {
         rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
@@ -107,7 +108,7 @@ fn colour(after: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Everything that is harmful, each between letters.
+    /// Every harmful character, each after a letter.
     fn hostile() -> String {
         let all = ('\0'..='\u{ffff}').filter(|c| is_harmful(*c));
         all.flat_map(|c| ['a', c]).collect()

@@ -1,4 +1,4 @@
-//! The configuration: a file and flags become checked values, or a list of what is wrong.
+//! Configuration loader that turns a file and flags into checked values, or into a list of problems.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,160 +28,161 @@ pub use problem::{ConfigError, Origin, Problem, Sourced};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{read_secret, read_token};
 
-/// A configuration is some kilobytes; more is a wrong file.
+/// Largest configuration file. A configuration is some kilobytes; a larger file is the wrong file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The flags that a command has; those that it lacks stay at their default.
+/// Flags that a command has; flags that it lacks stay at their default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
-    /// Where the configuration and the restore points are.
+    /// Location of the configuration and the restore points.
     pub store: StoreFlags,
-    /// Whose restore points are written.
+    /// Cluster whose restore points are written.
     pub cluster: ClusterFlags,
-    /// How the Talos API is reached.
+    /// Access to the Talos API.
     pub talos: TalosFlags,
-    /// How the Kubernetes API is reached.
+    /// Access to the Kubernetes API.
     pub kube: KubeFlags,
-    /// Which objects are taken.
+    /// Selection of objects.
     pub select: SelectFlags,
-    /// Who may read and who vouches.
+    /// Recipients and the signing key.
     pub seal: SealFlags,
-    /// Whose signatures are believed.
+    /// Signatures that are trusted.
     pub trust: TrustFlags,
-    /// What decrypts.
+    /// Identities that decrypt.
     pub identity: IdentityFlags,
 }
 
-/// Checked values. Those that a command cannot do without are asked for by their `need_`.
+/// Checked values. A command gets the values that it cannot do without from the `need_` functions.
 #[derive(Debug)]
 pub struct Config {
-    /// The file that was read, if one was.
+    /// Configuration file that was read, if any.
     pub file: Option<PathBuf>,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: Option<ClusterName>,
-    /// Where restore points are kept.
+    /// Store of the restore points.
     pub store: Option<StoreUrl>,
-    /// How the Talos API is reached.
+    /// Access to the Talos API.
     pub talos: Talos,
-    /// How the Kubernetes API is reached, and what is taken there.
+    /// Access to the Kubernetes API, and the selection of objects.
     pub kubernetes: Kubernetes,
-    /// Who may read what is written.
+    /// Recipients of what is written.
     pub encryption: Option<Encryption>,
-    /// The file with the signing key.
+    /// File with the signing key.
     pub signing_key: Option<Sourced<PathBuf>>,
     /// Files with keys that decrypt.
     pub identities: Vec<Sourced<PathBuf>>,
-    /// Whose signatures are believed.
+    /// Signatures that are trusted.
     pub trust: Option<Trust>,
-    /// How runs are made.
+    /// Settings of the runs.
     pub runs: Runs,
-    /// What is backed up, and when.
+    /// Components that are backed up, with their schedules.
     pub components: Vec<Component>,
-    /// Where definitions and custom resources are mirrored to, if anywhere.
+    /// Git mirror of definitions and custom resources, if any.
     pub git_mirror: Option<GitMirror>,
-    /// Whether leftovers are removed, and when; `None` for never.
+    /// Removal of leftovers; `None` for never.
     pub leftovers: Option<Leftovers>,
 }
 
-/// How objects are removed that runs put and did not live to commit.
+/// Removal of objects that a run put into the store but did not commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leftovers {
-    /// How old they are then.
+    /// Age from which leftovers are removed.
     pub grace: Duration,
 }
 
 impl Leftovers {
-    /// The grace time where none was given: whatever a day's runs may be doing is over.
+    /// Default grace time. A day is longer than any run takes.
     pub const GRACE: Duration = Duration::from_hours(24);
 
-    /// The shortest grace time beside runs that may take until `deadline`: a run that hangs at its
-    /// deadline has some time to end, and clocks may differ.
+    /// Returns the shortest grace time beside runs that may take until `deadline`. A run that hangs at its
+    /// deadline needs some time to end, and clocks may differ.
     #[must_use]
     pub fn shortest(deadline: Duration) -> Duration {
         deadline.saturating_mul(2)
     }
 }
 
-/// How the Talos API is reached.
+/// Access to the Talos API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Talos {
     /// The talosconfig, if one was named.
     pub config: Option<PathBuf>,
-    /// Its context, if one was named.
+    /// Context of the talosconfig, if one was named.
     pub context: Option<String>,
-    /// The nodes to take snapshots from; empty for those of the context.
+    /// Nodes to take snapshots from; empty for the nodes of the context.
     pub nodes: Vec<String>,
-    /// How long a stream may give no byte.
+    /// Longest time without a byte of a stream.
     pub idle_timeout: Duration,
-    /// How long a whole snapshot may take.
+    /// Time limit for a whole snapshot.
     pub deadline: Duration,
 }
 
-/// How the Kubernetes API is reached, and what is taken there.
+/// Access to the Kubernetes API, and the selection of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
     /// The kubeconfig, if one was named.
     pub kubeconfig: Option<PathBuf>,
-    /// Its context, if one was named.
+    /// Context of the kubeconfig, if one was named.
     pub context: Option<String>,
-    /// How long one request may take.
+    /// Time limit for one request.
     pub timeout: Duration,
-    /// Kubeconfigs that are files, kept with those of the tenants.
+    /// Kubeconfig files to keep with those of the tenants.
     pub keep_kubeconfigs: Vec<PathBuf>,
-    /// Which objects are taken.
+    /// Selection of objects.
     pub selection: Selection,
 }
 
-/// Who may read what is written.
+/// Recipients of what is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encryption {
-    /// Everyone with access to the store; asked for by name.
+    /// No encryption, asked for by name: everyone with access to the store can read.
     None,
-    /// The holders of the private halves of these keys; at least one.
+    /// Encryption to at least one public key, whose private half decrypts.
     Recipients(Vec<Recipient>),
 }
 
-/// One component and when it is due.
+/// One component and its schedule.
 #[derive(Debug, Clone)]
 pub struct Component {
-    /// Its name.
+    /// Name of the component.
     pub name: ComponentName,
-    /// When it is due; `None` for on demand only.
+    /// Schedule of the component; `None` for on demand only.
     pub schedule: Option<Schedule>,
-    /// Up to how much later than due it begins, so that clusters do not all begin at once.
+    /// Largest random delay of a scheduled run, so that clusters do not all begin at once.
     pub jitter: Duration,
-    /// Whether a run that was missed is made up for, once.
+    /// Whether a missed run is made up for once.
     pub catch_up: bool,
-    /// Whether its schedule rests.
+    /// Whether the schedule is paused.
     pub paused: bool,
-    /// Whether it is taken when what it holds changes.
+    /// Whether a change of its objects starts a run.
     pub on_change: bool,
 }
 
-/// How runs are made.
+/// Settings of the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Runs {
-    /// How long a run may take in all, its retries included.
+    /// Time limit for a whole run, including its retries.
     pub deadline: Duration,
-    /// How changes are gathered before a run.
+    /// Gathering of changes before a run.
     pub on_change: OnChange,
 }
 
-/// How changes are gathered: a run begins when none came for a while, or the first has waited long.
+/// Gathering of changes: a run begins when no change came for a while, or when the first change has waited
+/// long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OnChange {
-    /// How long it must be quiet.
+    /// Quiet time after the last change.
     pub quiet: Duration,
-    /// How long the first change waits at most.
+    /// Longest wait of the first change.
     pub longest: Duration,
 }
 
 impl Config {
-    /// Reads the file that `given` names, if any, lays the flags over it and checks all values.
-    /// `now` is for schedules, which must have a future.
+    /// Reads the file that `given` names, if any, applies the flags over it and checks all values. `now` is
+    /// for schedules, which must be due in the future.
     ///
     /// # Errors
-    /// Everything that is wrong, in one error.
+    /// Returns all problems in one error.
     pub fn load(given: &Given, now: Timestamp) -> Result<Self, ConfigError> {
         let raw = match &given.store.config {
             Some(path) => raw::parse(path, &read(path)?)?,
@@ -190,30 +191,30 @@ impl Config {
         check::check(given, raw, now)
     }
 
-    /// The cluster's name.
+    /// Returns the cluster's name.
     ///
     /// # Errors
-    /// When neither file nor flag told it.
+    /// Fails when neither the file nor a flag gives it.
     pub fn need_cluster(&self) -> Result<&ClusterName, ConfigError> {
         self.cluster
             .as_ref()
             .ok_or_else(|| missing("which cluster this is", "--cluster NAME", "cluster"))
     }
 
-    /// Where restore points are kept.
+    /// Returns the location of the restore points.
     ///
     /// # Errors
-    /// When neither file nor flag told it.
+    /// Fails when neither the file nor a flag gives it.
     pub fn need_store(&self) -> Result<&StoreUrl, ConfigError> {
         self.store
             .as_ref()
             .ok_or_else(|| missing("where restore points are kept", "--store URL", "store"))
     }
 
-    /// Who may read what is written.
+    /// Returns the recipients of what is written.
     ///
     /// # Errors
-    /// When neither file nor flag told it: leaving encryption out must be asked for.
+    /// Fails when neither the file nor a flag gives them: writing without encryption must be asked for.
     pub fn need_encryption(&self) -> Result<&Encryption, ConfigError> {
         let flags = "--recipient KEY (or --encryption none)";
         self.encryption
@@ -221,10 +222,11 @@ impl Config {
             .ok_or_else(|| missing("who may read what is written", flags, "encryption"))
     }
 
-    /// The key that signs restore points.
+    /// Reads the key that signs restore points.
     ///
     /// # Errors
-    /// When it was not named, cannot be read, is open to others, or is no signing key.
+    /// Fails when no key is named, or its file cannot be read, is open to others, or does not contain a
+    /// signing key.
     pub fn need_signing_key(&self) -> Result<SigningKey, ConfigError> {
         let path = self.signing_key.as_ref().ok_or_else(|| {
             missing(
@@ -239,11 +241,11 @@ impl Config {
             .map_err(|e| Problem::new(path.origin.clone(), e.to_string()).into())
     }
 
-    /// The keys that decrypt, none if none were named. `warn` is told of files open to others:
-    /// at a restore that must not stop anybody.
+    /// Reads the keys that decrypt; none if none were named. Calls `warn` for files that are open to others,
+    /// because open files must not stop a restore.
     ///
     /// # Errors
-    /// When a file cannot be read or holds no key; all of them are named.
+    /// Fails when a file cannot be read or does not contain a key; the error names all such files.
     pub fn identities(&self, mut warn: impl FnMut(&str)) -> Result<Identities, ConfigError> {
         let mut identities = Identities::none();
         let mut problems = Vec::new();
@@ -268,10 +270,10 @@ impl Config {
         }
     }
 
-    /// Whose signatures are believed.
+    /// Returns the signatures that are trusted.
     ///
     /// # Errors
-    /// When neither file nor flag told it: believing anything must be asked for.
+    /// Fails when neither the file nor a flag gives them: trusting any signature must be asked for.
     pub fn need_trust(&self) -> Result<&Trust, ConfigError> {
         let flags = "--trust PUBKEY";
         self.trust
