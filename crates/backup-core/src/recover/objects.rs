@@ -1,4 +1,4 @@
-//! One object: made, brought forward, or left with the reason.
+//! Writer that creates or updates one object, or leaves it and reports the reason.
 
 mod attempt;
 mod foresee;
@@ -33,29 +33,29 @@ use super::volumes;
 use crate::source::kube::target::{KubeTarget, MANAGER, TargetKind};
 use crate::source::kube::{KubeError, WriteError};
 
-/// Somebody else may write at the same time; more often than this is a fight.
+/// Attempts at one write: somebody else may write at the same time, but more conflicts than this are a fight.
 const TRIES: u32 = 5;
-/// A kind whose definition was just made answers with errors for a moment.
+/// Time limit for retries: a kind whose definition was just created answers with errors for a moment.
 const JUST_MADE: Duration = Duration::from_secs(10);
-/// Fields that are named in a sentence.
+/// Largest number of fields that a message lists.
 const FIELDS_TOLD: usize = 4;
 
-/// What writing objects needs.
+/// Everything that writing an object needs.
 pub(super) struct Writer<'a> {
     pub(super) target: &'a KubeTarget,
     pub(super) spool: &'a Spool,
-    /// The objects as the restored etcd has them, where they are brought forward from there.
+    /// Objects as the restored etcd has them, if the objects are brought forward from there.
     pub(super) base: Option<&'a Spool>,
     pub(super) options: &'a Options,
     pub(super) mode: Mode,
     pub(super) guards: Guards,
     pub(super) now: &'a HashMap<usize, String>,
     pub(super) without: &'a HashMap<usize, &'static str>,
-    /// Whether all is written: an owner that is not there comes no more.
+    /// Whether everything is written: an owner that does not exist now will not be created later.
     pub(super) last: bool,
 }
 
-/// Why an object cannot be brought on its way.
+/// Reason why an object cannot be written.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error("it cannot be read")]
@@ -70,19 +70,19 @@ impl Trouble {
     }
 }
 
-/// An object on its way.
+/// One object that is being restored.
 struct Turn<'a> {
     entry: &'a Entry,
     kind: TargetKind,
     wanted: Desired,
-    /// What it was when etcd's snapshot was taken, where it is brought forward from there.
+    /// Object at the time of the etcd snapshot, if it is brought forward from there.
     base: Option<Desired>,
     owners: Resolved,
 }
 
 impl Writer<'_> {
-    /// Writes the object at `position`. `ours` says that a create of it may have been done already.
-    /// Gives also whether it has owners that come later.
+    /// Writes the object at `position`. `ours` means that this restore may have created it already. The
+    /// returned flag says whether the object has owners that are written later.
     pub(super) async fn write(
         &self,
         position: usize,
@@ -151,7 +151,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The object as it is to be in this cluster.
+    /// Returns the object as it must be in this cluster.
     pub(super) fn wanted(&self, entry: &Entry, value: Value, kind: &TargetKind) -> Desired {
         let split = kind.has_status && self.guards.has(Guard::Status);
         let mut wanted = desired(entry, value, split, self.guards);
@@ -193,7 +193,7 @@ impl Writer<'_> {
             };
             match ended {
                 Ok(Some(done)) => return Ok(done),
-                // It came into being in between.
+                // Somebody else created it in between.
                 Ok(None) => {}
                 Err(e) if e.is_conflict() => {}
                 Err(e) => return Err(e),
@@ -204,7 +204,7 @@ impl Writer<'_> {
         ))
     }
 
-    /// Whether the object cannot be read and may be deleted and made anew.
+    /// Whether the object cannot be read and the plan allows deleting and re-creating it.
     fn is_given_up(&self, entry: &Entry, error: &KubeError) -> bool {
         let named = &self.options.replace_unreadable;
         error.is_of_the_answer() && named.contains(&by_name(&entry.path))
@@ -223,7 +223,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Makes the object, and its status at once; `None` if somebody else made it meanwhile.
+    /// Creates the object, then its status; returns `None` if somebody else created the object meanwhile.
     async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, Trouble> {
         let mut body = turn.wanted.body.clone();
         paused(turn.entry, &mut body, self.guards);
@@ -264,7 +264,7 @@ impl Writer<'_> {
         Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
     }
 
-    /// Brings an object that is there to what is wanted.
+    /// Updates an existing object to the wanted state.
     async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, Trouble> {
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(done(
@@ -304,7 +304,7 @@ impl Writer<'_> {
                 }
                 Err(e) => return Err(e.into()),
             };
-            // What the server fills in again is no change.
+            // Fields that the server fills in again are not a change.
             let is_new = current.pointer("/metadata/resourceVersion") != before.as_ref();
             if !ours && is_new {
                 outcome = Outcome::Changed;
@@ -344,7 +344,7 @@ impl Writer<'_> {
     }
 }
 
-/// What would become of a live object that cannot be read.
+/// Predicts the outcome for a live object that cannot be read.
 pub(super) fn unreadable(
     entry: &Entry,
     options: &Options,
@@ -357,7 +357,7 @@ pub(super) fn unreadable(
     (Outcome::Failed, Some(words::unreadable(entry, why)))
 }
 
-/// Makes `patch` one of this object, in the version that `live` has.
+/// Adds the object's type and the resource version of `live` to `patch`.
 fn addressed(entry: &Entry, live: &Value, patch: &mut Value) {
     let version = live.pointer("/metadata/resourceVersion");
     let address = json!({

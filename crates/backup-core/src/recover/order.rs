@@ -1,32 +1,32 @@
-//! Whose turn is when: the order in which a restore writes, and why.
+//! Order in which a restore writes objects, with the reasons.
 
 use crate::archive::ObjectPath;
 
-/// A turn; all objects of one may be written at once, owners before owned.
+/// Position in the order; all objects of one rank may be written at once, owners before the objects they own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank(pub u8);
 
-/// The label of sealing keys.
+/// Label of sealing keys.
 pub(super) const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
-/// The only name that releases without the label gave.
+/// The only name that releases without the label gave to a sealing key.
 const OLD_SEALING_KEY: &str = "sealed-secrets-key";
 
 impl Rank {
-    /// CustomResourceDefinitions, which are a step of their own.
+    /// CustomResourceDefinitions, which are a separate step.
     pub const CRDS: Self = Self(1);
     /// Secrets and ConfigMaps.
     pub const SECRETS: Self = Self(7);
-    /// Kinds that nobody here knows.
+    /// Kinds that this order does not list.
     pub const UNKNOWN: Self = Self(29);
-    /// What sealed-secrets makes Secrets from.
+    /// Sealed Secrets, from which sealed-secrets makes Secrets.
     pub const SEALED: Self = Self(30);
-    /// GitOps, which begins to work as soon as it is there.
+    /// GitOps objects, which take effect as soon as they exist.
     pub const FLUX: Self = Self(31);
-    /// What may refuse everything before it, were it there earlier.
+    /// Webhooks, which could refuse objects of all other ranks if they existed earlier.
     pub const WEBHOOKS: Self = Self(32);
 }
 
-/// The turn of the object at `path`; `labelled` tells whether it has a label.
+/// Returns the rank of the object at `path`; `labelled` reports whether it has a label.
 pub(super) fn rank(path: &ObjectPath, labelled: impl Fn(&str) -> bool) -> Rank {
     let resource = &path.resource;
     let (plural, group) = (resource.plural(), resource.group());
@@ -35,27 +35,28 @@ pub(super) fn rank(path: &ObjectPath, labelled: impl Fn(&str) -> bool) -> Rank {
         ("apiextensions.k8s.io", _) => 1,
         ("scheduling.k8s.io" | "storage.k8s.io" | "node.k8s.io", _)
         | ("flowcontrol.apiserver.k8s.io", _) => 2,
-        // Before their claims, which are lost without them.
+        // Before their claims, which are lost without a volume.
         ("", "persistentvolumes") => 2,
         ("", "serviceaccounts") => 3,
         ("rbac.authorization.k8s.io", "clusterroles" | "roles") => 4,
         ("rbac.authorization.k8s.io", _) => 5,
-        // Before their controller starts, and before what it would make from them.
+        // Before their controller starts, and before the Secrets that it would create.
         ("", "secrets") if labelled(SEALING_KEY) || path.name == OLD_SEALING_KEY => 6,
-        // Before control planes: Steward makes new authorities where it finds none.
+        // Before control planes: Steward creates new certificate authorities if it finds none.
         ("", "secrets" | "configmaps") => 7,
         ("cert-manager.io" | "acme.cert-manager.io", _) => 8,
         ("metallb.io" | "cilium.io" | "longhorn.io", _) => 9,
         ("steward.butlerlabs.dev", "tenantcontrolplanes") => 22,
         ("steward.butlerlabs.dev", _) => 10,
         ("butler.butlerlabs.dev", plural) => butlers(plural),
-        // Its defaults are its owner's; the address must be there before the control plane goes on.
+        // A service gets its defaults from its owner; its address must exist before the control plane
+        // resumes.
         ("", "services") => 23,
         (group, plural) if group.ends_with("cluster.x-k8s.io") => cluster_api(group, plural),
         ("bitnami.com", _) => 30,
         (group, _) if group.ends_with("toolkit.fluxcd.io") || group == "argoproj.io" => 31,
         ("admissionregistration.k8s.io", _) => 32,
-        // Discovery waits for what serves them, and that may come with the workloads.
+        // Discovery waits for the servers behind these objects, which may come with the workloads.
         ("apiregistration.k8s.io", _) => 34,
         ("" | "apps" | "batch", _) => 33,
         _ => 29,
@@ -71,7 +72,7 @@ fn butlers(plural: &str) -> u8 {
         "networkpools" => 15,
         "imagesyncs" => 16,
         "tenantclusters" => 17,
-        // After their tenants: the pool's controller frees what belongs to none.
+        // After their tenants: the pool's controller frees allocations that belong to no tenant.
         "ipallocations" | "loadbalancerrequests" => 18,
         _ => 28,
     }

@@ -1,6 +1,6 @@
-//! Objects that every cluster makes for itself, and that people change: its namespaces, the default
-//! service accounts, the roles of the API server. What people changed is laid over what the cluster
-//! has; nothing of that is taken away.
+//! Objects that every cluster creates for itself and that people may change: its namespaces, the default
+//! service accounts, the roles of the API server. A restore lays people's changes over the cluster's own
+//! objects and removes nothing from them.
 
 use serde_json::{Map, Value};
 
@@ -8,17 +8,17 @@ use super::spool::Entry;
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-/// The label of the roles and bindings that the API server makes.
+/// Label of the roles and bindings that the API server creates.
 const BOOTSTRAPPED: &str = "/metadata/labels/kubernetes.io~1bootstrapping";
-/// Whether the API server puts back what such a role lacks.
+/// Annotation that says whether the API server restores the missing parts of such a role.
 const AUTOUPDATE: &str = "/metadata/annotations/rbac.authorization.kubernetes.io~1autoupdate";
-/// Who writes such roles by itself.
+/// Managers that write such roles automatically.
 const SERVERS: [&str; 3] = [
     "kube-apiserver",
     "kube-controller-manager",
     "clusterrole-aggregation-controller",
 ];
-/// The parts of a rule.
+/// Parts of a rule.
 const PARTS: [&str; 5] = [
     "apiGroups",
     "nonResourceURLs",
@@ -27,10 +27,11 @@ const PARTS: [&str; 5] = [
     "verbs",
 ];
 
-/// Whether the list holds what the value says.
+/// Function that reports whether a list contains a value.
 type Holds = fn(&[Value], &Value) -> bool;
 
-/// Why it is left out where nobody changed it; `None` if it is not such an object, or was changed.
+/// Returns why an object is left out: it is the cluster's own and nobody changed it. `None` for other
+/// objects.
 pub(super) fn reason(entry: &Entry, object: &Value) -> Option<&'static str> {
     match entry.path.resource.as_str() {
         "namespaces" if is_own(entry, object) && is_plain(object, &["spec", "status"]) => {
@@ -46,7 +47,7 @@ pub(super) fn reason(entry: &Entry, object: &Value) -> Option<&'static str> {
     }
 }
 
-/// Whether the cluster makes it for itself.
+/// Whether the cluster creates the object for itself.
 pub(super) fn is_own(entry: &Entry, object: &Value) -> bool {
     let name = entry.path.name.as_str();
     match entry.path.resource.as_str() {
@@ -61,8 +62,8 @@ fn is_bootstrapped(entry: &Entry, object: &Value) -> bool {
     rbac && object.pointer(BOOTSTRAPPED).is_some() && is_built_in_role(&entry.path.name)
 }
 
-/// Whether the API server makes a role or binding of that name. Its label alone tells nothing: whoever
-/// copies a role copies it, too.
+/// Whether the API server creates a role or binding with this name. The label alone proves nothing: whoever
+/// copies a role copies the label, too.
 fn is_built_in_role(name: &str) -> bool {
     const ROLES: [&str; 5] = [
         "admin",
@@ -74,8 +75,8 @@ fn is_built_in_role(name: &str) -> bool {
     name.starts_with("system:") || ROLES.contains(&name)
 }
 
-/// Whether the API server alone wrote it. One that tells no writers, as in files that people wrote,
-/// may be anybody's.
+/// Whether only the API server wrote the object. An object without managers, as in a file that a person
+/// wrote, may be anybody's.
 fn is_written_by_servers(object: &Value) -> bool {
     let Some(managers) = object
         .pointer("/metadata/managedFields")
@@ -88,7 +89,7 @@ fn is_written_by_servers(object: &Value) -> bool {
     names.all(|name| name.is_some_and(|name| SERVERS.contains(&name)))
 }
 
-/// Whether it has no labels, annotations or fields but those that its cluster gives it.
+/// Whether the object has only the labels, annotations and fields that its cluster gives it.
 fn is_plain(object: &Value, given: &[&str]) -> bool {
     let metadata = object.get("metadata").and_then(Value::as_object);
     let labels = metadata.and_then(|m| m.get("labels")?.as_object());
@@ -117,13 +118,13 @@ fn is_plain_account(object: &Value) -> bool {
     generated && is_plain(object, &["secrets"])
 }
 
-/// The name in a reference.
+/// Returns the name in a reference.
 pub(super) fn name_of(reference: &Value) -> Option<&str> {
     reference.get("name")?.as_str()
 }
 
-/// Whether a Secret of that name was made for the account by its cluster: the name ends in five
-/// characters of chance.
+/// Whether the cluster generated a Secret with this name for the account: the name ends in five random
+/// characters.
 pub(super) fn is_generated(account: &str, secret: &str) -> bool {
     let Some(rest) = secret.strip_prefix(account) else {
         return false;
@@ -134,8 +135,8 @@ pub(super) fn is_generated(account: &str, secret: &str) -> bool {
     chance.is_some_and(|c| c.len() == 5 && c.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// Lays `wanted` over what the cluster made itself: fields that it does not name stay as `live` has
-/// them, and so do rules and subjects, unless somebody told the API server to leave them alone.
+/// Adds the rules and subjects of `live` to `wanted`, a role that the API server creates, so that none is
+/// removed. Does nothing if the role's annotation turns off automatic updates.
 pub(super) fn over(entry: &Entry, live: &Value, wanted: &mut Value) {
     let updated = wanted.pointer(AUTOUPDATE).and_then(Value::as_str) != Some("false");
     if !is_bootstrapped(entry, wanted) || !updated {
@@ -162,11 +163,11 @@ fn has_subject(live: &[Value], subject: &Value) -> bool {
     live.contains(subject)
 }
 
-/// Whether each single right of `rule` is among those of `live`.
+/// Whether `live` grants each single right of `rule`.
 fn has_rule(live: &[Value], rule: &Value) -> bool {
     let parts = PARTS.map(|part| texts(rule, part));
     let count: usize = parts.iter().map(|p| p.len().max(1)).product();
-    // Nobody writes so many; compared as a whole.
+    // No real rule has so many combinations; a larger one is compared as a whole.
     const MOST: usize = 10_000;
     if count > MOST {
         return live.contains(rule);
@@ -183,12 +184,12 @@ fn has_rule(live: &[Value], rule: &Value) -> bool {
     })
 }
 
-/// Whether `rule` gives a single right, told part by part.
+/// Whether `rule` grants a single right, given as one value for each part.
 fn allows(rule: &Value, single: &[Option<&str>; 5]) -> bool {
     PARTS.iter().zip(single).all(|(part, wanted)| {
         let held = texts(rule, part);
         match wanted {
-            // No name means each of them.
+            // A rule without resource names covers all names.
             None => held.is_empty(),
             Some(_) if *part == "resourceNames" && held.is_empty() => true,
             Some(wanted) => held.contains(wanted) || held.contains(&"*"),
@@ -245,7 +246,7 @@ mod tests {
             "system:a",
             &role("kubectl-edit", "true", &rules)
         ));
-        // A copied label does not make it the API server's.
+        // A copied label does not make an object the API server's.
         let labels = json!({ "metadata": { "labels": { "kubernetes.io/bootstrapping": "x" } } });
         assert!(!left("configmaps", "a", &labels));
 
@@ -291,7 +292,7 @@ mod tests {
         let mut wanted = role("kubectl", "true", &captured);
         over(&entry, &live, &mut wanted);
         assert_eq!(wanted["rules"], json!([get, newer, extra]));
-        // Somebody took it over: it is theirs, as they have it.
+        // Somebody took the role over: it stays as they have it.
         let mut wanted = role("kubectl", "false", &captured);
         over(&entry, &live, &mut wanted);
         assert_eq!(wanted["rules"], captured);

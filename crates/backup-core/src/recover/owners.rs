@@ -1,9 +1,10 @@
-//! Owner references: every one leads to an object that lives after the restore, or is left out.
+//! Resolver of owner references: every reference names an object that exists after the restore, or is left
+//! out.
 //!
-//! A garbage collector deletes what names owners that do not exist, within milliseconds, and a
-//! control plane that is deleted takes its tenant's data along. So the references of what is
-//! written and of what is there already are looked at alike: one that names an object of the
-//! restore gets its UID of now, in the same position and with the same flags.
+//! The garbage collector deletes an object whose owners do not exist within milliseconds, and a deleted
+//! control plane takes its tenant's data along. So references of written objects and of live objects are
+//! treated alike: a reference to an object of the restore gets the current UID of that object, in the same
+//! position and with the same flags.
 
 mod dependants;
 
@@ -20,54 +21,54 @@ use crate::archive::ObjectPath;
 use crate::source::kube::KubeError;
 use crate::source::kube::target::KubeTarget;
 
-/// What becomes of an object's owner references.
+/// Result of resolving an object's owner references.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Resolved {
-    /// As they are to be.
+    /// References as they must be.
     pub(super) references: Vec<OwnerReference>,
-    /// Whether that is otherwise than the object has them.
+    /// Whether the references differ from those that the object has.
     pub(super) differs: bool,
-    /// Whether the object has one that leads nowhere, so that it could be deleted for it.
+    /// Whether the object has a reference to a missing owner, for which the object could be deleted.
     pub(super) dead: bool,
-    /// Whether one leads to an object that is written later.
+    /// Whether a reference names an object that is written later.
     pub(super) late: bool,
-    /// What is changed, and what comes once the owner is written: one phrase each.
+    /// Changed references, and references that are added once the owner is written: one phrase each.
     pub(super) changes: Vec<String>,
-    /// Those that cannot be named, and why: one phrase each.
+    /// References that are left out, and why: one phrase each.
     pub(super) left: Vec<String>,
 }
 
-/// Where a reference leads after the restore.
+/// Target of a reference after the restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lead {
-    /// To an object with this UID, which may be being deleted.
+    /// Object with this UID; `going` if it is being deleted.
     Lives { uid: String, going: bool },
-    /// To an object that is written later.
+    /// Object that is written later.
     Later,
-    /// To nothing.
+    /// No object.
     Nowhere,
-    /// Nobody can tell: its kind is not served, or cannot own this object.
+    /// Unknown: the owner's kind is not served, or cannot own this object.
     Untold,
 }
 
-/// Resolves references against what was written and what the cluster has.
+/// Resolver that uses the objects written so far and those of the cluster.
 pub(super) struct Owners<'a> {
     pub(super) spool: &'a Spool,
     pub(super) target: &'a KubeTarget,
-    /// The UIDs that objects have now, by position.
+    /// Current UIDs of objects, by position.
     pub(super) now: &'a HashMap<usize, String>,
     /// Positions that will not be written.
     pub(super) without: &'a HashMap<usize, &'static str>,
-    /// Whether all is written: an owner without a UID comes no more.
+    /// Whether everything is written: an owner without a UID will not be created later.
     pub(super) last: bool,
     pub(super) guards: Guards,
-    /// Owners that were looked up, where nothing is written in between.
+    /// Cache of looked-up owners, for use while nothing is written.
     pub(super) seen: Option<&'a Mutex<HashMap<ObjectPath, Lead>>>,
 }
 
 impl Owners<'_> {
-    /// The references of the object at `path`, which has those of `live` and had those of
-    /// `captured`.
+    /// Resolves the references of the object at `path`: `live` are its current references, `captured` those
+    /// in the archive.
     pub(super) async fn resolve(
         &self,
         path: &ObjectPath,
@@ -108,7 +109,7 @@ impl Owners<'_> {
         let Some(named) = named else {
             return Ok(Lead::Untold);
         };
-        // It is not written here; the cluster may have one of that name.
+        // The restore does not write it; the cluster may have an object with that name.
         let seen = self.seen.map(|seen| seen.lock());
         if let Some(Ok(seen)) = seen
             && let Some(lead) = seen.get(&named)
@@ -134,8 +135,8 @@ impl Owners<'_> {
     }
 }
 
-/// Where the owner is that the object at `path` names; `None` if its kind is not served, or cannot
-/// own it: a namespaced owner is one of the same namespace.
+/// Returns the path of the owner that the object at `path` names; `None` if the owner's kind is not served or
+/// cannot own the object: a namespaced owner owns objects of its own namespace only.
 pub(super) fn place(
     target: &KubeTarget,
     path: &ObjectPath,
@@ -154,7 +155,7 @@ pub(super) fn place(
     })
 }
 
-/// The references that an object has. One that cannot be read is no reference.
+/// Returns the owner references of an object. A reference that cannot be parsed is skipped.
 pub(super) fn references_of(object: &Value) -> Vec<OwnerReference> {
     let listed = object.pointer("/metadata/ownerReferences");
     let listed = listed.and_then(Value::as_array).into_iter().flatten();
@@ -162,7 +163,7 @@ pub(super) fn references_of(object: &Value) -> Vec<OwnerReference> {
     read.collect()
 }
 
-/// Whether two references name the same object, whatever UIDs they carry.
+/// Whether two references name the same object, regardless of their UIDs.
 fn is_same(one: &OwnerReference, other: &OwnerReference) -> bool {
     let group = |owner: &OwnerReference| {
         let group = owner.api_version.split_once('/').map(|(group, _)| group);
@@ -171,7 +172,7 @@ fn is_same(one: &OwnerReference, other: &OwnerReference) -> bool {
     one.kind == other.kind && one.name == other.name && group(one) == group(other)
 }
 
-/// The references as they are to be: those of `held` stay in their places, those of `lost` follow.
+/// Builds the final references: those of `held` keep their positions, those of `lost` follow.
 fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) -> Resolved {
     let mut to = Resolved::default();
     for (owner, lead) in held {
@@ -240,7 +241,7 @@ fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) ->
     to
 }
 
-/// The reference with the owner's UID of this cluster.
+/// Returns the reference with the owner's UID in this cluster.
 fn with_uid(owner: &OwnerReference, uid: String) -> OwnerReference {
     OwnerReference {
         uid,

@@ -1,5 +1,5 @@
-//! Markers that keep controllers from acting on an object before its turn, in the create call
-//! itself.
+//! Markers that keep controllers from acting on an object before its turn; the create call already contains
+//! them.
 
 use serde_json::{Map, Value, json};
 
@@ -7,19 +7,19 @@ use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::target::MANAGER;
 
-/// Steward's marker; any value pauses, and it stops deletion too.
+/// Steward's marker; any value pauses the object, and it blocks deletion too.
 pub const STEWARD: &str = "steward.butlerlabs.dev/paused";
-/// Cluster API's marker on any of its objects.
+/// Cluster API's marker, valid on any of its objects.
 const CLUSTER_API: &str = "cluster.x-k8s.io/paused";
-/// What stands in a marker that a restore put.
+/// Value of a marker that a restore set.
 pub const OURS: &str = "butler-restore";
 
-/// All annotations of an object together, as the API server takes them.
+/// Size limit of the API server for all annotations of an object together.
 const MAX_ANNOTATIONS: usize = 256 << 10;
-/// What `kubectl apply` remembers: no controller reads it.
+/// Annotation in which `kubectl apply` remembers the object; no controller reads it.
 const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// How a kind is paused.
+/// Way in which a kind is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
     /// An annotation, whose value does not matter.
@@ -28,7 +28,7 @@ pub enum Marker {
     Field(&'static str),
 }
 
-/// How the kind is paused; `None` if it cannot be.
+/// Returns how the kind is paused; `None` if it cannot be paused.
 #[must_use]
 pub fn marker(resource: &ResourceName) -> Option<Marker> {
     let (plural, group) = (resource.plural(), resource.group());
@@ -53,7 +53,7 @@ pub fn marker(resource: &ResourceName) -> Option<Marker> {
     }
 }
 
-/// Whether a group is one whose controllers know Cluster API's marker.
+/// Whether the controllers of a group support Cluster API's marker.
 pub(super) fn is_cluster_api(group: &str) -> bool {
     matches!(
         group,
@@ -69,7 +69,7 @@ pub(super) fn is_paused(marker: Marker, object: &Value) -> bool {
     }
 }
 
-/// Puts the marker on `object`; whether it was not there before.
+/// Sets the marker on `object`; returns whether it was absent before.
 pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
     if is_paused(marker, object) {
         return false;
@@ -105,7 +105,7 @@ pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
     false
 }
 
-/// The patch that takes the marker off again, back to what `wanted` has.
+/// Returns the patch that removes the marker and restores the value in `wanted`.
 pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
     match marker {
         Marker::Annotation(name) => {
@@ -120,7 +120,7 @@ pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
     }
 }
 
-/// Whether a restore put the marker there: this one, or one that died.
+/// Whether a restore set the marker: this one, or an earlier one that died.
 pub(super) fn is_ours(marker: Marker, live: &Value) -> bool {
     match marker {
         Marker::Annotation(name) => {
@@ -131,14 +131,14 @@ pub(super) fn is_ours(marker: Marker, live: &Value) -> bool {
             let managers = managers.and_then(Value::as_array).into_iter().flatten();
             let field = format!("/fieldsV1/f:spec/f:{name}");
             let mut of_field = managers.filter(|m| m.pointer(&field).is_some()).peekable();
-            // Who writes a field last by a merge is its only manager.
+            // The manager that last wrote a field with a merge patch is its only manager.
             of_field.peek().is_some()
                 && of_field.all(|m| m.get("manager").and_then(Value::as_str) == Some(MANAGER))
         }
     }
 }
 
-/// What is told of an object that stays paused though it was not when it was captured.
+/// Returns the finding for an object that stays paused although it was not paused when it was captured.
 pub(super) fn stays(marker: Marker, path: &ObjectPath, wanted: &Value) -> Finding {
     let namespace = path.namespace.as_ref().map(|n| format!(" -n {n}"));
     let (name, patch) = match marker {
@@ -161,8 +161,8 @@ pub(super) fn stays(marker: Marker, path: &ObjectPath, wanted: &Value) -> Findin
     }
 }
 
-/// The annotation that stands aside while `marker` is on, where they would not fit together: what
-/// `kubectl apply` remembers, or else the largest.
+/// Returns the annotation that is removed while `marker` is set, if all annotations would not fit: the one of
+/// `kubectl apply`, or else the largest.
 fn aside(marker: &str, annotations: &Map<String, Value>) -> Option<(String, Value)> {
     let size = |name: &str, value: &Value| {
         let text = value.as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The plan: what a restore will do, as a file that a person reads and a program is held to.
+//! Plan of a restore: a file that a person reads and that the restore must follow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,160 +21,159 @@ pub use super::danger::Danger;
 pub use cluster::{ClusterFacts, Refusal, Witness, admit, admit_answer, own_uid};
 pub use options::{Existing, Mode, Options, Step};
 
-/// Where objects come from.
+/// Source of the objects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "from")]
 pub enum Origin {
-    /// A restore point.
+    /// Restore point.
     #[serde(rename_all = "camelCase")]
     Archive {
-        /// Which.
+        /// The restore point.
         restore_point: Parent,
     },
-    /// A Git repository, filled up from a restore point.
+    /// Git repository, completed from a restore point.
     #[serde(rename_all = "camelCase")]
     Git {
-        /// The folder or address.
+        /// Folder or address.
         repository: String,
-        /// The commit.
+        /// Commit.
         commit: String,
-        /// The branch, tag or commit that was asked for.
+        /// Requested branch, tag or commit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reference: Option<String>,
-        /// The folder in it that was asked for.
+        /// Requested folder in the repository.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
-        /// Fills up what Git does not have.
+        /// Restore point that supplies what Git does not have.
         restore_point: Parent,
     },
-    /// A Velero backup, filled up from nothing.
+    /// Velero backup, which nothing completes.
     #[serde(rename_all = "camelCase")]
     Velero {
-        /// The file or folder.
+        /// File or folder.
         path: String,
         /// SHA-256 of the tarball.
         sha256: Digest,
     },
 }
 
-/// The cluster that is written to.
+/// Cluster that is written to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// The UID of its namespace `kube-system`.
+    /// UID of its namespace `kube-system`.
     pub uid: String,
-    /// Its API server.
+    /// Address of its API server.
     pub server: String,
-    /// Its version.
+    /// Kubernetes version.
     pub version: String,
 }
 
-/// What will become of the objects of a kind.
+/// Planned outcomes for the objects of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KindPlan {
     /// Plural and group.
     pub resource: String,
-    /// Made.
+    /// Objects that are created.
     pub create: u64,
-    /// Brought forward.
+    /// Objects that are updated.
     pub change: u64,
-    /// As they should be.
+    /// Objects that are already as wanted.
     pub same: u64,
-    /// Left out.
+    /// Objects that are left out.
     pub skip: u64,
-    /// Left as they are though they differ.
+    /// Objects that differ and are left as they are.
     pub conflict: u64,
-    /// Taken away.
+    /// Objects that are deleted.
     pub prune: u64,
-    /// Cannot be written.
+    /// Objects that cannot be written.
     pub fail: u64,
 }
 
-/// What will become of one object; those that are as they should be are only counted.
+/// Planned outcome for one object; unchanged objects are only counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectPlan {
-    /// Its path in the archive.
+    /// Path of the object in the archive.
     pub object: String,
-    /// What.
+    /// Outcome.
     pub outcome: Outcome,
-    /// Why, or which fields.
+    /// Reason, or the fields that change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The keyed digest of what is going to be written: the new object or the merge patch, and the
-    /// status.
+    /// Keyed digest of the content to write: the new object or the merge patch, and the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Digest>,
-    /// Why a write of it could not be tried with a dry run.
+    /// Reason why a dry run of the write was not possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untried: Option<String>,
 }
 
-/// See the module.
+/// Plan of a restore; see the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// The version of the form, 1.
+    /// Version of the file format, 1.
     pub version: u64,
-    /// The tool and its version.
+    /// Tool and its version.
     pub tool: String,
-    /// When it was made.
+    /// Time when the plan was made.
     pub made: Timestamp,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// How.
+    /// Mode of the restore.
     pub mode: Mode,
-    /// What is done, in order.
+    /// Steps, in order.
     pub steps: Vec<Step>,
-    /// What is restored.
+    /// Restore point that is restored.
     pub restore_point: Parent,
-    /// Where objects come from.
+    /// Source of the objects.
     pub origin: Origin,
-    /// The restore point whose etcd the objects are brought forward from, if it is another one.
+    /// Restore point whose etcd the objects are brought forward from, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Parent>,
-    /// The step on etcd, if it is part of it.
+    /// Step on etcd, if the plan has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdPlan>,
-    /// What tells which cluster the restore point is of.
+    /// Facts that identify the cluster of the restore point.
     #[serde(default)]
     pub cluster_facts: ClusterFacts,
-    /// The cluster that is written to; absent while its API is down.
+    /// Cluster that is written to; absent while its API is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// What was asked for.
+    /// Options that were requested.
     pub options: Options,
-    /// What is stopped first.
+    /// Controllers, webhooks and objects that are stopped first.
     pub park: Vec<Parked>,
-    /// Kind by kind.
+    /// Outcomes for each kind.
     pub kinds: Vec<KindPlan>,
-    /// Object by object.
+    /// Outcomes for each object.
     pub objects: Vec<ObjectPlan>,
-    /// What a person should know; errors are blockers.
+    /// Findings for the operator; errors are blockers.
     pub findings: Vec<Finding>,
-    /// SHA-256 of all of the above.
+    /// SHA-256 of all fields above.
     pub digest: Digest,
 }
 
 impl Plan {
-    /// The first blocker, if there is one.
+    /// Returns all blockers.
     #[must_use]
     pub fn blockers(&self) -> Vec<&Finding> {
         let is = |f: &&Finding| f.severity == Severity::Error;
         self.findings.iter().filter(is).collect()
     }
 
-    /// Whether a step is part of it.
+    /// Whether the plan has a step.
     #[must_use]
     pub fn has(&self, step: Step) -> bool {
         self.steps.contains(&step)
     }
 
-    /// The same with the step on etcd, whose findings join the others.
+    /// Adds the step on etcd and puts its findings before the others.
     ///
     /// # Errors
-    /// None that memory can give.
+    /// When the plan cannot be encoded as JSON.
     pub fn with_etcd(mut self, etcd: EtcdPlan) -> Result<Self, RecoverError> {
         let findings = etcd.blockers.iter().chain(&etcd.warnings).cloned();
         self.findings = findings.chain(self.findings).collect();
@@ -182,7 +181,7 @@ impl Plan {
         self.sealed()
     }
 
-    /// The same with its digest.
+    /// Returns the plan with its digest.
     pub(crate) fn sealed(mut self) -> Result<Self, RecoverError> {
         self.digest = self.computed()?;
         Ok(self)
@@ -204,7 +203,8 @@ impl Plan {
         objects.map(|o| (o.object.as_str(), o)).collect()
     }
 
-    /// What is otherwise now than the plan has it: at most `most` sentences; empty if nothing is.
+    /// Describes what changed between this plan and `now`: at most `most` sentences; empty if nothing
+    /// changed.
     #[must_use]
     pub fn differences(&self, now: &Self, most: usize) -> Vec<String> {
         let mut told = Vec::new();

@@ -1,7 +1,7 @@
-//! What must stand still while objects are written: controllers, webhooks that need them, GitOps.
+//! Controllers, webhooks and GitOps objects that must stop while objects are written.
 //!
-//! Nothing is deleted. A Deployment goes to no replicas, a webhook to a selector that meets nothing,
-//! and each carries how it was, so that it can be put back by hand too.
+//! Nothing is deleted. A Deployment is scaled to zero replicas, a webhook gets a selector that matches
+//! nothing, and each carries its earlier state, so that it can be put back by hand too.
 
 mod find;
 mod park;
@@ -16,17 +16,17 @@ pub(super) use self::park::{is_ready, park, unpark};
 use crate::archive::ObjectPath;
 use crate::source::kube::{KubeError, WriteError};
 
-/// How many replicas a Deployment had.
+/// Annotation with the number of replicas that a Deployment had.
 pub const REPLICAS: &str = "backup.butlerlabs.dev/replicas";
-/// The label that no object has: what a parked webhook waits for.
+/// Label that no object has: a parked webhook selects it.
 pub const PARKED: &str = "backup.butlerlabs.dev/parked";
 const DEPLOYMENTS: &str = "deployments.apps";
 
-/// Whose part of the platform something is; the order is that of going on again.
+/// Part of the platform that something belongs to, in the order of resuming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// sealed-secrets: its keys are there, and it makes Secrets.
+    /// sealed-secrets, which makes Secrets with its keys.
     SealedSecrets,
     /// Steward, which runs tenants' control planes.
     Steward,
@@ -39,7 +39,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All, in the order of going on again.
+    /// All roles, in the order of resuming.
     pub const ALL: [Self; 5] = [
         Self::SealedSecrets,
         Self::Steward,
@@ -49,50 +49,50 @@ impl Role {
     ];
 }
 
-/// Something that is stopped, and how it was.
+/// Controller, webhook configuration or object that is stopped, with its earlier state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "what")]
 pub enum Parked {
-    /// A controller.
+    /// Controller.
     #[serde(rename_all = "camelCase")]
     Deployment {
-        /// Its namespace.
+        /// Namespace of the Deployment.
         namespace: String,
-        /// Its name.
+        /// Name of the Deployment.
         name: String,
-        /// How many replicas it had.
+        /// Number of replicas that it had.
         replicas: u64,
-        /// Whose it is.
+        /// Part of the platform.
         role: Role,
     },
-    /// A webhook configuration that would refuse writes while its server is stopped.
+    /// Webhook configuration that would refuse writes while its server is stopped.
     #[serde(rename_all = "camelCase")]
     Webhooks {
         /// `validatingwebhookconfigurations` or `mutatingwebhookconfigurations`.
         plural: String,
-        /// Its name.
+        /// Name of the configuration.
         name: String,
-        /// For each webhook its object selector, by its name.
+        /// Earlier object selector of each webhook, by the webhook's name.
         selectors: Vec<(String, Option<Value>)>,
-        /// Whose it is.
+        /// Part of the platform.
         role: Role,
     },
-    /// An object of Flux or a Cluster that works on others.
+    /// Object that acts on others, such as a Flux object or a Cluster.
     #[serde(rename_all = "camelCase")]
     Object {
-        /// Its path in the archive.
+        /// Path of the object in the archive.
         path: String,
-        /// The field below `spec`: `suspend` or `paused`.
+        /// Field below `spec`: `suspend` or `paused`.
         field: String,
-        /// What it was.
+        /// Earlier value of the field.
         before: Option<Value>,
-        /// Whose it is.
+        /// Part of the platform.
         role: Role,
     },
 }
 
 impl Parked {
-    /// What it is, for people and as its name in a journal.
+    /// Returns the name for people, which is also the name in the journal.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
@@ -104,7 +104,7 @@ impl Parked {
         }
     }
 
-    /// Whose it is.
+    /// Returns the part of the platform.
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
@@ -114,7 +114,7 @@ impl Parked {
         }
     }
 
-    /// The command that puts it back by hand.
+    /// Returns the command that puts it back by hand.
     #[must_use]
     pub fn by_hand(&self) -> String {
         match self {
@@ -152,43 +152,43 @@ impl Parked {
     }
 }
 
-/// Why something could not be stopped or put back.
+/// Error while something is stopped or put back.
 #[derive(Debug, thiserror::Error)]
 pub enum QuiesceError {
-    /// It could not be read.
+    /// The object could not be read.
     #[error("cannot read {what}")]
     Read {
-        /// What.
+        /// Name of the object.
         what: String,
-        /// Why not.
+        /// Error of the read.
         source: KubeError,
     },
-    /// It could not be written.
+    /// The object could not be written.
     #[error("cannot write {what}")]
     Write {
-        /// What.
+        /// Name of the object.
         what: String,
-        /// Why not.
+        /// Error of the write.
         source: WriteError,
     },
-    /// It goes on running.
+    /// Pods still run after the time limit.
     #[error(
         "{what} still has {left} running pods after {} s; see why they do not end, then go on with \
          `restore-cli resume`",
         .limit.as_secs()
     )]
     StillRuns {
-        /// What.
+        /// Name of the Deployment.
         what: String,
-        /// How many pods.
+        /// Number of pods that still run.
         left: u64,
-        /// How long it was waited for.
+        /// Time limit.
         limit: Duration,
     },
 }
 
 impl QuiesceError {
-    /// Whether the whole API is out of reach.
+    /// Whether the whole API is unreachable.
     #[must_use]
     pub fn is_of_the_server(&self) -> bool {
         match self {
@@ -198,7 +198,7 @@ impl QuiesceError {
         }
     }
 
-    /// The error and its causes in one line.
+    /// Formats the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Running a plan: phase by phase, each thing in the journal before and after it is done.
+//! Execution of a plan, phase by phase; each action is in the journal before and after it is done.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,21 +30,21 @@ mod volumes;
 
 pub(super) use link::unread;
 
-/// Objects written at the same time. An API server gives one client about as many seats; answers of
-/// 429 are waited for.
+/// Objects written at the same time. An API server gives one client about this many seats; after an answer of
+/// 429 the client waits.
 const AT_ONCE: usize = 24;
-/// Objects between two lines of the journal that are forced to disk.
+/// Objects between two journal lines that are forced to disk.
 const BATCH: usize = 96;
 
-/// How long things are waited for.
+/// Waiting times.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// After the last create, before losses are looked for: a garbage collector reads its kinds anew
+    /// Time between the last create and the check for losses: a garbage collector refreshes its list of kinds
     /// every 30 s.
     pub settle: Duration,
-    /// For controllers to be ready again.
+    /// Time limit for controllers to become ready again.
     pub ready: Duration,
-    /// Whether what was stopped stays so when a restore in place ends before its time.
+    /// Whether stopped controllers stay stopped when a restore in place ends early.
     pub keep_stopped: bool,
 }
 
@@ -58,15 +58,14 @@ impl Default for Patience {
     }
 }
 
-/// Keeps a copy of the journal elsewhere.
+/// Keeper of a copy of the journal elsewhere.
 #[async_trait]
 pub trait Copied: Send + Sync {
-    /// Waits until the copy has what the journal has, or cannot be had; the restore goes on either
-    /// way.
+    /// Waits until the copy is as new as the journal or cannot be written; the restore continues either way.
     async fn catch_up(&self);
 }
 
-/// No copy.
+/// No copy of the journal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCopy;
 
@@ -75,42 +74,42 @@ impl Copied for NoCopy {
     async fn catch_up(&self) {}
 }
 
-/// A plan that is being run.
+/// Plan that is being run.
 pub struct Recovery {
-    /// The plan.
+    /// Plan.
     pub plan: Plan,
-    /// The cluster.
+    /// Cluster that is written to.
     pub target: KubeTarget,
-    /// What is written.
+    /// Objects to write.
     pub spool: Spool,
-    /// What the restored etcd has.
+    /// Objects of the restored etcd.
     pub base: Option<Spool>,
-    /// What was done.
+    /// Journal of the actions done so far.
     pub journal: Journal,
-    /// Precautions.
+    /// Precautions that are active.
     pub guards: Guards,
     /// Waiting times.
     pub patience: Patience,
-    /// Now.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// Told how it goes.
+    /// Receiver of progress messages.
     pub progress: Arc<dyn Progress>,
-    /// Keeps a copy of the journal.
+    /// Keeper of a copy of the journal.
     pub copy: Arc<dyn Copied>,
-    /// Ends it between two objects.
+    /// Token that stops the restore between two objects.
     pub cancel: CancellationToken,
 }
 
-/// How it ended.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ended {
-    /// Objects by what became of them.
+    /// Number of objects with each outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// What a person should know.
+    /// Findings for the operator.
     pub findings: Vec<Finding>,
-    /// What is still stopped.
+    /// Controllers, webhooks and objects that are still stopped.
     pub parked: Vec<quiesce::Parked>,
-    /// Whether all that is missing is what trying again cannot help.
+    /// Whether objects are missing and another attempt would help none of them.
     pub stuck: bool,
 }
 
@@ -125,18 +124,18 @@ impl Ended {
 }
 
 impl Recovery {
-    /// Runs the steps on objects, from wherever the journal ends. If one fails in place, what was
-    /// stopped is put back. On a fresh cluster it stays stopped: half of the objects are not there
-    /// yet, and controllers would make them anew.
+    /// Runs the steps on objects, starting where the journal ends. If a step fails in place, what was stopped
+    /// is put back. On a fresh cluster it stays stopped: half of the objects do not exist yet, and
+    /// controllers would create them again.
     ///
     /// # Errors
-    /// When the cluster, the journal or the scratch file fails; the same journal goes on from there.
+    /// When the cluster, the journal or the scratch file fails; a later run continues with the same journal.
     pub async fn run(&mut self) -> Result<Ended, RecoverError> {
         admit(&self.plan, &self.target)?;
         let restore = self.journal.state.restore.clone();
         lock::hold(&self.target, &restore, self.clock.now()).await?;
         let resources = self.plan.has(Step::Resources);
-        // What was written and looked at again is not stopped once more.
+        // Objects that were written and checked do not need another stop.
         if !(resources && self.journal.state.is_written())
             && let Err(error) = self.write().await
         {
@@ -167,7 +166,7 @@ impl Recovery {
         Ok(ended)
     }
 
-    /// Stops what has to stand still, writes everything, and looks whether it stays.
+    /// Stops controllers, writes everything, and checks that it stays.
     async fn write(&mut self) -> Result<(), RecoverError> {
         let resources = self.plan.has(Step::Resources);
         let ours = self.begun_before();
@@ -207,7 +206,7 @@ impl Recovery {
         self.journal.write(vec![Record::PhaseBegun { phase, at }])
     }
 
-    /// Writes down that a phase is done, together with what it found.
+    /// Records that a phase is done, together with its findings.
     fn finished(&mut self, phase: Phase, found: Vec<Finding>) -> Result<(), RecoverError> {
         let at = self.clock.now();
         let found = found
@@ -218,7 +217,7 @@ impl Recovery {
         self.journal.write(records)
     }
 
-    /// Positions in order, of the ranks that are `wanted`.
+    /// Returns the positions of all objects whose rank is `wanted`, in order.
     fn positions(&self, wanted: impl Fn(Rank) -> bool) -> Vec<Vec<usize>> {
         let mut order = self.spool.order();
         if !self.guards.has(Guard::Order) {
@@ -232,8 +231,8 @@ impl Recovery {
         order
     }
 
-    /// Objects that an attempt before this one may have made. What the plan does not make was there
-    /// before.
+    /// Returns objects that an earlier attempt may have created. Objects that the plan does not create
+    /// existed before.
     fn begun_before(&self) -> HashSet<String> {
         let state = &self.journal.state;
         let planned = self.plan.objects.iter();
@@ -241,27 +240,27 @@ impl Recovery {
         let begun = made.filter(|o| {
             let done = state.written.get(&o.object);
             let failed = done.is_some_and(|done| done.outcome == Outcome::Failed);
-            // With lines missing, whatever the plan makes may have been made.
+            // If journal lines are missing, every object that the plan creates may have been created.
             let missing = done.is_none() && state.copied;
             failed || missing || state.open.contains(&o.object)
         });
         begun.map(|o| o.object.clone()).collect()
     }
 
-    /// Those of a batch that are not done, each with whether it is among `ours`.
+    /// Returns the objects of a batch that are not done, each with whether it is among `ours`.
     fn open(&self, batch: &[usize], ours: &HashSet<String>) -> Vec<(usize, bool)> {
         let written = &self.journal.state.written;
         let open = batch.iter().filter_map(|position| {
             let place = self.spool.entry(*position)?.path.to_string();
             let done = written.get(&place);
-            // What failed is tried again.
+            // A failed object is tried again.
             let is_done = done.is_some_and(|done| done.outcome != Outcome::Failed);
             (!is_done).then(|| (*position, ours.contains(&place)))
         });
         open.collect()
     }
 
-    /// The UIDs that written objects have.
+    /// Returns the UIDs of written objects, by position.
     fn uids(&self) -> HashMap<usize, String> {
         let written = self.journal.state.written.iter();
         let known = written.filter_map(|(place, done)| {
@@ -294,7 +293,7 @@ impl Recovery {
         self.journal.write(records)
     }
 
-    /// Objects that are not as planned, as findings.
+    /// Returns a finding for each object that is not as planned.
     fn told(&self) -> Vec<Finding> {
         let written = self.journal.state.written.iter();
         let told = written.filter_map(|(object, done)| {

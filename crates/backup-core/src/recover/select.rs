@@ -1,5 +1,4 @@
-//! Which objects of an archive are restored: by namespace, kind, label, or all that belongs to one
-//! tenant.
+//! Selection of the objects that are restored: by namespace, kind, label, or all objects of one tenant.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use super::spool::Spool;
 use crate::archive::ObjectPath;
 use crate::format::export::TenantFacts;
 
-/// A choice.
+/// Selection of objects.
 #[derive(Debug, Clone)]
 pub struct Select {
     options: Options,
@@ -36,7 +35,7 @@ struct Metadata {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Fields by which objects name their tenant.
+/// Fields in which objects name their tenant.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
@@ -64,10 +63,10 @@ pub fn of_steps(spool: &mut Spool, steps: &[Step]) {
 }
 
 impl Select {
-    /// The choice of `options` among the tenants that are known.
+    /// Builds the selection from `options` and the known tenants.
     ///
     /// # Errors
-    /// When there is no such tenant, or several of the name.
+    /// When no tenant has that name, or several have it.
     pub fn new(options: &Options, tenants: &[TenantFacts]) -> Result<Self, RecoverError> {
         let wanted = options.tenant.as_deref();
         let tenant = wanted.map(|wanted| {
@@ -92,17 +91,18 @@ impl Select {
         })
     }
 
-    /// Whether the object is chosen.
+    /// Whether the object is selected.
     #[must_use]
     pub fn keeps(&self, path: &ObjectPath, json: &[u8]) -> bool {
         match serde_json::from_slice::<Head>(json) {
             Ok(head) => self.keeps_head(path, &head),
-            // What is no object is told where it is laid aside.
+            // Invalid JSON is reported where the object is spooled.
             Err(_) => self.by_name(path, "") && self.by_namespace(path),
         }
     }
 
-    /// As [`Select::keeps`], of an object that was read. What is no object is not chosen.
+    /// Makes the same check as [`Select::keeps`] for a parsed object. A value that is not an object is not
+    /// selected.
     pub(super) fn keeps_value(&self, path: &ObjectPath, object: &Value) -> bool {
         Head::deserialize(object).is_ok_and(|head| self.keeps_head(path, &head))
     }
@@ -143,13 +143,13 @@ impl Select {
                 (included.is_empty() || included.contains(namespace))
                     && !self.options.exclude_namespaces.contains(namespace)
             }
-            // Definitions are a step of their own.
+            // Definitions are a separate step.
             None => included.is_empty() || path.resource.group() == "apiextensions.k8s.io",
         }
     }
 }
 
-/// Whether an object is a part of the tenant.
+/// Whether an object belongs to the tenant.
 fn belongs(
     tenant: &TenantFacts,
     path: &ObjectPath,

@@ -1,4 +1,4 @@
-//! Dry runs: the API server judges a write, and nothing is written.
+//! Dry runs: the API server checks a write without storing it.
 
 use http::StatusCode;
 use serde_json::json;
@@ -13,25 +13,26 @@ use crate::recover::spool::Entry;
 use crate::recover::{RecoverError, crds, fixed, volumes};
 use crate::source::kube::WriteError;
 
-/// What the API server says of a write.
+/// Answer of the API server to a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::recover) enum Trial {
-    /// It would take it.
+    /// The server accepts the write.
     Passed,
-    /// It would take it, and the object stays as it is: the server fills in again what differs.
+    /// The server accepts the write, but the object does not change: the server fills the differing fields in
+    /// again.
     Same,
-    /// It would take it and make it otherwise, and how.
+    /// The server accepts the write but stores something different; the text says what.
     Otherwise(String),
-    /// It would refuse it, whatever comes before.
+    /// The server refuses the write, whatever is written before.
     Refused(String),
-    /// As things are now it would refuse it; what it needs may come with the restore.
+    /// The server refuses the write now; the restore may bring what the write needs.
     Now(String),
-    /// It cannot be asked, and why.
+    /// The write cannot be tried; the text says why.
     Untried(String),
 }
 
 impl Writer<'_> {
-    /// Tries to make the object at `position`, or to change the live one, without doing it.
+    /// Tries to create the object at `position`, or to change the live one, with a dry run.
     pub(in crate::recover) async fn attempt(
         &self,
         position: usize,
@@ -70,7 +71,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Tries what would bring the live object to the wanted one, its status too.
+    /// Tries the changes that make the live object the wanted one, including its status.
     async fn try_change(&self, turn: &Turn<'_>) -> Result<Trial, RecoverError> {
         let entry = turn.entry;
         let version = Some(entry.api_version.as_str());
@@ -111,7 +112,7 @@ impl Writer<'_> {
         let path = &entry.path;
         match self.target.patch_part(path, "/status", &patch, true).await {
             Ok(_) => Ok(Trial::Passed),
-            // A status that is refused is a note, and the object stays.
+            // A refused status is only a note: the object itself is written.
             Err(e) => Ok(match refusal(entry, e)? {
                 Trial::Refused(why) => Trial::Now(format!("its status: {why}")),
                 trial => trial,
@@ -120,7 +121,7 @@ impl Writer<'_> {
     }
 }
 
-/// Judges why the server refused a dry run.
+/// Classifies the error of a refused dry run.
 fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
     if error.is_of_the_server() {
         return Err(RecoverError::Target(error));
@@ -135,7 +136,7 @@ fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
     else {
         return Ok(Trial::Now(told(entry, &error)));
     };
-    // Its webhook is parked when it is really written, or knows no dry run.
+    // The webhook is parked during the real write, or does not support dry runs.
     if message.contains("failed calling webhook") || message.contains("dry run") {
         let why = "its webhook cannot be asked in a dry run";
         return Ok(Trial::Untried(why.to_owned()));
@@ -145,7 +146,7 @@ fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
         StatusCode::PAYLOAD_TOO_LARGE,
         StatusCode::UNPROCESSABLE_ENTITY,
     ];
-    // A webhook that refuses may be parked when it is really written.
+    // A webhook that refuses may be parked during the real write.
     let of_itself = lasting.contains(status) && !message.contains("admission webhook");
     let why = told(entry, &error);
     Ok(if of_itself {

@@ -1,4 +1,4 @@
-//! What would become of an object, told without writing it.
+//! Prediction of what a restore does to an object, without writing it.
 
 use serde_json::{Value, json};
 
@@ -14,21 +14,21 @@ use crate::recover::owners::Resolved;
 use crate::recover::spool::Entry;
 use crate::recover::{RecoverError, crds};
 
-/// What would become of an object.
+/// Predicted outcome for an object.
 #[derive(Debug, Clone)]
 pub(in crate::recover) struct Foreseen {
-    /// What.
+    /// Outcome.
     pub(in crate::recover) outcome: Outcome,
-    /// Why, or which fields.
+    /// Reason, or the fields that change.
     pub(in crate::recover) why: Option<String>,
-    /// The digest of what would be written.
+    /// Digest of the content that would be written.
     pub(in crate::recover) content: Option<Digest>,
-    /// Why a write could not be tried.
+    /// Reason why a write could not be tried.
     pub(in crate::recover) untried: Option<String>,
 }
 
 impl Foreseen {
-    /// One without contents.
+    /// Returns a prediction without content.
     pub(in crate::recover) fn new(outcome: Outcome, why: Option<String>) -> Self {
         Self {
             outcome,
@@ -44,7 +44,7 @@ impl Foreseen {
 }
 
 impl Writer<'_> {
-    /// The digest of an object that would be made, which may be of a kind that is not served yet.
+    /// Returns the digest of an object that would be created, whose kind may not be served yet.
     pub(in crate::recover) fn content(
         &self,
         entry: &Entry,
@@ -59,7 +59,7 @@ impl Writer<'_> {
         Ok(key.digest(&wanted.body, wanted.status.as_ref()))
     }
 
-    /// The object as it would be brought to the live one; `None` if its kind is not served.
+    /// Returns the object prepared for comparison with the live one; `None` if its kind is not served.
     pub(super) fn turn<'e>(&self, entry: &'e Entry) -> Result<Option<Turn<'e>>, RecoverError> {
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             return Ok(None);
@@ -75,13 +75,13 @@ impl Writer<'_> {
         }))
     }
 
-    /// Says what a person should know of how an object is made that is not there.
+    /// Returns notes for the operator about how an object that does not exist is created.
     pub(in crate::recover) fn notes(&self, entry: &Entry) -> Result<Option<String>, RecoverError> {
         let value = self.value(entry)?;
         if entry.path.resource.as_str() == crds::DEFINITIONS {
             return Ok(crds::notes(&value));
         }
-        // Its kind may come with the restore; most of those have a status of their own.
+        // The kind may come with the restore; most such kinds have a status subresource.
         let kind = self.target.kind(&entry.path.resource);
         let split = kind.is_none_or(|kind| kind.has_status);
         let notes = desired(entry, value, split, self.guards).notes;
@@ -92,7 +92,7 @@ impl Writer<'_> {
         Ok(sentence(&notes))
     }
 
-    /// Tells what would become of the object, without writing it.
+    /// Predicts what the restore does to the object, without writing it.
     pub(in crate::recover) fn foresee(
         &self,
         entry: &Entry,
@@ -111,7 +111,7 @@ impl Writer<'_> {
         if let Some(why) = judged.keep {
             return Ok(Foreseen::new(Outcome::Conflict, Some(why)));
         }
-        // Controllers write statuses all the time: of those, what is wanted counts.
+        // Controllers write statuses all the time: of a status, only the wanted content counts.
         let content = key.digest(&json!(judged.patch), wanted.status.as_ref());
         if !judged.conflicts.is_empty() {
             let fields = judged.conflicts.join(", ");

@@ -1,4 +1,4 @@
-//! What there is to write over an object that is there already.
+//! Comparison of an object with the live one, which decides what to write.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::recover::spool::Entry;
 use crate::recover::volumes;
 use crate::source::kube::target::TargetKind;
 
-/// What there is to write over a live object, what must not be, and why it is left alone.
+/// Fields to write over a live object, conflicting fields, and the reason to leave the object alone.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     pub(super) patch: Option<Value>,
@@ -22,7 +22,7 @@ pub(super) struct Judged {
 }
 
 impl Writer<'_> {
-    /// What the object was when etcd's snapshot was taken.
+    /// Returns the object at the time of the etcd snapshot.
     pub(super) fn base_of(
         &self,
         entry: &Entry,
@@ -38,7 +38,7 @@ impl Writer<'_> {
         Ok(Some(self.wanted(before, base.value(before)?, kind)))
     }
 
-    /// What there is to write over `live` to make it as `wanted`.
+    /// Compares `live` with `wanted` and returns what to write.
     pub(super) fn judge(
         &self,
         turn: &Turn<'_>,
@@ -55,10 +55,10 @@ impl Writer<'_> {
         }
         let mut wanted = comparable(wanted.body.clone());
         if ours {
-            // What this restore made carries the marker until its controller goes on.
+            // An object that this restore created carries the pause marker until its controller resumes.
             paused(turn.entry, &mut wanted, self.guards);
         }
-        // Owners are resolved by themselves.
+        // Owner references are resolved separately.
         if let Some(metadata) = now.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("ownerReferences");
         }
@@ -81,7 +81,7 @@ impl Writer<'_> {
         if judged.keep.is_some() {
             judged.patch = None;
         }
-        // An object that is left as it is would go with an owner that is dead.
+        // The garbage collector would delete an object that keeps a reference to a dead owner.
         let owners = &turn.owners;
         if owners.differs && (owners.dead || judged.keep.is_none()) {
             let references = json!({ "metadata": { "ownerReferences": &owners.references } });
@@ -91,7 +91,7 @@ impl Writer<'_> {
         judged
     }
 
-    /// What is told of a status that came since and that nobody takes away.
+    /// Reports the fields of a status that appeared after the capture and that the restore keeps.
     pub(super) fn status_since(&self, turn: &Turn<'_>, live: &Value, ours: bool) -> Option<String> {
         let asked = turn.wanted.bare && self.mode == Mode::InPlace && turn.base.is_none() && !ours;
         let status = live.get("status").filter(|_| asked)?.as_object()?;
@@ -127,7 +127,7 @@ impl Writer<'_> {
     }
 }
 
-/// Fields of a live object that its cluster chose, and that are no difference.
+/// Copies fields of a live object that its cluster chose into `wanted`: they do not count as differences.
 fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     let mut take = |pointer: &str, name: &str| {
         let held = live.pointer(pointer).and_then(|fields| fields.get(name));
@@ -150,7 +150,7 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
             }
         }
         "clusterroles.rbac.authorization.k8s.io" if live.get("aggregationRule").is_some() => {
-            // A controller brings them together from other roles.
+            // A controller aggregates the rules from other roles.
             if let (Some(rules), Some(fields)) = (live.get("rules"), wanted.as_object_mut())
                 && fields.contains_key("aggregationRule")
             {
@@ -160,7 +160,7 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
         _ => {}
     }
     own::over(entry, live, wanted);
-    // What this restore paused goes on at its end, as it was before.
+    // An object that this restore paused resumes at the end, as it was before.
     if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
         && pause::is_paused(Marker::Field(field), live)
         && !pause::is_paused(Marker::Field(field), wanted)
@@ -169,7 +169,7 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     }
 }
 
-/// A service account keeps the Secrets that its cluster gave it, beside those that it had.
+/// Merges the Secrets of a service account: those that its cluster gave it, then the captured ones.
 fn secrets(live: &Value, wanted: &mut Value) {
     let list = |object: &Value| {
         let held = object.get("secrets").and_then(Value::as_array);
@@ -187,7 +187,7 @@ fn secrets(live: &Value, wanted: &mut Value) {
     }
 }
 
-/// The tool that looks after an object, by the marks that it leaves.
+/// Returns the tool that manages an object, known by its labels and annotations.
 fn managed_by(object: &Value) -> Option<&'static str> {
     let has = |kind: &str, name: &str| {
         let name = name.replace('/', "~1");

@@ -1,4 +1,4 @@
-//! Differences between an object as it was sent and as the API server made it.
+//! Differences between an object as it was sent and as the API server stored it.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{FIELDS_TOLD, Turn};
 use crate::recover::desired::comparable;
 use crate::recover::merge::{merge, named, touched};
 
-/// Says what a custom kind's definition took away from `body` or filled in; `None` if nothing.
+/// Reports which fields of `body` a custom kind's definition dropped or filled in; `None` if there are none.
 pub(super) fn otherwise(turn: &Turn<'_>, body: &Value, made: &Value) -> Option<String> {
     if !turn.kind.custom {
         return None;

@@ -1,4 +1,4 @@
-//! Status of an object, written beside its other fields.
+//! Writer for the status of an object, which is written after its other fields.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::recover::fixed;
 use crate::recover::merge::{merge, touched};
 
 impl Writer<'_> {
-    /// Writes the status over that of `live`; what did not come back is told.
+    /// Writes the status over that of `live`; returns a message about fields that were not stored.
     pub(super) async fn status(
         &self,
         turn: &Turn<'_>,
@@ -72,11 +72,11 @@ impl Writer<'_> {
 pub(super) fn status_patch(base: Option<&Value>, live: &Value, wanted: &Value) -> Option<Value> {
     let is_empty = wanted.as_object().is_none_or(Map::is_empty);
     let Some(now) = live.get("status") else {
-        // An empty status is not the same as none.
+        // An empty status differs from a missing one.
         let merged = merge(base, &json!({}), wanted);
         return merged.patch.or_else(|| base.is_none().then(|| json!({})));
     };
-    // A status that came since stays, and is a finding of its own.
+    // A status that appeared after the capture stays and is reported as a separate finding.
     if is_empty {
         return None;
     }

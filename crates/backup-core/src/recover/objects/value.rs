@@ -1,4 +1,4 @@
-//! Captured object, with the fields that a person filled in, and the schema of its kind.
+//! Captured object with the field values that the operator fills in, and the schema of its kind.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::recover::crds::DEFINITIONS;
 use crate::recover::spool::{Entry, Spool};
 
 impl Writer<'_> {
-    /// Reads the captured object, filled in.
+    /// Reads the captured object and applies `--fill` to it.
     pub(in crate::recover) fn value(&self, entry: &Entry) -> Result<Value, RecoverError> {
         let resource = &entry.path.resource;
         let mut value = self.spool.value(entry)?;

@@ -1,4 +1,4 @@
-//! What is said of an object: its outcome and the reason, without a value of a Secret.
+//! Messages about an object: its outcome and the reason, without any value of a Secret.
 
 use crate::archive::ObjectPath;
 use crate::recover::journal::{Done, Outcome};
@@ -21,7 +21,7 @@ pub(super) fn is_of_a_namespace(error: &WriteError) -> bool {
     matches!(error, WriteError::Refused { message, .. } if message.starts_with("namespaces "))
 }
 
-/// Why an object that is there cannot be read, and the way on. What a server says of a Secret is not
+/// Describes why a live object cannot be read and what to do. The server's message about a Secret is not
 /// repeated.
 pub(super) fn unreadable(entry: &Entry, error: &KubeError) -> String {
     let path = &entry.path;
@@ -49,7 +49,7 @@ pub(super) fn unreadable(entry: &Entry, error: &KubeError) -> String {
     format!("the API server cannot read the live one and answers {status}{said}{way}")
 }
 
-/// Why an unreadable object is still there, and the way on.
+/// Describes why an unreadable object could not be deleted and what to do.
 pub(super) fn undeleted(entry: &Entry) -> String {
     let path = &entry.path;
     let (group, plural) = (path.resource.group(), path.resource.plural());
@@ -66,14 +66,14 @@ pub(super) fn undeleted(entry: &Entry) -> String {
     )
 }
 
-/// The name that `--replace-unreadable` takes.
+/// Returns the name that `--replace-unreadable` takes.
 pub(super) fn by_name(path: &ObjectPath) -> String {
     let namespace = path.namespace.as_deref().map(|n| format!("{n}/"));
     let namespace = namespace.unwrap_or_default();
     format!("{}/{namespace}{}", path.resource, path.name)
 }
 
-/// The server's words for people. Those about a Secret may quote it and are not repeated.
+/// Formats the server's error for people. A message about a Secret may quote it and is not repeated.
 pub(super) fn told(entry: &Entry, error: &WriteError) -> String {
     let WriteError::Refused {
         status,

@@ -1,5 +1,5 @@
-//! Live objects that name an owner which is to be made anew: found wherever they are, in the archive
-//! or not, and linked as soon as the owner has its UID.
+//! Finder of live objects whose owner is created again: they may be in the archive or not, and are linked as
+//! soon as the owner has its UID.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::recover::RecoverError;
 use crate::recover::spool::Spool;
 use crate::source::kube::target::KubeTarget;
 
-/// Kinds that come and go by themselves and own nothing.
+/// Short-lived kinds that own nothing.
 const PASSING: [&str; 4] = [
     "events",
     "events.events.k8s.io",
@@ -19,18 +19,18 @@ const PASSING: [&str; 4] = [
     "componentstatuses",
 ];
 
-/// What was found.
+/// Live objects that depend on owners that the restore creates.
 #[derive(Debug, Default)]
 pub(in crate::recover) struct Dependants {
-    /// For the position of each owner to be made: those that name it.
+    /// Dependants, by the position of the owner.
     pub(in crate::recover) of: BTreeMap<usize, Vec<ObjectPath>>,
     /// Kinds that cannot be read, and why.
     pub(in crate::recover) unread: Vec<(String, String)>,
 }
 
 impl Dependants {
-    /// Reads every kind of the cluster, a page at a time, for objects that name one of `made`:
-    /// positions that the cluster does not have.
+    /// Reads every kind of the cluster, a page at a time, for objects that name one of `made`: positions of
+    /// objects that the cluster does not have.
     pub(in crate::recover) async fn find(
         target: &KubeTarget,
         spool: &Spool,
@@ -65,13 +65,13 @@ impl Dependants {
     }
 }
 
-/// Gives the live object at `path` references to owners that live. Says what was changed; an empty
-/// list says that nothing had to be.
+/// Replaces the references of the live object at `path` by references to living owners. Returns the changes;
+/// an empty list means that no change was needed.
 pub(in crate::recover) async fn relink(
     owners: &Owners<'_>,
     path: &ObjectPath,
 ) -> Result<Result<Vec<String>, String>, RecoverError> {
-    /// Somebody else may write at the same time.
+    /// Attempts at one write: somebody else may write at the same time.
     const TRIES: usize = 5;
     for _ in 0..TRIES {
         let live = match owners.target.get(path, None).await {

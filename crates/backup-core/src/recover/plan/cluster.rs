@@ -1,5 +1,4 @@
-//! Cluster that a restore point is of, by everything that tells it, and the guard that every write
-//! passes first.
+//! Identity of the cluster that a restore point belongs to, and the guard before every write.
 
 use std::collections::BTreeSet;
 
@@ -13,37 +12,37 @@ use crate::catalog::RestorePoint;
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::target::KubeTarget;
 
-/// What tells which cluster was captured.
+/// Facts that identify the captured cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterFacts {
-    /// UIDs of its namespace `kube-system`. They agree, unless something is of another cluster.
+    /// UIDs of its namespace `kube-system`. They agree, unless a part belongs to another cluster.
     pub kube_system: Vec<Witness>,
 }
 
-/// A UID of the namespace `kube-system`, and what tells it.
+/// UID of the namespace `kube-system`, with its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Witness {
-    /// The UID.
+    /// UID.
     pub uid: String,
-    /// What tells it, for people.
+    /// Source of the UID, for people.
     pub told_by: String,
 }
 
-/// Why nothing may be written into a cluster.
+/// Reason why nothing may be written to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The danger that allows it all the same, if one does.
+    /// Danger that allows the write all the same, if there is one.
     pub danger: Option<Danger>,
     /// What is wrong.
     pub cause: String,
-    /// What helps.
+    /// What the operator can do.
     pub remedy: String,
 }
 
 impl ClusterFacts {
-    /// What `points` and the objects in `spool` tell.
+    /// Collects the facts from `points` and from the objects in `spool`.
     #[must_use]
     pub fn of<'p>(
         points: impl IntoIterator<Item = &'p RestorePoint>,
@@ -73,8 +72,8 @@ impl ClusterFacts {
         }
     }
 
-    /// Why nothing may be written into the cluster whose `kube-system` has this UID. With a step on
-    /// `etcd` that is the one that was just restored, and no other is ever allowed.
+    /// Returns why nothing may be written to the cluster whose `kube-system` has this UID. With a step on
+    /// `etcd` the target is the cluster that was just restored, and no other cluster is ever allowed.
     #[must_use]
     pub fn refuse(&self, mode: Mode, etcd: bool, uid: &str) -> Option<Refusal> {
         let same = |w: &&Witness| w.uid == uid;
@@ -122,7 +121,7 @@ impl ClusterFacts {
         }
     }
 
-    /// The UIDs for people.
+    /// Formats the UIDs for people.
     #[must_use]
     pub fn shown(&self) -> String {
         let uids: Vec<&str> = self.kube_system.iter().map(|w| w.uid.as_str()).collect();
@@ -134,13 +133,13 @@ impl ClusterFacts {
 }
 
 impl Refusal {
-    /// Whether it was allowed by name.
+    /// Whether the operator allowed it by name.
     #[must_use]
     pub fn is_allowed(&self, allow: &BTreeSet<Danger>) -> bool {
         self.danger.is_some_and(|danger| allow.contains(&danger))
     }
 
-    /// The same as a finding about the API server at `server`.
+    /// Returns the refusal as a finding about the API server at `server`.
     #[must_use]
     pub fn finding(self, server: &str, allow: &BTreeSet<Danger>) -> Finding {
         Finding {
@@ -155,7 +154,7 @@ impl Refusal {
         }
     }
 
-    /// What helps, with the name that allows it.
+    /// Returns the remedy, with the `--allow` name that permits the write.
     #[must_use]
     pub fn hint(&self) -> String {
         match self.danger {
@@ -169,7 +168,7 @@ impl Refusal {
     }
 }
 
-/// Lets `plan` write into `target`, or says why not. Nothing is written before this says yes.
+/// Checks that `plan` may write to `target`. Nothing is written before this check succeeds.
 ///
 /// # Errors
 /// [`RecoverError::WrongCluster`] with the difference.
@@ -177,7 +176,7 @@ pub fn admit(plan: &Plan, target: &KubeTarget) -> Result<(), RecoverError> {
     admitted(plan, target.uid(), target.server())
 }
 
-/// The same for the cluster that answered.
+/// Makes the same check as [`admit`] for the cluster that answered.
 ///
 /// # Errors
 /// As [`admit`].
@@ -211,7 +210,7 @@ fn admitted(plan: &Plan, uid: &str, server: &str) -> Result<(), RecoverError> {
     }
 }
 
-/// The UID that objects themselves give `kube-system`, if that is among them.
+/// Returns the UID of `kube-system` among the objects, if they contain it.
 pub fn own_uid(spool: &Spool) -> Option<String> {
     let path = ObjectPath {
         resource: "namespaces".into(),
@@ -244,9 +243,9 @@ mod tests {
         assert_eq!(danger(&a, place, true, "a"), None);
         let other = Some(Some(Danger::OtherLineage));
         assert_eq!(danger(&a, place, false, "b"), other);
-        // What was just restored is known: another cluster is never meant.
+        // The cluster that was just restored is known: another cluster is never allowed.
         assert_eq!(danger(&a, place, true, "b"), Some(None));
-        // One of two that disagree is another cluster.
+        // Of two UIDs that disagree, one belongs to another cluster.
         assert_eq!(danger(&facts(&["a", "b"]), place, false, "a"), other);
     }
 

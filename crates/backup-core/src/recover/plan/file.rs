@@ -1,4 +1,4 @@
-//! A plan as a file: written for its owner alone, and read back as it was made.
+//! Plan as a file: written for its owner only, and verified when it is read.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use super::super::{RecoverError, TOOL};
 use super::Plan;
 use crate::newfile::{self, Existing};
 
-/// A plan names what it touches; this is more than half a million objects take.
+/// Size limit of a plan file; more than half a million objects need.
 const MAX_PLAN: u64 = 256 << 20;
 
 impl Plan {
-    /// Writes it to a file that only its owner reads; an older plan there is replaced.
+    /// Writes the plan to a file that only its owner can read, and replaces an older plan.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -25,7 +25,7 @@ impl Plan {
         newfile::write(path, &text, Existing::Replace).map_err(failed)
     }
 
-    /// Reads one, and sees that nobody changed it.
+    /// Reads a plan and checks that nobody changed it.
     ///
     /// # Errors
     /// When it cannot be read, was changed, or is of another version.

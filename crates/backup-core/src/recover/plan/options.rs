@@ -1,4 +1,4 @@
-//! What a plan is asked for.
+//! Options that a plan is made with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,81 +7,81 @@ use serde::{Deserialize, Serialize};
 use super::super::danger::Danger;
 use super::super::fill::Fill;
 
-/// How a cluster is restored.
+/// Mode of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// The same cluster: etcd comes back with all UIDs, then objects are brought forward.
+    /// The same cluster: etcd is restored with all UIDs, then objects are brought forward.
     InPlace,
-    /// A fresh cluster: every object is made anew.
+    /// A fresh cluster: every object is created again.
     Rebuild,
 }
 
-/// A step of the restore.
+/// Step of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// etcd from the snapshot.
+    /// Restores etcd from the snapshot.
     Etcd,
-    /// CustomResourceDefinitions.
+    /// Restores CustomResourceDefinitions.
     Crds,
-    /// Everything else that is an object.
+    /// Restores all other objects.
     Resources,
-    /// Tenants are asked and compared.
+    /// Queries the tenants and compares them.
     Verify,
 }
 
 impl Step {
-    /// All, in order.
+    /// All steps, in order.
     pub const ALL: [Self; 4] = [Self::Etcd, Self::Crds, Self::Resources, Self::Verify];
 }
 
-/// What becomes of objects that are there and differ.
+/// Treatment of live objects that differ from the captured ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Existing {
-    /// Updated, but for those that Helm or Flux looks after on a fresh cluster.
+    /// Updated, except objects that Helm or Flux manages on a fresh cluster.
     #[default]
     Auto,
-    /// Updated, all of them.
+    /// All of them are updated.
     Update,
-    /// Left as they are.
+    /// All of them are left as they are.
     Keep,
 }
 
-/// What was asked for.
+/// Options of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Options {
-    /// Only these namespaces; empty for all.
+    /// Namespaces to restore; empty for all.
     pub include_namespaces: BTreeSet<String>,
-    /// Not these.
+    /// Namespaces to leave out.
     pub exclude_namespaces: BTreeSet<String>,
-    /// Only these kinds, as `plural`, `plural.group` or kind; empty for all.
+    /// Kinds to restore, as `plural`, `plural.group` or kind; empty for all.
     pub include_resources: BTreeSet<String>,
-    /// Not these.
+    /// Kinds to leave out.
     pub exclude_resources: BTreeSet<String>,
-    /// Only objects with these labels.
+    /// Labels that an object must have.
     pub labels: BTreeMap<String, String>,
-    /// Only what belongs to this tenant, as `NAMESPACE/NAME`.
+    /// Tenant whose objects are restored, as `NAMESPACE/NAME`; `None` for all objects.
     pub tenant: Option<String>,
-    /// What becomes of objects that are there and differ.
+    /// Treatment of live objects that differ from the captured ones.
     pub existing: Existing,
     /// Whether fields that changed on both sides are overwritten.
     pub overwrite_conflicts: bool,
     /// Whether the archive's definitions win over the cluster's.
     pub overwrite_crds: bool,
-    /// Whether objects go that are not in the archive, of kinds that were listed whole.
+    /// Whether objects that the archive lacks are deleted, for kinds that were captured completely.
     pub prune: bool,
-    /// Whether webhooks are left at work.
+    /// Whether webhooks stay active.
     pub keep_webhooks: bool,
-    /// Live objects that the API server cannot read and that are deleted and made anew, as
+    /// Live objects that the API server cannot read and that are deleted and created again, as
     /// `KIND/NAMESPACE/NAME`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub replace_unreadable: BTreeSet<String>,
-    /// Fields that are filled in where an object's definition does not admit it without them.
+    /// Fields to fill in where an object's definition requires them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fill: Vec<Fill>,
-    /// Dangers that are taken.
+    /// Dangers that the operator accepts.
     pub allow: BTreeSet<Danger>,
 }

@@ -1,4 +1,4 @@
-//! What would work on objects while they are written: found, and not touched.
+//! Finder of everything that would act on objects while they are written; it changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::recover::spool::Spool;
 use crate::source::kube::KubeError;
 use crate::source::kube::target::KubeTarget;
 
-/// Whose controller a Deployment is; `None` if it may go on.
+/// Returns the part of the platform that a Deployment belongs to; `None` if it may keep running.
 fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> {
     let label = labels
         .and_then(|l| l.get("app.kubernetes.io/name"))
@@ -31,7 +31,7 @@ fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> 
     }
     if namespace == "steward-system" {
         let capi = name.starts_with("capi-");
-        // The etcd of a DataStore is no controller, and a StatefulSet.
+        // The etcd of a DataStore is a StatefulSet and not a controller.
         return Some(if capi {
             Role::ClusterApi
         } else {
@@ -45,19 +45,19 @@ fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> 
     (namespace == "flux-system" && name.ends_with("-controller")).then_some(Role::Flux)
 }
 
-/// What has to be stopped.
+/// Result of the search for what must stop.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// What, in the order of stopping.
+    /// Controllers, webhooks and objects to stop, in the order of stopping.
     pub parked: Vec<Parked>,
-    /// What cannot be read, so that it is not stopped.
+    /// Objects and kinds that cannot be read, so they are not stopped.
     pub findings: Vec<Finding>,
 }
 
-/// Finds what has to be stopped before the objects of `spool` are written. Changes nothing.
+/// Finds what must stop before the objects of `spool` are written. Changes nothing.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the cluster cannot be read.
 pub async fn find(
     target: &KubeTarget,
     spool: &Spool,
@@ -116,7 +116,7 @@ pub async fn find(
                     plural: plural.to_owned(),
                     name: path.name,
                     selectors: selectors.collect(),
-                    // Whoever is not stopped answers as soon as it is asked again.
+                    // A server that is not stopped answers as soon as its webhook is active again.
                     role: role.unwrap_or(Role::SealedSecrets),
                 });
             })
@@ -169,7 +169,7 @@ pub async fn find(
             );
         }
     }
-    // Who makes others run goes first: Flux would scale up again what is scaled down.
+    // Controllers that start others stop first: Flux would scale up again what is scaled down.
     found.sort_by_key(|parked| std::cmp::Reverse(parked.role()));
     Ok(Found {
         parked: found,
@@ -189,7 +189,7 @@ async fn each(
     })
 }
 
-/// The namespace of the server behind a webhook that could refuse writes to `groups`.
+/// Returns the namespace of the server behind a webhook that could refuse writes to `groups`.
 fn stops(hook: &Value, groups: &BTreeSet<String>) -> Option<String> {
     if hook.get("failurePolicy").and_then(Value::as_str) == Some("Ignore") {
         return None;

@@ -1,4 +1,4 @@
-//! Stopping what was found, and letting it go on as it was.
+//! Stops controllers, webhooks and objects, and puts them back as they were.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{DEPLOYMENTS, PARKED, Parked, QuiesceError, REPLICAS};
 use crate::archive::{ObjectPath, ResourceName};
 use crate::source::kube::target::KubeTarget;
 
-/// Pods end within their grace time, 30 s unless they say otherwise.
+/// Time limit for pods to end: their grace period is 30 s by default.
 const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 
-/// Stops it. Doing it twice is doing it once.
+/// Stops it. Stopping it twice has the effect of stopping it once.
 ///
 /// # Errors
 /// When it cannot be stopped.
@@ -29,7 +29,7 @@ pub(in crate::recover) async fn park(
     }
 }
 
-/// Lets it go on as it was. Doing it twice is doing it once; what is gone needs nothing.
+/// Puts it back as it was. Doing so twice has the effect of doing it once; a missing object is not an error.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -40,7 +40,7 @@ pub(in crate::recover) async fn unpark(
     put(target, parked, State::AsItWas).await
 }
 
-/// How something is to be.
+/// Wanted state of something that is parked.
 #[derive(Debug, Clone, Copy)]
 enum State {
     Stopped,
@@ -48,7 +48,7 @@ enum State {
 }
 
 impl State {
-    /// What is written for it.
+    /// Returns the value to write for this state.
     fn of<T>(self, stopped: T, before: T) -> T {
         match self {
             Self::Stopped => stopped,
@@ -72,7 +72,7 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
             });
             let path = deployment(namespace, name);
             match write(target, &path, &patch, parked).await {
-                // Its annotations stand at the limit; the journal knows how it was.
+                // Its annotations have reached the size limit; the journal has the earlier state.
                 Err(QuiesceError::Write { source, .. }) if source.is("Invalid") => {
                     let bare = json!({ "spec": patch.get("spec") });
                     write(target, &path, &bare, parked).await
@@ -106,10 +106,10 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
     }
 }
 
-/// Whether a Deployment has as many ready pods as it wants.
+/// Whether a Deployment has as many ready pods as it had replicas.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the Deployment cannot be read.
 pub(in crate::recover) async fn is_ready(
     target: &KubeTarget,
     parked: &Parked,
@@ -199,7 +199,7 @@ async fn of_path(
     }
 }
 
-/// Gives each webhook of a configuration the selector that `wanted` has for its name.
+/// Gives each webhook of a configuration the selector that `wanted` returns for its name.
 async fn selectors(
     target: &KubeTarget,
     plural: &str,
@@ -207,7 +207,7 @@ async fn selectors(
     parked: &Parked,
     wanted: impl Fn(&str) -> Option<Value>,
 ) -> Result<(), QuiesceError> {
-    /// Whoever injects authorities may write at the same time.
+    /// Attempts at one write: whoever injects certificate authorities may write at the same time.
     const TRIES: u32 = 5;
     let path = ObjectPath {
         resource: ResourceName::new(plural, "admissionregistration.k8s.io"),

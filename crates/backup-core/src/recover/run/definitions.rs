@@ -1,4 +1,4 @@
-//! Definitions, each served before objects of it are written.
+//! Writer of definitions; each is served before objects of its kind are written.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::super::{RecoverError, leave};
 use super::{AT_ONCE, BATCH, Recovery};
 
 impl Recovery {
-    /// Makes definitions, and waits until each is served.
+    /// Creates the definitions and waits until each is served.
     pub(super) async fn definitions(&mut self, ours: &HashSet<String>) -> Result<(), RecoverError> {
         let all: Vec<usize> = self
             .positions(|rank| rank == Rank::CRDS)
@@ -23,7 +23,7 @@ impl Recovery {
         self.progress.step(&title, None);
         let claims = all.iter().filter_map(|position| {
             let entry = self.spool.entry(*position)?;
-            // What cannot be read claims no names, and fails in its turn.
+            // An unreadable definition claims no names, and fails in its turn.
             let value = match entry.flaw {
                 Some(_) => Ok(Value::Null),
                 None => self.spool.value(entry),
@@ -46,7 +46,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Makes one; `ours` says that it may have been made by this restore already.
+    /// Creates one definition; `ours` means that this restore may have created it already.
     async fn definition(&self, position: usize, ours: bool) -> Result<(usize, Done), RecoverError> {
         let ended = |outcome, uid, why| Ok((position, Done { outcome, uid, why }));
         let Some(entry) = self.spool.entry(position) else {
@@ -82,7 +82,7 @@ impl Recovery {
         let notes = crds::notes(&value);
         let body = crds::body(value);
         match self.target.apply(&entry.path, &body, false).await {
-            // It never was served, so nothing waits for it.
+            // The captured definition was not served either, so nothing waits for it.
             Ok(made) if refused => {
                 let why = "another definition has names of it, as when it was captured";
                 ended(outcome, uid(&made), Some(why.to_owned()))

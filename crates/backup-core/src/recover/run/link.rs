@@ -1,5 +1,5 @@
-//! Naming owners: those that are to be made and that live objects wait for come first, and those that
-//! were written after what they own are named at the end.
+//! Owner references of live and restored objects: missing owners that live objects name are created first,
+//! and owners that are written after the objects they own are added to these at the end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,23 +15,23 @@ use super::{AT_ONCE, BATCH, Recovery};
 use crate::archive::ObjectPath;
 use crate::format::manifest::{Finding, Severity};
 
-/// Live objects whose owner was made anew, with what was changed.
+/// Live objects whose owner was created again, each with the changes made to it.
 pub(super) type Relinked = BTreeMap<ObjectPath, String>;
 
-/// What became of one object's owners.
+/// Result for the owners of one object.
 enum Linked {
-    /// They were named already.
+    /// The references were already right; the text lists the owners that cannot be named.
     Before(Vec<String>),
-    /// They are named now; those that cannot be are told.
+    /// The references were written; the text lists the owners that cannot be named.
     Now(Vec<String>),
-    /// It was gone and was made again.
+    /// The object was gone and was created again.
     Again(Done),
     Failed(String),
 }
 
 impl Recovery {
-    /// Makes the owners that live objects name and that are gone, before everything else: a garbage
-    /// collector takes what names them at any moment. Each is linked as soon as it is made.
+    /// Creates missing owners that live objects name, before everything else: a garbage collector may delete
+    /// those live objects at any moment. Each is linked as soon as its owner exists.
     pub(super) async fn owners_first(
         &mut self,
         without: &HashMap<usize, &'static str>,
@@ -95,7 +95,7 @@ impl Recovery {
                         records.push(Record::Linked { object });
                         relinked.insert(path.clone(), why);
                     }
-                    // It is made again in its turn.
+                    // The restore creates the object again in its turn.
                     Err(_) if self.spool.by_path(path).is_some() => {}
                     Err(why) => findings.push(Finding {
                         severity: Severity::Error,
@@ -112,8 +112,8 @@ impl Recovery {
         Ok((relinked, findings))
     }
 
-    /// Names owners that were written after what they own. Those at the positions of `named` have all
-    /// of theirs.
+    /// Adds owners that were written after the objects they own. Objects at the positions in `named` have all
+    /// their owners.
     pub(super) async fn link(
         &mut self,
         without: &HashMap<usize, &'static str>,
@@ -195,7 +195,7 @@ impl Recovery {
         now: &HashMap<usize, String>,
         without: &HashMap<usize, &'static str>,
     ) -> Result<(usize, Linked), RecoverError> {
-        /// Somebody else may write at the same time.
+        /// Attempts at one write: somebody else may write at the same time.
         const TRIES: usize = 5;
         let failed = |why: String| Ok((position, Linked::Failed(why)));
         let Some(entry) = self.spool.entry(position) else {
@@ -211,7 +211,7 @@ impl Recovery {
             let live = match self.target.get(&entry.path, None).await {
                 Ok(Some(live)) => live,
                 Ok(None) => {
-                    // A collector was faster; with owners that live it stays.
+                    // A garbage collector was faster; with living owners the object stays.
                     let (mut done, _) = writer.write(position, true).await?;
                     done.why = Some(
                         "it was gone when its owners were named, and was made again".to_owned(),
@@ -249,7 +249,7 @@ impl Recovery {
     }
 }
 
-/// A kind whose objects cannot be looked at.
+/// Returns the finding for a kind whose objects cannot be read.
 pub(in crate::recover) fn unread(kind: &str, why: &str) -> Finding {
     Finding {
         severity: Severity::Warning,

@@ -1,4 +1,4 @@
-//! Objects, turn by turn, each in the journal before and after it is written.
+//! Writer of all objects, rank by rank; each is in the journal before and after it is written.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use super::link::Relinked;
 use super::{AT_ONCE, BATCH, Recovery};
 
 impl Recovery {
-    /// Why objects are left out, by their positions. Reads every body.
+    /// Returns the reasons for leaving objects out, by position. Reads every body.
     pub(super) fn left_out(&self) -> Result<HashMap<usize, &'static str>, RecoverError> {
         let mut found = HashMap::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
@@ -27,7 +27,7 @@ impl Recovery {
         Ok(found)
     }
 
-    /// Writes every object in its turn. Gives the positions of those that have all of their owners.
+    /// Writes every object in its turn. Returns the positions of objects that have all their owners.
     pub(super) async fn objects(
         &mut self,
         without: &HashMap<usize, &'static str>,

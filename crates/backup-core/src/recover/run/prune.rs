@@ -1,4 +1,4 @@
-//! Taking away what the archive does not have, where that was asked for.
+//! Deletion of objects that the archive does not have, if the plan asks for it.
 
 use super::super::RecoverError;
 use super::super::journal::{Outcome, Record};
@@ -6,7 +6,7 @@ use super::Recovery;
 use crate::archive::ObjectPath;
 
 impl Recovery {
-    /// Takes away what the plan says, if nobody wrote it since.
+    /// Deletes the objects that the plan lists, each only in the version that is read just before.
     pub(super) async fn prune(&mut self) -> Result<(), RecoverError> {
         let pruned = self
             .plan
@@ -29,7 +29,7 @@ impl Recovery {
                 read => read?,
             };
             let Some(live) = read else {
-                // What was begun and is gone went by this restore.
+                // A deletion that was begun, of an object that is gone: this restore deleted it.
                 if self.journal.state.open.contains(&object) {
                     self.pruned(object, Outcome::Pruned, None)?;
                 }

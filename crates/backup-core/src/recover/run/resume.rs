@@ -1,5 +1,5 @@
-//! Letting everything go on, in the order in which it cannot hurt: sealed-secrets, Steward, Cluster
-//! API, Butler, Flux. Each time controllers first, then their webhooks, then what was paused.
+//! Restart of everything that was stopped, in a safe order: sealed-secrets, Steward, Cluster API, Butler,
+//! Flux. For each, controllers come first, then their webhooks, then paused objects.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::Recovery;
 use crate::format::manifest::{Finding, Severity};
 
 impl Recovery {
-    /// Lets everything go on as it was.
+    /// Puts everything back as it was.
     pub(super) async fn resume(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let mut findings = Vec::new();
         self.progress.step("letting controllers go on", None);
@@ -27,8 +27,8 @@ impl Recovery {
         Ok(findings)
     }
 
-    /// Puts back what is stopped, as far as that can be done, when a restore in place ends before its
-    /// time. What cannot be put back is told with the command that does it by hand.
+    /// Puts back what is stopped, as far as possible, when a restore in place ends early. Reports what cannot
+    /// be put back, with the command that does it by hand.
     pub(super) async fn let_go(&mut self) {
         if self.patience.keep_stopped || self.plan.mode != Mode::InPlace {
             return;
@@ -66,7 +66,7 @@ impl Recovery {
         self.journal.write(vec![Record::Unparked { place }])
     }
 
-    /// Whether all of them are ready.
+    /// Starts the controllers of a role; returns whether all are ready.
     async fn controllers(
         &mut self,
         role: Role,
@@ -77,7 +77,7 @@ impl Recovery {
             self.put_back(parked).await?;
         }
         let began = Instant::now();
-        // Those that an attempt before put back may not be ready either.
+        // Controllers that an earlier attempt put back may not be ready either.
         let back = self.journal.state.back.iter();
         let back: Vec<Parked> = back
             .filter(|p| p.role() == role && matches!(p, Parked::Deployment { .. }))
@@ -133,7 +133,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Takes the markers off that this restore put, one object after the other.
+    /// Removes the pause markers that this restore set, one object after the other.
     async fn unpause(
         &mut self,
         role: Role,
@@ -167,7 +167,7 @@ impl Recovery {
                 made.push(position);
             }
         }
-        // Owners first: a marker is copied from them.
+        // Owners first: owned objects copy the marker from them.
         made.sort_by_key(|position| self.spool.entry(*position).map(|e| e.rank));
         for position in made {
             if let Some(finding) = self.unpause_one(position).await? {
@@ -210,7 +210,7 @@ impl Recovery {
         let written = self.journal.state.written.get(&entry.path.to_string());
         let made = written.is_some_and(|done| done.outcome == Outcome::Created);
         if !(pause::is_ours(marker, &live) || made && matches!(marker, Marker::Field(_))) {
-            // The name of a marker is a field of its own on what was made here.
+            // Somebody else set the marker; that is reported unless this restore created the object.
             return Ok((!made).then(|| pause::stays(marker, &entry.path, &wanted)));
         }
         if live.pointer("/metadata/deletionTimestamp").is_some() {

@@ -1,5 +1,5 @@
-//! A second look at what was made: a garbage collector that takes something does so within half a
-//! minute, and a look right away sees nothing wrong.
+//! Second check of created objects: a garbage collector that deletes an object does so within half a minute,
+//! so an immediate check finds nothing wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,12 +14,12 @@ use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::KubeError;
 
-/// Losses that are told one by one.
+/// Largest number of losses that are listed one by one.
 const MOST: usize = 50;
 
 impl Recovery {
-    /// Waits, then looks whether everything that was made is still there and not being deleted. What
-    /// was looked at before its controller went on is that controller's since.
+    /// Waits, then checks that every created object still exists and is not being deleted. Objects that an
+    /// earlier run checked before it resumed their controllers are skipped: they are the controllers' since.
     pub(super) async fn settle(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let state = &self.journal.state;
         let mut made: BTreeMap<ResourceName, BTreeMap<ObjectPath, String>> = BTreeMap::new();
@@ -88,7 +88,8 @@ impl Recovery {
         Ok(findings)
     }
 
-    /// Owners that do not live although everything is written: what names them goes.
+    /// Reports objects with a missing owner, now that everything is written: the garbage collector deletes
+    /// them.
     async fn dead_owners(
         &self,
         owned: &[(ObjectPath, Vec<OwnerReference>)],

@@ -1,4 +1,4 @@
-//! Stopping what has to stand still while objects are written.
+//! Stops everything that must not act while objects are written.
 
 use super::super::journal::{Journal, Record};
 use super::super::{RecoverError, quiesce};
@@ -6,7 +6,7 @@ use super::Recovery;
 use crate::format::manifest::Finding;
 
 impl Recovery {
-    /// Stops what has to stand still.
+    /// Stops everything that must not act while objects are written.
     pub(super) async fn quiesce(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let known = |parked: &quiesce::Parked, journal: &Journal| {
             journal
@@ -15,7 +15,7 @@ impl Recovery {
                 .iter()
                 .any(|p| p.place() == parked.place())
         };
-        // A plan may be older than a controller.
+        // The plan may be older than a controller.
         let webhooks = !self.plan.options.keep_webhooks;
         let found = quiesce::find(&self.target, &self.spool, webhooks).await?;
         let all = found.parked;
@@ -26,7 +26,7 @@ impl Recovery {
             })
             .collect();
         self.journal.write(records)?;
-        // How it was must be known wherever the restore is gone on with.
+        // The earlier state must be known wherever the restore continues.
         self.copy.catch_up().await;
         for parked in all {
             self.progress.note(&format!("stopping {}", parked.place()));

@@ -1,5 +1,5 @@
-//! Volumes that were made with reclaim policy Retain: the old policy is put back where nobody takes
-//! what they hold any more.
+//! Reclaim policies of volumes: a restore creates volumes with policy Retain, and puts the captured policy
+//! back once a volume is bound to its claim.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::Recovery;
 use crate::archive::ObjectPath;
 use crate::format::manifest::{Finding, Severity};
 
-/// A volume is bound within seconds of its claim.
+/// Time limit for binding: a volume is bound within seconds after its claim exists.
 const BOUND_WITHIN: Duration = Duration::from_secs(30);
 
 impl Recovery {
-    /// Puts the policies of bound volumes back; tells of the others.
+    /// Puts the policies of bound volumes back; reports the other volumes.
     pub(super) async fn volumes(&self) -> Result<Vec<Finding>, RecoverError> {
         let mut findings = Vec::new();
         let began = Instant::now();
@@ -58,7 +58,8 @@ impl Recovery {
         Ok(findings)
     }
 
-    /// Puts the policy of one volume back, if it is bound to the claim that is there; why not, if not.
+    /// Puts the policy of one volume back if it is bound to the live claim; returns the reason if it does
+    /// not.
     async fn policy_back(
         &self,
         path: &ObjectPath,
