@@ -1,9 +1,8 @@
-//! The restore: one program takes a destroyed management cluster back, step by step, so that no
-//! tenant is hurt.
+//! Restore of a destroyed management cluster, step by step, so that no tenant is hurt.
 //!
-//! Everything is planned first ([`plan`]), with reads and dry runs alone; then run ([`run`]), with a
-//! journal that is on disk before and after each write. Nothing is deleted as roll-back, and no
-//! finalizer is stripped.
+//! Everything is planned first ([`plan`]), with only reads and dry runs. Then it is run ([`run`]),
+//! with a journal that is on disk before and after each write. Nothing is deleted to roll back, and
+//! no finalizer is stripped.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -66,18 +65,18 @@ pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
 pub use select::{Select, of_steps};
 pub use survey::{Request, foresee, survey};
 
-/// The tool and its version, as plans and journals name it.
+/// Name and version of the tool, as plans and journals record them.
 pub(crate) const TOOL: &str = concat!("butler-backup ", env!("CARGO_PKG_VERSION"));
 
-/// Why a restore cannot be planned or cannot go on.
+/// Reason why a restore cannot be planned or cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// The scratch file cannot be used.
     #[error("cannot keep objects in scratch in {folder}")]
     Scratch {
-        /// Where.
+        /// Folder of the scratch file.
         folder: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// The archive cannot be read.
@@ -89,53 +88,54 @@ pub enum RecoverError {
          `restore-cli list`"
     )]
     NoObjects {
-        /// Which.
+        /// Restore point.
         id: crate::id::RestorePointId,
     },
-    /// There is no such tenant, or several.
+    /// The name matches no tenant, or several.
     #[error("`{wanted}` names no tenant, or several; want one of: {}", .known.join(", "))]
     NoTenant {
-        /// What was asked for.
+        /// Name that was asked for.
         wanted: String,
-        /// What there is.
+        /// Tenants that exist.
         known: Vec<String>,
     },
     /// There are more objects than can be handled.
     #[error("there are more than {most} objects; restore them in parts, with --include-namespaces")]
     TooMany {
-        /// The limit.
+        /// Limit.
         most: usize,
     },
-    /// What should be an object is none. Its text may be a secret and is not told.
+    /// A file that should contain an object does not. Its text may be a secret, so the error omits
+    /// it.
     #[error("{path} is no object: see its line {line}, column {column}")]
     NoObject {
-        /// Where it is.
+        /// Path of the file.
         path: String,
-        /// Where the parser stopped.
+        /// Line where the parser stopped.
         line: usize,
-        /// Where in the line.
+        /// Column in the line.
         column: usize,
     },
-    /// An object is nested deeper than any that is read.
+    /// An object is nested deeper than the limit.
     #[error("{path} is nested deeper than {MAX_DEPTH} levels")]
     TooDeep {
-        /// Where it is.
+        /// Path of the object.
         path: String,
     },
     /// The journal cannot be used.
     #[error("cannot {operation} the journal {file}")]
     Journal {
-        /// What was tried.
+        /// Operation that failed.
         operation: &'static str,
-        /// The file.
+        /// Journal file.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
-    /// Another process works with the journal.
+    /// Another process uses the journal.
     #[error("the journal {file} is in use: this restore is being run by another process")]
     JournalInUse {
-        /// The file.
+        /// Journal file.
         file: String,
     },
     /// The cluster could not be read.
@@ -144,17 +144,17 @@ pub enum RecoverError {
     /// The cluster could not be written.
     #[error("cannot write to the cluster that is restored into")]
     Target(#[from] WriteError),
-    /// Something could not be stopped or put back.
+    /// A controller could not be stopped or started again.
     #[error("cannot keep controllers still")]
     Quiesce(#[from] quiesce::QuiesceError),
-    /// Another restore works on the cluster.
+    /// Another restore is running on the cluster.
     #[error(
         "restore {holder} works on this cluster, heard of at {since}; see `restore-cli status`, or wait until it has not been heard of for a quarter of an hour"
     )]
     TargetInUse {
-        /// Which.
+        /// Name of the other restore.
         holder: String,
-        /// When it was heard of.
+        /// Time of its last sign of life.
         since: Timestamp,
     },
     /// A Velero backup cannot be used.
@@ -166,60 +166,60 @@ pub enum RecoverError {
     /// A plan's file cannot be used.
     #[error("cannot {operation} the plan {file}")]
     PlanFile {
-        /// What was tried.
+        /// Operation that failed.
         operation: &'static str,
-        /// The file.
+        /// Plan file.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A file is no plan.
+    /// A file is not a plan.
     #[error("{file} is no plan: {what}; make one with `restore-cli plan`")]
     NoPlan {
-        /// The file.
+        /// File that was read.
         file: String,
-        /// What is wrong.
+        /// Problem with the file.
         what: String,
     },
-    /// A plan is of another version of the tool.
+    /// A plan was made by another version of the tool.
     #[error("the plan {file} was made by {made_by}, and this is {TOOL}; plan again")]
     PlanOfOtherTool {
-        /// The file.
+        /// Plan file.
         file: String,
-        /// Who made it.
+        /// Tool and version that made the plan.
         made_by: String,
     },
-    /// A plan is not as it was made.
+    /// A plan was changed after it was made.
     #[error(
         "the plan {file} was changed after it was made; plan again with the flags that you want"
     )]
     PlanChanged {
-        /// The file.
+        /// Plan file.
         file: String,
     },
     /// The cluster is not the one that the plan may write into.
     #[error("nothing is written into {server}: {cause}")]
     WrongCluster {
-        /// Its API server.
+        /// API server of the cluster.
         server: String,
-        /// What is wrong.
+        /// Reason why nothing is written.
         cause: String,
-        /// What helps.
+        /// Remedy.
         remedy: String,
     },
-    /// Told to end.
+    /// The restore was asked to stop.
     #[error("interrupted between two objects; `restore-cli resume` goes on from there")]
     Cancelled,
-    /// The journal is damaged or is none.
+    /// The file is not a journal, or the journal is damaged.
     #[error(
         "{file} is no journal of a restore, or a damaged one: see its line {line}, column {column}"
     )]
     JournalDamaged {
-        /// The file.
+        /// Journal file.
         file: String,
-        /// The line.
+        /// Line of the damage.
         line: u64,
-        /// Where in the line.
+        /// Column in the line.
         column: usize,
     },
 }
@@ -236,7 +236,7 @@ impl RecoverError {
     }
 }
 
-/// Lays `over` upon `value`: maps are joined, everything else is replaced.
+/// Merges `over` into `value`: maps are joined, everything else is replaced.
 fn overlay(value: &mut Value, over: &Value) {
     match (value, over) {
         (Value::Object(fields), Value::Object(over)) => {

@@ -1,4 +1,4 @@
-//! Objects out of a restore point.
+//! Reader that copies the objects of a restore point into a scratch file.
 
 use std::ops::ControlFlow;
 
@@ -8,10 +8,12 @@ use super::spool::Spool;
 use crate::id::ComponentName;
 use crate::restore::{ObjectReader, RestoreError};
 
-/// Lays the chosen objects of a restore point aside, all components that hold objects.
+/// Copies the selected objects of a restore point into a scratch file, from every component that
+/// contains objects.
 ///
 /// # Errors
-/// When the restore point cannot be read or the scratch file cannot be written.
+/// When the restore point cannot be read, contains no objects, or the scratch file cannot be
+/// written.
 pub async fn read_archive(reader: &ObjectReader, select: &Select) -> Result<Spool, RecoverError> {
     let manifest = &reader.point.manifest;
     let names = [

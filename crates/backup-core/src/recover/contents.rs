@@ -1,7 +1,7 @@
-//! Digests of what a restore writes, so that a plan can be held to its contents and tells nothing of
+//! Digests of what a restore writes. A plan with them is bound to its contents without revealing
 //! them.
 //!
-//! Values may be Secrets of few bits, which a plain digest would let somebody guess. So the digests
+//! Values may be Secrets with few bits, which could be guessed from a plain digest. So the digests
 //! are keyed: HMAC-SHA-256 with a key that only readers of the restore point have.
 
 use hkdf::Hkdf;
@@ -11,18 +11,18 @@ use zeroize::Zeroizing;
 
 use crate::digest::Digest;
 
-/// Key of the digests. Without one there are none.
+/// Key of the digests. Without a key no digests are computed.
 #[derive(Clone, Default)]
 pub struct ContentKey(Option<Zeroizing<[u8; 32]>>);
 
 impl ContentKey {
-    /// The key, where the restore point could be opened.
+    /// Returns the key; `None` means that the restore point could not be opened.
     #[must_use]
     pub fn new(key: Option<Zeroizing<[u8; 32]>>) -> Self {
         Self(key)
     }
 
-    /// The digest of what is written: a body or a patch, and a status.
+    /// Returns the digest of what is written: a body or a patch, and a status.
     pub(super) fn digest(&self, written: &Value, status: Option<&Value>) -> Option<Digest> {
         let key = self.0.as_ref()?;
         let text = serde_json::to_vec(&(written, status)).map(Zeroizing::new);

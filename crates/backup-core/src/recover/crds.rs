@@ -1,4 +1,4 @@
-//! Definitions: which of two to keep, and making one until it is served.
+//! Definitions: choosing between the archive's and the cluster's, and waiting until one is served.
 
 mod old;
 
@@ -14,28 +14,27 @@ pub(super) use turns::{Claim, Turns, refused, turns};
 use crate::archive::same;
 use crate::source::kube::target::KubeTarget;
 
-/// The kind of definitions.
+/// Resource of definitions.
 pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
-/// A definition is served within a second or two; a busy server takes longer.
+/// Time limit for a new definition to be served. It takes a second or two, longer on a busy server.
 pub(super) const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is to be done with a definition.
+/// Decision about a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// There is none yet.
+    /// The cluster has no such definition yet.
     Create,
-    /// It is as it should be.
+    /// Both are the same.
     Same,
-    /// The one in the archive replaces it.
+    /// The archive's definition replaces the cluster's.
     Replace,
-    /// The one in the cluster stays, and why.
+    /// The cluster's definition stays, with the reason.
     Keep(String),
-    /// Neither will do, and why.
+    /// Neither definition can be used, with the reason.
     Clash(String),
 }
 
-/// Chooses between the definition of the archive and the one of the cluster. `overwrite` prefers the
-/// archive's.
+/// Chooses between the archive's definition and the cluster's. `overwrite` prefers the archive's.
 pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> Choice {
     let Some(live) = live else {
         return Choice::Create;
@@ -80,7 +79,7 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
     }
 }
 
-/// Whether the archive's is newer, if something tells.
+/// Reports whether the archive's definition is newer; `None` if that is not known.
 fn is_newer(wanted: &Value, live: &Value) -> Option<bool> {
     let uid = |object: &Value| object.pointer("/metadata/uid").cloned();
     let generation = |object: &Value| {
@@ -88,7 +87,7 @@ fn is_newer(wanted: &Value, live: &Value) -> Option<bool> {
             .pointer("/metadata/generation")
             .and_then(Value::as_u64)
     };
-    // The same definition at two times.
+    // The same definition at two points in time.
     if uid(wanted).is_some() && uid(wanted) == uid(live) {
         return Some(generation(wanted)? > generation(live)?);
     }
@@ -121,13 +120,13 @@ fn without_status(crd: &Value) -> Value {
         fields.remove("status");
     }
     without_cleanup(&mut crd);
-    // False is what nothing says.
+    // False is the default.
     if let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut)
         && spec.get("preserveUnknownFields") == Some(&json!(false))
     {
         spec.remove("preserveUnknownFields");
     }
-    // Authorities are injected by whoever runs the webhook.
+    // The operator of the webhook injects `caBundle`.
     if let Some(client) = crd.pointer_mut("/spec/conversion/webhook/clientConfig")
         && let Some(client) = client.as_object_mut()
     {
@@ -136,7 +135,7 @@ fn without_status(crd: &Value) -> Value {
     crd
 }
 
-/// What a person should know of a definition that is going to be made.
+/// Reports whether a webhook converts objects between the versions of the definition.
 pub(super) fn converts(crd: &Value) -> bool {
     crd.pointer("/spec/conversion/strategy")
         .and_then(Value::as_str)
@@ -144,7 +143,7 @@ pub(super) fn converts(crd: &Value) -> bool {
         && versions(crd).len() > 1
 }
 
-/// The body that is applied.
+/// Returns the body that is applied.
 pub(super) fn body(crd: Value) -> Value {
     let mut body = comparable(crd);
     old::renew(&mut body);
@@ -158,7 +157,7 @@ pub(super) fn body(crd: Value) -> Value {
     body
 }
 
-/// Takes away the finalizer that the API server puts there itself when a definition is deleted.
+/// Removes the finalizer that the API server adds when a definition is deleted.
 fn without_cleanup(crd: &mut Value) {
     let Some(metadata) = crd.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
@@ -172,7 +171,7 @@ fn without_cleanup(crd: &mut Value) {
     }
 }
 
-/// What a person should know of how the definition is written.
+/// Returns a note for the operator on how the definition is changed.
 pub(super) fn notes(crd: &Value) -> Option<String> {
     old::is_old(crd).then(|| old::TOLD.to_owned())
 }

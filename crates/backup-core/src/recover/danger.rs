@@ -1,48 +1,51 @@
-//! Danger that a restore takes only if it is allowed by name.
+//! Dangers that a restore refuses unless they are allowed by name.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that a plan refuses unless it is allowed by name.
+/// Danger that a plan refuses unless it is allowed by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Danger {
-    /// A control plane was captured in the middle of an upgrade; allowed, its status goes without
-    /// the version, and Steward brings it to the one of the spec.
+    /// A control plane was captured during an upgrade. If allowed, its status is restored without
+    /// the version, and Steward brings it to the version of the spec.
     ControlPlaneUpgrade,
-    /// A control plane's status names another DataStore than its spec; allowed, Steward migrates.
+    /// A control plane's status names another DataStore than its spec. If allowed, Steward
+    /// migrates.
     DatastoreMigration,
-    /// A tenant's authority ends soon or lacks a key; allowed, Steward makes a new one and every
-    /// kubeconfig of the tenant ends.
+    /// A tenant's authority ends soon or lacks a key. If allowed, Steward makes a new one and every
+    /// kubeconfig of the tenant becomes invalid.
     TenantAuthority,
-    /// A Secret that cannot be made again is not in the restore point.
+    /// A Secret that cannot be made again is missing from the restore point.
     MissingSecret,
-    /// The tenant's keys are not in its DataStore; allowed, it comes up empty.
+    /// The tenant's keys are not in its DataStore. If allowed, the tenant comes up empty.
     TenantData,
-    /// A control plane shares another one's keys.
+    /// Two control planes share the same keys.
     SharedSchema,
-    /// Status that carries identity is missing; allowed, a second tenant is made.
+    /// Status that carries identity is missing. If allowed, a second tenant is made.
     LostStatus,
-    /// The cluster has tenants already.
+    /// The cluster already has tenants.
     TargetNotEmpty,
     /// The restore point is of another incarnation of the cluster.
     OtherLineage,
-    /// Nothing tells which cluster the restore point is of.
+    /// The cluster of the restore point is unknown.
     UnknownCluster,
-    /// A sealing key cannot be read by its controller.
+    /// The controller cannot read a sealing key.
     SealingKey,
-    /// A node that may run an etcd of this cluster cannot be looked at; allowed, and if it does, two
-    /// etcd clusters serve one Kubernetes.
+    /// A node that may run an etcd of this cluster cannot be inspected. If this is allowed and the
+    /// node does run one, two etcd clusters serve one Kubernetes.
     UnseenNode,
-    /// A SealedSecret is opened by no sealing key that there will be; allowed, it stays sealed.
+    /// No sealing key that is restored or in the cluster opens a SealedSecret. If allowed, it stays
+    /// sealed.
     MissingSealingKey,
-    /// Nothing defines a kind; allowed, its objects are not restored.
+    /// A kind has no definition. If allowed, its objects are not restored.
     MissingDefinition,
-    /// The DataStore of a control plane is neither restored nor there; allowed, Steward waits for it.
+    /// The DataStore of a control plane is neither restored nor in the cluster. If allowed, Steward
+    /// waits for it.
     MissingDatastore,
 }
 
 impl Danger {
-    /// All of them.
+    /// All dangers.
     pub const ALL: [Self; 15] = [
         Self::ControlPlaneUpgrade,
         Self::DatastoreMigration,
@@ -61,7 +64,7 @@ impl Danger {
         Self::MissingDatastore,
     ];
 
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     #[must_use]
     pub fn name(self) -> String {
         let text = serde_json::to_value(self).ok();

@@ -1,4 +1,4 @@
-//! What could hurt a tenant, seen in the objects before anything is written.
+//! Checks for what could hurt a tenant, made on the objects before anything is written.
 
 mod planes;
 mod sealed;
@@ -20,38 +20,38 @@ pub(super) use self::planes::{CONTROL_PLANES, ControlPlane};
 pub(super) use self::sealed::SEALED_SECRETS;
 
 pub(super) const DATASTORES: &str = "datastores.steward.butlerlabs.dev";
-/// Findings of one kind that are told one by one.
+/// Largest number of findings of one kind that are listed one by one.
 const MOST: usize = 50;
 
-/// Looks at objects one by one and tells at the end. Holds no secret.
+/// Checker that inspects objects one by one and reports at the end. It holds no secret.
 #[derive(Default)]
 pub(super) struct Dangers {
     found: Vec<(Option<Danger>, Finding)>,
     planes: Vec<ControlPlane>,
-    /// Secrets that are there: namespace and name.
+    /// Secrets that are restored, as namespace and name.
     secrets: BTreeSet<(String, String)>,
-    /// The schema in each `…-datastore-config`.
+    /// Schema in each `…-datastore-config`.
     schemas: BTreeMap<(String, String), String>,
-    /// The endpoints of each DataStore.
+    /// Endpoints of each DataStore.
     datastores: BTreeMap<String, String>,
     keyring: Keyring,
-    /// SealedSecrets that no key opens, and how many were looked at.
+    /// SealedSecrets that no key opens, and how many were tried.
     sealed: sealed::Count,
 }
 
-/// What the cluster has already.
+/// Objects that the cluster already has.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    /// Its control planes.
+    /// Control planes.
     pub(super) planes: Vec<ControlPlane>,
-    /// Its DataStores with their endpoints.
+    /// DataStores with their endpoints.
     pub(super) stores: BTreeMap<String, String>,
-    /// Its Secrets: namespace and name.
+    /// Secrets, as namespace and name.
     pub(super) secrets: BTreeSet<(String, String)>,
-    /// Its sealing keys.
+    /// Sealing keys.
     pub(super) keyring: Keyring,
-    /// Whether it is taken to have everything that is needed, as it is not looked at: etcd comes back
-    /// first.
+    /// Whether the cluster is assumed to have everything that is needed. It is not read, because
+    /// etcd is restored first.
     pub(super) assumed: bool,
 }
 
@@ -64,20 +64,20 @@ impl Live {
         self.assumed || self.secrets.contains(key)
     }
 
-    /// Takes note of a Secret of the cluster. Its values are forgotten, but for sealing keys.
+    /// Records a Secret of the cluster. Its values are dropped, except those of sealing keys.
     pub(super) fn secret(&mut self, path: &ObjectPath, object: &Value) {
         let namespace = path.namespace.clone().unwrap_or_default();
         if secrets::is_sealing_key(path, object)
             && let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new)
         {
-            // One that its controller cannot read opens nothing.
+            // A key that its controller cannot read opens nothing.
             self.keyring.add(&text).ok();
         }
         self.secrets.insert((namespace, path.name.clone()));
     }
 }
 
-/// The endpoints of a DataStore, in one form however they are ordered.
+/// Returns the endpoints of a DataStore in one form, independent of their order.
 pub(super) fn endpoints(object: &Value) -> String {
     let listed = object.pointer("/spec/endpoints").and_then(Value::as_array);
     let mut listed: Vec<&str> = listed
@@ -90,7 +90,7 @@ pub(super) fn endpoints(object: &Value) -> String {
 }
 
 impl Dangers {
-    /// Looks at an object that is going to be written.
+    /// Inspects an object that will be written.
     pub(super) fn look(&mut self, entry: &Entry, object: &Value, mode: Mode, now: Timestamp) {
         match entry.path.resource.as_str() {
             CONTROL_PLANES => self.control_plane(entry, object),
@@ -172,20 +172,20 @@ impl Dangers {
         self.found.push((danger, finding));
     }
 
-    /// What was found out elsewhere about the objects that were looked at.
+    /// Adds findings that other checks made about the inspected objects.
     pub(super) fn add(&mut self, found: Vec<(Option<Danger>, Finding)>) {
         self.found.extend(found);
     }
 
-    /// The control planes that are going to be written.
+    /// Returns the control planes that will be written.
     pub(super) fn planes(&self) -> &[ControlPlane] {
         &self.planes
     }
 
-    /// Judges what only all objects together tell, beside what the cluster has.
+    /// Makes the checks that need all objects and the cluster's objects, and returns the findings.
     pub(super) fn finish(mut self, options: &Options, mode: Mode, live: &Live) -> Vec<Finding> {
         let planes = std::mem::take(&mut self.planes);
-        // What a control plane that is there already lacks, no restore takes away.
+        // A restore cannot take from an existing control plane what it already lacks.
         let there: BTreeSet<String> = live.planes.iter().map(ControlPlane::place).collect();
         for plane in &planes {
             if mode == Mode::Rebuild || !there.contains(&plane.place()) {

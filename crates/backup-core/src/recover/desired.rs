@@ -1,5 +1,5 @@
-//! What is written of an object: everything that people and controllers put there, and nothing that
-//! only its old cluster knows.
+//! Content of an object that is written: everything that people and controllers set, without what
+//! only makes sense in its old cluster.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use super::guards::{Guard, Guards};
 use super::spool::Entry;
 use super::{own, pause};
 
-/// Fields of `metadata` that must not come along.
+/// Fields of `metadata` that are not restored.
 const OF_THE_OLD_CLUSTER: [&str; 9] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -20,9 +20,11 @@ const OF_THE_OLD_CLUSTER: [&str; 9] = [
     "selfLink",
     "uid",
 ];
-/// Finalizers that say how to delete; on an object that nobody deletes they lie in wait.
+/// Finalizers that say how to delete. On an object that nobody deletes they would wait for its next
+/// deletion.
 const WAYS_TO_DELETE: [&str; 2] = ["orphan", "foregroundDeletion"];
-/// What a Job of the API server's own choice selects its Pods by.
+/// Fields that the API server sets on a Job to select its Pods, unless the Job has a manual
+/// selector.
 pub(super) const JOBS_OWN: [(&str, &[&str]); 3] = [
     ("/spec", &["selector"]),
     ("/spec/template/metadata/labels", CONTROLLER),
@@ -30,12 +32,14 @@ pub(super) const JOBS_OWN: [(&str, &[&str]); 3] = [
 ];
 const CONTROLLER: &[&str] = &["batch.kubernetes.io/controller-uid", "controller-uid"];
 const WORKSPACES: &str = "workspaces.butler.butlerlabs.dev";
-/// A workspace that was left long ago is stopped or deleted when it is seen.
+/// Status times of a workspace. If they are old, the workspace is stopped or deleted as soon as it
+/// is seen.
 const TIMES: [&str; 2] = ["lastDisconnectTime", "lastActivityTime"];
-/// An empty one asks for a new authority, a time in it tells when that was.
+/// Annotation that asks for a new authority while it is empty; a time in it records when that was
+/// done.
 const ROTATE: &str = "certs.steward.butlerlabs.dev/rotate";
 
-/// A reference to an owner, as objects have it.
+/// Reference to an owner, in the form that objects have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OwnerReference {
@@ -50,23 +54,23 @@ pub(super) struct OwnerReference {
     pub(super) block_owner_deletion: Option<bool>,
 }
 
-/// An object as it is to be.
+/// Object in the form that is restored.
 #[derive(Clone)]
 pub(super) struct Desired {
-    /// Without status and owners.
+    /// Object without status and owners.
     pub(super) body: Value,
     pub(super) status: Option<Value>,
-    /// Whether it has none though its kind has one that is restored.
+    /// Whether the object has no status although the status of its kind is restored.
     pub(super) bare: bool,
-    /// With the UIDs of where it was captured.
+    /// Owners, with the UIDs of the captured cluster.
     pub(super) owners: Vec<OwnerReference>,
-    /// All finalizers, where some of them are left out of an object that is made anew.
+    /// All finalizers, if some of them are left out of a newly created object.
     finalizers: Option<Value>,
-    /// What was changed on purpose, for people.
+    /// Intended changes, for people.
     pub(super) notes: Vec<&'static str>,
 }
 
-/// Takes away what belongs to the old cluster. `split` says that status is written by itself.
+/// Removes what belongs to the old cluster. `split` means that status is written separately.
 pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Guards) -> Desired {
     let mut notes = Vec::new();
     let mut owners = Vec::new();
@@ -75,7 +79,7 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
         if let Some(listed) = metadata.remove("ownerReferences") {
             match serde_json::from_value(listed) {
                 Ok(listed) => owners = listed,
-                // Only files that people wrote hold such.
+                // Only files written by people contain these.
                 Err(_) => notes.push("its ownerReferences cannot be read and were left out"),
             }
         }
@@ -113,8 +117,8 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
 }
 
 impl Desired {
-    /// The same where the object is there already: what is left out of one that is made anew stays
-    /// as `live` has it.
+    /// Returns the form for an object that already exists: what a new object leaves out stays as
+    /// `live` has it.
     pub(super) fn beside(&self, entry: &Entry, live: &Value) -> Self {
         let mut wanted = self.clone();
         let held = live
@@ -144,13 +148,13 @@ impl Desired {
     }
 }
 
-/// Whether a role's rules were brought together from other roles.
+/// Reports whether a role's rules were aggregated from other roles.
 fn is_aggregated(role: &Value) -> bool {
     let rules = role.get("rules").and_then(Value::as_array);
     role.get("aggregationRule").is_some() && rules.is_some_and(|rules| !rules.is_empty())
 }
 
-/// Takes away the names of tokens, which are of the old cluster.
+/// Removes the names of generated tokens, which belong to the old cluster.
 fn without_tokens(account: &mut Value) {
     let name = account.pointer("/metadata/name").and_then(Value::as_str);
     let name = name.unwrap_or_default().to_owned();
@@ -166,7 +170,7 @@ fn without_tokens(account: &mut Value) {
     }
 }
 
-/// Takes away what the API server gives a Job itself: a selector by its UID.
+/// Removes what the API server sets on a Job: a selector by its UID.
 fn without_controller(job: &mut Value) {
     if job.pointer("/spec/manualSelector") == Some(&Value::Bool(true)) {
         return;
@@ -178,13 +182,14 @@ fn without_controller(job: &mut Value) {
     }
 }
 
-/// Puts the marker that keeps controllers away; whether it was not there before.
+/// Adds the marker that keeps controllers away; reports whether it was missing before.
 pub(super) fn paused(entry: &Entry, body: &mut Value, guards: Guards) -> bool {
     guards.has(Guard::Pause)
         && pause::marker(&entry.path.resource).is_some_and(|marker| pause::pause(marker, body))
 }
 
-/// Gives all finalizers, if some of them are taken away.
+/// Removes finalizers and annotations that would act later; returns all finalizers if some were
+/// removed.
 fn clean(
     metadata: &mut Map<String, Value>,
     guards: Guards,
@@ -220,7 +225,7 @@ fn is_way_to_delete(finalizer: &Value) -> bool {
         .is_some_and(|f| WAYS_TO_DELETE.contains(&f))
 }
 
-/// Kinds whose status tells of their own cluster's machinery alone.
+/// Reports whether the kind's status describes only its own cluster's machinery.
 fn is_server_owned(entry: &Entry) -> bool {
     matches!(
         entry.path.resource.group(),
@@ -228,7 +233,7 @@ fn is_server_owned(entry: &Entry) -> bool {
     )
 }
 
-/// The status without times that would act at once.
+/// Returns the status without times that would act at once.
 fn timeless(entry: &Entry, mut status: Value, notes: &mut Vec<&'static str>) -> Value {
     if entry.path.resource.as_str() == WORKSPACES
         && let Some(fields) = status.as_object_mut()
@@ -245,7 +250,7 @@ fn timeless(entry: &Entry, mut status: Value, notes: &mut Vec<&'static str>) -> 
     status
 }
 
-/// An object in the form that two of them are compared in: without what a server writes, owners by
+/// Returns the form in which two objects are compared: without what a server writes, owners by
 /// name.
 pub(super) fn comparable(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

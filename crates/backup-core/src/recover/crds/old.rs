@@ -1,23 +1,23 @@
-//! Definitions that keep unknown fields in the way of `v1beta1`, written in the way of `v1`.
+//! Conversion of definitions that keep unknown fields in the `v1beta1` way to the `v1` way.
 //!
-//! `spec.preserveUnknownFields: true` is still stored and served, and refused when it is written.
-//! The same is said by `x-kubernetes-preserve-unknown-fields` at every place of the schema.
+//! The API server still stores and serves `spec.preserveUnknownFields: true`, but refuses it in a
+//! write. `x-kubernetes-preserve-unknown-fields` at every place of the schema means the same.
 
 use serde_json::{Map, Value, json};
 
 const KEEPS: &str = "x-kubernetes-preserve-unknown-fields";
-/// A schema is a tree of some levels; the API server takes no deeper ones.
+/// Deepest level of a schema that is converted; the API server accepts no deeper schemas.
 const DEEPEST: usize = 256;
-/// What is said of such a definition.
+/// Note for the operator about such a definition.
 pub(super) const TOLD: &str = "spec.preserveUnknownFields was true, which nothing takes any more: it is \
      false, and its schema keeps unknown fields by x-kubernetes-preserve-unknown-fields";
 
-/// Whether the definition keeps unknown fields in the old way.
+/// Reports whether the definition keeps unknown fields in the old way.
 pub(super) fn is_old(crd: &Value) -> bool {
     crd.pointer("/spec/preserveUnknownFields") == Some(&json!(true))
 }
 
-/// Writes it in the new way; any other definition stays as it is.
+/// Converts the definition to the new way; any other definition stays unchanged.
 pub(super) fn renew(crd: &mut Value) {
     if !is_old(crd) {
         return;
@@ -45,8 +45,8 @@ pub(super) fn renew(crd: &mut Value) {
     }
 }
 
-/// Makes every object of the schema keep what it does not name. `whole` says that it is one with
-/// metadata of its own.
+/// Makes every object of the schema keep fields that it does not name. `whole` means that the
+/// object has its own metadata.
 fn keep(schema: &mut Map<String, Value>, whole: bool, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else {
         return;
@@ -60,14 +60,14 @@ fn keep(schema: &mut Map<String, Value>, whole: bool, depth: usize) {
     }
     let is_object = schema.get("type") == Some(&json!("object"));
     let any = !has(schema, "type") && !has(schema, "x-kubernetes-int-or-string");
-    // What maps have is named by their values' schema already.
+    // The schema of a map's values already covers all its fields.
     if any || (is_object && !has(schema, "additionalProperties")) {
         schema.insert(KEEPS.to_owned(), json!(true));
     }
     let embedded = schema.get("x-kubernetes-embedded-resource") == Some(&json!(true));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
-            // The API server knows these itself, and takes no such words about them.
+            // The API server defines these fields and refuses the extension on them.
             let own =
                 (whole || embedded) && ["apiVersion", "kind", "metadata"].contains(&name.as_str());
             if let Some(property) = property.as_object_mut().filter(|_| !own) {

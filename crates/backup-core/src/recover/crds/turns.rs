@@ -1,26 +1,26 @@
-//! The order of definitions: of two that want one name, the one that had it comes first.
+//! Order of definitions: if two want the same name, the one that already had it comes first.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// What decides on a definition's turn.
+/// Facts that decide a definition's turn.
 pub(in super::super) struct Claim {
     position: usize,
-    /// Whether its names were refused when it was captured.
+    /// Whether its names were refused at capture time.
     refused: bool,
     made: String,
     name: String,
-    /// Names of its group that it wants for itself.
+    /// Names in its group that the definition claims.
     wanted: Vec<String>,
 }
 
-/// The positions of definitions, in order.
+/// Positions of definitions, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) struct Turns {
-    /// Those that get all their names, whatever the others do.
+    /// Definitions that get all their names, whatever the others do.
     pub(in super::super) first: Vec<usize>,
-    /// Those that want a name of another one, and must wait until that is served.
+    /// Definitions that share a name with an earlier one, and must wait until that one is served.
     pub(in super::super) then: Vec<usize>,
 }
 
@@ -38,7 +38,7 @@ impl Claim {
         ];
         let resources = resources.into_iter().chain(short.filter_map(Value::as_str));
         let kinds = [kind, text("/spec/names/listKind").unwrap_or(&list)];
-        // Kinds and resources are two sets of names.
+        // Kinds and resources are separate sets of names.
         let wanted = resources
             .map(|name| format!("{group} resource {name}"))
             .chain(kinds.map(|kind| format!("{group} kind {kind}")));
@@ -54,7 +54,7 @@ impl Claim {
     }
 }
 
-/// Whether the API server had refused the names of a definition, so that it has no objects.
+/// Reports whether the API server had refused the names of a definition, so that it has no objects.
 pub(in super::super) fn refused(crd: &Value) -> bool {
     let conditions = crd.pointer("/status/conditions").and_then(Value::as_array);
     let has = |of: &str, status: &str| {
@@ -67,7 +67,7 @@ pub(in super::super) fn refused(crd: &Value) -> bool {
     has("NamesAccepted", "False") && !has("Established", "True")
 }
 
-/// Who is made when: those that had their names accepted, in the order in which they were created.
+/// Orders definitions: those whose names were accepted come first, in the order of their creation.
 pub(in super::super) fn turns(mut claims: Vec<Claim>) -> Turns {
     claims.sort_by(|a, b| {
         let key = |c: &Claim| (c.refused, c.made.clone(), c.name.clone());
@@ -127,15 +127,15 @@ mod tests {
             let turns = turns(claims);
             (turns.first, turns.then)
         };
-        // Made earlier, and refused all the same.
+        // Created earlier, and still refused.
         let refused = claim(0, "as", "x", 1, Some(false));
         let had = claim(1, "bs", "x", 2, Some(true));
         let other = claim(2, "cs", "y", 0, Some(true));
         assert_eq!(turns(vec![refused, had, other]), (vec![2, 1], vec![0]));
-        // Where nothing tells who had it, the older one does.
+        // If nothing shows which one had the name, the older one comes first.
         let (young, old) = (claim(0, "as", "x", 5, None), claim(1, "bs", "x", 4, None));
         assert_eq!(turns(vec![young, old]), (vec![1], vec![0]));
-        // A kind's name is no short name.
+        // A kind and a short name never collide.
         let (kind, short) = (claim(0, "as", "z", 1, None), claim(1, "bs", "AS", 2, None));
         assert_eq!(turns(vec![kind, short]), (vec![0, 1], vec![]));
     }

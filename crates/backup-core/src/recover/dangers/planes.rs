@@ -1,5 +1,4 @@
-//! What could be wrong with control planes: half of an upgrade or a migration, Secrets that they
-//! lack, keys that they share.
+//! Checks of control planes: unfinished upgrades or migrations, missing Secrets, shared keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +14,13 @@ use crate::source::kube::control_plane;
 
 pub(in crate::recover) const CONTROL_PLANES: &str = "tenantcontrolplanes.steward.butlerlabs.dev";
 
-/// What matters of a control plane.
+/// Facts about a control plane that the checks use.
 #[derive(Debug, Clone)]
 pub(in crate::recover) struct ControlPlane {
     pub(in crate::recover) namespace: String,
     pub(in crate::recover) facts: ControlPlaneFacts,
     talos: bool,
-    /// Whether it ever had an authority.
+    /// Whether the control plane ever had an authority.
     pub(in crate::recover) ran: bool,
 }
 
@@ -37,12 +36,12 @@ impl ControlPlane {
         }
     }
 
-    /// `NAMESPACE/NAME`.
+    /// Returns `NAMESPACE/NAME`.
     pub(in crate::recover) fn place(&self) -> String {
         format!("{}/{}", self.namespace, self.facts.name)
     }
 
-    /// The DataStore that it names; empty if it names none.
+    /// Returns the DataStore that the control plane names; empty if it names none.
     pub(in crate::recover) fn datastore(&self) -> &str {
         self.facts.datastore.as_deref().unwrap_or_default()
     }
@@ -109,7 +108,7 @@ impl Dangers {
             .filter(|part| !has(part))
             .map(|part| format!("{name}-{part}"))
             .collect();
-        // A control plane that never ran has none of them, and loses nothing.
+        // A control plane that never ran has none of them, and nothing is lost.
         if !lacking.is_empty() && (plane.ran || lacking.len() < must.len()) {
             self.say(
                 Some(Danger::MissingSecret),
@@ -147,7 +146,7 @@ impl Dangers {
         }
     }
 
-    /// Control planes that keep their keys in the same place. A DataStore is known by its endpoints:
+    /// Finds control planes that keep their keys in the same place. Endpoints identify a DataStore:
     /// two names of one etcd are one place.
     pub(super) fn shared(&mut self, planes: &[ControlPlane], live: &Live) {
         let home = |store: &str| {

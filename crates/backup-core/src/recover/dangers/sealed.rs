@@ -1,4 +1,4 @@
-//! SealedSecrets that no sealing key opens: they stay sealed for ever.
+//! Check for SealedSecrets that no sealing key opens: they stay sealed.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -10,12 +10,12 @@ use crate::recover::spool::Entry;
 use crate::source::kube::sealed::Proof;
 
 pub(in crate::recover) const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
-/// SealedSecrets that are tried one by one, each some milliseconds for a key.
+/// Largest number of SealedSecrets that are tried one by one; each takes some milliseconds per key.
 const MOST: usize = 2000;
-/// Names that the finding tells.
+/// Largest number of names in the finding.
 const TOLD: usize = 5;
 
-/// How many SealedSecrets there are, and which are not opened.
+/// Count of all SealedSecrets and of those that no key opens.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     all: usize,
@@ -24,10 +24,10 @@ pub(super) struct Count {
 }
 
 impl Dangers {
-    /// Tries the keys that are restored and those of the cluster on a SealedSecret. Every key must be
-    /// known by now.
+    /// Tries the restored keys and the cluster's keys on a SealedSecret. All keys must be known
+    /// before.
     pub(in crate::recover) fn prove(&mut self, entry: &Entry, object: &Value, live: &Live) {
-        // The snapshot's keys come back with etcd, and are not known here.
+        // The snapshot's keys come back with etcd and are not known here.
         if live.assumed {
             return;
         }
@@ -51,7 +51,7 @@ impl Dangers {
         }
     }
 
-    /// Says which SealedSecrets stay sealed.
+    /// Reports the SealedSecrets that stay sealed.
     pub(super) fn unopened(&mut self) {
         let Count {
             all,

@@ -1,4 +1,4 @@
-//! What could be wrong with Secrets: tenants' authorities, sealing keys, which are there.
+//! Checks of Secrets: tenants' authorities, sealing keys, and which Secrets are restored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,9 +15,9 @@ use crate::format::manifest::Severity;
 use crate::recover::plan::Danger;
 use crate::recover::spool::Entry;
 
-/// Steward makes a new authority when this is left, or less.
+/// Remaining validity at which Steward makes a new authority.
 const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
-/// The name of the only key of releases before 0.9.
+/// Name of the only key in releases before 0.9.
 const OLD_KEY: &str = "sealed-secrets-key";
 pub(super) const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
@@ -83,7 +83,7 @@ impl Dangers {
         if !lacking.is_empty() {
             return say(format!("it has no {}", lacking.join(" and ")));
         }
-        // Steward reads the first certificate alone, and that one with its key is the authority.
+        // Steward reads only the first certificate; that certificate and its key are the authority.
         let certificate = data("ca.crt");
         let der = certificate.and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
         let ends = der.as_ref().and_then(|der| {
@@ -100,8 +100,8 @@ impl Dangers {
     }
 }
 
-/// Whether the sealed-secrets controller decrypts with the Secret: by its label, or by the name that
-/// its oldest releases gave.
+/// Reports whether the sealed-secrets controller decrypts with the Secret. It selects Secrets by
+/// their label, or by the name that its oldest releases used.
 pub(super) fn is_sealing_key(path: &ObjectPath, object: &Value) -> bool {
     let labels = object.pointer("/metadata/labels");
     let kind = object.get("type").and_then(Value::as_str);
@@ -109,7 +109,7 @@ pub(super) fn is_sealing_key(path: &ObjectPath, object: &Value) -> bool {
     old || labels.is_some_and(|l| l.get(SEALING_KEY).is_some())
 }
 
-/// Whether Steward looks after the Secret.
+/// Reports whether Steward manages the Secret.
 fn is_stewards(object: &Value) -> bool {
     let label = object.pointer("/metadata/labels/steward.butlerlabs.dev~1project");
     let owners = object

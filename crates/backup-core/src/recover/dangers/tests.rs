@@ -50,7 +50,7 @@ fn plane(namespace: &str, change: impl Fn(&mut Value)) -> (String, Value) {
     (path, object)
 }
 
-/// A tenant whose Secrets are all there.
+/// Returns a tenant with all its Secrets.
 fn whole() -> Vec<(String, Value)> {
     let ca = certificate(2036);
     vec![
@@ -85,7 +85,7 @@ fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
     dangers.finish(options, Mode::Rebuild, &live)
 }
 
-/// The only blocker, and that it can be allowed.
+/// Returns the cause of the only blocker, after checking that it can be allowed.
 fn blocked(objects: &[(String, Value)], danger: Danger) -> String {
     let found = judged(objects, &Options::default());
     let blockers: Vec<&Finding> = found
@@ -303,7 +303,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
             .count()
     };
     let mut live = Live::default();
-    // In place too, what a new control plane lacks is missed.
+    // Also in place, what a new control plane lacks is reported.
     assert_eq!(look(&live, Mode::InPlace), 1);
     live.stores.insert("default".to_owned(), String::new());
     for part in [
@@ -317,7 +317,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
     }
     assert_eq!(look(&live, Mode::InPlace), 0);
     assert_eq!(look(&live, Mode::Rebuild), 0);
-    // One that is there already is as it is.
+    // A control plane that already exists is not checked.
     let mut live = Live::default();
     let path: ObjectPath = objects[0].0.parse().unwrap();
     live.planes.push(ControlPlane::of(&path, &objects[0].1));
