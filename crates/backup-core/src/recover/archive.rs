@@ -1,4 +1,4 @@
-//! Reader that copies the objects of a restore point into a scratch file.
+//! Reader that puts the objects of a restore point into the spool.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use super::spool::Spool;
 use crate::id::ComponentName;
 use crate::restore::{ObjectReader, RestoreError};
 
-/// Copies the selected objects of a restore point into a scratch file, from every component that
+/// Puts the selected objects of a restore point into a spool, from every component that
 /// contains objects.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
-//! Step 1 of a restore: etcd back from its snapshot.
+//! Step 1 of a restore: restoring etcd from its snapshot.
 //!
-//! [`preflight`] looks and changes nothing. [`run`] uploads and bootstraps at one node, and believes
-//! neither an OK nor a refusal: it asks the node until etcd runs, is healthy, and gives back a
-//! revision that is not below the snapshot's. It begins each time by looking how far things are, so
-//! it may be called again after a crash at any point. Nothing is ever wiped: the command that would
-//! is told, with what it destroys.
+//! [`preflight`] checks all nodes and changes nothing. [`run`] uploads and bootstraps at one node,
+//! and trusts neither an OK nor a refusal: it asks the node until etcd runs, is healthy, and
+//! returns a revision that is not below the snapshot's. Each call first checks how far the node is,
+//! so it may be called again after a crash at any point. Nothing is ever wiped: the plan only names
+//! the command that would wipe, and what it destroys.
 
 mod after;
 mod datastore;

@@ -1,4 +1,4 @@
-//! Field that a person gives to objects which their definition does not admit.
+//! Field value that a person supplies for objects which their definition rejects.
 
 use std::str::FromStr;
 
@@ -7,14 +7,15 @@ use serde_json::{Map, Value};
 
 use crate::archive::{ResourceName, Schema};
 
-/// Wrong fields that are written in one object; a list may have one in each item.
+/// Largest number of wrong fields that are filled in one object; a list may have one in each item.
 const MAX_FIELDS: usize = 10_000;
 
-/// `KIND.FIELD=VALUE`: the value of a field, for the objects of a kind that lack it, or that hold a value
-/// there which their definition does not admit.
+/// Value of a field, as `KIND.FIELD=VALUE`, for the objects of a kind that lack the field, or whose
+/// value there is rejected by their definition.
 ///
-/// KIND is the full name, as `gadgets.example.org`. FIELD is as `spec.ports[*].name` or `spec.list[0].n`.
-/// VALUE is JSON, or else text. It stands in the plan as it is, so Secrets are not filled.
+/// KIND is the full name, such as `gadgets.example.org`. FIELD is, for example,
+/// `spec.ports[*].name` or `spec.list[0].n`. VALUE is JSON, or else text. The plan contains it in
+/// plain text, so Secrets are not filled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fill {
@@ -22,13 +23,13 @@ pub struct Fill {
     value: Value,
 }
 
-/// Why a fill cannot be used.
+/// Reason why a fill cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FillError {
-    /// It has no field or no value.
+    /// The field or the value is missing.
     #[error("want KIND.FIELD=VALUE, as gadgets.example.org.spec.size=3")]
     Form,
-    /// The plan would hold a secret.
+    /// The plan would contain a secret.
     #[error("a Secret is not filled: the value would stand in the plan")]
     Secret,
 }
@@ -75,7 +76,7 @@ impl From<Fill> for String {
 }
 
 impl Fill {
-    /// The field, if the fill is for objects of `resource`.
+    /// Returns the field if the fill is for objects of `resource`.
     #[must_use]
     pub fn field(&self, resource: &ResourceName) -> Option<&str> {
         self.place
@@ -83,13 +84,13 @@ impl Fill {
             .strip_prefix('.')
     }
 
-    /// The kind and the field, without the value.
+    /// Returns the kind and the field, without the value.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// Writes the value where `object` lacks the field, or where `schema` does not admit what it holds.
+    /// Writes the value where `object` lacks the field, or where `schema` rejects its value.
     /// Returns whether something was written.
     pub fn apply(
         &self,
@@ -119,7 +120,7 @@ impl Fill {
     }
 }
 
-/// The parts of a field; `None` if it is not one.
+/// Parses the parts of a field; `None` if it is malformed.
 fn segments(field: &str) -> Option<Vec<Segment<'_>>> {
     let mut path = Vec::new();
     for part in field.split('.') {
@@ -150,7 +151,7 @@ fn covers(path: &[Segment<'_>], place: &[Segment<'_>]) -> bool {
     path.len() == place.len() && path.iter().zip(place).all(covered)
 }
 
-/// Writes `value` at `path` wherever nothing stands there; objects on the way are made.
+/// Writes `value` at every `path` that is empty; creates objects on the way.
 fn lacking(object: &mut Value, path: &[Segment<'_>], value: &Value) -> bool {
     let Some((first, rest)) = path.split_first() else {
         let lacks = object.is_null();

@@ -1,13 +1,13 @@
-//! Fields that a server lets nobody change, and the command that helps.
+//! Fields that a server does not allow to change, and the command that helps.
 
 use serde_json::Value;
 
 use crate::recover::spool::Entry;
 use crate::source::kube::WriteError;
 
-/// How such an outcome begins; what begins so is not helped by trying it again.
+/// Beginning of such an outcome; a retry does not help.
 const CANNOT: &str = "it cannot be changed in place";
-/// How servers say it: the API server in its own kinds, and people in their rules for custom ones.
+/// Words that servers use: the API server for its own kinds, and people in rules for custom ones.
 const SAID: [&str; 12] = [
     "immutable",
     "cannot change",
@@ -23,13 +23,13 @@ const SAID: [&str; 12] = [
     "are forbidden",
 ];
 
-/// Whether the reason of an outcome says that trying again cannot help.
+/// Reports whether the reason of an outcome says that a retry cannot help.
 pub(super) fn is_told(why: Option<&str>) -> bool {
     why.is_some_and(|why| why.starts_with(CANNOT))
 }
 
-/// Whether the server refuses a change because a field cannot be changed. What a webhook says is not
-/// counted: it may be parked when the object is written.
+/// Reports whether the server refuses a change because a field cannot be changed. A webhook's
+/// message does not count: the webhook may be parked when the object is written.
 pub(super) fn is_fixed(error: &WriteError) -> bool {
     let WriteError::Refused {
         reason, message, ..
@@ -43,7 +43,8 @@ pub(super) fn is_fixed(error: &WriteError) -> bool {
         && SAID.iter().any(|said| message.contains(said))
 }
 
-/// Why the object stays as it is, and what a person can do. `live` is how the cluster has it.
+/// Returns why the object stays unchanged, and what a person can do. `live` is the cluster's
+/// object.
 pub(super) fn sentence(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> String {
     let field = field(entry, live, wanted, error);
     let what = if field.is_empty() {
@@ -54,10 +55,10 @@ pub(super) fn sentence(entry: &Entry, live: &Value, wanted: &Value, error: &Writ
     format!("{CANNOT}{what}: {}", way_on(entry, live))
 }
 
-/// What cannot be changed, without a value.
+/// Returns what cannot be changed, without a value.
 fn field(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> String {
     if entry.path.resource.as_str() == "secrets" {
-        // The server's sentence may quote it.
+        // The server's message may quote it.
         let differs = live.get("type") != wanted.get("type");
         let told = if differs {
             "its type is another one"
@@ -69,7 +70,7 @@ fn field(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> Str
     let WriteError::Refused { message, .. } = error else {
         return String::new();
     };
-    // `Kind.group "name" is invalid: field: Invalid value: …: why`, or a list of such in brackets.
+    // `Kind.group "name" is invalid: field: Invalid value: …: why`, or a list of these in brackets.
     let (_, said) = message.split_once("is invalid: ").unwrap_or(("", message));
     let said = said.trim_start_matches('[');
     let (field, rest) = said.split_once(": ").unwrap_or((said, ""));
@@ -81,7 +82,7 @@ fn field(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> Str
     }
 }
 
-/// What helps. Nothing is advised that takes anything else along.
+/// Returns the remedy. It never suggests a command that deletes anything else.
 fn way_on(entry: &Entry, live: &Value) -> String {
     let resource = &entry.path.resource;
     let name = &entry.path.name;
@@ -124,7 +125,7 @@ fn way_on(entry: &Entry, live: &Value) -> String {
     }
 }
 
-/// Why an object stays as it is that the API server lets nobody name.
+/// Returns why an object that the API server cannot address stays unchanged.
 pub(super) fn unnamed(entry: &Entry) -> String {
     let resource = &entry.path.resource;
     format!(
@@ -133,11 +134,11 @@ pub(super) fn unnamed(entry: &Entry) -> String {
     )
 }
 
-/// What the API server does with such kinds.
+/// Reason why the API server cannot address objects of such a kind.
 pub(super) const UNNAMED: &str =
     "the API server takes the path of one object of a kind called `namespaces` for a namespace";
 
-/// Why the definition `name` stays as it is, and what a person can do.
+/// Returns why the definition `name` stays unchanged, and what a person can do.
 pub(super) fn definition(name: &str, what: &str) -> String {
     format!(
         "{CANNOT}: {what}; if `kubectl get {name} -A` shows nothing that is needed, `kubectl delete crd {name}`, which \

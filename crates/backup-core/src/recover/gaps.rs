@@ -1,4 +1,4 @@
-//! What a restore cannot bring back, as its restore point lacks it.
+//! Gaps of a restore point that a restore cannot bring back.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::format::gaps::{Gap, What};
 use crate::format::manifest::Manifest;
 use crate::id::ComponentName;
 
-/// The gaps of `manifest` that concern these steps and this choice of objects.
+/// Returns the gaps of `manifest` that concern these steps and this selection of objects.
 #[must_use]
 pub fn gaps(manifest: &Manifest, steps: &[Step], options: &Options) -> Vec<Gap> {
     let mut gaps = manifest.gaps();
@@ -16,7 +16,7 @@ pub fn gaps(manifest: &Manifest, steps: &[Step], options: &Options) -> Vec<Gap> 
     gaps
 }
 
-/// Whether one of the steps reads the component.
+/// Reports whether one of the steps reads the component.
 fn is_of(component: &ComponentName, steps: &[Step]) -> bool {
     let objects = [
         ComponentName::resources(),
@@ -36,7 +36,7 @@ fn is_of(component: &ComponentName, steps: &[Step]) -> bool {
     })
 }
 
-/// Whether what is missing may be among the objects that are chosen. A doubt says yes.
+/// Reports whether a gap may be among the selected objects. If in doubt, it may.
 fn concerns(gap: &Gap, options: &Options) -> bool {
     let kind = match &gap.what {
         What::Component => return true,
@@ -47,7 +47,7 @@ fn concerns(gap: &Gap, options: &Options) -> bool {
     }
     let plural = ResourceName::from(kind.as_str()).plural().to_owned();
     let exact = |name: &String| name == "*" || name == kind || *name == plural;
-    // A kind's own name is shorter by its plural's end.
+    // The name of a kind is shorter than its plural.
     let likely = |name: &String| {
         let stem: String = name
             .chars()
@@ -69,7 +69,7 @@ fn concerns(gap: &Gap, options: &Options) -> bool {
         namespaces.is_empty() || namespaces.contains(namespace) || namespaces.contains("*")
     };
     namespace.is_none_or(|namespace| {
-        // Where the server did not name each object, the name is a sentence.
+        // If the server did not name each object, the name is a sentence.
         namespace.contains(' ')
             || wanted(&options.include_namespaces, namespace)
                 && !options.exclude_namespaces.contains(namespace)

@@ -1,5 +1,5 @@
-//! What follows once etcd is back at one node: the others join, and those restart whose time went
-//! back.
+//! Work after etcd is back at one node: watching the other nodes join, and restarting components
+//! that know newer state than etcd has.
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -10,29 +10,29 @@ use super::plan::{EtcdPlan, Role};
 use super::run::Pace;
 use crate::source::talos::nodes::{ServiceView, TalosNodes};
 
-/// The service that runs pods.
+/// Largest number of nodes watched at once, more than any cluster has control plane nodes.
 const KUBELET: &str = "kubelet";
-/// More control plane nodes than any cluster has.
+/// Largest number of nodes watched at once, more than any cluster has control plane nodes.
 const AT_ONCE: usize = 32;
 
-/// How a control plane node joined.
+/// Result of a control plane node joining.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
-    /// The node.
+    /// Node that joins.
     pub node: String,
     /// Whether its etcd runs and is healthy.
     pub joined: bool,
-    /// Its state when it was looked at last.
+    /// Remedy if the node has not joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<ServiceView>,
-    /// What to do if it has not joined.
+    /// Remedy if the node has not joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-/// Watches the other control plane nodes that were named join, for a bounded time. They do so by themselves, one
-/// after the other.
+/// Watches the other control plane nodes that were named join, for a bounded time. They join
+/// without help, one after the other.
 pub async fn watch_others(nodes: &TalosNodes, plan: &EtcdPlan, pace: Pace) -> Vec<Joined> {
     let watches: Vec<_> = plan
         .others()
@@ -70,38 +70,38 @@ async fn watch(nodes: &TalosNodes, node: &str, pace: Pace) -> Joined {
     }
 }
 
-/// What has to restart.
+/// Component that has to restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RestartKind {
-    /// A node's kubelet.
+    /// Kubelet of a node.
     Kubelet,
-    /// A node's own controller manager and scheduler.
+    /// Controller manager and scheduler of a node.
     ControlPlane,
-    /// Everything else that watches.
+    /// All other components that watch.
     Controllers,
 }
 
-/// One thing to restart after time went back: what it knows is newer than what is.
+/// Component to restart after etcd went back in time: its state is newer than etcd's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Restart {
-    /// What.
+    /// Kind of component.
     pub kind: RestartKind,
-    /// Where, if at one node.
+    /// Node, if it runs on one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// How a person does it.
+    /// Command for a person.
     pub command: String,
-    /// Whether it was done; `None` if it was left to a person.
+    /// Whether it was restarted; `None` if that was left to a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<bool>,
-    /// Why it was not done, if it was tried.
+    /// Reason why a restart failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
 }
 
-/// What has to restart, in the order in which it should.
+/// Returns what has to restart, in the order in which it should.
 #[must_use]
 pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
     let named = || plan.nodes.iter().filter(|facts| !facts.unnamed);
@@ -111,7 +111,8 @@ pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
     restarts_on(&control_plane, &all)
 }
 
-/// The same for nodes that were not looked at: those of the control plane, and all that are known.
+/// Returns the same for nodes that were not checked: those of the control plane, and all that are
+/// known.
 #[must_use]
 pub fn restarts_on(control_plane: &[&str], all: &[&str]) -> Vec<Restart> {
     let restart = |kind, node: Option<&str>, command: String| Restart {
@@ -146,8 +147,8 @@ pub fn restarts_on(control_plane: &[&str], all: &[&str]) -> Vec<Restart> {
     list
 }
 
-/// Restarts the kubelets in `list` whose nodes are known, one node after the other, and notes in it
-/// what came of it.
+/// Restarts the kubelets in `list` whose nodes are known, one node after the other, and records the
+/// results in it.
 pub async fn restart_kubelets(nodes: &TalosNodes, list: &mut [Restart]) {
     for restart in list {
         let (RestartKind::Kubelet, Some(node)) = (restart.kind, restart.node.as_deref()) else {

@@ -1,5 +1,5 @@
-//! The same for the etcd behind a DataStore: its snapshot becomes the data folder of a fresh member,
-//! by etcd's own tool and its rules. Users and roles are in the data, and so come back with it.
+//! Restore of the etcd behind a DataStore: etcd's own tool makes the data folder of a new member
+//! from its snapshot. Users and roles are part of the data, so they come back with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,32 +15,33 @@ use crate::progress::Progress;
 use crate::restore::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
 use crate::store::Store;
 
-/// etcd's tool copies 8 GiB in minutes, also on a slow disk.
+/// Time limit for etcd's tool. It copies 8 GiB in minutes, even on a slow disk.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// It tells its version at once.
+/// Time limit for the tool's version, which it prints at once.
 const VERSION_WITHIN: Duration = Duration::from_secs(30);
-/// More of what the tool says is no reason any more.
+/// Largest number of characters that are quoted from the tool's error.
 const MAX_SAID: usize = 600;
 
-/// The member that is to begin on the restored folder.
+/// Member that will start on the restored folder.
 #[derive(Debug, Clone)]
 pub struct DatastoreTarget {
-    /// The program `etcdutl`.
+    /// Program `etcdutl`.
     pub etcdutl: PathBuf,
-    /// Its data folder, which must not exist.
+    /// Data folder of the member, which must not exist.
     pub data_dir: PathBuf,
-    /// Its name.
+    /// Name of the member.
     pub name: String,
-    /// Where its peers will find it.
+    /// URL where its peers find the member.
     pub peer_url: String,
-    /// The token of the new cluster; one that no other has.
+    /// Token of the new cluster, which no other cluster has.
     pub token: String,
-    /// All members as `NAME=PEER_URL,…`; `None` for itself alone. Each restores the same snapshot.
+    /// All members as `NAME=PEER_URL,…`; `None` for this member alone. Each restores the same
+    /// snapshot.
     pub initial_cluster: Option<String>,
 }
 
 impl DatastoreTarget {
-    /// All members, as etcd takes them.
+    /// Returns all members in the form that etcd expects.
     #[must_use]
     pub fn initial_cluster(&self) -> String {
         let own = || format!("{}={}", self.name, self.peer_url);
@@ -48,49 +49,50 @@ impl DatastoreTarget {
     }
 }
 
-/// A data folder that a member can begin on.
+/// Data folder that a member can start on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredFolder {
-    /// The folder.
+    /// Data folder.
     pub data_dir: PathBuf,
-    /// The revision in it.
+    /// Revision in the folder.
     pub revision: u64,
-    /// The oldest etcd that may begin on it, such as `3.6`; `None` if the snapshot does not tell.
+    /// Oldest etcd that may start on the folder, such as `3.6`; `None` if the snapshot does not
+    /// record it.
     pub etcd_at_least: Option<String>,
-    /// The flags that etcd is begun with, besides those of its certificates.
+    /// Flags for starting etcd, besides those of its certificates.
     pub etcd_flags: Vec<String>,
 }
 
-/// Why there is no such folder.
+/// Reason why the folder could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DatastoreError {
-    /// There is something already.
+    /// The folder already exists.
     #[error(
         "{folder} exists: a restore needs a folder that does not; nothing was touched. Move it away, \
          or name another one with --data-dir"
     )]
     Exists {
-        /// The folder.
+        /// Data folder.
         folder: String,
     },
-    /// The folder above it is not there.
+    /// The parent folder does not exist.
     #[error("the folder above {folder} does not exist; make it first, or correct --data-dir")]
     NoParent {
-        /// The folder.
+        /// Data folder.
         folder: String,
     },
-    /// The snapshot cannot be had.
+    /// The snapshot cannot be fetched.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// The snapshot, or what became of it, is not sound.
+    /// The snapshot, or the database made from it, is not sound.
     #[error(transparent)]
     Hold(#[from] HoldError),
     /// The tool cannot be run.
     #[error("cannot run {program}; name etcd's own tool with --etcdutl FILE")]
     NoTool {
-        /// The program.
+        /// Program that was run.
         program: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// The tool is older than the data.
@@ -100,55 +102,55 @@ pub enum DatastoreError {
          --etcdutl, and begin etcd {data} or newer on the folder: an older one may not start"
     )]
     OlderTool {
-        /// The program.
+        /// Program that was run.
         program: String,
-        /// The etcd that it belongs to.
+        /// Version of etcd that the tool belongs to.
         tool: String,
-        /// The etcd that the snapshot is of.
+        /// Version of etcd that the snapshot was taken of.
         data: String,
     },
     /// The tool took too long.
     #[error("{program} did not end within {seconds} s")]
     TooLong {
-        /// The program.
+        /// Program that was run.
         program: String,
-        /// As long as it was waited for.
+        /// Time limit.
         seconds: u64,
     },
     /// The tool refused.
     #[error("{program} refused: {said}; what it left in {folder} is of no use, remove it")]
     Refused {
-        /// The program.
+        /// Program that was run.
         program: String,
-        /// What it said.
+        /// Message of the tool.
         said: String,
-        /// The data folder.
+        /// Data folder.
         folder: String,
     },
-    /// What is in the folder is not what was in the snapshot.
+    /// The revision in the folder differs from the snapshot's.
     #[error(
         "{folder} is at revision {found} and the snapshot at {wanted}; do not start etcd on it"
     )]
     OtherRevision {
-        /// The data folder.
+        /// Data folder.
         folder: String,
-        /// The revision in it.
+        /// Revision in the folder.
         found: u64,
-        /// The snapshot's revision.
+        /// Revision of the snapshot.
         wanted: u64,
     },
-    /// A local file cannot be handled.
+    /// The plain snapshot cannot be removed.
     #[error("cannot remove {file}, which holds the tenants' data in clear: remove it yourself")]
     Left {
-        /// The file.
+        /// Plain snapshot.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
 }
 
-/// Makes a data folder of component `name` of `point`. The plain snapshot lies beside the folder,
-/// mode 0600, only as long as the tool needs it.
+/// Makes a data folder from component `name` of `point`. The plain snapshot lies beside the folder,
+/// with mode 0600, only as long as the tool needs it.
 ///
 /// # Errors
 /// As [`DatastoreError`] says. An existing folder is never touched.
@@ -188,7 +190,7 @@ pub async fn restore_datastore(
         point,
         unlocked,
         name,
-        // One that is there may be a person's: it is neither replaced nor removed.
+        // An existing file may belong to a person: it is neither replaced nor removed.
         (&plain, crate::newfile::Existing::Refuse),
         Arc::clone(&progress),
         cancel,
@@ -224,13 +226,13 @@ pub async fn restore_datastore(
     })
 }
 
-/// The etcd that the snapshot is of.
+/// Returns the version of etcd that the snapshot was taken of.
 fn data(point: &RestorePoint, name: &ComponentName) -> Option<Minor> {
     let component = point.manifest.component(name)?;
     Minor::of_storage(component.etcd.as_ref()?.storage_version.as_deref())
 }
 
-/// The etcd that the tool belongs to; `None` if it does not say.
+/// Returns the version of etcd that the tool belongs to; `None` if the tool does not print it.
 async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
     let mut command = child::command(etcdutl, child::Gets::Least);
     command.arg("version");
@@ -242,7 +244,7 @@ async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
     Ok(version.and_then(Minor::of))
 }
 
-/// Runs the tool to its end.
+/// Runs the tool until it ends or the time limit is over.
 async fn ended(
     etcdutl: &Path,
     mut command: tokio::process::Command,
@@ -280,7 +282,7 @@ async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), Datast
         return Ok(());
     }
     let text = String::from_utf8_lossy(&ended.stderr);
-    // The reason is the last line; what stands above is its log.
+    // The last line is the reason; the lines above are the log.
     let last = text.trim().lines().last().unwrap_or("it does not say why");
     let said = last.chars().take(MAX_SAID);
     Err(DatastoreError::Refused {
@@ -290,7 +292,7 @@ async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), Datast
     })
 }
 
-/// A plain snapshot that is gone when it is not needed any more.
+/// Plain snapshot that is removed when it is no longer needed.
 struct Plain(PathBuf);
 
 impl Plain {

@@ -1,25 +1,24 @@
-//! Judge of an etcd that is up: whether it is what a restore of a snapshot makes. Plan and command
-//! have this one.
+//! Judge of whether a running etcd is the restored snapshot. The plan and the restore both use it.
 
 use super::plan::{Proof, SnapshotFacts};
 use crate::digest::Digest;
 
-/// What is known of an etcd that runs.
+/// Facts about an etcd that runs.
 pub(super) struct Evidence<'a> {
     pub(super) revision: u64,
-    /// A digest over its live keys and values, if they were counted.
+    /// Digest over its live keys and values, if it was computed.
     pub(super) content: Option<Digest>,
     pub(super) kube_system_uid: Option<&'a str>,
-    /// The raft entries that it has applied since its cluster began.
+    /// Raft entries that it has applied since its cluster began.
     pub(super) raft_applied_index: u64,
 }
 
-/// Why it is not `snapshot` restored; `None` if it is.
+/// Returns why the etcd is not the restored `snapshot`; `None` if it is.
 ///
-/// It is, if it holds what the snapshot holds: the same revision, and at it the same keys and values.
-/// Where it was written to since, its content proves nothing: it may never have been lost, or be of
-/// another snapshot. Then there must be a proof that this restore did it. Every revision takes a raft
-/// entry, so one that was restored from a newer snapshot since is found all the same.
+/// It is if it holds the same revision and, at that revision, the same keys and values. If it was
+/// written to since, its content proves nothing: it may never have been lost, or be of another
+/// snapshot. Then there must be a proof that this restore brought it back. Every revision takes a
+/// raft entry, so an etcd that was restored from a newer snapshot since is still detected.
 pub(super) fn difference(
     found: &Evidence<'_>,
     snapshot: &SnapshotFacts,
@@ -125,7 +124,7 @@ mod tests {
         assert!(live.contains("never have been lost"), "{live}");
         let same_revision = judge(1000, "other", Some("u"), 5, None).unwrap();
         assert!(same_revision.contains("keys and values are others"));
-        // Nor with one, where it can be compared.
+        // A proof does not help if the content can be compared.
         assert!(judge(1000, "other", Some("u"), 5, ACCEPTED).is_some());
     }
 

@@ -1,4 +1,4 @@
-//! Which etcd reads the data of which.
+//! Judge of whether a node's version of etcd can read a snapshot.
 
 use std::fmt;
 
@@ -17,21 +17,21 @@ impl fmt::Display for Minor {
 }
 
 impl Minor {
-    /// The first two numbers of a version, with or without a leading `v`.
+    /// Parses the first two numbers of a version, with or without a leading `v`.
     pub(super) fn of(version: &str) -> Option<Self> {
         let mut numbers = version.trim().trim_start_matches('v').split(['.', '-']);
         let mut next = || numbers.next()?.parse().ok();
         Some(Self(next()?, next()?))
     }
 
-    /// The etcd whose storage a snapshot is: what its storage version says, which etcd writes from 3.6
-    /// on. `None` if it cannot be read.
+    /// Returns the etcd whose storage a snapshot has, from its storage version, which etcd writes
+    /// since 3.6. `None` if it cannot be parsed.
     pub(super) fn of_storage(version: Option<&str>) -> Option<Self> {
         version.map_or(Some(Self(3, 5)), Self::of)
     }
 }
 
-/// The etcd that each Talos brings, from its version on.
+/// Version of etcd that Talos brings, from the given version of Talos on.
 const BUNDLED: [(Minor, Minor); 3] = [
     (Minor(1, 14), Minor(3, 7)),
     (Minor(1, 11), Minor(3, 6)),
@@ -39,17 +39,18 @@ const BUNDLED: [(Minor, Minor); 3] = [
     (Minor(1, 4), Minor(3, 5)),
 ];
 
-/// The etcd of a node, and how it is known.
+/// Version of etcd on a node, and how it is known.
 struct NodeEtcd {
     etcd: Minor,
-    /// Goes on a sentence.
+    /// Clause that goes into a sentence.
     told: String,
-    /// How the node gets a newer one.
+    /// Remedy that gives the node a newer etcd.
     renew: String,
 }
 
 impl NodeEtcd {
-    /// By the image in its machine configuration, or else by its Talos; `data` is what it has to read.
+    /// Returns the etcd of the image in the machine configuration, or else the one that `talos`
+    /// brings; `data` is the version that it must read.
     fn of(talos: &str, image: Option<&str>, data: Minor) -> Option<Self> {
         let tagged = image.and_then(|image| {
             let tag = image.split('@').next()?.rsplit_once(':')?.1;
@@ -82,8 +83,8 @@ impl NodeEtcd {
     }
 }
 
-/// What is to say of restoring `snapshot` onto a node with this version of Talos, whose machine
-/// configuration names this `image` of etcd.
+/// Returns a finding if it is a problem to restore `snapshot` onto a node with this version of
+/// Talos, whose machine configuration names this `image` of etcd.
 pub(super) fn versions(
     snapshot: &SnapshotFacts,
     node: &str,
@@ -181,7 +182,8 @@ mod tests {
             (Some("3.6.0"), Some("3.6.4"), "v1.10.3", error),
             (Some("3.7.0"), Some("3.7.1"), "v1.13.0", error),
             (Some("3.6.0"), Some("3.7.1"), "v1.13.0", warning),
-            // What tells no storage version was written by etcd 3.5 or older, whoever served it.
+            // Without a storage version it was written by etcd 3.5 or older, whichever etcd served
+            // it.
             (None, None, "v1.13.0", None),
             (None, Some("3.6.9"), "v1.10.3", warning),
             (Some("later"), None, "v1.13.0", warning),
@@ -211,7 +213,7 @@ mod tests {
         ] {
             assert!(bundled.contains(words), "{words}: {bundled}");
         }
-        // A digest alone tells no version, and a registry may have a port.
+        // A digest alone contains no version, and a registry may have a port.
         assert_eq!(told(Some("registry:5000/etcd@sha256:00")), bundled);
         let named = told(Some("registry:5000/etcd:v3.5.21@sha256:00"));
         assert!(named.contains("names etcd 3.5"), "{named}");

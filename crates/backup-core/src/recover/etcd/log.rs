@@ -1,4 +1,4 @@
-//! What a restore of etcd tells while it goes on, so that a journal can record it.
+//! Phases that a restore of etcd reports while it runs, so that a journal can record them.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -7,49 +7,49 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Proof;
 
-/// How far a restore of etcd is.
+/// Progress of a restore of etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "phase")]
 pub enum EtcdPhase {
     /// The upload begins.
     Uploading {
-        /// To which node.
+        /// Node that receives the snapshot.
         node: String,
-        /// How many bytes.
+        /// Size of the snapshot in bytes.
         bytes: u64,
     },
-    /// The node has all of it.
+    /// The node has the whole snapshot.
     Uploaded,
-    /// The bootstrap is asked for; from here on the node may act.
+    /// The bootstrap is requested; from here on the node may act.
     Bootstrapping,
-    /// The node has accepted the bootstrap, and restores.
+    /// The node has accepted the bootstrap and is restoring.
     Accepted,
-    /// The node is not ready for what was asked; it is asked again.
+    /// The node is not ready for the call, which is repeated.
     Waiting {
-        /// What it says.
+        /// Reason that the node gives.
         why: String,
     },
-    /// The node has refused the bootstrap: what is there is not of this one.
+    /// The node has refused the bootstrap: its data is not from this bootstrap.
     Refused {
-        /// What it says.
+        /// Reason that the node gives.
         why: String,
     },
-    /// A restore that was begun before is found under way.
+    /// A restore that was begun earlier is under way.
     UnderWay,
-    /// The service `etcd` is in another state.
+    /// The service `etcd` has changed its state.
     Service {
-        /// The state, in Talos' own words.
+        /// State, in Talos' own words.
         state: String,
-        /// What its last event says.
+        /// Message of its last event.
         event: Option<String>,
     },
     /// The service runs.
     Running,
-    /// It runs and is healthy.
+    /// The service runs and is healthy.
     Healthy,
-    /// What it holds was read back.
+    /// The content of etcd was read back.
     Revision {
-        /// Its newest revision.
+        /// Newest revision in etcd.
         revision: u64,
     },
 }
@@ -75,20 +75,20 @@ impl std::fmt::Display for EtcdPhase {
     }
 }
 
-/// What a phase shows of whose work the etcd is that runs afterwards.
+/// Evidence in a phase that an etcd which runs later was restored by this restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
-    /// Nothing of before counts: a node without data is given a snapshot, or has refused it.
+    /// Earlier evidence is void: a node without data receives a snapshot, or has refused it.
     Anew,
-    /// It was asked for the bootstrap.
+    /// The node was asked for the bootstrap.
     Asked,
-    /// It has accepted.
+    /// The node has accepted the bootstrap.
     Accepted,
 }
 
 impl Trace {
-    /// What is proved from here on.
+    /// Returns what is proved from here on.
     #[must_use]
     pub fn proof(self) -> Option<Proof> {
         match self {
@@ -100,7 +100,7 @@ impl Trace {
 }
 
 impl EtcdPhase {
-    /// What it shows, if anything.
+    /// Returns the evidence in this phase, if any.
     #[must_use]
     pub fn trace(&self) -> Option<Trace> {
         match self {
@@ -112,19 +112,19 @@ impl EtcdPhase {
     }
 }
 
-/// Why something could not be recorded.
+/// Reason why a phase could not be recorded.
 pub type LogError = Box<dyn Error + Send + Sync>;
 
-/// Told each phase, in order, before the next begins.
+/// Receiver of each phase, in order, before the next one begins.
 pub trait EtcdLog: Debug + Send + Sync {
-    /// A phase is reached.
+    /// Records that a phase was reached.
     ///
     /// # Errors
-    /// When it cannot be recorded; the restore stops where it is, and can be called again.
+    /// When the phase cannot be recorded. The restore stops at that point and can be called again.
     fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError>;
 }
 
-/// Records nothing.
+/// Log that records nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLog;
 

@@ -1,42 +1,42 @@
-//! How a node is now, as far as a restore of etcd asks.
+//! Query for the current state of a node, as far as a restore of etcd needs it.
 
 use crate::source::talos::nodes::{CallError, CallErrorKind, TalosNodes};
 
 use super::plan::{NodeFacts, Role, TalosCluster};
 
-/// Where Talos keeps etcd's data, on whichever partition.
+/// Folder where Talos keeps etcd's data, on any partition.
 const DATA: &str = "/var/lib/etcd";
-/// Where an uploaded snapshot waits for its bootstrap.
+/// Path of an uploaded snapshot that waits for its bootstrap.
 const UPLOADED: &str = "/var/lib/etcd.snapshot";
-/// The service.
+/// Name of the service.
 pub(super) const ETCD: &str = "etcd";
 
-/// A node, and what did not answer.
+/// State of a node, and the calls that failed.
 pub(super) struct Looked {
     pub(super) facts: NodeFacts,
-    /// What the node calls itself.
+    /// Hostname that the node reports.
     pub(super) hostname: Option<String>,
     pub(super) cluster: Option<TalosCluster>,
     pub(super) encryption_prefixes: Option<Vec<String>>,
-    /// The image of etcd that its machine configuration names.
+    /// Image of etcd that its machine configuration names.
     pub(super) etcd_image: Option<String>,
     pub(super) failures: Vec<CallError>,
 }
 
 impl Looked {
-    /// Whether its etcd runs, healthy or not.
+    /// Reports whether its etcd runs, healthy or not.
     pub(super) fn runs_etcd(&self) -> bool {
         let etcd = self.facts.etcd.as_ref();
         etcd.is_some_and(|etcd| etcd.state == "Running")
     }
 
-    /// Whether it answered, and refused everything.
+    /// Reports whether the node answered and refused everything.
     pub(super) fn is_refusing(&self) -> bool {
         let refused = |failure: &CallError| failure.kind == CallErrorKind::NotAllowed;
         self.is_silent() && self.failures.iter().all(refused)
     }
 
-    /// Whether nothing at all was heard of the node.
+    /// Reports whether the node gave no answer at all.
     pub(super) fn is_silent(&self) -> bool {
         let facts = &self.facts;
         facts.etcd.is_none()
@@ -46,7 +46,7 @@ impl Looked {
     }
 }
 
-/// Asks one node everything; each question has its own deadline, and all are asked at once.
+/// Asks one node everything. Each question has its own deadline, and all are asked at once.
 pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
     let (hostname, version, machine, etcd, time, data, uploaded) = tokio::join!(
         nodes.hostname(node),
@@ -71,7 +71,7 @@ pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
     };
     let cluster = machine.as_ref().map(|machine| cluster(nodes, machine));
     Looked {
-        // Without it the node is looked at as one of its own, which is safe.
+        // Without a hostname it counts as a separate node, which is safe.
         hostname: hostname.ok().filter(|name| !name.is_empty()),
         facts: NodeFacts {
             node: node.to_owned(),
@@ -111,7 +111,7 @@ fn cluster(nodes: &TalosNodes, machine: &crate::source::talos::nodes::MachineVie
     }
 }
 
-/// What is known of the cluster without any node's word.
+/// Returns what is known of the cluster without asking a node.
 pub(super) fn unnamed(nodes: &TalosNodes) -> TalosCluster {
     TalosCluster {
         name: None,
@@ -121,12 +121,12 @@ pub(super) fn unnamed(nodes: &TalosNodes) -> TalosCluster {
     }
 }
 
-/// The cluster, as this node tells.
+/// Returns the cluster that this node reports.
 pub(super) async fn cluster_of(nodes: &TalosNodes, node: &str) -> Result<TalosCluster, CallError> {
     Ok(cluster(nodes, &nodes.machine(node).await?))
 }
 
-/// Whether a node's etcd has no data.
+/// Reports whether a node's etcd has no data.
 pub(super) async fn data_empty(nodes: &TalosNodes, node: &str) -> Result<bool, CallError> {
     match nodes.folder(node, DATA).await {
         Ok(view) => Ok(view.entries == 0),
@@ -135,7 +135,7 @@ pub(super) async fn data_empty(nodes: &TalosNodes, node: &str) -> Result<bool, C
     }
 }
 
-/// The size of a snapshot that waits on a node.
+/// Returns the size of an uploaded snapshot that waits on a node.
 pub(super) async fn uploaded(nodes: &TalosNodes, node: &str) -> Result<Option<u64>, CallError> {
     match nodes.folder(node, UPLOADED).await {
         Ok(view) => Ok(view.file_bytes),

@@ -1,4 +1,4 @@
-//! What a restore of etcd is going to do, and what stands against it. Holds no secret.
+//! Plan of a restore of etcd: what will be done, and what prevents it. It holds no secret.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,33 +11,34 @@ use crate::id::{ComponentName, RestorePointId};
 use crate::restore::HeldFacts;
 use crate::source::talos::nodes::{MemberView, ServiceView};
 
-/// A restore of etcd, looked at and not begun.
+/// Restore of etcd that was checked and not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EtcdPlan {
-    /// The node that gets the snapshot and begins the new cluster.
+    /// Node that receives the snapshot and begins the new cluster.
     pub target: String,
-    /// Which cluster this is about.
+    /// Cluster that is restored.
     pub cluster: TalosCluster,
-    /// All nodes that were named, as they are now.
+    /// State of all nodes that were checked.
     pub nodes: Vec<NodeFacts>,
-    /// What is restored.
+    /// Snapshot that is restored.
     pub snapshot: SnapshotFacts,
-    /// How the target's etcd data would be wiped, which nobody does but a person.
+    /// Command that would wipe the target's etcd data. Only a person runs it.
     pub wipe: Wipe,
-    /// What forbids it. Empty means that it can be run.
+    /// Findings that forbid the restore. Empty means that it can be run.
     pub blockers: Vec<Finding>,
-    /// What a person should know before.
+    /// Findings that a person should know first.
     pub warnings: Vec<Finding>,
-    /// The target's etcd, if it runs and is what this plan would make of it: then nothing is to do.
+    /// The target's etcd, if it runs and already is what this plan would make; then nothing is left
+    /// to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<EtcdRestored>,
-    /// What shows that this restore has brought it back already.
+    /// Proof that this restore has already brought etcd back.
     #[serde(skip)]
     pub proof: Option<Proof>,
 }
 
-/// What shows that an etcd is this restore's work: it may have been written to since.
+/// Proof that an etcd is this restore's work, even if it was written to since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Proof {
     /// This restore asked its node, which had no data, for the bootstrap; the answer is not known.
@@ -46,32 +47,32 @@ pub enum Proof {
     Accepted,
 }
 
-/// An etcd that is back.
+/// Etcd that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EtcdRestored {
-    /// The node.
+    /// Node that runs it.
     pub node: String,
-    /// The revision that was read back; at least the snapshot's.
+    /// Revision that was read back; at least the snapshot's.
     pub revision: u64,
-    /// The snapshot's revision.
+    /// Revision of the snapshot.
     pub snapshot_revision: u64,
-    /// The UID of the namespace `kube-system` that was read back.
+    /// UID of the namespace `kube-system` that was read back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system_uid: Option<String>,
-    /// The node's member, 16 hex digits.
+    /// Member id of the node, 16 hex digits.
     pub member_id: String,
-    /// The version of its etcd.
+    /// Version of its etcd.
     pub etcd_version: String,
     /// All members.
     pub members: Vec<MemberView>,
-    /// Whether an earlier attempt had done it, so that nothing was to do.
+    /// Whether an earlier attempt had already restored it.
     pub already: bool,
 }
 
 impl EtcdPlan {
-    /// What a person calls this cluster, and types to confirm: Talos' own name of it, or else the
-    /// context of the talosconfig.
+    /// Returns the name of this cluster for people, who type it to confirm: its name in Talos, or
+    /// else the context of the talosconfig.
     #[must_use]
     pub fn name(&self) -> &str {
         self.cluster
@@ -80,19 +81,19 @@ impl EtcdPlan {
             .unwrap_or(&self.cluster.context)
     }
 
-    /// Whether nothing forbids it.
+    /// Reports whether nothing forbids the restore.
     #[must_use]
     pub fn can_run(&self) -> bool {
         self.blockers.is_empty()
     }
 
-    /// The control plane nodes but the target, which join by themselves.
+    /// Returns the control plane nodes except the target; they join without a restore.
     pub fn others(&self) -> impl Iterator<Item = &NodeFacts> {
         let others = self.nodes.iter();
         others.filter(|node| node.role == Role::ControlPlane && node.node != self.target)
     }
 
-    /// Why this plan is not for the cluster that is looked at now; `None` if it is.
+    /// Returns why this plan does not fit the plan made now; `None` if it fits.
     #[must_use]
     pub fn differs(&self, now: &Self) -> Option<String> {
         if let Some(difference) = self.cluster.differs(&now.cluster) {
@@ -106,24 +107,25 @@ impl EtcdPlan {
     }
 }
 
-/// By what a cluster is known while its etcd is gone.
+/// Identity of a cluster that is known even while its etcd is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TalosCluster {
-    /// Its name in the machine configuration, if a node told.
+    /// Name in the machine configuration, if a node reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The SHA-256 of its id in the machine configuration, if a node told.
+    /// SHA-256 of the cluster id in the machine configuration, if a node reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_sha256: Option<Digest>,
-    /// The SHA-256 of the certificates of the authorities in the talosconfig.
+    /// SHA-256 of each authority's certificate in the talosconfig.
     pub authorities: Vec<Digest>,
-    /// The context of the talosconfig.
+    /// Context of the talosconfig.
     pub context: String,
 }
 
 impl TalosCluster {
-    /// The one that a restore point was taken of; `None` if it tells nothing.
+    /// Returns the cluster that a restore point was taken of; `None` if it records nothing about
+    /// it.
     fn captured(point: &RestorePoint, authorities: Vec<Digest>) -> Option<Self> {
         let config = point.manifest.component(&ComponentName::machine_config());
         let config = config.and_then(|c| c.archive.as_ref()?.talos_cluster.clone());
@@ -137,7 +139,7 @@ impl TalosCluster {
         })
     }
 
-    /// What is different, if it is not the same cluster.
+    /// Returns the difference if `other` is another cluster.
     #[must_use]
     pub fn differs(&self, other: &Self) -> Option<String> {
         match self.compare(other) {
@@ -146,7 +148,7 @@ impl TalosCluster {
         }
     }
 
-    /// Whether both are one cluster.
+    /// Compares the two clusters.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Likeness {
         let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "not told".to_owned());
@@ -163,7 +165,7 @@ impl TalosCluster {
         if self.authorities.is_empty() || other.authorities.is_empty() {
             return Likeness::Unknown;
         }
-        // An authority may be replaced, and both be accepted for a while.
+        // While an authority is being replaced, both are accepted.
         let shared = self
             .authorities
             .iter()
@@ -175,47 +177,47 @@ impl TalosCluster {
     }
 }
 
-/// Whether two are one cluster.
+/// Result of comparing two clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Likeness {
-    /// They are.
+    /// Both are the same cluster.
     Same,
-    /// They are not, with the difference.
+    /// They are different clusters, with the difference.
     Other(String),
     /// They have nothing in common that could be compared.
     Unknown,
 }
 
-/// What a node is for.
+/// Role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
-    /// It has a member of etcd.
+    /// The node has a member of etcd.
     ControlPlane,
-    /// It has none.
+    /// The node has no member of etcd.
     Worker,
-    /// It did not tell.
+    /// The node did not report its role.
     Unknown,
 }
 
-/// A node as it is now.
+/// Current state of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
-    /// Its address.
+    /// Address of the node.
     pub node: String,
-    /// Whether nobody named it: it is looked at because the talosconfig or a member knows of it.
+    /// Whether nobody named the node: the talosconfig or a member of etcd lists it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unnamed: bool,
-    /// What it is for.
+    /// Role of the node.
     pub role: Role,
-    /// The type of its machine, as it says.
+    /// Machine type that the node reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_type: Option<String>,
-    /// Its version of Talos.
+    /// Version of Talos.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
-    /// Its service `etcd`.
+    /// State of its service `etcd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<ServiceView>,
     /// Whether its clock is in sync.
@@ -224,55 +226,55 @@ pub struct NodeFacts {
     /// Whether its etcd has no data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_empty: Option<bool>,
-    /// The size of a snapshot that was uploaded and not used.
+    /// Size of a snapshot that was uploaded and not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uploaded_bytes: Option<u64>,
 }
 
-/// What of a snapshot matters to its restore.
+/// Facts about a snapshot that matter to its restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotFacts {
-    /// The restore point that it is from; none for a file.
+    /// Restore point of the snapshot; `None` for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_point: Option<RestorePointId>,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of all of it.
+    /// SHA-256 of the whole snapshot.
     pub sha256: Digest,
-    /// Its newest revision.
+    /// Newest revision.
     pub revision: u64,
-    /// A digest over its live keys and values, if known.
+    /// Digest over its live keys and values, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Digest>,
-    /// The UID of the namespace `kube-system` in it.
+    /// UID of the namespace `kube-system` in the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system_uid: Option<String>,
-    /// The version of its storage, if it tells one.
+    /// Version of its storage, if the snapshot records one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_version: Option<String>,
-    /// The version of the etcd that gave it, if known.
+    /// Version of the etcd that produced it, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_version: Option<String>,
-    /// The version of Talos that it is from, if known.
+    /// Version of Talos that it was taken of, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
-    /// The Talos cluster that it is from, as far as the restore point tells.
+    /// Talos cluster that it was taken of, as far as the restore point records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<TalosCluster>,
-    /// What its Secrets are encrypted with.
+    /// Prefixes of the encryption of its Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encryption_prefixes: Vec<String>,
     /// Whether it is a copy of a member's `db` file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
-    /// One finding for each live object in it that no API server can decode.
+    /// Findings, one for each live object in it that no API server can decode.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub torn: Vec<Finding>,
 }
 
 impl SnapshotFacts {
-    /// Those of component `etcd` of a restore point; `None` if it has none.
+    /// Returns the facts of component `etcd` of a restore point; `None` if it has none.
     #[must_use]
     pub fn of(point: &RestorePoint) -> Option<Self> {
         let component = point.manifest.component(&ComponentName::etcd())?;
@@ -336,7 +338,7 @@ mod tests {
         assert_eq!(one.differs(&cluster(None, "a")), None);
         let other = one.differs(&cluster(None, "b")).unwrap();
         assert!(other.contains("authority"), "{other}");
-        // What tells nothing cannot be another one.
+        // A cluster without an identity cannot be a different one.
         let mute = TalosCluster {
             authorities: Vec::new(),
             ..cluster(None, "b")

@@ -1,4 +1,4 @@
-//! Looks at all nodes before a restore of etcd, and changes nothing.
+//! Check of all nodes before a restore of etcd. It changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -17,20 +17,20 @@ mod standing;
 use self::notes::Notes;
 use self::standing::Standing;
 
-/// What a person wants restored, and where.
+/// Request of a person: what to restore, and where.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The node that is to get the snapshot; `None` for the first that is ready.
+    /// Node that receives the snapshot; `None` for the first that is ready.
     pub target: Option<String>,
-    /// The snapshot.
+    /// Snapshot to restore.
     pub snapshot: SnapshotFacts,
-    /// Dangers that are taken.
+    /// Dangers that are allowed.
     pub allow: BTreeSet<Danger>,
-    /// What shows that this restore has brought etcd back already, as its own journal tells.
+    /// Proof from the restore's own journal that it has already brought etcd back.
     pub proof: Option<Proof>,
 }
 
-/// Looks at all nodes. Every call has a deadline, and none of them writes.
+/// Checks all nodes. Every call has a deadline, and none of them writes.
 pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     let mut names = nodes.nodes();
     if let Some(target) = &wanted.target
@@ -77,7 +77,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     }
 }
 
-/// Whether a node's etcd is a member of the restored one that runs at the target.
+/// Reports whether a node's etcd is a member of the restored etcd that runs at the target.
 async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> bool {
     let Some(restored) = standing.holds().filter(|_| looked.runs_etcd()) else {
         return false;
@@ -86,7 +86,8 @@ async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> boo
     status.is_ok_and(|own| restored.members.iter().any(|m| m.id == own.member_id))
 }
 
-/// A snapshot belongs onto nodes of the Talos cluster that it was taken of: others have other secrets.
+/// Checks that the snapshot was taken of the Talos cluster of these nodes: other clusters have
+/// other secrets.
 fn lineage(
     nodes: &TalosNodes,
     target: &str,
@@ -123,7 +124,7 @@ fn lineage(
     notes.say(severity, target, cause, remedy);
 }
 
-/// The first node that is ready, or else the first that has an etcd at all.
+/// Chooses the first node that is ready, or else the first control plane node, or else the first.
 fn choose(looked: &[Looked]) -> String {
     let ready = |facts: &&NodeFacts| {
         let preparing = facts.etcd.as_ref().is_some_and(|e| e.state == "Preparing");
@@ -276,7 +277,7 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, not
     }
 }
 
-/// Talos bootstraps etcd by itself on a machine of the old type `init`.
+/// Blocks a machine of the old type `init`, on which Talos bootstraps etcd at every start.
 fn init(facts: &NodeFacts, notes: &mut Notes) {
     if facts.machine_type.as_deref() == Some("init") {
         let cause = "its machine type is the old `init`, which begins an etcd of its own at every \
@@ -290,7 +291,7 @@ fn init(facts: &NodeFacts, notes: &mut Notes) {
     }
 }
 
-/// The API server must have the keys that its Secrets are encrypted with.
+/// Checks that the API server has the keys that encrypt its Secrets.
 fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut Notes) {
     const KNOWN: [&str; 3] = ["k8s:enc:secretbox:", "k8s:enc:aescbc:", "k8s:enc:aesgcm:"];
     for prefix in &snapshot.encryption_prefixes {
@@ -307,14 +308,14 @@ fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut 
     }
 }
 
-/// Why a node told nothing.
+/// Returns the reason why a node gave no answer.
 fn why(looked: &Looked) -> String {
     let first = looked.failures.first();
     let why = first.map(|failure| format!("{failure} ({})", failure.said()));
     why.unwrap_or_default()
 }
 
-/// A node of which it is not known whether its etcd runs.
+/// Reports a node whose etcd may be running.
 fn unseen(node: &str, cause: String, remedy: &str, allow: &BTreeSet<Danger>, notes: &mut Notes) {
     let danger = Danger::UnseenNode;
     let severity = if allow.contains(&danger) {

@@ -1,4 +1,4 @@
-//! Reads back what an etcd that is up holds.
+//! Reader of the content of a running etcd.
 
 use futures::StreamExt as _;
 
@@ -9,7 +9,7 @@ use crate::etcd::{Inspector, SnapshotFacts, TrailerCheck};
 use crate::progress::Progress;
 use crate::source::talos::nodes::{MemberStatusView, MemberView, TalosNodes};
 
-/// What an etcd told.
+/// Answers of an etcd.
 pub(super) struct ReadBack {
     node: String,
     facts: SnapshotFacts,
@@ -18,10 +18,10 @@ pub(super) struct ReadBack {
 }
 
 impl ReadBack {
-    /// It, as the restore of `snapshot`; `already` if that was done before.
+    /// Returns it as the restored `snapshot`; `already` means that an earlier attempt restored it.
     ///
     /// # Errors
-    /// What is different, if it is not.
+    /// The difference, if it is not the restored snapshot.
     pub(super) fn restored(
         self,
         snapshot: &plan::SnapshotFacts,
@@ -56,8 +56,8 @@ impl ReadBack {
     }
 }
 
-/// Asks for members and state, and reads a snapshot for what is in it. The Talos API tells no
-/// revision otherwise. Changes nothing.
+/// Asks for members and state, and reads a snapshot for its content, because the Talos API reports
+/// no revision. Changes nothing.
 pub(super) async fn read_back(
     nodes: &TalosNodes,
     node: &str,

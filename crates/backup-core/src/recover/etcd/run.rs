@@ -1,4 +1,4 @@
-//! Uploads, bootstraps, and waits until etcd is what the snapshot says.
+//! Restore of etcd at one node: uploads, bootstraps, and waits until etcd matches the snapshot.
 
 mod error;
 mod job;
@@ -15,22 +15,22 @@ use crate::progress::Progress;
 use crate::restore::HeldSnapshot;
 use crate::source::talos::nodes::TalosNodes;
 
-/// A snapshot that is lost between upload and bootstrap is uploaded anew, this often in all.
+/// Number of attempts. A snapshot that is lost between upload and bootstrap is uploaded again.
 const ATTEMPTS: u32 = 3;
 
-/// How long things may take.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Between two looks at a node.
+    /// Interval between two queries of a node.
     pub poll: Duration,
-    /// How long a node may not be ready or not be there: it boots, or its clock is not in sync.
+    /// Time limit for a node that is absent or not ready: it boots, or its clock is not in sync.
     pub ready_within: Duration,
-    /// How long a node may take to restore and start etcd; more for a large snapshot.
+    /// Time limit for a node to restore and start etcd; longer for a large snapshot.
     pub restored_within: Duration,
-    /// How long to wait for signs of life where a snapshot lies that somebody uploaded; more for a
-    /// large one. A node that just verifies it must not get another in its place.
+    /// Time to wait for signs of life where somebody uploaded a snapshot; longer for a large one. A
+    /// node that is verifying it must not get another one in its place.
     pub settle: Duration,
-    /// How long the other control plane nodes may take to join.
+    /// Time limit for the other control plane nodes to join.
     pub joined_within: Duration,
 }
 
@@ -49,16 +49,16 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// `base`, and the time that the slowest node takes over `bytes`.
+    /// Returns `base` plus the time that the slowest node needs for `bytes`.
     fn with_size(base: Duration, bytes: u64) -> Duration {
-        /// A slow disk, read once and written twice.
+        /// Rate of a slow disk that reads the data once and writes it twice.
         const BYTES_A_SECOND: u64 = 20 << 20;
         base.saturating_add(Duration::from_secs(bytes / BYTES_A_SECOND))
     }
 }
 
-/// Restores `snapshot` as `plan` says. May be called again after a crash at any point: it begins by
-/// looking how far the node is.
+/// Restores `snapshot` as `plan` says. May be called again after a crash at any point: each call
+/// first checks how far the node is.
 ///
 /// # Errors
 /// As [`EtcdRestoreError`] says. Nothing is ever wiped.
@@ -79,7 +79,7 @@ pub async fn run(
         pace,
     };
     job.check().await?;
-    // What an earlier attempt of this restore did counts too.
+    // What an earlier attempt of this restore did also counts.
     let mut proof = plan.proof;
     let mut mine = false;
     let mut last = String::new();
@@ -98,7 +98,7 @@ pub async fn run(
                             proof = Some(Proof::Accepted);
                             mine = true;
                         }
-                        // What is there is looked at anew: it may be what was asked for.
+                        // The node is checked again: it may be doing what was asked for.
                         Asked::LookAgain { why, refused } => {
                             if !refused {
                                 proof = proof.max(Some(Proof::Asked));
@@ -124,7 +124,7 @@ pub async fn run(
                 event,
                 empty: false,
             } => return Err(job.dirty(event)),
-            // The snapshot was lost on its way, which leaves nothing behind: it is uploaded anew.
+            // The snapshot was lost on its way, which leaves nothing behind: it is uploaded again.
             Ended::Failed { event, .. } if event.contains("error verifying snapshot") => {
                 last = event;
             }

@@ -1,27 +1,27 @@
-//! How a node's etcd data is wiped. It is told, and never done: a wipe cannot be taken back.
+//! Command that wipes a node's etcd data. It is only shown, never run: a wipe cannot be undone.
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::Minor;
 
-/// The command that wipes the etcd data of one node, and what it destroys.
+/// Command that wipes the etcd data of one node, and what it destroys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wipe {
-    /// The command.
+    /// Command.
     pub command: String,
-    /// What is gone afterwards.
+    /// Description of what it destroys.
     pub destroys: String,
 }
 
 impl Wipe {
-    /// That of `node`, whose version of Talos is `version` if known.
+    /// Returns the command for `node`; `version` is its version of Talos, if known.
     #[must_use]
     pub fn of(node: &str, version: Option<&str>) -> Self {
         let own_partition = version
             .and_then(Minor::of)
             .is_none_or(|version| version >= Minor(1, 14));
-        // Without a list of partitions everything goes, the system disk's STATE included.
+        // Without a list of partitions everything is wiped, including STATE on the system disk.
         let mut command = format!(
             "talosctl reset --nodes {node} --graceful=false --reboot \
              --system-labels-to-wipe EPHEMERAL"

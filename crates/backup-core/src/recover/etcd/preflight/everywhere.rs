@@ -1,17 +1,17 @@
-//! Look at every node that could run an etcd of this cluster, whoever knows of it.
+//! Check of every node that could run an etcd of this cluster, from all sources that list nodes.
 
 use futures::StreamExt as _;
 
 use super::super::look::{self, Looked};
 use crate::source::talos::nodes::TalosNodes;
 
-/// Nodes asked at once, seven small calls each: an API server has 2 threads and 128 MiB.
+/// Number of nodes asked at once, seven small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
-/// More nodes than any control plane has; what members tell beyond is not asked.
+/// Largest number of nodes asked, more than any control plane has; further members are not asked.
 const MOST: usize = 64;
 
-/// Looks at the nodes that were named, at those that the talosconfig knows of, and at those of the
-/// members that the etcds which run know of: one that nobody looks at may serve a second etcd.
+/// Checks the named nodes, the nodes that the talosconfig lists, and the nodes of the members that
+/// running etcds list: a node that nobody checks may serve a second etcd.
 pub(super) async fn everywhere(nodes: &TalosNodes, named: Vec<String>) -> Vec<Looked> {
     let mut looked = at(nodes, named).await;
     also(nodes, &mut looked, nodes.known()).await;
@@ -32,12 +32,12 @@ async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<Looked> {
         .await
 }
 
-/// Adds those of `names` that are other nodes than those looked at.
+/// Adds the nodes in `names` that were not checked yet.
 async fn also(nodes: &TalosNodes, looked: &mut Vec<Looked>, names: Vec<String>) {
     let new = names.into_iter();
     let new = new.filter(|name| looked.iter().all(|l| l.facts.node != *name));
     for mut other in at(nodes, new.collect()).await {
-        // One node may have several names; what it calls itself is one.
+        // A node may have several names, but it has one hostname.
         let twin = other.hostname.is_some() && looked.iter().any(|l| l.hostname == other.hostname);
         if !twin {
             other.facts.unnamed = true;
@@ -46,11 +46,11 @@ async fn also(nodes: &TalosNodes, looked: &mut Vec<Looked>, names: Vec<String>) 
     }
 }
 
-/// The addresses of members whose nodes were not looked at.
+/// Returns the addresses of members whose nodes were not checked.
 async fn members(nodes: &TalosNodes, looked: &[Looked]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for node in looked.iter().filter(|looked| looked.runs_etcd()) {
-        // What one does not tell, another may.
+        // If one node does not answer, another may.
         let members = nodes.members(&node.facts.node).await.unwrap_or_default();
         for member in members {
             let known = |l: &Looked| l.hostname.as_deref() == Some(member.name.as_str());

@@ -2,7 +2,7 @@
 
 use crate::format::manifest::{Finding, Severity};
 
-/// The findings of a preflight, sorted by what they mean for the restore.
+/// Findings of a preflight, sorted by their effect on the restore.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) blockers: Vec<Finding>,
@@ -10,7 +10,7 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Adds a finding: an error forbids the restore.
+    /// Adds a finding; an error forbids the restore.
     pub(super) fn add(&mut self, finding: Finding) {
         match finding.severity {
             Severity::Error => self.blockers.push(finding),
@@ -18,7 +18,7 @@ impl Notes {
         }
     }
 
-    /// Adds a finding on a node.
+    /// Adds a finding about a node.
     pub(super) fn say(
         &mut self,
         severity: Severity,
@@ -34,12 +34,12 @@ impl Notes {
         });
     }
 
-    /// Adds what forbids the restore.
+    /// Adds a finding that forbids the restore.
     pub(super) fn block(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
         self.say(Severity::Error, node, cause, remedy);
     }
 
-    /// Adds what a person should know before.
+    /// Adds a finding that a person should know first.
     pub(super) fn warn(&mut self, node: &str, cause: String, remedy: impl Into<String>) {
         self.say(Severity::Warning, node, cause, remedy);
     }

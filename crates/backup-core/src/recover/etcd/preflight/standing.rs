@@ -1,4 +1,4 @@
-//! What the target's etcd is to this restore, if it runs.
+//! Comparison of the target's running etcd with what this restore would make.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use super::Wanted;
 use crate::progress::Silent;
 use crate::source::talos::nodes::{ServiceView, TalosNodes};
 
-/// See the module.
+/// State of the target's etcd, seen from this restore.
 pub(super) enum Standing {
     /// It does not run.
     Down,
-    /// It runs, and is what the restore would make of it.
+    /// It runs and is what the restore would make.
     Holds(EtcdRestored),
-    /// It runs, and is something else.
+    /// It runs and is something else.
     Other(String),
-    /// It runs, and what it holds cannot be told.
+    /// It runs, and its content could not be read.
     Unread(String),
 }
 
@@ -30,7 +30,7 @@ impl Standing {
             return Self::Down;
         };
         let node = target.facts.node.as_str();
-        // One that this restore has just started is waited for.
+        // If this restore has just started it, it gets time to become healthy.
         let patience = wanted.proof.is_some();
         if !is_up(nodes, node, target.facts.etcd.clone(), patience).await {
             return Self::Unread("it is not healthy".to_owned());
@@ -49,7 +49,7 @@ impl Standing {
         }
     }
 
-    /// What it holds already, if that is what is wanted.
+    /// Returns the restored etcd if the target already has it.
     pub(super) fn holds(&self) -> Option<&EtcdRestored> {
         match self {
             Self::Holds(restored) => Some(restored),
@@ -58,9 +58,10 @@ impl Standing {
     }
 }
 
-/// Whether an etcd that runs is healthy, or becomes so before long.
+/// Reports whether a running etcd is healthy, or with `wait` becomes healthy soon.
 async fn is_up(nodes: &TalosNodes, node: &str, etcd: Option<ServiceView>, wait: bool) -> bool {
-    /// Talos looks at it for the first time after 5 s; a cluster without quorum never is.
+    /// Time limit. Talos checks etcd's health first after 5 s; without quorum it never becomes
+    /// healthy.
     const CHECKED_WITHIN: Duration = Duration::from_secs(30);
     const POLL: Duration = Duration::from_secs(1);
     let begun = Instant::now();

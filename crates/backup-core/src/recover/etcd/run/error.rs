@@ -1,4 +1,4 @@
-//! Why etcd is not back, and what to do.
+//! Errors of a restore of etcd, with remedies.
 
 use super::super::log::LogError;
 use super::super::wipe::Wipe;
@@ -6,45 +6,45 @@ use crate::etcd::SnapshotError;
 use crate::source::SourceError;
 use crate::source::talos::nodes::{CallError, UploadError};
 
-/// Why a restore of etcd did not get to its end.
+/// Reason why a restore of etcd did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum EtcdRestoreError {
-    /// The plan says that it must not be run.
+    /// The plan has blockers.
     #[error("the plan forbids it: {}", .causes.join("; "))]
     Blocked {
-        /// What stands against it.
+        /// Blockers of the plan.
         causes: Vec<String>,
     },
-    /// The plan was made for something else.
+    /// The plan was made for another cluster or snapshot.
     #[error("the plan is not for this: {difference}; make a new one")]
     OtherTarget {
-        /// What differs.
+        /// Difference between them.
         difference: String,
     },
-    /// A node cannot be asked.
+    /// A call to a node failed.
     #[error("cannot {what}")]
     Call {
-        /// What was tried.
+        /// Call that failed.
         what: &'static str,
-        /// Why not.
+        /// Cause.
         source: CallError,
     },
-    /// The snapshot did not get there.
+    /// The snapshot could not be uploaded.
     #[error("cannot upload the snapshot to node {node}; nothing was changed there")]
     Upload {
-        /// The node.
+        /// Node that was to receive it.
         node: String,
-        /// Why not.
+        /// Cause.
         source: UploadError,
     },
-    /// A node is not ready for it and does not become so.
+    /// A node did not become ready.
     #[error("node {node} is not ready within {} s: {why}", .within.as_secs())]
     NotReady {
-        /// The node.
+        /// Node that is not ready.
         node: String,
-        /// What it says.
+        /// Reason that the node gives.
         why: String,
-        /// How long it was waited for.
+        /// Time limit.
         within: std::time::Duration,
     },
     /// Another node has an etcd that runs.
@@ -53,76 +53,76 @@ pub enum EtcdRestoreError {
          again, do that; if not, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
     )]
     OtherRuns {
-        /// The node.
+        /// Node with that etcd.
         node: String,
-        /// How it would be wiped.
+        /// Command that would wipe it.
         wipe: Wipe,
     },
-    /// The node could not restore it, and nothing was left behind.
+    /// The node could not restore the snapshot, and left no data behind.
     #[error(
         "node {node} could not restore the snapshot: {event}; it has no etcd data, so that it can be \
          tried again"
     )]
     Failed {
-        /// The node.
+        /// Target node.
         node: String,
-        /// What it says.
+        /// Message of its last event.
         event: String,
     },
-    /// There is data that is not this restore's.
+    /// The node has etcd data that is not from this restore.
     #[error(
         "node {node} has etcd data and its etcd does not run: {event}. What is there cannot be gone \
          on with. To try again, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
     )]
     Dirty {
-        /// The node.
+        /// Target node.
         node: String,
-        /// What it says.
+        /// Message of its last event.
         event: String,
-        /// How it would be wiped.
+        /// Command that would wipe it.
         wipe: Wipe,
     },
-    /// It takes too long.
+    /// Etcd did not come up in time.
     #[error(
         "etcd on node {node} is not up within {} s; it is {state}. Nothing has to be undone: look at \
          `talosctl --nodes {node} service etcd` and `logs etcd`, and run this again", .within.as_secs()
     )]
     TooLong {
-        /// The node.
+        /// Target node.
         node: String,
-        /// The state, and what the last event says.
+        /// State of etcd, and the message of its last event.
         state: String,
-        /// How long it was waited for.
+        /// Time limit.
         within: std::time::Duration,
     },
-    /// It cannot be told what the etcd holds that is up.
+    /// Etcd is up, but its content could not be read.
     #[error("etcd is up on node {node}, and what it holds cannot be read back")]
     NotReadBack {
-        /// The node.
+        /// Target node.
         node: String,
-        /// Why not.
+        /// Cause.
         source: SourceError,
     },
-    /// What was read back is no sound snapshot.
+    /// The data that was read back is not a sound snapshot.
     #[error("etcd is up on node {node}, and what was read back is not sound")]
     NotSound {
-        /// The node.
+        /// Target node.
         node: String,
-        /// Why not.
+        /// Cause.
         source: SnapshotError,
     },
-    /// It is up with other data.
+    /// Etcd is up with other data.
     #[error(
         "etcd is up on node {node}, and it is not this restore point: {difference}. Nothing was \
          changed. If what it holds is not needed, wipe it: `{}` (destroys {})",
         .wipe.command, .wipe.destroys
     )]
     OtherData {
-        /// The node.
+        /// Target node.
         node: String,
-        /// What differs.
+        /// Difference from the snapshot.
         difference: String,
-        /// How it would be wiped.
+        /// Command that would wipe it.
         wipe: Wipe,
     },
     /// The journal cannot be written.

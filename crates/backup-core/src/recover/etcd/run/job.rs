@@ -1,4 +1,4 @@
-//! The steps of a restore of etcd at one node.
+//! Steps of a restore of etcd at one node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,27 +26,27 @@ pub(super) struct Job<'a> {
     pub(super) pace: Pace,
 }
 
-/// How far the node is.
+/// Progress of the node.
 pub(super) enum Stage {
     /// It waits, without data; `uploaded` if a snapshot lies there.
     Ready { uploaded: bool },
-    /// Its etcd runs, or is about to.
+    /// Its etcd runs or is about to start.
     Begun,
     /// It has data and gave up.
     Dirty { event: String },
 }
 
-/// What came of asking for the bootstrap.
+/// Result of asking for the bootstrap.
 pub(super) enum Asked {
     Accepted,
-    /// What is there has to be looked at; `refused` if the node said so itself.
+    /// The node must be checked again; `refused` if the node itself refused.
     LookAgain {
         why: String,
         refused: bool,
     },
 }
 
-/// How the node's restore ended.
+/// Result of the node's restore.
 pub(super) enum Ended {
     Up,
     Failed { event: String, empty: bool },
@@ -86,7 +86,7 @@ impl Job<'_> {
         }
     }
 
-    /// The plan must allow it, and be of this cluster and this snapshot.
+    /// Checks that the plan allows the restore and is for this cluster and this snapshot.
     pub(super) async fn check(&self) -> Result<(), EtcdRestoreError> {
         if !self.plan.can_run() {
             let causes = self.plan.blockers.iter();
@@ -123,7 +123,7 @@ impl Job<'_> {
             .map_or(Ok(()), |d| Err(other(d)))
     }
 
-    /// Waits before a call is made again that failed because the node is not there or not ready.
+    /// Waits before a call is repeated that failed because the node was absent or not ready.
     async fn wait(&self, waited: &mut Waited, failure: CallError) -> Result<(), EtcdRestoreError> {
         let again = matches!(
             failure.kind,
@@ -151,13 +151,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The service `etcd` of the target, waited for while the node is not there.
+    /// Returns the state of the target's service `etcd`; waits while the node is absent.
     async fn service(&self) -> Result<ServiceView, EtcdRestoreError> {
         let mut waited = Waited::new("ask for the state of etcd", self.pace.ready_within);
         loop {
             match self.nodes.service(self.target(), ETCD).await {
                 Ok(Some(service)) => return Ok(service),
-                // A node that boots lists its services one after the other.
+                // A booting node lists its services one after the other.
                 Ok(None) if waited.begun.elapsed() < waited.within => sleep(self.pace.poll).await,
                 Ok(None) => {
                     return Err(EtcdRestoreError::NotReady {
@@ -171,12 +171,12 @@ impl Job<'_> {
         }
     }
 
-    /// How far the node is now. Waits for it to be one or the other.
+    /// Returns how far the node is. Waits while it is between two stages.
     pub(super) async fn stage(&self) -> Result<Stage, EtcdRestoreError> {
         let begun = Instant::now();
         loop {
             let service = self.service().await?;
-            // What cannot be told is left to the node, which refuses to bootstrap over data.
+            // If this is unknown, the node decides: it refuses to bootstrap over data.
             let empty = data_empty(self.nodes, self.target()).await.unwrap_or(true);
             match (service.state.as_str(), empty) {
                 ("Running", _) | ("Preparing", false) => return Ok(Stage::Begun),
@@ -189,7 +189,7 @@ impl Job<'_> {
                     let event = service.last_event.unwrap_or_default();
                     return Ok(Stage::Dirty { event });
                 }
-                // On its way from one state to another.
+                // Between two states.
                 _ if begun.elapsed() < self.pace.ready_within => sleep(self.pace.poll).await,
                 (state, _) => {
                     let event = service.last_event.as_deref().unwrap_or_default();
@@ -203,8 +203,8 @@ impl Job<'_> {
         }
     }
 
-    /// Whether something happens at a node that has a snapshot which somebody uploaded: it may be
-    /// verifying it, and must not get another one in its place.
+    /// Reports whether a node that already has an uploaded snapshot is active: it may be verifying
+    /// it, and must not get another one in its place.
     pub(super) async fn stirs(&self) -> Result<bool, EtcdRestoreError> {
         let lies = "a snapshot lies there already: looking whether a restore is under way";
         self.reached(EtcdPhase::Waiting {
@@ -223,14 +223,14 @@ impl Job<'_> {
         Ok(false)
     }
 
-    /// No other control plane node may have an etcd that runs.
+    /// Checks that no other control plane node has an etcd that runs.
     pub(super) async fn nobody_else_runs(&self) -> Result<(), EtcdRestoreError> {
-        // One that did not answer when the plan was made may be back.
+        // A node that did not answer when the plan was made may be back.
         let others = self.plan.nodes.iter();
         let others = others.filter(|n| n.role != Role::Worker && n.node != self.plan.target);
         for other in others {
             let service = self.nodes.service(&other.node, ETCD).await;
-            // A node that does not answer was warned of.
+            // The plan already warned of a node that does not answer.
             if let Ok(Some(service)) = service
                 && service.state == "Running"
             {
@@ -256,7 +256,7 @@ impl Job<'_> {
             let progress = Arc::clone(&self.progress);
             match self.nodes.upload(&node, snapshot, progress).await {
                 Ok(()) => return self.reached(EtcdPhase::Uploaded),
-                // Its disk is not mounted yet, or it is not there yet.
+                // The node is absent, or its disk is not mounted yet.
                 Err(UploadError::Call(failure))
                     if matches!(
                         failure.kind,
@@ -270,7 +270,7 @@ impl Job<'_> {
         }
     }
 
-    /// Asks for the bootstrap until the node takes it, or something else is there.
+    /// Asks for the bootstrap until the node accepts it, or has something else.
     pub(super) async fn bootstrap(&self) -> Result<Asked, EtcdRestoreError> {
         self.reached(EtcdPhase::Bootstrapping)?;
         let mut waited = Waited::new("bootstrap from the snapshot", self.pace.ready_within);
@@ -297,7 +297,7 @@ impl Job<'_> {
                     return look(&failure);
                 }
                 CallErrorKind::Unreachable | CallErrorKind::Hung => {
-                    // The answer may be lost and the node at work, or it restarts.
+                    // The answer may be lost while the node is at work, or the node restarts.
                     let told = look(&failure);
                     self.wait(&mut waited, failure).await?;
                     let as_before = match self.stage().await? {
@@ -313,10 +313,10 @@ impl Job<'_> {
         }
     }
 
-    /// Whether the snapshot is where it was uploaded to.
+    /// Reports whether the uploaded snapshot is still there.
     async fn lies_there(&self) -> bool {
         let lies = uploaded(self.nodes, self.target()).await;
-        // A node that does not tell will say so when it looks for it.
+        // If this is unknown, the bootstrap itself reports a missing snapshot.
         lies.map_or(true, |bytes| bytes == Some(self.snapshot.bytes()))
     }
 
@@ -365,7 +365,7 @@ impl Job<'_> {
     }
 }
 
-/// How long a call was made again and again, and what was told of it last.
+/// Duration and last reported reason of a call that is repeated.
 struct Waited {
     what: &'static str,
     begun: Instant,
