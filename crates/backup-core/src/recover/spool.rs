@@ -1,7 +1,7 @@
-//! The objects of a restore, laid aside: their heads in memory, their bodies encrypted in scratch.
+//! Spool of the objects of a restore: heads in memory, bodies encrypted in a scratch file.
 //!
-//! An archive is sorted by name and a restore writes in another order, so every object is read once
-//! from where it is stored and then taken as it is wanted.
+//! An archive is sorted by name and a restore writes in another order, so every object is read once from
+//! where it is stored and then taken from the spool when it is needed.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
@@ -15,34 +15,34 @@ use super::order::{Rank, rank};
 use crate::archive::{ObjectHead, ObjectPath, StoredJson, read_json};
 use crate::scratch::Scratch;
 
-/// Heads take some 400 bytes each: with this many, 200 MiB.
+/// Largest number of objects. A head takes some 400 bytes: this many take 200 MiB.
 const MAX_OBJECTS: usize = 500_000;
 
-/// An object's head.
+/// Head of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it is.
+    /// Path of the object.
     pub path: ObjectPath,
-    /// `group/version`, as it was read.
+    /// `group/version` in which the object was read.
     pub api_version: String,
-    /// The kind's name.
+    /// Name of the kind.
     pub kind: String,
-    /// Its UID where it was read; none if it was written by hand.
+    /// UID with which the object was read; none if it was written by hand.
     pub uid: Option<String>,
-    /// When its turn is.
+    /// Rank in the order of a restore.
     pub rank: Rank,
-    /// Those that own it, by their UIDs there.
+    /// UIDs of its owners, as they were captured.
     pub owners: Vec<String>,
-    /// Whether only the fields that it names are known: those that a server fills in are no
-    /// difference.
+    /// Whether only the fields that it names are known: fields that a server fills in do not count as
+    /// differences.
     pub partial: bool,
-    /// Why it cannot be restored, if it cannot be read.
+    /// Reason why it cannot be restored, if it cannot be read.
     pub flaw: Option<String>,
     at: u64,
     length: u64,
 }
 
-/// See the module.
+/// Spool of objects; see the module.
 pub struct Spool {
     scratch: Scratch,
     end: u64,
@@ -54,7 +54,7 @@ pub struct Spool {
 }
 
 impl Entry {
-    /// The head of an object that is not laid aside.
+    /// Returns the head of an object that is not in a spool.
     pub(super) fn placed(path: ObjectPath) -> Self {
         Self {
             rank: rank(&path, |_| false),
@@ -72,10 +72,10 @@ impl Entry {
 }
 
 impl Spool {
-    /// An empty one with its bodies in `folder`, which needs room for about `bytes`.
+    /// Creates an empty spool with its bodies in `folder`, which needs room for about `bytes`.
     ///
     /// # Errors
-    /// When no file can be made there.
+    /// When no file can be created there.
     pub fn create(folder: &Path, bytes: u64) -> Result<Self, RecoverError> {
         let scratch = Scratch::create(folder, bytes).map_err(|source| RecoverError::Scratch {
             folder: folder.display().to_string(),
@@ -92,16 +92,16 @@ impl Spool {
         })
     }
 
-    /// Lays an object of an archive aside. One that is there already is passed over: components may
-    /// hold the same Secret.
+    /// Spools an object of an archive. An object that the spool has already is skipped: several components
+    /// may contain the same Secret.
     ///
     /// # Errors
-    /// When there are too many, or when the scratch file cannot be written.
+    /// When there are too many objects, or when the scratch file cannot be written.
     pub fn take(&mut self, object: &StoredJson) -> Result<(), RecoverError> {
         self.add(&object.path, object.json())
     }
 
-    /// Lays the object at `path` aside. One that cannot be read costs itself alone: its entry says why.
+    /// Spools the object at `path`. If it cannot be read, only this object is lost: its entry says why.
     ///
     /// # Errors
     /// As [`Spool::take`].
@@ -154,7 +154,7 @@ impl Spool {
         Ok(())
     }
 
-    /// As [`Spool::add`]; `partial` says that only the fields that it names are known.
+    /// Does the same as [`Spool::add`]; `partial` means that only the fields that the object names are known.
     ///
     /// # Errors
     /// As [`Spool::take`].
@@ -172,31 +172,31 @@ impl Spool {
         Ok(())
     }
 
-    /// The heads, in the order they were laid aside.
+    /// Returns the heads, in the order in which they were spooled.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The head at a position.
+    /// Returns the head at a position.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<&Entry> {
         self.entries.get(index)
     }
 
-    /// The position of the object that had this UID.
+    /// Returns the position of the object that had this UID.
     #[must_use]
     pub fn by_uid(&self, uid: &str) -> Option<usize> {
         self.by_uid.get(uid).copied()
     }
 
-    /// The position of the object at `path`.
+    /// Returns the position of the object at `path`.
     #[must_use]
     pub fn by_path(&self, path: &ObjectPath) -> Option<usize> {
         self.by_path.get(path).copied()
     }
 
-    /// The whole object of `entry`. May be a Secret.
+    /// Returns the whole object of `entry`. May be a Secret.
     ///
     /// # Errors
     /// When the scratch file cannot be read, or the object is nested too deeply.
@@ -204,7 +204,7 @@ impl Spool {
         read_json(&self.json(entry)?).map_err(|flaw| RecoverError::flawed(&entry.path, flaw))
     }
 
-    /// Its JSON, byte for byte as it was laid aside. May be a Secret.
+    /// Returns the JSON of `entry`, byte for byte as it was spooled. May be a Secret.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
@@ -220,22 +220,23 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// Notes an object of the archive that was not chosen: it is held there, and never pruned.
+    /// Records an object of the archive that was not selected: the archive contains it, so it is never
+    /// pruned.
     pub fn pass_over(&mut self, path: ObjectPath) {
         self.unchosen.insert(path);
     }
 
-    /// Notes why not everything may be here that should be: then nothing is pruned.
+    /// Records why the spool may be incomplete: then nothing is pruned.
     pub(super) fn doubt(&mut self, why: String) {
         self.doubt.get_or_insert(why);
     }
 
-    /// Why not everything may be here that should be.
+    /// Returns why the spool may be incomplete.
     pub(super) fn doubted(&self) -> Option<&str> {
         self.doubt.as_deref()
     }
 
-    /// As [`Spool::pass_over`], of all that was passed over in `other`.
+    /// Records all objects that `other` passed over, and its doubt.
     pub(super) fn pass_over_like(&mut self, other: &Self) {
         self.unchosen.extend(other.unchosen.iter().cloned());
         if let Some(doubt) = &other.doubt {
@@ -243,13 +244,13 @@ impl Spool {
         }
     }
 
-    /// Whether the archive holds the object, chosen or not.
+    /// Whether the archive contains the object, selected or not.
     #[must_use]
     pub fn holds(&self, path: &ObjectPath) -> bool {
         self.by_path.contains_key(path) || self.unchosen.contains(path)
     }
 
-    /// Keeps only the objects that `keep` says yes to.
+    /// Keeps only the objects for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
         let unchosen = &mut self.unchosen;
         self.entries.retain(|entry| {
@@ -269,8 +270,8 @@ impl Spool {
         }
     }
 
-    /// The positions in the order of a restore: by rank, owners before owned, then by name. Each
-    /// inner list may be written at once.
+    /// Returns the positions in the order of a restore: by rank, owners before the objects they own, then by
+    /// name. The objects of each inner list may be written at once.
     #[must_use]
     pub fn order(&self) -> Vec<Vec<usize>> {
         let depths = self.depths();
@@ -283,9 +284,9 @@ impl Spool {
         turns.into_values().collect()
     }
 
-    /// How many owners of the same rank stand above each object.
+    /// Returns the number of owners of the same rank above each object.
     fn depths(&self) -> Vec<usize> {
-        /// Chains of owners are short; longer ones are circles.
+        /// Chains of owners are short; a longer one is a cycle.
         const DEEPEST: usize = 16;
         let mut depths = vec![0_usize; self.entries.len()];
         for _ in 0..DEEPEST {

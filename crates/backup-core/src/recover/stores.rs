@@ -1,9 +1,9 @@
-//! Whether the DataStores hold the data of the tenants that are restored, before Steward looks.
+//! Check that the DataStores contain the data of the restored tenants, before Steward uses them.
 //!
-//! An empty etcd raises no error with Steward: a control plane whose keys are gone, or another
-//! tenant's, becomes Ready on them. So keys are counted here, below each schema, with the
-//! certificates that the cluster has or else those of the restore point. A DataStore that cannot be
-//! reached is told, and does not stop a restore: it may lie inside of the cluster that is lost.
+//! An empty etcd raises no error in Steward: a control plane whose keys are gone, or belong to another
+//! tenant, becomes Ready on them. So this check counts the keys below each schema, with the certificates of
+//! the cluster or else those of the restore point. A DataStore that cannot be reached is reported and does
+//! not stop a restore: it may lie inside the lost cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::source::kube::datastores::{self, Datastore, SecretSource, SecretValue
 use crate::source::kube::target::KubeTarget;
 use crate::tenants::{DEFAULT_DATASTORE, DataState, Home, Looked, Wanted, look_into};
 
-/// Names that one finding tells.
+/// Largest number of names in one finding.
 const TOLD: usize = 10;
 
-/// What a plan has to say of a tenant's data, and the name by which it is allowed all the same.
+/// Findings about a tenant's data, each with the danger that allows it all the same.
 type Found = Vec<(Option<Danger>, Finding)>;
 
-/// Looks for the data of `planes`. Reads only.
+/// Checks the data of `planes`. Reads only.
 pub(super) async fn look(
     request: &Request,
     planes: &[ControlPlane],
@@ -69,7 +69,7 @@ fn of(request: &Request, plane: &ControlPlane) -> Wanted {
     }
 }
 
-/// The ways to a DataStore: as the cluster has it, as the restore point has it.
+/// Returns the ways to reach a DataStore: as the cluster describes it, and as the restore point does.
 async fn home(request: &Request, name: &str, spool: &Spool, target: Option<&KubeTarget>) -> Home {
     let path = ObjectPath {
         resource: DATASTORES.into(),
@@ -145,7 +145,7 @@ fn judge(request: &Request, wanted: &[Wanted], looked: &Looked) -> Found {
     found
 }
 
-/// What there is to say of one tenant's data.
+/// Returns the finding for one tenant's data.
 fn told(request: &Request, plane: &Wanted, state: &DataState) -> Found {
     let (store, schema) = (&plane.datastore, &plane.schema);
     let point = &request.restore_point.id;
@@ -228,7 +228,7 @@ fn and_more(all: usize) -> String {
     }
 }
 
-/// What a person counts instead, with the figures of the restore point.
+/// Lists commands that count the keys by hand, with the numbers of the restore point.
 fn by_hand(request: &Request, planes: &[&Wanted]) -> String {
     let counts = planes.iter().take(TOLD).map(|plane| {
         let known = request.datastores.get(&plane.datastore);
@@ -243,10 +243,10 @@ fn by_hand(request: &Request, planes: &[&Wanted]) -> String {
     format!("{}{}", counts.join(", "), and_more(planes.len()))
 }
 
-/// Secrets of the cluster that is restored into.
+/// Source of Secrets in the cluster that is written to.
 struct InCluster<'t>(&'t KubeTarget);
 
-/// Secrets that are restored.
+/// Source of Secrets among the objects of the restore.
 struct InArchive<'s>(&'s Spool);
 
 fn secret(namespace: &str, name: &str) -> ObjectPath {

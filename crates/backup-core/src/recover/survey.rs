@@ -1,4 +1,4 @@
-//! Making a plan: the archive beside the cluster, with reads and dry runs alone.
+//! Survey that compares the archive with the cluster and makes a plan; it only reads and makes dry runs.
 
 mod document;
 mod lists;
@@ -32,51 +32,51 @@ use crate::id::ClusterName;
 use crate::progress::Progress;
 use crate::source::kube::target::KubeTarget;
 
-/// Why nothing is tried before etcd is back.
+/// Reason why nothing is tried before etcd is restored.
 const AFTER_ETCD: &str = "etcd comes back first";
 
-/// What a plan is to be made of.
+/// Inputs of a plan.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// How.
+    /// Mode of the restore.
     pub mode: Mode,
-    /// What is done.
+    /// Steps, in order.
     pub steps: Vec<Step>,
-    /// What is restored.
+    /// Restore point that is restored.
     pub restore_point: Parent,
-    /// Where objects come from.
+    /// Source of the objects.
     pub origin: Origin,
-    /// What was found while they were read from there.
+    /// Findings from reading the objects.
     pub findings: Vec<Finding>,
-    /// The restore point whose etcd they are brought forward from.
+    /// Restore point whose etcd the objects are brought forward from.
     pub base: Option<Parent>,
-    /// What tells which cluster was captured.
+    /// Facts that identify the captured cluster.
     pub cluster_facts: ClusterFacts,
-    /// The cluster that the kubeconfig leads to now, if it answers; for steps that begin with etcd.
+    /// Cluster at the current kubeconfig, if it answers; for steps that begin with etcd.
     pub answer: Option<Target>,
-    /// When it was captured.
+    /// Time of the capture.
     pub captured: Timestamp,
-    /// What was read out of the etcd of each DataStore, by its name.
+    /// Facts read from the etcd of each DataStore, by its name.
     pub datastores: BTreeMap<String, EtcdFacts>,
-    /// The tenants as the restore point knew them.
+    /// Tenants as the restore point recorded them.
     pub tenants: Vec<TenantFacts>,
-    /// Kinds that were taken to their last object, and where: for pruning.
+    /// Kinds that were captured completely, and where: for pruning.
     pub complete: BTreeMap<String, CompleteIn>,
-    /// What was asked for.
+    /// Options that were requested.
     pub options: Options,
     /// Whether creates and changes are tried with dry runs.
     pub dry_run: bool,
-    /// The key of digests of what is written.
+    /// Key for digests of the content to write.
     pub key: ContentKey,
-    /// Precautions.
+    /// Precautions that are active.
     pub guards: Guards,
-    /// Now.
+    /// Current time.
     pub now: Timestamp,
 }
 
-/// What the survey finds out on its way.
+/// State of a survey.
 struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
@@ -88,11 +88,11 @@ struct Survey<'a> {
     namespaces: BTreeSet<String>,
     beside: Live,
     foreign_tenants: Vec<String>,
-    /// Volumes that cannot be made safely.
+    /// Volumes that cannot be created safely.
     refused: HashMap<usize, &'static str>,
-    /// The UIDs of objects that are there, by position.
+    /// UIDs of live objects, by position.
     there: HashMap<usize, String>,
-    /// The owners that they name.
+    /// Owners that live objects name, by position.
     owned: HashMap<usize, Vec<OwnerReference>>,
     findings: Vec<Finding>,
 }
@@ -138,7 +138,7 @@ pub async fn survey(
         survey.dry_runs(base).await?;
     }
     progress.step("looking into the tenants' DataStores", None);
-    // Beside everything else it would be too much for a caller's stack.
+    // Boxed, because the future would be too large for a caller's stack.
     let data = Box::pin(stores::look(request, dangers.planes(), spool, Some(target))).await;
     dangers.add(data);
     survey.prove(&mut dangers)?;
@@ -156,7 +156,7 @@ pub async fn survey(
 }
 
 impl Survey<'_> {
-    /// Looks at every object that may be written.
+    /// Checks every object that may be written.
     fn archive(&mut self) -> Result<Dangers, RecoverError> {
         let mut dangers = Dangers::default();
         for (position, entry) in self.spool.entries().iter().enumerate() {
@@ -266,9 +266,9 @@ impl Survey<'_> {
     }
 }
 
-/// Makes the plan of a restore that begins with etcd: the cluster will be what the snapshot holds,
-/// whatever it is now, so objects are foreseen from the archives alone. `base` is what the snapshot
-/// holds, where objects are brought forward to a later restore point.
+/// Makes the plan of a restore that begins with etcd: the cluster will contain the snapshot, whatever it
+/// contains now, so outcomes are predicted from the archives alone. `base` has the objects of the snapshot if
+/// they are brought forward to a later restore point.
 ///
 /// # Errors
 /// When the scratch file cannot be read.
@@ -301,7 +301,7 @@ pub async fn foresee(
                 _ => None,
             },
         };
-        // What it is made of: the patch is known when the cluster is.
+        // Digest of the whole object: the patch is known only when the cluster is.
         let content = request.key.digest(&value, None);
         let outcome = match before {
             None => Outcome::Created,
@@ -330,8 +330,8 @@ pub async fn foresee(
     document(request, None, told, Vec::new(), findings)
 }
 
-/// What stands against the cluster that will be written into when etcd is back. While the API is
-/// down it is judged when it answers.
+/// Returns the objection to the cluster that will be written to after etcd is restored. While the API is
+/// down, the objection is checked once it answers.
 fn answer(request: &Request) -> Option<Finding> {
     let facts = &request.cluster_facts;
     let allow = &request.options.allow;

@@ -1,8 +1,7 @@
-//! Objects out of a Velero backup: the tarball of format 1.1.0, or the folder of the bucket that it
-//! lies in.
+//! Reader of objects in a Velero backup: the tarball of format 1.1.0, or the bucket folder that contains it.
 //!
-//! Nothing vouches for such a file. Its members are read as they come, nothing is unpacked to a
-//! disk, and what no Velero writes is refused.
+//! Such a file is not authenticated. Its members are read in order, nothing is unpacked to a disk, and
+//! members that Velero never writes are refused.
 
 mod tarball;
 
@@ -19,79 +18,79 @@ use super::spool::Spool;
 use crate::digest::Digest;
 use crate::format::manifest::{Finding, Severity};
 
-/// `velero-backup.json` describes a backup in some KiB.
+/// Size limit of `velero-backup.json`, which describes a backup in some KiB.
 const MAX_DESCRIPTION: u64 = 4 << 20;
 
-/// Why a Velero backup cannot be used.
+/// Reason why a Velero backup cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VeleroError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("cannot read {file}")]
     Read {
-        /// Which.
+        /// Path of the file.
         file: String,
-        /// Why not.
+        /// Error of the read.
         source: io::Error,
     },
-    /// The folder holds none, or several.
+    /// The folder contains no tarball, or several.
     #[error("{folder} is no folder of one Velero backup: {what}")]
     Folder {
-        /// Which.
+        /// Path of the folder.
         folder: String,
         /// What is wrong.
         what: String,
     },
-    /// It is of another version.
+    /// The backup has another format version.
     #[error("{file} is a Velero backup of format {version}, and 1.1.0 is the one that is known")]
     Version {
-        /// Which.
+        /// Path of the file.
         file: String,
-        /// As it names itself.
+        /// Version that the backup names.
         version: String,
     },
-    /// It does not say that it is one.
+    /// The file does not say that it is a Velero backup.
     #[error("{file} has no metadata/version, so it is no Velero backup")]
     NoVersion {
-        /// Which.
+        /// Path of the file.
         file: String,
     },
-    /// It holds what no Velero writes.
+    /// The file contains a member that Velero never writes.
     #[error("{file} was not written by Velero: its member {member} {what}; nothing of it is used")]
     Hostile {
-        /// Which.
+        /// Path of the file.
         file: String,
-        /// The member's name.
+        /// Name of the member.
         member: String,
         /// What is wrong with it.
         what: String,
     },
-    /// Its bytes are damaged.
+    /// The bytes of the file are damaged.
     #[error("{file} is damaged, or no tar packed with gzip")]
     Damaged {
-        /// Which.
+        /// Path of the file.
         file: String,
-        /// What the reader says.
+        /// Error of the reader.
         source: io::Error,
     },
 }
 
-/// What a backup gave.
+/// Result of reading a backup.
 #[derive(Debug)]
 pub struct TakenVelero {
-    /// Its objects.
+    /// Objects of the backup.
     pub spool: Spool,
-    /// The tarball.
+    /// Path of the tarball.
     pub file: PathBuf,
-    /// The tarball's digest.
+    /// Digest of the tarball.
     pub sha256: Digest,
-    /// What a person should know.
+    /// Findings for the operator.
     pub findings: Vec<Finding>,
 }
 
-/// Lays the chosen objects of the backup at `path` aside, in `scratch`.
+/// Spools the selected objects of the backup at `path` in `scratch`.
 ///
 /// # Errors
-/// When there is no backup, when it is not as Velero writes it, or when the scratch file cannot be
+/// When there is no backup, when it differs from what Velero writes, or when the scratch file cannot be
 /// written.
 pub async fn read_velero(
     path: &Path,
@@ -110,7 +109,7 @@ fn read(path: &Path, scratch: &Path, select: &Select) -> Result<TakenVelero, Rec
     let mut taking = Taking {
         file: file.display().to_string(),
         select,
-        // Objects pack to a tenth.
+        // Objects compress to a tenth of their size.
         spool: Spool::create(scratch, bytes.saturating_mul(10))?,
         later: Spool::create(scratch, 0)?,
         version: None,
@@ -134,7 +133,7 @@ fn read(path: &Path, scratch: &Path, select: &Select) -> Result<TakenVelero, Rec
     })
 }
 
-/// The tarball at `path`, or in the folder `path`.
+/// Finds the tarball at `path`, or in the folder `path`.
 fn find(path: &Path) -> Result<(PathBuf, Vec<Finding>), VeleroError> {
     if !path.is_dir() {
         return Ok((path.to_owned(), Vec::new()));
@@ -186,7 +185,7 @@ struct Status {
     errors: u64,
 }
 
-/// What Velero itself says of the backup, if it lies beside it.
+/// Returns a finding if the description beside the tarball says that the backup is not complete.
 fn described(file: &Path) -> Result<Vec<Finding>, VeleroError> {
     if !file.exists() {
         return Ok(Vec::new());
@@ -223,7 +222,7 @@ fn open(file: &Path) -> Result<File, VeleroError> {
         file: file.display().to_string(),
         source,
     };
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::other("it is no plain file")));
     }

@@ -1,25 +1,25 @@
-//! PersistentVolumes: made so that nobody takes what they hold.
+//! PersistentVolumes, created so that no controller deletes their data.
 //!
-//! A volume whose claim has another UID is released, and with policy `Delete` its controller removes
-//! the data. So a volume is made with `Retain`, bound to its claim by name alone or by the claim's UID
-//! of now, and its policy is put back once both are bound.
+//! A volume whose claim has another UID is released, and with policy `Delete` its controller removes the
+//! data. So a volume is created with `Retain`, bound to its claim by name only or by the claim's current UID,
+//! and its policy is put back once both are bound.
 
 use serde_json::{Map, Value, json};
 
 use super::spool::Entry;
 use crate::archive::ObjectPath;
 
-/// PersistentVolumes.
+/// Kind PersistentVolume.
 pub(super) const VOLUMES: &str = "persistentvolumes";
 const CLAIMS: &str = "persistentvolumeclaims";
 const POLICY: &str = "/spec/persistentVolumeReclaimPolicy";
-/// What the controller that binds wrote; with it a claim that has another UID is lost.
+/// Annotations of the binding controller; with them a claim whose UID differs is lost.
 const BOUND: [&str; 2] = [
     "pv.kubernetes.io/bind-completed",
     "pv.kubernetes.io/bound-by-controller",
 ];
 
-/// What is said of a volume that is made.
+/// Note about a volume that is created.
 pub(super) const MADE: &str = "made with reclaim policy Retain and without its claim's old UID; the \
                                policy is put back when it is bound";
 
@@ -28,7 +28,8 @@ pub(super) fn is_volume(path: &ObjectPath) -> bool {
     path.resource.as_str() == VOLUMES
 }
 
-/// Makes a volume harmless, and a claim free to be bound; what is told of it.
+/// Removes the binding from a volume or claim and gives the volume policy Retain; returns a note about the
+/// volume.
 pub(super) fn harmless(path: &ObjectPath, body: &mut Value) -> Option<&'static str> {
     let is_volume = is_volume(path);
     if !is_volume && path.resource.as_str() != CLAIMS {
@@ -48,7 +49,7 @@ pub(super) fn harmless(path: &ObjectPath, body: &mut Value) -> Option<&'static s
     Some(MADE)
 }
 
-/// Where the claim of a volume is.
+/// Returns the path of a volume's claim.
 pub(super) fn claim_of(volume: &Value) -> Option<ObjectPath> {
     let text = |name: &str| {
         let text = volume
@@ -63,7 +64,7 @@ pub(super) fn claim_of(volume: &Value) -> Option<ObjectPath> {
     })
 }
 
-/// Binds a volume that is to be made to the claim that is there.
+/// Binds a volume that will be created to the live claim.
 pub(super) fn bind(body: &mut Value, claim: &Value) {
     let going = claim.pointer("/metadata/deletionTimestamp").is_some();
     if let Some(uid) = claim.pointer("/metadata/uid").filter(|_| !going).cloned()
@@ -73,8 +74,8 @@ pub(super) fn bind(body: &mut Value, claim: &Value) {
     }
 }
 
-/// Takes from a volume or claim that is there what its cluster decides: what it is bound to, and a
-/// volume's policy unless it is bound, since another one could remove what it holds.
+/// Copies fields that the cluster decides from a live volume or claim into `wanted`: its binding, and a
+/// volume's policy unless it is bound, since another policy could remove the data.
 pub(super) fn tolerate(path: &ObjectPath, live: &Value, wanted: &mut Value, is_bound: bool) {
     if !is_volume(path) && path.resource.as_str() != CLAIMS {
         return;
@@ -126,14 +127,14 @@ pub(super) fn is_bound(live: &Value) -> bool {
     live.pointer("/status/phase").and_then(Value::as_str) == Some("Bound")
 }
 
-/// The policy that a captured volume had, where that is not the one that it is made with.
+/// Returns the policy of a captured volume with a claim, if it is not Retain.
 pub(super) fn policy_of(captured: &Value) -> Option<&str> {
     captured.pointer("/spec/claimRef")?;
     let policy = captured.pointer(POLICY)?.as_str()?;
     (policy != "Retain").then_some(policy)
 }
 
-/// Why the volume cannot be made so that its data is safe.
+/// Returns why the volume cannot be created without risk to its data.
 pub(super) fn refused(entry: &Entry, captured: &Value) -> Option<&'static str> {
     if !is_volume(&entry.path) {
         return None;
@@ -145,7 +146,7 @@ pub(super) fn refused(entry: &Entry, captured: &Value) -> Option<&'static str> {
     )
 }
 
-/// The volume that a captured claim is bound to.
+/// Returns the volume that a captured claim is bound to.
 pub(super) fn volume_of(path: &ObjectPath, claim: &Value) -> Option<ObjectPath> {
     if path.resource.as_str() != CLAIMS {
         return None;

@@ -1,5 +1,5 @@
-//! What stands before the sealed part of each object of a copy, for those without a key: which
-//! restore, and how far it is. No name of an object, and nothing that a restore relies on.
+//! Head before the sealed part of each object of a copy, for readers without a key: the restore and its
+//! progress. It contains no name of an object, and nothing that a restore relies on.
 
 use std::collections::BTreeMap;
 
@@ -11,39 +11,39 @@ use super::super::plan::{Mode, Plan, Step};
 use crate::format::manifest::Parent;
 use crate::id::ClusterName;
 
-/// See the module.
+/// Head of an object of a copy; see the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head {
-    /// The version of the form, 1.
+    /// Version of the form, 1.
     pub version: u64,
-    /// The restore.
+    /// Name of the restore.
     pub restore: String,
-    /// The object's own name below the folder of the restore.
+    /// Name of the stored object below the folder of the restore.
     pub part: String,
-    /// The cluster.
+    /// Name of the cluster.
     pub cluster: ClusterName,
-    /// How it is restored.
+    /// Mode of the restore.
     pub mode: Mode,
-    /// What is done.
+    /// Steps of the restore.
     pub steps: Vec<Step>,
-    /// What is restored; its key opens the copy.
+    /// Restore point that is restored; its key opens the copy.
     pub restore_point: Parent,
-    /// How far it is with the lines of this object.
+    /// Progress of the restore up to the lines of this object.
     pub told: Told,
 }
 
-/// How far a restore is.
+/// Progress of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Told {
-    /// When it began.
+    /// Time when it began.
     pub began: Option<Timestamp>,
-    /// Phases with their times.
+    /// Phases with the times when they began and ended.
     pub phases: BTreeMap<Phase, (Timestamp, Option<Timestamp>)>,
-    /// How the last attempt ended, if it did.
+    /// Result of the last attempt and when it ended, if it did.
     pub ended: Option<(String, Timestamp)>,
-    /// How often it went on after an interruption.
+    /// Number of times that it continued after an interruption.
     pub resumed: u64,
 }
 
@@ -63,9 +63,9 @@ impl Head {
 }
 
 impl Told {
-    /// Takes one more line of the journal.
+    /// Updates the progress with one more line of the journal.
     pub(super) fn take(&mut self, line: &[u8]) {
-        // Most lines are of objects, and tell nothing here.
+        // Most lines are about objects and do not change the progress.
         if line.starts_with(b"{\"record\":\"writ") {
             return;
         }

@@ -1,4 +1,4 @@
-//! Keeping a copy up with the journal's file.
+//! Keeper that adds new lines of a journal file to its copy.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -18,16 +18,16 @@ use crate::store::{Created, Store, StoreError};
 
 use super::super::plan::Plan;
 
-/// Keeps the copy of one journal.
+/// Keeper of the copy of one journal.
 pub struct Keeper {
     store: Arc<dyn Store>,
     unlocked: Arc<Unlocked>,
     head: Head,
     journal: PathBuf,
     plan: PathBuf,
-    /// Where the next lines begin; `None` before the copy was looked at.
+    /// Position where the next lines begin; `None` before the copy was read.
     at: Option<u64>,
-    /// What was to be put and may have been.
+    /// Object that may have been stored, but is not known to be.
     pending: Option<Pending>,
 }
 
@@ -36,13 +36,13 @@ struct Pending {
     part: JournalPart,
     bytes: Bytes,
     digest: Digest,
-    /// The journal's bytes in it, and the head after them.
+    /// Number of journal bytes in it.
     length: u64,
     head: Head,
 }
 
 impl Keeper {
-    /// One for the journal and the plan in these files.
+    /// Creates a keeper for the journal and the plan in these files.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -61,17 +61,17 @@ impl Keeper {
         }
     }
 
-    /// Puts what the journal has and the copy has not. May be called again after an error.
+    /// Stores the lines that the journal has and the copy lacks. May be called again after an error.
     ///
     /// # Errors
-    /// As [`StoredError`] says; [`StoredError::Elsewhere`] if somebody else put other lines.
+    /// As [`StoredError`] says; [`StoredError::Elsewhere`] if somebody else stored other lines.
     pub async fn catch_up(&mut self) -> Result<(), StoredError> {
         let mut at = match self.at {
             Some(at) => at,
             None => self.begin().await?,
         };
         loop {
-            // It stays until it is known to be there: whoever waits for this may give up.
+            // A pending object stays until it is known to be stored: the caller may drop this future.
             if let Some(pending) = self.pending.clone() {
                 at = self.put(pending, at).await?;
                 self.at = Some(at);
@@ -88,7 +88,7 @@ impl Keeper {
         }
     }
 
-    /// Looks how far the copy is, which must be how the journal begins, and puts the plan.
+    /// Compares the copy with the beginning of the journal, and stores the plan if the copy has no lines.
     async fn begin(&mut self) -> Result<u64, StoredError> {
         let stored = Stored::of(&self.store, &self.head.restore).await?;
         let mut at = 0_u64;
@@ -118,7 +118,8 @@ impl Keeper {
             for (number, part) in plan.chunks(PLAN_PART).enumerate() {
                 let part_of = JournalPart::Plan(u64::try_from(number).unwrap_or(u64::MAX));
                 let pending = self.sealed(part_of, self.head.clone(), part)?;
-                // One that is there is of the same plan: the restore's name has its digest.
+                // An existing part belongs to the same plan: the name of the restore contains the plan's
+                // digest.
                 self.create(&pending).await?;
             }
         }
@@ -126,7 +127,7 @@ impl Keeper {
         Ok(at)
     }
 
-    /// Whole lines of the journal from `at` on, as many as one object takes.
+    /// Returns whole lines of the journal from `at` on, as many as fit into one object.
     fn lines(&self, at: u64) -> Result<Option<Vec<u8>>, StoredError> {
         let file = self.open(&self.journal)?;
         let mut size = SEGMENT;
@@ -143,7 +144,7 @@ impl Keeper {
                 bytes.truncate(end.saturating_add(1));
                 return Ok(Some(bytes));
             }
-            // A line that is longer than a segment, or one that is being written.
+            // Either a line is longer than a segment, or a line is still being written.
             if read < size {
                 return Ok(None);
             }
@@ -211,7 +212,7 @@ impl Keeper {
         let created = self.store.create(&key, bytes, digest).await;
         let created = created.map_err(|source| self.failed(source))?;
         if created == Created::Existed {
-            // An earlier try may have come through, with its answer lost.
+            // An earlier attempt may have succeeded although its answer was lost.
             let there = self.store.get(&key).await;
             let there = there.map_err(|source| self.failed(source))?;
             if Digest::of(&there) == digest {
@@ -221,7 +222,7 @@ impl Keeper {
         Ok(created)
     }
 
-    /// Puts lines, and gives the place after them.
+    /// Stores lines and returns the position after them.
     async fn put(&mut self, pending: Pending, at: u64) -> Result<u64, StoredError> {
         match self.create(&pending).await {
             Ok(Created::New) => {
@@ -229,7 +230,7 @@ impl Keeper {
                 Ok(at.saturating_add(pending.length))
             }
             Ok(Created::Existed) => {
-                // Only who can read the restore point can make one that counts.
+                // Only somebody who can read the restore point can create a valid part.
                 let stored = Stored::of(&self.store, &self.head.restore).await?;
                 let (_, opener) = self.keys()?;
                 stored.part(pending.part, opener).await?;

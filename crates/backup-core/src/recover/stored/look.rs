@@ -1,4 +1,4 @@
-//! Copies that are there: listed, read, and laid into a folder again.
+//! Reader that lists the copies in a store, reads them, and writes them into a folder.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -16,19 +16,19 @@ use crate::format::layout::{self, JournalPart, ObjectKind};
 use crate::newfile::{Existing, NewFile};
 use crate::store::{Store, StoreError};
 
-/// A head is a few hundred bytes; phases are eight.
+/// Size limit of a head: it has a few hundred bytes, and there are eight phases.
 const MAX_HEAD: u64 = 16 << 10;
 
-/// A copy that is there.
+/// Copy of a journal in the store.
 #[derive(Debug, Clone)]
 pub struct Stored {
     store: Arc<dyn Store>,
-    /// The restore.
+    /// Name of the restore.
     pub restore: String,
     parts: Vec<JournalPart>,
 }
 
-/// All copies in the store, oldest first.
+/// Returns all copies in the store, oldest first.
 ///
 /// # Errors
 /// When the store cannot be listed.
@@ -55,7 +55,7 @@ pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Stored>, StoreError> {
 }
 
 impl Stored {
-    /// The copy of the journal of `restore`; one without parts if there is none.
+    /// Returns the copy of the journal of `restore`; it has no parts if there is no copy.
     ///
     /// # Errors
     /// When the store cannot be listed.
@@ -72,10 +72,10 @@ impl Stored {
         }))
     }
 
-    /// The head of the newest lines; `None` before the first.
+    /// Returns the head of the newest lines; `None` if there are no lines yet.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the head cannot be read.
     pub async fn head(&self) -> Result<Option<Head>, StoredError> {
         let Some(part) = self.lines().last() else {
             return Ok(None);
@@ -92,10 +92,10 @@ impl Stored {
         self.parts.iter().copied().filter(is)
     }
 
-    /// The plain bytes of a part.
+    /// Returns the decrypted bytes of a part.
     ///
     /// # Errors
-    /// When it cannot be read, or was not put by somebody who can read the restore point.
+    /// When the part cannot be read, or was not stored by somebody who can read the restore point.
     pub(super) async fn part(
         &self,
         part: JournalPart,
@@ -109,7 +109,7 @@ impl Stored {
             folded.map_err(|_| self.damaged(part, "sealed by somebody else, or changed"))?;
         let plain = crate::format::decompress("journal", &folded, UNFOLDED);
         let plain = plain.map_err(|_| self.damaged(part, "not what it should be"))?;
-        // What is sealed says again what it is, so that no part stands for another.
+        // The sealed bytes repeat the head, so that one part cannot stand for another.
         let at = plain.iter().position(|byte| *byte == b'\n');
         let (inner, body) = plain.split_at(at.map_or(plain.len(), |at| at.saturating_add(1)));
         match serde_json::from_slice::<Head>(inner) {
@@ -118,11 +118,11 @@ impl Stored {
         }
     }
 
-    /// Lays plan and journal into `folder`, as they were on the machine that the copy is of. Gives
-    /// the journal's path.
+    /// Writes plan and journal into `folder`, as they were on the machine that made the copy. Returns the
+    /// path of the journal.
     ///
     /// # Errors
-    /// When there is none, when it is damaged, or the folder cannot be written.
+    /// When there is no copy, when it is damaged, or when the folder cannot be written.
     pub async fn lay(&self, opener: Opener<'_>, folder: &Path) -> Result<PathBuf, StoredError> {
         if self.lines().next().is_none() {
             return Err(StoredError::NoSuch {
@@ -145,9 +145,9 @@ impl Stored {
             self.parts.iter().copied().filter(is)
         };
         for (file, lines) in [(&plan, false), (&journal, true)] {
-            // One that is there was written by a restore that is not lost.
+            // An existing journal was written by a restore that is not lost.
             let to = match NewFile::create(file, Existing::Refuse) {
-                // The plan may be there already: it is held against the journal anyway.
+                // The plan may exist already: it is compared with the journal anyway.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !lines => continue,
                 made => made.map_err(failed("make", file))?,
             };

@@ -1,4 +1,4 @@
-//! What was found out, as a plan.
+//! Plan document that is made from the results of a survey.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::recover::objects::Foreseen;
 use crate::recover::plan::{KindPlan, ObjectPlan, Plan, Target};
 use crate::recover::{RecoverError, TOOL, quiesce};
 
-/// The plan as a document.
+/// Builds the plan from the results.
 pub(super) fn document(
     request: &Request,
     target: Option<Target>,
@@ -70,7 +70,7 @@ pub(super) fn document(
 }
 
 impl KindPlan {
-    /// The count of an outcome.
+    /// Returns the counter of an outcome.
     pub(in crate::recover) fn count(&mut self, outcome: Outcome) -> &mut u64 {
         match outcome {
             Outcome::Created => &mut self.create,

@@ -1,5 +1,5 @@
-//! Lists of the cluster that a survey reads: each kind of the archive in each version that the archive has
-//! it in, and the kinds that later judgements need.
+//! Lists of the cluster that a survey reads: each kind of the archive in each version that the archive has,
+//! and the kinds that later checks need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,18 @@ use crate::recover::dangers::{CONTROL_PLANES, DATASTORES, SEALED_SECRETS};
 use crate::recover::plan::Step;
 use crate::recover::spool::Entry;
 
-/// One list.
+/// List of one kind in one version.
 pub(super) struct List {
     pub(super) kind: ResourceName,
-    /// `None` for the server's choice.
+    /// Version; `None` for the server's choice.
     pub(super) version: Option<String>,
-    /// Whether it is the first list of the kind: it has what the archive does not have, too.
+    /// Whether it is the first list of the kind, which also covers objects that the archive does not have.
     is_first: bool,
 }
 
 impl List {
-    /// Whether an object belongs to this list: to that of the version which the archive has it in, or to
-    /// the first where the archive has no object, or none that can be read.
+    /// Whether an object belongs to this list: to the list of its version in the archive, or to the first
+    /// list if the archive has no readable object.
     pub(super) fn is_of(&self, entry: Option<&Entry>) -> bool {
         match entry.filter(|e| e.flaw.is_none()) {
             Some(entry) => self
@@ -33,10 +33,11 @@ impl List {
 }
 
 impl Survey<'_> {
-    /// All lists, kind by kind.
+    /// Returns all lists, kind by kind.
     pub(super) fn lists(&self) -> Vec<List> {
         let entries = self.spool.entries().iter();
-        // In the versions that the archive has, or all of it would differ. No version: the server's choice.
+        // In the versions of the archive, because everything would differ in another one. No version: the
+        // server's choice.
         let mut kinds: BTreeMap<ResourceName, BTreeSet<String>> = BTreeMap::new();
         for entry in entries.filter(|e| e.flaw.is_none()) {
             let versions = kinds.entry(entry.path.resource.clone()).or_default();
@@ -50,13 +51,13 @@ impl Survey<'_> {
         ] {
             kinds.entry(also.into()).or_default();
         }
-        // Of a kind that the archive proves to be empty, or of which nothing is chosen, all may go.
+        // All objects of a kind may be deleted if the archive proves the kind empty, or if none is selected.
         if self.request.options.prune && self.request.steps.contains(&Step::Resources) {
             for kind in self.request.complete.keys() {
                 kinds.entry(kind.as_str().into()).or_default();
             }
         }
-        // What is restored may need Secrets that the cluster has.
+        // Restored objects may need Secrets of the cluster.
         if [SEALED_SECRETS, CONTROL_PLANES]
             .iter()
             .any(|k| kinds.contains_key(&(*k).into()))

@@ -1,4 +1,5 @@
-//! Reading the cluster beside the archive: what is there, what is not, what would be refused.
+//! Comparison of the cluster with the archive: existing objects, missing objects, and objects it would
+//! refuse.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -61,7 +62,7 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// What a kind is whose list cannot be read because of an object in it.
+    /// Handles a kind whose list cannot be read because of an object in it.
     fn unlisted(
         &mut self,
         kind: &ResourceName,
@@ -79,7 +80,7 @@ impl Survey<'_> {
                     .insert(position, Foreseen::new(outcome.0, outcome.1));
             }
         }
-        // What the archive does not have is not known.
+        // Which live objects the archive lacks is unknown, so none is pruned.
         self.pruned.retain(|(path, _, _)| path.resource != *kind);
         self.findings.push(Finding {
             severity: Severity::Warning,
@@ -128,7 +129,7 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Tells of what is paused and was not when it was captured.
+    /// Reports an object that is paused now and was not paused when it was captured.
     fn paused(&mut self, entry: &Entry, live: &Value) -> Result<(), RecoverError> {
         let Some(marker @ Marker::Field(_)) = pause::marker(&entry.path.resource) else {
             return Ok(());
@@ -172,7 +173,7 @@ impl Survey<'_> {
         }
     }
 
-    /// Keeps what later judgements need.
+    /// Records facts that later checks need.
     fn note(&mut self, path: &ObjectPath, object: &Value) {
         match path.resource.as_str() {
             "namespaces" => {
@@ -209,7 +210,7 @@ impl Survey<'_> {
         }
     }
 
-    /// What is to become of an object that the archive does not have.
+    /// Plans the outcome for an object that the archive does not have.
     fn prune(&mut self, path: &ObjectPath, object: &Value) {
         let request = self.request;
         let pruning = Pruning {
@@ -243,7 +244,7 @@ impl Survey<'_> {
         self.pruned.push(planned);
     }
 
-    /// Objects that the cluster does not have.
+    /// Plans the outcome for objects that the cluster does not have.
     pub(super) fn absent(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let now = HashMap::new();
         let writer = self.writer(base, &now);
@@ -294,7 +295,7 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// What judges and tries objects. Owners that are made with them have no UIDs yet.
+    /// Returns the writer that checks and tries objects. Owners that the restore creates have no UIDs yet.
     pub(super) fn writer<'w>(
         &'w self,
         base: Option<&'w Spool>,
@@ -313,7 +314,7 @@ impl Survey<'_> {
         }
     }
 
-    /// Kinds that neither the cluster nor this restore defines.
+    /// Reports kinds that neither the cluster nor this restore defines.
     fn undefined(&mut self) {
         let mut kinds: BTreeMap<ResourceName, u64> = BTreeMap::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Owner references in a plan: which are dead, which get a new UID, and which are named again.
+//! Owner references in a plan: dead ones, those that get a new UID, and those that are added again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use crate::recover::owners::{Dependants, Owners, references_of};
 use crate::recover::plan::Mode;
 
 impl Survey<'_> {
-    /// Keeps what is needed of an object that is there.
+    /// Records the UID and the owners of a live object.
     pub(super) fn named(&mut self, position: usize, object: &Value) {
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
         if let Some(uid) = uid {
@@ -26,13 +26,13 @@ impl Survey<'_> {
         }
     }
 
-    /// Adds to the plan what becomes of owner references.
+    /// Adds changes of owner references to the plan.
     pub(super) async fn owners(&mut self) -> Result<(), RecoverError> {
         let guards = self.request.guards;
         if !guards.has(Guard::Owners) {
             return Ok(());
         }
-        // What cannot be made gives nobody an owner.
+        // An object that cannot be created gets no UID, so it cannot be an owner.
         let mut without = self.without.clone();
         let failed = self.outcomes.iter();
         let failed = failed.filter(|(_, foreseen)| foreseen.outcome == Outcome::Failed);
@@ -64,7 +64,7 @@ impl Survey<'_> {
                 }
                 Ok(_) => {}
                 Err(e) if e.is_of_the_server() => return Err(e.into()),
-                // It is told where it is read to be written.
+                // The error is reported where the object is read for writing.
                 Err(_) => {}
             }
         }
@@ -75,7 +75,7 @@ impl Survey<'_> {
             let add = match foreseen.outcome {
                 Outcome::Same => {
                     foreseen.outcome = Outcome::Changed;
-                    // The new UID is known when the owner is made.
+                    // The new UID is known only when the owner is created.
                     foreseen.content = self.request.key.digest(&json!(why), None);
                     true
                 }
@@ -93,7 +93,7 @@ impl Survey<'_> {
         self.dependants().await
     }
 
-    /// Live objects that are not in the archive and name an owner that is made anew.
+    /// Adds live objects that are not in the archive and name an owner that is created again.
     async fn dependants(&mut self) -> Result<(), RecoverError> {
         if self.request.mode != Mode::InPlace {
             return Ok(());

@@ -1,5 +1,5 @@
-//! What may be taken away: what lies inside of both selections, that of the capture and that of the
-//! restore, where the capture is proven to have taken all there was.
+//! Choice of live objects to delete: those inside both selections, of the capture and of the restore, if the
+//! capture is proven complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +14,22 @@ use crate::archive::ObjectPath;
 use crate::format::export::CompleteIn;
 use crate::format::manifest::{Finding, Severity};
 
-/// Kinds that pruning leaves alone and that are told by name.
+/// Largest number of kinds listed by name as left alone by pruning.
 const MAX_KINDS: usize = 12;
 
-/// What pruning is judged by.
+/// Facts that decide about pruning.
 #[derive(Clone, Copy)]
 pub(super) struct Pruning<'a> {
-    /// Kinds that were taken to their last object, and where.
+    /// Kinds that were captured completely, and where.
     pub(super) complete: &'a BTreeMap<String, CompleteIn>,
-    /// What is restored.
+    /// Selection of the restore.
     pub(super) select: &'a Select,
     pub(super) spool: &'a Spool,
     pub(super) captured: Timestamp,
 }
 
 impl Pruning<'_> {
-    /// Whether a live object was there to be captured, would have been, and is not in the archive.
+    /// Whether a live object existed at the capture, would have been captured, and is not in the archive.
     pub(super) fn may_go(&self, path: &ObjectPath, object: &Value) -> bool {
         let resource = path.resource.as_str();
         if resource == crds::DEFINITIONS
@@ -58,7 +58,7 @@ impl Pruning<'_> {
 }
 
 impl Survey<'_> {
-    /// Tells which kinds pruning leaves alone although they are restored.
+    /// Reports which restored kinds pruning leaves alone.
     pub(super) fn not_pruned(&mut self) {
         if !self.request.options.prune {
             return;
@@ -139,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn only_what_both_selections_have_and_the_archive_has_not_goes(
-            // Which objects were there at the capture, and are there now with which label.
+            // Objects that existed at the capture, and objects that exist now, with their labels.
             world in prop::collection::vec((0..3_usize, 0..3_usize, 0..4_u8, any::<bool>(), any::<bool>(), 0..2_u8), 1..30),
             (included, excluded) in (some(&NAMESPACES), some(&NAMESPACES)),
             complete_kinds in some(&KINDS),

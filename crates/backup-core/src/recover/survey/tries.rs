@@ -1,4 +1,4 @@
-//! Dry runs of every write of a plan; what cannot be tried is marked.
+//! Dry runs of every write of a plan; a write that cannot be tried is marked.
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeSet, HashMap};
@@ -14,14 +14,15 @@ use crate::recover::journal::Outcome;
 use crate::recover::objects::{Foreseen, Trial, schema_of};
 use crate::recover::spool::{Entry, Spool};
 
-/// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them if
-/// they are too many.
+/// Dry runs at the same time: they hide round trips, and API Priority and Fairness slows them down if there
+/// are too many.
 const AT_ONCE: usize = 16;
-/// Refusals of dry runs that are told one by one.
+/// Largest number of refused dry runs that are listed one by one.
 const MAX_REFUSED: usize = 20;
 
 impl Survey<'_> {
-    /// Tries every create and every change. What the server refuses for itself fails in the plan too.
+    /// Tries every create and every change. An object that the server refuses in any case fails in the plan
+    /// too.
     pub(super) async fn dry_runs(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let defined = self.definitions();
         let mut schemas = HashMap::new();
@@ -93,7 +94,7 @@ impl Survey<'_> {
         Ok(())
     }
 
-    /// Kinds whose definition is made or changed first.
+    /// Returns the kinds whose definition is created or changed first.
     fn definitions(&self) -> BTreeSet<ResourceName> {
         let written = self.outcomes.iter().filter(|(_, foreseen)| {
             matches!(foreseen.outcome, Outcome::Created | Outcome::Changed)
@@ -103,7 +104,7 @@ impl Survey<'_> {
         paths.map(|path| path.name.as_str().into()).collect()
     }
 
-    /// Why a write of the object cannot be tried before the restore; `None` if it can.
+    /// Returns why a write of the object cannot be tried before the restore; `None` if it can.
     fn untried(&self, entry: &Entry, defined: &BTreeSet<ResourceName>) -> Option<&'static str> {
         if defined.contains(&entry.path.resource) {
             return Some("its definition is written first");
@@ -116,7 +117,7 @@ impl Survey<'_> {
         (!placed).then_some("its namespace is made first")
     }
 
-    /// Judges an object by the definition in the archive, where the server cannot be asked yet.
+    /// Checks an object against the definition in the archive, while the server cannot check it yet.
     fn unfit(
         &self,
         entry: &Entry,

@@ -1,5 +1,5 @@
-//! UIDs of captured objects that stand in the fields of others: a restore that makes an object anew
-//! gives it another UID, and a field that names the old one then names nothing.
+//! Search for UIDs of captured objects in the fields of other objects: an object that is created again gets
+//! another UID, and a field with the old UID then refers to nothing.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,25 +9,25 @@ use crate::archive::ObjectPath;
 use crate::format::manifest::{Finding, Severity};
 use crate::recover::spool::{Entry, Spool};
 
-/// A UID in its text form.
+/// Length of a UID in text form.
 const LENGTH: usize = 36;
-/// Fields that are told one by one.
+/// Largest number of fields that are listed one by one.
 const MOST: usize = 40;
-/// Fields of `metadata` that a restore deals with by itself.
+/// Fields of `metadata` that a restore handles separately.
 const DEALT_WITH: [&str; 3] = [
     "/metadata/uid",
     "/metadata/ownerReferences",
     "/metadata/managedFields",
 ];
 
-/// Where UIDs stand: kind and field, how many objects, the first of them, and whose UID it has.
+/// Fields with UIDs: kind and field, number of objects, the first of them, and the object with that UID.
 #[derive(Debug, Default)]
 pub(super) struct Uids {
     found: BTreeMap<(String, String), (u64, ObjectPath, ObjectPath)>,
 }
 
 impl Uids {
-    /// Looks at one object of `spool` for UIDs of those at the positions of `made`.
+    /// Searches one object of `spool` for UIDs of the objects at the positions in `made`.
     pub(super) fn look(
         &mut self,
         spool: &Spool,
@@ -43,7 +43,7 @@ impl Uids {
             let Some(of) = of.and_then(|at| spool.entry(at)) else {
                 return;
             };
-            // It is dealt with where volumes are made.
+            // The restore handles this field when it creates volumes.
             if entry.path.resource.as_str() == "persistentvolumes" && place == ".spec.claimRef.uid"
             {
                 return;
@@ -56,7 +56,7 @@ impl Uids {
         });
     }
 
-    /// What is told of them.
+    /// Returns the findings.
     pub(super) fn findings(self) -> Vec<Finding> {
         let all = self.found.len();
         let told = self.found.into_iter().take(MOST);
@@ -92,7 +92,7 @@ impl Uids {
     }
 }
 
-/// Gives every string of `value` with its field, lists without their positions.
+/// Calls `take` with every string of `value` and its field; fields in lists have no positions.
 fn walk(value: &Value, place: &mut String, take: &mut impl FnMut(&str, &str)) {
     match value {
         Value::String(text) => take(place, text),

@@ -1,4 +1,4 @@
-//! What a plan tells of volumes, and of fields that name what is made anew.
+//! Findings of a plan about volumes, and about fields that name objects that are created again.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::recover::journal::Outcome;
 use crate::recover::volumes;
 
 impl Survey<'_> {
-    /// Reads every body once more, for what matters only if something is made anew.
+    /// Reads every body once more, for checks that matter only if objects are created.
     pub(super) async fn fields(&mut self) -> Result<(), RecoverError> {
         let made = self.outcomes.iter();
         let made: HashSet<usize> = made

@@ -1,4 +1,4 @@
-//! A tarball's members, one after the other, each looked at before it is believed.
+//! Reader of a tarball's members, one after the other, each checked before use.
 
 use std::io::{self, Read, Write as _};
 
@@ -14,17 +14,17 @@ use crate::recover::RecoverError;
 use crate::recover::select::Select;
 use crate::recover::spool::Spool;
 
-/// Unpacked it is at most this large: a backup of half a million objects is not.
+/// Size limit of the unpacked tarball: a backup of half a million objects is smaller.
 const MAX_PLAIN: u64 = 16 << 30;
-/// Ends the folder of an object's second copy.
+/// Suffix of the folder with an object's second copy.
 const PREFERRED: &str = "-preferredversion";
 
-/// A tarball on its way into a spool.
+/// Tarball that is being read into a spool.
 pub(super) struct Taking<'a> {
     pub(super) file: String,
     pub(super) select: &'a Select,
     pub(super) spool: Spool,
-    /// Second copies of objects that were not seen yet.
+    /// Second copies of objects whose first copy was not seen yet.
     pub(super) later: Spool,
     pub(super) version: Option<String>,
 }
@@ -45,7 +45,7 @@ struct Named {
 }
 
 impl Taking<'_> {
-    /// Reads the whole tarball; gives its length and digest.
+    /// Reads the whole tarball; returns its length and digest.
     pub(super) fn tarball(&mut self, opened: impl Read) -> Result<(u64, Digest), RecoverError> {
         let hashed = Hashed {
             inner: opened,
@@ -75,7 +75,7 @@ impl Taking<'_> {
             self.member(&name, kind, size, &mut member)?;
         }
         let mut plain = archive.into_inner();
-        // To its end: the checksum of gzip stands there, and the digest is of all bytes.
+        // Read to the end: gzip's checksum is there, and the digest covers all bytes.
         io::copy(&mut plain, &mut io::sink()).map_err(damaged)?;
         let mut hashed = plain.inner.into_inner();
         io::copy(&mut hashed, &mut io::sink()).map_err(damaged)?;
@@ -110,7 +110,7 @@ impl Taking<'_> {
                 (format!("resources/{resource}/{}", rest.join("/")), true)
             }
             ["resources", _, "cluster" | "namespaces", ..] => (plain.to_owned(), false),
-            // Other versions of the same object, and what Velero keeps beside them.
+            // Other versions of the same object, and Velero's additional files.
             _ => return Ok(()),
         };
         if size > MAX_OBJECT {
@@ -131,7 +131,7 @@ impl Taking<'_> {
                 source,
             })?;
         let Ok(head) = serde_json::from_slice::<Head>(&json) else {
-            // Its entry says that it cannot be read.
+            // The entry records that the object cannot be read.
             return self.spool.add(&path, &json);
         };
         let group = head.api_version.split_once('/').map_or("", |(g, _)| g);
@@ -181,7 +181,7 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// What was seen as a second copy alone joins the others.
+    /// Adds objects that have only a second copy, and returns the spool.
     pub(super) fn finish(self) -> Result<Spool, RecoverError> {
         if self.version.is_none() {
             return Err(VeleroError::NoVersion { file: self.file }.into());
@@ -204,7 +204,7 @@ impl Taking<'_> {
     }
 }
 
-/// Takes the digest of what is read.
+/// Reader that computes the digest of the bytes it reads.
 struct Hashed<R> {
     inner: R,
     hash: HashingWriter<io::Sink>,
@@ -218,7 +218,7 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// Fails, rather than ends, where too much comes.
+/// Reader that fails, instead of ending, if the content is too long.
 struct Limited<R> {
     inner: R,
     left: u64,

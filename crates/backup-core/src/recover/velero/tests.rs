@@ -9,7 +9,7 @@ use super::*;
 use crate::archive::MAX_OBJECT;
 use crate::recover::plan::Options;
 
-/// A tarball with these members; gzip may be cut to `keep` bytes.
+/// Packs a tarball with these members.
 fn packed(members: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (name, kind, bytes) in members {
@@ -17,7 +17,7 @@ fn packed(members: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
         header.set_entry_type(*kind);
         header.set_size(u64::try_from(bytes.len()).unwrap());
         header.set_mode(0o755);
-        // The setter refuses what a hostile tar has.
+        // The setter refuses names that a hostile tar has.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
         builder.append(&header, *bytes).unwrap();
@@ -153,7 +153,7 @@ fn other_versions_and_damage_are_told() {
         ));
     }
     let broken = packed(&[VERSION, (USER, EntryType::Regular, b"{\"data\": canary}")]);
-    // It costs itself alone, and is named without its text.
+    // A broken object costs only itself, and the error does not contain its text.
     let taken = taken(&broken).unwrap();
     let flaw = taken.spool.entry(0).unwrap().flaw.clone().unwrap();
     assert!(flaw.contains(USER) && !flaw.contains("canary"), "{flaw}");
