@@ -1,7 +1,7 @@
-//! One run: sources into the store, committed by a manifest at the end.
+//! Backup run that reads sources into the store and commits them with a manifest at the end.
 //!
-//! Order of writes: claim, epoch key, packs, recipes, indexes, signature, manifest. Each names only
-//! what was put before it, so a run that dies leaves objects that nobody refers to, and never a
+//! Order of writes: claim, epoch key, packs, recipes, indexes, signature, manifest. Each object names only
+//! objects that were put before it. A run that dies leaves objects that nothing refers to, and never a
 //! restore point with a hole.
 
 use std::sync::Arc;
@@ -33,17 +33,17 @@ mod work;
 
 pub use error::BackupError;
 
-/// How a run protects what it writes.
+/// Protection of the objects that a run writes.
 #[derive(Debug, Clone)]
 pub enum Protection {
     /// Encrypted to these recipients.
     Recipients(Vec<Recipient>),
-    /// Not encrypted, asked for by name.
+    /// Not encrypted, because the configuration asks for that explicitly.
     None,
 }
 
 impl Protection {
-    /// Whom it is encrypted to; nobody where it is not.
+    /// Returns the recipients; none without encryption.
     fn recipients(&self) -> &[Recipient] {
         match self {
             Self::Recipients(recipients) => recipients,
@@ -52,58 +52,58 @@ impl Protection {
     }
 }
 
-/// What a run needs that does not depend on its sources.
+/// Inputs of a run that do not depend on its sources.
 #[derive(Debug)]
 pub struct Run {
     /// The cluster that the prefix belongs to.
     pub cluster: ClusterName,
-    /// Where to.
+    /// Store that the run writes to.
     pub store: Arc<dyn Store>,
-    /// For whom.
+    /// Protection of what the run writes.
     pub protection: Protection,
-    /// Who vouches; `None` only if asked for by name.
+    /// Key that signs the manifest; `None` only if the configuration asks for that explicitly.
     pub signing_key: Option<SigningKey>,
-    /// The tool and version, for the manifest.
+    /// Tool and version, for the manifest.
     pub tool: String,
-    /// Why the run is made.
+    /// Reason for the run, for the manifest.
     pub reason: Option<String>,
-    /// Whether to keep it until somebody unpins it.
+    /// Whether the restore point is kept until it is unpinned.
     pub pinned: bool,
-    /// Tells the time.
+    /// Source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Told how it goes.
+    /// Receiver of progress reports.
     pub progress: Arc<dyn Progress>,
-    /// Ends the run early, with nothing committed.
+    /// Token that ends the run early, with nothing committed.
     pub cancel: CancellationToken,
 }
 
-/// What a restore point is to hold.
+/// Contents of the restore point to be taken.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
-    /// The components, in the order they are taken.
+    /// Components, in the order in which they are taken.
     pub parts: Vec<(ComponentName, Origin<'a>)>,
-    /// Who tells about the cluster; `None` if its API is not asked.
+    /// Source of facts about the cluster; `None` if the run does not query its API.
     pub cluster: Option<&'a dyn ClusterSource>,
-    /// Components that were asked for and cannot even be begun.
+    /// Components that were requested and cannot be started.
     pub missing: Vec<ComponentName>,
-    /// What is known before the run.
+    /// Findings from before the run.
     pub findings: Vec<Finding>,
 }
 
-/// Where a component comes from.
+/// Origin of a component.
 pub enum Origin<'a> {
-    /// The best member that gives a whole etcd snapshot.
+    /// Best member that gives a whole etcd snapshot.
     Snapshot(&'a dyn SnapshotSource),
-    /// A snapshot file that another tool wrote.
+    /// Snapshot file that another tool wrote.
     File {
-        /// Its name, for messages.
+        /// Name of the file, for messages.
         name: &'a str,
-        /// Its bytes.
+        /// Bytes of the file.
         bytes: ByteStream,
     },
     /// Objects or files, one by one.
     Archive(&'a dyn ArchiveSource),
-    /// Nowhere: there is no way to it, and this is why.
+    /// No source: the component cannot be reached, for this reason.
     Nowhere(SourceError),
 }
 
@@ -118,25 +118,25 @@ impl std::fmt::Debug for Origin<'_> {
     }
 }
 
-/// A restore point just committed.
+/// Restore point that was just committed.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// Its id.
+    /// Id of the restore point.
     pub id: RestorePointId,
-    /// The SHA-256 of its manifest.
+    /// SHA-256 of the manifest.
     pub digest: Digest,
-    /// What it consists of.
+    /// Manifest of the restore point.
     pub manifest: Manifest,
 }
 
-/// Whether the object of a run's finding is a member of an etcd, which is not well although a snapshot
+/// Reports whether the object of a run's finding is an etcd member, which is unhealthy although a snapshot
 /// was taken.
 #[must_use]
 pub fn is_member(object: &str) -> bool {
     etcd::is_member(object)
 }
 
-/// Puts an object whose name is its digest, or finds it there already.
+/// Puts an object whose name is its digest, or finds that the store has it already.
 async fn put(
     store: &dyn Store,
     key: &Key,
@@ -149,7 +149,7 @@ async fn put(
         source,
     };
     if store.create(key, bytes, digest).await.map_err(failed)? == Created::Existed {
-        // Names are digests, so it is ours or equal to ours; another size is damage.
+        // Names are digests, so the object has the same bytes; another size means damage.
         let there = store.head(key).await.map_err(failed)?;
         if there.size != size || there.recorded.is_some_and(|r| r != digest) {
             return Err(BackupError::Conflict { key: key.clone() });
@@ -162,29 +162,29 @@ async fn put(
 }
 
 impl Run {
-    /// Takes every part of the plan that can be taken, and commits them as one restore point. What
-    /// could not be taken is in its findings; if that is everything, nothing is committed.
+    /// Takes every part of the plan that can be taken, and commits them as one restore point. Parts that
+    /// could not be taken are in its findings. If no part could be taken, nothing is committed.
     ///
     /// # Errors
-    /// As [`BackupError`] says; nothing is committed then.
+    /// See [`BackupError`]; nothing is committed then.
     pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BackupError> {
         work::take(self, plan).await
     }
 
-    /// Asks the store for every object that this run put for `committed`, by size and checksum; gives
-    /// their number. Objects of earlier runs are those of an audit.
+    /// Checks in the store, by size and checksum, every object that this run put for `committed`, and returns
+    /// their number. Objects of earlier runs are checked by an audit.
     ///
     /// # Errors
-    /// [`BackupError::Lost`] if one is not there as it was put.
+    /// [`BackupError::Lost`] if the store lacks an object or has it with another size or checksum.
     pub async fn check(&self, committed: &Committed) -> Result<u64, BackupError> {
         check::check(self, committed).await
     }
 
-    /// Reads every object that `committed` needs, also those of earlier runs, and compares it with its
-    /// name; gives their number. Whether it can be decrypted only a holder of a key can tell.
+    /// Reads every object that `committed` needs, including those of earlier runs, compares it with its name,
+    /// and returns their number. Only a holder of a key can check whether the objects can be decrypted.
     ///
     /// # Errors
-    /// [`BackupError::Lost`] if one is not there as it was put.
+    /// [`BackupError::Lost`] if the store lacks an object or has it with other bytes.
     pub async fn read_back(&self, committed: &Committed) -> Result<u64, BackupError> {
         tokio::select! {
             () = self.cancel.cancelled() => Err(BackupError::Cancelled),
@@ -192,11 +192,11 @@ impl Run {
         }
     }
 
-    /// Takes a snapshot from the best member of `source` that gives a whole one, stores and
-    /// commits it as component `etcd`.
+    /// Takes a snapshot from the best member of `source` that gives a whole one, and commits it as component
+    /// `etcd`.
     ///
     /// # Errors
-    /// As [`BackupError`] says; nothing is committed then.
+    /// See [`BackupError`]; nothing is committed then.
     pub async fn snapshot_etcd(
         &self,
         source: &dyn SnapshotSource,
@@ -208,11 +208,11 @@ impl Run {
         .await
     }
 
-    /// Stores and commits a snapshot file that another tool wrote, as component `etcd`. `name`
-    /// is the file's name for messages.
+    /// Stores and commits a snapshot file that another tool wrote, as component `etcd`. `name` is the file's
+    /// name for messages.
     ///
     /// # Errors
-    /// As [`BackupError`] says; nothing is committed then.
+    /// See [`BackupError`]; nothing is committed then.
     pub async fn import_etcd(
         &self,
         name: &str,
@@ -225,11 +225,11 @@ impl Run {
         .await
     }
 
-    /// The names of the files in the newest kit of the prefix; empty if there is none. Their content
-    /// cannot be read by who stored it.
+    /// Returns the names of the files in the newest kit of the prefix; empty if there is none. The run that
+    /// stored the files cannot read their content.
     ///
     /// # Errors
-    /// When the store cannot be read, or its prefix belongs to another cluster.
+    /// If the store cannot be read, or its prefix belongs to another cluster.
     pub async fn kit_files(&self) -> Result<Vec<String>, BackupError> {
         let claimed = claim::claim(self).await?;
         memory::kit_files(self, &claimed).await

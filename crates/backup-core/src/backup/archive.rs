@@ -12,10 +12,10 @@ use crate::digest::Digest;
 use crate::id::ComponentName;
 use crate::source::{ArchiveSink, ArchiveSource};
 
-/// The media type of an archive.
+/// Media type of an archive.
 const MEDIA_TYPE: &str = "application/x-tar";
 
-/// Counts and digests an archive while it passes.
+/// Watch that counts and digests the bytes of an archive.
 #[derive(Default)]
 struct ArchiveWatch {
     sha256: Sha256,
@@ -53,7 +53,7 @@ pub(super) async fn archive(
             written = source.write(&mut sink) => written,
         };
         match written {
-            // An end that cannot be written is told by the stage that went away.
+            // If the end cannot be written, the stage that ended early reports the cause.
             Ok(written) => sink.finish().await.ok().map(|()| written),
             Err(e) => {
                 sink.fail(e).await;

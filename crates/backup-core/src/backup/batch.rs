@@ -1,34 +1,34 @@
-//! New chunks that wait to become one pack.
+//! Batch of new chunks that will become one pack.
 
 use std::ops::Range;
 
 use crate::format::index::ChunkId;
 use crate::format::pack::MAX_PLAIN;
 
-/// The most chunks in one batch. Chunks are 64 bytes or more but for the last of a page, so a
+/// Largest number of chunks in one batch. Chunks have 64 bytes or more, except for the last of a page, so a
 /// batch is full of bytes long before it is full of chunks.
 const MAX_CHUNKS: usize = 1 << 18;
-/// The most bytes of a chunk's order that count.
+/// Number of bytes of a chunk's order key that count.
 const MAX_ORDER: usize = 128;
 
-/// The order of chunks in a pack.
+/// Order of the chunks in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// That of the stream: runs of it stay whole, so recipes are short.
+    /// Order of the stream: runs of it stay whole, so recipes are short.
     AsItCame,
-    /// By the order keys that the chunker gave, then as they came: versions of one thing lie
-    /// together and compress well.
+    /// Order of the keys that the chunker gave, then of the stream: versions of one object lie together and
+    /// compress well.
     ByKey,
 }
 
-/// One new chunk.
+/// New chunk.
 pub(super) struct NewChunk {
     pub(super) id: ChunkId,
     data: Range<usize>,
     order: Range<usize>,
 }
 
-/// New chunks in the order they came, at most one pack of them.
+/// New chunks in the order of the stream, at most one pack of them.
 #[derive(Default)]
 pub(super) struct Batch {
     data: Vec<u8>,
@@ -42,7 +42,7 @@ impl Batch {
         self.chunks.len() < MAX_CHUNKS && self.data.len().saturating_add(length) <= MAX_PLAIN
     }
 
-    /// Adds a chunk and gives its position.
+    /// Adds a chunk and returns its position.
     pub(super) fn push(&mut self, id: ChunkId, bytes: &[u8], order: &[u8]) -> usize {
         let (data, orders) = (self.data.len(), self.orders.len());
         self.data.extend_from_slice(bytes);
@@ -76,7 +76,7 @@ impl Batch {
     }
 }
 
-/// A full batch in the order of its pack.
+/// Full batch in the order of its pack.
 pub(super) struct ArrangedBatch {
     data: Vec<u8>,
     chunks: Vec<NewChunk>,
@@ -89,7 +89,7 @@ impl ArrangedBatch {
         self.data.len()
     }
 
-    /// Each chunk's position when it was pushed, its id, its offset in the pack and its length.
+    /// Returns for each chunk its position when it was pushed, its id, its offset in the pack and its length.
     pub(super) fn places(&self) -> impl Iterator<Item = (usize, ChunkId, usize, usize)> {
         self.arranged.iter().scan(0_usize, |offset, &i| {
             let chunk = self.chunks.get(i)?;
@@ -99,7 +99,7 @@ impl ArrangedBatch {
         })
     }
 
-    /// The chunks' bytes as they will lie in the pack.
+    /// Returns the bytes of the chunks in the order of the pack.
     pub(super) fn bytes(&self) -> impl Iterator<Item = &[u8]> {
         self.arranged
             .iter()

@@ -1,5 +1,5 @@
-//! After the commit, and before that of a long run: every object that a run put is asked for in the store,
-//! by size and checksum.
+//! Check, by size and checksum, that the store has every object that a run put: after the commit, and in a
+//! long run also before it.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::format::layout;
 use crate::format::manifest::{Manifest, StoredObject};
 use crate::store::{Key, StoreError};
 
-/// Objects asked for at the same time: hides round trips, and each answer is some headers.
+/// Heads requested at the same time: hides round trips, and each answer is only some headers.
 const HEADS: usize = 8;
-/// Objects read at the same time: at most so many of 16 MiB are held.
+/// Objects read at the same time, which limits memory: each has up to 16 MiB.
 const READS: usize = 4;
 
-/// Asks for the objects that `manifest` names and its parent does not, before it is put.
+/// Checks the objects that `manifest` names and its parent does not, before the manifest is put.
 pub(super) async fn before(run: &Run, manifest: &Manifest) -> Result<(), BackupError> {
     match look_at(run, own(run, manifest).await).await {
         Err(BackupError::Lost { key }) => Err(BackupError::Removed { key }),
@@ -26,7 +26,7 @@ pub(super) async fn before(run: &Run, manifest: &Manifest) -> Result<(), BackupE
     }
 }
 
-/// Asks for the objects that `committed` names and its parent does not.
+/// Checks the objects that `committed` names and its parent does not, and its manifest.
 pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
     let named = own(run, &committed.manifest).await;
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
@@ -44,7 +44,7 @@ pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, Backu
     Ok(count)
 }
 
-/// What a manifest names and its parent does not.
+/// Returns the objects that a manifest names and its parent does not.
 async fn own(run: &Run, manifest: &Manifest) -> BTreeMap<Key, StoredObject> {
     let mut named = objects(manifest);
     if let Some(parent) = parent(run, manifest).await {
@@ -119,7 +119,8 @@ async fn look(run: &Run, key: &Key) -> Result<crate::store::ObjectInfo, BackupEr
     }
 }
 
-/// What the run's parent names lies there since an earlier run; `None` has all looked at.
+/// Returns the manifest of the run's parent, whose objects an earlier run put. With `None`, all objects are
+/// checked.
 async fn parent(run: &Run, manifest: &Manifest) -> Option<Manifest> {
     let parent = manifest.parent.as_ref()?;
     let catalog = Catalog::new(std::sync::Arc::clone(&run.store));
@@ -131,7 +132,7 @@ async fn parent(run: &Run, manifest: &Manifest) -> Option<Manifest> {
     (point.entry.digest == parent.manifest).then_some(point.manifest)
 }
 
-/// Every object that a manifest names, with its key.
+/// Returns every object that a manifest names, with its key.
 fn objects(manifest: &Manifest) -> BTreeMap<Key, StoredObject> {
     let keys = manifest.epochs().iter();
     let keys = keys.map(|epoch| (layout::epoch_key(epoch.key.sha256), epoch.key.clone()));

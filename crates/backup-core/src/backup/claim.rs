@@ -1,4 +1,4 @@
-//! Claiming a prefix for one cluster, or finding that it is claimed.
+//! Claim of a prefix for one cluster.
 
 use bytes::Bytes;
 
@@ -8,13 +8,13 @@ use crate::format::claim::Claim;
 use crate::format::{VERSION, layout};
 use crate::store::{Created, StoreError, WriteOnce};
 
-/// The prefix's claim, and the SHA-256 of its stored bytes.
+/// Claim of the prefix, and the SHA-256 of its stored bytes.
 pub(super) struct Claimed {
     pub(super) claim: Claim,
     pub(super) digest: Digest,
 }
 
-/// Reads the claim, or creates it if the prefix has none. A prefix of another cluster is refused.
+/// Reads the claim, or creates it if the prefix has none. Refuses the prefix of another cluster.
 pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
     let key = layout::claim();
     let store = run.store.as_ref();
@@ -55,7 +55,7 @@ pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
                 source,
             })? {
                 Created::New => bytes,
-                // Somebody was faster, or our own first try got through: theirs counts.
+                // Another run was faster, or our first try succeeded: the stored claim counts.
                 Created::Existed => store.get(&key).await.map_err(failed)?,
             }
         }

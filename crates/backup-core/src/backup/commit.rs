@@ -1,4 +1,4 @@
-//! The beginning and the end of a run: its epoch, and the objects that make it a restore point.
+//! Beginning and end of a run: its epoch, and the objects that make it a restore point.
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -27,22 +27,22 @@ mod lineage;
 use self::components::components;
 use self::lineage::lineage;
 
-/// A run reads one small index of each earlier run; from this many on it writes one for all.
+/// Number of indexes from which a run writes one for all of them, because each run reads them all.
 const MAX_INDEXES: usize = 96;
 
-/// Runs that take longer look at what they put before they commit. Most are over by then, and leftovers
-/// that are removed are older.
+/// Duration above which a run checks the objects that it put before it commits. Most runs end sooner, and
+/// leftovers are older when they are removed.
 const UNLOOKED: SignedDuration = SignedDuration::from_secs(30);
 
-/// What is decided of a restore point before its bytes come.
+/// Properties of a restore point that are decided before its bytes arrive.
 pub(super) struct Draft {
     began: Timestamp,
     epoch: Option<Epoch>,
 }
 
 impl Draft {
-    /// Notes the time and finds or makes the epoch. A parent's epoch goes on for its month, if its
-    /// recipients are still the same and this run's own key vouches for the parent.
+    /// Records the time, and finds or makes the epoch. The parent's epoch stays in use for its calendar
+    /// month, if its recipients are the same and this run's own key signed the parent.
     pub(super) async fn begin(
         run: &Run,
         parent: Option<&RestorePoint>,
@@ -85,7 +85,7 @@ impl Draft {
         Ok((Self { began, epoch }, sealer, spent))
     }
 
-    /// The public half of the epoch; empty without encryption.
+    /// Returns the public half of the epoch; empty without encryption.
     pub(super) fn epoch_text(&self) -> String {
         self.epoch
             .as_ref()
@@ -99,7 +99,7 @@ fn month(time: Timestamp) -> (i16, i8) {
     (date.year(), date.month())
 }
 
-/// A component whose bytes are stored.
+/// Component whose bytes are stored.
 pub(super) struct Part {
     pub(super) name: ComponentName,
     pub(super) media_type: String,
@@ -112,7 +112,7 @@ pub(super) struct Part {
     pub(super) kube_system_uid: Option<String>,
 }
 
-/// Stores the index, the signature and, last, the manifest.
+/// Stores the indexes, the signature and, last, the manifest.
 pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
     let Work {
         run,
@@ -190,8 +190,8 @@ async fn put_manifest(
         let name = Digest::of(&signature);
         put(store, &layout::signature(digest, name), signature, name).await?;
     }
-    // What was put that long ago may have been taken for a leftover. The grace time should forbid that, and
-    // a restore point with a hole is worse than none.
+    // After that long, a removal of leftovers may have deleted what this run put. The grace time should
+    // prevent that, but a restore point with a hole is worse than none.
     if run.clock.now().duration_since(began) > UNLOOKED {
         check::before(run, &manifest).await?;
     }
@@ -213,8 +213,8 @@ async fn put_indexes(
     spent: &mut Spent,
 ) -> Result<Vec<StoredObject>, BackupError> {
     let (known, used) = memory.table.counts();
-    // Chunks that no newer snapshot uses pile up in the indexes of old runs: once they are as
-    // many as those in use, or the indexes many, one index of what is in use replaces them all.
+    // Chunks that no newer snapshot uses pile up in the indexes of old runs. Once they outnumber the chunks
+    // in use, or the indexes are too many, one index of the chunks in use replaces all of them.
     let all = memory.indexes.len() >= MAX_INDEXES || known > used.saturating_mul(2);
     let mut indexes = if all {
         Vec::new()
@@ -228,7 +228,7 @@ async fn put_indexes(
     };
     for packs in split(memory.table.index(all)) {
         let bytes = Bytes::from(sealer.seal(&index::encode(&packs)?)?);
-        // What an object was made of need not wait for its upload.
+        // Frees the memory before the upload.
         drop(packs);
         let digest = Digest::of(&bytes);
         let object = put(run.store.as_ref(), &layout::index(digest), bytes, digest).await?;
@@ -241,7 +241,7 @@ async fn put_indexes(
     Ok(indexes)
 }
 
-/// Splits an index so that no part holds more chunks than an object may; makes one part at a time.
+/// Splits an index so that no part has more chunks than an object may; makes one part at a time.
 fn split(packs: impl Iterator<Item = PackChunks>) -> impl Iterator<Item = Vec<PackChunks>> {
     let mut packs = packs.peekable();
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The errors of a run.
+//! Errors of a run.
 
 use crate::causes;
 use crate::crypt::{SealError, SigningError};
@@ -9,126 +9,126 @@ use crate::id::{ClusterName, ComponentName};
 use crate::source::SourceError;
 use crate::store::{Key, StoreError};
 
-/// Why a run ended without a restore point.
+/// Reason why a run ended without a restore point, or why a restore point failed its check.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// Every member that was tried failed.
     #[error("no member gave a usable snapshot:{}", lines(.attempts))]
     NoMember {
-        /// Each member and why not, causes included.
+        /// Each member and its error, causes included.
         attempts: Vec<String>,
     },
-    /// The source could not be asked.
+    /// The source could not be queried.
     #[error("cannot take a snapshot")]
     Source(#[source] SourceError),
-    /// Not one component could be taken.
+    /// No component could be taken.
     #[error("nothing could be taken:{}", lines(&reasons(.failures, .known)))]
     Nothing {
-        /// Each component that failed in the run, and why.
+        /// Each component that failed in the run, and its error.
         failures: Vec<(ComponentName, BackupError)>,
-        /// What had failed before the run, each with its cause.
+        /// Failures from before the run, each with its cause.
         known: Vec<String>,
     },
-    /// The two ways to the cluster lead to two clusters.
+    /// The etcd snapshot and the Kubernetes API belong to different clusters.
     #[error(
         "etcd holds the cluster whose kube-system has the UID {etcd}, and the Kubernetes API is \
          that of {api}; see that the talosconfig and the kubeconfig are of the same cluster"
     )]
     TwoClusters {
-        /// As the snapshot says.
+        /// UID in the snapshot.
         etcd: String,
-        /// As the API says.
+        /// UID from the API.
         api: String,
     },
-    /// What came is not a whole snapshot.
+    /// The stream is not a whole snapshot.
     #[error("{origin} gave no usable snapshot")]
     Snapshot {
-        /// A node's address or a file's name.
+        /// Address of a node or name of a file.
         origin: String,
-        /// What is wrong with it.
+        /// Fault of the snapshot.
         source: SnapshotError,
     },
     /// A file to be imported cannot be read.
     #[error("cannot read {file}")]
     ReadFile {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// The store failed.
     #[error("cannot store {key}")]
     Store {
-        /// The object.
+        /// Key of the object.
         key: Key,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
     /// The store cannot be read.
     #[error("cannot read {what} from the store")]
     Read {
-        /// What was read.
+        /// Object that was read.
         what: &'static str,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
-    /// The prefix belongs to somebody else.
+    /// The prefix belongs to another cluster.
     #[error(
         "{store} was claimed for cluster `{owner}` on {since:.0}, and this run is for `{cluster}`; \
          give each cluster a prefix of its own"
     )]
     Claimed {
-        /// The store's description.
+        /// Description of the store.
         store: String,
-        /// Who has it.
+        /// Cluster that has the claim.
         owner: ClusterName,
-        /// Since when.
+        /// Time of the claim.
         since: jiff::Timestamp,
-        /// Who wanted it.
+        /// Cluster of this run.
         cluster: ClusterName,
     },
-    /// The claim cannot be understood.
+    /// The claim cannot be parsed.
     #[error("cannot read {key} of {store}")]
     Claim {
-        /// The store's description.
+        /// Description of the store.
         store: String,
-        /// The claim's key.
+        /// Key of the claim.
         key: Key,
-        /// Why not.
+        /// Cause.
         source: FormatError,
     },
-    /// The store does not keep what should be written once.
+    /// The store overwrites objects, or does not support conditional puts.
     #[error(
         "{store} {answer}; use a store that honours it (AWS S3, versitygw, MinIO, Ceph from Squid on)"
     )]
     NotWriteOnce {
-        /// The store's description.
+        /// Description of the store.
         store: String,
-        /// What it does with a condition.
+        /// What the store does with a condition.
         answer: &'static str,
     },
-    /// An object that was put is not there after the commit, or has other bytes.
+    /// The store lacks an object that was put, or has it with other bytes.
     #[error(
         "{key} was put and is not in the store as it should be; the restore point that needs it \
          cannot be trusted: run `restore-cli audit`, and take another one"
     )]
     Lost {
-        /// The object.
+        /// Key of the object.
         key: Key,
     },
-    /// An object that this run put is gone before its commit.
+    /// The store lacks an object that this run put, before its commit.
     #[error(
         "{key} was put by this run and is gone, so nothing is committed: somebody deletes here, or \
          leftovers are removed after less time than a run takes (`leftovers.grace`)"
     )]
     Removed {
-        /// The object.
+        /// Key of the object.
         key: Key,
     },
-    /// An object of that name has another content.
+    /// The store has an object of that name with other content.
     #[error("{key} is in the store already with other bytes; run `restore-cli audit`")]
     Conflict {
-        /// The object.
+        /// Key of the object.
         key: Key,
     },
     /// Encryption failed.
@@ -149,12 +149,12 @@ pub enum BackupError {
     /// A stage of the pipeline panicked: a bug.
     #[error("a part of the program failed; please report this")]
     Panicked(#[source] tokio::task::JoinError),
-    /// Told to end.
+    /// The run was cancelled.
     #[error("interrupted; nothing was committed")]
     Cancelled,
 }
 
-/// Returns one line for each component that failed, then the causes that were known before.
+/// Returns one line for each component that failed, then the causes from before the run.
 fn reasons(failures: &[(ComponentName, BackupError)], known: &[String]) -> Vec<String> {
     let failures = failures.iter();
     let failures = failures.map(|(name, error)| format!("{name}: {}", causes::line(error)));

@@ -1,4 +1,4 @@
-//! Components that are etcd snapshots: from the best member that gives a whole snapshot, or from a file.
+//! Components that are etcd snapshots, from the best member that gives a whole one or from a file.
 
 use super::commit::Part;
 use super::stages::{Outcome, Rejection, Stored, Watch};
@@ -13,10 +13,10 @@ use crate::format::manifest::{EtcdFacts, Finding, Severity};
 use crate::id::ComponentName;
 use crate::source::{ByteStream, Candidate, Members, SnapshotSource};
 
-/// The media type of an etcd snapshot: a bbolt file and its SHA-256 trailer.
+/// Media type of an etcd snapshot: a bbolt file and its SHA-256 trailer.
 const MEDIA_TYPE: &str = "application/vnd.etcd.snapshot";
 
-/// Checks a snapshot while it passes.
+/// Watch that checks a snapshot while it streams.
 struct SnapshotWatch {
     trailer: TrailerCheck,
     pages: Inspector,
@@ -51,7 +51,7 @@ pub(super) async fn snapshot(
         let failure = match try_member(work, name, source, candidate).await? {
             Ok((facts, stored)) => {
                 for (node, attempt) in &attempts {
-                    // It was told when it happened.
+                    // The failure was reported when it happened.
                     work.findings.push(passed_over(name, node, attempt));
                 }
                 let mut findings = audit::torn(name, &facts.torn, Severity::Error);
@@ -87,7 +87,7 @@ pub(super) async fn snapshot(
     }
 }
 
-/// `Ok(Err(_))` is a member that gave no usable snapshot.
+/// Takes the snapshot of one member. `Ok(Err(_))` means that the member gave no usable snapshot.
 async fn try_member(
     work: &mut Work<'_>,
     name: &ComponentName,
@@ -109,7 +109,7 @@ async fn cancellable<T>(run: &Run, work: impl Future<Output = T>) -> Result<T, B
     }
 }
 
-/// Runs one stream; `Ok(Err(_))` is a stream that was not taken.
+/// Runs one stream through the stages. `Ok(Err(_))` means that the stream was not taken.
 async fn attempt(
     work: &mut Work<'_>,
     origin: &str,
@@ -227,13 +227,13 @@ fn passed_over(name: &ComponentName, node: &str, attempt: &str) -> Finding {
     }
 }
 
-/// The object of a finding on one member, by its own address.
+/// Returns the object of a finding about one member, named by the member's own address.
 fn of_member(name: &ComponentName, node: &str) -> String {
     format!("{name}{MEMBER}{node}")
 }
 
-/// What is not well with the members, each by its own address whichever gave the snapshot, and what of
-/// the configuration does not fit them.
+/// Returns a finding for each problem of the members and of their configuration. Each member has its own
+/// address, whichever member gave the snapshot.
 fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
     let finding = |object: String, cause: &str| Finding {
         severity: Severity::Warning,
@@ -254,7 +254,7 @@ fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
         .collect()
 }
 
-/// Asks the members again after the snapshot: one that crashes again and again answers now and then.
+/// Checks the members again after the snapshot: a member in a crash loop answers some of the time.
 async fn gone(
     run: &Run,
     name: &ComponentName,
@@ -274,15 +274,15 @@ async fn gone(
     Ok(gone.collect())
 }
 
-/// Between a component and one of its members, in the object of a finding.
+/// Separator between a component and its member in the object of a finding.
 const MEMBER: &str = " member ";
 
-/// Whether the object of a finding is a member.
+/// Reports whether the object of a finding is a member.
 pub(super) fn is_member(object: &str) -> bool {
     object.contains(MEMBER)
 }
 
-/// How a person looks at a member.
+/// Returns the remedy that explains how to inspect a member.
 fn look_at(name: &ComponentName) -> &'static str {
     if name.datastore_name().is_some() {
         "look at that member: `etcdctl endpoint status`, `etcdctl alarm list`"
@@ -292,11 +292,11 @@ fn look_at(name: &ComponentName) -> &'static str {
     }
 }
 
-/// Which member gave no usable snapshot, and why, in one line.
+/// Returns which member gave no usable snapshot, and why, in one line.
 fn why(failure: &BackupError) -> String {
     match failure {
         BackupError::Snapshot { origin, source } => format!("{origin}: {}", causes::line(source)),
-        // The source names the node itself.
+        // The source names the node already.
         BackupError::Source(source) => causes::line(source),
         other => causes::line(other),
     }

@@ -1,4 +1,4 @@
-//! What a run remembers of earlier ones: the parent, its epochs, and the chunks that are stored.
+//! Memory of earlier runs: the parent, its epochs, and the chunks that are stored.
 
 use super::claim::Claimed;
 use super::table::Table;
@@ -17,32 +17,32 @@ use indexes::{IndexReader, learn, shared_packs};
 use kit::{carry, stands};
 use parents::{Found, find_parents};
 
-/// A component of an earlier restore point that this one names as well.
+/// Component of an earlier restore point that this one also names.
 pub(super) struct Carried {
     pub(super) component: Component,
-    /// The epochs that its restore point lists: positions in it are of these.
+    /// Epochs of the earlier restore point; the component's positions refer to these.
     pub(super) epochs: Vec<Epoch>,
 }
 
 /// See the module.
 pub(super) struct Memory {
-    /// The newest restore point with one of the components, if it can be trusted.
+    /// Newest restore point with one of the components, if it can be trusted; else the newest sound one.
     pub(super) parent: Option<RestorePoint>,
-    /// The chunks that earlier packs hold.
+    /// Chunks in earlier packs.
     pub(super) table: Table,
-    /// The epochs that those packs may be encrypted to.
+    /// Epochs that those packs may be encrypted to.
     pub(super) epochs: Vec<Epoch>,
-    /// The index objects that the table was read from.
+    /// Index objects that the table was read from.
     pub(super) indexes: Vec<StoredObject>,
-    /// The newest kit, if the run takes none: it is named again.
+    /// Newest kit, which is named again; `None` if the run takes one.
     pub(super) kit: Option<Carried>,
     /// Whether no restore point has a kit.
     pub(super) kitless: bool,
-    /// Whom new indexes are encrypted to besides the epoch.
+    /// Recipient of new indexes besides the epoch.
     pub(super) index_recipient: Option<Recipient>,
 }
 
-/// The names of the files in the newest kit; empty if there is none.
+/// Returns the names of the files in the newest kit; empty if there is none.
 pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String>, BackupError> {
     let name = ComponentName::kit();
     let found = find_parents(run, claimed, &[], &mut Vec::new()).await?;
@@ -53,8 +53,8 @@ pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String
     Ok(facts.map(|facts| facts.files).unwrap_or_default())
 }
 
-/// Recalls what a run of `components` can build upon: for each of them the newest restore point
-/// that has it, which mostly is one and the same.
+/// Recalls what a run of `components` can build upon: for each component the newest restore point that has
+/// it, which is mostly the same one.
 pub(super) async fn recall(
     run: &Run,
     claimed: &Claimed,
@@ -109,7 +109,7 @@ pub(super) async fn recall(
             }
         }
     }
-    // A component that is new here belongs to the same incarnation as all others.
+    // A new component belongs to the same incarnation of the cluster as all others.
     memory.parent = parents.into_iter().next().or(newest);
     Ok(memory)
 }

@@ -1,5 +1,5 @@
-//! Takes a chunker's output: finds chunks that are stored already, collects new ones into packs,
-//! and keeps the recipe.
+//! Recorder of a chunker's output, which finds stored chunks, collects new ones into packs, and keeps the
+//! recipe.
 
 use std::io;
 
@@ -8,56 +8,56 @@ use super::table::{PackFacts, PackNumber, Place, Table};
 use crate::chunk::{Kind, Sink};
 use crate::format::recipe::{Run, Segment};
 
-/// A segment is closed when its columns take about this many bytes in memory: it bounds what
-/// writer and reader hold, and a 2 GiB database still fits one or two segments.
+/// Size of a segment's columns in memory at which it is closed. It limits the memory of writer and reader,
+/// and a 2 GiB database still fits one or two segments.
 const SEGMENT_BYTES: usize = 16 << 20;
-/// Runs that wait for their batch's places; many more only if one new chunk repeats very often.
+/// Runs that may wait for their batch's places; with more, the pack is closed early.
 const MAX_WAITING: usize = 1 << 19;
-/// If more than one byte in this many is new, packs are made for [`MUCH`], else for [`LITTLE`].
+/// If more than one byte in this many is new, packs are made with [`MUCH`], else with [`LITTLE`].
 const MUCH_NEW: u64 = 4;
-/// A first snapshot is mostly new and should not take long. In the order of the stream its recipe
-/// is a few runs, now and in every later snapshot that still refers to it: 15 % of an hour's bytes.
+/// A first snapshot is mostly new and should not take long. In stream order its recipe is a few runs, now and
+/// in every later snapshot that still refers to it: 15 % of an hour's bytes.
 const MUCH: Making = Making {
     level: 3,
     order: Order::AsItCame,
 };
-/// A later snapshot is small and should stay small: against the above, level 9 saves 9 % and the
-/// order by key 6 %, at three times the processor time for a tenth of the bytes.
+/// A later snapshot is small and should stay small. Compared with [`MUCH`], level 9 saves 9 % and the order
+/// by key 6 %, at three times the processor time for a tenth of the bytes.
 const LITTLE: Making = Making {
     level: 9,
     order: Order::ByKey,
 };
 
-/// How a pack is made.
+/// Settings for making a pack.
 #[derive(Debug, Clone, Copy)]
 struct Making {
-    /// zstd's.
+    /// Compression level of zstd.
     level: i32,
     order: Order,
 }
 
-/// Work for the stage that compresses and encrypts, in the order it must be done.
+/// Work for the stage that compresses and encrypts, in the required order.
 pub(super) enum Work {
-    /// A pack to be made.
+    /// Pack to be made.
     Pack {
         number: PackNumber,
         batch: ArrangedBatch,
         level: i32,
     },
-    /// A recipe segment to be made.
+    /// Recipe segment to be made.
     Recipe(Segment),
 }
 
-/// A run before its place in pack space is known.
+/// Run whose place in pack space is not yet known.
 #[derive(Clone, Copy)]
 struct RawRun {
     pack: PackNumber,
-    /// In the pack; or, while the pack is being collected, a position in the batch.
+    /// Offset in the pack; while the pack is being collected, a position in the batch.
     offset: u32,
     length: u32,
 }
 
-/// What a recorder saw of one component.
+/// Statistics and packs of one recorded component.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) chunks: u64,
@@ -75,14 +75,14 @@ pub(super) struct Recorder<F> {
     hand_on: F,
     epoch: String,
     batch: Batch,
-    /// The number of the pack that the batch will be; taken with its first chunk.
+    /// Number of the pack that the batch will become; assigned with its first chunk.
     collecting: Option<PackNumber>,
     layout: Vec<u8>,
     runs: Vec<RawRun>,
-    /// Runs from here on may wait for the batch's places.
+    /// Index of the first run that may wait for the batch's places.
     waiting_from: usize,
     segment_start: u64,
-    /// Where each pack of the component begins in its pack space.
+    /// Start of each pack in the component's pack space.
     bases: hashbrown::HashMap<PackNumber, u64>,
     pack_space: u64,
     seen: Seen,
@@ -96,7 +96,7 @@ fn too_much(what: &str) -> io::Error {
 }
 
 impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
-    /// Records one component; packs are made for `epoch`, and `hand_on` takes the work.
+    /// Creates a recorder for one component. Packs are made for `epoch`, and `hand_on` takes the work.
     pub(super) fn new(kind: Kind, table: Table, epoch: String, hand_on: F) -> Self {
         Self {
             kind,
@@ -115,14 +115,14 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
         }
     }
 
-    /// Closes the last pack and the last segment, which reaches to `plain_bytes`.
+    /// Closes the last pack and the last segment, which ends at `plain_bytes`.
     pub(super) fn finish(mut self, plain_bytes: u64) -> io::Result<(Table, Seen)> {
         self.close_segment(plain_bytes)?;
         Ok((self.table, self.seen))
     }
 
-    /// The stream turned out to be no good: closes the last pack, so that another attempt finds
-    /// its chunks, and makes no recipe.
+    /// Closes the last pack of a rejected stream, so that another attempt finds its chunks, and makes no
+    /// recipe.
     pub(super) fn abandon(mut self) -> io::Result<Table> {
         self.close_pack()?;
         Ok(self.table)
@@ -136,7 +136,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
         }
     }
 
-    /// Turns the batch into a pack: its chunks get their places, and runs that waited get theirs.
+    /// Turns the batch into a pack: its chunks and the waiting runs get their places.
     fn close_pack(&mut self) -> io::Result<()> {
         let Some(number) = self.collecting.take() else {
             self.waiting_from = self.runs.len();
@@ -209,7 +209,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
         (self.hand_on)(Work::Recipe(segment))
     }
 
-    /// Where `pack` begins in the component's pack space; new packs are appended to it.
+    /// Returns where `pack` begins in the component's pack space; appends new packs to it.
     fn base(&mut self, pack: PackNumber) -> u64 {
         if let Some(base) = self.bases.get(&pack) {
             return *base;
@@ -241,7 +241,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Sink for Recorder<F> {
                 length,
             };
             if self.collecting == Some(pack) {
-                // A position, not an offset: it must not be merged before it is resolved.
+                // This is a position, not an offset: the run must not be merged before it is resolved.
                 self.runs.push(run);
             } else {
                 self.push_run(run);
@@ -294,7 +294,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Sink for Recorder<F> {
 }
 
 impl<F> Recorder<F> {
-    /// Appends a run whose place is known, merging it with the one before where that is known too.
+    /// Appends a run whose place is known, and merges it with the previous run if that place is known too.
     fn push_run(&mut self, run: RawRun) {
         if let Some(last) = self.runs.last_mut()
             && self.collecting != Some(last.pack)

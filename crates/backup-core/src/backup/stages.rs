@@ -1,7 +1,7 @@
-//! One plain stream on its way into the store, in stages that run at the same time:
+//! Pipeline that brings one plain stream into the store, in stages that run at the same time:
 //! pump → watch (digests, facts) and cut (chunks, table) → pack (compress, encrypt) → upload.
 //!
-//! Between stages are bounded channels; a full one is the back-pressure, down to the source.
+//! Bounded channels connect the stages. A full channel holds back the stages before it, down to the source.
 
 use std::io;
 use std::sync::Arc;
@@ -25,59 +25,60 @@ use crate::progress::Progress;
 use crate::source::{ByteStream, SourceError};
 use crate::store::Store;
 
-/// Blocks of at most a few hundred KiB that wait for watch and cut: enough to ride out a pack
-/// being sorted, and no more than 8 MiB.
+/// Blocks of at most a few hundred KiB that wait for watch and cut: enough while a pack is sorted, and at
+/// most 8 MiB.
 const BLOCKS: usize = 32;
 /// Packs that wait to be compressed; each holds 15 MiB.
 const PACKS: usize = 1;
 /// Objects that wait to be put.
 const OBJECTS: usize = 1;
-/// Puts at the same time: enough to hide a round trip, and no more than 48 MiB in the worst case.
+/// Puts at the same time: enough to hide a round trip, and at most 48 MiB.
 const UPLOADS: usize = 3;
-/// Recipes repeat themselves and are small: a high level takes tens of milliseconds and pays.
+/// Compression level of recipes: they are repetitive and small, so a high level is worth its tens of
+/// milliseconds.
 const RECIPE_LEVEL: i32 = 15;
 
-/// Sees every plain byte in order, and has a verdict at the end.
+/// Observer that sees every plain byte in order, and gives a verdict at the end.
 pub(super) trait Watch: Send + 'static {
-    /// What it found out.
+    /// Result of the observation.
     type Verdict: Send;
     fn push(&mut self, bytes: &[u8]);
     fn finish(self) -> Self::Verdict;
 }
 
-/// What every run's stages share.
+/// Settings that the stages of every stream share.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) sealer: Sealer,
-    /// The public half of the epoch that `sealer` encrypts to; empty if it does not.
+    /// Public half of the epoch that `sealer` encrypts to; empty if it does not encrypt.
     pub(super) epoch: String,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) cancel: CancellationToken,
 }
 
-/// What came of a stream.
+/// Outcome of a stream.
 pub(super) enum Outcome<V> {
-    /// Stored whole; the watcher liked it.
+    /// Stored whole, and accepted.
     Stored(Stored<V>),
-    /// The stream broke, or the watcher did not like it. Its chunks are stored and known.
+    /// The stream broke, or its verdict was not accepted. Its chunks are stored and known.
     Rejected(Rejection<V>),
 }
 
-/// Why a stream was not taken.
+/// Reason why a stream was not taken.
 pub(super) enum Rejection<V> {
     Source(SourceError),
     Verdict(V),
 }
 
-/// A stream that was stored.
+/// Stream that was stored.
 pub(super) struct Stored<V> {
     pub(super) verdict: V,
     pub(super) seen: Seen,
     pub(super) recipes: Vec<StoredObject>,
 }
 
-/// What was put, as the upload stage tells it.
+/// Objects that the upload stage put.
 #[derive(Default)]
 struct Put {
     packs: Vec<(PackNumber, Digest, u64)>,
@@ -113,7 +114,7 @@ impl Spent {
     }
 }
 
-/// Runs one stream through all stages. The table comes back in every outcome but an error.
+/// Runs one stream through all stages. Returns the table in every outcome except an error.
 pub(super) async fn run<C, W>(
     context: &Context,
     table: Table,
@@ -163,7 +164,7 @@ where
         Ok::<_, BackupError>((pumped, verdict, closed))
     };
     let (fed, packed, put) = tokio::join!(feeding, packs, uploads);
-    // What the last stage met is the cause; the stages before it only saw it go away.
+    // The error of the last stage is the cause; the earlier stages only saw their channel close.
     let put = put?;
     joined(packed)??;
     let (pumped, verdict, closed) = fed?;
@@ -226,7 +227,7 @@ async fn pump(
         context
             .progress
             .advance(u64::try_from(block.len()).unwrap_or(0));
-        // A closed channel means that its stage met an error, which it tells by itself.
+        // A closed channel means that its stage failed; that stage reports its own error.
         if watch.send(block.clone()).await.is_err() || cut.send(block).await.is_err() {
             return Ok(());
         }

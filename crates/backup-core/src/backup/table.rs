@@ -1,4 +1,4 @@
-//! Which chunks are stored already, and where: the memory that makes the next snapshot cheap.
+//! Table of stored chunks and their places, which makes the next snapshot cheap.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 use crate::format::index::{ChunkAt, ChunkId, PackChunks};
 
-/// A pack's position in a [`Table`].
+/// Position of a pack in a [`Table`].
 pub(super) type PackNumber = u32;
 
-/// Where a chunk lies.
+/// Place of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) pack: PackNumber,
@@ -18,10 +18,10 @@ pub(super) struct Place {
     pub(super) length: u32,
 }
 
-/// What is known of a chunk, in 24 bytes.
+/// Facts about a chunk, in 24 bytes.
 struct Entry {
     id: ChunkId,
-    /// The top bit tells that this run used the chunk.
+    /// Number of the pack; the top bit marks that this run used the chunk.
     pack: u32,
     offset: u32,
     length: u32,
@@ -29,16 +29,17 @@ struct Entry {
 
 const USED: u32 = 1 << 31;
 
-/// Entries in a block of [`Entries`]: 384 KiB. The first block grows to that, so a few cost little.
+/// Entries in a block of [`Entries`]: 384 KiB. The first block grows to that size, so a small table costs
+/// little.
 const BLOCK: usize = 1 << 14;
 
-/// Entries by number. They come in blocks that stay where they are: a table that doubles and moves
-/// would hold three times what it needs while it does, 150 MiB at a database of 8 GiB.
+/// Entries by number. They are in blocks that do not move: a table that doubles and moves would need three
+/// times its size meanwhile, 150 MiB for a database of 8 GiB.
 #[derive(Default)]
 struct Entries(Vec<Vec<Entry>>);
 
 impl Entries {
-    /// Appends an entry and gives its number; `None` when there are 2^32.
+    /// Appends an entry and returns its number; `None` after 2^32 entries.
     fn push(&mut self, entry: Entry) -> Option<u32> {
         let full = self.0.last().is_none_or(|block| block.len() == BLOCK);
         let blocks = self.0.len();
@@ -68,30 +69,30 @@ impl Entries {
     }
 }
 
-/// What is known of a pack.
+/// Facts about a pack.
 #[derive(Debug, Clone)]
 pub(super) struct PackFacts {
-    /// Digest and number of the stored bytes; `None` until it is stored.
+    /// Digest and number of the stored bytes; `None` until the pack is stored.
     pub(super) stored: Option<(Digest, u64)>,
     pub(super) plain_bytes: u64,
-    /// The public half of its epoch; empty if it is not encrypted.
+    /// Public half of the pack's epoch; empty if the pack is not encrypted.
     pub(super) epoch: String,
-    /// Whether this run made it.
+    /// Whether this run made the pack.
     pub(super) new: bool,
 }
 
-/// The chunks of a prefix that a run may refer to.
+/// Chunks of a prefix that a run may refer to.
 pub(super) struct Table {
     key: Zeroizing<[u8; 32]>,
     packs: Vec<PackFacts>,
     entries: Entries,
-    /// Numbers of entries, by the hash of their ids: 5 bytes for each place, half of them taken.
+    /// Numbers of entries, by the hash of their ids: 5 bytes for each slot, and half of the slots are used.
     by_id: HashTable<u32>,
 }
 
 fn hash(id: &ChunkId) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *id;
-    // Ids are keyed hashes, so their own bytes are as good as any further hash of them.
+    // Ids are keyed hashes, so their own bytes are as good as another hash of them.
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -105,7 +106,7 @@ impl Table {
         }
     }
 
-    /// The id of a chunk.
+    /// Returns the id of a chunk.
     pub(super) fn id(&self, bytes: &[u8]) -> ChunkId {
         let hash = blake3::keyed_hash(&self.key, bytes);
         let mut id = [0; 12];
@@ -113,7 +114,7 @@ impl Table {
         id
     }
 
-    /// Takes over what an index says of one pack.
+    /// Adds the chunks that an index lists for one pack.
     pub(super) fn learn(&mut self, pack: &PackChunks) {
         let Some(number) = self.add_pack(PackFacts {
             stored: Some((pack.pack, pack.stored_bytes)),
@@ -133,14 +134,14 @@ impl Table {
         }
     }
 
-    /// Gives a pack its number; `None` when there are 2^31, which no bucket holds.
+    /// Adds a pack and returns its number; `None` after 2^31 packs, because an entry has 31 bits for it.
     pub(super) fn add_pack(&mut self, facts: PackFacts) -> Option<PackNumber> {
         let number = u32::try_from(self.packs.len()).ok().filter(|n| *n < USED)?;
         self.packs.push(facts);
         Some(number)
     }
 
-    /// Whether a pack of that name is known.
+    /// Reports whether a pack of that name is known.
     pub(super) fn has_pack(&self, name: &Digest) -> bool {
         let stored = self.packs.iter().filter_map(|p| p.stored.as_ref());
         stored.into_iter().any(|(digest, _)| digest == name)
@@ -154,7 +155,7 @@ impl Table {
         self.packs.get_mut(usize::try_from(number).ok()?)
     }
 
-    /// Finds a chunk and notes that this run uses it.
+    /// Finds a chunk and marks it as used by this run.
     pub(super) fn find(&mut self, id: &ChunkId, length: usize) -> Option<Place> {
         let entries = &self.entries;
         let same = |n: &u32| entries.get(*n).is_some_and(|e| e.id == *id);
@@ -171,7 +172,7 @@ impl Table {
         })
     }
 
-    /// Notes where a new chunk lies or will lie, and that this run uses it.
+    /// Records where a new chunk lies or will lie, and marks it as used by this run.
     pub(super) fn put(&mut self, id: ChunkId, place: Place) {
         self.insert(id, place, USED);
     }
@@ -194,7 +195,7 @@ impl Table {
                 }
             }
             Slot::Vacant(slot) => {
-                // A chunk that finds no room here is stored again by the next run, no more.
+                // A chunk that does not fit here is stored again by the next run, with no other effect.
                 if let Some(number) = self.entries.push(entry) {
                     slot.insert(number);
                 }
@@ -202,7 +203,7 @@ impl Table {
         }
     }
 
-    /// How many chunks are known, and how many of them this run used.
+    /// Returns how many chunks are known, and how many of them this run used.
     pub(super) fn counts(&self) -> (usize, usize) {
         (
             self.by_id.len(),
@@ -210,9 +211,9 @@ impl Table {
         )
     }
 
-    /// The chunks that the next run should know: those of packs that this run made, or with
-    /// `all` every chunk that this run used. Pack by pack, so that they need not be in memory
-    /// twice; packs without such chunks are left out.
+    /// Returns the chunks that the next run should know: those of packs that this run made, or with `all`
+    /// every chunk that this run used. They come pack by pack, so that they are not in memory twice. Packs
+    /// without such chunks are left out.
     pub(super) fn index(&self, all: bool) -> impl Iterator<Item = PackChunks> {
         let wanted = move |e: &&Entry| {
             e.pack & USED != 0 && (all || self.pack(e.pack & !USED).is_some_and(|p| p.new))

@@ -1,4 +1,4 @@
-//! A run from its beginning to its commit: takes what can be taken, and notes what could not.
+//! Run from its beginning to its commit: takes each component that it can, and records the others.
 
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use crate::id::ComponentName;
 use crate::progress::Phase;
 use crate::source::{ByteStream, Taken};
 
-/// A run under way: what it read of earlier ones, what it took, and what it has spent.
+/// Run in progress: what it recalled of earlier runs, what it took, and what it put.
 pub(super) struct Work<'r> {
     pub(super) run: &'r Run,
     pub(super) findings: Vec<Finding>,
@@ -31,7 +31,7 @@ pub(super) struct Work<'r> {
 }
 
 impl<'r> Work<'r> {
-    /// Not the plan itself: a file in it cannot be shared between threads while this waits.
+    /// Takes names instead of the plan: a file in the plan cannot be shared between threads while this waits.
     async fn begin(
         run: &'r Run,
         names: &[ComponentName],
@@ -112,7 +112,7 @@ pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupE
     for (name, origin) in plan.parts {
         match work.part(&name, origin).await {
             Ok(()) => {}
-            // One source that fails costs its own component; a store that fails costs the run.
+            // A source that fails costs only its own component; a store that fails costs the run.
             Err(
                 e @ (BackupError::Source(_)
                 | BackupError::NoMember { .. }
@@ -153,12 +153,12 @@ pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupE
     commit(work).await
 }
 
-/// Why not one component was taken: what failed in the run, and what was known before.
+/// Returns the error if no component was taken: the failures of the run, and those from before it.
 fn nothing(mut failures: Vec<(ComponentName, BackupError)>, findings: &[Finding]) -> BackupError {
     let known = findings.iter().filter(|f| f.severity == Severity::Error);
     let known = known.map(|finding| format!("{}: {}", finding.object, finding.cause));
     let known: Vec<String> = known.collect();
-    // One cause for all components, such as a talosconfig that cannot be used, is one error.
+    // One cause for all components, such as an unusable talosconfig, is one error.
     failures.dedup_by(|(_, b), (_, a)| causes::line(a) == causes::line(b));
     match failures.pop() {
         Some((_, only)) if failures.is_empty() && known.is_empty() => only,
@@ -178,7 +178,7 @@ fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
     }
 }
 
-/// Whether the key that etcd's Secrets are encrypted with is in the restore point.
+/// Returns a finding if the restore point lacks a key that etcd's Secrets are encrypted with.
 fn key_at_rest(parts: &[Part], kit: Option<&ArchiveFacts>) -> Option<Finding> {
     let etcd = parts.iter().find(|p| p.name == ComponentName::etcd())?;
     let prefixes = &etcd.etcd.as_ref()?.encryption_prefixes;

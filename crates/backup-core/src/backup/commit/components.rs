@@ -1,4 +1,4 @@
-//! The components of a manifest, and the epochs that their packs are encrypted to.
+//! Components of a manifest, and the epochs that their packs are encrypted to.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::backup::memory::Memory;
 use crate::format::FormatError;
 use crate::format::manifest::{Component, Epoch, PackRef};
 
-/// Gives the parts of a run as the manifest has them, with the epochs in the order of their positions.
+/// Returns the components as the manifest lists them, and the epochs in the order of their positions.
 pub(super) fn components(
     draft: &Draft,
     memory: &Memory,
@@ -44,7 +44,7 @@ pub(super) fn components(
             used.push(epoch);
         }
     }
-    // The run's own epoch is always listed, and last: recipes are encrypted to it.
+    // The run's own epoch is always listed, and is the last: recipes are encrypted to it.
     used.retain(|e| Some(&e.recipient) != current.as_ref());
     used.sort_by_key(|e| e.began);
     let epochs: Vec<Epoch> = used.into_iter().chain(&draft.epoch).cloned().collect();
@@ -80,7 +80,7 @@ pub(super) fn components(
     }
     if let Some(kit) = kit {
         let mut component = kit.component.clone();
-        // Positions were those of its own restore point.
+        // The kit's epoch positions refer to its own restore point.
         let moved = |old: u64| {
             let old = usize::try_from(old).ok();
             let epoch = old.and_then(|old| kit.epochs.get(old))?;
@@ -95,7 +95,7 @@ pub(super) fn components(
     Ok((components, epochs))
 }
 
-/// The positions of the epochs that a component needs; none without encryption.
+/// Returns the positions of the epochs that a component needs; none without encryption.
 fn epochs_of(component: &Component) -> impl Iterator<Item = usize> {
     let encrypted = component.recipe_epoch.is_some();
     let packs = component.packs.iter().map(|pack| pack.epoch);

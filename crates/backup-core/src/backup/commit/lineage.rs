@@ -1,4 +1,4 @@
-//! The lineage of a restore point: whether the cluster is still the one of its parent.
+//! Lineage of a restore point, which shows whether the cluster is still that of its parent.
 
 use super::Part;
 use crate::backup::Run;
@@ -6,7 +6,7 @@ use crate::catalog::RestorePoint;
 use crate::format::manifest::Lineage;
 use crate::id::ComponentName;
 
-/// Tells whether this is still the parent's incarnation of the cluster.
+/// Returns the parent's lineage, or a new one if this is another incarnation of the cluster.
 pub(super) fn lineage(
     run: &Run,
     parent: Option<&RestorePoint>,
@@ -39,7 +39,7 @@ pub(super) fn lineage(
             "the UID of kube-system was {old} and is {new}"
         )));
     }
-    // A file that is imported may be older than the newest restore point.
+    // An imported file may be older than the newest restore point.
     let imported = etcd.is_some_and(|e| e.origin == "import");
     if let (Some(old), Some(new)) = (before.revision, revision)
         && new < old

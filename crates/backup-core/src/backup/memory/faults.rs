@@ -1,4 +1,4 @@
-//! Findings of a run on earlier restore points.
+//! Findings about earlier restore points.
 
 use crate::catalog::{Entry, Hidden, LeftOut};
 use crate::format::manifest::{Finding, Severity};
@@ -23,7 +23,7 @@ pub(super) fn distrusted(id: &str, cause: String) -> Finding {
     }
 }
 
-/// What does not count, in one finding for each reason.
+/// Returns one finding for each reason why restore points do not count.
 pub(super) fn left_out(left_out: &LeftOut, future: &[Entry]) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some((newest, verdict)) = left_out.distrusted_newest() {
@@ -63,7 +63,7 @@ pub(super) fn lost_parent(newest: &RestorePointId, parent: &RestorePointId) -> F
     }
 }
 
-/// Nothing is left of what was there. One alone may be of a first run that died before its end.
+/// Reports that no restore point is left. A single missing one may belong to a first run that died early.
 pub(super) fn gone(last: &Hidden, count: usize) -> Finding {
     Finding {
         severity: if count > 1 {

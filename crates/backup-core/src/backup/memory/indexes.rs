@@ -1,4 +1,4 @@
-//! Reading the indexes of earlier restore points: which chunks are stored, and in which packs.
+//! Reader for the indexes of earlier restore points: the chunks that are stored, and their packs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,12 +16,12 @@ use crate::format::layout::{self, ObjectKind};
 use crate::format::manifest::StoredObject;
 use crate::store::{Access, MAX_OBJECT, StoreError};
 
-/// Indexes read at the same time: hides round trips, holds some tens of MiB at most.
+/// Indexes read at the same time: hides round trips, and holds some tens of MiB at most.
 const READS: usize = 4;
-/// Heads looked at at the same time: each answer is some headers.
+/// Heads requested at the same time: each answer is only some headers.
 const HEADS: usize = 16;
 
-/// How indexes are opened, and the key of the ids in them.
+/// Keys that open indexes, and the key of the chunk ids in them.
 pub(super) struct IndexReader {
     identities: Option<Identities>,
     pub(super) recipient: Option<Recipient>,
@@ -41,8 +41,8 @@ impl IndexReader {
             });
         let chunk_id_key = match &run.signing_key {
             Some(key) => key.chunk_id_key(),
-            // Without a secret of its own, a run that encrypts can never read its indexes again,
-            // and one that does not encrypt has nothing to hide: any stable key does.
+            // A run that encrypts without a secret of its own can never read its indexes again, and a run
+            // that does not encrypt has nothing to hide: any stable key works.
             None => Zeroizing::new(blake3::derive_key(
                 "butler-backup v1 chunk ids of an unsigned prefix",
                 claimed.claim.id.as_bytes(),
@@ -56,8 +56,8 @@ impl IndexReader {
         }
     }
 
-    /// Whether the parent's indexes are in a form that this run can use: encrypted as it would
-    /// encrypt them. A change from or to no encryption begins anew.
+    /// Whether this run can use the parent's indexes: they must be encrypted as this run encrypts. Turning
+    /// encryption on or off starts again without them.
     pub(super) fn can_read(&self, parent: &RestorePoint) -> bool {
         let parent_encrypted = !parent.manifest.epochs().is_empty();
         parent_encrypted == self.encrypted && (!self.encrypted || self.identities.is_some())
@@ -71,8 +71,8 @@ impl IndexReader {
     }
 }
 
-/// The parent's packs that every recipient of this run can read. Who was added later cannot
-/// unwrap older epochs, and a restore point that needs one would be closed to them.
+/// Returns the parent's packs that every recipient of this run can read. Recipients added later cannot unwrap
+/// older epochs, so they could not read a restore point that needs one.
 pub(super) fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64)> {
     let recipients = run.protection.recipients();
     let shared: Vec<bool> = parent
@@ -91,8 +91,8 @@ pub(super) fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64
         .collect()
 }
 
-/// Learns the chunks in `indexes` that lie in `shared` packs, if those are still there and can be
-/// read at once. Tells how many are archived.
+/// Learns the chunks in `indexes` that lie in `shared` packs, if those packs still exist and can be read at
+/// once. Returns how many packs are archived.
 pub(super) async fn learn(
     run: &Run,
     reader: &IndexReader,
@@ -101,14 +101,14 @@ pub(super) async fn learn(
     table: &mut Table,
 ) -> Result<usize, String> {
     let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
-    // What another restore point told already would get a second number.
+    // A pack known from another restore point would get a second number.
     wanted.retain(|digest, _| !table.has_pack(digest));
     let (present, archived) = present_packs(run, &wanted)
         .await
         .map_err(|e| e.to_string())?;
     wanted.retain(|digest, _| present.contains(digest));
     let store = run.store.as_ref();
-    // Not the references: the compiler could not see that the whole may cross threads.
+    // Not the references: the compiler could not prove that the future is `Send`.
     let digests: Vec<Digest> = indexes.iter().map(|object| object.sha256).collect();
     let mut indexes = futures::stream::iter(digests)
         .map(|digest| async move {
@@ -138,8 +138,8 @@ pub(super) async fn learn(
     Ok(archived)
 }
 
-/// Those of `wanted` that the store has at the size they should have and gives at once, and how many
-/// it has in an archive.
+/// Returns the packs of `wanted` that the store has at their recorded size and can return at once, and the
+/// number of those that are archived.
 async fn present_packs(
     run: &Run,
     wanted: &HashMap<Digest, u64>,
@@ -156,7 +156,7 @@ async fn present_packs(
                 match object.access {
                     Access::AtOnce => drop(present.insert(digest)),
                     Access::Tiered => tiered.push((digest, object.key)),
-                    // Its copy goes after some days.
+                    // An archived object may be restored, but the restored copy expires after some days.
                     Access::Archived(_) => archived = archived.saturating_add(1),
                 }
             }

@@ -1,4 +1,4 @@
-//! The kit of an earlier restore point, named again by a run that takes none.
+//! Kit of an earlier restore point, which a run without a kit names again.
 
 use super::Carried;
 use crate::backup::Run;
@@ -9,7 +9,7 @@ use crate::format::manifest::{Component, Epoch, Finding, Severity};
 use crate::id::ComponentName;
 use crate::store::{Access, StoreError};
 
-/// The kit of `point`, if this run can name it again; else says why not.
+/// Returns the kit of `point`, if this run can name it again; else adds a finding with the reason.
 pub(super) fn carry(
     run: &Run,
     point: RestorePoint,
@@ -49,8 +49,8 @@ pub(super) fn carry(
     Some(Carried { component, epochs })
 }
 
-/// Looks whether the objects of a kit are there and can be read at once. They are few, and nothing else
-/// looks at them before a restore.
+/// Checks whether the objects of a kit exist and can be read at once. They are few, and nothing else checks
+/// them before a restore.
 pub(super) async fn stands(run: &Run, component: &Component, findings: &mut Vec<Finding>) {
     let packs = component.packs.iter();
     let packs = packs.map(|pack| (layout::pack(pack.sha256), pack.bytes));
@@ -66,7 +66,7 @@ pub(super) async fn stands(run: &Run, component: &Component, findings: &mut Vec<
                 }
             },
             Err(StoreError::NotFound { .. }) => Some((Severity::Error, "is gone")),
-            // The kit was stored once; what this run takes must not fail for it.
+            // The kit is already stored, so a failure here must not fail the run.
             Err(error) => {
                 let cause = format!("its {key} cannot be looked at: {}", causes::line(&error));
                 let remedy =

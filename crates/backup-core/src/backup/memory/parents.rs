@@ -1,4 +1,4 @@
-//! Which earlier restore points a run can build upon, and which kit it names again.
+//! Search for the earlier restore points that a run can build upon, and for the kit that it names again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::format::manifest::Finding;
 use crate::id::ComponentName;
 use crate::store::StoreError;
 
-/// How many sound restore points are looked at, newest first, for those that can be built upon. What is not
-/// signed by the run's own key, or cannot be read, is not counted.
+/// Number of sound restore points, newest first, that are searched for parents. Restore points that the run's
+/// own key did not sign, or that cannot be read, are not counted.
 const LOOK_BACK: usize = 50;
 
-/// What was found among earlier restore points.
+/// Result of the search among earlier restore points.
 pub(super) struct Found {
-    /// See [`find_parents`].
+    /// Parents of the run; see [`find_parents`].
     pub(super) parents: Vec<RestorePoint>,
-    /// The newest of all that are sound.
+    /// Newest of all sound restore points.
     pub(super) newest: Option<RestorePoint>,
-    /// The newest with a kit.
+    /// Newest restore point with a kit.
     pub(super) kit: Option<RestorePoint>,
-    /// Whether no restore point has a kit: all were looked at, or are known from one that was.
+    /// Whether no restore point has a kit: each was read, or is known to have none from one that was read.
     pub(super) kitless: bool,
 }
 
-/// Earlier restore points that are sound, newest first, as far as they are asked for.
+/// Reader that returns the sound ones among earlier restore points, newest first.
 struct Walk<'r> {
     run: &'r Run,
     claimed: &'r Claimed,
@@ -43,13 +43,13 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    /// Those of `entries` that are sound, in their order.
+    /// Returns the sound restore points of `entries`, in their order.
     async fn read(&mut self, entries: &[Entry]) -> Result<Vec<RestorePoint>, BackupError> {
         let mut sound = Vec::new();
         let points = self.catalog.all_trusted(entries, &self.trust).await;
         for (entry, point) in entries.iter().zip(points) {
             match point {
-                // One signing key may serve two clusters, and somebody may have mixed their prefixes.
+                // One signing key may serve two clusters, and their prefixes may have been mixed.
                 Ok(point) if point.manifest.claim != self.claimed.digest => {
                     let cause =
                         "it was not made for this prefix's claim, so nothing is built upon it";
@@ -87,8 +87,8 @@ fn unreadable(source: StoreError) -> BackupError {
     }
 }
 
-/// The newest restore points that together have all components that any has, newest first; and the newest kit,
-/// however far back it is.
+/// Returns the newest restore points that together have all components that any has, newest first, and the
+/// newest kit, however old it is.
 pub(super) async fn find_parents(
     run: &Run,
     claimed: &Claimed,
@@ -121,7 +121,7 @@ pub(super) async fn find_parents(
     let (future, past): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|e| is_future(&e.id, now));
     let mut search = Search::new(components);
-    // Mostly the newest has it all.
+    // Mostly the newest has all components.
     let mut next = 1_usize;
     let mut rest = past.as_slice();
     while !rest.is_empty() && !search.is_over() {
@@ -136,7 +136,7 @@ pub(super) async fn find_parents(
             search.take_in(point);
         }
     }
-    // A clock that was ahead once must not cost the kit.
+    // A clock that once ran ahead must not cost the kit.
     if search.seeks_kit() {
         let may: Vec<Entry> = future
             .iter()
@@ -161,7 +161,7 @@ pub(super) async fn find_parents(
                 run.finding(findings, faults::lost_parent(&newest.entry.id, parent));
             }
         }
-        // Where nothing is left of what was there, signatures tell.
+        // If no restore point is left, signatures show which existed.
         None if listed.is_empty() => {
             let gone = catalog.hidden(&[], None).await.unwrap_or_default();
             if let Some(last) = gone.last() {
@@ -179,7 +179,7 @@ pub(super) async fn find_parents(
     })
 }
 
-/// What is looked for, and what was found of it.
+/// Components and kit to search for, and the restore points found so far.
 struct Search<'c> {
     wanted: Vec<&'c ComponentName>,
     parents: Vec<RestorePoint>,
@@ -187,7 +187,7 @@ struct Search<'c> {
     kit: Option<RestorePoint>,
     takes_kit: bool,
     sound: usize,
-    /// When a run looked that found no kit, by the store's clock where it tells.
+    /// Time when a run searched and found no kit, by the store's clock if known.
     known_without: Option<Timestamp>,
 }
 
@@ -216,13 +216,13 @@ impl<'c> Search<'c> {
         !self.seeks_parents() && !self.seeks_kit()
     }
 
-    /// Whether a restore point may have what is looked for.
+    /// Whether a restore point may have a wanted component or kit.
     fn wants(&self, entry: &Entry) -> bool {
         self.seeks_parents() || self.seeks_kit() && self.may_have_kit(entry)
     }
 
-    /// Whether a restore point may have a kit. One that was there when a run found none has none; one that was put
-    /// later may.
+    /// Whether a restore point may have a kit. One that existed when a run found no kit has none; one that
+    /// was put later may have one.
     fn may_have_kit(&self, entry: &Entry) -> bool {
         let knew = self
             .known_without
@@ -264,7 +264,7 @@ impl<'c> Search<'c> {
     }
 }
 
-/// When the run of `point` looked at the catalogue, by the clock that tells when others were put.
+/// Returns when the run of `point` searched, by the same clock that dates other restore points.
 fn looked_at(point: &RestorePoint) -> Timestamp {
     let manifest = &point.manifest;
     let took = manifest.ended.duration_since(manifest.began);
@@ -273,5 +273,5 @@ fn looked_at(point: &RestorePoint) -> Timestamp {
     looked.unwrap_or(manifest.began)
 }
 
-/// No run takes longer; of a restore point whose store does not tell when it was put.
+/// Upper bound of a run's duration, for stores that do not record when an object was put.
 const LONGEST: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
