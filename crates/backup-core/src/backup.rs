@@ -38,7 +38,7 @@ pub use error::BackupError;
 pub enum Protection {
     /// Encrypted to these recipients.
     Recipients(Vec<Recipient>),
-    /// Not encrypted, because the configuration asks for that explicitly.
+    /// Not encrypted, because that was requested explicitly.
     None,
 }
 
@@ -61,7 +61,7 @@ pub struct Run {
     pub store: Arc<dyn Store>,
     /// Protection of what the run writes.
     pub protection: Protection,
-    /// Key that signs the manifest; `None` only if the configuration asks for that explicitly.
+    /// Key that signs the manifest; `None` only if that was requested explicitly.
     pub signing_key: Option<SigningKey>,
     /// Tool and version, for the manifest.
     pub tool: String,

@@ -1,4 +1,5 @@
-//! Committed restore points: listed, found by name, and read if somebody who is trusted signed them.
+//! Catalogue of committed restore points: lists them, finds them by name, and reads those with a trusted
+//! signature.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,21 +27,21 @@ pub use self::newest::{SKEW, View, is_future};
 
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.
 pub(crate) const READS: usize = 8;
-/// The largest signature file that is read.
+/// Largest signature file that is read.
 const MAX_SIGNATURE: u64 = 4096;
 
-/// What can go wrong with the catalogue.
+/// Error of the catalogue.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The store failed.
     #[error("cannot read the catalogue of {store}")]
     Store {
-        /// The store's description.
+        /// Description of the store.
         store: String,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
-    /// A manifest is not what its name says.
+    /// A manifest's bytes do not match its name.
     #[error(
         "the manifest of restore point {id} was changed: its bytes have SHA-256 {found}, its name \
          says {expected}; do not restore from it, and run `restore-cli audit`"
@@ -53,16 +54,16 @@ pub enum CatalogError {
         /// The digest of its bytes.
         found: Digest,
     },
-    /// A manifest lies under a time that is not its own.
+    /// A manifest is stored under another time than its own.
     #[error(
         "the manifest named {id} is that of restore point {real}: somebody stored it under another \
          time, so that an old restore point looks like a new one; restore from {real}, and run \
          `restore-cli audit`"
     )]
     Renamed {
-        /// The restore point that its name says.
+        /// Restore point in its name.
         id: RestorePointId,
-        /// The one that it is.
+        /// Restore point that it really is.
         real: RestorePointId,
     },
     /// A manifest cannot be read.
@@ -70,74 +71,74 @@ pub enum CatalogError {
     Manifest {
         /// The restore point.
         id: RestorePointId,
-        /// Why not.
+        /// Cause.
         source: FormatError,
     },
-    /// Nobody who is trusted vouches for a manifest, so it was not read.
+    /// A manifest has no trusted signature, so it was not read.
     #[error("restore point {id} is not trusted: its manifest is {verdict}")]
     Distrusted {
         /// The restore point.
         id: RestorePointId,
-        /// What its signatures are worth.
+        /// Verdict on its signatures.
         verdict: Verdict,
     },
-    /// No restore point of that name.
+    /// There is no restore point of that name.
     #[error("{store} has no restore point `{wanted}`{hint}")]
     NoSuch {
-        /// The store's description.
+        /// Description of the store.
         store: String,
-        /// What was asked for.
+        /// Requested name.
         wanted: String,
-        /// What there is.
+        /// Hint about existing names.
         hint: String,
     },
-    /// Several restore points begin so.
+    /// Several restore points begin with the requested name.
     #[error(
         "`{wanted}` begins {count} restore points, among them {first} and {second}; give more digits"
     )]
     Ambiguous {
-        /// What was asked for.
+        /// Requested name.
         wanted: String,
-        /// How many.
+        /// Number of matches.
         count: usize,
-        /// One of them.
+        /// One match.
         first: RestorePointId,
-        /// Another.
+        /// Another match.
         second: RestorePointId,
     },
 }
 
-/// A restore point in a listing.
+/// Restore point in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// Its id.
+    /// Id of the restore point.
     pub id: RestorePointId,
-    /// The SHA-256 of its manifest, from the name.
+    /// SHA-256 of its manifest, from the name.
     pub digest: Digest,
-    /// The manifest's key.
+    /// Key of the manifest.
     pub key: Key,
-    /// The manifest's size in bytes.
+    /// Size of the manifest in bytes.
     pub bytes: u64,
-    /// When it was put, by the store's clock, if the store tells.
+    /// Time when it was put, by the store's clock, if known.
     pub put: Option<Timestamp>,
 }
 
-/// A restore point whose manifest was read and whose bytes are what its name says.
+/// Restore point whose manifest was read, and whose bytes match its name.
 #[derive(Debug, Clone)]
 pub struct RestorePoint {
-    /// Its place in the catalogue.
+    /// Entry in the catalogue.
     pub entry: Entry,
-    /// What it consists of.
+    /// Manifest of the restore point.
     pub manifest: Manifest,
-    /// What its signatures are worth.
+    /// Verdict on its signatures.
     pub verdict: Verdict,
-    /// Its signature objects.
+    /// Signature objects.
     pub signatures: Vec<StoredObject>,
 }
 
 impl RestorePoint {
-    /// The restore point that it was built upon, if no listing shows that: it was deleted, or the listing
-    /// is cut short. `listed` are the digests of the manifests that are listed.
+    /// Returns the restore point that this one was built upon, if it is not listed: it was deleted, or the
+    /// listing is cut short. `listed` has the digests of the listed manifests.
     #[must_use]
     pub fn lost_parent(&self, listed: &HashSet<Digest>) -> Option<&RestorePointId> {
         let parent = self.manifest.parent.as_ref()?;
@@ -145,14 +146,14 @@ impl RestorePoint {
     }
 }
 
-/// The catalogue of one store.
+/// Catalogue of one store.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     store: Arc<dyn Store>,
 }
 
 impl Catalog {
-    /// The catalogue of `store`.
+    /// Creates the catalogue of `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
@@ -165,10 +166,10 @@ impl Catalog {
         }
     }
 
-    /// All names of restore points, oldest first; about 200 bytes each in memory.
+    /// Returns all names of restore points, oldest first; about 200 bytes each in memory.
     ///
     /// # Errors
-    /// When the store cannot be listed.
+    /// If the store cannot be listed.
     pub async fn list(&self) -> Result<Vec<Entry>, CatalogError> {
         let objects = all_objects(self.store.as_ref(), layout::MANIFESTS).await;
         let mut entries: Vec<Entry> = objects
@@ -212,7 +213,7 @@ async fn all_objects(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>,
         .await
 }
 
-/// Whether a failure tells of one object, and not of the store.
+/// Reports whether a failure is about one object, and not about the store.
 pub(crate) fn about_object(error: &StoreError) -> bool {
     matches!(
         error,

@@ -1,5 +1,4 @@
-//! Reading restore points back: keys, verification, a component as a file, and its objects one by
-//! one.
+//! Reader of restore points: keys, verification, a component as a file, and its objects one by one.
 
 use crate::archive::ArchiveError;
 use crate::etcd::SnapshotError;
@@ -34,7 +33,7 @@ pub use read::ObjectReader;
 pub use tenant::Kubeconfig;
 pub use verify::{Verified, VerifyDepth, verify};
 
-/// Why something could not be read back.
+/// Reason why something could not be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// None of the identities opens the restore point.
@@ -46,12 +45,12 @@ pub enum RestoreError {
     WrongIdentity {
         /// The restore point.
         id: RestorePointId,
-        /// How many identities were given.
+        /// Number of the given identities.
         given: usize,
-        /// Who can open it.
+        /// Recipients whose private keys open the restore point.
         recipients: Vec<String>,
     },
-    /// A component that was carried over is older than the recipient.
+    /// A carried component is older than the recipient.
     #[error(
         "component `{component}` was stored before this identity's key became a recipient; give, \
          with --identity, the private key of one of: {}",
@@ -60,7 +59,7 @@ pub enum RestoreError {
     Closed {
         /// The component.
         component: ComponentName,
-        /// Who can open it.
+        /// Recipients whose private keys open the component.
         recipients: Vec<String>,
     },
     /// The restore point has no such component.
@@ -68,9 +67,9 @@ pub enum RestoreError {
     NoComponent {
         /// The restore point.
         id: RestorePointId,
-        /// What was asked for.
+        /// Requested component.
         wanted: ComponentName,
-        /// What there is.
+        /// Components that the restore point has.
         has: Vec<String>,
     },
     /// An object cannot be read from the store.
@@ -78,61 +77,61 @@ pub enum RestoreError {
     Store {
         /// The restore point.
         id: RestorePointId,
-        /// The object.
+        /// Key of the object.
         key: Key,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
-    /// An object is not what its name says.
+    /// An object's bytes do not match its name.
     #[error(
         "{key} was changed or damaged: its bytes are not those of its name; `restore-cli audit \
          --deep` tells which restore points need it"
     )]
     Changed {
-        /// The object.
+        /// Key of the object.
         key: Key,
     },
-    /// A key object does not do what it should.
+    /// A key object cannot be used.
     #[error("cannot use the key object {key}")]
     KeyObject {
-        /// The object.
+        /// Key of the object.
         key: Key,
-        /// Why not.
+        /// Cause.
         source: crate::crypt::SealError,
     },
     /// A recipe or index cannot be read.
     #[error("cannot read {key}")]
     Format {
-        /// The object.
+        /// Key of the object.
         key: Key,
-        /// Why not.
+        /// Cause.
         source: FormatError,
     },
     /// A pack cannot be read.
     #[error("cannot read {key}")]
     Pack {
-        /// The object.
+        /// Key of the object.
         key: Key,
-        /// Why not.
+        /// Cause.
         source: PackError,
     },
-    /// The recipe does not give the bytes that the manifest promises.
+    /// The recipe does not give the bytes that the manifest records.
     #[error("component `{component}` does not come back as it was: {what}")]
     Mismatch {
         /// The component.
         component: ComponentName,
-        /// What differs.
+        /// Difference.
         what: String,
     },
-    /// It comes back bit for bit, and is no sound snapshot.
+    /// The component comes back bit for bit, but is not a sound snapshot.
     #[error("component `{component}` is not a sound etcd snapshot")]
     Snapshot {
         /// The component.
         component: ComponentName,
-        /// Why not.
+        /// Fault of the snapshot.
         source: SnapshotError,
     },
-    /// A component is another thing than an archive of objects.
+    /// The component is not an archive of objects.
     #[error(
         "component `{component}` holds no objects; `restore-cli fetch --component {component}` \
          hands it back as a file"
@@ -141,28 +140,28 @@ pub enum RestoreError {
         /// The component.
         component: ComponentName,
     },
-    /// An archive comes back bit for bit, and cannot be read.
+    /// The archive comes back bit for bit, but cannot be read.
     #[error("component `{component}` is no archive of objects")]
     Archive {
         /// The component.
         component: ComponentName,
-        /// Why not.
+        /// Cause.
         source: ArchiveError,
     },
     /// A local file cannot be written or read.
     #[error("cannot {operation} {file}")]
     File {
-        /// What was tried.
+        /// Operation that failed.
         operation: &'static str,
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// A part of the program panicked: a bug.
     #[error("a part of the program failed; please report this")]
     Panicked(#[source] tokio::task::JoinError),
-    /// Told to end.
+    /// The operation was cancelled.
     #[error("interrupted; what was downloaded is kept, and the same command goes on from there")]
     Cancelled,
 }

@@ -27,7 +27,7 @@ mod lineage;
 use self::components::components;
 use self::lineage::lineage;
 
-/// Number of indexes from which a run writes one for all of them, because each run reads them all.
+/// Number of indexes at which a run replaces them with one, because each run reads all of them.
 const MAX_INDEXES: usize = 96;
 
 /// Duration above which a run checks the objects that it put before it commits. Most runs end sooner, and

@@ -104,7 +104,7 @@ pub enum BackupError {
     NotWriteOnce {
         /// Description of the store.
         store: String,
-        /// What the store does with a condition.
+        /// Answer of the store to a conditional put.
         answer: &'static str,
     },
     /// The store lacks an object that was put, or has it with other bytes.

@@ -1,14 +1,14 @@
-//! Restore points found by their names.
+//! Lookup of restore points by name.
 
 use super::{Catalog, CatalogError, Entry};
 use crate::crypt::Trust;
 
 impl Catalog {
-    /// The restore point that `wanted` names: an id, or the beginning of exactly one. Of several, the only
-    /// one that somebody trusted vouches for: a name that is put beside it takes nothing from it.
+    /// Returns the restore point that `wanted` names: an id, or the beginning of exactly one. Of several
+    /// matches it returns the only trusted one, so that an added untrusted name does not hide it.
     ///
     /// # Errors
-    /// When there is none or several, or the store cannot be listed.
+    /// If no restore point or several match, or the store cannot be listed.
     pub async fn named(&self, wanted: &str, trust: &Trust) -> Result<Entry, CatalogError> {
         let mut entries = self.list().await?;
         entries.retain(|e| !wanted.is_empty() && e.id.as_str().starts_with(wanted));
@@ -31,7 +31,7 @@ impl Catalog {
         for entry in entries {
             match (self.trusted(&entry, trust).await, &only) {
                 (Err(CatalogError::Distrusted { .. }), _) => {}
-                // One that cannot be read may be meant as well.
+                // One that cannot be read may also be meant.
                 (_, Some(only)) => return Err(ambiguous(only, &entry)),
                 (_, None) => only = Some(entry),
             }

@@ -1,5 +1,5 @@
-//! Restore points that no listing of manifests shows, and that something else in the store names: a
-//! signature, or the copy of a restore's journal. A store that cuts its listings short hides the newest.
+//! Restore points that no listing of manifests shows, but that a signature or the copy of a restore's journal
+//! names. A store that cuts its listings short hides the newest.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,28 +13,28 @@ use crate::format::manifest::Parent;
 use crate::id::RestorePointId;
 use crate::store::{Key, StoreError};
 
-/// Objects of a kind that are read, since each is a round trip. Runs that died leave few.
+/// Objects of a kind that are read, since each costs a round trip. Runs that died leave few.
 const READ: usize = 32;
-/// No head of a journal is longer.
+/// Largest head of a journal.
 const HEAD: u64 = 16 << 10;
-/// What the signed comment of a signature says before the restore point's id.
+/// Start of a signature's signed comment, before the id of the restore point.
 const COMMENT: &str = "trusted comment: butler-backup restore point ";
 
-/// A restore point that is not listed.
+/// Restore point that is not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hidden {
-    /// Its id.
+    /// Id of the restore point.
     pub id: RestorePointId,
-    /// Its manifest, listed or not.
+    /// Key of its manifest.
     pub manifest: Key,
-    /// The object that names it.
+    /// Key of the object that names it.
     pub named_by: Key,
-    /// Whether its manifest is there all the same: then the listing is wrong.
+    /// Whether its manifest exists; then the listing is wrong.
     pub there: bool,
 }
 
 impl Hidden {
-    /// Says what is known of it, in one sentence.
+    /// Returns one sentence that describes the restore point.
     #[must_use]
     pub fn told(&self) -> String {
         let Self { id, named_by, .. } = self;
@@ -52,7 +52,7 @@ impl Hidden {
     }
 }
 
-/// The part of a journal's head that is read here.
+/// Part of a journal's head that is read here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct JournalHead {
@@ -60,11 +60,11 @@ struct JournalHead {
 }
 
 impl Catalog {
-    /// Restore points that are named in the store and are not among `listed`, oldest first. Of those that
-    /// are not there only what is later than `newest`, the newest that counts.
+    /// Returns restore points that are named in the store and are not among `listed`, oldest first. Those
+    /// without a manifest are returned only if they are later than `newest`, the newest that counts.
     ///
     /// # Errors
-    /// When the store cannot be listed or read.
+    /// If the store cannot be listed or read.
     pub async fn hidden(
         &self,
         listed: &[Entry],
@@ -102,14 +102,14 @@ impl Catalog {
             }
         }
         if !found.is_empty() {
-            // A run may have come to its end since.
+            // A run may have committed meanwhile.
             let now: HashSet<Key> = self.list().await?.into_iter().map(|e| e.key).collect();
             found.retain(|hidden| !now.contains(&hidden.manifest));
         }
         Ok(found)
     }
 
-    /// What signatures name beside whose manifest none is listed.
+    /// Returns the restore points named by signatures whose manifest is not listed.
     async fn by_signatures(
         &self,
         known: &HashSet<Digest>,
@@ -127,7 +127,7 @@ impl Catalog {
                 }
             }
         }
-        // Those that were put last, where the store tells it.
+        // Takes those that were put last, if the store records it.
         alone.sort();
         let mut found = Vec::new();
         for (_, digest, key) in alone.into_iter().rev().take(READ) {
@@ -144,7 +144,7 @@ impl Catalog {
         Ok(found)
     }
 
-    /// What the copies of restores' journals name.
+    /// Returns the restore points named by the copies of restores' journals.
     async fn by_journals(
         &self,
         known: &HashSet<Digest>,
@@ -161,7 +161,7 @@ impl Catalog {
             }
         }
         let mut found = Vec::new();
-        // Their names begin with their time.
+        // Names of journals begin with their time.
         for (_, key) in smallest.into_values().rev().take(READ) {
             let bytes = match self.store.get_range(&key, 0..HEAD).await {
                 Ok(bytes) => bytes,

@@ -5,38 +5,38 @@ use crate::causes;
 use crate::crypt::Verdict;
 use crate::id::RestorePointId;
 
-/// Unreadable restore points that are named one by one.
+/// Unreadable restore points that are listed one by one.
 const TOLD: usize = 5;
 
-/// What a look at restore points passed over.
+/// Restore points that a search passed over.
 #[derive(Debug, Default)]
 pub struct LeftOut {
     distrusted: usize,
-    /// The newest of them.
+    /// Newest restore point without a trusted signature.
     distrusted_newest: Option<(RestorePointId, Verdict)>,
     future: usize,
-    /// The last of them.
+    /// Last restore point whose name lies in the future.
     future_last: Option<RestorePointId>,
     unreadable: usize,
-    /// The first of them.
+    /// First restore points that cannot be read.
     pub unread: Vec<(Entry, CatalogError)>,
 }
 
 impl LeftOut {
-    /// Takes in one that nobody trusted vouches for. The newest comes first.
+    /// Adds a restore point without a trusted signature. The newest must come first.
     pub fn distrust(&mut self, id: &RestorePointId, verdict: Verdict) {
         self.distrusted = self.distrusted.saturating_add(1);
         self.distrusted_newest
             .get_or_insert_with(|| (id.clone(), verdict));
     }
 
-    /// Takes in one whose name lies in the future. The last comes first.
+    /// Adds a restore point whose name lies in the future. The last must come first.
     pub fn future(&mut self, id: &RestorePointId) {
         self.future = self.future.saturating_add(1);
         self.future_last.get_or_insert_with(|| id.clone());
     }
 
-    /// Takes in one that cannot be read.
+    /// Adds a restore point that cannot be read.
     pub fn unreadable(&mut self, entry: &Entry, error: CatalogError) {
         self.unreadable = self.unreadable.saturating_add(1);
         if self.unread.len() < TOLD {
@@ -44,19 +44,19 @@ impl LeftOut {
         }
     }
 
-    /// The newest that nobody trusted vouches for.
+    /// Returns the newest restore point without a trusted signature.
     #[must_use]
     pub fn distrusted_newest(&self) -> Option<&(RestorePointId, Verdict)> {
         self.distrusted_newest.as_ref()
     }
 
-    /// How many nobody trusted vouches for.
+    /// Returns the number of restore points without a trusted signature.
     #[must_use]
     pub fn distrusted(&self) -> usize {
         self.distrusted
     }
 
-    /// Of those that nobody trusted vouches for, one line.
+    /// Returns one line about the restore points without a trusted signature.
     #[must_use]
     pub fn distrusted_line(&self) -> Option<String> {
         let (newest, verdict) = self.distrusted_newest.as_ref()?;
@@ -72,7 +72,7 @@ impl LeftOut {
         })
     }
 
-    /// Of those whose names lie in the future, one line.
+    /// Returns one line about the restore points whose names lie in the future.
     #[must_use]
     pub fn future_line(&self) -> Option<String> {
         let last = self.future_last.as_ref()?;
@@ -86,7 +86,7 @@ impl LeftOut {
         })
     }
 
-    /// Everything, for a person: a line for each reason, with a word for the reason.
+    /// Returns all lines for a person, one for each reason, with a word for the reason.
     #[must_use]
     pub fn lines(&self) -> Vec<(String, String)> {
         let distrusted = self.distrusted_line();

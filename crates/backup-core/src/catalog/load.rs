@@ -1,4 +1,4 @@
-//! Reading a manifest: its signatures are judged before anything of it is understood.
+//! Loader of manifests, which judges their signatures before it parses anything.
 
 use std::cmp::Ordering;
 
@@ -17,24 +17,24 @@ use crate::format::manifest::{MAX_MANIFEST, Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, Page, StoreError};
 
-/// Signatures that a restore point names for a reader who trusts anyone.
+/// Most signatures listed for a reader without a trust policy.
 const TOLD: usize = 16;
 
-/// What lies beside a manifest, and what it is worth.
+/// Signatures beside a manifest, and the verdict on them.
 struct Judged {
     verdict: Verdict,
     signatures: Vec<StoredObject>,
 }
 
-/// What may be signatures beside a manifest, listed as far as they are wanted.
+/// Objects beside a manifest that may be signatures, listed as far as needed.
 struct Beside<'s> {
     pages: BoxStream<'s, Result<Page, StoreError>>,
-    /// Those of the last page that has any.
+    /// Objects of the last page that has any.
     named: Vec<(Key, StoredObject)>,
 }
 
 impl Beside<'_> {
-    /// Goes on to the next page that has any; `named` is empty behind the last.
+    /// Reads the next page that has any; `named` is empty behind the last page.
     async fn more(&mut self) -> Result<(), StoreError> {
         self.named.clear();
         while self.named.is_empty() {
@@ -53,11 +53,11 @@ impl Beside<'_> {
 }
 
 impl Catalog {
-    /// Reads a restore point if somebody who is trusted vouches for it.
+    /// Reads a restore point if it has a trusted signature.
     ///
     /// # Errors
-    /// [`CatalogError::Distrusted`] if nobody does: then its manifest was not parsed, and without a signature
-    /// not even read. Others when the manifest is missing, changed or unreadable.
+    /// [`CatalogError::Distrusted`] if it has none: then its manifest was not parsed, and without any
+    /// signature not even read. Other errors if the manifest is missing, changed or unreadable.
     pub async fn trusted(
         &self,
         entry: &Entry,
@@ -66,23 +66,23 @@ impl Catalog {
         self.read(entry, trust, false).await
     }
 
-    /// Reads a restore point whoever vouches for it, and judges its signatures first.
+    /// Reads a restore point with any signatures or none, and judges them first.
     ///
     /// # Errors
-    /// When the manifest is missing, changed or unreadable. A bad signature is not an error: the verdict
-    /// tells it.
+    /// If the manifest is missing, changed or unreadable. A bad signature is not an error: the verdict
+    /// reports it.
     pub async fn load(&self, entry: &Entry, trust: &Trust) -> Result<RestorePoint, CatalogError> {
         self.read(entry, trust, true).await
     }
 
-    /// Reads many restore points as [`Catalog::trusted`] does, a few at a time, in the order given; each may
-    /// fail by itself. All that are given are held at once.
+    /// Reads many restore points as [`Catalog::trusted`] does, a few at a time, in the given order. Each may
+    /// fail separately. All of them are held in memory at once.
     pub async fn all_trusted(
         &self,
         entries: &[Entry],
         trust: &Trust,
     ) -> Vec<Result<RestorePoint, CatalogError>> {
-        // No closure: the compiler could not see that the whole may cross threads.
+        // Not a closure: the compiler could not prove that the future is `Send`.
         let mut loads = Vec::with_capacity(entries.len());
         for entry in entries {
             loads.push(self.trusted(entry, trust));
@@ -128,7 +128,7 @@ impl Catalog {
             signatures,
         } = self.judge(beside, &bytes, trust).await?;
         let found = Digest::of(&bytes);
-        // What a trusted key signed and is other bytes now was changed where it lies.
+        // Bytes that a trusted key signed, but whose name has another digest, were changed in the store.
         if found != entry.digest && !matches!(verdict, Verdict::Unsigned | Verdict::Untrusted) {
             let (id, expected) = (entry.id.clone(), entry.digest);
             return Err(CatalogError::Changed {
@@ -141,7 +141,7 @@ impl Catalog {
             return Err(distrusted(verdict));
         }
         let manifest = Manifest::parse(&bytes).map_err(unreadable)?;
-        // A signature covers the content alone, so the content must vouch for the name's time.
+        // A signature covers only the content, so the content must confirm the time in the name.
         let real = RestorePointId::new(manifest.began, found);
         if real != entry.id {
             let id = entry.id.clone();
@@ -155,8 +155,8 @@ impl Catalog {
         })
     }
 
-    /// Judges the signatures beside a manifest one by one, until one is by a trusted key: whoever may write
-    /// there can add any number of false ones.
+    /// Judges the signatures beside a manifest one by one, until one is by a trusted key: anyone with write
+    /// access can add any number of false ones.
     async fn judge(
         &self,
         mut beside: Beside<'_>,
@@ -198,7 +198,7 @@ impl Catalog {
             beside.more().await.map_err(|e| self.failed(e))?;
         }
         match unread {
-            // The one that cannot be read may be the one that vouches.
+            // The signature that cannot be read may be the trusted one.
             Some(error) if !judged.verdict.is_believed() => Err(self.failed(error)),
             _ => Ok(judged),
         }
@@ -209,7 +209,7 @@ fn too_large() -> FormatError {
     FormatError::damaged("manifest", "it is above 4 MiB")
 }
 
-/// The digest of what may be a signature, by its name and size.
+/// Returns the digest of an object that may be a signature, by its name and size.
 fn signature(key: &Key, size: u64) -> Option<Digest> {
     match ObjectKind::of(key)? {
         ObjectKind::Signature { digest, .. } if size <= MAX_SIGNATURE => Some(digest),
@@ -217,7 +217,7 @@ fn signature(key: &Key, size: u64) -> Option<Digest> {
     }
 }
 
-/// Which of two verdicts that are no trust tells more.
+/// Compares two verdicts by how much they report against a manifest.
 fn worse(one: Verdict, other: Verdict) -> Ordering {
     let rank = |verdict| match verdict {
         Verdict::Trusted | Verdict::NotChecked => 0_u8,

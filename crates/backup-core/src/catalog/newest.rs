@@ -1,4 +1,4 @@
-//! Looking back from the newest restore point: runs by change hold some components only.
+//! Search backwards from the newest restore point, because runs for a change hold only some components.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,23 +10,24 @@ use crate::crypt::Trust;
 use crate::format::gaps::Gap;
 use crate::id::{ComponentName, RestorePointId};
 
-/// How far back is looked: a run by change each minute, for most of a day. Each is a small read. What does not
-/// count is not counted here either.
+/// Restore points that a search reads: one run for a change each minute, for most of a day. Each is a small
+/// read. Those that do not count are not included.
 const LOOKED: usize = 1000;
 
-/// How far ahead of the clock a restore point's name may lie. S3 refuses requests whose time is further off.
+/// Largest time by which a restore point's name may be ahead of the clock. S3 refuses requests whose time
+/// differs more.
 pub const SKEW: SignedDuration = SignedDuration::from_mins(15);
 
-/// What counts for a reader.
+/// Rules by which restore points count for a reader.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Whose signatures are believed.
+    /// Keys whose signatures are trusted.
     pub trust: Trust,
-    /// The time: what is later by more than [`SKEW`] was made by nobody.
+    /// Current time: a restore point later by more than [`SKEW`] does not count.
     pub now: Timestamp,
 }
 
-/// Whether the name of a restore point lies in the future.
+/// Reports whether the name of a restore point lies in the future.
 #[must_use]
 pub fn is_future(id: &RestorePointId, now: Timestamp) -> bool {
     let began = id.began();
@@ -34,8 +35,9 @@ pub fn is_future(id: &RestorePointId, now: Timestamp) -> bool {
 }
 
 impl Catalog {
-    /// The time that names are judged by. Where `now` leaves any of `entries` in the future, the store's clock
-    /// is asked as well, and the later one counts: a machine whose clock was reset has to restore, too.
+    /// Returns the time that names are compared with. If any of `entries` is in the future of `now`, the
+    /// store's clock is queried too, and the later time counts: a machine whose clock was reset must be able
+    /// to restore.
     pub async fn time(&self, entries: &[Entry], now: Timestamp) -> Timestamp {
         if !entries.iter().any(|entry| is_future(&entry.id, now)) {
             return now;
@@ -46,12 +48,12 @@ impl Catalog {
         }
     }
 
-    /// Shows restore points to `each`, newest first, until it breaks; with `before` only older ones. Only what
-    /// counts is shown: it is not of the future, somebody who is trusted vouches for it, and it can be read.
-    /// Returns what it passed over, too.
+    /// Passes restore points to `each`, newest first, until it breaks; with `before` only older ones. Only
+    /// those that count are passed: not of the future, with a trusted signature, and readable. Also returns
+    /// those that were passed over.
     ///
     /// # Errors
-    /// When the store cannot be listed or read.
+    /// If the store cannot be listed or read.
     pub async fn look_back<B>(
         &self,
         view: &View,
@@ -80,7 +82,7 @@ impl Catalog {
                     Err(CatalogError::Distrusted { verdict, .. }) => {
                         left_out.distrust(&entry.id, verdict);
                     }
-                    // One that is gone or lies in an archive says nothing of the others.
+                    // An object that is gone or archived says nothing about the others.
                     Err(CatalogError::Store { store, source }) if !about_object(&source) => {
                         return Err(CatalogError::Store { store, source });
                     }
@@ -94,10 +96,10 @@ impl Catalog {
         Ok((None, left_out))
     }
 
-    /// The newest restore point that counts, and what is newer and does not.
+    /// Returns the newest restore point that counts, and those that were passed over.
     ///
     /// # Errors
-    /// When the store cannot be listed or read.
+    /// If the store cannot be listed or read.
     pub async fn newest(
         &self,
         view: &View,
@@ -105,11 +107,11 @@ impl Catalog {
         self.look_back(view, None, ControlFlow::Break).await
     }
 
-    /// For each component that `gaps` are about the newest restore point before `before` that counts and has
-    /// what is missing; not there where none has.
+    /// Returns for each component in `gaps` the newest restore point before `before` that counts and has the
+    /// missing data. Components that no restore point fills are left out.
     ///
     /// # Errors
-    /// When the store cannot be listed or read.
+    /// If the store cannot be listed or read.
     pub async fn whole_before(
         &self,
         view: &View,

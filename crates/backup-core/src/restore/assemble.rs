@@ -1,5 +1,5 @@
-//! Puts a component together: packs are opened as foreseen, and the stream is rebuilt from front to back
-//! meanwhile.
+//! Assembly of a component: opens the packs in the planned order, and meanwhile rebuilds the stream from
+//! start to end.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,21 +23,21 @@ use crate::format::recipe::Segment;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
 
-/// Packs that wait for the stream that they are opened for: it never stands still for one.
+/// Opened packs that wait for the stream, so that it never waits for one.
 const AHEAD: usize = 1;
 
-/// What assembling needs besides the component.
+/// Inputs of an assembly besides the component.
 pub(super) struct Assembly {
     pub(super) objects: Objects,
     pub(super) unlocked: Arc<Unlocked>,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) cancel: CancellationToken,
-    /// The file that the bytes go to, if it is one, for errors.
+    /// File that the bytes are written to, if any, for errors.
     pub(super) file: Option<PathBuf>,
 }
 
-/// Writes the plain bytes of `component` to `out`, checked against its size and SHA-256, and gives
-/// `out` back. `folder` is where the scratch file lies.
+/// Writes the plain bytes of `component` to `out`, checks them against its size and SHA-256, and returns
+/// `out`. `folder` holds the scratch file.
 pub(super) async fn assemble<W: Write + Send + 'static>(
     assembly: &Assembly,
     component: &Component,
@@ -93,7 +93,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     };
     let opened = open_packs(assembly, &loads, order, &scratch, Some(full)).await;
     let rebuilt = rebuilding.await.map_err(RestoreError::Panicked)?;
-    // A pack that did not come is why the other side failed, too.
+    // A pack that did not come is also the cause of the other side's failure.
     opened?;
     if rebuilt.is_err() && assembly.cancel.is_cancelled() {
         return Err(RestoreError::Cancelled);
@@ -101,7 +101,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     rebuilt
 }
 
-/// Foresees how packs are opened, on a thread where that may take its time.
+/// Plans the opening of packs, on a thread that may take its time.
 async fn foresee(
     segments: Vec<Segment>,
     mut loads: Vec<Load>,
@@ -147,19 +147,19 @@ fn rebuild<W: Write + Send>(
         }
         Ok(())
     });
-    // A write that failed is why the other side failed, too.
+    // A failed write is also the cause of the other side's failure.
     let (out, digest) = written.map_err(|source| cannot_write(component, file, source))?;
     rebuilt?;
     check_digest(component, digest)?;
     Ok(out)
 }
 
-/// Takes the bytes of one segment and refuses more than it should have: a few bytes of a hostile
-/// layout can stand for any number of zeros.
+/// Writer for the bytes of one segment that refuses more than the segment should have: a few bytes of a
+/// hostile layout can stand for any number of zeros.
 struct Stretch<'o> {
     out: &'o mut dyn Write,
     left: u64,
-    /// Looked at here: zeros are made out of nothing, for as long as their number says.
+    /// Checked at each write: a layout can produce any number of zeros.
     cancel: &'o CancellationToken,
 }
 

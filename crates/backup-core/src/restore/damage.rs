@@ -1,8 +1,8 @@
-//! What damaged packs take with them, and which older restore point has it whole.
+//! Assessment of damaged packs: the objects lost with them, and the older restore point that has them whole.
 //!
-//! A pack that is missing or changed makes a component unreadable as a whole: it comes back bit for
-//! bit or not at all. Here the rest of it is read all the same, so that a person learns which objects
-//! were in the hole, and where else they are. Nothing of it is handed back.
+//! A missing or changed pack makes the whole component unreadable, because a component comes back bit for bit
+//! or not at all. The assessment still reads the rest of it, to report which objects were in the damaged
+//! packs and where else they are. It returns none of the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -38,42 +38,42 @@ use holes::{holes, read_around, split};
 pub use lost::Lost;
 use lost::{objects_lost, parts_lost};
 
-/// Packs that turn out to be damaged one after the other while the rest is read; each begins anew.
+/// Attempts to read the rest of a component; each pack that turns out to be damaged starts a new attempt.
 const ATTEMPTS: usize = 8;
-/// Older restore points that are looked into: a quarter of a year of daily ones.
+/// Older restore points that are read: a quarter of a year of daily ones.
 const OLDER: usize = 100;
 
-/// What looks into damage needs.
+/// Inputs of a damage assessment.
 #[derive(Debug)]
 pub struct Assessor {
-    /// Where everything is.
+    /// Store of the restore points.
     pub store: Arc<dyn Store>,
-    /// The restore point that could not be read.
+    /// Restore point that could not be read.
     pub point: Arc<RestorePoint>,
-    /// Which restore points may be taken instead.
+    /// Restore points that count as a replacement.
     pub view: View,
-    /// A folder with room for the largest component, used encrypted.
+    /// Folder with room for the largest component; the files in it are encrypted.
     pub scratch: std::path::PathBuf,
-    /// Told how it goes.
+    /// Receiver of progress reports.
     pub progress: Arc<dyn Progress>,
-    /// Ends it early.
+    /// Token that ends the assessment early.
     pub cancel: CancellationToken,
 }
 
-/// What is wrong with a component, and where it is whole.
+/// Damage of a component, and the restore point that has it whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The component.
     pub component: ComponentName,
-    /// What cannot be used, and why.
+    /// Objects that cannot be used, each with the cause.
     pub objects: BTreeMap<Key, String>,
-    /// What is lost with it.
+    /// Data that is lost with these objects.
     pub lost: Lost,
-    /// The newest older restore point that has the component without it.
+    /// Newest older restore point that has the component without this damage.
     pub whole_in: Option<RestorePointId>,
 }
 
-/// The object that a failure is about, if it is about a damaged or missing one.
+/// Returns the object that a failure is about, with the cause, if the object is damaged or missing.
 fn about(error: &RestoreError) -> Option<(&Key, String)> {
     match error {
         RestoreError::Changed { key } => Some((key, "it was changed or damaged".to_owned())),
@@ -99,7 +99,7 @@ fn about(error: &RestoreError) -> Option<(&Key, String)> {
     }
 }
 
-/// The same, or the failure itself if it is about something else.
+/// Does the same as `about`, but returns the failure itself if it is about something else.
 fn told(error: RestoreError) -> Result<(Key, String), RestoreError> {
     match about(&error) {
         Some((key, why)) => Ok((key.clone(), why)),
@@ -108,12 +108,12 @@ fn told(error: RestoreError) -> Result<(Key, String), RestoreError> {
 }
 
 impl Assessor {
-    /// What the failure `error` of reading the restore point means for each component that needs the
-    /// object that it is about; empty if it is about none. Without one, what is not there or not of
-    /// its size is looked for alone.
+    /// Assesses the failure `error` of reading the restore point, for each component that needs the object in
+    /// it; the result is empty if the failure is not about an object. Without a failure, only missing objects
+    /// and objects of another size are found.
     ///
     /// # Errors
-    /// When the store fails otherwise, or no identity opens the restore point.
+    /// If the store fails for another reason, or no identity opens the restore point.
     pub async fn assess(
         &self,
         error: Option<&RestoreError>,
@@ -155,7 +155,7 @@ impl Assessor {
         }
     }
 
-    /// The objects of a component that are not there or not of their size.
+    /// Returns the objects of a component that are missing or have another size.
     async fn look(&self, component: &Component) -> Result<BTreeMap<Key, String>, RestoreError> {
         let needed: Vec<Expected> = needs(component).collect();
         let mut looks = Vec::with_capacity(needed.len());
@@ -181,7 +181,8 @@ impl Assessor {
         Ok(broken.collect())
     }
 
-    /// What `broken` takes from a component; `None` if its recipe does not want it.
+    /// Returns the damage that `broken` does to a component; `None` if its recipe needs none of these
+    /// objects.
     async fn of(
         &self,
         component: &Component,
@@ -242,7 +243,7 @@ impl Assessor {
         }))
     }
 
-    /// The names of the objects of an archive that can be read around what is broken.
+    /// Returns the names of an archive's objects that can be read around the broken packs.
     async fn names(
         &self,
         component: &Component,
@@ -251,7 +252,7 @@ impl Assessor {
         assembly: &Assembly,
     ) -> Result<walk::Walked, RestoreError> {
         for _ in 0..ATTEMPTS {
-            // Each position of a scratch file is written once.
+            // Each position of a scratch file is written only once.
             let scratch = Arc::new(scratch_in(&self.scratch, component)?);
             let (_, sound) = split(component, segments, broken, &self.cancel);
             let first = |number| Opening {
@@ -273,7 +274,7 @@ impl Assessor {
         Ok(walk::Walked::default())
     }
 
-    /// The newest older restore point whose component of that name can be read without `broken`, and
+    /// Returns the newest older restore point whose component of that name can be read without `broken`, and
     /// the names of its objects.
     async fn whole(
         &self,
@@ -295,7 +296,7 @@ impl Assessor {
             if self.cancel.is_cancelled() {
                 return Err(RestoreError::Cancelled);
             }
-            // One that cannot be read is no way out.
+            // A restore point that cannot be read is not a replacement.
             let Ok(point) = catalog.trusted(entry, &self.view.trust).await else {
                 continue;
             };
@@ -307,7 +308,7 @@ impl Assessor {
         Ok(None)
     }
 
-    /// The names in the component of an older restore point, if nothing of it is broken.
+    /// Returns the names in the component of an older restore point, if none of its objects is broken.
     async fn reads(
         &self,
         point: &RestorePoint,
@@ -347,7 +348,7 @@ impl Assessor {
     }
 }
 
-/// What a component is made of.
+/// Returns the objects that a component consists of.
 fn needs(component: &Component) -> impl Iterator<Item = Expected> {
     let packs = component.packs.iter();
     let packs = packs.map(|p| (layout::pack(p.sha256), p.sha256, p.bytes));

@@ -1,17 +1,17 @@
-//! A file that goes to its disk while it is written, so that little is left to sync at its end.
+//! File that is sent to the disk while it is written, so that little is left to sync at its end.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
-/// Bytes after which the system is told to begin: long enough to be written in one go, and few beside
-/// the gigabytes that it gathers before it begins by itself.
+/// Bytes after which the system is asked to start writing: enough for one large write, and few compared with
+/// the gigabytes that the system gathers before it starts automatically.
 const STRETCH: u64 = 32 << 20;
 
-/// See the module. Bytes are written from the file's beginning on.
+/// See the module. Bytes are written from the start of the file.
 pub(super) struct EarlyFile {
     file: File,
-    /// What was written and is not on its way to the disk.
+    /// Range that was written and is not yet on its way to the disk.
     behind: Range<u64>,
 }
 
@@ -39,8 +39,8 @@ impl Write for EarlyFile {
     }
 }
 
-/// Has the system begin to write `range`. It is a hint: where it fails, the sync takes longer. Linux
-/// begins with what it is told not to keep, and keeps what is not on the disk yet.
+/// Asks the system to start writing `range`. This is a hint: if it fails, the sync takes longer. On Linux,
+/// `DontNeed` starts the write-back of dirty pages and does not drop them.
 #[cfg(target_os = "linux")]
 fn begin(file: &File, range: &Range<u64>) {
     use rustix::fs::{Advice, fadvise};
@@ -56,7 +56,7 @@ fn begin(file: &File, range: &Range<u64>) {
     }
 }
 
-/// Other systems are left to their own.
+/// Does nothing on other systems.
 #[cfg(not(target_os = "linux"))]
 fn begin(_: &File, _: &Range<u64>) {}
 

@@ -1,4 +1,4 @@
-//! Fetching a component as a file: bit for bit, whole or not at all, and resumable.
+//! Fetch of a component as a file: bit for bit, whole or not at all, and resumable.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::newfile::{Existing, NewFile, folder_of};
 use crate::progress::Progress;
 use crate::store::Store;
 
-/// A component that is now a file.
+/// Component that was written to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The file.
+    /// Path of the file.
     pub file: PathBuf,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its SHA-256, equal to the manifest's.
+    /// SHA-256, equal to the manifest's.
     pub sha256: Digest,
 }
 
-/// The component of that name, or an error that tells which there are.
+/// Returns the component of that name, or an error that lists the components of the restore point.
 pub(super) fn find_component<'p>(
     point: &'p RestorePoint,
     name: &ComponentName,
@@ -50,13 +50,13 @@ pub(super) fn find_component<'p>(
         })
 }
 
-/// Writes component `name` of `point` to `target`, mode 0600. An existing file is replaced only
-/// when the new one is complete, and only if that is asked for. Downloads are kept in
-/// `TARGET.parts/`, as stored, until then, so that the same call after an interruption goes on from
-/// there; where the store is a folder, they are not, and where a folder of that name is not ours.
+/// Writes component `name` of `point` to `target`, mode 0600. An existing file is replaced only when the new
+/// file is complete, and only if `existing` allows it. Until then, downloads are kept as stored in
+/// `TARGET.parts/`, so that the same call continues after an interruption. They are not kept if the store is
+/// a folder, or if a folder of that name was not made by a fetch of this user.
 ///
 /// # Errors
-/// As [`RestoreError`] says; `target` is then as it was.
+/// See [`RestoreError`]; `target` is then unchanged.
 pub async fn fetch(
     store: Arc<dyn Store>,
     point: &RestorePoint,
@@ -75,7 +75,7 @@ pub async fn fetch(
             source,
         }
     };
-    // Folders above it are not made: a misspelt path should not fill another disk.
+    // Parent folders are not made: a misspelt path should not fill another disk.
     let new = NewFile::create(target, existing).map_err(failed("create"))?;
     let parts = if store.is_folder() {
         None

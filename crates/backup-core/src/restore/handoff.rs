@@ -1,4 +1,4 @@
-//! Digests and writes on threads of their own, while pages are rebuilt.
+//! Handoff of rebuilt pages to threads that digest and write them.
 
 use std::io::{self, Write};
 use std::panic::resume_unwind;
@@ -8,14 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
-/// Bytes handed on at once: enough to make the hand-over cheap, and few enough that they are still in
-/// the processor's cache when they are written. Of 1 MiB at once Linux was seen to take up to three times
-/// as long.
+/// Bytes handed over at once: enough to make the handoff cheap, and few enough to be still in the processor's
+/// cache when they are written. With 1 MiB at once, Linux took up to three times as long.
 const BLOCK: usize = 64 << 10;
-/// Blocks on their way; each block is used again, so this bounds memory too.
+/// Blocks in transit; each block is reused, so this also limits memory.
 const BLOCKS: usize = 16;
 
-/// Takes bytes for the threads behind it.
+/// Writer that passes bytes to the other threads.
 struct Handoff {
     block: Vec<u8>,
     full: SyncSender<Vec<u8>>,
@@ -48,9 +47,9 @@ impl Write for Handoff {
     }
 }
 
-/// Runs `make`, whose bytes are digested by another thread and written to `out` by a third. Gives what
-/// `make` gave, and `out` with the digest, or why it could not be written; `make` was then told so by an
-/// error of its own.
+/// Runs `make`, whose bytes another thread digests and a third one writes to `out`. Returns the result of
+/// `make`, and `out` with the digest, or the error of the write; `make` then also got an error from its own
+/// writer.
 pub(super) fn write_beside<W, T>(
     out: W,
     make: impl FnOnce(&mut dyn Write) -> T,
@@ -62,7 +61,7 @@ where
     let (digested, blocks) = sync_channel::<Vec<u8>>(BLOCKS);
     let (back, empty) = sync_channel(BLOCKS);
     for _ in 0..BLOCKS {
-        // As many as fit, so this never waits.
+        // The channel has room for all blocks, so this never waits.
         drop(back.send(Vec::with_capacity(BLOCK)));
     }
     std::thread::scope(|scope| {
@@ -71,7 +70,7 @@ where
             for block in made_blocks {
                 hasher.update(&block);
                 if digested.send(block).is_err() {
-                    // The writing thread has ended, and tells why.
+                    // The writing thread has ended, and reports the cause.
                     break;
                 }
             }
@@ -81,7 +80,7 @@ where
             let mut out = out;
             for block in blocks {
                 out.write_all(&block)?;
-                // The other side may be done already.
+                // The other side may have ended already.
                 drop(back.send(block));
             }
             Ok(out)

@@ -1,5 +1,5 @@
-//! A whole, verified etcd snapshot, held ready: in an encrypted scratch file, or in a file that a
-//! person named. What is not verified cannot be held.
+//! Whole, verified etcd snapshot that is held ready, in an encrypted scratch file or in a file that a person
+//! named. A snapshot that is not verified cannot be held.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
@@ -26,27 +26,27 @@ use crate::scratch::Scratch;
 use crate::source::talos::nodes::Upload;
 use crate::store::Store;
 
-/// Read and sent at once: large enough to be cheap, small enough for every server.
+/// Bytes read and sent at once: large enough to be cheap, small enough for every server.
 const PIECE: usize = 64 << 10;
 
-/// What is known of a held snapshot.
+/// Facts about a held snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldFacts {
-    /// Its size, the trailer included if it has one.
+    /// Size in bytes, including the trailer if there is one.
     pub bytes: u64,
-    /// The SHA-256 of all of it.
+    /// SHA-256 of all bytes.
     pub sha256: Digest,
-    /// Its newest revision.
+    /// Newest revision.
     pub revision: u64,
-    /// A digest over its live keys and values, if they were counted.
+    /// Digest over the live keys and values, if they were counted.
     pub content: Option<Digest>,
-    /// The UID of the namespace `kube-system` in it.
+    /// UID of the namespace `kube-system` in the snapshot.
     pub kube_system_uid: Option<String>,
-    /// The version of its storage, if it tells one.
+    /// Version of the storage, if the snapshot records one.
     pub storage_version: Option<String>,
-    /// What its Secrets are encrypted with.
+    /// Encryption prefixes of its Secrets.
     pub encryption_prefixes: Vec<String>,
-    /// Whether it is a copy of a member's `db` file, which has no trailer.
+    /// Whether the snapshot is a copy of a member's `db` file, which has no trailer.
     pub raw: bool,
     /// Live objects that no API server can decode.
     pub torn: Torn,
@@ -74,11 +74,11 @@ impl std::fmt::Debug for Place {
 }
 
 impl HeldSnapshot {
-    /// Fetches a snapshot of a restore point into an encrypted scratch file in `folder`, and holds
-    /// it if all is as it was: every digest, the trailer, the walk over its pages, the revision.
+    /// Fetches a snapshot of a restore point into an encrypted scratch file in `folder`, and holds it if
+    /// everything matches: every digest, the trailer, the walk over its pages, the revision.
     ///
     /// # Errors
-    /// As [`RestoreError`] says; nothing is left behind.
+    /// See [`RestoreError`]; nothing is left behind.
     pub async fn fetch(
         store: Arc<dyn Store>,
         point: &RestorePoint,
@@ -119,19 +119,19 @@ impl HeldSnapshot {
         })
     }
 
-    /// Verifies and holds a snapshot that is a file already.
+    /// Verifies and holds a snapshot that is already a file.
     ///
     /// # Errors
-    /// When it cannot be read, is cut off, damaged, or no snapshot of an etcd.
+    /// If the file cannot be read, is cut off or damaged, or is not an etcd snapshot.
     pub async fn file(path: &Path) -> Result<Self, HoldError> {
         Self::look(path, false).await
     }
 
-    /// Verifies and holds a copy of a member's `db` file. It has no trailer, so only the walk over
-    /// its pages vouches for it.
+    /// Verifies and holds a copy of a member's `db` file. It has no trailer, so the walk over its pages is
+    /// the only check.
     ///
     /// # Errors
-    /// When it cannot be read, or its pages cannot be walked.
+    /// If the file cannot be read, or its pages cannot be walked.
     pub async fn raw_db(path: &Path) -> Result<Self, HoldError> {
         Self::look(path, true).await
     }
@@ -146,38 +146,38 @@ impl HeldSnapshot {
         looked.await.map_err(HoldError::Panicked)?
     }
 
-    /// What is known of it.
+    /// Returns the facts about the snapshot.
     #[must_use]
     pub fn facts(&self) -> &HeldFacts {
         &self.facts
     }
 }
 
-/// Why a file is not held.
+/// Reason why a file cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the snapshot {file}")]
     Read {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// It is not sound.
+    /// The file is not a sound snapshot.
     #[error("{file} is not a sound etcd snapshot")]
     Snapshot {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Why.
+        /// Fault of the snapshot.
         source: SnapshotError,
     },
-    /// It was given as a raw copy and is a snapshot with its trailer.
+    /// The file was given as a raw copy, but is a snapshot with its trailer.
     #[error(
         "{file} is no raw copy of a db file: it has the trailer of a snapshot, so restore it as one"
     )]
     NotRaw {
-        /// The file.
+        /// Name of the file.
         file: String,
     },
     /// A part of the program panicked: a bug.
@@ -268,8 +268,8 @@ impl Upload for HeldSnapshot {
     }
 
     fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
-        // A file may have been changed since it was looked at. The last piece is held back until
-        // all of it is known to be the same.
+        // A file may have changed since it was checked. The last piece is held back until the digest of all
+        // bytes matches.
         let mut hasher = Sha256::new();
         let mut last: Option<Bytes> = None;
         let mut check = |bytes: Bytes| {
@@ -299,7 +299,7 @@ impl Upload for HeldSnapshot {
     }
 }
 
-/// Writes into the scratch file what passes the checks.
+/// Writer that puts bytes into the scratch file and feeds them to the checks.
 struct Keeper {
     scratch: Scratch,
     at: u64,

@@ -1,4 +1,4 @@
-//! Unlocking a restore point: its epochs' secrets, before anything large is downloaded.
+//! Unlocking of a restore point: the secrets of its epochs, before anything large is downloaded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::format::manifest::{Component, Epoch};
 use crate::format::{FormatError, layout};
 use crate::store::Store;
 
-/// What opens the objects of one restore point.
+/// Keys that open the objects of one restore point.
 #[derive(Debug)]
 pub struct Unlocked {
     epochs: Vec<Epoch>,
@@ -21,7 +21,7 @@ pub struct Unlocked {
 }
 
 impl Unlocked {
-    /// What opens objects that are not encrypted.
+    /// Returns the keys for objects that are not encrypted.
     #[cfg(test)]
     pub(super) fn of_nothing() -> Self {
         Self {
@@ -30,18 +30,18 @@ impl Unlocked {
         }
     }
 
-    /// The opener of objects of the epoch at `position` in the manifest.
+    /// Returns the opener for objects of the epoch at `position` in the manifest.
     pub(super) fn opener(&self, position: u64) -> Opener<'_> {
         let epoch = usize::try_from(position)
             .ok()
             .and_then(|p| self.epochs.get(p));
-        // What is closed was told before: only "not encrypted" has none.
+        // Closed epochs were reported earlier: only an unencrypted restore point has no secret here.
         epoch
             .and_then(|e| self.secrets.opener(&e.recipient))
             .unwrap_or(Opener::plain())
     }
 
-    /// The opener of the recipe of `component`.
+    /// Returns the opener for the recipe of `component`.
     pub(super) fn recipe_opener(&self, component: &Component) -> Opener<'_> {
         match component.recipe_epoch {
             Some(position) => self.opener(position),
@@ -49,15 +49,15 @@ impl Unlocked {
         }
     }
 
-    /// The epoch that keeps `component` closed to the identities, if there is one.
+    /// Returns an epoch that the identities cannot open and `component` needs, if there is one.
     pub(super) fn closed(&self, component: &Component) -> Option<&Epoch> {
         let wanted = positions(component, self.epochs.len());
         let mut wanted = wanted.filter_map(|p| self.epochs.get(p));
         wanted.find(|e| self.secrets.opener(&e.recipient).is_none())
     }
 
-    /// What seals journals of restores from the restore point, and what opens them; `None` where it
-    /// is encrypted and its last epoch stayed closed.
+    /// Returns the sealer and the opener for journals of restores from the restore point; `None` if it is
+    /// encrypted and its last epoch stayed closed.
     #[must_use]
     pub fn of_journals(&self) -> Option<(Sealer, Opener<'_>)> {
         match self.epochs.last() {
@@ -66,8 +66,8 @@ impl Unlocked {
         }
     }
 
-    /// The key of digests in plans of restores from the restore point; `None` where it is encrypted and
-    /// its last epoch stayed closed. What is not encrypted needs no secret one.
+    /// Returns the key for digests in plans of restores from the restore point; `None` if it is encrypted and
+    /// its last epoch stayed closed. An unencrypted restore point needs no secret key.
     #[must_use]
     pub fn of_plans(&self) -> Option<Zeroizing<[u8; 32]>> {
         match self.epochs.last() {
@@ -76,14 +76,14 @@ impl Unlocked {
         }
     }
 
-    /// The opener of recipes and indexes, which are encrypted to the run's own, last epoch.
+    /// Returns the opener for recipes and indexes, which are encrypted to the run's own, last epoch.
     pub(super) fn own_opener(&self) -> Opener<'_> {
         let last = self.epochs.len().saturating_sub(1);
         self.opener(u64::try_from(last).unwrap_or(0))
     }
 }
 
-/// The positions of the epochs that `component` needs, of `count`.
+/// Returns the positions of the epochs that `component` needs, of `count`.
 fn positions(component: &Component, count: usize) -> impl Iterator<Item = usize> {
     let last = count.saturating_sub(1);
     let recipe = component.recipe_epoch;
@@ -96,8 +96,8 @@ fn positions(component: &Component, count: usize) -> impl Iterator<Item = usize>
 /// Unwraps the secrets of every epoch that `point` needs. Reads only the small key objects.
 ///
 /// # Errors
-/// [`RestoreError::WrongIdentity`] with the recipients needed, when no identity fits. Epochs that only
-/// carried components need may stay closed: who became a recipient later cannot read those.
+/// [`RestoreError::WrongIdentity`] with the required recipients, if no identity fits. Epochs that only
+/// carried components need may stay closed: recipients added later cannot read those.
 pub async fn unlock(
     store: &Arc<dyn Store>,
     point: &RestorePoint,
@@ -120,7 +120,7 @@ pub async fn unlock(
         }
         let key = layout::epoch_key(epoch.key.sha256);
         let bytes = get_named(store.as_ref(), id, &key, epoch.key.sha256).await?;
-        // Each line of its head costs time for each identity.
+        // Each line of the object's head costs time for each identity.
         if u64::try_from(bytes.len()).map_or(true, |n| n > MAX_KEY) {
             let what = format!("it has {} bytes, above {MAX_KEY}", bytes.len());
             let source = FormatError::damaged("key object", what);

@@ -1,4 +1,4 @@
-//! Getting objects whose name is their digest, and believing them only if it is.
+//! Reader of objects that are named by their digest, which checks their bytes against it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub(super) async fn get_named(
     Ok(bytes)
 }
 
-/// Objects of one restore point, kept in a local folder as they come, if there is one: what an
-/// interrupted fetch has downloaded is not downloaded again. They are kept as stored, encrypted.
+/// Objects of one restore point. If there is a local folder, objects are kept in it as stored, encrypted, so
+/// that an interrupted fetch does not download them again.
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
     pub(super) store: Arc<dyn Store>,
@@ -44,12 +44,12 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Whether an object that was got once costs little to get again.
+    /// Whether reading an object again costs little.
     pub(super) fn are_near(&self) -> bool {
         self.folder.is_some() || self.store.is_folder()
     }
 
-    /// The object at `key`, from the folder if it is there and sound, else from the store.
+    /// Returns the object at `key`, from the folder if it is there and sound, else from the store.
     pub(super) async fn get(&self, key: &Key, digest: Digest) -> Result<Bytes, RestoreError> {
         let Some(folder) = &self.folder else {
             return get_named(self.store.as_ref(), &self.id, key, digest).await;
@@ -75,8 +75,8 @@ impl Objects {
     }
 }
 
-/// Writes `bytes` so that the file is whole or not there. It waits for no disk: its digest is checked
-/// when it is read again.
+/// Writes `bytes` so that the file is whole or missing. It is not synced: its digest is checked when it is
+/// read again.
 fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = NewFile::create(file, Existing::Replace)?;
     new.file().write_all(bytes)?;

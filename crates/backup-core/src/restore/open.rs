@@ -1,5 +1,5 @@
-//! Opens the packs of a component as foreseen, while others are downloaded. What is wanted of one outside of
-//! its stay is put into a scratch file.
+//! Opening of a component's packs in the planned order, while others are downloaded. Bytes that are needed
+//! outside of a pack's stay are put into a scratch file.
 
 use std::io;
 use std::sync::Arc;
@@ -17,22 +17,23 @@ use super::window::{Opening, Sequence};
 use crate::scratch::Scratch;
 use crate::store::MAX_OBJECT;
 
-/// Packs downloaded at the same time: hides round trips, holds 64 MiB at most.
+/// Packs downloaded at the same time: hides round trips, and holds 64 MiB at most.
 const DOWNLOADS: usize = 4;
 
-/// Packs opened at the same time, of 15 MiB each. Where many put something aside one after the other,
-/// nothing is rebuilt meanwhile, and a second processor is free.
+/// Packs opened at the same time, of 15 MiB each. While many packs in a row only put bytes aside, nothing is
+/// rebuilt, and a second processor is free.
 const OPENING: usize = 2;
 
-/// Has packs that are opened twice keep their stored bytes behind what is put aside, so that they are not
-/// downloaded twice; tells how much room the scratch file needs. Where they are near, it is not needed.
+/// Makes packs that are opened twice keep their stored bytes in the scratch file, behind the bytes that are
+/// put aside, so that they are not downloaded twice. Returns the size that the scratch file needs. Near
+/// objects are not kept.
 pub(super) fn keep_for_again(assembly: &Assembly, loads: &mut [Load], foreseen: &Sequence) -> u64 {
     let mut end = foreseen.aside;
     if assembly.objects.are_near() {
         return end;
     }
     for (before, opening) in foreseen.order.iter().zip(foreseen.order.iter().skip(1)) {
-        // Right behind its first opening, which goes on meanwhile, nothing is kept yet.
+        // Directly after its first opening, which is still in progress, nothing is kept yet.
         if opening.first || before.number == opening.number {
             continue;
         }
@@ -44,8 +45,8 @@ pub(super) fn keep_for_again(assembly: &Assembly, loads: &mut [Load], foreseen: 
     end
 }
 
-/// Opens packs of `loads` one after the other in `order`, puts aside what each has to, and hands it to
-/// `full`. Ends early where nobody takes them any more; without `full`, putting aside is all.
+/// Opens packs of `loads` one after the other in `order`, puts bytes aside as planned, and sends each pack to
+/// `full`. Ends early if the receiver is gone. Without `full`, bytes are only put aside.
 pub(super) async fn open_packs(
     assembly: &Assembly,
     loads: &Arc<Vec<Load>>,
@@ -72,8 +73,8 @@ pub(super) async fn open_packs(
         .map_ok(|(opening, bytes)| {
             let (loads, scratch) = (Arc::clone(loads), Arc::clone(scratch));
             let (unlocked, spare) = (Arc::clone(&assembly.unlocked), Arc::clone(&spare));
-            // If nobody waits any more, it ends after this pack and has changed nothing but the
-            // scratch file.
+            // If the caller goes away, this ends after the current pack, and has changed only the scratch
+            // file.
             let opening = spawn_blocking(move || match loads.get(opening.number) {
                 Some(load) => {
                     let plain = plain(load, opening, bytes, &unlocked, &spare, &scratch)?;
@@ -106,8 +107,8 @@ pub(super) async fn open_packs(
     }
 }
 
-/// Opens a pack, out of its stored `bytes` or what was kept of them. At the first time it puts aside what
-/// it has to; if its stay does not begin, that is all, and nothing is handed over.
+/// Opens a pack from its stored `bytes`, or from the bytes that were kept. The first opening puts bytes
+/// aside. If the stay does not begin, that is all, and the result is empty.
 fn plain(
     load: &Load,
     opening: Opening,
@@ -137,10 +138,10 @@ fn plain(
     Ok(plain)
 }
 
-/// The stored bytes of it that were kept.
+/// Returns the stored bytes that were kept of a pack.
 fn take_back(load: &Load, kept: Option<u64>, scratch: &Scratch) -> io::Result<Bytes> {
     let kept = kept.ok_or(io::ErrorKind::NotFound)?;
-    // What was opened once has at most 16 MiB.
+    // An object that was opened once has at most 16 MiB.
     let size = usize::try_from(load.pack.bytes).unwrap_or(MAX_OBJECT);
     let mut bytes = vec![0; size.min(MAX_OBJECT)];
     scratch.get(kept, &mut bytes)?;

@@ -1,4 +1,4 @@
-//! Packs of a component: where they lie in pack space, what of each is put aside, their plain bytes.
+//! Packs of a component: their places in pack space, the bytes that they put aside, and their plain bytes.
 
 use std::io;
 use std::ops::Range;
@@ -15,31 +15,31 @@ use crate::format::recipe::Segment;
 use crate::scratch::Scratch;
 use crate::store::Key;
 
-/// Closed frames that are kept for the packs opened next: those of one pack.
+/// Closed frames that are kept for the next packs: those of one pack.
 const SPARE: usize = 16;
 
-/// A part of pack space that is put into a scratch file.
+/// Part of pack space that is put into a scratch file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Move {
-    /// Where it begins in pack space.
+    /// Start in pack space.
     pub(super) from: u64,
-    /// Where it belongs in the scratch file.
+    /// Position in the scratch file.
     pub(super) to: u64,
-    /// How long it is.
+    /// Length in bytes.
     pub(super) length: u64,
 }
 
-/// One pack, and what of it is put into the scratch file.
+/// One pack, and the parts of it that are put into the scratch file.
 pub(super) struct Load {
     key: Key,
     pub(super) pack: PackRef,
     base: u64,
     pub(super) moves: Vec<Move>,
-    /// Where its stored bytes are kept in the scratch file until it is opened again.
+    /// Position of its stored bytes in the scratch file, if they are kept for a second opening.
     pub(super) kept: Option<u64>,
 }
 
-/// The packs of `component` as they lie in pack space, with nothing to put aside yet.
+/// Returns the packs of `component` in the order of pack space, with nothing to put aside yet.
 pub(super) fn loads(component: &Component) -> Vec<Load> {
     let mut base = 0_u64;
     let packs = component.packs.iter().map(|pack| {
@@ -50,8 +50,8 @@ pub(super) fn loads(component: &Component) -> Vec<Load> {
     packs.collect()
 }
 
-/// The packs that anything is wanted of, with all of it to be put where the transformed stream has it; not all
-/// where it is told to end.
+/// Returns the packs that the segments need, with all needed bytes to be put at their places in the
+/// transformed stream. The result is incomplete if `cancel` is set.
 pub(super) fn scatter(
     component: &Component,
     segments: &[Segment],
@@ -64,7 +64,7 @@ pub(super) fn scatter(
             break;
         }
         let (mut from, mut left) = (run.start, run.length);
-        // A run may go on in the next pack, where pack space does.
+        // A run may continue in the next pack, as pack space does.
         let first = loads.partition_point(|load| load.end() <= from);
         for load in loads.iter_mut().skip(first) {
             let length = load.end().saturating_sub(from).min(left);
@@ -105,22 +105,22 @@ impl Load {
         Self::new(pack, base)
     }
 
-    /// The pack.
+    /// Returns the key of the pack.
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Where it begins in pack space.
+    /// Returns the start of the pack in pack space.
     pub(super) fn base(&self) -> u64 {
         self.base
     }
 
-    /// Where it ends in pack space.
+    /// Returns the end of the pack in pack space.
     pub(super) fn end(&self) -> u64 {
         self.base.saturating_add(self.pack.plain_bytes)
     }
 
-    /// What of the scratch file comes from it.
+    /// Returns the ranges of the scratch file that come from the pack.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Range<u64>> {
         let moves = self.moves.iter();
         moves.map(|m| m.to..m.to.saturating_add(m.length))
@@ -136,7 +136,7 @@ impl Load {
         RestoreError::Pack { key, source }
     }
 
-    /// Decrypts and unpacks its stored bytes.
+    /// Decrypts and unpacks the stored bytes of the pack.
     pub(super) fn open(
         &self,
         stored: &[u8],
@@ -150,7 +150,7 @@ impl Load {
         Ok(plain)
     }
 
-    /// Puts what is wanted outside of its stay, out of its plain bytes, into the scratch file.
+    /// Puts the bytes that are needed outside of the stay from the plain bytes into the scratch file.
     pub(super) fn put_aside(
         &self,
         plain: &mut Opened,
@@ -159,7 +159,7 @@ impl Load {
         self.put(plain, scratch, |_| Ok(None))
     }
 
-    /// The same out of its stored bytes, of which only those frames are unpacked that have any of it.
+    /// Does the same from the stored bytes, and unpacks only the frames that contain such bytes.
     pub(super) fn put_parts_aside(
         &self,
         stored: &[u8],
@@ -170,7 +170,7 @@ impl Load {
         self.put(&mut Opened::default(), scratch, |at| pack.frame_at(at))
     }
 
-    /// Puts everything aside; where `plain` has not what lies at some place, it becomes the `frame` there.
+    /// Puts all moves aside. If `plain` lacks the bytes at a position, it is replaced with the `frame` there.
     fn put(
         &self,
         plain: &mut Opened,
@@ -205,7 +205,7 @@ impl Load {
     }
 }
 
-/// Why the scratch file cannot be used.
+/// Returns the error for a scratch file that cannot be used.
 pub(super) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreError {
     RestoreError::File {
         operation: "write the scratch file in",
@@ -214,8 +214,7 @@ pub(super) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreErr
     }
 }
 
-/// The plain bytes of a pack, in frames as they were unpacked, so that none is copied. What they lie in
-/// goes back to be used again.
+/// Plain bytes of a pack, in frames as they were unpacked, so that none is copied. Their buffers are reused.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     frames: Vec<(u64, Vec<u8>)>,
@@ -228,12 +227,12 @@ impl Opened {
         Self { frames, spare }
     }
 
-    /// More of it: what begins at `at`, behind all that it has.
+    /// Appends the bytes that begin at `at`, behind all others.
     pub(super) fn push(&mut self, at: u64, plain: Vec<u8>) {
         self.frames.push((at, plain));
     }
 
-    /// The bytes from `at` to the end of the frame that they lie in; none behind the last.
+    /// Returns the bytes from `at` to the end of their frame; none behind the last frame.
     pub(super) fn from(&self, at: u64) -> &[u8] {
         let after = self.frames.partition_point(|(begin, _)| *begin <= at);
         let Some((begin, frame)) = after.checked_sub(1).and_then(|n| self.frames.get(n)) else {
@@ -251,8 +250,8 @@ impl Drop for Opened {
     }
 }
 
-/// Frames that were closed. The allocator would give their memory back to the system, and the system
-/// would clear it for the next ones: that was three times as many page faults.
+/// Buffers of closed frames. The allocator would return their memory to the system, which would clear it for
+/// the next ones: that caused three times as many page faults.
 #[derive(Debug, Default)]
 pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Folder of what an interrupted fetch has downloaded, beside its target.
+//! Folder that keeps the downloads of an interrupted fetch, beside its target.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -10,17 +10,17 @@ use crate::digest::Digest;
 use crate::newfile::{self, Existing};
 use crate::progress::Progress;
 
-/// An empty file that tells that a fetch made the folder.
+/// Empty file that marks a folder as made by a fetch.
 const MARK: &str = ".butler-fetch";
 
-/// See the module. It has the mark, is private, and is of the user who fetches.
+/// See the module. The folder has the mark, is private, and belongs to the user who fetches.
 pub(super) struct Parts {
     folder: PathBuf,
 }
 
 impl Parts {
-    /// The folder of `target`, made if it is missing. `own` is a file that this process made there.
-    /// `None`, and a note, if something that is not a fetch's has the name.
+    /// Opens the folder of `target`, or makes it if it is missing. `own` is a file that this process made
+    /// there. Returns `None` and adds a note if the name is taken by something that a fetch did not make.
     pub(super) fn of(
         target: &Path,
         own: &File,
@@ -51,12 +51,12 @@ impl Parts {
         }
     }
 
-    /// The folder.
+    /// Returns the path of the folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Removes what fetches put into it, and the folder unless somebody put something else there.
+    /// Removes the files that fetches put into the folder, and the folder itself unless it has other files.
     pub(super) fn remove(self) -> Result<(), RestoreError> {
         let failed = || failed("remove", &self.folder);
         for entry in std::fs::read_dir(&self.folder).map_err(failed())? {
@@ -69,7 +69,7 @@ impl Parts {
                 std::fs::remove_file(entry.path()).map_err(failed())?;
             }
         }
-        // The mark last: what is left without it is nobody's.
+        // The mark is removed last: a folder without it belongs to no fetch.
         std::fs::remove_file(self.folder.join(MARK)).map_err(failed())?;
         match std::fs::remove_dir(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(failed()(error)),
@@ -127,13 +127,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("report");
         let there = folder.path().join("report.parts");
-        // Also one that is empty, and as private as ours.
+        // This also holds for an empty folder that is as private as ours.
         DirBuilder::new().mode(0o700).create(&there).unwrap();
         assert!(parts(&target).is_none());
         std::fs::write(there.join("chapter-1"), "a year's work").unwrap();
         assert!(parts(&target).is_none());
         assert!(there.join("chapter-1").exists());
-        // Nor is one that others can look into, or a link to one of ours.
+        // Neither a folder that others can read is used, nor a link to one of ours.
         let target = folder.path().join("etcd.db");
         let ours = parts(&target).unwrap().folder().to_owned();
         let linked = folder.path().join("linked");

@@ -1,5 +1,5 @@
-//! The objects of a component, one by one, while it is put together: neither the whole archive in
-//! memory nor anything plain on a disk.
+//! Reader of a component's objects, one by one, while it is assembled: it holds neither the whole archive in
+//! memory nor plain bytes on a disk.
 
 use std::io::{BufRead as _, BufReader, PipeReader};
 use std::ops::ControlFlow;
@@ -20,45 +20,45 @@ use crate::id::ComponentName;
 use crate::progress::Progress;
 use crate::store::Store;
 
-/// Reads this much of the pipe at once, which is what a pipe holds.
+/// Bytes read at once from the pipe, equal to its capacity.
 const BUFFER: usize = 64 << 10;
 
-/// Reads the objects of one restore point. Clones read the same.
+/// Reader of the objects of one restore point. Clones read the same restore point.
 #[derive(Debug, Clone)]
 pub struct ObjectReader {
-    /// Where from.
+    /// Store of the restore point.
     pub store: Arc<dyn Store>,
     /// The restore point.
     pub point: Arc<RestorePoint>,
-    /// What opens it.
+    /// Keys that open the restore point.
     pub unlocked: Arc<Unlocked>,
-    /// A folder with room for the largest component, used encrypted.
+    /// Folder with room for the largest component; the files in it are encrypted.
     pub scratch: PathBuf,
-    /// Told how it goes.
+    /// Receiver of progress reports.
     pub progress: Arc<dyn Progress>,
-    /// Ends the reading early.
+    /// Token that ends the reading early.
     pub cancel: CancellationToken,
 }
 
-/// How the reading side ended.
+/// End of the reading side.
 enum Ended {
-    /// It has what it wanted, or was told to end.
+    /// `each` stopped it, or it was cancelled.
     Early,
-    /// It came to the end of the archive.
+    /// It reached the end of the archive.
     AtEnd,
-    /// What it read is no archive.
+    /// The bytes are not a valid archive.
     Failed(ArchiveError),
 }
 
 impl ObjectReader {
-    /// Gives the objects of component `name`, in the order of the archive, to `each` until it
-    /// breaks, and gives back what `each` made of `state`. One object is held at a time.
+    /// Passes the objects of component `name`, in the order of the archive, to `each` until it breaks, and
+    /// returns the `state` that `each` built. Only one object is held at a time.
     ///
-    /// Every byte comes from objects whose names are their digests; who reads to the end has also
-    /// had the SHA-256 of the whole compared with the manifest's.
+    /// Every byte comes from objects whose names are their digests. A caller that reads to the end also has
+    /// the SHA-256 of the whole compared with the manifest's.
     ///
     /// # Errors
-    /// As [`RestoreError`] says; what `each` was given before that must not be used.
+    /// See [`RestoreError`]; objects that `each` got before the error must not be used.
     pub async fn fold<T, F>(
         &self,
         name: &ComponentName,
@@ -75,7 +75,7 @@ impl ObjectReader {
                 component: name.clone(),
             });
         }
-        // The kernel's buffer is the bound between the two sides.
+        // The kernel's buffer limits how far the writing side is ahead.
         let (reader, writer) = std::io::pipe().map_err(|source| RestoreError::File {
             operation: "make a pipe for",
             file: format!("component `{name}`"),
@@ -92,20 +92,20 @@ impl ObjectReader {
             cancel: self.cancel.clone(),
             file: None,
         };
-        // When nobody waits for this any more, the reading side ends at its next object.
+        // If the caller goes away, the reading side ends at its next object.
         let stop = self.cancel.child_token();
         let _stopped = stop.clone().drop_guard();
         let reading = spawn_blocking(move || read(reader, &stop, state, each));
         let assembled = assemble(&assembly, component, &self.scratch, writer).await;
-        // Dropping the writing end is what ends the reading side.
+        // Dropping the writing end ends the reading side.
         let assembled = assembled.map(drop);
         let (state, ended) = reading.await.map_err(RestoreError::Panicked)?;
         match ended {
             Ended::Early if self.cancel.is_cancelled() => Err(RestoreError::Cancelled),
-            // The writing side has failed for want of a reader, which is no damage.
+            // The writing side failed because its reader was gone, which is not damage.
             Ended::Early => Ok(state),
             Ended::AtEnd => assembled.map(|()| state),
-            // Damage below is why the archive cannot be read.
+            // Damaged objects are the reason why the archive cannot be read.
             Ended::Failed(source) => Err(assembled.err().unwrap_or_else(|| {
                 let component = name.clone();
                 RestoreError::Archive { component, source }
@@ -131,7 +131,7 @@ where
     if early {
         return (state, Ended::Early);
     }
-    // To the last byte, behind the end mark too, or until it is clear that they are damaged.
+    // Reads to the last byte, also behind the end mark, or until the bytes are known to be damaged.
     while !stop.is_cancelled()
         && let Ok(rest) = pipe.fill_buf()
         && !rest.is_empty()

@@ -1,4 +1,4 @@
-//! The recipes of a component: read, checked against each other, and not longer than what they give.
+//! Recipes of a component, read and checked against each other and against the size of their output.
 
 use super::RestoreError;
 use super::assemble::{Assembly, mismatch};
@@ -7,13 +7,13 @@ use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::store::MAX_OBJECT;
 
-/// What the recipes of a component take in memory at most.
+/// Largest memory that the recipes of a component may take.
 const MAX_RECIPES: u64 = 4 << 30;
-/// So often runs may go from one pack into the next, however few there are.
+/// Number of times that runs may cross into the next pack, however few runs there are.
 const FREE: u64 = 1 << 20;
 
-/// The segments of `component` in order. Together they give its plain bytes, and none takes more than it
-/// gives.
+/// Returns the segments of `component` in order. Together they give its plain bytes, and none reads more
+/// bytes than it gives.
 pub(super) async fn read_recipes(
     assembly: &Assembly,
     component: &Component,
@@ -47,8 +47,8 @@ pub(super) async fn read_recipes(
                 format!("{key} does not begin where the one before ends"),
             ));
         }
-        // No chunker's transformed stream or layout is longer than its plain stream. A few bytes
-        // can name the same run again and again, and all of it would go to the scratch file.
+        // No chunker's transformed stream or layout is longer than its plain stream. A few bytes can name the
+        // same run again and again, and would fill the scratch file.
         let layout = u64::try_from(segment.layout.len()).unwrap_or(u64::MAX);
         if transformed_bytes(&segment).max(layout) > segment.plain_bytes {
             return Err(mismatch(
@@ -60,7 +60,7 @@ pub(super) async fn read_recipes(
         if reached > component.plain_bytes {
             break;
         }
-        // A writer that closed a segment at the very end leaves an empty one behind it.
+        // A writer that closed a segment at the exact end of the stream leaves an empty one behind it.
         let is_last = at.saturating_add(1) == component.recipes.len();
         if segment.plain_bytes == 0 && !is_last {
             return Err(mismatch(component, format!("{key} gives nothing")));
@@ -82,9 +82,9 @@ pub(super) async fn read_recipes(
     Ok(segments)
 }
 
-/// What the segments so far take in memory, and how often their runs go from one pack into the next.
+/// Memory that the segments so far take, and the number of times that their runs cross into another pack.
 struct Work<'e> {
-    /// Where each pack ends in pack space.
+    /// End of each pack in pack space.
     ends: &'e [u64],
     memory: u64,
     crossings: u64,
@@ -120,8 +120,8 @@ impl<'e> Work<'e> {
             let crossings = pack_of(last).saturating_sub(pack_of(run.start));
             self.crossings = self.crossings.saturating_add(count(crossings));
         }
-        // Chunks that follow each other cross few packs; many tiny packs under many long runs would be work
-        // without end.
+        // Consecutive chunks cross few packs. Many tiny packs under many long runs would cause unlimited
+        // work.
         let packs = count(self.ends.len());
         let most = self.runs.saturating_add(packs).saturating_mul(8);
         if self.crossings > most.saturating_add(FREE) {
@@ -131,7 +131,7 @@ impl<'e> Work<'e> {
     }
 }
 
-/// The number of bytes that the runs of `segment` have.
+/// Returns the number of bytes in the runs of `segment`.
 pub(super) fn transformed_bytes(segment: &Segment) -> u64 {
     let lengths = segment.runs.iter().map(|r| r.length);
     lengths.fold(0, u64::saturating_add)

@@ -1,8 +1,8 @@
-//! For how long each pack of a component is open while its stream is read.
+//! Stay of each pack of a component: the part of the stream for which the pack is open.
 //!
-//! Chunks are stored nearly as the stream has them, so most of a pack is wanted in one stretch of the
-//! stream: its *stay*. But pages move: bytes of it are wanted here and there, also long before. They are put
-//! aside, so that they cost neither a place among the open packs nor a pack its stay.
+//! Chunks are stored nearly in stream order, so most of a pack is needed in one stretch of the stream: its
+//! *stay*. But pages move: other bytes of the pack are needed elsewhere, also long before. They are put
+//! aside, so that they neither take a place among the open packs nor cost a pack its stay.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -12,29 +12,29 @@ use tokio_util::sync::CancellationToken;
 use super::packs::Load;
 use crate::format::recipe::Run;
 
-/// The stream is looked at in blocks of so many bytes; tests have small packs, and small blocks for them.
+/// Size of the blocks in which the stream is planned; tests have small packs, and small blocks for them.
 pub(super) const BLOCK: u64 = if cfg!(test) { 64 } else { 4 << 20 };
-/// The blocks that a pack may stay for: twice the 15 MiB that it holds.
+/// Largest number of blocks in a stay: twice the 15 MiB that a pack holds.
 const LONGEST: u64 = 8;
 /// Packs that are open at the same time, with at most 15 MiB each.
 const ROOM: u8 = 3;
 
-/// Bytes of the stream that lie in one block and in one pack.
+/// Bytes of the stream that are in one block and in one pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// The pack's number.
+    /// Number of the pack.
     pub(super) number: usize,
-    /// Where they begin in pack space.
+    /// Start in pack space.
     pub(super) from: u64,
-    /// Where they begin in the pack.
+    /// Start in the pack.
     pub(super) within: u64,
-    /// How many they are.
+    /// Length in bytes.
     pub(super) length: u64,
-    /// The block.
+    /// Number of the block.
     pub(super) block: u64,
 }
 
-/// The first piece of `run`, which the stream comes to at `at`. `None` behind the last pack.
+/// Returns the first piece of `run`, which is at `at` in the stream; `None` behind the last pack.
 pub(super) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
     let number = loads.partition_point(|load| load.end() <= run.start);
     let load = loads.get(number)?;
@@ -53,7 +53,7 @@ pub(super) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
     })
 }
 
-/// What is left of `run` behind its first `length` bytes.
+/// Returns the rest of `run` behind its first `length` bytes.
 pub(super) fn behind(run: Run, length: u64) -> Option<Run> {
     let left = run.length.saturating_sub(length);
     (left > 0).then_some(Run {
@@ -62,11 +62,11 @@ pub(super) fn behind(run: Run, length: u64) -> Option<Run> {
     })
 }
 
-/// Pieces between two looks at whether to end.
+/// Pieces between two checks of the cancellation.
 const LOOK: u32 = 4096;
 
-/// Tells `take` of each piece of `runs` in order. `None` if `take` says so, a run leads out of the packs, or it is
-/// told to end.
+/// Calls `take` with each piece of `runs` in order. Returns `None` if `take` does, a run reaches outside of
+/// the packs, or `cancel` is set.
 pub(super) fn each_piece<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
@@ -91,8 +91,8 @@ pub(super) fn each_piece<'r>(
     Some(())
 }
 
-/// The blocks in which each pack is open, if any: no more than three packs in one block. `None` if a run
-/// leads out of the packs, or it is told to end.
+/// Returns the blocks in which each pack is open, if any: at most three packs in one block. Returns `None` if
+/// a run reaches outside of the packs, or `cancel` is set.
 pub(super) fn stays<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
@@ -110,7 +110,7 @@ pub(super) fn stays<'r>(
         let half = load.end().saturating_sub(load.base()) / 2;
         wished.extend(uses.stay(half).map(|(bytes, stay)| (bytes, number, stay)));
     }
-    // Those that would put most aside come first.
+    // The packs that would put most bytes aside come first.
     wished.sort_unstable_by_key(|(bytes, number, _)| (std::cmp::Reverse(*bytes), *number));
     let mut taken = vec![0_u8; blocks];
     let mut stays = vec![None; loads.len()];
@@ -127,13 +127,13 @@ pub(super) fn stays<'r>(
     Some(stays)
 }
 
-/// What the stream wants of one pack, and where.
+/// Blocks of the stream that need bytes of one pack, and how many.
 #[derive(Debug, Clone, Default)]
 struct Uses {
     first: Option<u64>,
-    /// The last blocks that want of it, and how much; they span no more than a stay may.
+    /// Last blocks that need bytes of the pack, and how many; they span no more than the longest stay.
     last: VecDeque<(u64, u64)>,
-    /// Those of all times that wanted most.
+    /// Span of such blocks that needed the most bytes so far.
     most: VecDeque<(u64, u64)>,
 }
 
@@ -161,11 +161,11 @@ impl Uses {
         }
     }
 
-    /// Where it stays, and how much is wanted then. Not if it had to be opened twice for less than `half`
-    /// of it.
+    /// Returns the stay of the pack, and how many bytes it covers; `None` if the pack would be opened twice
+    /// for no more than `half` bytes.
     fn stay(mut self, half: u64) -> Option<(u64, RangeInclusive<u64>)> {
         self.settle();
-        // A block that wants little of it, before or behind, would only take a place.
+        // A block at either end that needs few bytes would only take a place.
         let little = sum(&self.most) / 16;
         while self.most.front().is_some_and(|(_, bytes)| *bytes < little) {
             self.most.pop_front();

@@ -1,4 +1,4 @@
-//! One tenant's kubeconfig, out of the archive of kubeconfigs.
+//! Kubeconfig of one tenant, from the archive of kubeconfigs.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,28 +14,28 @@ use crate::archive::{ArchiveError, StoredJson};
 use crate::format::export::TenantFacts;
 use crate::id::ComponentName;
 
-/// The endings of the Secrets that a tenant's kubeconfig may be in, and the key in each, best
-/// first: Steward's own opens the tenant from outside, the one of Cluster API is a copy.
+/// Name endings of the Secrets that may hold a tenant's kubeconfig, and the key in each, best first:
+/// Steward's own opens the tenant from outside, and that of Cluster API is a copy.
 const PLACES: [(&str, &str); 2] = [
     ("-admin-kubeconfig", "admin.conf"),
     ("-kubeconfig", "value"),
 ];
 
-/// A tenant's kubeconfig. Does not print.
+/// Kubeconfig of a tenant. Its debug output omits the content.
 pub struct Kubeconfig {
-    /// Where it was: `NAMESPACE/SECRET KEY`.
+    /// Origin: `NAMESPACE/SECRET KEY`.
     pub origin: String,
     bytes: Zeroizing<Vec<u8>>,
 }
 
 impl Kubeconfig {
-    /// The file's content.
+    /// Returns the content of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Where the kubeconfig of `tenant` is looked for, best first.
+    /// Returns the places where the kubeconfig of `tenant` may be, best first.
     #[must_use]
     pub fn places(tenant: &TenantFacts) -> Vec<String> {
         let namespace = tenant.tenant_namespace.as_ref();
@@ -53,8 +53,8 @@ impl std::fmt::Debug for Kubeconfig {
     }
 }
 
-/// The part of a Secret that is read here. Base64 and the names of keys have nothing that JSON
-/// escapes, so nothing is copied.
+/// Part of a Secret that is read here. Base64 and the names of keys need no JSON escapes, so nothing is
+/// copied.
 #[derive(Deserialize)]
 struct Secret<'j> {
     #[serde(borrow, default)]
@@ -62,10 +62,10 @@ struct Secret<'j> {
 }
 
 impl ObjectReader {
-    /// The kubeconfig of `tenant`; `None` if component `kubeconfigs` has none.
+    /// Returns the kubeconfig of `tenant`; `None` if component `kubeconfigs` has none.
     ///
     /// # Errors
-    /// As [`RestoreError`] says.
+    /// See [`RestoreError`].
     pub async fn kubeconfig(
         &self,
         tenant: &TenantFacts,
@@ -100,7 +100,7 @@ impl ObjectReader {
     }
 }
 
-/// The kubeconfig in `object`, if it is at one of the first `best` places; and at which.
+/// Returns the kubeconfig in `object`, and its place, if it is at one of the first `best` places.
 fn better(
     places: &[String],
     best: usize,

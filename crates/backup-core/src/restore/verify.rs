@@ -1,4 +1,4 @@
-//! Verifying one restore point: that it is all there, and that it comes back as it was.
+//! Verification of one restore point: that it is complete, and comes back unchanged.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -22,10 +22,10 @@ use crate::format::{index, layout};
 use crate::progress::Progress;
 use crate::store::{MAX_OBJECT, Store};
 
-/// Objects of a component that cannot be restored and are told one by one.
+/// Objects of a component that cannot be restored and are listed one by one.
 const MAX_FLAWS: usize = 20;
 
-/// How deep to look.
+/// Depth of a verification.
 #[derive(Debug)]
 pub enum VerifyDepth {
     /// Presence, size and recorded checksum of every object; needs no key.
@@ -34,23 +34,24 @@ pub enum VerifyDepth {
     Full(Unlocked),
 }
 
-/// What a verification looked at and found.
+/// Result of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct Verified {
-    /// Objects looked at.
+    /// Number of objects that were checked.
     pub objects: u64,
-    /// Their stored bytes.
+    /// Size of the stored bytes of these objects.
     pub stored_bytes: u64,
-    /// Plain bytes that were put together and checked; 0 for a quick look.
+    /// Plain bytes that were assembled and checked; 0 for a quick verification.
     pub plain_bytes: u64,
-    /// What is wrong; empty means sound.
+    /// Faults that were found; none if the restore point is sound.
     pub findings: Vec<Finding>,
 }
 
-/// Verifies `point`. `scratch` is a folder with room for the largest component, used encrypted.
+/// Verifies `point`. `scratch` is a folder with room for the largest component; the files in it are
+/// encrypted.
 ///
 /// # Errors
-/// When the store fails or the first damage of a full look; a quick look collects findings.
+/// If the store fails, or a full verification finds damage; a quick one collects findings.
 pub async fn verify(
     store: Arc<dyn Store>,
     point: &RestorePoint,
@@ -86,7 +87,7 @@ pub async fn verify(
         return Ok(verified);
     };
     if !verified.findings.is_empty() {
-        // What is missing or has another size cannot be read; the findings say so already.
+        // Objects that are missing or have another size cannot be read; the findings already report them.
         return Ok(verified);
     }
     let objects = Objects {
@@ -136,7 +137,8 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// Reads every object of a component as a restore does; tells of each that it cannot.
+/// Reads every object of a component as a restore does, and returns a finding for each that cannot be
+/// restored.
 async fn check_objects(
     assembly: &Assembly,
     (point, scratch): (&RestorePoint, &Path),
@@ -171,7 +173,7 @@ async fn check_objects(
     Ok(flaws)
 }
 
-/// The bytes are those that were captured, and no restore can write them.
+/// Returns the finding for an object that has the captured bytes, but that no restore can write.
 fn flaw(object: &StoredJson, error: &ArchiveError) -> Finding {
     Finding {
         severity: Severity::Warning,
@@ -181,7 +183,7 @@ fn flaw(object: &StoredJson, error: &ArchiveError) -> Finding {
     }
 }
 
-/// What is carried over may be older than the reader's key: that is no damage.
+/// Returns the finding for a carried component older than the reader's key, which is not damage.
 fn not_read(component: &Component, closed: &RestoreError) -> Finding {
     Finding {
         severity: Severity::Warning,
@@ -195,8 +197,8 @@ async fn read_indexes(assembly: &Assembly, point: &RestorePoint) -> Result<(), R
     for object in &point.manifest.indexes {
         let key = layout::index(object.sha256);
         let bytes = assembly.objects.get(&key, object.sha256).await?;
-        // An index of an earlier month is encrypted to an epoch that this restore point may not
-        // need; its digest was checked, and only the daemon reads it.
+        // An index of an earlier month is encrypted to an epoch that this restore point may not need. Its
+        // digest was checked, and only the daemon reads it.
         let Ok(opened) = assembly.unlocked.own_opener().open(&bytes, MAX_OBJECT) else {
             continue;
         };
@@ -205,7 +207,7 @@ async fn read_indexes(assembly: &Assembly, point: &RestorePoint) -> Result<(), R
     Ok(())
 }
 
-/// What is known of a snapshot that came back: it must be sound, and what the manifest says.
+/// Returns the facts about a snapshot that was read back. It must be sound, and match the manifest.
 pub(super) fn check_snapshot(
     component: &Component,
     watch: SnapshotWriter,
@@ -228,7 +230,7 @@ pub(super) fn check_snapshot(
     Ok(facts)
 }
 
-/// Checks a snapshot as it is written and keeps nothing of it.
+/// Writer that checks a snapshot and keeps nothing of it.
 #[derive(Default)]
 pub(super) struct SnapshotWriter {
     trailer: TrailerCheck,

@@ -1,6 +1,7 @@
-//! The stream of a component, read out of packs that are open for their stay, and out of what they put aside.
+//! Stream of a component, read from packs that are open for their stay, and from the bytes that they put
+//! aside.
 //!
-//! What is opened when, and what it puts aside, is known before anything is read.
+//! The order of openings, and the bytes to put aside, are planned before anything is read.
 
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -12,16 +13,16 @@ use super::stays::{Piece, behind, each_piece, piece, stays};
 use crate::format::recipe::Run;
 use crate::scratch::Scratch;
 
-/// How packs have to be opened for a stream.
+/// Plan of how packs are opened for a stream.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
-    /// What is opened, in order.
+    /// Openings, in order.
     pub(super) order: Vec<Opening>,
-    /// The blocks of the stream in which each pack is open.
+    /// Blocks of the stream in which each pack is open.
     stays: Vec<Option<RangeInclusive<u64>>>,
-    /// The bytes that are read of each in its stay: after the last of them it is closed.
+    /// Bytes that are read of each pack in its stay; it is closed after the last of them.
     wanted: Vec<u64>,
-    /// The bytes that are put aside, of all of them.
+    /// Bytes of all packs that are put aside.
     pub(super) aside: u64,
 }
 
@@ -35,19 +36,19 @@ impl Sequence {
     }
 }
 
-/// One opening of a pack.
+/// Opening of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Opening {
-    /// The pack's number.
+    /// Number of the pack.
     pub(super) number: usize,
-    /// Whether it is the first one, and puts aside what the pack has to.
+    /// Whether this is the first opening, in which the pack puts bytes aside.
     pub(super) first: bool,
-    /// Whether its stay begins. If not, putting aside is all that it is for.
+    /// Whether the pack's stay begins. If not, the opening only puts bytes aside.
     pub(super) stays: bool,
 }
 
-/// Foresees how the packs `loads` are opened for a stream of `runs`. What each has to put aside is noted in
-/// its moves. `None` if a run leads out of the packs, or it is told to end.
+/// Plans how the packs `loads` are opened for a stream of `runs`, and records in their moves which bytes they
+/// put aside. Returns `None` if a run reaches outside of the packs, or `cancel` is set.
 pub(super) fn sequence<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run> + Clone,
@@ -81,7 +82,7 @@ pub(super) fn sequence<'r>(
     Some(foreseen)
 }
 
-/// What was opened of each pack: at all, and for its stay.
+/// Openings of each pack so far: any at all, and the one for its stay.
 struct Opens(Vec<(bool, bool)>);
 
 impl Opens {
@@ -89,8 +90,8 @@ impl Opens {
         Self(vec![(false, false); loads.len()])
     }
 
-    /// The opening that is due where the stream comes to pack `number`, in its stay or not: none if it was.
-    /// The outer `None` says that there is no such pack.
+    /// Returns the opening that is due when the stream reaches pack `number`, in its stay or not; none if the
+    /// pack was opened for that already. The outer `None` means that there is no such pack.
     fn opening(&mut self, number: usize, stays: bool) -> Option<Option<Opening>> {
         let (opened, stayed) = self.0.get_mut(number)?;
         let first = !std::mem::replace(opened, true);
@@ -104,8 +105,8 @@ impl Opens {
     }
 }
 
-/// The transformed stream, read from packs that `next` gives in the foreseen order, and from what they put
-/// aside.
+/// Transformed stream, read from packs that `next` returns in the planned order, and from the bytes that they
+/// put aside.
 pub(super) struct Stream<'a, R, N> {
     loads: &'a [Load],
     foreseen: Sequence,
@@ -113,17 +114,17 @@ pub(super) struct Stream<'a, R, N> {
     next: N,
     scratch: &'a Scratch,
     opens: Opens,
-    /// The packs that are open, by their number.
+    /// Open packs, by their number.
     open: Vec<Option<Opened>>,
     rest: Option<Run>,
-    /// Where the stream is.
+    /// Position in the stream.
     at: u64,
-    /// Where the next bytes lie that were put aside.
+    /// Position of the next bytes that were put aside.
     aside: u64,
 }
 
 impl<'a, R, N> Stream<'a, R, N> {
-    /// The stream of `runs` in `loads`, as foreseen.
+    /// Creates the stream of `runs` in `loads`, as planned in `foreseen`.
     pub(super) fn new(
         loads: &'a [Load],
         foreseen: Sequence,
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
 
-    /// Packs of these lengths, one behind the other.
+    /// Returns packs of these lengths, one behind the other.
     fn loads(lengths: &[u64]) -> Vec<Load> {
         let mut base = 0_u64;
         let one = |length: &u64| {
@@ -254,7 +255,7 @@ mod tests {
         opened
     }
 
-    /// As much, in blocks, as a real pack holds.
+    /// Size of a pack, in the same proportion to a block as a real pack.
     const PACK: u64 = BLOCK * 15 / 4;
 
     fn numbers(foreseen: &Sequence) -> Vec<usize> {
@@ -277,7 +278,7 @@ mod tests {
         let around: Vec<Run> = around.collect();
         let foreseen = sequence(&mut packs, around.iter()).unwrap();
         assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
-        // Three are open all the time.
+        // Three packs are open all the time.
         assert_eq!(foreseen.aside, 7 * 10);
     }
 

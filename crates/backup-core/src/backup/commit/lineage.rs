@@ -6,7 +6,7 @@ use crate::catalog::RestorePoint;
 use crate::format::manifest::Lineage;
 use crate::id::ComponentName;
 
-/// Returns the parent's lineage, or a new one if this is another incarnation of the cluster.
+/// Returns the parent's lineage, or a new one if there is no parent or the cluster is another incarnation.
 pub(super) fn lineage(
     run: &Run,
     parent: Option<&RestorePoint>,

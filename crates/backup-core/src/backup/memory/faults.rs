@@ -63,7 +63,8 @@ pub(super) fn lost_parent(newest: &RestorePointId, parent: &RestorePointId) -> F
     }
 }
 
-/// Reports that no restore point is left. A single missing one may belong to a first run that died early.
+/// Returns the finding that no restore point is left. It is a warning for a single one, which may belong to a
+/// first run that died early.
 pub(super) fn gone(last: &Hidden, count: usize) -> Finding {
     Finding {
         severity: if count > 1 {

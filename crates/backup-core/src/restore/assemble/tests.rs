@@ -17,10 +17,10 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Key, Store};
 use crate::testing::fault::FaultStore;
 
-/// As much, in blocks, as a real pack holds.
+/// Size of a pack, in the same proportion to a block as a real pack.
 const PACK: u64 = BLOCK * 15 / 4;
 
-/// A component that is stored: its manifest's entry, and its plain bytes.
+/// Stored component: its manifest entry, and its plain bytes.
 struct Stored {
     component: Component,
     plain: Vec<u8>,
@@ -37,7 +37,7 @@ async fn put(store: &dyn Store, key: impl Fn(Digest) -> Key, bytes: Vec<u8>) -> 
     stored
 }
 
-/// Stores `packs` packs, no two alike, and a stream of `runs` in them.
+/// Stores `packs` different packs, and a stream of `runs` in them.
 async fn stored(store: &dyn Store, packs: u64, runs: Vec<Run>) -> Stored {
     let mut writer = PackWriter::new(1).unwrap();
     let (mut space, mut refs) = (Vec::new(), Vec::new());
@@ -99,7 +99,8 @@ async fn assembled(store: Arc<dyn Store>, component: &Component) -> Result<Vec<u
     assemble(&assembly, component, &std::env::temp_dir(), Vec::new()).await
 }
 
-/// A few bytes of each of ten packs, then all of them in order, each with a few of the first.
+/// Returns runs of a few bytes of each of ten packs, then of all packs in order, each with a few bytes of the
+/// first.
 fn moved() -> Vec<Run> {
     let run = |start, length| Run { start, length };
     let early = (1..10).map(|pack| run(pack * PACK + 3, 2));
@@ -124,7 +125,7 @@ async fn a_pack_that_is_opened_again_is_not_downloaded_again() {
     let before = store.counts().gets;
     let got = assembled(Arc::<FaultStore>::clone(&store), &component).await;
     assert!(got.unwrap() == plain);
-    // Ten packs and the recipe; one may be asked for again, right behind its first opening.
+    // Ten packs and the recipe. One may be requested again, directly after its first opening.
     let gets = store.counts().gets - before;
     assert!((11..=12).contains(&gets), "{gets}");
 }

@@ -14,7 +14,7 @@ use crate::restore::packs::{Load, scatter};
 use crate::scratch::Scratch;
 use crate::store::Key;
 
-/// Parts what is loaded from broken packs from what is loaded from the others.
+/// Separates the loads from broken packs from the other loads.
 pub(super) fn split(
     component: &Component,
     segments: &[Segment],
@@ -25,7 +25,7 @@ pub(super) fn split(
     loads.partition(|load| broken.contains_key(load.key()))
 }
 
-/// Gives the holes in order; none touches another.
+/// Returns the holes in order; no two of them touch.
 pub(super) fn holes(
     component: &Component,
     segments: &[Segment],
@@ -45,7 +45,7 @@ pub(super) fn holes(
     merged
 }
 
-/// Reads what stands around the holes.
+/// Reads the entries around the holes.
 pub(super) async fn read_around(
     component: &Component,
     holes: Vec<Hole>,

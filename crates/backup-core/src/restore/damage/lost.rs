@@ -1,4 +1,4 @@
-//! What is lost with damaged packs, as far as anything tells it.
+//! Losses from damaged packs, as far as they can be determined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,35 +7,35 @@ use crate::archive::ObjectPath;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 
-/// Objects that are named; more are counted.
+/// Objects that are listed by name; the others are only counted.
 const NAMED: usize = 20;
-/// Ranges that are told.
+/// Ranges that are listed.
 const RANGES: usize = 8;
 
-/// What is lost.
+/// Data that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lost {
     /// Objects of an archive.
     Objects {
-        /// How many.
+        /// Number of objects.
         count: u64,
-        /// How many of each kind.
+        /// Number of objects of each kind.
         kinds: BTreeMap<String, u64>,
-        /// Some of them by name, as far as anything tells their names.
+        /// Names of some objects, as far as they are known.
         named: Vec<String>,
     },
     /// Parts of an etcd snapshot.
     Parts {
-        /// Bytes of it.
+        /// Number of lost bytes.
         bytes: u64,
-        /// Bytes of all.
+        /// Size of the snapshot in bytes.
         of: u64,
-        /// Where they are in the snapshot, first and last byte; some of them.
+        /// Some of the lost ranges in the snapshot, each as first and last byte.
         ranges: Vec<(u64, u64)>,
-        /// More ranges than are told.
+        /// Number of ranges that are not listed.
         more: usize,
     },
-    /// All of it.
+    /// The whole component.
     Everything,
 }
 
@@ -79,8 +79,8 @@ impl std::fmt::Display for Lost {
     }
 }
 
-/// Which objects are lost: those whose names or sizes lie beside a hole, and those that an older
-/// restore point has and the rest has not; counted by kind as the manifest does.
+/// Returns the lost objects: those with a readable header and other bytes in a hole, and those that an older
+/// restore point has and the rest lacks. They are counted by kind, as in the manifest.
 pub(super) fn objects_lost(
     component: &Component,
     read: Walked,
@@ -126,8 +126,8 @@ pub(super) fn objects_lost(
     }
 }
 
-/// Which parts of a snapshot are lost: the segments that holes lie in, as far as they can be told
-/// without the pages.
+/// Returns the lost parts of a snapshot: the segments with holes, as far as they can be determined without
+/// the pages.
 pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[Hole]) -> Lost {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut from = 0_u64;

@@ -1,4 +1,4 @@
-//! Walks a tar whose stream has holes.
+//! Walk over a tar whose stream has holes.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -11,21 +11,21 @@ use crate::archive::{MAX_EXTENSION, MAX_MEMBERS};
 use crate::chunk::tar::{BLOCK, sound};
 use crate::scratch::Scratch;
 
-/// A stretch of the stream that is not there.
+/// Missing range of the stream.
 pub(super) type Hole = Range<u64>;
 
-/// The entries of an archive by whether all of their bytes are there.
+/// Entries of an archive, by whether all of their bytes exist.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
-    /// Those that are.
+    /// Entries whose bytes all exist.
     pub(super) whole: BTreeSet<String>,
-    /// Those whose header is there, and not all of the rest. Others are in holes with their names.
+    /// Entries that have a header but miss other bytes. Others are in holes with their names.
     pub(super) torn: BTreeSet<String>,
 }
 
-/// Walks the `bytes` of a tar in `scratch`, of which `holes`, in order, were never written. An entry
-/// begins behind each hole, or some blocks later where the hole began in the middle of a large one.
-/// What it is told to end with is not all.
+/// Walks the `bytes` of a tar in `scratch`, of which `holes`, in order, were never written. An entry begins
+/// after each hole, or some blocks later if the hole began in the middle of a large entry. The result is
+/// incomplete if `cancel` is set.
 pub(super) fn walk(
     scratch: &Scratch,
     bytes: u64,
@@ -56,7 +56,7 @@ pub(super) fn walk(
         };
         members = members.saturating_add(1);
         if members > MAX_MEMBERS {
-            // No archive with more of them is read.
+            // An archive with more members is never read.
             break;
         }
         let Some(end) = size
@@ -95,7 +95,7 @@ fn read(scratch: &Scratch, at: u64, length: u64) -> Option<Vec<u8>> {
     Some(data)
 }
 
-/// The name in the data of a header that stands before an entry's own.
+/// Returns the name from the data of an extension header, which stands before an entry's own header.
 fn long_name(kind: EntryType, data: &[u8]) -> Option<Vec<u8>> {
     if kind == EntryType::GNULongName {
         return data.split(|&byte| byte == 0).next().map(<[u8]>::to_vec);
@@ -109,7 +109,7 @@ fn long_name(kind: EntryType, data: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// A scratch file with a tar of some files, `hole` of it left out; and the tar's size.
+    /// Returns a scratch file with a tar of some files, without the bytes of `hole`; and the tar's size.
     fn torn(hole: &Hole) -> (Scratch, u64) {
         let mut builder = ::tar::Builder::new(Vec::new());
         for (name, size) in [("a", 10), ("b", 600), (&"long/".repeat(40), 512), ("z", 1)] {
@@ -149,13 +149,13 @@ mod tests {
             let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
             (owned(whole), owned(torn))
         };
-        // `a` is 1024 bytes with its header, and gone with its name.
+        // `a` has 1024 bytes with its header, and is gone with its name.
         assert_eq!(names(0..1024), told(&["b", "long", "z"], &[]));
-        // Of `b` the header is left.
+        // The header of `b` is left.
         assert_eq!(names(1536..2560), told(&["a", "long", "z"], &["b"]));
-        // Of `b` the end is left, which is no header.
+        // Only the end of `b` is left, which is not a header.
         assert_eq!(names(1024..2048), told(&["a", "long", "z"], &[]));
-        // The long name of the third is gone, and with it its header.
+        // The long name of the third entry is gone, together with its header.
         assert_eq!(names(2560..4096), told(&["a", "b", "z"], &[]));
     }
 }
