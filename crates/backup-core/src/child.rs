@@ -1,7 +1,7 @@
-//! Programs that this one starts: each has an environment with the variables that its list names, and
-//! nothing else. The store's credentials, identities, keys and tokens of ours go to none of them.
+//! Launcher of other programs. Each program gets the environment variables on its list and nothing else: none
+//! gets the store's credentials, or our identities, keys or tokens.
 //!
-//! This is the one place of the library that starts programs, and that reads the environment.
+//! This is the only place in the library that starts programs or reads the environment.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-/// What every program gets: where programs, libraries and temporary files are.
+/// Variables that every program gets: the locations of programs, libraries and temporary files.
 const ANY: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"];
 
-/// What a `git` that asks a remote gets as well: a person's settings and credential helpers, the agent
-/// of ssh, authorities, proxies.
+/// Further variables for a `git` that contacts a remote: a person's settings and credential helpers, the ssh
+/// agent, certificate authorities, proxies.
 const REMOTE: [&str; 40] = [
     "HOME",
     "USER",
@@ -57,12 +57,12 @@ const REMOTE: [&str; 40] = [
     "no_proxy",
 ];
 
-/// Which variables a program gets of those that this one has.
+/// Set of our environment variables that a program gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gets {
-    /// What any program needs.
+    /// Variables that any program needs.
     Least,
-    /// What a `git` needs that asks a remote for a person.
+    /// Variables that a `git` needs to contact a remote on behalf of a person.
     Remote,
 }
 
@@ -76,7 +76,7 @@ impl Gets {
     }
 }
 
-/// A program that is about to be started. It reads nothing, and ends when nobody waits for it.
+/// Returns a command ready to start. It gets no input, and is killed when its handle is dropped.
 pub(crate) fn command(program: impl AsRef<OsStr>, gets: Gets) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -92,7 +92,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>, gets: Gets) -> Command {
     command
 }
 
-/// Whether a program is in one of the folders that programs are looked for in.
+/// Reports whether `program` is in one of the folders of `PATH`.
 pub(crate) fn is_there(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let mut files = std::env::split_paths(&folders).map(|folder: PathBuf| folder.join(program));
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_gets_what_its_list_names_and_nothing_else() {
-        // What is not on a list, and is there while tests run.
+        // A variable that is on no list but is set while tests run.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         for gets in [Gets::Least, Gets::Remote] {
             let output = command("env", gets).output().await.unwrap();

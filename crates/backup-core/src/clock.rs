@@ -1,13 +1,13 @@
-//! The clock, passed in so that tests can set it.
+//! Clock that is passed in, so that tests can set it.
 
 use std::fmt::Debug;
 use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Tells the time.
+/// Source of the current time.
 pub trait Clock: Debug + Send + Sync {
-    /// The current time in UTC.
+    /// Returns the current time in UTC.
     fn now(&self) -> Timestamp;
 }
 
@@ -25,12 +25,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move.
+/// Clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct FixedClock(Mutex<Timestamp>);
 
 impl FixedClock {
-    /// A clock that shows `now`.
+    /// Returns a clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self(Mutex::new(now))

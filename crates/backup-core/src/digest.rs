@@ -1,4 +1,4 @@
-//! SHA-256 digests: the names of stored objects, and a writer that takes them in passing.
+//! SHA-256 digests, which name stored objects, and a writer that computes them in passing.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// The text is not 64 lower-case hex digits.
+/// Error for text that is not 64 lower-case hex digits.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not a SHA-256 digest: want 64 lower-case hex digits")]
 pub struct ParseDigestError {
@@ -21,7 +21,7 @@ pub struct ParseDigestError {
 }
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
@@ -33,19 +33,19 @@ impl Digest {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The standard base64 form, as in `x-amz-checksum-sha256`.
+    /// Returns the standard base64 form, as in `x-amz-checksum-sha256`.
     #[must_use]
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)
     }
 
-    /// Reads the standard base64 form; `None` if it is not one of 32 bytes.
+    /// Parses the standard base64 form; `None` if it does not encode 32 bytes.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok()?;
@@ -108,7 +108,7 @@ impl schemars::JsonSchema for Digest {
     }
 }
 
-/// Passes bytes on to `inner` and takes their digest and number.
+/// Writer that passes bytes on to `inner` and computes their digest and number.
 #[derive(Debug)]
 pub struct HashingWriter<W> {
     inner: W,
@@ -117,7 +117,7 @@ pub struct HashingWriter<W> {
 }
 
 impl<W: Write> HashingWriter<W> {
-    /// Starts with nothing written.
+    /// Creates a writer that has written nothing.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -126,12 +126,12 @@ impl<W: Write> HashingWriter<W> {
         }
     }
 
-    /// The number of bytes passed on so far.
+    /// Returns the number of bytes passed on so far.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// Gives the inner writer back, with the digest and number of all bytes passed on.
+    /// Returns the inner writer, with the digest and number of all bytes passed on.
     pub fn finish(self) -> (W, Digest, u64) {
         (
             self.inner,

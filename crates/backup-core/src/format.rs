@@ -1,5 +1,5 @@
-//! The stored format, version 1, as FORMAT.md describes it: keys, packs, indexes, recipes,
-//! manifests, the claim. Pure functions of bytes; no store, no clock.
+//! Stored format, version 1, as in FORMAT.md: keys, packs, indexes, recipes, manifests, the claim. Pure
+//! functions of bytes; no store, no clock.
 
 pub mod claim;
 pub mod export;
@@ -12,18 +12,18 @@ pub mod pack;
 pub mod recipe;
 pub mod varint;
 
-/// Stored bytes are not what the format says; names what is wrong with them.
+/// Error for stored bytes that do not follow the format; names the defect.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// A part of an object is not as it must be.
+    /// Part of an object is invalid.
     #[error("this {object} is damaged: {what}")]
     Damaged {
         /// The kind of object, such as `recipe`.
         object: &'static str,
-        /// What does not fit.
+        /// The defect.
         what: String,
     },
-    /// Written by a newer tool.
+    /// A newer tool wrote it.
     #[error(
         "this {object} has format version {found}, and this tool reads up to version {VERSION}; \
          use a newer restore-cli"
@@ -34,14 +34,14 @@ pub enum FormatError {
         /// Its version.
         found: u64,
     },
-    /// A manifest or claim is not the JSON that it should be.
+    /// A manifest or claim is not valid JSON of the expected form.
     #[error("this {object} is not readable at `{path}`")]
     Json {
         /// The kind of object.
         object: &'static str,
-        /// Where in the document.
+        /// Position in the document.
         path: String,
-        /// What the parser says.
+        /// Error of the parser.
         source: serde_json::Error,
     },
     /// Compression or decompression failed.
@@ -49,7 +49,7 @@ pub enum FormatError {
     Zstd {
         /// The kind of object.
         object: &'static str,
-        /// What the library says.
+        /// Error of the library.
         source: std::io::Error,
     },
 }
@@ -63,10 +63,10 @@ impl FormatError {
     }
 }
 
-/// The version of the format that this library writes, and the newest that it reads.
+/// Version of the format that this library writes, and the newest that it reads.
 pub const VERSION: u64 = 1;
 
-/// Decompresses all of `bytes`, which must give at most `limit`.
+/// Decompresses all of `bytes`, to at most `limit` bytes.
 pub(crate) fn decompress(
     object: &'static str,
     bytes: &[u8],
@@ -88,7 +88,7 @@ pub(crate) fn decompress(
     Ok(plain)
 }
 
-/// Parses `bytes` as JSON of a known version; the error says where it is wrong.
+/// Parses `bytes` as JSON of a known version; the error contains the position.
 pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(
     object: &'static str,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Names: clusters, components and restore points, parsed where they enter.
+//! Names of clusters, components and restore points, parsed where they enter the program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// A name is not allowed; says which one and what is.
+/// Error for a name that is not allowed; contains the name and the rule.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not a {what}: {allowed}")]
 pub struct ParseNameError {
@@ -21,7 +21,7 @@ pub struct ParseNameError {
 macro_rules! text_name {
     ($name:ident) => {
         impl $name {
-            /// The name as text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -72,7 +72,7 @@ fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 
-/// The name that operators gave a cluster: a DNS label of at most 63 characters.
+/// Name that operators gave a cluster: a DNS label of at most 63 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName(String);
 text_name!(ClusterName);
@@ -94,7 +94,7 @@ impl FromStr for ClusterName {
 
 /// One part of a restore point: `etcd`, `crds`, `resources`, `datastore/NAME` and so on.
 ///
-/// A DNS label, or one and a DNS subdomain with a slash between them.
+/// A DNS label, or a DNS label and a DNS subdomain separated by a slash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentName(String);
 text_name!(ComponentName);
@@ -116,7 +116,7 @@ components! {
     etcd = "etcd";
     /// All CustomResourceDefinitions.
     crds = "crds";
-    /// Custom resources and the built-in kinds around them, Secrets and ConfigMaps apart.
+    /// Custom resources and the built-in kinds around them, except Secrets and ConfigMaps.
     resources = "resources";
     /// The private keys that sealed-secrets decrypts with.
     sealed_secrets = "sealed-secrets";
@@ -128,23 +128,23 @@ components! {
     machine_config = "machine-config";
     /// Files that an operator gave.
     kit = "kit";
-    /// All tenant databases at once, where components are asked for.
+    /// All tenant databases together, in a request that names components.
     datastores = "datastores";
 }
 
 impl ComponentName {
-    /// What the name of every tenant database begins with.
+    /// Prefix of the name of every tenant database.
     pub const DATASTORE: &str = "datastore/";
 
-    /// The tenant database behind the DataStore of that name.
+    /// Returns the component for the tenant database of the DataStore `name`.
     ///
     /// # Errors
-    /// When it is no DNS subdomain.
+    /// When `name` is not a DNS subdomain.
     pub fn datastore(name: &str) -> Result<Self, ParseNameError> {
         format!("{}{name}", Self::DATASTORE).parse()
     }
 
-    /// The DataStore's name, if this is a tenant database.
+    /// Returns the DataStore's name if this is a tenant database.
     #[must_use]
     pub fn datastore_name(&self) -> Option<&str> {
         self.0.strip_prefix(Self::DATASTORE)
@@ -167,7 +167,7 @@ impl FromStr for ComponentName {
     }
 }
 
-/// A restore point: the millisecond its run began in UTC, and the first 12 hex digits of its
+/// Id of a restore point: the start of its run in UTC, to the millisecond, and the first 12 hex digits of its
 /// manifest's digest, as in `20261123t124500000z-1a2b3c4d5e6f`.
 ///
 /// Ordered by time, so that the greatest id is the latest restore point.
@@ -175,13 +175,13 @@ impl FromStr for ComponentName {
 pub struct RestorePointId(String);
 text_name!(RestorePointId);
 
-/// How many hex digits of the manifest's digest an id carries.
+/// Number of hex digits of the manifest's digest in an id.
 const ID_DIGITS: usize = 12;
-/// The length of the time in an id.
+/// Length of the time in an id.
 const ID_TIME: usize = "20261123t124500000z".len();
 
 impl RestorePointId {
-    /// The id of the manifest with `digest`, whose run began at `began`.
+    /// Returns the id of the manifest with `digest`, whose run began at `began`.
     #[must_use]
     pub fn new(began: Timestamp, digest: Digest) -> Self {
         let mut digits = digest.to_string();
@@ -189,13 +189,13 @@ impl RestorePointId {
         Self(format!("{}-{digits}", time_text(began)))
     }
 
-    /// The part that tells the time, as in `20261123t124500000z`.
+    /// Returns the time in the id, as in `20261123t124500000z`.
     #[must_use]
     pub fn time_text(&self) -> &str {
         self.0.get(..ID_TIME).unwrap_or(&self.0)
     }
 
-    /// When the run began, to the millisecond; `None` only for a date that no calendar has.
+    /// Returns when the run began, to the millisecond; `None` only for a date that does not exist.
     #[must_use]
     pub fn began(&self) -> Option<Timestamp> {
         let (seconds, millis) = self.time_text().split_at_checked(ID_TIME.checked_sub(4)?)?;
@@ -209,14 +209,14 @@ impl RestorePointId {
         Some(civil.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
     }
 
-    /// Whether `digest` is the one this id was made of.
+    /// Reports whether this id was made from `digest`.
     #[must_use]
     pub fn names(&self, digest: Digest) -> bool {
         digest.to_string().get(..ID_DIGITS) == self.0.get(ID_TIME + 1..)
     }
 }
 
-/// The time as ids and keys write it: sortable, without `:`, which some stores refuse in keys.
+/// Formats a time for ids and keys: sortable, without `:`, which some stores refuse in keys.
 #[must_use]
 pub fn time_text(time: Timestamp) -> String {
     time.to_zoned_datetime(TimeZone::UTC)

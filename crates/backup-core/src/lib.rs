@@ -1,11 +1,11 @@
-//! The library that `backupd` and `restore-cli` stand on.
+//! Library behind `backupd` and `restore-cli`.
 //!
-//! Modules are declared in the order data flows, and use only those declared above them:
-//! words, then the stored format, then what cuts, encrypts and stores bytes, then the sources,
-//! then the use cases. The library never prints, asks the ambient clock or starts a task that it does
-//! not join; only `child`, which starts programs, reads the environment.
+//! Modules are declared in the order data flows, and use only those declared above them: basic types, then
+//! the parts of a snapshot, then other programs and stores, then encryption and the stored format, then
+//! archives, then the sources, then the use cases. The library never prints, reads the ambient clock or
+//! starts a task that it does not join; only `child`, which starts programs, reads the environment.
 
-// Words.
+// Basic types.
 pub mod causes;
 pub mod clock;
 pub mod digest;
@@ -13,25 +13,25 @@ pub mod id;
 pub mod progress;
 pub mod text;
 
-// What a snapshot is made of.
+// Parts of a snapshot.
 pub mod chunk;
 pub mod etcd;
 
-// Other programs; where bytes are put, and where they lie meanwhile.
+// Other programs, stores, and files that hold bytes in the meantime.
 mod child;
 pub mod newfile;
 pub mod proxy;
 mod scratch;
 pub mod store;
 
-// What stored bytes look like, and who may read them.
+// Encryption, and the stored format.
 pub mod crypt;
 pub mod format;
 
-// What objects look like in an archive.
+// Form of objects in an archive.
 pub mod archive;
 
-// Where bytes come from.
+// Sources.
 pub mod source;
 
 // Use cases.

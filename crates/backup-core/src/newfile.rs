@@ -1,7 +1,7 @@
-//! File that is made anew at a path that a person named: private, and whole or not there.
+//! New file at a path that a person named: private, and complete or absent.
 //!
-//! Until it is whole it has no name, where the system can do that, and a random one elsewhere. So no link
-//! is followed, nothing that is there is opened, and a program that dies leaves nothing to read.
+//! Until it is complete the file has no name, or a random name on systems without nameless files. So no link
+//! is followed, no existing file is opened, and a program that dies leaves nothing to read.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
-/// How the random names begin and end.
+/// Prefix and suffix of the random names.
 const PREFIX: &str = ".butler-";
 const SUFFIX: &str = ".part";
 
-/// What becomes of a file that has the name already.
+/// Treatment of a file that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It is replaced when the new one is whole. A link is replaced too, and not followed.
+    /// It is replaced when the new file is complete. A link is replaced too, and not followed.
     Replace,
-    /// It stays, and the new one is an error.
+    /// It stays, and creating the new file is an error.
     Refuse,
 }
 
-/// See the module. Dropped without [`NewFile::finish`], it is gone.
+/// File that is being written; see the module. Dropping it without [`NewFile::finish`] deletes it.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
-    /// Its random name, where it has one.
+    /// Its random name, if it has one.
     random: Option<TempPath>,
     target: PathBuf,
     folder: PathBuf,
@@ -34,10 +34,10 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Makes an empty file, mode 0600, that becomes `target`. The folder must be there.
+    /// Creates an empty file, mode 0600, that becomes `target`. The folder must exist.
     ///
     /// # Errors
-    /// When there can be no such file, or `target` is there and is to stay, or is no file.
+    /// When the file cannot be created, or `target` exists and is to stay or is not a regular file.
     pub fn create(target: &Path, existing: Existing) -> io::Result<Self> {
         match target.symlink_metadata() {
             Ok(_) if existing == Existing::Refuse => {
@@ -67,16 +67,16 @@ impl NewFile {
         })
     }
 
-    /// The file to write to.
+    /// Returns the file to write to.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Gives it its name, once all of it is on the disk. The name stays after a power cut.
+    /// Names the file once all of it is on the disk. The name survives a power cut.
     ///
     /// # Errors
-    /// When it cannot be synced or named; nothing is left of it then.
+    /// When the file cannot be synced or named; nothing is left of it then.
     pub fn finish(self) -> io::Result<File> {
         self.file.sync_all()?;
         let folder = self.folder.clone();
@@ -85,10 +85,10 @@ impl NewFile {
         Ok(file)
     }
 
-    /// Gives it its name and waits for no disk.
+    /// Names the file without waiting for the disk.
     ///
     /// # Errors
-    /// When it cannot be named; nothing is left of it then.
+    /// When the file cannot be named; nothing is left of it then.
     pub fn name(self) -> io::Result<File> {
         let random = match self.random {
             Some(path) => path,
@@ -107,17 +107,17 @@ impl NewFile {
     }
 }
 
-/// Writes `bytes` to `target`, mode 0600, whole or not at all.
+/// Writes `bytes` to `target`, mode 0600, completely or not at all.
 ///
 /// # Errors
-/// As [`NewFile`] says; what was there is then as it was.
+/// See [`NewFile`]; an existing file is then unchanged.
 pub fn write(target: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
     let file = NewFile::create(target, existing)?;
     file.file().write_all(bytes)?;
     file.finish().map(drop)
 }
 
-/// The folder that `target` is in.
+/// Returns the folder that contains `target`.
 #[must_use]
 pub fn folder_of(target: &Path) -> PathBuf {
     match target.parent() {
@@ -126,7 +126,7 @@ pub fn folder_of(target: &Path) -> PathBuf {
     }
 }
 
-/// Whether `name` is one of the random names.
+/// Reports whether `name` is one of the random names.
 pub(crate) fn is_random(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
@@ -137,14 +137,14 @@ fn random() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// A file without a name that can get one; `None` where there is no such thing.
+/// Opens a file without a name that can be named later; `None` where the system cannot do this.
 #[cfg(target_os = "linux")]
 fn unnamed(folder: &Path) -> Option<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR).ok()?;
     let file = File::from(file);
-    // Without it no name can be given later.
+    // Without this path the file cannot be named later.
     by_number(&file).symlink_metadata().is_ok().then_some(file)
 }
 
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(names(folder.path()), Vec::<String>::new());
         let late = NewFile::create(&target, Existing::Refuse).unwrap();
         write(&target, b"first", Existing::Refuse).unwrap();
-        // Somebody else was first, and stays.
+        // Another writer was first, and its file stays.
         late.finish().unwrap_err();
         assert_eq!(std::fs::read(&target).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["file"]);

@@ -1,4 +1,4 @@
-//! How long work tells that it goes on; the programs decide what a person sees of it.
+//! Progress reports of long work; each program decides what it shows to a person.
 
 use std::fmt::Debug;
 
@@ -7,23 +7,23 @@ use std::fmt::Debug;
 pub enum Phase {
     /// Sources are read and their bytes put into packs.
     Reading,
-    /// Everything is read; what makes it a restore point is put.
+    /// Everything is read; the objects that complete the restore point are written.
     Storing,
 }
 
-/// Told of the steps and bytes of one piece of work. Calls are cheap and may come from any thread.
+/// Receiver of the steps and bytes of one piece of work. Calls are cheap and may come from any thread.
 pub trait Progress: Debug + Send + Sync {
-    /// A step begins, such as `reading etcd from cp-1`; `total` bytes are expected, if known.
+    /// Begins a step, such as `reading etcd from cp-1`; `total` bytes are expected, if known.
     fn step(&self, title: &str, total: Option<u64>);
-    /// `bytes` more of the current step are done.
+    /// Adds `bytes` to the progress of the current step.
     fn advance(&self, bytes: u64);
-    /// Something that a person should know and that is no failure.
+    /// Reports something that a person should know and that is not a failure.
     fn note(&self, text: &str);
-    /// A phase of a run begins.
+    /// Begins a phase of a run.
     fn phase(&self, _: Phase) {}
 }
 
-/// Says nothing.
+/// Receiver that shows nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,6 +1,6 @@
-//! Proxies that connections go through: chosen in one place for every server that is asked.
+//! Proxies that connections go through: chosen in one place for every server.
 //!
-//! The rules are those of curl and Go. What a variable holds may have a password in it and is never told.
+//! The rules are those of curl and Go. The value of a variable may contain a password and is never shown.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ mod dial;
 
 pub(crate) use dial::{Dialer, Dialled};
 
-/// Never through a proxy: it would reach itself, or tell who it is to the cloud that it runs in.
+/// Hosts never reached through a proxy, which would reach itself, or show its own identity to its cloud.
 const NEAR: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::254";
-/// Any server of this scheme stands for all: rules about hosts are asked elsewhere.
+/// Server that stands for all servers of its scheme; rules about hosts are applied elsewhere.
 const ANY: &str = "https://any.invalid";
 
-/// A proxy that is named and cannot be used.
+/// Error for a proxy that is configured but cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// It is no address of a proxy.
+    /// The value is not the address of a proxy.
     #[error(
         "{named} holds no address of a proxy; want http://HOST:PORT, https://HOST:PORT or \
          socks5://HOST:PORT"
     )]
     NoAddress {
-        /// The variable or the field.
+        /// Name of the variable or field.
         named: String,
     },
     /// S3 connections cannot use it.
@@ -35,12 +35,12 @@ pub enum ProxyError {
          only; name such a one, or add the store's host to NO_PROXY"
     )]
     SocksForS3 {
-        /// The variable.
+        /// Name of the variable.
         named: String,
     },
 }
 
-/// What the variables of proxies say.
+/// Proxy settings from environment variables.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     https: Option<Named>,
@@ -48,7 +48,7 @@ pub struct Proxies {
     exempt: Vec<Exempt>,
 }
 
-/// A variable and what it holds.
+/// Variable and its value.
 #[derive(Clone, PartialEq, Eq)]
 struct Named {
     variable: String,
@@ -59,24 +59,24 @@ struct Named {
 #[derive(Clone, PartialEq, Eq)]
 struct Exempt {
     host: String,
-    /// For this port alone.
+    /// The only port it applies to, if given.
     port: Option<u16>,
 }
 
-/// A proxy to go through.
+/// Proxy to connect through.
 #[derive(Clone)]
 pub struct Proxy {
-    /// Its address with its scheme, and without user and password.
+    /// Its address with its scheme, without user and password.
     uri: Uri,
     basic: Option<HeaderValue>,
     login: Option<(String, String)>,
-    /// As it was written, with a scheme.
+    /// The address as it was written, with a scheme.
     written: String,
 }
 
 impl Proxies {
-    /// Reads the variables that `get` gives: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, each in capitals
-    /// or, where that is empty, in small letters.
+    /// Reads the variables from `get`: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, each in capitals or, if
+    /// that is empty, in small letters.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
         let find = |name: &str| {
             let small = name.to_ascii_lowercase();
@@ -96,18 +96,18 @@ impl Proxies {
         }
     }
 
-    /// The proxy that leads to `server`; `None` for a connection without one.
+    /// Returns the proxy for connections to `server`; `None` for a direct connection.
     ///
     /// # Errors
-    /// [`ProxyError`] when the variable that names it is not understood.
+    /// [`ProxyError`] when the value of the proxy variable cannot be parsed.
     pub fn of(&self, server: &Uri) -> Result<Option<Proxy>, ProxyError> {
         let Some(named) = self.named(server.scheme_str() == Some("https")) else {
             return Ok(None);
         };
-        // Not understood is told, also where an exemption would go around it.
+        // A value that cannot be parsed is an error even where an exemption would bypass it.
         named.proxy()?;
         let port = port(server);
-        // The matcher takes it for names alone.
+        // The matcher applies `*` to names only.
         if self
             .exempt
             .iter()
@@ -123,7 +123,7 @@ impl Proxies {
         }
     }
 
-    /// What leads to S3 servers of a scheme and port: the proxy, and who is asked without it.
+    /// Returns the proxy for S3 servers of a scheme and port, and the hosts that are reached without it.
     pub(crate) fn to_s3(&self, server: &Uri) -> Result<Option<(String, String)>, ProxyError> {
         let Some(proxy) = self.of(server)? else {
             return Ok(None);
@@ -144,7 +144,7 @@ impl Proxies {
         }
     }
 
-    /// The hosts that are asked without a proxy on `port`, for the matcher.
+    /// Returns the hosts that are reached without a proxy on `port`, for the matcher.
     fn exempt(&self, port: u16) -> String {
         let entries = self.exempt.iter();
         let entries = entries.filter(|entry| entry.is_for(port));
@@ -171,7 +171,7 @@ impl Exempt {
                 _ => (entry, None),
             }
         };
-        // `*.example.net` is what others write as `.example.net`.
+        // `*.example.net` means the same as `.example.net`.
         let host = host
             .strip_prefix('*')
             .filter(|rest| rest.starts_with('.'))
@@ -199,7 +199,7 @@ impl Named {
 }
 
 impl Proxy {
-    /// The proxy at `address`, which `named` holds.
+    /// Parses the proxy at `address`, which is the value of `named`.
     ///
     /// # Errors
     /// [`ProxyError::NoAddress`].
@@ -208,7 +208,7 @@ impl Proxy {
             named: named.to_owned(),
         };
         let address = address.trim();
-        // The matcher takes it apart: scheme, host, user and password.
+        // The matcher splits it into scheme, host, user and password.
         let matcher = Matcher::builder().all(address).build();
         let found = matcher
             .intercept(&Uri::from_static(ANY))
@@ -234,13 +234,13 @@ impl Proxy {
         !matches!(self.uri.scheme_str(), Some("http" | "https"))
     }
 
-    /// As it was written, for programs that are told which to use; may hold a password.
+    /// Returns the address as it was written, for programs that need it; may contain a password.
     pub(crate) fn written(&self) -> &str {
         &self.written
     }
 }
 
-/// The port of a server, that of its scheme if none is written.
+/// Returns the port of a server, or the usual port of its scheme if none is written.
 fn port(server: &Uri) -> u16 {
     let usual = if server.scheme_str() == Some("https") {
         443

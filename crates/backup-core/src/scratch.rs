@@ -1,5 +1,5 @@
-//! A place for bytes that are wanted again: a file without a name, encrypted with a key that only this
-//! process ever has. A restore puts streams together in it, a daemon keeps objects in it.
+//! Scratch file for bytes that are needed again: it has no name, and is encrypted with a key that only this
+//! process ever has. A restore assembles streams in it; a daemon keeps objects in it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,21 +12,22 @@ use ctr::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
 use rand::Rng as _;
 use zeroize::Zeroizing;
 
-/// Processors have instructions for it: a chunk passes twice, and this was a quarter of a restore.
+/// Cipher with processor instructions: a chunk passes twice, and this was a quarter of a restore's time.
 type Cipher = Ctr64LE<Aes128>;
 
-/// See the module. Every position is written at most once, as a stream cipher asks.
+/// Encrypted scratch file; see the module. Every position is written at most once, as a stream cipher
+/// requires.
 pub(crate) struct Scratch {
     file: File,
     key: Zeroizing<[u8; 16]>,
     place: String,
 }
 
-/// Sequential reads decrypt this much at a time.
+/// Number of bytes that a sequential read decrypts at a time.
 const BLOCK: usize = 1 << 18;
 
 impl Scratch {
-    /// Makes one in `folder`, which needs room for `plain_bytes` there.
+    /// Creates a scratch file in `folder`, which needs room for `plain_bytes`.
     pub(crate) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 16]);
         rand::rng().fill_bytes(key.as_mut());
@@ -40,7 +41,7 @@ impl Scratch {
         })
     }
 
-    /// Where it is and how much room it needs, for errors.
+    /// Returns the folder and the room needed, for errors.
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
@@ -51,20 +52,20 @@ impl Scratch {
         cipher
     }
 
-    /// Puts `bytes`, which are clobbered, at `at`.
+    /// Writes `bytes` at `at`, and overwrites the buffer in the process.
     pub(crate) fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.cipher(at).apply_keystream(bytes);
         self.file.write_all_at(bytes, at)
     }
 
-    /// Fills `into` with what was put at `at`.
+    /// Fills `into` with the bytes written at `at`.
     pub(crate) fn get(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(into, at)?;
         self.cipher(at).apply_keystream(into);
         Ok(())
     }
 
-    /// Reads `length` bytes from `at` on.
+    /// Returns a reader of `length` bytes from `at` on.
     pub(crate) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
         ScratchReader {
             scratch: self,
@@ -76,7 +77,7 @@ impl Scratch {
     }
 }
 
-/// See [`Scratch::reader`].
+/// Reader from [`Scratch::reader`].
 pub(crate) struct ScratchReader<'s> {
     scratch: &'s Scratch,
     at: u64,

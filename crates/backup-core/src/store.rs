@@ -1,7 +1,7 @@
-//! Where stored objects are put: a small trait, its outcomes, and three implementations.
+//! Stores for objects: a small trait, its outcomes, and three implementations.
 //!
-//! Objects are written once and never changed; they may be deleted. No object is above [`MAX_OBJECT`], so
-//! each is one put, and callers hold whole objects in memory. Every implementation passes the same suite,
+//! Objects are written once and never changed; they may be deleted. No object exceeds [`MAX_OBJECT`], so each
+//! is one put, and callers hold whole objects in memory. Every implementation passes the same suite,
 //! `testing::contract`.
 
 use std::fmt::Debug;
@@ -22,59 +22,58 @@ pub mod memory;
 pub mod s3;
 pub mod url;
 
-/// The largest object, in bytes.
+/// Largest object, in bytes.
 pub const MAX_OBJECT: usize = 16 << 20;
 
-/// [`MAX_OBJECT`] as the type that sizes of objects are told in.
+/// [`MAX_OBJECT`] in the type of object sizes.
 #[expect(clippy::as_conversions, reason = "a constant that both types hold")]
 const MAX_SIZE: u64 = MAX_OBJECT as u64;
 
-/// What a create-if-absent did.
+/// Outcome of a create-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
-    /// The object is there now, and was not before.
+    /// The object exists now and did not before.
     New,
-    /// An object of that key was there already; it was not touched.
+    /// An object of that key existed already; it was not touched.
     Existed,
 }
 
-/// One object of a listing or of a look at its head.
+/// Object of a listing or a head request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Its key below the prefix.
     pub key: Key,
     /// Its size in bytes.
     pub size: u64,
-    /// The SHA-256 that the store recorded when it was put; `None` where a listing or the store
-    /// does not tell.
+    /// SHA-256 that the store recorded at the put; `None` where a listing or the store does not report it.
     pub recorded: Option<Digest>,
-    /// When it was put, by the clock that [`Store::date`] tells; `None` where it is not told.
+    /// Time of the put, by the clock that [`Store::date`] reads; `None` where it is not reported.
     pub modified: Option<jiff::Timestamp>,
     /// Whether it can be read.
     pub access: Access,
 }
 
-/// Whether an object can be read at once.
+/// State of an object that decides whether it can be read now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Access {
-    /// It can.
+    /// It can be read now.
     #[default]
     AtOnce,
-    /// The store archives objects of its class by itself, and only its head tells whether it has:
-    /// S3's Intelligent-Tiering. A head never tells this.
+    /// The store archives objects of this class on its own (S3's Intelligent-Tiering), and only a head shows
+    /// whether it did. Listings report this state; a head never does.
     Tiered,
-    /// It lies in an archive.
+    /// It is in an archive.
     Archived(Archived),
 }
 
-/// Where an archived object lies.
+/// Details of an archived object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archived {
     /// The store's word for it, such as `GLACIER`.
     pub class: String,
-    /// Whether a copy of it can be read for some days.
+    /// Whether a copy can be read for some days.
     pub copied: bool,
-    /// What a person does so that it can be read.
+    /// Steps for a person to make it readable.
     pub remedy: String,
 }
 
@@ -83,89 +82,89 @@ pub struct Archived {
 pub struct Page {
     /// Objects in key order, which is the order of their bytes.
     pub objects: Vec<ObjectInfo>,
-    /// Names below the prefix that are no keys of the format, so nothing of ours wrote them; an
-    /// audit tells of them.
+    /// Names below the prefix that are not keys of the format, so this tool did not write them; an audit
+    /// reports them.
     pub foreign: Vec<String>,
-    /// Names of no bytes that end in a slash: consoles of buckets make them to show a folder.
+    /// Names of zero bytes that end in a slash: bucket consoles create them to show a folder.
     pub markers: Vec<String>,
-    /// Where the next page begins; `None` at the end.
+    /// Position of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// Where one cluster's objects are: a bucket and prefix, a folder, or memory.
+/// Location of one cluster's objects: a bucket and prefix, a folder, or memory.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// A description without secrets for messages, such as `s3://bucket/prefix`.
+    /// Returns a description without secrets for messages, such as `s3://bucket/prefix`.
     fn describe(&self) -> String;
 
-    /// Whether its objects are files here: then a copy of what was read spares nothing.
+    /// Whether its objects are local files, so that a local copy of what was read saves nothing.
     fn is_folder(&self) -> bool {
         false
     }
 
-    /// Puts `bytes` at `key` unless an object is there. Atomic: others see all of it or nothing,
-    /// and of many writers one gets [`Created::New`]. `digest` is the SHA-256 of `bytes`; a store
-    /// that receives other bytes refuses them, and more than [`MAX_OBJECT`] of them.
+    /// Puts `bytes` at `key` unless an object exists there. Atomic: other readers see all of it or nothing,
+    /// and only one of several writers gets [`Created::New`]. `digest` is the SHA-256 of `bytes`; a store
+    /// that receives different bytes, or more than [`MAX_OBJECT`], refuses them.
     ///
-    /// A store that tries again by itself after a reply was lost finds the object there, and
-    /// cannot tell its own earlier put from another writer's put of the same bytes. It then says
-    /// [`Created::New`] if the object there has this digest. So `New` always means that the
-    /// object has these bytes, and `Existed` says nothing of what it has.
+    /// A store that retries after a lost reply finds the object there, and cannot distinguish its own earlier
+    /// put from another writer's put of the same bytes. It then returns [`Created::New`] if the object there
+    /// has this digest. So `New` always means that the object has these bytes, and `Existed` says nothing
+    /// about its content.
     ///
     /// # Errors
-    /// As [`StoreError`] says; after an error the object may or may not be there.
+    /// See [`StoreError`]; after an error the object may or may not exist.
     async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError>;
 
-    /// The whole object, at most [`MAX_OBJECT`] bytes (more is [`StoreError::TooLarge`]).
+    /// Returns the whole object, at most [`MAX_OBJECT`] bytes (more is [`StoreError::TooLarge`]).
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError>;
 
-    /// The bytes of `range`, cut off at the object's end; empty if it begins there or later.
+    /// Returns the bytes of `range`, cut off at the object's end; empty if the range begins there or later.
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError>;
 
-    /// Size and recorded checksum; a folder records none, so it reads the object and takes it.
+    /// Returns size and recorded checksum; a folder records none, so it reads the object and computes it.
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError>;
 
-    /// One page of the objects whose key begins with `prefix` (a plain string prefix, "" for
-    /// all), in key order, from where an earlier page's `next` says.
+    /// Returns one page of the objects whose key begins with `prefix` (a plain string prefix, "" for all), in
+    /// key order, starting at the `next` of an earlier page.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a prefix without objects is an empty page.
+    /// See [`StoreError`]; a prefix without objects is an empty page.
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError>;
 
-    /// Deletes the object. That there is none is success: whoever deletes again after a lost reply
-    /// finds it gone. In a bucket with versions the object is hidden, and its bytes stay until the
-    /// bucket's own rules drop them.
+    /// Deletes the object. A missing object is success, since a delete that is repeated after a lost reply
+    /// finds it gone. In a bucket with versions the object is hidden, and its bytes stay until the bucket's
+    /// own rules drop them.
     ///
     /// # Errors
-    /// [`StoreError::Forbidden`] without the right to, [`StoreError::Retained`] where the store
-    /// keeps it for some time; else as [`StoreError`] says. The object is there or gone, whole.
+    /// [`StoreError::Forbidden`] without permission to delete, [`StoreError::Retained`] where the store keeps
+    /// the object for some time; else see [`StoreError`]. The object is either complete or gone.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
-    /// Whether the store honours create-if-absent; found out by a probe if it must be.
+    /// Reports whether the store honours create-if-absent; a probe finds out where necessary.
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     async fn probe(&self) -> Result<Probe, StoreError>;
 
-    /// What time it is at the store, to the second; `None` where it does not tell.
+    /// Returns the time at the store, to the second; `None` where it does not report one.
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
         Ok(None)
     }
 }
 
-/// What a store does with a put of a key that is there, where `If-None-Match: *` forbids it.
+/// Response of a store to a put of an existing key that `If-None-Match: *` forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOnce {
     /// It refuses the put.
@@ -176,17 +175,17 @@ pub enum WriteOnce {
     NotImplemented,
 }
 
-/// What a store turned out to be able to do.
+/// Capabilities found in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// What a second create of the same key comes to.
+    /// Outcome of a second create of the same key.
     pub write_once: WriteOnce,
-    /// Heads tell the SHA-256 that was recorded at the put.
+    /// Heads report the SHA-256 that was recorded at the put.
     pub records_checksums: bool,
 }
 
-/// Creates one tiny object twice and looks at its head. Its content and so its name are fixed, so
-/// however often a store is probed, one object is left.
+/// Creates one tiny object twice and requests its head. Its content and therefore its name are fixed, so that
+/// repeated probes leave one object.
 async fn probe_twice(store: &dyn Store) -> Result<Probe, StoreError> {
     let (key, bytes, digest) = probe_object(store)?;
     store.create(&key, bytes.clone(), digest).await?;
@@ -201,7 +200,7 @@ async fn probe_twice(store: &dyn Store) -> Result<Probe, StoreError> {
     })
 }
 
-/// The object that probes put.
+/// Returns the object that probes put.
 fn probe_object(store: &dyn Store) -> Result<(Key, Bytes, Digest), StoreError> {
     let bytes = Bytes::from_static(b"butler-backup probe\n");
     let digest = Digest::of(&bytes);
@@ -215,36 +214,36 @@ fn probe_object(store: &dyn Store) -> Result<(Key, Bytes, Digest), StoreError> {
     Ok((key, bytes, digest))
 }
 
-/// A length as the `u64` that sizes of objects are told in.
+/// Returns the length as the `u64` of object sizes.
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The bytes of `range`, cut off at the end of `bytes`.
+/// Returns the bytes of `range`, cut off at the end of `bytes`.
 fn cut(bytes: &Bytes, range: Range<u64>) -> Bytes {
     let at = |n: u64| usize::try_from(n).map_or(bytes.len(), |n| n.min(bytes.len()));
     let (start, end) = (at(range.start), at(range.end));
     bytes.slice(start..end.max(start))
 }
 
-/// What can go wrong in a store, by what a caller does about it.
+/// Failure of a store, classified by what a caller does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such object.
+    /// The object does not exist.
     #[error("{store} has no object {key}")]
     NotFound {
         /// The store's description.
         store: String,
-        /// The key asked for.
+        /// Requested key.
         key: Key,
     },
-    /// There is no such bucket or folder.
+    /// The bucket or folder does not exist.
     #[error("{store} does not exist; create it, or correct the store's URL")]
     NoBucket {
         /// The store's description.
         store: String,
     },
-    /// There are no credentials to show.
+    /// No credentials were found.
     #[error(
         "there are no credentials for {store}, so it was not asked to {operation}; set \
          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with AWS_PROFILE"
@@ -252,9 +251,9 @@ pub enum StoreError {
     NoCredentials {
         /// The store's description.
         store: String,
-        /// What was to be done, such as `put packs/…`.
+        /// The operation not attempted, such as `put packs/…`.
         operation: String,
-        /// Where they were looked for.
+        /// Error from the search for credentials.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The credentials are unknown, expired or wrong.
@@ -265,22 +264,22 @@ pub enum StoreError {
     Credentials {
         /// The store's description.
         store: String,
-        /// What was tried, such as `put packs/…`.
+        /// The attempted operation, such as `put packs/…`.
         operation: String,
         /// The store's own words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The credentials may be right, but are not allowed to do this.
+    /// The credentials may be right, but do not permit this.
     #[error("{store} refused to {operation}; grant these credentials or this user the right to")]
     Forbidden {
         /// The store's description.
         store: String,
-        /// What was tried, such as `put packs/…`.
+        /// The attempted operation, such as `put packs/…`.
         operation: String,
         /// The store's own words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store keeps the object for some time, whoever asks: an object lock.
+    /// The store refuses every caller for some time: an object lock.
     #[error(
         "{store} does not let {key} be deleted yet: it is under an object lock or a legal hold"
     )]
@@ -292,7 +291,7 @@ pub enum StoreError {
         /// The store's own words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The object lies in an archive.
+    /// The object is in an archive.
     #[error(
         "{store}: {key} is archived ({}) and cannot be read: {}",
         archived.class,
@@ -303,10 +302,10 @@ pub enum StoreError {
         store: String,
         /// The object.
         key: Key,
-        /// Where it lies.
+        /// The archive's details.
         archived: Box<Archived>,
     },
-    /// The bytes that arrived are not those that were sent.
+    /// The bytes received differ from the bytes sent.
     #[error("{store}: the bytes of {key} do not have the checksum that belongs to them")]
     Checksum {
         /// The store's description.
@@ -324,32 +323,32 @@ pub enum StoreError {
         /// Its size.
         size: u64,
     },
-    /// No room left.
+    /// The store has no room left.
     #[error("{store} has no room left to {operation}; make room or raise the quota")]
     NoSpace {
         /// The store's description.
         store: String,
-        /// What was tried.
+        /// The attempted operation.
         operation: String,
     },
-    /// It did not answer, or said to come back later, until the retries were used up.
+    /// The store did not answer, or asked to retry later, until the retries were used up.
     #[error("{store} could not {operation} within {tries} tries")]
     Unavailable {
         /// The store's description.
         store: String,
-        /// What was tried.
+        /// The attempted operation.
         operation: String,
-        /// How often.
+        /// Number of tries.
         tries: u32,
         /// The last failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Anything else.
+    /// Any other failure.
     #[error("{store} failed to {operation}")]
     Other {
         /// The store's description.
         store: String,
-        /// What was tried.
+        /// The attempted operation.
         operation: String,
         /// The failure.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -357,7 +356,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Reports whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Checksum { .. })

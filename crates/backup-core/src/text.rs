@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-/// A file is no text.
+/// Error for a file that is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not text: neither UTF-8 nor UTF-16 with a byte order mark")]
 pub struct NoText;
@@ -13,7 +13,7 @@ impl From<NoText> for std::io::Error {
     }
 }
 
-/// Reads UTF-8, with or without a byte order mark, or UTF-16 with one. The text has no mark any more.
+/// Decodes UTF-8, with or without a byte order mark, or UTF-16 with one. The result has no mark.
 ///
 /// # Errors
 /// [`NoText`].

@@ -13,21 +13,21 @@ use super::recipient::Recipient;
 use super::seal::{Opener, SealError, Sealer};
 use crate::digest::Digest;
 
-/// A key pair just made, its secret half already sealed.
+/// New key pair, its secret half already sealed.
 #[derive(Debug, Clone)]
 pub struct NewEpoch {
-    /// The public half, which packs and recipes are encrypted to.
+    /// Public half, which packs and recipes are encrypted to.
     pub recipient: Recipient,
-    /// The stored key object: the secret half, encrypted to the recipients.
+    /// Stored key object: the secret half, encrypted to the recipients.
     pub key_object: Bytes,
-    /// The digest, and so the name, of the key object.
+    /// Digest of the key object, and therefore its name.
     pub digest: Digest,
 }
 
-/// Makes an epoch for `recipients`; its secret half is gone when this returns.
+/// Creates an epoch for `recipients`; its secret half is gone when this returns.
 ///
 /// # Errors
-/// When `recipients` is empty or one of them cannot be encrypted to.
+/// When `recipients` is empty, or one of them is unusable for encryption.
 pub fn new_epoch(recipients: &[Recipient]) -> Result<NewEpoch, SealError> {
     let identity = age::x25519::Identity::generate();
     let recipient = Recipient::from_x25519(&identity.to_public());
@@ -41,19 +41,19 @@ pub fn new_epoch(recipients: &[Recipient]) -> Result<NewEpoch, SealError> {
     })
 }
 
-/// The epochs' secret halves that a reader could unwrap.
+/// Secret halves of the epochs that a reader could unwrap.
 #[derive(Debug, Default)]
 pub struct EpochSecrets(BTreeMap<Recipient, Secret>);
 
-/// What follows from an epoch's secret half.
+/// Keys derived from an epoch's secret half.
 #[derive(Debug)]
 struct Secret {
-    /// It itself.
+    /// The secret half itself.
     epoch: Identities,
-    /// Opens journals of restores from it, and its public half, which nobody else knows: so what it
-    /// opens was made by somebody who could read the restore point.
+    /// Identity that opens journals of restores from it, and its public half, which nobody else knows: a
+    /// journal that it opens was therefore made by somebody who could read the restore point.
     journal: Option<(Identities, Recipient)>,
-    /// Keys the digests of plans of restores from it.
+    /// Key for the digests in plans of restores from it.
     plan: Option<Zeroizing<[u8; 32]>>,
 }
 
@@ -61,7 +61,7 @@ impl EpochSecrets {
     /// Unwraps the key object of the epoch whose public half is `epoch`.
     ///
     /// # Errors
-    /// When no identity opens it, or what is inside is not the secret half of `epoch`.
+    /// When no identity opens it, or its content is not the secret half of `epoch`.
     pub fn unwrap(
         &mut self,
         epoch: &Recipient,
@@ -86,7 +86,7 @@ impl EpochSecrets {
         Ok(())
     }
 
-    /// What seals journals of restores from `epoch`, and what opens them; `None` if its key was not
+    /// Returns the sealer and the opener for journals of restores from `epoch`; `None` if its key was not
     /// unwrapped.
     #[must_use]
     pub fn of_journals(&self, epoch: &Recipient) -> Option<(Sealer, Opener<'_>)> {
@@ -95,13 +95,13 @@ impl EpochSecrets {
         Some((sealer, Opener::with(identity)))
     }
 
-    /// The key of digests in plans of restores from `epoch`; `None` if its key was not unwrapped.
+    /// Returns the key for digests in plans of restores from `epoch`; `None` if its key was not unwrapped.
     #[must_use]
     pub fn of_plans(&self, epoch: &Recipient) -> Option<Zeroizing<[u8; 32]>> {
         self.0.get(epoch)?.plan.clone()
     }
 
-    /// The opener for objects of `epoch`; `None` if its key was not unwrapped.
+    /// Returns the opener for objects of `epoch`; `None` if its key was not unwrapped.
     #[must_use]
     pub fn opener(&self, epoch: &Recipient) -> Option<Opener<'_>> {
         self.0.get(epoch).map(|secret| Opener::with(&secret.epoch))
@@ -125,7 +125,7 @@ fn journal_identity(secret: &str) -> Option<(Identities, Recipient)> {
     Some((identities, recipient))
 }
 
-/// An epoch's secret half is one line of text; nothing longer is read.
+/// Largest decrypted key object: an epoch's secret half is one line of text, and nothing longer is read.
 const MAX_KEY_OBJECT: usize = 4096;
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
         let (sealer, of_journals) = secrets.of_journals(&epoch.recipient).unwrap();
         let journal = sealer.seal(b"line").unwrap();
         assert_eq!(of_journals.open(&journal, 16).unwrap(), b"line");
-        // Who has the bucket knows the epoch's public half, and cannot make a journal with it.
+        // A reader of the bucket knows the epoch's public half, and cannot make a journal with it.
         assert!(of_journals.open(&sealed, 16).is_err());
         assert!(opener.open(&journal, 16).is_err());
         assert!(matches!(

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use age::secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
-/// A file holds no usable identity; never repeats its content.
+/// Error for a file without a usable identity; never repeats its content.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Neither age identities nor an SSH private key.
+    /// The file contains neither age identities nor an SSH private key.
     #[error(
         "{name} holds no identity: want lines `AGE-SECRET-KEY-1…` or an unencrypted OpenSSH \
          private key"
@@ -18,7 +18,7 @@ pub enum IdentityError {
         /// The file's name.
         name: String,
     },
-    /// An SSH key with a passphrase.
+    /// The file is an SSH key with a passphrase.
     #[error(
         "{name} is an SSH key with a passphrase; write an unprotected copy to a safe place with \
          `ssh-keygen -p` and give that"
@@ -29,33 +29,33 @@ pub enum IdentityError {
     },
 }
 
-/// The identities that a reader was given. Does not print.
+/// Identities given to a reader. Its debug output shows only their number.
 #[derive(Default)]
 pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 
 impl Identities {
-    /// No identities: opens only what is not encrypted.
+    /// Returns a set without identities: it opens only unencrypted objects.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Whether there are none.
+    /// Reports whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of identities.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds those of one file's `text`; `name` is used in errors only.
+    /// Adds the identities in one file's `text`; `name` is used in errors only.
     ///
     /// # Errors
-    /// When the text holds none, or an SSH key that is protected by a passphrase.
+    /// When the text contains none, or an SSH key that is protected by a passphrase.
     pub fn add(&mut self, name: &str, text: &SecretString) -> Result<(), IdentityError> {
         let text = secrecy::ExposeSecret::expose_secret(text);
         if text.contains("PRIVATE KEY") {
@@ -110,7 +110,7 @@ impl fmt::Debug for Identities {
     }
 }
 
-/// The X25519 identity whose secret half is `bytes`.
+/// Returns the X25519 identity whose secret half is `bytes`.
 pub(super) fn x25519_from_bytes(bytes: &[u8; 32]) -> Option<age::x25519::Identity> {
     let hrp = bech32::Hrp::parse("age-secret-key-").ok()?;
     let text = bech32::encode_upper::<bech32::Bech32>(hrp, bytes).ok()?;
@@ -118,7 +118,7 @@ pub(super) fn x25519_from_bytes(bytes: &[u8; 32]) -> Option<age::x25519::Identit
     age::x25519::Identity::from_str(secrecy::ExposeSecret::expose_secret(&text)).ok()
 }
 
-/// The secret text of `identity`, for a sealed key object.
+/// Returns the secret text of `identity`, for a sealed key object.
 pub(super) fn secret_text(identity: &age::x25519::Identity) -> zeroize::Zeroizing<String> {
     zeroize::Zeroizing::new(identity.to_string().expose_secret().to_owned())
 }

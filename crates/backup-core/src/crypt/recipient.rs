@@ -5,34 +5,34 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An X25519 (`age1…`) or SSH (`ssh-ed25519 …`, `ssh-rsa …`) public key.
+/// X25519 (`age1…`) or SSH (`ssh-ed25519 …`, `ssh-rsa …`) public key.
 ///
 /// Compared and written as its text without the comment of an SSH key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipient(String);
 
-/// The text is not a recipient; never repeats the text of a secret key.
+/// Error for text that is not a recipient; never repeats the text of a secret key.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseRecipientError {
-    /// A secret key was given where a public one belongs.
+    /// The text is a secret key instead of a public one.
     #[error(
         "this recipient is a private key: keep it away from this machine, and give its public \
          half (the line `# public key: age1…` of its file, or the `.pub` file of an SSH key)"
     )]
     PrivateKey,
-    /// Nothing that can be encrypted to.
+    /// The text is not a usable public key.
     #[error(
         "`{text}` is not a recipient: want `age1…`, `ssh-ed25519 AAAA…` or `ssh-rsa AAAA…` of at \
          least 2048 bits"
     )]
     Unknown {
-        /// What was given.
+        /// The given text.
         text: String,
     },
 }
 
 impl Recipient {
-    /// The text of the public key.
+    /// Returns the text of the public key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -42,7 +42,7 @@ impl Recipient {
         Self(recipient.to_string())
     }
 
-    /// The form that the age library encrypts to.
+    /// Returns the form that the age library encrypts to.
     pub(super) fn to_age(&self) -> Result<Box<dyn age::Recipient + Send>, ParseRecipientError> {
         if let Ok(key) = self.0.parse::<age::x25519::Recipient>() {
             return Ok(Box::new(key));
@@ -64,7 +64,7 @@ impl FromStr for Recipient {
         if text.to_ascii_uppercase().contains("AGE-SECRET-KEY-") || text.contains("PRIVATE KEY") {
             return Err(ParseRecipientError::PrivateKey);
         }
-        // An SSH public key may end in a comment, which is nobody's business in a manifest.
+        // An SSH public key may end in a comment, which does not belong in a manifest.
         let words: Vec<&str> = text.split_whitespace().take(2).collect();
         let recipient = Self(words.join(" "));
         recipient.to_age()?;

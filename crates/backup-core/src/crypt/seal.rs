@@ -1,4 +1,4 @@
-//! Sealing bytes to recipients and opening them again, or passing them on as they are.
+//! Encryption of bytes to recipients, and decryption, or a pass-through for unencrypted stores.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::identity::Identities;
 use super::recipient::{ParseRecipientError, Recipient};
 
-/// What can go wrong with encryption.
+/// Failure of encryption or decryption.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// Encryption was asked for without anyone to encrypt to.
+    /// Encryption was requested without a recipient.
     #[error("there is no recipient to encrypt to")]
     NoRecipient,
     /// A recipient cannot be used.
@@ -24,29 +24,29 @@ pub enum SealError {
     /// The bytes are not an age file, or were changed.
     #[error("the encrypted bytes are damaged or not an age file")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// More came out than is allowed.
+    /// The decrypted bytes exceed the limit.
     #[error("decrypted to more than {limit} bytes")]
     TooLong {
-        /// The most that was allowed.
+        /// The limit.
         limit: usize,
     },
-    /// A key object holds something else.
+    /// A key object does not contain the expected secret.
     #[error("a key object does not hold the secret half of its epoch")]
     NotAnEpochKey,
 }
 
-/// Encrypts to a set of recipients, or passes bytes on if there are none by choice.
+/// Sealer that encrypts to a set of recipients, or passes bytes on unencrypted by explicit choice.
 #[derive(Debug, Clone)]
 pub struct Sealer(Option<Vec<Recipient>>);
 
 impl Sealer {
-    /// Encrypts to all of `recipients`.
+    /// Returns a sealer that encrypts to all of `recipients`.
     #[must_use]
     pub fn to(recipients: &[Recipient]) -> Self {
         Self(Some(recipients.to_vec()))
     }
 
-    /// Passes bytes on unencrypted.
+    /// Returns a sealer that passes bytes on unencrypted.
     #[must_use]
     pub fn plain() -> Self {
         Self(None)
@@ -55,7 +55,7 @@ impl Sealer {
     /// Seals all of `plain`.
     ///
     /// # Errors
-    /// When there is no recipient, or one cannot be used.
+    /// When the recipients are empty, or one is unusable.
     pub fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut writer = self.writer(Vec::with_capacity(plain.len().saturating_add(512)))?;
         let broken = |e: io::Error| SealError::Encrypt(Box::new(e));
@@ -63,10 +63,10 @@ impl Sealer {
         writer.finish().map_err(broken)
     }
 
-    /// A writer that seals what passes; must be finished.
+    /// Returns a writer that seals the bytes written to it; it must be finished.
     ///
     /// # Errors
-    /// As for [`Sealer::seal`].
+    /// See [`Sealer::seal`].
     pub fn writer<W: Write>(&self, inner: W) -> Result<SealWriter<W>, SealError> {
         let Some(recipients) = &self.0 else {
             return Ok(SealWriter::Plain(inner));
@@ -90,19 +90,19 @@ impl Sealer {
     }
 }
 
-/// See [`Sealer::writer`].
+/// Writer from [`Sealer::writer`].
 pub enum SealWriter<W: Write> {
-    /// Bytes pass as they are.
+    /// Bytes pass unchanged.
     Plain(W),
     /// Bytes are encrypted.
     Age(Box<age::stream::StreamWriter<W>>),
 }
 
 impl<W: Write> SealWriter<W> {
-    /// Writes what is still held and gives the inner writer back.
+    /// Writes the buffered rest and returns the inner writer.
     ///
     /// # Errors
-    /// What the inner writer returned.
+    /// Any error of the inner writer.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(inner) => Ok(inner),
@@ -127,27 +127,27 @@ impl<W: Write> Write for SealWriter<W> {
     }
 }
 
-/// Opens what a [`Sealer`] made.
+/// Opener of the bytes that a [`Sealer`] made.
 #[derive(Debug, Clone, Copy)]
 pub struct Opener<'a>(Option<&'a Identities>);
 
 impl<'a> Opener<'a> {
-    /// Opens what was encrypted to one of `identities`.
+    /// Returns an opener for bytes that were encrypted to one of `identities`.
     #[must_use]
     pub fn with(identities: &'a Identities) -> Self {
         Self(Some(identities))
     }
 
-    /// Passes bytes on that were stored unencrypted.
+    /// Returns an opener that passes on bytes that were stored unencrypted.
     #[must_use]
     pub fn plain() -> Self {
         Self(None)
     }
 
-    /// All plain bytes of `sealed`, at most `limit`.
+    /// Returns all plain bytes of `sealed`, at most `limit`.
     ///
     /// # Errors
-    /// When no identity fits, the bytes are damaged, or there are more than `limit`.
+    /// When no identity matches, the bytes are damaged, or there are more than `limit`.
     pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, SealError> {
         let Some(identities) = self.0 else {
             return if sealed.len() > limit {
@@ -156,7 +156,7 @@ impl<'a> Opener<'a> {
                 Ok(sealed.to_vec())
             };
         };
-        // One byte more than allowed tells "too long" from "just fits".
+        // One byte above the limit distinguishes "too long" from "just fits".
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         let mut plain = Vec::with_capacity(sealed.len().min(limit));
         let read = decryptor(sealed, identities)?
@@ -169,10 +169,10 @@ impl<'a> Opener<'a> {
         Ok(plain)
     }
 
-    /// The plain bytes of `range` of `sealed`, decrypting only the 64 KiB steps that it touches.
+    /// Returns the plain bytes of `range` of `sealed`; decrypts only the 64 KiB steps that it touches.
     ///
     /// # Errors
-    /// As for [`Opener::open`]; also when the range ends behind the last byte.
+    /// See [`Opener::open`]; also when the range ends after the last byte.
     pub fn open_range(&self, sealed: &[u8], range: Range<u64>) -> Result<Vec<u8>, SealError> {
         let damaged = |e: io::Error| SealError::Damaged(Box::new(e));
         let length = range.end.saturating_sub(range.start);

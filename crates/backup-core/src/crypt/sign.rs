@@ -1,4 +1,4 @@
-//! Vouching for manifests: minisign keys, signatures and whom a reader trusts.
+//! Signatures of manifests: minisign keys, signing, and a reader's trust policy.
 
 use std::fmt;
 use std::io::Cursor;
@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 use super::identity::{Identities, x25519_from_bytes};
 use super::recipient::Recipient;
 
-/// A signing key cannot be read or used; never repeats its text.
+/// Error for a signing key that cannot be read or used; never repeats its text.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// Not a minisign secret key without password.
+    /// The file is not a minisign secret key without password.
     #[error(
         "{name} is not an unprotected minisign secret key; make one with `backupd keygen` or \
          `minisign -G -W`"
@@ -25,16 +25,16 @@ pub enum SigningError {
         /// The file's name.
         name: String,
     },
-    /// The library failed, for want of randomness or memory.
+    /// The library failed, for lack of randomness or memory.
     #[error("cannot make or use a signing key")]
     Failed(#[source] minisign::PError),
 }
 
-/// The length of a secret key: algorithms, salt and limits; number, key and checksum.
+/// Length of a secret key: algorithms, salt and limits; number, key and checksum.
 const SECRET_BYTES: usize = 6 + 32 + 8 + 8 + 8 + 64 + 32;
 
-/// The bytes of a key that `minisign -G -W` made: not encrypted, and zeros where others have a
-/// checksum, which the library does not take.
+/// Returns the bytes of a key made with `minisign -G -W`: not encrypted, with zeros where other keys have a
+/// checksum, which the library rejects.
 fn without_checksum(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let line = text.lines().nth(1)?.trim();
     let bytes = Zeroizing::new(STANDARD.decode(line).ok()?);
@@ -43,7 +43,7 @@ fn without_checksum(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     made_so.then_some(bytes)
 }
 
-/// The daemon's secret signing key. Does not print.
+/// Daemon's secret signing key. Its debug output shows only the public half.
 pub struct SigningKey {
     secret: minisign::SecretKey,
     public: PublicKey,
@@ -56,10 +56,10 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a new key.
+    /// Creates a new key.
     ///
     /// # Errors
-    /// When the machine has no randomness to give.
+    /// When the machine cannot supply randomness.
     pub fn generate() -> Result<Self, SigningError> {
         let pair =
             minisign::KeyPair::generate_unencrypted_keypair().map_err(SigningError::Failed)?;
@@ -85,7 +85,7 @@ impl SigningKey {
         };
         let secret = secret.map_err(unreadable)?;
         let public = minisign::PublicKey::from_secret_key(&secret).map_err(unreadable)?;
-        // A checksum is not always there: what it signs and its public half does not take is torn.
+        // Some keys have no checksum. A key is damaged if its public half does not verify what it signs.
         minisign::sign(Some(&public), &secret, Cursor::new(b""), None, None).map_err(unreadable)?;
         Ok(Self {
             secret,
@@ -93,7 +93,7 @@ impl SigningKey {
         })
     }
 
-    /// The text of a minisign secret key file, to be written with mode 0600.
+    /// Returns the text of a minisign secret key file, to be written with mode 0600.
     ///
     /// # Errors
     /// When the library fails.
@@ -107,13 +107,13 @@ impl SigningKey {
         Ok(SecretString::from(text.into_string()))
     }
 
-    /// Its public half.
+    /// Returns its public half.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// A detached signature file for `message`, with `comment` signed along.
+    /// Returns a detached signature file for `message`; `comment` is signed too.
     ///
     /// # Errors
     /// When the library fails.
@@ -129,17 +129,17 @@ impl SigningKey {
         .map_err(SigningError::Failed)
     }
 
-    /// 32 secret bytes for one `purpose`, derived from this key.
+    /// Derives 32 secret bytes for one `purpose` from this key.
     fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         let material = Zeroizing::new(self.secret.to_bytes());
         let mut out = Zeroizing::new([0; 32]);
-        // 32 bytes are always within what HKDF-SHA256 can give.
+        // HKDF-SHA256 can always produce 32 bytes.
         let filled = Hkdf::<Sha256>::new(None, &material).expand(purpose, out.as_mut());
         debug_assert!(filled.is_ok());
         out
     }
 
-    /// The identity that opens dedup indexes and nothing else, and its public half.
+    /// Returns the identity that opens dedup indexes and nothing else, and its public half.
     #[must_use]
     pub fn index_identity(&self) -> Option<(Identities, Recipient)> {
         let bytes = self.derive(b"butler-backup v1 index identity");
@@ -150,18 +150,18 @@ impl SigningKey {
         Some((identities, recipient))
     }
 
-    /// The key of the chunk ids, so that nobody who knows a chunk's bytes knows its id.
+    /// Returns the key of the chunk ids. Without it nobody can compute a chunk's id from its bytes.
     #[must_use]
     pub fn chunk_id_key(&self) -> Zeroizing<[u8; 32]> {
         self.derive(b"butler-backup v1 chunk ids")
     }
 }
 
-/// A minisign public key.
+/// Minisign public key.
 #[derive(Clone)]
 pub struct PublicKey(minisign::PublicKey);
 
-/// The text is not a minisign public key.
+/// Error for text that is not a minisign public key.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is not a minisign public key: want the line that begins with RW of a `.pub` file"
@@ -171,7 +171,7 @@ pub struct TrustError {
 }
 
 impl PublicKey {
-    /// Reads the base64 line, or the whole text of a `.pub` file.
+    /// Parses the base64 line, or the whole text of a `.pub` file.
     ///
     /// # Errors
     /// When it is neither.
@@ -188,7 +188,7 @@ impl PublicKey {
             })
     }
 
-    /// The text of a `.pub` file.
+    /// Returns the text of a `.pub` file.
     #[must_use]
     pub fn to_text(&self) -> String {
         format!(
@@ -215,39 +215,39 @@ impl PartialEq for PublicKey {
     }
 }
 
-/// Whose signatures a reader believes.
+/// Trust policy of a reader.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Anyone's, and none: asked for by name.
+    /// Any signature or none; only by explicit request.
     Anyone,
-    /// Only these keys.
+    /// Signatures by these keys only.
     Keys(Vec<PublicKey>),
 }
 
-/// What a look at a manifest's signatures found.
+/// Result of a check of a manifest's signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Signed by a trusted key.
     Trusted,
-    /// Nobody was asked to vouch.
+    /// No check was requested.
     NotChecked,
-    /// There is no signature beside it.
+    /// The manifest has no signature.
     Unsigned,
-    /// There are signatures, none of them by a trusted key.
+    /// The manifest has signatures, none of them by a trusted key.
     Untrusted,
-    /// A trusted key signed other bytes: it was changed.
+    /// A trusted key signed different bytes: the manifest was changed.
     Forged,
 }
 
 impl Verdict {
-    /// Whether a manifest counts: somebody trusted vouches for it, or nobody was asked to.
+    /// Reports whether a manifest counts: it is signed by a trusted key, or no check was requested.
     #[must_use]
     pub fn is_believed(self) -> bool {
         matches!(self, Self::Trusted | Self::NotChecked)
     }
 }
 
-/// In words that fit after "the manifest is".
+/// Text that fits after "the manifest is".
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -261,7 +261,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Trust {
-    /// Judges `message` by the texts of the signature files beside it.
+    /// Checks `message` against the texts of its signature files.
     #[must_use]
     pub fn judge(&self, message: &[u8], signatures: &[String]) -> Verdict {
         let Self::Keys(keys) = self else {
@@ -284,8 +284,8 @@ impl Trust {
     }
 }
 
-/// The signature in the text of a signature file; `None` if it is not a whole one. The library
-/// takes a fourth line of any length, and panics when it checks a short one.
+/// Parses the text of a signature file; `None` if the signature is incomplete. The library accepts a fourth
+/// line of any length, and panics when it checks a short one.
 fn parse_signature(text: &str) -> Option<minisign::SignatureBox> {
     const SIGNATURE: usize = 64;
     let comment_signature = STANDARD.decode(text.lines().nth(3)?.trim()).ok()?;
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(judge(&Trust::Anyone, b"manifest"), Verdict::NotChecked);
     }
 
-    /// As `minisign -G -W` wrote it; used nowhere else.
+    /// Key written by `minisign -G -W`; used nowhere else.
     const WITHOUT_PASSWORD: &str = "untrusted comment: minisign encrypted secret key\n\
         RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEpCMw80h\
         tGbeNDjEJPVQTb1dQMXh/PoCdIfsVUkjXHvxE0tQDyEDXZMt2uCT/PC9zKL6dP7RLvBFpGvcIOunJ7Uc\
@@ -336,7 +336,7 @@ mod tests {
         let signature = key.sign(b"manifest", "restore point x").unwrap();
         let trust = Trust::Keys(vec![PublicKey::parse(public).unwrap()]);
         assert_eq!(trust.judge(b"manifest", &[signature]), Verdict::Trusted);
-        // Windows' ends of lines, and a key that was torn: its public half is not that of its own.
+        // Windows line endings; and a damaged key, whose public half does not match.
         let other = WITHOUT_PASSWORD.replace('\n', "\r\n");
         let again = SigningKey::parse("k", &other.into()).unwrap();
         assert_eq!(again.public(), key.public());

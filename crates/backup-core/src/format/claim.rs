@@ -1,11 +1,11 @@
-//! The claim: ties a prefix to one cluster, so that two never mix.
+//! Claim that ties a prefix to one cluster, so that two clusters never share it.
 
 use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 use crate::id::ClusterName;
 
-/// The largest claim that is read.
+/// Largest claim that is read.
 const MAX_CLAIM: usize = 64 << 10;
 
 /// The content of `claim.json`, created if absent by the first run and never changed.
@@ -26,7 +26,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Its stored form.
+    /// Returns its stored form.
     ///
     /// # Errors
     /// Only if the JSON library fails.
@@ -34,7 +34,7 @@ impl Claim {
         super::manifest::to_json("claim", self)
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     ///
     /// # Errors
     /// When it is damaged or of a newer version.

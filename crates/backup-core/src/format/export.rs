@@ -1,4 +1,4 @@
-//! What a manifest says of the Kubernetes side: kinds, tenants, sealing keys.
+//! Facts of a manifest about the Kubernetes side: kinds, tenants, sealing keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,7 +139,7 @@ pub struct CompleteIn {
 }
 
 impl CompleteIn {
-    /// Whether all objects of a namespace were taken.
+    /// Reports whether all objects of a namespace were taken.
     #[must_use]
     pub fn has(&self, namespace: &str) -> bool {
         let included = &self.include_namespaces;
@@ -357,7 +357,7 @@ pub struct AuthorityFacts {
 }
 
 impl KubeconfigFacts {
-    /// The certificates that a client trusts: all of them where they are known, else the one that is.
+    /// Returns the certificates that a client trusts: all of them if they are known, else the one recorded.
     #[must_use]
     pub fn trusted(&self) -> Vec<AuthorityFacts> {
         if !self.authorities.is_empty() {
@@ -370,7 +370,7 @@ impl KubeconfigFacts {
         only.into_iter().collect()
     }
 
-    /// Makes the certificates that `authority` names, if there are such, those that count.
+    /// Records the longest-lived of its certificates that are in `authority`, if any, as the CA.
     pub fn narrow(&mut self, authority: &[Digest]) {
         let mut own: Vec<AuthorityFacts> = self.authorities.clone();
         own.retain(|held| authority.contains(&held.sha256));

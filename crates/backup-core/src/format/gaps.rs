@@ -1,7 +1,7 @@
-//! Gaps of a restore point: what was asked for and is not in it.
+//! Gaps of a restore point: requested parts that it lacks.
 //!
-//! This is the one judge of whether a component is whole. A component is whole if it was taken, each of
-//! its kinds was listed to its end, and no object or file that belongs into it is missing.
+//! Only this module decides whether a component is whole. A component is whole if it was taken, each of its
+//! kinds was listed to its end, and no object or file that belongs in it is missing.
 
 use std::fmt;
 
@@ -9,28 +9,28 @@ use super::export::{ArchiveFacts, KindFacts};
 use super::manifest::{Component, Finding, Manifest, Severity};
 use crate::id::ComponentName;
 
-/// Gaps that one line names.
+/// Number of gaps named in one line.
 const TOLD: usize = 3;
-/// The definitions: whoever may not read them cannot tell custom resources from others.
+/// Kind of the definitions: without read access to them custom resources are unknown.
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
-/// Something that was asked for and is not in a restore point.
+/// Requested part that a restore point lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// The component that it belongs into.
+    /// Component that it belongs to.
     pub component: ComponentName,
-    /// What is missing of it.
+    /// Missing part of the component.
     pub what: What,
-    /// Why.
+    /// Cause of the gap.
     pub cause: String,
 }
 
-/// What is missing of a component.
+/// Missing part of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// All of it.
+    /// The whole component.
     Component,
-    /// Objects of a kind, nobody knows which; or of a group, as `*.GROUP`; or a file.
+    /// Unknown objects of a kind; or of a group, as `*.GROUP`; or a file.
     Kind(String),
     /// One object.
     Object {
@@ -42,7 +42,7 @@ pub enum What {
 }
 
 impl Gap {
-    /// The kind that it is about, if it is not about a whole component.
+    /// Returns the kind concerned; `None` for a whole component.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         match &self.what {
@@ -51,7 +51,7 @@ impl Gap {
         }
     }
 
-    /// Whether objects of `kind` may be missing.
+    /// Reports whether objects of `kind` may be missing.
     #[must_use]
     pub fn touches(&self, kind: &str) -> bool {
         self.kind().is_none_or(|own| match own.strip_prefix('*') {
@@ -72,7 +72,7 @@ impl fmt::Display for Gap {
     }
 }
 
-/// What is missing, in one line; the first few by name.
+/// Describes the gaps in one line; the first few by name.
 #[must_use]
 pub fn line(gaps: &[Gap]) -> String {
     let mut told: Vec<String> = gaps.iter().take(TOLD).map(ToString::to_string).collect();
@@ -84,7 +84,7 @@ pub fn line(gaps: &[Gap]) -> String {
 }
 
 impl Manifest {
-    /// All that was asked for and is not in it.
+    /// Returns every requested part that the restore point lacks.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         let missing = self.missing.iter().map(|name| self.not_taken(name));
@@ -92,8 +92,8 @@ impl Manifest {
         missing.chain(components).collect()
     }
 
-    /// What is missing of the component of that name; `datastores` stands for those of all DataStores.
-    /// A component that was not asked for has no gaps.
+    /// Returns the gaps of the component `name`; `datastores` stands for the components of all DataStores. A
+    /// component that was not requested has no gaps.
     #[must_use]
     pub fn gaps_of(&self, name: &ComponentName) -> Vec<Gap> {
         let datastores = *name == ComponentName::datastores();
@@ -104,13 +104,13 @@ impl Manifest {
         gaps
     }
 
-    /// Whether the component is there, and whole.
+    /// Reports whether the component exists and is whole.
     #[must_use]
     pub fn is_whole(&self, name: &ComponentName) -> bool {
         self.component(name).is_some() && self.gaps_of(name).is_empty()
     }
 
-    /// Whether it has what `gap` says that another restore point has not.
+    /// Reports whether it contains what another restore point lacks according to `gap`.
     #[must_use]
     pub fn fills(&self, gap: &Gap) -> bool {
         let about = |other: &Gap| gap.kind().is_none_or(|kind| other.touches(kind));
@@ -147,7 +147,7 @@ impl Manifest {
         found.into_iter().map(gap).collect()
     }
 
-    /// What manifests of before `lacks` told in findings alone.
+    /// Returns gaps of manifests older than `lacks`, which recorded them as findings only.
     fn of_findings(&self, component: &Component, archive: &ArchiveFacts) -> Vec<(What, String)> {
         let tells = |f: &&Finding| {
             let known = archive.lacks.iter().any(|lack| lack.what == f.object);
@@ -181,13 +181,13 @@ fn of_kind(kind: &KindFacts) -> Vec<(What, String)> {
         .iter()
         .find(|s| s.reason == "it cannot be read");
     let unread = unread.map(|s| format!("{} of its objects cannot be read", s.objects));
-    // Where single objects are named, that is all, unless the list did not come to its end.
+    // Where single objects are named, nothing else is missing, unless the list did not reach its end.
     let whole = !kind.lost.is_empty()
         && kind
             .failed
             .as_ref()
             .is_none_or(|why| why.contains("of its objects could not be read"));
-    // A kind whose definition went away meanwhile has no objects.
+    // A kind whose definition was deleted during the run has no objects.
     let gone = |why: &&String| why.starts_with("its definition was deleted");
     let failed = kind.failed.as_ref().filter(|why| !whole && !gone(why));
     if let Some(why) = failed.cloned().or(unread) {

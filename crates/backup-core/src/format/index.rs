@@ -1,25 +1,25 @@
-//! Indexes: which chunk lies where in which pack; read by the daemon to find what it has already.
+//! Indexes of chunks in packs, which the daemon reads to find the chunks that are already stored.
 
 use super::FormatError;
 use super::varint::{self, Cursor};
 use crate::digest::Digest;
 
-/// A keyed hash of a chunk's bytes, cut to 12 bytes: 2^48 chunks until two are likely to meet,
-/// and who does not know the key cannot make them meet.
+/// Keyed hash of a chunk's bytes, cut to 12 bytes: 2^48 chunks until two are likely to collide, and nobody
+/// without the key can make them collide.
 pub type ChunkId = [u8; 12];
 
-/// The most chunks in one index object, so that it stays below 16 MiB.
+/// Largest number of chunks in one index object, so that it stays below 16 MiB.
 pub const MAX_CHUNKS: usize = 800_000;
 
 const MAGIC: &[u8; 4] = b"BBX1";
-/// What the largest index unpacks to: 12 bytes of id and two short integers for each chunk.
+/// Unpacked size of the largest index: 12 bytes of id and two short integers for each chunk.
 const MAX_PLAIN: usize = MAX_CHUNKS * 32;
-/// What a pack may have, and a chunk of it.
+/// Limits of a pack and of a chunk.
 const MAX_STORED: u64 = 16 << 20;
 const MAX_PACK: u64 = 15 << 20;
 const MAX_CHUNK: u32 = 1 << 20;
 
-/// The chunks of one pack.
+/// Chunks of one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackChunks {
     /// SHA-256 of the pack's stored bytes.
@@ -28,24 +28,24 @@ pub struct PackChunks {
     pub stored_bytes: u64,
     /// Its number of plain bytes.
     pub plain_bytes: u64,
-    /// The public half of the epoch that it is encrypted to; empty if it is not.
+    /// Public half of the epoch that it is encrypted to; empty if it is not encrypted.
     pub epoch: String,
-    /// Chunks by rising offset, not overlapping.
+    /// Chunks by increasing offset, not overlapping.
     pub chunks: Vec<ChunkAt>,
 }
 
-/// A chunk in its pack.
+/// Chunk in its pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkAt {
     /// Its id.
     pub id: ChunkId,
-    /// Where it begins in the pack's plain bytes.
+    /// Its offset in the pack's plain bytes.
     pub offset: u32,
     /// Its length.
     pub length: u32,
 }
 
-/// The index's plain form, compressed.
+/// Returns the index's plain form, compressed.
 ///
 /// # Errors
 /// When compression fails, or chunks are not in order.
@@ -82,7 +82,7 @@ pub fn encode(packs: &[PackChunks]) -> Result<Vec<u8>, FormatError> {
     })
 }
 
-/// Reads what [`encode`] wrote.
+/// Parses the output of [`encode`].
 ///
 /// # Errors
 /// When it is damaged.
@@ -122,7 +122,7 @@ fn parse(plain: &[u8]) -> Option<Vec<PackChunks>> {
             count,
         ));
     }
-    // Every chunk takes at least 14 bytes of what is left, so a false count is found here.
+    // Every chunk takes at least 14 of the remaining bytes, so a false count is detected here.
     if total.checked_mul(14)? > cursor.0.len() {
         return None;
     }

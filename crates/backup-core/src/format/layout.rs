@@ -1,4 +1,4 @@
-//! The keys of all objects below a cluster's prefix: building and parsing in one place.
+//! Keys of all objects below a cluster's prefix: building and parsing in one place.
 
 use std::str::FromStr as _;
 
@@ -8,27 +8,27 @@ use crate::digest::Digest;
 use crate::id::{RestorePointId, time_text};
 use crate::store::Key;
 
-/// The one object with a fixed name: it ties the prefix to one cluster.
+/// Key of the claim, the only object with a fixed name: it ties the prefix to one cluster.
 pub const CLAIM: &str = "claim.json";
-/// Where manifests lie; their keys sort by time.
+/// Folder of the manifests; their keys sort by time.
 pub const MANIFESTS: &str = "manifests/";
-/// Where signatures lie, in a folder for each manifest's digest.
+/// Folder of the signatures, with a folder for each manifest's digest.
 pub const SIGNATURES: &str = "signatures/";
 
-/// What an object is, told from its key alone.
+/// Kind of an object, determined from its key alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
     /// The claim.
     Claim,
-    /// Many chunks.
+    /// A pack of many chunks.
     Pack(Digest),
-    /// How a stream is put together from packs.
+    /// Instructions for assembling a stream from packs.
     Recipe(Digest),
-    /// Which chunks lie where.
+    /// Positions of chunks in packs.
     Index(Digest),
-    /// The wrapped secret half of an epoch.
+    /// Wrapped secret half of an epoch.
     EpochKey(Digest),
-    /// What a restore point consists of; being there is being committed.
+    /// Content list of a restore point; its existence commits the restore point.
     Manifest {
         /// Its time and the start of its digest.
         id: RestorePointId,
@@ -37,34 +37,34 @@ pub enum ObjectKind {
     },
     /// A detached minisign signature.
     Signature {
-        /// The manifest that it vouches for.
+        /// Digest of the manifest that it vouches for.
         manifest: Digest,
         /// Its own digest.
         digest: Digest,
     },
-    /// A part of the copy of a restore's journal, which has no digest for its name: of two that go on
-    /// with one restore, only one may put it.
+    /// A part of the copy of a restore's journal. Its name is not a digest: if two processes continue the
+    /// same restore, only one may put the part.
     Journal {
         /// The restore.
         restore: String,
-        /// Which part.
+        /// The part.
         part: JournalPart,
     },
-    /// Left by a look at what the store can do.
+    /// Object left by a probe of the store.
     Probe(Digest),
 }
 
-/// A part of the copy of a journal.
+/// Part of the copy of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JournalPart {
-    /// A part of the plan, by its number.
+    /// Part of the plan, by its number.
     Plan(u64),
-    /// Lines, by the place in the journal that they begin at.
+    /// Lines, by the position in the journal where they begin.
     Lines(u64),
 }
 
 impl ObjectKind {
-    /// Tells the kind of the object at `key`; `None` for a key that the format does not use.
+    /// Returns the kind of the object at `key`; `None` for a key that the format does not use.
     #[must_use]
     pub fn of(key: &Key) -> Option<Self> {
         let text = key.as_str();
@@ -110,7 +110,7 @@ impl ObjectKind {
         }
     }
 
-    /// The SHA-256 that the object's bytes must have, by its name; `None` for the claim and for
+    /// Returns the SHA-256 of the object's bytes according to its name; `None` for the claim and for
     /// journals.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
@@ -127,7 +127,7 @@ impl ObjectKind {
     }
 }
 
-/// Digits of a number in a key, so that keys sort by it.
+/// Number of digits of a number in a key, so that keys sort by it.
 const DIGITS: usize = 16;
 
 fn key(text: &str) -> Key {
@@ -138,52 +138,52 @@ fn key(text: &str) -> Key {
     text.parse().expect("keys of the layout are keys")
 }
 
-/// The key of the claim.
+/// Returns the key of the claim.
 #[must_use]
 pub fn claim() -> Key {
     key(CLAIM)
 }
 
-/// The key of a pack.
+/// Returns the key of a pack.
 #[must_use]
 pub fn pack(digest: Digest) -> Key {
     key(&format!("packs/{digest}"))
 }
 
-/// The key of a recipe.
+/// Returns the key of a recipe.
 #[must_use]
 pub fn recipe(digest: Digest) -> Key {
     key(&format!("recipes/{digest}"))
 }
 
-/// The key of an index.
+/// Returns the key of an index.
 #[must_use]
 pub fn index(digest: Digest) -> Key {
     key(&format!("indexes/{digest}"))
 }
 
-/// The key of an epoch's wrapped secret.
+/// Returns the key of an epoch's wrapped secret.
 #[must_use]
 pub fn epoch_key(digest: Digest) -> Key {
     key(&format!("keys/{digest}.age"))
 }
 
-/// The key of the manifest of a run that began at `began`.
+/// Returns the key of the manifest of a run that began at `began`.
 #[must_use]
 pub fn manifest(began: Timestamp, digest: Digest) -> Key {
     key(&format!("{MANIFESTS}{}-{digest}.json", time_text(began)))
 }
 
-/// Where copies of journals lie, in a folder for each restore.
+/// Folder of the copies of journals, with a folder for each restore.
 pub const JOURNALS: &str = "journals/";
 
-/// The folder of the journal of one restore.
+/// Returns the folder of the journal of one restore.
 #[must_use]
 pub fn journal_of(restore: &str) -> String {
     format!("{JOURNALS}{restore}/")
 }
 
-/// The key of a part of a journal's copy; `None` if the restore has no name that a key can have.
+/// Returns the key of a part of a journal's copy; `None` if the restore's name is not valid in a key.
 #[must_use]
 pub fn journal(restore: &str, part: JournalPart) -> Option<Key> {
     let folder = journal_of(restore);
@@ -194,19 +194,19 @@ pub fn journal(restore: &str, part: JournalPart) -> Option<Key> {
     text.parse().ok()
 }
 
-/// The folder of the signatures of one manifest.
+/// Returns the folder of the signatures of one manifest.
 #[must_use]
 pub fn signatures_of(manifest: Digest) -> String {
     format!("{SIGNATURES}{manifest}/")
 }
 
-/// The key of a signature.
+/// Returns the key of a signature.
 #[must_use]
 pub fn signature(manifest: Digest, digest: Digest) -> Key {
     key(&format!("{}{digest}.minisig", signatures_of(manifest)))
 }
 
-/// The key of the object that is `kind`; `None` for a journal of a restore that has no name for a key.
+/// Returns the key of an object; `None` for a journal of a restore whose name is not valid in a key.
 #[must_use]
 pub fn key_of(kind: &ObjectKind) -> Option<Key> {
     Some(match kind {

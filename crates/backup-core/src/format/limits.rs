@@ -1,5 +1,5 @@
-//! Limits of what a manifest may claim. They are checked where it is parsed, before anything is done by its
-//! numbers, and before it is written.
+//! Limits on the values in a manifest, checked when it is parsed, before any value is used, and before it is
+//! written.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,13 @@ use super::pack;
 use crate::digest::Digest;
 use crate::store::MAX_OBJECT;
 
-/// The most plain bytes of a component: 16 TiB.
+/// Largest number of plain bytes of a component: 16 TiB.
 pub const MAX_COMPONENT: u64 = 1 << 44;
-/// The most components.
+/// Largest number of components.
 pub const MAX_COMPONENTS: usize = 4096;
-/// The most epochs: one a month and one for each change of recipients.
+/// Largest number of epochs: one a month and one for each change of recipients.
 pub const MAX_EPOCHS: usize = 1024;
-/// The largest key object as it is stored: some thousand recipients.
+/// Size limit of a stored key object: some thousand recipients.
 pub const MAX_KEY: u64 = 1 << 20;
 
 /// Refuses a manifest that claims more than the format allows, or contradicts itself.
@@ -129,7 +129,7 @@ mod tests {
         Manifest::parse(manifest.to_string().as_bytes())
     }
 
-    /// Every number that something is done by, and its limit.
+    /// Every number that is used, and its limit.
     const NUMBERS: [(&str, u64); 6] = [
         ("/encryption/epochs/0/key/bytes", MAX_KEY),
         ("/components/0/plainBytes", MAX_COMPONENT),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever numbers are in it: what is parsed is within the limits, and its sums are no overflow.
+        /// For any numbers in it: a parsed manifest is within the limits, and its sums do not overflow.
         #[test]
         fn what_is_parsed_is_within_the_limits(
             numbers in prop::collection::vec((0_usize..NUMBERS.len(), any::<u64>(), 0_u32..64), 0..8),

@@ -1,4 +1,4 @@
-//! Manifests: plain JSON without secrets that makes a restore point visible.
+//! Manifest of a restore point: plain JSON without secrets that makes it visible.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::crypt::Recipient;
 use crate::digest::Digest;
 use crate::id::{ClusterName, ComponentName, RestorePointId};
 
-/// The largest manifest that is read, in bytes; ten thousand packs take one.
+/// Largest manifest that is read, in bytes; ten thousand packs need one.
 pub const MAX_MANIFEST: usize = 4 << 20;
 
 /// One restore point. Field order is the order in the stored JSON.
@@ -303,7 +303,7 @@ pub struct Cost {
 }
 
 impl Manifest {
-    /// The stored form: JSON with a newline at the end.
+    /// Returns the stored form: JSON with a newline at the end.
     ///
     /// # Errors
     /// Only if the JSON library fails.
@@ -311,7 +311,7 @@ impl Manifest {
         to_json("manifest", self)
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     ///
     /// # Errors
     /// When it is damaged, of a newer version, above a limit, or contradicts itself.
@@ -321,15 +321,15 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Refuses what claims more than the format allows, or contradicts itself.
+    /// Refuses a manifest that claims more than the format allows, or contradicts itself.
     ///
     /// # Errors
-    /// When it does.
+    /// When it is refused.
     pub fn check(&self) -> Result<(), FormatError> {
         super::limits::check(self)
     }
 
-    /// The epochs; empty when nothing is encrypted.
+    /// Returns the epochs; empty when nothing is encrypted.
     #[must_use]
     pub fn epochs(&self) -> &[Epoch] {
         match &self.encryption {
@@ -338,19 +338,19 @@ impl Manifest {
         }
     }
 
-    /// Whether something that was asked for is not there, or not whole.
+    /// Reports whether anything that was requested is missing or incomplete, or a finding is an error.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         !self.gaps().is_empty() || self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
-    /// The component of that name.
+    /// Returns the component `name`.
     #[must_use]
     pub fn component(&self, name: &ComponentName) -> Option<&Component> {
         self.components.iter().find(|c| c.name == *name)
     }
 
-    /// What was read out of the etcd of the DataStore `name`.
+    /// Returns the facts of the etcd snapshot of the DataStore `name`.
     #[must_use]
     pub fn datastore(&self, name: &str) -> Option<&EtcdFacts> {
         let is = |c: &&Component| c.name.datastore_name() == Some(name);

@@ -1,7 +1,7 @@
 //! Packs: chunks one after the other, in zstd frames of at most 1 MiB plain, inside an age file.
 //!
-//! A pack ends in the seek table of zstd's seekable format, a skippable frame, so that
-//! `age -d | zstd -d` gives the plain bytes and a reader finds the frame of any offset.
+//! A pack ends in the seek table of zstd's seekable format, a skippable frame: `age -d | zstd -d` returns the
+//! plain bytes, and a reader finds the frame of any offset.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -12,21 +12,21 @@ use super::FormatError;
 use super::varint::Cursor;
 use crate::crypt::{Opener, SealError, Sealer};
 
-/// The most plain bytes in one frame.
+/// Largest number of plain bytes in one frame.
 pub const MAX_FRAME: usize = 1 << 20;
-/// The most plain bytes in one pack: even if nothing compresses, the object stays below 16 MiB.
+/// Largest number of plain bytes in one pack: even if nothing compresses, the object stays below 16 MiB.
 pub const MAX_PLAIN: usize = 15 << 20;
 
 const SKIPPABLE_MAGIC: u32 = 0x184D_2A5E;
 const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 
-/// What can go wrong with a pack.
+/// Failure to write or read a pack.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// Encryption or decryption failed.
     #[error("cannot seal or open a pack")]
     Seal(#[from] SealError),
-    /// What is inside is not a pack.
+    /// The content is not a pack.
     #[error("cannot read a pack")]
     Format(#[from] FormatError),
 }
@@ -38,35 +38,35 @@ fn zstd_failed(source: std::io::Error) -> FormatError {
     }
 }
 
-/// Threads that compress frames of one pack. More than four would wait for the stages before
-/// them, and each holds its own tables: up to 12 MiB at the levels that runs take.
+/// Number of threads that compress frames of one pack. More than four would wait for the stages before them,
+/// and each has its own tables: up to 12 MiB at the levels that runs use.
 const MAX_THREADS: usize = 4;
 
-/// Builds packs in memory, one after another. Frames stand alone, so those of one pack are
-/// compressed at the same time, and the bytes do not depend on how many threads do it.
+/// Writer that builds packs in memory, one after another. Frames are independent, so those of one pack are
+/// compressed in parallel, and the bytes do not depend on the number of threads.
 pub struct PackWriter {
     level: i32,
     workers: Vec<Worker>,
 }
 
-/// What one thread compresses with.
+/// Compressor and buffers of one thread.
 struct Worker {
     compressor: zstd::bulk::Compressor<'static>,
     plain: Vec<u8>,
     compressed: Vec<u8>,
 }
 
-/// A frame's compressed bytes, and how many plain ones they hold.
+/// Compressed bytes of a frame, and the number of plain bytes in them.
 struct Compressed {
     bytes: Vec<u8>,
     plain: u32,
 }
 
 impl PackWriter {
-    /// A writer whose frames are compressed at zstd `level`; used for many packs.
+    /// Returns a writer of many packs whose frames are compressed at zstd `level`.
     ///
     /// # Errors
-    /// When zstd has no memory.
+    /// When zstd cannot allocate memory.
     pub fn new(level: i32) -> Result<Self, PackError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let worker = || {
@@ -83,7 +83,7 @@ impl PackWriter {
         })
     }
 
-    /// Changes the level for what follows.
+    /// Changes the level for later packs.
     ///
     /// # Errors
     /// When zstd refuses the level.
@@ -98,7 +98,7 @@ impl PackWriter {
         Ok(())
     }
 
-    /// The stored bytes of a pack of `chunks` in this order, sealed by `sealer`.
+    /// Returns the stored bytes of a pack of `chunks` in this order, sealed by `sealer`.
     ///
     /// A frame is closed before a chunk that would overfill it, so no chunk crosses frames.
     ///
@@ -114,7 +114,7 @@ impl PackWriter {
         let table = seek_table_of(&frames)?;
         let size = frames.iter().map(|f| f.bytes.len()).sum::<usize>();
         let broken = |e| SealError::Encrypt(Box::new(e));
-        // What age adds: a header below 1 KiB, and 16 bytes to each 64 KiB.
+        // Overhead of age: a header below 1 KiB, and 16 bytes for each 64 KiB.
         let room = size.saturating_add(table.len()).saturating_add(8 << 10);
         let mut writer = sealer.writer(Vec::with_capacity(room))?;
         for frame in frames {
@@ -124,7 +124,7 @@ impl PackWriter {
         Ok(writer.finish().map_err(broken)?)
     }
 
-    /// Compresses each frame, in as many threads as there are workers.
+    /// Compresses the frames, in at most as many threads as there are workers.
     fn compress(&mut self, frames: &[&[&[u8]]]) -> Result<Vec<Compressed>, PackError> {
         let next = AtomicUsize::new(0);
         let work = |worker: &mut Worker| {
@@ -195,7 +195,7 @@ fn small(n: usize) -> Result<u32, FormatError> {
     u32::try_from(n).map_err(|_| FormatError::damaged("pack", "more than 4 GiB"))
 }
 
-/// The skippable frame at the end of a pack.
+/// Returns the skippable frame at the end of a pack.
 fn seek_table_of(frames: &[Compressed]) -> Result<Vec<u8>, FormatError> {
     let count = small(frames.len())?;
     let size = count.saturating_mul(8).saturating_add(9);
@@ -212,14 +212,14 @@ fn seek_table_of(frames: &[Compressed]) -> Result<Vec<u8>, FormatError> {
     Ok(out)
 }
 
-/// Where a frame lies: its bytes in the compressed stream, and what they hold.
+/// Position of a frame: its bytes in the compressed stream, and its plain bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Frame {
     stored: Range<usize>,
     plain: Range<u64>,
 }
 
-/// A pack that was decrypted, its frames still compressed.
+/// Decrypted pack, its frames still compressed.
 #[derive(Debug)]
 pub struct OpenPack {
     compressed: Vec<u8>,
@@ -227,10 +227,10 @@ pub struct OpenPack {
 }
 
 impl OpenPack {
-    /// Decrypts `stored` and reads its seek table, which must give `plain_bytes`.
+    /// Decrypts `stored` and reads its seek table, which must add up to `plain_bytes`.
     ///
     /// # Errors
-    /// When `opener` does not open it, or it is no pack of that many plain bytes.
+    /// When `opener` does not open it, or it is not a pack of that many plain bytes.
     pub fn open(stored: &[u8], opener: Opener<'_>, plain_bytes: u64) -> Result<Self, PackError> {
         if usize::try_from(plain_bytes).map_or(true, |n| n > MAX_PLAIN) {
             let what = format!("its manifest says {plain_bytes} plain bytes, above {MAX_PLAIN}");
@@ -251,8 +251,8 @@ impl OpenPack {
         Ok(Self { compressed, frames })
     }
 
-    /// Decompresses every frame in order and hands each to `take` with its plain offset. `buffer`
-    /// gives what each is decompressed into; what it holds is overwritten.
+    /// Decompresses every frame in order and passes each to `take` with its plain offset. `buffer` supplies
+    /// the buffer for each frame; its content is overwritten.
     ///
     /// # Errors
     /// When a frame is damaged.
@@ -270,7 +270,7 @@ impl OpenPack {
         Ok(())
     }
 
-    /// The plain offset and bytes of the frame that holds `offset`; `None` behind the end.
+    /// Returns the plain offset and bytes of the frame that contains `offset`; `None` after the end.
     ///
     /// # Errors
     /// When the frame is damaged.
@@ -295,7 +295,7 @@ impl OpenPack {
             .compressed
             .get(frame.stored.clone())
             .unwrap_or_default();
-        // The seek table was refused if it has a frame above 1 MiB.
+        // A seek table with a frame above 1 MiB was already refused.
         let size = frame.plain.end.saturating_sub(frame.plain.start);
         let size = usize::try_from(size).unwrap_or(MAX_FRAME).min(MAX_FRAME);
         plain.clear();

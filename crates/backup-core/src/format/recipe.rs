@@ -1,40 +1,40 @@
-//! Recipes: how a component's plain stream is put together from its pack space.
+//! Recipe that rebuilds a component's plain stream from its pack space.
 //!
-//! A recipe is a row of segments, each an object that rebuilds a stretch of the stream by itself.
+//! A recipe is a sequence of segments, each an object that rebuilds a part of the stream independently.
 
 use super::FormatError;
 use super::varint::{self, Cursor};
 use crate::chunk::Kind;
 
-/// What the largest segment unpacks to; the writer begins a new one long before.
+/// Largest unpacked segment; the writer begins a new one long before.
 pub const MAX_PLAIN: usize = 64 << 20;
 
-/// The most runs of a segment, 64 MiB in memory; the writer begins a new one at half as many.
+/// Largest number of runs of a segment, 64 MiB in memory; the writer begins a new one at half as many.
 pub const MAX_RUNS: usize = 1 << 22;
 
 const MAGIC: &[u8; 4] = b"BBR1";
 
-/// One stretch of a component's plain stream.
+/// One part of a component's plain stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// Which chunker cut it.
+    /// Chunker that cut it.
     pub kind: Kind,
-    /// Where the stretch begins in the plain stream.
+    /// Offset of the part in the plain stream.
     pub start: u64,
     /// Its number of plain bytes.
     pub plain_bytes: u64,
     /// The chunker's layout column.
     pub layout: Vec<u8>,
-    /// Runs in pack space whose bytes in order are the transformed stream.
+    /// Runs in pack space whose bytes in order form the transformed stream.
     pub runs: Vec<Run>,
 }
 
-/// Bytes that follow each other in pack space.
+/// Consecutive bytes in pack space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Where they begin.
+    /// Their start.
     pub start: u64,
-    /// How many they are; never 0.
+    /// Their number; never 0.
     pub length: u64,
 }
 
@@ -46,10 +46,10 @@ fn kind_byte(kind: Kind) -> u8 {
 }
 
 impl Segment {
-    /// The segment's plain form, compressed at zstd `level`.
+    /// Returns the segment's plain form, compressed at zstd `level`.
     ///
     /// # Errors
-    /// When compression fails or the segment is larger than a reader takes.
+    /// When compression fails, or the segment is larger than a reader accepts.
     pub fn encode(&self, level: i32) -> Result<Vec<u8>, FormatError> {
         let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let (mut starts, mut lengths) = (Vec::new(), Vec::new());
@@ -83,7 +83,7 @@ impl Segment {
         })
     }
 
-    /// Reads what [`Segment::encode`] wrote; every run lies within `pack_space` bytes.
+    /// Parses the output of [`Segment::encode`]; every run lies within `pack_space` bytes.
     ///
     /// # Errors
     /// When it is damaged.
@@ -113,7 +113,7 @@ fn parse(plain: &[u8], pack_space: u64) -> Option<Segment> {
     let (layout_len, count, starts_len) = (cursor.size()?, cursor.size()?, cursor.size()?);
     let layout = cursor.bytes(layout_len)?.to_vec();
     let mut starts = Cursor(cursor.bytes(starts_len)?);
-    // Each run takes at least a byte in either column, so a false count is found here.
+    // Each run takes at least a byte in either column, so a false count is detected here.
     if count > starts_len || count > cursor.0.len() || count > MAX_RUNS {
         return None;
     }

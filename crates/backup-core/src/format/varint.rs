@@ -18,24 +18,25 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
-/// Takes bytes, integers and slices off the front of `0`; every take may find too little.
+/// Cursor that takes bytes and integers off the front of `0`; each call returns `None` if too few bytes are
+/// left.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    /// The next `n` bytes.
+    /// Returns the next `n` bytes.
     pub fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
         Some(head)
     }
 
-    /// The next `N` bytes.
+    /// Returns the next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.try_into().ok()
     }
 
-    /// The next unsigned integer; `None` also if it has more than 64 bits.
+    /// Returns the next unsigned integer; `None` also if it has more than 64 bits.
     pub fn varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -53,12 +54,12 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// The next integer as a size or count.
+    /// Returns the next integer as a size or count.
     pub fn size(&mut self) -> Option<usize> {
         usize::try_from(self.varint()?).ok()
     }
 
-    /// The next signed integer.
+    /// Returns the next signed integer.
     pub fn signed(&mut self) -> Option<i64> {
         let value = self.varint()?;
         Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())

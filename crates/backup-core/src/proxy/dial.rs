@@ -1,4 +1,4 @@
-//! Opens connections to one server, through a proxy or without one.
+//! Connector that opens connections to one server, through a proxy or directly.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use super::{Proxy, port};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connection to the server; only that to a proxy may have TLS yet.
+/// Connection to the server. At this stage only the connection to a proxy may use TLS.
 pub(crate) type Dialled = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// No connection through the proxy.
+/// Error for a connection that failed through the proxy.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to {server} through the proxy {proxy}")]
 struct Through {
@@ -28,7 +28,7 @@ struct Through {
     source: BoxError,
 }
 
-/// Opens connections to servers that are all reached in one way.
+/// Connector for servers that are all reached in the same way.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
     tcp: HttpConnector,
@@ -36,7 +36,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Opens them by `tcp`.
+    /// Creates a dialer that connects over `tcp`.
     pub(crate) fn new(mut tcp: HttpConnector, proxy: Option<Proxy>) -> Self {
         tcp.enforce_http(false);
         Self { tcp, proxy }
@@ -57,7 +57,7 @@ impl Service<Uri> for Dialer {
             let dialled = self.tcp.call(server);
             return Box::pin(async move { Ok(MaybeHttpsStream::Http(dialled.await?)) });
         };
-        // The one that said it was ready is used.
+        // The clone may not be ready, so the connector that reported readiness is used.
         let other = self.tcp.clone();
         let tcp = std::mem::replace(&mut self.tcp, other);
         Box::pin(async move {
@@ -102,7 +102,7 @@ async fn through(proxy: &Proxy, tcp: HttpConnector, server: Uri) -> Result<Diall
             Ok(MaybeHttpsStream::Http(tunnel.call(server).await?))
         }
         _ => {
-            // The names of hosts are left to the proxy, as Go does for both schemes.
+            // The proxy resolves host names, as in Go for both schemes.
             let mut socks = SocksV5::new(socks_address(&proxy.uri)?, tcp);
             if let Some((user, password)) = &proxy.login {
                 socks = socks.with_auth(user.clone(), password.clone());
@@ -112,14 +112,14 @@ async fn through(proxy: &Proxy, tcp: HttpConnector, server: Uri) -> Result<Diall
     }
 }
 
-/// The address with its port written out: a tunnel takes 443 for any that has none.
+/// Returns the address with an explicit port: a tunnel uses 443 for an address without one.
 fn with_port(server: &Uri) -> Result<Uri, BoxError> {
     let host = server.host().ok_or("the server's address has no host")?;
     let scheme = server.scheme_str().unwrap_or("https");
     Ok(format!("{scheme}://{host}:{}", port(server)).parse()?)
 }
 
-/// The address of a SOCKS proxy, whose usual port is 1080.
+/// Returns the address of a SOCKS proxy, whose usual port is 1080.
 fn socks_address(proxy: &Uri) -> Result<Uri, BoxError> {
     let host = proxy.host().ok_or("the proxy's address has no host")?;
     let port = proxy.port_u16().unwrap_or(1080);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The key of an object: one or more segments of `a-z 0-9 . _ -` with `/` between them.
+/// Key of an object: one or more segments of `a-z 0-9 . _ -` with `/` between them.
 ///
 /// No segment is empty or begins with a dot, so a key is also a safe relative file path.
 ///
@@ -16,7 +16,7 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
-/// The text is not a key.
+/// Error for text that is not a key.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not an object key of the format")]
 pub struct ParseKeyError {
@@ -24,7 +24,7 @@ pub struct ParseKeyError {
 }
 
 impl Key {
-    /// The key as text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

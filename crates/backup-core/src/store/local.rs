@@ -1,4 +1,4 @@
-//! A store in a local folder: one file per object, put whole or not at all.
+//! Store in a local folder: one file per object, put completely or not at all.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,14 +23,14 @@ mod remove;
 mod walk;
 mod write;
 
-/// How many objects a folder is asked for at once. A disk gains nothing from more, each may hold
-/// a whole object, and so a burst of callers does not take up the thread pool for blocking work.
+/// Number of concurrent operations on a folder. A disk gains nothing from more, each may hold a whole object,
+/// and so a burst of callers does not take up the thread pool for blocking work.
 const AT_ONCE: usize = 8;
 
-/// Keys per page. Each page reads its folders anew, so pages are large; one holds about 2 MB.
+/// Keys per page. Each page reads its folders again, so pages are large; one holds about 2 MB.
 const PAGE: usize = 10_000;
 
-/// Objects as files below a folder; files are 0600 and folders 0700.
+/// Store of objects as files below a folder; files are 0600 and folders 0700.
 ///
 /// Files that a crash left half-written are named `.tmp-…`; listings leave them out.
 #[derive(Debug, Clone)]
@@ -41,15 +41,15 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// The store in the folder `root`, which must be there.
+    /// Opens the store in the folder `root`, which must exist.
     ///
     /// # Errors
-    /// [`StoreError::NoBucket`] if there is no such folder.
+    /// [`StoreError::NoBucket`] if the folder does not exist.
     pub async fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let store = Self::at(root.into());
         store
             .blocking("open the folder", None, |root| {
-                // Follows a link: the root itself may be one, to another disk.
+                // Follows a link: the root may be a link to another disk.
                 if root.metadata()?.is_dir() {
                     Ok(())
                 } else {
@@ -60,10 +60,10 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The store in the folder `root`, made (0700, parents too) if it is not there.
+    /// Opens the store in the folder `root`, which is created (0700, parents too) if it does not exist.
     ///
     /// # Errors
-    /// As [`StoreError`] says.
+    /// See [`StoreError`].
     pub async fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let store = Self::at(root.into());
         store
@@ -77,7 +77,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The same store with pages of `keys` keys, at least 1; for tests that want many pages.
+    /// Returns the same store with pages of `keys` keys, at least 1; for tests that need many pages.
     #[must_use]
     pub fn with_page(mut self, keys: usize) -> Self {
         self.page = keys.max(1);
@@ -92,8 +92,8 @@ impl LocalStore {
         }
     }
 
-    /// Does `work` on the root where blocking is allowed. It runs to its end even if the caller
-    /// stops waiting.
+    /// Runs `work` on the root where blocking is allowed. It runs to its end even if the caller stops
+    /// waiting.
     async fn blocking<T, F>(
         &self,
         verb: &'static str,
@@ -119,7 +119,7 @@ impl LocalStore {
         result.await.map_err(|error| self.failed(verb, key, error))
     }
 
-    /// What an error of the file system means.
+    /// Classifies an error of the file system.
     fn failed(&self, verb: &str, key: Option<&Key>, error: io::Error) -> StoreError {
         let store = self.describe();
         let operation = match key {
@@ -165,12 +165,12 @@ impl LocalStore {
     }
 }
 
-/// Opens the object's file and tells its size. A folder of that name is no object. A pipe would be waited
-/// for, and a device may do anything: only a regular file is opened.
+/// Opens the object's file and returns it with its size. A folder of that name is not an object. Only a
+/// regular file is opened: opening a pipe would block, and a device may do anything.
 fn open(root: &Path, key: &Key) -> io::Result<(File, u64)> {
     let path = root.join(key.as_str());
     must_be_regular(&path.symlink_metadata()?)?;
-    // It may be another by now.
+    // The file may have been replaced since.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())?;
     let file = File::from(file);
@@ -190,12 +190,12 @@ fn must_be_regular(metadata: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, other))
 }
 
-/// When a file was written; `None` if it is a time that no calendar has.
+/// Returns when a file was written; `None` if that time does not exist in the calendar.
 fn modified(metadata: &Metadata) -> Option<Timestamp> {
     Timestamp::try_from(metadata.modified().ok()?).ok()
 }
 
-/// Reads at most `limit` bytes from where `file` stands.
+/// Reads at most `limit` bytes from the current position of `file`.
 fn read(file: File, limit: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or(0).min(MAX_OBJECT));
     file.take(limit).read_to_end(&mut bytes)?;
@@ -267,8 +267,8 @@ impl Store for LocalStore {
         self.blocking("look at", Some(key), move |root| {
             let (mut file, _) = open(root, &name)?;
             let modified = modified(&file.metadata()?);
-            // A file system records no checksum. Reading the file costs little here and lets an
-            // audit without keys find what went bad on the disk.
+            // A file system records no checksum. Reading the file costs little here, and lets an audit
+            // without keys find bytes that went bad on the disk.
             let mut hashing = HashingWriter::new(io::sink());
             io::copy(&mut file, &mut hashing)?;
             let (_, digest, size) = hashing.finish();
@@ -307,10 +307,10 @@ impl Store for LocalStore {
         probe_twice(self).await
     }
 
-    /// By the clock that files get their time from: on a network file system the server's.
+    /// Uses the clock that file times come from: on a network file system the server's.
     async fn date(&self) -> Result<Option<Timestamp>, StoreError> {
         self.blocking("tell the time of", None, |root| {
-            // It never has a name, so nothing is left whatever happens.
+            // The file never has a name, so nothing is left in any case.
             let file = tempfile::tempfile_in(root)?;
             Ok(modified(&file.metadata()?))
         })

@@ -1,4 +1,4 @@
-//! A store in memory for tests; stricter than real ones, to catch wrong assumptions.
+//! Store in memory for tests; stricter than real stores, to catch wrong assumptions.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -15,18 +15,18 @@ use super::{
 use crate::clock::{Clock as _, FixedClock};
 use crate::digest::Digest;
 
-/// Small and odd, so that a caller that forgets to ask for the next page is found out early.
+/// Keys per page: few and odd, so that a caller that does not request the next page fails early.
 const PAGE: usize = 7;
 
-/// Objects in memory. Pages are of seven, and a listing tells no checksums. It has a clock of its own,
-/// which stands still until a test moves it.
+/// Store of objects in memory. A page has seven keys, and listings report no checksums. The store has its own
+/// clock, which stands still until a test moves it.
 #[derive(Debug)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Stored>>,
     clock: Option<FixedClock>,
 }
 
-/// When its clock begins.
+/// Initial time of its clock.
 const BEGIN: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 impl Default for MemoryStore {
@@ -45,14 +45,14 @@ struct Stored {
     digest: Digest,
     modified: Option<Timestamp>,
     access: Access,
-    /// Whether a listing does not tell that it is archived.
+    /// Whether a listing hides that the object is archived.
     tier: bool,
-    /// Whether no listing shows it.
+    /// Whether listings leave the object out.
     hidden: bool,
 }
 
 impl Stored {
-    /// Refuses a read of what is archived, as S3 does.
+    /// Refuses to read an archived object, as S3 does.
     fn readable(&self) -> Result<(), StoreError> {
         match &self.access {
             Access::Archived(archived) if !archived.copied => Err(StoreError::Archived {
@@ -66,14 +66,14 @@ impl Stored {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts other bytes in an object's place and leaves its recorded checksum, as a failing disk
-    /// would; `false` if there is no such object.
+    /// Replaces an object's bytes and leaves its recorded checksum, as a failing disk would; returns `false`
+    /// if the object does not exist.
     pub fn damage(&self, key: &Key, bytes: Bytes) -> bool {
         self.objects()
             .get_mut(key.as_str())
@@ -81,7 +81,7 @@ impl MemoryStore {
             .is_some()
     }
 
-    /// An empty store that tells no time.
+    /// Returns an empty store that reports no time.
     #[must_use]
     pub fn without_clock() -> Self {
         Self {
@@ -94,27 +94,28 @@ impl MemoryStore {
         self.clock.as_ref().map(FixedClock::now)
     }
 
-    /// Lets so much time pass.
+    /// Advances the clock by `time`.
     pub fn pass(&self, time: SignedDuration) {
         if let Some(clock) = &self.clock {
             clock.advance(time);
         }
     }
 
-    /// Takes an object away; `false` if there is none.
+    /// Removes an object; returns `false` if it does not exist.
     pub fn remove(&self, key: &Key) -> bool {
         self.objects().remove(key.as_str()).is_some()
     }
 
-    /// Leaves an object out of listings, as a store does that cuts them short; `false` if there is none.
+    /// Leaves an object out of listings, like a store that cuts them short; returns `false` if it does not
+    /// exist.
     pub fn hide(&self, key: &Key) -> bool {
         let mut objects = self.objects();
         let stored = objects.get_mut(key.as_str());
         stored.map(|stored| stored.hidden = true).is_some()
     }
 
-    /// Moves an object to an archive, as a lifecycle rule does; `false` if there is none. With `tier`
-    /// it is the store's own doing, which a listing does not tell.
+    /// Moves an object to an archive, as a lifecycle rule does; returns `false` if it does not exist. With
+    /// `tier` the store does so on its own, which a listing does not show.
     pub fn archive(&self, key: &Key, class: &str, tier: bool) -> bool {
         let archived = Access::Archived(Archived {
             class: class.to_owned(),
@@ -163,7 +164,7 @@ impl Store for MemoryStore {
                 key: key.clone(),
             });
         }
-        // A turn for other tasks, as every real store gives.
+        // Yields to other tasks, as every real store does.
         tokio::task::yield_now().await;
         let mut objects = self.objects();
         if objects.contains_key(key.as_str()) {
@@ -188,7 +189,7 @@ impl Store for MemoryStore {
             .get(key.as_str())
             .ok_or_else(|| self.not_found(key))?;
         stored.readable()?;
-        // Like S3, which is told to check what it reads against what was recorded.
+        // As in S3, which checks the bytes against the recorded checksum.
         if Digest::of(&stored.bytes) != stored.digest {
             return Err(StoreError::Checksum {
                 store: self.describe(),

@@ -1,4 +1,4 @@
-//! Opens the store that a URL names.
+//! Opening of the store that a URL names.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use super::s3::{self, Credentials, ParseCaError, S3Options, S3Store};
 use super::url::StoreUrl;
 use super::{Store, StoreError};
 
-/// How to open a store.
+/// Options for opening a store.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// Make the folder if it is not there. For programs that write; one that reads should hear
-    /// that there is none. Buckets are never made.
+    /// Whether to create a missing folder. For programs that write; a program that reads should fail if it is
+    /// missing. Buckets are never created.
     pub create: bool,
-    /// As whom to use a bucket.
+    /// Credentials for a bucket.
     pub credentials: Credentials,
 }
 
-/// Why a store could not be opened.
+/// Reason why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file of CA certificates cannot be read.
@@ -26,26 +26,26 @@ pub enum OpenError {
     ReadCa {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
-    /// The file of CA certificates holds none.
+    /// The file of CA certificates contains none.
     #[error("cannot use the CA certificates in {path}, which the store's URL names")]
     ParseCa {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Defect of the file.
         source: ParseCaError,
     },
-    /// The store itself.
+    /// The store itself failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Opens the store at `url`. A bucket is not asked for anything yet; [`Store::probe`] does.
+/// Opens the store at `url`. Nothing is requested from a bucket yet; [`Store::probe`] does that.
 ///
 /// # Errors
-/// [`OpenError::Store`] if there is no such folder; else as [`OpenError`] says.
+/// [`OpenError::Store`] if the folder does not exist; else see [`OpenError`].
 pub async fn open(url: &StoreUrl, options: OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
     let s3 = match url {
         StoreUrl::Folder(path) if options.create => {

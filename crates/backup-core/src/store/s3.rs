@@ -1,4 +1,4 @@
-//! A store in an S3 bucket: one conditional, checksummed put per object.
+//! Store in an S3 bucket: one conditional, checksummed put per object.
 
 use std::fmt;
 use std::future::Future;
@@ -33,14 +33,14 @@ mod watch;
 pub use ca::{ParseCaError, read_ca};
 pub use options::{AccessKey, Credentials, GiveAccessKey, S3Options};
 
-/// How often a body is sent or fetched again that was damaged or broke off. Each time has all the
-/// tries of a request before it, so more would only hide a line that damages everything.
+/// Number of times that a body is sent or fetched when it arrives damaged or breaks off. Each time has all
+/// the tries of a request, so more would only hide a connection that damages everything.
 const BODIES: u32 = 3;
 
-/// A listing of this has one object at most.
+/// Prefix whose listing has one object at most.
 const CLAIM_ALONE: &str = "claim.json";
 
-/// Objects below a prefix of a bucket.
+/// Store of objects below a prefix of a bucket.
 pub struct S3Store {
     name: String,
     bucket: String,
@@ -52,20 +52,20 @@ pub struct S3Store {
     turns: Semaphore,
 }
 
-/// What became of a put.
+/// Outcome of a put.
 enum Put {
     New,
-    /// An object is there; `unsure` if it may be from an earlier try of this same put.
+    /// An object exists; `unsure` if it may be from an earlier try of this same put.
     Refused {
         unsure: bool,
     },
 }
 
 impl S3Store {
-    /// Makes the store ready. No request is made to it.
+    /// Prepares the store. No request is made to it.
     ///
     /// # Errors
-    /// [`StoreError::Other`] if the CA is no certificate.
+    /// [`StoreError::Other`] if the CA is not a certificate.
     pub async fn open(options: S3Options) -> Result<Self, StoreError> {
         let prefix = match options.prefix.trim_matches('/') {
             "" => String::new(),
@@ -99,7 +99,7 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
-    /// Sends a request; once more with fresh credentials if those at hand are refused.
+    /// Sends a request; repeats it once with fresh credentials if the current ones are refused.
     async fn call<T, F, Fut>(&self, send: F) -> Result<T, Failure>
     where
         F: Fn(Client, Watch) -> Fut,
@@ -121,7 +121,7 @@ impl S3Store {
         }
     }
 
-    /// The error for callers. An answer that only says "not found" is looked into.
+    /// Builds the error for callers. For a plain "not found" it checks whether the bucket exists.
     async fn error(&self, failure: Failure, verb: &str, key: Option<&Key>) -> StoreError {
         if failure.meaning == Meaning::Missing {
             let bucket = self
@@ -140,7 +140,7 @@ impl S3Store {
             }
         }
         if let (Meaning::Archived, Some(key)) = (failure.meaning, key) {
-            // The answer does not say where it lies, or whether it is on its way.
+            // The answer does not name the storage class, or say whether a restore is in progress.
             let info = self.call(|client, watch| self.look(client, watch, key));
             let archived = match info.await.map(|info| info.access) {
                 Ok(Access::Archived(archived)) => archived,
@@ -155,7 +155,7 @@ impl S3Store {
         failure.error(&self.name, verb, key)
     }
 
-    /// One look at an object's head.
+    /// Requests an object's head once.
     async fn look(&self, client: Client, watch: Watch, key: &Key) -> Result<ObjectInfo, Failure> {
         let request = client
             .head_object()
@@ -182,7 +182,7 @@ impl S3Store {
         })
     }
 
-    /// One put. Damage on the way is mended by sending the bytes again.
+    /// Puts an object. If the bytes arrive damaged, they are sent again.
     async fn put(&self, key: &Key, bytes: &Bytes, digest: Digest) -> Result<Put, Failure> {
         let mut sent = 0;
         loop {
@@ -191,7 +191,7 @@ impl S3Store {
                 .await;
             sent += 1;
             match result {
-                // Bytes that never had the digest were not damaged on the way.
+                // Bytes that never had the digest were not damaged in transit.
                 Err(failure)
                     if failure.meaning == Meaning::Damaged
                         && sent < BODIES
@@ -229,14 +229,14 @@ impl S3Store {
         }
     }
 
-    /// Whether the object there has `digest`: by its recorded checksum, else by its bytes.
+    /// Reports whether the existing object has `digest`: by its recorded checksum, else by its bytes.
     async fn holds(&self, key: &Key, digest: Digest) -> Result<bool, StoreError> {
         match self.head(key).await {
             Ok(info) => match info.recorded {
                 Some(recorded) => Ok(recorded == digest),
                 None => Ok(Digest::of(&self.get(key).await?) == digest),
             },
-            // Credentials that may only put cannot look. What is there stays unknown.
+            // Credentials with permission to put only cannot read. The content stays unknown.
             Err(StoreError::Forbidden { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -271,7 +271,7 @@ impl Store for S3Store {
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.is_empty() {
-            // S3 cannot be asked for nothing; whether the object is there still matters.
+            // S3 cannot return an empty range; whether the object exists still matters.
             return self.head(key).await.map(|_| Bytes::new());
         }
         self.read(key, Some(range)).await
@@ -312,7 +312,7 @@ impl Store for S3Store {
             .await;
         match result {
             Ok(()) => Ok(()),
-            // Some say so where S3 itself is content.
+            // Some stores report this error where S3 itself reports success.
             Err(failure) => match self.error(failure, "delete", Some(key)).await {
                 StoreError::NotFound { .. } => Ok(()),
                 error => Err(error),
@@ -323,7 +323,7 @@ impl Store for S3Store {
     async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
         let result = self
             .call(async |client, watch| {
-                // Any answer has the date; this one is small.
+                // Any answer contains the date; this one is small.
                 self.page(client, watch.clone(), CLAIM_ALONE, None).await?;
                 Ok(watch.date())
             })
@@ -340,7 +340,7 @@ impl Store for S3Store {
             write_once: WriteOnce::NotImplemented,
             records_checksums: false,
         };
-        // A store that knows nothing of conditions overwrites, or says so.
+        // A store without conditional puts overwrites the object, or answers 501.
         let mut second = None;
         for _ in 0..2 {
             second = match self.put(&key, &bytes, digest).await {
@@ -351,7 +351,7 @@ impl Store for S3Store {
         }
         let recorded = match self.head(&key).await {
             Ok(info) => info.recorded,
-            // Credentials that may only put cannot look.
+            // Credentials with permission to put only cannot read.
             Err(StoreError::Forbidden { .. }) => None,
             Err(error) => return Err(error),
         };

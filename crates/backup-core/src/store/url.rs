@@ -9,7 +9,7 @@ use url::Url;
 mod s3;
 pub use s3::S3Url;
 
-/// Where a store is. Holds no secrets: credentials come from elsewhere.
+/// Location of a store. Contains no secrets: credentials come from elsewhere.
 ///
 /// ```
 /// use backup_core::store::url::StoreUrl;
@@ -20,14 +20,14 @@ pub use s3::S3Url;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum StoreUrl {
-    /// A prefix of a bucket.
+    /// Prefix of a bucket.
     S3(S3Url),
-    /// A folder, by its absolute path.
+    /// Folder, by its absolute path.
     Folder(PathBuf),
 }
 
-/// The text is not the URL of a store. Says which part is wrong and what is allowed there, and
-/// never repeats a user name or password.
+/// Error for text that is not the URL of a store. Names the wrong part and the allowed form, and never
+/// repeats a user name or password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("store URL: {part} {problem}")]
 pub struct ParseUrlError {
@@ -49,7 +49,7 @@ const FORMS: &str = "want s3://BUCKET/PREFIX?endpoint=URL&region=R&path-style=tr
                      file:///FOLDER";
 
 impl StoreUrl {
-    /// Whether the two are the same place or one lies within the other.
+    /// Reports whether the two are the same place or one lies within the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -72,8 +72,8 @@ impl FromStr for StoreUrl {
     type Err = ParseUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Before anything else, so that no later error can repeat it. Neither a bucket nor a
-        // folder has an `@` there.
+        // This check comes first, so that no later error can repeat the secret. Neither a bucket nor a folder
+        // has an `@` there.
         let server = text.split_once("://").map_or("", |(_, rest)| rest);
         if server
             .split(['/', '?', '#'])
@@ -90,7 +90,7 @@ impl FromStr for StoreUrl {
             let problem = "is not allowed; write a `#` in a name as %23";
             return Err(ParseUrlError::new("the part after `#`", problem));
         }
-        // The parser resolves these silently, which would name another place than the text does.
+        // The parser resolves these silently, which would change the location.
         let path = text.split(['?', '#']).next().unwrap_or(text);
         if path
             .split('/')
@@ -137,7 +137,7 @@ fn folder(url: &Url) -> Result<PathBuf, ParseUrlError> {
             "is missing; want file:///FOLDER",
         ));
     }
-    // Without a slash at its end, so that equal places are equal.
+    // Without a slash at its end, so that equal places compare equal.
     Ok(path.components().collect())
 }
 

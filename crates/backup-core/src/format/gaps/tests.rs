@@ -81,7 +81,7 @@ fn whatever_was_asked_for_and_is_not_there_is_a_gap() {
     });
     assert!(told(&whole).is_empty());
     assert!(whole.is_whole(&ComponentName::secrets()) && !whole.is_partial());
-    // What was not asked for is not there, and no gap.
+    // A component that was not requested is absent without being a gap.
     assert!(!whole.is_whole(&ComponentName::crds()));
     assert_eq!(whole.gaps_of(&ComponentName::crds()), []);
 
@@ -126,7 +126,7 @@ fn whatever_was_asked_for_and_is_not_there_is_a_gap() {
     assert!(!partial.is_whole(&ComponentName::secrets()) && partial.is_partial());
     assert_eq!(partial.gaps_of(&ComponentName::datastores()).len(), 1);
 
-    // One has what the other lacks.
+    // One manifest has the part that the other lacks.
     let gaps = partial.gaps_of(&ComponentName::secrets());
     assert!(
         gaps.iter()

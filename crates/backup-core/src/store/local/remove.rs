@@ -1,4 +1,4 @@
-//! Removes one file for good.
+//! Durable removal of one file.
 
 use std::fs::File;
 use std::io;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::store::Key;
 
-/// Removes the file of `key`; its folder stays. That it is gone survives a power cut, or a listing after
-/// one could show what somebody already counted as removed.
+/// Removes the file of `key`; its folder stays. The removal survives a power cut: otherwise a later listing
+/// could show an object that was already counted as removed.
 pub(super) fn file(root: &Path, key: &Key) -> io::Result<()> {
     let path = root.join(key.as_str());
-    // A folder of that name is no object, so there is none.
+    // A folder of that name is not an object.
     if path.symlink_metadata()?.is_dir() {
         return Err(io::ErrorKind::NotFound.into());
     }

@@ -1,4 +1,4 @@
-//! Lists the files below a folder in key order, a page at a time.
+//! Listing of the files below a folder in key order, a page at a time.
 
 use std::fs::{self, FileType};
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::write::TEMP_PREFIX;
 use crate::store::{Access, Key, ObjectInfo, Page};
 
-/// One page of the files whose names begin with `prefix` and come after `from`. Only folders that
-/// can hold such names are read.
+/// Returns one page of the files whose names begin with `prefix` and follow `from`. Only folders that can
+/// contain such names are read.
 pub(super) fn page(
     root: &Path,
     prefix: &str,
@@ -33,15 +33,15 @@ struct Walk<'a> {
     prefix: &'a str,
     from: Option<&'a str>,
     limit: usize,
-    /// How many names are in the page.
+    /// Number of names in the page.
     names: usize,
-    /// The last of them.
+    /// Last name in the page.
     last: Option<String>,
     page: Page,
 }
 
 impl Walk<'_> {
-    /// Adds what lies below `folder`, which is "" or ends in a slash; `true` if the page is full.
+    /// Adds the files below `folder`, which is "" or ends in a slash; returns `true` if the page is full.
     fn folder(&mut self, folder: &str) -> io::Result<bool> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(self.root.join(folder))? {
@@ -65,7 +65,7 @@ impl Walk<'_> {
         Ok(false)
     }
 
-    /// Adds one entry; `true` if the page is full.
+    /// Adds one entry; returns `true` if the page is full.
     fn entry(&mut self, name: String, kind: FileType) -> io::Result<bool> {
         let is_key = name.trim_end_matches('/').parse::<Key>();
         if kind.is_dir() && is_key.is_ok() {
@@ -77,7 +77,7 @@ impl Walk<'_> {
                 return Ok(false);
             }
             return match self.folder(&name) {
-                // Taken away since its parent was read.
+                // The folder was removed after its parent was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
                 result => result,
             };
@@ -105,7 +105,7 @@ impl Walk<'_> {
                     access: Access::AtOnce,
                 });
             }
-            // Links, sockets, odd names, and folders such as `lost+found` that may not be read.
+            // Links, sockets, odd names, and folders such as `lost+found` that may not be readable.
             _ => self.page.foreign.push(name.clone()),
         }
         self.names = self.names.saturating_add(1);

@@ -1,4 +1,4 @@
-//! Puts one file whole or not at all, and makes it stay after a power cut.
+//! Writer that puts one file completely or not at all, so that it survives a power cut.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,30 +7,30 @@ use std::path::Path;
 
 use crate::store::{Created, Key};
 
-/// What a create is called in errors.
+/// Name of a create in errors.
 pub(super) const VERB: &str = "put";
 
-/// How names of files that are not whole yet begin.
+/// Prefix of the names of incomplete files.
 pub(super) const TEMP_PREFIX: &str = ".tmp-";
 
-/// Creates the file of `key` with `bytes` unless it is there. The caller checked the bytes.
+/// Creates the file of `key` with `bytes` unless it exists. The caller has checked the bytes.
 pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created> {
     let target = root.join(key.as_str());
     let folder = make_folders(root, key)?;
     match target.symlink_metadata() {
-        // A folder of that name would make the object look as if it were there.
+        // A folder of that name would make it look as if the object existed.
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        // Nor is it there if it is a pipe or a link.
+        // A pipe or a link is not the object either.
         Ok(metadata) if !metadata.is_file() => {
             return super::must_be_regular(&metadata).map(|()| Created::Existed);
         }
-        // Its writer may not have come to this step yet, and the caller builds on its staying.
+        // Its writer may not have synced the folder yet, and the caller relies on the file's durability.
         Ok(_) => return sync(&folder).map(|()| Created::Existed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // In the same folder, since a rename across file systems is a copy. Made 0600; removed when
-    // dropped, so an error leaves nothing.
+    // In the same folder, since a rename across file systems is a copy. The mode is 0600. The file is removed
+    // when dropped, so an error leaves nothing.
     let mut temp = tempfile::Builder::new()
         .prefix(TEMP_PREFIX)
         .rand_bytes(16)
@@ -46,8 +46,8 @@ pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created
     Ok(created)
 }
 
-/// Makes the folders between `root` and the file of `key`, each 0700, and returns the innermost.
-/// The root is not made: one that is gone is more likely a disk that is not mounted.
+/// Makes the folders between `root` and the file of `key`, each 0700, and returns the innermost. The root is
+/// not made: a missing root is more likely a disk that is not mounted.
 fn make_folders(root: &Path, key: &Key) -> io::Result<std::path::PathBuf> {
     let mut folder = root.to_owned();
     let Some((folders, _)) = key.as_str().rsplit_once('/') else {
@@ -65,7 +65,7 @@ fn make_folders(root: &Path, key: &Key) -> io::Result<std::path::PathBuf> {
     Ok(folder)
 }
 
-/// Makes the names in `folder` stay.
+/// Syncs `folder`, so that the names in it survive a power cut.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Storage classes and archive tiers of S3, and how an object comes back from them.
+//! Storage classes and archive tiers of S3, and the way to restore an object from them.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::StorageClass;
@@ -6,11 +6,11 @@ use aws_sdk_s3::types::StorageClass;
 use super::S3Store;
 use crate::store::{Access, Archived, Key};
 
-/// The class whose objects S3 moves by itself, into archives too where the bucket is set up so.
+/// Class whose objects S3 moves on its own, also into archives if the bucket is configured so.
 const TIERED: &str = "INTELLIGENT_TIERING";
 
-/// Whether objects of a class must be restored before they are read. Providers have their own
-/// names; what they call instant (`GLACIER_IR`) is.
+/// Reports whether objects of a class must be restored before they are read. Providers have their own names;
+/// classes that they call instant (`GLACIER_IR`) are readable.
 fn is_archive(class: &str) -> bool {
     let class = class.to_ascii_uppercase();
     let instant = class.ends_with("_IR") || class.contains("INSTANT");
@@ -18,7 +18,7 @@ fn is_archive(class: &str) -> bool {
 }
 
 impl S3Store {
-    /// What a listing tells.
+    /// Returns the access that a listing reports.
     pub(super) fn listed(&self, key: &Key, class: Option<&str>) -> Access {
         match class {
             Some(TIERED) => Access::Tiered,
@@ -27,7 +27,7 @@ impl S3Store {
         }
     }
 
-    /// What a head tells.
+    /// Returns the access that a head reports.
     pub(super) fn headed(&self, key: &Key, head: &HeadObjectOutput) -> Access {
         let class = head.storage_class().map(StorageClass::as_str);
         let class = match (head.archive_status(), class) {
@@ -38,8 +38,8 @@ impl S3Store {
         Access::Archived(self.archived(key, class, head.restore()))
     }
 
-    /// `restore` is what S3 tells of an object's return: `ongoing-request="true"`, or `"false"` and until
-    /// when its copy can be read.
+    /// Describes an archived object. `restore` is the state of its restore at S3: `ongoing-request="true"`,
+    /// or `"false"` with the time until which its copy can be read.
     pub(super) fn archived(&self, key: &Key, class: &str, restore: Option<&str>) -> Archived {
         let ongoing = |is: &str| {
             let told = format!("ongoing-request=\"{is}\"");
@@ -58,7 +58,7 @@ impl S3Store {
     }
 
     fn command(&self, key: &Key, class: &str) -> String {
-        // What S3 archived by itself comes back for good, and a number of days is refused.
+        // An object that S3 archived on its own returns permanently, and S3 refuses a number of days.
         let request = if class.ends_with("_ACCESS") {
             r#"{"GlacierJobParameters":{"Tier":"Standard"}}"#
         } else {

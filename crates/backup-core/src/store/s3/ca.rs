@@ -1,4 +1,4 @@
-//! The certificates of a `ca=` file, as TLS wants them.
+//! Certificates of a `ca=` file, in the form that TLS needs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,22 +8,22 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::text;
 
-/// A file of certificates cannot be used. Tells nothing of what is in it.
+/// Error for a file of certificates that cannot be used. Never shows the file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCaError {
-    /// There are none.
+    /// It contains no certificates.
     #[error("no CA certificates in PEM; give a file of one or more `BEGIN CERTIFICATE` blocks")]
     None,
-    /// One is none.
+    /// A block is not a valid certificate.
     #[error("one of its `CERTIFICATE` blocks cannot be read; copy the file again")]
     Broken,
 }
 
-/// The certificates in `file`, in PEM and nothing else. Text in UTF-16 or with a byte order mark is
-/// read, and so are blocks that OpenSSL calls `TRUSTED CERTIFICATE`.
+/// Returns the certificates in `file` as PEM and nothing else. Accepts text in UTF-16 or with a byte order
+/// mark, and blocks that OpenSSL calls `TRUSTED CERTIFICATE`.
 ///
 /// # Errors
-/// [`ParseCaError`] if it holds none or one that does not parse.
+/// [`ParseCaError`] if it contains no certificate or one that does not parse.
 pub fn read_ca(file: &[u8]) -> Result<Vec<u8>, ParseCaError> {
     let text = text::decode(file).map_err(|_| ParseCaError::None)?;
     let text = text.replace(" TRUSTED CERTIFICATE-----", " CERTIFICATE-----");
@@ -31,7 +31,7 @@ pub fn read_ca(file: &[u8]) -> Result<Vec<u8>, ParseCaError> {
     let mut pem = String::new();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
         let block = certificate.map_err(|_| ParseCaError::Broken)?;
-        // What OpenSSL trusts it for stands behind it.
+        // OpenSSL appends the uses that it trusts the certificate for.
         let (rest, _) = X509Certificate::from_der(&block).map_err(|_| ParseCaError::Broken)?;
         let length = block.len().saturating_sub(rest.len());
         let der = block.get(..length).unwrap_or_default();
@@ -68,7 +68,7 @@ mod tests {
         let wanted = read_ca(pem.as_bytes()).unwrap();
         let der = CertificateDer::from_pem_slice(&wanted).unwrap();
         assert_eq!(&der, certificate.der());
-        // As `openssl x509 -trustout` writes it: with what it is trusted for behind it.
+        // Output of `openssl x509 -trustout`: trusted uses follow the certificate.
         let aux = [certificate.der().as_ref(), &[0x30, 0x02, 0x0c, 0x00]].concat();
         let trusted = format!(
             "-----BEGIN TRUSTED CERTIFICATE-----\n{}\n-----END TRUSTED CERTIFICATE-----\n",

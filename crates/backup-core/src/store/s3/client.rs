@@ -1,4 +1,4 @@
-//! Builds the SDK's client, and builds it anew when its credentials are refused.
+//! Builder of the SDK's client, which rebuilds it when its credentials are refused.
 
 use std::time::Duration;
 
@@ -26,42 +26,42 @@ use super::tidy::Tidy;
 use super::watch::AlsoRetry;
 use crate::proxy::Proxies;
 
-/// A packet that opens a connection is sent again after 1 s and 3 s; this leaves time for both.
+/// Connect timeout. A packet that opens a connection is sent again after 1 s and 3 s; this allows both.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// One try with its body of at most 16 MiB, which asks for 190 kB/s on each of eight streams.
+/// Timeout of one try. A body is at most 16 MiB, which requires 190 kB/s on each of eight streams.
 const TRY: Duration = Duration::from_secs(90);
 
-/// All tries of one request. Refusals that come at once use up their tries in about two minutes;
-/// this ends those that hang.
+/// Timeout of all tries of one request. Immediate refusals use up their tries in about two minutes; this ends
+/// tries that hang.
 pub(super) const REQUEST: Duration = Duration::from_secs(240);
 
-/// A body that does not move at all for so long is given up, well before its try's time is up.
+/// Timeout for a body that does not move at all; well below the time limit of its try.
 const STALL: Duration = Duration::from_secs(20);
 
-/// The longest pause between two tries; each is a random part of it.
+/// Longest pause between two tries; each pause is a random part of it.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// New credentials are asked for once in this time at most, so that a store that refuses every
-/// request does not become a flood of questions to whatever gives credentials.
+/// Shortest time between two reloads of credentials, so that a store that refuses every request does not
+/// flood the source of the credentials with requests.
 const RELOAD: Duration = Duration::from_secs(10);
 
-/// Where AWS is asked, as far as rules about proxies are concerned.
+/// Address of AWS for proxy rules.
 const AWS: &str = "https://s3.amazonaws.com";
 
-/// The defaults of the SDK as of this date. Naming it keeps an upgrade of the SDK from changing
-/// what is sent, which has broken stores that are not AWS again and again.
+/// Returns the SDK's defaults as of this date. Naming the date keeps an upgrade of the SDK from changing what
+/// is sent, which has repeatedly broken stores other than AWS.
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The client of a store, with what is needed to build it anew.
+/// Client of a store, with everything needed to rebuild it.
 #[derive(Debug)]
 pub(super) struct Clients {
     options: S3Options,
-    /// To the store.
+    /// Client for the store.
     http: SharedHttpClient,
-    /// To whatever gives credentials, which may be AWS itself.
+    /// Client for the source of credentials, which may be AWS itself.
     chain: SharedHttpClient,
     current: Mutex<Current>,
 }
@@ -69,13 +69,13 @@ pub(super) struct Clients {
 #[derive(Debug)]
 struct Current {
     client: Client,
-    /// Rises with each reload, so that many refusals at once make one reload.
+    /// Increases with each reload, so that many refusals at once cause one reload.
     generation: u64,
     reloaded: Option<Instant>,
 }
 
 impl Clients {
-    /// Builds the first client. The options' CA was checked.
+    /// Builds the first client. The options' CA has been checked.
     pub(super) async fn new(options: S3Options) -> Result<Self, BoxError> {
         let ca = options.ca.as_deref();
         // The system's certificates are read only where they are used: a container may have none.
@@ -102,21 +102,21 @@ impl Clients {
         })
     }
 
-    /// The client and its generation.
+    /// Returns the client and its generation.
     pub(super) async fn current(&self) -> (Client, u64) {
         let current = self.current.lock().await;
         (current.client.clone(), current.generation)
     }
 
-    /// A client with credentials asked for anew, after those of `generation` were refused; `None`
-    /// if they were asked for a moment ago.
+    /// Returns a client with fresh credentials, after those of `generation` were refused; `None` if they were
+    /// reloaded a moment ago.
     pub(super) async fn reload(&self, generation: u64) -> Option<Client> {
         let mut current = self.current.lock().await;
         if current.generation == generation {
             if current.reloaded.is_some_and(|at| at.elapsed() < RELOAD) {
                 return None;
             }
-            // The chain keeps what it read from files, so a new one is needed, not a new question.
+            // The chain caches the files that it read, so it is rebuilt; querying it again is not enough.
             current.client = build(&self.options, &self.http, &self.chain).await;
             current.generation = generation.wrapping_add(1);
             current.reloaded = Some(Instant::now());
@@ -134,8 +134,7 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
             .region(named.unwrap_or(fallback))
             .credentials_provider(given),
         None => {
-            // Without the question to the machine's metadata service, which elsewhere than on AWS
-            // only costs time.
+            // Without a query to the machine's metadata service, which only costs time outside AWS.
             let region = RegionProviderChain::first_try(named)
                 .or_else(EnvironmentVariableRegionProvider::new())
                 .or_else(ProfileFileRegionProvider::new())
@@ -166,8 +165,8 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
                 .with_initial_backoff(Duration::from_millis(500))
                 .with_max_backoff(PAUSE),
         )
-        // The SDK's quota of retries, shared by all requests, is used up by eight of them within
-        // seconds. Tries, pauses and requests at once are limited here already.
+        // Eight concurrent requests use up the SDK's shared quota of retries within seconds. Tries, pauses
+        // and concurrent requests are already limited here.
         .retry_partition(
             RetryPartition::custom("butler-backup")
                 .token_bucket(TokenBucket::unlimited())
@@ -186,15 +185,15 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
                 .grace_period(STALL)
                 .build(),
         )
-        // Only the checksum that we give: others come as trailers of a chunked body, which many
-        // stores refuse.
+        // Only the checksum that we supply: others are sent as trailers of a chunked body, which many stores
+        // refuse.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
 }
 
-/// The endpoint with a slash behind its path, if it has one: the SDK puts the bucket right behind it.
+/// Returns the endpoint with a slash after its path, if it has one: the SDK appends the bucket directly.
 fn with_slash(endpoint: &str) -> String {
     let has_path = url::Url::parse(endpoint).is_ok_and(|url| url.path() != "/");
     let slash = if has_path && !endpoint.ends_with('/') {
@@ -205,7 +204,7 @@ fn with_slash(endpoint: &str) -> String {
     format!("{endpoint}{slash}")
 }
 
-/// The proxy that leads to `server`, as the SDK wants it.
+/// Returns the proxy for `server` in the SDK's form.
 fn proxy(proxies: &Proxies, server: &Uri) -> Result<ProxyConfig, BoxError> {
     Ok(match proxies.to_s3(server)? {
         Some((address, exempt)) if server.scheme_str() == Some("https") => {
@@ -216,7 +215,7 @@ fn proxy(proxies: &Proxies, server: &Uri) -> Result<ProxyConfig, BoxError> {
     })
 }
 
-/// An HTTP client that trusts `ca`, and the system's certificates if `system`.
+/// Returns an HTTP client that trusts `ca`, and the system's certificates if `system`.
 fn http_client(
     ca: Option<&[u8]>,
     system: bool,

@@ -1,10 +1,10 @@
-//! What the chain of credentials gives, without what no header can hold.
+//! Filter that trims the credentials of the chain and rejects those that no header can carry.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-/// Credentials hold what cannot be sent: the SDK would panic.
+/// Error for credentials that cannot be sent: the SDK would panic.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the {part} from {origin} holds characters that no access key has: white space inside of it, or \
@@ -15,7 +15,7 @@ struct Unsendable {
     origin: &'static str,
 }
 
-/// Takes white space off the ends of what `inner` gives, as of a Secret that was made by `echo`.
+/// Provider that trims white space off the ends of the values of `inner`, as in a Secret made with `echo`.
 #[derive(Debug)]
 pub(super) struct Trimmed {
     pub(super) inner: SharedCredentialsProvider,

@@ -1,4 +1,4 @@
-//! What an answer of S3, or the lack of one, means.
+//! Classification of S3's error answers and of missing answers.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use super::tidy::NoS3;
 use super::watch::{Watch, find, untrusted};
 use crate::store::{Key, StoreError};
 
-/// A request that failed, with what that means.
+/// Failed request with its classification.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) meaning: Meaning,
@@ -19,41 +19,41 @@ pub(super) struct Failure {
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// What a failure means to the caller.
+/// Meaning of a failure for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     NoSuchKey,
     NoSuchBucket,
-    /// Not found, but not what: answers to HEAD have no body.
+    /// Not found, but object or bucket is unknown: answers to HEAD have no body.
     Missing,
-    /// Access denied, or an answer to HEAD that does not say why.
+    /// Access denied, or an answer to HEAD without a reason.
     Denied,
-    /// An object lock.
+    /// An object lock forbids it.
     Retained,
-    /// The object must come back from an archive before it is read.
+    /// The object must be restored from an archive before it is read.
     Archived,
-    /// There are none, or where they come from gave none.
+    /// There are no credentials, or their source returned none.
     NoCredentials,
-    /// The credentials themselves are at fault.
+    /// The credentials themselves are wrong.
     BadCredentials,
     Exists,
     BeyondTheEnd,
     Damaged,
     NoSpace,
     NotImplemented,
-    /// No answer, or "later".
+    /// No answer, or a request to retry later.
     Later,
     /// The answer began well, and its body broke off.
     BrokenOff,
     Other,
 }
 
-/// The store's words.
+/// Message from the store.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
 
-/// What a put says that a store does not know.
+/// Error for a put that uses a feature unknown to the store.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the store does not know create-if-absent (a put with If-None-Match: *), without which a restore \
@@ -61,7 +61,7 @@ struct Said(String);
 )]
 struct NoConditions(#[source] Box<dyn Error + Send + Sync>);
 
-/// What to do about a TLS error.
+/// Error for an untrusted TLS connection, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no trusted TLS connection; if the store has its own CA, name its file in the store's URL \
@@ -69,7 +69,7 @@ struct NoConditions(#[source] Box<dyn Error + Send + Sync>);
 )]
 struct Untrusted(#[source] rustls::Error);
 
-/// A certificate that TLS here never takes, be it trusted or not.
+/// Error for a certificate that our TLS never accepts, trusted or not.
 #[derive(Debug, thiserror::Error)]
 enum Odd {
     #[error(
@@ -92,7 +92,7 @@ impl Odd {
         let rustls::Error::InvalidCertificate(why) = error else {
             return None;
         };
-        // What the verifier has no name of its own for.
+        // Error for which the verifier has no variant.
         let told = match why {
             rustls::CertificateError::Other(other) => other.to_string(),
             other => format!("{other:?}"),
@@ -111,7 +111,7 @@ impl Odd {
 }
 
 impl Failure {
-    /// A failure found out here and not told by the SDK.
+    /// Creates a failure that was found here and not reported by the SDK.
     pub(super) fn new(
         meaning: Meaning,
         watch: &Watch,
@@ -124,7 +124,7 @@ impl Failure {
         }
     }
 
-    /// Reads what the SDK says.
+    /// Classifies an error of the SDK.
     pub(super) fn of<E>(error: SdkError<E, HttpResponse>, watch: &Watch) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -139,7 +139,7 @@ impl Failure {
             };
         }
         if let Some(missing) = find::<CredentialsError>(&error) {
-            // The errors above the last only repeat that there are none.
+            // The outer errors only repeat that there are no credentials.
             let mut last: &(dyn Error + 'static) = missing;
             while let Some(below) = last.source() {
                 last = below;
@@ -156,13 +156,13 @@ impl Failure {
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
         let meaning = match error.message() {
-            // Codes differ, and AWS has none but "denied".
+            // Codes differ between stores, and AWS returns only "denied".
             Some(message) if (400..500).contains(&status) && is_locked(message) => {
                 Meaning::Retained
             }
             _ => meaning(status, code),
         };
-        // An answer that is not S3's, such as a proxy's page, has no code; its source says why.
+        // An answer that is not from S3, such as a proxy's page, has no code; its source explains it.
         if matches!(error, SdkError::ResponseError(_)) {
             return Self::new(meaning, watch, without_head(error));
         }
@@ -180,7 +180,7 @@ impl Failure {
         Self::new(meaning, watch, Said(said))
     }
 
-    /// The same of a put that is to create, whose condition is what a store may not know.
+    /// Returns the failure of a create, whose condition the store may not support.
     pub(super) fn of_create(self) -> Self {
         match self.meaning {
             Meaning::NotImplemented => Self {
@@ -191,7 +191,7 @@ impl Failure {
         }
     }
 
-    /// Whether fresh credentials may help.
+    /// Reports whether fresh credentials may help.
     pub(super) fn refused(&self) -> bool {
         matches!(
             self.meaning,
@@ -199,7 +199,7 @@ impl Failure {
         )
     }
 
-    /// The error for callers: `verb` on `key`, or on the whole store.
+    /// Returns the error for callers: `verb` on `key`, or on the whole store.
     pub(super) fn error(self, store: &str, verb: &str, key: Option<&Key>) -> StoreError {
         let store = store.to_owned();
         let operation = match key {
@@ -253,7 +253,7 @@ impl Failure {
     }
 }
 
-/// The error below the SDK's own, whose text says no more than "dispatch failure".
+/// Returns the source of an SDK error, whose own text says no more than "dispatch failure".
 fn without_head<E>(error: SdkError<E, HttpResponse>) -> Box<dyn Error + Send + Sync>
 where
     E: Error + Send + Sync + 'static,
@@ -261,7 +261,7 @@ where
     error.into_source().unwrap_or_else(Into::into)
 }
 
-/// What status and code mean. Codes come first: stores agree on them more than on the status.
+/// Classifies status and code. Codes come first: stores agree on them more than on the status.
 fn meaning(status: u16, code: &str) -> Meaning {
     match code {
         "NoSuchKey" => Meaning::NoSuchKey,
@@ -302,14 +302,14 @@ fn meaning(status: u16, code: &str) -> Meaning {
     }
 }
 
-/// Whether the words are of an object that is kept by an object lock: AWS speaks of `object lock`,
-/// MinIO, Ceph and versitygw of `WORM`.
+/// Reports whether the message is about an object lock: AWS says `object lock`; MinIO, Ceph and versitygw say
+/// `WORM`.
 fn is_locked(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("object lock") || message.contains("worm protected")
 }
 
-/// What to do, where the store's words leave people guessing.
+/// Returns a remedy for answers that leave people guessing.
 fn hint(status: u16, code: &str) -> &'static str {
     match (status, code) {
         (301 | 307 | 308, _) | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed") => {

@@ -1,4 +1,4 @@
-//! What an S3 store is told: where, as whom, and how patient to be.
+//! Options of an S3 store: location, credentials, and limits on requests and retries.
 
 use std::error::Error;
 use std::fmt;
@@ -11,42 +11,42 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::proxy::Proxies;
 
-/// Requests in flight. Each holds an object of at most 16 MiB, so this bounds memory at 128 MiB
-/// however many callers there are, and eight streams fill the lines that backups go over.
+/// Requests in flight. Each holds an object of at most 16 MiB, so this bounds memory at 128 MiB for any
+/// number of callers, and eight streams saturate the usual connections of backups.
 const LIMIT: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
-/// Tries per request. Their pauses are random, at most 5 s and 2.5 s on average, so fifty last
-/// about two minutes: longer than a store takes to restart or to stop saying `SlowDown`, and
-/// short enough that the next scheduled run is not missed.
+/// Tries per request. Their pauses are random, at most 5 s and 2.5 s on average, so fifty last about two
+/// minutes: longer than a store takes to restart or to stop answering `SlowDown`, and short enough that the
+/// next scheduled run is not missed.
 const TRIES: u32 = 50;
 
-/// Where an S3 store is, and how to use it.
+/// Location of an S3 store, and the way to use it.
 #[derive(Debug, Clone)]
 pub struct S3Options {
     /// The bucket.
     pub bucket: String,
-    /// What keys begin with, without slashes at its ends; "" for the whole bucket.
+    /// Prefix of keys, without slashes at its ends; "" for the whole bucket.
     pub prefix: String,
     /// The server's URL; `None` for AWS.
     pub endpoint: Option<String>,
-    /// The region; `None` for the one that the chain of credentials names, else `us-east-1`.
+    /// The region; `None` for the region of the credentials chain, else `us-east-1`.
     pub region: Option<String>,
-    /// The bucket goes into the path and not into the host name.
+    /// Whether the bucket goes into the path instead of the host name.
     pub path_style: bool,
-    /// Certificates in PEM to trust for the endpoint in place of the system's.
+    /// Certificates in PEM to trust for the endpoint instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// As whom.
+    /// Source of the credentials.
     pub credentials: Credentials,
-    /// The most requests at once.
+    /// Largest number of concurrent requests.
     pub limit: NonZeroUsize,
-    /// The most tries per request, 1 for no retries.
+    /// Largest number of tries per request, 1 for no retries.
     pub tries: u32,
-    /// The proxies that lead to the store, and to what gives credentials.
+    /// Proxies for connections to the store and to the source of credentials.
     pub proxies: Proxies,
 }
 
 impl S3Options {
-    /// The whole of `bucket` on AWS, with credentials from the usual chain.
+    /// Returns options for the whole of `bucket` on AWS, with credentials from the usual chain.
     #[must_use]
     pub fn new(bucket: impl Into<String>) -> Self {
         Self {
@@ -64,35 +64,34 @@ impl S3Options {
     }
 }
 
-/// Where the credentials come from. They are asked for anew when the store refuses them.
+/// Source of credentials. It is queried again when the store refuses the credentials.
 #[derive(Clone, Default)]
 pub enum Credentials {
     /// The chain that all AWS tools use: variables, profile files, web identity, container and
     /// machine roles.
     #[default]
     Chain,
-    /// Whatever this gives when asked; asked again after a refusal, so it should read its file
-    /// each time.
+    /// A given source. It is queried again after a refusal, so it should read its file each time.
     Given(Arc<dyn GiveAccessKey>),
 }
 
 /// An access key and its secret.
 #[derive(Clone)]
 pub struct AccessKey {
-    /// The key's id; no secret.
+    /// Id of the key; not a secret.
     pub id: String,
-    /// The secret that signs requests.
+    /// Secret that signs requests.
     pub secret: SecretString,
-    /// The token that comes with keys for a limited time.
+    /// Token of keys with a limited lifetime.
     pub session_token: Option<SecretString>,
 }
 
-/// Gives an access key when asked.
+/// Source of an access key.
 pub trait GiveAccessKey: Send + Sync {
-    /// The access key to use from now on.
+    /// Returns the access key to use from now on.
     ///
     /// # Errors
-    /// Whatever hinders; it must tell no secret.
+    /// Any cause; its text must not contain secrets.
     fn access_key(&self) -> Result<AccessKey, Box<dyn Error + Send + Sync>>;
 }
 
@@ -103,7 +102,7 @@ impl GiveAccessKey for AccessKey {
 }
 
 impl Credentials {
-    /// Always this access key.
+    /// Returns credentials that are always this access key.
     #[must_use]
     pub fn fixed(id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         Self::Given(Arc::new(AccessKey {
@@ -113,7 +112,7 @@ impl Credentials {
         }))
     }
 
-    /// The SDK's form of what is given; `None` for the chain.
+    /// Returns the SDK's form of a given source; `None` for the chain.
     pub(super) fn provider(&self) -> Option<SharedCredentialsProvider> {
         match self {
             Self::Chain => None,
@@ -139,7 +138,7 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// Hands what is given to the SDK.
+/// Adapter that passes a given source to the SDK.
 struct Given(Arc<dyn GiveAccessKey>);
 
 impl fmt::Debug for Given {

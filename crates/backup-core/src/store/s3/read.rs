@@ -1,4 +1,4 @@
-//! Reads from a bucket: objects, ranges of them, and listings, none of them trusted.
+//! Reads from a bucket: objects, ranges and listings, none of them trusted.
 
 use std::ops::Range;
 
@@ -16,29 +16,29 @@ use super::{BODIES, CLAIM_ALONE, S3Store};
 use crate::digest::Digest;
 use crate::store::{Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, StoreError, cut};
 
-/// Keys per page; S3 gives no more.
+/// Keys per page, the most that S3 returns.
 const PAGE: i32 = 1_000;
 
-/// What the place begins with where a listing goes on behind its last key, and not where the store
-/// says: see [`S3Store::page`].
+/// Prefix of a position that continues after the last key, instead of at the store's token: see
+/// [`S3Store::page`].
 const BEHIND: &str = "behind ";
-/// The same, for a server that does not hear that: to most simple ones the last key is a token.
+/// Prefix of the same for a server that ignores start-after: most simple servers accept a key as a token.
 const GUESS: &str = "guess ";
-/// What it begins with otherwise.
+/// Prefix of a position that is the store's token.
 const TOKEN: &str = "token ";
 
-/// Listings of a few objects that belong to one restore point. One that is cut short there is a
-/// signature that is missing, and nobody trusts that.
+/// Listings of few objects that belong to one restore point, which are not checked for completeness. If such
+/// a listing is cut short, a signature is missing, and then nobody trusts the restore point.
 const SMALL: [&str; 2] = ["signatures/", CLAIM_ALONE];
 
-/// What a get brought.
+/// Outcome of a get.
 enum Got {
     Bytes(Bytes),
     TooLarge(u64),
 }
 
 impl S3Store {
-    /// The object or a range of it that is not empty.
+    /// Reads the object, or a range of it that is not empty.
     pub(super) async fn read(
         &self,
         key: &Key,
@@ -64,7 +64,7 @@ impl S3Store {
                         size,
                     });
                 }
-                // The SDK tries again until an answer begins; what happens to its body is ours.
+                // The SDK retries until an answer begins; retries of the body happen here.
                 Err(failure)
                     if matches!(failure.meaning, Meaning::Damaged | Meaning::BrokenOff)
                         && fetched < BODIES => {}
@@ -90,8 +90,8 @@ impl S3Store {
             .set_range(header)
             .customize()
             .interceptor(watch.clone())
-            // By the SDK's own switch it would check the body too, and tell a wrong checksum from
-            // a broken line only in words.
+            // With the SDK's own switch the SDK would check the body too, and a wrong checksum would differ
+            // from a broken connection only in its message.
             .mutate_request(|request| {
                 request
                     .headers_mut()
@@ -114,8 +114,8 @@ impl S3Store {
         }
     }
 
-    /// One page of a listing. Where the store says that it is the last, what comes behind its last key
-    /// is asked for once more: some end a listing at their own limit, and say that it is whole.
+    /// Returns one page of a listing. After the last page the keys after its last key are requested once
+    /// more: some stores end a listing at their own limit and report it as complete.
     pub(super) async fn page(
         &self,
         client: Client,
@@ -156,7 +156,7 @@ impl S3Store {
         if output.is_truncated() == Some(true) {
             let next = output.next_continuation_token();
             page.next = next.map(|next| format!("{TOKEN}{next}"));
-            // Either would have the caller go round for ever, or stop early.
+            // Either would make the caller loop endlessly or stop early.
             if page.next.is_none() || page.next == from {
                 let text = "a listing goes on, but the store does not say where";
                 return Err(Failure::new(Meaning::Other, &watch, text));
@@ -198,12 +198,12 @@ impl S3Store {
     }
 }
 
-/// A time as the SDK has it.
+/// Converts a time of the SDK.
 pub(super) fn time(told: &DateTime) -> Option<Timestamp> {
     Timestamp::from_nanosecond(told.as_nanos()).ok()
 }
 
-/// Reads the body of an answer, never more than [`MAX_OBJECT`] of it, and checks it.
+/// Reads the body of an answer, at most [`MAX_OBJECT`] of it, and checks it.
 async fn body(
     mut output: GetObjectOutput,
     range: Option<Range<u64>>,
@@ -234,7 +234,7 @@ async fn body(
         return Ok(Got::Bytes(bytes));
     };
     match output.content_range() {
-        // The whole object, from a server or proxy that knows no ranges.
+        // The whole object, from a server or proxy that does not support ranges.
         None => Ok(Got::Bytes(cut(&bytes, range))),
         Some(told) if told.starts_with(&format!("bytes {}-", range.start)) => {
             Ok(Got::Bytes(cut(&bytes, 0..range.end - range.start)))

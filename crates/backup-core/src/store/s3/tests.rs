@@ -1,4 +1,4 @@
-//! The store before servers that answer what no S3 should, or what only some do.
+//! Tests against servers with answers that no S3 should give, or that only some give.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::causes;
 use crate::digest::Digest;
 use crate::store::{Key, Store as _, StoreError};
 
-/// Gives every request the same answer, and notes what was asked.
+/// Server that gives every request the same answer, and records the requests.
 struct Server {
     endpoint: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -49,7 +49,7 @@ impl Server {
                 if !is_head {
                     client.write_all(body.as_bytes()).await.unwrap();
                 }
-                // What is still sent is taken, so that the answer is not lost with a reset.
+                // Reads what is still being sent, so that a reset does not lose the answer.
                 client.shutdown().await.unwrap();
                 let mut rest = Vec::new();
                 drop(client.read_to_end(&mut rest).await);
@@ -191,7 +191,7 @@ async fn a_put_whose_condition_is_not_known_is_named_so() {
         let digest = Digest::of(&bytes);
         let put = store.create(&key(), bytes, digest).await.unwrap_err();
         assert!(told(&put).contains("create-if-absent"), "{}", told(&put));
-        // Of anything else it is no condition that is not known.
+        // Other requests have no condition that could be unknown.
         let list = store.list("", None).await.unwrap_err();
         assert!(!told(&list).contains("create-if-absent"), "{}", told(&list));
     }
@@ -215,7 +215,7 @@ async fn folder_markers_are_no_objects() {
     assert!(page.objects.is_empty());
 }
 
-/// Serves an empty listing to all with a certificate that signs itself; gives its port and the
+/// Serves an empty listing to all clients with a self-signed certificate; returns its port and the
 /// certificate in PEM.
 async fn self_signed(is_ca: bool, task: &mut JoinSet<()>) -> (u16, String) {
     let key = rcgen::KeyPair::generate().unwrap();

@@ -1,4 +1,5 @@
-//! Answers of servers that are not quite S3, or not S3 at all, before the SDK reads them.
+//! Repair of answers from servers that are not quite S3, and detection of those that are not S3 at all,
+//! before the SDK reads them.
 
 use aws_sdk_s3::config::{ConfigBag, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
@@ -18,16 +19,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// The header of answers to GET and HEAD.
+/// Header of answers to GET and HEAD.
 const LAST_MODIFIED: &str = "last-modified";
-/// The element of listings.
+/// Element of listings.
 const BEGIN: &str = "<LastModified>";
 const END: &str = "</LastModified>";
 
-/// Within so many bytes an answer tells what it is.
+/// Number of leading bytes that identify an answer.
 const BEGINNING: usize = 1_024;
 
-/// Something answers that is not S3.
+/// Error for an answer that is not from S3.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no S3 at this address: the answer ({status}) is {what}; check `endpoint` in the store's URL"
@@ -37,7 +38,7 @@ pub(super) struct NoS3 {
     what: &'static str,
 }
 
-/// A client whose answers are tidied.
+/// Client that repairs its answers.
 #[derive(Debug)]
 pub(super) struct Tidy(pub(super) SharedHttpClient);
 
@@ -85,7 +86,7 @@ impl HttpConnector for Connector {
             let no_s3 = |what| Err(ConnectorError::other(NoS3 { status, what }.into(), None));
             let says_page = is_html(&answer);
             if head {
-                // Every object of S3 has one.
+                // Every object of S3 has an ETag.
                 let known = answer.headers().contains_key("etag");
                 if says_page && answer.status().is_success() && !known {
                     return no_s3("a web page");
@@ -131,14 +132,14 @@ fn contains(body: &[u8], part: &[u8]) -> bool {
     body.windows(part.len()).any(|window| window == part)
 }
 
-/// Takes the body of a small answer out.
+/// Takes the body out of a small answer.
 async fn whole(answer: &mut HttpResponse) -> Result<Bytes, ConnectorError> {
     let body = ByteStream::new(answer.take_body()).collect().await;
     let body = body.map_err(|error| ConnectorError::io(error.into()))?;
     Ok(body.into_bytes())
 }
 
-/// Puts a listing back, with its times as the SDK reads them; one that nobody reads is left out.
+/// Puts a listing back, with its times in the SDK's form; a time that cannot be parsed is left out.
 fn listing(answer: &mut HttpResponse, body: Bytes) {
     let tidied = std::str::from_utf8(&body).ok().and_then(times);
     *answer.body_mut() = match tidied {
@@ -150,7 +151,7 @@ fn listing(answer: &mut HttpResponse, body: Bytes) {
     };
 }
 
-/// The text of a listing in which times were changed; `None` if none had to be.
+/// Returns the text of a listing with changed times; `None` if no time had to change.
 fn times(text: &str) -> Option<String> {
     let (mut out, mut rest, mut changed) = (String::new(), text, false);
     while let Some((before, behind)) = rest.split_once(BEGIN) {
@@ -176,7 +177,7 @@ fn times(text: &str) -> Option<String> {
     changed.then_some(out)
 }
 
-/// The same in the header.
+/// Does the same for the header.
 fn tidy_header(answer: &mut HttpResponse) {
     let Some(told) = answer.headers().get(LAST_MODIFIED).map(str::to_owned) else {
         return;
@@ -194,7 +195,7 @@ fn tidy_header(answer: &mut HttpResponse) {
     }
 }
 
-/// A time in one of the forms that servers use.
+/// Parses a time in one of the forms that servers use.
 fn read(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let seconds = || text.parse().ok().map(Timestamp::from_second)?.ok();

@@ -1,4 +1,4 @@
-//! Watches the tries of one request, and says which failures are worth another try.
+//! Watch on the tries of one request, and rules for the failures worth another try.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use jiff::Timestamp;
 
-/// Counts the tries of one request.
+/// Counter of the tries of one request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Tries>);
 
@@ -25,17 +25,17 @@ struct Tries {
 }
 
 impl Watch {
-    /// How many tries were made.
+    /// Returns the number of tries so far.
     pub(super) fn tries(&self) -> u32 {
         self.0.made.load(Ordering::Relaxed)
     }
 
-    /// Whether a try failed in such a way that the server may have done what was asked.
+    /// Reports whether a try failed in a way that leaves open whether the server did the work.
     pub(super) fn unsure(&self) -> bool {
         self.0.unsure.load(Ordering::Relaxed)
     }
 
-    /// What time the newest answer was given, by the server's clock.
+    /// Returns the server's time in the newest answer.
     pub(super) fn date(&self) -> Option<Timestamp> {
         *self.0.date.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,7 +62,7 @@ impl Intercept for Watch {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // No answer, or one from something in between that did not get one.
+        // No answer, or a gateway's answer after it got none.
         if context
             .response()
             .is_none_or(|response| response.status().is_server_error())
@@ -82,21 +82,21 @@ impl Intercept for Watch {
     }
 }
 
-/// Adds what the SDK's own rules leave out.
+/// Classifier that adds retries missing from the SDK's own rules.
 #[derive(Debug)]
 pub(super) struct AlsoRetry;
 
 impl ClassifyRetry for AlsoRetry {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        // 409: another conditional put of the same key is under way. 408, 429: come back later.
+        // 409: another conditional put of the same key is in progress. 408, 429: retry later.
         let later = context
             .response()
             .is_some_and(|response| matches!(response.status().as_u16(), 408 | 409 | 429));
         if later {
             return RetryAction::transient_error();
         }
-        // The SDK takes a certificate that is not trusted for a fault of the line. It will not
-        // be trusted in two minutes either.
+        // The SDK takes an untrusted certificate for a network fault. It will not be trusted in two minutes
+        // either.
         let connecting = context
             .output_or_error()
             .and_then(Result::err)
@@ -112,7 +112,7 @@ impl ClassifyRetry for AlsoRetry {
     }
 }
 
-/// The TLS error in the chain of `error` that no retry can mend, if there is one.
+/// Returns the TLS error in the chain of `error` that no retry can fix, if there is one.
 pub(super) fn untrusted<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     find(error).filter(|error| {
         matches!(
@@ -124,8 +124,8 @@ pub(super) fn untrusted<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rust
     })
 }
 
-/// The first error of type `T` in the chain of `error`, also inside I/O errors, whose own
-/// `source` steps over what they wrap.
+/// Returns the first error of type `T` in the chain of `error`. Looks inside I/O errors too, whose own
+/// `source` skips the wrapped error.
 pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,4 +1,4 @@
-//! The parts of an `s3://` URL.
+//! Parts of an `s3://` URL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use url::form_urlencoded::Serializer;
 
 use super::{ParseUrlError, has_user};
 
-/// The longest prefix; with the 512 bytes of a key it stays below the 1 024 that S3 allows.
+/// Longest prefix; with the 512 bytes of a key it stays below the 1 024 that S3 allows.
 const MAX_PREFIX: usize = 500;
 
-/// The keys after `?`, for messages.
+/// Parameters after `?`, for messages.
 const KEYS: &str = "want endpoint=URL, region=NAME, path-style=true|false or ca=FILE";
 
 /// `s3://BUCKET/PREFIX?endpoint=URL&region=R&path-style=true&ca=FILE`.
@@ -19,14 +19,14 @@ const KEYS: &str = "want endpoint=URL, region=NAME, path-style=true|false or ca=
 pub struct S3Url {
     /// The bucket.
     pub bucket: String,
-    /// What keys begin with, without slashes at its ends; may be empty.
+    /// Prefix of keys, without slashes at its ends; may be empty.
     pub prefix: String,
     /// The server, `http` or `https`; `None` for AWS.
     pub endpoint: Option<String>,
     /// The region, if given.
     pub region: Option<String>,
-    /// The bucket goes into the path. If the URL does not say, it does where an endpoint is given:
-    /// few servers but AWS have a host name per bucket.
+    /// Whether the bucket goes into the path. Defaults to true where an endpoint is given: few servers except
+    /// AWS have a host name per bucket.
     pub path_style: bool,
     /// A file of CA certificates in PEM to trust for the endpoint.
     pub ca: Option<PathBuf>,
@@ -86,7 +86,7 @@ fn bucket(url: &Url) -> Result<String, ParseUrlError> {
             "has a port, as if it were a server; want s3://BUCKET/PREFIX?endpoint=https://HOST:PORT",
         ));
     }
-    // Wider than AWS' own rule of today, since other servers and older buckets are.
+    // Wider than AWS' own current rule, since other servers and older buckets are.
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if bucket.len() < 3 || bucket.len() > 255 || !bucket.bytes().all(allowed) {
         return Err(ParseUrlError::new(

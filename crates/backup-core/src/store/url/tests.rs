@@ -1,4 +1,4 @@
-//! What is a store's URL and what is not, and how errors about it read.
+//! Tests of valid and invalid store URLs, and of the errors about them.
 
 use proptest::prelude::*;
 
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn no_text_panics(text in "(s3|file)://[ -~]{0,40}") {
-        // Whatever parses also comes back from its own text.
+        // Any URL that parses also round-trips through its own text.
         if let Ok(url) = text.parse::<StoreUrl>() {
             prop_assert_eq!(url.to_string().parse::<StoreUrl>(), Ok(url));
         }
