@@ -1,4 +1,4 @@
-//! Where plain bytes come from.
+//! Sources of plain data: etcd snapshots and archives of objects or files.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ pub mod kit;
 pub mod kube;
 pub mod talos;
 
-// What sources have in common.
+// Shared by the sources.
 mod again;
 mod at_rest;
 mod connect;
@@ -31,121 +31,121 @@ mod stream;
 
 /// A stream of plain bytes in blocks of up to a few hundred KiB.
 ///
-/// Its end says nothing about completeness: only the snapshot's own trailer does.
+/// The end of the stream does not prove completeness: only the snapshot's own trailer does.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, SourceError>> + Send>>;
 
-/// A member that a snapshot may be taken from, with what its server told about it.
+/// A member that a snapshot may be taken from, with what its server reported about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The node's address as configured, without port.
+    /// Address of the node as configured, without a port.
     pub node: String,
-    /// The member's name, if the server told.
+    /// Name of the member, if reported.
     pub member_name: Option<String>,
-    /// The member's id, if the server told.
+    /// Id of the member, if reported.
     pub member_id: Option<u64>,
-    /// The version of its etcd server, if told.
+    /// Version of its etcd server, if reported.
     pub etcd_version: Option<String>,
-    /// The version of Talos, if told.
+    /// Version of Talos, if reported.
     pub talos_version: Option<String>,
-    /// The SHA-256 of the certificates of the authorities that its Talos was believed by; empty where
-    /// it has none.
+    /// SHA-256 of each authority certificate that its Talos was verified against; empty for a member
+    /// without Talos.
     pub talos_authorities: Vec<Digest>,
-    /// Whether it leads, if told.
+    /// Whether it is the leader, if reported.
     pub leader: Option<bool>,
-    /// What is not well with this member: an alarm, a lag, a call without an answer.
+    /// Problems of this member: an alarm, a lag, a call without an answer.
     pub warnings: Vec<String>,
 }
 
-/// The members of one cluster, as they were found.
+/// Members of one cluster, as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
-    /// Those to try, best first; never empty.
+    /// Members to try, best first; never empty.
     pub candidates: Vec<Candidate>,
-    /// Those that were expected and cannot be tried.
+    /// Members that were expected and cannot be tried.
     pub unwell: Vec<Unwell>,
-    /// What a person should know of all of them, or of the way to them.
+    /// Warnings about all of them, or about the connection to them.
     pub warnings: Vec<String>,
-    /// What of the configuration does not fit the members there are.
+    /// Mismatches between the configuration and the members found.
     pub findings: Vec<Finding>,
 }
 
 /// A member that was expected and cannot be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwell {
-    /// Its own address, as a candidate has it.
+    /// Address of the node, in the form that [`Candidate::node`] has.
     pub node: String,
-    /// What is wrong with it.
+    /// Reason why it cannot be tried.
     pub cause: String,
 }
 
-/// Gives etcd snapshots of one cluster.
+/// Source of etcd snapshots of one cluster.
 #[async_trait]
 pub trait SnapshotSource: Debug + Send + Sync {
-    /// Asks the members how they are.
+    /// Queries the state of each member.
     ///
     /// # Errors
-    /// When no member can be asked at all; names each and why.
+    /// When no member can be queried; the error names each member and the reason.
     async fn members(&self) -> Result<Members, SourceError>;
 
-    /// Asks the candidates of `members` that were well once more; gives those that are not now. It asks
-    /// for their state alone, since a question for alarms is an entry of etcd's own log.
+    /// Queries again the candidates of `members` that had no warnings, and returns those that fail now.
+    /// Queries only their state, since a query for alarms adds an entry to etcd's log.
     async fn gone(&self, members: &Members) -> Vec<Unwell>;
 
-    /// Begins a snapshot of `candidate`.
+    /// Starts a snapshot of `candidate`.
     ///
     /// # Errors
-    /// When the member refuses or cannot be reached. Later failures come in the stream.
+    /// When the member refuses or cannot be reached. Later failures arrive in the stream.
     async fn open(&self, candidate: &Candidate) -> Result<ByteStream, SourceError>;
 }
 
-/// Gives a component that is an archive of objects or files.
+/// Source of a component that is an archive of objects or files.
 #[async_trait]
 pub trait ArchiveSource: Debug + Send + Sync {
-    /// Writes all of it to `out`, in the order of its paths.
+    /// Writes the whole archive to `out`, in the order of its paths.
     ///
     /// # Errors
-    /// When nothing of it can be had. What fails in part is a finding.
+    /// When nothing can be read. A partial failure is a finding.
     async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError>;
 }
 
-/// Sees the objects of an archive on their way into it.
+/// Observer of the objects that are written to an archive.
 pub trait ObjectTap: Debug + Send + Sync {
     /// Called for each object, in the order of the archive. It must be quick, since the archive waits;
-    /// what goes wrong with it is its own affair.
+    /// it handles its own failures.
     fn object(&self, path: &ObjectPath, json: &[u8]);
 }
 
-/// What an archive holds, told when it is written.
+/// Description of an archive, known once it is written.
 #[derive(Debug, Clone, Default)]
 pub struct Written {
-    /// For the manifest.
+    /// Facts for the manifest.
     pub facts: ArchiveFacts,
-    /// What a person should know.
+    /// Findings about the data that was read.
     pub findings: Vec<Finding>,
 }
 
-/// Tells what there is to say of a cluster beside its components.
+/// Source of the facts about a cluster that its components do not contain.
 #[async_trait]
 pub trait ClusterSource: Debug + Send + Sync {
-    /// The UID of the namespace `kube-system`.
+    /// Returns the UID of the namespace `kube-system`.
     fn uid(&self) -> &str;
 
-    /// Everything else; asked when all components of the run were `taken`.
+    /// Returns all other facts; called once all components of the run are `taken`.
     async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>);
 }
 
 /// A component that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    /// Its name.
+    /// Name of the component.
     pub name: ComponentName,
-    /// What was read out of an etcd snapshot.
+    /// Facts read from an etcd snapshot.
     pub etcd: Option<EtcdFacts>,
-    /// What an archive holds.
+    /// Facts about an archive.
     pub archive: Option<ArchiveFacts>,
 }
 
-/// Takes an archive in, block by block; waits while the stages behind it are busy.
+/// Sink that accepts an archive block by block, and waits while the later stages are busy.
 #[derive(Debug)]
 pub struct ArchiveSink {
     tar: TarWriter,
@@ -153,11 +153,11 @@ pub struct ArchiveSink {
     tap: Option<Arc<dyn ObjectTap>>,
 }
 
-/// Blocks of an archive that wait, each of 256 KiB or of one object.
+/// Blocks of an archive that may wait, each of 256 KiB or of one object.
 const BLOCKS: usize = 2;
 
 impl ArchiveSink {
-    /// A sink and the stream of what is put into it.
+    /// Returns a sink and the stream of the bytes written to it.
     #[must_use]
     pub fn new() -> (Self, ByteStream) {
         let (blocks, taken) = mpsc::channel(BLOCKS);
@@ -171,7 +171,7 @@ impl ArchiveSink {
         (sink, Box::pin(stream))
     }
 
-    /// Shows `tap` every object from now on.
+    /// Shows every following object to `tap`.
     pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
         self.tap = Some(tap);
     }
@@ -179,7 +179,7 @@ impl ArchiveSink {
     /// Adds an object.
     ///
     /// # Errors
-    /// When the run ended.
+    /// When the run has ended.
     pub async fn object(&mut self, path: &ObjectPath, json: &[u8]) -> Result<(), SourceError> {
         self.tar.object(path, json).map_err(not_archived)?;
         if let Some(tap) = &self.tap {
@@ -188,10 +188,10 @@ impl ArchiveSink {
         self.hand_on().await
     }
 
-    /// Adds a file that is no object.
+    /// Adds a file that is not an object.
     ///
     /// # Errors
-    /// When the run ended, or the path is too long.
+    /// When the run has ended, or the path is too long.
     pub async fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), SourceError> {
         self.tar.file(path, bytes).map_err(not_archived)?;
         self.hand_on().await
@@ -207,7 +207,7 @@ impl ArchiveSink {
     /// Ends the archive.
     ///
     /// # Errors
-    /// When the run ended.
+    /// When the run has ended.
     pub async fn finish(self) -> Result<(), SourceError> {
         let rest = self.tar.finish().map_err(not_archived)?;
         self.blocks.send(Ok(rest)).await.map_err(ended)
@@ -215,7 +215,7 @@ impl ArchiveSink {
 
     /// Ends the stream with an error.
     pub(crate) async fn fail(self, error: SourceError) {
-        // Who does not listen any more has an error of their own.
+        // A reader that stopped listening has an error of its own.
         self.blocks.send(Err(error)).await.ok();
     }
 }
@@ -236,15 +236,15 @@ fn ended<T>(_: mpsc::error::SendError<T>) -> SourceError {
     }
 }
 
-/// What went wrong at a source.
+/// Failure of a source.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}")]
 pub struct SourceError {
-    /// What was tried, at which node, and what to do about it, without the cause.
+    /// Operation, node, and what to do about the failure; without the cause.
     pub operation: String,
-    /// Whether another member may do better.
+    /// Whether another member may succeed.
     pub try_other_member: bool,
-    /// The cause.
+    /// Cause of the failure.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }

@@ -1,16 +1,16 @@
-//! Second look at members that were well before a snapshot was taken of one of them.
+//! Repeated health query of members that were well before a snapshot was taken from one of them.
 
 use futures::StreamExt as _;
 
 use super::{Members, Unwell};
 
-/// Members asked at once; each is one small call.
+/// Members queried at once; each query is one small call.
 const ASKED_AT_ONCE: usize = 8;
 
-/// What a member says without a leader.
+/// Cause reported for a member without a leader.
 pub(super) const NO_LEADER: &str = "it has no leader";
 
-/// Asks each member that was well once more. `ask` gives what is wrong with it now, if anything is.
+/// Queries again each member that had no warnings. `ask` returns the member's problem, if it has one.
 pub(super) async fn ask_again<'m, A>(
     members: &'m Members,
     ask: impl Fn(&'m str) -> A,

@@ -1,7 +1,7 @@
-//! Which encryption at rest a configuration file holds the key of, and whose machine configuration it is.
+//! Reader that finds encryption-at-rest keys and the owner of a machine configuration in a file.
 //!
-//! Up to Talos 1.13 a machine configuration says all of it in its first document; from 1.14 on the
-//! cluster's id, its name and the encryption are documents of their own. A file may have both.
+//! Up to Talos 1.13 the first document of a machine configuration contains all of it. From 1.14 on,
+//! the cluster's id, its name and the encryption are separate documents. A file may have both.
 
 mod documents;
 
@@ -19,23 +19,23 @@ const SECRETBOX: &str = "k8s:enc:secretbox:v1:";
 const AESCBC: &str = "k8s:enc:aescbc:v1:";
 const AESGCM: &str = "k8s:enc:aesgcm:v1:";
 
-/// What is known of a configuration file.
+/// Facts found in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Known {
-    /// What values begin with that were encrypted with its keys.
+    /// Prefixes of the values that were encrypted with its keys.
     pub(super) prefixes: BTreeSet<String>,
-    /// The type of the machine, if it is a machine configuration.
+    /// Type of the machine, if the file is a machine configuration.
     pub(super) machine: Option<String>,
-    /// The name of the cluster, if it is a machine configuration.
+    /// Name of the cluster, if the file is a machine configuration.
     pub(super) cluster: Option<String>,
-    /// The SHA-256 of the cluster's id, which is kept secret with the rest.
+    /// SHA-256 of the cluster's id, which is a secret like the rest.
     pub(super) cluster_id: Option<Digest>,
-    /// The image of etcd, if the machine configuration names one.
+    /// Image of etcd, if the machine configuration names one.
     pub(super) etcd_image: Option<String>,
 }
 
-/// Looks through all YAML documents of `text`; what cannot be read is like any other file, and costs
-/// no other document.
+/// Searches all YAML documents of `text`. A document that cannot be read yields nothing and does not
+/// affect the others.
 pub(super) fn examine(text: &str) -> Known {
     let (mut known, wrapped) = look(text);
     for text in wrapped {
@@ -49,8 +49,8 @@ pub(super) fn examine(text: &str) -> Known {
     known
 }
 
-/// What the documents tell, and the texts that lie in them: `talosctl get machineconfig --output yaml`
-/// prints the file as one value.
+/// Returns the facts of the documents, and the texts embedded in them: `talosctl get machineconfig
+/// --output yaml` prints the file as one value.
 fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
     let (mut known, mut documents) = (Known::default(), Known::default());
     let mut wrapped = Vec::new();
@@ -86,7 +86,7 @@ fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
             Some(_) => {}
         }
     }
-    // Talos lets the old fields go first.
+    // In Talos the old fields take precedence.
     known.cluster_id = known.cluster_id.or(documents.cluster_id);
     known.cluster = known.cluster.or(documents.cluster);
     (known, wrapped)
@@ -136,14 +136,14 @@ impl Known {
     }
 }
 
-/// Reads the first document of `text` as a `T`; `None` where it is another thing.
+/// Parses the first document of `text` as a `T`; returns `None` when it has another form.
 fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
     let first = serde_yaml_ng::Deserializer::from_str(text).next()?;
     T::deserialize(first).ok()
 }
 
-/// The documents of a YAML file, each with the line that begins it. The parser alone would not go on
-/// behind a document that it cannot read.
+/// Splits a YAML file into its documents, each with the line that starts it. The parser alone would
+/// stop at a document that it cannot read.
 fn split(text: &str) -> impl Iterator<Item = &str> {
     let begins = |line: &str| {
         let rest = line.strip_prefix("---");

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection to one endpoint, with TLS checked against the host as written.
+//! HTTP/2 connection to one endpoint, with TLS checked against the host as written.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,18 +24,18 @@ use crate::proxy::{Dialer, Dialled, Proxies, Proxy};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// One stream may run this far ahead of its reader: a second of the fastest server seen (80 MB/s)
-/// would be more than needed, a tenth of it rides out a slow consumer.
+/// Bytes that one stream may run ahead of its reader. A second of the fastest server seen (80 MB/s)
+/// would be more than needed; a tenth of it covers a slow consumer.
 const STREAM_WINDOW: u32 = 8 << 20;
-/// All streams of a connection together; there is one snapshot at a time.
+/// The same for all streams of a connection together; there is one snapshot at a time.
 const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Fewer, larger HTTP/2 frames cost less per byte; the server may still send small ones.
+/// Largest frame. Fewer, larger HTTP/2 frames cost less per byte; the server may still send small ones.
 const MAX_FRAME: u32 = 256 << 10;
-/// Dead peers are found by TCP. HTTP/2 pings more often than every 5 minutes would get the
-/// connection closed with ENHANCE_YOUR_CALM.
+/// Interval of TCP keepalives, which find dead peers. HTTP/2 pings more often than every 5 minutes
+/// would get the connection closed with ENHANCE_YOUR_CALM.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Why TLS cannot even begin.
+/// Reason why TLS cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("use the certificates of the authority")]
@@ -46,7 +46,7 @@ pub(super) enum TlsError {
     Pair(#[source] rustls::Error),
 }
 
-/// The time for checks of the server's certificate, from the same clock as all else.
+/// Clock for the checks of the server's certificate, the same as for everything else.
 #[derive(Debug)]
 struct ClockTime(Arc<dyn Clock>);
 
@@ -57,11 +57,11 @@ impl TimeProvider for ClockTime {
     }
 }
 
-/// A client's certificate, what was sent along with it, and its key.
+/// Client certificate with the chain that is sent along, and its key.
 pub(super) type Shown<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
 
-/// What every connection of a run shares. Servers are believed that `authorities` vouch for, and
-/// are shown the certificate `own`.
+/// Returns the TLS configuration that all connections of a run share. It trusts servers whose
+/// certificate is signed by `authorities`, and presents the client certificate `own`.
 pub(super) fn tls_config(
     authorities: &[CertificateDer<'static>],
     own: Option<Shown<'_>>,
@@ -92,8 +92,8 @@ pub(super) fn tls_config(
     Ok(Arc::new(config))
 }
 
-/// A channel to `endpoint` that connects when it is first used, and again when it broke; through the
-/// proxy `own`, or else the one of `proxies` that leads there.
+/// Returns a channel to `endpoint` that connects on first use and reconnects when broken. It uses the
+/// proxy `own`, or else the one that `proxies` selects for the endpoint.
 pub(super) fn channel(
     endpoint: &Endpoint,
     tls: Arc<ClientConfig>,
@@ -106,7 +106,7 @@ pub(super) fn channel(
         None => proxies.of(&format!("https://{endpoint}").parse()?)?,
     };
     let name = ServerName::try_from(endpoint.host().to_owned())?;
-    // The transport dials plain and our connector adds TLS; requests still say https.
+    // The transport dials without TLS and our connector adds it; requests still say https.
     let dialled = HttpEndpoint::from_shared(format!("http://{endpoint}"))?
         .origin(format!("https://{endpoint}").parse()?)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -124,7 +124,7 @@ pub(super) fn channel(
     }))
 }
 
-/// Opens TCP, then TLS.
+/// Connector that opens TCP, then TLS.
 #[derive(Clone)]
 struct Connector {
     dialer: Dialer,
@@ -146,7 +146,7 @@ impl Service<Uri> for Connector {
         let connecting = self.dialer.call(uri);
         let (tls, name, timeout) = (self.tls.clone(), self.name.clone(), self.timeout);
         Box::pin(async move {
-            // Beside that of TCP, since a proxy may accept and then say nothing.
+            // In addition to the timeout of TCP, since a proxy may accept and then stay silent.
             let stream = tokio::time::timeout(timeout, connecting)
                 .await
                 .map_err(|_| format!("no connection within {} s", timeout.as_secs()))??;

@@ -1,22 +1,22 @@
-//! How an endpoint may be written, and what is dialled then.
+//! Parser of endpoints as users write them.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// A place to connect to, with the host as written, since the certificate is checked against it.
+/// Host and port to connect to. The host stays as written, since the certificate is checked against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// A name or an IP address, without brackets.
+    /// Name or IP address, without brackets.
     host: String,
     port: u16,
 }
 
 impl Endpoint {
-    /// Reads a host, `host:port`, an IPv6 address with or without brackets, or a URL. Without a
-    /// port it gets `usual_port`, a URL that of https.
+    /// Parses a host, `host:port`, an IPv6 address with or without brackets, or a URL. Without a port, a
+    /// URL gets the port of https, and anything else gets `usual_port`.
     ///
     /// # Errors
-    /// Says what is wrong with `text` and what is allowed.
+    /// When `text` is not an endpoint; the error says what is wrong and which forms are allowed.
     pub(super) fn parse(text: &str, usual_port: u16) -> Result<Self, String> {
         let bad = || {
             format!(
@@ -71,12 +71,12 @@ impl Endpoint {
         })
     }
 
-    /// The host as written, without brackets.
+    /// Returns the host as written, without brackets.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The host as an address, unless it is a name.
+    /// Returns the host as an address, or `None` if it is a name.
     pub(super) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }

@@ -1,8 +1,8 @@
-//! Takes snapshots of an etcd that is reached directly, such as the one behind a DataStore.
+//! Source of snapshots of an etcd that is reached directly, such as the one behind a DataStore.
 //!
-//! Everything it needs comes from memory: certificates and passwords are never files. A member is
-//! known by its endpoint, and each is asked by itself. A stream that ends well is not a complete
-//! snapshot: only its own trailer tells, and it is checked where the bytes go.
+//! All inputs come from memory: certificates and passwords are never files. A member is known by its
+//! endpoint, and each is queried separately. A stream that ends without an error is not necessarily a
+//! complete snapshot: only its own trailer proves that, and the reader of the bytes checks it.
 
 mod explain;
 mod identity;
@@ -30,51 +30,51 @@ use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled}
 use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
 use crate::clock::Clock;
 
-/// How an etcd is reached and how long it may take. Prints no secret.
+/// Connection settings and time limits of an etcd. The debug output contains no secret.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
-    /// Whose it is, for messages, as in ``DataStore `default` ``.
+    /// Owner of the etcd, for messages, as in ``DataStore `default` ``.
     pub name: String,
-    /// Its members, as `host:port`.
+    /// Members, as `host:port`.
     pub endpoints: Vec<String>,
-    /// The certificates of both sides.
+    /// Certificates of both sides.
     pub tls: EtcdTls,
-    /// A user with a password, if not the client certificate names the user.
+    /// User with a password, unless the client certificate names the user.
     pub login: Option<EtcdLogin>,
-    /// How long a connection may take to come up, TLS included.
+    /// Time limit for a connection to come up, TLS included.
     pub connect_timeout: Duration,
-    /// How long each short call may take: an etcd without quorum may never answer.
+    /// Time limit for each short call: an etcd without quorum may never answer.
     pub call_timeout: Duration,
-    /// How long a snapshot may stay without a byte, its beginning included.
+    /// Longest time that a snapshot may go without a byte, its start included.
     pub idle_timeout: Duration,
-    /// How long a snapshot may take in all.
+    /// Time limit for a whole snapshot.
     pub total_timeout: Duration,
 }
 
-/// A user of an etcd.
+/// User of an etcd.
 #[derive(Debug, Clone)]
 pub struct EtcdLogin {
-    /// The name.
+    /// Name of the user.
     pub user: String,
-    /// The password.
+    /// Password of the user.
     pub password: SecretString,
 }
 
-/// What is wrong with the way to an etcd. Quotes no secret.
+/// Error in the settings of an etcd. Quotes no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum EtcdConfigError {
-    /// A field that does not do.
+    /// A field has an unusable value.
     #[error("`{field}`: {problem}")]
     Field {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong, and what to do.
+        /// Problem, and what to do.
         problem: String,
     },
 }
 
 impl EtcdOptions {
-    /// The usual times.
+    /// Creates options with the default time limits.
     #[must_use]
     pub fn new(name: String, endpoints: Vec<String>, tls: EtcdTls) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl EtcdOptions {
             tls,
             login: None,
             connect_timeout: Duration::from_secs(5),
-            // As long as an etcd takes that just elects a leader.
+            // As long as an etcd needs that is just electing a leader.
             call_timeout: Duration::from_secs(12),
             idle_timeout: Duration::from_secs(60),
             // 8 GiB at 5 MB/s.
@@ -101,11 +101,11 @@ impl EtcdOptions {
     }
 }
 
-/// An etcd that is reached directly.
+/// Source that reaches an etcd directly.
 pub struct EtcdSource {
     options: EtcdOptions,
     clock: Arc<dyn Clock>,
-    /// What the last `members` set up; `open` goes on with it.
+    /// Session that the last call of `members` created; `open` continues with it.
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Debug for EtcdSource {
 }
 
 impl EtcdSource {
-    /// A source that connects nowhere until it is used.
+    /// Creates a source that does not connect until it is used.
     #[must_use]
     pub fn new(options: EtcdOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -167,7 +167,7 @@ impl SnapshotSource for EtcdSource {
             Box::pin(async move {
                 let request = headers.request(proto::SnapshotRequest {});
                 let mut messages = client.snapshot(request).await?.into_inner();
-                // The refusal of a call may come in place of its first message.
+                // The refusal of a call may arrive in place of its first message.
                 let mut first = Bytes::new();
                 while first.is_empty() {
                     let Some(message) = messages.message().await? else {
@@ -184,7 +184,7 @@ impl SnapshotSource for EtcdSource {
             let failure = call.failed(status);
             (failure.text, failure.cause)
         });
-        // Each member is an endpoint of its own: the next one is reached over another.
+        // Each member is a separate endpoint: the next one is reached over another connection.
         let stalled: Stalled = Box::new(|| ());
         let origin = format!("{endpoint} of {}", self.options.name);
         let stream = SnapshotStream::new(origin, (explain, stalled), messages, first, limits);

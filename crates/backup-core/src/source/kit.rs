@@ -1,5 +1,5 @@
-//! Files that an operator gives: what a restore needs and no API hands out, such as machine
-//! configurations, a secrets bundle, or the key of the encryption at rest.
+//! Kit: files from an operator that a restore needs and no API returns, such as machine configurations,
+//! a secrets bundle, or the key of the encryption at rest.
 
 use std::path::{Path, PathBuf};
 
@@ -12,60 +12,60 @@ use crate::format::export::ArchiveFacts;
 use crate::id::ComponentName;
 use crate::text;
 
-/// A file, and with it what is held in memory at once beside the other files. Configurations are
-/// some kilobytes.
+/// Largest file, and so the most that is held in memory at once beside the other files. Configurations
+/// are some kilobytes.
 const MAX_FILE: u64 = 16 << 20;
-/// All files together.
+/// Largest total size of all files.
 const MAX_KIT: u64 = 64 << 20;
-/// As many as are named in the manifest without making it long.
+/// Most files; the manifest can name as many without becoming long.
 const MAX_FILES: usize = 256;
 
-/// Why files cannot become a kit. Each names the file and what to do.
+/// Reason why files cannot become a kit. Each error names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KitError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("read {}", .file.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: std::io::Error,
     },
-    /// It is a directory or something stranger.
+    /// The path is a directory or another kind of file.
     #[error("{} is not a file; name the files in it one by one, or pack them with tar", .file.display())]
     NoFile {
-        /// What was given.
+        /// Path as given.
         file: PathBuf,
     },
-    /// It, or all together, are too large.
+    /// The file, or all files together, are too large.
     #[error("{} makes the kit too large: a file may have 16 MiB, all together 64 MiB", .file.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
-    /// Two files of one name.
+    /// Two files have the same name.
     #[error("two of the files are called `{name}`; rename one of them")]
     Twice {
-        /// The name.
+        /// Name of the files.
         name: String,
     },
-    /// It has no name that can be kept.
+    /// The file has a name that cannot be kept.
     #[error(
         "{} has a name that cannot be kept: use letters, digits, `.`, `-` and `_`, at most 100 of \
          them",
         .file.display()
     )]
     Name {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
-    /// Too many files.
+    /// There are too many files.
     #[error("a kit has at most {MAX_FILES} files; pack some of them with tar")]
     TooMany,
 }
 
-/// Files that were read and wait to be stored. Prints no content.
+/// Files that were read and wait to be stored. The debug output contains no content.
 pub struct Kit {
     files: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
@@ -80,7 +80,7 @@ impl Kit {
     /// Reads the files at `paths`.
     ///
     /// # Errors
-    /// As [`KitError`] says.
+    /// See [`KitError`].
     pub async fn read(paths: &[PathBuf]) -> Result<Self, KitError> {
         if paths.len() > MAX_FILES {
             return Err(KitError::TooMany);
@@ -101,7 +101,7 @@ impl Kit {
         Ok(Self { files })
     }
 
-    /// The files' names, in order.
+    /// Returns the files' names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(name, _)| name.as_str())
     }
@@ -123,7 +123,7 @@ async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KitError> {
         file: file(),
         source,
     };
-    // Looked at first: to open a pipe would wait for its other end.
+    // Checked first: opening a pipe would wait for its other end.
     let metadata = tokio::fs::metadata(path).await.map_err(unread)?;
     if !metadata.is_file() {
         return Err(KitError::NoFile { file: file() });
@@ -133,7 +133,7 @@ async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KitError> {
     }
     let opened = tokio::fs::File::open(path).await.map_err(unread)?;
     let size = usize::try_from(metadata.len()).unwrap_or(0);
-    // Of its final size, so that no part of it stays behind in memory when it grows.
+    // Allocated at its final size, so that growing leaves no copy of a part behind in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.saturating_add(1)));
     let mut limited = opened.take(most.saturating_add(1));
     limited.read_to_end(&mut bytes).await.map_err(unread)?;

@@ -1,15 +1,15 @@
-//! Certificates and keys in PEM.
+//! Parser of certificates and keys in PEM.
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-/// A PEM text holds something else.
+/// Problem of a text that is not a certificate in PEM.
 pub(super) const NO_CERTIFICATE: &str = "does not hold a certificate in PEM";
 
-/// The certificates of authorities in a PEM text, at least one. What cannot be read among them is
-/// passed over, as other clients do: any of the others counts.
+/// Returns the certificates of authorities in a PEM text, at least one. Skips unreadable ones, as
+/// other clients do: any of the others can verify a server.
 pub(super) fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = |der: &CertificateDer<'_>| X509Certificate::from_der(der).is_ok();
     let readable = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
@@ -21,7 +21,7 @@ pub(super) fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>, Str
     Ok(readable)
 }
 
-/// All certificates of a PEM text, at least one.
+/// Returns all certificates of a PEM text, at least one.
 pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
@@ -32,10 +32,10 @@ pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, St
     Ok(all)
 }
 
-/// secp521r1.
+/// OID of the curve secp521r1.
 const P521: &str = "1.3.132.0.35";
 
-/// What stands against a client certificate whose key TLS here cannot use.
+/// Returns the problem of a client certificate whose key TLS cannot use here.
 pub(super) fn unusable_key(der: &CertificateDer<'_>) -> Option<&'static str> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let algorithm = &certificate.public_key().algorithm;
@@ -46,10 +46,10 @@ pub(super) fn unusable_key(der: &CertificateDer<'_>) -> Option<&'static str> {
     )
 }
 
-/// The private key of a PEM text.
+/// Returns the private key of a PEM text.
 ///
-/// Talos labels an Ed25519 key as `ED25519 PRIVATE KEY` around an ordinary PKCS#8 body, which
-/// readers of PEM do not know.
+/// Talos labels an Ed25519 key as `ED25519 PRIVATE KEY` around an ordinary PKCS#8 body; PEM parsers do
+/// not know this label.
 pub(super) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
     let relabelled = Zeroizing::new(pem.replace(" ED25519 PRIVATE KEY-----", " PRIVATE KEY-----"));
     PrivateKeyDer::from_pem_slice(relabelled.as_bytes()).map_err(|_| {

@@ -1,22 +1,22 @@
-//! What a gRPC server or the transport below said, in words that fit a terminal.
+//! Error texts of a gRPC server or of the transport below it, made fit for a terminal.
 
 use std::error::Error;
 
 use tonic::Status;
 
-/// The words of the server, or of the transport below, with all that lies below them.
+/// Error text of the server or of the transport, with the texts of all errors below it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Cause(pub(super) String);
 
 impl Cause {
-    /// What a status and all below it say, each thing once.
+    /// Joins the texts of a status and of all errors below it, each text once.
     pub(super) fn of(status: &Status) -> Self {
         let mut texts: Vec<String> = Vec::new();
         let mut next = status.source();
         while let Some(error) = next {
             let text = printable(&error.to_string());
-            // The upper layers of the transport say no more than that they failed.
+            // The upper layers of the transport report only that they failed.
             if text != "transport error" && !texts.contains(&text) {
                 texts.push(text);
             }
@@ -32,32 +32,32 @@ impl Cause {
     }
 }
 
-/// Why a connection did not come up.
+/// Reason why a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoWay {
     /// The name has no address.
     Dns,
-    /// The server's certificate is of an authority that is not believed.
+    /// The server's certificate is signed by an authority that is not trusted.
     Authority,
-    /// The server's certificate does not have the name or address that was dialled.
+    /// The server's certificate does not contain the name or address that was dialled.
     Name,
     /// The server's certificate is not valid at this time.
     Dates,
-    /// The server's certificate is not believed for another reason.
+    /// The server's certificate is rejected for another reason.
     Certificate,
     /// The server refuses the client certificate.
     Client,
-    /// Nobody answers, or it is not known why.
+    /// The server does not answer, or the reason is unknown.
     Silence,
 }
 
 impl NoWay {
-    /// What the words of the transport tell.
+    /// Derives the reason from the error text of the transport.
     pub(super) fn of(cause: &Cause) -> Self {
         let text = cause.0.as_str();
         let has = |word: &str| text.contains(word);
         if has("invalid peer certificate") {
-            // Two authorities may have one name, then the signature differs.
+            // Two authorities may have the same name; then the signature does not match.
             if has("UnknownIssuer") || has("BadSignature") {
                 return Self::Authority;
             }
@@ -82,9 +82,9 @@ impl NoWay {
     }
 }
 
-/// A server's text with control characters taken out and of bounded length, fit for a terminal.
+/// Returns a server's text without control characters and of bounded length, fit for a terminal.
 pub(super) fn printable(text: &str) -> String {
-    /// Longer texts hold stack traces, not reasons.
+    /// Longest text, in characters; longer texts hold stack traces, not reasons.
     const LONGEST: usize = 500;
     text.chars()
         .take(LONGEST)

@@ -1,4 +1,4 @@
-//! A snapshot as blocks of bytes, watched for silence and for its total time.
+//! Snapshot stream in blocks of bytes, with limits on silence and on the total time.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -13,58 +13,58 @@ use tonic::{Status, Streaming};
 use super::SourceError;
 use super::status::Cause;
 
-/// Servers send 1 to 32 KiB at a time; downstream works on blocks of this size.
+/// Size of a block for the later stages; servers send 1 to 32 KiB at a time.
 const BLOCK: usize = 256 << 10;
 
-/// How long a snapshot may take to begin: an etcd that restarts answers after 6 s, and one that
-/// serves sends its first bytes at once.
+/// Time limit for the first bytes of a snapshot: an etcd that restarts answers after 6 s, and one that
+/// runs sends its first bytes at once.
 pub(super) const FIRST_BYTE: Duration = Duration::from_secs(15);
 
-/// A message with a piece of a snapshot.
+/// Message that carries a piece of a snapshot.
 pub(super) trait Piece {
-    /// Its bytes, or the error that it carries.
+    /// Returns its bytes, or the error that it carries.
     fn bytes(self) -> Result<Bytes, Status>;
 }
 
-/// What a failed stream means and what to do, and who said what.
+/// Function that explains a failed stream: what it means and what to do, and the cause.
 pub(super) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
 
-/// Told when a stream hangs.
+/// Function called when a stream hangs.
 pub(super) type Stalled = Box<dyn Fn() + Send>;
 
-/// How long a snapshot may take.
+/// Time limits of a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Without a byte.
+    /// Longest time without a byte.
     pub(super) idle: Duration,
-    /// In all, from `begun` on.
+    /// Total time, counted from `begun`.
     pub(super) total: Duration,
-    /// When it was asked for.
+    /// Time at which the snapshot was requested.
     pub(super) begun: Instant,
 }
 
-/// The stream of one snapshot.
+/// Stream of one snapshot.
 pub(super) struct SnapshotStream<M> {
-    /// Whose it is, as in `node 10.5.0.3`.
+    /// Origin for messages, as in `node 10.5.0.3`.
     origin: String,
     explain: Explain,
     stalled: Stalled,
     messages: Option<Streaming<M>>,
-    /// What came and was not yet handed on.
+    /// Bytes that were received and not yet passed on.
     block: BytesMut,
     /// The rest of a message larger than a block.
     rest: Bytes,
     received: u64,
     idle: Pin<Box<Sleep>>,
     idle_timeout: Duration,
-    /// Something came since the idle timer was set.
+    /// Whether bytes came since the idle timer was set.
     moved: bool,
     deadline: Pin<Box<Sleep>>,
     total: Duration,
 }
 
 impl<M> SnapshotStream<M> {
-    /// Goes on with `messages`, of which `first` was read already.
+    /// Continues with `messages`, of which `first` was already read.
     pub(super) fn new(
         origin: String,
         (explain, stalled): (Explain, Stalled),
@@ -89,7 +89,7 @@ impl<M> SnapshotStream<M> {
         }
     }
 
-    /// Moves bytes of the last message into the block; true when the block is full.
+    /// Moves bytes of the last message into the block, and reports whether the block is full.
     fn fill(&mut self) -> bool {
         if self.rest.is_empty() {
             return false;
@@ -107,7 +107,7 @@ impl<M> SnapshotStream<M> {
         std::mem::take(&mut self.block).freeze()
     }
 
-    /// Ends the stream: the connection is told to stop, and nothing more comes.
+    /// Ends the stream: drops the call, and yields nothing more.
     fn fail(&mut self, text: &str, cause: Option<Cause>) -> SourceError {
         self.messages = None;
         self.block = BytesMut::new();
@@ -144,7 +144,7 @@ impl<M: Piece> Stream for SnapshotStream<M> {
         let this = &mut *self;
         loop {
             if this.fill() {
-                // A stream that never pauses must end in time, too.
+                // A stream that never pauses must also end in time.
                 if Instant::now() >= this.deadline.deadline() {
                     return Poll::Ready(Some(Err(this.late())));
                 }
@@ -164,14 +164,14 @@ impl<M: Piece> Stream for SnapshotStream<M> {
                     };
                     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                     this.received = this.received.saturating_add(length);
-                    // A message without bytes is legal, but no progress.
+                    // A message without bytes is legal, but not progress.
                     this.moved |= length > 0;
                     this.rest = bytes;
                 }
                 Poll::Ready(Some(Err(status))) => {
                     return Poll::Ready(Some(Err(this.broken(&status))));
                 }
-                // OK says nothing about completeness, so this is an end and no more.
+                // The status OK does not prove completeness, so this is only the end.
                 Poll::Ready(None) => this.messages = None,
                 Poll::Pending => return this.poll_clocks(cx),
             }
@@ -180,7 +180,7 @@ impl<M: Piece> Stream for SnapshotStream<M> {
 }
 
 impl<M> SnapshotStream<M> {
-    /// Nothing is there to read: waits, but not for ever.
+    /// Waits for the next message, up to the time limits.
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SourceError>>> {
         if self.moved {
             self.moved = false;

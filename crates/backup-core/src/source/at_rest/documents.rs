@@ -1,18 +1,18 @@
-//! Documents of configuration files, as far as they matter. Keys themselves are passed over.
+//! Documents of configuration files, reduced to the fields in use. Keys themselves are not kept.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What a document is; the oldest one of a machine configuration does not say.
+/// Kind of a document; the oldest document of a machine configuration has none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Kind {
     pub(super) kind: Option<String>,
 }
 
-/// The document without a kind: a machine configuration's first, or a bundle of secrets as
+/// Document without a kind: the first one of a machine configuration, or a bundle of secrets as
 /// `talosctl gen secrets` writes it.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -22,7 +22,7 @@ pub(super) struct Root {
     pub(super) cluster: Option<Cluster>,
     #[serde(alias = "Secrets")]
     pub(super) secrets: Option<Bundle>,
-    /// Where the file is a resource as `talosctl get` prints it.
+    /// Text of the file, if it is a resource as `talosctl get` prints it.
     pub(super) spec: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Bundle {
     pub(super) aescbc_encryption_secret: Secret,
 }
 
-/// `DiscoveryIdentityConfig`, since Talos 1.14.
+/// Document `DiscoveryIdentityConfig`, since Talos 1.14.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct DiscoveryIdentity {
@@ -70,21 +70,21 @@ pub(super) struct DiscoveryIdentity {
     pub(super) cluster_id: Option<String>,
 }
 
-/// `KubeClusterConfig`, since Talos 1.14.
+/// Document `KubeClusterConfig`, since Talos 1.14.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct KubeCluster {
     pub(super) cluster_name: Option<String>,
 }
 
-/// `KubeEtcdEncryptionConfig`, since Talos 1.14.
+/// Document `KubeEtcdEncryptionConfig`, since Talos 1.14.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct EtcdEncryption {
     pub(super) config: Encryption,
 }
 
-/// An API server's `EncryptionConfiguration`, or what Talos keeps of it.
+/// An API server's `EncryptionConfiguration`, or the part of it that Talos keeps.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Encryption {
@@ -111,7 +111,7 @@ pub(super) struct Keys {
     pub(super) keys: Vec<IgnoredAny>,
 }
 
-/// Whether a secret is there and not empty. Its value is not kept.
+/// Whether a secret is present and not empty. Its value is not kept.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Secret(pub(super) bool);
 
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Secret {
                 Ok(Secret(false))
             }
 
-            // Digits alone are a number to YAML.
+            // YAML reads a secret of digits only as a number.
             fn visit_u64<E>(self, _: u64) -> Result<Secret, E> {
                 Ok(Secret(true))
             }

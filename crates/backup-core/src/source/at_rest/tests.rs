@@ -36,7 +36,7 @@ proptest! {
     }
 }
 
-/// Machine configurations of one cluster, in the shapes of several versions of Talos.
+/// Machine configurations of one cluster, in the formats of several versions of Talos.
 const CONTROL_PLANES: [(&str, &str); 6] = [
     (
         "1.10",
@@ -65,7 +65,7 @@ const CONTROL_PLANES: [(&str, &str); 6] = [
 ];
 const WORKER: &str = include_str!("../../../tests/fixtures/machine-config/v1.14-worker.yaml");
 const BUNDLE: &str = include_str!("../../../tests/fixtures/machine-config/secrets.yaml");
-/// The cluster's id in all of them.
+/// Id of the cluster in all of them.
 const ID: &str = "YW4gaWQgb2YgYSBjbHVzdGVyIGluIGEgZml4dHVyZS4=";
 
 #[test]
@@ -118,7 +118,7 @@ fn empty_fields_tell_nothing_and_the_old_ones_go_first() {
     let both = format!("{old}{new}");
     assert_eq!(examine(&both).cluster_id, Some(Digest::of(b"new")));
     assert_eq!(examine(&both).cluster.as_deref(), Some("new"));
-    // Also where the documents come before the old fields.
+    // The same when the documents come before the old fields.
     let old = "---\nmachine: {type: controlplane}\ncluster: {id: old, clusterName: old}\n";
     let both = format!("{new}{old}");
     assert_eq!(examine(&both).cluster_id, Some(Digest::of(b"old")));
@@ -141,7 +141,7 @@ fn a_document_that_cannot_be_read_costs_no_other() {
     ] {
         assert_eq!(prefixes(&format!("{before}{key}")), [AESGCM], "{before:?}");
     }
-    // What only looks like the beginning of a document is none.
+    // These lines only look like the start of a document.
     let block = "a: |\n  ---\n  kind: KubeClusterConfig\n----\nclusterName: x\n";
     assert_eq!(examine(block).cluster, None);
 }

@@ -1,4 +1,4 @@
-//! Turns what an etcd said into what happened and what to do.
+//! Explanations of etcd's errors: what happened and what to do.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,33 +8,33 @@ use tonic::{Code, Status};
 use crate::source::SourceError;
 use crate::source::status::{Cause, NoWay};
 
-/// Why a call failed, as far as a caller acts on it.
+/// Reason why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Nobody answers there.
+    /// The endpoint does not answer.
     Unreachable,
     /// The endpoint's name has no address.
     NoAddress,
-    /// The server's certificate is not believed.
+    /// The server's certificate is not trusted.
     Impostor,
-    /// The server does not take the client certificate.
+    /// The server refuses the client certificate.
     Stranger,
-    /// Auth is on, and the call came from nobody.
+    /// Auth is on, and the call had no user.
     Anonymous,
-    /// Nobody there is called like the client.
+    /// The client's user does not exist there.
     NoUser,
     /// The name or the password is wrong.
     Login,
-    /// The user may not.
+    /// The user lacks permission.
     NotPermitted,
-    /// No answer in time.
+    /// No answer came in time.
     Hung,
-    /// Anything else.
+    /// Any other reason.
     Other,
 }
 
 impl Reason {
-    /// Whether each member would say the same.
+    /// Whether every member would give the same answer.
     fn everywhere(self) -> bool {
         matches!(
             self,
@@ -43,11 +43,11 @@ impl Reason {
     }
 }
 
-/// A failed call.
+/// Failure of a call.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
-    /// What was tried and where, what it means and what to do; without the cause.
+    /// Operation and endpoint, what the failure means and what to do; without the cause.
     pub(super) text: String,
     pub(super) cause: Cause,
 }
@@ -68,27 +68,27 @@ impl From<Failure> for SourceError {
     }
 }
 
-/// Which call was made, of whom, by whom.
+/// Description of a call for messages.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
-    /// The method's name.
+    /// Name of the method.
     pub(super) method: &'static str,
-    /// The endpoint as dialled.
+    /// Endpoint as dialled.
     pub(super) endpoint: String,
-    /// Whose etcd it is, for messages.
+    /// Owner of the etcd, for messages.
     pub(super) owner: String,
-    /// The user as whom it was made, if any.
+    /// User that made the call, if any.
     pub(super) user: Option<String>,
 }
 
 impl Call {
-    /// The failure of a call that had no answer within `limit`.
+    /// Returns the failure of a call that had no answer within `limit`.
     pub(super) fn hung(&self, limit: Duration) -> Failure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
         self.failure(Reason::Hung, cause)
     }
 
-    /// The failure that `status` means.
+    /// Returns the failure that `status` means.
     pub(super) fn failed(&self, status: &Status) -> Failure {
         let cause = Cause::of(status);
         self.failure(reason(status, &cause), cause)
@@ -163,9 +163,9 @@ impl Call {
     }
 }
 
-/// Sorts a status by its meaning.
+/// Classifies a status by its meaning.
 fn reason(status: &Status, cause: &Cause) -> Reason {
-    // What the client's own transport made up has an error below it; a server's word has none.
+    // A status made by the client's own transport has an error below it; a server's status has none.
     if std::error::Error::source(status).is_some() {
         return match NoWay::of(cause) {
             NoWay::Authority | NoWay::Name | NoWay::Dates | NoWay::Certificate => Reason::Impostor,
@@ -178,7 +178,7 @@ fn reason(status: &Status, cause: &Cause) -> Reason {
     match status.code() {
         Code::PermissionDenied => Reason::NotPermitted,
         Code::InvalidArgument if text.contains("user name is empty") => Reason::Anonymous,
-        // A user without a password is told with the code Unknown.
+        // etcd reports a user without a password with the code Unknown.
         _ if text.contains("authentication failed") => Reason::Login,
         _ if text.contains("user name not found") => Reason::NoUser,
         Code::Unauthenticated => Reason::Anonymous,

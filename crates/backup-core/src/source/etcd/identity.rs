@@ -1,4 +1,4 @@
-//! What the client shows to an etcd and expects from it, checked before anybody is dialled.
+//! Client certificate and trusted authorities of an etcd, checked before any connection.
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -8,34 +8,34 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::EtcdConfigError;
 use crate::source::pem::{NO_CERTIFICATE, authorities, certificates, private_key, unusable_key};
 
-/// The certificates of both sides, as PEM.
+/// Certificates of both sides, as PEM.
 #[derive(Debug, Clone)]
 pub struct EtcdTls {
-    /// The certificates of the accepted authorities.
+    /// Certificates of the accepted authorities.
     pub authority: String,
-    /// What the client shows, if anything.
+    /// Certificate that the client presents, if any.
     pub client: Option<EtcdClientCertificate>,
 }
 
-/// A client certificate and its key.
+/// Client certificate and its key.
 #[derive(Debug, Clone)]
 pub struct EtcdClientCertificate {
-    /// The certificate as PEM. Its common name is the user, where etcd's auth is on.
+    /// Certificate as PEM. Its common name is the user, where etcd's auth is on.
     pub certificate: String,
-    /// The private key as PEM.
+    /// Private key as PEM.
     pub key: SecretString,
 }
 
-/// The same, parsed. Not `Debug`: it holds a private key.
+/// Parsed form of [`EtcdTls`]. Not `Debug`: it holds a private key.
 pub(super) struct Identity {
     pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-    /// The common name of the client certificate: etcd's name for its user.
+    /// Common name of the client certificate, which etcd takes as the user.
     pub(super) user: Option<String>,
 }
 
 impl Identity {
-    /// Parses `tls`, and checks the client certificate's dates as of `now`.
+    /// Parses `tls`, and checks that the client certificate is valid at `now`.
     pub(super) fn check(tls: &EtcdTls, now: Timestamp) -> Result<Self, EtcdConfigError> {
         let bad = |field| move |problem| EtcdConfigError::Field { field, problem };
         let authorities = authorities(&tls.authority).map_err(bad("certificateAuthority"))?;
@@ -59,7 +59,7 @@ impl Identity {
     }
 }
 
-/// The common name of a client certificate that is valid at `now`.
+/// Returns the common name of a client certificate that is valid at `now`.
 fn look(chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Option<String>, String> {
     let leaf = chain.first().ok_or(NO_CERTIFICATE)?;
     if let Some(problem) = unusable_key(leaf) {

@@ -1,4 +1,4 @@
-//! How many keys there are in the folders of an etcd, and whether they are those of a cluster.
+//! Counter of the keys in the folders of an etcd, which also finds the cluster that they belong to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use crate::clock::Clock;
 use crate::etcd::stored_uid;
 use crate::source::status::printable;
 
-/// What the call is called in messages.
+/// Name of the call in messages.
 pub(super) const METHOD: &str = "KV.Range";
 
-/// Folders that are looked into at the same time: hides round trips, three short calls each.
+/// Folders examined at the same time: hides round trips, three short calls each.
 const AT_ONCE: usize = 8;
 
-/// What lies in the folder of one schema.
+/// Contents of the folder of one schema.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SchemaKeys {
-    /// How many keys.
+    /// Number of keys.
     pub keys: u64,
-    /// The first of them, as text for a person.
+    /// First key, as printable text.
     pub first: Option<String>,
     /// Whether it has the namespace `kube-system`, which every cluster has.
     pub kube_system: bool,
-    /// The UID of that namespace; absent if it is not there or is encrypted.
+    /// UID of that namespace; absent if the namespace is missing or encrypted.
     pub kube_system_uid: Option<String>,
-    /// API servers that work on it: each leaves a key that ends 15 s after it does.
+    /// Number of API servers that use it: the key of each expires 15 s after it ends.
     pub api_servers: u64,
 }
 
-/// Counts the keys below `/SCHEMA/` for each of `schemas`, and looks for a few that tell whose they
-/// are; no other value is read. One member after the other is asked, until one answers all.
+/// Counts the keys below `/SCHEMA/` for each of `schemas`, and reads a few that identify the cluster;
+/// no other value is read. Tries one member after the other, until one answers all calls.
 ///
 /// # Errors
-/// When no member answers; says why of the last.
+/// When no member answers; reports the reason of the last.
 pub async fn schema_keys(
     options: &EtcdOptions,
     clock: &Arc<dyn Clock>,
@@ -104,11 +104,11 @@ async fn look(
     Ok((schema.to_owned(), found))
 }
 
-/// All keys in a folder, of which the first is given.
+/// Builds a request that counts the keys in a folder and returns the first.
 fn below(folder: &str) -> RangeRequest {
     RangeRequest {
         key: format!("{folder}/").into_bytes(),
-        // The character after the slash.
+        // The end of the range: `0` is the character after `/`.
         range_end: format!("{folder}0").into_bytes(),
         limit: 1,
         keys_only: true,

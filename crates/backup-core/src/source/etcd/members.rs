@@ -1,4 +1,4 @@
-//! Which member to take a snapshot from: asks each, then ranks them.
+//! Ranking of members for a snapshot: queries each, then puts the best first.
 
 use futures::StreamExt as _;
 
@@ -9,21 +9,22 @@ use crate::source::again;
 use crate::source::status::printable;
 use crate::source::{Candidate, Members, SourceError, Unwell};
 
-/// Members asked at once; each is two small calls.
+/// Members queried at once; each query is two small calls.
 const ASKED_AT_ONCE: usize = 8;
-/// Members are asked within a second or two, in which a busy etcd writes some hundred entries.
+/// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
+/// etcd writes some hundred entries.
 const LAG: u64 = 1_000;
-/// As many of a member's own complaints as a person reads.
+/// Most of a member's own error messages that are reported.
 const ERRORS_TOLD: usize = 8;
 
-/// What one member told about itself.
+/// Answers of one member about itself.
 pub(super) struct Answers {
     endpoint: String,
     status: Result<StatusResponse, Failure>,
     alarms: Result<Vec<AlarmMember>, Failure>,
 }
 
-/// Asks every member, each call with its own deadline.
+/// Queries every member, each call with its own deadline.
 pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
     let questions: Vec<_> = session.endpoints().map(|e| ask(session, e)).collect();
     futures::stream::iter(questions)
@@ -32,8 +33,8 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
         .await
 }
 
-/// Asks for the state of those that were well once more; gives those that do not answer now or have no
-/// leader.
+/// Queries again the state of the members that had no warnings, and returns those that do not answer
+/// now or have no leader.
 pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
     let ask = |node| async move {
         match ask_status(session, node).await {
@@ -83,23 +84,23 @@ async fn ask(session: &Session, endpoint: &str) -> Answers {
     }
 }
 
-/// How good a member is; the order of the fields is the order in which they count.
+/// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Rank {
-    /// Its data is known to be damaged: the last resort.
+    /// Its data is known to be damaged: it is the last resort.
     corrupt: bool,
-    /// It did not tell its state.
+    /// It did not report its state.
     silent: bool,
     /// It has no leader, or is behind the others: its data is older.
     behind: bool,
-    /// A follower spares the leader the work.
+    /// It is the leader; a follower spares the leader the work.
     leader: bool,
 }
 
-/// Puts the members in the order in which they should be tried, best first.
+/// Sorts the members in the order in which they should be tried, best first.
 ///
 /// # Errors
-/// When there is none to try; says why for each.
+/// When there is none to try; gives the reason for each.
 pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, SourceError> {
     let alarms: Vec<AlarmMember> = answers
         .iter()
@@ -117,7 +118,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
         let node = answer.endpoint.clone();
         match judge(answer, &alarms, newest) {
             Ok((rank, candidate)) => {
-                // Two names of one member are one member.
+                // Two endpoints with one member id are one member.
                 let id = candidate.member_id;
                 if id.is_none() || ranked.iter().all(|(_, other)| other.member_id != id) {
                     ranked.push((rank, candidate));
@@ -140,7 +141,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
             source: None,
         });
     }
-    // Stable, so equals stay in the order of the configuration.
+    // The sort is stable, so equals stay in the order of the configuration.
     ranked.sort_by_key(|(rank, _)| *rank);
     let nospace = alarms.iter().any(|a| a.alarm() == AlarmType::Nospace);
     let nospace = nospace.then(|| {
@@ -157,7 +158,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
     })
 }
 
-/// The rank of a member, or why it is none to take.
+/// Returns the rank of a member, or the reason why it cannot be used.
 fn judge(
     answer: Answers,
     alarms: &[AlarmMember],
@@ -217,7 +218,7 @@ fn judge(
     }
     for alarm in alarms {
         match alarm.alarm() {
-            // An alarm of a member that cannot be told apart counts for each.
+            // An alarm counts for a member whose id is unknown.
             AlarmType::Corrupt if id.is_none() || id == Some(alarm.member_id) => {
                 rank.corrupt = true;
             }

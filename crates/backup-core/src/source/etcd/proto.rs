@@ -1,4 +1,4 @@
-//! The messages and clients of etcd's API, generated from `proto/etcd.proto`.
+//! Messages and clients of etcd's API, generated from `proto/etcd.proto`.
 #![expect(
     unreachable_pub,
     reason = "generated code is public, and this module is not"

@@ -1,4 +1,4 @@
-//! The members of one etcd: a connection to each, and calls that end in time.
+//! Connections to the members of one etcd, and calls with time limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::proxy::Proxies;
 use crate::source::connect;
 use crate::source::endpoint::Endpoint;
 
-/// The port of etcd's clients.
+/// Port for etcd's clients.
 const DEFAULT_PORT: u16 = 2379;
-/// What etcd sends at once is 32 KiB of a snapshot, or a status.
+/// Largest message: etcd sends 32 KiB of a snapshot at once, or a status.
 const MAX_MESSAGE: usize = 1 << 20;
-/// More members than any etcd cluster has; endpoints beyond are not asked.
+/// Most members, more than any etcd cluster has; further endpoints are not queried.
 const MAX_MEMBERS: usize = 32;
 
-/// The client of one member.
+/// Client of one member.
 pub(super) type Client = MaintenanceClient<Channel>;
 
-/// Everything one run needs to speak with one etcd.
+/// State that one run needs to call one etcd.
 pub(super) struct Session {
     owner: String,
     user: Option<String>,
@@ -47,7 +47,7 @@ struct Member {
     kv: KvClient<Channel>,
 }
 
-/// The endpoints, each once.
+/// Parses the endpoints, and returns each once.
 pub(super) fn endpoints(written: &[String]) -> Result<Vec<Endpoint>, EtcdConfigError> {
     let mut endpoints = Vec::new();
     for text in written {
@@ -71,7 +71,7 @@ pub(super) fn endpoints(written: &[String]) -> Result<Vec<Endpoint>, EtcdConfigE
 }
 
 impl Session {
-    /// Checks what is configured; connects when a call is made.
+    /// Checks the options; connects only when a call is made.
     pub(super) fn begin(
         options: &EtcdOptions,
         clock: &Arc<dyn Clock>,
@@ -94,7 +94,7 @@ impl Session {
         })?;
         let mut members = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            // A DataStore is reached from inside of its own cluster.
+            // A DataStore is reached from inside its own cluster.
             let direct = Proxies::default();
             let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
             let channel = connect::channel(&endpoint, tls, limit, None, &direct);
@@ -120,17 +120,17 @@ impl Session {
         })
     }
 
-    /// The members' endpoints, in the order of the configuration.
+    /// Returns the members' endpoints, in the order of the configuration.
     pub(super) fn endpoints(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| member.endpoint.as_str())
     }
 
-    /// How long one of the short calls may take.
+    /// Returns the time limit of a short call.
     pub(super) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }
 
-    /// A call of `method` at `endpoint`, for its failures.
+    /// Describes a call of `method` at `endpoint`, for its failures.
     pub(super) fn about(&self, method: &'static str, endpoint: &str) -> Call {
         Call {
             method,
@@ -140,7 +140,7 @@ impl Session {
         }
     }
 
-    /// Makes a call at one member, which has to be over within `limit`.
+    /// Makes a call at one member, which has to end within `limit`.
     pub(super) async fn call<T, F>(
         &self,
         method: &'static str,
@@ -155,7 +155,7 @@ impl Session {
         self.at(method, endpoint, limit, send).await
     }
 
-    /// The same of the keys.
+    /// Makes a call of the key API at one member, which has to end within `limit`.
     pub(super) async fn keys<T, F>(
         &self,
         method: &'static str,
@@ -190,8 +190,8 @@ impl Session {
         }
     }
 
-    /// Gets a token, where a password is configured. It lives for minutes, so each call gets its
-    /// own; a stream that was begun with one may outlive it.
+    /// Gets a token, if a password is configured. A token lives for minutes, so each call gets its own; a
+    /// stream that was started with one may outlive it.
     async fn sign_in(&self, member: &Member) -> Result<Headers, Failure> {
         let Some(login) = &self.login else {
             return Ok(Headers { token: None });
@@ -206,7 +206,7 @@ impl Session {
             Ok(Ok(reply)) => Ok(Headers {
                 token: Some(reply.into_inner().token.into()),
             }),
-            // Auth is off: everybody may do everything.
+            // Auth is off: everyone may do everything.
             Ok(Err(status))
                 if status.code() == Code::FailedPrecondition
                     && status.message().contains("not enabled") =>
@@ -219,13 +219,13 @@ impl Session {
     }
 }
 
-/// What a call carries beside its message.
+/// Headers that a call carries beside its message.
 pub(super) struct Headers {
     token: Option<secrecy::SecretString>,
 }
 
 impl Headers {
-    /// A request with these headers.
+    /// Returns a request with these headers.
     pub(super) fn request<M>(self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         let token = self.token.as_ref();
