@@ -1,4 +1,4 @@
-//! What the environment says, read once at the start and passed on as values.
+//! Environment variables, read once at the start and passed on as values.
 
 use std::path::PathBuf;
 
@@ -8,32 +8,32 @@ mod aws;
 
 pub use aws::Aws;
 
-/// The variables that the programs heed beside those of their flags. Most of those of AWS are read by
-/// its own library.
+/// Environment variables that the programs use in addition to those of their flags. The AWS library reads
+/// most AWS variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `TALOSCONFIG`: the talosconfig file.
     pub talosconfig: Option<PathBuf>,
     /// `TALOS_HOME`: the folder with a talosconfig.
     pub talos_home: Option<PathBuf>,
-    /// `KUBECONFIG`: the kubeconfig file; of several, the first.
+    /// `KUBECONFIG`: the kubeconfig file; the first of several.
     pub kubeconfig: Option<PathBuf>,
-    /// `KUBERNETES_SERVICE_HOST` is set: this is a pod.
+    /// Whether `KUBERNETES_SERVICE_HOST` is set, which means that the process runs in a pod.
     pub in_cluster: bool,
     /// `HOME`, which may be missing.
     pub home: Option<PathBuf>,
-    /// `HOSTNAME`: the machine's or the pod's name.
+    /// `HOSTNAME`: name of the machine or the pod.
     pub host: Option<String>,
-    /// `TMPDIR`, or else the system's folder for temporary files.
+    /// `TMPDIR`, or the system's folder for temporary files.
     pub temp: PathBuf,
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
-    /// Region and endpoint of `AWS_…`, and what is wrong there.
+    /// Region and endpoint from `AWS_…`, and a problem with the AWS variables, if any.
     pub aws: Aws,
 }
 
 impl Environment {
-    /// That of this process.
+    /// Reads the environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
         let text = |name: &str| std::env::var(name).ok();

@@ -1,13 +1,13 @@
-//! The exit codes of both programs: a contract that scripts depend on.
+//! Exit codes of both programs, a contract that scripts depend on.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// Outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// All that was asked for is done.
+    /// Everything that was asked for is done.
     Complete,
-    /// It could not be done.
+    /// The command failed.
     Failed,
     /// The command line or the configuration is wrong; nothing was begun.
     Usage,
@@ -17,16 +17,16 @@ pub enum Exit {
     Damaged,
     /// There is no such restore point or component.
     NotFound,
-    /// A safety rule stopped it before anything was changed.
+    /// A safety rule stopped the command before anything was changed.
     Refused,
-    /// Some of it is done and some is not; the messages say which.
+    /// Some of the work is done and some is not; the messages say which.
     Partial,
-    /// Ctrl-C or SIGTERM stopped it.
+    /// Ctrl-C or SIGTERM stopped the command.
     Interrupted,
 }
 
 impl Exit {
-    /// Every way to end, in the order of the codes.
+    /// All outcomes, in the order of their codes.
     pub const ALL: [Self; 9] = [
         Self::Complete,
         Self::Failed,
@@ -39,7 +39,7 @@ impl Exit {
         Self::Interrupted,
     ];
 
-    /// The code that the process ends with.
+    /// Returns the exit code of the process.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -51,7 +51,7 @@ impl Exit {
             Self::NotFound => 5,
             Self::Refused => 6,
             Self::Partial => 7,
-            // 128 + SIGINT, as shells have it.
+            // 128 + SIGINT, as shells do it.
             Self::Interrupted => 130,
         }
     }
@@ -63,7 +63,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The table of exit codes, below the text of `--help`.
+/// Table of exit codes below the text of `--help`.
 pub const HELP: &str = "\
 Exit codes:
     0  complete

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked: the error, its kind, and what to do next.
+//! Failure of a command: the error, its exit code, and hints on what to do next.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,9 @@ use crate::exit::Exit;
 mod meaning;
 pub use meaning::exit_of;
 
-/// An error on its way to the person: it carries the exit code and hints.
+/// Error for the user, with an exit code and hints.
 ///
-/// Errors that come by `?` get their exit code by [`exit_of`]; give others theirs with
-/// [`Failure::new`].
+/// Errors that come by `?` get their exit code from [`exit_of`]; use [`Failure::new`] to give another one.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -19,7 +18,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that ends the program with `exit`.
+    /// Makes a failure that ends the program with `exit`.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit,
@@ -28,32 +27,32 @@ impl Failure {
         }
     }
 
-    /// A failure that a sentence tells.
+    /// Makes a failure from a sentence.
     pub fn message(exit: Exit, text: impl Into<String>) -> Self {
         Self::new(exit, anyhow::Error::msg(text.into()))
     }
 
-    /// Says what to do next, as a sentence without its full stop.
+    /// Adds a hint on what to do next, a sentence without its full stop.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// The same with another exit code.
+    /// Replaces the exit code.
     #[must_use]
     pub fn because_of(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
 
-    /// The exit code it ends with.
+    /// Returns the exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// The error and its causes in one line, for a cell of a table.
+    /// Returns the error and its causes in one line, for a cell of a table.
     #[must_use]
     pub fn one_line(&self) -> String {
         let mut told: Vec<String> = Vec::new();
@@ -65,14 +64,14 @@ impl Failure {
         told.join(": ")
     }
 
-    /// The text for stderr: the error, its causes in order, the hints.
+    /// Returns the text for stderr: the error, its causes in order, the hints.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.error);
         let mut last = self.error.to_string();
         for cause in self.error.chain().skip(1) {
             let cause = cause.to_string();
-            // Some libraries repeat their source; one telling is enough.
+            // Some libraries repeat their source; print it once.
             if !last.ends_with(&cause) {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "  caused by: {cause}");

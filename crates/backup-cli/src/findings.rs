@@ -1,4 +1,4 @@
-//! Findings as they are printed: rows of a table, entries of JSON, an exit code.
+//! Findings for output: rows of a table, entries of JSON, an exit code.
 
 use backup_core::format::manifest;
 use serde::{Deserialize, Serialize};
@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Exit;
 use crate::output::Page;
 
-/// How much a finding matters.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know.
+    /// Information only.
     Info,
-    /// Wants a look; everything can be restored.
+    /// Needs attention; everything can be restored.
     Warning,
-    /// Something cannot be restored or cannot be believed.
+    /// Something cannot be restored or cannot be trusted.
     Error,
 }
 
-/// One thing that a command has to say.
+/// One finding of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What it is about.
+    /// Subject of the finding.
     pub object: String,
-    /// What is so.
+    /// Description of the finding.
     pub cause: String,
-    /// What to do about it.
+    /// Action that resolves the finding.
     pub remedy: String,
 }
 
@@ -46,19 +46,19 @@ impl From<&manifest::Finding> for Finding {
     }
 }
 
-/// The printed form of all `findings`.
+/// Returns the printed form of all `findings`.
 #[must_use]
 pub fn printed(findings: &[manifest::Finding]) -> Vec<Finding> {
     findings.iter().map(Finding::from).collect()
 }
 
-/// The worst severity, if there are findings.
+/// Returns the worst severity, if there are findings.
 #[must_use]
 pub fn worst(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|f| f.severity).max()
 }
 
-/// The exit code that tells the worst severity.
+/// Returns the exit code for the worst severity.
 #[must_use]
 pub fn exit_of(worst: Option<Severity>) -> Exit {
     match worst {

@@ -1,7 +1,7 @@
-//! Command-line flags that both programs, or several commands, have.
+//! Command-line flags that both programs or several commands have.
 //!
-//! Flags win over the configuration file. Each text of help begins with an imperative and has no
-//! full stop at its end.
+//! Flags win over the configuration file. Each help text begins with an imperative and has no full stop at
+//! its end.
 
 use std::path::PathBuf;
 

@@ -1,34 +1,34 @@
-//! Sizes, ages and times as people read them.
+//! Formatter that writes sizes, ages and times for people.
 
 use indicatif::BinaryBytes;
 use jiff::tz::TimeZone;
 use jiff::{RoundMode, SignedDuration, Span, SpanRound, Timestamp, Unit};
 
-/// A size as in `5.61 MiB`.
+/// Formats a size, as in `5.61 MiB`.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()
 }
 
-/// A time in UTC, to the second, as in `2026-11-23 12:45:00Z`.
+/// Formats a time in UTC, to the second, as in `2026-11-23 12:45:00Z`.
 #[must_use]
 pub fn utc(time: Timestamp) -> String {
     let time = time.to_zoned_datetime(TimeZone::UTC);
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// How long ago `then` was, in at most two units, as in `3h 12m`.
+/// Formats the time since `then` in at most two units, as in `3h 12m`.
 #[must_use]
 pub fn age(now: Timestamp, then: Timestamp) -> String {
     let passed = now.duration_since(then);
     if passed.is_negative() {
-        // Clocks of two machines differ; say so instead of a negative age.
+        // The clocks of two machines differ; say so instead of printing a negative age.
         return format!("{} ahead", span(passed.abs()));
     }
     span(passed)
 }
 
-/// A duration in at most two units, rounded down: `45s`, `3m 5s`, `2h 10m`, `4d 3h`.
+/// Formats a duration in at most two units, rounded down: `45s`, `3m 5s`, `2h 10m`, `4d 3h`.
 #[must_use]
 pub fn span(duration: SignedDuration) -> String {
     let smallest = match duration.as_secs() {
@@ -41,7 +41,7 @@ pub fn span(duration: SignedDuration) -> String {
         .smallest(smallest)
         .mode(RoundMode::Trunc)
         .days_are_24_hours();
-    // A span of seconds holds any difference of two timestamps.
+    // A span of seconds can represent any difference of two timestamps.
     match Span::new()
         .try_seconds(duration.as_secs())
         .and_then(|s| s.round(round))

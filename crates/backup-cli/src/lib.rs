@@ -1,16 +1,15 @@
-//! What `backupd` and `restore-cli` share at the terminal: flags, configuration, output,
-//! progress, logs, errors and exit codes.
+//! Terminal layer that `backupd` and `restore-cli` share: flags, configuration, output, progress, logs,
+//! errors and exit codes.
 //!
-//! The environment and files of configuration are read here and nowhere below; the library
-//! `backup-core` gets values.
+//! Only this crate reads the environment and configuration files; the library `backup-core` gets values.
 
-// Words.
+// Basic types and text.
 pub mod clean;
 pub mod exit;
 pub mod failure;
 pub mod human;
 
-// What a person sees.
+// Output to the user.
 pub mod findings;
 pub mod logging;
 pub mod output;
@@ -18,19 +17,19 @@ pub mod packing;
 pub mod progress;
 pub mod terminal;
 
-// What a person says.
+// Input from the user.
 pub mod config;
 pub mod environment;
 pub mod flags;
 
-// What a command works on.
+// Access to the store and the cluster.
 pub mod open;
 
-// The frame that a command runs in.
+// Frame that a command runs in.
 pub mod program;
 
-/// The system's allocator keeps an arena for each thread that reads, packs or uploads: at a
-/// snapshot of 2 GiB they held 50 MiB that nobody used. How much this one keeps is in
-/// `.cargo/config.toml`.
+/// Allocator of both programs. The system's allocator keeps an arena for each thread that reads, packs or
+/// uploads: at a snapshot of 2 GiB the arenas held 50 MiB of unused memory. `.cargo/config.toml` sets how
+/// much memory jemalloc keeps.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! Logs on stderr: level by module, as text or JSON lines.
+//! Logger that writes to stderr, with levels by module, as text or JSON lines.
 
 use std::io;
 use std::str::FromStr;
@@ -12,22 +12,22 @@ use tracing_subscriber::{Layer as _, Registry};
 use crate::clean;
 use crate::terminal::Terminal;
 
-/// Where the Kubernetes client logs what it gives back as an error anyway.
+/// Module of the Kubernetes client that logs errors which the client also returns.
 const NOISY: &str = "kube_client::client::builder";
 
-/// How much is logged: a level, or levels by module, as in `info,backup_core::store=debug`.
+/// Log level, or levels by module, as in `info,backup_core::store=debug`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLevel(Targets);
 
 impl LogLevel {
-    /// What a daemon does, step by step.
+    /// Returns the level `info`, which logs the daemon's work step by step.
     #[must_use]
     pub fn info() -> Self {
         Self(Targets::new().with_default(LevelFilter::INFO))
     }
 }
 
-/// The text is not a level.
+/// Error for text that is not a log level.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{text}` is not a log level: want off, error, warn, info, debug or trace, or such levels by \
@@ -44,7 +44,7 @@ impl FromStr for LogLevel {
         let error = || ParseLogLevelError {
             text: text.to_owned(),
         };
-        // The library takes a bare unknown word for a module; here it is a misspelt level.
+        // The library takes an unknown word for a module name; here it is a misspelt level.
         for part in text.split(',') {
             let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
             match level.trim().parse::<LevelFilter>() {
@@ -66,7 +66,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs of this process to stderr. Only the first call has an effect.
+/// Starts logging to stderr. Only the first call has an effect.
 pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(LogWriter {
@@ -78,7 +78,8 @@ pub fn start(level: &LogLevel, format: LogFormat, terminal: &Terminal) {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    // It logs every failed request as an error, also those that are tried again; ours are told.
+    // The Kubernetes client logs every failed request as an error, even if it is tried again; we report our
+    // own errors.
     let level = level.0.clone().with_target(NOISY, LevelFilter::OFF);
     // A second start in one process, as in tests, keeps the first.
     drop(

@@ -1,4 +1,4 @@
-//! Opens the store that a configuration names.
+//! Opener for the store and the cluster that a configuration names.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use backup_core::store::url::{S3Url, StoreUrl};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// A bundle of certificate authorities is some hundred kilobytes.
+/// Largest CA file. A bundle of certificate authorities is some hundred kilobytes.
 const MAX_CA: u64 = 4 << 20;
 
-/// What a command is going to do with a store.
+/// Intended use of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read: a folder must be there.
+    /// Read: a folder must exist.
     Read,
-    /// Write: a folder is made if it is missing.
+    /// Write: a missing folder is created.
     Write,
 }
 
-/// Opens the store at `url`. Nothing is asked of an S3 server yet.
+/// Opens the store at `url`. Sends no request to an S3 server yet.
 ///
 /// # Errors
-/// When the folder is missing or cannot be made, or the CA file of the URL cannot be read.
+/// Fails when the folder is missing or cannot be created, or the CA file of the URL cannot be read.
 pub async fn store(
     url: &StoreUrl,
     access: Access,
@@ -39,7 +39,7 @@ pub async fn store(
     let store: Arc<dyn Store> = match (url, access) {
         (StoreUrl::Folder(path), Access::Read) => Arc::new(LocalStore::open(path).await?),
         (StoreUrl::Folder(path), Access::Write) => Arc::new(LocalStore::create(path).await?),
-        // The search for credentials is a large future; callers should not have to carry it.
+        // The search for credentials is a large future; boxing keeps it out of the callers' futures.
         (StoreUrl::S3(s3), _) => {
             Arc::new(Box::pin(S3Store::open(options(s3, environment)?)).await?)
         }
@@ -75,7 +75,7 @@ fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
     s3::read_ca(&bytes).with_context(what)
 }
 
-/// How the Kubernetes API is reached; `None` if nothing tells.
+/// Returns the options for the Kubernetes API; `None` if neither a kubeconfig nor a pod gives access.
 #[must_use]
 pub fn kube_options(config: &Config, environment: &Environment) -> Option<KubeOptions> {
     let kube = &config.kubernetes;

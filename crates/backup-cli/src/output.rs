@@ -1,4 +1,4 @@
-//! What a command hands out: one report, as a table for people or as JSON or YAML for programs.
+//! Output of a command: one report, as a table for people or as JSON or YAML for programs.
 
 use std::fmt::Debug;
 
@@ -21,16 +21,16 @@ pub enum Format {
     Yaml,
 }
 
-/// The data of one command. Its fields are a contract with the programs that read them.
+/// Data of one command. Its fields are a contract with the programs that read them.
 pub trait Report: Debug + Serialize {
-    /// Goes up when a field goes away or changes its meaning; new fields do not count.
+    /// Version that goes up when a field is removed or changes its meaning; new fields do not count.
     const VERSION: u32 = 1;
 
     /// Writes the form for people.
     fn page(&self, page: &mut Page);
 }
 
-/// A report cannot be written in the form asked for.
+/// Error for a report that cannot be written in the requested form.
 #[derive(Debug, thiserror::Error)]
 #[error("write the report as {form}")]
 pub struct RenderError {
@@ -45,11 +45,11 @@ struct Versioned<'a, R> {
     report: &'a R,
 }
 
-/// The text of `report`, with a line feed at its end. Tables are at most `width` columns wide,
-/// where a width is known.
+/// Renders `report`, with a line feed at its end. Tables are at most `width` columns wide if `width` is
+/// given.
 ///
 /// # Errors
-/// When the serializer refuses the report.
+/// Fails when the serializer refuses the report.
 pub fn render<R: Report>(
     report: &R,
     format: Format,
@@ -124,7 +124,7 @@ mod tests {
             size,
         };
         Fleet {
-            // What a stored name may try to do to a terminal.
+            // Sequences that a stored name may contain to steer a terminal.
             name: "north\u{1b}[2J: #1 \u{9b}1A gr\u{202e}nepo".to_owned(),
             ships: vec![ship("a", 1), ship("bigger", 1 << 40)],
             flagship: None,

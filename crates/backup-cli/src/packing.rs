@@ -1,4 +1,4 @@
-//! Packings of files that people keep: named by their first bytes, with the command that unpacks them.
+//! Recognition of packed files by their first bytes, with the command that unpacks each format.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// Bytes at the beginning of a file that tell every packing: a tar archive names itself the latest.
+/// Number of leading bytes that identify every format; a tar archive has its mark furthest back.
 pub const HEAD: usize = 512;
 
-/// A way in which a file is packed.
+/// Format of a packed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// `gzip`.
@@ -36,7 +36,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The packing of a file that begins with `head`; `None` if it is none that is known.
+    /// Returns the format of a file that begins with `head`; `None` if it is not a known one.
     #[must_use]
     pub fn of(head: &[u8]) -> Option<Self> {
         Some(match head {
@@ -58,7 +58,7 @@ impl Packing {
         })
     }
 
-    /// The packing of a file; `None` if it is none that is known, or the file cannot be read.
+    /// Returns the format of a file; `None` if it is not a known one, or the file cannot be read.
     #[must_use]
     pub fn of_file(path: &Path) -> Option<Self> {
         let mut head = Vec::with_capacity(HEAD);
@@ -68,7 +68,7 @@ impl Packing {
         Self::of(&head)
     }
 
-    /// Its name, as in "a gzip file".
+    /// Returns the name, as in "a gzip file".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Packing {
         }
     }
 
-    /// How it is unpacked.
+    /// Returns the command that unpacks the file.
     fn command(self, file: &str) -> String {
         match self {
             Self::Gzip => format!("gzip -dc '{file}' > snapshot.db"),
@@ -101,8 +101,8 @@ impl Packing {
         }
     }
 
-    /// The refusal of a file that is packed in this way, with the command that unpacks it. `next` is what
-    /// to do then, as in "import snapshot.db".
+    /// Makes the refusal of a packed file, with the command that unpacks it. `next` is the step after that,
+    /// as in "import snapshot.db".
     #[must_use]
     pub fn refused(self, path: &Path, next: &str) -> Failure {
         let file = path.display().to_string();

@@ -1,4 +1,4 @@
-//! The frame that every command runs in: logs, signals, errors and the exit code.
+//! Frame that every command runs in: logs, signals, errors and the exit code.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,34 +18,34 @@ use crate::flags::CommonFlags;
 use crate::logging;
 use crate::terminal::Terminal;
 
-/// How long work may take to end after it was asked to: enough for the objects in flight.
+/// Time that work may take to end after a signal: enough for the objects in flight.
 pub const GRACE: Duration = Duration::from_secs(20);
-/// How long blocking work may take to end after that: one object compressed, one buffer written.
+/// Time that blocking work may take to end after that: one object compressed, one buffer written.
 const WIND_DOWN: Duration = Duration::from_secs(5);
-/// How long the process may take to end by itself once it is to end at once.
+/// Time that the process may take to end on its own after `drops` is cancelled.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How long stderr may take for one message.
+/// Time that stderr may take for one message.
 const TELL: Duration = Duration::from_millis(500);
 
-/// What a command is given.
+/// Inputs of a command.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// Where it prints.
+    /// Terminal for its output.
     pub terminal: Terminal,
-    /// What time it is.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// What the environment says.
+    /// Environment of the process.
     pub environment: Environment,
-    /// Cancelled by Ctrl-C or SIGTERM.
+    /// Token that Ctrl-C or SIGTERM cancels.
     pub cancel: CancellationToken,
 }
 
 impl Frame {
-    /// Ends `work`, which only waits and reads, as soon as the command is cancelled. Work that
+    /// Runs `work`, which only waits and reads, and ends it as soon as the command is cancelled. Work that
     /// writes takes [`Frame::cancel`] itself and cleans up.
     ///
     /// # Errors
-    /// Those of `work`, and [`Exit::Interrupted`].
+    /// Returns the errors of `work`, and [`Exit::Interrupted`].
     pub async fn or_cancelled<T>(
         &self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -64,11 +64,11 @@ fn interrupted() -> Failure {
     )
 }
 
-/// Runs one command to its end, or until Ctrl-C or SIGTERM, and gives the process's exit code.
+/// Runs one command to its end, or until Ctrl-C or SIGTERM, and returns the process's exit code.
 ///
-/// A signal cancels the command and gives it some seconds to end; a second one, or the end of
-/// those seconds, drops it where it waits, and ends the process if it does not wait at all. That too
-/// leaves nothing half-written: objects are put whole, the manifest comes last, and files get their name
+/// A signal cancels the command and gives it some seconds to end. A second signal, or the end of those
+/// seconds, drops the command where it waits, and ends the process if it does not wait at all. Even then
+/// nothing is left half-written: objects are put whole, the manifest comes last, and files get their name
 /// when they are complete.
 pub fn run<C, F>(flags: &CommonFlags, command: C) -> ExitCode
 where
@@ -78,7 +78,7 @@ where
     run_within(flags, GRACE, command)
 }
 
-/// The same with another time that the command may take to end after a signal.
+/// Runs one command as [`run`] does, with `grace` as the time that it may take to end after a signal.
 pub fn run_within<C, F>(flags: &CommonFlags, grace: Duration, command: C) -> ExitCode
 where
     C: FnOnce(Frame) -> F,
@@ -99,7 +99,7 @@ where
             in_runtime(async {
                 let mut work = pin!(command(frame));
                 tokio::select! {
-                    // What was done in spite of the signal is done; anything else was interrupted.
+                    // Success in spite of the signal stays a success; any error becomes an interruption.
                     ended = &mut work => ended.map_err(|failure| match failure.exit() {
                         Exit::Interrupted => failure,
                         _ if signalled.is_cancelled() => failure.because_of(Exit::Interrupted),
@@ -119,8 +119,8 @@ where
     }
 }
 
-/// A thread's stack, of which only what is used takes memory. Objects are nested down to
-/// [`backup_core::archive::MAX_DEPTH`] levels, and each level takes some of it.
+/// Size of a thread's stack; only the used part takes memory. Objects are nested down to
+/// [`backup_core::archive::MAX_DEPTH`] levels, and each level takes some stack.
 const STACK: usize = 8 << 20;
 
 fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -134,11 +134,11 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     ended
 }
 
-/// Listens for signals from here on. The first cancels `cancel`; with the second, or when `grace` is over,
-/// `drops` is cancelled, and the process ended if that does not end it.
+/// Starts listening for signals. The first signal cancels `cancel`. The second signal, or the end of `grace`,
+/// cancels `drops`; if the process does not end then, it is ended.
 ///
-/// This has a thread and a runtime of its own: work that never waits, or waits for a stderr that nobody
-/// reads, holds up its own threads and not this one.
+/// The listener has its own thread and runtime. Work that never waits, or that waits for a stderr which
+/// nobody reads, blocks only its own threads.
 fn heed_signals(
     cancel: CancellationToken,
     drops: CancellationToken,
@@ -178,14 +178,14 @@ fn heed_signals(
     Ok(())
 }
 
-/// Says `text` on stderr, if that takes it.
+/// Writes `text` to stderr, and gives up after [`TELL`].
 fn tell(terminal: &Terminal, text: String) {
     let (told, wait) = std::sync::mpsc::channel();
     let terminal = terminal.clone();
     let thread = std::thread::Builder::new().spawn(move || {
         terminal.clear();
         terminal.stderr(&text);
-        // Nobody waits any more.
+        // The receiver may have stopped waiting.
         told.send(()).ok();
     });
     if thread.is_ok() {
@@ -203,7 +203,7 @@ fn end(exit: Exit) {
     std::process::exit(exit.code().into());
 }
 
-/// The signals that ask the process to end. From here on they no longer kill it at once.
+/// Signals that ask the process to end. After `listen` they no longer kill it at once.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -217,7 +217,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next one.
+    /// Waits for the next signal and returns its name.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "Ctrl-C",

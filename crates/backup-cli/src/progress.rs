@@ -1,4 +1,4 @@
-//! How a person sees that long work goes on: a bar on a terminal, plain lines elsewhere.
+//! Progress display for long work: a bar on a terminal, plain lines elsewhere.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ use crate::clean;
 use crate::human;
 use crate::terminal::Terminal;
 
-/// Between two lines of one step: often enough to see life, seldom enough to read a log.
+/// Interval between two lines of one step: often enough to see life, seldom enough to read a log.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// How often the bar's rate and time to go are drawn anew while no bytes come.
+/// Interval at which the bar's rate and remaining time are redrawn while no bytes come.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar with bytes, rate and time to go.
+/// Bar with bytes, rate and remaining time.
 pub(crate) struct Bar {
     draw: MultiProgress,
     terminal: Terminal,
@@ -96,7 +96,7 @@ impl Progress for Bar {
     }
 }
 
-/// Takes the bar away, and gives the line that stays in its place.
+/// Removes the bar, and returns the line that replaces it.
 fn end(bar: &ProgressBar) -> String {
     bar.finish_and_clear();
     done(&bar.message(), bar.position(), bar.elapsed())
@@ -110,7 +110,7 @@ fn done(title: &str, bytes: u64, took: Duration) -> String {
     format!("{title}: {} in {}", human::bytes(bytes), human::span(took))
 }
 
-/// A line when a step begins and ends, and every few seconds between.
+/// Progress lines: one when a step begins, one when it ends, and one every few seconds between.
 pub(crate) struct Lines<W: Fn(&str) + Send + Sync> {
     write: W,
     /// Time since some fixed moment; only differences count.

@@ -1,4 +1,4 @@
-//! The terminal: data on stdout, everything else on stderr, and what each of them may show.
+//! Terminal that writes data to stdout and everything else to stderr.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format, Report};
 use crate::progress::{Bar, Lines};
 
-/// What a command prints with. Clones print to the same place.
+/// Output of a command. Clones print to the same place.
 #[derive(Debug, Clone)]
 pub struct Terminal {
     format: Format,
@@ -24,7 +24,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// The process's own stdin, stdout and stderr. `quiet` leaves warnings, errors and data.
+    /// Uses the process's own stdin, stdout and stderr. `quiet` leaves warnings, errors and data.
     #[must_use]
     pub fn of_process(format: Format, quiet: bool) -> Self {
         let stderr_is_terminal = io::stderr().is_terminal();
@@ -42,27 +42,26 @@ impl Terminal {
         }
     }
 
-    /// Whether stderr is a terminal, where colours help.
+    /// Reports whether stderr is a terminal, where colours help.
     #[must_use]
     pub fn stderr_is_terminal(&self) -> bool {
         self.stderr_is_terminal
     }
 
-    /// Writes a command's data to stdout. A reader that went away is no error.
+    /// Writes a command's data to stdout. A reader that went away is not an error.
     ///
     /// # Errors
-    /// When the report has no such form, or stdout cannot be written.
+    /// Fails when the report has no such form, or stdout cannot be written.
     pub fn emit<R: Report>(&self, report: &R) -> Result<(), Failure> {
         let stdout = io::stdout();
         let width = stdout.is_terminal().then(terminal_width).flatten();
         self.emit_text(&output::render(report, self.format, width)?)
     }
 
-    /// Writes data that has a form of its own to stdout, lines of text. A reader that went away is no
-    /// error.
+    /// Writes data that has its own form to stdout, lines of text. A reader that went away is not an error.
     ///
     /// # Errors
-    /// When stdout cannot be written.
+    /// Fails when stdout cannot be written.
     pub fn emit_text(&self, text: &str) -> Result<(), Failure> {
         let text = clean::lines(text);
         let mut stdout = io::stdout().lock();
@@ -75,20 +74,20 @@ impl Terminal {
         }
     }
 
-    /// The form that was asked for.
+    /// Returns the requested form.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Says on stderr what is being done or was done; silent with `--quiet`.
+    /// Writes the current or completed work to stderr; silent with `--quiet`.
     pub fn status(&self, line: &str) {
         if !self.quiet {
             self.stderr(line);
         }
     }
 
-    /// Says on stderr what a person must know, also with `--quiet`.
+    /// Writes a warning to stderr, also with `--quiet`.
     pub fn warn(&self, line: &str) {
         self.stderr(&format!("warning: {line}"));
     }
@@ -107,7 +106,7 @@ impl Terminal {
         self.draw.suspend(|| io::stderr().lock().write_all(bytes))
     }
 
-    /// Where long work tells how it goes on: a bar on a terminal, lines elsewhere, nothing with
+    /// Returns the progress display for long work: a bar on a terminal, lines elsewhere, nothing with
     /// `--quiet`.
     #[must_use]
     pub fn progress(&self) -> Arc<dyn Progress> {
@@ -121,17 +120,17 @@ impl Terminal {
         Arc::new(Lines::new(move |line| terminal.status(line)))
     }
 
-    /// Takes away what progress has drawn.
+    /// Removes what progress has drawn.
     pub(crate) fn clear(&self) {
         // A terminal that is gone needs no clearing.
         drop(self.draw.clear());
     }
 
-    /// Asks `question` where a person can answer; elsewhere, and for any answer but yes, refuses.
-    /// `flag` is how to say yes on the command line.
+    /// Asks `question` where a person can answer. Refuses elsewhere, and for any answer but yes. `flag` is
+    /// the way to say yes on the command line.
     ///
     /// # Errors
-    /// [`Exit::Refused`] unless the answer is yes; also when stdin cannot be read.
+    /// Returns [`Exit::Refused`] unless the answer is yes; also fails when stdin cannot be read.
     pub fn confirm(&self, question: &str, flag: &str) -> Result<(), Failure> {
         if !self.interactive {
             let refused = format!("not done without a person's yes: {question}");
@@ -156,11 +155,11 @@ impl Terminal {
         ))
     }
 
-    /// Asks for `wanted` to be typed, letter by letter, where a person can answer; elsewhere, and for
-    /// anything else, refuses. `flags` is how to say it on the command line.
+    /// Asks a person to type `wanted`, letter by letter. Refuses where no person can answer, and for any
+    /// other text. `flags` is the way to say it on the command line.
     ///
     /// # Errors
-    /// [`Exit::Refused`] unless it was typed; also when stdin cannot be read.
+    /// Returns [`Exit::Refused`] unless the text was typed; also fails when stdin cannot be read.
     pub fn confirm_by_name(
         &self,
         question: &str,

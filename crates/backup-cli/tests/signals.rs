@@ -1,4 +1,4 @@
-//! Signals to a process whose work never waits. The process is this test's own program, run again.
+//! Tests for signals to a process whose work never waits. The process is this test's own program, run again.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use backup_cli::flags::CommonFlags;
 use backup_cli::program;
 use clap::Parser;
 
-/// Far more than it should take, far less than the grace time.
+/// Time limit: far more than the test should take, far less than the grace time.
 const LIMIT: Duration = Duration::from_secs(12);
 
 #[derive(Parser)]
@@ -31,7 +31,7 @@ fn the_other_process() {
     let flags = Flags::parse_from(["test"]).common;
     let ended = program::run(&flags, |frame| async move {
         if work == "mute" {
-            // More than a pipe that nobody reads takes.
+            // Writes more than the pipe holds, and nobody reads from it.
             loop {
                 frame.terminal.warn(&"begun ".repeat(10_000));
             }
@@ -67,7 +67,7 @@ fn signal(child: &Child) {
     );
 }
 
-/// Interrupts it twice, and gives its exit code, and what is left to read of its stderr.
+/// Interrupts the process twice, and returns its exit code and the rest of its stderr.
 fn interrupted_twice(mut child: Child) -> (Option<i32>, String) {
     signal(&child);
     std::thread::sleep(Duration::from_secs(1));

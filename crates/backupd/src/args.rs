@@ -1,4 +1,4 @@
-//! The command line of `backupd`.
+//! Command line of `backupd`.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ pub(crate) enum Command {
 }
 
 impl Args {
-    /// The command line of this process. The daemon logs what it does unless it is told otherwise:
-    /// other commands say it on the terminal.
+    /// Parses the command line of this process. The daemon logs its work at `info` unless a log level is
+    /// given; other commands report their work on the terminal.
     pub(crate) fn of_process() -> Self {
         let matches = Self::command().get_matches();
         let given = matches.value_source("log_level") != Some(ValueSource::DefaultValue);
@@ -54,7 +54,7 @@ impl Args {
         args
     }
 
-    /// How long the command may take to end after it was asked to.
+    /// Returns the time that the command may take to end after a signal.
     pub(crate) fn grace(&self) -> Duration {
         match &self.command {
             Command::Run(run) => run.grace_in_all(),
@@ -85,7 +85,7 @@ pub(crate) struct NoteFlags {
     pub(crate) pin: bool,
 }
 
-/// A component that this version can back up.
+/// Parses a component that this version can back up.
 pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
     let known = sources::components();
     match text.parse::<ComponentName>() {
@@ -98,7 +98,7 @@ pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
     }
 }
 
-/// A component that can be imported from a file.
+/// Parses a component that can be imported from a file.
 pub(crate) fn importable(text: &str) -> Result<ComponentName, String> {
     match text.parse::<ComponentName>() {
         Ok(name) if name == ComponentName::etcd() => Ok(name),
@@ -107,7 +107,7 @@ pub(crate) fn importable(text: &str) -> Result<ComponentName, String> {
     }
 }
 
-/// The flags as the configuration takes them.
+/// Converts the flags into input for the configuration.
 pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> Given {
     Given {
         store: write.store.clone(),

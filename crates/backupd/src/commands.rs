@@ -1,4 +1,4 @@
-//! One file for each command.
+//! Commands of `backupd`, one file for each.
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -17,7 +17,7 @@ pub(crate) mod snapshot;
 pub(crate) mod sweep;
 mod upgrade;
 
-/// Runs the command that was asked for.
+/// Runs the requested command.
 pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => Box::pin(run::run(args, frame)).await,

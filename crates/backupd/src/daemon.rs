@@ -1,8 +1,8 @@
-//! The daemon: what is configured is backed up when it is due, and whoever asks is told.
+//! Daemon that backs up the configured clusters when they are due and reports their state.
 //!
-//! This is the only place that starts tasks: two for each cluster (its runs, its
-//! watches), one for HTTP, one for health, one for the lease.
-//! They share the board, which holds what is known, and end by one token.
+//! This is the only place that starts tasks: two for each cluster (its runs, its watches), one for HTTP, one
+//! for health, one for the lease. The tasks share the board, which holds all known state, and end by one
+//! token.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -55,15 +55,15 @@ mod timetable;
 mod track;
 mod watches;
 
-/// How often the files are looked at, and the longest that a clock which was set goes unnoticed.
+/// Interval at which the files are checked, and the longest time until a changed clock is noticed.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// What the system holds of an answer for a client that does not read; left to itself it takes megabytes.
+/// Send buffer of the system for a client that does not read; the system's default grows to megabytes.
 const SEND_BUFFER: u32 = 64 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// The task of a cluster.
+/// Task of a cluster.
 struct Cluster {
     task: Id,
     config: watch::Sender<Arc<Config>>,
@@ -171,7 +171,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         let (task, ()) = joined.map_err(panicked)?;
         daemon.clusters.retain(|_, cluster| cluster.task != task);
         if daemon.clusters.is_empty() {
-            // Only now: a run at work is made under the lease.
+            // The election ends only now, because a run at work is made under the lease.
             over.cancel();
         }
     }
@@ -201,7 +201,7 @@ fn panicked(error: JoinError) -> Failure {
 }
 
 impl Daemon<'_> {
-    /// Keeps what runs in step with the configuration, until the end.
+    /// Keeps the tasks in step with the configuration, until the end.
     async fn watch(&mut self, files: &mut Files, hangups: &mut Signal) -> Result<Exit, Failure> {
         loop {
             tokio::select! {
@@ -231,7 +231,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// Starts, tells and ends tasks of clusters, as the configuration has it.
+    /// Starts, reconfigures and ends the tasks of clusters as the configuration says.
     fn configure(&mut self, loaded: Loaded) {
         for file in &loaded.files {
             if let Some(error) = &file.error {
@@ -253,7 +253,7 @@ impl Daemon<'_> {
                 .get(&name)
                 .filter(|cluster| !cluster.stop.is_cancelled())
             {
-                // Its task is there as long as it is in the list.
+                // The task exists as long as the cluster is in the list.
                 Some(cluster) => drop(cluster.config.send(config)),
                 None => self.start(name, config),
             }

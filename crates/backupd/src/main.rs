@@ -1,4 +1,4 @@
-//! `backupd`: takes snapshots and writes restore points.
+//! Program `backupd`, which takes snapshots and writes restore points.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ mod tls;
 fn main() -> ExitCode {
     let args = args::Args::of_process();
     backup_cli::program::run_within(&args.common, args.grace(), async |frame| {
-        // The futures of its commands are large, and one runs at a time.
+        // The futures of the commands are large, and only one runs at a time.
         Box::pin(commands::run(&args.command, &frame)).await
     })
 }

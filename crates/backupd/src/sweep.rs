@@ -1,4 +1,4 @@
-//! Removing leftovers of runs that died, as the command and the daemon do it: by which rules.
+//! Rules for removing leftovers of runs that died, shared by the command and the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use backup_core::crypt::Trust;
 use backup_core::leftovers::Rules;
 use jiff::SignedDuration;
 
-/// The rules that follow from the configuration. Trusted are the keys that it names, and the one that this
-/// very configuration signs with.
+/// Returns the rules that follow from the configuration. Trusted are the keys that it names, and the key that
+/// this configuration signs with.
 ///
 /// # Errors
-/// When it names no cluster, or no key.
+/// Fails when the configuration names no cluster or no key.
 pub(crate) fn rules(
     config: &Config,
     grace: Duration,
@@ -22,13 +22,13 @@ pub(crate) fn rules(
     let cluster = config.need_cluster()?.clone();
     let mut keys = match &config.trust {
         Some(Trust::Keys(keys)) => keys.clone(),
-        // Whoever is believed by everybody could have restore points deleted.
+        // Trust in everyone would let anyone have restore points deleted.
         Some(Trust::Anyone) | None => Vec::new(),
     };
     if config.signing_key.is_some() {
         keys.push(config.need_signing_key()?.public().clone());
     } else {
-        // Who looks from elsewhere has the public half alone.
+        // A sweep from elsewhere has only the public half.
         config.need_trust()?;
     }
     Ok(Rules {

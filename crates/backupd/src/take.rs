@@ -1,6 +1,6 @@
-//! Taking a restore point: what a run is made of, what it reads from, and how it is told.
+//! Restore point taking: the run, its sources, and its report.
 //!
-//! The commands for one restore point and the daemon take it in the same way.
+//! The commands for one restore point and the daemon use the same code.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ pub(crate) mod reach;
 pub(crate) mod sources;
 pub(crate) mod taken;
 
-/// What who starts a run gives it.
+/// Inputs from the command or daemon that starts a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Means {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: CancellationToken,
-    /// What is kept of the runs before; a command keeps nothing.
+    /// Objects kept from earlier runs; a command keeps none.
     pub(crate) memory: Option<Keeping>,
 }
 
-/// What is kept of a cluster, and whether it is listed anew all the same.
+/// Kept objects of a cluster, and whether they are listed again anyway.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeping {
     pub(crate) kept: Arc<Kept>,
@@ -40,7 +40,7 @@ pub(crate) struct Keeping {
 }
 
 impl Means {
-    /// Those of a command.
+    /// Returns the means of a command.
     pub(crate) fn of(frame: &Frame) -> Self {
         Self {
             clock: Arc::clone(&frame.clock),
@@ -52,11 +52,11 @@ impl Means {
     }
 }
 
-/// What weakens every restore point.
+/// Warning for a setting that weakens every restore point.
 pub(crate) const UNENCRYPTED: &str =
     "encryption is none: whoever can read the store can read the cluster's secrets";
 
-/// The parts of a run that a command makes; warns of what weakens it.
+/// Prepares a run for a command; warns of settings that weaken it.
 pub(crate) async fn prepare_by(
     frame: &Frame,
     config: &Config,
@@ -69,7 +69,7 @@ pub(crate) async fn prepare_by(
     prepare(config, note, means).await
 }
 
-/// The parts of a run, from what was configured.
+/// Prepares a run from the configuration.
 pub(crate) async fn prepare(
     config: &Config,
     note: &NoteFlags,

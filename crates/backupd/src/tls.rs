@@ -1,6 +1,6 @@
-//! TLS of the daemon's listener, and of who asks it.
+//! TLS of the daemon's listener and of its clients.
 //!
-//! Files are read anew when they change, so that a certificate that is renewed needs no restart.
+//! Changed files are read again, so that a renewed certificate needs no restart.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -19,33 +19,33 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use secrecy::ExposeSecret as _;
 use tokio_rustls::TlsAcceptor;
 
-/// A bundle of authorities is some hundred kilobytes.
+/// Largest PEM file. A bundle of authorities is some hundred kilobytes.
 const MAX_PEM: u64 = 4 << 20;
-/// The only protocol that is spoken.
+/// Only supported protocol.
 const HTTP: &[u8] = b"http/1.1";
 
-/// The files of the listener.
+/// Files of the listener.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    /// Whose clients may ask for restore points.
+    /// Authority whose clients may ask for restore points.
     pub(crate) client_ca: Option<PathBuf>,
 }
 
-/// What tells that one of them changed.
+/// Sizes and times by which a change of the files is noticed.
 type Print = Vec<Option<(u64, Option<SystemTime>)>>;
 
-/// The listener's side.
+/// TLS of the listener.
 pub(crate) struct Listener {
     files: Files,
     current: Mutex<(Print, Current)>,
 }
 
-/// What was read last.
+/// Last content of the files.
 struct Current {
     config: Arc<ServerConfig>,
-    /// The certificate that it shows.
+    /// Certificate that the listener shows.
     own: CertificateDer<'static>,
 }
 
@@ -61,18 +61,18 @@ impl Listener {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read, the key is open to others, or they do not belong together.
+    /// Fails when a file cannot be read, the key is open to others, or the files do not belong together.
     pub(crate) fn read(files: Files) -> Result<Self, Failure> {
         let current = Mutex::new((files.print(), files.current()?));
         Ok(Self { files, current })
     }
 
-    /// Whether clients may show a certificate instead of a token.
+    /// Reports whether clients may show a certificate instead of a token.
     pub(crate) fn knows_clients(&self) -> bool {
         self.files.client_ca.is_some()
     }
 
-    /// Whether its certificate is for `host`.
+    /// Reports whether the certificate is valid for `host`.
     pub(crate) fn is_named(&self, host: &str) -> bool {
         let own = {
             let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,8 @@ impl Listener {
         parsed.is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok())
     }
 
-    /// For the next connection. Files that changed and are broken leave it as it was.
+    /// Returns the acceptor for the next connection. Changed files that are broken leave the previous one in
+    /// use.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let print = self.files.print();
@@ -133,7 +134,7 @@ impl Files {
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                // Probes and scrapes show none; what they may not do is decided by request.
+                // Probes and scrapes show no certificate; each request decides what they may not do.
                 let roots = Arc::new(authorities(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .allow_unauthenticated()
@@ -159,10 +160,11 @@ impl Files {
     }
 }
 
-/// The side of who asks: believes `authority` alone, and shows the certificate and key of `own`.
+/// Returns the client's configuration: it trusts `authority` alone, and shows the certificate and key of
+/// `own`.
 ///
 /// # Errors
-/// When a file cannot be read, the key is open to others, or they do not belong together.
+/// Fails when a file cannot be read, the key is open to others, or the files do not belong together.
 pub(crate) fn client(
     authority: &Path,
     own: Option<(&Path, &Path)>,
@@ -199,7 +201,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, Failure> {
     Ok(roots)
 }
 
-/// All certificates of a file, at least one.
+/// Reads all certificates of a file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let what = || format!("read certificates from {}", path.display());
     let mut pem = Vec::new();
@@ -209,7 +211,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
         .with_context(what)?;
     let pem = text::decode(&pem).with_context(what)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    // What the reader says of it may quote the file.
+    // The parser's error may quote the file.
     let broken = |_| anyhow::anyhow!("one of its PEM blocks cannot be read");
     let found = found.map_err(broken).with_context(what)?;
     if found.is_empty() {
@@ -220,7 +222,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
 
 fn private_key(path: &Path, flag: &'static str) -> Result<PrivateKeyDer<'static>, Failure> {
     let text = read_secret("private key", flag, path)?;
-    // What the reader says of it is not repeated.
+    // The parser's error is not repeated.
     PrivateKeyDer::from_pem_slice(text.expose_secret().as_bytes())
         .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM", path.display()).into())
 }

@@ -1,4 +1,4 @@
-//! `backupd` as a process: exit codes, and what goes to stdout and what to stderr.
+//! Tests of `backupd` as a process: exit codes, stdout and stderr.
 #![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Output;
 use assert_cmd::cargo::cargo_bin_cmd;
 use tempfile::TempDir;
 
-/// Runs `backupd` in `folder`, without anything of this machine's environment.
+/// Runs `backupd` in `folder`, without this machine's environment.
 fn backupd(folder: &TempDir, args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = cargo_bin_cmd!("backupd");
     command.env_clear().envs(env.iter().copied());

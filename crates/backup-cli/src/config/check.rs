@@ -1,4 +1,4 @@
-//! Lays flags over the file and checks each value, collecting all that is wrong.
+//! Checker that applies flags over the file, checks each value and collects all problems.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,13 +12,15 @@ use super::raw::{NoneOr, Raw, RawEncryption, RawKubernetes, RawTalos, Text};
 use super::{Config, Encryption, Given, Kubernetes, Talos};
 use crate::flags::TalosFlags;
 
-/// A healthy server never pauses this long inside a snapshot; it covers a slow disk's fsync.
+/// Default longest pause inside a snapshot. A healthy server never pauses this long; the limit covers a slow
+/// disk's fsync.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// 8 GiB, the largest etcd that its authors advise, at 5 MB/s.
+/// Default time limit for a snapshot: 8 GiB, the largest etcd that its authors advise, at 5 MB/s.
 const DEADLINE: Duration = Duration::from_mins(30);
-/// A conversion webhook that hangs is given 30 s by the API server, which then tells which it is.
+/// Default time limit for a Kubernetes request. The API server gives a hanging conversion webhook 30 s and
+/// then reports its name.
 const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(45);
-/// No wait of ours is useful beyond a day.
+/// Longest duration that a file may set. No wait here is useful beyond a day.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 mod leftovers;
@@ -105,7 +107,7 @@ impl Checker {
         Sourced::new(text.value, origin)
     }
 
-    /// The flag's value if it was given, else the file's.
+    /// Returns the flag's value if it was given, or the file's value.
     fn pick(
         &self,
         name: &'static str,
@@ -132,7 +134,7 @@ impl Checker {
         }
     }
 
-    /// A path of the file; a relative one begins at the file's folder.
+    /// Resolves a path of the file; a relative path begins at the file's folder.
     fn file_path(&self, text: Text, field: &str) -> Sourced<PathBuf> {
         let text = self.sourced(text, field);
         Sourced::new(self.beside_file(Path::new(&text.value)), text.origin)
@@ -304,7 +306,7 @@ impl Checker {
         Some(Trust::Keys(keys))
     }
 
-    /// A public key by its text, or by the file that holds it.
+    /// Parses a public key, given as text or as the file that contains it.
     fn public_key(&mut self, key: Sourced<String>) -> Option<PublicKey> {
         let error = match PublicKey::parse(&key.value) {
             Ok(public) => return Some(public),
@@ -315,7 +317,7 @@ impl Checker {
             _ => PathBuf::from(&key.value),
         };
         let read = match path.metadata() {
-            // A `.pub` file is two lines; another file is not worth reading.
+            // A `.pub` file has two lines; any larger file is not worth reading.
             Ok(metadata) if metadata.len() <= 4096 => {
                 std::fs::read(&path).and_then(|bytes| Ok(backup_core::text::decode(&bytes)?))
             }

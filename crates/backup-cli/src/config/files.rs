@@ -1,4 +1,4 @@
-//! A folder of configuration files, one for each cluster.
+//! Reader for a folder of configuration files, one for each cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +8,25 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::{Config, Given};
 use crate::flags::StoreFlags;
 
-/// A fleet; more files are another folder.
+/// Largest number of files. This is enough for a fleet; a folder with more files is the wrong folder.
 pub const MAX_FILES: usize = 1_000;
 
-/// One file, read or refused.
+/// One configuration file, read or refused.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it says.
+    /// Configuration of the file, or its problems.
     pub config: Result<Config, ConfigError>,
 }
 
-/// Reads the file `path`, or each `*.yaml` and `*.yml` of the folder `path`, in the order of names.
-/// A file that says what an earlier one does, the same cluster or a store within another's, is
-/// refused; so is one that a daemon cannot run by.
+/// Reads the file `path`, or each `*.yaml` and `*.yml` of the folder `path`, in the order of names. Refuses a
+/// file with the cluster of an earlier file, or with a store that overlaps an earlier store, and a file that
+/// a daemon cannot use.
 ///
 /// # Errors
-/// When there is no such file or folder, or nothing in it. What is wrong with a file is its own.
+/// Fails when there is no such file or folder, or no file in the folder. Problems of one file are in its own
+/// result.
 pub fn read_files(path: &Path, now: Timestamp) -> Result<Vec<ConfigFile>, ConfigError> {
     let paths = if path.is_dir() {
         of_folder(path)?
@@ -101,7 +102,7 @@ fn read(path: &Path, now: Timestamp) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// What stands between two files, if they are not for two clusters.
+/// Reports the conflict between two files, if both name one cluster or overlapping stores.
 fn clash(config: &Config, earlier: &Config) -> Option<String> {
     let file = earlier.file.as_deref().unwrap_or(Path::new("another file"));
     let file = file.display();

@@ -1,4 +1,4 @@
-//! The Git mirror as configured, and what lets us in there.
+//! Git mirror as configured, with its credentials.
 
 use std::path::PathBuf;
 
@@ -8,31 +8,31 @@ use secrecy::ExposeSecret as _;
 use super::problem::{ConfigError, Problem, Sourced};
 use super::secret;
 
-/// Where definitions and custom resources are mirrored to, and what lets us in there.
+/// Git mirror of definitions and custom resources, with its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitMirror {
-    /// Where to.
+    /// Repository, branch and path of the mirror.
     pub mirror: Mirror,
-    /// The name that goes with the token.
+    /// User name for the token.
     pub user: String,
-    /// The file with the token for https.
+    /// File with the token for https.
     pub token_file: Option<Sourced<PathBuf>>,
-    /// The file with the private key for ssh.
+    /// File with the private key for ssh.
     pub ssh_key: Option<Sourced<PathBuf>>,
-    /// The file with the hosts that ssh may believe.
+    /// File with the known hosts for ssh.
     pub known_hosts: Option<Sourced<PathBuf>>,
-    /// The authorities that https believes.
+    /// Certificate authorities for https.
     pub ca_file: Option<PathBuf>,
 }
 
-/// A token that is shorter is none that a host of Git makes.
+/// Shortest accepted token. No Git host makes a shorter one.
 const SHORTEST_GIT_TOKEN: usize = 8;
 
 impl GitMirror {
-    /// What lets us in, read anew: tokens change.
+    /// Reads the credentials again, because tokens change.
     ///
     /// # Errors
-    /// When a file of it cannot be read, or is open to others.
+    /// Fails when one of the files cannot be read or is open to others.
     pub fn access(&self) -> Result<Access, ConfigError> {
         let token = self.token_file.as_ref();
         let token = token
@@ -57,7 +57,7 @@ impl GitMirror {
     }
 }
 
-/// Sees that ssh can use the private key in the file `path` without asking anybody.
+/// Checks that ssh can use the private key in the file `path` without asking anybody.
 fn usable_key(path: &Sourced<PathBuf>) -> Result<(), ConfigError> {
     let text = secret::read_closed("key for ssh", path)?;
     ssh::check_key(text.expose_secret()).map_err(|odd| {

@@ -1,27 +1,27 @@
-//! What is wrong with a configuration: where it stands, what is allowed, what to do.
+//! Problems of a configuration: position, allowed values and what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was said.
+/// Place where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// In the configuration file; lines and columns count from 1.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line.
+        /// Line.
         line: u64,
-        /// The column.
+        /// Column.
         column: u64,
-        /// The keys down to the value, as in `components.etcd.cron`; empty at the top.
+        /// Keys down to the value, as in `components.etcd.cron`; empty at the top.
         field: String,
     },
-    /// By a flag, as in `--store`.
+    /// In a flag, as in `--store`.
     Flag(&'static str),
-    /// Nowhere, though it is needed.
+    /// Nowhere, though the value is needed.
     Missing,
-    /// In a file that the configuration names; the message says which.
+    /// In a file that the configuration names; the message names that file.
     Elsewhere,
 }
 
@@ -48,12 +48,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value with the place where it was said.
+/// Value with the place where it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
-    /// The value.
+    /// Value.
     pub value: T,
-    /// Where it was said.
+    /// Place where the value was given.
     pub origin: Origin,
 }
 
@@ -63,12 +63,12 @@ impl<T> Sourced<T> {
     }
 }
 
-/// One thing that is wrong. Never repeats a secret.
+/// One problem of a configuration. Never repeats a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Place of the problem.
     pub origin: Origin,
-    /// What, and what is allowed.
+    /// Description of the problem and of the allowed values.
     pub message: String,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, so that it can be mended in one go.
+/// All problems of a configuration, so that they can be fixed in one go.
 #[derive(Debug)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -102,19 +102,19 @@ impl ConfigError {
         Problem::new(Origin::Missing, message).into()
     }
 
-    /// What is wrong in a part that is not this file.
+    /// Makes a problem of another file that the configuration names.
     #[must_use]
     pub fn elsewhere(message: impl Into<String>) -> Self {
         Problem::new(Origin::Elsewhere, message).into()
     }
 
-    /// All that several errors say, in one.
+    /// Joins the problems of several errors into one error.
     #[must_use]
     pub fn join(errors: impl IntoIterator<Item = Self>) -> Self {
         Self::new(errors.into_iter().flat_map(|e| e.problems).collect())
     }
 
-    /// The problems, in the order in which they were found.
+    /// Returns the problems in the order in which they were found.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems

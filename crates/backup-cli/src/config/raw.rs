@@ -1,4 +1,4 @@
-//! The configuration file as it is written: every key known, no value checked yet.
+//! Configuration file as written: every key is known, no value is checked yet.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use serde_saphyr::{Error, Spanned};
 
 use super::problem::{Origin, Problem};
 
-/// Text with the line and column it stands at.
+/// Text with its line and column.
 pub(super) type Text = Spanned<String>;
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,7 +74,7 @@ pub(super) struct RawReading {
     pub(super) trust: Option<Spanned<NoneOr<Vec<Text>>>>,
 }
 
-/// One field for each component there is; a misspelt one is an unknown key.
+/// Components of the file. There is one field for each component, so that a misspelt name is an unknown key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawComponents {
@@ -99,7 +99,7 @@ pub(super) struct RawComponent {
     pub(super) on_change: Option<Spanned<bool>>,
 }
 
-/// What holds for the runs of all components.
+/// Settings for the runs of all components.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawRuns {
@@ -111,7 +111,7 @@ pub(super) struct RawRuns {
     pub(super) on_change: Option<RawOnChange>,
 }
 
-/// How changes are gathered before a run.
+/// Gathering of changes before a run.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawOnChange {
@@ -119,7 +119,7 @@ pub(super) struct RawOnChange {
     pub(super) longest: Option<Text>,
 }
 
-/// Where definitions and custom resources are mirrored to.
+/// Git mirror of definitions and custom resources.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawGitMirror {
@@ -134,16 +134,16 @@ pub(super) struct RawGitMirror {
     pub(super) ca_file: Option<Text>,
 }
 
-/// What becomes of objects that runs put and did not live to commit.
+/// Removal of objects that a run put into the store but did not commit.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawLeftovers {
     pub(super) grace: Text,
 }
 
-/// What may stand where `none` does not.
+/// Value that may stand in place of `none`.
 pub(super) trait Wanted {
-    /// In words, `none` included.
+    /// Allowed values in words, including `none`.
     const WANTED: &'static str;
 }
 
@@ -158,9 +158,9 @@ impl Wanted for Vec<Text> {
 /// The word `none`, or a list or map.
 #[derive(Debug)]
 pub(super) enum NoneOr<T> {
-    /// Asked for by name.
+    /// The word `none`.
     None,
-    /// What it is otherwise.
+    /// Any other value.
     Some(T),
 }
 
@@ -187,7 +187,7 @@ impl<'de, T: Deserialize<'de> + Wanted> Visitor<'de> for NoneOrVisitor<T> {
         if text == "none" {
             return Ok(NoneOr::None);
         }
-        // Not the text itself: it may be a key that somebody put in the wrong place.
+        // The text is left out: it may be a key that somebody put in the wrong place.
         Err(E::custom(T::WANTED))
     }
 
@@ -203,7 +203,7 @@ impl<'de, T: Deserialize<'de> + Wanted> Visitor<'de> for NoneOrVisitor<T> {
 /// Reads the text of a configuration file; `path` is for messages.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Raw, Problem> {
     let mut field = String::new();
-    // No excerpts of the file in errors: they would show a secret that stands nearby.
+    // Errors contain no excerpts of the file: an excerpt would show a secret that stands nearby.
     let options = serde_saphyr::options! { with_snippet: false };
     let raw = serde_saphyr::with_deserializer_from_str_with_options(text, options, |d| {
         let mut track = serde_path_to_error::Track::new();
@@ -222,7 +222,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Raw, Problem> {
     })
 }
 
-/// The keys down to the value, without the steps that the spans add.
+/// Returns the keys down to the value, without the steps that the spans add.
 fn field_of(path: &serde_path_to_error::Path) -> String {
     let text = path.to_string().replace(".value", "");
     if text == "." || text == "?" {
@@ -232,7 +232,7 @@ fn field_of(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// What is wrong, in the words of the file instead of those of the parser.
+/// Describes the error in the words of the file instead of those of the parser.
 fn words(error: &Error) -> String {
     match error {
         Error::SerdeUnknownField {
@@ -258,7 +258,7 @@ fn words(error: &Error) -> String {
         },
         other => {
             let text = other.to_string();
-            // The position is told already.
+            // The message already contains the position.
             text.split(" at line ").next().unwrap_or(&text).to_owned()
         }
     }

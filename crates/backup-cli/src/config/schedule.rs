@@ -1,4 +1,4 @@
-//! When a component is due: a cron expression in a time zone.
+//! Schedule that decides when a component is due: a cron expression in a time zone.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
-/// A cron expression of five fields as crontab(5) has them, in a time zone with its summer time.
+/// Cron expression of five fields as in crontab(5), in a time zone with daylight saving time.
 ///
-/// A day matches when day of month *or* day of week do, if both are restricted; 1 is Monday.
+/// A day matches when day of month *or* day of week matches, if both are restricted; 1 is Monday.
 ///
-/// Where the clocks change, a schedule with fixed hours runs as often as the calendar says: once for
-/// an hour that comes twice, the first time, and right after the gap for times that do not come. One
-/// whose hour begins with `*` follows the time that passes.
+/// Where the clocks change, a schedule with fixed hours runs as often as the calendar says: once for a
+/// repeated hour, at its first occurrence, and right after the gap for skipped times. A schedule whose hour
+/// field begins with `*` follows elapsed time.
 #[derive(Clone)]
 pub struct Schedule {
     cron: String,
@@ -22,19 +22,19 @@ pub struct Schedule {
     times: Times,
 }
 
-/// How times are found.
+/// Method of finding the times.
 #[derive(Clone)]
 enum Times {
     /// Instants whose local time matches.
     Passing(Crontab),
-    /// Times of the calendar, read as if there were no zone, and turned into instants here.
+    /// Calendar times, computed as if there were no zone and converted into instants here.
     Calendar(Crontab),
 }
 
-/// No zone has put its clocks back by more than this; times from so long ago may still come.
+/// Longest step back of any zone's clocks; times from this long ago may still come.
 const FOLD: SignedDuration = SignedDuration::from_hours(25);
 
-/// Why a schedule cannot be.
+/// Reason why a schedule is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The zone is unknown.
@@ -43,41 +43,41 @@ pub enum ScheduleError {
          or `UTC`, and see that tzdata is installed"
     )]
     Zone {
-        /// What was given.
+        /// Zone as given.
         name: String,
     },
-    /// Not five fields.
+    /// The expression does not have five fields.
     #[error(
         "`{cron}` is not a cron expression: want five fields (minute, hour, day of month, month, \
          day of week), as in `0 3 * * *` for each night at three; found {fields}"
     )]
     Fields {
-        /// What was given.
+        /// Expression as given.
         cron: String,
-        /// How many fields it has.
+        /// Number of its fields.
         fields: usize,
     },
     /// A field is wrong.
     #[error("`{cron}` is not a cron expression: {problem}")]
     Syntax {
-        /// What was given.
+        /// Expression as given.
         cron: String,
-        /// The library's words.
+        /// Message of the library.
         problem: String,
     },
-    /// It is right and yet never due.
+    /// The expression is valid but never due.
     #[error("`{cron}` never fires: no such day comes in the next four years")]
     Never {
-        /// What was given.
+        /// Expression as given.
         cron: String,
     },
 }
 
 impl Schedule {
-    /// Reads `cron` in the zone called `zone`, and sees that it fires after `now`.
+    /// Parses `cron` in the zone called `zone`, and checks that it fires after `now`.
     ///
     /// # Errors
-    /// As [`ScheduleError`] says.
+    /// Returns the matching [`ScheduleError`].
     pub fn parse(cron: &str, zone: &str, now: Timestamp) -> Result<Self, ScheduleError> {
         let name = || ScheduleError::Zone {
             name: zone.to_owned(),
@@ -117,19 +117,19 @@ impl Schedule {
         }
     }
 
-    /// The expression as it was written.
+    /// Returns the expression as written.
     #[must_use]
     pub fn cron(&self) -> &str {
         &self.cron
     }
 
-    /// The zone's name.
+    /// Returns the name of the zone.
     #[must_use]
     pub fn zone_name(&self) -> &str {
         &self.zone_name
     }
 
-    /// The first time after `after` that it is due; `None` if that is more than four years off.
+    /// Returns the first due time after `after`; `None` if it is more than four years off.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         match &self.times {
@@ -146,10 +146,10 @@ impl Schedule {
         }
     }
 
-    /// The newest time up to `now` that it was due and later than `after`.
+    /// Returns the newest due time that is after `after` and not after `now`.
     #[must_use]
     pub fn last(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        // From near to far, so that a schedule of each minute is not counted through for years.
+        // Searches from near to far, so that a schedule of each minute is not counted through for years.
         let spans = [1, 24, 31 * 24, 366 * 24].map(SignedDuration::from_hours);
         let from = spans
             .into_iter()
@@ -161,7 +161,7 @@ impl Schedule {
             .find_map(|times| times.take_while(|time| *time <= now).last())
     }
 
-    /// The local time at `instant`, read as if it were UTC.
+    /// Returns the local time at `instant`, read as if it were UTC.
     fn calendar(&self, instant: Timestamp) -> Option<Timestamp> {
         let local = self.zone.to_datetime(instant);
         local
@@ -170,7 +170,7 @@ impl Schedule {
             .map(|utc| utc.timestamp())
     }
 
-    /// The instant of a local time that was read as if it were UTC.
+    /// Returns the instant of a local time that was read as if it were UTC.
     fn instant(&self, calendar: Timestamp) -> Option<Timestamp> {
         let local: DateTime = TimeZone::UTC.to_datetime(calendar);
         let ambiguous = self.zone.to_ambiguous_timestamp(local);
@@ -186,7 +186,7 @@ impl Schedule {
         }
     }
 
-    /// The next `count` times after `after`, in the schedule's zone.
+    /// Returns the next `count` due times after `after`, in the schedule's zone.
     #[must_use]
     pub fn upcoming(&self, after: Timestamp, count: usize) -> Vec<ZonedDateTime> {
         std::iter::successors(self.next(after), |last| self.next(*last))
@@ -197,7 +197,7 @@ impl Schedule {
 }
 
 fn find(crontab: &Crontab, after: Timestamp) -> Option<Timestamp> {
-    // The library has another version of the time crate: seconds cross between them.
+    // The library uses another version of the time crate, so times are passed as seconds.
     let after = MakeTimestamp::from_second(after.as_second()).ok()?;
     let next = crontab.find_next(after).ok()?;
     Timestamp::from_second(next.timestamp().as_second()).ok()
@@ -232,7 +232,7 @@ mod tests {
                 "2026-10-26T03:00:00+01:00[Europe/Berlin]"
             ]
         );
-        // Half past two comes twice that night; an hourly schedule runs in both.
+        // Half past two comes twice that night; an hourly schedule runs both times.
         let hourly = upcoming("30 * * * *", "Europe/Berlin", 14);
         assert!(hourly.contains(&"2026-10-25T02:30:00+02:00[Europe/Berlin]".to_owned()));
         assert!(hourly.contains(&"2026-10-25T02:30:00+01:00[Europe/Berlin]".to_owned()));
@@ -250,7 +250,8 @@ mod tests {
                 .map(|time| time.to_zoned_datetime(schedule.zone.clone()))
                 .collect()
         };
-        // A whole hour in the north, the same in the south of summer, half an hour, and none.
+        // A shift of a whole hour in the northern summer and in the southern summer, of half an hour, and no
+        // shift.
         for (zone, cron, changes) in [
             ("Europe/Berlin", "30 2 * * *", 10),
             ("America/Santiago", "30 0 * * *", 10),
@@ -273,11 +274,11 @@ mod tests {
                 usize::try_from(days_between).unwrap() + 1,
                 "{zone}: a day without"
             );
-            // The times that do not come are made up for at the end of the gap.
+            // Skipped times are made up for at the end of the gap.
             let minute: i8 = cron.split(' ').next().unwrap().parse().unwrap();
             let moved = daily.iter().filter(|time| time.minute() != minute).count();
             assert_eq!(moved, changes, "{zone}");
-            // One that follows the time runs in each hour that passes.
+            // A schedule that follows elapsed time runs in each hour that passes.
             let hourly = all("0 * * * *", zone);
             let pairs = hourly.iter().zip(hourly.iter().skip(1));
             let gaps = pairs.map(|(a, b)| b.duration_since(a).as_mins());

@@ -1,4 +1,4 @@
-//! Reads files with secrets: small, text, and not open to others.
+//! Reader for files with secrets: small, text, and not open to others.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,22 +10,23 @@ use zeroize::Zeroizing;
 
 use super::problem::{ConfigError, Origin, Problem, Sourced};
 
-/// A key file is some hundred bytes, an RSA key some thousand; more is a wrong file.
+/// Largest secret file. A key file is some hundred bytes, an RSA key some thousand; a larger file is the
+/// wrong file.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// What others may do with the file, as bits of its mode. A group may read, because that is how
-/// Kubernetes gives a mounted Secret to a pod that does not run as root.
+/// Mode bits that make a file too open. A group may read, because Kubernetes gives a mounted Secret that way
+/// to a pod that does not run as root.
 const OPEN_TO_OTHERS: u32 = 0o037;
 
-/// The text of a secret file, and whether it is open to others.
+/// Text of a secret file, and whether the file is open to others.
 #[derive(Debug)]
 pub(super) struct Secret {
     pub(super) text: SecretString,
-    /// What is too open, and the command that mends it.
+    /// Description of the excessive access, with the command that fixes it.
     pub(super) exposed: Option<String>,
 }
 
-/// Reads the secret file `path` of the kind `what`, as in `signing key`.
+/// Reads the secret file `path`; `what` names its kind, as in `signing key`.
 pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Problem> {
     let file = path.value.display();
     let problem = |message: String| Problem::new(path.origin.clone(), message);
@@ -57,7 +58,7 @@ pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Proble
     Ok(Secret { text, exposed })
 }
 
-/// The text of the secret file `path`, which must not be open to others.
+/// Reads the secret file `path`, which must not be open to others.
 pub(super) fn read_closed(what: &str, path: &Sourced<PathBuf>) -> Result<SecretString, Problem> {
     let secret = read(what, path)?;
     match secret.exposed {
@@ -66,7 +67,7 @@ pub(super) fn read_closed(what: &str, path: &Sourced<PathBuf>) -> Result<SecretS
     }
 }
 
-/// A token, as [`read_token`] wants it.
+/// Reads a token under the rules of [`read_token`].
 pub(super) fn token_of(
     path: &Sourced<PathBuf>,
     shortest: usize,
@@ -84,20 +85,20 @@ pub(super) fn token_of(
     Ok(SecretString::from(text.to_owned()))
 }
 
-/// The token in the file `path`: one line of at least `shortest` characters, not open to others.
+/// Reads the token in the file `path`: one line of at least `shortest` characters, not open to others.
 ///
 /// # Errors
-/// When it cannot be read, is open to others, or is none.
+/// Fails when the file cannot be read, is open to others, or does not contain a token.
 pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
     let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
     token_of(&path, shortest)
 }
 
-/// The secret text in the file `path`, which `flag` names and nobody else may read; `what` it is, as in
-/// `private key`.
+/// Reads the secret text in the file `path`, which `flag` names and which must not be open to others; `what`
+/// names its kind, as in `private key`.
 ///
 /// # Errors
-/// When it cannot be read, or is open to others.
+/// Fails when the file cannot be read or is open to others.
 pub fn read_secret(
     what: &str,
     flag: &'static str,

@@ -1,4 +1,4 @@
-//! What a configuration may say, and how each mistake reads.
+//! Tests for valid configurations and for the message of each mistake.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ fn now() -> Timestamp {
     "2026-11-23T12:45:00Z".parse().unwrap()
 }
 
-/// A folder with `butler.yaml` in it.
+/// Makes a folder with `butler.yaml` in it.
 fn folder(yaml: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("butler.yaml"), yaml).unwrap();
@@ -26,7 +26,7 @@ fn given(folder: &TempDir) -> Given {
     given
 }
 
-/// What loading `yaml` says, without the folder's name.
+/// Returns the error of loading `yaml`, without the folder's name.
 fn error(yaml: &str) -> String {
     let folder = folder(yaml);
     let error = Config::load(&given(&folder), now()).unwrap_err();
@@ -157,7 +157,7 @@ fn a_signing_key_open_to_others_is_refused_with_the_cure() {
     for open in [0o604, 0o606, 0o620, 0o666, 0o777] {
         assert!(told(open).is_err(), "{open:o}");
     }
-    // The last is what a Secret mounted for a group is.
+    // The last mode is that of a Secret mounted for a group.
     for closed in [0o600, 0o400, 0o440] {
         assert_eq!(told(closed).unwrap().public(), secret.public());
     }

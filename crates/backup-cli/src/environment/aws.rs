@@ -1,9 +1,9 @@
-//! The variables of AWS that are heeded here before the SDK does: without the white space that files and
-//! `echo` leave at their ends, and refused by name where they cannot be sent.
+//! AWS variables that are checked here before the SDK reads them: leading and trailing white space, as files
+//! and `echo` leave it, is removed, and values that cannot be sent are refused with the name of the variable.
 
 use url::Url;
 
-/// Credentials that go into headers and signatures.
+/// Credentials that are sent in headers and signatures.
 const CREDENTIALS: [&str; 3] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -12,19 +12,19 @@ const CREDENTIALS: [&str; 3] = [
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// What they say.
+/// Values of the AWS variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aws {
-    /// `AWS_REGION`, or else `AWS_DEFAULT_REGION`.
+    /// `AWS_REGION`, or `AWS_DEFAULT_REGION`.
     pub region: Option<String>,
-    /// `AWS_ENDPOINT_URL_S3`, or else `AWS_ENDPOINT_URL`.
+    /// `AWS_ENDPOINT_URL_S3`, or `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
-    /// What is wrong with one of them, with its name and without its value.
+    /// Problem with one variable, with its name and without its value.
     pub wrong: Option<String>,
 }
 
 impl Aws {
-    /// Reads the variables that `get` gives.
+    /// Reads the variables through `get`.
     pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> Self {
         let find = |name: &&str| {
             let value = get(name)?.trim().to_owned();

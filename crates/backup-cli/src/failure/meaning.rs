@@ -1,4 +1,4 @@
-//! What an error of the library means to a script: its exit code, in one place.
+//! Exit codes of the library's errors, mapped in one place.
 
 use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
@@ -15,7 +15,7 @@ use backup_core::store::StoreError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 
-/// The exit code of `error`, decided by the outermost of its causes that has a meaning.
+/// Returns the exit code of `error`: that of the outermost cause with a mapped code.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     of_chain(error.chain()).unwrap_or(Exit::Failed)
@@ -143,7 +143,7 @@ fn backup(error: &BackupError) -> Option<Exit> {
             let first = codes.next().flatten();
             first.filter(|first| codes.all(|code| code == Some(*first)))
         }
-        // The cause below may have a meaning.
+        // The cause below may have a mapped code.
         _ => None,
     }
 }

@@ -1,16 +1,16 @@
-//! Text for people: headings, fields and tables without borders, safe to show.
+//! Text page for people: headings, fields and tables without borders, safe to show.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 
 use crate::clean;
 
-/// A sentence folded to less than this is no longer readable.
+/// Smallest width of a folded column. Narrower sentences are not readable.
 const FOLDED: u16 = 24;
 
-/// Collects the text of one report.
+/// Text of one report.
 ///
-/// Cells and values may come from stored data: they pass [`clean`], so that no stored name steers the
+/// Cells and values may come from stored data. They pass through [`clean`], so that no stored name steers the
 /// terminal.
 #[derive(Debug)]
 pub struct Page {
@@ -19,7 +19,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// An empty page; tables are made to fit `width` columns, where that can be.
+    /// Makes an empty page; tables are fitted to `width` columns where possible.
     #[must_use]
     pub fn new(width: Option<u16>) -> Self {
         Self {
@@ -28,13 +28,13 @@ impl Page {
         }
     }
 
-    /// A line of its own.
+    /// Writes one line.
     pub fn line(&mut self, line: &str) {
         self.text.push_str(&clean::line(line));
         self.text.push('\n');
     }
 
-    /// A heading, with an empty line above unless it is the first.
+    /// Writes a heading, with an empty line above unless it is the first.
     pub fn heading(&mut self, title: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
@@ -42,7 +42,7 @@ impl Page {
         self.line(title);
     }
 
-    /// Names and values, one a line, values aligned. A value of several lines stays aligned.
+    /// Writes names and values, one pair a line, values aligned. A value of several lines stays aligned.
     pub fn fields<'a>(&mut self, fields: impl IntoIterator<Item = (&'a str, String)>) {
         let mut table = self.plain();
         for (name, value) in fields {
@@ -52,7 +52,7 @@ impl Page {
         self.push(&table);
     }
 
-    /// A table with `columns` as its header.
+    /// Writes a table with `columns` as its header.
     pub fn table<const N: usize>(
         &mut self,
         columns: [&str; N],
@@ -74,7 +74,7 @@ impl Page {
         table
     }
 
-    /// Folds all but the first `whole` columns where that makes the table fit and stay readable.
+    /// Folds all but the first `whole` columns if the table then fits and stays readable.
     fn fit(&self, table: &mut Table, whole: usize) {
         let Some(width) = self.width else {
             return;
@@ -105,14 +105,14 @@ impl Page {
         }
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn into_text(self) -> String {
         self.text
     }
 }
 
-/// A value may have lines.
+/// Cleans a value, which may have several lines.
 fn cell(text: &str) -> String {
     text.lines().map(clean::line).collect::<Vec<_>>().join("\n")
 }

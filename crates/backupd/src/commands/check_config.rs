@@ -1,4 +1,5 @@
-//! `backupd check-config`: checks everything that can be without a network, and shows what it means.
+//! Command `backupd check-config`, which checks everything that needs no network and shows the resulting
+//! configuration.
 
 mod folder;
 mod kubernetes;
@@ -24,7 +25,7 @@ use crate::take::reach::talos_search;
 
 use self::kubernetes::Kubernetes;
 
-/// How many runs of each schedule are shown.
+/// Number of upcoming runs that are shown for each schedule.
 const RUNS: usize = 5;
 
 /// Check the configuration without touching cluster or store, and show the next runs; of a folder every
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// What the configuration means.
+/// Checked configuration as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Checked {
@@ -170,8 +171,8 @@ fn check(
     })
 }
 
-/// Refuses a component that the talosconfig's certificate may not read: it could never be taken. Warns
-/// of endpoints that are not among the nodes.
+/// Refuses a component that the talosconfig's certificate may not read, because it could never be taken.
+/// Warns of endpoints that are not among the nodes.
 fn admitted(
     config: &Config,
     environment: &Environment,
@@ -181,7 +182,7 @@ fn admitted(
     let search = talos_search(&config.talos, environment);
     let roles = match Roles::read(&search, config.talos.context.as_deref(), now) {
         Ok(roles) => roles,
-        // It is often somewhere else, where the daemon runs.
+        // The talosconfig is often somewhere else, where the daemon runs.
         Err(error) => {
             warnings.push(Failure::from(anyhow::Error::new(error)).one_line());
             return Ok(());

@@ -1,4 +1,4 @@
-//! `backupd import`: gives a snapshot that another tool took a safe place.
+//! Command `backupd import`, which stores a snapshot that another tool took.
 
 use std::fs::File;
 use std::io::Read;
@@ -21,9 +21,9 @@ use crate::take::{Means, prepare_by};
 
 mod packed;
 
-/// Bytes read at once: enough that the disk is never the limit, little beside a pack.
+/// Bytes per read: enough that the disk is never the limit, little beside a pack.
 const BLOCK: usize = 256 << 10;
-/// Blocks that were read and wait.
+/// Number of blocks that are read ahead.
 const BLOCKS: usize = 4;
 
 /// Store a snapshot file that another tool wrote as a restore point
@@ -49,7 +49,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let given = args::given(&args.write, None);
     let config = Config::load(&given, frame.clock.now())?;
-    // Before the store is touched: a misspelt file name should cost nothing.
+    // Opens the file before the store is touched, so that a misspelt file name costs nothing.
     let file = open(&args.file)?;
     let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
     let committed = run
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 fn open(path: &Path) -> Result<ByteStream, Failure> {
     let name = path.display().to_string();
-    // Looked at first: to open a pipe would wait for its other end.
+    // Checks the type first: opening a pipe would wait for its other end.
     let metadata = path.metadata().with_context(|| format!("look at {name}"))?;
     if !metadata.is_file() {
         return Err(Failure::message(
@@ -71,8 +71,8 @@ fn open(path: &Path) -> Result<ByteStream, Failure> {
     }
     let file = File::open(path).with_context(|| format!("open {name}"))?;
     let file = packed::unpacked(path, file)?;
-    // A thread of its own: a hop to another thread for each block, and the copy that goes with
-    // it, would be a tenth of the time of a run that finds little new.
+    // Reads in a thread of its own: a hop to another thread for each block, with the copy that it needs,
+    // would take a tenth of the time of a run that finds little new.
     let (blocks, received) = mpsc::channel(BLOCKS);
     spawn_blocking(move || read(file, &name, &blocks));
     let next = |mut received: mpsc::Receiver<_>| async move {
@@ -82,7 +82,7 @@ fn open(path: &Path) -> Result<ByteStream, Failure> {
     Ok(Box::pin(futures::stream::unfold(received, next)))
 }
 
-/// Reads `file` to its end, or until nobody wants more.
+/// Reads `file` to its end, or until the receiver is gone.
 fn read(mut file: impl Read, name: &str, blocks: &mpsc::Sender<Result<Bytes, SourceError>>) {
     loop {
         let mut block = Vec::with_capacity(BLOCK);

@@ -1,4 +1,4 @@
-//! `backupd keygen`: makes the two key pairs that a cluster's backup needs.
+//! Command `backupd keygen`, which makes the two key pairs that a cluster's backup needs.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// What was made. Holds no secret.
+/// Created files and public keys. Holds no secret.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Made {

@@ -1,4 +1,4 @@
-//! `backupd kit`: files that a restore needs and no API hands out.
+//! Command `backupd kit`, which stores files that a restore needs and that no API returns.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let Command::Add(args) = &args.command;
     let given = args::given(&args.write, None);
     let config = Config::load(&given, frame.clock.now())?;
-    // Before the store is touched: a misspelt file name should cost nothing.
+    // Reads the files before the store is touched, so that a misspelt file name costs nothing.
     let kit = Kit::read(&args.files).await?;
     let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
     if !args.replace {
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Taken::of(&committed?).tell(frame)
 }
 
-/// The present kit has files that the new one lacks.
+/// Refuses a new kit that lacks files of the present kit.
 fn lost(dropped: &[String]) -> Failure {
     let text = format!(
         "the kit that is stored has files that were not given again: {}",

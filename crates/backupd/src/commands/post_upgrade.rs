@@ -1,4 +1,4 @@
-//! `backupd post-upgrade`: what an upgrade changed.
+//! Command `backupd post-upgrade`, which reports the changes that an upgrade made.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ use crate::take::sources::Sources;
 use crate::take::taken::Taken;
 use crate::take::{Means, prepare_by};
 
-/// How many restore points are looked at for the one before the upgrade, newest first.
+/// Number of restore points that are searched for the one before the upgrade, newest first.
 const LOOK_BACK: usize = 200;
 
 /// Take a restore point after an upgrade and say what differs from the one before
@@ -95,7 +95,7 @@ async fn find(
         return Ok(catalog.trusted(&entry, &view.trust).await?);
     }
     let mut looked = 0_usize;
-    // One that is damaged, or not signed by this key, is for an audit.
+    // A restore point that is damaged, or not signed by this key, is left to an audit.
     let (found, _) = catalog
         .look_back(view, None, |point| {
             looked = looked.saturating_add(1);
@@ -120,7 +120,7 @@ async fn find(
     Err(Failure::message(Exit::NotFound, told).hint(hint))
 }
 
-/// Everything that differs.
+/// Returns all differences.
 fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
     let mut found = Vec::new();
     for component in &before.components {
@@ -162,7 +162,7 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
     let tenants_of = |m: &Manifest| m.kubernetes.as_ref().map(|k| k.tenants.clone());
     let tenants = match (tenants_of(before), tenants_of(after)) {
         (Some(old), Some(new)) => {
-            // Both are of restore points, which keep no more of their objects.
+            // Both lists come from restore points, which contain no more data of the tenants' objects.
             let new: Vec<TenantNow> = new.into_iter().map(TenantNow::from).collect();
             tenants::compare(&old, &new, &BTreeMap::new(), after.began)
         }
@@ -182,7 +182,7 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
     found
 }
 
-/// How many objects of each kind, and the version they were read in.
+/// Returns the number of objects of each kind, and the version in which they were read.
 fn kinds(manifest: &Manifest) -> BTreeMap<String, (u64, String)> {
     let archives = manifest.components.iter();
     let archives =
@@ -205,7 +205,7 @@ fn finding(severity: manifest::Severity, object: &str, cause: String) -> manifes
     }
 }
 
-/// What it prints.
+/// Printed result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct After {

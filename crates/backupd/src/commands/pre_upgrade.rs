@@ -1,4 +1,4 @@
-//! `backupd pre-upgrade`: the restore point that an upgrade begins with.
+//! Command `backupd pre-upgrade`, which takes the restore point before an upgrade.
 
 use backup_cli::config::Config;
 use backup_cli::exit::Exit;
@@ -14,7 +14,8 @@ use crate::take::sources::Sources;
 use crate::take::taken::Taken;
 use crate::take::{Means, prepare_by};
 
-/// Phases in which a controller is at work on a tenant: what is stored then is half of something.
+/// Phases in which a controller is changing a tenant, so that a restore point would contain a half-done
+/// state.
 const AT_WORK: [&str; 5] = [
     "Pending",
     "Provisioning",
@@ -82,7 +83,7 @@ fn refused(why: String) -> Failure {
     Failure::message(Exit::Refused, why).hint(hint)
 }
 
-/// Why this is no time for an upgrade.
+/// Returns the reason why an upgrade should not begin now, if there is one.
 fn unsettled(tenants: Option<&[TenantFacts]>) -> Option<String> {
     let Some(tenants) = tenants else {
         let why =
@@ -100,7 +101,7 @@ fn unsettled(tenants: Option<&[TenantFacts]>) -> Option<String> {
     (!at_work.is_empty()).then(|| format!("tenants are being worked on: {}", at_work.join(", ")))
 }
 
-/// What it prints.
+/// Printed result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Before {

@@ -1,4 +1,4 @@
-//! `backupd run`: the daemon.
+//! Command `backupd run`, the daemon.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use crate::daemon;
 use crate::daemon::shard::Shard;
 use crate::tls::Files;
 
-/// What the daemon does beyond the grace time of runs: cancelled ones end, streams are told.
+/// Time that the daemon takes beyond the grace time of runs, to end cancelled runs and send the end of
+/// streams.
 const WIND_DOWN: Duration = Duration::from_secs(15);
 
 /// Back up clusters by their schedules, until it is told to end
@@ -83,7 +84,7 @@ pub(crate) struct Args {
     pub(crate) alone_after: u16,
 }
 
-/// Where a Lease is.
+/// Namespace and name of a Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseName {
     pub(crate) namespace: String,
@@ -109,7 +110,7 @@ impl Args {
         Duration::from_secs(u64::from(self.grace))
     }
 
-    /// The files for HTTPS, if it is wanted.
+    /// Returns the files for HTTPS, if they are given.
     pub(crate) fn tls(&self) -> Option<Files> {
         Some(Files {
             certificate: self.tls_cert.clone()?,
@@ -118,7 +119,7 @@ impl Args {
         })
     }
 
-    /// A token that is sent in the clear is soon everybody's.
+    /// Refuses a token that other machines would send in the clear, where others could read it.
     fn token_stays_private(&self) -> Result<(), Failure> {
         let is_private = self.tls_cert.is_some() || self.listen.ip().is_loopback();
         if self.token_file.is_none() || self.insecure_token || is_private {

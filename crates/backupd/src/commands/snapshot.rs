@@ -1,4 +1,4 @@
-//! `backupd snapshot`: takes one restore point now.
+//! Command `backupd snapshot`, which takes one restore point now.
 
 use backup_cli::config::{Config, Given};
 use backup_cli::exit::Exit;
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             reason: args.note.reason.as_deref(),
             pin: args.note.pin,
         };
-        // Two ways to talk, with and without TLS, make it large.
+        // The future is large because it covers connections with and without TLS.
         let asked = Box::pin(ask::ask(daemon, &args.ask, &wanted, frame));
         return frame.or_cancelled(asked).await;
     }

@@ -1,4 +1,4 @@
-//! `backupd sweep`: removes what runs that died left in the store.
+//! Command `backupd sweep`, which removes objects that runs that died left in the store.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::sweep;
 
-/// Rows of the table; all of them are in JSON and YAML.
+/// Largest number of rows in the table; JSON and YAML contain all.
 const SHOWN: usize = 20;
 
 /// Remove what runs that died left in the store
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         past_the_brake: args.past_the_brake,
         ..rules
     };
-    // It removes and makes nothing: a folder must be there.
+    // A sweep creates nothing, so the folder must exist.
     let store = open::store(url, Access::Read, &frame.environment).await?;
     let progress = frame.terminal.progress();
     let looked = async { Ok(leftovers::look(&store, &rules, progress.as_ref()).await?) };
@@ -137,7 +137,7 @@ fn conclude(
     }
 }
 
-/// How old what is removed must be, with the same floor as in the file.
+/// Returns the minimum age of objects to remove, with the same lower limit as in the file.
 fn grace(args: &Args, config: &Config) -> Result<Duration, Failure> {
     let deadline = config.runs.deadline;
     let shortest = Leftovers::shortest(deadline);
@@ -158,7 +158,7 @@ fn grace(args: &Args, config: &Config) -> Result<Duration, Failure> {
     }
 }
 
-/// What `sweep` prints.
+/// Printed result of `sweep`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Swept {
@@ -171,13 +171,13 @@ struct Swept {
     leftover_bytes: u64,
     old_objects: u64,
     old_bytes: u64,
-    /// Whether a rule held it, so that nothing was removed.
+    /// Whether a rule held the sweep, so that nothing was removed.
     held: bool,
     dry_run: bool,
     removed_objects: u64,
     removed_bytes: u64,
     spared_objects: u64,
-    /// What is older than the grace time; at most ten thousand.
+    /// Leftovers older than the grace time; at most ten thousand.
     old: Vec<Old>,
     worst: Option<Severity>,
     findings: Vec<Finding>,

@@ -1,4 +1,4 @@
-//! What the two commands around an upgrade have in common.
+//! Parts that the two commands around an upgrade share.
 
 use backup_cli::config::Given;
 use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
 
-/// What the reason of a restore point before an upgrade begins with.
+/// Beginning of the reason of a restore point before an upgrade.
 pub(crate) const BEFORE: &str = "pre-upgrade";
 
 /// The flags of both.
@@ -33,7 +33,7 @@ impl ReachFlags {
     }
 }
 
-/// The versions that a restore point was made of.
+/// Versions from which a restore point was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Versions {
@@ -55,7 +55,7 @@ impl Versions {
         }
     }
 
-    /// Each by its name.
+    /// Returns each version with its name.
     pub(crate) fn named(&self) -> [(&'static str, &Option<String>); 4] {
         [
             ("Kubernetes", &self.kubernetes),

@@ -1,4 +1,4 @@
-//! Work in tasks of its own: what panics in it, be it ours or a library's, costs that work alone.
+//! Isolation of work in separate tasks: a panic, in our code or in a library, costs that work alone.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-/// What is told of a panic. Its own words may hold anything, and are on standard error already.
+/// Message for a panic. The panic's own message may contain anything, and is already on standard error.
 pub(crate) const LOST: &str =
     "it came to a fault of this program (a panic, told on standard error); please report it";
-/// Before what panicked is begun again.
+/// Pause before work that panicked is started again.
 pub(crate) const PAUSE: Duration = Duration::from_secs(30);
 
-/// Does `work` in a task of its own, which ends when the future is dropped. After a panic `lost` makes
-/// the result of what is told.
+/// Runs `work` in a task of its own, which ends when the future is dropped. After a panic, `lost` converts
+/// the message into the result.
 pub(crate) fn apart<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     lost: impl FnOnce(String) -> T + Send + 'static,
@@ -32,7 +32,8 @@ pub(crate) fn apart<T: Send + 'static>(
     })
 }
 
-/// Does the work that `begin` begins to its end, and again after a panic and a pause, until the stop.
+/// Runs the work that `begin` returns to its end. After a panic it pauses and runs the work again, until the
+/// stop.
 pub(crate) async fn again<F>(
     what: &'static str,
     pause: Duration,
@@ -64,7 +65,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// As a library does that takes what it was given for right.
+    /// Panics, as a library does that does not check its input.
     fn broken(really: bool) -> u32 {
         assert!(!really, "on purpose");
         7

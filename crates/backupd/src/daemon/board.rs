@@ -1,4 +1,4 @@
-//! What is known of every cluster, for whoever asks: the status page, the metrics, the runs.
+//! Board with the state of every cluster, read by the status page, the metrics and the runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use super::queue::Queue;
 use super::shard::Shard;
 use super::track::{RunStatus, State, Track};
 
-/// Runs that are told of after their end, for each cluster.
+/// Number of runs for each cluster that the board still reports after their end.
 const RECENT: usize = 20;
 
-/// See the module.
+/// State of all clusters; see the module.
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) started: Timestamp,
@@ -37,15 +37,15 @@ struct Inner {
     broken_reloads: u64,
 }
 
-/// A configuration file.
+/// Configuration file.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FileStatus {
     pub(crate) path: PathBuf,
     pub(crate) cluster: Option<ClusterName>,
-    /// Whether another shard runs it.
+    /// Whether another shard runs the cluster.
     pub(crate) elsewhere: bool,
-    /// What is wrong with it; what it said before still holds.
+    /// Problem of the file; its last good content still applies.
     pub(crate) error: Option<String>,
 }
 
@@ -56,75 +56,75 @@ pub(crate) struct Cluster {
     pub(crate) config: Arc<Config>,
     pub(crate) view: View,
     pub(crate) track: Option<Arc<Track>>,
-    /// Runs by id that are waiting, at work, or ended not long ago.
+    /// Runs that wait, are at work, or ended not long ago.
     pub(crate) tracks: VecDeque<Arc<Track>>,
 }
 
-/// One cluster as it is told.
+/// State of one cluster as it is reported.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct View {
     pub(crate) cluster: ClusterName,
     pub(crate) store: String,
     pub(crate) components: BTreeMap<ComponentName, ComponentView>,
-    /// What the store told when it was last looked at.
+    /// Facts from the last check of the store.
     pub(crate) restore_points: Option<Facts>,
-    /// When the newest restore point of this daemon was complete whose objects were then found in the store
-    /// as they had been put; not known of those before its start.
+    /// End of this daemon's newest restore point whose objects were afterwards found in the store as they had
+    /// been put; unknown for restore points from before the start.
     pub(crate) newest_checked: Option<Timestamp>,
-    /// Why it could not be looked at last time.
+    /// Error of the last check of the store.
     pub(crate) store_error: Option<String>,
-    /// This machine's clock less the store's, in seconds.
+    /// Difference between this machine's clock and the store's, in seconds.
     pub(crate) clock_skew_seconds: Option<i64>,
-    /// Until when the client certificate of the talosconfig is valid.
+    /// Expiry of the talosconfig's client certificate.
     pub(crate) talosconfig_valid_until: Option<Timestamp>,
     pub(crate) totals: Totals,
-    /// What is watched for changes, by kind.
+    /// Watches, by kind.
     pub(crate) watches: BTreeMap<String, WatchView>,
     pub(crate) kept: KeptView,
-    /// The Git mirror, if there is one.
+    /// Git mirror, if there is one.
     pub(crate) mirror: Option<MirrorView>,
-    /// What runs that died left, if it is removed.
+    /// Leftovers of runs that died, if they are removed.
     pub(crate) leftovers: Option<LeftoversView>,
     #[serde(skip)]
     pub(crate) queued: usize,
 }
 
-/// What is kept for runs on change, so that they need not list it.
+/// Objects that are kept for runs on change, so that those need not list them.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeptView {
     pub(crate) objects: u64,
-    /// The size of the scratch file.
+    /// Size of the scratch file.
     pub(crate) bytes: u64,
-    /// How often a list showed something else than the watches had told.
+    /// Number of lists that differed from what the watches had reported.
     pub(crate) drifted: u64,
 }
 
-/// The watch on one kind.
+/// Watch on one kind.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WatchView {
-    /// What changes of the kind may concern.
+    /// Components that changes of the kind may concern.
     pub(crate) components: Vec<ComponentName>,
     pub(crate) state: Hearing,
-    /// Since when it is in that state.
+    /// Begin of the present state.
     pub(crate) since: Timestamp,
-    /// When the server last told something, be it that nothing happened.
+    /// Time of the server's last message, which may also report that nothing happened.
     pub(crate) heard: Option<Timestamp>,
-    /// Why it does not watch.
+    /// Reason why the kind is not watched.
     pub(crate) problem: Option<String>,
 }
 
-/// How a watch does.
+/// State of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Hearing {
-    /// It hears what changes.
+    /// The watch receives changes.
     Watching,
-    /// It tries to.
+    /// The watch broke and is tried again.
     Broken,
-    /// It may not, or cannot; the components go by their cron.
+    /// The watch is forbidden or impossible; the components follow their cron schedule.
     Refused,
 }
 
@@ -140,7 +140,7 @@ impl Hearing {
     }
 }
 
-/// Counted since the start of the daemon.
+/// Counters since the start of the daemon.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Totals {
@@ -157,7 +157,7 @@ pub(crate) struct Totals {
     pub(crate) watches_lost: u64,
 }
 
-/// A component's schedule.
+/// Schedule of a component and its outcomes.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ComponentView {
@@ -169,22 +169,22 @@ pub(crate) struct ComponentView {
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) last_restore_point: Option<String>,
     pub(crate) last_failure: Option<Failed>,
-    /// A run at work is one of them when a try of it has failed.
+    /// Failed runs in a row. A run at work counts as soon as one of its tries has failed.
     pub(crate) failures_in_a_row: u32,
-    /// Since when a restore point with it is due that is not there, whatever runs do about it.
+    /// Time since which a restore point of the component is due and missing, regardless of runs at work.
     pub(crate) overdue_since: Option<Timestamp>,
-    /// Runs that were due while one was at work.
+    /// Due runs that were skipped because a run was at work.
     pub(crate) skipped: u64,
 }
 
-/// A run that failed.
+/// Failed run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Failed {
     pub(crate) at: Timestamp,
     pub(crate) cause: String,
 }
 
-/// Everything, as it is told.
+/// Whole state as it is reported.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
@@ -201,7 +201,7 @@ pub(crate) struct Status {
     pub(crate) broken_reloads: u64,
 }
 
-/// A cluster, its run at work and those before.
+/// Cluster with its run at work and its recent runs.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClusterStatus {
     #[serde(flatten)]
@@ -227,7 +227,7 @@ impl Board {
         self.lock().lead = lead;
     }
 
-    /// Notes what a look at the configuration found.
+    /// Records the result of a reload of the configuration.
     pub(crate) fn set_files(&self, files: Vec<FileStatus>) {
         let mut inner = self.lock();
         inner.reloads = inner.reloads.saturating_add(1);
@@ -237,7 +237,7 @@ impl Board {
         inner.files = files;
     }
 
-    /// Notes that nothing of the configuration could be read at `path`.
+    /// Records that no configuration could be read at `path`.
     pub(crate) fn broken(&self, path: &Path, error: &str) {
         let mut inner = self.lock();
         inner.reloads = inner.reloads.saturating_add(1);
@@ -289,7 +289,7 @@ impl Board {
         self.lock().clusters.remove(cluster);
     }
 
-    /// Looks at or changes one cluster; `None` if it is not here.
+    /// Reads or changes one cluster; `None` if it is not here.
     pub(crate) fn with<T>(
         &self,
         cluster: &ClusterName,
@@ -298,7 +298,7 @@ impl Board {
         self.lock().clusters.get_mut(cluster).map(change)
     }
 
-    /// The name of the only cluster, if there is one.
+    /// Returns the name of the only cluster, if there is exactly one.
     pub(crate) fn only(&self) -> Option<ClusterName> {
         let inner = self.lock();
         let mut names = inner.clusters.keys();
@@ -306,14 +306,14 @@ impl Board {
         names.next().is_none().then(|| name.clone())
     }
 
-    /// A run by its id.
+    /// Finds a run by its id.
     pub(crate) fn find(&self, run: &str) -> Option<Arc<Track>> {
         let inner = self.lock();
         let mut tracks = inner.clusters.values().flat_map(|cluster| &cluster.tracks);
         tracks.find(|track| track.run() == run).cloned()
     }
 
-    /// Everything, as it is told at `now`.
+    /// Returns the whole state at `now`.
     pub(crate) fn status(&self, now: Timestamp) -> Status {
         let inner = self.lock();
         let clusters = inner.clusters.values().map(|cluster| {
@@ -344,7 +344,7 @@ impl Board {
 }
 
 impl View {
-    /// Counts a run at work whose tries failed as one that failed: it may go on trying for long.
+    /// Counts a run at work whose tries failed as a failed run, because it may go on trying for long.
     fn tried(&mut self, run: &RunStatus) {
         let Some(failed) = &run.failed_try else {
             return;
@@ -362,7 +362,7 @@ impl View {
 }
 
 impl Cluster {
-    /// Keeps a run in mind, and forgets the oldest that has ended.
+    /// Remembers a run, and forgets the oldest that has ended.
     pub(crate) fn watch(&mut self, track: &Arc<Track>) {
         if self.tracks.iter().any(|known| Arc::ptr_eq(known, track)) {
             return;
@@ -377,7 +377,7 @@ impl Cluster {
         }
     }
 
-    /// Takes over a changed configuration.
+    /// Applies a changed configuration.
     pub(crate) fn configured(&mut self, config: Arc<Config>) {
         self.view.store = config
             .store

@@ -1,4 +1,4 @@
-//! What the store tells of a cluster's restore points, so that nothing is forgotten by a restart.
+//! Facts about a cluster's restore points, read from the store, so that a restart forgets nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use backup_core::store::{Store, StoreError};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// How many restore points are looked at, newest first, for the newest of each component.
+/// Number of restore points that are searched, newest first, for the newest of each component.
 const LOOK_BACK: usize = 200;
-/// Gaps of a component that are told of.
+/// Largest number of reported gaps of a component.
 const GAPS: usize = 100;
-/// Certificates that are told of; a fleet of tenants has two each.
+/// Largest number of reported certificates; a fleet of tenants has two each.
 const CERTIFICATES: usize = 1_000;
 
-/// What there is.
+/// Facts about the restore points of a cluster.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Facts {
@@ -32,19 +32,19 @@ pub(crate) struct Facts {
     pub(crate) new_chunks: u64,
     pub(crate) errors: usize,
     pub(crate) warnings: usize,
-    /// The newest of each component that is whole.
+    /// Newest whole backup of each component.
     pub(crate) components: BTreeMap<ComponentName, ComponentFacts>,
-    /// What the newest restore point that was to have a component lacks of it.
+    /// Gaps of each component in the newest restore point that should contain it.
     pub(crate) gaps: BTreeMap<ComponentName, Vec<String>>,
-    /// When all DataStores were last taken.
+    /// Time when all DataStores were last taken.
     #[serde(skip)]
     pub(crate) datastores_at: Option<Timestamp>,
     pub(crate) certificates: Vec<Certificate>,
-    /// All objects below the prefix and their bytes, when they were last counted.
+    /// Number of all objects below the prefix and their bytes, at the last count.
     pub(crate) objects: Option<(u64, u64)>,
 }
 
-/// The newest of one component that is whole.
+/// Newest whole backup of one component.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ComponentFacts {
@@ -54,7 +54,7 @@ pub(crate) struct ComponentFacts {
     pub(crate) objects: Option<u64>,
 }
 
-/// A certificate that a restore point told of.
+/// Certificate that a restore point reports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Certificate {
@@ -64,7 +64,7 @@ pub(crate) struct Certificate {
 }
 
 impl Facts {
-    /// Takes in a restore point that is newer than all before.
+    /// Adds a restore point that is newer than all before.
     pub(crate) fn newer(&mut self, id: &RestorePointId, manifest: &Manifest) {
         self.newest = Some(id.to_string());
         self.newest_at = Some(manifest.ended);
@@ -87,7 +87,7 @@ impl Facts {
         }
     }
 
-    /// Notes what the restore point lacks of each component that it was to have.
+    /// Records the gaps of each component that the restore point should contain.
     fn judge(&mut self, manifest: &Manifest) {
         let own = manifest
             .components
@@ -112,7 +112,7 @@ impl Facts {
         }
     }
 
-    /// When `component` was last taken whole.
+    /// Returns the time when `component` was last taken whole.
     pub(crate) fn last(&self, component: &ComponentName) -> Option<Timestamp> {
         if *component == ComponentName::datastores() {
             return self.datastores_at;
@@ -121,7 +121,7 @@ impl Facts {
     }
 }
 
-/// Whether `component`, as a schedule names it, was taken whole.
+/// Reports whether `component`, as a schedule names it, was taken whole.
 pub(crate) fn holds(manifest: &Manifest, component: &ComponentName) -> bool {
     if *component == ComponentName::datastores() {
         return manifest.kubernetes.is_some() && manifest.gaps_of(component).is_empty();
@@ -177,9 +177,9 @@ fn certificates(manifest: &Manifest) -> Vec<Certificate> {
     dates.take(CERTIFICATES).collect()
 }
 
-/// Looks at the store. `known` is what was found before: manifests up to its newest are not read
-/// again. `names` are the components whose newest is looked for. Only what `key` signed for `cluster`
-/// counts, and no name of the future.
+/// Reads the restore points in the store. `known` is the earlier result: manifests up to its newest are not
+/// read again. `names` are the components whose newest restore point is searched. Only restore points that
+/// `key` signed for `cluster` count, and no id that lies in the future.
 pub(crate) async fn look(
     store: &Arc<dyn Store>,
     cluster: &ClusterName,
@@ -207,7 +207,8 @@ pub(crate) async fn look(
         {
             break;
         }
-        // One that is damaged, or not signed by this key, is for an audit; others may be sound.
+        // A restore point that is damaged, or not signed by this key, is left to an audit; others may be
+        // sound.
         let Ok(point) = catalog.trusted(entry, &trust).await else {
             continue;
         };

@@ -1,4 +1,5 @@
-//! The work on one cluster: time and queue lead to runs, one at a time, and what they did is told.
+//! Worker for one cluster: it makes runs from the timetable and the queue, one at a time, and reports their
+//! results.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,12 +30,12 @@ use super::track::{State, Track};
 use look::Looked;
 use sweep::Sweep;
 
-/// A clock that went this much faster or slower than time was set.
+/// Difference between the clock and elapsed time from which the clock counts as set.
 const JUMP: SignedDuration = SignedDuration::from_secs(30);
 
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
-/// What the work is given once.
+/// Fixed inputs of the work.
 #[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) name: ClusterName,
@@ -42,22 +43,22 @@ pub(crate) struct Ground {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
-    /// What the watches and the runs keep of it.
+    /// Objects that the watches and the runs keep of the cluster.
     pub(crate) kept: Arc<Kept>,
-    /// Decides the jitter.
+    /// Seed of the jitter.
     pub(crate) seed: u64,
-    /// The longest sleep, after which the clock is looked at again.
+    /// Longest sleep, after which the clock is checked again.
     pub(crate) slice: Duration,
-    /// How long a run may go on after the stop.
+    /// Time that a run may go on after the stop.
     pub(crate) grace: Duration,
 }
 
-/// What may change while it works.
+/// Inputs that may change during the work.
 #[derive(Debug, Clone)]
 pub(crate) struct Inputs {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) lead: watch::Receiver<Lead>,
-    /// The end: no new run begins, and one at work has the grace time.
+    /// Stop signal: no new run begins, and a run at work has the grace time.
     pub(crate) stop: CancellationToken,
 }
 
@@ -67,23 +68,24 @@ struct Work {
     lead: watch::Receiver<Lead>,
     table: Timetable,
     run: Pending<Ended>,
-    /// What the run at work takes; empty for everything.
+    /// Components of the run at work; empty for everything.
     at_work: Vec<ComponentName>,
     stop: CancellationToken,
     cancel: CancellationToken,
     mirror: Pending<Mirrored>,
-    /// What waits to be mirrored.
+    /// Restore points that wait to be mirrored.
     mirrors: mirror::Waiting,
     look: Pending<Looked>,
     sweep: Sweep,
     next_look: Timestamp,
     next_count: Timestamp,
-    /// Whether the store has told what is owed.
+    /// Whether missed runs were read from the store.
     recalled: bool,
     facts: Option<Facts>,
-    /// When each component was taken here: the store tells of none where there was nothing to take.
+    /// Times when this daemon took each component. The store has no time for a component without anything to
+    /// take.
     taken: BTreeMap<ComponentName, Timestamp>,
-    /// The clock and the time that passed when both were last looked at.
+    /// Clock and elapsed time at the last check.
     seen: (Timestamp, Instant),
 }
 
@@ -117,7 +119,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         let stopping = kill_at.is_some();
         let mirrors = work.mirror.is_some() && !work.cancel.is_cancelled();
         if stopping && work.run.is_none() && !mirrors && !work.sweep.removes() {
-            // A mirror that is dropped here is made anew by the next run.
+            // The next run mirrors again what a mirror dropped here did not finish.
             return;
         }
         if !stopping {
@@ -142,7 +144,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
             changed = inputs.lead.changed(), if !stopping => {
                 if changed.is_ok() {
                     inputs.lead.mark_unchanged();
-                    // Another one may have made runs meanwhile.
+                    // Another daemon may have made runs meanwhile.
                     work.recalled = false;
                     work.next_look = work.ground.clock.now();
                 }
@@ -157,7 +159,7 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
     }
 }
 
-/// Waits for a future that may not be there.
+/// Waits for a future that may be absent.
 async fn ready<T>(pending: &mut Pending<T>) -> T {
     let value = match pending {
         Some(future) => future.await,
@@ -175,7 +177,7 @@ async fn until(time: Option<Instant>) {
 }
 
 impl Work {
-    /// Ends the run that was at work when the work before this one panicked.
+    /// Ends the run that was at work when the previous work panicked.
     fn end_lost_run(&self) {
         self.board(|cluster| {
             if let Some(track) = cluster.track.take() {
@@ -186,7 +188,7 @@ impl Work {
         });
     }
 
-    /// Does what there is to do now.
+    /// Does everything that is due now.
     fn turn(&mut self) {
         let now = self.ground.clock.now();
         self.watch_clock(now);
@@ -196,7 +198,7 @@ impl Work {
         if self.look.is_none() && self.run.is_none() && now >= self.next_look {
             self.begin_look(now);
         }
-        // What is owed must be known first, or the first run would be made twice.
+        // Missed runs must be known first, or the first run would be made twice.
         let first_look = !self.recalled && self.look.is_some();
         if self.run.is_none() && !first_look && !self.sweep.makes_room(self.ground.queue.len()) {
             self.begin_run(now);
@@ -205,7 +207,7 @@ impl Work {
         self.tell();
     }
 
-    /// How long nothing has to be done.
+    /// Returns the time for which nothing has to be done.
     fn sleep(&self) -> Duration {
         let now = self.ground.clock.now();
         let looks = self.look.is_none().then_some(self.next_look);
@@ -238,7 +240,7 @@ impl Work {
         });
     }
 
-    /// Puts a component that is due into the queue, unless it is being taken.
+    /// Puts a due component into the queue, unless it is being taken.
     fn admit(&mut self, due: Due) {
         if !self.lead.borrow().admits(&due.component) {
             return;
@@ -343,7 +345,7 @@ impl Work {
         });
     }
 
-    /// Tells those who asked for a run that there will be none.
+    /// Ends all runs on demand that wait, with `cause` as their failure.
     fn refuse(&self, cause: &str) {
         for wanted in self.ground.queue.refuse() {
             let Wanted { track, .. } = wanted;

@@ -1,7 +1,7 @@
-//! Holding a lease, so that one of several daemons makes runs.
+//! Election by a lease, so that one of several daemons makes runs.
 //!
-//! The store needs no lock: everything in it is written once. A lease only spares work, so that an API
-//! server which is away for long must not stop what needs none.
+//! The store needs no lock, because everything in it is written once. A lease only spares work, so an API
+//! server that is away for long must not stop work that does not need it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use super::board::Board;
 use super::lead::Lead;
 use crate::commands::run::Args;
 
-/// How long a lease lasts without being renewed: the longest that nobody leads after a death.
+/// Duration of a lease without renewal: the longest time without a leader after a death.
 const LASTS: Duration = Duration::from_secs(15);
-/// How long a holder believes that it still has it; less than the others wait.
+/// Time for which a holder relies on its last renewal; shorter than the others' wait.
 const BELIEVED: Duration = Duration::from_secs(10);
-/// Between two claims.
+/// Interval between two claims.
 const EVERY: Duration = Duration::from_secs(2);
-/// For one claim: two of them fit into the time that is believed.
+/// Time limit for one claim; two claims fit into [`BELIEVED`].
 const CLAIM: Duration = Duration::from_secs(4);
 
-/// One lease and what it decides.
+/// One lease and the lead that it decides.
 #[derive(Debug)]
 pub(crate) struct Election {
     options: LeaseOptions,
@@ -40,12 +40,12 @@ pub(crate) struct Election {
     clock: Arc<dyn Clock>,
     board: Arc<Board>,
     lead: watch::Sender<Lead>,
-    /// Ends it, when no run is at work any more.
+    /// Token that ends the election, when no run is at work any more.
     over: CancellationToken,
 }
 
 impl Election {
-    /// The election that was asked for, if one was.
+    /// Returns the election that the flags ask for, if any.
     pub(crate) fn of(
         args: &Args,
         environment: &Environment,
@@ -82,7 +82,7 @@ impl Election {
         })
     }
 
-    /// What is so before the first claim.
+    /// Returns the lead before the first claim.
     pub(crate) fn before(&self) -> Lead {
         self.following(None, None)
     }
@@ -99,7 +99,7 @@ impl Election {
         }
     }
 
-    /// Claims the lease again and again, until it is over; then gives it back.
+    /// Claims the lease repeatedly until `over` is cancelled, then releases it.
     pub(crate) async fn hold(self) {
         let mut handle: Option<LeaseHandle> = None;
         let mut renewed: Option<Instant> = None;
@@ -109,7 +109,7 @@ impl Election {
             let (kube, options) = (self.kube.clone(), self.options.clone());
             let claim = claim(handle.take(), kube, options, self.clock.now());
             let held;
-            // A claim that panics is a claim that failed.
+            // A claim that panics is a failed claim.
             (handle, held) = apart(claim, |cause| (None, Err(cause))).await;
             match held {
                 Ok(Held::Own { transitions }) => {
@@ -136,7 +136,7 @@ impl Election {
                     }
                 }
             }
-            // Whoever leads looks again in time to stop believing it.
+            // A leader checks again before [`BELIEVED`] has passed.
             let pause = renewed.map_or(EVERY, |at| {
                 EVERY
                     .min(BELIEVED.saturating_sub(at.elapsed()))
@@ -188,7 +188,7 @@ impl Election {
     }
 }
 
-/// Claims the lease once. Gives the handle back for the next claim, unless there is none.
+/// Claims the lease once. Returns the handle for the next claim, if there is one.
 async fn claim(
     handle: Option<LeaseHandle>,
     kube: KubeOptions,

@@ -1,4 +1,5 @@
-//! The configuration as it is now: read again when it changes, and kept where it breaks.
+//! Current configuration: files are read again when they change, and a broken file keeps its last good
+//! content.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,17 +13,17 @@ use jiff::Timestamp;
 use super::board::FileStatus;
 use super::shard::Shard;
 
-/// See the module.
+/// Files of the configuration; see the module.
 #[derive(Debug)]
 pub(crate) struct Files {
     path: PathBuf,
     shard: Shard,
-    /// What each file said when it was last good.
+    /// Last good content of each file.
     good: BTreeMap<PathBuf, Arc<Config>>,
     print: Vec<Print>,
 }
 
-/// What tells that a file changed.
+/// Size and time by which a change of a file is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Print {
     path: PathBuf,
@@ -30,10 +31,10 @@ struct Print {
     modified: Option<std::time::SystemTime>,
 }
 
-/// What holds now.
+/// Result of a load.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The clusters of this shard.
+    /// Clusters of this shard.
     pub(crate) clusters: BTreeMap<ClusterName, Arc<Config>>,
     pub(crate) files: Vec<FileStatus>,
 }
@@ -48,15 +49,15 @@ impl Files {
         }
     }
 
-    /// Whether a file has come, gone or changed since it was last read.
+    /// Reports whether a file was added, removed or changed since the last read.
     pub(crate) fn changed(&self) -> bool {
         self.print != print(&self.path)
     }
 
-    /// Reads all files. One that is broken keeps what it said before.
+    /// Reads all files. A broken file keeps its last good content.
     ///
     /// # Errors
-    /// When the folder itself cannot be read; all that was said before holds.
+    /// Fails when the folder itself cannot be read; the earlier configuration then still applies.
     pub(crate) fn load(&mut self, now: Timestamp) -> Result<Loaded, ConfigError> {
         self.print = print(&self.path);
         let read = read_files(&self.path, now)?;
@@ -65,7 +66,7 @@ impl Files {
             clusters: BTreeMap::new(),
             files: Vec::with_capacity(read.len()),
         };
-        // Files that are good first: a broken one must not keep a cluster that moved elsewhere.
+        // Good files come first: a broken file must not keep a cluster that moved to another file.
         let (sound, broken): (Vec<_>, Vec<_>) = read.into_iter().partition(|f| f.config.is_ok());
         for file in sound.into_iter().chain(broken) {
             let (config, error) = match file.config {

@@ -1,14 +1,15 @@
-//! What a restore point says of watches that do not hear what changes in it.
+//! Findings of a restore point about watches that do not receive changes.
 
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 
 use super::board::{Hearing, View, WatchView};
 
-/// Kinds that are told one by one.
+/// Largest number of kinds that are listed one by one.
 const TOLD: usize = 20;
 
-/// A finding for each watch that concerns one of `wanted`, empty for everything, and hears nothing.
+/// Returns a finding for each watch that concerns one of `wanted` (empty for everything) and receives no
+/// changes.
 pub(crate) fn findings(view: &View, wanted: &[ComponentName]) -> Vec<Finding> {
     let concerns = |watch: &WatchView| {
         wanted.is_empty() || watch.components.iter().any(|name| wanted.contains(name))
@@ -51,7 +52,7 @@ fn finding(kind: &str, watch: &WatchView) -> Finding {
     };
     Finding {
         severity: Severity::Warning,
-        // Not the kind alone: some components have the name of a kind.
+        // The kind alone would be ambiguous: some components have the name of a kind.
         object: format!("watch of {kind}"),
         cause: format!("when this was taken, {kind} {state}: {problem}"),
         remedy: remedy.to_owned(),

@@ -1,8 +1,8 @@
-//! The daemon's HTTP: health, metrics, status, and restore points on demand.
+//! HTTP server of the daemon: health, metrics, status, and restore points on demand.
 //!
 //! Everything is bounded: connections, handshakes, headers, bodies, the time of an answer, and streams.
-//! Without TLS, what leaves the machine goes through the cluster's own means, or a proxy before it.
-//! Health has a listener of its own: who asks for it ends the process where there is no answer.
+//! Without TLS, traffic that leaves the machine needs the cluster's own encryption or a proxy. Health has its
+//! own listener, because a probe without an answer ends the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +34,13 @@ mod points;
 mod snapshots;
 mod stream;
 
-/// Streams of progress at the same time, so that those who only listen leave room for the others; more
-/// than one client has connections.
+/// Largest number of progress streams at the same time. It leaves room for other requests, and is larger than
+/// one client's number of connections.
 const STREAMS: usize = 24;
-/// For an answer that is no stream; some read the store.
+/// Time limit for an answer that is not a stream; some answers read the store.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What all answers are made of.
+/// State from which all answers are made.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) board: Arc<Board>,
@@ -52,7 +52,7 @@ pub(crate) struct Api {
     metrics: Metrics,
     keys: Keys,
     streams: Arc<Semaphore>,
-    /// Answers that read the store.
+    /// Slots for answers that read the store.
     reads: Semaphore,
     pub(crate) environment: Environment,
 }
@@ -82,7 +82,7 @@ impl Api {
     }
 }
 
-/// An answer that is no success, as JSON.
+/// Error answer, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Refusal {
     #[serde(skip)]
@@ -105,7 +105,7 @@ impl axum::response::IntoResponse for Refusal {
     }
 }
 
-/// `value` as JSON that a terminal may show.
+/// Returns `value` as JSON that is safe to show on a terminal.
 fn json(value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(text) => {
@@ -119,7 +119,7 @@ fn json(value: &impl Serialize) -> Response {
     }
 }
 
-/// Metrics, status and restore points; health too, for those who ask for it here.
+/// Returns the routes for metrics, status and restore points, and for health on the same listener.
 pub(crate) fn pages(api: &Arc<Api>) -> Router {
     let guarded = |guard| middleware::from_fn_with_state((Arc::clone(api), guard), access::guard);
     let writes = Router::new()
@@ -140,7 +140,7 @@ pub(crate) fn pages(api: &Arc<Api>) -> Router {
     finished(writes.merge(reads).merge(streams).merge(open), api)
 }
 
-/// Health alone.
+/// Returns the routes for health alone.
 pub(crate) fn health(api: &Arc<Api>) -> Router {
     finished(open(), api)
 }
@@ -175,7 +175,7 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
     json(&api.board.status(api.clock.now()))
 }
 
-/// Ready once a store could be looked at, and until the stop.
+/// Answers ready once a store could be read, and until the stop.
 async fn ready(State(api): State<Arc<Api>>) -> Response {
     if api.stop.is_cancelled() {
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "it is stopping").into_response();

@@ -1,40 +1,40 @@
-//! Whether this daemon is the one that makes runs.
+//! Lead: whether this daemon is the one that makes runs.
 
 use serde::Serialize;
 
 use super::queue::Wanted;
 use backup_core::id::ComponentName;
 
-/// See the module.
+/// Lead of this daemon; see the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub(crate) enum Lead {
-    /// There is no election: it makes runs. Two such daemons do no harm to each other.
+    /// There is no election: this daemon makes runs. Two such daemons do not harm each other.
     #[default]
     Unelected,
-    /// It holds the lease.
+    /// This daemon holds the lease.
     #[serde(rename_all = "camelCase")]
     Leading {
         lease: String,
         holder: String,
-        /// How often the lease has changed hands: with the holder it names one term.
+        /// Number of times that the lease has changed hands; with the holder it identifies one term.
         transitions: i64,
     },
-    /// Somebody else does, or nobody yet.
+    /// Another daemon holds the lease, or nobody yet.
     #[serde(rename_all = "camelCase")]
     Following {
         lease: String,
         holder: Option<String>,
         problem: Option<String>,
     },
-    /// The API server has not answered for long: nobody can hold the lease. What needs no API
-    /// server, the etcd snapshot, goes on.
+    /// The API server has not answered for long, so nobody can hold the lease. The etcd snapshot, which does
+    /// not need the API server, goes on.
     #[serde(rename_all = "camelCase")]
     Alone { lease: String, problem: String },
 }
 
 impl Lead {
-    /// Whether a run may begin.
+    /// Reports whether a run may begin.
     pub(crate) fn allows(&self, wanted: &Wanted) -> bool {
         match self {
             Self::Unelected | Self::Leading { .. } => true,
@@ -43,7 +43,7 @@ impl Lead {
         }
     }
 
-    /// Whether `component` may be put into the queue.
+    /// Reports whether `component` may be put into the queue.
     pub(crate) fn admits(&self, component: &ComponentName) -> bool {
         match self {
             Self::Unelected | Self::Leading { .. } => true,
@@ -52,12 +52,12 @@ impl Lead {
         }
     }
 
-    /// Whether it may remove what others left.
+    /// Reports whether this daemon may remove leftovers of others.
     pub(crate) fn sweeps(&self) -> bool {
         matches!(self, Self::Unelected | Self::Leading { .. })
     }
 
-    /// Whether it takes what people ask for.
+    /// Reports whether this daemon takes runs on demand.
     pub(crate) fn takes_demands(&self) -> bool {
         matches!(self, Self::Unelected | Self::Leading { .. })
     }

@@ -1,6 +1,7 @@
-//! What runs that died left: looked for after a run, removed while none is at work, and told.
+//! Sweep for leftovers of runs that died: searched after a run, removed while no run is at work, and
+//! reported.
 //!
-//! A look only reads, so it may go on beside a run. A removal makes room for one that is due.
+//! A search only reads, so it may go on beside a run. A removal makes room for a run that is due.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,25 +23,25 @@ use tokio_util::sync::CancellationToken;
 use super::board::Failed;
 use crate::sweep;
 
-/// Between two sweeps: a listing of everything and a look at all manifests.
+/// Longest pause between two sweeps, each of which lists everything and reads all manifests.
 const SELDOM: SignedDuration = SignedDuration::from_hours(1);
-/// Where the grace time is short, leftovers should not lie about for a multiple of it.
+/// Shortest pause: where the grace time is short, leftovers should not stay for a multiple of it.
 const OFTEN: SignedDuration = SignedDuration::from_mins(1);
 
-/// Leftovers as they are told.
+/// Leftovers as they are reported.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LeftoversView {
     pub(crate) grace_seconds: u64,
-    /// When a sweep last went through, since the start of the daemon.
+    /// Time of the last complete sweep since the start of the daemon.
     pub(crate) last_sweep: Option<Timestamp>,
-    /// What no restore point leads to, however young; some of it may be a run's at work elsewhere.
+    /// Objects that no restore point needs, however young; some may belong to a run at work elsewhere.
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
-    /// What was removed since the start of the daemon.
+    /// Objects removed since the start of the daemon.
     pub(crate) removed_objects: u64,
     pub(crate) removed_bytes: u64,
-    /// Why the last sweep did not remove what it should.
+    /// Reason why the last sweep did not remove what it should.
     pub(crate) problem: Option<Failed>,
     pub(crate) findings: Vec<Finding>,
 }
@@ -54,13 +55,13 @@ impl LeftoversView {
     }
 }
 
-/// How long to wait after a sweep.
+/// Returns the pause after a sweep.
 pub(crate) fn pause(leftovers: &Leftovers) -> SignedDuration {
     let grace = SignedDuration::try_from(leftovers.grace).unwrap_or(SignedDuration::MAX);
     (grace / 5).clamp(OFTEN, SELDOM)
 }
 
-/// What was looked at, ready to be removed.
+/// Leftovers that were found, ready to be removed.
 pub(crate) struct Looked {
     store: Arc<dyn Store>,
     rules: Rules,
@@ -73,22 +74,22 @@ impl fmt::Debug for Looked {
     }
 }
 
-/// What became of a sweep, so far.
+/// Outcome of one step of a sweep.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// There is something to remove.
+    /// There are leftovers to remove.
     Removable(Box<Looked>),
-    /// It is over; with what is told.
+    /// The sweep is over; contains its report.
     Over(Box<Swept>),
 }
 
-/// A sweep that is over.
+/// Sweep that is over.
 #[derive(Debug)]
 pub(crate) struct Swept {
     result: Result<(Plan, Removed), String>,
 }
 
-/// Looks for leftovers; `None` where the configuration has them left alone.
+/// Searches for leftovers under the rules of the configuration.
 pub(crate) async fn look(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
@@ -108,7 +109,7 @@ pub(crate) async fn look(
     }
 }
 
-/// Removes what was found, until it is told to stop.
+/// Removes the leftovers that were found, until `cancel` stops it.
 pub(crate) async fn remove(looked: Box<Looked>, cancel: CancellationToken) -> Step {
     let Looked { store, rules, plan } = *looked;
     let removed = leftovers::remove(&store, &rules, &plan, &cancel).await;
@@ -116,7 +117,7 @@ pub(crate) async fn remove(looked: Box<Looked>, cancel: CancellationToken) -> St
     over(removed.map(|removed| (plan, removed)))
 }
 
-/// A sweep that came to nothing.
+/// Makes the result of a sweep that failed.
 pub(crate) fn lost(cause: String) -> Step {
     over(Err(cause))
 }
@@ -126,7 +127,7 @@ fn over(result: Result<(Plan, Removed), String>) -> Step {
 }
 
 impl Swept {
-    /// Whether it was made to stop for something else, and has more to do.
+    /// Reports whether the sweep was stopped for something else and has more to do.
     pub(crate) fn was_stopped(&self) -> bool {
         match &self.result {
             Ok((plan, removed)) => {
@@ -139,7 +140,7 @@ impl Swept {
         }
     }
 
-    /// Tells it, on the board and in the log.
+    /// Reports the sweep on the board and in the log.
     pub(crate) fn tell(self, cluster: &ClusterName, view: &mut LeftoversView, now: Timestamp) {
         let stopped = self.was_stopped();
         let problem = match self.result {
@@ -170,7 +171,7 @@ impl Swept {
                 tracing::warn!(%cluster, error = cause, "leftovers of runs that died were not removed");
                 view.problem = Some(Failed { at: now, cause });
             }
-            // One that was made to stop has not gone through, and tells of no problem either.
+            // A sweep that was stopped is not complete, and has no problem to report either.
             None if stopped => {}
             None => {
                 view.problem = None;

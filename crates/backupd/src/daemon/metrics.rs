@@ -1,5 +1,4 @@
-//! Metrics, made of the board when they are asked for: what they say and what the status page says is
-//! the same.
+//! Metrics, computed from the board on each request, so that they agree with the status page.
 
 use std::sync::Arc;
 
@@ -15,10 +14,10 @@ use super::board::Board;
 
 mod samples;
 
-/// What the answer is.
+/// Content type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A metric that there is.
+/// Definition of a metric.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
@@ -27,7 +26,7 @@ pub(crate) struct Metric {
     pub(crate) help: &'static str,
 }
 
-/// How its value goes.
+/// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Gauge,
@@ -59,8 +58,8 @@ const fn counter(
 const C: &[&str] = &["cluster"];
 const CC: &[&str] = &["cluster", "component"];
 
-/// Every metric; `docs/METRICS.md` is made of it. Names are completed by [`PREFIX`], counters by
-/// `_total`.
+/// All metrics; `docs/METRICS.md` is generated from this table. Names get the prefix [`PREFIX`], and counters
+/// the suffix `_total`.
 pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "build_info",
@@ -302,7 +301,7 @@ pub(crate) const METRICS: &[Metric] = &[
     ),
 ];
 
-/// What every name begins with.
+/// Prefix of every name.
 pub(crate) const PREFIX: &str = "butler_backup_";
 
 /// One value.
@@ -326,7 +325,7 @@ impl Metrics {
         Self { registry }
     }
 
-    /// The text that Prometheus reads.
+    /// Returns the text that Prometheus reads.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -358,7 +357,7 @@ impl Collector for OfBoard {
             for sample in own {
                 debug_assert!(sample.labels.iter().map(|(key, _)| key).eq(metric.labels));
                 if sample.labels.is_empty() {
-                    // One that has none is the only one.
+                    // A metric without labels has only one value.
                     encode(metric.kind, sample.value, family)?;
                     break;
                 }
@@ -380,7 +379,7 @@ fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), std:
     }
 }
 
-/// `docs/METRICS.md`.
+/// Returns the text of `docs/METRICS.md`.
 #[cfg(test)]
 fn document() -> String {
     use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The Git mirror of a cluster: fed by runs, told on the board, and never in a run's way.
+//! Git mirror of a cluster: runs feed it, the board reports it, and it never delays a run.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,35 +21,36 @@ use super::apart::apart;
 use super::board::{Failed, View};
 use crate::take::sources::Sources;
 
-/// Restore points that wait to be mirrored, each with its notes on the disk. What is more is left out:
-/// the newest has everything.
+/// Largest number of restore points that wait to be mirrored, each with its notes on the disk. Older ones are
+/// left out, because the newest contains everything.
 const WAITING: usize = 4;
-/// One of them, with all that is asked of the remote; each call of `git` has a limit of its own.
+/// Time limit for mirroring one restore point, with all requests to the remote; each call of `git` has its
+/// own limit.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// The mirror as it is told.
+/// Mirror as it is reported.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MirrorView {
     pub(crate) repository: String,
     pub(crate) branch: String,
     pub(crate) path: String,
-    /// The last commit, and the restore point that it is of.
+    /// Last commit; `restore_point` is its restore point.
     pub(crate) commit: Option<String>,
     pub(crate) restore_point: Option<String>,
-    /// When the remote last had all that was to be mirrored.
+    /// Time when the remote last had everything that was to be mirrored.
     pub(crate) last_success: Option<Timestamp>,
-    /// Why it does not have it now.
+    /// Reason why the remote does not have it now.
     pub(crate) problem: Option<Failed>,
     /// Commits that the remote does not have yet.
     pub(crate) unpushed: u64,
-    /// Fields that were left out the last time, as they may be secret.
+    /// Fields that the last commit left out because they may be secret.
     pub(crate) left_out_fields: u64,
     /// Commits since the start of the daemon.
     pub(crate) commits: u64,
-    /// Commits that were given up since then, as others had changed the same lines.
+    /// Commits since then that were given up because others had changed the same lines.
     pub(crate) given_up: u64,
-    /// Restore points since then that were not mirrored, as too many waited.
+    /// Restore points since then that were not mirrored because too many waited.
     pub(crate) skipped: u64,
 }
 
@@ -64,15 +65,15 @@ impl MirrorView {
     }
 }
 
-/// What a run noted for the mirror, or why it could not.
+/// Notes of a run for the mirror, or the error that prevented them.
 pub(crate) type Noted = Result<Staged, MirrorError>;
 
-/// Notes what a run reads, if it is to be mirrored.
+/// Recorder of the objects that a run reads, if they are to be mirrored.
 #[derive(Debug)]
 pub(crate) struct Notes(Option<Result<Arc<Stage>, MirrorError>>);
 
 impl Notes {
-    /// Begins to note what `sources` give.
+    /// Begins to record what `sources` read.
     pub(crate) fn begin(config: &Config, sources: &mut Sources) -> Self {
         let begun = config.git_mirror.as_ref().zip(sources.mirrored());
         let begun = begun.map(|(git, kinds)| {
@@ -84,13 +85,13 @@ impl Notes {
         Self(begun)
     }
 
-    /// What was noted.
+    /// Returns the recorded notes.
     pub(crate) fn end(self) -> Option<Noted> {
         Some(self.0?.and_then(|stage| stage.take()))
     }
 }
 
-/// A restore point to be mirrored.
+/// Restore point to be mirrored.
 #[derive(Debug)]
 pub(crate) struct Job {
     config: Arc<Config>,
@@ -100,7 +101,7 @@ pub(crate) struct Job {
     proxies: Proxies,
 }
 
-/// What became of it.
+/// Outcome of mirroring one restore point.
 #[derive(Debug)]
 pub(crate) struct Mirrored {
     id: RestorePointId,
@@ -153,12 +154,12 @@ impl Job {
     }
 }
 
-/// Those that wait.
+/// Restore points that wait to be mirrored.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting(VecDeque<Job>);
 
 impl Waiting {
-    /// Puts one in; true if the oldest had to go.
+    /// Adds a restore point; returns true if the oldest was dropped.
     pub(crate) fn push(&mut self, job: Job) -> bool {
         self.0.push_back(job);
         let full = self.0.len() > WAITING;
@@ -174,7 +175,7 @@ impl Waiting {
 }
 
 impl Mirrored {
-    /// Tells it, on the board and in the log.
+    /// Reports the outcome on the board and in the log.
     pub(crate) fn tell(self, view: &mut View, clock: &dyn Clock) {
         let (cluster, now) = (view.cluster.clone(), clock.now());
         let Some(view) = &mut view.mirror else {

@@ -1,12 +1,11 @@
-//! What a cluster's next runs are to take: bounded, and merged where that loses nothing.
+//! Queue of a cluster's next runs, bounded, and merged where nothing is lost.
 //!
-//! Scheduled components and changes are sets, so they cannot pile up; what people ask for waits
-//! in a short line. Whatever notices that something changed, a watch for example, calls
-//! [`Queue::changed`].
+//! Scheduled components and changes are sets, so they cannot pile up; runs on demand wait in a short line.
+//! Anything that notices a change, a watch for example, calls [`Queue::changed`].
 //!
-//! Changes are gathered until it is quiet. Where they go on and on, each run for them waits for twice
-//! the quiet of the one before, up to the longest wait, so that a cluster that is never quiet gets one
-//! restore point in each of those.
+//! Changes are gathered until it is quiet. Where they go on and on, each run for them waits for twice the
+//! quiet time of the previous one, up to the longest wait. A cluster that is never quiet gets one restore
+//! point in each longest wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,31 +20,32 @@ use super::timetable::Why;
 use super::track::{Cause, Track};
 use crate::args::NoteFlags;
 
-/// Runs that people asked for and that wait. More would be the same restore point again.
+/// Largest number of runs on demand that wait. More would be the same restore point again.
 const DEMANDS: usize = 4;
-/// A sealing key is gone for good if the cluster is lost before it was stored: it waits only for a
-/// second one that comes with it.
+/// Quiet time of sealing keys. A sealing key is lost for good if the cluster is lost before the key is
+/// stored, so it waits only for a second key that comes with it.
 const KEY_QUIET: Duration = Duration::from_secs(1);
-/// With a run of some seconds, it is in the store within ten seconds of its birth.
+/// Longest wait of sealing keys. With a run of some seconds, a key is in the store within ten seconds of its
+/// creation.
 const KEY_LONGEST: Duration = Duration::from_secs(5);
 
-/// A run to be made.
+/// Run to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
-    /// Empty for everything.
+    /// Components of the run; empty for everything.
     pub(crate) components: Vec<ComponentName>,
     pub(crate) cause: Cause,
     pub(crate) note: NoteFlags,
-    /// The run as it is watched already.
+    /// Track of the run, if it is followed already.
     pub(crate) track: Option<Arc<Track>>,
 }
 
-/// Too much waits already.
+/// Error for a full queue.
 #[derive(Debug, thiserror::Error)]
 #[error("{DEMANDS} runs that were asked for wait already; come back when one of them has ended")]
 pub(crate) struct QueueFull;
 
-/// See the module.
+/// Queue of one cluster; see the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -57,13 +57,13 @@ struct Waiting {
     demands: VecDeque<Wanted>,
     scheduled: BTreeMap<ComponentName, Cause>,
     changes: BTreeMap<ComponentName, Change>,
-    /// What was noted since a run for changes began.
+    /// Number of changes noted since the last run for changes began.
     noted: u64,
-    /// When the last run for changes began, and how many came one soon after the other.
+    /// Begin of the last run for changes, and the number of such runs in quick succession.
     last: Option<(Timestamp, u32)>,
 }
 
-/// What changed in a component since its last run.
+/// Changes of a component since its last run.
 #[derive(Debug)]
 struct Change {
     first: Timestamp,
@@ -93,14 +93,14 @@ impl Change {
 }
 
 impl Waiting {
-    /// The times at which changes are ready.
+    /// Returns the times at which changes are ready.
     fn ready(&self, debounce: OnChange, now: Timestamp) -> impl Iterator<Item = Timestamp> {
         let row = self.row(debounce, now);
         let changes = self.changes.iter();
         changes.map(move |(component, change)| change.ready(component, debounce, row))
     }
 
-    /// How many runs for changes came one soon after the other, the last not long ago.
+    /// Returns the number of runs for changes in quick succession, if the last is not long ago.
     fn row(&self, debounce: OnChange, now: Timestamp) -> u32 {
         let longest = SignedDuration::try_from(debounce.longest).unwrap_or(SignedDuration::MAX);
         let soon = |(last, _): &(Timestamp, u32)| now.duration_since(*last) < longest;
@@ -113,12 +113,12 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was put in.
+    /// Waits until something is added.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// Puts in a run that somebody asked for.
+    /// Adds a run on demand.
     pub(crate) fn demand(&self, wanted: Wanted) -> Result<(), QueueFull> {
         let mut waiting = self.lock();
         if waiting.demands.len() >= DEMANDS {
@@ -129,7 +129,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Notes that what `component` holds has changed, and why that is known.
+    /// Notes that the objects of `components` changed, with the reason.
     pub(crate) fn changed(&self, components: &[ComponentName], reason: &str, now: Timestamp) {
         let mut waiting = self.lock();
         waiting.noted = waiting.noted.saturating_add(1);
@@ -145,7 +145,7 @@ impl Queue {
         self.news.notify_one();
     }
 
-    /// Puts in a component that is due; false if it waits already.
+    /// Adds a component that is due; returns false if it waits already.
     pub(crate) fn due(&self, component: ComponentName, why: Why) -> bool {
         let cause = match why {
             Why::Schedule => Cause::Schedule,
@@ -155,12 +155,12 @@ impl Queue {
         self.lock().scheduled.insert(component, cause).is_none()
     }
 
-    /// When something will be ready, if it is not now.
+    /// Returns the time when something will be ready, if it is not ready yet.
     pub(crate) fn ready_at(&self, debounce: OnChange, now: Timestamp) -> Option<Timestamp> {
         self.lock().ready(debounce, now).min()
     }
 
-    /// How many runs wait: those asked for, one for the schedule, one for changes.
+    /// Returns the number of waiting runs: those on demand, one for the schedule, one for changes.
     pub(crate) fn len(&self) -> usize {
         let waiting = self.lock();
         let sets =
@@ -168,7 +168,7 @@ impl Queue {
         waiting.demands.len().saturating_add(sets)
     }
 
-    /// Takes the next run out: first what people asked for, then what is due and what changed.
+    /// Takes the next run out: first runs on demand, then due components, then changes.
     pub(crate) fn next(&self, debounce: OnChange, now: Timestamp) -> Option<Wanted> {
         let mut waiting = self.lock();
         if let Some(demand) = waiting.demands.pop_front() {
@@ -177,7 +177,7 @@ impl Queue {
         if !waiting.scheduled.is_empty() {
             let scheduled = std::mem::take(&mut waiting.scheduled);
             let cause = scheduled.values().min().copied().unwrap_or(Cause::Schedule);
-            // What is taken anyway needs no run of its own.
+            // A component that is taken anyway needs no run for its changes.
             waiting
                 .changes
                 .retain(|component, _| !scheduled.contains_key(component));
@@ -205,7 +205,7 @@ impl Queue {
         Some(wanted(changes.into_keys().collect(), Cause::Change, reason))
     }
 
-    /// Takes out everything that people asked for, for somebody who cannot do it.
+    /// Takes out all runs on demand and drops the rest, for a daemon that cannot make them.
     pub(crate) fn refuse(&self) -> Vec<Wanted> {
         let mut waiting = self.lock();
         waiting.scheduled.clear();
@@ -245,13 +245,13 @@ mod tests {
     fn a_storm_of_changes_is_a_bounded_number_of_runs() {
         let queue = Queue::default();
         let mut runs = Vec::new();
-        // 10 000 in a minute, without a quiet moment.
+        // 10 000 changes in a minute, without a quiet moment.
         for n in 0..10_000_i64 {
             let now = at(n * 60 / 10_000);
             queue.changed(&[ComponentName::resources()], "one changed", now);
             runs.extend(queue.next(DEBOUNCE, now));
         }
-        // Every eight seconds, the longest wait.
+        // One run every eight seconds, the longest wait.
         assert_eq!(runs.len(), 7);
         assert!(runs.iter().all(|run| run.cause == Cause::Change));
         let reason = runs
@@ -281,7 +281,7 @@ mod tests {
         queue.changed(&keys, "a key was born", at(4));
         queue.changed(&resources, "one changed", at(4));
         assert_eq!(queue.ready_at(DEBOUNCE, at(4)), Some(at(5)));
-        // Nor for keys that never end.
+        // Keys that keep coming do not wait longer either.
         for second in 5..9 {
             queue.changed(&keys, "a key was born", at(second));
             queue.changed(&resources, "one changed", at(second));
@@ -300,7 +300,7 @@ mod tests {
     fn what_changes_all_the_time_is_taken_less_often() {
         let queue = Queue::default();
         let mut runs = Vec::new();
-        // A heartbeat each five seconds for an hour, with quiet between.
+        // A heartbeat every five seconds for an hour, with quiet between.
         for second in 0..3600 {
             if second % 5 == 0 {
                 queue.changed(&[ComponentName::resources()], "a heartbeat", at(second));
@@ -310,10 +310,10 @@ mod tests {
             }
         }
         assert_eq!(runs.first(), Some(&2));
-        // Not 720, one for each heartbeat, but one for each longest wait.
+        // Not 720 runs, one for each heartbeat, but one for each longest wait.
         assert!((440..=490).contains(&runs.len()), "{}", runs.len());
         assert!(queue.next(DEBOUNCE, at(3700)).is_some());
-        // It was quiet: the next is taken soon again.
+        // After a quiet time, the next change is taken soon again.
         queue.changed(&[ComponentName::resources()], "one changed", at(4000));
         assert_eq!(queue.ready_at(DEBOUNCE, at(4000)), Some(at(4002)));
     }

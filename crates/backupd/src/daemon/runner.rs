@@ -1,4 +1,4 @@
-//! Makes one run: tries, verifies, and gives up at the deadline.
+//! Runner of one run: it tries, verifies, and gives up at the deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,43 +29,44 @@ use crate::take::sources::Sources;
 use crate::take::taken::Taken;
 use crate::take::{Keeping, Means, prepare};
 
-/// The pause before the second try; later ones double, with jitter.
+/// Pause before the second try; later pauses double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest pause: an S3 server that restarts is back by then.
+/// Longest pause; an S3 server that restarts is back by then.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a run at its deadline may take to end by itself.
+/// Time that a run at its deadline may take to end on its own.
 const WIND_DOWN: Duration = Duration::from_secs(6);
 
-/// Everything that one run needs.
+/// Inputs of one run.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) config: Arc<Config>,
     pub(crate) wanted: Wanted,
     pub(crate) track: Arc<Track>,
-    /// What is known before it begins.
+    /// Findings from before the run.
     pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) kept: Arc<Kept>,
     pub(crate) lead: watch::Receiver<Lead>,
-    /// No new try begins.
+    /// Token that prevents new tries.
     pub(crate) stop: CancellationToken,
-    /// The try at work ends.
+    /// Token that ends the try at work.
     pub(crate) cancel: CancellationToken,
 }
 
-/// How it ended.
+/// Outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) wanted: Wanted,
     pub(crate) track: Arc<Track>,
-    /// What was committed, and how many objects were found in the store afterwards.
+    /// Committed restore point, and the number of objects that were afterwards found in the store; or the
+    /// error.
     pub(crate) result: Result<(Committed, u64), String>,
-    /// What is to be mirrored of it.
+    /// Notes for the mirror.
     pub(crate) noted: Option<Noted>,
 }
 
-/// What a try did that went well.
+/// Result of a successful try.
 struct Done {
     committed: Committed,
     checked: u64,
@@ -85,7 +86,7 @@ pub(crate) async fn make(job: Job) -> Ended {
     } else {
         names.join(",")
     };
-    // At this level so that no log level takes the run's id off its lines.
+    // The span has this level so that no log level removes the run's id from its lines.
     let span = tracing::error_span!("run", id = %status.run, cluster = %status.cluster);
     let (track, wanted) = (Arc::clone(&job.track), job.wanted.clone());
     async move {
@@ -153,7 +154,7 @@ async fn until_deadline(job: &Job) -> Result<Done, Failure> {
         () = job.cancel.cancelled() => false,
     };
     job.cancel.cancel();
-    // What gets through in spite of it is done; what hangs is dropped where it waits, which leaves
+    // A try that succeeds in spite of it counts; one that hangs is dropped where it waits, which leaves
     // nothing half-written.
     if let Ok(Ok(done)) = tokio::time::timeout(WIND_DOWN, tried).await {
         return Ok(done);
@@ -196,15 +197,15 @@ async fn tries(job: &Job, deadline: Duration) -> Result<Done, Failure> {
         job.track.try_failed(failure.one_line());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            // Another try would be a new one.
+            // Another try would be new work, which the stop forbids.
             () = job.stop.cancelled() => return Err(failure),
             () = job.cancel.cancelled() => return Err(failure),
         }
     }
 }
 
-/// Whether the same run may succeed a little later. A talosconfig that cannot be read may be one
-/// that is just being written.
+/// Reports whether the same run may succeed a little later. A talosconfig that cannot be read may be one that
+/// is being written just now.
 fn may_pass(failure: &Failure) -> bool {
     matches!(failure.exit(), Exit::Failed | Exit::Usage)
 }
@@ -223,7 +224,7 @@ async fn once(job: &Job) -> Result<Done, Failure> {
         cancel: job.cancel.clone(),
         memory: Some(Keeping {
             kept: Arc::clone(&job.kept),
-            // Whatever else is wanted tells whether what is kept is right.
+            // Runs for other reasons list everything again, which checks the kept objects.
             anew: job.wanted.cause != Cause::Change,
         }),
     };
@@ -259,7 +260,7 @@ mod tests {
 
     use crate::args::NoteFlags;
 
-    /// As a library that takes for right what it was given.
+    /// Clock that panics, as a library does that does not check its input.
     #[derive(Debug)]
     struct Broken;
 

@@ -1,5 +1,5 @@
-//! Which clusters are this daemon's: rendezvous hashing, so that a change of the number of shards
-//! moves as few clusters as can be.
+//! Shards of the clusters by rendezvous hashing, so that a change of the number of shards moves as few
+//! clusters as possible.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use backup_core::digest::Digest;
 use backup_core::id::ClusterName;
 
-/// More shards than files that a folder may have are a mistake.
+/// Largest number of shards. More shards than files in a folder are a mistake.
 const MAX_SHARDS: u32 = 1_000;
 
 /// One of several shards, counted from 0 as Kubernetes does.
@@ -18,20 +18,20 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// The only one: all clusters are its own.
+    /// Only shard, which has all clusters.
     pub(crate) const ALL: Self = Self { index: 0, of: 1 };
 
-    /// Its number.
+    /// Returns the number of this shard.
     pub(crate) fn index(self) -> u32 {
         self.index
     }
 
-    /// Whether there are others.
+    /// Reports whether there are other shards.
     pub(crate) fn is_one_of_many(self) -> bool {
         self.of > 1
     }
 
-    /// Whether `cluster` is its own; it is that of exactly one.
+    /// Reports whether `cluster` belongs to this shard; it belongs to exactly one.
     pub(crate) fn has(self, cluster: &ClusterName) -> bool {
         let weight = |index: u32| *Digest::of(format!("{index}/{cluster}").as_bytes()).as_bytes();
         (0..self.of).max_by_key(|index| weight(*index)) == Some(self.index)
@@ -44,7 +44,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The text is no shard.
+/// Error for text that is not a shard.
 #[derive(Debug, thiserror::Error)]
 #[error("want I/N with I from 0 to N-1 and N up to {MAX_SHARDS}, as in `0/3`")]
 pub(crate) struct ParseShardError;

@@ -1,4 +1,4 @@
-//! When the components of one cluster are due: a pure table that is told the time.
+//! Timetable of one cluster: a pure table that computes from a given time which components are due.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use backup_core::digest::Digest;
 use backup_core::id::{ClusterName, ComponentName};
 use jiff::{SignedDuration, Timestamp};
 
-/// A run that begins later than this after its time was missed: the machine slept or was down.
+/// Delay from which a run counts as missed, because the machine slept or was down.
 const LATE: SignedDuration = SignedDuration::from_mins(2);
-/// The first pause after a run that failed with all its retries.
+/// Pause after the first run that failed with all its retries.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
-/// The longest. A store that was away is written to at most this much after it came back.
+/// Longest pause after a failed run. A store that was away is written to at most this long after its return.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
-/// The longest after one that lacks something: each is a restore point more.
+/// Longest pause after a partial run; each one adds a restore point.
 const LONGEST_AFTER_PARTIAL: SignedDuration = SignedDuration::from_hours(1);
 
-/// Why a component is due.
+/// Reason why a component is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Why {
-    /// Its time has come.
+    /// Its scheduled time came.
     Schedule,
-    /// Its time was missed.
+    /// Its scheduled time was missed.
     CatchUp,
     /// Its last run failed.
     Retry,
 }
 
-/// A component that is due.
+/// Component that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) component: ComponentName,
     pub(crate) why: Why,
 }
 
-/// See the module.
+/// Timetable of a cluster; see the module.
 #[derive(Debug)]
 pub(crate) struct Timetable {
     cluster: ClusterName,
-    /// Decides the jitter, so that tests can.
+    /// Seed of the jitter, as an argument for tests.
     seed: u64,
     lines: Vec<Line>,
 }
@@ -47,17 +47,17 @@ pub(crate) struct Timetable {
 #[derive(Debug)]
 struct Line {
     component: Component,
-    /// Times up to here have been dealt with.
+    /// Times up to here are handled.
     done: Timestamp,
-    /// Times up to here are nobody's fault: the schedule was not there, or paused.
+    /// Times up to here do not count as missed: the schedule did not exist, or was paused.
     since: Timestamp,
-    /// A run that must be made up for, and when to try.
+    /// Run that must be made up for, and the time to try.
     owed: Option<(Timestamp, Why)>,
     failures: u32,
 }
 
 impl Timetable {
-    /// The table of a configuration. Nothing before `now` is due, until the store tells of it.
+    /// Makes the table of a configuration. Nothing before `now` is due until [`Timetable::recall`].
     pub(crate) fn new(cluster: &ClusterName, config: &Config, seed: u64, now: Timestamp) -> Self {
         let lines = config.components.iter().map(|component| Line {
             component: component.clone(),
@@ -73,7 +73,7 @@ impl Timetable {
         }
     }
 
-    /// Takes over a changed configuration; what was owed stays owed.
+    /// Applies a changed configuration; missed runs stay due.
     pub(crate) fn reload(&mut self, config: &Config, now: Timestamp) {
         let old = std::mem::take(&mut self.lines);
         let lines = config.components.iter().map(|component| {
@@ -81,7 +81,7 @@ impl Timetable {
             let scheduled = before.filter(|l| !l.component.paused);
             Line {
                 component: component.clone(),
-                // What a pause passed over is not made up for.
+                // Times during a pause are not made up for.
                 done: scheduled.map_or(now, |line| line.done.min(now)),
                 since: scheduled.map_or(now, |line| line.since.min(now)),
                 owed: scheduled.and_then(|line| line.owed),
@@ -91,8 +91,8 @@ impl Timetable {
         self.lines = lines.collect();
     }
 
-    /// Takes over when each component was last taken, as the store tells: what was missed since
-    /// then, or was never taken, is owed once.
+    /// Takes the time of each component's last backup from the store. Runs that were missed since then, and
+    /// components that were never taken, are made up for once.
     pub(crate) fn recall(
         &mut self,
         last: impl Fn(&ComponentName) -> Option<Timestamp>,
@@ -107,7 +107,7 @@ impl Timetable {
                 None => true,
             };
             line.done = now;
-            // What was missed before the start is missed still.
+            // Runs that were missed before the start still count as missed.
             line.since = last(&line.component.name).map_or(line.since, |last| last.min(line.since));
             if missed && line.component.catch_up && !line.component.paused && line.owed.is_none() {
                 line.owed = Some((now, Why::CatchUp));
@@ -118,7 +118,7 @@ impl Timetable {
         }
     }
 
-    /// What is due; each time is told once.
+    /// Returns the due components; each time is returned once.
     pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let (cluster, seed) = (&self.cluster, self.seed);
         let due = self.lines.iter_mut().filter_map(|line| {
@@ -131,12 +131,12 @@ impl Timetable {
         due.collect()
     }
 
-    /// When the table should be asked again; `None` if nothing will be due.
+    /// Returns the time of the next due component; `None` if nothing will be due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.lines.iter().filter_map(|l| self.next_of_line(l)).min()
     }
 
-    /// When `component` is due next.
+    /// Returns the next time when `component` is due.
     pub(crate) fn next_of(&self, component: &ComponentName) -> Option<Timestamp> {
         let line = self.lines.iter().find(|l| l.component.name == *component);
         self.next_of_line(line?)
@@ -147,7 +147,7 @@ impl Timetable {
         planned.into_iter().chain(line.owed.map(|(at, _)| at)).min()
     }
 
-    /// A component was taken.
+    /// Notes that a component was taken.
     pub(crate) fn taken(&mut self, component: &ComponentName) {
         if let Some(line) = self.line(component) {
             line.owed = None;
@@ -155,12 +155,12 @@ impl Timetable {
         }
     }
 
-    /// A component could not be taken: it is tried again, later each time.
+    /// Notes that a component could not be taken: it is tried again, later each time.
     pub(crate) fn failed(&mut self, component: &ComponentName, now: Timestamp) {
         self.owe(component, now, LONGEST_PAUSE);
     }
 
-    /// A component was taken, and not whole: a failure, which is tried again less often.
+    /// Notes that a component was taken partially: a failure, which is tried again less often.
     pub(crate) fn partial(&mut self, component: &ComponentName, now: Timestamp) {
         self.owe(component, now, LONGEST_AFTER_PARTIAL);
     }
@@ -179,14 +179,15 @@ impl Timetable {
         line.owed = now.checked_add(pause).ok().map(|at| (at, Why::Retry));
     }
 
-    /// How often in a row `component` failed.
+    /// Returns the number of failures of `component` in a row.
     pub(crate) fn failures(&self, component: &ComponentName) -> u32 {
         let line = self.lines.iter().find(|l| l.component.name == *component);
         line.map_or(0, |line| line.failures)
     }
 
-    /// Since when a restore point with `component` is due, if it was last taken at `last`: its first
-    /// time after that which has passed, its jitter included. A pause owes nothing.
+    /// Returns the time since which a restore point with `component` is overdue, if it was last taken at
+    /// `last`: the first scheduled time after that, with its jitter, if it has passed. Times during a pause
+    /// do not count.
     pub(crate) fn overdue(
         &self,
         component: &ComponentName,
@@ -202,7 +203,7 @@ impl Timetable {
         (due <= now).then_some(due)
     }
 
-    /// The clock was put back: what it passed before may come again.
+    /// Adapts the table to a clock that was put back: earlier times may come again.
     pub(crate) fn put_back(&mut self, now: Timestamp) {
         for line in &mut self.lines {
             line.done = line.done.min(now);
@@ -220,7 +221,7 @@ impl Timetable {
 }
 
 impl Line {
-    /// The next time that was not dealt with, and when its run begins.
+    /// Returns the next time that is not handled, and the time when its run begins.
     fn planned(&self, cluster: &ClusterName, seed: u64) -> Option<(Timestamp, Timestamp)> {
         let schedule = self.component.schedule.as_ref();
         let schedule = schedule.filter(|_| !self.component.paused)?;
@@ -232,7 +233,8 @@ impl Line {
                 .min(after.duration_since(time).unsigned_abs()),
             None => self.component.jitter,
         };
-        // Not of the component: those that are due together are one restore point.
+        // The jitter does not depend on the component: components that are due together form one restore
+        // point.
         let late = jitter(&format!("{seed} {cluster} {time}"), most);
         Some((time, time.checked_add(late).ok()?))
     }
@@ -246,7 +248,7 @@ impl Line {
             && at <= now
         {
             let schedule = self.component.schedule.as_ref()?;
-            // All that were missed are one run.
+            // All missed times become one run.
             let last = schedule.last(self.done, now).unwrap_or(time);
             self.done = last.max(time);
             let late = now.duration_since(self.done) > LATE.max(signed(self.component.jitter));
@@ -266,7 +268,7 @@ impl Line {
     }
 }
 
-/// From nothing to `most`, the same for the same `what`.
+/// Returns a value from zero to `most`, the same for the same `what`.
 fn jitter(what: &str, most: Duration) -> SignedDuration {
     let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
     let digest = Digest::of(what.as_bytes());

@@ -1,4 +1,4 @@
-//! One run as it can be watched: a state that only goes forward, and events for who listens.
+//! Track of one run: a state that only goes forward, and events for subscribers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,27 +11,27 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// Events that wait for a slow listener; those that it misses are told as a number.
+/// Number of events kept for a slow subscriber; missed events are reported as a number.
 const EVENTS: usize = 64;
 
-/// Why a run is made.
+/// Cause of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cause {
-    /// Its time came.
+    /// Its scheduled time came.
     Schedule,
-    /// Its time was missed.
+    /// Its scheduled time was missed.
     CatchUp,
     /// The last run failed.
     Retry,
     /// Something changed.
     Change,
-    /// Somebody asked.
+    /// Somebody asked for it.
     Demand,
 }
 
 impl Cause {
-    /// As it stands in the restore point.
+    /// Returns the reason as it is written in the restore point.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -43,28 +43,28 @@ impl Cause {
     }
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub(crate) enum State {
-    /// It is in the queue, or looks at what there is.
+    /// The run is in the queue, or checks what there is.
     Selected,
-    /// It reads its sources, and puts what is new.
+    /// The run reads its sources, and puts new data.
     Reading,
-    /// It puts what makes it a restore point.
+    /// The run puts the objects that make it a restore point.
     Storing,
-    /// It asks the store for every object it put.
+    /// The run checks every object that it put.
     Verifying,
-    /// Its restore point is there.
+    /// The restore point is committed.
     #[serde(rename_all = "camelCase")]
     Committed {
         restore_point: String,
-        /// What was asked for and is not in it.
+        /// Components that were asked for and are missing.
         missing: Vec<ComponentName>,
-        /// What is in it and lacks kinds or objects.
+        /// Components that lack kinds or objects.
         not_whole: Vec<ComponentName>,
     },
-    /// There is none.
+    /// There is no restore point.
     Failed {
         #[serde(rename = "error")]
         cause: String,
@@ -72,12 +72,12 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// Whether nothing will follow.
+    /// Reports whether the state is final.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Committed { .. } | Self::Failed { .. })
     }
 
-    /// Its word in metrics.
+    /// Returns the name of the state in metrics.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Selected => "selected",
@@ -89,7 +89,8 @@ impl State {
         }
     }
 
-    /// Whether `next` may follow: forward, back to the start for another try, and never from an end.
+    /// Reports whether `next` may follow: forward, back to the start for another try, and never from a final
+    /// state.
     fn leads_to(&self, next: &Self) -> bool {
         let rank = |state: &Self| match state {
             Self::Selected => 0,
@@ -108,7 +109,7 @@ impl State {
     }
 }
 
-/// Something that happened in a run.
+/// Event of a run.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event {
@@ -122,20 +123,20 @@ pub(crate) struct Event {
     pub(crate) note: Option<String>,
 }
 
-/// A run as it is told.
+/// Run as it is reported.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunStatus {
     pub(crate) run: String,
     pub(crate) cluster: ClusterName,
     pub(crate) cause: Cause,
-    /// Empty for everything.
+    /// Components of the run; empty for everything.
     pub(crate) components: Vec<ComponentName>,
     pub(crate) asked: Timestamp,
     pub(crate) began: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
     pub(crate) tries: u32,
-    /// The last try that failed, though another one may follow.
+    /// Last failed try, though another one may follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_try: Option<FailedTry>,
     pub(crate) read_bytes: u64,
@@ -143,12 +144,12 @@ pub(crate) struct RunStatus {
     pub(crate) state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<String>,
-    /// The result, as `backupd snapshot --output json` prints it.
+    /// Result, as `backupd snapshot --output json` prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) result: Option<serde_json::Value>,
 }
 
-/// A try of a run that failed.
+/// Failed try of a run.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FailedTry {
@@ -156,7 +157,7 @@ pub(crate) struct FailedTry {
     pub(crate) cause: String,
 }
 
-/// See the module.
+/// Track of one run; see the module.
 pub(crate) struct Track {
     clock: Arc<dyn Clock>,
     status: Mutex<RunStatus>,
@@ -214,12 +215,12 @@ impl Track {
         self.lock().run.clone()
     }
 
-    /// Events from here on. One that comes late has [`Track::status`].
+    /// Subscribes to events from here on. A late subscriber reads [`Track::status`].
     pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
 
-    /// Another try begins.
+    /// Notes that another try begins.
     pub(crate) fn begin(&self) {
         let now = self.clock.now();
         self.bytes.store(0, Ordering::Relaxed);
@@ -236,12 +237,12 @@ impl Track {
         self.lock().failed_try = Some(FailedTry { at, cause });
     }
 
-    /// Keeps the result that goes with the end.
+    /// Keeps the result for the end.
     pub(crate) fn keep(&self, result: serde_json::Value) {
         self.lock().result = Some(result);
     }
 
-    /// Goes to `state`, if that may follow.
+    /// Goes to `state`, if it may follow.
     pub(crate) fn go(&self, state: State) {
         let mut status = self.lock();
         if !status.state.leads_to(&state) {
@@ -267,7 +268,7 @@ impl Track {
             step: status.step,
             note,
         };
-        // Nobody listens to most runs.
+        // Most runs have no subscriber.
         drop(self.events.send(event));
     }
 }

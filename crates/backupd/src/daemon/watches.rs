@@ -1,4 +1,4 @@
-//! What is heard of changes in one cluster: each becomes a wanted run of what it concerns.
+//! Watches on one cluster: each change becomes a wanted run of the components that it concerns.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::board::{self, Board, Hearing, WatchView};
 use super::cluster::Inputs;
 use super::queue::Queue;
 
-/// What it is given once.
+/// Fixed inputs of the watches.
 #[derive(Debug, Clone)]
 pub(crate) struct Ground {
     pub(crate) name: ClusterName,
@@ -27,12 +27,12 @@ pub(crate) struct Ground {
     pub(crate) kept: Arc<Kept>,
 }
 
-/// What is watched, and where; `None` for nothing.
+/// Connection and kinds to watch; `None` for no watches.
 type Plan = Option<(KubeOptions, WatchOptions)>;
 
 /// Keeps the watches that the configuration asks for, until the stop.
 ///
-/// Only whoever makes runs watches: when it begins to, everything counts as changed.
+/// Only the daemon that makes runs watches. When it begins to, everything counts as changed.
 pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
     let span = tracing::error_span!("watch", cluster = %ground.name);
     let stop = inputs.stop.clone();
@@ -61,10 +61,10 @@ pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
     }
 }
 
-/// Waits until there is another plan.
+/// Waits until the plan changes.
 async fn changed(ground: &Ground, inputs: &mut Inputs, plan: &Plan) {
     loop {
-        // Their senders go away at the end, which the stop tells.
+        // The senders are dropped at the end, when the stop is cancelled too.
         tokio::select! {
             Ok(()) = inputs.config.changed() => {}
             Ok(()) = inputs.lead.changed() => {}
@@ -165,7 +165,7 @@ impl WatchListener for Ground {
                 *breaks = breaks.saturating_add(1);
             }
         });
-        // Each once: a watch that stays as it is says nothing new.
+        // Each state is logged once.
         if before == Some(state) {
             return;
         }

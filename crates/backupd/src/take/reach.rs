@@ -1,10 +1,10 @@
-//! How the Talos API is reached, from configuration and environment.
+//! Access to the Talos API, from configuration and environment.
 
 use backup_cli::config::Talos;
 use backup_cli::environment::Environment;
 use backup_core::source::talos::{ConfigSearch, TalosOptions};
 
-/// Where the talosconfig is looked for.
+/// Returns the places where the talosconfig is searched.
 pub(crate) fn talos_search(talos: &Talos, environment: &Environment) -> ConfigSearch {
     ConfigSearch {
         explicit: talos.config.clone(),
@@ -14,7 +14,7 @@ pub(crate) fn talos_search(talos: &Talos, environment: &Environment) -> ConfigSe
     }
 }
 
-/// How the Talos API is reached.
+/// Returns the options for the Talos API.
 pub(crate) fn talos_options(talos: &Talos, environment: &Environment) -> TalosOptions {
     let search = talos_search(talos, environment);
     TalosOptions {

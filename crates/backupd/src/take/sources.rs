@@ -1,5 +1,4 @@
-//! What a run reads from: the Talos API, the Kubernetes API and tenants' databases, as far as they
-//! are configured.
+//! Sources of a run: the Talos API, the Kubernetes API and tenants' databases, as far as they are configured.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 use super::Means;
 use super::reach::talos_options;
 
-/// The components that can be asked for, in the order they are taken.
+/// Returns the components that can be asked for, in the order in which they are taken.
 pub(crate) fn components() -> Vec<ComponentName> {
     let mut all = vec![ComponentName::etcd(), ComponentName::machine_config()];
     all.extend(KubeArchive::ALL.into_iter().map(KubeArchive::component));
@@ -29,7 +28,7 @@ pub(crate) fn components() -> Vec<ComponentName> {
     all
 }
 
-/// What of all that was asked for.
+/// Requested components.
 struct Wanted<'a>(&'a [ComponentName]);
 
 impl Wanted<'_> {
@@ -60,7 +59,7 @@ impl Wanted<'_> {
     }
 }
 
-/// See the module.
+/// Sources of a run; see the module.
 pub(crate) struct Sources {
     etcd: Option<TalosSource>,
     machine_config: Option<MachineConfigSource>,
@@ -68,16 +67,16 @@ pub(crate) struct Sources {
     archives: Vec<KubeSource>,
     databases: Vec<(ComponentName, EtcdSource)>,
     missing: Vec<ComponentName>,
-    /// Components that there is no way to, each with the reason.
+    /// Components without a source, each with the reason.
     nowhere: Vec<(ComponentName, SourceError)>,
-    /// Why nothing comes through the Kubernetes API.
+    /// Reason why nothing comes through the Kubernetes API.
     unreached: Option<SourceError>,
     findings: Vec<Finding>,
 }
 
 impl Sources {
-    /// Opens what `wanted` needs; empty means everything that is configured. What cannot be opened
-    /// costs itself alone, whatever it is.
+    /// Opens the sources that `wanted` needs; empty means everything that is configured. A source that cannot
+    /// be opened costs only its own component.
     pub(crate) async fn open(config: &Config, wanted: &[ComponentName], means: &Means) -> Self {
         let wanted = Wanted(wanted);
         let options = talos_options(&config.talos, &means.environment);
@@ -122,7 +121,7 @@ impl Sources {
     fn no_export(&mut self, archives: &[KubeArchive], wanted: &Wanted<'_>, why: SourceError) {
         let names = archives.iter().map(|archive| archive.component());
         let datastores = wanted.has_datastores().then(ComponentName::datastores);
-        // With everything wanted they are taken if there are any, and nobody knows that.
+        // With everything wanted, DataStores are taken if there are any, and that is unknown here.
         let datastores = datastores.filter(|_| !wanted.everything());
         self.missing.extend(names.chain(datastores));
         self.unreached = Some(why);
@@ -135,7 +134,7 @@ impl Sources {
                 self.machine_config = Some(source);
                 return;
             }
-            // The usual role of a backup: known and told, and nothing that failed.
+            // This is the usual role of a backup: a known and reported gap, not a failure.
             Ok(Some(finding)) if wanted.everything() => {
                 self.findings.push(finding);
                 return;
@@ -184,7 +183,7 @@ impl Sources {
                     cause: format!("no DataStore was found out: {}", line(&e)),
                     remedy: "apply deploy/rbac.yaml, then take another restore point".to_owned(),
                 });
-                // Which of them there are is not known: not one of them was taken.
+                // The number of DataStores is unknown: none of them was taken.
                 self.missing.push(ComponentName::datastores());
                 return;
             }
@@ -209,19 +208,19 @@ impl Sources {
         }
     }
 
-    /// Adds what is known of the run before it begins.
+    /// Adds findings from before the run.
     pub(crate) fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
     }
 
-    /// The kinds whose objects a mirror takes; `None` if none of them is read.
+    /// Returns the kinds whose objects a mirror takes; `None` if none of them is read.
     pub(crate) fn mirrored(&self) -> Option<BTreeSet<ResourceName>> {
         let mut archives = self.archives.iter().map(KubeSource::archive);
         archives.find(|archive| is_mirrored(*archive))?;
         Some(self.export.as_ref()?.custom_kinds())
     }
 
-    /// Shows `tap` the objects of the archives that a mirror takes.
+    /// Attaches `tap` to the archives whose objects a mirror takes.
     pub(crate) fn show_to(&mut self, tap: &Arc<dyn ObjectTap>) {
         for source in self
             .archives
@@ -232,13 +231,13 @@ impl Sources {
         }
     }
 
-    /// The tenants as they are now; `None` if the Kubernetes API was not reached.
+    /// Returns the present tenants; `None` if the Kubernetes API was not reached.
     pub(crate) async fn tenants(&self, clock: &dyn Clock) -> Option<Vec<TenantFacts>> {
         let (tenants, _) = self.export.as_ref()?.tenants(clock).await;
         Some(tenants)
     }
 
-    /// What a run is to take.
+    /// Returns the plan of the run.
     pub(crate) fn plan(&mut self) -> Plan<'_> {
         let mut nowhere = std::mem::take(&mut self.nowhere);
         let others = self.etcd.is_some()
@@ -246,7 +245,8 @@ impl Sources {
             || !self.archives.is_empty()
             || !self.databases.is_empty();
         match (self.unreached.take(), self.missing.first()) {
-            // That is all there is to say, and it decides how the run ends.
+            // The error becomes the component's failure, which decides the exit code, because there is
+            // nothing else to report.
             (Some(why), Some(_)) if !others && nowhere.is_empty() => {
                 nowhere.push((self.missing.remove(0), why));
             }
@@ -308,7 +308,7 @@ fn not_reached(error: &SourceError) -> Finding {
     }
 }
 
-/// An error's causes in one line, or itself if it has none.
+/// Returns an error's causes in one line, or the error if it has none.
 fn line(error: &SourceError) -> String {
     let error: &dyn std::error::Error = error;
     let causes = std::iter::successors(error.source(), |e| e.source());

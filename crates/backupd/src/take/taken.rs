@@ -1,4 +1,4 @@
-//! A restore point just taken, as it is told.
+//! Report of a restore point that was just taken.
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -10,7 +10,7 @@ use backup_core::backup::{Committed, is_member};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A restore point just taken, as it is printed.
+/// Restore point that was just taken, as it is printed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Taken {
@@ -27,7 +27,7 @@ pub(crate) struct Taken {
     chunks: u64,
     new_chunks: u64,
     missing: Vec<String>,
-    /// What was asked for and is not in it, with kinds and objects of components that are.
+    /// Missing components, and missing kinds and objects of the components that were taken.
     #[serde(default)]
     lacks: Vec<String>,
     #[serde(skip)]
@@ -79,7 +79,7 @@ impl Taken {
         }
     }
 
-    /// One that a daemon told.
+    /// Parses the report of a daemon.
     pub(crate) fn told(value: serde_json::Value) -> serde_json::Result<Self> {
         let mut taken: Self = serde_json::from_value(value)?;
         let errors = taken.findings.iter().any(|f| f.severity == Severity::Error);
@@ -87,13 +87,13 @@ impl Taken {
         Ok(taken)
     }
 
-    /// Prints it, and what to do next.
+    /// Prints the report and the next step.
     pub(crate) fn tell(&self, frame: &Frame) -> Result<Exit, Failure> {
         frame.terminal.emit(self)?;
         Ok(self.conclude(frame))
     }
 
-    /// Warns of what was found, and says what to do next.
+    /// Warns of the findings, and prints the next step.
     pub(crate) fn conclude(&self, frame: &Frame) -> Exit {
         for finding in self.findings.iter().filter(|f| f.severity > Severity::Info) {
             frame.terminal.warn(&format!(

@@ -1,4 +1,4 @@
-//! Whether leftovers of runs that died are removed.
+//! Checks for the removal of leftovers of runs that died.
 
 use jiff::SignedDuration;
 
@@ -6,7 +6,7 @@ use super::Checker;
 use crate::config::raw::RawLeftovers;
 use crate::config::{Leftovers, Runs};
 
-/// Who waits longer does not want them removed.
+/// Longest grace time. A longer wait means that leftovers are to stay.
 const LONGEST: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 impl Checker {

@@ -1,4 +1,4 @@
-//! Where definitions and custom resources are mirrored to.
+//! Checks for the Git mirror of definitions and custom resources.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use crate::config::GitMirror;
 use crate::config::problem::Sourced;
 use crate::config::raw::{RawGitMirror, Text};
 
-/// The branch that most repositories have.
+/// Default branch, as in most repositories.
 const BRANCH: &str = "main";
-/// Hosts of Git take any name with a token.
+/// Default user. Git hosts accept any name with a token.
 const USER: &str = "git";
 
 impl Checker {
@@ -50,10 +50,10 @@ impl Checker {
             path: match (&path, cluster) {
                 (Some(path), _) => path.value.clone(),
                 (None, Some(cluster)) => usual_path(cluster),
-                // The file is refused for that, elsewhere.
+                // A file without a cluster is refused elsewhere.
                 (None, None) => ".".to_owned(),
             },
-            // Several clusters may name the same.
+            // Several clusters may name the same folder.
             folder: folder.join(cluster.map_or("cluster", ClusterName::as_str)),
         };
         if let Err(error) = mirror.check() {
@@ -76,7 +76,7 @@ impl Checker {
             }
         }
         let is_ssh = !is_folder && scheme(&repository.value) == "ssh";
-        // A token there is a mistake that is told below.
+        // A token with ssh is a mistake that is reported below.
         if is_ssh && token_file.is_none() && (ssh_key.is_none() || known_hosts.is_none()) {
             let why = "ssh wants `ssh-key`, a file with a private key, and `known-hosts`, one with the \
                        hosts to believe";
@@ -98,7 +98,7 @@ impl Checker {
         })
     }
 
-    /// Sees that a token goes where tokens go, and nowhere in the clear.
+    /// Checks that a token is used only where tokens are supported, and never in the clear.
     fn lets_in(
         &mut self,
         repository: &str,
@@ -132,12 +132,12 @@ impl Checker {
     }
 }
 
-/// `git` runs in another folder.
+/// Makes a path absolute, because `git` runs in another folder.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// How the repository is reached, if it is no folder: what has no scheme is `HOST:PATH`.
+/// Returns the scheme of a repository that is not a folder: `HOST:PATH` without a scheme is ssh.
 fn scheme(repository: &str) -> &str {
     repository
         .split_once("://")

@@ -1,4 +1,4 @@
-//! When components are due, and how their runs are made.
+//! Checks for schedules of components and settings of their runs.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use crate::config::problem::Sourced;
 use crate::config::raw::{RawComponent, RawComponents, RawOnChange, RawRuns};
 use crate::config::{Component, OnChange, Runs, Schedule, ScheduleError};
 
-/// A snapshot's own limit is half of it, so that a second member can be tried.
+/// Default time limit for a run. A snapshot's own limit is half of it, so that a second member can be tried.
 const DEADLINE: Duration = Duration::from_hours(1);
-/// Long enough for the objects that a Helm release makes at once to be one restore point.
+/// Default quiet time, long enough that the objects of one Helm release become one restore point.
 const QUIET: Duration = Duration::from_secs(2);
-/// What changes all the time is a restore point a minute. Sealing keys wait for seconds only.
+/// Default longest wait. Objects that change all the time cause one restore point a minute. Sealing keys wait
+/// for seconds only.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// What a component inherits.
+/// Settings that a component inherits.
 struct Inherited {
     zone: Option<Sourced<String>>,
     jitter: Duration,
@@ -151,7 +152,7 @@ impl Checker {
     }
 }
 
-/// Whether the Kubernetes API tells when the component changes.
+/// Reports whether the component's changes can be watched through the Kubernetes API.
 fn can_be_watched(name: &ComponentName) -> bool {
     KubeArchive::ALL
         .iter()

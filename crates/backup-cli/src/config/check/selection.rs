@@ -1,4 +1,4 @@
-//! Which objects are taken: the flags of Velero's words over the same words in the file.
+//! Checks for the selection of objects: Velero's flags over the same words in the file.
 
 use backup_core::source::kube::Selection;
 
@@ -59,7 +59,7 @@ impl Checker {
                 .or(raw.include_cluster_resources),
         };
         selection.checked().unwrap_or_else(|e| {
-            // Where the wrong text stands; what is in two lists is told by the second.
+            // Finds where the wrong text was given; for text in two lists, the second list.
             let mut given = selector.iter().chain(lists.iter().flatten());
             let origin = given.rfind(|g| g.value == e.text());
             let origin = origin.map_or(Origin::Flag("the selection"), |g| g.origin.clone());
@@ -68,7 +68,7 @@ impl Checker {
         })
     }
 
-    /// The flag's values if any were given, else the file's.
+    /// Returns the flag's values if any were given, or the file's values.
     fn names(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! A folder with a file for each cluster, as `backupd run` takes it.
+//! Check of a folder with a file for each cluster, as `backupd run` takes it.
 
 use std::path::Path;
 
@@ -23,14 +23,14 @@ pub(super) struct Folder {
 #[derive(Debug, Serialize)]
 struct File {
     file: String,
-    /// What it means; absent if it cannot be used.
+    /// Checked configuration; absent if the file cannot be used.
     #[serde(flatten)]
     checked: Option<Checked>,
-    /// What is wrong with it.
+    /// Problems of the file.
     problems: Vec<String>,
 }
 
-/// Checks each file of the folder, and what stands between two of them.
+/// Checks each file of the folder, and conflicts between two files.
 pub(super) fn run(given: &Given, path: &Path, frame: &Frame) -> Result<Exit, Failure> {
     let alone = Given {
         store: StoreFlags {

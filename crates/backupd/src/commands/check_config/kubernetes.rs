@@ -1,4 +1,4 @@
-//! What the configuration means for the Kubernetes API: how it is reached, and what is taken there.
+//! Part of the checked configuration for the Kubernetes API: access and selection.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kubernetes {
-    /// Whether anything tells how the API is reached.
+    /// Whether a kubeconfig or a pod gives access to the API.
     configured: bool,
     /// `None` for the service account of the pod.
     kubeconfig: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Kubernetes {
     selection: Taken,
 }
 
-/// Which objects are taken.
+/// Selection of objects.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Taken {
@@ -39,7 +39,7 @@ struct Taken {
 }
 
 impl Kubernetes {
-    /// Reads the kubeconfig, if one is named; what is wrong with it is a warning.
+    /// Reads the kubeconfig, if one is named; a problem with it is a warning.
     pub(super) fn of(
         config: &Config,
         environment: &Environment,

@@ -1,4 +1,4 @@
-//! What the configuration means for leftovers of runs that died.
+//! Part of the checked configuration for leftovers of runs that died.
 
 use backup_cli::config::{Config, Encryption};
 use backup_cli::human;

@@ -1,4 +1,4 @@
-//! What the configuration means for the Git mirror.
+//! Part of the checked configuration for the Git mirror.
 
 use backup_cli::config::{Config, ConfigError};
 use backup_cli::output::Page;
@@ -16,7 +16,7 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Reads what lets us in.
+    /// Describes the mirror, and reads its credentials as a check.
     pub(super) fn of(
         config: &Config,
         warnings: &mut Vec<String>,

@@ -1,12 +1,12 @@
-//! Nodes of the configuration held against the endpoints of the talosconfig. Nobody is asked: a run
-//! knows more, and tells it.
+//! Check of the configured nodes against the endpoints of the talosconfig. It sends no request: a run knows
+//! more and reports it.
 
 use std::net::IpAddr;
 
 use backup_core::source::talos::Places;
 
-/// Warns of endpoints that are not among `nodes`. One endpoint alone may be a load balancer, and a node
-/// that goes by a name may have any address: both tell nothing.
+/// Warns of endpoints that are not among `nodes`. Skips a single endpoint, which may be a load balancer, and
+/// skips all if a node is given by name, which may have any address.
 pub(super) fn lacking(nodes: &[String], places: &Places) -> Vec<String> {
     let named: Option<Vec<IpAddr>> = nodes.iter().map(|node| node.parse().ok()).collect();
     let Some(named) = named.filter(|named| !named.is_empty() && places.addresses.len() > 1) else {
@@ -48,7 +48,7 @@ mod tests {
             lacking(&nodes(&["10.5.0.2", "10.5.0.3", "10.5.0.4"]), &three),
             none
         );
-        // The context's own nodes, names, and what may be a load balancer or a tunnel.
+        // The context's own nodes, a node name, and addresses that may be a load balancer or a tunnel.
         assert_eq!(lacking(&[], &three), none);
         assert_eq!(lacking(&nodes(&["10.5.0.2", "cp-2"]), &three), none);
         assert_eq!(lacking(&nodes(&["10.5.0.2"]), &places(&["10.5.0.1"])), none);

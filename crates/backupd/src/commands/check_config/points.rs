@@ -1,4 +1,4 @@
-//! The next restore points: components that are due together are one.
+//! Preview of the next restore points; components that are due together form one restore point.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::RUNS;
 
-/// A restore point to come.
+/// Future restore point.
 #[derive(Debug, Serialize)]
 pub(super) struct Point {
     utc: Timestamp,
@@ -18,7 +18,7 @@ pub(super) struct Point {
     components: Vec<String>,
 }
 
-/// The next of them.
+/// Returns the next restore points.
 pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<Point> {
     let mut points: BTreeMap<Timestamp, Point> = BTreeMap::new();
     for component in components.iter().filter(|component| !component.paused) {
@@ -35,7 +35,7 @@ pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<Point> {
     points.into_values().take(RUNS).collect()
 }
 
-/// Writes them as a table.
+/// Writes the restore points as a table.
 pub(super) fn table(page: &mut Page, points: &[Point]) {
     if points.is_empty() {
         return;

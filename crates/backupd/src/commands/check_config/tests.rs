@@ -1,4 +1,4 @@
-//! What the documented default file means, at a fixed time.
+//! Tests of the documented default file at a fixed time.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,12 +12,12 @@ use backup_core::crypt::SigningKey;
 use e2e::talos::{ClientSpec, Pki};
 use secrecy::ExposeSecret as _;
 
-/// What the default file has in place of a key.
+/// Text that the default file has in place of a key.
 const PLACEHOLDER: &str = "REPLACE-ME";
-/// A key that nobody has the private half of.
+/// Recipient whose private half nobody has.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
-/// Nothing that it names is there, and nobody listens.
+/// Kubeconfig whose files do not exist and whose server does not answer.
 const KUBECONFIG: &str = "apiVersion: v1
 kind: Config
 current-context: other
@@ -29,14 +29,14 @@ users:
 - {name: backupd, user: {exec: {command: /nowhere/plugin, apiVersion: client.authentication.k8s.io/v1}}}
 ";
 
-/// The documented default, read where a cluster has it: beside its keys.
+/// Checks the documented default file, changed by `change`, in a folder with its keys.
 fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
     checked_by("os:etcd:backup", change)
 }
 
-/// The same with a talosconfig of this role.
+/// Checks the file with a talosconfig of this role.
 fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
-    // Two days before summer time ends in Europe.
+    // Two days before daylight saving time ends in Europe.
     let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
     let schedules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schedules");
     let yaml = fs::read_to_string(schedules.join("butler.yaml")).unwrap();
@@ -119,7 +119,7 @@ fn the_part_that_is_commented_out_is_good_too() {
         lines.collect::<Vec<_>>().join("\n")
     };
     let error = checked(uncommented).unwrap_err();
-    // All of it is understood; only the file with the public key is not there.
+    // The whole file is understood; only the file with the public key does not exist.
     let [problem] = error.problems() else {
         panic!("{error}");
     };

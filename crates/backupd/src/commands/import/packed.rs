@@ -1,4 +1,4 @@
-//! Snapshot files that somebody packed: unpacked on the way in, or called by their name.
+//! Reader for packed snapshot files: it unpacks gzip and zstd, and names other formats in the refusal.
 
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
@@ -11,10 +11,11 @@ use flate2::read::MultiGzDecoder;
 
 type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// The snapshot in `file`, unpacked if it is packed by gzip or zstd.
+/// Returns the snapshot in `file`, unpacked if gzip or zstd packed it.
 ///
 /// # Errors
-/// When it cannot be read, or is packed in another way, with the command that unpacks it.
+/// Fails when the file cannot be read, or is packed in another format; the error then contains the command
+/// that unpacks it.
 pub(super) fn unpacked(path: &Path, file: File) -> Result<Box<dyn Read + Send>, Failure> {
     let name = path.display();
     let failed =
@@ -33,7 +34,7 @@ pub(super) fn unpacked(path: &Path, file: File) -> Result<Box<dyn Read + Send>, 
     }
 }
 
-/// The first bytes, and all of it.
+/// Returns the first bytes, and a reader of the whole input.
 fn begin<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Whole<R>)> {
     let mut head = Vec::with_capacity(HEAD);
     let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
@@ -87,12 +88,12 @@ mod tests {
         let plain: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         assert_eq!(read(&plain).unwrap(), plain);
         assert_eq!(read(&gzip(&plain)).unwrap(), plain);
-        // As `cat a.gz b.gz` and parallel tools write it.
+        // Two gzip members, as `cat a.gz b.gz` and parallel tools write them.
         let (one, two) = plain.split_at(5_000);
         assert_eq!(read(&[gzip(one), gzip(two)].concat()).unwrap(), plain);
         assert_eq!(read(&zstd::encode_all(&*plain, 1).unwrap()).unwrap(), plain);
         assert_eq!(read(b"").unwrap(), b"");
-        // What is cut off is an error, and no shorter snapshot.
+        // A truncated file is an error, not a shorter snapshot.
         let packed = gzip(&plain);
         assert!(read(&packed[..packed.len() - 9]).is_err());
         let packed = zstd::encode_all(&*plain, 1).unwrap();

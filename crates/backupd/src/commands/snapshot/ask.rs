@@ -1,4 +1,4 @@
-//! Asks a daemon for a restore point, and follows it to its end.
+//! Client that asks a daemon for a restore point and follows the run to its end.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -28,9 +28,9 @@ use tokio_rustls::TlsConnector;
 use crate::take::taken::Taken;
 use crate::tls;
 
-/// The largest line that is read: a result with all its findings.
+/// Largest accepted line: a result with all its findings.
 const LINE: usize = 8 << 20;
-/// The largest refusal.
+/// Largest accepted refusal.
 const REFUSAL: usize = 64 << 10;
 
 /// How a daemon is asked.
@@ -60,7 +60,7 @@ pub(super) struct AskFlags {
     idempotency_key: Option<String>,
 }
 
-/// What is asked for.
+/// Requested restore point.
 #[derive(Debug, Serialize)]
 pub(super) struct Wanted<'a> {
     pub(super) cluster: Option<&'a str>,
@@ -69,7 +69,7 @@ pub(super) struct Wanted<'a> {
     pub(super) pin: bool,
 }
 
-/// A line of the answer, as far as it is of interest here.
+/// Line of the answer, with the fields that are used here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
@@ -135,7 +135,7 @@ pub(super) async fn ask(
     talk(stream, request, frame).await
 }
 
-/// Whether what is sent to `host` stays on this machine.
+/// Reports whether a request to `host` stays on this machine.
 fn is_here(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost")
@@ -160,7 +160,7 @@ where
         ended = &mut talk => return ended,
         broken = &mut connection => broken.context("the daemon went away")?,
     }
-    // What has come already is still to be read.
+    // Reads the rest that has already arrived.
     talk.await
 }
 
@@ -257,7 +257,7 @@ async fn refused(status: StatusCode, answer: Response<Incoming>) -> Failure {
     Failure::message(exit, format!("the daemon refused ({status}): {why}"))
 }
 
-/// What of the run was shown already.
+/// Part of the run that was shown already.
 #[derive(Default)]
 struct Told {
     step: Option<String>,

@@ -68,7 +68,7 @@ async fn what_its_key_did_not_sign_and_names_of_the_future_are_no_facts() {
     };
     let taken = world.take().await;
     let began = taken.manifest.began;
-    // More than are looked at.
+    // More restore points than are searched.
     for n in 1..=i64::try_from(LOOK_BACK).unwrap() + 50 {
         world
             .plant(&taken.manifest, began + SignedDuration::from_millis(n))

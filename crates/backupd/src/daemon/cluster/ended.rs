@@ -1,4 +1,4 @@
-//! What follows from a run that has ended: what is owed, what is told, what is mirrored.
+//! Follow-up of a run that has ended: retries, reports and the mirror.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Work {
         }
         for (name, _) in &failed {
             match &ended.result {
-                // What is there of it is stored; the rest may be broken for long.
+                // The part that could be read is stored; the rest may be broken for long.
                 Ok((committed, _)) if committed.manifest.component(name).is_some() => {
                     self.table.partial(name, now);
                 }
@@ -98,7 +98,7 @@ impl Work {
         }
     }
 
-    /// Mirrors what has waited longest, if nothing is being mirrored.
+    /// Mirrors the restore point that has waited longest, if no mirror is at work.
     fn begin_mirror(&mut self) {
         if self.mirror.is_none()
             && let Some(job) = self.mirrors.next()
@@ -114,7 +114,8 @@ impl Work {
     }
 }
 
-/// Why the component was not taken at all: by a finding of its own, or else of what it comes through.
+/// Returns the reason why the component was not taken at all: from a finding about it, or from the first
+/// error.
 fn not_taken(manifest: &Manifest, name: &ComponentName) -> String {
     let about = |f: &&Finding| f.object == name.as_str();
     let error = |f: &&Finding| f.severity == Severity::Error;

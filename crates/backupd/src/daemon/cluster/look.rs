@@ -1,4 +1,4 @@
-//! What the store tells while no run is at work: what others put there, what is owed, what time it is.
+//! Check of the store while no run is at work: restore points of others, missed runs, and the clock.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::daemon::apart::apart;
 use crate::daemon::bucket::{self, Facts};
 use crate::take::reach::talos_options;
 
-/// How often the store is looked at, for what others put there.
+/// Interval between checks of the store for restore points that others put there.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
-/// How soon again after it could not be.
+/// Pause after a failed check.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-/// How often all its objects are counted: a listing of everything.
+/// Interval between counts of all objects, which list everything.
 const COUNT_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a look at the store found.
+/// Result of a check of the store.
 pub(super) struct Looked {
     facts: Result<Facts, String>,
     skew: Option<i64>,
@@ -74,7 +74,7 @@ impl Work {
         let after = |by| now.checked_add(by).unwrap_or(Timestamp::MAX);
         let told = match looked.facts {
             Ok(mut facts) => {
-                // A run may have ended while the store was looked at.
+                // A run may have ended during the check.
                 if let Some(own) = self
                     .facts
                     .take()

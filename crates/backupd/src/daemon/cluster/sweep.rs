@@ -1,4 +1,4 @@
-//! When leftovers are looked for and removed: after a run, seldom, and never in a run's way.
+//! Schedule of the sweep for leftovers: after a run, seldom, and never in a run's way.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use super::{Pending, Work};
 use crate::daemon::apart::apart;
 use crate::daemon::leftovers::{self, Looked, Step};
 
-/// How far the sweep is.
+/// Progress of the sweep.
 pub(super) struct Sweep {
     pub(super) work: Pending<Step>,
-    /// Ends a removal at work; `None` while there is none.
+    /// Token that stops a removal at work; `None` while there is none.
     removal: Option<CancellationToken>,
-    /// What waits to be removed, as a run is at work.
+    /// Leftovers that wait to be removed while a run is at work.
     looked: Option<Box<Looked>>,
-    /// Whether a run was made since the last.
+    /// Whether a run was made since the last sweep.
     owed: bool,
     next: Timestamp,
 }
@@ -32,17 +32,17 @@ impl Sweep {
         }
     }
 
-    /// Notes that there is something to look at.
+    /// Notes that the store should be searched.
     pub(super) fn is_owed(&mut self) {
         self.owed = true;
     }
 
-    /// Whether it removes at this moment.
+    /// Reports whether a removal is at work.
     pub(super) fn removes(&self) -> bool {
         self.removal.is_some()
     }
 
-    /// Tells a removal to stop if so many runs wait; whether they have to wait for that.
+    /// Stops a removal if runs wait; returns whether they have to wait for its end.
     pub(super) fn makes_room(&self, waiting: usize) -> bool {
         if let Some(cancel) = self.removal.as_ref().filter(|_| waiting > 0) {
             cancel.cancel();
@@ -52,7 +52,7 @@ impl Sweep {
 }
 
 impl Work {
-    /// Begins what is due of a sweep.
+    /// Begins the next step of a sweep if it is due.
     pub(super) fn begin_sweep(&mut self, now: Timestamp) {
         let wanted = self
             .config
@@ -95,7 +95,7 @@ impl Work {
         self.sweep.removal = None;
         let pause = self.config.leftovers.as_ref().map(leftovers::pause);
         if swept.was_stopped() {
-            // What it found is not counted twice: the rest is looked for anew.
+            // The findings are not counted twice: a new search finds the rest.
             self.sweep.owed = true;
         } else if let Some(pause) = pause {
             self.sweep.next = now.checked_add(pause).unwrap_or(Timestamp::MAX);

@@ -1,5 +1,5 @@
-//! The work under a clock that the test sets: a real etcd behind the Talos stand-in, a store in a
-//! folder.
+//! Tests of the work under a clock that the test sets, with a real etcd behind the Talos stand-in and a store
+//! in a folder.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -23,10 +23,10 @@ use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
 use backup_core::source::kube::Kept;
 
-/// Long enough for a run on a busy machine.
+/// Time limit, long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A clock that can panic, as a library does that takes what it was given for right.
+/// Clock that can panic, as a library does that does not check its input.
 #[derive(Debug)]
 struct TestClock {
     fixed: FixedClock,
@@ -58,12 +58,12 @@ fn name() -> ClusterName {
 }
 
 impl Bed {
-    /// Work that begins at `now`; the clock only moves when the test says so.
+    /// Starts the work at `now`; only the test moves the clock.
     async fn start(now: &str) -> Self {
         Self::with(now, "etcd: { cron: 0 * * * * }", "3s").await
     }
 
-    /// The same with these components, and this long for a run.
+    /// Starts the work with these components and this deadline for a run.
     async fn with(now: &str, components: &str, deadline: &str) -> Self {
         let folder = Folder::new().unwrap();
         let etcd = Etcd::start(&folder, "etcd").await.unwrap();
@@ -83,7 +83,7 @@ impl Bed {
             store.display()
         );
         std::fs::write(path("mgmt.yaml"), yaml).unwrap();
-        // The certificate's times are those of this machine, so the clock begins near them.
+        // The certificates use this machine's time, so the clock begins near it.
         let now: Timestamp = now.parse().unwrap();
         let given = Given {
             store: StoreFlags {
@@ -155,10 +155,10 @@ impl Bed {
         }
     }
 
-    /// Moves the clock, and waits until what is due then has been done.
+    /// Moves the clock, and waits until the work that is due then is done.
     async fn pass(&self, seconds: i64) {
         self.clock.fixed.advance(SignedDuration::from_secs(seconds));
-        // A turn puts what is due into a run; then that ends. The first that ends now may have begun
+        // One turn starts a run for what is due; then the run ends. The first turn that ends may have begun
         // before the clock was moved.
         for _ in 0..2 {
             self.turn().await;
@@ -168,7 +168,7 @@ impl Bed {
             .await;
     }
 
-    /// Waits for the end of a turn, which takes a component that is not configured from the board.
+    /// Waits for the end of a turn, which removes a component that is not configured from the board.
     async fn turn(&self) {
         let mark: ComponentName = "mark".parse().unwrap();
         let add = |cluster: &mut board::Cluster| {
@@ -194,7 +194,7 @@ impl Bed {
         self.see(|c| c.view.components[&ComponentName::etcd()].failures_in_a_row)
     }
 
-    /// The value of a metric of this cluster, as Prometheus reads it.
+    /// Returns the value of a metric of this cluster, as Prometheus reads it.
     fn metric(&self, metric: &str) -> String {
         let value = self.metric_if(metric);
         value.unwrap_or_else(|| panic!("there is no {metric}"))
@@ -208,7 +208,7 @@ impl Bed {
         Some(line.rsplit(' ').next()?.to_owned())
     }
 
-    /// A component as the status page tells it.
+    /// Returns a component as the status page shows it.
     fn told(&self, component: &ComponentName) -> ComponentView {
         let status = self.board.status(self.clock.now());
         status.clusters[0].view.components[component].clone()
@@ -221,7 +221,7 @@ impl Bed {
     }
 }
 
-/// The hour that comes next, at which the certificates of the stand-in are valid.
+/// Returns a time just before the next hour, at which the stand-in's certificates are valid.
 fn before_the_hour() -> String {
     let now = backup_core::clock::SystemClock.now().as_second();
     let hour = now - now.rem_euclid(3600) + 3600 - 10;
@@ -236,7 +236,7 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     let checked = || bed.see(|cluster| cluster.view.newest_checked);
     let first = checked();
     assert!(first.is_some());
-    // The volume is gone; something else is in its place.
+    // The volume is gone and something else is in its place.
     let aside = bed.store.with_extension("away");
     std::fs::rename(&bed.store, &aside).unwrap();
     std::fs::write(&bed.store, "no folder").unwrap();
@@ -251,7 +251,7 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     assert!(u64::from(bed.row()) == failed && bed.committed() == 1);
     assert!(bed.see(|cluster| cluster.view.store_error.is_some()));
     assert_eq!(checked(), first, "nothing newer");
-    // What alerts stand on.
+    // Metrics that the alerts use.
     assert_eq!(bed.metric("store_reachable"), "0.0");
     assert_eq!(
         bed.metric("component_failures_in_a_row"),
@@ -268,7 +268,7 @@ async fn a_store_that_is_away_for_an_hour_is_made_up_for_once() {
     assert!(checked() > first);
     assert_eq!(bed.metric("store_reachable"), "1.0");
     assert_eq!(bed.metric("component_failures_in_a_row"), "0.0");
-    // And the next by schedule.
+    // The next run follows the schedule.
     for _ in 0..42 {
         bed.pass(60).await;
     }
@@ -291,7 +291,7 @@ async fn a_clock_that_is_set_is_noticed_and_costs_one_run_at_most() {
     );
     bed.pass(-5 * 3600).await;
     assert_eq!((bed.committed(), jumps()), (2, 2), "put back");
-    // The schedule goes on by the clock as it is now.
+    // The schedule follows the new clock.
     bed.pass(20).await;
     assert_eq!((bed.committed(), jumps()), (3, 2));
     bed.end().await;
@@ -329,14 +329,14 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     assert_eq!(bed.metric_if(metric), None);
     let refuse = |on: bool| {
         for node in bed.talos.nodes() {
-            // An etcd that is down.
+            // A stopped etcd.
             let fault = e2e::talos::StreamFault::CutAfter(0);
             node.fault(|faults| faults.snapshot = on.then_some(fault));
         }
     };
     refuse(true);
     bed.clock.fixed.advance(SignedDuration::from_secs(15));
-    // The run is at work still, and nobody waits for its end to tell.
+    // The run is still at work, and its failures are reported before its end.
     bed.until("a try that failed", |cluster| {
         let run = cluster.track.as_ref().map(|track| track.status());
         run.is_some_and(|run| run.failed_try.is_some())
@@ -350,7 +350,7 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     let due = told.overdue_since.expect("it is overdue");
     assert!(due <= bed.clock.now() && due > told.last_success.unwrap());
     assert!(bed.metric_if(metric).is_some());
-    // The same run gets through.
+    // The same run succeeds.
     refuse(false);
     bed.until("the second", |cluster| cluster.view.totals.committed == 2)
         .await;

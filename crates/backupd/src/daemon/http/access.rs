@@ -1,5 +1,5 @@
-//! Who may ask: who has the token, or a certificate. Where neither is configured, restore points are taken
-//! for who is on this machine, and told to all.
+//! Access rules: a request needs the token or a certificate. Where neither is configured, only this machine
+//! may ask for restore points, and everyone may read.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -16,25 +16,25 @@ use secrecy::ExposeSecret as _;
 
 use super::{Api, Refusal};
 
-/// The shortest token; shorter ones can be guessed.
+/// Shortest accepted token; a shorter token can be guessed.
 const SHORTEST: usize = 16;
 
-/// What is wanted of those who ask.
+/// Credentials that requests need.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub(crate) token: Option<Token>,
-    /// Whether a certificate does as well.
+    /// Whether a certificate is accepted as well.
     pub(crate) certificates: bool,
-    /// Whether nothing is wanted of those who only read.
+    /// Whether reads need no credentials.
     pub(crate) open_reads: bool,
 }
 
-/// What a request wants.
+/// Purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// To be told.
+    /// Reading.
     Reads,
-    /// A restore point.
+    /// Taking a restore point.
     Writes,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Guard {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Certified(pub(crate) bool);
 
-/// A bearer token, kept as its digest: equal ones take as long to compare as others.
+/// Bearer token, kept as its digest so that comparing takes the same time for right and wrong tokens.
 pub(crate) struct Token(Digest);
 
 impl std::fmt::Debug for Token {
@@ -55,7 +55,7 @@ impl Token {
     /// Reads the token's file.
     ///
     /// # Errors
-    /// When it cannot be read, is open to others, or its token is too short.
+    /// Fails when the file cannot be read or is open to others, or its token is too short.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read_token(path, SHORTEST)?;
         Ok(Self(Digest::of(text.expose_secret().as_bytes())))
@@ -68,7 +68,7 @@ impl Token {
     }
 }
 
-/// Lets a request through, or says what it lacks.
+/// Passes a request on, or answers with the missing credentials.
 pub(super) async fn guard(
     State((api, wants)): State<(Arc<Api>, Guard)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -77,7 +77,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
-    // A page in a browser is not its user, whatever the browser shows for it.
+    // A page in a browser does not act for its user, whatever credentials the browser adds to its requests.
     let checked = of_no_page(headers)
         .and_then(|()| api.names.check(uri, headers))
         .and_then(|()| match wants {
@@ -127,7 +127,7 @@ fn allowed(
     ))
 }
 
-/// Whether the client shows what is configured.
+/// Checks that the client shows the configured credentials.
 fn shown(access: &Access, certified: Certified, headers: &HeaderMap) -> Result<(), Refusal> {
     if access.certificates && certified.0 {
         return Ok(());

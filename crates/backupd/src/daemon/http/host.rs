@@ -1,7 +1,7 @@
-//! Names of the listener: a request that means another one is not for it.
+//! Check of the requested host name: a request for another name is refused.
 //!
-//! A page in a browser can have its own name lead to this machine, and would then read answers as if they were
-//! its own. The name that it asks for gives it away.
+//! A page in a browser can point its own DNS name at this machine, and could then read answers as its own.
+//! The requested host name reveals such a request.
 
 use std::net::IpAddr;
 use std::str::FromStr as _;
@@ -13,17 +13,17 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use super::Refusal;
 use crate::tls;
 
-/// The names that the listener answers to, beside addresses and `localhost`.
+/// Names that the listener answers to, in addition to addresses and `localhost`.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// Those that were given, and the machine's own.
+    /// Names from the flags, and the machine's own name.
     pub(crate) given: Vec<String>,
-    /// Its certificate holds names, too.
+    /// Listener whose certificate contains further names.
     pub(crate) tls: Option<Arc<tls::Listener>>,
 }
 
 impl Names {
-    /// Lets a request through if it means this listener.
+    /// Accepts a request if it names this listener.
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let bad = |error: &str| Refusal::new(StatusCode::BAD_REQUEST, error);
         let mut asked = headers.get_all(header::HOST).iter();
@@ -46,7 +46,7 @@ impl Names {
     }
 
     fn has(&self, host: &str) -> bool {
-        // Nobody's name leads to an address.
+        // A page that rebinds its DNS name asks for a name, never for an address.
         host.parse::<IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
             || self

@@ -21,33 +21,33 @@ use tokio_util::sync::CancellationToken;
 use super::access::Certified;
 use crate::tls;
 
-/// The largest head.
+/// Largest head of a request.
 const HEAD_BYTES: usize = 16 << 10;
-/// For the last answers at the end.
+/// Time for the last answers at the end.
 const REST: Duration = Duration::from_secs(2);
-/// Clients that are refused are told of this often.
+/// Interval between log lines about refused clients.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// How much a listener gives.
+/// Limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Connections at the same time.
     connections: usize,
     /// Connections of one client among them.
     of_client: usize,
-    /// Whether the oldest connection ends when there is one too many. Else the newest waits.
+    /// Whether the oldest connection ends when there is one too many; if not, the newest waits.
     oldest_ends: bool,
-    /// For a handshake, and for the head of a request; a healthy client sends it at once.
+    /// Time for a handshake, and for the head of a request; a healthy client sends it at once.
     head: Duration,
-    /// A client that takes nothing of its answer for so long is cut.
+    /// Time after which a client that reads nothing of its answer is cut off.
     unread: Duration,
-    /// No connection needs to live longer.
+    /// Longest life of a connection; none needs to live longer.
     life: Duration,
     keep_alive: bool,
 }
 
 impl Limits {
-    /// For metrics, status and restore points: Prometheus, and some people who follow runs.
+    /// Limits for metrics, status and restore points: Prometheus, and some people who follow runs.
     pub(crate) const API: Self = Self {
         connections: 64,
         of_client: 16,
@@ -58,7 +58,8 @@ impl Limits {
         keep_alive: true,
     };
 
-    /// For probes: one request each, answered at once. Whoever comes is served, and who stays makes room.
+    /// Limits for probes: one request each, answered at once. A new connection is always served; the oldest
+    /// one makes room.
     pub(crate) const HEALTH: Self = Self {
         connections: 32,
         of_client: 32,
@@ -70,7 +71,8 @@ impl Limits {
     };
 }
 
-/// Serves `router` until it is `over`: while a run at work is finished, it is told of.
+/// Serves `router` until `over` is cancelled, which comes after the run at work, so that its progress is
+/// still served.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<tls::Listener>>,
@@ -88,13 +90,13 @@ pub(crate) async fn serve(
                     if let Some((id, ended)) = crowd.enter(peer.ip(), &limits) {
                         let served = connection(stream, peer, tls.clone(), router.clone(), limits);
                         connections.push(async move {
-                            // One that makes room is dropped where it is.
+                            // A connection that makes room is dropped where it is.
                             ended.run_until_cancelled(served).await;
                             id
                         });
                     }
                 }
-                // Too many open files, for example: it passes, and is no reason to spin.
+                // Too many open files, for example: such an error passes, and the pause avoids a busy loop.
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -104,12 +106,12 @@ pub(crate) async fn serve(
             () = over.cancelled() => break,
         }
     }
-    // Who follows a run hears its end, and who reads nothing is not waited for.
+    // A client that follows a run gets its end; a client that reads nothing is not waited for.
     let rest = async { while connections.next().await.is_some() {} };
     drop(tokio::time::timeout(REST, rest).await);
 }
 
-/// The connections that there are, oldest first.
+/// Present connections, oldest first.
 #[derive(Debug, Default)]
 struct Crowd {
     next: u64,
@@ -118,7 +120,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Notes a connection; `None` if its client has too many.
+    /// Registers a connection; `None` if its client has too many.
     fn enter(&mut self, peer: IpAddr, limits: &Limits) -> Option<(u64, CancellationToken)> {
         let client = client(peer);
         let own = self.here.values().filter(|(other, _)| *other == client);
@@ -147,7 +149,8 @@ impl Crowd {
     }
 }
 
-/// Who counts as one client: an address, or a network of IPv6, of which one machine may use all addresses.
+/// Returns the identity of a client: an address, or an IPv6 network, because one machine may use all its
+/// addresses.
 fn client(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
@@ -174,7 +177,7 @@ async fn connection(
     };
     match tokio::time::timeout(limits.head, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
-            // One that is not of the authority ends the handshake.
+            // A certificate of another authority ends the handshake.
             let shown = stream.get_ref().1.peer_certificates();
             let certified = Certified(shown.is_some_and(|chain| !chain.is_empty()));
             speak(stream, peer, certified, router, limits).await;
@@ -224,7 +227,7 @@ mod tests {
         assert!(crowd.enter(ip("10.5.0.3"), &Limits::API).is_some());
         crowd.leave(of_first[3]);
         assert!(crowd.enter(ip("10.5.0.2"), &Limits::API).is_some());
-        // All addresses of one network of IPv6 are one client.
+        // All addresses of one IPv6 network are one client.
         for last in 1..=Limits::API.of_client {
             let peer = ip(&format!("2001:db8::{last}"));
             assert!(crowd.enter(peer, &Limits::API).is_some());

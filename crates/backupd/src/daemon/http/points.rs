@@ -1,4 +1,4 @@
-//! The restore points in a cluster's store that its own key signed, newest first.
+//! List of the restore points in a cluster's store that its own key signed, newest first.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Refusal, json};
 use crate::daemon::apart::apart;
 
-/// As many as are read for one answer; `restore-cli list` reads all.
+/// Largest number of restore points in one answer; `restore-cli list` reads all.
 const MOST: usize = 100;
-/// As many if nothing is said.
+/// Default number of restore points.
 const USUAL: usize = 20;
 
 #[derive(Debug, Deserialize)]
@@ -33,10 +33,10 @@ pub(super) struct Asked {
 #[serde(rename_all = "camelCase")]
 struct Listed {
     cluster: ClusterName,
-    /// How many there are in all.
+    /// Number of all restore points.
     count: usize,
     restore_points: Vec<Point>,
-    /// What does not count, a line for each reason.
+    /// Restore points that do not count, a line for each reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -47,7 +47,7 @@ struct Point {
     id: String,
     #[serde(flatten)]
     read: Option<Read>,
-    /// Why its manifest cannot be used.
+    /// Reason why the manifest cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -63,7 +63,7 @@ struct Read {
     partial: bool,
     pinned: bool,
     reason: Option<String>,
-    /// What its signature is worth to this daemon's own key.
+    /// Result of checking the signature with this daemon's own key.
     signature: String,
     stored_bytes: u64,
 }

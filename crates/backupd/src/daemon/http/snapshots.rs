@@ -1,4 +1,4 @@
-//! Restore points on demand.
+//! Endpoints for restore points on demand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +19,18 @@ use crate::args::{NoteFlags, component};
 use crate::daemon::queue::Wanted;
 use crate::daemon::track::{Cause, Track};
 
-/// The largest body: some names and a reason.
+/// Largest body: some names and a reason.
 const BODY_BYTES: usize = 16 << 10;
-/// So much of a larger one is read over: who still sends does not hear the answer.
+/// Bytes of a larger body that are still read: a client that is still sending does not read the answer.
 const READ_OVER: usize = 1 << 20;
-/// For the body.
+/// Time limit for the body.
 const BODY: Duration = Duration::from_secs(10);
-/// Keys that are remembered; the oldest goes first.
+/// Number of remembered keys; the oldest is forgotten first.
 const KEYS: usize = 256;
-/// The longest key, and the longest reason.
+/// Longest key, and longest reason.
 const LONGEST: usize = 200;
 
-/// Requests that were taken, by their idempotency key.
+/// Accepted requests, by their idempotency key.
 #[derive(Debug, Default)]
 pub(super) struct Keys(Mutex<VecDeque<(String, Digest, Arc<Track>)>>);
 
@@ -78,7 +78,7 @@ pub(super) async fn take(
     follow(&api, track)
 }
 
-/// The body, if it comes in time and is not too large.
+/// Reads the body, if it arrives in time and is not too large.
 async fn whole(body: Body) -> Result<Vec<u8>, Refusal> {
     match tokio::time::timeout(BODY, read(body)).await {
         Ok(read) => read,
@@ -112,7 +112,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
 fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Track>, Refusal> {
     let key = key(headers)?;
     let digest = Digest::of(body);
-    // Held to the end: of two requests with the same key the second finds the first.
+    // The lock is held to the end: of two requests with the same key, the second finds the first.
     let mut keys = api.keys.0.lock().unwrap_or_else(PoisonError::into_inner);
     let known = keys
         .iter()

@@ -1,4 +1,4 @@
-//! A run's events, one JSON object a line; who reads slowly misses some, and holds up nobody.
+//! Stream of a run's events, one JSON object a line. A slow reader misses some events and delays nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use super::{Api, Refusal};
 use crate::daemon::track::{Event, RunStatus, Track};
 
-/// A line comes at least so often, so that both ends see that the other is there.
+/// Longest time between two lines, so that both ends see that the other is there.
 const PULSE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
 enum Line {
-    /// How the run is now: the first line, now and then one between, and the last.
+    /// Status of the run: the first line, some lines between, and the last.
     Status(RunStatus),
-    /// Something happened.
+    /// Event of the run.
     Progress(Event),
-    /// The reader was too slow for so many events.
+    /// Number of events that a slow reader missed.
     #[serde(rename_all = "camelCase")]
     Missed { events: u64 },
 }
@@ -73,7 +73,7 @@ impl Reader {
             return Some(line(&Line::Status(status)));
         }
         let told = match tokio::time::timeout(PULSE, self.events.recv()).await {
-            // The end is told with its result, by the status.
+            // The status reports the end, because it contains the result.
             Ok(Ok(event)) if event.state.is_end() => {
                 self.ended = true;
                 Line::Status(self.track.status())

@@ -1,4 +1,4 @@
-//! The values of all metrics, taken from the status.
+//! Values of all metrics, taken from the status.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::daemon::board::{ClusterStatus, Hearing, Status};
 use crate::daemon::bucket::Facts;
 use crate::daemon::lead::Lead;
 
-/// The states that a run may be in, and none at work.
+/// States of a run, and `idle` when none is at work.
 const STATES: [&str; 5] = ["idle", "selected", "reading", "storing", "verifying"];
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Samples {
     }
 }
 
-/// Counts and bytes stay below 2^53, up to which they are exact.
+/// Converts counts and bytes, which stay below 2^53, up to which they are exact.
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -255,7 +255,7 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
     all.add("kept_objects", &cluster, float(view.kept.objects));
     all.add("kept_bytes", &cluster, float(view.kept.bytes));
     all.add("kept_drifts", &cluster, float(view.kept.drifted));
-    // One that is refused does not lag: it is not there.
+    // A refused watch has no lag, because it does not exist.
     let watches = view.watches.values();
     let watches = watches.filter(|watch| watch.state != Hearing::Refused);
     let heard = watches.map(|watch| watch.heard.unwrap_or(watch.since));
@@ -274,7 +274,7 @@ fn of_store(all: &mut Samples, name: &str, facts: &Facts) {
         if let Some(objects) = facts.objects {
             all.add("component_objects", &labels, float(objects));
         }
-        // A component that is whole tells it too, or a rule could not see it mended.
+        // A whole component has the metric too; without it a rule could not see that the gaps are gone.
         if !gaps.contains_key(component) {
             all.add("component_gaps", &labels, 0.0);
         }

@@ -1,4 +1,4 @@
-//! That the document, the table and what is served are the same.
+//! Tests that the document, the table and the served metrics agree.
 
 use super::*;
 use crate::daemon::board::{FileStatus, Hearing, WatchView};
@@ -16,7 +16,7 @@ fn now() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
 }
 
-/// A board on which everything is known.
+/// Returns a board with values for everything.
 fn board() -> Arc<Board> {
     let board = Board::new(now(), Shard::ALL);
     board.set_lead(Lead::Leading {

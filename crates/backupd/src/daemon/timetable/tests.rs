@@ -1,4 +1,4 @@
-//! The table against clocks that sleep, jump and change to summer time.
+//! Tests of the timetable against clocks that sleep, jump and change to daylight saving time.
 
 use super::*;
 use backup_cli::config::Given;
@@ -23,7 +23,7 @@ fn table(yaml: &str, now: Timestamp) -> Timetable {
     Timetable::new(&"mgmt".parse().unwrap(), &config, 7, now)
 }
 
-/// Asks every `step` from `from` to `to`; each component that was due is taken at once.
+/// Queries the table every `step` from `from` to `to`; each due component is taken at once.
 fn walk(
     table: &mut Timetable,
     from: Timestamp,
@@ -131,7 +131,7 @@ fn what_failed_is_tried_again_more_and_more_seldom_and_made_up_for_once() {
         .zip(tries.iter().skip(1))
         .map(|(a, b)| b.duration_since(*a).as_mins());
     assert_eq!(pauses.collect::<Vec<_>>(), [1, 2, 4, 8, 10, 10, 10, 10, 10]);
-    // One after the store came back, and no more until tomorrow.
+    // One run after the store came back, and no more until tomorrow.
     assert_eq!(tries.iter().filter(|time| **time >= back).count(), 1);
     assert_eq!(table.failures(&etcd), 0);
     assert_eq!(table.next(), Some(at("2026-11-24T12:00:00Z")));
@@ -213,7 +213,7 @@ fn ten_years_of_a_daemon_take_each_day_once() {
         let mut table = table(&yaml, begin);
         let mut now = begin;
         let mut runs = 0;
-        // As the daemon does: to the next time, and there again, now and then late.
+        // As the daemon does: advance to the next time, sometimes a few seconds late.
         while let Some(next) = table
             .next()
             .filter(|next| *next < at("2036-01-01T00:00:00Z"))
