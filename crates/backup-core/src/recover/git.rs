@@ -1,8 +1,8 @@
-//! Objects out of a Git repository, filled up from a restore point.
+//! Restore of objects from a Git repository, completed from a restore point.
 //!
 //! Git has what people asked for: spec, labels, annotations. It has no status, no owners, and of
 //! Secrets at most sealed ones. So an object is the archive's with Git's fields laid over it, and
-//! what Git alone has is made as it stands there.
+//! an object that only Git has is created as Git has it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,101 +31,102 @@ mod tree;
 
 pub(crate) use documents::parse;
 
-/// A shallow fetch of a repository of manifests takes seconds.
+/// Time limit for a fetch. A shallow fetch of a repository of manifests takes seconds.
 const FETCH: Duration = Duration::from_secs(180);
-/// Everything else that `git` is asked.
+/// Time limit for any other `git` command.
 const ASK: Duration = Duration::from_secs(60);
-/// The folder of a checkout's files.
+/// Folder of a checkout's files.
 const TREE: &str = "tree";
-/// Answers of `git` are a line, or a line for each changed file.
+/// Largest output of `git`, which is a line, or a line for each changed file.
 const MAX_ANSWER: u64 = 4 << 20;
-/// Where Butler keeps the management cluster's objects.
+/// Folder where Butler keeps the management cluster's objects.
 pub const BUTLERS: &str = "clusters/management";
-/// Where mirrors are, a folder for each cluster.
+/// Folder of mirrors, with a folder for each cluster.
 pub const MIRRORS: &str = "butler-backup";
-/// Objects that a mirror writes, and files that a restore reads: what one writes the other takes.
+/// Largest number of objects that a mirror writes, and of files that a restore reads: a restore can
+/// read every mirror.
 pub const MAX_OBJECTS: u64 = 100_000;
-/// Their text, for both.
+/// Largest size of their text, for both.
 pub const MAX_TEXT: u64 = 512 << 20;
 
-/// Why a Git repository cannot be used.
+/// Reason why a Git repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// The program is not there.
+    /// The program cannot be started.
     #[error("cannot start `{program}`")]
     Start {
-        /// Which.
+        /// Program.
         program: &'static str,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A proxy is named and cannot be used.
+    /// The configured proxy cannot be used.
     #[error("cannot reach the repository")]
     Proxy(#[from] ProxyError),
-    /// It ended otherwise than well.
+    /// The program failed.
     #[error("cannot {what}: {said}")]
     Failed {
-        /// What was tried.
+        /// Operation that failed.
         what: String,
-        /// What the program said.
+        /// Error message of the program.
         said: String,
     },
-    /// ssh does not let us in.
+    /// ssh cannot connect or log in.
     #[error("cannot {what}: over ssh to {host}: {why}; {remedy}")]
     Ssh {
-        /// What was tried.
+        /// Operation that failed.
         what: String,
-        /// Where.
+        /// Host.
         host: String,
-        /// Why not.
+        /// Cause.
         why: String,
-        /// What to do about it.
+        /// Remedy.
         remedy: String,
     },
-    /// Address, branch or path are none that are taken.
+    /// The address, branch or path is not accepted.
     #[error("`{given}` is refused: {why}")]
     Refused {
-        /// What was given.
+        /// Value that was given.
         given: String,
-        /// Why.
+        /// Reason.
         why: &'static str,
     },
     /// The folder is not in the repository.
     #[error("{repository} has no folder {path} at commit {commit}")]
     NoFolder {
-        /// The repository.
+        /// Repository.
         repository: String,
-        /// The folder.
+        /// Folder.
         path: String,
-        /// The commit.
+        /// Commit.
         commit: String,
     },
-    /// There is more than can be handled.
+    /// There are more files, objects or bytes than the limit.
     #[error("{what} than {most}; name a folder of less with --git-path")]
     TooMuch {
-        /// What there is more of.
+        /// Things that are too many.
         what: &'static str,
-        /// The limit.
+        /// Limit.
         most: u64,
     },
-    /// A repository has more than is taken.
+    /// A repository is larger than the limit.
     #[error(
         "{repository} has more than {most} {what}; keep the manifests in a repository of their own"
     )]
     TooLarge {
-        /// The repository.
+        /// Repository.
         repository: String,
-        /// The limit.
+        /// Limit.
         most: u64,
-        /// What there is more of.
+        /// Things that are too many.
         what: &'static str,
     },
     /// A file cannot be read.
     #[error("cannot read {file}")]
     Read {
-        /// Which.
+        /// Name of the file.
         file: String,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
 }
@@ -137,44 +138,45 @@ impl GitError {
     }
 }
 
-/// Where objects are in Git.
+/// Location of objects in Git.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitSource {
-    /// A folder or an address.
+    /// Folder or address.
     pub repository: String,
-    /// A branch, a tag or a whole commit; the repository's own branch if there is none.
+    /// Branch, tag or full commit hash; `None` for the repository's default branch.
     pub reference: Option<String>,
-    /// The folder in it. If there is none: all of an export that has a report, Butler's folder, that of the
-    /// cluster's mirror, or all but mirrors, the first of these that is there.
+    /// Folder in the repository. `None` for the first of these that exists: all of an export that
+    /// has a report, Butler's folder, the folder of the cluster's mirror, or everything except
+    /// mirrors.
     pub path: Option<String>,
 }
 
-/// A commit of a repository, in a folder that only its owner reads.
+/// Commit of a repository, in a folder that only its owner can read.
 #[derive(Debug)]
 pub struct Checkout {
     home: TempDir,
     path: String,
-    /// Whether nobody named the folder.
+    /// Whether the folder was chosen by default.
     is_usual: bool,
-    /// The folder or address, as a plan names it.
+    /// Folder or address, as a plan names it.
     pub repository: String,
-    /// Its hash.
+    /// Hash of the commit.
     pub commit: String,
-    /// What a person should know.
+    /// Findings about the repository.
     pub findings: Vec<Finding>,
 }
 
-/// What Git and the archive gave together.
+/// Objects of Git and the archive together.
 #[derive(Debug)]
 pub struct TakenGit {
-    /// The objects.
+    /// Objects.
     pub spool: Spool,
-    /// What a person should know.
+    /// Findings about them.
     pub findings: Vec<Finding>,
 }
 
 impl GitSource {
-    /// Takes `URL-or-FOLDER[#REF]` apart.
+    /// Parses `URL-or-FOLDER[#REF]`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let (repository, reference) = match text.rsplit_once('#') {
@@ -188,7 +190,7 @@ impl GitSource {
         }
     }
 
-    /// Whether it is a folder of this machine.
+    /// Reports whether it is a folder on this machine.
     #[must_use]
     pub fn is_folder(&self) -> bool {
         let text = &self.repository;
@@ -196,7 +198,7 @@ impl GitSource {
         !text.contains("://") && host.is_none_or(|host| host.contains('/'))
     }
 
-    /// Whether address, reference and path are such as are given to `git`.
+    /// Checks that address, reference and path are safe to pass to `git`.
     pub(crate) fn check(&self) -> Result<(), GitError> {
         let refuse = |given: &str, why| {
             let given = given.chars().filter(|c| !c.is_control()).collect();
@@ -234,7 +236,7 @@ impl GitSource {
         Ok(())
     }
 
-    /// The folder of this machine that it is, if it is one.
+    /// Returns the folder on this machine, if it is one.
     fn folder(&self) -> Result<Option<PathBuf>, GitError> {
         let given = self.repository.as_str();
         if given.starts_with("file:") {
@@ -247,10 +249,10 @@ impl GitSource {
         Ok(self.is_folder().then(|| given.into()))
     }
 
-    /// Writes the newest commit of it, for the cluster of this name, into a folder of `scratch`.
+    /// Writes its newest commit, for the cluster with this name, into a folder in `scratch`.
     ///
     /// # Errors
-    /// When `git` is not there or fails, or when something is asked that is not done.
+    /// When `git` is missing or fails, or when the address, reference or path is refused.
     pub async fn checkout(
         &self,
         cluster: &ClusterName,
@@ -311,8 +313,8 @@ impl GitSource {
 }
 
 impl Checkout {
-    /// Lays its objects over those of `archive`. Kinds are told by `target`, if it answers, by
-    /// definitions, and by the archive.
+    /// Lays its objects over those of `archive`. Kinds come from `target`, if it answers, from
+    /// definitions, and from the archive.
     ///
     /// # Errors
     /// When there is too much, or a file cannot be read or written.
@@ -329,7 +331,7 @@ impl Checkout {
             home: self.home.path(),
             tree: &tree,
             root: &root,
-            // Those of other clusters may be among them.
+            // It may contain mirrors of other clusters.
             without: self.is_usual.then_some(mirrors.as_path()),
         };
         let mut read = documents::read(place, documents::Most::ALL).await?;
@@ -348,7 +350,7 @@ impl Checkout {
         self.tree().join(&self.path)
     }
 
-    /// The folder that is taken where nobody names one.
+    /// Returns the default folder.
     fn usual(&mut self, cluster: &ClusterName) -> String {
         let mirror = format!("{MIRRORS}/{cluster}");
         let has = |path: &str| self.tree().join(path).is_dir();
@@ -371,7 +373,7 @@ impl Checkout {
     }
 }
 
-/// Whether a path stays where it begins.
+/// Reports whether a path stays inside the folder where it begins.
 pub(crate) fn is_inside(path: &str) -> bool {
     let parts = Path::new(path).components();
     let plain = |c| {
@@ -383,7 +385,7 @@ pub(crate) fn is_inside(path: &str) -> bool {
     !path.is_empty() && !path.contains(char::is_control) && parts.into_iter().all(plain)
 }
 
-/// What the documents of a text say.
+/// Returns the documents of a text.
 #[cfg(test)]
 pub(crate) fn read_back(text: &str) -> Vec<serde_json::Value> {
     let folder = std::env::temp_dir();

@@ -1,7 +1,7 @@
-//! What a restore does so that no controller can hurt a tenant. All of it is always on; tests take
-//! one away to show that the harm is real.
+//! Precautions of a restore, so that no controller can hurt a tenant. All are always on; tests turn
+//! one off to show that the harm is real.
 
-/// One precaution.
+/// Precaution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// Owner references get the owner's new UID, or are left out.
@@ -12,22 +12,22 @@ pub enum Guard {
     Status,
     /// Objects come in an order that no controller misreads.
     Order,
-    /// What was being deleted stays away.
+    /// Objects that were being deleted are not restored.
     Deleting,
     /// An empty annotation that asks for a new authority is left out.
     Rotation,
-    /// Controllers stand still, and webhooks that need them are parked.
+    /// Controllers are stopped, and webhooks that need them are parked.
     Quiesce,
 }
 
-/// The precautions that are taken.
+/// Precautions that are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Guards {
     without: Option<Guard>,
 }
 
 impl Guards {
-    /// All but one: for tests that show what it is there for.
+    /// Returns all precautions but one, for tests that show its purpose.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn without(guard: Guard) -> Self {
@@ -36,7 +36,7 @@ impl Guards {
         }
     }
 
-    /// Whether a precaution is taken.
+    /// Reports whether a precaution is taken.
     #[must_use]
     pub fn has(self, guard: Guard) -> bool {
         self.without != Some(guard)

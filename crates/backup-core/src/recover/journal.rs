@@ -1,7 +1,7 @@
-//! What a restore has done, on disk before and after it does it: a line of JSON for each.
+//! Journal of a restore: a line of JSON on disk before and after each thing that it does.
 //!
-//! A crash at any point leaves lines from which the same restore goes on: what is done is not done
-//! again, what was begun is looked at first, and what was stopped is put back.
+//! After a crash at any point the same restore continues from these lines: what is done is not
+//! repeated, what was begun is checked first, and what was stopped is put back.
 
 mod file;
 mod records;

@@ -1,4 +1,4 @@
-//! Objects that a restore leaves where they are: in the archive.
+//! Rules for objects that a restore does not write, although they are in the archive.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::guards::{Guard, Guards};
 use super::own;
 use super::spool::Entry;
 
-/// Kinds that a cluster makes for itself.
+/// Kinds that a cluster creates for itself.
 const MADE_AGAIN: [&str; 14] = [
     "events",
     "events.events.k8s.io",
@@ -24,7 +24,7 @@ const MADE_AGAIN: [&str; 14] = [
     "servicecidrs.networking.k8s.io",
 ];
 
-/// Why the object is left out; `None` if it is restored.
+/// Returns the reason why the object is left out; `None` if it is restored.
 pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'static str> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let name = entry.path.name.as_str();
@@ -63,7 +63,7 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
         "apiservices.apiregistration.k8s.io" if !is_an_extension(object) => {
             Some("the cluster makes it for itself")
         }
-        // The API server keeps its own ones as it wants them, and says so.
+        // The API server maintains its own objects of these kinds, and marks them.
         "flowschemas.flowcontrol.apiserver.k8s.io"
         | "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io"
             if text("/metadata/annotations/apf.kubernetes.io~1autoupdate-spec") == Some("true") =>
@@ -74,8 +74,8 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
     }
 }
 
-/// Whether an APIService is for an extension that somebody registered. Those of the server itself, and
-/// of definitions, come with these.
+/// Reports whether an APIService is for an extension that somebody registered. The others come with
+/// the server or with definitions.
 fn is_an_extension(object: &Value) -> bool {
     let label = "/metadata/labels/kube-aggregator.kubernetes.io~1automanaged";
     let service = object.pointer("/spec/service");

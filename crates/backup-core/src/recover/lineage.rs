@@ -1,4 +1,4 @@
-//! Whether restore points and their prefix are of one cluster.
+//! Check that restore points and their prefix belong to one cluster.
 
 use super::plan::{ClusterFacts, Danger, Options, own_uid};
 use super::spool::Spool;
@@ -6,8 +6,8 @@ use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::format::manifest::{Finding, Lineage, Severity};
 
-/// What stands against restoring `point`, or against bringing its objects forward to `forward`, in a
-/// prefix whose claim has the SHA-256 `claim`, if that could be read.
+/// Returns findings against restoring `point`, or against bringing its objects forward to
+/// `forward`, in a prefix whose claim has the SHA-256 `claim`, if the claim could be read.
 #[must_use]
 pub fn lineage(
     point: &RestorePoint,
@@ -36,7 +36,8 @@ pub fn lineage(
     findings
 }
 
-/// Objects name their own cluster, wherever they come from.
+/// Checks that the objects belong to the cluster of the restore point, from whichever source they
+/// come.
 fn objects_of(
     point: &RestorePoint,
     forward: Option<&RestorePoint>,
@@ -56,8 +57,8 @@ fn objects_of(
     Some(refusal(options, objects, cause, remedy))
 }
 
-/// Objects are brought forward only within one incarnation of a cluster: in another one their UIDs,
-/// and so their owners, are others.
+/// Checks that objects are brought forward only within one incarnation of a cluster: in another one
+/// their UIDs, and so their owners, differ.
 fn forward_of(point: &RestorePoint, forward: &RestorePoint, options: &Options) -> Option<Finding> {
     let (from, to) = (&point.manifest.lineage, &forward.manifest.lineage);
     let uid = |lineage: &Lineage| lineage.kube_system_uid.clone();

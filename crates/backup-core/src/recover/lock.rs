@@ -1,4 +1,4 @@
-//! One restore at a time: a Lease in the cluster that is written to.
+//! Lease in the target cluster that allows one restore at a time.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::RecoverError;
 use crate::archive::ObjectPath;
 use crate::source::kube::target::KubeTarget;
 
-/// Whoever has not been heard of for this long has ended without a word.
+/// Age at which a Lease that was not renewed counts as abandoned.
 const STALE: SignedDuration = SignedDuration::from_mins(15);
 
 fn place() -> ObjectPath {
@@ -18,17 +18,17 @@ fn place() -> ObjectPath {
     }
 }
 
-/// Takes the Lease for `restore`, or renews it.
+/// Acquires the Lease for `restore`, or renews it.
 ///
 /// # Errors
-/// When another restore holds it, or the cluster cannot be asked.
+/// When another restore holds it, or the cluster cannot be queried.
 pub(super) async fn hold(
     target: &KubeTarget,
     restore: &str,
     now: Timestamp,
 ) -> Result<(), RecoverError> {
     let path = place();
-    // Two that try at the same moment meet at the API server: one of them is told.
+    // If two restores try at the same moment, the API server refuses one of them.
     for _ in 0..3 {
         let live = target.get(&path, None).await?;
         let spec = json!({
@@ -70,10 +70,10 @@ pub(super) async fn hold(
     })
 }
 
-/// Takes the Lease of `restore` away; one that another restore holds stays.
+/// Deletes the Lease of `restore`; a Lease that another restore holds stays.
 ///
 /// # Errors
-/// When the cluster cannot be asked; then it ends by itself.
+/// When the cluster cannot be queried; then the Lease expires.
 pub(super) async fn release(target: &KubeTarget, restore: &str) -> Result<(), RecoverError> {
     let path = place();
     let Some(live) = target.get(&path, None).await? else {
@@ -89,7 +89,7 @@ pub(super) async fn release(target: &KubeTarget, restore: &str) -> Result<(), Re
     };
     match target.delete(&path, uid, version).await {
         Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
-        // Somebody else has it now, or took it away.
+        // Another restore holds it now, or somebody deleted it.
         _ => Ok(()),
     }
 }

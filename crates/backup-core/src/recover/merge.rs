@@ -1,4 +1,4 @@
-//! Bringing an object forward: what differs, as a merge patch, and what two sides changed.
+//! Merge of an object: differences as a merge patch, and conflicts between two sides.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,17 @@ use serde_json::{Map, Value};
 
 use crate::archive::same;
 
-/// What it takes to bring a live object to what is wanted.
+/// Changes that bring a live object to the wanted state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Merge {
-    /// A merge patch; `None` if nothing is to be written.
+    /// Merge patch; `None` if nothing has to be written.
     pub(super) patch: Option<Value>,
-    /// Fields that changed on both sides since the base, as `spec.replicas`. Not in the patch.
+    /// Fields that changed on both sides since the base, such as `spec.replicas`. Not in the patch.
     pub(super) conflicts: Vec<String>,
 }
 
-/// Compares `live` with `wanted`. With a `base`, only what changed between it and `wanted` is
-/// written, and what changed in `live` too is a conflict. Lists are taken whole.
+/// Compares `live` with `wanted`. With a `base`, only changes from it to `wanted` are written; a
+/// field that also changed in `live` is a conflict. Lists are compared as a whole.
 pub(super) fn merge(base: Option<&Value>, live: &Value, wanted: &Value) -> Merge {
     let mut conflicts = Vec::new();
     let patch = differ(base, live, wanted, "", &mut conflicts);
@@ -58,7 +58,7 @@ fn differ(
         return (!patch.is_empty()).then_some(Value::Object(patch));
     }
     match base {
-        // Nobody wants it otherwise than it was: what changed it since stays.
+        // `wanted` does not change it, so the change in `live` stays.
         Some(base) if same(base, wanted) => None,
         Some(base) if !same(base, live) => {
             conflicts.push(place.to_owned());
@@ -68,7 +68,8 @@ fn differ(
     }
 }
 
-/// What `live` has of the fields that `wanted` names; lists of the same length item by item.
+/// Returns the fields of `live` that `wanted` names; lists of the same length are handled item by
+/// item.
 pub(super) fn named(live: &Value, wanted: &Value) -> Value {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
@@ -86,7 +87,7 @@ pub(super) fn named(live: &Value, wanted: &Value) -> Value {
     }
 }
 
-/// The fields that a patch touches, as `spec.replicas`; at most `most` of them.
+/// Returns the fields that a patch touches, such as `spec.replicas`; at most `most` of them.
 pub(super) fn touched(patch: &Value, most: usize) -> Vec<String> {
     fn walk(patch: &Value, place: &str, most: usize, found: &mut Vec<String>) {
         match patch {

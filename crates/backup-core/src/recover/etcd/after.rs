@@ -10,7 +10,7 @@ use super::plan::{EtcdPlan, Role};
 use super::run::Pace;
 use crate::source::talos::nodes::{ServiceView, TalosNodes};
 
-/// Largest number of nodes watched at once, more than any cluster has control plane nodes.
+/// Name of the service that runs pods.
 const KUBELET: &str = "kubelet";
 /// Largest number of nodes watched at once, more than any cluster has control plane nodes.
 const AT_ONCE: usize = 32;
@@ -23,7 +23,7 @@ pub struct Joined {
     pub node: String,
     /// Whether its etcd runs and is healthy.
     pub joined: bool,
-    /// Remedy if the node has not joined.
+    /// Last known state of its etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<ServiceView>,
     /// Remedy if the node has not joined.

@@ -1,5 +1,5 @@
-//! What Git does not have, and whether that says anything: an object may be absent because it was taken
-//! out, or because nobody wrote it there.
+//! Judge of objects that Git does not have: they may be absent because they were removed, or
+//! because nobody wrote them there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,28 +11,28 @@ use crate::archive::ObjectPath;
 use crate::format::manifest::Severity;
 use crate::recover::spool::Spool;
 
-/// What is told where an object is in the archive and not in Git.
+/// Remedy for objects that are in the archive and not in Git.
 const TAKEN_OUT: &str = "they are restored from the archive; leave them out with --exclude-resources if they were taken \
                          out of Git on purpose";
 const NOT_CAPTURED: &str = "they are restored from the archive; Butler's export did not write them, so that they are \
                             not in Git says nothing";
 const A_GAP: &str = "its absence in Git says nothing: it is restored if the restore point has it, and never taken away";
 
-/// See the module.
+/// Objects that Git does not have, sorted by the reason.
 pub(super) struct Absent<'r> {
     coverage: Option<&'r Coverage>,
-    /// What the export says that it wrote.
+    /// Objects that the export reports as written.
     captured: BTreeSet<ObjectPath>,
-    /// What it says that it did not.
+    /// Objects that the export reports as not written.
     gaps: BTreeSet<ObjectPath>,
     doubt: Option<String>,
-    /// By kind.
+    /// Objects that Git lacks, by kind: those that the export wrote, or all without a report.
     taken_out: BTreeMap<String, Vec<String>>,
     not_captured: BTreeMap<String, Vec<String>>,
 }
 
 impl<'r> Absent<'r> {
-    /// Judges by what `read` tells of itself; `wanted` is what Git has.
+    /// Judges by the export's own report in `read`; `wanted` is what Git has.
     pub(super) fn new(
         read: &'r Read,
         kinds: &Kinds<'_>,
@@ -62,7 +62,7 @@ impl<'r> Absent<'r> {
             match path {
                 Some(path) if wanted.contains_key(&path) => continue,
                 Some(path) => drop(absent.gaps.insert(path)),
-                // Which of the cluster's objects it is cannot be told.
+                // It could be any of the cluster's objects.
                 None => drop(absent.doubt.get_or_insert_with(|| {
                     format!("the export did not write {object}, whose kind is not known")
                 })),
@@ -87,7 +87,7 @@ impl<'r> Absent<'r> {
         absent
     }
 
-    /// Keeps from being taken away what may be meant to be there.
+    /// Keeps objects from being pruned that may only be missing in Git.
     pub(super) fn hold(&self, spool: &mut Spool) {
         for gap in &self.gaps {
             spool.pass_over(gap.clone());
@@ -97,7 +97,7 @@ impl<'r> Absent<'r> {
         }
     }
 
-    /// Notes an object that the archive has and Git has not.
+    /// Records an object that is in the archive and not in Git.
     pub(super) fn of_archive(&mut self, path: &ObjectPath) {
         if self.gaps.contains(path) {
             return;
@@ -112,7 +112,7 @@ impl<'r> Absent<'r> {
         list.entry(kind).or_default().push(path.object());
     }
 
-    /// Tells of those that were noted.
+    /// Reports the recorded objects.
     pub(super) fn tell(self, told: &mut Told<'_>) {
         let written = self.coverage.is_some();
         for (kind, names) in self.taken_out {

@@ -1,5 +1,5 @@
-//! Kustomizations built by the cluster's own client: without a network where the system can do that, and
-//! only what asks for nothing from elsewhere.
+//! Build of kustomizations with `kubectl`: without a network where the system supports that, and
+//! only if they need nothing from elsewhere.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::refuse::refusals;
 use crate::child;
 use crate::format::manifest::{Finding, Severity};
 
-/// What kustomize makes of one folder: it is held in memory.
+/// Largest output of kustomize for one folder, which is held in memory.
 const MAX_BUILT: u64 = 64 << 20;
-/// Things in one kustomization that are refused and told.
+/// Largest number of refusals that are listed for one kustomization.
 const MAX_REFUSED: usize = 10;
-/// One folder, built.
+/// Time limit for building one folder.
 const BUILD: Duration = Duration::from_secs(60);
 
 impl Read {
-    /// How kustomize is kept from the network; told where it is not.
+    /// Returns how kustomize is kept from the network, and reports if it is not.
     pub(super) async fn apart(&mut self) -> Apart {
         let apart = program::apart().await;
         if apart == Apart::No {
@@ -39,7 +39,7 @@ impl Read {
         apart
     }
 
-    /// Builds the kustomization in `folder`, if it asks for nothing that is refused.
+    /// Builds the kustomization in `folder`, if it needs nothing that is refused.
     pub(super) async fn kustomization(
         &mut self,
         place: Place<'_>,
@@ -80,7 +80,7 @@ impl Read {
         let build = program::kustomize(folder, &home, apart);
         match program::run(build, &what, BUILD, MAX_BUILT).await {
             Ok(bytes) => self.text(&name(folder), &bytes)?,
-            // The program names files of the checkout, which is gone afterwards.
+            // The message names files of the checkout, which is gone afterwards.
             Err(e) => {
                 let said = e.to_string().replace(&place.tree.display().to_string(), "");
                 self.warn(name(folder), &format!("{said}; nothing of it was taken"));

@@ -1,8 +1,8 @@
-//! A commit of somebody's repository, reached through a Git folder of ours.
+//! Commit of another person's repository, read through a private Git folder.
 //!
-//! The settings of another repository may name programs: filters, monitors of files, hooks, commands of
-//! ssh. So nothing ever runs in it. One that is elsewhere is fetched. Of one in a folder of this machine,
-//! only the names and the objects are taken, and its own settings are not read.
+//! The settings of a repository may name programs: filters, file monitors, hooks, ssh commands. So
+//! no command ever runs in another repository. A remote repository is fetched. From a folder on
+//! this machine only the names and the objects are taken, and its settings are not read.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,44 +11,44 @@ use super::{ASK, FETCH, GitError, MAX_ANSWER, program};
 use crate::format::manifest::{Finding, Severity};
 use crate::proxy::Proxies;
 
-/// Bytes that are fetched: packed they are a fraction of the files.
+/// Largest number of bytes that are fetched. Packed they are a fraction of the files.
 const MAX_FETCHED: u64 = 1 << 30;
-/// How often what was fetched is measured.
+/// Interval at which the fetched bytes are measured.
 const MEASURE: std::time::Duration = std::time::Duration::from_millis(250);
-/// A file with the names of all branches and tags.
+/// Largest file with the names of all branches and tags.
 const MAX_NAMES: u64 = 64 << 20;
-/// A file that holds one name.
+/// Largest file with one name.
 const MAX_NAME: u64 = 4 << 10;
-/// A list of the files of a work tree.
+/// Largest list of the files of a work tree.
 const MAX_INDEX: u64 = 256 << 20;
-/// Files of names.
+/// Largest number of files with names.
 const MAX_FILES: usize = 100_000;
-/// Folders in folders.
+/// Deepest nesting of folders.
 const MAX_DEPTH: usize = 16;
 
-/// See the module.
+/// Commit that can be read through a private Git folder.
 #[derive(Debug)]
 pub(super) struct Commit {
-    /// The folder of Git's own.
+    /// Private Git folder.
     pub(super) git: PathBuf,
-    /// Its hash.
+    /// Hash of the commit.
     pub(super) hash: String,
-    /// What a person should know.
+    /// Findings about the repository.
     pub(super) findings: Vec<Finding>,
 }
 
-/// Where a repository on this machine has its parts.
+/// Locations of the parts of a repository on this machine.
 #[derive(Debug)]
 struct Parts {
-    /// What belongs to one work tree.
+    /// Folder that belongs to one work tree.
     own: PathBuf,
-    /// What all work trees share.
+    /// Folder that all work trees share.
     common: PathBuf,
-    /// The files, if there are any.
+    /// Work tree, if there is one.
     tree: Option<PathBuf>,
 }
 
-/// Fetches the newest commit of `reference` into `git`, a folder that is made.
+/// Fetches the newest commit of `reference` into `git`, a folder that is created.
 pub(super) async fn fetched(
     git: &Path,
     repository: &str,
@@ -59,7 +59,7 @@ pub(super) async fn fetched(
     let mut fetch = program::git_of_person(git);
     fetch.env("GIT_DIR", git);
     program::through(&mut fetch, proxies, repository)?;
-    // It stays one pack, whose size is measured; large files go to the disk piece by piece.
+    // The fetch stays one pack, whose size is measured; large files go to disk piece by piece.
     fetch.args([
         "-c",
         "fetch.unpackLimit=1",
@@ -88,7 +88,8 @@ pub(super) async fn fetched(
     })
 }
 
-/// Reads the commit of `reference` in the repository in `folder`, through `git`, a folder that is made.
+/// Reads the commit of `reference` in the repository in `folder`, through `git`, a folder that is
+/// created.
 pub(super) async fn borrowed(
     git: &Path,
     folder: &Path,
@@ -154,7 +155,7 @@ async fn hash(git: &Path, name: &str, what: &str) -> Result<String, GitError> {
     Ok(String::from_utf8_lossy(&hash).trim().to_owned())
 }
 
-/// Ends when the files in `folder` have more bytes than are fetched.
+/// Returns once the files in `folder` have more bytes than the limit.
 async fn outgrown(folder: &Path) {
     loop {
         tokio::time::sleep(MEASURE).await;
@@ -200,14 +201,14 @@ fn parts(folder: &Path) -> Result<Parts, GitError> {
     Ok(Parts { own, common, tree })
 }
 
-/// The way its objects are named; that most have where it does not say.
+/// Returns the format of the object names; the usual one if the repository does not set it.
 async fn object_format(parts: &Parts) -> String {
     let mut ask = program::git(&parts.common);
-    // One file alone is read, and what it includes is not.
+    // Only this file is read, without the files that it includes.
     ask.args(["config", "--no-includes", "--file"]);
     ask.arg(parts.common.join("config"));
     ask.args(["--get", "extensions.objectformat"]);
-    // It is looked for in no repository.
+    // Makes `git` look in no repository.
     ask.env("GIT_DIR", "/dev/null");
     let answer = match is_small(&parts.common.join("config"), MAX_ANSWER) {
         true => program::run(ask, "read how objects are named", ASK, MAX_ANSWER).await,
@@ -219,7 +220,7 @@ async fn object_format(parts: &Parts) -> String {
     }
 }
 
-/// Copies the names of commits, and says where the objects are.
+/// Copies the names of commits, and points Git to the objects.
 fn copy_names(common: &Path, own: &Path, to: &Path) -> Result<(), GitError> {
     let objects = common.join("objects");
     let objects = std::fs::canonicalize(&objects).map_err(|e| GitError::read(&objects, e))?;
@@ -242,7 +243,7 @@ fn copy_names(common: &Path, own: &Path, to: &Path) -> Result<(), GitError> {
     copy_folder(&common.join("refs"), &to.join("refs"), MAX_NAME)
 }
 
-/// A folder's path as Git reads it in a list of other folders.
+/// Quotes a folder's path as Git expects it in a list of object folders.
 fn quoted(path: &Path) -> Vec<u8> {
     let mut line = vec![b'"'];
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -256,7 +257,7 @@ fn quoted(path: &Path) -> Vec<u8> {
     line
 }
 
-/// Copies plain files, and those in folders below; no link is followed.
+/// Copies plain files, also those in subfolders. Links are not followed.
 fn copy_folder(from: &Path, to: &Path, most: u64) -> Result<(), GitError> {
     let mut open = vec![(from.to_owned(), to.to_owned(), 0_usize)];
     let mut files: usize = 0;
@@ -291,7 +292,7 @@ fn is_small(file: &Path, most: u64) -> bool {
     found.is_ok_and(|found| found.is_file() && found.len() <= most)
 }
 
-/// Copies a plain file of at most `most` bytes; leaves out what is none.
+/// Copies a plain file of at most `most` bytes; skips anything else.
 fn copy(from: &Path, to: &Path, most: u64) -> Result<(), GitError> {
     if !is_small(from, most) {
         return Ok(());
@@ -302,7 +303,8 @@ fn copy(from: &Path, to: &Path, most: u64) -> Result<(), GitError> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes).map_err(failed)?;
     write(to, &bytes)?;
-    // Git takes a file for changed only by the second, or if it is as new as the list of files.
+    // Git notices a change only by the time in seconds, or in a file as new as the index: the copy
+    // keeps its time.
     let copy = std::fs::File::options()
         .append(true)
         .open(to)
@@ -314,7 +316,7 @@ fn write(to: &Path, bytes: &[u8]) -> Result<(), GitError> {
     std::fs::write(to, bytes).map_err(|e| GitError::read(to, e))
 }
 
-/// A small file's text.
+/// Returns the text of a small file.
 fn name_in(file: &Path) -> Result<String, GitError> {
     let opened = std::fs::File::open(file).map_err(|e| GitError::read(file, e))?;
     let mut text = String::new();
@@ -323,15 +325,15 @@ fn name_in(file: &Path) -> Result<String, GitError> {
     Ok(text)
 }
 
-/// A word about changes in a work tree that no commit has. Filters of the repository are not known, so
-/// a file counts as it lies there.
+/// Returns a finding about uncommitted changes in a work tree. Filters of the repository are not
+/// known, so files are compared as they are on disk.
 async fn uncommitted(git: &Path, parts: &Parts, tree: &Path) -> Result<Option<Finding>, GitError> {
     let index = git.join("index-of-folder");
     copy(&parts.own.join("index"), &index, MAX_INDEX)?;
     let entries = std::fs::read_dir(&parts.own).map_err(|e| GitError::read(&parts.own, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        // A list may be kept in two files.
+        // The index may be split into two files.
         if name.as_encoded_bytes().starts_with(b"sharedindex.") {
             copy(&entry.path(), &git.join(name), MAX_INDEX)?;
         }

@@ -1,6 +1,6 @@
-//! The report that Butler's export of a cluster leaves beside what it wrote: which objects it wrote, and
-//! which it did not although they were there. What is not in Git because the export could not read it is
-//! not gone.
+//! Report that Butler's export of a cluster leaves beside its files: the objects that it wrote, and
+//! the existing objects that it did not write. An object that the export could not read is absent
+//! from Git, but not gone.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::documents::parse;
 
-/// Its name, in the folder that the export wrote to.
+/// Name of the report, in the folder that the export wrote to.
 pub(super) const FILE: &str = "coverage.yaml";
-/// A report names each object of an export, with 150 bytes.
+/// Largest report. It names each object of an export, with 150 bytes.
 const MAX_BYTES: u64 = 32 << 20;
-/// A reason is a sentence.
+/// Longest reason, in characters; a reason is a sentence.
 const MAX_WHY: usize = 300;
 
-/// An object that the report names.
+/// Object that the report names.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Item {
@@ -25,12 +25,12 @@ pub(super) struct Item {
     pub(super) kind: String,
     pub(super) namespace: String,
     pub(super) name: String,
-    /// Its file, from the folder of the report on.
+    /// File of the object, relative to the folder of the report.
     pub(super) path: String,
 }
 
 impl Item {
-    /// Something like its `apiVersion`: the group is right.
+    /// Returns an approximate `apiVersion`: its group is right.
     pub(super) fn version(&self) -> String {
         if self.api_version.is_empty() && !self.group.is_empty() {
             return format!("{}/", self.group);
@@ -39,26 +39,27 @@ impl Item {
     }
 }
 
-/// An object that was there and is not in the export.
+/// Object that existed and is not in the export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) item: Item,
-    /// Why not.
+    /// Reason.
     pub(super) why: String,
 }
 
-/// See the module.
+/// Content of the report.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Coverage {
-    /// The folder of the report, from the checkout on; empty for the checkout itself.
+    /// Folder of the report, relative to the checkout; empty for the checkout itself.
     pub(super) folder: std::path::PathBuf,
-    /// What was written.
+    /// Objects that were written.
     pub(super) captured: Vec<Item>,
-    /// What was not.
+    /// Objects that were not written.
     pub(super) gaps: Vec<Gap>,
-    /// Parts of the cluster of which nothing is known, each as a sentence.
+    /// Parts of the cluster about which nothing is known, each as a sentence.
     pub(super) unseen: Vec<String>,
-    /// Objects that were written without what patches make of them, and by whom.
+    /// Objects that were written without the changes of patches, and the Kustomization that patches
+    /// them.
     pub(super) patched: Vec<(Item, String)>,
 }
 
@@ -107,8 +108,8 @@ struct Collision {
     conflicts: Option<Vec<Item>>,
 }
 
-/// The report nearest to `root`, in it or around it, within the checkout `tree`; what is wrong with it
-/// otherwise.
+/// Reads the report nearest to `root`, in it or above it, within the checkout `tree`. Returns an
+/// error message if the report cannot be used.
 pub(super) fn read(tree: &Path, root: &Path) -> Option<Result<Coverage, &'static str>> {
     let mut folders = root
         .ancestors()
@@ -135,7 +136,7 @@ pub(super) fn read(tree: &Path, root: &Path) -> Option<Result<Coverage, &'static
     Some(Ok(Coverage::of(report, folder)))
 }
 
-/// Whether a document is a report: no object of Kubernetes, with what reports have.
+/// Reports whether a document is a report: not a Kubernetes object, and with the fields of reports.
 pub(super) fn is_report(value: &Value) -> bool {
     let has = |name: &str| value.get(name).is_some();
     let told = [
@@ -232,7 +233,7 @@ fn told(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// In the form that Butler's server writes.
+    /// Report in the form that Butler's server writes.
     const REPORT: &str = "# coverage.yaml
 captured:
 - {apiVersion: butler.butlerlabs.dev/v1alpha1, kind: Team, name: payments, path: apps/prd/teams/payments.yaml}
@@ -291,7 +292,8 @@ pathCollisions:
         assert_eq!(coverage.patched[0].0.name, "payments");
         assert_eq!(coverage.patched[0].1, "flux-system/apps");
 
-        // A nearer one counts; one that is none is a file like any other; one that is broken is told.
+        // The nearer report counts; another file of that name is a plain file; a broken report is
+        // an error.
         std::fs::write(root.join(FILE), "captured: []\nfluxSelfManagement: null\n").unwrap();
         let nearer = read(tree, &root).unwrap().unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The files of a folder as documents: plain YAML and JSON, and what kustomize makes.
+//! Reader of a folder's files as documents: plain YAML and JSON, and the output of kustomize.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,57 +14,58 @@ use crate::archive::read_json;
 use crate::format::manifest::{Finding, Severity};
 use crate::scratch::Scratch;
 
-/// A file of manifests; the definitions of a large operator take three MiB.
+/// Largest file of manifests; the definitions of a large operator take three MiB.
 const MAX_FILE: u64 = 8 << 20;
-/// Folders in folders.
+/// Deepest nesting of folders.
 const MAX_DEPTH: usize = 32;
-/// Lists in lists.
+/// Deepest nesting of lists.
 const MAX_LISTS: usize = 4;
-/// Events that aliases may give again, in one document.
+/// Largest number of events that aliases may replay in one document.
 const MAX_REPLAYED: usize = 10_000;
-/// Aliases in one document.
+/// Largest number of aliases in one document.
 const MAX_ALIASES: usize = 1_000;
-/// Bytes under anchors in one document: with the above, what aliases can make of them.
+/// Largest number of bytes under anchors in one document; with the limits above it bounds what
+/// aliases expand to.
 const MAX_ANCHORED: usize = 256 << 10;
-/// The names under which kustomize looks for its configuration.
+/// File names that kustomize accepts for its configuration.
 pub(super) const KUSTOMIZATIONS: [&str; 3] =
     ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// How much is read.
+/// Limits for reading.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Most {
-    /// Files, and objects in them.
+    /// Largest number of files, and of objects in them.
     pub(super) objects: u64,
-    /// Their text.
+    /// Largest size of their text.
     pub(super) bytes: u64,
 }
 
 impl Most {
-    /// What a mirror writes.
+    /// Limits of a mirror.
     pub(super) const ALL: Self = Self {
         objects: MAX_OBJECTS,
         bytes: MAX_TEXT,
     };
 }
 
-/// An object as it stands in Git, laid aside.
+/// Object from Git, kept in the scratch file.
 #[derive(Debug, Clone)]
 pub(super) struct Document {
-    /// The file, or the folder that was built, in the repository.
+    /// File, or folder that was built, in the repository.
     pub(super) file: Arc<str>,
-    /// Which of the file's documents, from 1 on.
+    /// Number of the document in the file, from 1.
     pub(super) number: usize,
     at: u64,
     length: usize,
 }
 
-/// Everything that was read: what it is called in memory, what it says in a scratch file.
+/// Everything that was read: names in memory, content in a scratch file.
 pub(super) struct Read {
     pub(super) documents: Vec<Document>,
     pub(super) findings: Vec<Finding>,
-    /// Why something that Git has may not have been read.
+    /// Reason why some of Git's objects may not have been read.
     pub(super) doubt: Option<String>,
-    /// What Butler's export tells of itself.
+    /// Report of Butler's export.
     pub(super) coverage: Option<Coverage>,
     most: Most,
     bytes: u64,
@@ -72,20 +73,20 @@ pub(super) struct Read {
     end: u64,
 }
 
-/// What is read.
+/// Folders to read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// A folder of ours, around the checkout.
+    /// Private folder around the checkout.
     pub(super) home: &'a Path,
-    /// The checkout.
+    /// Checkout.
     pub(super) tree: &'a Path,
-    /// The folder in it.
+    /// Folder in the checkout that is read.
     pub(super) root: &'a Path,
-    /// A folder that is left out.
+    /// Folder that is left out.
     pub(super) without: Option<&'a Path>,
 }
 
-/// What is in a folder.
+/// Files found in a folder.
 #[derive(Debug, Default)]
 struct Found {
     files: Vec<PathBuf>,
@@ -93,7 +94,7 @@ struct Found {
     odd: Vec<PathBuf>,
 }
 
-/// Reads all that is there.
+/// Reads all documents in `place`.
 pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError> {
     let mut found = Found::default();
     let mut read = Read::new(place.home, most)?;
@@ -141,7 +142,7 @@ pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError>
     Ok(read)
 }
 
-/// Lists `folder`. One with a kustomization is built as a whole, as Flux does.
+/// Lists `folder`. A folder with a kustomization is built as a whole, as Flux does.
 fn walk(
     place: Place<'_>,
     most: Most,
@@ -166,7 +167,7 @@ fn walk(
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
-        // What begins with a dot is Git's own, or of a tool.
+        // A name with a leading dot belongs to Git or another tool.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
@@ -192,7 +193,7 @@ fn walk(
 }
 
 impl Read {
-    /// An empty one with its bodies in `folder`.
+    /// Returns an empty reader with its scratch file in `folder`.
     pub(super) fn new(folder: &Path, most: Most) -> Result<Self, GitError> {
         let scratch = Scratch::create(folder, 0).map_err(|e| GitError::read(folder, e))?;
         Ok(Self {
@@ -207,7 +208,7 @@ impl Read {
         })
     }
 
-    /// What a document says.
+    /// Returns the content of a document.
     pub(super) fn value(&self, document: &Document) -> Result<Value, GitError> {
         let failed = |source| GitError::Read {
             file: document.file.to_string(),
@@ -219,7 +220,7 @@ impl Read {
         read_json(&json).map_err(odd)
     }
 
-    /// Tells of something that was not read, and that may hold objects.
+    /// Reports something that was not read and may contain objects.
     pub(super) fn warn(&mut self, object: String, cause: &str) {
         self.doubt
             .get_or_insert_with(|| format!("{object}: {cause}"));
@@ -237,7 +238,7 @@ impl Read {
         });
     }
 
-    /// Takes the documents of a file.
+    /// Reads the documents of a file.
     pub(super) fn text(&mut self, file: &str, bytes: &[u8]) -> Result<(), GitError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(size);
@@ -315,12 +316,12 @@ impl Read {
     }
 }
 
-/// Whether a document is the report of Butler's export, which is read apart.
+/// Reports whether a document is the report of Butler's export, which is read separately.
 fn is_report(file: &str, value: &Value) -> bool {
     file.rsplit('/').next() == Some(coverage::FILE) && coverage::is_report(value)
 }
 
-/// The documents of a file; those without anything but comments are left out.
+/// Splits a file into its documents; leaves out documents that contain only comments.
 pub(super) fn split(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in text.split_inclusive('\n') {
@@ -347,8 +348,8 @@ pub(super) fn split(text: &str) -> Vec<String> {
     documents
 }
 
-/// One document; the line where it is wrong, if it is. What the parser says is not repeated: it may
-/// quote values.
+/// Parses one document. The error is the line of the mistake, if known. The parser's message is not
+/// repeated, because it may quote values.
 pub(crate) fn parse(text: &str) -> Result<Value, Option<u64>> {
     let options = serde_saphyr::options! {
         with_snippet: false,

@@ -1,4 +1,4 @@
-//! Which folders and files are parts of another kustomization: those are not objects by themselves.
+//! Folders and files that are parts of another kustomization, and so are not read on their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -7,28 +7,28 @@ use serde_json::Value;
 
 use super::documents::{KUSTOMIZATIONS, parse};
 
-/// A kustomization names some dozens of parts.
+/// Largest kustomization; it names some dozens of parts.
 const MAX_BYTES: u64 = 1 << 20;
-/// The fields that name parts.
+/// Fields that name parts.
 const PARTS: [&str; 3] = ["resources", "bases", "components"];
 
-/// What kustomizations include.
+/// Parts that kustomizations include.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Included {
     /// Folders that another kustomization builds.
     pub(super) folders: BTreeSet<PathBuf>,
-    /// Files that a kustomization takes.
+    /// Files that a kustomization uses.
     pub(super) files: BTreeSet<PathBuf>,
 }
 
-/// Looks at the kustomizations in `folders`. Those that include each other in a circle, and that
-/// nobody else includes, stay: they are told when they are built.
+/// Finds the parts that the kustomizations in `folders` include. A circle of kustomizations that no
+/// other one includes is not left out: building it reports the error.
 pub(super) fn included(folders: &[PathBuf]) -> Included {
     let mut parts: BTreeMap<&Path, Vec<PathBuf>> = BTreeMap::new();
     let mut found = Included::default();
     for folder in folders {
         let (read, component) = read(folder);
-        // A component is never built by itself.
+        // A component is never built alone.
         if component {
             found.folders.insert(folder.clone());
         }
@@ -55,8 +55,8 @@ pub(super) fn included(folders: &[PathBuf]) -> Included {
     found
 }
 
-/// The parts that the kustomization in `folder` names in the same repository, and whether it is a
-/// component. One that cannot be read names none, and is told when it is built.
+/// Returns the parts in the same repository that the kustomization in `folder` names, and whether
+/// it is a component. An unreadable one names none, and building it reports the error.
 fn read(folder: &Path) -> (Vec<PathBuf>, bool) {
     let file = KUSTOMIZATIONS.iter().map(|name| folder.join(name));
     let file = file.into_iter().find(|file| file.is_file());
@@ -76,7 +76,7 @@ fn read(folder: &Path) -> (Vec<PathBuf>, bool) {
     (parts, component)
 }
 
-/// Where a part is; none if it is elsewhere on the net.
+/// Returns the path of a part; `None` if it is elsewhere on the network.
 fn inside(folder: &Path, part: &str) -> Option<PathBuf> {
     if part.contains("://") {
         return None;
@@ -84,7 +84,7 @@ fn inside(folder: &Path, part: &str) -> Option<PathBuf> {
     steps(folder, part)
 }
 
-/// Where a relative path leads from `folder` on; none for an absolute one.
+/// Resolves a relative path from `folder`; `None` for an absolute path.
 pub(super) fn steps(folder: &Path, part: &str) -> Option<PathBuf> {
     let mut place = folder.to_owned();
     for step in Path::new(part).components() {

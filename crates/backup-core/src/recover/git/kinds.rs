@@ -1,4 +1,4 @@
-//! Which kind a document is of, and whether its objects are in namespaces.
+//! Lookup of a document's kind, and of whether its objects are in namespaces.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use crate::recover::crds::DEFINITIONS;
 use crate::recover::spool::Spool;
 use crate::source::kube::target::KubeTarget;
 
-/// Kinds by group and name: the resource, and whether it is in namespaces.
+/// Kinds by group and name, each with its resource and whether it is in namespaces.
 pub(super) struct Kinds<'a> {
     target: Option<&'a KubeTarget>,
     known: BTreeMap<(String, String), (ResourceName, bool)>,
 }
 
 impl<'a> Kinds<'a> {
-    /// Learns kinds from the archive's objects, from definitions there and in Git; `target` is asked
-    /// for the rest.
+    /// Collects kinds from the archive's objects and from definitions in the archive and in Git;
+    /// `target` is asked first.
     pub(super) fn new(
         archive: &Spool,
         read: &Read,
@@ -72,7 +72,7 @@ impl<'a> Kinds<'a> {
         served.or_else(|| self.known.get(&(group(version), kind.to_owned())).cloned())
     }
 
-    /// The object that a report names, if its kind is known.
+    /// Returns the path of an object that a report names, if its kind is known.
     pub(super) fn named(&self, item: &Item) -> Option<ObjectPath> {
         let (resource, namespaced) = self.kind(&item.version(), &item.kind)?;
         let namespace = Some(item.namespace.clone()).filter(|n| !n.is_empty());
@@ -84,7 +84,7 @@ impl<'a> Kinds<'a> {
         (path.to_string().parse().ok() == Some(path.clone())).then_some(path)
     }
 
-    /// Where the object belongs; what is wrong with it otherwise.
+    /// Returns the path of the object, or a message about what is wrong with it.
     pub(super) fn place(&self, value: &Value) -> Result<ObjectPath, String> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
         let version = text("/apiVersion").unwrap_or_default();
@@ -97,11 +97,11 @@ impl<'a> Kinds<'a> {
         let namespace = text("/metadata/namespace").filter(|n| !n.is_empty());
         let path = ObjectPath {
             resource,
-            // As the cluster's own client has it.
+            // The cluster's own client does the same.
             namespace: namespaced.then(|| namespace.unwrap_or("default").to_owned()),
             name: text("/metadata/name").unwrap_or_default().to_owned(),
         };
-        // A name may not lead to another place.
+        // A name must not point to another place.
         if path.to_string().parse().ok() != Some(path.clone()) {
             return Err("its name or namespace is none that an object can have".to_owned());
         }

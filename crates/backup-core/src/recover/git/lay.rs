@@ -1,4 +1,4 @@
-//! Git's objects laid over the archive's.
+//! Merge of Git's objects over the archive's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,23 +16,23 @@ use crate::recover::merge::{merge, named, touched};
 use crate::recover::select::Select;
 use crate::recover::spool::Spool;
 
-/// Findings of one sort that are told one by one.
+/// Largest number of findings of one sort that are listed one by one.
 const MOST: usize = 50;
-/// Fields, or names, that are told in a sentence.
+/// Largest number of fields or names in a sentence.
 pub(super) const TOLD: usize = 6;
-/// Fields that Git has a say in are all but these.
+/// Fields that are not taken from Git; of `metadata`, its labels and annotations are.
 const NOT_GITS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// What laying one object over another did.
+/// Effect of laying one object over another.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Laid {
-    /// A list was replaced: what a server would fill into its items is not known.
+    /// Whether a list was replaced: the server's defaults in its items are unknown.
     replaced: bool,
-    /// A value that Flux would fill in was left as the archive has it.
+    /// Whether a value that Flux fills in was kept as the archive has it.
     held: bool,
 }
 
-/// Findings by sort, each with a limit.
+/// Findings by sort, with a limit for each.
 pub(super) struct Told<'a> {
     findings: &'a mut Vec<Finding>,
     counts: BTreeMap<&'static str, usize>,
@@ -73,7 +73,8 @@ impl Told<'_> {
     }
 }
 
-/// Everything of the archive, with Git's fields laid over it, and what Git alone has.
+/// Returns all objects of the archive with Git's fields laid over them, and the objects that only
+/// Git has.
 pub(super) fn over(
     archive: &Spool,
     read: &Read,
@@ -168,7 +169,7 @@ fn bytes(value: &Value) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(value.to_string().into_bytes())
 }
 
-/// Whether a document says that Flux fills values in.
+/// Reports whether a document makes Flux fill values in.
 fn is_filled_in(value: &Value) -> bool {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     text("kind") == Some("Kustomization")
@@ -176,7 +177,7 @@ fn is_filled_in(value: &Value) -> bool {
         && value.pointer("/spec/postBuild").is_some()
 }
 
-/// The documents by their places, without those that cannot be taken.
+/// Returns the documents by their paths, without those that cannot be used.
 fn placed<'r>(
     archive: &Spool,
     read: &'r Read,
@@ -252,7 +253,7 @@ fn placed<'r>(
     Ok(wanted)
 }
 
-/// Lays what Git has of an object over the archive's.
+/// Lays Git's fields of an object over the archive's.
 fn lay_object(value: &mut Value, git: &Value, fills: bool) -> Laid {
     let mut laid = Laid::default();
     let (Some(fields), Some(git)) = (value.as_object_mut(), git.as_object()) else {
@@ -288,7 +289,7 @@ fn lay_field(
         return;
     }
     match over {
-        // In a manifest this is as good as not there.
+        // In a manifest, null means that the field is absent.
         Value::Null => drop(fields.remove(name)),
         Value::Object(over) => {
             let held = fields
@@ -305,7 +306,7 @@ fn lay_field(
         }
         over => {
             let held = fields.get(name);
-            // The archive's has what the server filled in.
+            // The archive's value includes what the server filled in.
             if held.is_some_and(|held| same(&named(held, over), over)) {
                 return;
             }
@@ -315,7 +316,7 @@ fn lay_field(
     }
 }
 
-/// Whether something in it is for Flux to fill in: `${NAME}`.
+/// Reports whether the value contains a placeholder that Flux fills in: `${NAME}`.
 fn has_placeholder(value: &Value) -> bool {
     match value {
         Value::String(text) => text.match_indices("${").any(|(at, _)| {
@@ -380,7 +381,7 @@ mod tests {
         assert!(lay_object(&mut value, &git, true).held);
         let held = json!({ "spec": { "host": "a.example.org", "n": 2, "l": ["b"] } });
         assert_eq!(value, held);
-        // Without Flux it is a text like any other.
+        // Without Flux, a placeholder is plain text.
         let mut value = archive;
         assert!(!lay_object(&mut value, &git, false).held);
         assert_eq!(value["spec"]["host"], "${HOST}");

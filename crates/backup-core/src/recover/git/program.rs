@@ -1,5 +1,5 @@
-//! Running `git` and `kubectl`: never through a shell, with settings and an environment of ours, and a
-//! limit on time and output.
+//! Runner of `git` and `kubectl`: never through a shell, with fixed settings and environment, and
+//! with limits on time and output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,17 +12,17 @@ use super::GitError;
 use crate::child::{self, Gets};
 use crate::proxy::Proxies;
 
-/// Builds kustomizations.
+/// Program that builds kustomizations.
 pub(super) const KUBECTL: &str = "kubectl";
-/// A program that does nothing does it at once.
+/// Time limit for a program that does nothing.
 const TRY: Duration = Duration::from_secs(10);
-/// Of what a program complains about, this much is kept.
+/// Largest error output that is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
-/// Of that, this much is told.
+/// Largest number of its characters that are reported.
 const TOLD: usize = 600;
 
-/// A `git` that asks nobody, runs no hooks and no filters, follows no links, takes no submodules, and
-/// knows no settings but these: neither the machine's nor a person's.
+/// Returns a `git` that prompts nobody, runs no hooks and no filters, follows no links, fetches no
+/// submodules, and uses only these settings: neither the machine's nor a person's.
 pub(crate) fn git(folder: &Path) -> Command {
     let mut command = settings(folder, Gets::Least);
     command
@@ -32,7 +32,8 @@ pub(crate) fn git(folder: &Path) -> Command {
     command
 }
 
-/// The same with a person's settings: they say how a remote is reached, and by which credentials.
+/// Returns the same with a person's settings, which define how a remote is reached and with which
+/// credentials.
 pub(super) fn git_of_person(folder: &Path) -> Command {
     settings(folder, Gets::Remote)
 }
@@ -43,13 +44,13 @@ fn settings(folder: &Path, gets: Gets) -> Command {
     for setting in [
         "core.hooksPath=/dev/null",
         "core.fsmonitor=false",
-        // Links would lead out of the folder: they become files with a path in them.
+        // Links could point out of the folder: they become files that contain the path.
         "core.symlinks=false",
         "core.sshCommand=ssh -o BatchMode=yes",
         "submodule.recurse=false",
         "advice.detachedHead=false",
         "gc.auto=0",
-        // Large files stay the pointers that Git has.
+        // Large files stay the pointers that Git stores.
         "filter.lfs.smudge=",
         "filter.lfs.process=",
         "filter.lfs.required=false",
@@ -60,29 +61,29 @@ fn settings(folder: &Path, gets: Gets) -> Command {
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_ALLOW_PROTOCOL", "file:http:https:ssh")
         .env("GIT_OPTIONAL_LOCKS", "0")
-        // What is not there is not fetched, and what is there is what its name says.
+        // Missing objects are not fetched, and no object is replaced by another.
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_NO_REPLACE_OBJECTS", "1");
     piped(&mut command);
     command
 }
 
-/// How a program is kept from the network.
+/// Way in which a program is kept from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Apart {
-    /// In a network of its own, which leads nowhere: by these words of `unshare`.
+    /// In its own network without connections, by these arguments of `unshare`.
     Yes(&'static [&'static str]),
-    /// Not at all: the system does not do it.
+    /// Not at all: the system does not support it.
     No,
 }
 
-/// The ways to a network of one's own: as anybody, and as root where users have no such right.
+/// Arguments that create a separate network: as any user, and as root where users may not do that.
 const WAYS: [&[&str]; 2] = [
     &["--user", "--map-root-user", "--net", "--"],
     &["--net", "--"],
 ];
 
-/// How this system keeps a program from the network.
+/// Returns how this system keeps a program from the network.
 pub(super) async fn apart() -> Apart {
     for way in WAYS {
         let mut tried = child::command("unshare", Gets::Least);
@@ -103,7 +104,7 @@ pub(super) async fn apart() -> Apart {
     Apart::No
 }
 
-/// `kubectl kustomize` of `folder`; `home`, an empty folder, is where it looks for settings.
+/// Returns `kubectl kustomize` of `folder`; `home` is an empty folder where it looks for settings.
 pub(super) fn kustomize(folder: &Path, home: &Path, apart: Apart) -> Command {
     let mut command = match apart {
         Apart::Yes(way) => {
@@ -119,28 +120,28 @@ pub(super) fn kustomize(folder: &Path, home: &Path, apart: Apart) -> Command {
     command
 }
 
-/// Has `git` reach `repository` through the one of `proxies` that leads there, or through none.
+/// Makes `git` reach `repository` through the proxy in `proxies` that applies, or directly.
 ///
 /// # Errors
-/// When the variable that names it is not understood.
+/// When the variable that names the proxy is malformed.
 pub(crate) fn through(
     git: &mut Command,
     proxies: &Proxies,
     repository: &str,
 ) -> Result<(), GitError> {
     let over_http = repository.starts_with("http://") || repository.starts_with("https://");
-    // What git does not understand either, it tells itself.
+    // `git` itself reports an address that cannot be parsed.
     let Some(server) = over_http.then(|| repository.parse().ok()).flatten() else {
         return Ok(());
     };
     let proxy = proxies.of(&server)?;
-    // It would choose by rules of its own.
+    // Otherwise `git` would choose a proxy by its own rules.
     for name in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
         git.env_remove(name);
         git.env_remove(name.to_ascii_lowercase());
     }
     if let Some(proxy) = proxy {
-        // Not an argument, which every user of the machine can read.
+        // Not as an argument, which every user of the machine can read.
         git.env("http_proxy", proxy.written());
         git.env("https_proxy", proxy.written());
     }
@@ -151,7 +152,7 @@ fn piped(command: &mut Command) {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
-/// Runs it to its end; what it wrote, if it ended well.
+/// Runs the command to its end; returns its output if it succeeded.
 pub(crate) async fn run(
     mut command: Command,
     what: &str,
@@ -211,7 +212,7 @@ pub(crate) async fn run(
     }
 }
 
-/// The last of what a program complained about, on one line.
+/// Returns the end of a program's error output, on one line.
 fn told(complaint: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaint);
     let lines: Vec<&str> = text

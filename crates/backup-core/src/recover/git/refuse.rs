@@ -1,7 +1,7 @@
-//! What a kustomization asks for that is not done: parts from elsewhere, programs, charts.
+//! Check of a kustomization for parts that are refused: remote parts, programs, charts.
 //!
-//! What is fetched may be another thing at the plan than at the restore, and what is run may be anything.
-//! `kubectl kustomize` takes field names in any case, so this does too.
+//! A remote part may change between the plan and the restore, and a program may do anything.
+//! `kubectl kustomize` accepts field names in any case, so this check does too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,39 +11,39 @@ use serde_json::Value;
 use super::documents::{KUSTOMIZATIONS, parse, split};
 use super::included::steps;
 
-/// A kustomization, or a file that configures it.
+/// Largest kustomization, or file that configures it.
 const MAX_BYTES: u64 = 1 << 20;
-/// Kustomizations that include each other.
+/// Largest number of kustomizations that include each other.
 const MAX_FOLDERS: usize = 2_000;
-/// Fields with names of files and folders.
+/// Fields that name files and folders.
 const PARTS: [&str; 3] = ["resources", "bases", "components"];
-/// Fields with names of files.
+/// Fields that name files.
 const FILES: [&str; 2] = ["crds", "configurations"];
-/// Fields with names of files, or with text in their place.
+/// Fields that name files or contain inline text.
 const PATCHES: [&str; 1] = ["patchesstrategicmerge"];
-/// Fields of entries that name a file by `path`.
+/// Fields whose entries name a file in `path`.
 const BY_PATH: [&str; 4] = ["patches", "patchesjson6902", "replacements", "openapi"];
-/// Fields of entries that name files to make objects of.
+/// Fields whose entries name files to generate objects from.
 const GENERATED: [&str; 2] = ["configmapgenerator", "secretgenerator"];
 /// Fields that name configurations of plugins.
 const PLUGINS: [&str; 3] = ["generators", "transformers", "validators"];
-/// Fields that have charts inflated.
+/// Fields that inflate charts.
 const CHARTS: [&str; 3] = ["helmcharts", "helmchartinflationgenerator", "helmglobals"];
-/// Annotations by which a program is run.
+/// Annotations that make kustomize run a program.
 const FUNCTIONS: [&str; 2] = ["config.kubernetes.io/function", "config.k8s.io/function"];
 
-/// What is refused, and where it stands.
+/// Refused part, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Refusal {
-    /// The file.
+    /// File.
     pub(super) file: PathBuf,
-    /// Its line, from 1 on, where that is known.
+    /// Line, from 1, if known.
     pub(super) line: Option<usize>,
-    /// What stands there, as the end of a sentence that begins with the file.
+    /// Reason, as the end of a sentence that begins with the file.
     pub(super) why: String,
 }
 
-/// Looks at the kustomization in `folder` of the checkout `tree`, and at all that it includes.
+/// Checks the kustomization in `folder` of the checkout `tree`, and all that it includes.
 pub(super) fn refusals(tree: &Path, folder: &Path) -> BTreeSet<Refusal> {
     let mut look = Look {
         tree,
@@ -78,7 +78,7 @@ struct Look<'a> {
     seen: BTreeSet<PathBuf>,
 }
 
-/// A file with its text, for line numbers.
+/// File with its text, for line numbers.
 #[derive(Clone, Copy)]
 struct Written<'a> {
     file: &'a Path,
@@ -86,7 +86,7 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// The line where `word` first stands.
+    /// Returns the line where `word` first occurs.
     fn line(self, word: &str) -> Option<usize> {
         let word = word.lines().next().unwrap_or_default();
         let at = self.text.lines().position(|line| line.contains(word));
@@ -183,7 +183,7 @@ impl Look<'_> {
         }
     }
 
-    /// What kustomize has built in is taken; everything else is a program.
+    /// Accepts plugins that are built into kustomize; any other one is a program.
     fn plugins(&mut self, folder: &Path, written: Written<'_>, name: &str, value: &Value) {
         for entry in texts(value) {
             if is_inline(entry) {
@@ -221,8 +221,8 @@ impl Look<'_> {
         }
     }
 
-    /// Looks at one name of a file, or of a folder where those are taken; gives where it is, if it is
-    /// in the checkout.
+    /// Checks one name of a file, or of a folder if `folders` is set; returns the path of a file
+    /// that is in the checkout.
     fn part(
         &mut self,
         folder: &Path,
@@ -256,7 +256,7 @@ impl Look<'_> {
     }
 }
 
-/// A field's name as programs in Go compare it.
+/// Folds the case of a field's name as Go programs do.
 fn folded(name: &str) -> String {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
@@ -266,29 +266,29 @@ fn folded(name: &str) -> String {
     name.chars().map(fold).collect()
 }
 
-/// A text, or those of a list.
+/// Returns a text, or the texts of a list.
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     entries(value).filter_map(Value::as_str)
 }
 
-/// A value, or those of a list.
+/// Returns a value, or the values of a list.
 fn entries(value: &Value) -> impl Iterator<Item = &Value> {
     let list = value.as_array().map(Vec::as_slice);
     list.unwrap_or(std::slice::from_ref(value)).iter()
 }
 
-/// The values of an entry under a name, in any case.
+/// Returns the values of an entry with this field name, in any case.
 fn named<'v>(entry: &'v Value, field: &'static str) -> impl Iterator<Item = &'v Value> {
     let fields = entry.as_object().into_iter().flatten();
     fields.filter_map(move |(name, value)| (folded(name) == field).then_some(value))
 }
 
-/// Whether it is a text of its own and no name of a file.
+/// Reports whether it is inline text and not a file name.
 fn is_inline(part: &str) -> bool {
     !is_elsewhere(part) && (part.contains('\n') || part.contains('{') || part.contains(": "))
 }
 
-/// Whether kustomize would fetch it: all forms of an address, and of a repository of Git.
+/// Reports whether kustomize would fetch it: all forms of an address and of a Git repository.
 fn is_elsewhere(part: &str) -> bool {
     let part = part.trim().to_ascii_lowercase();
     let first = part.lines().next().unwrap_or_default();

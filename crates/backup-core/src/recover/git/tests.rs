@@ -90,7 +90,7 @@ fn only_what_is_meant_is_given_to_git() {
     assert!(is_inside("clusters/management"));
 }
 
-/// A folder of files, read as a checkout of the cluster `mgmt` is, without kustomize.
+/// Reads a folder of files like a checkout of the cluster `mgmt`, without kustomize.
 async fn checked_out(tree: &Path, most: Most) -> Result<Read, GitError> {
     let place = documents::Place {
         home: tree,
@@ -224,7 +224,7 @@ async fn what_an_export_did_not_write_is_not_gone() {
             found.next().is_some()
         };
         let understood = report.as_ref().is_some_and(|r| r.contains("taken-out"));
-        // Whatever Git says, nothing of the archive is lost.
+        // Whatever Git contains, nothing of the archive is lost.
         assert_eq!(laid.entries().len(), 4);
         assert_eq!(told("in the archive, not in Git", "failed"), !understood);
         assert_eq!(

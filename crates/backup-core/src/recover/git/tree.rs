@@ -1,18 +1,19 @@
-//! The files of a commit, counted and measured before one of them is written.
+//! Writer of a commit's files, which counts and measures them before it writes one.
 
 use std::path::Path;
 
 use super::commit::Commit;
 use super::{ASK, FETCH, GitError, MAX_ANSWER, is_inside, program};
 
-/// Files of a commit. Four times what is read: others lie beside manifests.
+/// Largest number of files in a commit. Four times what is read, because other files lie beside
+/// manifests.
 pub(super) const MAX_FILES: u64 = 4 * super::MAX_OBJECTS;
-/// Their bytes.
+/// Largest total size of these files.
 pub(super) const MAX_BYTES: u64 = 2 << 30;
-/// What is told of all those files: 160 bytes each.
+/// Largest list of these files, with 160 bytes for each.
 const MAX_LIST: u64 = 64 << 20;
 
-/// How much is written.
+/// Limits for writing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Most {
     pub(super) files: u64,
@@ -26,7 +27,8 @@ impl Most {
     };
 }
 
-/// Writes the files of the commit into the folder `into`. Links become files, submodules empty folders.
+/// Writes the files of the commit into the folder `into`. Links become files, submodules become
+/// empty folders.
 pub(super) async fn write(
     commit: &Commit,
     repository: &str,
@@ -63,7 +65,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Refuses what has too many files, too large ones, or a path that leads elsewhere.
+/// Refuses a commit with too many files, too many bytes, or a path that points elsewhere.
 fn measure(listed: &[u8], repository: &str, most: Most) -> Result<(), GitError> {
     let (mut files, mut bytes) = (0_u64, 0_u64);
     let too_large = |most, what| GitError::TooLarge {
@@ -123,7 +125,7 @@ mod tests {
         for bad in ["../a", "a/.GIT/config", "/etc/passwd"] {
             check(&line("1", bad)).unwrap_err();
         }
-        // What is no number counts for nothing, and cannot be written either.
+        // A size that is not a number counts as 0, and such a file cannot be written.
         check(&line("BAD", "a")).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A journal as a file that one process has open.
+//! Journal as a file that one process has open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -12,31 +12,31 @@ use super::state::State;
 use crate::digest::Digest;
 use crate::newfile::{Existing, NewFile};
 
-/// The longest line: a webhook configuration of the largest size that etcd takes.
+/// Longest line: a webhook configuration of the largest size that etcd accepts.
 const MAX_LINE: u64 = 2 << 20;
-/// The same as the type of lengths.
+/// The same limit as a length.
 #[expect(clippy::as_conversions, reason = "a constant that both types hold")]
 const MAX_LINE_LENGTH: usize = MAX_LINE as usize;
 
-/// A journal that is written to. No second process can open it meanwhile.
+/// Journal that is written to. No second process can open it meanwhile.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     path: PathBuf,
-    /// Bytes of whole lines.
+    /// Number of bytes in whole lines.
     whole: u64,
-    /// Whether a line could not be written. Then nothing more is, until it is opened again.
+    /// Whether a write failed. Then nothing more is written until the journal is opened again.
     broken: bool,
-    /// What it says so far.
+    /// State after all lines so far.
     pub state: State,
 }
 
 impl Journal {
-    /// Begins a new one in `folder`, which is made if it is missing. It has its name when its first
-    /// line is on disk.
+    /// Begins a new journal in `folder`, which is created if it is missing. The journal gets its
+    /// name once its first line is on disk.
     ///
     /// # Errors
-    /// When it cannot be written, or is there already.
+    /// When it cannot be written, or already exists.
     pub fn begin(
         folder: &Path,
         restore: &str,
@@ -62,12 +62,12 @@ impl Journal {
             plan,
             at,
         }])?;
-        // Its name must outlive a crash too.
+        // The name must survive a crash too.
         new.finish().map_err(failed("make"))?;
         Ok(journal)
     }
 
-    /// Opens the one at `path` to go on with it. A line that a crash cut off is taken away.
+    /// Opens the journal at `path` to continue it. A line that a crash cut off is removed.
     ///
     /// # Errors
     /// When it cannot be read, is open elsewhere, or is damaged.
@@ -91,7 +91,7 @@ impl Journal {
         })
     }
 
-    /// What the one at `path` says, without opening it for more.
+    /// Reads the state of the journal at `path`, without locking or changing it.
     ///
     /// # Errors
     /// When it cannot be read or is damaged.
@@ -100,17 +100,17 @@ impl Journal {
         Ok(parse(&mut file, path)?.0)
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds lines, all of them on disk when this returns.
+    /// Adds lines. All of them are on disk when this returns.
     ///
     /// # Errors
-    /// When they cannot be written; then nothing more may be done. What was written of them is taken
-    /// away again, so that the journal can be gone on with once there is room.
+    /// When they cannot be written; then nothing more may be done. The part that was written is
+    /// removed, so that the journal can be continued once there is space.
     pub fn write(&mut self, records: Vec<Record>) -> Result<(), RecoverError> {
         let failed = failed("write", &self.path);
         if self.broken {
@@ -129,7 +129,7 @@ impl Journal {
         let written = self.file.write_all(&text);
         if let Err(error) = written.and_then(|()| self.file.sync_data()) {
             self.broken = true;
-            // If even this fails, the line that is cut off is seen when it is opened.
+            // If this fails too, the cut line is found when the journal is opened.
             self.file.set_len(self.whole).ok();
             return Err(failed(error));
         }
@@ -142,7 +142,7 @@ impl Journal {
     }
 }
 
-/// The error of an operation on the journal at `path`.
+/// Returns the error of an operation on the journal at `path`.
 fn failed(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> RecoverError + use<> {
     let file = path.display().to_string();
     move |source| RecoverError::Journal {
@@ -162,7 +162,7 @@ fn lock(file: &File, path: &Path) -> Result<(), RecoverError> {
     }
 }
 
-/// What the lines say, and how many bytes of whole lines there are.
+/// Returns the state after all lines, and the number of bytes in whole lines.
 fn parse(file: &mut File, path: &Path) -> Result<(State, u64), RecoverError> {
     let mut state = State::default();
     let mut whole = 0_u64;
@@ -177,7 +177,7 @@ fn parse(file: &mut File, path: &Path) -> Result<(State, u64), RecoverError> {
             .map_err(failed("read", path))?;
         number = number.saturating_add(1);
         let is_whole = line.last() == Some(&b'\n');
-        // Nothing after a cut line was done: a line is on disk before what follows from it.
+        // Nothing was done after a cut line: a line is on disk before what follows from it.
         if read == 0 || (!is_whole && line.len() < MAX_LINE_LENGTH) {
             break;
         }
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(Journal::look(journal.path()).unwrap(), journal.state);
         let mode = journal.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        // Nor is one begun where another is, or where a link is.
+        // Begin also refuses to replace a journal or to follow a link.
         let again = Journal::begin(folder.path(), "20261124", Digest::of(b"plan"), at());
         assert!(
             matches!(again, Err(RecoverError::Journal { .. })),
@@ -339,7 +339,7 @@ mod tests {
             journal.write(vec![begins(phase), ends(phase)]).unwrap();
         }
         assert!(!journal.state.is_written(), "one failed");
-        // It is tried again, and the rest of the way is still to go.
+        // It is tried again, and the later phases are still to do.
         let again = written("b", Outcome::Created);
         let objects = Phase::Objects;
         journal

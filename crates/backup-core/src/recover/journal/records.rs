@@ -1,4 +1,4 @@
-//! The lines of a journal. None holds a value of an object.
+//! Lines of a journal. None contains a value of an object.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,161 +8,162 @@ use super::super::quiesce::Parked;
 use crate::digest::Digest;
 use crate::format::manifest::Finding;
 
-/// A part of a restore, in order.
+/// Part of a restore, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// etcd is restored from its snapshot.
+    /// Etcd is restored from its snapshot.
     Etcd,
-    /// Controllers are stopped and webhooks parked.
+    /// Controllers are stopped and webhooks are parked.
     Quiesce,
-    /// Definitions are made and served.
+    /// Definitions are created and served.
     Crds,
     /// Objects are written.
     Objects,
-    /// Owners that came later are named.
+    /// References to owners that were written later are added.
     Link,
-    /// Nothing was lost since.
+    /// Written objects are checked for losses.
     Settle,
-    /// Everything that was stopped goes on.
+    /// Everything that was stopped resumes.
     Resume,
-    /// Tenants are asked.
+    /// Tenants are verified.
     Verify,
 }
 
-/// What became of an object.
+/// Result for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It was made.
+    /// It was created.
     Created,
-    /// It was there and was changed.
+    /// It existed and was changed.
     Changed,
-    /// It was there as it should be.
+    /// It existed and was already as wanted.
     Same,
     /// It was left out, with the reason.
     Skipped,
-    /// It was there otherwise and was left so, or fields of it were.
+    /// It existed, differed, and was left unchanged, or some of its fields were.
     Conflict,
-    /// It was taken away, because pruning was asked for.
+    /// It was deleted, because pruning was requested.
     Pruned,
     /// It could not be written, with the reason.
     Failed,
 }
 
-/// A line.
+/// Line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "record")]
 pub enum Record {
-    /// The first line: what is restored where.
+    /// The restore begins; this is the first line.
     #[serde(rename_all = "camelCase")]
     Begun {
-        /// Names this restore.
+        /// Name of this restore.
         restore: String,
-        /// The tool and its version.
+        /// Name and version of the tool.
         tool: String,
-        /// The plan.
+        /// Digest of the plan.
         plan: Digest,
-        /// When.
+        /// Time.
         at: Timestamp,
     },
-    /// It goes on after an interruption.
+    /// The restore continues after an interruption.
     #[serde(rename_all = "camelCase")]
     Resumed {
-        /// When.
+        /// Time.
         at: Timestamp,
-        /// Whether from a copy, whose last lines may be missing.
+        /// Whether it continues from a copy, whose last lines may be missing.
         #[serde(default)]
         copied: bool,
     },
     /// A phase begins.
     #[serde(rename_all = "camelCase")]
     PhaseBegun {
-        /// Which.
+        /// Phase.
         phase: Phase,
-        /// When.
+        /// Time.
         at: Timestamp,
     },
     /// A phase is done.
     #[serde(rename_all = "camelCase")]
     PhaseDone {
-        /// Which.
+        /// Phase.
         phase: Phase,
-        /// When.
+        /// Time.
         at: Timestamp,
     },
-    /// A step of the etcd phase.
+    /// The etcd phase made a step.
     #[serde(rename_all = "camelCase")]
     Etcd {
-        /// What was reached, in a few words.
+        /// Step that was reached, in a few words.
         reached: String,
-        /// What that shows of whose work the etcd is, if it shows anything.
+        /// Evidence in this step of whose work the etcd is, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<Trace>,
-        /// When.
+        /// Time.
         at: Timestamp,
     },
-    /// Something is going to be stopped; this is how it was.
+    /// Something is about to be stopped.
     #[serde(rename_all = "camelCase")]
     Parking {
-        /// What, and how it was.
+        /// Object that is stopped, with its previous state.
         parked: Parked,
     },
-    /// It goes on as it was.
+    /// It was put back.
     #[serde(rename_all = "camelCase")]
     Unparked {
-        /// What.
+        /// Path of the object.
         place: String,
     },
-    /// An object is going to be written.
+    /// An object is about to be written.
     #[serde(rename_all = "camelCase")]
     Writing {
-        /// Its path in the archive.
+        /// Path in the archive.
         object: String,
     },
     /// An object is done.
     #[serde(rename_all = "camelCase")]
     Written {
-        /// Its path in the archive.
+        /// Path in the archive.
         object: String,
-        /// What became of it.
+        /// Result.
         outcome: Outcome,
-        /// The UID that it has now.
+        /// UID in the cluster.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         uid: Option<String>,
-        /// Why, in a sentence; never a value.
+        /// Reason, in a sentence; never a value.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
-    /// An owner that came later is named.
+    /// A reference to an owner that was written later was added.
     #[serde(rename_all = "camelCase")]
     Linked {
-        /// The object's path in the archive.
+        /// Path of the object in the archive.
         object: String,
     },
     /// A phase found something that a person should know.
     #[serde(rename_all = "camelCase")]
     Found {
-        /// Which phase.
+        /// Phase.
         phase: Phase,
-        /// What; never a value.
+        /// Finding; never contains a value.
         finding: Finding,
     },
     /// The last line of an attempt.
     #[serde(rename_all = "camelCase")]
     Ended {
-        /// `complete`, `partial` or `failed`.
+        /// Result: `complete`, `partial` or `failed`.
         how: String,
-        /// When.
+        /// Time.
         at: Timestamp,
     },
 }
 
-/// Longer sentences of a server are cut: a line is read back whole.
+/// Longest sentence. Longer sentences of a server are cut, so that a line stays short enough to
+/// read back.
 const MAX_SENTENCE: usize = 4096;
 
 impl Record {
-    /// The same with its sentences cut to a length that is read back.
+    /// Returns the record with its sentences cut to a length that can be read back.
     pub(super) fn bounded(mut self) -> Self {
         match &mut self {
             Self::Written { why: Some(why), .. } => cut(why),

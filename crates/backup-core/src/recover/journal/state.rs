@@ -1,4 +1,4 @@
-//! What the lines of a journal say, taken one after the other.
+//! State that results from the lines of a journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,57 +11,56 @@ use super::records::{Outcome, Phase, Record};
 use crate::digest::Digest;
 use crate::format::manifest::{Finding, Severity};
 
-/// What the lines so far say.
+/// State after the lines so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// The restore's name.
+    /// Name of the restore.
     pub restore: String,
-    /// Its plan.
+    /// Digest of its plan.
     pub plan: Option<Digest>,
-    /// When it began.
+    /// Time when it began.
     pub began: Option<Timestamp>,
-    /// Phases with their times.
+    /// Phases, with the times when each began and ended.
     pub phases: BTreeMap<Phase, (Timestamp, Option<Timestamp>)>,
     /// Steps of the etcd phase.
     pub etcd: Vec<String>,
-    /// What they show of whose work the etcd is that runs.
+    /// Proof from these steps of whose work the running etcd is.
     pub proof: Option<Proof>,
-    /// Objects that are done: what became of each, its UID, and why.
+    /// Objects that are done, each with its result, UID and reason.
     pub written: BTreeMap<String, Done>,
-    /// Objects that were begun and are not known to be done.
+    /// Objects whose write was begun and is not known to be done.
     pub open: BTreeSet<String>,
-    /// Objects that were made or got other owners, and were not looked at again since.
+    /// Objects that were created or got other owners, and were not checked again since.
     pub fresh: BTreeSet<String>,
-    /// Objects whose late owners are named.
+    /// Objects whose late owners are linked.
     pub linked: BTreeSet<String>,
-    /// What is stopped and not yet put back, in the order it was stopped.
+    /// Objects that are stopped and not yet put back, in the order in which they were stopped.
     pub parked: Vec<Parked>,
-    /// What was put back, in that order.
+    /// Objects that were put back, in that order.
     pub back: Vec<Parked>,
-    /// What phases found that a person should know; a phase that is done again finds it again,
-    /// but for losses.
+    /// Findings of the phases. A phase that runs again finds them again, except for losses.
     pub found: BTreeMap<Phase, Vec<Finding>>,
-    /// How the last attempt ended, if it did.
+    /// Result and time of the end of the last attempt, if it ended.
     pub ended: Option<(String, Timestamp)>,
-    /// Whether lines may be missing: it went on from a copy.
+    /// Whether lines may be missing, because the restore continued from a copy.
     pub copied: bool,
-    /// How often it went on after an interruption.
+    /// Number of times that it continued after an interruption.
     pub resumed: u64,
 }
 
-/// An object that is done.
+/// Object that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// What became of it.
+    /// Result.
     pub outcome: Outcome,
-    /// The UID that it has now.
+    /// UID in the cluster.
     pub uid: Option<String>,
-    /// Why.
+    /// Reason.
     pub why: Option<String>,
 }
 
 impl State {
-    /// Takes one more line.
+    /// Adds one line.
     pub(super) fn take(&mut self, record: Record) {
         match record {
             Record::Begun {
@@ -81,7 +80,7 @@ impl State {
                 if phase != Phase::Settle {
                     self.found.remove(&phase);
                 }
-                // What follows has to follow anew.
+                // The later phases must run again.
                 let later = self.phases.iter_mut().filter(|(p, _)| **p > phase);
                 for (_, (_, done)) in later {
                     *done = None;
@@ -139,7 +138,7 @@ impl State {
         }
     }
 
-    /// Whether a phase is done.
+    /// Reports whether a phase is done.
     #[must_use]
     pub fn is_done(&self, phase: Phase) -> bool {
         self.phases
@@ -147,7 +146,7 @@ impl State {
             .is_some_and(|(_, done)| done.is_some())
     }
 
-    /// Whether every object was written and looked at again, and none has to be tried once more.
+    /// Reports whether every object was written and checked, and none must be retried.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.is_done(Phase::Settle)
@@ -155,7 +154,8 @@ impl State {
             && self.written.values().all(|d| d.outcome != Outcome::Failed)
     }
 
-    /// Whether objects failed, and trying again can help none of them: fields cannot be changed.
+    /// Reports whether objects failed and a retry cannot help any of them, because fields cannot be
+    /// changed.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         let failed = self.written.values();
@@ -168,12 +168,12 @@ impl State {
         clean && failed.peek().is_some() && failed.all(|done| fixed::is_told(done.why.as_deref()))
     }
 
-    /// What all phases found, in their order.
+    /// Returns the findings of all phases, in the order of the phases.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.found.values().flatten()
     }
 
-    /// How many objects ended as each outcome.
+    /// Counts the objects by outcome.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
         let mut counts = BTreeMap::new();
