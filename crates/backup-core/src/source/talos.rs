@@ -1,9 +1,9 @@
-//! Takes etcd snapshots through the Talos API.
+//! Source of etcd snapshots that uses the Talos API.
 //!
-//! The talosconfig is read anew for every run, since certificates in a cluster live for hours. Each
-//! call names its `node`; the endpoints only forward, and another one is used when one is down. A
-//! stream that ends well is not a complete snapshot: the server swallows read errors. Only the
-//! snapshot's own trailer tells, and it is checked where the bytes go.
+//! The talosconfig is read again for every run, since certificates in a cluster live for hours. Each
+//! call names its `node`; endpoints only forward calls, and another one is used when one is down. A
+//! stream that ends without an error is not necessarily a complete snapshot: the server swallows read
+//! errors. Only the snapshot's own trailer proves completeness, and the reader of the bytes checks it.
 
 mod config;
 mod explain;
@@ -41,31 +41,31 @@ use super::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell}
 use crate::clock::Clock;
 use crate::proxy::Proxies;
 
-/// How a cluster's Talos API is found and how long it may take.
+/// Settings that locate a cluster's Talos API, and time limits.
 #[derive(Debug, Clone)]
 pub struct TalosOptions {
-    /// Where the talosconfig is.
+    /// Places to search for the talosconfig.
     pub search: ConfigSearch,
-    /// The context to use; `None` for the file's own choice.
+    /// Context to use; `None` for the current context of the file.
     pub context: Option<String>,
-    /// The endpoints to use in place of the context's, if any.
+    /// Endpoints to use in place of the context's, if any.
     pub endpoints: Vec<String>,
-    /// The nodes to use in place of the context's, if any; addresses or names without port.
+    /// Nodes to use in place of the context's, if any; addresses or names without a port.
     pub nodes: Vec<String>,
-    /// How long a connection may take to come up, TLS included.
+    /// Time limit for a connection to come up, TLS included.
     pub connect_timeout: Duration,
-    /// How long each short call may take: a server whose etcd hangs never answers by itself.
+    /// Time limit for each short call: a server whose etcd hangs never ends a call on its own.
     pub call_timeout: Duration,
-    /// How long a snapshot may stay without a byte, its beginning included.
+    /// Longest time that a snapshot may go without a byte, its start included.
     pub idle_timeout: Duration,
-    /// How long a snapshot may take in all.
+    /// Time limit for a whole snapshot.
     pub total_timeout: Duration,
-    /// The proxies that lead to endpoints, as `talosctl` uses them.
+    /// Proxies for endpoints, as `talosctl` uses them.
     pub proxies: Proxies,
 }
 
 impl TalosOptions {
-    /// The usual times, for a talosconfig found by `search`.
+    /// Creates options with the default time limits, for a talosconfig found by `search`.
     #[must_use]
     pub fn new(search: ConfigSearch) -> Self {
         Self {
@@ -92,11 +92,11 @@ impl TalosOptions {
     }
 }
 
-/// The etcd of one Talos cluster.
+/// Source of the etcd of one Talos cluster.
 pub struct TalosSource {
     options: TalosOptions,
     clock: Arc<dyn Clock>,
-    /// What the last `members` set up; `open` goes on with it.
+    /// Session that the last call of `members` created; `open` continues with it.
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Debug for TalosSource {
 }
 
 impl TalosSource {
-    /// A source that reads nothing and connects nowhere until it is used.
+    /// Creates a source that reads nothing and does not connect until it is used.
     #[must_use]
     pub fn new(options: TalosOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl TalosSource {
         }
     }
 
-    /// Until when the client certificate of the talosconfig is valid. Asks no server.
+    /// Returns the time at which the talosconfig's client certificate expires. Calls no server.
     ///
     /// # Errors
     /// When the talosconfig or its certificate cannot be used.
@@ -141,14 +141,14 @@ impl SnapshotSource for TalosSource {
     async fn members(&self) -> Result<Members, SourceError> {
         let session = self.begin().await?;
         let mut answers = members::ask_all(&session).await;
-        // All silent over one endpoint may be the endpoint's own silence.
+        // If all are silent over one endpoint, the endpoint itself may be the cause.
         if answers.iter().all(members::Answers::hung) && session.rotate() {
             answers = members::ask_all(&session).await;
         }
         let others = members::ask_others(&session, &answers).await;
         let findings = members::differences(session.naming, &answers);
         let mut members = members::rank(answers, others).map_err(|mut error| {
-            // What is odd about the talosconfig may well be the reason.
+            // A warning about the talosconfig may well be the reason.
             for warning in &session.warnings {
                 error.operation = format!("{}; {warning}", error.operation);
             }
@@ -188,7 +188,7 @@ impl SnapshotSource for TalosSource {
                     Box::pin(async move {
                         let request = to.request(proto::machine::EtcdSnapshotRequest {});
                         let mut messages = client.etcd_snapshot(request).await?.into_inner();
-                        // The refusal of a call may come with its first message, and a server
+                        // The refusal of a call may arrive with its first message, and a server
                         // without etcd ends the stream with OK before any byte.
                         let mut first = Bytes::new();
                         while first.is_empty() {
@@ -230,7 +230,7 @@ impl SnapshotSource for TalosSource {
             let failure = session.stream_failure(&target, endpoint, status);
             (failure.text(), failure.cause)
         });
-        // The next member is reached over another endpoint: this one may be what hangs.
+        // The next member is reached over another endpoint: this one may be the part that hangs.
         let stalled: Stalled = Box::new(move || watched.avoid(endpoint));
         let limits = Limits {
             idle: self.options.idle_timeout,
@@ -250,7 +250,7 @@ impl Piece for proto::common::Data {
 }
 
 impl SourceError {
-    /// A fault of the configuration: no member does better.
+    /// Wraps an error of the configuration: another member would not help.
     fn fixed(error: TalosConfigError) -> Self {
         Self {
             operation: "use the talosconfig".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads a talosconfig into one checked context.
+//! Reader of a talosconfig, which returns one checked context.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,75 +12,75 @@ use crate::proxy::Proxy;
 use crate::source::endpoint::Endpoint;
 use crate::text;
 
-/// The port of the Talos API.
+/// Port of the Talos API.
 const DEFAULT_PORT: u16 = 50_000;
-/// A talosconfig is some kilobytes; a megabyte is a wrong file.
+/// Largest talosconfig. It has some kilobytes; a megabyte means a wrong file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What is wrong with a talosconfig, its certificate or its endpoints.
+/// Error in a talosconfig, its certificate or its endpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum TalosConfigError {
-    /// No file in any of the places.
+    /// None of the places has a file.
     #[error(
         "no talosconfig found (looked at {places}): name one with --talosconfig or TALOSCONFIG, \
          make one with `talosctl config new --roles os:etcd:backup`"
     )]
     NotFound {
-        /// The places, separated by commas.
+        /// Places, separated by commas.
         places: String,
     },
     /// The file cannot be read.
     #[error("read the talosconfig {file}")]
     Read {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Why.
+        /// Cause of the failure.
         #[source]
         source: std::io::Error,
     },
-    /// The file is not a talosconfig. Carries no text of the parser, which may quote a secret.
+    /// The file is not a talosconfig. Contains no text of the parser, which may quote a secret.
     #[error(
         "the talosconfig {file} cannot be read as YAML with `context` and `contexts`: {place}; \
          compare it with the output of `talosctl config new`"
     )]
     Syntax {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The line, the column and the field, as far as known.
+        /// Line, column and field, as far as known.
         place: String,
     },
-    /// Nothing in it.
+    /// The file is empty.
     #[error(
         "the talosconfig {file} is empty: an older tool may have created it; remove it or fill it \
          with `talosctl config merge`"
     )]
     Empty {
-        /// The file.
+        /// Path of the file.
         file: String,
     },
-    /// The context that was asked for is not there.
+    /// The requested context does not exist.
     #[error(
         "the talosconfig {file} has no context {context:?}, it has {known}: name one of these \
          with --context or in the field `context`"
     )]
     NoContext {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The context asked for.
+        /// Name of the requested context.
         context: String,
-        /// The contexts there are.
+        /// Names of the existing contexts.
         known: String,
     },
-    /// A field that does not do.
+    /// A field has an unusable value.
     #[error("the talosconfig {file}, context {context:?}, field `{field}`: {problem}")]
     Field {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The context.
+        /// Name of the context.
         context: String,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong, and what to do.
+        /// Problem, and what to do.
         problem: String,
     },
 }
@@ -122,33 +122,33 @@ struct RawContext {
     proxy_url: Option<String>,
 }
 
-/// One context of a talosconfig, decoded but with its certificates still as PEM text.
+/// Context of a talosconfig, decoded, with its certificates still as PEM text.
 ///
 /// Not `Debug`: it holds a private key.
 pub(super) struct Context {
-    /// The file it came from, for messages.
+    /// Path of the file that contains it, for messages.
     pub(super) file: String,
-    /// Its name.
+    /// Name of the context.
     pub(super) name: String,
-    /// Where to connect; never empty.
+    /// Endpoints to connect to; never empty.
     pub(super) endpoints: Vec<Endpoint>,
-    /// The nodes to speak about; may be empty.
+    /// Nodes that the run uses; may be empty.
     pub(super) nodes: Vec<String>,
-    /// The nodes that the file has, whichever a run speaks about.
+    /// Nodes that the file contains, whichever the run uses.
     pub(super) own_nodes: Vec<String>,
-    /// The certificates of the accepted authorities.
+    /// Certificates of the accepted authorities.
     pub(super) ca: String,
-    /// The client's certificate.
+    /// Certificate of the client.
     pub(super) crt: String,
-    /// The client's private key.
+    /// Private key of the client.
     pub(super) key: Zeroizing<String>,
-    /// The cluster's name, if set.
+    /// Name of the cluster, if set.
     pub(super) cluster: Option<String>,
-    /// The proxy that leads to its endpoints, if it names one.
+    /// Proxy for its endpoints, if the context names one.
     pub(super) proxy: Option<Proxy>,
 }
 
-/// What a run wants other than the file says.
+/// Values of a run that override those of the file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Overrides<'a> {
     pub(super) context: Option<&'a str>,
@@ -157,7 +157,7 @@ pub(super) struct Overrides<'a> {
 }
 
 impl Context {
-    /// Reads the file at `path` and picks a context.
+    /// Reads the file at `path` and selects a context.
     pub(super) async fn load(
         path: &Path,
         overrides: &Overrides<'_>,
@@ -175,7 +175,7 @@ impl Context {
         Self::of_file(path, &bytes, overrides)
     }
 
-    /// The same without a runtime.
+    /// Does the same as `load`, without an async runtime.
     pub(super) fn load_now(
         path: &Path,
         overrides: &Overrides<'_>,
@@ -203,7 +203,7 @@ impl Context {
         Self::parse(&path.display().to_string(), &text, overrides)
     }
 
-    /// Picks a context out of a talosconfig's text; `file` is its name in messages.
+    /// Selects a context of a talosconfig's text; `file` is its name in messages.
     pub(super) fn parse(
         file: &str,
         text: &str,
@@ -352,7 +352,7 @@ impl Context {
     }
 }
 
-/// Why the server would refuse `node` as a target.
+/// Returns the reason why the server would refuse `node` as a target.
 fn node_problem(node: &str) -> Option<String> {
     if node.parse::<std::net::IpAddr>().is_ok() {
         return None;
@@ -366,7 +366,7 @@ fn node_problem(node: &str) -> Option<String> {
     })
 }
 
-/// The PEM text inside standard base64, which YAML may have folded over lines.
+/// Decodes the PEM text inside standard base64, which YAML may have folded over lines.
 fn decode(text: &str) -> Result<Zeroizing<String>, String> {
     let compact: Zeroizing<String> =
         Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect());
@@ -380,7 +380,7 @@ fn decode(text: &str) -> Result<Zeroizing<String>, String> {
     }
 }
 
-/// Where the parser stopped, without its words: they may quote what stands there.
+/// Returns where the parser stopped. Omits its message, which may quote the text at that place.
 fn place_of(error: &serde_path_to_error::Error<serde_yaml_ng::Error>) -> String {
     let path = error.path().to_string();
     let field = if path == "." || path.is_empty() {

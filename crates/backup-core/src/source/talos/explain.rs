@@ -1,4 +1,4 @@
-//! Turns what a server said into what happened and what to do.
+//! Explanations of a Talos server's errors: what happened and what to do.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -10,9 +10,9 @@ use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
 use super::machine_config;
 use crate::source::status::{Cause, NoWay};
 
-/// What only an administrator may do.
+/// Methods that only an administrator may call.
 const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];
-/// What a node answers with the help of its etcd.
+/// Methods that a node answers with the help of its etcd.
 const ETCD_METHODS: [&str; 4] = [
     "EtcdSnapshot",
     "EtcdStatus",
@@ -20,46 +20,46 @@ const ETCD_METHODS: [&str; 4] = [
     "EtcdMemberList",
 ];
 
-/// Why a call failed, as far as a caller acts on it.
+/// Reason why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// The endpoint cannot be reached, or cannot reach the node: another endpoint may.
     Unreachable,
-    /// The connection to the endpoint does not come up, and it is known why: another endpoint may do.
+    /// The connection to the endpoint fails for a known reason: another endpoint may work.
     NoWay(NoWay),
-    /// The endpoint itself does not answer any more: another endpoint may.
+    /// The endpoint itself stopped answering: another endpoint may answer.
     Stalled,
-    /// The endpoint is a worker, which answers for itself only: another endpoint may forward.
+    /// The endpoint is a worker, which answers only for itself: another endpoint may forward.
     NoForwarding,
     /// The certificate's roles do not allow the call.
     Role,
-    /// The server does not know the call: it is older than the call.
+    /// The server does not know the call: the server is older than the call.
     Unknown,
-    /// The node is no control plane node, so it has no etcd.
+    /// The node is not a control plane node, so it has no etcd.
     Worker,
-    /// No answer in time: the node's etcd is down, joining, or without quorum.
+    /// No answer came in time: the node's etcd is down, joining, or without quorum.
     Hung,
-    /// Anything else.
+    /// Any other reason.
     Other,
 }
 
-/// A failed call.
+/// Failure of a call.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What to make of it.
+    /// Reason, as far as a caller acts on it.
     pub(super) reason: Reason,
-    /// The code that the server or the transport gave.
+    /// Status code from the server or the transport.
     pub(super) code: Code,
-    /// What was tried, and where.
+    /// Method, node and endpoint of the call.
     pub(super) at: String,
-    /// What it means, and what to do.
+    /// Meaning of the failure, and what to do.
     pub(super) advice: String,
-    /// What the server or the transport said.
+    /// Error text of the server or the transport.
     pub(super) cause: Cause,
 }
 
 impl Reason {
-    /// Whether the endpoint is why, so that another one may do better.
+    /// Reports whether the endpoint is the cause, so that another one may succeed.
     pub(super) fn of_endpoint(self) -> bool {
         matches!(
             self,
@@ -69,12 +69,12 @@ impl Reason {
 }
 
 impl Failure {
-    /// What was tried, where, what it means and what to do; without the cause.
+    /// Returns the operation and place, what the failure means and what to do; without the cause.
     pub(super) fn text(&self) -> String {
         format!("{}: {}", self.at, self.advice)
     }
 
-    /// One failure in place of several that have the same reason: the last, with all their places.
+    /// Merges failures that have the same reason into one: the last, with the places of all.
     pub(super) fn merge(failures: Vec<Self>) -> Option<Self> {
         let mut merged: Option<Self> = None;
         for failure in failures {
@@ -104,16 +104,16 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Which call was made, over which endpoint, about which node.
+/// Description of a call: method, endpoint and node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
-    /// The method's name.
+    /// Name of the method.
     pub(super) method: &'static str,
-    /// The endpoint as dialled.
+    /// Endpoint as dialled.
     pub(super) endpoint: &'a str,
-    /// The node as configured, unless the endpoint itself was asked.
+    /// Node as configured; `None` if the endpoint itself was called.
     pub(super) node: Option<&'a str>,
-    /// The roles of the client's certificate.
+    /// Roles of the client's certificate.
     pub(super) roles: &'a BTreeSet<String>,
 }
 
@@ -128,20 +128,20 @@ impl Call<'_> {
         }
     }
 
-    /// The failure of a call that had no answer within `limit`.
+    /// Returns the failure of a call that had no answer within `limit`.
     pub(super) fn hung(&self, limit: Duration) -> Failure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
         self.failure(Reason::Hung, Code::DeadlineExceeded, cause)
     }
 
-    /// The failure of a call that had no answer within `limit`, at an endpoint that does not answer
-    /// for itself either.
+    /// Returns the failure of a call that had no answer within `limit`, at an endpoint that does not
+    /// answer for itself either.
     pub(super) fn stalled(&self, limit: Duration) -> Failure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
         self.failure(Reason::Stalled, Code::DeadlineExceeded, cause)
     }
 
-    /// The failure that `status` means.
+    /// Returns the failure that `status` means.
     pub(super) fn failed(&self, status: &Status) -> Failure {
         let cause = Cause::of(status);
         self.failure(reason(status, &cause), status.code(), cause)
@@ -229,7 +229,7 @@ impl Call<'_> {
     }
 }
 
-/// What a connection that does not come up means, and what to do.
+/// Explains a connection that fails: what it means, and what to do.
 fn no_way(way: NoWay) -> &'static str {
     match way {
         NoWay::Dns => {
@@ -264,9 +264,9 @@ fn no_way(way: NoWay) -> &'static str {
     }
 }
 
-/// Sorts a status by its meaning.
+/// Classifies a status by its meaning.
 fn reason(status: &Status, cause: &Cause) -> Reason {
-    // What the client's own transport made up has an error below it; a server's word has none.
+    // A status made by the client's own transport has an error below it; a server's status has none.
     if status.source().is_some() {
         return match NoWay::of(cause) {
             NoWay::Silence => Reason::Unreachable,

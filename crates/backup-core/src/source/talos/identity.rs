@@ -1,7 +1,7 @@
-//! The client certificate: looked at before dialling, because a server that refuses it says little.
+//! Client certificate, checked before dialling because a server that refuses it gives few details.
 //!
-//! With TLS 1.3 the handshake is over before the server has looked at the certificate, so a refusal
-//! arrives as a broken pipe as often as by name.
+//! With TLS 1.3 the handshake ends before the server has checked the certificate, so a refusal arrives
+//! as a broken pipe as often as with its reason.
 
 use std::collections::BTreeSet;
 
@@ -12,43 +12,44 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::config::{Context, TalosConfigError};
 
-/// A certificate that lives this long is renewed by a person, who wants to hear of it in time.
+/// Lifetime from which on a person renews a certificate and wants an early warning.
 const LONG_LIVED: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// What such a person gets as notice.
+/// Remaining time at which a long-lived certificate gets a warning.
 const LONG_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// In a cluster, certificates of 6 hours are renewed an hour before their end, and the file follows
-/// within minutes: less than this means that the renewal does not work.
+/// Remaining time at which a short-lived certificate gets a warning. In a cluster, certificates of 6
+/// hours are renewed an hour before their end, and the file follows within minutes: less time than this
+/// means that the renewal does not work.
 const SHORT_NOTICE: SignedDuration = SignedDuration::from_mins(45);
 
-/// The roles that may take a snapshot.
+/// Roles that may take a snapshot.
 pub(super) const SNAPSHOT_ROLES: [&str; 3] = ["os:etcd:backup", "os:operator", ADMIN];
-/// The role that may do everything.
+/// Role that may do everything.
 pub(super) const ADMIN: &str = "os:admin";
 
-/// What the client shows to the server and expects from it.
+/// Client certificate and trusted authorities of a connection.
 ///
 /// Not `Debug`: it holds a private key.
 pub(super) struct Identity {
-    /// The accepted authorities; at least one.
+    /// Accepted authorities; at least one.
     pub(super) authorities: Vec<CertificateDer<'static>>,
-    /// The client's certificate and what was sent along with it.
+    /// Client's certificate and the chain that is sent along.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// The client's private key.
+    /// Private key of the client.
     pub(super) key: PrivateKeyDer<'static>,
-    /// Until when the certificate is valid.
+    /// Time at which the certificate expires.
     pub(super) not_after: Timestamp,
-    /// The roles in the certificate, in order.
+    /// Roles in the certificate, in order.
     pub(super) roles: BTreeSet<String>,
-    /// What a person should know of the certificate.
+    /// Warnings about the certificate.
     pub(super) warnings: Vec<String>,
 }
 
 impl Identity {
-    /// Takes the certificates and the key out of `context` and checks them as of `now`.
+    /// Extracts the certificates and the key from `context`, and checks them at the time `now`.
     ///
     /// # Errors
-    /// When something cannot be read, when the certificate is not valid now, or when no server
-    /// would take it from a client.
+    /// When something cannot be read, when the certificate is not valid now, or when no server would
+    /// accept it from a client.
     pub(super) fn check(context: &Context, now: Timestamp) -> Result<Self, TalosConfigError> {
         let bad = |field, problem: String| TalosConfigError::Field {
             file: context.file.clone(),
@@ -95,7 +96,7 @@ struct Looked {
     warnings: Vec<String>,
 }
 
-/// Judges a client certificate by itself.
+/// Checks a client certificate on its own.
 fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
     let (_, certificate) = X509Certificate::from_der(leaf)
         .map_err(|_| "does not hold a certificate that can be read".to_owned())?;
@@ -174,7 +175,7 @@ fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
     })
 }
 
-/// The roles of a certificate in a sentence.
+/// Describes the roles of a certificate for a sentence.
 pub(super) fn describe_roles(roles: &BTreeSet<String>) -> String {
     if roles.is_empty() {
         "no role".to_owned()

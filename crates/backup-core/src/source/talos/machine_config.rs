@@ -1,9 +1,9 @@
-//! The machine configuration of a control plane node: it holds the secrets of the whole cluster,
-//! among them the key that etcd's Secrets are encrypted with.
+//! Source of the machine configuration of a control plane node. It holds the secrets of the whole
+//! cluster, among them the key that encrypts the Secrets in etcd.
 //!
-//! It is read as the resource `MachineConfigs.config.talos.dev`, which every version since 1.2
-//! serves to os:admin alone. Its file on the disk is on a partition that newer versions mount only
-//! while they use it, so that `Read` is no way to it.
+//! It is read as the resource `MachineConfigs.config.talos.dev`, which every version since 1.2 serves
+//! to os:admin only. `Read` cannot return its file: newer versions mount the partition of that file
+//! only while they use it.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 use crate::source::{ArchiveSink, ArchiveSource, SourceError, Written, at_rest};
 
-/// Where the resource is.
+/// Namespace, type and id of the resource.
 const NAMESPACE: &str = "config";
 const TYPE: &str = "MachineConfigs.config.talos.dev";
 const ID: &str = "v1alpha1";
-/// What a call for it is called in messages.
+/// Name of the call in messages.
 pub(super) const METHOD: &str = "MachineConfig";
 
-/// The machine configuration of one control plane node, the first that gives it.
+/// Source of the machine configuration of one control plane node, the first that returns it.
 #[derive(Debug)]
 pub struct MachineConfigSource {
     options: TalosOptions,
@@ -38,7 +38,7 @@ pub struct MachineConfigSource {
 }
 
 impl TalosSource {
-    /// The machine configuration of the same cluster.
+    /// Returns a source for the machine configuration of the same cluster.
     #[must_use]
     pub fn machine_config(&self) -> MachineConfigSource {
         MachineConfigSource {
@@ -49,8 +49,8 @@ impl TalosSource {
 }
 
 impl MachineConfigSource {
-    /// Why the talosconfig's roles do not allow to read it, and what to do instead; `None` if they
-    /// do. Connects nowhere.
+    /// Returns why the talosconfig's roles do not allow reading it, and what to do instead; `None` if they
+    /// allow it. Does not connect.
     ///
     /// # Errors
     /// When the talosconfig cannot be used at all.
@@ -104,7 +104,7 @@ impl MachineConfigSource {
     }
 }
 
-/// The machine configuration of a node, as text.
+/// Reads the machine configuration of a node, as text.
 pub(super) async fn read(
     session: &Session,
     target: &Target,
@@ -134,11 +134,11 @@ pub(super) async fn read(
     Ok(text)
 }
 
-/// What helps where the resource cannot be read.
+/// Remedy when the resource cannot be read.
 const REMEDY: &str = "add the file once with `backupd kit add FILE`, as `talosctl get machineconfig \
                       v1alpha1 -o jsonpath='{.spec}'` prints it";
 
-/// Not `Debug`: it holds the cluster's secrets.
+/// Configuration of one node. Not `Debug`: it holds the cluster's secrets.
 struct Config {
     node: String,
     text: Zeroizing<Vec<u8>>,
@@ -146,9 +146,9 @@ struct Config {
     cluster: TalosClusterFacts,
 }
 
-/// Why a node gave nothing.
+/// Reason why a node returned nothing.
 struct Refused {
-    /// Others would say the same.
+    /// Whether other nodes would give the same answer.
     everywhere: bool,
     why: String,
 }

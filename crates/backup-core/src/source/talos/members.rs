@@ -1,4 +1,4 @@
-//! Members of an etcd behind the Talos API: asks each how it is, and which others it knows.
+//! Queries to the members of an etcd behind the Talos API: their state, and the members they know.
 
 mod listed;
 mod rank;
@@ -14,13 +14,13 @@ use super::proto::machine::{
 use super::session::{Session, Target, host_of, only};
 use crate::source::{Members, Unwell, again};
 
-/// Nodes asked at once, four small calls each: an API server has 2 threads and 128 MiB.
+/// Nodes queried at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
 
-/// More members than any etcd cluster has; what a server tells beyond is not asked.
+/// Most members, more than any etcd cluster has; further ones that a server lists are not queried.
 const MAX_MEMBERS: usize = 32;
 
-/// What one member told about itself.
+/// Answers of one member about itself.
 pub(super) struct Answers {
     target: Target,
     status: Result<EtcdMemberStatus, Failure>,
@@ -30,13 +30,13 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Whether the member did not answer in time.
+    /// Reports whether the member did not answer in time.
     pub(super) fn hung(&self) -> bool {
         matches!(&self.status, Err(failure) if failure.reason == Reason::Hung)
     }
 }
 
-/// Asks every member of the session, each call with its own deadline.
+/// Queries every member of the session, each call with its own deadline.
 pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
     let questions: Vec<_> = session
         .targets()
@@ -83,11 +83,11 @@ async fn ask(session: &Session, target: &Target) -> Answers {
     }
 }
 
-/// What a member told that is none to take a snapshot of: its address, and its state.
+/// Address and state of a member that is not a candidate for a snapshot.
 pub(super) type Other = (String, Result<EtcdMemberStatus, Failure>);
 
-/// Asks the members that others tell of and that the session does not know: they are expected to be
-/// well, too.
+/// Queries the members that others list and that the session does not know: they are also expected to
+/// be well.
 pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Other> {
     let lists = answers.iter().filter_map(|a| a.members.as_ref().ok());
     let ids: Vec<u64> = answers
@@ -122,15 +122,15 @@ pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Ot
         .await
 }
 
-/// Asks for the state of those that were well once more; gives those that do not answer now or have no
-/// leader.
+/// Queries again the state of the members that had no warnings, and returns those that do not answer
+/// now or have no leader.
 pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
     let ask = |label| async move {
         let target = session.target(label);
         match ask_status(session, target.node.as_deref()).await {
             Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
             Ok(_) => None,
-            // What was not allowed before is not allowed now.
+            // A call that was not allowed before is not allowed now.
             Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => None,
             Err(failure) => Some(failure.to_string()),
         }

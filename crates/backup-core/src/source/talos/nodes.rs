@@ -1,7 +1,7 @@
-//! What a restore asks of a cluster's nodes, and tells them to do.
+//! Calls to a cluster's nodes that a restore needs: queries and commands.
 //!
-//! Every call names its node and has a deadline. Upload and bootstrap are two calls at one node:
-//! over which endpoint they go does not matter, as long as `node` says the same.
+//! Every call names its node and has a deadline. Upload and bootstrap are two calls at one node; they
+//! may use different endpoints, as long as `node` is the same.
 
 mod upload;
 mod views;
@@ -30,10 +30,11 @@ use crate::digest::Digest;
 use crate::source::status::{Cause, printable};
 use crate::source::{ByteStream, Candidate, SnapshotSource as _, SourceError, at_rest};
 
-/// Bootstrap waits 5 s for the clock before it refuses, and stops etcd before it answers.
+/// Time limit for a bootstrap, which waits 5 s for the clock before it refuses, and stops etcd before
+/// it answers.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The nodes of one cluster, as a talosconfig names them.
+/// Nodes of one cluster, as a talosconfig names them.
 pub struct TalosNodes {
     session: Arc<Session>,
     options: TalosOptions,
@@ -48,42 +49,42 @@ impl fmt::Debug for TalosNodes {
     }
 }
 
-/// What a failed call means to a restore.
+/// Meaning of a failed call for a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallErrorKind {
     /// Neither an endpoint nor the node could be reached.
     Unreachable,
-    /// The certificate's role is too small.
+    /// The certificate's role does not allow the call.
     NotAllowed,
-    /// The node is not far enough yet, or its clock is not in sync: later it may be.
+    /// The node is not ready yet, or its clock is not in sync: a later call may succeed.
     NotReady,
-    /// The node is no control plane node.
+    /// The node is not a control plane node.
     Worker,
-    /// There is data where none may be.
+    /// The node has data where none is allowed.
     NotEmpty,
-    /// There is no such thing.
+    /// The requested item does not exist.
     NotFound,
-    /// No answer in time.
+    /// No answer came in time.
     Hung,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// A call at a node that failed.
+/// Failure of a call at a node.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct CallError {
-    /// What it means.
+    /// Meaning of the failure.
     pub kind: CallErrorKind,
-    /// What was tried, where, and what to do.
+    /// Operation and node, and what to do.
     text: String,
-    /// What the server or the transport said.
+    /// Error text of the server or the transport.
     #[source]
     cause: Cause,
 }
 
 impl CallError {
-    /// What the server said, in its own words.
+    /// Returns the server's own error text.
     #[must_use]
     pub fn said(&self) -> &str {
         &self.cause.0
@@ -115,10 +116,10 @@ impl From<Failure> for CallError {
 }
 
 impl TalosNodes {
-    /// Reads the talosconfig, checks the certificate, and finds out which nodes there are.
+    /// Reads the talosconfig, checks the certificate, and determines the nodes.
     ///
     /// # Errors
-    /// When the talosconfig or its certificate does not do.
+    /// When the talosconfig or its certificate cannot be used.
     pub async fn begin(options: TalosOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
         let session = Arc::new(Session::begin(&options, &clock).await?);
         Ok(Self {
@@ -128,7 +129,7 @@ impl TalosNodes {
         })
     }
 
-    /// The nodes that can be named in a call, in the order of the configuration; empty if none of
+    /// Returns the nodes that can be named in a call, in the order of the configuration; empty if none of
     /// the addresses is known.
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
@@ -136,39 +137,39 @@ impl TalosNodes {
         targets.filter_map(|target| target.node.clone()).collect()
     }
 
-    /// All nodes that the talosconfig knows of, whichever are spoken about: those of its context, and
+    /// Returns all nodes that the talosconfig contains, whichever the run uses: those of its context, and
     /// its endpoints.
     #[must_use]
     pub fn known(&self) -> Vec<String> {
         self.session.known()
     }
 
-    /// The roles of the client's certificate.
+    /// Returns the roles of the client's certificate.
     #[must_use]
     pub fn roles(&self) -> &BTreeSet<String> {
         &self.session.roles
     }
 
-    /// Whether the certificate may restore an etcd at all.
+    /// Reports whether the certificate's roles allow a restore of an etcd.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.session.roles.contains(super::identity::ADMIN)
     }
 
-    /// The context of the talosconfig.
+    /// Returns the context of the talosconfig.
     #[must_use]
     pub fn context(&self) -> &str {
         &self.session.context
     }
 
-    /// The SHA-256 of the certificates of the accepted authorities: whoever has another one is
-    /// another cluster.
+    /// Returns the SHA-256 of each accepted authority certificate: a cluster with another one is another
+    /// cluster.
     #[must_use]
     pub fn authorities(&self) -> &[Digest] {
         &self.session.authorities
     }
 
-    /// What a person should know of the talosconfig.
+    /// Returns warnings about the talosconfig.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.session.warnings
@@ -178,10 +179,10 @@ impl TalosNodes {
         self.session.call_timeout()
     }
 
-    /// The version of Talos on a node, as in `v1.14.0`.
+    /// Returns the version of Talos on a node, as in `v1.14.0`.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn version(&self, node: &str) -> Result<String, CallError> {
         let call = self
             .session
@@ -195,10 +196,10 @@ impl TalosNodes {
         Ok(call.await?)
     }
 
-    /// The name that a node gives itself.
+    /// Returns the name that a node gives itself.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn hostname(&self, node: &str) -> Result<String, CallError> {
         let call = self.session.call(
             "Hostname",
@@ -215,10 +216,10 @@ impl TalosNodes {
         Ok(call.await?)
     }
 
-    /// What a node's machine configuration says, without its secrets.
+    /// Reads a node's machine configuration without its secrets.
     ///
     /// # Errors
-    /// As the node says; only an administrator may.
+    /// When the node refuses or cannot be reached; only an administrator may read it.
     pub async fn machine(&self, node: &str) -> Result<MachineView, CallError> {
         let target = Target {
             label: node.to_owned(),
@@ -229,10 +230,10 @@ impl TalosNodes {
         Ok(MachineView::from(known.unwrap_or_default()))
     }
 
-    /// A service of a node; `None` if the node has none of that name.
+    /// Returns a service of a node; `None` if the node has no service of that name.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn service(&self, node: &str, id: &str) -> Result<Option<ServiceView>, CallError> {
         let call = self.session.call(
             "ServiceList",
@@ -253,7 +254,7 @@ impl TalosNodes {
     /// Asks a node to restart a service.
     ///
     /// # Errors
-    /// As the node says; not every service may be restarted so.
+    /// When the node refuses or cannot be reached; not every service may be restarted this way.
     pub async fn restart_service(&self, node: &str, id: &str) -> Result<(), CallError> {
         let id = id.to_owned();
         let call = self.session.call(
@@ -272,10 +273,10 @@ impl TalosNodes {
         Ok(call.await?)
     }
 
-    /// Whether a node's clock is in sync.
+    /// Reports whether a node's clock is in sync.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn time(&self, node: &str) -> Result<TimeView, CallError> {
         let call = self.session.state(
             "TimeStatus",
@@ -303,11 +304,11 @@ impl TalosNodes {
         })
     }
 
-    /// What lies in a folder of a node, or how large a file is; one level, and not more of it than
-    /// whether there is anything.
+    /// Returns whether a folder of a node has entries, or how large a file is. Looks at one level, and
+    /// stops at the first entry.
     ///
     /// # Errors
-    /// As the node says; [`CallErrorKind::NotFound`] if it does not exist.
+    /// When the node refuses or cannot be reached; [`CallErrorKind::NotFound`] if it does not exist.
     pub async fn folder(&self, node: &str, root: &str) -> Result<FolderView, CallError> {
         let root = root.to_owned();
         let call = self
@@ -330,11 +331,11 @@ impl TalosNodes {
         Ok(call.await?)
     }
 
-    /// Tells a node to begin an etcd cluster from the snapshot that was uploaded to it. OK means
-    /// accepted, not restored.
+    /// Starts a new etcd cluster on a node from the snapshot that was uploaded to it. OK means accepted,
+    /// not restored.
     ///
     /// # Errors
-    /// As the node says; [`CallErrorKind::NotEmpty`] if it has data.
+    /// When the node refuses or cannot be reached; [`CallErrorKind::NotEmpty`] if it has data.
     pub async fn bootstrap(&self, node: &str, skip_hash_check: bool) -> Result<(), CallError> {
         let limit = self.limit().max(BOOTSTRAP_TIMEOUT);
         let call = self
@@ -353,10 +354,10 @@ impl TalosNodes {
         Ok(call.await?)
     }
 
-    /// The members of the etcd cluster, as the node's own member knows them.
+    /// Returns the members of the etcd cluster, as the node's own member knows them.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn members(&self, node: &str) -> Result<Vec<MemberView>, CallError> {
         let call = self.session.call(
             "EtcdMemberList",
@@ -373,10 +374,10 @@ impl TalosNodes {
         Ok(call.await?.into_iter().map(MemberView::from).collect())
     }
 
-    /// The state of a node's member.
+    /// Returns the state of a node's member.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn status(&self, node: &str) -> Result<MemberStatusView, CallError> {
         let call = self.session.call(
             "EtcdStatus",
@@ -393,10 +394,10 @@ impl TalosNodes {
         Ok(MemberStatusView::from(call.await?))
     }
 
-    /// A snapshot of the node's own member, for what is read out of it in passing.
+    /// Opens a snapshot of the node's own member, to read the restored data back.
     ///
     /// # Errors
-    /// As the node says.
+    /// When the node refuses or cannot be reached.
     pub async fn read_back(&self, node: &str) -> Result<ByteStream, SourceError> {
         let options = TalosOptions {
             nodes: vec![node.to_owned()],

@@ -1,4 +1,4 @@
-//! Where a talosconfig says that a cluster is. Connects to nothing and keeps no certificate.
+//! Endpoints and nodes of a cluster, read from a talosconfig. Does not connect, and keeps no certificate.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,23 @@ use super::config::{Context, Overrides, TalosConfigError};
 use super::search::ConfigSearch;
 use crate::source::endpoint::Endpoint;
 
-/// The names in one context of a talosconfig.
+/// Names in one context of a talosconfig.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Places {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// The context.
+    /// Name of the context.
     pub context: String,
-    /// Where to connect.
+    /// Endpoints to connect to.
     pub endpoints: Vec<String>,
-    /// Those of the endpoints that are addresses, without port.
+    /// Endpoints that are addresses, without port.
     pub addresses: Vec<IpAddr>,
-    /// The nodes to speak about; may be empty, and may have workers among them.
+    /// Nodes of the context; may be empty, and may include workers.
     pub nodes: Vec<String>,
 }
 
 impl Places {
-    /// Those of `context`, or of the file's own choice.
+    /// Reads those of `context`, or of the file's current context.
     ///
     /// # Errors
     /// When there is no talosconfig, or it cannot be used.
@@ -37,10 +37,10 @@ impl Places {
         Ok(Self::of(Context::load(&search.find()?, &overrides).await?))
     }
 
-    /// The same without a runtime.
+    /// Does the same as [`Places::read`], without an async runtime.
     ///
     /// # Errors
-    /// As [`Places::read`].
+    /// See [`Places::read`].
     pub fn read_now(
         search: &ConfigSearch,
         context: Option<&str>,

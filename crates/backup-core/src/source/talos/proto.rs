@@ -1,17 +1,17 @@
-//! The Talos API's messages and client, generated from `proto/`.
+//! Messages and clients of the Talos API, generated from `proto/`.
 #![expect(
     unreachable_pub,
     reason = "generated code is public, and this module is not"
 )]
 
-/// What every reply carries.
+/// Metadata that every reply carries.
 pub mod common {
     tonic::include_proto!("common");
 }
 
 /// Packages below `google`.
 pub mod google {
-    /// The status inside in-band errors.
+    /// Status inside in-band errors.
     pub mod rpc {
         tonic::include_proto!("google.rpc");
     }
@@ -25,7 +25,7 @@ pub mod cosi {
     }
 }
 
-/// The API of a node.
+/// API of a node.
 pub mod machine {
     tonic::include_proto!("machine");
 }

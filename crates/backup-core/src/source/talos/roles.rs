@@ -1,4 +1,4 @@
-//! The roles of a client certificate, and which of them each component needs.
+//! Roles of a client certificate, and the roles that each component needs.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use super::identity::{ADMIN, Identity, SNAPSHOT_ROLES, describe_roles};
 use super::search::ConfigSearch;
 use crate::id::ComponentName;
 
-/// The roles of the client certificate in a talosconfig.
+/// Roles of the client certificate in a talosconfig.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roles(BTreeSet<String>);
 
 impl Roles {
-    /// Those of `context`, or of the file's own choice. Connects nowhere.
+    /// Reads those of `context`, or of the file's current context. Does not connect.
     ///
     /// # Errors
     /// When there is no talosconfig, or it cannot be used at `now`.
@@ -32,7 +32,7 @@ impl Roles {
         Ok(Self(Identity::check(&context, now)?.roles))
     }
 
-    /// The roles of which a component needs one; empty if it is not read through the Talos API.
+    /// Returns the roles of which a component needs one; empty if it is not read through the Talos API.
     #[must_use]
     pub fn needed(component: &ComponentName) -> &'static [&'static str] {
         if *component == ComponentName::etcd() {
@@ -44,7 +44,7 @@ impl Roles {
         }
     }
 
-    /// Why these do not do for `component`; `None` if they do.
+    /// Returns why these roles are not enough for `component`; `None` if they are.
     #[must_use]
     pub fn lacking(&self, component: &ComponentName) -> Option<String> {
         let needed = Self::needed(component);

@@ -1,29 +1,29 @@
-//! Where a talosconfig is looked for.
+//! Search for a talosconfig in the usual places.
 
 use std::path::{Path, PathBuf};
 
 use super::config::TalosConfigError;
 
-/// Where Talos puts the talosconfig of a pod that may use its API.
+/// Path at which Talos puts the talosconfig of a pod that may use its API.
 const IN_CLUSTER: &str = "/var/run/secrets/talos.dev/config";
 
-/// The places a talosconfig may be in; the program fills it from its flags and environment.
+/// Places that may have a talosconfig; the program fills it from its flags and environment.
 ///
-/// The first file that exists wins, and none is ever created.
+/// The first file that exists is used, and none is ever created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigSearch {
-    /// The path a person gave. It alone counts then.
+    /// Path given by the user. If set, it is the only place.
     pub explicit: Option<PathBuf>,
-    /// The value of `TALOSCONFIG`. It alone counts then, after `explicit`.
+    /// Value of `TALOSCONFIG`. If set and `explicit` is not, it is the only place.
     pub talosconfig: Option<PathBuf>,
-    /// The value of `TALOS_HOME`; counts only if it is absolute.
+    /// Value of `TALOS_HOME`; used only if it is absolute.
     pub talos_home: Option<PathBuf>,
-    /// The value of `HOME`, which may be missing.
+    /// Value of `HOME`, which may be missing.
     pub home: Option<PathBuf>,
 }
 
 impl ConfigSearch {
-    /// A search that looks at one path only.
+    /// Creates a search of one path only.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -32,10 +32,10 @@ impl ConfigSearch {
         }
     }
 
-    /// The places in the order they are tried.
+    /// Returns the places in the order in which they are tried.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
-        // A path that somebody named must not be passed over for another cluster's file.
+        // A path that the user named must not be skipped in favour of another cluster's file.
         for named in [&self.explicit, &self.talosconfig].into_iter().flatten() {
             if !named.as_os_str().is_empty() {
                 return vec![named.clone()];
@@ -53,10 +53,10 @@ impl ConfigSearch {
             .collect()
     }
 
-    /// The first place that exists.
+    /// Returns the first place that exists.
     ///
     /// # Errors
-    /// When there is none; names every place that was looked at.
+    /// When there is none; names every place that was tried.
     pub fn find(&self) -> Result<PathBuf, TalosConfigError> {
         let places = self.places();
         match places.iter().find(|place| place.exists()) {

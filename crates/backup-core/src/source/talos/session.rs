@@ -1,4 +1,4 @@
-//! The endpoints of one run: a call goes to one node, over whichever endpoint reaches it.
+//! Session with the endpoints of one cluster: a call goes to one node, over any endpoint that reaches it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,51 +26,52 @@ mod targets;
 pub(super) use self::reply::{Headers, host_of, in_band, only};
 pub(super) use self::targets::{Naming, Target};
 
-/// The client of one endpoint.
+/// Client of one endpoint.
 pub(super) type Client = MachineServiceClient<Channel>;
 
-/// The server takes and sends messages up to this size since Talos 1.5; what it sends is 1 KiB.
+/// Largest message: the server accepts and sends messages up to this size since Talos 1.5; those it
+/// sends are 1 KiB.
 const MAX_MESSAGE: usize = 32 << 20;
 
-/// How long an endpoint may take to answer for itself, which needs neither etcd nor another node.
+/// Time limit for an endpoint to answer for itself, which needs neither etcd nor another node.
 const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
-/// What must not be sent twice: where an answer is lost it may have been done.
+/// Methods that must not be sent twice: when an answer is lost, the action may have been done.
 const SENT_ONCE: [&str; 3] = ["EtcdRecover", "Bootstrap", "ServiceRestart"];
 
-/// Everything one run needs to speak with one cluster.
+/// State that one run needs to call one cluster.
 pub(super) struct Session {
     links: Vec<Link>,
-    /// The endpoint that answered last: the next call begins there.
+    /// Endpoint that answered last: the next call starts there.
     good: AtomicUsize,
     targets: Vec<Target>,
-    /// Who named them.
+    /// Origin of the names of the nodes.
     pub(super) naming: Naming,
-    /// The nodes of the talosconfig's context, whichever are spoken about.
+    /// Nodes of the talosconfig's context, whichever the run uses.
     own_nodes: Vec<String>,
     cluster: Option<String>,
     pub(super) roles: BTreeSet<String>,
-    /// What a person should know of the talosconfig.
+    /// Warnings about the talosconfig.
     pub(super) warnings: Vec<String>,
-    /// The context of the talosconfig.
+    /// Context of the talosconfig.
     pub(super) context: String,
-    /// The SHA-256 of the accepted authorities' certificates.
+    /// SHA-256 of each accepted authority certificate.
     pub(super) authorities: Vec<Digest>,
     call_timeout: Duration,
 }
 
 struct Link {
     name: String,
-    /// The host as written.
+    /// Host as written.
     host: String,
-    /// It, or what it forwards to, once hung: others are used first from then on.
+    /// Whether it, or a node behind it, hung once: other endpoints are then used first.
     stalled: AtomicBool,
     client: Client,
     state: StateClient<Channel>,
 }
 
 impl Session {
-    /// Reads the talosconfig anew, checks the certificate, and finds out which nodes there are.
+    /// Reads the talosconfig again, checks the certificate, and determines the nodes.
     pub(super) async fn begin(
         options: &TalosOptions,
         clock: &Arc<dyn Clock>,
@@ -136,24 +137,24 @@ impl Session {
         Ok(session)
     }
 
-    /// Lets the next call begin at the next endpoint; false if there is only one.
+    /// Makes the next call start at the next endpoint; returns false if there is only one.
     pub(super) fn rotate(&self) -> bool {
         let next = (self.good.load(Ordering::Relaxed) + 1) % self.links.len().max(1);
         self.good.store(next, Ordering::Relaxed);
         self.links.len() > 1
     }
 
-    /// Lets calls go over other endpoints from now on, as long as there are any.
+    /// Makes later calls prefer other endpoints, if there are any.
     pub(super) fn avoid(&self, endpoint: usize) {
         if let Some(link) = self.links.get(endpoint) {
             link.stalled.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The endpoints in the order in which they are tried: the one that answered last, those after it,
-    /// and at the end those that hung.
+    /// Returns the endpoints in the order in which they are tried: the one that answered last, then those
+    /// after it, and those that hung at the end.
     fn order(&self, node: Option<&str>) -> Vec<(usize, &Link)> {
-        // No node is called so: it is an endpoint, with its port.
+        // A node never has such a name: it is an endpoint, with its port.
         let named = self.links.iter().position(|link| node == Some(&link.name));
         if let Some(link) = named.and_then(|at| Some((at, self.links.get(at)?))) {
             return vec![link];
@@ -167,7 +168,7 @@ impl Session {
         order
     }
 
-    /// Whether an endpoint answers for itself: a refusal is an answer.
+    /// Reports whether an endpoint answers for itself: a refusal is an answer.
     async fn is_alive(&self, link: &Link) -> bool {
         let (mut client, mut to) = (
             link.client.clone(),
@@ -184,11 +185,11 @@ impl Session {
         }
     }
 
-    /// Makes one call about `node`, over one endpoint after the other while they are not reachable.
+    /// Makes one call at `node`, trying one endpoint after the other while they cannot be reached.
     ///
-    /// A call that hangs is made again over one more endpoint, unless it must not be sent twice: only
-    /// then it is the node that hangs. `limit` bounds each attempt; attempts are bounded by the number
-    /// of endpoints.
+    /// A call that hangs is made again over one more endpoint, unless it must not be sent twice; if it
+    /// hangs again, the node is the cause. `limit` bounds each attempt; the number of endpoints bounds the
+    /// attempts.
     pub(super) async fn call<T, F>(
         &self,
         method: &'static str,
@@ -203,7 +204,7 @@ impl Session {
         Ok(self.over(method, node, limit, send).await?.0)
     }
 
-    /// The same, and over which endpoint it went.
+    /// Does the same as `call`, and also returns the index of the endpoint that was used.
     pub(super) async fn call_by<T, F>(
         &self,
         method: &'static str,
@@ -218,7 +219,7 @@ impl Session {
         self.over(method, node, limit, send).await
     }
 
-    /// The same of the API of resources.
+    /// Does the same as `call`, for the API of resources.
     pub(super) async fn state<T, F>(
         &self,
         method: &'static str,
@@ -266,7 +267,7 @@ impl Session {
                     if own || hung.is_some() || SENT_ONCE.contains(&method) {
                         return Err(failure);
                     }
-                    // The way from this endpoint to the node may be what hangs.
+                    // The connection from this endpoint to the node may be the part that hangs.
                     hung = Some(failure);
                     continue;
                 }
@@ -296,12 +297,12 @@ impl Session {
         }))
     }
 
-    /// How long one of the short calls may take.
+    /// Returns the time limit of a short call.
     pub(super) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }
 
-    /// The failure of a stream that was open already, over this endpoint.
+    /// Returns the failure of a stream that was already open over this endpoint.
     pub(super) fn stream_failure(
         &self,
         target: &Target,

@@ -114,7 +114,7 @@ fn several_authorities_are_all_read() {
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     let pem = |name: &str| {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        // What is not known must not matter.
+        // An unknown extension must not matter.
         let extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
         params.custom_extensions.push(extension);
         params.self_signed(&key).unwrap().pem()

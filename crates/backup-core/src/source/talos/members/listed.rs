@@ -1,5 +1,5 @@
-//! Nodes that are named held against etcd's own list of members: one that is not named gives no
-//! snapshot where the others are gone, and one that left the cluster gives none at all.
+//! Comparison of the named nodes with etcd's own list of members. A member that is not named gives no
+//! snapshot when the others are gone, and a node that left the cluster never gives one.
 
 use super::super::proto::machine::EtcdMember;
 use super::super::session::{Naming, host_of};
@@ -7,8 +7,8 @@ use super::{Answers, MAX_MEMBERS, Reason};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::status::printable;
 
-/// Members that are not named, and nodes that are named and no members. Empty where no member told the
-/// list, or where it cannot be told who is who.
+/// Returns findings for members that are not named, and for named nodes that are not members. Empty if
+/// no member returned its list, or if nodes cannot be matched with members.
 pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<Finding> {
     let (Some(place), Some(list)) = (naming.place(), list(answers)) else {
         return Vec::new();
@@ -38,7 +38,7 @@ pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<
     });
     let gone = answers.iter().filter(absent).filter(|answer| {
         let status = answer.status.as_ref();
-        // A worker is told apart from this, and who may not ask knows nothing.
+        // A worker is identified by its failure, and a call that is not allowed proves nothing.
         status.err().is_none_or(|failure| {
             let unknown = [Reason::Worker, Reason::Role, Reason::Unknown];
             !unknown.contains(&failure.reason)
@@ -60,7 +60,7 @@ pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<
     lacking.chain(gone).collect()
 }
 
-/// The list that knows most: that of the member with a leader which applied most.
+/// Returns the most current list: that of a member with a leader, and with the highest applied index.
 fn list(answers: &[Answers]) -> Option<&[EtcdMember]> {
     let told = answers.iter().filter_map(|answer| {
         let list = answer
@@ -81,14 +81,15 @@ fn id(answer: &Answers) -> Option<u64> {
     (status.member_id != 0).then_some(status.member_id)
 }
 
-/// Whether a node of this address or name is the member.
+/// Reports whether a node with this address or name is the member.
 fn called(member: &EtcdMember, label: &str) -> bool {
     let address = label.parse().ok();
     let mut urls = member.client_urls.iter().chain(&member.peer_urls);
     member.hostname == label || urls.any(|url| address.is_some() && host_of(url) == address)
 }
 
-/// How a person finds the member; `None` if it only tells addresses that no node is called by.
+/// Returns the member's usable address or its name; `None` if all its addresses are loopback or
+/// unspecified.
 fn address(member: &EtcdMember) -> Option<String> {
     let urls = member.client_urls.iter().chain(&member.peer_urls);
     let mut hosts = urls.filter_map(|url| host_of(url)).peekable();
@@ -107,7 +108,7 @@ mod tests {
     use super::super::tests::{answers, failure, member};
     use super::*;
 
-    /// Three members, of which the first `named` are named.
+    /// Returns three members, of which the first `named` are named.
     fn named(named: u64) -> Vec<Answers> {
         (1..=named).map(answers).collect()
     }
@@ -136,7 +137,7 @@ mod tests {
             found[0].cause.contains("endpoints of the talosconfig"),
             "{found:?}"
         );
-        // Where nobody was named, nobody is missing.
+        // When no node is named, none is missing.
         assert_eq!(told(Naming::Nobody, &named(1)), Vec::<String>::new());
     }
 
@@ -158,7 +159,7 @@ mod tests {
             assert!(found[1].starts_with(words), "{found:?}");
             left = all.pop().unwrap();
         }
-        // It runs still, and was removed.
+        // This node still runs, but was removed.
         let mut removed = answers(9);
         removed.members = Ok(vec![member(9)]);
         removed.status.as_mut().unwrap().leader = 0;
@@ -175,15 +176,15 @@ mod tests {
     #[test]
     fn a_node_is_known_by_its_id_its_name_or_an_address_and_a_doubt_tells_nothing() {
         let mut all = named(3);
-        // By another address than etcd's, and by name.
+        // One by an address that etcd does not have, one by name.
         all[0].target.label = "192.168.0.1".to_owned();
         all[1].target.label = "cp-2".to_owned();
         all[1].status = Err(failure(Code::Unavailable, ""));
         assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
-        // Who may not ask for the state may be any member.
+        // A node whose state may not be queried may be any member.
         all[0].status = Err(failure(Code::PermissionDenied, "not authorized"));
         assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
-        // A worker has an own message.
+        // A worker has its own message.
         let mut all = named(3);
         let mut worker = answers(9);
         worker.status = Err(failure(
@@ -196,7 +197,7 @@ mod tests {
         ));
         all.push(worker);
         assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
-        // Nobody may list members: nothing is known.
+        // If nobody may list the members, nothing is known.
         let mut all = named(1);
         all[0].members = Err(failure(Code::PermissionDenied, "not authorized"));
         assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());

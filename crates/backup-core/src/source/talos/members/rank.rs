@@ -1,4 +1,4 @@
-//! Rank of the members by what they told: which one is tried first, and what a person should know of it.
+//! Ranking of the members by their answers, with warnings for the operator.
 
 use super::{Answers, Other};
 use crate::source::status::printable;
@@ -8,30 +8,31 @@ use crate::source::talos::proto::machine::etcd_member_alarm::AlarmType;
 use crate::source::talos::session::host_of;
 use crate::source::{Candidate, Members, SourceError, Unwell};
 
-/// Members are asked within a second or two, in which a busy cluster writes some hundred entries.
+/// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
+/// cluster writes some hundred entries.
 const LAG: u64 = 1_000;
-/// As many of a member's own complaints as a person reads.
+/// Most of a member's own error messages that are reported.
 const ERRORS_TOLD: usize = 8;
 
-/// How good a member is; the order of the fields is the order in which they count.
+/// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// Its data is known to be damaged: the last resort.
+    /// Its data is known to be damaged: it is the last resort.
     corrupt: bool,
     /// It did not answer.
     silent: bool,
     /// It has no leader, or is behind the others: its data is older.
     behind: bool,
-    /// Its state could not be asked.
+    /// Its state could not be queried.
     unknown: bool,
-    /// A follower spares the leader the work.
+    /// It is the leader; a follower spares the leader the work.
     leader: bool,
 }
 
-/// Puts the members in the order in which they should be tried, best first.
+/// Sorts the members in the order in which they should be tried, best first.
 ///
 /// # Errors
-/// When there is none to try; says why for each.
+/// When there is none to try; gives the reason for each.
 pub(in super::super) fn rank(
     answers: Vec<Answers>,
     others: Vec<Other>,
@@ -51,13 +52,13 @@ pub(in super::super) fn rank(
 
     let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
     let mut unwell: Vec<Unwell> = Vec::new();
-    // What is no member's own fault: it is the same for all of them, or a line in the talosconfig.
+    // Problems that no single member has: common to all, or caused by an entry in the talosconfig.
     let mut shared = Vec::new();
     let mut failures = Vec::new();
     for answer in answers {
         match judge(answer, &alarms, newest, &mut shared) {
             Judged::Candidate(rank, candidate) => {
-                // Two names of one member are one member.
+                // Two names with one member id are one member.
                 let twin = candidate.member_id.is_some()
                     && ranked
                         .iter()
@@ -83,7 +84,7 @@ pub(in super::super) fn rank(
             source: None,
         });
     }
-    // Stable, so equals stay in the order of the configuration.
+    // The sort is stable, so equals stay in the order of the configuration.
     ranked.sort_by_key(|(rank, _)| *rank);
     for (node, failure) in failures {
         match failure.reason {
@@ -114,10 +115,10 @@ pub(in super::super) fn rank(
     })
 }
 
-/// What is wrong with a member that is none to take a snapshot of.
+/// Returns the problem of a member that is not a candidate for a snapshot.
 fn other((node, status): Other) -> Option<Unwell> {
     let cause = match status {
-        // Whoever may not ask cannot tell.
+        // A client that may not query it cannot judge it.
         Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => return None,
         Err(failure) => failure.to_string(),
         Ok(status) if status.leader == 0 => "it knows no leader".to_owned(),
@@ -126,7 +127,7 @@ fn other((node, status): Other) -> Option<Unwell> {
     Some(Unwell { node, cause })
 }
 
-/// Failures in sentences; those that mean the same are one sentence.
+/// Returns failures as sentences; failures with the same meaning become one sentence.
 fn summed_up(failures: Vec<Failure>) -> Vec<String> {
     let mut groups: Vec<Vec<Failure>> = Vec::new();
     for failure in failures {
@@ -194,12 +195,12 @@ fn judge(
     for failure in answer.alarms.err().into_iter().chain(lists) {
         match failure.reason {
             Reason::Role | Reason::Unknown => shared.push(failure),
-            // One that is silent is silent in everything.
+            // A silent member is silent in all calls.
             Reason::Hung if rank.silent => {}
             _ => warnings.push(failure.to_string()),
         }
     }
-    // The role that may take snapshots may not ask for the version: that is as it should be.
+    // The role that may take snapshots may not query the version; this is expected.
     if let Err(failure) = &answer.version
         && !matches!(failure.reason, Reason::Role | Reason::Unknown)
         && !rank.silent
@@ -254,7 +255,7 @@ fn judge(
     for alarm in alarms {
         let whose = alarm.member_id == 0 || Some(alarm.member_id) == member_id;
         match AlarmType::try_from(alarm.alarm) {
-            // An alarm of a member that cannot be told apart counts for each.
+            // An alarm counts for a member whose id is unknown.
             Ok(AlarmType::Corrupt) if whose || member_id.is_none() => {
                 rank.corrupt = true;
                 push_once(

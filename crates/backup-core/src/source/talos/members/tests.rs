@@ -93,7 +93,7 @@ fn trap_17_a_learner_is_left_out_and_named() {
     assert!(nodes.all(|node| node != "10.0.0.2"));
     assert_eq!(members.unwell[0].node, "10.0.0.2");
     assert!(members.unwell[0].cause.contains("10.0.0.2 is a learner"));
-    // Also when only the list of members tells.
+    // The same when only the list of members shows it.
     let members = ranked(three(|all| {
         all[1].members.as_mut().unwrap()[1].is_learner = true;
     }));
@@ -162,7 +162,7 @@ fn trap_15_an_old_server_is_used_with_a_warning() {
         } = ranked(all);
         assert_eq!(candidates[0].node, "10.0.0.1");
         assert_eq!(candidates.len(), 3);
-        // It is said once of all, and no member is called unwell for it.
+        // It is reported once for all, and no member is called unwell for it.
         assert!(candidates.iter().all(|member| member.warnings.is_empty()));
         assert_eq!(unwell, []);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -187,7 +187,7 @@ fn trap_7_a_member_that_hangs_comes_after_those_that_answer() {
     let candidates = ranked(all).candidates;
     assert_eq!(candidates[2].node, "10.0.0.2");
     assert!(candidates[2].warnings[0].contains("EtcdStatus"));
-    // Its id is known by its address.
+    // Its id is found by its address.
     assert_eq!(candidates[2].member_id, Some(2));
 }
 

@@ -1,8 +1,8 @@
-//! Uploading a snapshot: whole, or not at all.
+//! Upload of a snapshot: whole, or not at all.
 //!
-//! A server takes what it got for the whole when the client ends the stream, and removes it when
-//! the client breaks it off. So a snapshot that turns out to be another one than was checked breaks
-//! the stream off.
+//! A server takes the bytes it received as the whole snapshot when the client ends the stream, and
+//! removes them when the client aborts it. So the upload aborts the stream when the snapshot turns out
+//! to differ from the one that was checked.
 
 use std::fmt::Debug;
 use std::io;
@@ -22,30 +22,30 @@ use crate::progress::Progress;
 use crate::source::talos::proto::common::Data;
 use crate::source::talos::session::{Client, Headers, only};
 
-/// Pieces read ahead of what was sent; each is as large as the reader makes it, 64 KiB.
+/// Pieces read ahead of those sent; the reader makes each up to 64 KiB large.
 const AHEAD: usize = 4;
-/// How often it is looked whether bytes still move.
+/// Interval of the checks whether bytes still move.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A snapshot that can be read from its beginning again and again.
+/// Snapshot that can be read from its start repeatedly.
 pub trait Upload: Debug + Send + Sync {
-    /// Its size.
+    /// Returns its size in bytes.
     fn bytes(&self) -> u64;
 
-    /// Gives all of it, in order, in pieces that fit a message: at most 64 KiB.
+    /// Passes all of it to `piece`, in order, in pieces that fit a message: at most 64 KiB.
     ///
     /// # Errors
-    /// When it cannot be read, is not what it was any more, or `piece` fails.
+    /// When it cannot be read, has changed since it was checked, or `piece` fails.
     fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()>;
 }
 
-/// Why an upload did not get there.
+/// Reason why an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The node did not take it.
+    /// The node did not accept it.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It could not be read to its end; the node was left without it.
+    /// The snapshot could not be read to its end; the node keeps no part of it.
     #[error("the snapshot could not be read to its end, and the node was left without it")]
     Read(#[source] io::Error),
 }
@@ -54,7 +54,7 @@ impl TalosNodes {
     /// Uploads a snapshot to a node for a following bootstrap.
     ///
     /// # Errors
-    /// As [`UploadError`] says; the node then has no snapshot.
+    /// See [`UploadError`]; the node then has no snapshot.
     pub async fn upload(
         &self,
         node: &str,
@@ -77,7 +77,7 @@ impl TalosNodes {
     }
 }
 
-/// The outer result is the server's, the inner one the reader's.
+/// Sends the snapshot. The outer result is the server's, the inner one the reader's.
 async fn send(
     mut client: Client,
     mut to: Headers,
@@ -108,7 +108,7 @@ async fn send(
     });
     let request = to.request(stream);
     let mut call = std::pin::pin!(client.etcd_recover(request));
-    // As long as this is held, the stream has not ended.
+    // While this is held, the stream does not end.
     let mut held = Some(pieces);
     let mut read = false;
     let (mut seen, mut still) = (0, Duration::ZERO);
@@ -126,13 +126,13 @@ async fn send(
                 read = true;
                 match ended {
                     Ok(Ok(())) => held = None,
-                    // The server has hung up; its answer says why.
+                    // The server closed the stream; its answer gives the reason.
                     Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
                     Ok(Err(error)) => return Ok(Err(error)),
                     Err(panicked) => return Ok(Err(io::Error::other(panicked))),
                 }
             }
-            // What was sent last is on its way to the disk: that may take as long as the call may.
+            // The last bytes sent are being written to the disk: that may take up to the limit of the call.
             () = tokio::time::sleep(LOOK), if held.is_some() => {
                 let now = moved.load(Ordering::Relaxed);
                 still = if now == seen { still.saturating_add(LOOK) } else { Duration::ZERO };

@@ -1,4 +1,4 @@
-//! What nodes tell, in the words of a restore: texts are fit for a terminal.
+//! Node state for a restore, converted from replies; texts are fit for a terminal.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,18 +8,18 @@ use crate::source::status::printable;
 use crate::source::talos::proto::machine::{EtcdMember, EtcdMemberStatus, FileInfo, ServiceInfo};
 use crate::source::talos::session::host_of;
 
-/// What of a machine configuration matters to a restore.
+/// Facts of a machine configuration that a restore needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MachineView {
-    /// The type of the machine: `controlplane`, `worker` or the old `init`.
+    /// Type of the machine: `controlplane`, `worker` or the old `init`.
     pub kind: Option<String>,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: Option<String>,
-    /// The SHA-256 of the cluster's id.
+    /// SHA-256 of the cluster's id.
     pub cluster_id: Option<Digest>,
-    /// What values begin with that the API server encrypts with its keys.
+    /// Prefixes of the values that the API server encrypts with its keys.
     pub encryption_prefixes: Vec<String>,
-    /// The image of etcd, if it names one.
+    /// Image of etcd, if the configuration names one.
     pub etcd_image: Option<String>,
 }
 
@@ -35,20 +35,20 @@ impl From<Known> for MachineView {
     }
 }
 
-/// A service of a node.
+/// Service of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceView {
-    /// Its state, in Talos' own words: `Preparing`, `Running`, `Failed` and so on.
+    /// State as Talos names it: `Preparing`, `Running`, `Failed` and so on.
     pub state: String,
     /// Whether its last check succeeded; `None` before the first.
     pub healthy: Option<bool>,
-    /// What its last event says.
+    /// Message of its last event.
     pub last_event: Option<String>,
 }
 
 impl ServiceView {
-    /// Whether it runs and its check has passed.
+    /// Reports whether the service runs and its check has passed.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state == "Running" && self.healthy == Some(true)
@@ -67,15 +67,15 @@ impl From<ServiceInfo> for ServiceView {
     }
 }
 
-/// A node's clock.
+/// Clock of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeView {
-    /// Whether it is in sync, or nobody waits for it.
+    /// Whether it is in sync, or syncing is disabled.
     pub in_sync: bool,
 }
 
 impl TimeView {
-    /// As older servers tell it.
+    /// Reads the text form that older servers send.
     pub(super) fn of_yaml(text: &str) -> Self {
         let says = |key: &str| {
             let mut lines = text.lines();
@@ -87,12 +87,12 @@ impl TimeView {
     }
 }
 
-/// Whether there is something in a folder, or how large a file is.
+/// Entries of a folder, or size of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FolderView {
-    /// Entries that were seen before the look was over; 0 for an empty folder.
+    /// Number of entries seen before the call ended; 0 for an empty folder.
     pub entries: u64,
-    /// The size, if it is a file.
+    /// Size, if it is a file.
     pub file_bytes: Option<u64>,
 }
 
@@ -109,17 +109,17 @@ impl FolderView {
     }
 }
 
-/// A member of an etcd cluster.
+/// Member of an etcd cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberView {
-    /// Its id, 16 hex digits.
+    /// Id of the member, 16 hex digits.
     pub id: String,
-    /// Its name.
+    /// Name of the member.
     pub name: String,
-    /// Whether it has no vote yet.
+    /// Whether it is a learner, which has no vote yet.
     pub learner: bool,
-    /// The address of its node, if it tells one that others can use.
+    /// Address of its node, if the member reports one that others can use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
@@ -137,24 +137,24 @@ impl From<EtcdMember> for MemberView {
     }
 }
 
-/// What a member tells of itself.
+/// State of a member, as it reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberStatusView {
-    /// Its id, 16 hex digits.
+    /// Id of the member, 16 hex digits.
     pub member_id: String,
-    /// The version of its etcd.
+    /// Version of its etcd.
     pub etcd_version: String,
     /// Whether it knows a leader.
     pub has_leader: bool,
-    /// The index of the last raft entry it applied.
+    /// Index of the last raft entry that it applied.
     pub raft_applied_index: u64,
-    /// What it complains of.
+    /// Its own error messages.
     pub errors: Vec<String>,
 }
 
 impl From<EtcdMemberStatus> for MemberStatusView {
     fn from(status: EtcdMemberStatus) -> Self {
-        /// As many complaints as a person reads.
+        /// Most error messages that are kept.
         const TOLD: usize = 8;
         let errors = status.errors.iter().take(TOLD);
         Self {

@@ -1,4 +1,4 @@
-//! Requests and replies as Talos has them: headers, errors inside of replies, addresses in URLs.
+//! Requests and replies in Talos' form: headers, errors inside replies, addresses in URLs.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use tonic::{Request, Status};
 
 use crate::source::talos::proto::common::Metadata;
 
-/// The headers of a call, as `talosctl` sends them.
+/// Headers of a call, as `talosctl` sends them.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Headers {
     pub(super) node: Option<String>,
@@ -15,9 +15,9 @@ pub(in super::super) struct Headers {
 }
 
 impl Headers {
-    /// A request with these headers.
+    /// Returns a request with these headers.
     ///
-    /// Always `node`, never `nodes`: with `nodes` errors hide in replies that are OK.
+    /// Always uses `node`, never `nodes`: with `nodes`, errors hide in replies that are OK.
     pub(in super::super) fn request<M>(&mut self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         let headers = request.metadata_mut();
@@ -31,7 +31,7 @@ impl Headers {
     }
 }
 
-/// The one message of a reply, unless it carries an error in-band.
+/// Returns the first message of a reply, unless a message carries an error in-band.
 pub(in super::super) fn only<M>(
     messages: Vec<M>,
     metadata: impl Fn(&M) -> Option<&Metadata>,
@@ -45,7 +45,7 @@ pub(in super::super) fn only<M>(
         .ok_or_else(|| Status::unknown("the reply holds no message"))
 }
 
-/// The error that a reply may carry although the call itself ended with OK.
+/// Returns the error that a reply may carry although the call itself ended with OK.
 pub(in super::super) fn in_band(metadata: Option<&Metadata>) -> Result<(), Status> {
     let Some(metadata) = metadata else {
         return Ok(());
@@ -70,7 +70,7 @@ pub(in super::super) fn in_band(metadata: Option<&Metadata>) -> Result<(), Statu
     Err(Status::new(code, text))
 }
 
-/// The address in a URL, if it has one and not a name.
+/// Returns the address in a URL, or `None` if the host is a name.
 pub(in super::super) fn host_of(url: &str) -> Option<IpAddr> {
     match url::Url::parse(url).ok()?.host()? {
         url::Host::Ipv4(address) => Some(address.into()),

@@ -1,4 +1,4 @@
-//! Nodes that a session speaks about: those that are named, or those that the cluster tells.
+//! Nodes that a session uses: those that the user named, or those that the cluster lists.
 
 use std::net::IpAddr;
 
@@ -9,24 +9,24 @@ use crate::source::talos::config::Context;
 use crate::source::talos::explain::Failure;
 use crate::source::talos::proto::machine::EtcdMemberListRequest;
 
-/// More members than any etcd cluster has; what a server tells beyond is not asked.
+/// Most members, more than any etcd cluster has; further ones that a server lists are not queried.
 const MAX_MEMBERS: usize = 32;
 
-/// Who named the nodes that are asked.
+/// Origin of the names of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Naming {
-    /// The configuration, or a flag over it.
+    /// The configuration, or a flag that overrides it.
     Configuration,
     /// The context of the talosconfig.
     Talosconfig,
-    /// Its endpoints are taken for nodes.
+    /// The endpoints of the talosconfig, used as nodes.
     Endpoints,
     /// etcd itself, or nobody.
     Nobody,
 }
 
 impl Naming {
-    /// Tells it of a configuration and the context that it uses.
+    /// Determines the origin for a configuration and the context that it uses.
     pub(super) fn of(options: &TalosOptions, context: &Context) -> Self {
         match (options.nodes.is_empty(), context.nodes.is_empty()) {
             (false, _) => Self::Configuration,
@@ -36,7 +36,7 @@ impl Naming {
         }
     }
 
-    /// Where the nodes are named.
+    /// Returns the place that names the nodes.
     pub(in super::super) fn place(self) -> Option<&'static str> {
         match self {
             Self::Configuration => Some("talos.nodes"),
@@ -46,7 +46,7 @@ impl Naming {
         }
     }
 
-    /// Where a node is best added.
+    /// Returns the best place to add a node.
     pub(in super::super) fn add(self) -> &'static str {
         match self {
             Self::Configuration | Self::Nobody => "`talos.nodes`",
@@ -56,24 +56,24 @@ impl Naming {
     }
 }
 
-/// A member that can be asked.
+/// Member that can be queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Target {
-    /// How it is named to people and in a `Candidate`.
+    /// Name in messages and in a `Candidate`.
     pub(in super::super) label: String,
-    /// What goes into the `node` header; nothing if only the endpoint is known.
+    /// Value of the `node` header; `None` if only the endpoint is known.
     pub(in super::super) node: Option<String>,
 }
 
 impl Session {
-    /// The members to ask, in the order of the configuration; never empty.
+    /// Returns the members to query, in the order of the configuration; never empty.
     pub(in super::super) fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// All nodes that the talosconfig knows of: those of its context, and its endpoints. An endpoint
-    /// that is no address which a node could be called by is named with its port, and calls about that
-    /// name go to it alone.
+    /// Returns all nodes that the talosconfig contains: those of its context, and its endpoints. An
+    /// endpoint whose host cannot be a node's address is named with its port, and calls to that name go to
+    /// this endpoint only.
     pub(in super::super) fn known(&self) -> Vec<String> {
         let endpoints = self
             .links
@@ -91,7 +91,7 @@ impl Session {
         known
     }
 
-    /// The target that a candidate's `node` stands for.
+    /// Returns the target for a candidate's `node`.
     pub(in super::super) fn target(&self, label: &str) -> Target {
         let known = self.targets.iter().find(|target| target.label == label);
         known.cloned().unwrap_or_else(|| Target {
@@ -100,10 +100,10 @@ impl Session {
         })
     }
 
-    /// The nodes as configured, or else the endpoints, or else the members the cluster names.
+    /// Returns the nodes as configured, or else the endpoints, or else the members that the cluster lists.
     ///
-    /// An endpoint given by name is a load balancer or the Service in a cluster: a node would not
-    /// know it by that name, so it cannot be the value of `node`.
+    /// An endpoint given by name is a load balancer or the Service in a cluster: a node does not know
+    /// itself by that name, so the name cannot be the value of `node`.
     pub(super) async fn find_targets(&mut self, context: &Context) -> Vec<Target> {
         let named = |node: String| Target {
             label: node.clone(),
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// The addresses of the cluster's members, as whichever endpoint answers knows them.
+    /// Returns the addresses of the cluster's members, as the first endpoint that answers lists them.
     async fn members_of_any(&self) -> Result<Vec<String>, Failure> {
         let members = self
             .call(
