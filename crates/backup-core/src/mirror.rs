@@ -1,13 +1,13 @@
-//! The Git mirror: definitions and custom resources of a restore point as YAML in a Git repository,
-//! one commit for each restore point that changes something.
+//! Git mirror: definitions and custom resources of a restore point as YAML in a Git repository, one commit
+//! for each restore point that changes something.
 //!
-//! Objects are noted by a [`Stage`] while the export reads them, since what is stored cannot be read
-//! by who stored it. When the restore point is committed, [`Mirror::publish`] brings the remote branch
-//! into its work folder, lays the files over it, commits and pushes. The remote is the truth: the
-//! work folder may be lost at any time.
+//! A [`Stage`] records objects while the export reads them, because the writer of a restore point cannot read
+//! it back. When the restore point is committed, [`Mirror::publish`] fetches the remote branch into its work
+//! folder, writes the files over it, commits and pushes. The remote is the truth: the work folder may be lost
+//! at any time.
 //!
-//! It never pushes by force, never takes a Secret, and removes a file only if the manifest proves that
-//! its object would have been listed. What a restore reads from Git is what this writes.
+//! The mirror never pushes by force, never contains a Secret, and removes a file only if the manifest proves
+//! that its object would have been listed. A restore from Git reads what the mirror writes.
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -39,117 +39,117 @@ pub use stage::{Stage, Staged};
 
 use repository::{Pushed, Repository};
 
-/// A reason is a sentence.
+/// Largest length of a reason, which is a sentence.
 const MAX_REASON: usize = 500;
 
-/// Where to.
+/// Destination of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
-    /// The address of the repository, or its folder.
+    /// Address of the repository, or its folder.
     pub repository: String,
-    /// The branch.
+    /// Branch.
     pub branch: String,
-    /// The folder in the repository.
+    /// Folder in the repository.
     pub path: String,
-    /// The work folder: nobody else's.
+    /// Work folder that nothing else uses.
     pub folder: PathBuf,
 }
 
-/// What lets us in.
+/// Credentials and trust for the remote.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// User and token for http and https.
     pub token: Option<(String, SecretString)>,
-    /// The private key for ssh.
+    /// Private key for ssh.
     pub ssh_key: Option<PathBuf>,
-    /// The hosts that ssh may believe.
+    /// File with the host keys that ssh trusts.
     pub known_hosts: Option<PathBuf>,
-    /// The authorities that https believes.
+    /// File with the certificate authorities that https trusts.
     pub ca_file: Option<PathBuf>,
-    /// The proxies that lead to http and https.
+    /// Proxies for http and https.
     pub proxies: Proxies,
 }
 
-/// What was done.
+/// Result of publishing a restore point.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// The commit, if the restore point changed something.
+    /// Commit, if the restore point changed something.
     pub commit: Option<String>,
-    /// Files that were written.
+    /// Number of files that were written.
     pub written: u64,
-    /// Files that were removed.
+    /// Number of files that were removed.
     pub removed: u64,
-    /// Fields that were left out of them, as they may be secret.
+    /// Number of fields that were left out of the files because they may be secret.
     pub left_out: u64,
-    /// Commits that the remote does not have yet.
+    /// Number of commits that the remote does not have yet.
     pub unpushed: u64,
-    /// Commits that were given up, since others had changed the same lines: their content is in a
-    /// later one.
+    /// Number of commits that were discarded because others changed the same lines: a later commit contains
+    /// their content.
     pub given_up: u64,
-    /// Why the remote does not have it.
+    /// Reason why the remote does not have the commit.
     pub problem: Option<GitError>,
 }
 
-/// Why nothing was mirrored.
+/// Reason why nothing was mirrored.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// It is configured in a way that cannot work.
+    /// The configuration cannot work.
     #[error("the mirror is refused: {why}")]
     Refused {
-        /// Why.
+        /// Reason of the refusal.
         why: &'static str,
     },
-    /// A file or folder.
+    /// A file or folder cannot be used.
     #[error("cannot {what} {}", path.display())]
     File {
-        /// What was tried.
+        /// Operation that failed.
         what: &'static str,
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operation.
         source: std::io::Error,
     },
-    /// The notes of a run.
+    /// The objects of a run cannot be recorded.
     #[error("cannot note what is to be mirrored")]
     Note(#[source] std::io::Error),
-    /// There is more than is mirrored.
+    /// There are more objects or bytes than the mirror's limits.
     #[error(
         "there is more than {MAX_OBJECTS} objects or {} MiB of them; leave some out with \
          `exclude-resources`, or the mirror",
         MAX_TEXT >> 20
     )]
     TooMuch,
-    /// It was taken already.
+    /// The recorded objects were taken already.
     #[error("what was noted was taken already")]
     Taken,
-    /// Another process has the work folder.
+    /// Another process uses the work folder.
     #[error("another process works in {}; give each its own", folder.display())]
     Busy {
-        /// The folder.
+        /// Work folder.
         folder: PathBuf,
     },
-    /// Flux applies what lies there.
+    /// Flux applies the mirror's folder.
     #[error(
         "the mirror is refused: Flux applies {path} of the repository ({sign}); it would apply the copies, \
          which have no status, and delete in the cluster what the mirror removes; set `git-mirror.path` to \
          a folder that no Kustomization of Flux covers, or mirror into another repository"
     )]
     Flux {
-        /// The mirror's folder.
+        /// Folder of the mirror.
         path: String,
-        /// What tells it.
+        /// Evidence that Flux applies it.
         sign: String,
     },
-    /// It would be there twice.
+    /// The cluster would be mirrored twice.
     #[error(
         "the mirror is refused: this cluster is mirrored to {from} of the repository, where it was by \
          default before, and would be mirrored to {to} as well; move it there as docs/CONFIGURATION.md says \
          (\"An older mirror\"), so that Flux deletes nothing, or name its folder with `git-mirror.path`"
     )]
     Twice {
-        /// The old folder.
+        /// Old folder.
         from: &'static str,
-        /// The new one.
+        /// New folder.
         to: String,
     },
     /// `git` failed.
@@ -168,17 +168,17 @@ impl MirrorError {
     }
 }
 
-/// The folder of a cluster's mirror where none is named: outside of `clusters/`, which Butler has Flux apply.
+/// Returns the default folder of a cluster's mirror: outside of `clusters/`, which Butler has Flux apply.
 #[must_use]
 pub fn usual_path(cluster: &ClusterName) -> String {
     format!("{MIRRORS}/{cluster}")
 }
 
 impl Mirror {
-    /// Whether address, branch and path are such as can be used.
+    /// Checks that address, branch and path can be used.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The first problem that is found.
     pub fn check(&self) -> Result<(), MirrorError> {
         let source = GitSource {
             repository: self.repository.clone(),
@@ -213,7 +213,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Whether both write to the same folder, or one within the other's.
+    /// Whether both write to the same folder, or one writes inside the other's folder.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
@@ -223,8 +223,8 @@ impl Mirror {
             && (a.starts_with(&b) || b.starts_with(&a))
     }
 
-    /// Mirrors what was staged for the restore point `id`. A remote that is away, or takes nothing, is
-    /// told in the answer: what was committed is pushed with the next.
+    /// Mirrors the staged objects of the restore point `id`. A remote that is unreachable or refuses the push
+    /// is reported in the result: the next call pushes the commit.
     ///
     /// # Errors
     /// When nothing could be committed.
@@ -243,13 +243,13 @@ impl Mirror {
             left_out: staged.left_out(),
             ..Published::default()
         };
-        // Others may push between our fetch and our push: once more, then the next run is as good.
+        // Others may push between our fetch and our push: try once more, then leave it to the next run.
         for _ in 0..2 {
             match self.settle(&repository, manifest).await {
                 Ok(given_up) => {
                     published.given_up = published.given_up.saturating_add(given_up);
                 }
-                // Without a base it would be another history.
+                // Without a base, the commit would start another history.
                 Err(error) if repository.head().await.is_none() => return Err(error),
                 Err(MirrorError::Git(error)) => {
                     repository.clean().await?;
@@ -269,7 +269,7 @@ impl Mirror {
             }
             let (root, own) = (repository.root(), Arc::clone(manifest));
             let selection = selection.clone();
-            // Many small files.
+            // There are many small files.
             let work = spawn_blocking(move || {
                 let written = lay(&root, &own, &mut staged)?;
                 let removed = gone::remove(&root, &own, &selection, &staged)?;
@@ -296,14 +296,14 @@ impl Mirror {
             }
         }
         if published.commit.is_some() {
-            // A rebase makes another of it.
+            // A rebase gives the commit another hash.
             published.commit = repository.head().await;
         }
         published.unpushed = repository.unpushed().await?;
         Ok(published)
     }
 
-    /// Settles with the remote; makes the work folder anew if it is broken.
+    /// Synchronizes with the remote; creates the work folder again if it is broken.
     async fn settle(
         &self,
         repository: &Repository<'_>,
@@ -318,7 +318,7 @@ impl Mirror {
     }
 }
 
-/// A path in the repository, without what leads nowhere.
+/// Returns a path in the repository, with its normal components only.
 fn normal(path: &str) -> PathBuf {
     let parts = Path::new(path).components();
     parts
@@ -326,13 +326,13 @@ fn normal(path: &str) -> PathBuf {
         .collect()
 }
 
-/// Whether the run took the component. One that failed half-way is in no restore point.
+/// Whether the run captured the component. A component that failed halfway is in no restore point.
 fn is_taken(manifest: &Manifest, name: &ComponentName) -> bool {
     let component = manifest.component(name);
     component.is_some_and(|component| component.carried_from.is_none())
 }
 
-/// Writes the files that are not there as they should be; gives their number.
+/// Writes the files that are missing or differ; returns their number.
 fn lay(root: &Path, manifest: &Manifest, staged: &mut Staged) -> Result<u64, MirrorError> {
     let mut written: u64 = 0;
     let (crds, resources) = (
@@ -377,7 +377,7 @@ fn message(id: &RestorePointId, manifest: &Manifest, written: u64, removed: u64)
     )
 }
 
-/// Makes a folder that only its owner can look into, or sees to that.
+/// Creates a folder that only its owner can access, or restricts an existing folder.
 fn private(folder: &Path) -> Result<(), MirrorError> {
     let failed = |source| MirrorError::file("make", folder, source);
     let mut builder = std::fs::DirBuilder::new();

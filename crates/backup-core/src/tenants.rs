@@ -1,8 +1,7 @@
-//! Tenants now against tenants as a restore point knew them: the last step of a restore, and a
-//! check for every day.
+//! Check of tenants against a restore point: the last step of a restore, and a check for every day.
 //!
-//! Each tenant is looked at from several sides. What cannot be looked at is not checked, with the
-//! reason; it is never called good.
+//! Each tenant is checked in several aspects. An aspect that cannot be checked is reported as not checked,
+//! with the reason, and never as good.
 
 mod compare;
 mod data;
@@ -23,40 +22,40 @@ use crate::format::manifest::{Manifest, Severity};
 use crate::source::kube::datastores::{Datastore, datastores};
 use crate::source::kube::{KubeExport, TenantNow};
 
-/// The DataStore of control planes that name none, as Steward's chart calls it.
+/// DataStore of control planes that name none, as Steward's chart calls it.
 pub(crate) const DEFAULT_DATASTORE: &str = "default";
 
-/// A side that a tenant is looked at from.
+/// Aspect of a tenant that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Aspect {
-    /// Its TenantCluster, and the namespace that it names.
+    /// TenantCluster, and the namespace that it names.
     Tenant,
-    /// Its kubeconfig is there and can be used.
+    /// Whether the kubeconfig exists and can be used.
     Kubeconfig,
-    /// The authority in its kubeconfig.
+    /// Certificate authority in the kubeconfig.
     Authority,
-    /// How long certificates in its kubeconfig are valid.
+    /// Validity of the certificates in the kubeconfig.
     Certificate,
-    /// The address of its API server.
+    /// Address of the API server.
     Endpoint,
-    /// What its API server says of itself.
+    /// Readiness that the API server reports.
     Readyz,
-    /// Its API server's version.
+    /// Version of the API server.
     Version,
-    /// Its workers.
+    /// Worker nodes.
     Nodes,
-    /// Its TenantControlPlane.
+    /// TenantControlPlane.
     ControlPlane,
-    /// Its Cluster API Cluster.
+    /// Cluster of Cluster API.
     Cluster,
-    /// Its DataStore is there and can be looked into.
+    /// Whether the DataStore exists and can be read.
     Datastore,
-    /// Its own data in the DataStore.
+    /// The tenant's own data in the DataStore.
     Data,
 }
 
 impl Aspect {
-    /// All, in the order in which a restore brings them back.
+    /// All aspects, in the order in which a restore brings them back.
     pub const ALL: [Self; 12] = [
         Self::Tenant,
         Self::Kubeconfig,
@@ -72,7 +71,7 @@ impl Aspect {
         Self::Data,
     ];
 
-    /// Its word.
+    /// Returns the word for the aspect.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -92,19 +91,19 @@ impl Aspect {
     }
 }
 
-/// The step of a restore that a difference most likely comes from.
+/// Step of a restore that most likely causes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     /// The objects: `restore resources`.
     Resources,
     /// The DataStore's etcd: `restore datastore`.
     Datastore,
-    /// None: time, or what runs outside of the management cluster.
+    /// No step: time, or something outside of the management cluster.
     Elsewhere,
 }
 
 impl From {
-    /// Its word.
+    /// Returns the word for the step.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,63 +114,63 @@ impl From {
     }
 }
 
-/// One tenant, compared.
+/// Result of comparing one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantCheck {
     /// `NAMESPACE/NAME` of the TenantCluster.
     pub tenant: String,
-    /// Whether its API server answered and said that it is ready.
+    /// Whether its API server answered and reported that it is ready.
     pub connected: bool,
-    /// Its API server's version, if it told.
+    /// Version of its API server, if the server reported it.
     pub version: Option<String>,
-    /// Worker nodes that are ready, if it told.
+    /// Number of ready worker nodes, if the API server reported it.
     pub nodes_ready: Option<u64>,
-    /// Keys of its own data, if they were counted.
+    /// Number of keys of its own data, if they were counted.
     pub keys: Option<u64>,
-    /// What differs; empty if it is as it was.
+    /// Differences; empty if the tenant is as it was.
     pub differences: Vec<Difference>,
-    /// What was not looked at, and why.
+    /// Aspects that were not checked, and why.
     pub not_checked: BTreeMap<Aspect, String>,
 }
 
-/// One thing that is not as it was.
+/// Difference between a tenant and the restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// How much it matters.
+    /// Severity.
     pub severity: Severity,
-    /// From which side it was seen.
+    /// Aspect in which it was found.
     pub aspect: Aspect,
-    /// What was and what is.
+    /// Earlier and current state.
     pub what: String,
-    /// What it means for the tenant, and what to do.
+    /// Consequence for the tenant, and what to do.
     pub remedy: String,
-    /// Where it most likely comes from.
+    /// Most likely cause.
     pub from: From,
 }
 
-/// What a look from one side gave.
+/// Result of the check of one aspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it was.
+    /// It is as it was.
     Ok,
-    /// Something is worth a word.
+    /// There is a difference for information only.
     Told,
-    /// It differs and wants a look.
+    /// It differs and should be checked.
     Differs,
     /// It is not as it must be.
     Failed,
-    /// It was not looked at.
+    /// It was not checked.
     NotChecked,
 }
 
 impl TenantCheck {
-    /// The worst of the differences.
+    /// Returns the severity of the worst difference.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.differences.iter().map(|d| d.severity).max()
     }
 
-    /// What the look from one side gave.
+    /// Returns the result for one aspect.
     #[must_use]
     pub fn outcome(&self, aspect: Aspect) -> Outcome {
         let of = self.differences.iter().filter(|d| d.aspect == aspect);
@@ -185,16 +184,16 @@ impl TenantCheck {
     }
 }
 
-/// A tenant's data now.
+/// Current data of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantData {
-    /// Whether there is such a DataStore; absent if that is not known.
+    /// Whether its DataStore exists; absent if that is not known.
     pub datastore: Option<bool>,
-    /// Its data.
+    /// State of the data.
     pub state: DataState,
 }
 
-/// Asks every tenant and its DataStore, and compares with what `manifest` knew.
+/// Queries every tenant and its DataStore, and compares them with `manifest`.
 pub async fn check(
     export: &KubeExport,
     manifest: &Manifest,
@@ -211,7 +210,7 @@ pub async fn check(
     compare(before, &now, &data, clock.now())
 }
 
-/// The data of each tenant that has a control plane, by `NAMESPACE/NAME`.
+/// Returns the data of each tenant that has a control plane, by `NAMESPACE/NAME`.
 async fn data_of(
     before: &[TenantFacts],
     now: &[TenantNow],
@@ -253,7 +252,7 @@ async fn data_of(
     judged.collect()
 }
 
-/// Where the data of a tenant is, if it has a control plane.
+/// Returns where the data of a tenant is, if the tenant has a control plane.
 fn wanted(old: Option<&TenantFacts>, new: &TenantFacts) -> Option<Wanted> {
     let plane = new.control_plane.as_ref()?;
     let namespace = new.tenant_namespace.as_deref().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What Flux applies out of the repository. A mirror in there would be applied to the cluster, without any
-//! status, and what the mirror removes would be deleted there: nothing is committed to such a place.
+//! Check that Flux does not apply the mirror's folder. Flux would apply the mirrored objects to the cluster
+//! without any status, and delete there what the mirror removes, so nothing is committed to such a folder.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -17,25 +17,25 @@ use crate::recover::git::GitSource;
 
 const KUSTOMIZATIONS: &str = "kustomizations.kustomize.toolkit.fluxcd.io";
 const REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
-/// Where `flux bootstrap` writes Flux itself.
+/// Folder into which `flux bootstrap` writes Flux itself.
 const OWN: &str = "flux-system";
-/// How the files there begin.
+/// Prefix of the files in that folder.
 const FILES: &str = "gotk-";
-/// What Flux takes where no branch is named.
+/// Branch that Flux uses if none is named.
 const BRANCH: &str = "master";
-/// The file of the work folder that says which Kustomization covers the mirror.
+/// File of the work folder that names the Kustomization that covers the mirror.
 const COVERED: &str = "covered-by-flux";
-/// Kustomizations that are kept: a cluster has dozens.
+/// Largest number of Kustomizations or repositories that are kept: a cluster has dozens.
 const MOST: usize = 10_000;
-/// Folders in folders that are looked into.
+/// Largest depth of folders that are searched.
 const MAX_DEPTH: usize = 32;
 
-/// What the cluster's Flux objects say that is applied from Git.
+/// Paths that Flux applies from Git, according to the cluster's Flux objects.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     kustomizations: Vec<Kustomization>,
     repositories: BTreeMap<(String, String), Repository>,
-    /// Whether there are some that are not known here: more than are kept, or one that cannot be read.
+    /// Whether some are unknown: there are more than are kept, or one cannot be read.
     more: bool,
 }
 
@@ -49,12 +49,12 @@ struct Kustomization {
 #[derive(Debug)]
 struct Repository {
     address: String,
-    /// `None` where it may be any.
+    /// Branch; `None` if it may be any.
     branch: Option<String>,
 }
 
 impl Applied {
-    /// Notes an object, if it is one of Flux's that say so.
+    /// Records an object if it is a Kustomization or a repository of Flux.
     pub(super) fn note(&mut self, path: &ObjectPath, json: &[u8]) {
         let kind = path.resource.as_str();
         if kind != KUSTOMIZATIONS && kind != REPOSITORIES {
@@ -97,7 +97,7 @@ impl Applied {
         }
     }
 
-    /// The Kustomization that applies what `mirror` writes, if there is one.
+    /// Returns the Kustomization that applies what `mirror` writes, if there is one.
     fn covers(&self, mirror: &Mirror) -> Option<&Kustomization> {
         let (own, root) = (address(&mirror.repository), normal(&mirror.path));
         let parts = [root.join(CRDS), root.join(RESOURCES)];
@@ -115,8 +115,8 @@ impl Applied {
     }
 }
 
-/// Refuses a mirror that Flux applies, by what the cluster says and by what lies in the work folder. A run
-/// that did not read all of Flux's objects has no `applied`, and goes by what the last one that did found.
+/// Refuses a mirror that Flux applies, according to the cluster and to the work folder. A run that did not
+/// read all objects of Flux has no `applied`, and uses the result of the last run that did.
 pub(super) fn refuse(
     mirror: &Mirror,
     applied: Option<&Applied>,
@@ -166,7 +166,7 @@ pub(super) fn refuse(
     }
 }
 
-/// Whether a run read all objects of Flux that say what is applied. A cluster without Flux has none.
+/// Whether a run read all Flux objects that say what is applied. A cluster without Flux has none.
 pub(super) fn is_known(manifest: &Manifest) -> bool {
     let resources = manifest.component(&ComponentName::resources());
     let resources = resources.filter(|component| component.carried_from.is_none());
@@ -174,7 +174,7 @@ pub(super) fn is_known(manifest: &Manifest) -> bool {
     facts.is_some_and(|facts| are_whole(&facts.kinds))
 }
 
-/// Whether the kinds of Flux that matter here were read to their last object.
+/// Whether all objects of the relevant Flux kinds were read.
 fn are_whole(kinds: &[KindFacts]) -> bool {
     let is_flux =
         |kind: &&KindFacts| [KUSTOMIZATIONS, REPOSITORIES].contains(&kind.resource.as_str());
@@ -182,7 +182,7 @@ fn are_whole(kinds: &[KindFacts]) -> bool {
     kinds.all(|kind| kind.failed.is_none() && kind.lost.is_empty())
 }
 
-/// Keeps why the mirror is refused for the next run, or that it is not.
+/// Records for the next run why the mirror is refused, or that it is not refused.
 fn keep(note: &Path, sign: Option<&str>) -> Result<(), MirrorError> {
     let kept = match sign {
         Some(sign) => std::fs::write(note, sign),
@@ -194,14 +194,14 @@ fn keep(note: &Path, sign: Option<&str>) -> Result<(), MirrorError> {
     kept.map_err(|source| MirrorError::file("note in", note, source))
 }
 
-/// Whether a name is one that `flux bootstrap` gives.
+/// Whether `flux bootstrap` gives a name like this.
 fn is_own(name: &str, is_folder: bool) -> bool {
     let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
     (is_folder && name == OWN) || (!is_folder && yaml && name.starts_with(FILES))
 }
 
-/// A file of Flux's own in `root` of `work` or below. The mirror's copies of objects in Flux's namespace
-/// lie in a folder of that name too, and are none.
+/// Returns a file of Flux itself in `root` of `work` or below. Mirrored copies of objects in Flux's namespace
+/// are in a folder of that name too, and do not count.
 fn below(work: &Path, root: &Path) -> Result<Option<PathBuf>, MirrorError> {
     let mut open = vec![(root.to_owned(), false, 0_usize)];
     while let Some((folder, within, depth)) = open.pop() {
@@ -220,7 +220,7 @@ fn below(work: &Path, root: &Path) -> Result<Option<PathBuf>, MirrorError> {
     Ok(None)
 }
 
-/// Whether there is a file in the folder of a mirror that begins as those of a mirror do.
+/// Whether the folder of a mirror contains a file that begins like a file of a mirror.
 pub(super) fn holds_mirrored(folder: &Path) -> Result<bool, MirrorError> {
     let mut open = vec![(folder.join(CRDS), 0_usize), (folder.join(RESOURCES), 0)];
     while let Some((folder, depth)) = open.pop() {
@@ -236,7 +236,7 @@ pub(super) fn holds_mirrored(folder: &Path) -> Result<bool, MirrorError> {
     Ok(false)
 }
 
-/// Whether a file begins as those of a mirror do.
+/// Whether a file begins like a file of a mirror.
 fn is_mirrored(file: &Path) -> bool {
     let length = u64::try_from(MARK.len()).unwrap_or(u64::MAX);
     let mut begins = Vec::new();
@@ -245,14 +245,15 @@ fn is_mirrored(file: &Path) -> bool {
     read.is_ok() && begins == MARK.as_bytes()
 }
 
-/// The names in a folder of the work tree, without Git's own.
+/// Returns the names in a folder of the work tree, without Git's own.
 fn list(folder: &Path) -> Result<Vec<(String, bool)>, MirrorError> {
     let mut names = folder::list(folder)?;
     names.retain(|(name, _)| name != ".git");
     Ok(names)
 }
 
-/// A repository's address without what may differ for the same one: scheme, user, port, ending, case.
+/// Returns a repository's address without parts that may differ for the same one: scheme, user, port, suffix,
+/// case.
 fn address(text: &str) -> String {
     let source = GitSource::parse(text);
     let local = text.strip_prefix("file://").unwrap_or(text);
@@ -437,7 +438,7 @@ mod tests {
                 "a: b\n",
                 false,
             ),
-            // What is mirrored of Flux's own namespace, and of an object with such a name.
+            // Copies of objects in Flux's own namespace, and of an object with such a name.
             (
                 "butler-backup/mgmt/resources/kustomizations.k/flux-system/apps.yaml",
                 &own,
@@ -505,7 +506,7 @@ mod tests {
             let error = refuse(&own, Some(&unknown), home.path()).unwrap_err();
             assert!(error.to_string().contains("not all of its"), "{error}");
         }
-        // The note of it cannot be read.
+        // The recorded result cannot be read.
         let note = own.folder.join(COVERED);
         std::fs::remove_file(&note).unwrap();
         std::fs::create_dir(&note).unwrap();

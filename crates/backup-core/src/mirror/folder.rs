@@ -1,10 +1,10 @@
-//! Folders of the mirror's work tree.
+//! Lister of folders in the mirror's work tree.
 
 use std::path::Path;
 
 use super::MirrorError;
 
-/// Gives the names in a folder in order, each with whether it is a folder; none if the folder is not there.
+/// Returns the names in a folder in order, each with whether it is a folder; none if the folder is missing.
 pub(super) fn list(folder: &Path) -> Result<Vec<(String, bool)>, MirrorError> {
     let failed = |source| MirrorError::file("read", folder, source);
     let entries = match std::fs::read_dir(folder) {
@@ -16,7 +16,7 @@ pub(super) fn list(folder: &Path) -> Result<Vec<(String, bool)>, MirrorError> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let kind = entry.file_type().map_err(failed)?;
-        // One that is no text is none of the mirror's; links are made as files.
+        // A name that is not UTF-8 is not one of the mirror's; links are created as files.
         if let Ok(name) = entry.file_name().into_string()
             && (kind.is_dir() || kind.is_file())
         {

@@ -1,4 +1,4 @@
-//! How `git` is called for the mirror: with no settings but ours, asking nobody, each call with a limit.
+//! Calls of `git` for the mirror: with the mirror's settings only, without prompts, each with a time limit.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::process::Command;
 use super::{Access, Mirror, MirrorError, ssh};
 use crate::recover::git::{GitError, program};
 
-/// What goes over the network: a history of manifests is some MiB.
+/// Time limit for network calls: a history of manifests has some MiB.
 const NETWORK: Duration = Duration::from_secs(120);
-/// What goes to a disk: a hundred thousand small files.
+/// Time limit for local calls: they write a hundred thousand small files.
 const LOCAL: Duration = Duration::from_secs(120);
-/// Answers are a line; names of branches are few.
+/// Largest size of an answer: answers are one line; names of branches are few.
 const MAX_ANSWER: u64 = 64 << 10;
-/// Who the commits are by.
+/// Author of the commits.
 const AUTHOR: &str = "butler-backup";
 const MAIL: &str = "butler-backup@localhost";
 
@@ -38,30 +38,30 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// The folder that it works in.
+    /// Returns the work folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A call that asks no remote.
+    /// Returns a call that uses no remote.
     pub(super) fn call(&self, args: &[&str]) -> Command {
         let mut git = self.command();
         git.args(args);
         git
     }
 
-    /// Runs a call that asks no remote; what it wrote.
+    /// Runs a call that uses no remote; returns its output.
     pub(super) async fn run(&self, git: Command, what: &str) -> Result<String, MirrorError> {
         let answer = program::run(git, what, LOCAL, MAX_ANSWER).await?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }
 
-    /// Both.
+    /// Builds and runs a call that uses no remote; returns its output.
     pub(super) async fn ask(&self, args: &[&str], what: &str) -> Result<String, MirrorError> {
         self.run(self.call(args), what).await
     }
 
-    /// Asks the remote; what it wrote.
+    /// Runs a call that uses the remote; returns its output.
     pub(super) async fn ask_remote(&self, args: &[&str], what: &str) -> Result<Vec<u8>, GitError> {
         let mut git = self.with_access();
         program::through(&mut git, &self.access.proxies, &self.mirror.repository)?;
@@ -73,21 +73,21 @@ impl<'a> Git<'a> {
     fn command(&self) -> Command {
         let mut git = program::git(&self.folder);
         for setting in [
-            // The folder may be a volume that belongs to somebody else.
+            // The folder may be a volume that belongs to another user.
             "safe.directory=*",
             "credential.helper=",
             "commit.gpgSign=false",
-            // What a remote wants to be written is written as it is.
+            // Files of the remote are written without changes.
             "core.autocrlf=false",
             "core.protectNTFS=true",
             "core.protectHFS=true",
         ] {
             git.arg("-c").arg(setting);
         }
-        // This one, and not one around it, be it broken or not.
+        // Use this repository and not an enclosing one, even if this one is broken.
         git.env("GIT_DIR", self.folder.join(".git"))
             .env("GIT_WORK_TREE", &self.folder);
-        // Nothing but what is said here: no settings of the machine or of a person.
+        // Only the settings given here apply: none of the machine or of a person.
         git.env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_ATTR_NOSYSTEM", "1")
@@ -107,7 +107,7 @@ impl<'a> Git<'a> {
         ] {
             git.env_remove(name);
         }
-        // They would write what is sent.
+        // These variables would log what is sent.
         for name in [
             "GIT_TRACE",
             "GIT_TRACE_CURL",
@@ -119,12 +119,12 @@ impl<'a> Git<'a> {
         git
     }
 
-    /// A `git` that may ask the remote.
+    /// Returns a `git` that may use the remote.
     fn with_access(&self) -> Command {
         let mut git = self.command();
         git.arg("-c")
             .arg(format!("core.sshCommand={}", ssh::command(self.access)));
-        // A password must not follow to another host, and who says nothing for a minute is away.
+        // A password must not follow to another host; a server that is silent for a minute counts as gone.
         for setting in [
             "http.followRedirects=false",
             "http.lowSpeedLimit=1",
@@ -137,7 +137,7 @@ impl<'a> Git<'a> {
                 .arg(format!("http.sslCAInfo={}", ca.display()));
         }
         if let Some((user, token)) = &self.access.token {
-            // Not an argument, which every user of the machine can read.
+            // Not an argument, because every user of the machine can read arguments.
             let basic = STANDARD.encode(format!("{user}:{}", token.expose_secret()));
             git.env("GIT_CONFIG_COUNT", "1")
                 .env("GIT_CONFIG_KEY_0", "http.extraHeader")

@@ -1,4 +1,4 @@
-//! Which files of the mirror stand for objects that are gone, by what the manifest proves.
+//! Removal of mirrored files whose objects are gone, as far as the manifest proves it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::format::manifest::Manifest;
 use crate::id::ComponentName;
 use crate::source::kube::Selection;
 
-/// The only reason to leave an object out that says that it is there.
+/// Reason for leaving out an object that still exists.
 const BEING_DELETED: &str = "it is being deleted";
-/// Reasons to leave objects out that say nothing of those that are missing.
+/// Reasons for leaving objects out that do not make the list of a kind incomplete.
 const HARMLESS: [&str; 2] = [BEING_DELETED, "its namespace is not included"];
-/// Folders in folders: kind, namespace.
+/// Depth of folders: kind, namespace.
 const MAX_DEPTH: usize = 2;
 
-/// Removes the files below `root` whose objects are gone; gives their number.
+/// Removes the files below `root` whose objects are gone; returns their number.
 pub(super) fn remove(
     root: &Path,
     manifest: &Manifest,
@@ -64,7 +64,7 @@ pub(super) fn remove(
         let below = format!("{RESOURCES}/{folder}");
         match (kinds.get(&folder), crds) {
             (Some(kind), _) => removed = removed.saturating_add(sweep(&below, kind)?),
-            // Without its definition a kind has no objects.
+            // A kind without a definition has no objects.
             (None, Some(crds))
                 if !staged.defines(&folder)
                     && proves(crds, CRDS, selection, &format!("{CRDS}/{folder}.yaml")) =>
@@ -87,13 +87,13 @@ fn is_whole(kind: &KindFacts) -> bool {
     kind.failed.is_none() && kind.skipped.iter().all(|skipped| harmless(&skipped.reason))
 }
 
-/// Whether the object of the file `place` would have been seen if it were there.
+/// Whether the object of the file `place` would have been listed if it existed.
 fn proves(kind: &KindFacts, folder: &str, selection: &Selection, place: &str) -> bool {
     if !is_whole(kind) {
         return false;
     }
     let defines = kind.resource == DEFINITIONS;
-    // An object without the label may be there.
+    // An object without the label may exist.
     if !defines && selection.selector.is_some() {
         return false;
     }
@@ -114,7 +114,7 @@ fn proves(kind: &KindFacts, folder: &str, selection: &Selection, place: &str) ->
     })
 }
 
-/// The file of an object that the manifest names.
+/// Returns the file of an object that the manifest names.
 fn of(kind: &KindFacts, name: &str) -> String {
     let (namespace, name) = match name.split_once('/') {
         Some((namespace, name)) if kind.namespaced => (Some(namespace.to_owned()), name),
@@ -127,7 +127,7 @@ fn of(kind: &KindFacts, name: &str) -> String {
     })
 }
 
-/// Removes a file that begins as those of the mirror do.
+/// Removes a file if it begins like a file of the mirror.
 fn unlink(path: &Path) -> Result<bool, MirrorError> {
     use std::io::Read as _;
     let failed = |source| MirrorError::file("remove", path, source);
@@ -142,7 +142,7 @@ fn unlink(path: &Path) -> Result<bool, MirrorError> {
     Ok(true)
 }
 
-/// The folders in a folder; none if it is not there.
+/// Returns the folders in a folder; none if the folder is missing.
 fn folders(folder: &Path) -> Result<Vec<String>, MirrorError> {
     let entries = list(folder)?.into_iter();
     Ok(entries
@@ -151,7 +151,7 @@ fn folders(folder: &Path) -> Result<Vec<String>, MirrorError> {
         .collect())
 }
 
-/// The files in a folder of `root` and those below, as paths from `root` on.
+/// Returns the files in a folder of `root` and below, as paths relative to `root`.
 fn files(root: &Path, folder: &str) -> Result<Vec<String>, MirrorError> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), 0_usize)];
@@ -214,7 +214,7 @@ mod tests {
         };
         let whole = kind(&[], None);
         assert!(proof(&whole, &all, "n/a.yaml"));
-        // Not a place that the kind has.
+        // The kind is namespaced, and this place has no namespace.
         assert!(!proof(&whole, &all, "a.yaml"));
         for half in [
             kind(&[], Some("forbidden")),

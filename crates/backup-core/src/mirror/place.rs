@@ -1,4 +1,4 @@
-//! Where an object lies in the mirror, and how its file looks.
+//! Path of an object's file in the mirror, and its text.
 
 use std::fmt::Write as _;
 
@@ -10,23 +10,23 @@ use super::plain::Plain;
 use crate::archive::{ObjectPath, ResourceName, same, serialize_number};
 use crate::recover::git::parse;
 
-/// The folder of definitions.
+/// Folder of definitions.
 pub(super) const CRDS: &str = "crds";
-/// The folder of everything else, a folder for each kind in it.
+/// Folder of all other objects, with a folder for each kind.
 pub(super) const RESOURCES: &str = "resources";
-/// The kind of definitions.
+/// Kind of definitions.
 pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
-/// How each file begins: only one that does is ever removed.
+/// First line of each file: only a file that begins with it is ever removed.
 pub(super) const MARK: &str =
     "# Written by butler-backup out of a restore point; what is changed here is overwritten.\n";
-/// A file's name may have 255 bytes.
+/// Longest part of a path; a file's name may have 255 bytes.
 const LONGEST: usize = 200;
-/// Fields that were left out and are told.
+/// Largest number of left-out fields that a file lists.
 const TOLD: usize = 20;
-/// A file that kustomize would take for its own.
+/// Name that kustomize would take for its own file.
 const KUSTOMIZATION: &str = "kustomization";
 
-/// The path of an object's file, below the mirror's folder.
+/// Returns the path of an object's file, below the mirror's folder.
 pub(super) fn place(path: &ObjectPath) -> String {
     let name = part(&path.name);
     if path.resource.as_str() == DEFINITIONS {
@@ -39,19 +39,19 @@ pub(super) fn place(path: &ObjectPath) -> String {
     }
 }
 
-/// Whether a file is that of a definition.
+/// Whether a file contains a definition.
 pub(super) fn is_definition(place: &str) -> bool {
     place
         .split_once('/')
         .is_some_and(|(folder, _)| folder == CRDS)
 }
 
-/// The folder of a kind, below [`RESOURCES`].
+/// Returns the folder of a kind, below [`RESOURCES`].
 pub(super) fn kind(resource: &ResourceName) -> String {
     part(resource.as_str())
 }
 
-/// A name as a part of a path: small letters, digits, `.` and `-` as they are.
+/// Encodes a name as a part of a path: lowercase letters, digits, `.` and `-` stay as they are.
 fn part(name: &str) -> String {
     let mut part = String::with_capacity(name.len());
     for (at, byte) in name.bytes().enumerate() {
@@ -74,7 +74,7 @@ fn part(name: &str) -> String {
     part
 }
 
-/// The text of an object's file.
+/// Returns the text of an object's file.
 pub(super) fn text(plain: &Plain) -> String {
     let mut text = MARK.to_owned();
     if !plain.left_out.is_empty() {
@@ -94,17 +94,17 @@ pub(super) fn text(plain: &Plain) -> String {
 }
 
 fn yaml(value: &Value) -> String {
-    // Lines stay whole: a folded one would change with a word.
+    // Lines are not folded: a folded one would change with a word.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let text = serde_saphyr::to_string_with_options(&Plainly(value), options);
-    // What a restore would read as something else is written as JSON, which is YAML too.
+    // Text that a restore would read as another value is written as JSON, which is YAML too.
     let text = text
         .ok()
         .filter(|text| parse(text).is_ok_and(|read| same(&read, value)));
     text.unwrap_or_else(|| format!("{value:#}\n"))
 }
 
-/// A value whose numbers are written as numbers, not as the texts that they are kept as.
+/// Value whose numbers are written as numbers, not as the texts that they are kept as.
 struct Plainly<'v>(&'v Value);
 
 impl Serialize for Plainly<'_> {
@@ -182,7 +182,7 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             any::<f64>().prop_filter_map("finite", |f| serde_json::Number::from_f64(f)
                 .map(Value::from)),
-            // As servers and people write them.
+            // Numbers as servers and people write them.
             "-?[1-9][0-9]{0,30}(\\.[0-9]{1,20})?(e[+-]?[1-9][0-9]?)?"
                 .prop_map(|text| serde_json::from_str::<Value>(&text).unwrap()),
             "\\PC{0,12}".prop_map(Value::from),

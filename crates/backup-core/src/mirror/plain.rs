@@ -1,31 +1,32 @@
-//! What of an object may stand in Git: what people asked for, and nothing that may be secret.
+//! Filter that keeps of an object what may be in Git: the fields that people wrote, and nothing that may be
+//! secret.
 //!
-//! A field that may be secret is taken out whole, never masked: a restore lays Git over the restore
-//! point, field by field, and a field that Git does not have comes from there. Three things decide:
-//! the list of values that are known to be secret ([`SENSITIVE`]), names of fields that speak of
-//! secrets, and texts that look like one. Too much taken out costs nothing; too little would stay in
-//! Git's history for good.
+//! A field that may be secret is removed whole, never masked: a restore lays Git over the restore point,
+//! field by field, and takes a field that Git lacks from the restore point. Three rules decide: the list of
+//! values that are known to be secret ([`SENSITIVE`]), names of fields that suggest a secret, and texts that
+//! look like one. Removing too much costs nothing; removing too little would stay in Git's history for good.
 
 use serde_json::{Map, Value};
 
 use super::suspect::{looks_secret, speaks_of_secret};
 use crate::archive::{ResourceName, SENSITIVE};
 
-/// Sealed for everyone but the controller; that is why they may be in Git.
+/// Kind of objects that are sealed for everyone but the controller, so they may be in Git.
 const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
-/// What the API server keeps for itself.
+/// Fields that the API server maintains.
 const SERVERS: [&str; 2] = ["metadata", "status"];
-/// Of an object's metadata, what people write.
+/// Fields of an object's metadata that people write.
 const PEOPLES: [&str; 2] = ["labels", "annotations"];
-/// An object as it may stand in Git.
+/// Object as it may be in Git.
 #[derive(Debug, PartialEq)]
 pub(super) struct Plain {
     pub(super) value: Value,
-    /// The fields that were taken out, as they are written in a sentence.
+    /// Removed fields, as they are written in a sentence.
     pub(super) left_out: Vec<String>,
 }
 
-/// Takes out of an object what is the server's, and what may be secret; `None` for what is no object.
+/// Removes the API server's fields and everything that may be secret; returns `None` for a value that is not
+/// an object.
 pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<Plain> {
     let Value::Object(mut object) = object else {
         return None;
@@ -42,14 +43,14 @@ pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<Plain> {
         cut(&mut value, sensitive.path, "", &mut left_out);
     }
     if resource.group() == "apiextensions.k8s.io" {
-        // A schema speaks of passwords, and has none.
+        // A schema mentions passwords and contains none.
         return Some(Plain { value, left_out });
     }
     let sealed = (resource.as_str() == SEALED_SECRETS)
         .then(|| take(&mut value, "encryptedData"))
         .flatten();
     if sealed.is_some() {
-        // In the clear, and the controller puts it into the Secret.
+        // The template is in the clear, and the controller puts it into the Secret.
         cut(&mut value, &["spec", "template", "data"], "", &mut left_out);
     }
     sift(&mut value, "", &mut left_out);
@@ -65,7 +66,7 @@ fn take(value: &mut Value, field: &str) -> Option<Value> {
     value.get_mut("spec")?.as_object_mut()?.remove(field)
 }
 
-/// Name, namespace, labels and annotations, the last two without what tools note there.
+/// Returns name, namespace, labels and annotations, the last two without the notes of tools.
 fn people_wrote(metadata: &Map<String, Value>) -> Map<String, Value> {
     let mut own = Map::new();
     for name in ["name", "namespace"] {
@@ -94,7 +95,7 @@ fn below(at: &str, step: &str) -> String {
     }
 }
 
-/// Takes out all that lies at the end of `path`; true if that is `value` itself.
+/// Removes everything at the end of `path`; returns true if that is `value` itself.
 fn cut(value: &mut Value, path: &[&str], at: &str, left_out: &mut Vec<String>) -> bool {
     let Some((step, rest)) = path.split_first() else {
         return !value.is_null();
@@ -124,12 +125,12 @@ fn cut(value: &mut Value, path: &[&str], at: &str, left_out: &mut Vec<String>) -
             })
         }
         Value::Null => false,
-        // Of another shape than the kind has: better out than in.
+        // The shape differs from the kind's: removal is safer.
         _ => true,
     }
 }
 
-/// Takes out what speaks of a secret or looks like one.
+/// Removes fields whose name or text suggests a secret.
 fn sift(value: &mut Value, at: &str, left_out: &mut Vec<String>) {
     let Value::Object(map) = value else {
         return;
@@ -170,8 +171,8 @@ fn plain_items(items: &[Value]) -> bool {
         .any(|item| item.is_string() || item.is_number())
 }
 
-/// Whether something in a list would have to be taken out: then the list is, for one with a hole is
-/// another one.
+/// Whether an item of a list would have to be removed: then the whole list is removed, because a list with a
+/// hole is another list.
 fn holds(items: &[Value]) -> bool {
     items.iter().any(|item| match item {
         Value::String(text) => looks_secret(text),

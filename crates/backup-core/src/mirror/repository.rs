@@ -1,4 +1,4 @@
-//! The work folder as a clone of the remote branch, and what is asked of `git`.
+//! Work folder as a clone of the remote branch, with the operations on it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use super::{Access, Mirror, MirrorError, flux, private};
 use crate::id::ClusterName;
 use crate::recover::git::GitError;
 
-/// Where the remote branch is noted as it was last seen.
+/// Ref that records the last known state of the remote branch.
 const SEEN: &str = "refs/remotes/mirror/seen";
-/// Loose objects are packed from this many on.
+/// Number of loose objects from which they are packed.
 const GC: &str = "gc.auto=2000";
 
-/// See the module. Held by one at a time.
+/// Work folder; see the module. Only one process uses it at a time.
 #[derive(Debug)]
 pub(super) struct Repository<'a> {
     mirror: &'a Mirror,
@@ -25,20 +25,20 @@ pub(super) struct Repository<'a> {
     _lock: File,
 }
 
-/// Whether the remote took what was pushed.
+/// Whether the remote accepted the push.
 pub(super) enum Pushed {
     Yes,
-    /// Why not.
+    /// Error of the push.
     No(GitError),
 }
 
 impl<'a> Repository<'a> {
-    /// Opens the work folder, or makes it; waits for nobody.
+    /// Opens the work folder, or creates it; fails if another process uses it.
     pub(super) async fn open(mirror: &'a Mirror, access: &'a Access) -> Result<Self, MirrorError> {
         let home = &mirror.folder;
         private(home)?;
         let (path, own) = (home.join("lock"), home.join("repository"));
-        // The lock is made before the repository, in which everything that is not committed is removed.
+        // The lock exists before the repository, in which everything that is not committed is removed.
         if own.symlink_metadata().is_ok() && path.symlink_metadata().is_err() {
             let why = "the work folder has a `repository` that no mirror made; name another folder";
             return Err(MirrorError::Refused { why });
@@ -66,7 +66,7 @@ impl<'a> Repository<'a> {
     async fn begin(&self) -> Result<(), MirrorError> {
         let own = self.git.folder().join(".git");
         if own.is_dir() {
-            // A process that was killed leaves locks, and we hold the only one that counts.
+            // A killed process leaves lock files; only our lock counts, and we hold it.
             return unlock(&own, 0);
         }
         private(self.git.folder())?;
@@ -75,7 +75,7 @@ impl<'a> Repository<'a> {
         self.git.ask(&init, "make the work folder").await.map(drop)
     }
 
-    /// Throws the work folder away; what was not pushed is in the restore points.
+    /// Discards the work folder; commits that were not pushed are in the restore points.
     pub(super) async fn anew(&self) -> Result<(), MirrorError> {
         let folder = self.git.folder();
         match std::fs::remove_dir_all(folder) {
@@ -86,12 +86,12 @@ impl<'a> Repository<'a> {
         self.begin().await
     }
 
-    /// The work folder.
+    /// Returns the work folder.
     pub(super) fn folder(&self) -> &Path {
         self.git.folder()
     }
 
-    /// Whether a mirror of `cluster` lies in `folder`. One whose commits name no cluster may be.
+    /// Whether `folder` contains a mirror of `cluster`. A mirror whose commits name no cluster counts as one.
     pub(super) async fn is_mirrored_to(
         &self,
         folder: &str,
@@ -121,21 +121,21 @@ impl<'a> Repository<'a> {
         Ok(clusters.peek().is_none() || clusters.any(|one| one == cluster.as_str()))
     }
 
-    /// The folder that is mirrored to.
+    /// Returns the mirror's folder.
     pub(super) fn root(&self) -> PathBuf {
         self.git.folder().join(&self.mirror.path)
     }
 
-    /// The commit that is checked out, if there is one.
+    /// Returns the commit that is checked out, if there is one.
     pub(super) async fn head(&self) -> Option<String> {
         let verify = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
         self.git.ask(&verify, "read the newest commit").await.ok()
     }
 
-    /// Brings the remote branch into the work folder, if it has one yet.
+    /// Brings the remote branch into the work folder, if the branch exists.
     ///
-    /// What was not pushed is laid on top of what others pushed meanwhile. If the two do not fit,
-    /// it is given up: it is made anew of the newest state. Gives how many commits that were.
+    /// Commits that were not pushed are rebased onto those that others pushed meanwhile. If that fails, they
+    /// are discarded: the next commit has the newest state. Returns the number of discarded commits.
     pub(super) async fn settle(&self, at: Timestamp) -> Result<u64, MirrorError> {
         let branch = format!("refs/heads/{}", self.mirror.branch);
         let remote = &self.mirror.repository;
@@ -183,7 +183,7 @@ impl<'a> Repository<'a> {
         reset.await.map(drop)
     }
 
-    /// Takes away what a process that was killed may have left.
+    /// Removes what a killed process may have left.
     pub(super) async fn clean(&self) -> Result<(), MirrorError> {
         self.give_rebase_up().await;
         if self.head().await.is_some() {
@@ -197,11 +197,11 @@ impl<'a> Repository<'a> {
 
     async fn give_rebase_up(&self) {
         let abort = self.git.ask(&["rebase", "--abort"], "give a rebase up");
-        // It may not even have begun.
+        // The rebase may not even have begun.
         abort.await.ok();
     }
 
-    /// Commits what changed; `None` if nothing did.
+    /// Commits the changes; returns `None` if there are none.
     pub(super) async fn commit(
         &self,
         message: &str,
@@ -227,7 +227,7 @@ impl<'a> Repository<'a> {
         Ok(self.head().await)
     }
 
-    /// Commits that the remote does not have, as far as is known.
+    /// Counts the commits that the remote does not have, as far as is known.
     pub(super) async fn unpushed(&self) -> Result<u64, MirrorError> {
         if self.head().await.is_none() {
             return Ok(0);
@@ -254,25 +254,25 @@ impl<'a> Repository<'a> {
         self.git.ask(&note, "note what was pushed").await?;
         let pack = ["-c", GC, "-c", "gc.autoDetach=false"];
         let pack = [&pack[..], &["gc", "--auto", "--quiet"]].concat();
-        // Housekeeping: the next time is as good.
+        // This is housekeeping: a failure is made up for by the next push.
         self.git.ask(&pack, "pack").await.ok();
         Ok(Pushed::Yes)
     }
 }
 
-/// The lock's file, made if it is missing. What is in it stays, and no link is followed.
+/// Opens the lock file and creates it if it is missing. Its content stays, and no link is followed.
 fn lock_file(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
     Ok(File::from(file))
 }
 
-/// As `git` reads a time.
+/// Formats a time for `git`.
 fn date(at: Timestamp) -> String {
     format!("@{} +0000", at.as_second())
 }
 
-/// Removes the lock files in a folder of Git's own and those below.
+/// Removes the lock files in one of Git's own folders and below.
 fn unlock(folder: &Path, depth: usize) -> Result<(), MirrorError> {
     let failed = |source| MirrorError::file("read", folder, source);
     for entry in std::fs::read_dir(folder).map_err(failed)? {

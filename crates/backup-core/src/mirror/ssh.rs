@@ -1,4 +1,4 @@
-//! ssh for the mirror: how `git` calls it, and what it means when it does not let us in.
+//! ssh for the mirror: the command that `git` runs, and explanations of ssh's errors.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::Access;
 use crate::recover::git::GitError;
 
-/// Nobody is asked, by no way that there is; nothing of a person's or the machine's is used; who says
-/// nothing for a minute is away.
+/// Options of ssh: no prompts of any kind, no settings of a person or the machine, and a server that is
+/// silent for a minute counts as gone.
 const SETTINGS: [&str; 9] = [
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -21,32 +21,32 @@ const SETTINGS: [&str; 9] = [
     "ServerAliveInterval=15",
     "ServerAliveCountMax=4",
 ];
-/// What a key of OpenSSH's own format begins with, once decoded.
+/// First bytes of a decoded key in OpenSSH's own format.
 const OPENSSH: &[u8] = b"openssh-key-v1\0";
-/// What stands in an unprotected one after that: the name of its cipher, with its length before it.
+/// Bytes that follow in an unprotected key: the name of its cipher, with the name's length before it.
 const UNPROTECTED: &[u8] = b"\0\0\0\x04none";
 
-/// Why a file cannot be used with ssh.
+/// Reason why a file cannot be used with ssh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SshFileError {
-    /// It is something else.
+    /// The file is not a private key.
     #[error("holds no private key: want one as `ssh-keygen` makes it")]
     NoKey,
-    /// It has a passphrase.
+    /// The key has a passphrase.
     #[error(
         "is protected by a passphrase, and nobody is there to type it; \
          `ssh-keygen -p -N '' -f FILE` takes it off"
     )]
     Passphrase,
-    /// ssh would read its name as something else.
+    /// ssh would not read the file's name as one name.
     #[error("has a name that ssh takes apart: it may not hold `\"`, `\\` or `${{`")]
     Name,
 }
 
-/// Sees that `text` is a private key that ssh can use without asking.
+/// Checks that `text` is a private key that ssh can use without a prompt.
 ///
 /// # Errors
-/// When it is none, or has a passphrase.
+/// When it is not a private key, or has a passphrase.
 pub fn check_key(text: &str) -> Result<(), SshFileError> {
     let mut lines = text.lines().map(str::trim);
     let begin = lines.find(|line| line.starts_with("-----BEGIN ") && line.ends_with("-----"));
@@ -65,7 +65,7 @@ pub fn check_key(text: &str) -> Result<(), SshFileError> {
     is_open.then_some(()).ok_or(SshFileError::Passphrase)
 }
 
-/// Sees that ssh takes `path` as one name.
+/// Checks that ssh reads `path` as one name.
 ///
 /// # Errors
 /// When it would not.
@@ -75,7 +75,7 @@ pub fn check_path(path: &Path) -> Result<(), SshFileError> {
     (!odd).then_some(()).ok_or(SshFileError::Name)
 }
 
-/// The command: as `git` wants it, for a shell.
+/// Returns the ssh command as `git` wants it, for a shell.
 pub(super) fn command(access: &Access) -> String {
     let mut command = "ssh -F /dev/null".to_owned();
     for setting in SETTINGS {
@@ -87,14 +87,14 @@ pub(super) fn command(access: &Access) -> String {
         ("UserKnownHostsFile", &access.known_hosts, "/dev/null"),
     ] {
         let path = path.as_ref().map_or(without.to_owned(), |path| shown(path));
-        // ssh takes quotes off, and reads % as the begin of something; then it is one word of the shell.
+        // ssh removes quotes and expands %; the result is then quoted as one word of the shell.
         let setting = format!("{name}=\"{}\"", path.replace('%', "%%"));
         command.push_str(&format!(" -o '{}'", setting.replace('\'', "'\\''")));
     }
     command
 }
 
-/// What `error` means, if ssh did not let us in, and what to do about it.
+/// Explains `error` if ssh refused the connection, and says what to do about it.
 pub(super) fn explained(repository: &str, access: &Access, error: GitError) -> GitError {
     let (GitError::Failed { what, said }, Some(host)) = (&error, Host::of(repository)) else {
         return error;
@@ -144,7 +144,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Where an address of ssh leads.
+/// Host in an address of ssh.
 #[derive(Debug, PartialEq, Eq)]
 struct Host {
     user: Option<String>,
@@ -153,13 +153,13 @@ struct Host {
 }
 
 impl Host {
-    /// Takes `ssh://USER@HOST:PORT/PATH` or `USER@HOST:PATH` apart; `None` for any other address.
+    /// Parses `ssh://USER@HOST:PORT/PATH` or `USER@HOST:PATH`; returns `None` for any other address.
     fn of(repository: &str) -> Option<Self> {
         let (place, port) = match repository.split_once("://") {
             Some(("ssh", rest)) => {
                 let place = rest.split('/').next()?;
                 match place.rsplit_once(':') {
-                    // Of an IPv6 address it may be the last part.
+                    // The last part may belong to an IPv6 address.
                     Some((place, port)) if !port.contains(']') => (place, Some(port.to_owned())),
                     _ => (place, None),
                 }
@@ -186,7 +186,7 @@ impl Host {
         }
     }
 
-    /// The command that shows its keys.
+    /// Returns the command that shows the host's keys.
     fn scan(&self) -> String {
         match &self.port {
             Some(port) => format!("ssh-keyscan -p {port} {}", self.name),

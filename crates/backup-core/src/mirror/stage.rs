@@ -1,5 +1,5 @@
-//! What is to be mirrored, noted while it passes: one object in memory at a time, the rest in a file
-//! without a name.
+//! Recorder of the objects to mirror while they are read: one object is in memory at a time, the rest in a
+//! file without a name.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -16,10 +16,11 @@ use super::{MAX_OBJECTS, MAX_TEXT, MirrorError, private};
 use crate::archive::{ObjectPath, ResourceName, read_json};
 use crate::source::ObjectTap;
 
-/// Small writes are gathered to this.
+/// Size of the buffer that collects small writes.
 const BUFFER: usize = 256 << 10;
 
-/// Notes the objects of one run. What goes wrong is told when it is taken, not while the run reads.
+/// Recorder of the objects of one run. An error is reported when the objects are taken, not while the run
+/// reads.
 #[derive(Debug)]
 pub struct Stage {
     custom: BTreeSet<ResourceName>,
@@ -34,7 +35,7 @@ struct Noted {
 
 #[derive(Debug, Default)]
 struct Counted {
-    /// The files, by a part of their digest: two that share one are both kept.
+    /// Files, by a part of the digest of their path: if two share it, both are kept.
     files: HashSet<u64>,
     definitions: BTreeSet<String>,
     objects: u64,
@@ -43,7 +44,7 @@ struct Counted {
     applied: Applied,
 }
 
-/// Everything of one run that is to be mirrored. It is gone when it is dropped.
+/// All recorded objects of one run. They are deleted when this is dropped.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
@@ -51,10 +52,10 @@ pub struct Staged {
 }
 
 impl Stage {
-    /// Begins to note objects of the `custom` kinds, and their definitions, in a file of `folder`.
+    /// Starts recording objects of the `custom` kinds, and their definitions, in a file of `folder`.
     ///
     /// # Errors
-    /// When there can be no such file.
+    /// When no such file can be created.
     pub fn begin(folder: &Path, custom: BTreeSet<ResourceName>) -> Result<Arc<Self>, MirrorError> {
         private(folder)?;
         let file = tempfile::tempfile_in(folder);
@@ -69,10 +70,10 @@ impl Stage {
         }))
     }
 
-    /// What was noted; nothing is noted any more.
+    /// Returns the recorded objects and stops recording.
     ///
     /// # Errors
-    /// What went wrong meanwhile.
+    /// The error that happened while objects were recorded.
     pub fn take(&self) -> Result<Staged, MirrorError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let Noted { out, staged } = std::mem::replace(&mut *noted, Err(MirrorError::Taken))?;
@@ -106,7 +107,7 @@ impl Noted {
     fn note(&mut self, path: &ObjectPath, json: &[u8], defines: bool) -> Result<(), MirrorError> {
         let object = read_json(json).ok();
         let Some(plain) = object.and_then(|object| plain(&path.resource, object)) else {
-            // It is in the restore point as it is.
+            // The restore point contains it as it is.
             return Ok(());
         };
         let (place, text) = (place::place(path), place::text(&plain));
@@ -134,27 +135,27 @@ impl Noted {
 }
 
 impl Staged {
-    /// Whether this file is one of them. Says so of few others.
+    /// Whether this file is among them. May also be true for a few other files.
     pub(super) fn has(&self, place: &str) -> bool {
         self.counted.files.contains(&print(place))
     }
 
-    /// Whether a kind's folder has its definition among them.
+    /// Whether the definition of a kind's folder is among them.
     pub(super) fn defines(&self, folder: &str) -> bool {
         self.counted.definitions.contains(folder)
     }
 
-    /// What Flux applies, by the objects that were read.
+    /// Returns what Flux applies, according to the objects that were read.
     pub(super) fn applied(&self) -> &Applied {
         &self.counted.applied
     }
 
-    /// Fields that were left out.
+    /// Returns the number of fields that were left out.
     pub(super) fn left_out(&self) -> u64 {
         self.counted.left_out
     }
 
-    /// Each file's place and text.
+    /// Calls `take` with the path and text of each file.
     pub(super) fn each(
         &mut self,
         mut take: impl FnMut(&str, &str) -> Result<(), MirrorError>,

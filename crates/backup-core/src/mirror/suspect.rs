@@ -1,9 +1,9 @@
-//! What gives a secret away: the name of its field, or what its text looks like.
+//! Detector of secrets, by the name of a field or by its text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// How a name ends that speaks of a secret, without its signs and in small letters.
+/// Endings of names that suggest a secret, in lowercase and without punctuation.
 const SECRET_NAMES: [&str; 25] = [
     "accesskey",
     "apikey",
@@ -31,7 +31,7 @@ const SECRET_NAMES: [&str; 25] = [
     "tokenhash",
     "userdata",
 ];
-/// What stands in texts that are secret, or hold something that is.
+/// Parts of texts that are secret or contain a secret.
 const SECRET_TEXTS: [&str; 6] = [
     "PRIVATE KEY-----",
     "AGE-SECRET-KEY-",
@@ -40,10 +40,10 @@ const SECRET_TEXTS: [&str; 6] = [
     "\"kind\":\"Secret\"",
     "\"kind\": \"Secret\"",
 ];
-/// Text that is shorter is too short to be an encoded one.
+/// Length of the shortest text that is decoded.
 const SHORTEST_ENCODED: usize = 24;
 
-/// Whether a field of this name holds a secret, if it holds a text.
+/// Whether a field of this name contains a secret, if its value is a text.
 pub(super) fn speaks_of_secret(name: &str) -> bool {
     let letters: String = name
         .chars()
@@ -53,7 +53,7 @@ pub(super) fn speaks_of_secret(name: &str) -> bool {
     SECRET_NAMES.iter().any(|end| letters.ends_with(end))
 }
 
-/// Whether a text is a secret, or has one in it.
+/// Whether a text is a secret, or contains one.
 pub(super) fn looks_secret(text: &str) -> bool {
     is_secret_text(text) || decoded(text).is_some_and(|text| is_secret_text(&text))
 }
@@ -85,7 +85,7 @@ fn has_password_in_address(text: &str) -> bool {
     })
 }
 
-/// Whether it says `NAME: VALUE` or `NAME=VALUE` with a name that speaks of a secret, as values of
+/// Whether the text contains `NAME: VALUE` or `NAME=VALUE` with a name that suggests a secret, as values of
 /// Helm charts, JSON and command lines do.
 fn says_secret(text: &str) -> bool {
     fn bare(text: &str) -> &str {

@@ -1,4 +1,4 @@
-//! What of each tenant is otherwise than it was, and what most likely made it so.
+//! Comparison of each tenant with its baseline, and the most likely cause of each difference.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::source::kube::TenantNow;
 
 mod objects;
 
-/// Compares each tenant of `before` with its like of `now`, at the time `at`; tenants that are new
-/// are told too. `data` is by `NAMESPACE/NAME`. In the order of their names.
+/// Compares each tenant of `before` with its counterpart in `now`, at the time `at`, and reports new tenants
+/// too. `data` is by `NAMESPACE/NAME`. The result is in the order of the tenants' names.
 #[must_use]
 pub fn compare(
     before: &[TenantFacts],
@@ -124,14 +124,14 @@ fn check(
     check
 }
 
-/// A field that was told and is otherwise now.
+/// Describes a field whose earlier value is known and differs now.
 fn changed(what: &str, was: Option<&String>, is: Option<&String>) -> Option<String> {
     let was = was.filter(|_| was != is)?;
     let is = is.map_or("nothing", String::as_str);
     Some(format!("{what} was {was} and is {is}"))
 }
 
-/// Whether it is the same tenant: a second one would have another namespace.
+/// Checks that it is the same tenant: a second one would have another namespace.
 fn tenant(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     let (was, is) = (old.tenant_namespace.as_ref(), new.tenant_namespace.as_ref());
     if let Some(what) = changed("its namespace", was, is) {
@@ -217,7 +217,7 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
     }
 }
 
-/// Whether what trusted the old authority trusts the new one: where one of them has several
+/// Checks that clients of the old certificate authority trust the new one: if one of them has several
 /// certificates, one in common is enough.
 fn authority(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     let trusted = |t: &TenantFacts| -> Vec<Digest> {
@@ -244,7 +244,7 @@ fn authority(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     }
 }
 
-/// Whether it can be reached as before.
+/// Checks that the tenant can be reached as before.
 fn connection(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     if new.answer.ready == Some(true) {
         return;
@@ -273,7 +273,7 @@ fn connection(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     }
 }
 
-/// What its API server tells.
+/// Compares what the tenant's API server reports.
 fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     let (was, is) = (&old.answer, &new.answer);
     if check.connected
@@ -323,7 +323,7 @@ fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
     }
 }
 
-/// Whether its data is where it was, and its own.
+/// Checks that the tenant's data is where it was, and its own.
 fn own_data(
     old: &TenantFacts,
     new: &TenantFacts,

@@ -1,7 +1,7 @@
-//! What tenants' DataStores hold now, beside what a restore point knew of them.
+//! State of the data in the tenants' DataStores, compared with a restore point.
 //!
-//! Nothing is written, and no value is read but that of each tenant's own namespace `kube-system`,
-//! which tells whose data it is. What cannot be looked into is not checked; it is never called good.
+//! Nothing is written, and the only value read is each tenant's own namespace `kube-system`, which shows
+//! whose data it is. A DataStore that cannot be read is reported as not checked, and never as good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,79 +16,79 @@ use crate::source::SourceError;
 use crate::source::etcd::{EtcdOptions, SchemaKeys, schema_keys};
 use crate::source::kube::datastores::{Datastore, Reach};
 
-/// DataStores looked into at the same time.
+/// DataStores that are read at the same time.
 const AT_ONCE: usize = 4;
-/// One member answers a count of keys within a second, or is not there.
+/// Time limit of one call: a member counts keys within a second, or cannot be reached.
 const PER_CALL: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
-/// For all members of a DataStore, one after the other.
+/// Time limit for all members of a DataStore, one after the other.
 const PER_DATASTORE: Duration = Duration::from_secs(30);
 
-/// A control plane whose data is looked for.
+/// Control plane whose data is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// `NAMESPACE/NAME`.
+    /// `NAMESPACE/NAME` of the control plane.
     pub place: String,
-    /// Its DataStore.
+    /// Name of its DataStore.
     pub datastore: String,
-    /// The folder of its keys.
+    /// Folder of its keys.
     pub schema: String,
     /// Whether it had data when the restore point was made.
     pub ran: bool,
-    /// The UID of its own namespace `kube-system` then, if the restore point knows it.
+    /// Earlier UID of its own namespace `kube-system`, if the restore point has it.
     pub kube_system_uid: Option<String>,
 }
 
-/// A DataStore and the ways to it, the likeliest first.
+/// DataStore and the ways to reach it, the likeliest first.
 #[derive(Debug, Clone)]
 pub struct Home {
-    /// Its name.
+    /// Name of the DataStore.
     pub name: String,
-    /// As the cluster has it, as the restore point has it.
+    /// Ways to reach it: as the cluster describes it, as the restore point does.
     pub ways: Vec<Datastore>,
 }
 
-/// What each DataStore holds of each schema, or why that is not known.
+/// Keys of each schema in each DataStore, or the reason why they are not known.
 #[derive(Debug, Default)]
 pub struct Looked(BTreeMap<String, Result<BTreeMap<String, SchemaKeys>, String>>);
 
-/// How a tenant's data is.
+/// State of a tenant's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataState {
-    /// As far as keys tell, it is the tenant's own.
+    /// As far as keys show, the data is the tenant's own.
     Own {
-        /// How many keys.
+        /// Number of keys.
         keys: u64,
-        /// How many there were, if that is known.
+        /// Earlier number of keys, if it is known.
         before: Option<u64>,
     },
-    /// It has less than half of the keys that it had.
+    /// The data has less than half of its earlier keys.
     Fewer {
-        /// How many keys.
+        /// Number of keys.
         keys: u64,
-        /// How many there were.
+        /// Earlier number of keys.
         before: u64,
     },
-    /// There is none, and there was some.
+    /// There is no data, and there was some.
     Gone {
-        /// How many keys there were, if that is known.
+        /// Earlier number of keys, if it is known.
         before: Option<u64>,
     },
-    /// There is none, and there was none.
+    /// There is no data, and there was none.
     None,
-    /// It is that of another cluster.
+    /// The data belongs to another cluster.
     Foreign {
-        /// By what that is known.
+        /// Evidence for that.
         why: String,
     },
-    /// It was not looked at.
+    /// The data was not checked.
     NotChecked {
-        /// Why not.
+        /// Reason why it was not checked.
         why: String,
     },
 }
 
-/// Looks for the data of `planes` in `homes`.
+/// Reads the data of `planes` in `homes`.
 pub async fn look_into(homes: &[Home], planes: &[Wanted], clock: &Arc<dyn Clock>) -> Looked {
     let mut looks = Vec::with_capacity(homes.len());
     for home in homes {
@@ -146,7 +146,7 @@ async fn one(
     (home.name.clone(), Err(why.join("; ")))
 }
 
-/// Whether both lead to the same with the same certificates.
+/// Whether both use the same endpoints, the same certificates and the same user.
 fn same(a: &EtcdOptions, b: &EtcdOptions) -> bool {
     let shown = |o: &EtcdOptions| o.tls.client.as_ref().map(|c| c.certificate.clone());
     let user = |o: &EtcdOptions| o.login.as_ref().map(|l| l.user.clone());
@@ -164,7 +164,7 @@ pub(super) fn told(error: &SourceError) -> String {
 }
 
 impl Looked {
-    /// What was found in the schema of `plane`.
+    /// Returns what was found in the schema of `plane`.
     #[must_use]
     pub fn keys(&self, plane: &Wanted) -> Option<&SchemaKeys> {
         self.0
@@ -174,7 +174,7 @@ impl Looked {
             .get(&plane.schema)
     }
 
-    /// How the data of `plane` is, beside what `manifest` knew of its DataStore.
+    /// Compares the data of `plane` with the facts that `manifest` has of its DataStore.
     #[must_use]
     pub fn state(&self, plane: &Wanted, manifest: &Manifest) -> DataState {
         self.judge(plane, manifest.datastore(&plane.datastore))
@@ -196,7 +196,7 @@ impl Looked {
         let live = BTreeMap::from([(plane.schema.clone(), found.clone())]);
         let differences = compare_schemas(known.unwrap_or(&unknown), &live);
         let difference = differences.first();
-        // Without a difference there are as many as there were.
+        // Without a difference there are as many keys as before.
         let before = difference.map_or(Some(found.keys), |d| d.backup);
         let uids = (&plane.kube_system_uid, &found.kube_system_uid);
         if let (Some(was), Some(is)) = uids

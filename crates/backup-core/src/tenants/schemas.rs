@@ -1,43 +1,43 @@
-//! Whether a DataStore that lives holds the tenants' data that a restore point knew.
+//! Check that a live DataStore contains the tenants' data that a restore point recorded.
 
 use std::collections::BTreeMap;
 
 use crate::format::manifest::EtcdFacts;
 use crate::source::etcd::SchemaKeys;
 
-/// How a schema differs from the backup.
+/// Difference between a schema and the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaDifference {
-    /// The schema.
+    /// Name of the schema.
     pub schema: String,
-    /// Its keys in the restore point; `None` if they were not counted there.
+    /// Number of its keys in the restore point; `None` if they were not counted there.
     pub backup: Option<u64>,
-    /// Its keys now.
+    /// Current number of its keys.
     pub live: u64,
 }
 
 impl SchemaDifference {
-    /// The backup has data and the DataStore has none: the tenant would come back empty.
+    /// Whether the backup has data and the DataStore has none: the tenant would come back empty.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.live == 0 && self.backup.is_some_and(|keys| keys > 0)
     }
 
-    /// The DataStore has data where the backup knew none: it may be somebody else's.
+    /// Whether the DataStore has data and the backup has none: it may belong to somebody else.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.live > 0 && self.backup == Some(0)
     }
 }
 
-/// The schemas in `live` that do not have as many keys as `backup` says. A tenant that lives writes,
-/// so that only [`SchemaDifference::is_gone`] and [`SchemaDifference::is_foreign`] are alarming.
+/// Returns the schemas in `live` whose number of keys differs from `backup`. A live tenant writes, so only
+/// [`SchemaDifference::is_gone`] and [`SchemaDifference::is_foreign`] are alarming.
 #[must_use]
 pub fn compare_schemas(
     backup: &EtcdFacts,
     live: &BTreeMap<String, SchemaKeys>,
 ) -> Vec<SchemaDifference> {
-    // Without a count there are no folders; beyond a limit some folders are not told.
+    // Without a count there are no folders; beyond a limit some folders are not recorded.
     let counted = backup.total_keys.is_some();
     let known = |schema: &String| match backup.prefixes.get(schema) {
         Some(keys) => Some(*keys),

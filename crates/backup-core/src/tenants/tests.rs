@@ -34,7 +34,7 @@ fn tenant(name: &str) -> TenantFacts {
     }
 }
 
-/// The same tenant with its objects, all of them well.
+/// Returns the same tenant with its objects, all of them healthy.
 fn now(facts: &TenantFacts) -> TenantNow {
     TenantNow {
         facts: facts.clone(),
@@ -46,7 +46,7 @@ fn now(facts: &TenantFacts) -> TenantNow {
     }
 }
 
-/// Compared, with everybody's data there.
+/// Compares tenants whose data is all there.
 fn compared(before: &[TenantFacts], now: &[TenantNow]) -> Vec<TenantCheck> {
     let state = DataState::Own {
         keys: 9,
@@ -216,7 +216,7 @@ fn data_that_is_gone_or_anothers_fails_and_what_was_not_seen_is_not_called_good(
     assert_eq!(check.worst(), None);
     let check = one(&whole, Some(false), unseen.clone());
     assert_eq!(check.outcome(Aspect::Datastore), Outcome::Failed);
-    // Its own API server tells, where the DataStore cannot be seen.
+    // The tenant's own API server shows it, even if the DataStore cannot be read.
     let check = one(&foreign, Some(true), unseen);
     assert_eq!(check.outcome(Aspect::Data), Outcome::Failed);
 }
@@ -253,7 +253,7 @@ fn authorities_with_a_certificate_in_common_are_the_same() {
         let checks = compared(std::slice::from_ref(was), &[now(is)]);
         checks[0].outcome(Aspect::Authority)
     };
-    // A restore point of an earlier version knows the first alone.
+    // A restore point of an earlier version has only the first certificate.
     let single = tenant("shop");
     assert_eq!(outcome(&single, &held(&[b"new", b"ca"])), Outcome::Ok);
     assert_eq!(outcome(&held(&[b"old", b"ca"]), &single), Outcome::Ok);

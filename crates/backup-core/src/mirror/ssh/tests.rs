@@ -11,7 +11,7 @@ fn a_path_stays_one_word_of_the_shell_and_of_ssh() {
     let end = " -o 'IdentityFile=\"/a b/it'\\''s 5%%\"' -o 'UserKnownHostsFile=\"/hosts\"'";
     assert!(all.ends_with(end), "{all}");
     assert!(all.contains("BatchMode=yes") && all.contains("StrictHostKeyChecking=yes"));
-    // Without them nothing of whoever runs this is used.
+    // Without key and hosts, nothing of whoever runs this is used.
     let none = command(&Access::default());
     let end = " -o 'IdentityFile=\"none\"' -o 'UserKnownHostsFile=\"/dev/null\"'";
     assert!(none.ends_with(end), "{none}");
@@ -72,7 +72,7 @@ fn what_ssh_says_is_told_as_what_to_do() {
     let open = "Load key \"/k/key\": bad permissions; git@h: Permission denied (publickey).";
     let open = told("git@h:fleet.git", open);
     assert!(open.contains("`chmod 600 /k/key`"), "{open}");
-    // What is not known is told as it was said, and what is not ssh's is none of ours.
+    // An unknown error stays as it is, and so does an error that is not from ssh.
     assert_eq!(told("git@h:fleet.git", "no route"), "cannot push: no route");
     let web = told("https://h/fleet.git", "Permission denied (x)");
     assert_eq!(web, "cannot push: Permission denied (x)");

@@ -1,11 +1,11 @@
-//! What the objects of a tenant say: its TenantControlPlane, its Cluster.
+//! Comparison of a tenant's objects: its TenantControlPlane and its Cluster.
 
 use crate::format::export::TenantFacts;
 use crate::format::manifest::Severity;
 use crate::source::kube::{TenantNow, Unmet};
 use crate::tenants::{Aspect, From, TenantCheck};
 
-/// What a restore writes into the annotation.
+/// Value that a restore writes into the pause annotation.
 const OURS: &str = "butler-restore";
 
 pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut TenantCheck) {
@@ -24,7 +24,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
         }
         return;
     };
-    // A restore point keeps no more of it than its facts.
+    // A restore point keeps only the facts of a control plane.
     let view = &new.plane.clone().unwrap_or_default();
     if view.deleting {
         check.differs(
@@ -113,7 +113,7 @@ pub(super) fn cluster(new: &TenantNow, check: &mut TenantCheck) {
     unmet("Cluster", HERE, &view.unmet, view.paused, check);
 }
 
-/// Conditions; those of an object that nobody looks after are only told.
+/// Reports conditions; those of a paused object are for information only.
 fn unmet(what: &str, aspect: Aspect, unmet: &[Unmet], paused: bool, check: &mut TenantCheck) {
     for condition in unmet {
         let Unmet {

@@ -65,12 +65,12 @@ fn data_is_judged_by_its_keys_and_by_whose_they_are() {
     };
     assert_eq!(judged(&keys(0, None), None, &young), DataState::None);
     assert_eq!(judged(&keys(0, None), Some(0), &young), DataState::None);
-    // It was made while the restore point was.
+    // The tenant was created while the restore point was made.
     assert_eq!(judged(&keys(7, None), Some(0), &young), own(7, Some(0)));
     let foreign = |state| matches!(state, DataState::Foreign { .. });
     assert!(foreign(judged(&keys(9, Some("v")), Some(9), &plane())));
     assert!(foreign(judged(&keys(9, None), Some(0), &plane())));
-    // Whose it is counts more than how many there were.
+    // The owner of the data counts more than the number of keys.
     assert_eq!(
         judged(&keys(9, Some("u")), Some(0), &plane()),
         own(9, Some(0))
