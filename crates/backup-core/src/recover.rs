@@ -144,7 +144,7 @@ pub enum RecoverError {
     /// The cluster could not be written.
     #[error("cannot write to the cluster that is restored into")]
     Target(#[from] WriteError),
-    /// A controller could not be stopped or started again.
+    /// A controller or webhook could not be stopped or put back.
     #[error("cannot keep controllers still")]
     Quiesce(#[from] quiesce::QuiesceError),
     /// Another restore is running on the cluster.
@@ -154,7 +154,7 @@ pub enum RecoverError {
     TargetInUse {
         /// Name of the other restore.
         holder: String,
-        /// Time of its last sign of life.
+        /// Time when it last renewed its Lease.
         since: Timestamp,
     },
     /// A Velero backup cannot be used.

@@ -24,8 +24,8 @@ pub(super) struct Count {
 }
 
 impl Dangers {
-    /// Tries the restored keys and the cluster's keys on a SealedSecret. All keys must be known
-    /// before.
+    /// Tries the restored keys and the cluster's keys on a SealedSecret. Must be called
+    /// after all keys are known.
     pub(in crate::recover) fn prove(&mut self, entry: &Entry, object: &Value, live: &Live) {
         // The snapshot's keys come back with etcd and are not known here.
         if live.assumed {

@@ -15,10 +15,11 @@ pub(super) struct Evidence<'a> {
 
 /// Returns why the etcd is not the restored `snapshot`; `None` if it is.
 ///
-/// It is if it holds the same revision and, at that revision, the same keys and values. If it was
-/// written to since, its content proves nothing: it may never have been lost, or be of another
-/// snapshot. Then there must be a proof that this restore brought it back. Every revision takes a
-/// raft entry, so an etcd that was restored from a newer snapshot since is still detected.
+/// The etcd is the restored snapshot if it holds the same revision and, at that revision, the same
+/// keys and values. If it was written to since, its content proves nothing: it may never have been
+/// lost, or be of another snapshot. Then there must be a proof that this restore brought it back.
+/// Every revision takes a raft entry, so an etcd that was restored from a newer snapshot since is
+/// still detected.
 pub(super) fn difference(
     found: &Evidence<'_>,
     snapshot: &SnapshotFacts,

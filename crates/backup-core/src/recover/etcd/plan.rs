@@ -262,7 +262,7 @@ pub struct SnapshotFacts {
     /// Talos cluster that it was taken of, as far as the restore point records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<TalosCluster>,
-    /// Prefixes of the encryption of its Secrets.
+    /// Prefixes that show how its Secrets are encrypted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encryption_prefixes: Vec<String>,
     /// Whether it is a copy of a member's `db` file.

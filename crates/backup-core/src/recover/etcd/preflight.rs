@@ -291,7 +291,7 @@ fn init(facts: &NodeFacts, notes: &mut Notes) {
     }
 }
 
-/// Checks that the API server has the keys that encrypt its Secrets.
+/// Checks that the API server has the keys of the snapshot's encrypted Secrets.
 fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut Notes) {
     const KNOWN: [&str; 3] = ["k8s:enc:secretbox:", "k8s:enc:aescbc:", "k8s:enc:aesgcm:"];
     for prefix in &snapshot.encryption_prefixes {

@@ -18,7 +18,7 @@ use crate::source::talos::nodes::TalosNodes;
 /// Number of attempts. A snapshot that is lost between upload and bootstrap is uploaded again.
 const ATTEMPTS: u32 = 3;
 
-/// Time limits.
+/// Time limits and the poll interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Interval between two queries of a node.
