@@ -1,9 +1,8 @@
-//! Chunkers: how a plain stream is cut so that unchanged parts are the same chunk again.
+//! Chunkers that cut a plain stream so that unchanged parts become the same chunks again.
 //!
-//! A chunker turns plain bytes into two things: *chunks*, whose bytes in order are the
-//! *transformed stream*, and a *layout*, a byte column that tells the matching [`rebuild`]
-//! how to turn the transformed stream back. Rebuilding gives the plain bytes, for any input.
-//! The forms are described in FORMAT.md, section "Chunkers".
+//! A chunker turns plain bytes into two things: *chunks*, whose bytes in order are the *transformed stream*,
+//! and a *layout*, a byte column from which the matching [`rebuild`] reverses the transformation. Rebuilding
+//! returns the plain bytes, for any input. FORMAT.md, section "Chunkers", describes the forms.
 
 use std::io::{self, Read, Write};
 
@@ -14,67 +13,67 @@ pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 
-/// Takes what a chunker makes.
+/// Receiver of the output of a chunker.
 pub trait Sink {
-    /// One chunk, at most [`MAX_CHUNK`] bytes and never empty. `order` tells near which other
-    /// new chunks it should be stored (chunks with close `order` compress well together).
+    /// Takes one chunk, at most [`MAX_CHUNK`] bytes and never empty. Chunks with close `order` compress well
+    /// together, so the new chunks should be stored in this order.
     ///
     /// # Errors
-    /// What the sink's own storage met; the chunker stops and passes it on.
+    /// Any error of the sink's own storage; the chunker stops and returns it.
     fn chunk(&mut self, bytes: &[u8], order: &[u8]) -> io::Result<()>;
 
-    /// More of the layout column.
+    /// Takes more of the layout column.
     ///
     /// # Errors
-    /// As for [`Sink::chunk`].
+    /// See [`Sink::chunk`].
     fn layout(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// A place where the recipe may be split: layout and chunks up to here rebuild on their own.
-    /// `plain` is the offset in the plain stream, from its start, that they reach; it is the
-    /// start of the next segment. The end of the stream is always one.
+    /// Marks a place where the recipe may be split: layout and chunks up to here rebuild independently.
+    /// `plain` is the offset that they reach in the plain stream, counted from its start; it is the start of
+    /// the next segment. The end of the stream is always such a place.
     ///
     /// # Errors
-    /// As for [`Sink::chunk`].
+    /// See [`Sink::chunk`].
     fn boundary(&mut self, plain: u64) -> io::Result<()>;
 }
 
-/// The largest chunk, in bytes: a chunk lies in one frame of a pack, and a frame holds 1 MiB.
+/// Largest chunk, in bytes: a chunk is in one frame of a pack, and a frame has 1 MiB.
 pub const MAX_CHUNK: usize = 1 << 20;
 
-/// Cuts one plain stream.
+/// Cutter of one plain stream.
 pub trait Chunker {
     /// Takes the next plain bytes, of any length.
     ///
     /// # Errors
-    /// Only what the sink returned.
+    /// Only errors of the sink.
     fn push<S: Sink>(&mut self, plain: &[u8], sink: &mut S) -> io::Result<()>;
 
-    /// The stream has ended: cuts what is left.
+    /// Ends the stream: cuts the rest.
     ///
     /// # Errors
-    /// Only what the sink returned.
+    /// Only errors of the sink.
     fn finish<S: Sink>(self, sink: &mut S) -> io::Result<()>;
 }
 
-/// Which chunker cut a stream; written into recipes.
+/// Chunker that cut a stream; written into recipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The transformed stream is the plain stream (tar entries, content-defined cuts).
     Plain,
-    /// bbolt pages taken apart.
+    /// The transformed stream consists of the elements of bbolt pages.
     Bbolt,
 }
 
 /// Turns one recipe segment back into plain bytes.
 ///
-/// `transformed` gives the segment's transformed bytes, `layout` is its layout column, and
-/// `start` is the plain offset at which the segment begins. Returns the number of plain bytes
-/// written. Three bytes of a hostile layout can stand for 16 MiB of zeros: give an `out` that
-/// refuses more than the recipe says the segment has.
+/// `transformed` supplies the segment's transformed bytes, `layout` is its layout column, and `start` is the
+/// plain offset at which the segment begins. Returns the number of plain bytes written. Three bytes of a
+/// hostile layout can stand for 16 MiB of zeros: pass an `out` that refuses more bytes than the recipe states
+/// for the segment.
 ///
 /// # Errors
-/// `InvalidData` when the layout is not one that a chunker writes or does not match the
-/// transformed bytes; otherwise what `transformed` or `out` returned.
+/// `InvalidData` when the layout is not one that a chunker writes or does not match the transformed bytes;
+/// else any error of `transformed` or `out`.
 pub fn rebuild(
     kind: Kind,
     start: u64,

@@ -1,4 +1,4 @@
-//! What an etcd snapshot is: a bbolt file and a SHA-256 trailer; checked and read in passing.
+//! etcd snapshots: a bbolt file and a SHA-256 trailer, checked and read in one pass.
 
 pub mod facts;
 pub mod inspect;

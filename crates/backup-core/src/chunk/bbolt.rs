@@ -1,9 +1,9 @@
-//! The bbolt chunker: pages are taken apart into their keys and values, and put together again.
+//! Chunker for bbolt files: it splits pages into their keys and values, and reassembles them.
 //!
-//! A *page* is `P` bytes; `P` is what the meta page at offset 0 says (magic `0xED0CDAED`,
-//! version 2, a power of two from 1 KiB to 64 KiB), else 4 096. A *unit* is a page with its
-//! overflow pages, at most 24 MiB. A unit that can be written anew from its parsed elements,
-//! bit for bit, is *canonical* and is taken apart; every other page is kept as it is.
+//! A *page* is `P` bytes; the meta page at offset 0 states `P` (magic `0xED0CDAED`, version 2, a power of two
+//! from 1 KiB to 64 KiB), else `P` is 4 096. A *unit* is a page with its overflow pages, at most 24 MiB. A
+//! unit is *canonical* if its parsed elements reproduce it bit for bit. Canonical units are split into
+//! elements; every other page is kept unchanged.
 //!
 //! # Layout column
 //!
@@ -37,10 +37,10 @@
 //!   of each element without gaps;
 //! - branch: `count` × (position u32, key length u32, child id u64), then the keys without gaps;
 //! - freelist: the ids as u64; if there are 65 535 or more, the header's count is 65 535
-//!   and their number as u64 stands before them.
+//!   and their number precedes them as a u64.
 //!
 //! A position counts from the start of its own table row to the key. Zeros fill the last page;
-//! a leaf or branch has as few pages as hold it.
+//! a leaf or branch has the fewest possible pages.
 
 mod canonical;
 mod decode;
@@ -60,7 +60,7 @@ use super::{Chunker, Sink};
 
 pub(crate) use decode::rebuild;
 
-/// Cuts a bbolt file (or anything else, then in pages kept as they are).
+/// Chunker for bbolt files (any other input becomes pages that are kept unchanged).
 ///
 /// Holds at most one unit (24 MiB; usually nothing beyond a page) between two calls.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub struct BboltChunker {
 }
 
 impl BboltChunker {
-    /// Starts at the beginning of a stream.
+    /// Creates a chunker at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! The chunker for streams without a structure that is known: cuts where the content says (FastCDC).
+//! Chunker for streams of unknown structure: it cuts at places determined by the content (FastCDC).
 
 use std::io;
 
@@ -6,37 +6,37 @@ use fastcdc::v2020::FastCDC;
 
 use super::{Chunker, MAX_CHUNK, Sink};
 
-/// No chunk but the last is smaller.
+/// Smallest chunk, except the last.
 const MIN: usize = 16 << 10;
-/// Chunks have about so many bytes.
+/// Approximate size of chunks.
 const AVERAGE: usize = 64 << 10;
-/// No chunk is larger.
+/// Largest chunk.
 const MAX: usize = 256 << 10;
 
-/// Bytes that are held before they are cut: what is left over and moved is at most a quarter.
+/// Number of bytes held before they are cut: the rest that is moved is at most a quarter.
 const HELD: usize = 4 * MAX;
 
 const _: () = assert!(MAX <= MAX_CHUNK);
 
-/// Cuts any stream at places that its content tells, about 64 KiB apart. Holds at most 1 MiB.
+/// Chunker that cuts any stream at places determined by its content, about 64 KiB apart. Holds at most 1 MiB.
 #[derive(Debug, Default)]
 pub struct CdcChunker {
     held: Vec<u8>,
     /// The plain offset up to which chunks were made.
     plain: u64,
-    /// What the order of chunks begins with.
+    /// Prefix of the order of chunks.
     prefix: Vec<u8>,
     order: Vec<u8>,
 }
 
 impl CdcChunker {
-    /// Starts at the beginning of a stream.
+    /// Creates a chunker at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts at `plain` of a stream; the order of all chunks begins with `prefix`.
+    /// Creates a chunker at offset `plain` of a stream; the order of all chunks begins with `prefix`.
     pub(super) fn within(plain: u64, prefix: &[u8]) -> Self {
         Self {
             plain,
@@ -45,7 +45,7 @@ impl CdcChunker {
         }
     }
 
-    /// Cuts what is held, as far as the content behind it can no longer move the cuts.
+    /// Cuts the held bytes, as far as later content can no longer move the cuts.
     fn cut<S: Sink>(&mut self, last: bool, sink: &mut S) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
         let mut rest = held.as_slice();

@@ -1,8 +1,8 @@
-//! The chunker for tar streams: an entry is a chunk, its long name and pax header with it.
+//! Chunker for tar streams: each entry is a chunk, together with its long name and pax header.
 //!
-//! An entry above 1 MiB is a chunk of headers, then content-defined chunks of its data. From
-//! the first block on that is no sound header (the zeros at the end of an archive, too) the
-//! rest of the stream is cut by content.
+//! An entry above 1 MiB becomes a chunk of headers, then content-defined chunks of its data. From the first
+//! block that is not a valid header (including the zeros at the end of an archive) the rest of the stream is
+//! cut by content.
 
 #[cfg(test)]
 mod tests;
@@ -14,33 +14,33 @@ use ::tar::{EntryType, Header, PaxExtensions};
 use super::cdc::CdcChunker;
 use super::{Chunker, MAX_CHUNK, Sink};
 
-/// Bytes of a header, and what data is padded to.
+/// Size of a header, and of the units that data is padded to, in bytes.
 pub(crate) const BLOCK: usize = 512;
-/// The longest part of a path that is used to order chunks.
+/// Longest part of a path that is used to order chunks.
 const MAX_ORDER: usize = 512;
 
-/// Cuts a tar stream at its entries. Holds at most 2 MiB.
+/// Chunker that cuts a tar stream at its entries. Holds at most 2 MiB.
 #[derive(Debug, Default)]
 pub struct TarChunker {
     state: State,
-    /// The entry under way, as far as it is no chunk yet.
+    /// The part of the current entry that is not a chunk yet.
     held: Vec<u8>,
-    /// What headers before the entry say of it.
+    /// Attributes of the entry from the headers before it.
     extra: Extra,
     /// The plain offset up to which chunks were made.
     plain: u64,
 }
 
-/// Where in an entry we are.
+/// Position in an entry.
 #[derive(Debug)]
 enum State {
-    /// At a header, of which so many bytes are missing.
+    /// In a header; the number of missing bytes.
     Head(usize),
-    /// In data that is held, of which so many bytes are missing.
+    /// In held data; the number of missing bytes.
     Data(usize, Role),
     /// In data that is cut by content.
     Large(u64, CdcChunker),
-    /// Behind the last entry.
+    /// After the last entry.
     Rest(CdcChunker),
 }
 
@@ -50,20 +50,20 @@ impl Default for State {
     }
 }
 
-/// What the data that is held is for.
+/// Purpose of the held data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// An entry's own.
+    /// Data of an entry.
     Entry,
-    /// The name of the next entry (GNU); it began at this place in `held`.
+    /// Name of the next entry (GNU); it began at this offset in `held`.
     Name(usize),
-    /// The link target of the next entry (GNU).
+    /// Link target of the next entry (GNU).
     Link,
-    /// The attributes of the next entry (pax); they began at this place in `held`.
+    /// Attributes of the next entry (pax); they began at this offset in `held`.
     Pax(usize),
 }
 
-/// What headers before an entry say of it.
+/// Attributes of an entry from the headers before it.
 #[derive(Debug, Default)]
 struct Extra {
     path: Option<Vec<u8>>,
@@ -71,13 +71,13 @@ struct Extra {
 }
 
 impl TarChunker {
-    /// Starts at the beginning of a stream.
+    /// Creates a chunker at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves bytes to `held`; tells how many of `lacks` are still missing.
+    /// Moves bytes to `held`; returns how many of `lacks` are still missing.
     fn hold(&mut self, plain: &mut &[u8], lacks: usize) -> usize {
         let (now, later) = plain.split_at(lacks.min(plain.len()));
         self.held.extend_from_slice(now);
@@ -85,7 +85,7 @@ impl TarChunker {
         lacks.saturating_sub(now.len())
     }
 
-    /// A whole header is held: what comes behind it?
+    /// Processes a complete header; returns the next state.
     fn header<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
         let at = self.held.len().saturating_sub(BLOCK);
         let block = self.held.get(at..).unwrap_or_default();
@@ -106,7 +106,7 @@ impl TarChunker {
         let Some(padded) = size.checked_next_multiple_of(512) else {
             return self.rest(sink);
         };
-        // Behind a name or pax header, the entry's own must fit in the chunk.
+        // After a name or pax header, the entry's own header must fit in the chunk.
         let next = if before.is_some() { BLOCK } else { 0 };
         let most = MAX_CHUNK
             .saturating_sub(self.held.len())
@@ -127,7 +127,7 @@ impl TarChunker {
         }
     }
 
-    /// Data that is held lacks so many bytes: if none, what comes behind it?
+    /// Returns the next state if held data lacks `lacks` bytes; processes the data if none are missing.
     fn data<S: Sink>(&mut self, lacks: usize, role: Role, sink: &mut S) -> io::Result<State> {
         if lacks > 0 {
             return Ok(State::Data(lacks, role));
@@ -161,7 +161,7 @@ impl TarChunker {
         Ok(State::Head(BLOCK))
     }
 
-    /// No entry follows: the rest, with what is held, is cut by content.
+    /// Ends the entries: the held bytes and the rest of the stream are cut by content.
     fn rest<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
         let mut cdc = CdcChunker::within(self.plain, b"\0rest");
         cdc.push(&self.held, sink)?;
@@ -235,7 +235,7 @@ impl Chunker for TarChunker {
     }
 }
 
-/// The header in a block and the size it tells (octal or base-256), if its checksum is right.
+/// Returns the header in a block with the size it states (octal or base-256), if its checksum is correct.
 pub(crate) fn sound(block: &[u8]) -> Option<(&Header, u64)> {
     if block.len() != BLOCK {
         return None;
@@ -246,6 +246,6 @@ pub(crate) fn sound(block: &[u8]) -> Option<(&Header, u64)> {
     if header.cksum().ok()? != again.cksum().ok()? {
         return None;
     }
-    // The lossy path in the error is not wanted: whatever the size is, it is no header.
+    // The error's lossy path is not needed: a block without a valid size is not a header.
     Some((header, header.entry_size().ok()?))
 }

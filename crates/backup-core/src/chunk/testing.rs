@@ -1,4 +1,4 @@
-//! A sink that remembers everything, and the checks that every chunker must pass.
+//! Sink that records everything, and checks that every chunker must pass.
 
 #![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
 
@@ -35,7 +35,7 @@ impl Sink for Record {
     }
 }
 
-/// Cuts `plain`, given in pieces of `lengths` in turn.
+/// Cuts `plain`, passed in pieces of `lengths` in turn.
 pub(crate) fn cut<C: Chunker>(mut chunker: C, plain: &[u8], lengths: &[usize]) -> Record {
     let mut record = Record::default();
     let mut rest = plain;
@@ -52,7 +52,7 @@ pub(crate) fn cut<C: Chunker>(mut chunker: C, plain: &[u8], lengths: &[usize]) -
     record
 }
 
-/// Rebuilds all, and the segments between every `step`th boundary on their own.
+/// Rebuilds everything, and each segment between every `step`th boundary on its own.
 pub(crate) fn check(kind: Kind, plain: &[u8], record: &Record, step: usize) {
     let whole = record.chunks.concat();
     let mut out = Vec::new();

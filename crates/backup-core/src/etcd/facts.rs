@@ -1,4 +1,4 @@
-//! What is known of a whole, sound snapshot, and why one is refused.
+//! Facts about a complete, sound snapshot, and errors for refused snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,67 +6,67 @@ use super::inspect::PageFacts;
 use super::trailer::Trailer;
 use crate::digest::Digest;
 
-/// A snapshot that is whole (its trailer matches) and sound (its trees can be walked, and etcd decodes
-/// every entry).
+/// Facts about a snapshot that is complete (its trailer matches) and sound (its trees can be walked, and etcd
+/// can decode every entry).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotFacts {
-    /// Bytes of a bbolt page.
+    /// Size of a bbolt page in bytes.
     pub page_size: u64,
-    /// The last revision, as `etcdutl snapshot status` tells it; 0 if there is none.
+    /// Last revision, as `etcdutl snapshot status` reports it; 0 if there is none.
     pub revision: u64,
-    /// The revision up to which etcd has compacted; `None` if it never has.
+    /// Revision up to which etcd has compacted; `None` if it never has.
     pub compact_revision: Option<u64>,
-    /// Live distinct keys, as `etcdutl` 3.6 counts them; `None` if the snapshot has more
-    /// revisions than are held in memory to count them.
+    /// Number of live distinct keys, as `etcdutl` 3.6 counts them; `None` if the snapshot has more revisions
+    /// than are held in memory to count them.
     pub total_keys: Option<u64>,
-    /// A digest over all live keys and values; `None` where keys are not counted. Two databases have
-    /// the same one if the same keys are live in them, each with its value, its revisions and its
-    /// lease, whatever lies on their pages beside that.
+    /// Digest over all live keys and values; `None` where keys are not counted. Two databases have the same
+    /// digest if the same keys are live in them, each with its value, its revisions and its lease, regardless
+    /// of any other content of their pages.
     pub content: Option<Digest>,
-    /// Bytes without the trailer.
+    /// Number of bytes without the trailer.
     pub total_size: u64,
-    /// Bytes with the trailer.
+    /// Number of bytes with the trailer.
     pub plain_size: u64,
-    /// Of all bytes, the trailer included.
+    /// SHA-256 of all bytes, including the trailer.
     pub sha256: Digest,
-    /// The trailer: the SHA-256 of all bytes before it.
+    /// Trailer: the SHA-256 of all bytes before it.
     pub trailer: Digest,
-    /// The UID of the namespace `kube-system`, by which a Kubernetes cluster is known; `None`
-    /// if there is none or it is encrypted.
+    /// UID of the namespace `kube-system`, which identifies a Kubernetes cluster; `None` if it is absent or
+    /// encrypted.
     pub kube_system_uid: Option<String>,
     /// etcd's storage version, as in `3.6.0`; absent before etcd 3.6.
     pub storage_version: Option<String>,
-    /// What live Secrets are encrypted with: the distinct `k8s:enc:PROVIDER:VERSION:KEY` that
-    /// their values begin with. At most 13 are told.
+    /// Encryption of live Secrets: the distinct `k8s:enc:PROVIDER:VERSION:KEY` prefixes of their values. At
+    /// most 13 are listed.
     pub encryption_prefixes: BTreeSet<String>,
-    /// Live Secrets that are not encrypted.
+    /// Number of live Secrets that are not encrypted.
     pub plain_secrets: u64,
-    /// Whose keys are in it.
+    /// Owners of the keys in it.
     pub contents: Contents,
-    /// Live objects that no API server can decode.
+    /// Live objects that API servers cannot decode.
     pub torn: Torn,
 }
 
-/// Objects that are cut or overwritten inside of their values; etcd starts from them all the same.
+/// Objects with values that are cut off or overwritten inside; etcd still starts from them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Torn {
-    /// Those that were met, in the order of their keys.
+    /// Objects found, in the order of their keys.
     pub objects: Vec<TornObject>,
     /// Whether there may be more.
     pub more: bool,
 }
 
-/// An object whose value cannot be decoded.
+/// Object whose value cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TornObject {
     /// Its key in etcd.
     pub key: String,
-    /// The revision that wrote it.
+    /// Revision that wrote it.
     pub revision: u64,
 }
 
 impl TornObject {
-    /// Its kind and its place, as `secrets default/a`, by the way in which kube-apiserver makes keys.
+    /// Returns its kind and place, as `secrets default/a`, derived from kube-apiserver's form of keys.
     #[must_use]
     pub fn object(&self) -> String {
         let mut parts = self.key.split('/').skip(2);
@@ -88,30 +88,30 @@ impl TornObject {
     }
 }
 
-/// Whose keys are in a snapshot: one cluster's, or those of many tenants.
+/// Owners of the keys in a snapshot: one cluster, or many tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
-    /// Live keys by the first folder of their name, as in `/FOLDER/…`; those in no folder are under
-    /// the empty name. Empty if keys were not counted: see [`SnapshotFacts::total_keys`].
+    /// Live keys by the first folder of their name, as in `/FOLDER/…`; keys in no folder are under the empty
+    /// name. Empty if keys were not counted: see [`SnapshotFacts::total_keys`].
     pub prefixes: BTreeMap<String, u64>,
-    /// Whether there are more folders than are told: 4096, those with too long a name left out.
+    /// Whether there are more folders than listed: 4096, except folders with too long a name.
     pub more_prefixes: bool,
-    /// The names of etcd's own users, in order.
+    /// Names of etcd's own users, in order.
     pub users: Vec<String>,
-    /// The names of their roles, in order.
+    /// Names of their roles, in order.
     pub roles: Vec<String>,
-    /// Whether there are more users or roles than are told.
+    /// Whether there are more users or roles than listed.
     pub more_names: bool,
     /// Whether users have to sign in.
     pub auth_enabled: bool,
 }
 
 impl SnapshotFacts {
-    /// Joins what [`super::TrailerCheck`] and [`super::Inspector`] found, which may have run on
-    /// two threads.
+    /// Joins the results of [`super::TrailerCheck`] and [`super::Inspector`], which may have run in two
+    /// threads.
     ///
     /// # Errors
-    /// The finding that tells most, if one of them refused the snapshot.
+    /// The most informative error, if one of them refused the snapshot.
     pub fn join(
         trailer: Result<Trailer, SnapshotError>,
         pages: Result<PageFacts, SnapshotError>,
@@ -119,7 +119,7 @@ impl SnapshotFacts {
         let (trailer, pages) = match (trailer, pages) {
             (Ok(trailer), Ok(pages)) => (trailer, pages),
             (Err(empty @ SnapshotError::Empty), _) => return Err(empty),
-            // The pages know how long the file should be.
+            // The pages determine the expected length of the file.
             (_, Err(error @ (SnapshotError::NoMeta { .. } | SnapshotError::Truncated { .. }))) => {
                 return Err(error);
             }
@@ -145,10 +145,10 @@ impl SnapshotFacts {
     }
 }
 
-/// Why a stream is not a snapshot that could be restored.
+/// Reason why a stream is not a snapshot that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// Not one byte came.
+    /// The stream has no bytes.
     #[error("the etcd snapshot is empty: etcd was likely down; take it from another member")]
     Empty,
     /// The stream ended too early.
@@ -157,37 +157,37 @@ pub enum SnapshotError {
         expected.map(|n| format!(" of {n}")).unwrap_or_default()
     )]
     Truncated {
-        /// Bytes that came.
+        /// Number of bytes received.
         size: u64,
-        /// Bytes that the file's own meta page asks for, the trailer counted, if it came.
+        /// Number of bytes required by the file's own meta page, with the trailer, if that page was received.
         expected: Option<u64>,
     },
-    /// The file is whole pages and nothing behind them.
+    /// The file consists of whole pages without a trailer.
     #[error(
         "the etcd snapshot of {size} bytes has no SHA-256 trailer: it was cut off, or is a copy \
          of a member's db file; take it with `etcdctl snapshot save` or `talosctl etcd snapshot`"
     )]
     NoTrailer {
-        /// Bytes that came.
+        /// Number of bytes received.
         size: u64,
     },
-    /// A byte is not what etcd sent, or some are missing.
+    /// A byte differs from what etcd sent, or some are missing.
     #[error(
         "the etcd snapshot is damaged: its trailer says SHA-256 {expected}, its {bytes} bytes \
          have {got}; take it again"
     )]
     TrailerMismatch {
-        /// What the trailer says.
+        /// The SHA-256 in the trailer.
         expected: Digest,
-        /// What the bytes before the trailer have.
+        /// The SHA-256 of the bytes before the trailer.
         got: Digest,
-        /// How many they are.
+        /// Number of those bytes.
         bytes: u64,
     },
     /// Neither of the first two pages is a sound meta page.
     #[error("the stream of {size} bytes is not an etcd snapshot: it has no valid bbolt meta page")]
     NoMeta {
-        /// Bytes that came.
+        /// Number of bytes received.
         size: u64,
     },
     /// A tree of pages cannot be walked.
@@ -198,10 +198,10 @@ pub enum SnapshotError {
     BrokenTree {
         /// The number of the page.
         page: u64,
-        /// What is wrong with it.
+        /// The defect.
         what: &'static str,
     },
-    /// An entry on a whole page is not what etcd decodes when it starts.
+    /// An entry on a complete page is not one that etcd can decode when it starts.
     #[error(
         "the etcd snapshot is corrupt: in bucket `{bucket}` {}page {page} {what}; etcd dies of \
          it when it starts, or loses it; the member's own database has this fault, so take the \
@@ -209,16 +209,16 @@ pub enum SnapshotError {
         revision.map(|revision| format!("revision {revision} on ")).unwrap_or_default()
     )]
     BrokenEntry {
-        /// The bucket that the entry is in.
+        /// The bucket of the entry.
         bucket: &'static str,
         /// The number of the page.
         page: u64,
         /// Its revision, in bucket `key`.
         revision: Option<u64>,
-        /// What is wrong with it.
+        /// The defect.
         what: &'static str,
     },
-    /// A bucket is gone that etcd makes before it serves anybody.
+    /// A bucket is missing that etcd creates before it serves clients.
     #[error(
         "the etcd snapshot is corrupt: it has no bucket `{bucket}`, which every etcd has; take the \
          snapshot from another member and check this one"
@@ -227,13 +227,13 @@ pub enum SnapshotError {
         /// The name of the bucket.
         bucket: &'static str,
     },
-    /// Storage version and cluster version cannot be of one etcd.
+    /// Storage version and cluster version cannot belong to one etcd.
     #[error(
         "the etcd snapshot is corrupt: its storage version and its cluster version cannot be of one \
          etcd, and none would start from it; take the snapshot from another member and check this one"
     )]
     VersionsDiffer,
-    /// A bbolt file, but not etcd's.
+    /// The file is a bbolt file, but not etcd's.
     #[error("the file is a bbolt database but not etcd's: it has no bucket `key`")]
     KeyBucketMissing,
 }

@@ -1,21 +1,21 @@
-//! Reads revision, key count and cluster identity out of a snapshot's pages while they stream past.
+//! Inspector that reads revision, key count and cluster identity from a snapshot's pages in one pass.
 //!
-//! Pages come in any order, and freed pages keep their old content, so what a page says counts
-//! only if the trees lead to it. Of each page a short summary is kept (about 16 bytes for each
-//! revision, 25 for each page); at the end the trees are walked over the summaries.
+//! Pages come in any order, and freed pages keep their old content, so a page counts only if a tree reaches
+//! it. For each page a short summary is kept (about 16 bytes for each revision, 25 for each page); at the end
+//! the trees are walked over the summaries.
 //!
-//! Every entry is decoded as etcd decodes it when it starts: a page may be whole, and a value on it
-//! cut. What a page is a leaf of is not known before the walk, so its summary says which buckets its
-//! entries may be of.
+//! Every entry is decoded as etcd decodes it when it starts: a page may be complete while a value on it is
+//! cut off. The bucket of a leaf is unknown before the walk, so its summary records the buckets that its
+//! entries may belong to.
 //!
-//! etcd does not look into an object of Kubernetes; the API server fails over one that is cut. So each
-//! object is decoded as far as its form is known. A live one that cannot be decoded is a fact of the
-//! snapshot, and does not make it corrupt.
+//! etcd does not inspect Kubernetes objects; the API server fails on one that is cut off. So each object is
+//! decoded as far as its form is known. A live object that cannot be decoded is a fact of the snapshot, and
+//! does not make it corrupt.
 //!
-//! What keys are in a folder besides that of Kubernetes cost 2 bytes more for each revision.
+//! Keys in folders other than that of Kubernetes cost 2 more bytes for each revision.
 //!
-//! Memory: about 30 MB for a 2 GiB snapshot of Kubernetes, 120 MB for 8 GiB. Beyond
-//! 16 million revisions the keys are not counted any more, and nothing grows but 25 bytes a page.
+//! Memory: about 30 MB for a 2 GiB snapshot of Kubernetes, 120 MB for 8 GiB. Beyond 16 million revisions the
+//! keys are no longer counted, and only 25 bytes a page are added.
 
 mod bucket;
 mod content;
@@ -45,10 +45,10 @@ use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta, wide};
 use crate::chunk::bbolt::window::{Taken, Unit, Visit, Window};
 use crate::digest::Digest;
 
-/// What the pages of a snapshot say.
+/// Facts from the pages of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PageFacts {
-    /// Bytes of a page.
+    /// Size of a page in bytes.
     pub page_size: u64,
     /// See [`super::SnapshotFacts::revision`].
     pub revision: u64,
@@ -72,7 +72,7 @@ pub struct PageFacts {
     pub torn: Torn,
 }
 
-/// Takes a snapshot's bytes in order and remembers what is needed to walk its trees.
+/// Inspector that takes a snapshot's bytes in order and keeps what it needs to walk the trees.
 #[derive(Debug, Default)]
 pub struct Inspector {
     window: Window,
@@ -80,7 +80,7 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Starts at the beginning of a snapshot.
+    /// Creates an inspector at the beginning of a snapshot.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -91,11 +91,11 @@ impl Inspector {
         let Ok(()) = self.window.push(bytes, &mut self.pages);
     }
 
-    /// The stream has ended: walks the trees.
+    /// Ends the stream: walks the trees.
     ///
     /// # Errors
-    /// [`SnapshotError::Empty`], `Truncated`, `NoMeta`, `BrokenTree`, `BrokenEntry`,
-    /// `KeyBucketMissing`, `BucketMissing` or `VersionsDiffer`. The trailer is not looked at; see [`super::TrailerCheck`].
+    /// [`SnapshotError::Empty`], `Truncated`, `NoMeta`, `BrokenTree`, `BrokenEntry`, `KeyBucketMissing`,
+    /// `BucketMissing` or `VersionsDiffer`. The trailer is not checked; see [`super::TrailerCheck`].
     pub fn finish(self) -> Result<PageFacts, SnapshotError> {
         let Self { window, mut pages } = self;
         let Ok(end) = window.finish(&mut pages);
@@ -108,7 +108,7 @@ impl Inspector {
             return Err(SnapshotError::Empty);
         }
         if end.pages < 2 {
-            // A meta that is cut off behind its last field still tells how long the file was.
+            // A meta page that is cut off after its last field still states the length of the file.
             pages.meta(&end.bytes, end.page_size);
         }
         let meta = pages.meta.ok_or(SnapshotError::NoMeta { size })?;
@@ -124,7 +124,7 @@ impl Inspector {
     }
 }
 
-/// The newest sound meta page and the summaries of all others.
+/// Newest sound meta page, and the summaries of all other pages.
 #[derive(Debug, Default)]
 struct Pages {
     meta: Option<Meta>,
@@ -165,7 +165,7 @@ impl Visit for Pages {
             FREELIST if whole && free => self.freelist = Freelist::read(header, unit.bytes),
             _ => {}
         }
-        // A freed page may claim overflow that others use by now: each page is looked at.
+        // A freed page may claim overflow pages that are now in use, so each page is inspected.
         Ok(Taken::Page)
     }
 }

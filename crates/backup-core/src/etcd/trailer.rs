@@ -1,40 +1,40 @@
-//! The SHA-256 trailer of a snapshot, checked in one pass.
+//! Check of the SHA-256 trailer of a snapshot in one pass.
 
 use sha2::{Digest as _, Sha256};
 
 use super::facts::SnapshotError;
 use crate::digest::Digest;
 
-/// Bytes of the trailer.
+/// Size of the trailer in bytes.
 const LEN: usize = 32;
 
-/// A trailer that matched.
+/// Trailer that matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
-    /// Of all bytes before the trailer; what the trailer says.
+    /// SHA-256 of all bytes before the trailer; the content of the trailer.
     pub sha256_plain: Digest,
-    /// Of all bytes, the trailer included.
+    /// SHA-256 of all bytes, including the trailer.
     pub sha256_whole: Digest,
-    /// Number of all bytes, the trailer included.
+    /// Number of all bytes, including the trailer.
     pub size: u64,
 }
 
 impl Trailer {
-    /// Bytes of the trailer.
+    /// Size of the trailer in bytes.
     pub const LEN: u64 = 32;
 }
 
-/// Takes the digest of a stream and holds back what may be its trailer.
+/// Check that digests a stream and holds back the bytes that may be its trailer.
 #[derive(Debug, Clone, Default)]
 pub struct TrailerCheck {
     hasher: Sha256,
-    /// The last bytes, at most 32; not yet in the digest.
+    /// Last bytes, at most 32; not yet in the digest.
     held: Vec<u8>,
     size: u64,
 }
 
 impl TrailerCheck {
-    /// Starts with nothing seen.
+    /// Creates a check that has seen no bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -46,7 +46,7 @@ impl TrailerCheck {
             .size
             .saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
         let (body, last) = bytes.split_at(bytes.len().saturating_sub(LEN));
-        // What was held goes on before these, as far as the last 32 bytes leave it over.
+        // The held bytes precede these; those beyond the last 32 bytes go into the digest.
         let over = self
             .held
             .len()
@@ -60,7 +60,7 @@ impl TrailerCheck {
         self.held = held;
     }
 
-    /// The stream has ended.
+    /// Ends the stream and checks the trailer.
     ///
     /// # Errors
     /// [`SnapshotError::Empty`], `Truncated`, `NoTrailer` or `TrailerMismatch`.
@@ -75,7 +75,7 @@ impl TrailerCheck {
                 expected: None,
             });
         };
-        // Pages are whole sectors: etcd's own tools tell by this whether a trailer is there.
+        // Pages are whole sectors: etcd's own tools detect a trailer in the same way.
         match size % 512 {
             Trailer::LEN => {}
             0 => return Err(SnapshotError::NoTrailer { size }),

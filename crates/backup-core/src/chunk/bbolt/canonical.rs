@@ -1,7 +1,7 @@
-//! Tells which units are canonical: what the decoder would write from their elements is what they are.
+//! Recognition of canonical units, which the decoder reproduces exactly from their elements.
 //!
-//! Every byte of a unit is either an element's own or checked here against the value that the
-//! decoder derives, so no second copy is written to compare.
+//! Every byte of a unit either belongs to an element or is checked here against the value that the decoder
+//! derives, so no second copy is written for a comparison.
 
 use super::layout::MAX_ID;
 use super::page::{
@@ -9,18 +9,18 @@ use super::page::{
 };
 use super::window::Unit;
 
-/// How a page is stored.
+/// Form in which a page is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape<'a> {
-    /// The table, and where the first key begins.
+    /// The table, and the offset of the first key.
     Leaf(&'a [[u8; ROW]], usize),
-    /// The table, and where the first key begins.
+    /// The table, and the offset of the first key.
     Branch(&'a [[u8; ROW]], usize),
     /// The ids, little-endian.
     Freelist(&'a [[u8; 8]]),
-    /// The first page is all zero.
+    /// The first page is all zeros.
     Zero,
-    /// The first page is something else.
+    /// The first page is anything else.
     Raw,
 }
 
@@ -46,8 +46,8 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Whether a page inside the overflow names itself: then the unit was freed and its pages were
-/// used again one by one, and each is better looked at on its own.
+/// Reports whether a page inside the overflow has its own page id: then the unit was freed and its pages were
+/// reused one by one, and each is better treated separately.
 fn stale(unit: Unit<'_>) -> bool {
     let inner = unit.bytes.chunks_exact(unit.page_size).zip(unit.number..);
     inner
@@ -107,13 +107,13 @@ fn freelist(unit: Unit<'_>, count: u16) -> Option<Shape<'_>> {
         least = id.checked_add(1)?;
     }
     let end = HEADER + (ids.len() + usize::from(count == FREELIST_LONG)) * 8;
-    // bbolt reckons the pages before it takes them off the list: two too many are usual, and
-    // looking no further keeps the work on a hostile file small.
+    // bbolt estimates the pages before it takes them off the list: two too many are usual, and a limit keeps
+    // the work on a hostile file small.
     let spare = unit.bytes.len().checked_sub(end)? / unit.page_size;
     (spare <= 2 && zero_from(unit.bytes, end)).then_some(Shape::Freelist(ids))
 }
 
-/// Whether the elements end in the last page of the unit, and only zeros follow.
+/// Reports whether the elements end in the last page of the unit, and only zeros follow.
 fn fills(unit: Unit<'_>, end: usize) -> bool {
     end.div_ceil(unit.page_size).checked_mul(unit.page_size) == Some(unit.bytes.len())
         && zero_from(unit.bytes, end)
@@ -123,7 +123,7 @@ fn zero_from(bytes: &[u8], end: usize) -> bool {
     bytes.get(end..).is_some_and(is_zero)
 }
 
-/// Whether all bytes are zero; in words, which the compiler makes wide.
+/// Reports whether all bytes are zero; in words, which the compiler vectorizes.
 fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<64>();
     words

@@ -1,4 +1,4 @@
-//! Writes pages anew from layout and chunks; everything that comes from the store is checked before use.
+//! Decoder that rebuilds pages from layout and chunks; everything from the store is checked before use.
 
 mod input;
 
@@ -10,7 +10,7 @@ use super::page::{
     BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, MAX_UNIT, ROW, wide,
 };
 
-/// Pages are gathered up to this before they are written; they stay in the processor's cache.
+/// Pages are collected up to this size before they are written; they stay in the processor's cache.
 const WRITE: usize = 64 << 10;
 
 /// See [`crate::chunk::rebuild`]. Holds at most one unit (24 MiB) and two buffers.
@@ -43,9 +43,9 @@ pub(crate) fn rebuild(
 struct Pages<'a> {
     input: Input<'a>,
     out: &'a mut dyn Write,
-    /// Whole pages that are not written yet, and behind them the unit under way.
+    /// Whole pages that are not written yet, followed by the current unit.
     ready: Vec<u8>,
-    /// Where in the plain stream the next unit begins.
+    /// Offset of the next unit in the plain stream.
     plain: u64,
 }
 
@@ -80,7 +80,7 @@ impl Pages<'_> {
             Record::Freelist { pages, count } => {
                 let short = u16::try_from(count).unwrap_or(FREELIST_LONG);
                 self.freelist(count, short == FREELIST_LONG)?;
-                // The layout has checked that so many pages fit in a unit.
+                // The layout parser has checked that this many pages fit in a unit.
                 let length = pages.saturating_mul(page_size);
                 if self.ready.len().saturating_sub(base) > length {
                     return Err(invalid(format_args!(
@@ -162,7 +162,7 @@ impl Pages<'_> {
         Ok(())
     }
 
-    /// Makes room for header and table; tells where they begin.
+    /// Reserves space for header and table; returns their start.
     fn open(&mut self, table: usize) -> usize {
         let base = self.ready.len();
         let length = base.saturating_add(HEADER).saturating_add(table);
@@ -192,7 +192,7 @@ impl Pages<'_> {
         self.input.take(length, &mut self.ready)
     }
 
-    /// Fills the last page and writes the header.
+    /// Pads the last page and writes the header.
     fn close(
         &mut self,
         base: usize,

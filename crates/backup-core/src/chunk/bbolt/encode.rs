@@ -1,4 +1,4 @@
-//! Writes units as chunks and layout.
+//! Encoder that writes units as chunks and layout.
 
 use std::io;
 
@@ -10,33 +10,33 @@ use super::page::{BranchRow, LeafRow, ROW, size, wide};
 use super::window::{End, Taken, Unit, Visit};
 use crate::chunk::{MAX_CHUNK, Sink};
 
-/// Elements smaller than this are grouped until the group has as many bytes: an index entry
-/// of a chunk costs about 24.
+/// Elements smaller than this are grouped until the group has this many bytes: an index entry of a chunk
+/// costs about 24.
 const MIN_GROUP: usize = 64;
 
-/// The longest run of kept pages in bytes, so that a stream without structure can be split too.
+/// Longest run of kept pages in bytes, so that a stream without structure can be split too.
 const MAX_RUN_BYTES: usize = 1 << 20;
 
-/// A run of pages that is not written yet.
+/// Run of pages that is not written yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Run {
     Zero,
     Raw,
 }
 
-/// What units are written with: the run under way and buffers that are used again.
+/// State of the encoder: the current run, and buffers that are reused.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     run: Option<(Run, usize)>,
     page_size: usize,
-    /// The plain offset behind the last unit or run that was written.
+    /// The plain offset after the last unit or run that was written.
     plain: u64,
     bytes: Vec<u8>,
     order: Vec<u8>,
     layout: Vec<u8>,
 }
 
-/// [`Units`] with the sink they go to.
+/// [`Units`] with their sink.
 pub(super) struct WithSink<'a, S> {
     units: &'a mut Units,
     sink: &'a mut S,
@@ -163,7 +163,7 @@ impl Units {
             let length = size(row.key).saturating_add(size(row.value));
             let (element, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
             rest = behind;
-            // A large element is never grouped with the small ones before it: they may go away.
+            // A large element is never grouped with the small ones before it, which may disappear.
             if length >= MIN_GROUP && !self.bytes.is_empty() {
                 sink.chunk(&self.bytes, &self.order)?;
                 self.bytes.clear();
@@ -192,13 +192,13 @@ impl Units {
         Ok(())
     }
 
-    /// Versions of one etcd object compress well together: they are ordered by the key in the
-    /// value (field 1 of `mvccpb.KeyValue`), then by revision.
+    /// Sets the order of an element. Versions of one etcd object compress well together, so they are ordered
+    /// by the key in the value (field 1 of `mvccpb.KeyValue`), then by revision.
     fn order_of_element(&mut self, element: &[u8], key: usize) {
         let (key, value) = element.split_at_checked(key).unwrap_or((element, &[]));
         match etcd_key(key, value) {
             Some(etcd_key) => self.order(etcd_key, key),
-            // The key is bounded by etcd, but not by a hostile file.
+            // etcd limits the length of the key, but a hostile file does not.
             None => self.order(
                 b"\0leaf",
                 key.get(..key.len().min(MAX_ORDER)).unwrap_or_default(),
@@ -247,7 +247,8 @@ impl Units {
         sink.chunk(&self.bytes, &self.order)
     }
 
-    /// Ids of one stretch of the file are a chunk, so that a change elsewhere does not touch it.
+    /// Writes a freelist. The ids of one part of the file form a chunk, so that a change elsewhere does not
+    /// affect it.
     fn freelist<S: Sink>(&mut self, ids: &[[u8; 8]], sink: &mut S) -> io::Result<()> {
         const STRETCH: u32 = 12;
         self.bytes.clear();
@@ -270,10 +271,10 @@ impl Units {
     }
 }
 
-/// The longest part of a key that is used to order chunks.
+/// Longest part of a key that is used to order chunks.
 const MAX_ORDER: usize = 512;
 
-/// The etcd key in the value of an element of bucket `key`.
+/// Returns the etcd key in the value of an element of bucket `key`.
 fn etcd_key<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
     if !matches!(key.len(), 17 | 18) || key.get(8) != Some(&b'_') {
         return None;

@@ -1,4 +1,4 @@
-//! The layout column: one record per unit, written and read with its bounds.
+//! Layout column: one record per unit, with limits for writing and reading.
 
 use std::{fmt, io};
 
@@ -6,15 +6,14 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use super::page::{HEADER, MAX_UNIT, ROW, wide};
 
-/// The longest run of kept or zero pages in one record. Short enough that a recipe can be
-/// split often and that three bytes of layout never stand for more than 16 MiB.
+/// Longest run of kept or zero pages in one record. Short enough that a recipe can be split often, and that
+/// three bytes of layout never stand for more than 16 MiB.
 pub(super) const MAX_RUN: usize = 256;
 
-/// Page ids that are written as differences are below this, so that a reader needs no more
-/// than 53 bits.
+/// Limit of page ids that are written as differences, so that a reader needs no more than 53 bits.
 pub(super) const MAX_ID: u64 = 1 << 48;
 
-/// One unit.
+/// Record of one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Record {
     Leaf { count: u16 },
@@ -26,7 +25,7 @@ pub(super) enum Record {
 }
 
 impl Record {
-    /// Adds the record to `layout`. The page size is a power of two from 1 KiB to 64 KiB.
+    /// Appends the record to `layout`. The page size is a power of two from 1 KiB to 64 KiB.
     pub(super) fn write(self, page_size: usize, layout: &mut Vec<u8>) {
         let (kind, numbers) = match self {
             Self::Leaf { count } => (1, [Some(usize::from(count)), None]),
@@ -111,7 +110,7 @@ fn number(layout: &mut &[u8], most: usize) -> io::Result<usize> {
         })
 }
 
-/// The stored recipe or its chunks are not what a chunker writes.
+/// Returns the error for a stored recipe, or chunks of it, that no chunker writes.
 pub(super) fn invalid(what: fmt::Arguments<'_>) -> io::Error {
     let text = format!("cannot rebuild bbolt pages from the stored chunks: {what}");
     io::Error::new(io::ErrorKind::InvalidData, text)

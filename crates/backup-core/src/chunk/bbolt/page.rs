@@ -1,13 +1,13 @@
-//! How bbolt pages are laid out: headers, element tables and meta pages, read with every bound checked.
+//! Layout of bbolt pages: headers, element tables and meta pages, read with all bounds checked.
 
 /// Bytes of a page header.
 pub(crate) const HEADER: usize = 16;
 /// Bytes of a row in the element table of a leaf or branch.
 pub(crate) const ROW: usize = 16;
-/// The page size taken when the file does not say.
+/// Page size of a file that does not state one.
 pub(crate) const DEFAULT_PAGE_SIZE: usize = 4096;
-/// The largest page with its overflow that is held in memory. etcd takes requests of 1.5 MiB,
-/// so that a leaf of two elements is far below.
+/// Largest page with its overflow that is held in memory. etcd accepts requests of 1.5 MiB, so that a leaf of
+/// two elements is far below.
 pub(crate) const MAX_UNIT: usize = 24 << 20;
 
 /// Header flag of a branch page.
@@ -18,24 +18,24 @@ pub(crate) const LEAF: u16 = 2;
 pub(crate) const META: u16 = 4;
 /// Header flag of a freelist page.
 pub(crate) const FREELIST: u16 = 16;
-/// The count from which on a freelist writes its count as a number of its own.
+/// Count from which a freelist stores its count as a separate number.
 pub(crate) const FREELIST_LONG: u16 = 0xFFFF;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 
-/// A number of bytes from a file; more than memory can hold becomes the largest number, which
-/// no bound lets pass.
+/// Converts a number of bytes from a file; a number above the address space becomes the largest `usize`,
+/// which exceeds every limit.
 pub(crate) fn size(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// A length as the file and the layout write it.
+/// Converts a length to the type of the file and the layout.
 pub(crate) fn wide(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// The first 16 bytes of a page.
+/// First 16 bytes of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) id: u64,
@@ -63,20 +63,20 @@ impl Header {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
-    /// Bytes of the page with its overflow; `None` above [`MAX_UNIT`].
+    /// Returns the size of the page with its overflow in bytes; `None` above [`MAX_UNIT`].
     pub(crate) fn unit(self, page_size: usize) -> Option<usize> {
         let bytes = size(self.overflow).checked_add(1)?.checked_mul(page_size)?;
         (bytes <= MAX_UNIT).then_some(bytes)
     }
 }
 
-/// The rows of the element table behind the header, if `unit` is long enough for `count`.
+/// Returns the rows of the element table after the header, if `unit` is long enough for `count`.
 pub(crate) fn rows(unit: &[u8], count: u16) -> Option<&[[u8; ROW]]> {
     let (_, rest) = unit.split_at_checked(HEADER)?;
     rest.as_chunks::<ROW>().0.get(..usize::from(count))
 }
 
-/// A row in the table of a leaf.
+/// Row in the table of a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeafRow {
     pub(crate) flags: u32,
@@ -105,7 +105,7 @@ impl LeafRow {
     }
 }
 
-/// A row in the table of a branch.
+/// Row in the table of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BranchRow {
     pub(crate) position: u32,
@@ -131,7 +131,7 @@ impl BranchRow {
     }
 }
 
-/// What a meta page says.
+/// Content of a meta page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) page_size: usize,
@@ -142,17 +142,17 @@ pub(crate) struct Meta {
     /// The number of pages in the file (the high water mark).
     pub(crate) pages: u64,
     pub(crate) txid: u64,
-    /// Whether the FNV-1a checksum at its end is right.
+    /// Whether the FNV-1a checksum at its end is correct.
     pub(crate) intact: bool,
 }
 
 impl Meta {
-    /// Bytes of a page that hold the meta, the header counted.
+    /// Size in bytes of the meta in a page, with the header.
     pub(crate) const LEN: usize = HEADER + 64;
-    /// Bytes of a page that tell its size.
+    /// Number of bytes of a page that determine its size.
     pub(crate) const SIZE_LEN: usize = HEADER + 12;
 
-    /// Reads the meta in a meta page; `None` if it is not one that bbolt writes.
+    /// Parses the meta in a meta page; `None` if bbolt would not write it.
     pub(crate) fn read(page: &[u8]) -> Option<Self> {
         let page_size = Self::page_size(page)?;
         let (body, sum) = page.get(HEADER..Self::LEN)?.split_at_checked(56)?;
@@ -173,7 +173,7 @@ impl Meta {
         })
     }
 
-    /// The page size that the beginning of a meta page names, if it is a sound one.
+    /// Returns the page size from the beginning of a meta page, if it is valid.
     pub(crate) fn page_size(page: &[u8]) -> Option<usize> {
         let &[a, b, c, d, e, f, g, h, i, j, k, l] = page.get(HEADER..)?.first_chunk::<12>()?;
         let sound = u32::from_le_bytes([a, b, c, d]) == MAGIC
@@ -184,7 +184,7 @@ impl Meta {
     }
 }
 
-/// FNV-1a, 64 bits: the checksum of a meta page.
+/// Returns the FNV-1a hash, 64 bits: the checksum of a meta page.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

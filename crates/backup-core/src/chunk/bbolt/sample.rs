@@ -1,4 +1,4 @@
-//! Writes small bbolt files for tests, page by page, sound or not.
+//! Builder of small bbolt files for tests, page by page, valid or not.
 
 #![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
 
@@ -8,7 +8,7 @@ use super::page::{
     BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, META, ROW, fnv1a,
 };
 
-/// A bbolt file under construction. Pages 0 and 1 are kept for the metas.
+/// bbolt file under construction. Pages 0 and 1 are reserved for the metas.
 pub(crate) struct File {
     pub(crate) page_size: usize,
     pub(crate) bytes: Vec<u8>,
@@ -89,7 +89,7 @@ impl File {
         self.page(FREELIST, ids.len().min(0xFFFF), &body, spare)
     }
 
-    /// Adds a page with its overflow and `spare` pages more; tells its id.
+    /// Adds a page with its overflow and `spare` extra pages; returns its id.
     fn page(&mut self, flags: u16, count: usize, body: &[u8], spare: usize) -> u64 {
         let id = self.pages();
         let pages = (HEADER + body.len()).div_ceil(self.page_size) + spare;
@@ -106,7 +106,7 @@ impl File {
     }
 }
 
-/// Table and data of a leaf.
+/// Returns table and data of a leaf.
 pub(crate) fn leaf_body(elements: &[(u32, Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut table = Vec::new();
     let mut data: Vec<u8> = Vec::new();
@@ -125,7 +125,7 @@ pub(crate) fn leaf_body(elements: &[(u32, Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     table
 }
 
-/// The key of a revision in bucket `key`.
+/// Returns the key of a revision in bucket `key`.
 pub(crate) fn revision(main: u64, sub: u64, tombstone: bool) -> Vec<u8> {
     let mut key = main.to_be_bytes().to_vec();
     key.push(b'_');
@@ -134,7 +134,7 @@ pub(crate) fn revision(main: u64, sub: u64, tombstone: bool) -> Vec<u8> {
     key
 }
 
-/// An `mvccpb.KeyValue` with its key and value alone.
+/// Returns an `mvccpb.KeyValue` with its key and value only.
 pub(crate) fn key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     use prost::encoding::bytes::encode;
     let mut out = Vec::new();
@@ -191,7 +191,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     ]
 }
 
-/// A file of any pages, in any order.
+/// Generates a file of any pages, in any order.
 pub(crate) fn file() -> impl Strategy<Value = AnyFile> {
     (0..7_u32, prop::collection::vec(piece(), 0..12)).prop_map(|(shift, pieces)| {
         let page_size = 1024 << shift;
@@ -217,7 +217,7 @@ pub(crate) fn file() -> impl Strategy<Value = AnyFile> {
     })
 }
 
-/// Page size and bytes of a generated file; its `Debug` does not flood the screen.
+/// Page size and bytes of a generated file; its `Debug` output is short.
 #[derive(Clone)]
 pub(crate) struct AnyFile(pub(crate) usize, pub(crate) Vec<u8>);
 
@@ -227,18 +227,18 @@ impl std::fmt::Debug for AnyFile {
     }
 }
 
-/// A change that a damaged or hostile file may have.
+/// Defect that a damaged or hostile file may have.
 #[derive(Debug, Clone)]
 pub(crate) enum Harm {
-    /// Another byte, at a share of the length.
+    /// Changes a byte, at a share of the length.
     Byte(prop::sample::Index, u8),
-    /// Another header field of a page, or of a row behind it.
+    /// Changes a header field of a page, or of a row after it.
     Field(prop::sample::Index, usize, u32),
-    /// A page copied over another.
+    /// Copies a page over another.
     Copy(prop::sample::Index, prop::sample::Index),
-    /// Cut off here.
+    /// Cuts the file here.
     Cut(prop::sample::Index),
-    /// Bytes behind the end.
+    /// Appends bytes to the end.
     More(Vec<u8>),
 }
 

@@ -1,4 +1,4 @@
-//! Properties: what is rebuilt is the input, however it came and whatever it was.
+//! Property tests: the rebuilt bytes equal the input, for any input in any pieces.
 
 #![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
 
@@ -79,8 +79,8 @@ proptest! {
     }
 }
 
-/// Whatever comes from the store: an answer, `InvalidData` if it is an error, and never more
-/// memory than two units.
+/// Checks that any input from the store yields an answer or `InvalidData`, and never takes more memory than
+/// two units.
 fn refused_or_written(start: u64, layout: &[u8], mut transformed: &[u8]) {
     struct Counting(u64, usize);
     impl io::Write for Counting {
@@ -123,7 +123,7 @@ fn an_element_is_the_same_chunk_on_another_page() {
     second.leaf(&[value(2), value(3)]);
     let first = round_trip(&first.bytes, &[4096], 1);
     let second = round_trip(&second.bytes, &[4096], 1);
-    // Two metas kept as they are, then the elements: ordered by etcd key, then revision.
+    // Two metas kept unchanged, then the elements: ordered by etcd key, then revision.
     assert_eq!(first.chunks[3..], second.chunks[3..]);
     assert_eq!(first.chunks.len(), 5);
     assert!(first.orders[2] < first.orders[3] && first.orders[3] < first.orders[4]);
@@ -154,7 +154,7 @@ fn an_element_above_the_largest_chunk_is_split() {
     let record = round_trip(&file.bytes, &[100_000], 1);
     let lengths: Vec<_> = record.chunks[2..].iter().map(Vec::len).collect();
     assert_eq!(lengths, [MAX_CHUNK, MAX_CHUNK, MAX_CHUNK, 6]);
-    // Metas kept as they are, then one leaf.
+    // Metas kept unchanged, then one leaf.
     assert_eq!(record.layout, [0x24, 2, 0x21, 1]);
 }
 

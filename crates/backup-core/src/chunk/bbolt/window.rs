@@ -1,66 +1,67 @@
-//! Hands a stream out page by page, each with the overflow that its header claims, and copies only what a push cuts.
+//! Window on a stream that passes on each page with the overflow that its header claims, and copies only
+//! pages that a push splits.
 
 use super::page::{BRANCH, DEFAULT_PAGE_SIZE, FREELIST, Header, LEAF, Meta, wide};
 
-/// A page and, as far as the stream has it, its overflow.
+/// Page with its overflow, as far as the stream contains it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unit<'a> {
     /// At least one page. With its overflow, if that is at most [`MAX_UNIT`] and in the file.
     pub(crate) bytes: &'a [u8],
     pub(crate) page_size: usize,
-    /// The number of the page: its offset / page size.
+    /// Number of the page: its offset / page size.
     pub(crate) number: u64,
-    /// The header, if it names this page.
+    /// Header, if it names this page.
     pub(crate) header: Option<Header>,
 }
 
 impl<'a> Unit<'a> {
-    /// The first page alone.
+    /// Returns the first page alone.
     pub(crate) fn page(&self) -> &'a [u8] {
         self.bytes.get(..self.page_size).unwrap_or(self.bytes)
     }
 }
 
-/// Takes the pages of a stream.
+/// Receiver of the pages of a stream.
 pub(crate) trait Visit {
-    /// What can go wrong on the way.
+    /// Error of the receiver.
     type Error;
 
-    /// Takes a page, or a page with its overflow; tells how many pages of it were taken
-    /// (at least one). The next visit begins behind them.
+    /// Takes a page, or a page with its overflow; returns how much of it was taken (at least one page). The
+    /// next visit begins after that.
     fn visit(&mut self, unit: Unit<'_>) -> Result<Taken, Self::Error>;
 }
 
-/// What of a unit was taken.
+/// Part of a unit that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Its first page.
+    /// The first page.
     Page,
-    /// All of it.
+    /// The whole unit.
     Unit,
 }
 
-/// How a stream ended.
+/// End of a stream.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// What does not fill a page.
+    /// Bytes after the last whole page.
     pub(crate) bytes: Vec<u8>,
     pub(crate) page_size: usize,
-    /// The number of whole pages.
+    /// Number of whole pages.
     pub(crate) pages: u64,
 }
 
-/// Where in the stream we are, and the bytes that wait for the rest of their unit.
+/// Position in the stream, and the bytes that wait for the rest of their unit.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// Zero until the first bytes told it.
+    /// Zero until the first bytes determine it.
     page_size: usize,
-    /// The number of the next page.
+    /// Number of the next page.
     number: u64,
     held: Vec<u8>,
-    /// Where in `held` the next page begins.
+    /// Offset of the next page in `held`.
     start: usize,
-    /// Bytes that the next unit needs.
+    /// Number of bytes that the next unit needs.
     want: usize,
 }
 
@@ -85,13 +86,13 @@ impl Window {
     ) -> Result<(), V::Error> {
         while !plain.is_empty() {
             if self.held.is_empty() {
-                // Usual: whole units are visited where they lie.
+                // The usual case: whole units are visited in place.
                 let used = self.walk(plain, false, visitor)?;
                 let rest = plain.get(used..).unwrap_or_default();
                 self.held.extend_from_slice(rest);
                 return Ok(());
             }
-            // Only what the next unit lacks is copied; the rest can be visited where it lies.
+            // Only the missing bytes of the next unit are copied; the rest can be visited in place.
             let has = self.held.len().saturating_sub(self.start);
             let lacks = self.want.saturating_sub(has).min(plain.len());
             let (now, later) = plain.split_at(lacks);
@@ -102,7 +103,7 @@ impl Window {
         Ok(())
     }
 
-    /// The stream has ended: visits what is left, and gives back the last incomplete page.
+    /// Ends the stream: visits the remaining pages, and returns the last incomplete page.
     pub(crate) fn finish<V: Visit>(mut self, visitor: &mut V) -> Result<End, V::Error> {
         self.walk_held(true, visitor)?;
         Ok(End {
@@ -117,19 +118,19 @@ impl Window {
         let used = self.walk(held.get(self.start..).unwrap_or_default(), last, visitor)?;
         self.start = self.start.saturating_add(used);
         if last || self.start >= held.len() || self.start > held.len() / 2 {
-            // At least as much is dropped as is moved, so moving never costs more than coming.
+            // At least as many bytes are dropped as moved, so that moving never costs more than receiving.
             held.drain(..self.start.min(held.len()));
             self.start = 0;
         }
         if held.is_empty() && held.capacity() > 1 << 20 {
-            // One unit with much overflow need not cost memory for the rest of the run.
+            // One unit with much overflow should not occupy memory for the rest of the run.
             held = Vec::new();
         }
         self.held = held;
         Ok(())
     }
 
-    /// Visits the complete units at the beginning of `bytes`; tells how many bytes they have.
+    /// Visits the complete units at the beginning of `bytes`; returns their number of bytes.
     fn walk<V: Visit>(
         &mut self,
         bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Entries are chunks; anything comes back.
+//! Tests: entries are chunks, and any input is rebuilt.
 
 use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;

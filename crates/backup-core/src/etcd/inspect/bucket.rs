@@ -1,22 +1,22 @@
-//! Buckets of etcd, and whether their entries are what etcd decodes when it starts.
+//! Buckets of etcd, and checks that etcd can decode their entries when it starts.
 
 use serde::Deserialize;
 
 use super::summary::Revision;
 use super::wire::{self, Field};
 
-/// Elements of bucket `meta` that are wanted.
+/// Elements of bucket `meta` that are kept.
 pub(super) const COMPACTED: &[u8] = b"finishedCompactRev";
 pub(super) const VERSION: &[u8] = b"storageVersion";
-/// The element of bucket `auth` that is wanted.
+/// Element of bucket `auth` that is kept.
 pub(super) const AUTH: &[u8] = b"authEnabled";
-/// The element of bucket `cluster` that is wanted.
+/// Element of bucket `cluster` that is kept.
 pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 
-/// What a tree is to etcd.
+/// Role of a tree in etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The bucket of buckets.
+    /// Bucket of buckets.
     Root,
     Key,
     Meta,
@@ -32,7 +32,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// The buckets that etcd makes when it starts, before it serves anybody.
+    /// Buckets that etcd creates when it starts, before it serves clients.
     pub(super) const MADE: [Self; 10] = [
         Self::Key,
         Self::Meta,
@@ -46,14 +46,14 @@ impl Role {
         Self::Roles,
     ];
 
-    /// The tree that the root has under this name.
+    /// Returns the role of the tree with this name in the root.
     pub(super) fn named(name: &[u8]) -> Self {
         let made = Self::MADE.into_iter();
         let mut found = made.filter(|role| role.name().as_bytes() == name);
         found.next().unwrap_or(Self::Other)
     }
 
-    /// The name of the bucket.
+    /// Returns the name of the bucket.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Root => "(all buckets)",
@@ -105,15 +105,15 @@ impl Role {
     }
 }
 
-/// The buckets whose entries a leaf may hold.
+/// Buckets whose entries a leaf may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fits(pub(super) u16);
 
 impl Fits {
-    /// A leaf without entries.
+    /// All buckets, as for a leaf without entries.
     pub(super) const ALL: Self = Self((1 << 12) - 1);
 
-    /// Takes the buckets off that have no such entry.
+    /// Removes the buckets that cannot have such an entry.
     pub(super) fn narrow(&mut self, bucket: bool, key: &[u8], value: &[u8]) {
         for role in Role::MADE.into_iter().chain([Role::Root]) {
             if self.has(role) && !role.fits(bucket, key, value) {
@@ -133,7 +133,7 @@ fn meta(key: &[u8], value: &[u8]) -> bool {
         b"scheduledCompactRev" | COMPACTED => {
             Revision::read(value).is_some_and(|revision| !revision.tombstone)
         }
-        // etcd has written it since 3.6, and knows of no change before.
+        // etcd has written it since 3.6, and knows no schema change before that.
         VERSION => Version::read(value).is_some_and(|version| version >= Version(3, 6)),
         b"confState" => serde_json::from_slice::<Option<ConfState>>(value).is_ok(),
         _ => true,
@@ -227,7 +227,7 @@ fn role(key: &[u8], value: &[u8]) -> bool {
     whole && name == key
 }
 
-/// Major and minor of an etcd.
+/// Major and minor version of an etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u64, u64);
 
@@ -243,21 +243,21 @@ impl Version {
         parts.next().is_none().then_some(Self(major, minor))
     }
 
-    /// Whether one etcd can have written both. The storage follows the cluster within seconds,
-    /// and an upgrade or a downgrade goes by one minor.
+    /// Reports whether one etcd can have written both. The storage version follows the cluster version within
+    /// seconds, and an upgrade or downgrade changes one minor version.
     pub(super) fn agree(storage: Option<&[u8]>, cluster: Option<&[u8]>) -> bool {
         match (storage.and_then(Self::read), cluster.and_then(Self::read)) {
             (Some(storage), Some(cluster)) => {
                 storage.0 == cluster.0 && storage.1.abs_diff(cluster.1) <= 1
             }
-            // The last etcd that told no storage version is 3.5, and may be about to become 3.6.
+            // The last etcd without a storage version is 3.5, and may be about to become 3.6.
             (None, Some(cluster)) => cluster <= Self(3, 6),
             (_, None) => true,
         }
     }
 }
 
-/// `raftpb.ConfState` as etcd writes it.
+/// `raftpb.ConfState` in etcd's form.
 #[derive(Deserialize)]
 struct ConfState {
     #[serde(rename = "voters")]

@@ -1,11 +1,11 @@
-//! Digest over what is live, whatever the order in which it is met.
+//! Digest over the live entries, independent of their order.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
-/// The first eight bytes of the SHA-256 of an `mvccpb.KeyValue` as it is stored: key, value, revisions
-/// and lease.
+/// Returns the first eight bytes of the SHA-256 of an `mvccpb.KeyValue` as stored: key, value, revisions and
+/// lease.
 pub(super) fn of_entry(value: &[u8]) -> u64 {
     let digest: [u8; 32] = Sha256::digest(value).into();
     digest
@@ -21,13 +21,13 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Adds a live entry, by what [`of_entry`] gave for it.
+    /// Adds a live entry, by its result of [`of_entry`].
     pub(super) fn add(&mut self, entry: u64) {
         self.sum = self.sum.wrapping_add(entry.into());
         self.entries = self.entries.saturating_add(1);
     }
 
-    /// The SHA-256 of sum and number, each with its lowest byte first.
+    /// Returns the SHA-256 of sum and number, each in little-endian order.
     pub(super) fn digest(&self) -> Digest {
         let mut hasher = Sha256::new();
         hasher.update(self.sum.to_le_bytes());

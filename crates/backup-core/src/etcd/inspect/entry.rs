@@ -3,7 +3,7 @@
 use super::summary::Revision;
 use super::wire::{self, Field};
 
-/// A value of bucket `key`.
+/// Value of bucket `key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct KeyValue<'a> {
     pub(super) key: &'a [u8],
@@ -13,7 +13,7 @@ pub(super) struct KeyValue<'a> {
     version: u64,
 }
 
-/// Why etcd does not start from a value, or starts and is wrong.
+/// Reason why etcd does not start from a value, or starts with wrong data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrong {
     Torn,
@@ -49,8 +49,7 @@ impl Wrong {
 }
 
 impl<'a> KeyValue<'a> {
-    /// Decodes a value. etcd writes its fields in order, each once; what later versions add comes
-    /// behind them.
+    /// Decodes a value. etcd writes its fields in order, each once; fields of later versions follow.
     pub(super) fn read(value: &'a [u8]) -> Option<Self> {
         let mut read = Self::default();
         let mut last = 0;
@@ -88,10 +87,10 @@ impl<'a> KeyValue<'a> {
         whole.then_some(read)
     }
 
-    /// Compares a value with the key that it is stored under.
+    /// Checks a value against the key that it is stored under.
     pub(super) fn check(self, revision: Revision) -> Result<(), Wrong> {
-        // Of a key that was deleted only its name is stored; and `etcdutl snapshot restore
-        // --bump-revision` puts one entry without anything.
+        // For a deleted key only its name is stored; and `etcdutl snapshot restore --bump-revision` writes
+        // one entry without any fields.
         let bare = self.created == 0 && self.modified == 0 && self.version == 0;
         if bare && self.object.is_empty() && (revision.tombstone || self.key.is_empty()) {
             return Ok(());
@@ -161,7 +160,7 @@ mod tests {
     fn what_etcd_writes_is_sound() {
         assert_eq!(judge(at(9, false), &wire(9, 9, 1)), Ok(()));
         assert_eq!(judge(at(9, false), &wire(4, 9, 3)), Ok(()));
-        // Twice in one transaction.
+        // Second write in one transaction.
         assert_eq!(judge(at(9, false), &wire(9, 9, 2)), Ok(()));
         assert_eq!(judge(at(9, true), b"\x0a\x02/a"), Ok(()));
         assert_eq!(judge(at(9, false), b""), Ok(()));
@@ -172,13 +171,13 @@ mod tests {
     #[test]
     fn every_cut_and_every_tail_of_zeros_is_found() {
         let whole = wire(4, 9, 3);
-        // A cut between two fields leaves a message of fewer: one without its object or its lease.
+        // A cut between two fields leaves a message with fewer fields: without its object or its lease.
         let between = [10, whole.len() - 11];
         for cut in (1..whole.len()).filter(|cut| !between.contains(cut)) {
             let short = &whole[..cut];
             assert!(judge(at(9, false), short).is_err(), "cut at {cut}");
         }
-        // The last byte is one of the lease's, and 0 there is another lease.
+        // The last byte belongs to the lease, and 0 there is another lease.
         for from in 0..whole.len() - 1 {
             let mut zeros = whole.clone();
             zeros[from..].fill(0);

@@ -1,8 +1,8 @@
-//! List of free pages, where the file has one: etcd on Linux writes none, and finds them by a walk.
+//! List of free pages, if the file has one: etcd on Linux writes none, and finds free pages by a walk.
 
 use crate::chunk::bbolt::page::{FREELIST_LONG, HEADER, Header, size};
 
-/// The list that the meta page names.
+/// List that the meta page names.
 #[derive(Debug)]
 pub(super) struct Freelist {
     pub(super) overflow: u32,
@@ -10,7 +10,7 @@ pub(super) struct Freelist {
 }
 
 impl Freelist {
-    /// Reads the list; `None` if it is longer than its pages.
+    /// Parses the list; `None` if it is longer than its pages.
     pub(super) fn read(header: Header, unit: &[u8]) -> Option<Self> {
         let body = unit.get(HEADER..)?;
         let (count, ids) = if header.count == FREELIST_LONG {

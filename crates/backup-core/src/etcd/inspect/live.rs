@@ -1,4 +1,4 @@
-//! Counts the keys that are there after all revisions, as etcd tells: a put adds, a tombstone removes.
+//! Count of the live keys after all revisions, as in etcd: a put adds a key, a tombstone removes it.
 
 use std::collections::HashSet;
 
@@ -10,42 +10,42 @@ use super::summary::Mark;
 use super::value::Folders;
 use crate::chunk::bbolt::page::wide;
 
-/// Marks that are counted in one pass. Their table has at most 40 MB; all keys of a large
-/// snapshot at once would need more than all summaries.
+/// Number of marks that are counted in one pass. Their table has at most 40 MB; all keys of a large snapshot
+/// at once would need more memory than all summaries.
 const PART: usize = 1 << 20;
 
-/// What is live.
+/// Live entries.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    /// Distinct keys; `None` if marks are missing.
+    /// Number of distinct keys; `None` if marks are missing.
     pub(super) keys: Option<u64>,
-    /// Live keys by [`Mark::secret`].
+    /// Number of live keys by [`Mark::secret`].
     secrets: [u64; 16],
-    /// Live keys by the numbers of [`Folders`]; those beyond are counted last.
+    /// Number of live keys by the numbers of [`Folders`]; the last entry counts all further folders.
     pub(super) folders: Vec<u64>,
-    /// Of all live entries.
+    /// Digest of all live entries.
     pub(super) content: Content,
-    /// Those of the entries asked for that are live.
+    /// Requested entries that are live.
     pub(super) found: HashSet<Place>,
 }
 
-/// What tells an entry: [`Mark::fingerprint`] of its key, and its digest.
+/// Identity of an entry: [`Mark::fingerprint`] of its key, and its digest.
 pub(super) type Place = (u64, u64);
 
 impl Live {
-    /// Secrets stored in this way.
+    /// Returns the number of Secrets stored in this way.
     pub(super) fn secrets(&self, way: u8) -> u64 {
         self.secrets.get(usize::from(way)).copied().unwrap_or(0)
     }
 
-    /// Whether keys are in folders that are not told.
+    /// Reports whether keys are in folders that are not listed.
     pub(super) fn more_folders(&self) -> bool {
         self.folders
             .get(Folders::MOST)
             .is_some_and(|count| *count > 0)
     }
 
-    /// A tombstone bears its key, so it is taken off the folder that the key was added to.
+    /// Updates the count of a folder. A tombstone has its key, so it is subtracted from the same folder.
     fn moved(&mut self, folder: u16, change: Change) {
         let at = usize::from(folder).min(Folders::MOST);
         if let Some(count) = self.folders.get_mut(at) {
@@ -58,11 +58,11 @@ impl Live {
     }
 }
 
-/// The marks of a leaf, and the folders of their keys, as [`super::summary::Kind`] has them.
+/// Marks of a leaf, and the folders of their keys, as in [`super::summary::Kind`].
 pub(super) type Marks<'a> = (&'a [u8], &'a [u8]);
 
-/// Counts what is live. `leaves` gives the marks of each leaf in the order of revisions; it is
-/// called for each pass. Those of the entries in `asked` that are live are in [`Live::found`].
+/// Counts the live entries. `leaves` returns the marks of each leaf in the order of revisions; it is called
+/// for each pass. The live entries of `asked` are in [`Live::found`].
 pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
     leaves: impl Fn() -> I,
     asked: &HashSet<Place>,
@@ -110,7 +110,7 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
     live
 }
 
-/// A mark, and the digest of its entry.
+/// Mark, and the digest of its entry.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     mark: Mark,
@@ -127,7 +127,7 @@ impl Entry {
     }
 }
 
-/// What a mark does to the number of live keys.
+/// Effect of a mark on the number of live keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     More,

@@ -1,4 +1,4 @@
-//! Makes the summary of a leaf or branch page.
+//! Summaries of leaf and branch pages.
 
 use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Fits, VERSION};
 use super::content;
@@ -9,7 +9,7 @@ use super::tree::{Child, put_child};
 use super::value::{self, Folders};
 use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, size};
 
-/// An element that is kept as it is: a bucket, or one of bucket `meta`.
+/// Element that is kept unchanged: a bucket, or an element of bucket `meta`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept<'a> {
     pub(super) bucket: bool,
@@ -18,7 +18,7 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    /// Takes the next one off the front.
+    /// Takes the next element off the front.
     pub(super) fn take(bytes: &mut &'a [u8]) -> Option<Self> {
         let (&bucket, rest) = bytes.split_first()?;
         *bytes = rest;
@@ -36,7 +36,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// An element of a leaf.
+/// Element of a leaf.
 struct Element<'a> {
     bucket: bool,
     key: &'a [u8],
@@ -62,7 +62,7 @@ fn elements<'a>(
         })
 }
 
-/// Adds the summary of a leaf. `root` says that it is the root of all buckets.
+/// Adds the summary of a leaf. `root` means that it is the root of all buckets.
 pub(super) fn leaf(to: &mut Summaries, page: u64, header: Header, unit: &[u8], root: bool) {
     let mut scratch = std::mem::take(&mut to.scratch);
     scratch.clear();
@@ -71,7 +71,7 @@ pub(super) fn leaf(to: &mut Summaries, page: u64, header: Header, unit: &[u8], r
     to.scratch = scratch;
 }
 
-/// The summary of a leaf; its larger parts are written to `scratch`.
+/// Returns the summary of a leaf; its larger parts are written to `scratch`.
 pub(super) fn summarise<'a>(
     to: &mut Summaries,
     page: u64,
@@ -114,8 +114,7 @@ pub(super) fn summarise<'a>(
         fits.narrow(bucket, key, value);
         let wanted =
             [COMPACTED, VERSION, AUTH, CLUSTER_VERSION].contains(&key) && value.len() <= 64;
-        // Users and roles repeat their name in their value, which holds a password's hash and is
-        // not kept.
+        // Users and roles repeat their name in their value, which contains a password's hash and is not kept.
         let named = !bucket && !wanted && value::name(value) == Some(key);
         let value = if named { &[] } else { value };
         if bucket || wanted || (named && to.keeps_name(key)) {
@@ -133,18 +132,18 @@ pub(super) fn summarise<'a>(
     })
 }
 
-/// What a leaf of bucket `key` has beside its marks.
+/// Data of a leaf of bucket `key` beside its marks.
 struct Found {
     first: Revision,
     last: Revision,
-    /// How many bytes of marks were kept; behind them are the folders.
+    /// Number of bytes of marks that were kept; the folders follow them.
     marks: usize,
     /// The first revision that etcd does not start from.
     wrong: Option<(Revision, Wrong)>,
     fits: Fits,
 }
 
-/// Reads a leaf of bucket `key`; `None` if it is another.
+/// Reads a leaf of bucket `key`; `None` if it is another leaf.
 fn revisions(
     to: &mut Summaries,
     page: u64,
@@ -208,7 +207,7 @@ fn revisions(
     }))
 }
 
-/// Why etcd does not start from this entry, which lies behind the revision `before`.
+/// Returns the reason why etcd does not start from this entry, which follows the revision `before`.
 fn fault(revision: Revision, before: Option<Revision>, value: &[u8]) -> Option<Wrong> {
     if before.is_some_and(|before| before.same_write(revision)) {
         return Some(Wrong::Twice);

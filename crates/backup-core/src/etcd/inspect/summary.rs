@@ -1,4 +1,4 @@
-//! The summaries of pages: a few bytes each in an arena, found by page number.
+//! Summaries of pages: a few bytes each in an arena, found by page number.
 
 use prost::encoding::{decode_varint, encode_varint};
 
@@ -8,20 +8,20 @@ use super::torn;
 use super::value::{Candidate, Folders, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
-/// Revisions of which key and content are remembered, in 16 bytes each: 256 MiB. A Kubernetes snapshot
-/// of 8 GiB has about 2 500 000.
+/// Largest number of revisions whose key and content are remembered, in 16 bytes each: 256 MiB. A Kubernetes
+/// snapshot of 8 GiB has about 2 500 000.
 pub(super) const MAX_MARKS: usize = 16 << 20;
-/// Bytes of elements that are kept as they are: buckets, and what bucket `meta` says.
+/// Limit on bytes of elements that are kept unchanged: buckets, and elements of bucket `meta`.
 const MAX_KEPT: usize = 16 << 20;
-/// The same for one page: etcd has ten buckets of at most a quarter page.
+/// Same limit for one page: etcd has ten buckets of at most a quarter page.
 const MAX_KEPT_PAGE: usize = 256 << 10;
-/// Bytes of users' and roles' names that are kept: 10 000 tenants' on their own pages, and on some
-/// that are freed.
+/// Limit on bytes of users' and roles' names that are kept: 10 000 tenants' on their own pages, and on some
+/// freed pages.
 const MAX_NAMES: usize = 4 << 20;
-/// Keys are compared across pages by so many bytes; etcd's are shorter but for user names.
+/// Number of bytes of a key that are compared across pages; etcd's keys are shorter, except user names.
 pub(super) const KEY: usize = 32;
 
-/// The arena grows by blocks, so that growing never holds two copies.
+/// Size of a block. The arena grows by blocks, so that growth never needs two copies.
 const BLOCK: usize = 1 << 20;
 const BLOCK_BITS: u32 = 20;
 
@@ -29,7 +29,7 @@ const BRANCH: u8 = 4;
 const REVISIONS: u8 = 5;
 const LEAF: u8 = 6;
 
-/// Why a page cannot be part of a tree.
+/// Reason why a page cannot be part of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     TooLong,
@@ -68,7 +68,7 @@ impl Fault {
     }
 }
 
-/// A key of bucket `key`; its order is that of the bytes.
+/// Key of bucket `key`; its order is that of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Revision {
     pub(super) main: u64,
@@ -77,7 +77,7 @@ pub(super) struct Revision {
 }
 
 impl Revision {
-    /// Reads the key; `None` if it is none that etcd writes.
+    /// Parses the key; `None` if etcd would not write it.
     pub(super) fn read(key: &[u8]) -> Option<Self> {
         let (&[a, b, c, d, e, f, g, h, b'_', i, j, k, l, m, n, o, p], tombstone) =
             key.split_first_chunk::<17>()?
@@ -91,7 +91,7 @@ impl Revision {
         };
         let main = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         let sub = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
-        // etcd's are 63 bits; one less leaves room for the tombstone beside it.
+        // etcd's numbers have 63 bits; one bit less leaves room for the tombstone.
         (main >> 62 == 0 && sub >> 62 == 0).then_some(Self {
             main,
             sub,
@@ -107,7 +107,7 @@ impl Revision {
         key
     }
 
-    /// Whether both are of one write: etcd gives each its own number.
+    /// Reports whether both are of one write: etcd gives each write its own number.
     pub(super) fn same_write(self, other: Self) -> bool {
         self.main == other.main && self.sub == other.sub
     }
@@ -125,18 +125,18 @@ impl Revision {
     }
 }
 
-/// An element of bucket `key`: its etcd key's fingerprint, and what is worth knowing of it.
+/// Summary of an element of bucket `key`: the fingerprint of its etcd key, and flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
 impl Mark {
     const TOMBSTONE: u64 = 1;
-    /// As it is kept: itself, and behind it the digest of the entry.
+    /// Stored size of a mark: the mark itself, followed by the digest of the entry.
     pub(super) const BYTES: usize = 16;
-    /// Bits below the fingerprint.
+    /// Number of bits below the fingerprint.
     const BITS: u32 = 5;
 
-    /// `secret` is below 16: see [`Prefixes`].
+    /// Creates a mark. `secret` is below 16: see [`Prefixes`].
     pub(super) fn new(fingerprint: u64, secret: u8, tombstone: bool) -> Self {
         Self(fingerprint << Self::BITS | u64::from(secret & 15) << 1 | u64::from(tombstone))
     }
@@ -154,70 +154,70 @@ impl Mark {
     }
 }
 
-/// What is kept of a page.
+/// Summary of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind<'a> {
     Fault(Fault),
     /// A branch: its children, read by [`super::tree::children`].
     Branch(&'a [u8]),
-    /// A leaf whose keys are all revisions: its first and last key and, if they were kept, the
-    /// marks of its elements.
+    /// A leaf whose keys are all revisions: its first and last key and, if they were kept, the marks of its
+    /// elements.
     Revisions {
         first: Revision,
         last: Revision,
         marks: &'a [u8],
-        /// The folder of each, in two bytes; empty if all are in the first: see [`Folders`].
+        /// Folder of each mark, in two bytes; empty if all are in the first: see [`Folders`].
         folders: &'a [u8],
-        /// The first one that etcd does not start from, if this is a leaf of bucket `key`.
+        /// The first revision that etcd does not start from, if this is a leaf of bucket `key`.
         wrong: Option<(Revision, Wrong)>,
-        /// The other buckets that it may be a leaf of.
+        /// Other buckets that it may be a leaf of.
         fits: Fits,
     },
-    /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements
-    /// kept as they are: read by [`super::page::Kept`].
+    /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements kept unchanged:
+    /// read by [`super::page::Kept`].
     Leaf {
         first: &'a [u8],
         last: &'a [u8],
         kept: &'a [u8],
-        /// The buckets that it may be a leaf of.
+        /// Buckets that it may be a leaf of.
         fits: Fits,
     },
 }
 
-/// All summaries, and what was found in values on the way.
+/// All summaries, and findings in the values.
 #[derive(Debug, Default)]
 pub(super) struct Summaries {
-    /// Page number and place in the arena, in rising order of pages.
+    /// Page number and place in the arena, in increasing order of pages.
     index: Vec<(u32, u32)>,
     blocks: Vec<Vec<u8>>,
     marks: usize,
     kept: usize,
     names: usize,
-    /// Names of users or roles were left out.
+    /// Whether names of users or roles were left out.
     pub(super) more_names: bool,
     pub(super) prefixes: Prefixes,
     pub(super) folders: Folders,
     pub(super) candidates: Vec<Candidate>,
     pub(super) torn: torn::Found,
-    /// Used again for each page.
+    /// Buffer that is reused for each page.
     pub(super) scratch: Vec<u8>,
     pub(super) folder_scratch: Vec<u8>,
     head: Vec<u8>,
 }
 
 impl Summaries {
-    /// Whether so many marks more may be kept.
+    /// Reports whether this many more marks may be kept.
     pub(super) fn room(&self, marks: usize) -> bool {
         self.marks.saturating_add(marks) <= MAX_MARKS
     }
 
-    /// Whether so many bytes more of `page` may be kept. The root of all buckets always may,
-    /// so that copies of it which were freed cannot take its room.
+    /// Reports whether this many more bytes of `page` may be kept. The root of all buckets always may, so
+    /// that its freed copies cannot use up its room.
     pub(super) fn keeps(&self, bytes: usize, root: bool) -> bool {
         bytes <= MAX_KEPT_PAGE && (root || self.kept.saturating_add(bytes) <= MAX_KEPT)
     }
 
-    /// Whether a name of a user or role may be kept.
+    /// Reports whether a name of a user or role may be kept.
     pub(super) fn keeps_name(&mut self, name: &[u8]) -> bool {
         self.names = self.names.saturating_add(name.len()).saturating_add(4);
         let room = self.names <= MAX_NAMES;
@@ -225,7 +225,7 @@ impl Summaries {
         room
     }
 
-    /// Remembers a page. Pages come in rising order.
+    /// Adds the summary of a page. Pages come in increasing order.
     pub(super) fn add(&mut self, page: u64, overflow: u32, kind: Kind<'_>) {
         self.head.clear();
         encode_varint(overflow.into(), &mut self.head);
@@ -247,7 +247,7 @@ impl Summaries {
             return;
         };
         let place = u32::try_from(block << BLOCK_BITS | wide(last.len()));
-        // Above 16 TiB, or 4 GiB of summaries: not remembered, so a tree that needs it is broken.
+        // Above 16 TiB, or 4 GiB of summaries, a page is not remembered, so a tree that needs it is broken.
         if let (Ok(page), Ok(place)) = (u32::try_from(page), place) {
             self.index.push((page, place));
             last.extend_from_slice(&self.head);
@@ -255,14 +255,14 @@ impl Summaries {
         }
     }
 
-    /// Where the summary of a page is; `None` if it does not look like a branch or leaf.
+    /// Returns the place of the summary of a page; `None` if the page does not look like a branch or leaf.
     pub(super) fn find(&self, page: u64) -> Option<u32> {
         let page = u32::try_from(page).ok()?;
         let at = self.index.binary_search_by_key(&page, |&(page, _)| page);
         Some(self.index.get(at.ok()?)?.1)
     }
 
-    /// The overflow and the summary at a place that [`Summaries::find`] told.
+    /// Returns the overflow and the summary at a place from [`Summaries::find`].
     pub(super) fn at(&self, place: u32) -> Option<(u32, Kind<'_>)> {
         let block = self
             .blocks
@@ -273,7 +273,7 @@ impl Summaries {
     }
 }
 
-/// Writes all of `kind` but its largest part, which is given back.
+/// Writes all of `kind` except its largest part, which it returns.
 fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
     let (tag, tail): (u8, &[u8]) = match kind {
         Kind::Fault(fault) => (fault.tag(), &[]),
@@ -368,18 +368,18 @@ fn take_revision(bytes: &mut &[u8]) -> Option<Revision> {
     Some(Revision::join(main, decode_varint(bytes).ok()?))
 }
 
-/// The part of a key that is compared across pages.
+/// Returns the part of a key that is compared across pages.
 pub(super) fn short(key: &[u8]) -> &[u8] {
     key.get(..KEY).unwrap_or(key)
 }
 
-/// Adds the length of `part` and `part`.
+/// Appends the length of `part`, then `part`.
 pub(super) fn put(part: &[u8], to: &mut Vec<u8>) {
     encode_varint(wide(part.len()), to);
     to.extend_from_slice(part);
 }
 
-/// Takes a number and as many bytes off the front.
+/// Takes a length, and that many bytes, off the front.
 pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(decode_varint(bytes).ok()?).ok()?;
     let (part, rest) = bytes.split_at_checked(length)?;

@@ -1,4 +1,4 @@
-//! The inspector against a real snapshot, against a model, and against broken and hostile files.
+//! Tests of the inspector with a real snapshot, a model, and broken and hostile files.
 
 #![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
 
@@ -18,9 +18,9 @@ use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
 use crate::etcd::{Contents, SnapshotFacts, Torn, TrailerCheck};
 
-/// Written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain,
-/// `kube-system` made, deleted and made again, leases, a transaction, a compaction, a
-/// defragmentation, and changes after it.
+/// Snapshot written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain
+/// Secret, `kube-system` created, deleted and created again, leases, a transaction, a compaction, a
+/// defragmentation, and later changes.
 const SNAPSHOT: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/fixtures/etcd-3.6.16-objects.db.zst"
@@ -60,7 +60,7 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
             .ok(),
         total_size: 282_624,
         storage_version: Some("3.6.0".into()),
-        // What it was filled with.
+        // Known from the steps that filled it.
         compact_revision: Some(310),
         page_size: 4096,
         plain_size: 282_656,
@@ -222,7 +222,7 @@ proptest! {
 
 type Element = (u32, Vec<u8>, Vec<u8>);
 
-/// A value of bucket `key`: the first put of a key.
+/// Returns a value of bucket `key`: the first put of a key.
 fn entry(main: u64, etcd_key: &[u8], object: &[u8]) -> Vec<u8> {
     use prost::encoding::{bytes, uint64};
     let mut out = Vec::new();
@@ -234,7 +234,7 @@ fn entry(main: u64, etcd_key: &[u8], object: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A bucket as its parent holds it.
+/// Returns a bucket in the form that its parent contains.
 fn bucket(name: &str, root: u64, inline: &[u8]) -> (u32, Vec<u8>, Vec<u8>) {
     let mut value = root.to_le_bytes().to_vec();
     value.extend([0; 8]);
@@ -242,7 +242,7 @@ fn bucket(name: &str, root: u64, inline: &[u8]) -> (u32, Vec<u8>, Vec<u8>) {
     (1, name.into(), value)
 }
 
-/// A small bucket that lies in its parent.
+/// Returns a small bucket inside its parent.
 fn inline(name: &str, elements: &[Element]) -> (u32, Vec<u8>, Vec<u8>) {
     let count = elements.len() as u16;
     let header = Header {
@@ -258,7 +258,7 @@ fn inline(name: &str, elements: &[Element]) -> (u32, Vec<u8>, Vec<u8>) {
     )
 }
 
-/// All buckets that etcd makes, in order: these, and empty ones.
+/// Returns all buckets that etcd creates, in order: `own`, and empty ones.
 fn buckets(own: &[Element]) -> Vec<Element> {
     let names = Role::MADE.map(Role::name);
     let rest = names.into_iter().filter(|name| {
@@ -282,7 +282,7 @@ fn meta() -> (u32, Vec<u8>, Vec<u8>) {
     )
 }
 
-/// A file with bucket `key` of these elements, so many on a leaf, and bucket `meta`.
+/// Returns a file with bucket `key` of these elements, `leaf` of them on each leaf, and bucket `meta`.
 fn etcd(page_size: usize, elements: &[Element], leaf: usize) -> File {
     let mut file = File::new(page_size);
     let leaves: Vec<_> = elements

@@ -1,5 +1,5 @@
-//! Objects of Kubernetes inside of etcd values that no API server can decode. etcd takes any bytes; the
-//! API server fails over one that is cut or overwritten, and over every list of its kind.
+//! Detection of Kubernetes objects in etcd values that API servers cannot decode. etcd accepts any bytes; the
+//! API server fails on an object that is cut off or overwritten, and on every list of its kind.
 
 use std::borrow::Cow;
 
@@ -11,38 +11,38 @@ use super::summary::Mark;
 use super::wire::{self, Field};
 use crate::etcd::facts::{self, TornObject};
 
-/// What objects as protobuf begin with.
+/// Prefix of objects in protobuf.
 const PROTOBUF: &[u8] = b"k8s\0";
-/// What Kubernetes keeps its objects in. A tenant's API server has a folder of its own name.
+/// Prefix of the folders of Kubernetes objects. A tenant's API server has a folder with its own name.
 const FOLDER: &[u8] = b"/";
-/// Where a cluster of its own has them.
+/// Folder of a cluster with its own etcd.
 const REGISTRY: &[u8] = b"/registry/";
-/// Torn values that are remembered, those on freed pages among them.
+/// Largest number of torn values that are remembered, including those on freed pages.
 const MOST: usize = 4096;
-/// Bytes of a key that are remembered: kube-apiserver's are shorter.
+/// Number of bytes of a key that are remembered: kube-apiserver's keys are shorter.
 const KEY: usize = 1024;
 
-/// A revision whose object cannot be decoded, on a page that may be freed.
+/// Revision whose object cannot be decoded, on a page that may be freed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Torn {
     pub(super) page: u64,
     pub(super) revision: u64,
-    /// [`Mark::fingerprint`] of its key, and [`super::content::of_entry`] of it: together they tell
+    /// [`Mark::fingerprint`] of its key, and [`super::content::of_entry`] of it: together they determine
     /// whether it is the live one.
     pub(super) place: (u64, u64),
     pub(super) key: String,
 }
 
-/// All that were met.
+/// All torn values that were found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) all: Vec<Torn>,
-    /// There were more than are remembered.
+    /// Whether there were more than are remembered.
     pub(super) more: bool,
 }
 
 impl Found {
-    /// Remembers one. Pages come in rising order.
+    /// Adds a torn value. Pages come in increasing order.
     pub(super) fn note(
         &mut self,
         page: u64,
@@ -65,7 +65,7 @@ impl Found {
         });
     }
 
-    /// Those on a page.
+    /// Returns the torn values on a page.
     pub(super) fn on(&self, page: u64) -> &[Torn] {
         let from = self.all.partition_point(|torn| torn.page < page);
         let rest = self.all.get(from..).unwrap_or_default();
@@ -74,8 +74,8 @@ impl Found {
     }
 }
 
-/// Tells which of those that the tree leads to are live. Where keys were not counted that is not known, so
-/// all of them are told.
+/// Returns the torn values that are live, of those that the tree reaches. Where keys were not counted this is
+/// unknown, so all of them are returned.
 pub(super) fn living(led: Vec<Torn>, live: &Live, more: bool) -> facts::Torn {
     let led = led.into_iter();
     let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
@@ -89,23 +89,23 @@ pub(super) fn living(led: Vec<Torn>, live: &Live, more: bool) -> facts::Torn {
     facts::Torn { objects, more }
 }
 
-/// Whether the object under a key is one that the API server cannot decode. Encrypted values, and values
-/// that are no object of Kubernetes, are never torn.
+/// Reports whether the object under a key is one that the API server cannot decode. Encrypted values, and
+/// values that are not Kubernetes objects, are never torn.
 pub(super) fn is_torn(etcd_key: &[u8], object: &[u8]) -> bool {
     if !etcd_key.starts_with(FOLDER) {
         return false;
     }
     match object.strip_prefix(PROTOBUF) {
         Some(wrapped) => !is_wrapped(wrapped),
-        // What others keep beside Kubernetes need not say a kind.
+        // Values that other programs store beside Kubernetes need not name a kind.
         None if object.starts_with(b"{") && etcd_key.starts_with(REGISTRY) => !is_kind(object),
         None if object.starts_with(b"{") => serde_json::from_slice::<IgnoredAny>(object).is_err(),
-        // No form of an object begins so, YAML included.
+        // No form of an object begins like this, including YAML.
         None => etcd_key.starts_with(REGISTRY) && object.first().is_none_or(|first| *first == 0),
     }
 }
 
-/// Whether this is JSON to its end, and says its kind as every stored object does.
+/// Reports whether this is complete JSON that names its kind, as every stored object does.
 fn is_kind(object: &[u8]) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -119,7 +119,7 @@ fn is_kind(object: &[u8]) -> bool {
     kind.is_ok_and(|kind| !kind.kind.is_empty() && !kind.api_version.is_empty())
 }
 
-/// `runtime.Unknown`: the kind, the object, and how it is encoded.
+/// Checks a `runtime.Unknown`: the kind, the object, and its encoding.
 fn is_wrapped(message: &[u8]) -> bool {
     let mut has_object = false;
     let whole = wire::all(message, |tag, field| match (tag, field) {
@@ -134,7 +134,7 @@ fn is_wrapped(message: &[u8]) -> bool {
     whole && has_object
 }
 
-/// Any kind: its metadata first, and fields that only its own definition tells.
+/// Checks an object of any kind: its metadata first, then fields that only its own definition describes.
 fn is_object(message: &[u8]) -> bool {
     wire::all(message, |tag, field| match (tag, field) {
         (1, Field::Bytes(metadata)) => is_metadata(metadata),
@@ -143,7 +143,7 @@ fn is_object(message: &[u8]) -> bool {
     })
 }
 
-/// `ObjectMeta`, with the messages that it holds: times, labels, annotations, owners, managed fields.
+/// Checks an `ObjectMeta`, with its messages: times, labels, annotations, owners, managed fields.
 fn is_metadata(message: &[u8]) -> bool {
     wire::all(message, |tag, field| match (tag, field) {
         (8 | 9 | 11 | 12 | 13 | 17, Field::Bytes(inner)) => is_message(inner),
@@ -169,7 +169,7 @@ mod tests {
         [&[tag << 3 | 2, length], bytes].concat()
     }
 
-    /// A ConfigMap as kube-apiserver stores it.
+    /// Returns a ConfigMap as kube-apiserver stores it.
     fn config_map() -> Vec<u8> {
         let label = [field(1, b"app"), field(2, b"demo")].concat();
         let metadata = [
@@ -196,7 +196,7 @@ mod tests {
     fn a_cut_or_a_tail_of_zeros_is_found_wherever_it_is() {
         let whole = config_map();
         assert!(!is_torn(KEY, &whole));
-        // The last two fields may be absent: such an object is read.
+        // The last two fields may be absent: such an object can still be read.
         let ends = [whole.len(), whole.len() - 2, whole.len() - 4];
         for cut in (PROTOBUF.len()..whole.len()).filter(|cut| !ends.contains(cut)) {
             assert!(is_torn(KEY, &whole[..cut]), "cut at {cut}");

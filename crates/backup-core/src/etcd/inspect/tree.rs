@@ -1,4 +1,4 @@
-//! Children of a branch in a summary: their pages, and the keys that they begin with.
+//! Children of a branch in a summary: their pages and their first keys.
 
 use prost::encoding::{decode_varint, encode_varint};
 
@@ -7,7 +7,7 @@ use super::summary::{KEY, Revision, put, short, take};
 const OTHER: u8 = 0;
 const REVISION: u8 = 1;
 
-/// A child of a branch.
+/// Child of a branch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Child {
     pub(super) page: u64,
@@ -17,7 +17,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// The root of a tree, which nothing is said of.
+    /// Returns the root of a tree, whose first key is unknown.
     pub(super) fn root(page: u64) -> Self {
         Self {
             page,
@@ -38,16 +38,16 @@ impl Child {
         child
     }
 
-    /// The key that the child begins with, at most [`KEY`] bytes of it; empty for a root.
+    /// Returns the first key of the child, at most [`KEY`] bytes of it; empty for a root.
     pub(super) fn key(&self) -> &[u8] {
         self.key.get(..self.length).unwrap_or_default()
     }
 }
 
-/// Adds a child, as its difference to the one before; tells it.
+/// Appends a child, as its difference from the previous one; returns it.
 pub(super) fn put_child(before: &Child, page: u64, key: &[u8], to: &mut Vec<u8>) -> Child {
     let up = page.wrapping_sub(before.page);
-    // Zigzag, so that a child before its neighbour is as short as one behind it.
+    // Zigzag, so that a page before its neighbour takes as few bytes as one after it.
     let zigzag = up << 1 ^ if up >> 63 == 1 { u64::MAX } else { 0 };
     encode_varint(zigzag, to);
     match Revision::read(key) {
@@ -64,7 +64,7 @@ pub(super) fn put_child(before: &Child, page: u64, key: &[u8], to: &mut Vec<u8>)
     before.behind(page, key)
 }
 
-/// The children of a branch, in the order of keys.
+/// Returns the children of a branch, in the order of keys.
 pub(super) fn children(mut bytes: &[u8]) -> impl Iterator<Item = Child> {
     let mut before = Child::default();
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What is read out of values: etcd keys, the cluster's identity, how Secrets are encrypted.
+//! Data read from values: etcd keys, the cluster's identity, the encryption of Secrets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hasher as _;
@@ -9,19 +9,19 @@ use serde::Deserialize;
 use super::summary::Revision;
 use super::wire::{self, Field};
 
-/// The etcd key of the namespace whose UID names the cluster.
+/// etcd key of the namespace whose UID identifies the cluster.
 pub(super) const KUBE_SYSTEM: &[u8] = b"/registry/namespaces/kube-system";
 const SECRETS: &[u8] = b"/registry/secrets/";
 
-/// A hash of an etcd key. 59 bits of it are used: among ten million keys two are alike with a
-/// chance of one in ten thousand, and the count would be one less.
+/// Returns a hash of an etcd key. 59 bits of it are used: among ten million keys two collide with a
+/// probability of one in ten thousand, and the count would be one too low.
 pub(super) fn fingerprint(etcd_key: &[u8]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(etcd_key);
     hasher.finish()
 }
 
-/// The name in a user or role of etcd's, which is its first field.
+/// Returns the name in an etcd user or role, which is its first field.
 pub(super) fn name(mut value: &[u8]) -> Option<&[u8]> {
     match wire::next(&mut value) {
         Some((1, Field::Bytes(name))) => Some(name),
@@ -29,25 +29,25 @@ pub(super) fn name(mut value: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// How Secrets are encrypted: a small number for each way, in the order they were met.
+/// Ways in which Secrets are encrypted: a small number for each way, in the order found.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes(Vec<String>);
 
 impl Prefixes {
-    /// Not a Secret.
+    /// Number for a value that is not a Secret.
     pub(super) const NONE: u8 = 0;
-    /// A Secret that is not encrypted.
+    /// Number for a Secret that is not encrypted.
     pub(super) const PLAIN: u8 = 1;
-    /// A Secret encrypted in a way beyond those that are numbered.
+    /// Number for a Secret encrypted in a way without its own number.
     const OTHER: u8 = 15;
-    /// The numbers of ways that are told.
+    /// Numbers of the ways that are listed.
     pub(super) const NUMBERED: std::ops::Range<u8> = 2..Self::OTHER;
-    /// Ways that are numbered, from 2 on. A cluster has one, two while a key is rotated.
+    /// Largest number of ways, numbered from 2. A cluster has one, or two while a key is rotated.
     const MOST: usize = 13;
-    /// The longest prefix that is told.
+    /// Longest prefix that is listed.
     const LEN: usize = 256;
 
-    /// The way in which the object under this etcd key is encrypted.
+    /// Returns the number of the way in which the object under this etcd key is encrypted.
     pub(super) fn of(&mut self, etcd_key: &[u8], object: &[u8]) -> u8 {
         if object.is_empty() || !etcd_key.starts_with(SECRETS) {
             return Self::NONE;
@@ -67,7 +67,7 @@ impl Prefixes {
             .unwrap_or(Self::OTHER)
     }
 
-    /// `k8s:enc:PROVIDER:VERSION:KEY`, as kube-apiserver writes it before the ciphertext.
+    /// Returns `k8s:enc:PROVIDER:VERSION:KEY`, which kube-apiserver writes before the ciphertext.
     fn prefix(object: &[u8]) -> Option<&str> {
         let head = object.get(..Self::LEN).unwrap_or(object);
         let rest = head.strip_prefix(b"k8s:enc:")?;
@@ -85,7 +85,7 @@ impl Prefixes {
         }
     }
 
-    /// The text of a number that [`Prefixes::of`] gave.
+    /// Adds the text of a number from [`Prefixes::of`].
     pub(super) fn add(&self, number: u8, to: &mut BTreeSet<String>) {
         let at = usize::from(number).checked_sub(2);
         if let Some(text) = at.and_then(|at| self.0.get(at)) {
@@ -94,8 +94,8 @@ impl Prefixes {
     }
 }
 
-/// The first folder of etcd keys, as in `/registry/…` or `/tenant_one/…`: a number for each, in the
-/// order they were met.
+/// First folder of etcd keys, as in `/registry/…` or `/tenant_one/…`: a number for each folder, in the order
+/// found.
 #[derive(Debug)]
 pub(super) struct Folders {
     names: Vec<String>,
@@ -108,23 +108,23 @@ impl Default for Folders {
             names: Vec::new(),
             numbers: HashMap::new(),
         };
-        // That of Kubernetes is the first, so that it costs nothing to remember.
+        // The folder of Kubernetes is the first, so that it takes no memory.
         folders.number("registry");
         folders
     }
 }
 
 impl Folders {
-    /// What all keys of a Kubernetes cluster lie in.
+    /// Folder of all keys of a Kubernetes cluster.
     pub(super) const FIRST: u16 = 0;
-    /// Beyond those that are told.
+    /// Number for all folders that are not listed.
     pub(super) const OTHER: u16 = u16::MAX;
-    /// Folders that are told. A datastore has one for each tenant.
+    /// Largest number of folders that are listed. A datastore has one for each tenant.
     pub(super) const MOST: usize = 4096;
-    /// The longest name that is told; a tenant's has at most 127 characters.
+    /// Longest name that is listed; a tenant's has at most 127 characters.
     const LEN: usize = 256;
 
-    /// The number of the folder that the key is in; the one without a name for keys in none.
+    /// Returns the number of the key's folder; a key in no folder is in the folder with the empty name.
     pub(super) fn of(&mut self, etcd_key: &[u8]) -> u16 {
         let inner = etcd_key.strip_prefix(b"/").unwrap_or_default();
         let slash = inner.iter().position(|byte| *byte == b'/').unwrap_or(0);
@@ -152,14 +152,14 @@ impl Folders {
         }
     }
 
-    /// The folders that have keys, by `counts` in the order of numbers.
+    /// Returns the folders that have keys, with `counts` in the order of numbers.
     pub(super) fn told(self, counts: &[u64]) -> BTreeMap<String, u64> {
         let counted = self.names.into_iter().zip(counts.iter().copied());
         counted.filter(|(_, count)| *count > 0).collect()
     }
 }
 
-/// A revision of the namespace `kube-system`, on a page that may be freed.
+/// Revision of the namespace `kube-system`, on a page that may be freed.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) page: u64,
@@ -167,11 +167,11 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Most pages on which candidates are remembered. The namespace is hardly ever written;
-    /// more come from copies on freed pages.
+    /// Largest number of pages on which candidates are remembered. The namespace is hardly ever written; more
+    /// candidates come from copies on freed pages.
     const MOST: usize = 16 << 10;
 
-    /// Remembers the last one on each page. Pages come in rising order.
+    /// Adds the last candidate of each page. Pages come in increasing order.
     pub(super) fn note(all: &mut Vec<Self>, page: u64, revision: Revision, object: &[u8]) {
         if all.last().is_some_and(|last| last.page == page) {
             all.pop();
@@ -185,20 +185,20 @@ impl Candidate {
         }
     }
 
-    /// The UID, unless the revision deleted the namespace.
+    /// Returns the UID, unless the revision deleted the namespace.
     pub(super) fn uid(&self) -> Option<String> {
         self.uid.clone()
     }
 }
 
-/// What Kubernetes wraps stored objects in.
+/// Envelope of objects stored by Kubernetes.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Unknown {
     #[prost(bytes = "vec", tag = "2")]
     raw: Vec<u8>,
 }
 
-/// The beginning of any stored Kubernetes object.
+/// Beginning of any stored Kubernetes object.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 struct Object {
     #[prost(message, optional, tag = "1")]
@@ -211,7 +211,7 @@ struct Metadata {
     uid: String,
 }
 
-/// The UID of a Kubernetes object as etcd stores it: protobuf or JSON. `None` of one that is encrypted.
+/// Returns the UID of a Kubernetes object as stored in etcd: protobuf or JSON. `None` if it is encrypted.
 pub(crate) fn uid(object: &[u8]) -> Option<String> {
     let object = match object.strip_prefix(b"k8s\0") {
         Some(wrapped) => Object::decode(Unknown::decode(wrapped).ok()?.raw.as_slice()).ok()?,

@@ -1,4 +1,4 @@
-//! Walks the trees over the summaries: every bucket, from the root that the meta page names.
+//! Walk of the trees over the summaries: every bucket, from the root that the meta page names.
 
 use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Role, VERSION, Version};
 use super::free::Freelist;
@@ -12,7 +12,7 @@ use super::{Contents, PageFacts};
 use crate::chunk::bbolt::page::{Header, LEAF, Meta};
 use crate::etcd::facts::SnapshotError;
 
-/// Walks all trees of a file of `pages` pages from the page that `meta` names.
+/// Walks all trees of a file with `pages` pages, from the root that `meta` names.
 pub(super) fn walk(
     mut summaries: Summaries,
     meta: &Meta,
@@ -59,7 +59,7 @@ pub(super) fn walk(
         }
     }
     for page in freelist.into_iter().flat_map(|freelist| &freelist.pages) {
-        // etcd would write into it.
+        // A page in use must not be free: etcd would write into it.
         walk.seen.mark(*page, 0)?;
     }
     if !walk.found.contains(&Role::Key) {
@@ -77,10 +77,10 @@ pub(super) fn walk(
     Ok(walk.finish(&summaries))
 }
 
-/// A bucket that waits to be walked.
+/// Bucket that waits to be walked.
 enum Tree {
     Page(u64),
-    /// A small bucket lies in its parent: on this page, as these bytes.
+    /// A small bucket inside its parent: on this page, as these bytes.
     Inline {
         page: u64,
         bytes: Vec<u8>,
@@ -90,18 +90,18 @@ enum Tree {
 struct Walk {
     seen: Seen,
     trees: Vec<(Role, Tree)>,
-    /// The buckets that the root has.
+    /// Buckets in the root.
     found: Vec<Role>,
     /// Storage version and cluster version.
     versions: (Option<Vec<u8>>, Option<Vec<u8>>),
-    /// Where the summaries of bucket `key`'s leaves are, in the order of revisions.
+    /// Places of the summaries of bucket `key`'s leaves, in the order of revisions.
     leaves: Vec<u32>,
-    /// The marks and folders of bucket `key`, if it lies in its parent.
+    /// Marks and folders of bucket `key`, if it is inside its parent.
     inline: (Vec<u8>, Vec<u8>),
     facts: PageFacts,
     candidates: Vec<Candidate>,
     torn: torn::Found,
-    /// Those of them that the tree leads to.
+    /// Torn values that the tree reaches.
     led: Vec<torn::Torn>,
     prefixes: Prefixes,
     folders: Folders,
@@ -149,7 +149,7 @@ impl Walk {
         let Some(header) = header else {
             return broken(page, "holds a small bucket that is not a leaf");
         };
-        // What values say is found as on a page of its own.
+        // Values are read as on a separate page.
         let mut own = Summaries::default();
         own.prefixes = std::mem::take(&mut self.prefixes);
         own.folders = std::mem::take(&mut self.folders);
@@ -169,8 +169,8 @@ impl Walk {
         done
     }
 
-    /// A leaf of a tree, in the order of keys; `last` is the last key before it. `place` tells
-    /// where its summary is, unless it lies in its parent.
+    /// Processes a leaf of a tree, in the order of keys; `last` is the last key before it. `place` is the
+    /// place of its summary, unless the leaf is inside its parent.
     fn leaf(
         &mut self,
         role: Role,
@@ -208,7 +208,7 @@ impl Walk {
                 } else if !fits.has(role) {
                     return not_etcds(role, page);
                 } else if matches!(role, Role::Users | Role::Roles) {
-                    // Names that look like revisions: there may be such people.
+                    // Names that look like revisions; such users may exist.
                     self.facts.contents.more_names = true;
                 }
                 Ok(())
@@ -239,7 +239,7 @@ impl Walk {
     fn revisions(&mut self, page: u64, end: Revision) {
         self.facts.revision = end.main;
         self.led.extend_from_slice(self.torn.on(page));
-        // Revisions come in order, so the last one found is the live one.
+        // Revisions come in order, so the last candidate is the live one.
         let found = |found: &Candidate| found.page;
         if let Ok(at) = self.candidates.binary_search_by_key(&page, found) {
             self.facts.kube_system_uid = self.candidates.get(at).and_then(Candidate::uid);
@@ -275,8 +275,8 @@ impl Walk {
             _ => Role::Other,
         };
         self.found.push(inner);
-        // A bucket is its root page and a sequence number; a small one has no root but its
-        // only page behind them.
+        // A bucket is its root page and a sequence number; a small bucket has no root but its only page after
+        // them.
         let Some((&root, rest)) = value.split_first_chunk::<8>() else {
             return broken(page, "has a bucket without a root");
         };
@@ -334,7 +334,7 @@ fn not_etcds<T>(role: Role, page: u64) -> Result<T, SnapshotError> {
     })
 }
 
-/// The first key of a leaf; empty if it has none.
+/// Returns the first key of a leaf; empty if it has none.
 fn first_key(kind: &Kind<'_>) -> Option<Vec<u8>> {
     match kind {
         Kind::Revisions { first, .. } => Some(first.key()),
@@ -343,13 +343,13 @@ fn first_key(kind: &Kind<'_>) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether a key may come behind `last`; nothing comes before the first.
+/// Reports whether a key may follow `last`; an empty `last` precedes every key.
 fn behind(key: &[u8], last: &[u8]) -> bool {
-    // Long keys were cut: equal ones may differ behind.
+    // Long keys were cut: equal ones may differ in the rest.
     last.is_empty() || key.is_empty() || key > last || (key == last && key.len() >= KEY)
 }
 
-/// Checks that a leaf's keys come behind `last`, and moves `last` on.
+/// Checks that a leaf's keys follow `last`, and advances `last`.
 fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(), SnapshotError> {
     if !behind(first, last) {
         return broken(
@@ -362,14 +362,14 @@ fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-/// Which pages a tree has led to: one bit each.
+/// Pages that trees have reached: one bit each.
 struct Seen {
     bits: Vec<u64>,
     pages: u64,
 }
 
 impl Seen {
-    /// The first two pages are metas.
+    /// Creates a set with the first two pages, which are metas.
     fn new(pages: u64) -> Self {
         let words = usize::try_from(pages / 64).unwrap_or(0).saturating_add(1);
         let mut bits = vec![0; words];

@@ -1,13 +1,13 @@
-//! Protobuf fields of a message in order, without a copy; as strict as etcd's own decoder.
+//! Reader of the protobuf fields of a message in order, without a copy; as strict as etcd's own decoder.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-/// What a field holds.
+/// Content of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Four or eight bytes, which no message of etcd's has.
+    /// Four or eight bytes, which no message of etcd has.
     Fixed,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Takes the next field off the front of a message that is not at its end; `None` if it is torn.
+/// Takes the next field off the front of a message that has bytes left; `None` if the message is damaged.
 pub(super) fn next<'a>(message: &mut &'a [u8]) -> Option<(u32, Field<'a>)> {
     let (tag, kind) = decode_key(message).ok()?;
     let fixed = match kind {
@@ -46,8 +46,8 @@ pub(super) fn next<'a>(message: &mut &'a [u8]) -> Option<(u32, Field<'a>)> {
     Some((tag, Field::Fixed))
 }
 
-/// Hands each field of a message to `take`, which says whether it is one that the message may have.
-/// Tells whether all are, and the message ends behind the last.
+/// Passes each field of a message to `take`, which returns whether the message may have that field. Returns
+/// whether all are allowed, and the message ends after the last.
 pub(super) fn all<'a>(mut message: &'a [u8], mut take: impl FnMut(u32, Field<'a>) -> bool) -> bool {
     while !message.is_empty() {
         match next(&mut message) {

@@ -1,4 +1,4 @@
-//! The transformed bytes, buffered: numbers and runs are taken off the front.
+//! Buffered reader of the transformed bytes, which takes numbers and runs off the front.
 
 use std::io::{self, Read};
 
@@ -8,7 +8,7 @@ use super::super::layout::invalid;
 
 const BUFFER: usize = 64 << 10;
 
-/// The longest varint.
+/// Length of the longest varint.
 const VARINT: usize = 10;
 
 pub(super) struct Input<'a> {
@@ -33,8 +33,8 @@ impl<'a> Input<'a> {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Reads until `least` bytes are buffered or there are no more. `least` is far below the
-    /// size of the buffer.
+    /// Reads until `least` bytes are buffered or there are no more. `least` is far below the size of the
+    /// buffer.
     fn fill(&mut self, least: usize) -> io::Result<()> {
         if self.end.saturating_sub(self.start) >= least {
             return Ok(());
@@ -66,14 +66,14 @@ impl<'a> Input<'a> {
         Ok(number)
     }
 
-    /// A varint that counts bytes.
+    /// Reads a varint that is a number of bytes.
     pub(super) fn length(&mut self) -> io::Result<usize> {
-        // What memory cannot hold is above every bound that is checked later.
+        // A number above the address space exceeds every limit that is checked later.
         Ok(usize::try_from(self.varint()?).unwrap_or(usize::MAX))
     }
 
-    /// Moves the next `length` bytes to the end of `to`. The caller has bounded `length`;
-    /// memory grows with what has come, not with what was promised.
+    /// Moves the next `length` bytes to the end of `to`. The caller has limited `length`; memory grows with
+    /// the bytes received, not with the bytes promised.
     pub(super) fn take(&mut self, length: usize, to: &mut Vec<u8>) -> io::Result<()> {
         let mut lacks = length;
         while lacks > 0 {

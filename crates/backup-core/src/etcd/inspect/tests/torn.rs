@@ -1,4 +1,4 @@
-//! Objects that no API server can decode, in files that etcd starts from.
+//! Tests with objects that API servers cannot decode, in files that etcd starts from.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn a_live_object_that_cannot_be_decoded_is_told_and_nothing_is_refused() {
 
 #[test]
 fn values_that_only_look_like_objects_are_torn() {
-    // The frozen fixture's ConfigMaps begin as stored objects do and hold no message.
+    // The fixture's ConfigMaps begin like stored objects and contain no message.
     let packed = include_bytes!("../../../../tests/fixtures/etcd-3.6.16-snapshot.db.zst");
     let bytes = zstd::decode_all(&packed[..]).unwrap();
     let torn = inspect(&bytes, 4096).unwrap().torn;

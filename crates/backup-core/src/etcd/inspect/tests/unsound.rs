@@ -1,4 +1,4 @@
-//! Files that etcd does not start from, each named by what is wrong with it.
+//! Tests with files that etcd does not start from, each reported with its defect.
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn broken_trees_are_named() {
     assert!(broken(&file).contains("goes beyond the end of the file"));
 }
 
-/// What is said of a file whose bucket `name` has these entries, on a page of its own.
+/// Returns the error for a file whose bucket `name` has these entries, on a separate page.
 fn with_bucket(name: &str, entries: &[Element]) -> String {
     let mut file = File::new(4096);
     let page = file.leaf(entries);
@@ -107,7 +107,7 @@ fn entries_that_etcd_does_not_start_from_are_named() {
     let other = (0, b"key".to_vec(), b"value".to_vec());
     let said = with_bucket("key", std::slice::from_ref(&other));
     assert_eq!(said, format!("key {foreign}"));
-    // A freed page with such entries does not count, and a small bucket in its parent does.
+    // A freed page with such entries does not count, but a small bucket inside its parent does.
     let mut file = File::new(4096);
     file.leaf(&[cut(9)]);
     root(&mut file, &[inline("key", &[put(3, "a")])]);
