@@ -1,4 +1,4 @@
-//! The command line of `restore-cli`.
+//! Command line of `restore-cli`.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ pub(crate) struct ReadFlags {
 }
 
 impl LookFlags {
-    /// The flags as the configuration takes them.
+    /// Converts the flags into input for the configuration.
     pub(crate) fn given(&self) -> Given {
         Given {
             store: self.store.clone(),
@@ -71,7 +71,7 @@ impl LookFlags {
 }
 
 impl ReadFlags {
-    /// The flags as the configuration takes them.
+    /// Converts the flags into input for the configuration.
     pub(crate) fn given(&self) -> Given {
         Given {
             identity: self.identity.clone(),
@@ -99,7 +99,7 @@ pub(crate) struct ScratchFlags {
 }
 
 impl ScratchFlags {
-    /// The folder.
+    /// Returns the folder.
     pub(crate) fn folder(&self, frame: &Frame) -> PathBuf {
         let folder = self.scratch.as_ref();
         folder.unwrap_or(&frame.environment.temp).clone()

@@ -1,4 +1,4 @@
-//! One file for each command.
+//! Commands of `restore-cli`, one file for each.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod verify_tenants;
 
-/// Runs the command that was asked for.
+/// Runs the requested command.
 pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failure> {
     match command {
         Command::List(args) => frame.or_cancelled(list::run(args, frame)).await,
@@ -60,17 +60,17 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
     }
 }
 
-/// What every command here begins with.
+/// Configuration and store, with which every command begins.
 struct Opened {
     config: Config,
     store: Arc<dyn Store>,
-    /// What counts of it.
+    /// View that decides which restore points count.
     view: View,
-    /// The reasons for which something does not, as far as they were told.
+    /// Reasons for which restore points do not count, as far as they were reported.
     told: Mutex<HashSet<String>>,
 }
 
-/// Opens the store for reading, with a loud word if anybody is believed.
+/// Opens the store for reading; warns if any signature is trusted.
 async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
     let config = Config::load(given, frame.clock.now())?;
     let (url, trust) = match (config.need_store(), config.need_trust()) {
@@ -99,7 +99,7 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
 }
 
 impl Opened {
-    /// What reads the objects of `point`, unlocked with one of `identities`.
+    /// Returns a reader of the objects of `point`, unlocked with one of `identities`.
     async fn reader(
         &self,
         point: &RestorePoint,
@@ -120,13 +120,13 @@ impl Opened {
     }
 }
 
-/// What commands that read objects have in common besides the store.
+/// Settings that commands which read objects share in addition to the store.
 struct Reading {
     scratch: PathBuf,
     progress: Arc<dyn Progress>,
 }
 
-/// A failure to read objects, with what helps.
+/// Makes a failure to read objects, with a hint.
 fn not_read(error: RestoreError) -> Failure {
     let full = disk_is_full(&error);
     let failure = Failure::from(error);
@@ -142,7 +142,7 @@ fn not_read(error: RestoreError) -> Failure {
     failure
 }
 
-/// A loud word about a restore point that nobody trusted vouches for, which may still be looked at.
+/// Warns of a restore point that no trusted key signed; it may still be shown.
 fn warn_untrusted(point: &RestorePoint, frame: &Frame) {
     if let Some(why) = distrust(point.verdict) {
         let id = &point.entry.id;
@@ -151,12 +151,12 @@ fn warn_untrusted(point: &RestorePoint, frame: &Frame) {
     }
 }
 
-/// Whether a file could not be written for lack of room.
+/// Reports whether a file could not be written for lack of room.
 fn disk_is_full(error: &RestoreError) -> bool {
     matches!(error, RestoreError::File { source, .. } if is_full(source))
 }
 
-/// Whether there is no room where something was to be written.
+/// Reports whether a write failed for lack of room.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
@@ -165,7 +165,7 @@ fn is_full(error: &std::io::Error) -> bool {
     )
 }
 
-/// The word for a verdict, in tables and in JSON.
+/// Returns the word for a verdict, in tables and in JSON.
 fn signature(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Trusted => "trusted",
@@ -176,7 +176,7 @@ fn signature(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What to do about a verdict that is no trust; `None` if the restore point may be used.
+/// Returns the reason why a verdict is not trust; `None` if the restore point may be used.
 fn distrust(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Trusted | Verdict::NotChecked => None,
@@ -186,7 +186,7 @@ fn distrust(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// A failure to read a restore point that was named; that nobody trusted vouches for it is a refusal.
+/// Makes a failure to read a named restore point; a restore point without a trusted signature is a refusal.
 fn refused(error: CatalogError) -> Failure {
     let CatalogError::Distrusted { id, verdict } = &error else {
         return error.into();

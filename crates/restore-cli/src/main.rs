@@ -1,4 +1,5 @@
-//! `restore-cli`: lists, inspects, audits, verifies and fetches restore points.
+//! Program `restore-cli`, which finds, inspects, checks and fetches restore points, and restores clusters
+//! from them.
 
 use std::process::ExitCode;
 

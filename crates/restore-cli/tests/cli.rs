@@ -1,4 +1,4 @@
-//! `restore-cli` as a process: exit codes, signals, pipes, and what goes where.
+//! Tests of `restore-cli` as a process: exit codes, signals, pipes, stdout and stderr.
 #![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 
-/// `restore-cli` without anything of this machine's environment.
+/// Returns the command `restore-cli` without this machine's environment.
 fn restore_cli(args: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("restore-cli"));
     command.env_clear().stdin(Stdio::null()).args(args);
@@ -154,7 +154,7 @@ fn a_reader_that_went_away_is_no_error() {
 
 #[test]
 fn ctrl_c_ends_it_with_130() {
-    // A server that takes the connection and never answers.
+    // A server that accepts the connection and never answers.
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let store = format!(
         "s3://bucket/prefix?endpoint=http://{}&region=r&path-style=true",

@@ -1,5 +1,5 @@
-//! `restore-cli resources`, `diff`, `show` and `fetch --tenant` as a process, on restore points in
-//! a folder: what people read, exit codes, and that no secret value is told unasked.
+//! Tests of `restore-cli resources`, `diff`, `show` and `fetch --tenant` as a process, on restore points in a
+//! folder: output, exit codes, and that no secret value is shown unless requested.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,

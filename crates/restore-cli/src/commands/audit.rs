@@ -1,4 +1,4 @@
-//! `restore-cli audit`: what is wrong with everything below one prefix.
+//! Command `restore-cli audit`, which checks everything below one prefix.
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(findings::exit_of(audited.worst))
 }
 
-/// What `audit` prints.
+/// Printed result of `audit`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Audited {

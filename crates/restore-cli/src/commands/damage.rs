@@ -1,4 +1,4 @@
-//! What a damaged object takes with it, told with the failure to read it.
+//! Consequences of a damaged object, reported with the failure to read it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use backup_core::restore::{Assessor, Damage, RestoreError};
 
 use super::{Opened, not_read};
 
-/// Objects that are named; a restore point whose store lost many names the first.
+/// Largest number of objects that are named; a restore point whose store lost many names the first.
 const NAMED: usize = 3;
 
 impl Opened {
-    /// A failure to read `point`, with what is lost and the newest older restore point that has it.
-    /// `again` is the command that takes its id.
+    /// Makes a failure to read `point`, with the loss and the newest older restore point without it. `again`
+    /// is the command that takes that restore point's id.
     pub(super) async fn not_read(
         &self,
         error: RestoreError,
@@ -33,8 +33,8 @@ impl Opened {
         lines.fold(failure, Failure::hint)
     }
 
-    /// What a failure to read `point` means for its components, or, without one, what is missing;
-    /// empty if there is no damage, or if that cannot be found out.
+    /// Returns the consequences of a failure to read `point` for its components, or, without an error, of
+    /// missing objects. Empty if there is no damage, or if it cannot be determined.
     pub(super) async fn damages(
         &self,
         error: Option<&RestoreError>,
@@ -65,7 +65,7 @@ impl Opened {
     }
 }
 
-/// What is lost, and what has it.
+/// Describes the loss and the objects that cause it.
 pub(super) fn lost(damage: &Damage) -> String {
     let objects = damage.objects.iter().take(NAMED);
     let objects: Vec<String> = objects.map(|(key, why)| format!("{key}: {why}")).collect();
@@ -81,7 +81,7 @@ pub(super) fn lost(damage: &Damage) -> String {
     )
 }
 
-/// Where it is whole.
+/// Names the restore point in which the component is whole.
 pub(super) fn instead(damage: &Damage, again: &str) -> String {
     match &damage.whole_in {
         Some(id) => format!(

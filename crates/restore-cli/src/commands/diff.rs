@@ -1,4 +1,4 @@
-//! `restore-cli diff`: what changed between two restore points.
+//! Command `restore-cli diff`, which compares two restore points.
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     })
 }
 
-/// The kind that is asked for, if one is.
+/// Resolves the requested kind, if one is given.
 fn resource(
     args: &Args,
     before: &RestorePoint,

@@ -1,4 +1,5 @@
-//! `restore-cli fetch`: one component as a file, bit for bit, or one tenant's kubeconfig.
+//! Command `restore-cli fetch`, which writes one component to a file, bit for bit, or one tenant's
+//! kubeconfig.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             identities: &identities,
             existing,
         };
-        // The tenant's kubeconfig is there, or it is not.
+        // A tenant's kubeconfig exists or does not; gaps of the component do not matter.
         return tenant::run(args, &wanted, &opened, frame).await;
     }
     let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
@@ -128,7 +129,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Partial)
 }
 
-/// A failure, and what to do about it.
+/// Makes a failure with a hint on what to do about it.
 fn advised(error: RestoreError) -> Failure {
     let full = disk_is_full(&error);
     let failure = Failure::from(error);
@@ -148,19 +149,19 @@ fn advised(error: RestoreError) -> Failure {
     failure
 }
 
-/// What `fetch` prints.
+/// Printed result of `fetch`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Fetched {
     restore_point: String,
     component: String,
-    /// Where a tenant's kubeconfig was: `NAMESPACE/SECRET KEY`.
+    /// Origin of a tenant's kubeconfig: `NAMESPACE/SECRET KEY`.
     #[serde(skip_serializing_if = "Option::is_none")]
     kubeconfig: Option<String>,
     file: String,
     bytes: u64,
     sha256: String,
-    /// What of the component is not in the file, as the restore point lacks it.
+    /// Parts of the component that the file lacks, because the restore point lacks them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lacks: Vec<Lacked>,
 }

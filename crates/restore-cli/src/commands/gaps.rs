@@ -1,4 +1,4 @@
-//! What a restore point lacks, told with the older one that has it.
+//! Gaps of a restore point, reported with the older restore point that has the missing data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use serde::Serialize;
 
 use super::Opened;
 
-/// Something that was asked for and is not in a restore point, as it is printed.
+/// Gap of a restore point as it is printed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Lacked {
     component: String,
-    /// A kind, a group as `*.GROUP` or a file; absent where all of the component is missing.
+    /// Kind, group as `*.GROUP`, or file; absent if the whole component is missing.
     kind: Option<String>,
     what: String,
     cause: String,
-    /// The newest older restore point that has it.
+    /// Newest older restore point that has it.
     whole_in: Option<String>,
 }
 
@@ -36,18 +36,18 @@ impl Lacked {
         }
     }
 
-    /// `gaps`, where no older restore point can be looked for.
+    /// Converts `gaps` where no older restore point can be searched.
     pub(super) fn alone(gaps: &[Gap]) -> Vec<Self> {
         let nowhere = BTreeMap::new();
         gaps.iter().map(|gap| Self::new(gap, &nowhere)).collect()
     }
 
-    /// What is missing, and why.
+    /// Describes the gap and its cause.
     pub(super) fn told(&self) -> String {
         format!("the restore point lacks {}: {}", self.what, self.cause)
     }
 
-    /// Where it is; `again` is the command that takes a restore point's id.
+    /// Names the restore point that has it; `again` is the command that takes a restore point's id.
     pub(super) fn instead(&self, again: &str) -> String {
         match &self.whole_in {
             Some(id) => format!(
@@ -83,7 +83,7 @@ impl Lacked {
 }
 
 impl Opened {
-    /// `gaps` of `point`, each with the newest older restore point that has what is missing.
+    /// Returns `gaps` of `point`, each with the newest older restore point that has the missing data.
     pub(super) async fn lacked(
         &self,
         point: &RestorePoint,

@@ -1,4 +1,4 @@
-//! The kinds that a restore point listed, and which of them a word on the command line means.
+//! Resolution of a word on the command line to one of the kinds that a restore point lists.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use backup_core::format::export::KindFacts;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::ComponentName;
 
-/// Short names that kubectl users type without thinking. Those of custom resources are in their
+/// Short names that kubectl users type without thinking. Short names of custom resources are in their
 /// definitions, which only a key opens.
 const SHORT: [(&str, &str); 6] = [
     ("cm", "configmaps"),
@@ -20,19 +20,19 @@ const SHORT: [(&str, &str); 6] = [
     ("sc", "storageclasses"),
 ];
 
-/// At most this many kinds are proposed in place of an unknown one.
+/// Largest number of kinds that are proposed in place of an unknown one.
 const PROPOSED: usize = 5;
-/// How alike two words are that are proposed for each other; 1 is equal.
+/// Smallest similarity of two words that are proposed for each other; 1 is equal.
 const ALIKE: f32 = 0.6;
 
-/// A kind that a component of a restore point listed.
+/// Kind that a component of a restore point lists.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listed<'m> {
     pub(super) component: &'m ComponentName,
     pub(super) facts: &'m KindFacts,
 }
 
-/// Every kind that was listed, component by component.
+/// Returns every listed kind, component by component.
 pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Listed<'_>> {
     manifest.components.iter().flat_map(|component| {
         let kinds = component.archive.iter().flat_map(|a| &a.kinds);
@@ -43,8 +43,8 @@ pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Listed<'_>> {
     })
 }
 
-/// The kind that `wanted` means in any of `manifests`, as kubectl reads it: plural, singular or
-/// kind, in any case, with or without its group.
+/// Resolves `wanted` to a kind in any of `manifests`, as kubectl does: plural, singular or kind, in any case,
+/// with or without its group.
 pub(super) fn resolve(manifests: &[&Manifest], wanted: &str) -> Result<ResourceName, Failure> {
     let wanted = wanted.to_ascii_lowercase();
     let (word, group) = match wanted.split_once('.') {
@@ -86,7 +86,8 @@ pub(super) fn resolve(manifests: &[&Manifest], wanted: &str) -> Result<ResourceN
     }
 }
 
-/// `group` is that of the word, if it has one; empty for the core group.
+/// Reports whether the word means this kind. `group` is the group of the word, if it has one; empty for the
+/// core group.
 fn means(facts: &KindFacts, word: &str, group: Option<&str>) -> bool {
     let resource = ResourceName::from(facts.resource.as_str());
     let kind = facts.kind.to_ascii_lowercase();

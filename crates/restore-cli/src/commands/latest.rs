@@ -1,4 +1,4 @@
-//! What `latest` means: the newest restore point that has what is needed.
+//! Resolution of `latest` to the newest restore point that has the needed data.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,19 +17,19 @@ mod left_out;
 
 pub(super) use left_out::TRUST;
 
-/// The word for it on the command line.
+/// Word on the command line.
 pub(super) const LATEST: &str = "latest";
 
-/// What a restore point must have to be the latest one.
+/// Data that a restore point must have to be the latest one.
 #[derive(Debug, Clone)]
 pub(super) enum Needs {
-    /// Nothing in particular.
+    /// No particular data.
     Nothing,
-    /// This component, whole where any restore point has it so.
+    /// This component, whole if any restore point has it whole.
     Component(ComponentName),
-    /// This component, however much of it there is.
+    /// This component, even in part.
     Part(ComponentName),
-    /// Every component with objects that there is of the cluster.
+    /// Every component with objects that exists for the cluster.
     Objects,
     /// Objects of this kind, in the component that has all of them.
     Kind(String),
@@ -47,7 +47,7 @@ impl Needs {
         }
     }
 
-    /// How much of it `manifest` has. All objects are judged otherwise.
+    /// Returns how much of the needed data `manifest` has. `whole` judges all objects.
     fn fit(&self, manifest: &Manifest) -> Fit {
         let there = |is: bool| if is { Fit::Whole } else { Fit::No };
         match self {
@@ -79,7 +79,7 @@ impl Needs {
     }
 }
 
-/// How much of what is needed a restore point has.
+/// Extent to which a restore point has the needed data.
 enum Fit {
     No,
     Partial(Vec<Gap>),
@@ -96,7 +96,7 @@ impl Fit {
     }
 }
 
-/// The components that hold objects.
+/// Returns the components that contain objects.
 fn object_components() -> [ComponentName; 5] {
     [
         ComponentName::crds(),
@@ -107,19 +107,19 @@ fn object_components() -> [ComponentName; 5] {
     ]
 }
 
-/// What a restore point lacks of its components with objects.
+/// Returns the gaps of a restore point's components with objects.
 fn gaps_of_objects(manifest: &Manifest) -> Vec<Gap> {
     let mut gaps = manifest.gaps();
     gaps.retain(|gap| object_components().contains(&gap.component));
     gaps
 }
 
-/// Whether a restore point has custom resources, and so can stand for the objects of its time.
+/// Reports whether a restore point has custom resources, and so can stand for the objects of its time.
 pub(super) fn has_objects(manifest: &Manifest) -> bool {
     manifest.component(&ComponentName::resources()).is_some()
 }
 
-/// What is said where a restore point's parent is not listed.
+/// Returns the warning about a restore point whose parent is not listed.
 pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
     format!(
         "Restore point {parent}, which {id} was built upon, is not listed: somebody deleted it, or the store \
@@ -127,16 +127,16 @@ pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
     )
 }
 
-/// Restore points that are newer and lack something.
+/// Newer restore points that were passed over because of gaps.
 #[derive(Default)]
 struct Passed {
     count: usize,
-    /// The newest, and what is said of it.
+    /// Newest of them, with the reason.
     newest: Option<(RestorePointId, String)>,
 }
 
 impl Passed {
-    /// `gaps` are what it lacks of what it was to have.
+    /// Records a restore point that was passed over; `gaps` are its gaps.
     fn over(&mut self, point: &RestorePoint, gaps: &[Gap]) {
         self.count += 1;
         let told = || {
@@ -168,15 +168,15 @@ impl Passed {
 }
 
 impl Opened {
-    /// The restore point that `wanted` names, if it counts; for `latest` the newest that has what is needed,
-    /// with a word about those that were passed over.
+    /// Finds the restore point that `wanted` names, if it counts. For `latest` it finds the newest that has
+    /// the needed data, and reports the restore points that were passed over.
     pub(super) async fn find(
         &self,
         wanted: &str,
         needs: &Needs,
         frame: &Frame,
     ) -> Result<RestorePoint, Failure> {
-        // However many names there are, it ends when it is told to.
+        // However many names there are, a cancellation ends the search.
         let found = Box::pin(self.found(wanted, needs, frame));
         frame.or_cancelled(found).await
     }
@@ -203,7 +203,7 @@ impl Opened {
             found = self.newest(&catalog, &some, None, frame).await?;
         }
         let Some(found) = found else {
-            // The error is that of what is newest, which knows best what there is.
+            // The error of the newest restore point is the best description of what exists.
             return match self.any(&catalog, frame).await? {
                 None => Err(self.none(&catalog).await),
                 Some(newest) if matches!(needs, Needs::Kind(_)) => Ok(newest),
@@ -215,7 +215,7 @@ impl Opened {
         if let Some(parent) = found.lost_parent(&listed) {
             frame.terminal.warn(&gap(&found.entry.id, parent));
         }
-        // Of older ones `restore-cli audit` tells.
+        // `restore-cli audit` reports older ones.
         let newest = Some(&found.entry.id);
         for hidden in catalog.hidden(&entries, newest).await? {
             if hidden.id > found.entry.id {
@@ -225,7 +225,7 @@ impl Opened {
         Ok(found)
     }
 
-    /// The newest restore point with custom resources that is older than `point`.
+    /// Finds the newest restore point with custom resources that is older than `point`.
     pub(super) async fn objects_before(
         &self,
         point: &RestorePoint,
@@ -246,7 +246,7 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let mut passed = Passed::default();
-        // The newest that has a part of it, for where none is whole.
+        // Newest restore point with a part of the data, used if none has it whole.
         let mut part: Option<(RestorePoint, Vec<Gap>)> = None;
         let (found, left_out) = catalog
             .look_back(&self.view, before, |point| {
@@ -280,7 +280,8 @@ impl Opened {
         Ok(found)
     }
 
-    /// The newest that has every component with objects that any has; which may be no one.
+    /// Finds the newest restore point with every component of objects that any restore point has; there may
+    /// be none.
     async fn whole(
         &self,
         catalog: &Catalog,
@@ -288,7 +289,7 @@ impl Opened {
     ) -> Result<Option<RestorePoint>, Failure> {
         let known: BTreeSet<ComponentName> = object_components().into();
         let (mut there, mut passed) = (BTreeSet::new(), Passed::default());
-        // The newest of each set of components; there are 31 sets at most.
+        // Newest restore point of each set of components; there are 31 sets at most.
         let mut candidates: Vec<(BTreeSet<ComponentName>, RestorePoint)> = Vec::new();
         let (found, left_out) = catalog
             .look_back(&self.view, None, |point| {
@@ -317,7 +318,7 @@ impl Opened {
             }
             return Ok(Some(found));
         }
-        // The first of those with the most.
+        // The newest of those with the most components.
         let most = candidates
             .into_iter()
             .rev()

@@ -1,4 +1,4 @@
-//! `restore-cli list`: the restore points of one store, newest first.
+//! Command `restore-cli list`, which lists the restore points of one store, newest first.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::args::LookFlags;
 use crate::commands::latest::gap;
 use crate::commands::{open, signature};
 
-/// Manifests held at the same time: at most 4 MiB each, mostly some KiB.
+/// Largest number of manifests in memory: each has at most 4 MiB, mostly some KiB.
 const AT_ONCE: usize = 32;
 
 /// List the restore points, newest first
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     }
     frame.terminal.emit(&list)?;
     opened.tell(&left_out, frame);
-    // One tells enough; `restore-cli audit` tells all.
+    // One warning is enough here; `restore-cli audit` reports all.
     if let Some(told) = &lost {
         frame.terminal.status(told);
     }
@@ -94,12 +94,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     })
 }
 
-/// What `list` prints.
+/// Printed result of `list`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct List {
     restore_points: Vec<Row>,
-    /// What nobody trusted vouches for; it is not read.
+    /// Restore points that no trusted key signed; they are not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     distrusted: Vec<Distrusted>,
     unreadable: Vec<Unreadable>,
@@ -121,23 +121,23 @@ struct Row {
     pinned: bool,
     signature: &'static str,
     findings: usize,
-    /// Whether something that was asked for is not there, or not whole.
+    /// Whether something that was asked for is missing or not whole.
     partial: bool,
     missing: Vec<String>,
-    /// What was asked for and is not there, kinds and single objects among it.
+    /// Requested data that is missing, including kinds and single objects.
     lacks: Vec<String>,
     #[serde(skip)]
     not_whole: Vec<String>,
 }
 
-/// A name of a restore point that nobody trusted vouches for.
+/// Restore point that no trusted key signed.
 #[derive(Debug, Serialize)]
 struct Distrusted {
     id: String,
     signature: &'static str,
 }
 
-/// A restore point that is there and cannot be read.
+/// Restore point that exists and cannot be read.
 #[derive(Debug, Serialize)]
 struct Unreadable {
     id: String,

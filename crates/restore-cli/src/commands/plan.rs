@@ -1,4 +1,4 @@
-//! `restore-cli plan`: what a restore would do, as a file, with nothing changed.
+//! Command `restore-cli plan`, which writes the plan of a restore to a file and changes nothing.
 
 use std::path::PathBuf;
 
@@ -137,7 +137,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     })
 }
 
-/// The steps of a mode, or those that were asked for.
+/// Returns the steps of a mode, or the requested steps.
 pub(super) fn steps(mode: Mode, only: &[StepFlag]) -> Result<Vec<Step>, Failure> {
     let step = |flag: &StepFlag| match flag {
         StepFlag::Etcd => Step::Etcd,

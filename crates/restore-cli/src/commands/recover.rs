@@ -1,4 +1,4 @@
-//! What planning, running and going on with a restore have in common.
+//! Parts that planning, running and resuming a restore share.
 
 mod carry;
 mod copy;
@@ -30,7 +30,7 @@ use super::is_full;
 use backup_core::recover::git::GitError;
 use backup_core::recover::velero::VeleroError;
 
-/// A failure of a restore, with the exit code that it means.
+/// Makes a failure of a restore, with its exit code.
 pub(crate) fn failed(error: RecoverError) -> Failure {
     let exit = match &error {
         RecoverError::PlanChanged { .. }

@@ -1,4 +1,4 @@
-//! `restore-cli resources`: the Kubernetes objects of a restore point, listed and shown.
+//! Command `restore-cli resources`, which lists and shows the Kubernetes objects of a restore point.
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;

@@ -1,4 +1,4 @@
-//! `restore-cli restore`: runs a plan, or one step with a plan of its own.
+//! Command `restore-cli restore`, which runs a plan, or one step with a plan of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,7 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     ground.admit_steps(&plan.steps)?;
     let asked = Asked::of(&plan);
-    // What etcd's snapshot holds is there only when it is restored.
+    // The objects of etcd's snapshot exist only after its restore.
     let (target, material) = if plan.has(Step::Etcd) {
         if let Some(blocker) = plan.blockers().first() {
             return Err(
@@ -111,7 +111,8 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
         }
         let material = ground.material(&asked, None, frame).await?;
         same(&plan.origin, &material.origin)?;
-        // Tenants' data may have gone since. What becomes of objects was foreseen, and is found out later.
+        // Tenants' data may be gone since the plan. The outcome of objects was only forecast, and is
+        // determined later.
         let now = ground.foresee(&asked, &material, None, frame).await?;
         unblocked(&now)?;
         (None, material)

@@ -1,4 +1,4 @@
-//! `restore-cli resume`: goes on with a restore that was interrupted.
+//! Command `restore-cli resume`, which continues a restore that was interrupted.
 
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     }
     let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
     ground.admit_steps(&plan.steps)?;
-    // With a step on etcd the API may not be up yet: it is waited for.
+    // With a step on etcd the API may not be up yet; the step waits for it.
     let target = if plan.has(Step::Etcd) {
         None
     } else {
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     if let Some(target) = &target {
         admit(&plan, target).map_err(failed)?;
     }
-    // Whoever began it agreed on another machine.
+    // Consent was given on another machine, so it is asked for again.
     if from_store {
         let etcd = plan.etcd.as_ref();
         let etcd = etcd.filter(|_| !journal.state.is_done(Phase::Etcd));

@@ -1,4 +1,5 @@
-//! `restore-cli runbook`: how this cluster is brought back from this restore point, on paper.
+//! Command `restore-cli runbook`, which writes the instructions for restoring this cluster from this restore
+//! point.
 
 use std::path::PathBuf;
 
@@ -90,7 +91,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ModeFlag::Rebuild => (Mode::Rebuild, Needs::Objects),
     };
     let found = opened.find(&args.selection.restore_point, &needs, frame);
-    // Its names go into commands: nobody put them there but who is trusted.
+    // The manifest's names go into commands, so the restore point must have a trusted signature.
     let point = found.await?;
     can_be(mode, &point)?;
     let facts = facts(opened, point, mode, args, frame).await?;
@@ -114,7 +115,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// A way back of which a restore point has no part would be found out too late.
+/// Refuses a mode for which the restore point lacks the data, because that would be noticed too late.
 fn can_be(mode: Mode, point: &RestorePoint) -> Result<(), Failure> {
     let (needed, hint) = match mode {
         Mode::InPlace => (
@@ -164,7 +165,7 @@ async fn facts(
     })
 }
 
-/// What flags, configuration and talosconfig tell of nodes. The talosconfig may well be elsewhere.
+/// Reads the nodes from flags, configuration and talosconfig. The talosconfig may well be elsewhere.
 async fn nodes(config: &Config, frame: &Frame) -> Nodes {
     let environment = &frame.environment;
     let search = ConfigSearch {
@@ -192,7 +193,7 @@ async fn nodes(config: &Config, frame: &Frame) -> Nodes {
     }
 }
 
-/// The whole of it.
+/// Returns the whole runbook.
 fn runbook(facts: &Facts) -> document::Document {
     let mut document = document::Document::default();
     head::write(&mut document, facts);
@@ -204,14 +205,14 @@ fn runbook(facts: &Facts) -> document::Document {
     document
 }
 
-/// Writes the file so that it is whole or not there.
+/// Writes the file so that it is whole or does not exist.
 fn keep(file: &std::path::Path, text: &str) -> Result<(), Failure> {
     let kept = newfile::write(file, text.as_bytes(), Existing::Replace);
     let kept = kept.with_context(|| format!("write the runbook to {}", file.display()));
     Ok(kept?)
 }
 
-/// What `runbook` prints if it wrote a file, or for programs.
+/// Printed result of `runbook` if it wrote a file, or for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -219,7 +220,7 @@ struct Written {
     mode: Mode,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// What it could not know.
+    /// Facts that are unknown.
     unknown: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,

@@ -1,4 +1,4 @@
-//! `restore-cli show`: everything that one restore point's manifest says.
+//! Command `restore-cli show`, which shows the manifest of one restore point.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    // A manifest is in the clear: `--identity` is taken so that one set of flags does for all commands.
+    // A manifest is not encrypted; `--identity` is accepted so that one set of flags fits all commands.
     let opened = open(&args.read.given(), frame).await?;
     let wanted = &args.selection.restore_point;
     let point = if wanted == LATEST {
         opened.find(wanted, &Needs::Nothing, frame).await?
     } else {
-        // What is written there may be looked at, whoever wrote it, behind a word about who vouches for it.
+        // An untrusted manifest may be shown, with a warning about its signature.
         let catalog = Catalog::new(Arc::clone(&opened.store));
         let entry = catalog.named(wanted, &opened.view.trust).await?;
         catalog.load(&entry, &opened.view.trust).await?

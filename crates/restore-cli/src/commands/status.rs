@@ -1,4 +1,4 @@
-//! `restore-cli status`: how far a restore is, from its journal.
+//! Command `restore-cli status`, which shows the progress of a restore from its journal.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use serde::Serialize;
 use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
 use crate::args::ReadFlags;
 
-/// Objects that are listed for people.
+/// Largest number of objects that are listed for people.
 const LISTED: usize = 20;
-/// Journals that are looked through for how long a restore took.
+/// Largest number of journals that are searched for the duration of a restore.
 pub(super) const LOOKED: usize = 50;
 
 /// Say how far a restore is, what is still stopped, and what to do next
@@ -81,16 +81,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     })
 }
 
-/// What a person calls a journal.
+/// Journal as a person names it.
 pub(super) enum Named {
-    /// A file that is there.
+    /// File that exists.
     File(PathBuf),
-    /// A restore, whose journal may be in the store.
+    /// Restore, whose journal may be in the store.
     Restore(String),
 }
 
 impl Named {
-    /// What `named` means, or the newest journal of `folder`.
+    /// Resolves `named`, or returns the newest journal of `folder`.
     pub(super) fn of(named: Option<&Path>, folder: &Path) -> Result<Self, Failure> {
         let Some(named) = named else {
             return Ok(Self::File(newest(folder)?));
@@ -110,8 +110,8 @@ impl Named {
     }
 }
 
-/// The copies in the store, newest first; none where no store is configured. A store that cannot be
-/// asked is told.
+/// Returns the copies in the store, newest first; none where no store is configured. Warns if the store
+/// cannot be read.
 async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure> {
     let config = Config::load(given, frame.clock.now())?;
     let Ok(url) = config.need_store() else {
@@ -135,7 +135,7 @@ async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure
     }
 }
 
-/// The heads of the newest copies in `store`, newest first. One that cannot be read is left out.
+/// Returns the heads of the newest copies in `store`, newest first. Leaves out heads that cannot be read.
 pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<Head>, StoreError> {
     let mut found = Vec::new();
     for stored in stored::list(store).await?.iter().rev().take(LOOKED) {
@@ -146,7 +146,7 @@ pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<Head>, StoreErro
     Ok(found)
 }
 
-/// The newest journal in `folder`.
+/// Returns the newest journal in `folder`.
 pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
     let newest = all(folder)
         .with_context(|| format!("look for journals in {}", folder.display()))?
@@ -160,7 +160,7 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Journals of `folder`, oldest first: their names begin with the time.
+/// Returns the journals of `folder`, oldest first: their names begin with the time.
 pub(super) fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -173,7 +173,7 @@ pub(super) fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The plan that a journal follows.
+/// Returns the path of the plan that a journal follows.
 pub(super) fn plan_of(journal: &Path) -> PathBuf {
     journal.with_extension("plan.json")
 }
@@ -192,7 +192,7 @@ struct Told {
     objects: BTreeMap<Outcome, u64>,
     failed: Vec<Failed>,
     still_stopped: Vec<String>,
-    /// Whether all that is missing is what `resume` cannot help.
+    /// Whether everything that is missing is beyond the help of `resume`.
     stuck: bool,
     findings: Vec<Finding>,
     journals_in_store: Vec<StoredTold>,
@@ -211,7 +211,7 @@ impl Report for InStore {
     }
 }
 
-/// A copy of a journal, as its head tells.
+/// Copy of a journal, from its head.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredTold {
@@ -221,7 +221,7 @@ struct StoredTold {
     /// `complete`, `partial`, `failed`; absent while it runs or after a crash.
     ended: Option<String>,
     resumed: u64,
-    /// The phase that is being done or was done last.
+    /// Phase at work, or the last one that was done.
     phase: Option<Phase>,
 }
 
@@ -264,7 +264,7 @@ fn in_store(page: &mut Page, journals: &[StoredTold]) {
 #[serde(rename_all = "camelCase")]
 struct PhaseTold {
     phase: Phase,
-    /// Absent while it is being done.
+    /// Duration; absent while the phase is at work.
     seconds: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! `restore-cli verify`: whether one restore point is whole and comes back as it was.
+//! Command `restore-cli verify`, which checks that one restore point is whole and can be read back unchanged.
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
                 report.findings.extend(damages.iter().map(lost));
             }
         }
-        // Damage is what was asked about, so it is an answer and not a failure to answer.
+        // Damage is the answer to the question, not a failure to answer.
         Err(error) if exit_of(&error) == Exit::Damaged => {
             let of = (&*point, &identities);
             let damages = opened
@@ -127,10 +127,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     })
 }
 
-/// What is verified.
+/// Restore point to verify.
 enum Point {
     Trusted(Box<RestorePoint>),
-    /// Nobody who is trusted vouches for it: that is the answer, and nothing of it is read.
+    /// No trusted key signed it: that is the result, and nothing of it is read.
     Distrusted {
         id: RestorePointId,
         key: Key,
@@ -157,7 +157,7 @@ async fn point(opened: &Opened, args: &Args, frame: &Frame) -> Result<Point, Fai
     }
 }
 
-/// A failure, with what helps where the disk is full.
+/// Makes a failure, with a hint if the disk is full.
 fn elsewhere(error: anyhow::Error) -> Failure {
     let full = error.downcast_ref().is_some_and(disk_is_full);
     let failure = Failure::from(error);
@@ -186,15 +186,15 @@ fn lost(damage: &Damage) -> Finding {
     }
 }
 
-/// What `verify` prints.
+/// Printed result of `verify`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Verified {
     restore_point: String,
     quick: bool,
-    /// Whether all that was asked for is there and comes back.
+    /// Whether all requested data is there and can be read back.
     sound: bool,
-    /// Whether the run could not take all that it was to take.
+    /// Whether the run could not take everything that it should.
     partial: bool,
     signature: &'static str,
     objects: u64,

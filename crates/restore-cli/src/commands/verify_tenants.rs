@@ -1,4 +1,4 @@
-//! `restore-cli verify-tenants`: whether tenants are connected as a restore point knew them.
+//! Command `restore-cli verify-tenants`, which compares tenants with their state in a restore point.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(verified.exit())
 }
 
-/// Asks every tenant, and compares with `point`.
+/// Queries every tenant, and compares with `point`.
 pub(super) async fn verified(
     config: &Config,
     point: &RestorePoint,
@@ -83,7 +83,7 @@ pub(super) async fn verified(
     Ok(Verified::of(id, &checks))
 }
 
-/// What `verify-tenants` prints.
+/// Printed result of `verify-tenants`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Verified {
@@ -101,22 +101,22 @@ struct Tenant {
     connected: bool,
     version: Option<String>,
     nodes_ready: Option<u64>,
-    /// Keys of its own data.
+    /// Number of keys of the tenant's own data.
     keys: Option<u64>,
     checks: Vec<Check>,
 }
 
-/// A look from one side.
+/// Check of one aspect.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Check {
     check: &'static str,
     /// `ok`, `told`, `differs`, `failed` or `not checked`.
     result: &'static str,
-    /// Why it is not `ok`.
+    /// Reason why it is not `ok`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     why: Vec<String>,
-    /// The step of a restore that it most likely comes from: `resources`, `datastore` or `none`.
+    /// Step of a restore that most likely caused it: `resources`, `datastore` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<&'static str>,
 }
@@ -167,7 +167,7 @@ impl Tenant {
         found.map_or("-", |c| c.result).to_owned()
     }
 
-    /// The sides that were not looked at, and why, each reason once.
+    /// Returns the aspects that were not checked, with the reasons, each reason once.
     fn not_checked(&self) -> Vec<String> {
         let mut told: Vec<(Vec<&str>, &str)> = Vec::new();
         for check in self.checks.iter().filter(|c| c.result == "not checked") {
@@ -184,7 +184,7 @@ impl Tenant {
 }
 
 impl Verified {
-    /// The exit code.
+    /// Returns the exit code.
     pub(super) fn exit(&self) -> Exit {
         findings::exit_of(self.worst)
     }

@@ -1,4 +1,4 @@
-//! YAML as kubectl prints it.
+//! YAML writer that follows kubectl's format.
 
 use std::cmp::Ordering;
 
@@ -6,17 +6,18 @@ use backup_core::archive::serialize_number;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 
-/// `object` as YAML, its keys in kubectl's order.
+/// Formats `object` as YAML, with its keys in kubectl's order.
 pub(super) fn to_yaml(object: &Value) -> String {
-    // Strings that YAML 1.1 would read as something else are quoted: what is printed here may be
-    // applied again. Long lines stay whole, as kubectl leaves them.
+    // Strings that YAML 1.1 would read as something else are quoted, because the output may be applied again.
+    // Long lines stay whole, as kubectl leaves them.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let yaml = serde_saphyr::to_string_with_options(&Sorted(object), options);
-    // A number that no double holds is not written; JSON has it, and is YAML too.
+    // The YAML writer fails for a number that no double can represent. JSON can represent it, and is valid
+    // YAML.
     yaml.unwrap_or_else(|_| format!("{object:#}\n"))
 }
 
-/// A value whose maps are written in kubectl's order.
+/// Value whose maps are written in kubectl's order.
 struct Sorted<'v>(&'v Value);
 
 impl Serialize for Sorted<'_> {
@@ -44,8 +45,8 @@ impl Serialize for Sorted<'_> {
     }
 }
 
-/// The order of keys: signs and digits before letters, and numbers by their value, so that
-/// `disk2` is before `disk10`.
+/// Compares keys: signs and digits come before letters, and numbers are compared by value, so that `disk2` is
+/// before `disk10`.
 fn order(a: &str, b: &str) -> Ordering {
     let same = a
         .chars()

@@ -1,4 +1,4 @@
-//! `diff`.
+//! Tests of `diff`.
 
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ async fn its_flags_narrow_it_and_its_code_is_chosen() {
     assert_eq!(differ(&["A", "B", "--ignore-status"]), (3, 5));
     assert_eq!(differ(&["A", "B", "--kind", "secret"]).1, 1);
     assert_eq!(differ(&["B", "B"]), (0, 0));
-    // What is equal byte by byte needs no key.
+    // Components that are equal byte by byte need no key.
     let output = world.look(&["diff", "A", "A", "--exit-code"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let output = world.look(&["diff", "A", "B"]);

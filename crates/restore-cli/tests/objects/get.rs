@@ -1,4 +1,4 @@
-//! `resources ls KIND` and `resources get`.
+//! Tests of `resources ls KIND` and `resources get`.
 
 use serde_json::Value;
 

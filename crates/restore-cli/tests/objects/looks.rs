@@ -1,8 +1,8 @@
-//! What every way of looking tells, and what none of them does.
+//! Tests of the output of all reading commands, and of what none of them shows.
 
 use super::world::{self, World, code, stderr, stdout};
 
-/// Every way to look, with secrets left masked.
+/// Every reading command, with secrets left masked.
 const LOOKS: &[&[&str]] = &[
     &["list"],
     &["show", "latest", "--all"],
@@ -41,7 +41,7 @@ async fn no_secret_value_is_told_unasked() {
             }
         }
     }
-    // The canaries are there for those who ask for them.
+    // The canaries are shown to those who ask for them.
     let asked = [
         "resources",
         "get",
@@ -58,7 +58,7 @@ async fn no_secret_value_is_told_unasked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_and_facts_are_shown_without_a_key() {
     let world = World::with_two_restore_points().await;
-    // The newest; `latest` with all objects is the older one, which is whole.
+    // The newest one; `latest` with all objects is the older one, which is whole.
     let output = world.look(&["resources", "ls", "--at", world.named("B")]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     insta::assert_snapshot!("resources_ls", world.plain(&stdout(&output)));

@@ -1,4 +1,4 @@
-//! What somebody puts beside the restore points who may write to the bucket, and holds no key.
+//! Tests of manifests planted in the bucket by someone who may write to it and holds no key.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::world::{World, code, stderr, stdout};
 
-/// A size that no pack has: 2^62.
+/// Size that no pack has: 2^62.
 const HUGE: u64 = 1 << 62;
 
-/// What every command says of it, in one line.
+/// Line that every command prints about it.
 const LINE: &str = "not signed by a key of --trust";
 
-/// Puts the newest manifest once more, changed by `change`, and without a signature; its id.
+/// Puts the newest manifest again, changed by `change` and without a signature; returns its id.
 fn plant(world: &World, change: impl FnOnce(&mut Value)) -> String {
     let manifests = world.folder.path().join("store/manifests");
     let second = world.named("B");
@@ -33,7 +33,7 @@ fn plant(world: &World, change: impl FnOnce(&mut Value)) -> String {
     backup_core::id::RestorePointId::new(began, digest).to_string()
 }
 
-/// Not encrypted, and a pack that claims more than there is.
+/// Makes a manifest unencrypted, with packs that claim more than exists.
 fn hostile(manifest: &mut Value) {
     manifest["encryption"] = json!({ "mode": "none" });
     for component in manifest["components"].as_array_mut().unwrap() {
@@ -45,7 +45,7 @@ fn hostile(manifest: &mut Value) {
     }
 }
 
-/// Sixty names of the future, and one that is just newer than all.
+/// Plants sixty ids of the future, and returns one that is just newer than all real ones.
 fn many(world: &World) -> String {
     for minute in 0..60 {
         plant(world, |manifest| {
@@ -219,7 +219,7 @@ async fn a_reader_that_trusts_anyone_refuses_its_numbers_at_once() {
         );
     }
     assert!(began.elapsed() < Duration::from_secs(20));
-    // What cannot be read is passed over, and names of the future are no latest for anybody.
+    // Manifests that cannot be read are passed over, and ids of the future are never the latest.
     let read = world.look_at_anyone(&["show", "latest", "--output", "json"]);
     assert_eq!(code(&read), 0, "{}", stderr(&read));
     assert!(stdout(&read).contains(world.named("B")));

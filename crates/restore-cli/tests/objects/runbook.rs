@@ -1,4 +1,4 @@
-//! `runbook`.
+//! Tests of `runbook`.
 
 use super::world::{self, World, code, stderr, stdout};
 

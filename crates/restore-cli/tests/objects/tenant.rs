@@ -1,4 +1,4 @@
-//! `fetch --tenant`.
+//! Tests of `fetch --tenant`.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,4 +1,4 @@
-//! Two restore points of a small management cluster, and `restore-cli` to look at them.
+//! Two restore points of a small management cluster, and `restore-cli` to read them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ const CANARIES: [&str; 7] = [
     "canary-applied",
 ];
 
-/// What must not be told: each canary as it is and in base64.
+/// Returns the texts that must not be shown: each canary as it is and in base64.
 pub(super) fn canaries() -> Vec<String> {
     let encoded = CANARIES.iter().map(|canary| base64(canary));
     CANARIES
@@ -45,7 +45,7 @@ pub(super) fn canaries() -> Vec<String> {
         .collect()
 }
 
-/// Base64, by the one who is trusted with it everywhere else.
+/// Encodes in base64 with the standard program.
 pub(super) fn base64(text: &str) -> String {
     let mut child = Command::new("base64")
         .arg("--wrap=0")
@@ -259,7 +259,7 @@ fn facts() -> Cluster {
 }
 
 impl World {
-    /// A restore point, and one an hour later in which something of everything changed.
+    /// Makes a restore point, and one an hour later in which something of every kind changed.
     pub(super) async fn with_two_restore_points() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("store");
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// `A` and `B` are the two restore points; other words are themselves.
+    /// Resolves `A` and `B` to the two restore points; other words stay.
     pub(super) fn named<'a>(&'a self, word: &'a str) -> &'a str {
         match word {
             "A" => &self.first,
@@ -328,7 +328,7 @@ impl World {
             .unwrap()
     }
 
-    /// Runs `restore-cli` with the key, and believes anyone.
+    /// Runs `restore-cli` with the key, and trusts any signature.
     pub(super) fn look_at_anyone(&self, args: &[&str]) -> Output {
         Command::new(cargo_bin!("restore-cli"))
             .env_clear()
@@ -346,7 +346,7 @@ impl World {
         self.look(&[args, &["--identity", identity]].concat())
     }
 
-    /// Text without what is another in every run.
+    /// Returns the text without the parts that differ in every run.
     pub(super) fn plain(&self, text: &str) -> String {
         text.replace(&self.first, "20261123t120000000z-aaaaaaaaaaaa")
             .replace(&self.second, "20261123t130000000z-bbbbbbbbbbbb")

@@ -1,4 +1,4 @@
-//! What was found while two restore points were compared.
+//! Results of comparing two restore points.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use backup_core::archive::{ArchiveError, Change, ObjectPath, ResourceName, Store
 use super::patch::patch;
 use super::plan::{Kind, Pair};
 
-/// Objects of a kind that are named unless all are asked for.
+/// Largest number of objects of a kind that are named unless all are requested.
 pub(super) const NAMES: usize = 10;
-/// Bytes of patches that are held; objects beyond are named without. More than a person reads, and
-/// little enough to be held in memory until all is known to be sound.
+/// Largest total of patches in bytes; further objects are named without a patch. This is more than a person
+/// reads, and fits into memory until everything is known to be sound.
 const MAX_PATCHES: usize = 64 << 20;
 
-/// Which objects are compared.
+/// Selection of the objects that are compared.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
     pub(super) resource: Option<ResourceName>,
@@ -34,18 +34,18 @@ impl Filter {
     }
 }
 
-/// How they are compared.
+/// Options of the comparison.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
-    /// Objects of a kind that are named.
+    /// Largest number of objects of a kind that are named.
     pub(super) names: usize,
-    /// Whether to show how they differ.
+    /// Whether patches are shown.
     pub(super) patch: bool,
     /// Whether status is compared.
     pub(super) status: bool,
 }
 
-/// What is known of one kind of one component.
+/// Counts for one kind of one component.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Tally {
     pub(super) added: u64,
@@ -55,13 +55,13 @@ pub(super) struct Tally {
     pub(super) recreated: u64,
     /// Objects that differ and are not named.
     pub(super) unnamed: u64,
-    /// Why it cannot be compared.
+    /// Reason why the kind cannot be compared.
     pub(super) obstacle: Option<String>,
-    /// What to know when reading the numbers.
+    /// Note that explains the numbers.
     pub(super) note: Option<String>,
 }
 
-/// How an object differs.
+/// Kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Word {
     Added,
@@ -83,7 +83,7 @@ impl Word {
     }
 }
 
-/// One object that differs.
+/// Object that differs.
 #[derive(Debug)]
 pub(super) struct Different {
     pub(super) component: String,
@@ -92,7 +92,7 @@ pub(super) struct Different {
     pub(super) patch: Option<String>,
 }
 
-/// Everything that was found so far.
+/// Results so far.
 #[derive(Debug)]
 pub(super) struct Comparison {
     filter: Filter,
@@ -116,7 +116,7 @@ impl Comparison {
         }
     }
 
-    /// Notes what the manifests tell of a component; whether its objects must be read.
+    /// Records the facts of the manifests about a component; returns whether its objects must be read.
     pub(super) fn begin(&mut self, pair: &Pair<'_>) -> bool {
         let mut read = false;
         for (resource, kind) in &pair.kinds {
@@ -124,7 +124,7 @@ impl Comparison {
                 continue;
             }
             let tally = Tally {
-                // Equal bytes need no comparing, be they all there is or not.
+                // Equal bytes need no comparison, even if neither side is complete.
                 obstacle: kind.obstacle.clone().filter(|_| !pair.same()),
                 note: note(kind),
                 ..Tally::default()
@@ -136,7 +136,7 @@ impl Comparison {
         read
     }
 
-    /// Takes in the objects of one path: of both sides, or of the one that has it.
+    /// Compares the objects of one path: of both sides, or of the side that has it.
     pub(super) fn object(
         &mut self,
         component: &str,
@@ -200,12 +200,12 @@ impl Comparison {
     }
 }
 
-/// Why the comparison of objects ended.
+/// Reason why the comparison of objects ended.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// An object cannot be read.
+    /// Object that cannot be read.
     Archive(ArchiveError),
-    /// Anything else.
+    /// Any other failure.
     Failure(Failure),
 }
 
@@ -235,7 +235,7 @@ impl Tally {
     }
 }
 
-/// What to know when reading the numbers of a kind.
+/// Returns a note that explains the numbers of a kind.
 fn note(kind: &Kind<'_>) -> Option<String> {
     let (before, after) = kind.before.zip(kind.after)?;
     let mut notes = Vec::new();

@@ -1,4 +1,4 @@
-//! Two archives side by side: both are in the same order, so a few objects of each are held.
+//! Merge of two archives. Both are in the same order, so only a few objects of each are held.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -15,17 +15,17 @@ use super::compare::{Comparison, Told};
 use super::plan::Pair;
 use crate::commands::not_read;
 
-/// Objects of a side that wait for the other: one could be 16 MiB, and more would not go faster.
+/// Objects of a side that wait for the other side: one could be 16 MiB, and more would not be faster.
 const WAITING: usize = 2;
 
-/// The two restore points.
+/// Readers of the two restore points.
 pub(super) struct Sides {
     pub(super) before: ObjectReader,
     pub(super) after: ObjectReader,
 }
 
 impl Sides {
-    /// Compares the objects of one component; gives `comparison` back with what was found.
+    /// Compares the objects of one component; returns `comparison` with the results.
     pub(super) async fn compare(
         &self,
         pair: &Pair<'_>,
@@ -48,14 +48,14 @@ impl Sides {
             merging,
         );
         let merged = merged.context("compare objects")?;
-        // A side that could not be read to its end is why the merge is worth nothing.
+        // If a side could not be read to its end, the merge has no value.
         before.map_err(not_read)?;
         after.map_err(not_read)?;
         merged
     }
 }
 
-/// Sends all objects of a component, until nobody takes them any more.
+/// Sends all objects of a component, until the receiver is gone.
 async fn send(
     reader: &ObjectReader,
     name: &ComponentName,
@@ -75,7 +75,7 @@ struct Side {
     next: Option<StoredJson>,
 }
 
-/// The order of objects in an archive: by kind, then as the API server lists them.
+/// Returns the sort key of objects in an archive: the kind, then the name in the API server's order.
 fn place(path: &ObjectPath) -> (&str, String) {
     (path.resource.as_str(), path.object())
 }
@@ -89,7 +89,7 @@ impl Side {
         }
     }
 
-    /// Takes the next object out of the channel, which must come after the one before.
+    /// Takes the next object out of the channel, which must come after the previous one.
     fn advance(&mut self) -> Result<Option<StoredJson>, Failure> {
         let before = std::mem::replace(&mut self.next, self.objects.blocking_recv());
         if let (Some(before), Some(next)) = (&before, &self.next)

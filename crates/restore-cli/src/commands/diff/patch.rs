@@ -1,4 +1,4 @@
-//! How one object differs, as a unified diff of its YAML, without its secrets.
+//! Patch of one object: a unified diff of its YAML, without its secrets.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::commands::yaml::to_yaml;
 
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
-/// After this long a longer diff is taken instead of the shortest.
+/// Time after which a longer diff is accepted instead of the shortest.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The patch from `before` to `after`; empty if nothing that is shown differs.
+/// Returns the patch from `before` to `after`; empty if nothing that is shown differs.
 pub(super) fn patch(before: &StoredJson, after: &StoredJson, status: bool) -> Result<String, Told> {
     let resource = &before.path.resource;
     let (mut was, mut is) = (before.value()?, after.value()?);

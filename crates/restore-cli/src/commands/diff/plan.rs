@@ -1,4 +1,4 @@
-//! What of two restore points can be compared: component by component, kind by kind.
+//! Pairing of two restore points, component by component and kind by kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,27 @@ use backup_core::format::export::KindFacts;
 use backup_core::format::manifest::{Component, Manifest};
 use backup_core::id::ComponentName;
 
-/// A component as both restore points have it.
+/// Component as both restore points have it.
 #[derive(Debug)]
 pub(super) struct Pair<'p> {
     pub(super) name: &'p ComponentName,
     pub(super) before: Option<&'p Component>,
     pub(super) after: Option<&'p Component>,
-    /// Kinds that one of the two lists: by name, what is known of them.
+    /// Kinds that at least one of the two lists, by name.
     pub(super) kinds: BTreeMap<&'p str, Kind<'p>>,
 }
 
-/// A kind of a component as both restore points have it.
+/// Kind of a component as both restore points have it.
 #[derive(Debug)]
 pub(super) struct Kind<'p> {
     pub(super) before: Option<&'p KindFacts>,
     pub(super) after: Option<&'p KindFacts>,
-    /// Why its objects cannot be compared, if they cannot.
+    /// Reason why its objects cannot be compared, if they cannot.
     pub(super) obstacle: Option<String>,
 }
 
 impl Pair<'_> {
-    /// Whether both have it, with the same bytes.
+    /// Reports whether both have the component, with the same bytes.
     pub(super) fn same(&self) -> bool {
         match (self.before, self.after) {
             (Some(before), Some(after)) => before.plain_sha256 == after.plain_sha256,
@@ -36,7 +36,7 @@ impl Pair<'_> {
     }
 }
 
-/// Every component of the two, in the order of the first.
+/// Returns every component of the two, in the order of the first.
 pub(super) fn pairs<'p>(before: &'p RestorePoint, after: &'p RestorePoint) -> Vec<Pair<'p>> {
     let (before, after) = (&before.manifest, &after.manifest);
     let mut seen = BTreeSet::new();
@@ -80,7 +80,7 @@ fn kinds<'p>(
     names.into_iter().map(|name| (name, kind(name))).collect()
 }
 
-/// Why one side cannot be compared.
+/// Returns the reason why one side cannot be compared.
 fn obstacle(
     side: &str,
     manifest: &Manifest,

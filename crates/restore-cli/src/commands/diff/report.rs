@@ -1,4 +1,4 @@
-//! The form in which differences are shown.
+//! Report of the differences.
 
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::compare::{Comparison, Different, Tally, Word};
 use super::plan::Pair;
 
-/// What `diff` prints.
+/// Printed result of `diff`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Differences {
@@ -102,7 +102,7 @@ impl Differences {
         }
     }
 
-    /// Whether anything differs or cannot be compared.
+    /// Reports whether anything differs or cannot be compared.
     pub(super) fn differ(&self) -> bool {
         self.components.iter().any(Row::differs) || self.kinds.iter().any(KindRow::is_told)
     }
@@ -134,8 +134,8 @@ impl Row {
         }
     }
 
-    /// Whether it says something that its kinds do not: an archive whose bytes differ may hold
-    /// objects that do not.
+    /// Reports whether the component has a difference that its kinds do not show. Archives whose bytes differ
+    /// may contain equal objects.
     fn differs(&self) -> bool {
         let archive = |held: &Option<Held>| held.as_ref().is_some_and(|h| h.objects > Some(0));
         match self.state {
@@ -157,7 +157,7 @@ impl Row {
 impl Held {
     fn of(component: &Component) -> Self {
         let etcd = component.etcd.as_ref();
-        // Files without kinds are compared as one.
+        // Files without kinds are compared as a whole.
         let archive = component.archive.as_ref();
         let objects = archive.filter(|a| !a.kinds.is_empty());
         Self {

@@ -1,4 +1,4 @@
-//! `restore-cli fetch --tenant`: one tenant's kubeconfig as a file.
+//! Command `restore-cli fetch --tenant`, which writes one tenant's kubeconfig to a file.
 
 use anyhow::Context as _;
 use backup_cli::exit::Exit;
@@ -14,15 +14,15 @@ use backup_core::restore::Kubeconfig;
 use super::{Args, Fetched};
 use crate::commands::{Opened, Reading, not_read};
 
-/// At most this many tenants are named in place of an unknown one.
+/// Largest number of tenants that are named in place of an unknown one.
 const NAMED: usize = 10;
 
-/// A tenant's kubeconfig and what it is fetched with.
+/// Tenant's kubeconfig to fetch, with the means to fetch it.
 pub(super) struct Wanted<'a> {
     pub(super) tenant: &'a str,
     pub(super) point: &'a RestorePoint,
     pub(super) identities: &'a Identities,
-    /// What becomes of a file that is there.
+    /// Treatment of an existing file.
     pub(super) existing: Existing,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn run(
     Ok(Exit::Complete)
 }
 
-/// The tenant that is meant, by name or by namespace and name.
+/// Finds the tenant by name or by namespace and name.
 fn find<'p>(point: &'p RestorePoint, wanted: &str) -> Result<&'p TenantFacts, Failure> {
     let tenants = point.manifest.kubernetes.iter().flat_map(|k| &k.tenants);
     let tenants: Vec<&TenantFacts> = tenants.collect();

@@ -8,12 +8,12 @@ use backup_core::catalog::{Catalog, LeftOut, RestorePoint};
 use super::{LATEST, Needs};
 use crate::commands::Opened;
 
-/// What helps where nobody who is trusted vouches for anything.
+/// Hint for a store without any trusted signature.
 pub(in super::super) const TRUST: &str = "give the public key of the daemon that writes here with --trust; `restore-cli \
     audit` tells of every restore point who vouches for it";
 
 impl Opened {
-    /// The newest that counts.
+    /// Finds the newest restore point that counts.
     pub(super) async fn any(
         &self,
         catalog: &Catalog,
@@ -24,7 +24,8 @@ impl Opened {
         Ok(newest)
     }
 
-    /// Tells what does not count, of each reason once: a command may look back several times.
+    /// Reports the restore points that do not count, each reason once, because a command may search several
+    /// times.
     pub(in super::super) fn tell(&self, left_out: &LeftOut, frame: &Frame) {
         let told = self.told.lock();
         let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -35,7 +36,7 @@ impl Opened {
         }
     }
 
-    /// Why none counts.
+    /// Returns the reason why no restore point counts.
     pub(super) async fn none(&self, catalog: &Catalog) -> Failure {
         let (looked, entries) = (catalog.newest(&self.view).await, catalog.list().await);
         let ((_, mut left_out), entries) = match (looked, entries) {
@@ -45,7 +46,7 @@ impl Opened {
         if entries.is_empty() {
             return catalog.no_such(LATEST, "; it has none at all").into();
         }
-        // One that cannot be read is damage, and may be the one that is wanted.
+        // A restore point that cannot be read is damage, and may be the wanted one.
         if !left_out.unread.is_empty() {
             return left_out.unread.remove(0).1.into();
         }
@@ -65,7 +66,7 @@ impl Opened {
             .hint("set the clock of this machine, or name one of `restore-cli list`")
     }
 
-    /// Why none has what is needed.
+    /// Returns the failure for data that no restore point has.
     pub(super) fn nowhere(&self, needs: &Needs) -> Failure {
         let told = format!(
             "no restore point of {} has {}",

@@ -1,4 +1,4 @@
-//! Carrying a plan out: consent, the journal beside its plan, the run, what it ended as.
+//! Execution of a plan: consent, the journal beside the plan, the run and its end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
 use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
 
-/// An API server waits for etcd, and needs some seconds more; images may have to be pulled.
+/// Time limit for the Kubernetes API. An API server waits for etcd, and needs some seconds more; images may
+/// have to be pulled.
 const API_WITHIN: Duration = Duration::from_secs(600);
-/// Differences that are told one by one.
+/// Largest number of differences that are listed one by one.
 const TOLD: usize = 12;
 
 /// Consent to a restore.
@@ -41,8 +42,8 @@ pub(crate) struct Consent {
 }
 
 impl Consent {
-    /// Shows what is connected now, and asks a person to type the cluster's name, or takes the flags
-    /// for it.
+    /// Shows the connected clusters and nodes, and asks a person to type the cluster's name, or accepts the
+    /// flags instead.
     pub(crate) fn ask(&self, plan: &Plan, reach: &Reach, frame: &Frame) -> Result<(), Failure> {
         let cluster = plan.cluster.as_str();
         if let Some(named) = &self.target
@@ -67,7 +68,7 @@ impl Consent {
     }
 }
 
-/// Refuses a plan that does not fit what is there now.
+/// Refuses a plan that does not fit the present state.
 pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
     if let Some(answer) = &now.target {
         admit_answer(plan, answer).map_err(failed)?;
@@ -83,7 +84,7 @@ pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
     unblocked(now)
 }
 
-/// Refuses what must not be done as things are now.
+/// Refuses a plan that has blockers now.
 pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
     let blockers = now.blockers();
     if let Some(first) = blockers.first() {
@@ -98,7 +99,7 @@ pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How a plan is carried out.
+/// Means of executing a plan.
 pub(crate) struct Means<'a> {
     pub(crate) patience: Patience,
     pub(crate) talos: Option<&'a TargetFlags>,
@@ -106,10 +107,10 @@ pub(crate) struct Means<'a> {
     pub(crate) scratch: &'a ScratchFlags,
 }
 
-/// What is written.
+/// Objects to write.
 pub(crate) struct Objects {
     pub(crate) spool: Spool,
-    /// As the restored etcd has them, and the restore point that they were taken from.
+    /// Objects as the restored etcd has them, with their restore point.
     pub(crate) base: Option<(Spool, Parent)>,
 }
 
@@ -136,7 +137,7 @@ pub(crate) async fn run(
     go_on(ground, plan, (target, objects), journal, means, frame).await
 }
 
-/// Goes on with `journal` from wherever it ends, and keeps its copy in the store beside that.
+/// Continues `journal` from its end, and keeps its copy in the store up to date meanwhile.
 pub(crate) async fn go_on(
     ground: Ground,
     plan: Plan,
@@ -151,7 +152,7 @@ pub(crate) async fn go_on(
     Box::pin(copy.beside(Box::pin(work))).await
 }
 
-/// Goes on with `journal` from wherever it ends.
+/// Continues `journal` from its end.
 async fn go(
     ground: Ground,
     plan: Plan,
@@ -217,7 +218,7 @@ async fn go(
         Err(error) => {
             let at = frame.clock.now();
             let how = "failed".to_owned();
-            // If the journal is what fails, its last line says enough.
+            // If the journal itself fails, its last line says enough.
             recovery.journal.write(vec![Record::Ended { how, at }]).ok();
             return Err(on(failed(error)));
         }
@@ -271,7 +272,7 @@ async fn go(
     Ok(ran.exit())
 }
 
-/// Ends a restore of etcd alone, where no way to the Kubernetes API is configured.
+/// Ends a restore of etcd alone, where no access to the Kubernetes API is configured.
 fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit, Failure> {
     let mut ended = Ended {
         findings: journal.state.findings().cloned().collect(),
@@ -295,7 +296,7 @@ fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit
     Ok(ran.exit())
 }
 
-/// The plan that `journal` follows, which must be the one it began with.
+/// Reads the plan of `journal`, which must be the one that the journal began with.
 pub(crate) fn plan_of(
     journal: &Path,
     digest: Option<backup_core::digest::Digest>,

@@ -1,4 +1,4 @@
-//! The copy of a journal in the store, kept up beside the work, and used where the folder is lost.
+//! Copy of a journal in the store, updated during the work, and used where the folder is lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,32 +24,32 @@ use super::Ground;
 use crate::commands::latest::Needs;
 use crate::commands::{Opened, open, status};
 
-/// Between two looks at the journal: what a crash loses of the copy is looked at again anyway.
+/// Interval between updates of the copy. Lines that a crash loses from the copy are checked again anyway.
 const EVERY: Duration = Duration::from_secs(2);
-/// After a failure. A store that is away must not be asked all the time.
+/// Pause after a failure, so that a store that is away is not asked all the time.
 const AGAIN: Duration = Duration::from_secs(60);
-/// For the first and for the last lines; the restore waits for these.
+/// Time limit for the first and for the last lines; the restore waits for these.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// The copy of a journal that is being written.
+/// Copy of a journal that is being written.
 pub(crate) struct Copying {
     keeping: Mutex<Keeping>,
-    /// Ends the work if somebody else goes on with the restore.
+    /// Token that ends the work if somebody else continues the restore.
     stop: CancellationToken,
     terminal: Terminal,
 }
 
 struct Keeping {
-    /// None where the copy cannot be sealed, or was given up.
+    /// Keeper of the copy; `None` where the copy cannot be sealed or was given up.
     keeper: Option<Keeper>,
-    /// When it is tried again after a failure.
+    /// Time of the next try after a failure.
     again: Option<Instant>,
     told: bool,
     elsewhere: Option<Failure>,
 }
 
 impl Copying {
-    /// The copy of `journal`. Where it cannot be sealed, that is told.
+    /// Begins the copy of `journal`. Warns if it cannot be sealed.
     pub(crate) async fn of(
         ground: &Ground,
         plan: &Plan,
@@ -90,13 +90,13 @@ impl Copying {
         }))
     }
 
-    /// Does `work`, and keeps the copy up meanwhile. If somebody else goes on with the same restore,
-    /// the work ends, or is not begun.
+    /// Does `work`, and updates the copy meanwhile. If somebody else continues the same restore, the work
+    /// ends, or does not begin.
     pub(crate) async fn beside<T>(
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        // Before anything is done: it claims the restore.
+        // The first update claims the restore, before anything is done.
         self.catch_up().await;
         if let Some(failure) = self.elsewhere().await {
             return Err(failure);
@@ -107,7 +107,7 @@ impl Copying {
                 ended = &mut work => break ended,
                 () = sleep(EVERY) => {}
             }
-            // The work goes on meanwhile.
+            // The work goes on during the update.
             tokio::select! {
                 ended = &mut work => break ended,
                 () = self.catch_up() => {}
@@ -169,7 +169,7 @@ fn no_copy(why: &str, terminal: &Terminal) {
     ));
 }
 
-/// A failure of the copy, with the exit code that it means.
+/// Makes a failure of the copy, with its exit code.
 fn stored_failed(error: StoredError) -> Failure {
     let exit = match &error {
         StoredError::Elsewhere { .. } => Some(Exit::Refused),
@@ -188,7 +188,7 @@ fn stored_failed(error: StoredError) -> Failure {
     }
 }
 
-/// Lays the copy of the journal of `restore` into `folder`: its path, and its head.
+/// Writes the copy of the journal of `restore` into `folder`; returns its path and its head.
 pub(crate) async fn fetched(
     restore: &str,
     folder: &Path,
@@ -219,7 +219,7 @@ async fn lay(
     folder: &Path,
     frame: &Frame,
 ) -> Result<PathBuf, Failure> {
-    // Its key opens the copy, so it must be the one that somebody trusted vouches for.
+    // The restore point's key opens the copy, so the restore point must have a trusted signature.
     let id = head.restore_point.id.to_string();
     let point = opened.find(&id, &Needs::Nothing, frame).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;

@@ -1,4 +1,4 @@
-//! The step on etcd as a part of a whole restore, each phase of it in the journal.
+//! Step on etcd as a part of a whole restore, with each phase in the journal.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use super::ground::only_etcd;
 use super::{Ground, TargetFlags};
 use crate::args::{ReadFlags, ScratchFlags};
 
-/// Looks at the nodes that etcd is to be restored onto. Changes nothing.
+/// Checks the nodes onto which etcd is to be restored. Changes nothing.
 pub(crate) async fn look_at_etcd(
     ground: &Ground,
     (talos, allow): (&TargetFlags, &BTreeSet<Danger>),
@@ -63,7 +63,7 @@ pub(crate) async fn look_at_etcd(
     Ok(plan)
 }
 
-/// The nodes of `plan` as they are now. Changes nothing.
+/// Checks the nodes of `plan` as they are now. Changes nothing.
 pub(super) async fn now(
     plan: &EtcdPlan,
     allow: &BTreeSet<Danger>,
@@ -94,7 +94,7 @@ async fn nodes_now(
     Ok(now)
 }
 
-/// Restores etcd as `plan` says, from wherever an earlier attempt ended.
+/// Restores etcd as `plan` says, from the point where an earlier attempt ended.
 pub(super) async fn restore(
     ground: &Ground,
     (plan, allow): (&EtcdPlan, &BTreeSet<Danger>),
@@ -104,7 +104,8 @@ pub(super) async fn restore(
 ) -> Result<Vec<Finding>, Failure> {
     let (talos, read, scratch) = means;
     let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
-    // A copy's last lines may be missing: then what this restore was going to do counts as asked for.
+    // A copy's last lines may be missing. The work that this restore was going to do then counts as asked
+    // for.
     let copied = journal.state.copied.then_some(Proof::Asked);
     let proof = journal.state.proof.or(copied);
     let now = frame
@@ -190,7 +191,7 @@ pub(super) async fn restore(
     Ok(late.chain(restarts).collect())
 }
 
-/// Writes each phase to the journal before the next begins.
+/// Log that writes each phase to the journal before the next begins.
 pub(crate) struct Journalled<'a> {
     journal: Mutex<&'a mut Journal>,
     clock: Arc<dyn Clock>,

@@ -41,7 +41,7 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// The waiting times as a run has them.
+    /// Returns the waiting times for a run.
     pub(crate) fn patience(&self) -> Patience {
         Patience {
             settle: Duration::from_secs(self.settle.into()),
@@ -71,17 +71,17 @@ pub(crate) struct RunFlags {
 }
 
 impl RunFlags {
-    /// How store and cluster are reached.
+    /// Returns the flags for the store and the cluster.
     pub(crate) fn reached(&self) -> Flags<'_> {
         (&self.read, &self.kube, &self.scratch)
     }
 
-    /// How the nodes are reached.
+    /// Returns the flags for the nodes.
     pub(crate) fn nodes(&self) -> (&TargetFlags, &ReadFlags) {
         (&self.talos, &self.read)
     }
 
-    /// How the plan is carried out, with a step on etcd.
+    /// Returns the means of executing the plan, including a step on etcd.
     pub(crate) fn means(&self) -> Means<'_> {
         Means {
             patience: self.waits.patience(),
@@ -164,12 +164,12 @@ pub(crate) struct ObjectFlags {
 }
 
 impl ObjectFlags {
-    /// Whether objects are to go that the archive does not have.
+    /// Reports whether objects that the archive does not have are deleted.
     pub(crate) fn prune(&self) -> bool {
         self.prune
     }
 
-    /// The flags as plans have them.
+    /// Converts the flags into options of a plan.
     pub(crate) fn options(&self) -> Options {
         let set = |names: &[String]| names.iter().cloned().collect();
         Options {

@@ -1,4 +1,4 @@
-//! What a restore stands on: the restore point that was judged, its objects, the cluster.
+//! Ground of a restore: the checked restore point, its objects, the cluster.
 
 mod material;
 mod request;
@@ -27,26 +27,26 @@ use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs, has_objects};
 use crate::commands::{Opened, Reading, open};
 
-/// An API server that is up answers within this; one whose etcd is gone does not.
+/// Time in which a running API server answers; one whose etcd is gone does not.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// Ground of a restore; see the module.
 pub(crate) struct Ground {
     pub(crate) opened: Opened,
     pub(crate) point: RestorePoint,
-    /// The restore point that objects come from, if it is another one.
+    /// Restore point of the objects, if it is another one.
     forward: Option<RestorePoint>,
-    /// The restore point whose objects are those of the restored etcd, or come near to them.
+    /// Restore point whose objects are those of the restored etcd, or close to them.
     base: Option<RestorePoint>,
-    /// What is done.
+    /// Steps of the restore.
     pub(crate) steps: Vec<Step>,
     kube: Option<KubeOptions>,
     reading: Reading,
-    /// The SHA-256 of the prefix's claim, if it could be read.
+    /// SHA-256 of the prefix's claim, if it could be read.
     claim: Option<Digest>,
 }
 
-/// Which restore points a restore stands on.
+/// Restore points that a restore uses.
 pub(crate) struct Wanted<'a> {
     pub(crate) point: &'a str,
     pub(crate) forward: Option<&'a str>,
@@ -54,12 +54,12 @@ pub(crate) struct Wanted<'a> {
     pub(crate) source: &'a Source,
 }
 
-/// How everything is reached.
+/// Flags for the store, the cluster and scratch files.
 pub(crate) type Flags<'a> = (&'a ReadFlags, &'a KubeFlags, &'a ScratchFlags);
 
 impl Ground {
-    /// Opens the store and finds what is wanted, which must be trusted. With `latest` a step on etcd
-    /// takes the newest that has etcd, and objects are brought forward to the newest that has them.
+    /// Opens the store and finds the wanted restore point, which must be trusted. With `latest` a step on
+    /// etcd takes the newest with etcd, and objects are brought forward to the newest that has them.
     pub(crate) async fn open(
         wanted: Wanted<'_>,
         flags: Flags<'_>,
@@ -104,8 +104,8 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The newest restore point with objects, if it is newer than etcd's snapshot: one that has all of
-    /// them, or else any. What is older, etcd has already.
+    /// Finds the newest restore point with objects that is newer than etcd's snapshot: one with all objects,
+    /// or any other. The restored etcd already has the objects of older ones.
     async fn newer(&self, frame: &Frame) -> Result<Option<RestorePoint>, Failure> {
         for needs in [Needs::Objects, Needs::Component(ComponentName::resources())] {
             match self.opened.find(LATEST, &needs, frame).await {
@@ -120,7 +120,7 @@ impl Ground {
         Ok(None)
     }
 
-    /// A snapshot without objects, and nothing newer: they are as it has them.
+    /// Drops the steps on objects, because the snapshot has none besides etcd and nothing is newer.
     fn leaves_objects(&mut self, frame: &Frame) {
         if !self.writes_objects() {
             return;
@@ -151,7 +151,7 @@ impl Ground {
         };
         let opened = open(&given, frame).await?;
         let point = opened.find(point, needs, frame).await?;
-        // Whoever may not read it, or finds none, is told by an audit.
+        // An audit reports a claim that is missing or cannot be read.
         let claim = opened.store.get(&layout::claim()).await.ok();
         let claim = claim.map(|bytes| Digest::of(&bytes));
         let kube = kube_options(&opened.config, &frame.environment);
@@ -171,7 +171,7 @@ impl Ground {
         })
     }
 
-    /// What a plan stands on: the same restore points, by their digests.
+    /// Opens the ground of a plan: the same restore points, by their digests.
     pub(crate) async fn of_plan(
         plan: &Plan,
         flags: Flags<'_>,
@@ -189,20 +189,20 @@ impl Ground {
             same_point(&found, restore_point)?;
             ground.forward = Some(found);
         }
-        // One that only comes near is for foreseeing: what changed in between is no conflict.
+        // A base that is only close serves for the forecast: differences from it are not conflicts.
         if plan.base.as_ref() == Some(&plan.restore_point) {
             ground.base = Some(ground.point.clone());
         }
         Ok(ground)
     }
 
-    /// The restore point that objects come from.
+    /// Returns the restore point of the objects.
     pub(crate) fn objects(&self) -> &RestorePoint {
         self.forward.as_ref().unwrap_or(&self.point)
     }
 
-    /// The restore point that tenants are compared with: where objects come from, or the newest one
-    /// with tenants.
+    /// Finds the restore point that tenants are compared with: that of the objects, or the newest one with
+    /// tenants.
     pub(crate) async fn baseline(&self, frame: &Frame) -> Result<RestorePoint, Failure> {
         let objects = self.objects();
         if has_objects(&objects.manifest) {
@@ -213,13 +213,13 @@ impl Ground {
         Ok(found)
     }
 
-    /// Whether a way to the Kubernetes API is configured.
+    /// Reports whether access to the Kubernetes API is configured.
     pub(crate) fn has_api(&self) -> bool {
         self.kube.is_some()
     }
 
-    /// Refuses steps that need the Kubernetes API where no way to it is configured, before the first
-    /// of them.
+    /// Refuses steps that need the Kubernetes API if no access to it is configured, before the first of them
+    /// begins.
     pub(crate) fn admit_steps(&self, steps: &[Step]) -> Result<(), Failure> {
         if self.has_api() || only_etcd(steps) {
             return Ok(());
@@ -237,8 +237,8 @@ impl Ground {
             .map_err(anyhow::Error::new)?)
     }
 
-    /// The cluster that the kubeconfig leads to, or why nobody answers there. Does not wait for one
-    /// whose etcd is gone.
+    /// Returns the cluster that answers at the kubeconfig's address, or why none answers. Does not wait for a
+    /// cluster whose etcd is gone.
     pub(crate) async fn answer(&self, frame: &Frame) -> Result<Result<Target, String>, Failure> {
         let Some(options) = &self.kube else {
             return Ok(Err("no kubeconfig is given".to_owned()));
@@ -268,7 +268,7 @@ impl Ground {
                         .hint("see `kubectl get --raw '/readyz?verbose'`"));
                 }
                 Ok(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-                // What is wrong on this side stays wrong.
+                // An error on this side does not pass.
                 Err(failure) if matches!(failure.exit(), Exit::Interrupted | Exit::Usage) => {
                     return Err(failure);
                 }
@@ -282,13 +282,13 @@ impl Ground {
         }
     }
 
-    /// Told how it goes.
+    /// Returns the progress display.
     pub(crate) fn progress(&self) -> Arc<dyn backup_core::progress::Progress> {
         Arc::clone(&self.reading.progress)
     }
 }
 
-/// Whether nothing but etcd is restored, which needs no Kubernetes API.
+/// Reports whether only etcd is restored, which needs no Kubernetes API.
 pub(crate) fn only_etcd(steps: &[Step]) -> bool {
     steps == [Step::Etcd]
 }
@@ -299,7 +299,7 @@ fn no_api() -> Failure {
     Failure::message(Exit::Usage, told.to_owned()).hint(hint)
 }
 
-/// A cluster as plans name it.
+/// Converts a cluster into the form that plans use.
 pub(crate) fn target_of(target: &KubeTarget) -> Target {
     Target {
         uid: target.uid().to_owned(),
@@ -308,7 +308,7 @@ pub(crate) fn target_of(target: &KubeTarget) -> Target {
     }
 }
 
-/// What the restore point must have if the newest is asked for.
+/// Returns the data that the restore point must have if the newest is requested.
 fn needs(wanted: &Wanted<'_>) -> Needs {
     let has = |step| wanted.steps.contains(&step);
     if has(Step::Etcd) {
@@ -322,7 +322,7 @@ fn needs(wanted: &Wanted<'_>) -> Needs {
     }
 }
 
-/// Refuses a restore point that is another one than the plan's.
+/// Refuses a restore point that differs from the plan's.
 fn same_point(found: &RestorePoint, planned: &Parent) -> Result<(), Failure> {
     if found.entry.digest == planned.manifest {
         return Ok(());
@@ -334,7 +334,7 @@ fn same_point(found: &RestorePoint, planned: &Parent) -> Result<(), Failure> {
     Err(Failure::message(Exit::Refused, told).hint("plan again"))
 }
 
-/// A restore point as plans name it.
+/// Converts a restore point into the form that plans use.
 pub(crate) fn named(point: &RestorePoint) -> Parent {
     Parent {
         id: point.entry.id.clone(),

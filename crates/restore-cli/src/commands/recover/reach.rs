@@ -1,5 +1,5 @@
-//! Reach of a restore: which cluster and which nodes its kubeconfig and talosconfig lead to now, as a
-//! person is shown before anything is written.
+//! Reach of a restore: the cluster and the nodes that its kubeconfig and talosconfig address now, as a person
+//! is shown before anything is written.
 
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
@@ -10,25 +10,25 @@ use backup_core::source::kube::target::KubeTarget;
 use super::{Ground, TargetFlags, etcd, failed, target_of};
 use crate::args::ReadFlags;
 
-/// Nodes that are named in a line.
+/// Largest number of nodes that are named in a line.
 const NAMED: usize = 8;
 
-/// See the module.
+/// Reach of a restore; see the module.
 pub(crate) struct Reach {
-    /// The cluster that answers at the kubeconfig's address, or why none does.
+    /// Cluster that answers at the kubeconfig's address, or why none does.
     api: Result<Target, String>,
-    /// Its nodes, as it lists them; none if they cannot be listed.
+    /// Names of its nodes; `None` if they cannot be listed.
     nodes: Option<Vec<String>>,
-    /// The nodes that get etcd.
+    /// Nodes that get etcd.
     etcd: Option<EtcdPlan>,
 }
 
 impl Reach {
-    /// Looks at everything that `plan` is going to write to, and the nodes if `etcd` is still to come.
-    /// Changes nothing.
+    /// Checks everything that `plan` is going to write to, and the nodes if `etcd` is still to come. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// When a cluster answers that the plan may not write into, or the nodes are not those of the plan.
+    /// Fails when a cluster answers that the plan may not write into, or the nodes are not those of the plan.
     pub(crate) async fn look(
         ground: &Ground,
         (plan, etcd): (&Plan, Option<&EtcdPlan>),
@@ -54,10 +54,10 @@ impl Reach {
         Ok(reach)
     }
 
-    /// The cluster `target` with its nodes.
+    /// Returns the cluster `target` with its nodes.
     ///
     /// # Errors
-    /// When a person ends it.
+    /// Fails when a person ends it.
     pub(crate) async fn of(target: &KubeTarget, frame: &Frame) -> Result<Self, Failure> {
         let mut names = Vec::new();
         let list = async {
@@ -73,7 +73,7 @@ impl Reach {
         })
     }
 
-    /// What is connected now, and what it is held against, a line each.
+    /// Describes the present connections, and what the plan expects, a line each.
     pub(crate) fn told(&self, plan: &Plan) -> String {
         let mut lines = Vec::new();
         lines.push(match &self.api {
@@ -113,7 +113,7 @@ impl Reach {
     }
 }
 
-/// `3 nodes: a, b, c`, or so.
+/// Formats `3 nodes: a, b, c`, or so.
 fn named(what: &str, names: &[String]) -> String {
     if names.is_empty() {
         return format!("no {what}");

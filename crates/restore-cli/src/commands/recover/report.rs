@@ -1,4 +1,4 @@
-//! What a plan and its run print.
+//! Output of a plan and of its run.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use serde::Serialize;
 
 use crate::commands::verify_tenants::Verified;
 
-/// How a restore ended of which nothing is left to do.
+/// End of a restore with nothing left to do.
 pub(crate) const COMPLETE: &str = "complete";
-/// The same, of a restore point that lacked something.
+/// End of such a restore from a restore point with gaps.
 pub(crate) const COMPLETE_OF_PARTIAL: &str = "complete, but the restore point was partial";
 
-/// Objects that are listed for people; all are in the file.
+/// Largest number of objects that are listed for people; the file contains all.
 const LISTED: usize = 40;
 
-/// A plan as it is printed.
+/// Plan as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Shown<'a> {
-    /// Where it was written.
+    /// Path of the plan's file.
     pub(crate) file: String,
     pub(crate) plan: &'a Plan,
-    /// How long such a restore took the last time, in seconds.
+    /// Duration of the last such restore, in seconds.
     pub(crate) last_seconds: Option<u64>,
 }
 
@@ -144,7 +144,7 @@ impl Report for Shown<'_> {
     }
 }
 
-/// How many writes the API server took in a dry run, and why others were not tried.
+/// Writes how many writes the API server accepted in a dry run, and why others were not tried.
 fn tried(page: &mut Page, plan: &Plan) {
     let writes = |o: &&ObjectPlan| matches!(o.outcome, Outcome::Created | Outcome::Changed);
     let all = plan.objects.iter().filter(writes).count();
@@ -194,7 +194,7 @@ fn steps(steps: &[Step]) -> String {
     steps.iter().map(word).collect::<Vec<_>>().join(" → ")
 }
 
-/// The word for what becomes of an object.
+/// Returns the word for the outcome of an object.
 pub(crate) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Created => "create",
@@ -207,23 +207,23 @@ pub(crate) fn word(outcome: Outcome) -> &'static str {
     }
 }
 
-/// How a run ended, as it is printed.
+/// End of a run as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ran {
-    /// Names the restore.
+    /// Name of the restore.
     pub(crate) restore: String,
-    /// Its journal.
+    /// Path of the journal.
     pub(crate) journal: String,
     /// `complete`, `complete, but the restore point was partial`, or `partial`.
     pub(crate) ended: &'static str,
-    /// Objects by what became of them.
+    /// Number of objects by outcome.
     pub(crate) objects: BTreeMap<&'static str, u64>,
-    /// What is still stopped, with the command that puts it back by hand.
+    /// Controllers and webhooks that are still stopped, with the command that puts each back by hand.
     pub(crate) still_stopped: Vec<String>,
-    /// Whether all that is missing is what `resume` cannot help.
+    /// Whether everything that is missing is beyond the help of `resume`.
     pub(crate) stuck: bool,
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub(crate) seconds: u64,
     pub(crate) findings: Vec<Finding>,
     /// Tenants, compared with the restore point.
@@ -249,7 +249,7 @@ impl Ran {
         }
     }
 
-    /// What is done is done, and the restore point lacked these.
+    /// Adds the gaps of the restore point to a restore that is otherwise done.
     pub(crate) fn lacks(&mut self, lacks: Vec<Finding>) {
         if lacks.is_empty() {
             return;
@@ -260,7 +260,7 @@ impl Ran {
         }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         let tenants = self.tenants.as_ref().map_or(Exit::Complete, Verified::exit);
         if self.ended == COMPLETE && tenants == Exit::Complete {
@@ -321,7 +321,7 @@ impl Report for Ran {
     }
 }
 
-/// What to do about a restore that is not complete.
+/// Returns what to do about a restore that is not complete.
 pub(crate) fn way_on(stuck: bool, journal: &str) -> String {
     if stuck {
         return "What failed cannot be changed in place. Do what its lines say: each has a command, \

@@ -1,4 +1,4 @@
-//! Where a restore takes objects from: the archive, a Git repository, a Velero backup.
+//! Source of a restore's objects: the archive, a Git repository, or a Velero backup.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,12 @@ use backup_cli::failure::Failure;
 use backup_core::recover::git::GitSource;
 use backup_core::recover::plan::Origin;
 
-/// Where objects come from.
+/// Source of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The restore point.
     Archive,
-    /// A Git repository, filled up from the restore point.
+    /// A Git repository, supplemented from the restore point.
     Git(GitSource),
     /// A Velero backup alone.
     Velero(PathBuf),
@@ -33,7 +33,7 @@ pub(crate) struct SourceFlags {
 }
 
 impl SourceFlags {
-    /// The source that the flags name.
+    /// Returns the source that the flags name.
     pub(crate) fn source(&self, prune: bool) -> Result<Source, Failure> {
         let usage = |told: &str| Err(Failure::message(Exit::Usage, told.to_owned()));
         match (self.from.clone(), &self.git_path) {
@@ -52,7 +52,7 @@ impl SourceFlags {
 }
 
 impl Source {
-    /// The source of a plan, as it was asked for.
+    /// Returns the source of a plan, as it was requested.
     pub(crate) fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Archive { .. } => Self::Archive,
@@ -70,7 +70,7 @@ impl Source {
         }
     }
 
-    /// The source of a restore that began: its commit, wherever the branch is by now.
+    /// Returns the source of a restore that began: its commit, even if the branch has moved.
     pub(crate) fn begun(origin: &Origin) -> Self {
         match (Self::of(origin), origin) {
             (Self::Git(git), Origin::Git { commit, .. }) => Self::Git(GitSource {
@@ -82,7 +82,7 @@ impl Source {
     }
 }
 
-/// Refuses a source that is another one than the plan's.
+/// Refuses a source that differs from the plan's.
 pub(crate) fn same(planned: &Origin, now: &Origin) -> Result<(), Failure> {
     let told = match (planned, now) {
         (
@@ -110,7 +110,7 @@ fn source(text: &str) -> Result<Source, String> {
     }
 }
 
-/// Plans are run from other folders too.
+/// Makes a path absolute, because plans are run from other folders too.
 fn absolute(path: &str) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| Path::new(path).to_owned())
 }

@@ -1,4 +1,4 @@
-//! Which Talos nodes a restore works on, and how they are reached.
+//! Talos nodes of a restore, and access to them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl TargetFlags {
         }
     }
 
-    /// The nodes, behind credentials that were checked.
+    /// Returns the nodes, with credentials that were checked.
     pub(crate) async fn nodes(
         &self,
         read: &ReadFlags,
@@ -52,7 +52,7 @@ impl TargetFlags {
         Ok(nodes.map_err(anyhow::Error::new)?)
     }
 
-    /// How the Talos API is reached, from flags, configuration and environment.
+    /// Returns the options for the Talos API, from flags, configuration and environment.
     fn options(&self, read: &ReadFlags, frame: &Frame) -> Result<TalosOptions, Failure> {
         let given = Given {
             talos: self.given(),

@@ -1,4 +1,4 @@
-//! How long such a restore took before, as journals tell.
+//! Duration of an earlier restore of the same kind, from journals.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{COMPLETE, COMPLETE_OF_PARTIAL};
 use crate::commands::status;
 
-/// The last complete restore of a cluster in one way.
+/// Last complete restore of a cluster in one mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Took {
     pub(crate) began: Timestamp,
@@ -21,11 +21,11 @@ pub(crate) struct Took {
     phases: Vec<(Phase, SignedDuration)>,
 }
 
-/// Which restores are alike.
+/// Criteria for restores of the same kind.
 pub(crate) struct Alike<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) mode: Mode,
-    /// All if it does not matter which.
+    /// Steps of the restore; `None` for any.
     pub(crate) steps: Option<&'a [Step]>,
 }
 
@@ -37,8 +37,8 @@ impl Alike<'_> {
 }
 
 impl Took {
-    /// The newest that was complete and not interrupted, of the journals in `folder` and of those
-    /// that have a copy in `store`; `None` also without a folder, or if the store does not tell.
+    /// Returns the newest complete restore without interruption, from the journals in `folder` and those with
+    /// a copy in `store`; `None` also without a folder, or if the store cannot be read.
     pub(crate) async fn last(
         folder: &Path,
         store: &Arc<dyn Store>,
@@ -86,14 +86,14 @@ impl Took {
         })
     }
 
-    /// Those phases, each with how long it took.
+    /// Returns the phases with their durations.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, SignedDuration)> {
         self.phases
             .iter()
             .map(|(phase, took)| (word(*phase), *took))
     }
 
-    /// For tests of what is written of it.
+    /// Makes a value for tests of the output.
     #[cfg(test)]
     pub(crate) fn told(began: Timestamp, seconds: &[(Phase, i64)]) -> Self {
         let phases = seconds

@@ -1,4 +1,4 @@
-//! `restore-cli resources get`: one object, as kubectl prints it.
+//! Command `restore-cli resources get`, which prints one object as kubectl does.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -22,11 +22,11 @@ use crate::commands::latest::Needs;
 use crate::commands::yaml::to_yaml;
 use crate::commands::{Reading, not_read, open};
 
-/// Names that are remembered to propose one of them; more are not looked at.
+/// Largest number of names that are remembered for proposals; further names are ignored.
 const MAX_NAMES: usize = 10_000;
-/// At most this many names are proposed.
+/// Largest number of names that are proposed.
 const PROPOSED: usize = 5;
-/// How alike two names are that are proposed for each other; 1 is equal.
+/// Smallest similarity of two names that are proposed for each other; 1 is equal.
 const ALIKE: f32 = 0.6;
 
 /// Show one object as YAML, as kubectl prints it, or with `--output json` as JSON
@@ -107,7 +107,7 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// JSON as kubectl indents it.
+/// Formats JSON with kubectl's indentation.
 fn to_json(object: &Value) -> Result<String, Failure> {
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut text = Vec::new();
@@ -119,7 +119,7 @@ fn to_json(object: &Value) -> Result<String, Failure> {
     Ok(String::from_utf8(text).context("write the object as JSON")?)
 }
 
-/// What was seen on the way to an object.
+/// Results of searching for an object.
 #[derive(Default)]
 struct Found {
     object: Option<StoredJson>,
@@ -164,7 +164,7 @@ async fn read(
 }
 
 impl Found {
-    /// The object, if there is exactly one.
+    /// Returns the object, if there is exactly one.
     fn the_one(self, resource: &ResourceName, args: &Args) -> Result<StoredJson, Failure> {
         match (self.object, self.others.is_empty()) {
             (Some(object), true) => Ok(object),
@@ -192,7 +192,7 @@ fn not_found(names: &[String], resource: &ResourceName, args: &Args) -> Failure 
         Exit::NotFound,
         format!("the restore point has no {wanted} of {resource}"),
     );
-    // Of the right name in another place, before those of a like name.
+    // Names that match in another namespace come before similar names.
     let named = |name: &&String| name.rsplit('/').next() == Some(args.name.as_str());
     let mut near: Vec<&str> = names.iter().filter(named).map(String::as_str).collect();
     let bare: Vec<&str> = names.iter().filter_map(|n| n.rsplit('/').next()).collect();

@@ -1,4 +1,4 @@
-//! `restore-cli resources ls`: the kinds of a restore point, or the objects of one kind.
+//! Command `restore-cli resources ls`, which lists the kinds of a restore point, or the objects of one kind.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +21,8 @@ use crate::commands::kinds::{self, Listed};
 use crate::commands::latest::Needs;
 use crate::commands::{Reading, not_read, open};
 
-/// Objects that are listed; more are counted. Some 100 bytes each, and more than a person reads.
+/// Largest number of objects that are listed; further ones are counted. A row takes some 100 bytes, and this
+/// is more than a person reads.
 const MAX_ROWS: usize = 100_000;
 
 /// List the kinds of a restore point, or the objects of one kind
@@ -92,7 +93,7 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// The components that hold objects of the kind.
+/// Returns the components that contain objects of the kind.
 pub(super) fn holding<'p>(
     point: &'p RestorePoint,
     resource: &'p ResourceName,
@@ -101,12 +102,12 @@ pub(super) fn holding<'p>(
         .filter(|l| l.facts.resource == resource.as_str() && l.facts.objects > 0)
 }
 
-/// Which objects of a component are listed.
+/// Selection of the objects of a component.
 struct Wanted {
     component: ComponentName,
     resource: ResourceName,
     namespace: Option<String>,
-    /// Objects of the kind that are still to come: after them nothing need be read.
+    /// Objects of the kind that are still to come; after them nothing needs to be read.
     left: u64,
 }
 
@@ -153,14 +154,14 @@ impl Wanted {
     }
 }
 
-/// What `resources ls KIND` prints.
+/// Printed result of `resources ls KIND`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct List {
     restore_point: String,
     resource: String,
     objects: Vec<Row>,
-    /// Objects beyond those that are listed.
+    /// Number of objects beyond those that are listed.
     more: u64,
     #[serde(skip)]
     now: Timestamp,

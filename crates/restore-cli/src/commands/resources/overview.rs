@@ -1,4 +1,4 @@
-//! What kinds a restore point holds, as its manifest tells it.
+//! Overview of the kinds in a restore point, from its manifest.
 
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::commands::kinds::{Listed, listed};
 
-/// What `resources ls` prints.
+/// Printed result of `resources ls`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Overview {

@@ -1,4 +1,5 @@
-//! `restore-cli restore datastore`: the etcd behind a DataStore, as the data folder of a new member.
+//! Command `restore-cli restore datastore`, which restores a DataStore's etcd as the data folder of a new
+//! member.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,12 +105,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// A token by which members of another restore do not join this one by mistake.
+/// Returns a token that keeps members of another restore from joining this one by mistake.
 fn token(datastore: &str, id: &RestorePointId) -> String {
     format!("{datastore}-{id}")
 }
 
-/// What `restore datastore` prints.
+/// Printed result of `restore datastore`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Restored {

@@ -1,4 +1,4 @@
-//! `restore-cli restore etcd`: step 1, etcd back from its snapshot over the Talos API.
+//! Command `restore-cli restore etcd`, step 1: it restores etcd from its snapshot over the Talos API.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub(crate) struct Args {
     read: ReadFlags,
 }
 
-/// The dangers that this step knows by name.
+/// Parses a danger that this step knows by name.
 fn danger(text: &str) -> Result<Danger, String> {
     let known = [
         Danger::OtherLineage,
@@ -114,13 +114,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .await
 }
 
-/// Where the snapshot is.
+/// Location of the snapshot.
 enum Source {
     Stored(Box<Opened>, Box<RestorePoint>),
     File(Box<HeldSnapshot>),
 }
 
-/// Finds the snapshot. A file is small work to verify, so that the plan knows what is in it.
+/// Finds the snapshot. A file is quick to verify, so it is verified before the plan, which then shows its
+/// content.
 async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
     if let Some(file) = &args.raw_db {
         frame.terminal.warn(
@@ -142,7 +143,8 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
     Ok(Source::Stored(Box::new(opened), Box::new(point)))
 }
 
-/// A file that is no sound snapshot: it may be packed, and one without its trailer a copy of a db file.
+/// Makes the failure for a file that is not a sound snapshot. The file may be packed, or, without its
+/// trailer, a copy of a db file.
 fn not_held(file: &Path, error: HoldError) -> Failure {
     let unsound = matches!(&error, HoldError::Snapshot { .. });
     if let Some(packing) = Packing::of_file(file).filter(|_| unsound) {
@@ -186,7 +188,8 @@ async fn look(
         proof: None,
     };
     let plan = preflight(&nodes, wanted.clone()).await;
-    // Its own journal may prove what the content does not: it was written to since.
+    // The journal of this restore may prove what the content no longer does, because etcd was written to
+    // since.
     let proof = journal::proof(&args.journals, &plan)?;
     if plan.holds.is_some() || proof.is_none() {
         return Ok((nodes, plan));
@@ -200,7 +203,7 @@ async fn look(
     Ok((nodes, plan))
 }
 
-/// Shows what was found. Data goes to stdout once, at the end: here a person reads.
+/// Shows the plan on stderr for the person. Data goes to stdout once, at the end.
 fn show(plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
     let text = backup_cli::output::render(&Planned::of(plan), Format::Table, None)?;
     frame.terminal.status(&text);
@@ -240,7 +243,7 @@ fn confirm(args: &Args, plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
     frame.terminal.confirm_by_name(&question, name, &flags)
 }
 
-/// Fetches and verifies all of it; nothing was uploaded before.
+/// Fetches and verifies the whole snapshot before anything is uploaded.
 async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot, Failure> {
     let (opened, point) = match source {
         Source::File(held) => return Ok(*held),
@@ -269,7 +272,7 @@ async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot
     }
 }
 
-/// The others join, kubelets restart, and all of it is told.
+/// Waits for the other nodes to join, restarts kubelets, and reports the result.
 async fn after(
     args: &Args,
     nodes: &TalosNodes,
@@ -293,7 +296,7 @@ async fn after(
     Ok(report.exit())
 }
 
-/// The findings as they are printed.
+/// Returns the findings as they are printed.
 fn printed(plan: &EtcdPlan) -> Vec<findings::Finding> {
     let all = plan.blockers.iter().chain(&plan.warnings);
     all.map(findings::Finding::from).collect()

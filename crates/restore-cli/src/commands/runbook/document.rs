@@ -1,9 +1,9 @@
-//! A text of headings, sentences, tables and commands, as Markdown or for a terminal.
+//! Document of headings, sentences, tables and commands, as Markdown or for a terminal.
 
 use backup_cli::clean;
 use clap::ValueEnum;
 
-/// Text for a terminal is folded to this.
+/// Width to which text for a terminal is folded.
 const WIDTH: usize = 80;
 
 /// How a document is written.
@@ -25,8 +25,8 @@ enum Block {
     Commands(&'static str, Vec<String>),
 }
 
-/// See the module. Control characters never get out of it, whatever goes in: a name from a store can
-/// neither end a block of commands nor begin one.
+/// Document; see the module. Control characters never get into its text: a name from a store can neither end
+/// a block of commands nor begin one.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     blocks: Vec<Block>,
@@ -46,7 +46,7 @@ impl Document {
         self.blocks.push(Block::Heading(3, text.to_owned()));
     }
 
-    /// The heading of the next step.
+    /// Adds the heading of the next step.
     pub(super) fn step(&mut self, text: &str) {
         self.steps = self.steps.saturating_add(1);
         self.heading(&format!("Step {}: {text}", self.steps));
@@ -56,7 +56,7 @@ impl Document {
         self.blocks.push(Block::Text(text.into()));
     }
 
-    /// Nothing, if there are no items.
+    /// Adds a list; adds nothing if there are no items.
     pub(super) fn items<S: Into<String>>(&mut self, items: impl IntoIterator<Item = S>) {
         let items: Vec<String> = items.into_iter().map(Into::into).collect();
         if !items.is_empty() {
@@ -74,12 +74,12 @@ impl Document {
         self.blocks.push(Block::Table(head, rows));
     }
 
-    /// Commands of the way itself: all of these, in their order, are the restore.
+    /// Adds commands of the restore itself: all of these, in their order, are the restore.
     pub(super) fn run<S: Into<String>>(&mut self, lines: impl IntoIterator<Item = S>) {
         self.commands("sh", lines);
     }
 
-    /// Commands for when the text around them asks for them.
+    /// Adds commands to run only when the text around them asks for them.
     pub(super) fn aside<S: Into<String>>(&mut self, lines: impl IntoIterator<Item = S>) {
         self.commands("bash", lines);
     }
@@ -93,7 +93,7 @@ impl Document {
         self.blocks.push(Block::Commands(kind, lines));
     }
 
-    /// The whole text, with a line feed at its end.
+    /// Returns the whole text, with a line feed at its end.
     pub(super) fn written(&self, form: Form) -> String {
         let blocks = self.blocks.iter().map(|block| match form {
             Form::Markdown => markdown(block),
@@ -105,7 +105,7 @@ impl Document {
     }
 }
 
-/// A name, to be read letter by letter.
+/// Formats a name as code, to be read letter by letter.
 pub(super) fn code(text: &str) -> String {
     format!("`{}`", text.replace('`', "'"))
 }
@@ -142,7 +142,7 @@ fn markdown(block: &Block) -> String {
     }
 }
 
-/// A sentence, in which nothing but code between backticks means anything to Markdown.
+/// Escapes a sentence so that Markdown interprets only code between backticks.
 fn prose(text: &str) -> String {
     let mut code = false;
     let mut safe = String::new();
@@ -181,7 +181,7 @@ fn text(block: &Block) -> String {
     }
 }
 
-/// Folds at spaces; a word that is too long stays whole, since people copy it.
+/// Folds text at spaces; a word that is too long stays whole, because people copy it.
 fn folded(text: &str, first: &str, rest: &str) -> String {
     let mut lines = Vec::new();
     let mut line = first.to_owned();

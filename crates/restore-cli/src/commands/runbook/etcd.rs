@@ -1,4 +1,4 @@
-//! The steps of etcd, for the same nodes.
+//! Runbook steps that restore etcd on the same nodes.
 
 use backup_core::recover::etcd::{RestartKind, Wipe, restarts_on};
 
@@ -6,7 +6,7 @@ use super::document::{Document, code};
 use super::facts::Facts;
 use super::steps::same_cluster;
 
-/// Writes them.
+/// Writes the steps.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     look(document, facts);
     restore(document, facts);
@@ -14,7 +14,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
     restart(document, facts);
 }
 
-/// The command that wipes a node, with what it destroys.
+/// Writes the command that wipes a node, with what it destroys.
 pub(super) fn wipe(document: &mut Document, facts: &Facts) {
     let talos = facts
         .etcd()

@@ -1,4 +1,4 @@
-//! What a runbook is made of.
+//! Facts from which a runbook is made.
 
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Trust;
@@ -12,7 +12,7 @@ use super::shell::word;
 use crate::commands::gaps::Lacked;
 use crate::commands::recover::Took;
 
-/// See the module.
+/// Facts of a runbook; see the module.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) point: RestorePoint,
@@ -21,18 +21,18 @@ pub(super) struct Facts {
     pub(super) trust: Trust,
     pub(super) nodes: Nodes,
     pub(super) took: Option<Took>,
-    /// What the restore point lacks.
+    /// Gaps of the restore point.
     pub(super) lacked: Vec<Lacked>,
 }
 
-/// How the cluster's nodes are reached, as far as anything tells.
+/// Nodes of the cluster and access to them, as far as known.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
-    /// Those of flags, configuration or talosconfig.
+    /// Nodes from flags, configuration or talosconfig.
     pub(super) named: Vec<String>,
-    /// The talosconfig's endpoints.
+    /// Endpoints of the talosconfig.
     pub(super) endpoints: Vec<String>,
-    /// Its context, if there is a talosconfig.
+    /// Context of the talosconfig, if there is one.
     pub(super) context: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl Facts {
         self.point.manifest.component(name).is_some()
     }
 
-    /// Whether there are objects to restore.
+    /// Reports whether there are objects to restore.
     pub(super) fn has_objects(&self) -> bool {
         self.has(&ComponentName::resources())
     }
@@ -63,7 +63,7 @@ impl Facts {
         Some((component, component.etcd.as_ref()?))
     }
 
-    /// The components that are etcds of DataStores, by the DataStore's name.
+    /// Returns the components that are etcds of DataStores, with the DataStore's name.
     pub(super) fn datastores(&self) -> impl Iterator<Item = (&str, &Component)> {
         let components = self.point.manifest.components.iter();
         components.filter_map(|c| Some((c.name.datastore_name()?, c)))
@@ -77,7 +77,7 @@ impl Facts {
         self.kubernetes().map_or(&[], |k| k.tenants.as_slice())
     }
 
-    /// Tenants with a control plane whose place is known: namespace of it, it.
+    /// Returns tenants with a control plane in a known namespace: tenant, namespace, control plane.
     pub(super) fn control_planes(
         &self,
     ) -> impl Iterator<Item = (&TenantFacts, &str, &ControlPlaneFacts)> {
@@ -85,7 +85,7 @@ impl Facts {
         tenants.filter_map(|t| Some((t, t.tenant_namespace.as_deref()?, t.control_plane.as_ref()?)))
     }
 
-    /// Public keys whose holders can open all of it, sorted.
+    /// Returns the public keys whose holders can open all of it, sorted.
     pub(super) fn recipients(&self) -> Vec<String> {
         let mut epochs = self.point.manifest.epochs().iter();
         let Some(first) = epochs.next() else {
@@ -104,7 +104,7 @@ impl Facts {
         !self.point.manifest.epochs().is_empty()
     }
 
-    /// What a command that decrypts has to have at its end.
+    /// Returns the flag that a decrypting command needs at its end.
     pub(super) fn identity(&self) -> &'static str {
         if self.encrypted() {
             " --identity \"$BUTLER_IDENTITY\""
@@ -113,8 +113,8 @@ impl Facts {
         }
     }
 
-    /// The nodes that commands are written out for; of nobody else's knowledge than the manifest's,
-    /// the one that the snapshot is from.
+    /// Returns the nodes for which commands are written. If only the manifest is known, that is the node of
+    /// the snapshot.
     pub(super) fn nodes(&self) -> Vec<String> {
         if !self.nodes.named.is_empty() {
             return self.nodes.named.clone();
@@ -124,12 +124,12 @@ impl Facts {
         node.into_iter().collect()
     }
 
-    /// The same as words of commands.
+    /// Returns the nodes as words of commands.
     pub(super) fn node_words(&self) -> Vec<String> {
         self.nodes().iter().map(|node| word(node)).collect()
     }
 
-    /// What nothing here tells.
+    /// Returns the facts that are unknown.
     pub(super) fn unknown(&self) -> Vec<String> {
         let mut unknown = Vec::new();
         let mut tell = |is: bool, what: &str| {
@@ -191,7 +191,7 @@ impl Facts {
         unknown
     }
 
-    /// Findings of the run that a restore has to know.
+    /// Returns the run's findings that matter for a restore.
     pub(super) fn findings(&self) -> Vec<[String; 4]> {
         let findings = self.point.manifest.findings.iter();
         let worth = findings.filter(|f| f.severity != Severity::Info);

@@ -1,4 +1,4 @@
-//! What a person reads before anything is begun.
+//! Opening of the runbook, to be read before anything is begun.
 
 use backup_cli::human;
 use backup_core::format::export::TenantFacts;
@@ -8,7 +8,7 @@ use super::document::{Document, code};
 use super::facts::Facts;
 use crate::commands::gaps::Lacked;
 
-/// Writes it.
+/// Writes the opening.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     opening(document, facts);
     restore_point(document, facts);

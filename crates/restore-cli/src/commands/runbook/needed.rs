@@ -1,4 +1,4 @@
-//! What must be at hand before anything is begun.
+//! Part of the runbook on what must be at hand before anything is begun.
 
 use backup_core::crypt::Trust;
 use backup_core::store::url::StoreUrl;
@@ -6,7 +6,7 @@ use backup_core::store::url::StoreUrl;
 use super::document::{Document, code};
 use super::facts::Facts;
 
-/// Writes it.
+/// Writes the part.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     document.heading("Before you begin");
     document.text("Have all of this at hand. The first step checks for each variable.");

@@ -1,4 +1,4 @@
-//! A tenant's control plane that is being deleted and is paused: how it is saved.
+//! Part of the runbook on saving a tenant's control plane that is being deleted and is paused.
 
 use backup_core::recover::pause::STEWARD;
 
@@ -6,10 +6,10 @@ use super::document::{Document, code};
 use super::facts::Facts;
 use super::shell::word;
 
-/// The kind, in full: another group may have one of this name.
+/// Full name of the kind, because another group may have a kind of this name.
 const KIND: &str = "tenantcontrolplanes.steward.butlerlabs.dev";
 
-/// Writes it.
+/// Writes the part.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     if facts.control_planes().next().is_none() {
         return;
@@ -48,7 +48,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
     );
 }
 
-/// What saves the control plane `plane` in `namespace`; both are words of a shell.
+/// Returns the commands that save the control plane `plane` in `namespace`; both are words of a shell.
 fn commands(namespace: &str, plane: &str) -> Vec<String> {
     let file = format!("{namespace}-{plane}.json");
     let path = STEWARD.replace('.', "\\.");

@@ -1,10 +1,10 @@
-//! Words of a shell. What stands in a store is never more than one word of a command.
+//! Quoting of shell words. Text from a store is never more than one word of a command.
 
 use std::fmt::Write as _;
 
 use backup_cli::clean::is_harmful;
 
-/// `text` as one word of bash, and on one line.
+/// Returns `text` as one word of bash, on one line.
 pub(super) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
@@ -18,7 +18,7 @@ pub(super) fn word(text: &str) -> String {
         match c {
             '\\' | '\'' => quoted.extend(['\\', c]),
             c if is_harmful(c) => {
-                // Infallible: it writes to a string.
+                // Writing to a String cannot fail.
                 let _ = write!(quoted, "\\u{:04x}", u32::from(c));
             }
             c => quoted.push(c),

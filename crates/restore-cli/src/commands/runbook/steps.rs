@@ -1,4 +1,4 @@
-//! The way itself, step by step. The commands here, in their order, are the restore.
+//! Steps of the restore. The commands here, in their order, are the restore.
 
 use backup_core::crypt::Trust;
 use serde_json::json;
@@ -8,12 +8,12 @@ use super::etcd;
 use super::facts::Facts;
 use super::shell::word;
 
-/// The configuration that the first step writes.
+/// Configuration that the first step writes.
 const CONFIG: &str = "butler-restore.yaml";
-/// The plan that a later one writes.
+/// Plan that a later step writes.
 const PLAN: &str = "restore-plan.json";
 
-/// Writes it.
+/// Writes the steps.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     prepare(document, facts);
     check(document, facts);
@@ -30,7 +30,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
     afterwards(document, facts);
 }
 
-/// Fails with what is wanted unless the variable is set.
+/// Returns a command that fails with `what` unless the variable is set.
 fn want(variable: &str, what: &str) -> String {
     format!(": \"${{{variable}:?{what}}}\"")
 }
@@ -92,7 +92,7 @@ fn prepare(document: &mut Document, facts: &Facts) {
     ));
 }
 
-/// What every command reads: JSON is YAML, and quotes what has to be quoted.
+/// Returns the configuration that every command reads. JSON is valid YAML, and quotes what must be quoted.
 fn config(facts: &Facts) -> Vec<String> {
     let trust = match &facts.trust {
         Trust::Anyone => json!("none"),
@@ -153,7 +153,8 @@ fn fresh(document: &mut Document, facts: &Facts) {
     );
 }
 
-/// Fails, and says so, unless the cluster is the one that was captured (`=`) or another (`!=`).
+/// Returns a command that fails with a message unless the cluster is the captured one (`=`) or another
+/// (`!=`).
 pub(super) fn same_cluster(is: &str, uid: &str) -> String {
     format!(
         "test \"$(kubectl get namespace kube-system --output jsonpath='{{.metadata.uid}}')\" {is} {} \

@@ -1,4 +1,4 @@
-//! The same without this program, and what else may have been lost.
+//! Part of the runbook for a restore without this program, and for other losses.
 
 use backup_core::store::url::StoreUrl;
 
@@ -6,7 +6,7 @@ use super::document::{Document, code};
 use super::facts::Facts;
 use super::shell::word;
 
-/// Writes it.
+/// Writes the part.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     datastores(document, facts);
     document.heading("Without restore-cli");
@@ -22,7 +22,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
     }
 }
 
-/// A folder with all stored objects.
+/// Writes the command that copies all stored objects into a folder.
 fn copy(document: &mut Document, facts: &Facts) {
     match &facts.store {
         StoreUrl::S3(s3) => {
@@ -47,7 +47,7 @@ fn copy(document: &mut Document, facts: &Facts) {
     }
 }
 
-/// The command that writes a component to a file.
+/// Returns the command that writes a component to a file.
 fn recover(facts: &Facts, component: &str, file: &str) -> String {
     let identity = if facts.encrypted() {
         "\"$BUTLER_IDENTITY\""
@@ -135,7 +135,7 @@ fn objects(document: &mut Document, facts: &Facts) {
     );
 }
 
-/// The etcds behind tenants.
+/// Writes the part on the etcds behind tenants.
 fn datastores(document: &mut Document, facts: &Facts) {
     let datastores: Vec<_> = facts.datastores().collect();
     if datastores.is_empty() {

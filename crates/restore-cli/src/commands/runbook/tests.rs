@@ -1,4 +1,4 @@
-//! What is written of a restore point, at a fixed time.
+//! Tests of the runbook of a restore point, at a fixed time.
 
 use backup_core::recover::journal::Phase;
 
@@ -32,7 +32,7 @@ fn known(mode: Mode) -> Facts {
     }
 }
 
-/// The text with the key of this run replaced.
+/// Returns the text with the key of this run replaced.
 fn written(facts: &Facts, form: Form) -> String {
     let text = runbook(facts).written(form);
     let backup_core::crypt::Trust::Keys(keys) = &facts.trust else {

@@ -1,4 +1,4 @@
-//! What to do when a step does not end as it should.
+//! Part of the runbook for steps that do not end as they should.
 
 use backup_core::archive::ResourceName;
 use backup_core::recover::pause::{self, Marker};
@@ -9,7 +9,7 @@ use super::document::{Document, code};
 use super::etcd;
 use super::facts::Facts;
 
-/// What may stand against a plan in any way of restoring.
+/// Dangers that may block a plan in any mode.
 const DANGERS: [(Danger, &str); 13] = [
     (
         Danger::TenantData,
@@ -65,7 +65,7 @@ const DANGERS: [(Danger, &str); 13] = [
     ),
 ];
 
-/// Writes it.
+/// Writes the part.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     document.heading("When something goes wrong");
     document.text("What `restore-cli` ends with tells what kind of trouble it is:");
@@ -188,7 +188,7 @@ fn damaged(document: &mut Document, facts: &Facts) {
     }
 }
 
-/// How what is still stopped goes on again, by hand. The order is the restore's own.
+/// Writes how to resume by hand what is still stopped. The order is the restore's own.
 fn stopped(document: &mut Document) {
     document.part("If something is still stopped");
     document.text(
@@ -222,7 +222,7 @@ fn stopped(document: &mut Document) {
     ]);
 }
 
-/// What still carries the marker that keeps controllers off.
+/// Writes the commands that list what still carries the marker that keeps controllers off.
 fn paused(document: &mut Document, facts: &Facts) {
     let archives = facts.point.manifest.components.iter();
     let kinds = archives.filter_map(|c| c.archive.as_ref());

@@ -1,4 +1,4 @@
-//! The form in which a manifest is shown.
+//! Report of a manifest.
 
 use backup_cli::findings::{self, Finding};
 use backup_cli::human;
@@ -15,7 +15,7 @@ mod objects;
 
 use objects::{Archive, Kubernetes};
 
-/// What `show` prints.
+/// Printed result of `show`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
@@ -35,7 +35,7 @@ pub(super) struct Shown {
     recipients: Vec<String>,
     components: Vec<Component>,
     missing: Vec<String>,
-    /// What was asked for and is not in it.
+    /// Requested data that the restore point lacks.
     lacks: Vec<Lacked>,
     kubernetes: Option<Kubernetes>,
     findings: Vec<Finding>,
@@ -165,7 +165,7 @@ impl Shown {
 }
 
 impl Shown {
-    /// With what the restore point lacks.
+    /// Adds the gaps of the restore point.
     pub(super) fn lacking(self, lacks: Vec<Lacked>) -> Self {
         Self { lacks, ..self }
     }

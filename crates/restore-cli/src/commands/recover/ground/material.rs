@@ -1,4 +1,4 @@
-//! What a restore writes: objects out of an archive, a Git repository or a Velero backup.
+//! Material of a restore: objects out of an archive, a Git repository or a Velero backup.
 
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
@@ -14,18 +14,18 @@ use backup_core::source::kube::target::KubeTarget;
 use super::{Asked, Ground, named};
 use crate::commands::recover::{Objects, Source, failed};
 
-/// What is written, and where it was taken from.
+/// Objects to write, with their origin.
 pub(crate) struct Material {
     pub(crate) objects: Objects,
     pub(crate) origin: Origin,
-    /// The key of digests of what is written.
+    /// Key for digests of the objects.
     pub(super) key: ContentKey,
-    /// What a person should know of the source.
+    /// Findings about the source.
     pub(super) findings: Vec<Finding>,
 }
 
 impl Ground {
-    /// The objects of `point` that `options` choose.
+    /// Reads the objects of `point` that `options` choose.
     pub(crate) async fn spool(
         &self,
         point: &RestorePoint,
@@ -57,8 +57,8 @@ impl Ground {
         }
     }
 
-    /// The key of digests of what is written. Whoever cannot open the restore point, as with a source
-    /// that does not need it, has none.
+    /// Returns the key for digests of the objects. Without an identity for the restore point, as with a
+    /// source that does not need it, there is no key.
     async fn content_key(&self, frame: &Frame) -> Result<ContentKey, Failure> {
         let identities = self
             .opened
@@ -71,8 +71,7 @@ impl Ground {
         ))
     }
 
-    /// What is written, from wherever it is asked for. `target` tells kinds that nothing else
-    /// defines.
+    /// Reads the objects from the requested source. `target` supplies the kinds that nothing else defines.
     pub(crate) async fn material(
         &self,
         asked: &Asked,
@@ -103,7 +102,7 @@ impl Ground {
                 (spool, Origin::Archive { restore_point }, Vec::new())
             }
             Source::Git(git) => {
-                // First what may fail at once.
+                // The checkout comes first, because it may fail at once.
                 let proxies = &frame.environment.proxies;
                 let cluster = &objects.manifest.cluster;
                 let fetched = git.checkout(cluster, scratch, proxies);
@@ -137,10 +136,10 @@ impl Ground {
         };
         let mut spool = spool;
         of_steps(&mut spool, &asked.steps);
-        // Objects as the restored etcd has them, where others are brought forward from there.
+        // Objects as the restored etcd has them, if other objects are brought forward from there.
         let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
         let base = self.base.as_ref().filter(|base| {
-            // One that only comes near tells nothing that a living cluster does not.
+            // A base that is only close adds nothing to what a living cluster shows.
             let exact = base.entry.digest == self.point.entry.digest;
             (self.forward.is_some() || from_elsewhere) && (exact || target.is_none())
         });
@@ -157,7 +156,7 @@ impl Ground {
     }
 }
 
-/// The choice of `options` among the tenants of `point`.
+/// Returns the choice of `options` among the tenants of `point`.
 fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
     let kubernetes = point.manifest.kubernetes.as_ref();
     let tenants = kubernetes.map(|k| k.tenants.as_slice());

@@ -1,4 +1,4 @@
-//! What a plan is made of, and the plan.
+//! Request for a plan, and the plan.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{Ground, named};
 use crate::commands::gaps::Lacked;
 use crate::commands::recover::{Objects, Source, failed};
 
-/// What a plan was asked for.
+/// Parameters of a plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) mode: Mode,
@@ -28,22 +28,22 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What `plan` was asked for, to see whether it would be the same now.
+    /// Returns the parameters of `plan`, to check whether it would be the same now.
     pub(crate) fn of(plan: &Plan) -> Self {
         Self {
             mode: plan.mode,
             steps: plan.steps.clone(),
             options: plan.options.clone(),
             source: Source::of(&plan.origin),
-            // What is refused in a dry run must be refused again.
+            // A write that a dry run refused must be refused again.
             dry_run: true,
         }
     }
 }
 
 impl Ground {
-    /// Makes the plan of a restore that begins with etcd. `answer` is the cluster that the kubeconfig
-    /// leads to now, if it answers.
+    /// Makes the plan of a restore that begins with etcd. `answer` is the cluster that answers at the
+    /// kubeconfig's address now, if any.
     pub(crate) async fn foresee(
         &self,
         asked: &Asked,
@@ -74,7 +74,7 @@ impl Ground {
         let mut request = self.request(asked, material, None, frame);
         let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
         request.findings.extend(lacks.await);
-        // It is too large for a caller's stack.
+        // The future is too large for a caller's stack.
         let planned = Box::pin(survey(
             &request,
             target,
@@ -87,8 +87,8 @@ impl Ground {
             .await
     }
 
-    /// What tells which cluster is restored. When etcd comes back, its restore point has the last
-    /// word.
+    /// Returns the facts that identify the restored cluster. When etcd comes back, only its restore point
+    /// counts.
     fn cluster_facts(&self, asked: &Asked, spool: &Spool) -> ClusterFacts {
         if asked.steps.contains(&Step::Etcd) {
             return ClusterFacts::of([&self.point], None);
@@ -96,20 +96,20 @@ impl Ground {
         ClusterFacts::of([&self.point, self.objects()], Some(spool))
     }
 
-    /// What the restore point of the plan's objects lacks of what the plan restores.
+    /// Returns the gaps of the restore point of the plan's objects, as far as the plan restores them.
     pub(crate) async fn lacks(&self, plan: &Plan) -> Vec<Finding> {
         let source = Source::of(&plan.origin);
         self.lacks_of(&plan.steps, &plan.options, &source).await
     }
 
     async fn lacks_of(&self, steps: &[Step], options: &Options, source: &Source) -> Vec<Finding> {
-        // A Velero backup stands alone.
+        // A Velero backup does not use the restore point.
         if matches!(source, Source::Velero(_)) {
             return Vec::new();
         }
         let objects = self.objects();
         let gaps = gaps(&objects.manifest, steps, options);
-        // Where the store cannot be asked, what is missing is told all the same.
+        // Gaps are reported even if the store cannot be queried for older restore points.
         let lacked = self.opened.lacked(objects, &gaps).await;
         let lacked = lacked.unwrap_or_else(|_| Lacked::alone(&gaps));
         let findings = lacked.iter();
@@ -117,7 +117,7 @@ impl Ground {
         findings.collect()
     }
 
-    /// What a plan is made of.
+    /// Returns the request for a plan.
     fn request(
         &self,
         asked: &Asked,
@@ -132,7 +132,7 @@ impl Ground {
             .components
             .iter()
             .filter_map(|c| c.archive.as_ref());
-        // A tarball of Velero's proves nothing of the kind.
+        // A Velero tarball does not prove that a kind is complete.
         let complete = archives
             .flat_map(|a| &a.kinds)
             .filter(|_| !matches!(asked.source, Source::Velero(_)))
@@ -164,7 +164,7 @@ impl Ground {
     }
 }
 
-/// What was read out of each DataStore's etcd; a later restore point has the last word.
+/// Returns the facts about each DataStore's etcd; a later restore point replaces an earlier one.
 fn datastores(points: &[&RestorePoint]) -> BTreeMap<String, EtcdFacts> {
     let components = points.iter().flat_map(|point| &point.manifest.components);
     let known = components.filter_map(|component| {

@@ -1,4 +1,4 @@
-//! Journal of a restore of etcd by itself: it tells a second run what the first one did.
+//! Journal of a restore of etcd alone, which shows a second run what the first one did.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ use backup_core::recover::journal::Journal;
 
 use crate::commands::recover::{Journals, failed};
 
-/// Beside the journals of whole restores, which `resume` goes on with.
+/// Folder of these journals, beside the journals of whole restores, which `resume` continues.
 const FOLDER: &str = "etcd";
 
-/// What tells one restore from another: the snapshot, the cluster, the node.
+/// Returns a name that identifies a restore: the snapshot, the cluster, the node.
 fn name(plan: &EtcdPlan) -> String {
     let short = |digest: &Digest| digest.to_string().chars().take(12).collect::<String>();
     let cluster = plan.cluster.id_sha256.as_ref();
@@ -30,7 +30,7 @@ fn folder(journals: &Journals) -> PathBuf {
     journals.journals.join(FOLDER)
 }
 
-/// What the journal of this restore shows, if there is one.
+/// Returns the proof in the journal of this restore, if there is one.
 pub(super) fn proof(journals: &Journals, plan: &EtcdPlan) -> Result<Option<Proof>, Failure> {
     let path = folder(journals).join(format!("{}.journal", name(plan)));
     if !path.exists() {
@@ -39,7 +39,7 @@ pub(super) fn proof(journals: &Journals, plan: &EtcdPlan) -> Result<Option<Proof
     Ok(Journal::look(&path).map_err(failed)?.proof)
 }
 
-/// The journal of this restore, begun or gone on with.
+/// Opens the journal of this restore, or begins it.
 pub(super) fn open(
     journals: &Journals,
     plan: &EtcdPlan,

@@ -1,4 +1,4 @@
-//! What `restore etcd` shows and prints.
+//! Output of `restore etcd`.
 
 use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::printed;
 
-/// The plan, for a person.
+/// Plan for a person.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct Planned<'a>(&'a EtcdPlan);
@@ -78,7 +78,7 @@ impl Report for Planned<'_> {
     }
 }
 
-/// What `restore etcd` prints at its end.
+/// Printed result of `restore etcd`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Restored {
@@ -114,7 +114,7 @@ impl Restored {
         }
     }
 
-    /// Etcd is back; what did not follow is told.
+    /// Returns the exit code. Etcd is back; a failure of the rest makes the result partial.
     pub(super) fn exit(&self) -> Exit {
         let all_joined = self.others.iter().all(|other| other.joined);
         let failed = self

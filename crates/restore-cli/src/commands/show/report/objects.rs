@@ -1,4 +1,4 @@
-//! What a manifest says of the Kubernetes side, as it is shown.
+//! Report of a manifest's Kubernetes part.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use backup_core::format::export;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The objects of a component, kind by kind.
+/// Objects of a component, kind by kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Archive {
@@ -27,15 +27,15 @@ struct Kind {
     objects: u64,
     bytes: u64,
     skipped: u64,
-    /// Those of them that nothing refers to, by namespace.
+    /// Skipped objects that nothing refers to, by namespace.
     not_referred: BTreeMap<String, u64>,
     failed: Option<String>,
 }
 
-/// Namespaces that are named with what was left in them, unless all are asked for.
+/// Largest number of namespaces that are named with their skipped objects, unless all are requested.
 const NAMESPACES: usize = 8;
 
-/// What was found out about the cluster besides its objects.
+/// Facts about the cluster besides its objects.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kubernetes {
@@ -149,7 +149,7 @@ impl Archive {
 }
 
 impl Kind {
-    /// What was left in namespaces, as nothing refers to it.
+    /// Describes the objects that were left in namespaces because nothing refers to them.
     fn left(&self, all: bool) -> Option<String> {
         let most = if all { usize::MAX } else { NAMESPACES };
         let mut counts: Vec<_> = self.not_referred.iter().collect();

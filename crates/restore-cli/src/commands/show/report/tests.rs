@@ -1,4 +1,4 @@
-//! How a manifest is shown, at a fixed time.
+//! Tests of the report of a manifest, at a fixed time.
 
 use super::*;
 use backup_cli::output::{Format, render};
