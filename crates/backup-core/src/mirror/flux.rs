@@ -194,7 +194,7 @@ fn keep(note: &Path, sign: Option<&str>) -> Result<(), MirrorError> {
     kept.map_err(|source| MirrorError::file("note in", note, source))
 }
 
-/// Whether `flux bootstrap` gives a name like this.
+/// Whether `flux bootstrap` creates a file or folder with this name.
 fn is_own(name: &str, is_folder: bool) -> bool {
     let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
     (is_folder && name == OWN) || (!is_folder && yaml && name.starts_with(FILES))

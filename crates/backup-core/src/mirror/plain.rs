@@ -1,7 +1,7 @@
 //! Filter that keeps of an object what may be in Git: the fields that people wrote, and nothing that may be
 //! secret.
 //!
-//! A field that may be secret is removed whole, never masked: a restore lays Git over the restore point,
+//! A field that may be secret is removed whole, never masked: a restore merges Git into the restore point,
 //! field by field, and takes a field that Git lacks from the restore point. Three rules decide: the list of
 //! values that are known to be secret ([`SENSITIVE`]), names of fields that suggest a secret, and texts that
 //! look like one. Removing too much costs nothing; removing too little would stay in Git's history for good.

@@ -68,7 +68,7 @@ pub fn check_key(text: &str) -> Result<(), SshFileError> {
 /// Checks that ssh reads `path` as one name.
 ///
 /// # Errors
-/// When it would not.
+/// When ssh would read something else.
 pub fn check_path(path: &Path) -> Result<(), SshFileError> {
     let text = path.to_str().ok_or(SshFileError::Name)?;
     let odd = text.contains(['"', '\\']) || text.contains("${") || text.contains(char::is_control);

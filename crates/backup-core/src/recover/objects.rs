@@ -138,7 +138,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Resolves owner references as this writer sees them.
+    /// Returns a resolver of owner references with this writer's state.
     pub(super) fn owners(&self) -> Owners<'_> {
         Owners {
             spool: self.spool,
@@ -377,7 +377,7 @@ fn own(body: &mut Value, owners: &Resolved) {
     }
 }
 
-/// Whether a restore made the object.
+/// Whether a restore wrote the object.
 pub(super) fn known_by(object: &Value) -> bool {
     let managers = object
         .pointer("/metadata/managedFields")

@@ -22,7 +22,7 @@ impl Rank {
     pub const SEALED: Self = Self(30);
     /// GitOps objects, which take effect as soon as they exist.
     pub const FLUX: Self = Self(31);
-    /// Webhooks, which could refuse objects of all other ranks if they existed earlier.
+    /// Webhooks, which could refuse the objects of earlier ranks if they existed first.
     pub const WEBHOOKS: Self = Self(32);
 }
 

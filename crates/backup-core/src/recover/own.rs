@@ -1,5 +1,5 @@
 //! Objects that every cluster creates for itself and that people may change: its namespaces, the default
-//! service accounts, the roles of the API server. A restore lays people's changes over the cluster's own
+//! service accounts, the roles of the API server. A restore adds people's changes to the cluster's own
 //! objects and removes nothing from them.
 
 use serde_json::{Map, Value};
@@ -75,8 +75,8 @@ fn is_built_in_role(name: &str) -> bool {
     name.starts_with("system:") || ROLES.contains(&name)
 }
 
-/// Whether only the API server wrote the object. An object without managers, as in a file that a person
-/// wrote, may be anybody's.
+/// Whether only servers of the control plane wrote the object. An object without managers, as in a file that
+/// a person wrote, may be anybody's.
 fn is_written_by_servers(object: &Value) -> bool {
     let Some(managers) = object
         .pointer("/metadata/managedFields")

@@ -22,9 +22,9 @@ const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Way in which a kind is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
-    /// An annotation, whose value does not matter.
+    /// Annotation, whose value does not matter.
     Annotation(&'static str),
-    /// A field of `spec` that is set to true.
+    /// Field of `spec` that is set to true.
     Field(&'static str),
 }
 

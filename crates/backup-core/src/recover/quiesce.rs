@@ -158,7 +158,7 @@ pub enum QuiesceError {
     /// The object could not be read.
     #[error("cannot read {what}")]
     Read {
-        /// Name of the object.
+        /// Object or kind.
         what: String,
         /// Error of the read.
         source: KubeError,

@@ -65,7 +65,7 @@ pub trait Copied: Send + Sync {
     async fn catch_up(&self);
 }
 
-/// No copy of the journal.
+/// Keeper that keeps no copy of the journal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCopy;
 
@@ -109,7 +109,7 @@ pub struct Ended {
     pub findings: Vec<Finding>,
     /// Controllers, webhooks and objects that are still stopped.
     pub parked: Vec<quiesce::Parked>,
-    /// Whether objects are missing and another attempt would help none of them.
+    /// Whether objects failed and another attempt cannot help any of them.
     pub stuck: bool,
 }
 

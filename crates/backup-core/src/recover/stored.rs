@@ -56,7 +56,7 @@ pub enum StoredError {
         restore: String,
         /// Damaged part.
         part: JournalPart,
-        /// What is wrong.
+        /// Description of the damage.
         what: &'static str,
     },
     /// A file cannot be read or written.

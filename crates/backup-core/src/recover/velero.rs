@@ -37,7 +37,7 @@ pub enum VeleroError {
     Folder {
         /// Path of the folder.
         folder: String,
-        /// What is wrong.
+        /// Description of the problem.
         what: String,
     },
     /// The backup has another format version.
@@ -61,7 +61,7 @@ pub enum VeleroError {
         file: String,
         /// Name of the member.
         member: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         what: String,
     },
     /// The bytes of the file are damaged.

@@ -11,7 +11,7 @@ fn a_path_stays_one_word_of_the_shell_and_of_ssh() {
     let end = " -o 'IdentityFile=\"/a b/it'\\''s 5%%\"' -o 'UserKnownHostsFile=\"/hosts\"'";
     assert!(all.ends_with(end), "{all}");
     assert!(all.contains("BatchMode=yes") && all.contains("StrictHostKeyChecking=yes"));
-    // Without key and hosts, nothing of whoever runs this is used.
+    // Without key and hosts, nothing of the user who runs this is used.
     let none = command(&Access::default());
     let end = " -o 'IdentityFile=\"none\"' -o 'UserKnownHostsFile=\"/dev/null\"'";
     assert!(none.ends_with(end), "{none}");

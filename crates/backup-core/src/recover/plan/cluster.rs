@@ -35,9 +35,9 @@ pub struct Witness {
 pub struct Refusal {
     /// Danger that allows the write all the same, if there is one.
     pub danger: Option<Danger>,
-    /// What is wrong.
+    /// Reason of the refusal.
     pub cause: String,
-    /// What the operator can do.
+    /// Remedy for the operator.
     pub remedy: String,
 }
 

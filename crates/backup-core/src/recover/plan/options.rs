@@ -21,13 +21,13 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Restores etcd from the snapshot.
+    /// Restore of etcd from the snapshot.
     Etcd,
-    /// Restores CustomResourceDefinitions.
+    /// Restore of CustomResourceDefinitions.
     Crds,
-    /// Restores all other objects.
+    /// Restore of all other objects.
     Resources,
-    /// Queries the tenants and compares them.
+    /// Query and comparison of the tenants.
     Verify,
 }
 
@@ -40,12 +40,12 @@ impl Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Existing {
-    /// Updated, except objects that Helm or Flux manages on a fresh cluster.
+    /// Objects are updated, except those that Helm or Flux manages on a fresh cluster.
     #[default]
     Auto,
-    /// All of them are updated.
+    /// All objects are updated.
     Update,
-    /// All of them are left as they are.
+    /// All objects are left as they are.
     Keep,
 }
 

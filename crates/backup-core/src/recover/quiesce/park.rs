@@ -1,4 +1,4 @@
-//! Stops controllers, webhooks and objects, and puts them back as they were.
+//! Operations that stop controllers, webhooks and objects, and that put them back as they were.
 
 use std::time::Duration;
 
@@ -207,7 +207,7 @@ async fn selectors(
     parked: &Parked,
     wanted: impl Fn(&str) -> Option<Value>,
 ) -> Result<(), QuiesceError> {
-    /// Attempts at one write: whoever injects certificate authorities may write at the same time.
+    /// Attempts at one write: an injector of certificate authorities may write at the same time.
     const TRIES: u32 = 5;
     let path = ObjectPath {
         resource: ResourceName::new(plural, "admissionregistration.k8s.io"),

@@ -19,7 +19,7 @@ const MOST: usize = 50;
 
 impl Recovery {
     /// Waits, then checks that every created object still exists and is not being deleted. Objects that an
-    /// earlier run checked before it resumed their controllers are skipped: they are the controllers' since.
+    /// earlier run checked are skipped: their controllers may have changed them since.
     pub(super) async fn settle(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let state = &self.journal.state;
         let mut made: BTreeMap<ResourceName, BTreeMap<ObjectPath, String>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Stops everything that must not act while objects are written.
+//! Phase that stops everything that must not act while objects are written.
 
 use super::super::journal::{Journal, Record};
 use super::super::{RecoverError, quiesce};
