@@ -146,7 +146,7 @@ mod tests {
                     folders.push(path);
                 } else if path.extension().is_some_and(|e| e == "rs") {
                     let text = std::fs::read_to_string(&path).unwrap();
-                    // Tests stand at the end of a file.
+                    // Tests are at the end of a file.
                     let text = text.split("#[cfg(test)]").next().unwrap();
                     if text.contains("process::Command") && text.contains("Command::new(") {
                         starts.push(path.strip_prefix(crates).unwrap().to_owned());

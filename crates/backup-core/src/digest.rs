@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 digest; written as 64 lower-case hex digits.
+/// SHA-256 digest, written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -27,7 +27,7 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Wraps 32 bytes that already are a digest.
+    /// Wraps 32 bytes that are already a digest.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -92,7 +92,7 @@ impl FromStr for ClusterName {
     }
 }
 
-/// One part of a restore point: `etcd`, `crds`, `resources`, `datastore/NAME` and so on.
+/// Part of a restore point: `etcd`, `crds`, `resources`, `datastore/NAME` and so on.
 ///
 /// A DNS label, or a DNS label and a DNS subdomain separated by a slash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

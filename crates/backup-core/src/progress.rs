@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-/// How far a run is.
+/// Phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Sources are read and their bytes put into packs.

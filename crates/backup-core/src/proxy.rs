@@ -55,7 +55,7 @@ struct Named {
     value: String,
 }
 
-/// An entry of `NO_PROXY`.
+/// Entry of `NO_PROXY`.
 #[derive(Clone, PartialEq, Eq)]
 struct Exempt {
     host: String,

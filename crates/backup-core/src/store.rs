@@ -69,7 +69,7 @@ pub enum Access {
 /// Details of an archived object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archived {
-    /// The store's word for it, such as `GLACIER`.
+    /// Name of the storage class at the store, such as `GLACIER`.
     pub class: String,
     /// Whether a copy can be read for some days.
     pub copied: bool,
@@ -77,7 +77,7 @@ pub struct Archived {
     pub remedy: String,
 }
 
-/// One page of a listing.
+/// Page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// Objects in key order, which is the order of their bytes.
@@ -313,7 +313,7 @@ pub enum StoreError {
         /// The object.
         key: Key,
     },
-    /// The object is larger than any that this tool writes.
+    /// The object is larger than any object of this tool.
     #[error("{store}: {key} has {size} bytes; no object of the format has more than 16 MiB")]
     TooLarge {
         /// The store's description.

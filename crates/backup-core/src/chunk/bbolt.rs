@@ -28,7 +28,7 @@
 //! - Freelist id: varint of the difference to the id before it; the first differs from 0.
 //!   Ids rise, and are below 2⁴⁸.
 //!
-//! # The page that a record stands for
+//! # The page of a record
 //!
 //! All numbers are little-endian. Header: page id u64 (its plain offset / `P`), flags u16
 //! (leaf 2, branch 1, freelist 16), count u16, overflow u32 (pages − 1). Then:

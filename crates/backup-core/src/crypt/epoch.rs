@@ -1,4 +1,4 @@
-//! Epochs: key pairs whose secret half only the recipients can unwrap.
+//! Epochs, key pairs whose secret half only the recipients can unwrap.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

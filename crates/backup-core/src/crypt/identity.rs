@@ -1,4 +1,4 @@
-//! Secret keys that open what was encrypted to their recipients.
+//! Secret keys that open bytes encrypted to their recipients.
 
 use std::fmt;
 use std::str::FromStr;

@@ -55,7 +55,7 @@ impl Sealer {
     /// Seals all of `plain`.
     ///
     /// # Errors
-    /// When the recipients are empty, or one is unusable.
+    /// When there are no recipients, or one is unusable.
     pub fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut writer = self.writer(Vec::with_capacity(plain.len().saturating_add(512)))?;
         let broken = |e: io::Error| SealError::Encrypt(Box::new(e));

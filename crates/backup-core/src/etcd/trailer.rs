@@ -24,7 +24,7 @@ impl Trailer {
     pub const LEN: u64 = 32;
 }
 
-/// Check that digests a stream and holds back the bytes that may be its trailer.
+/// Checker that digests a stream and holds back the bytes that may be its trailer.
 #[derive(Debug, Clone, Default)]
 pub struct TrailerCheck {
     hasher: Sha256,
@@ -34,7 +34,7 @@ pub struct TrailerCheck {
 }
 
 impl TrailerCheck {
-    /// Creates a check that has seen no bytes.
+    /// Creates a checker that has seen no bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,8 +1,8 @@
 //! Layout of bbolt pages: headers, element tables and meta pages, read with all bounds checked.
 
-/// Bytes of a page header.
+/// Size of a page header in bytes.
 pub(crate) const HEADER: usize = 16;
-/// Bytes of a row in the element table of a leaf or branch.
+/// Size of a row in the element table of a leaf or branch, in bytes.
 pub(crate) const ROW: usize = 16;
 /// Page size of a file that does not state one.
 pub(crate) const DEFAULT_PAGE_SIZE: usize = 4096;
@@ -135,11 +135,11 @@ impl BranchRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) page_size: usize,
-    /// The root page of the bucket of buckets.
+    /// Root page of the bucket of buckets.
     pub(crate) root: u64,
-    /// The page with the list of free pages; `None` if the file has none.
+    /// Page with the list of free pages; `None` if the file has none.
     pub(crate) freelist: Option<u64>,
-    /// The number of pages in the file (the high water mark).
+    /// Number of pages in the file (the high water mark).
     pub(crate) pages: u64,
     pub(crate) txid: u64,
     /// Whether the FNV-1a checksum at its end is correct.

@@ -75,7 +75,7 @@ pub enum Credentials {
     Given(Arc<dyn GiveAccessKey>),
 }
 
-/// An access key and its secret.
+/// Access key and its secret.
 #[derive(Clone)]
 pub struct AccessKey {
     /// Id of the key; not a secret.
