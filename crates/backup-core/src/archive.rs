@@ -1,9 +1,9 @@
-//! Archives of Kubernetes objects: a tar with one JSON file per object, laid out as Velero lays
-//! out its backups, so that people and tools find their way.
+//! Archives of Kubernetes objects: a tar with one JSON file per object, in the layout of Velero's backups,
+//! which people and tools know.
 //!
-//! Entries come kind by kind in the order of their names, and within a kind in the order of
-//! namespace, then name, as the API server lists them. All metadata of an entry but its path and
-//! size is constant, so an object that did not change is the same bytes in every archive.
+//! Entries are ordered by the name of their kind, and within a kind by namespace, then name, as the API
+//! server lists them. All metadata of an entry except its path and size is constant, so an unchanged object
+//! has the same bytes in every archive.
 
 mod change;
 mod head;

@@ -1,5 +1,5 @@
-//! Auditing a whole prefix without a key and without changing anything: is everything there that
-//! the restore points need, is it what its name says, who vouches, and what does nobody need.
+//! Audit of a whole prefix, without a key and without changes, that finds missing and changed objects,
+//! restore points without a trusted signature, and objects that no restore point needs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,61 +28,61 @@ pub(crate) use findings::{finding, hidden, stranger, unreadable};
 pub(crate) use needs::{Needs, Place};
 pub(crate) use torn::{torn, torn_in};
 
-/// Objects looked at at the same time: a look is a round trip and no memory.
+/// Objects checked at the same time: each check is a round trip and takes no memory.
 pub(crate) const LOOKS: usize = 32;
 
 /// Manifests held at the same time while they are read: at most 4 MiB each, mostly some KiB.
 const MANIFESTS: usize = 32;
 
-/// What to look at, and what to expect.
+/// Settings of an audit.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whose signatures are believed.
+    /// Keys whose signatures are trusted.
     pub trust: Trust,
     /// Whether to download every object and take its digest.
     pub deep: bool,
-    /// The newest restore point may be this old; older is a warning.
+    /// Largest age of the newest restore point; an older one is a warning.
     pub max_age: Option<SignedDuration>,
-    /// The time.
+    /// Current time.
     pub now: Timestamp,
 }
 
-/// What an audit saw.
+/// Result of an audit.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Restore points that somebody trusted vouches for, and those that cannot be read.
+    /// Number of restore points with a trusted signature, and of those that cannot be read.
     pub restore_points: u64,
-    /// The newest of them that can be read and is not of the future.
+    /// Newest of them that can be read and is not of the future.
     pub newest: Option<RestorePointId>,
-    /// Objects below the prefix.
+    /// Number of objects below the prefix.
     pub objects: u64,
-    /// Their bytes.
+    /// Size of these objects in bytes.
     pub bytes: u64,
-    /// Objects that no restore point needs.
+    /// Number of objects that no restore point needs.
     pub unreferenced: u64,
-    /// Their bytes.
+    /// Size of these objects in bytes.
     pub unreferenced_bytes: u64,
-    /// What is wrong or worth knowing, worst first.
+    /// Faults and notes, worst first.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// The worst severity among the findings.
+    /// Returns the worst severity among the findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|f| f.severity).max()
     }
 }
 
-/// Why an audit could not be made at all.
+/// Reason why an audit could not be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The store cannot be listed or read.
     #[error("cannot look at {key}")]
     Store {
-        /// What was looked at.
+        /// Object or store that was read.
         key: String,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
     /// The catalogue cannot be read.
@@ -90,7 +90,7 @@ pub enum AuditError {
     Catalog(#[from] CatalogError),
 }
 
-/// An object that a restore point needs.
+/// Object that a restore point needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) key: Key,
@@ -99,7 +99,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Everything that `point` needs, its own manifest and signatures included; each once.
+    /// Returns all objects that `point` needs, each once, including its own manifest and signatures.
     pub(crate) fn of(point: &RestorePoint) -> Vec<Self> {
         let manifest = &point.manifest;
         let mut all = vec![Self {
@@ -139,14 +139,14 @@ impl Expected {
     }
 }
 
-/// Looks at one object's head: is it there, of that size, and recorded with that checksum?
+/// Checks the head of one object: whether it exists, with this size and this recorded checksum.
 pub(crate) async fn look_at(
     store: &dyn Store,
     expected: &Expected,
 ) -> Result<Option<Finding>, (Key, StoreError)> {
     match store.head(&expected.key).await {
         Ok(info) => Ok(match &info.access {
-            // What comes back for some days only is told if nothing worse is.
+            // A copy that exists for only some days is reported if nothing worse is found.
             Access::Archived(archived) if archived.copied => {
                 let found = findings::judge(expected, info.size, info.recorded);
                 found.or_else(|| Some(findings::archived(expected, archived)))
@@ -162,7 +162,7 @@ pub(crate) async fn look_at(
 /// Audits the prefix of `store`.
 ///
 /// # Errors
-/// Only when the store cannot be listed or asked; all else is a finding.
+/// Only if the store cannot be listed or read; everything else is a finding.
 pub async fn run(
     store: Arc<dyn Store>,
     options: &Options,
@@ -210,7 +210,7 @@ pub async fn run(
                     });
                 }
                 Err(e) => {
-                    // It is there, whatever it holds.
+                    // It exists, whatever its content is.
                     report.restore_points = report.restore_points.saturating_add(1);
                     report.findings.push(findings::unreadable(entry, &e));
                 }
@@ -239,7 +239,7 @@ pub async fn run(
     Ok(report)
 }
 
-/// Which restore points need nothing of what is damaged; `None` if none needs anything of it.
+/// Returns which restore points need no damaged object; `None` if no restore point needs one.
 async fn newest_sound(
     catalog: &Catalog,
     entries: &[Entry],
@@ -282,7 +282,7 @@ fn about_point(point: &RestorePoint) -> Vec<Finding> {
     found
 }
 
-/// Looks at the claim, and compares it with those that the restore points name.
+/// Checks the claim, and compares it with the claims that the restore points name.
 async fn claim(
     store: &dyn Store,
     named: &[(RestorePointId, Digest)],
@@ -309,7 +309,7 @@ async fn claim(
     }
 }
 
-/// Walks the whole listing: takes what is there out of `needs`, and reports the rest.
+/// Walks the whole listing: removes the listed objects from `needs`, and reports the others.
 async fn list_all(
     store: &dyn Store,
     needs: &mut Needs,
@@ -336,7 +336,7 @@ async fn list_all(
             report.bytes = report.bytes.saturating_add(object.size);
             match needs.place(&object) {
                 Place::Needed(expected) => looks.push(expected),
-                // Its name still promises its content.
+                // Its name still states its digest.
                 Place::Apart(expected) => looks.extend(expected),
                 Place::Leftover(expected) => {
                     report.unreferenced = report.unreferenced.saturating_add(1);

@@ -1,10 +1,10 @@
-//! Leftovers: objects that runs put and did not live to commit. They are found by one whole listing and all
-//! manifests, and removed once they are older than any run can be.
+//! Leftovers: objects of runs that died before their commit. One whole listing and all manifests show them,
+//! and they are removed once they are older than any run can be.
 //!
-//! Deleting is the one thing here that cannot be made good again, so every doubt ends it: a manifest that
-//! cannot be read or trusted, a listing that lacks what it should show, a clock that tells nothing, more
-//! leftovers than runs that died can explain. [`look`] only reads; [`remove`] asks for the manifests
-//! once more before each batch, and spares what new ones name. It can be broken off anywhere, and made again.
+//! A deletion cannot be undone, so every doubt stops it: a manifest that cannot be read or trusted, a listing
+//! that lacks a needed object, a missing or wrong clock, more leftovers than dead runs can explain. [`look`]
+//! only reads. [`remove`] reads the manifests again before each batch, and spares the objects that new ones
+//! name. It can be interrupted at any point, and repeated.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,40 +30,42 @@ mod remove;
 
 pub use remove::{Removed, remove};
 
-/// Leftovers that one plan removes: some 200 bytes each in memory. The next one takes the rest.
+/// Largest number of leftovers that one plan removes: some 200 bytes each in memory. The next plan takes the
+/// rest.
 const MOST: usize = 10_000;
 /// Manifests held at the same time while they are read: at most 4 MiB each, mostly some KiB.
 const MANIFESTS: usize = 32;
-/// Names of others that are told one by one.
+/// Unknown names that are listed one by one.
 const STRANGERS: usize = 20;
-/// Two clocks that differ by more cannot tell an age; S3 itself refuses requests beyond 15 minutes.
+/// Largest difference between two clocks that can still determine an age; S3 itself refuses requests beyond
+/// 15 minutes.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// An object that was put while the listing went on is younger than its beginning.
+/// Time for which an object may be newer than the start of the listing, because it may be put meanwhile.
 const LISTING: SignedDuration = SignedDuration::from_hours(1);
 
-/// What may be removed.
+/// Rules for what may be removed.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Whose prefix it must be.
+    /// Cluster that the prefix must belong to.
     pub cluster: ClusterName,
-    /// Whose signatures are believed. One restore point that none of them signed ends it.
+    /// Keys whose signatures are trusted. One restore point that none of them signed holds the plan.
     pub trust: Trust,
-    /// How old a leftover must be: longer than any run takes from its first object to its manifest.
+    /// Smallest age of a leftover to remove: longer than any run takes from its first object to its manifest.
     pub grace: SignedDuration,
-    /// Whether runs are made without encryption. Two of them give equal bytes one name.
+    /// Whether runs are made without encryption. Two such runs give equal bytes the same name.
     pub unencrypted: bool,
-    /// Whether to go on where the brake holds: a person has looked.
+    /// Whether to continue where the brake holds, because a person has checked.
     pub past_the_brake: bool,
-    /// This machine's clock, which must agree with the store's.
+    /// Clock of this machine, which must agree with the store's.
     pub clock: Arc<dyn Clock>,
 }
 
-/// How many objects, and their bytes.
+/// Number of objects, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// How many.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Size of the objects in bytes.
     pub bytes: u64,
 }
 
@@ -74,35 +76,36 @@ impl Tally {
     }
 }
 
-/// An object to be removed.
+/// Object to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Its key.
+    /// Key of the object.
     pub key: Key,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// When it was put, by the store's clock.
+    /// Time when it was put, by the store's clock.
     pub put: Timestamp,
 }
 
-/// What there is, and what of it would be removed.
+/// Contents of a prefix, and the objects that would be removed.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Restore points that are there.
+    /// Number of restore points.
     pub restore_points: u64,
-    /// What they lead to, their manifests and signatures included.
+    /// Objects that they need, including their manifests and signatures.
     pub needed: Tally,
-    /// All that no restore point leads to, however young.
+    /// All leftovers, whatever their age.
     pub left: Tally,
-    /// What of it is older than the grace time.
+    /// Leftovers that are older than the grace time.
     pub old: Tally,
-    /// Whether a rule holds it; then nothing is removed, and a finding says why.
+    /// Whether a rule holds the plan; then nothing is removed, and a finding has the reason.
     pub held: bool,
-    /// What is wrong or worth knowing.
+    /// Faults and notes.
     pub findings: Vec<Finding>,
-    /// What would be removed if no rule held it, in the order of the listing; at most ten thousand.
+    /// Objects that would be removed if no rule held the plan, in the order of the listing; at most ten
+    /// thousand.
     pub leftovers: Vec<Leftover>,
-    /// The manifests that were taken into account.
+    /// Manifests that were taken into account.
     known: HashSet<Digest>,
 }
 
@@ -112,22 +115,22 @@ impl Plan {
         self.findings.push(finding);
     }
 
-    /// Whether [`remove`] would remove anything.
+    /// Reports whether [`remove`] would remove anything.
     #[must_use]
     pub fn removes(&self) -> bool {
         !self.held && !self.leftovers.is_empty()
     }
 }
 
-/// Why a look could not be made, or a removal not be begun.
+/// Reason why leftovers could not be searched, or a removal could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LeftoversError {
     /// The store cannot be listed or read.
     #[error("cannot look at {what}")]
     Store {
-        /// What was looked at.
+        /// Object or store that was read.
         what: String,
-        /// The failure.
+        /// Error of the store.
         source: StoreError,
     },
     /// The catalogue cannot be read.
@@ -135,17 +138,17 @@ pub enum LeftoversError {
     Catalog(#[from] CatalogError),
 }
 
-/// Looks for leftovers below the prefix of `store`. Changes nothing.
+/// Searches for leftovers below the prefix of `store`. Changes nothing.
 ///
 /// # Errors
-/// When the store cannot be asked or not be listed to its end; all else is a finding.
+/// If the store cannot be read, or cannot be listed to its end; everything else is a finding.
 pub async fn look(
     store: &Arc<dyn Store>,
     rules: &Rules,
     progress: &dyn Progress,
 ) -> Result<Plan, LeftoversError> {
     let mut plan = Plan::default();
-    // Before the listing: what is put while it goes on must not look older than it is.
+    // Before the listing: an object that is put during it must not look older than it is.
     let now = time(store.as_ref(), rules, &mut plan).await?;
     progress.step("reading restore points", None);
     let catalog = Catalog::new(Arc::clone(store));
@@ -205,8 +208,8 @@ pub async fn look(
     Ok(plan)
 }
 
-/// The time that ages are told by: that of the store, or of this machine if it is behind, as a younger age
-/// spares more. `None` holds the plan.
+/// Returns the time that ages are computed from: that of the store, or of this machine if it is behind,
+/// because a younger age spares more. `None` holds the plan.
 async fn time(
     store: &dyn Store,
     rules: &Rules,
@@ -233,7 +236,7 @@ fn failed(store: &dyn Store, source: StoreError) -> LeftoversError {
     }
 }
 
-/// Looks whose prefix it is; gives the digest of its claim.
+/// Checks which cluster has the prefix, and returns the digest of its claim.
 async fn claim(
     store: &dyn Store,
     rules: &Rules,
@@ -249,7 +252,7 @@ async fn claim(
             }
             Ok(None)
         }
-        // Where there is nothing yet, that is as it should be.
+        // This is normal for an empty prefix.
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(source) => Err(LeftoversError::Store {
             what: key.to_string(),
@@ -258,7 +261,7 @@ async fn claim(
     }
 }
 
-/// Judges the restore points, and keeps of each kind of doubt the first.
+/// Judge of the restore points, which keeps the first doubt of each kind.
 struct Judge<'r> {
     rules: &'r Rules,
     claim: Option<Digest>,
@@ -307,7 +310,7 @@ fn count(doubt: &mut Option<(String, u64)>, text: String) {
     *count = count.saturating_add(1);
 }
 
-/// Walks the whole listing, and puts down what is left over.
+/// Walks the whole listing, and records the leftovers in the plan.
 async fn list(
     store: &dyn Store,
     needs: &mut Needs,
@@ -343,7 +346,7 @@ async fn list(
             }
         }
     }
-    // A later version may have manifests that this one does not know.
+    // These may be manifests of a later version.
     if unknown_manifests {
         plan.hold(findings::unknown_manifests());
     }
@@ -354,7 +357,7 @@ async fn list(
     Ok(())
 }
 
-/// Puts down a leftover that is older than the grace time.
+/// Records a leftover that is older than the grace time.
 fn old(plan: &mut Plan, rules: &Rules, now: Timestamp, object: ObjectInfo, put: Timestamp) {
     let age = now.duration_since(put);
     if age < rules.grace {

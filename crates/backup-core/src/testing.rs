@@ -1,5 +1,5 @@
-//! What tests of this and other crates share: the stores' contract, stores that fail on purpose,
-//! and restore points of made-up objects.
+//! Helpers for tests of this and other crates: the contract of stores, stores that fail on purpose, and
+//! restore points of made-up objects.
 
 pub mod contract;
 pub mod fault;

@@ -1,11 +1,11 @@
-//! Whether an object changed between two archives, apart from what the API server itself writes.
+//! Comparison of an object in two archives that ignores the fields that the API server writes.
 
 use serde_json::Value;
 
 use super::{ArchiveError, StoredJson, same};
 
-/// Fields of `metadata` that the API server writes. They differ between two captures, or two
-/// clusters, without anybody having changed the object.
+/// Fields of `metadata` that the API server writes. They differ between two captures, or two clusters,
+/// although nobody changed the object.
 const SERVER_OWNED: [&str; 6] = [
     "creationTimestamp",
     "generation",
@@ -15,24 +15,24 @@ const SERVER_OWNED: [&str; 6] = [
     "uid",
 ];
 
-/// How an object of one archive differs from the one of the same name in another.
+/// Difference between an object in one archive and the object of the same name in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// Not in what anybody but the server writes.
+    /// No difference, except in fields that only the server writes.
     Same,
-    /// In its status alone.
+    /// Only the status differs.
     Status,
-    /// In what was asked for: spec, data, labels and so on.
+    /// The requested state differs: spec, data, labels and so on.
     Changed,
-    /// It was deleted and made again: its UID is another.
+    /// The object was deleted and created again: its UID differs.
     Recreated,
 }
 
 impl Change {
-    /// Compares the object as it was with the object as it is.
+    /// Compares the object before with the object after.
     ///
     /// # Errors
-    /// When one of them is no JSON.
+    /// If one of them is not valid JSON.
     pub fn between(before: &StoredJson, after: &StoredJson) -> Result<Self, ArchiveError> {
         if before.json() == after.json() {
             return Ok(Self::Same);
@@ -58,7 +58,7 @@ impl Change {
     }
 }
 
-/// Takes away the fields of `metadata` that the API server writes.
+/// Removes the fields of `metadata` that the API server writes.
 pub fn strip_server_owned(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|name, _| !SERVER_OWNED.contains(&name.as_str()));

@@ -1,4 +1,4 @@
-//! What a listing tells of an object, read without keeping its values.
+//! Properties of an object for a listing, read without keeping its values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,19 +7,19 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// What a listing tells of an object.
+/// Properties of an object for a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
-    /// Its UID.
+    /// UID of the object.
     pub uid: Option<String>,
-    /// When it was created.
+    /// Time of creation.
     pub created: Option<Timestamp>,
-    /// The tool that made it and can make it again: `flux`, `helm` or `argo`.
+    /// Tool that made the object and can make it again: `flux`, `helm` or `argo`.
     pub managed_by: Option<&'static str>,
 }
 
-/// The parts of an object that [`Head`] is made of. Annotations are looked at by their names
-/// alone: a value may repeat a whole Secret.
+/// Parts of an object that [`Head`] is made of. Only the names of annotations are read: a value may repeat a
+/// whole Secret.
 #[derive(Deserialize)]
 pub(super) struct Object<'j> {
     #[serde(borrow)]
@@ -48,8 +48,8 @@ impl Object<'_> {
 }
 
 impl Metadata<'_> {
-    /// Flux goes first: what it installs with Helm is marked by both, and Flux is who brings it
-    /// back.
+    /// Flux is checked first: objects that it installs with Helm have the marks of both, and Flux restores
+    /// them.
     fn managed_by(&self) -> Option<&'static str> {
         let label = |name: &str| self.labels.as_ref()?.get(name);
         let annotation = |name: &str| Some(self.annotations.as_ref()?.contains_key(name));

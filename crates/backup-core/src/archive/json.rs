@@ -1,27 +1,27 @@
-//! Reading JSON of objects as the API server gives it: every number as it is written, and as deep as
-//! the server takes it.
+//! Reader for JSON of objects as the API server returns it: keeps every number as it is written, and reads as
+//! deep as the server does.
 
 use serde::de::Deserialize;
 use serde_json::{Number, Value};
 
-/// Objects are read down to this depth; the API server takes some 900 levels in one. A level costs
-/// stack wherever an object is read, compared, copied and written: about 1 KiB of the 8 MiB that a
-/// thread of the programs has.
+/// Largest depth of objects that are read; the API server accepts some 900 levels in one. A level costs stack
+/// wherever an object is read, compared, copied and written: about 1 KiB of the 8 MiB that a thread of the
+/// programs has.
 pub const MAX_DEPTH: usize = 1000;
 
-/// Why bytes are no JSON that can be read. What the parser says is not repeated: it quotes values.
+/// Fault in JSON that cannot be read. The parser's message is not repeated, because it quotes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flaw {
-    /// Where the parser stopped.
+    /// Line in which the parser stopped.
     pub(crate) line: usize,
-    /// Where in the line.
+    /// Column in the line.
     pub(crate) column: usize,
-    /// It is nested deeper than [`MAX_DEPTH`].
+    /// Whether the JSON is nested deeper than [`MAX_DEPTH`].
     pub(crate) too_deep: bool,
 }
 
-/// Reads JSON that may be nested down to [`MAX_DEPTH`]. What `T` keeps as text or passes over, as lists do
-/// with their items, may be nested deeper.
+/// Reads JSON that may be nested down to [`MAX_DEPTH`]. Parts that `T` keeps as text or skips, such as the
+/// items of a list, may be nested deeper.
 pub(crate) fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Flaw> {
     let too_deep = is_too_deep(json);
     let mut reader = serde_json::Deserializer::from_slice(json);
@@ -36,7 +36,7 @@ pub(crate) fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Fla
     })
 }
 
-/// Whether JSON is nested deeper than [`MAX_DEPTH`]. Needs no stack.
+/// Reports whether JSON is nested deeper than [`MAX_DEPTH`]. Needs no stack.
 #[must_use]
 pub fn is_too_deep(json: &[u8]) -> bool {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
@@ -59,7 +59,7 @@ pub fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// Whether two values are the same to the API server, which reads `1`, `1.0` and `1e0` as one number.
+/// Reports whether two values are the same to the API server, which reads `1`, `1.0` and `1e0` as one number.
 #[must_use]
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -76,13 +76,14 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The server keeps a number as a 64-bit integer if it is written as one that fits, else as a double.
+/// Reports whether two numbers are the same. The server keeps a number as a 64-bit integer if it is written
+/// as one that fits, else as a double.
 fn same_number(a: &Number, b: &Number) -> bool {
     if a == b || decimal(&a.to_string()) == decimal(&b.to_string()) {
         return true;
     }
     if a.as_i64().is_some() || b.as_i64().is_some() {
-        // Another value: an integer is exact, and no double stands for two of them.
+        // The values differ: an integer is exact, and a double never stands for two of them.
         return false;
     }
     match (a.as_f64(), b.as_f64()) {
@@ -91,7 +92,7 @@ fn same_number(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// A number as sign, digits without zeros at either end, and the power of ten behind them.
+/// Returns a number as its sign, its digits without zeros at either end, and the power of ten behind them.
 fn decimal(text: &str) -> (bool, String, i64) {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -114,10 +115,10 @@ fn decimal(text: &str) -> (bool, String, i64) {
     (negative, kept.to_owned(), power)
 }
 
-/// Gives a number to a serializer of another form than JSON, such as YAML.
+/// Writes a number to a serializer of another format than JSON, such as YAML.
 ///
 /// # Errors
-/// When the form has no number of that value: it has 64-bit integers and doubles.
+/// If the format has no number of that value: it has 64-bit integers and doubles.
 pub fn serialize_number<S: serde::Serializer>(
     number: &Number,
     serializer: S,

@@ -1,30 +1,30 @@
-//! Which values of objects are secret, in one list, and how they are shown without being told.
+//! List of the secret values in objects, and masking that shows objects without them.
 
 use serde_json::Value;
 
 use super::ResourceName;
 
-/// Values that are not shown unless somebody asks for them.
+/// Values that are shown only on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sensitive {
-    /// The kind, as plural and group; empty for every kind.
+    /// Kind, as plural and group; empty for every kind.
     pub resource: &'static str,
-    /// The way to the values; `*` is every key or item. All that lies below is secret.
+    /// Path to the values; `*` stands for every key or item. Everything below is secret.
     pub path: &'static [&'static str],
-    /// Why.
+    /// Reason why the values are secret.
     pub why: &'static str,
 }
 
-/// Every key of a map, and every item of a list.
+/// Step that stands for every key of a map, and every item of a list.
 const EACH: &str = "*";
-/// What is shown instead of a secret value.
+/// Text that is shown instead of a secret value.
 const MASKED: &str = "***";
-/// What is shown instead of a secret value that is another than the one it is compared with.
+/// Text that is shown instead of a secret value that differs from the compared one.
 const MASKED_CHANGED: &str = "*** (changed)";
 
 macro_rules! sensitive {
     ($($resource:literal $($step:literal)+ => $why:literal;)*) => {
-        /// All values that are not shown unless somebody asks for them.
+        /// All values that are shown only on request.
         pub const SENSITIVE: &[Sensitive] = &[
             $(Sensitive { resource: $resource, path: &[$($step),+], why: $why },)*
         ];
@@ -72,12 +72,12 @@ sensitive! {
         => "opens the machines as their administrator";
 }
 
-/// Masks the secret values of an object of kind `resource`; gives their number.
+/// Masks the secret values of an object of kind `resource`; returns their number.
 pub fn mask(resource: &ResourceName, object: &mut Value) -> usize {
     mask_from(resource, object, None)
 }
 
-/// As [`mask`]; values that are others than those of `before` say so, and no more.
+/// Does the same as [`mask`], and marks values that differ from those of `before` without showing them.
 pub fn mask_beside(resource: &ResourceName, object: &mut Value, before: &Value) -> usize {
     mask_from(resource, object, Some(before))
 }
@@ -105,12 +105,12 @@ fn follow(value: &mut Value, before: Option<&Value>, path: &[&str]) -> usize {
             .enumerate()
             .map(|(at, item)| follow(item, before.and_then(|b| b.get(at)), rest))
             .sum(),
-        // Of another shape than the kind has: better hidden than shown.
+        // The shape differs from that of the kind: hide the value rather than show it.
         other => cover(other, before),
     }
 }
 
-/// Masks everything below `value`; the names of keys stay.
+/// Masks everything below `value`, but keeps the names of keys.
 fn cover(value: &mut Value, before: Option<&Value>) -> usize {
     match value {
         Value::Null => 0,
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// An object with a canary at the end of `path`, below one more key.
+    /// Returns an object with a canary at the end of `path`, below one more key.
     fn planted(path: &[&str], secret: &Value) -> Value {
         path.iter()
             .rev()

@@ -1,30 +1,30 @@
-//! Members of a tar, within limits. Its bytes come from outside, and a header may claim any size.
+//! Reader of a tar's members within limits. The bytes are not trusted, and a header may claim any size.
 //!
-//! Extensions are read here, and not by the library: it takes into memory whatever they claim to hold.
+//! Extensions are read here and not by the library, which reads into memory as much as they claim to have.
 
 use std::io::{self, Read};
 
 use tar::{Archive, Entries, Entry, EntryType, PaxExtensions};
 
-/// Members at most: Velero has each object twice, and half a million are handled.
+/// Largest number of members: Velero has each object twice, and half a million objects are handled.
 pub(crate) const MAX_MEMBERS: u64 = 2_000_000;
-/// A member's long name and other extensions take some hundred bytes.
+/// Largest size of a member's long name and other extensions, which take some hundred bytes.
 pub(crate) const MAX_EXTENSION: u64 = 64 << 10;
 /// Characters of a member's name in an error.
 const SHOWN_NAME: usize = 200;
 
-/// Why the members of a tar cannot be read.
+/// Reason why the members of a tar cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MemberError {
     /// The bytes are not a tar, or they end early.
     #[error("the archive is no tar that can be read")]
     Tar(#[source] io::Error),
-    /// It is a tar as nobody makes one.
+    /// The tar is malformed in a way that no tool produces.
     #[error("member {member} of the archive {what}")]
     Hostile {
-        /// The member's name, quoted and cut.
+        /// Name of the member, quoted and cut.
         member: String,
-        /// What is wrong with it.
+        /// Fault of the member.
         what: &'static str,
     },
 }
@@ -34,12 +34,12 @@ pub(crate) fn told(name: &str) -> String {
     format!("{:?}", name.chars().take(SHOWN_NAME).collect::<String>())
 }
 
-/// One member: a file, a folder or a link, and never an extension.
+/// Member that is a file, a folder or a link, and never an extension.
 pub(crate) struct Member<'a, R: Read> {
-    /// Its name, the long one where it has that.
+    /// Name of the member; the long one if it has one.
     pub(crate) name: String,
     pub(crate) kind: EntryType,
-    /// How many bytes it claims to have.
+    /// Size in bytes that it claims.
     pub(crate) size: u64,
     entry: Entry<'a, R>,
 }
@@ -53,15 +53,15 @@ impl<R: Read> Read for Member<'_, R> {
 /// See the module.
 pub(crate) struct Members<'a, R: Read> {
     entries: Entries<'a, R>,
-    /// How many may still come.
+    /// Number of members that may still follow.
     left: u64,
 }
 
 impl<'a, R: Read> Members<'a, R> {
-    /// The members of `archive`, from its beginning.
+    /// Creates the reader of the members of `archive`, from its start.
     ///
     /// # Errors
-    /// When it was read already.
+    /// If the archive was read already.
     pub(crate) fn of(archive: &'a mut Archive<R>) -> Result<Self, MemberError> {
         let entries = archive.entries().map_err(MemberError::Tar)?;
         let entries = entries.raw(true);
@@ -80,7 +80,7 @@ impl<'a, R: Read> Members<'a, R> {
             };
             let (kind, size) = (entry.header().entry_type(), entry.size());
             let own = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            // Extensions count: a tar of nothing else has no end either.
+            // Extensions count: a tar of only extensions can be endless too.
             let Some(left) = self.left.checked_sub(1) else {
                 return Some(Err(hostile(&own, "is one too many")));
             };
@@ -120,7 +120,7 @@ fn is_extension(kind: EntryType) -> bool {
     )
 }
 
-/// The name that an extension gives to the next member.
+/// Returns the name that an extension gives to the next member.
 fn name_in(
     extension: &mut impl Read,
     kind: EntryType,
@@ -145,7 +145,7 @@ fn name_in(
     }
 }
 
-/// The name in a pax header.
+/// Returns the name in a pax header.
 fn extended(own: &str, bytes: &[u8]) -> Result<Option<String>, MemberError> {
     let mut name = None;
     for record in PaxExtensions::new(bytes) {
@@ -176,7 +176,7 @@ fn hostile(member: &str, what: &'static str) -> MemberError {
 mod tests {
     use super::*;
 
-    /// The same header again and again.
+    /// Reader that repeats one header without end.
     struct Again(Vec<u8>, usize);
 
     impl Read for Again {

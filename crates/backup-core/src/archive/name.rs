@@ -1,14 +1,15 @@
-//! A name as a part of a path in an archive: what a path cannot hold is escaped, and what is too long
-//! for one file is cut.
+//! Names as parts of a path in an archive: characters that a path cannot have are escaped, and names that are
+//! too long for one file are split.
 //!
-//! The API server takes almost any text as the name of a RoleBinding; `/`, `%`, `.` and `..` alone it
-//! takes nowhere. So `%` is free for escapes, and a path that was written without them is read as it is.
+//! The API server accepts almost any text as the name of a RoleBinding, but no `/` or `%` in it, and not `.`
+//! or `..` as the whole name. So `%` is free for escapes, and a path that was written without escapes is read
+//! unchanged.
 
-/// A file's name may have 255 bytes, and `.json` and a `%` are added.
+/// Largest length of a name part in bytes: a file's name may have 255, and `.json` and a `%` are added.
 const LONGEST: usize = 240;
 
-/// The name as it is written. A control character, `\` and `%` are `%` and two hexadecimal digits for
-/// each byte. After each [`LONGEST`] bytes comes `%/`: the name goes on in a folder.
+/// Returns the written form of a name. A control character, `\` and `%` become `%` and two hexadecimal digits
+/// for each byte. After each [`LONGEST`] bytes comes `%/`: the name continues in a folder.
 pub(super) fn written(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     let mut begun = 0_usize;
@@ -31,7 +32,7 @@ pub(super) fn written(name: &str) -> String {
     text
 }
 
-/// The parts of a path, with those together that are one name.
+/// Returns the parts of a path, and joins those that belong to one name.
 pub(super) fn joined(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut goes_on = false;
@@ -47,13 +48,13 @@ pub(super) fn joined(path: &str) -> Vec<String> {
         goes_on = more;
     }
     if goes_on {
-        // It goes on nowhere.
+        // The path ends where the name should continue.
         parts.push(String::new());
     }
     parts
 }
 
-/// The name of a part that was written; none if it is no name that can be part of a path.
+/// Returns the name from its written form; `None` if it cannot be a part of a path.
 pub(super) fn unescaped(part: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();

@@ -1,16 +1,16 @@
-//! Where an object lies in an archive.
+//! Path of an object in an archive.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::name::{joined, unescaped, written};
 
-/// The folder that all objects lie in, as Velero has it.
+/// Folder of all objects, as in Velero.
 pub(super) const ROOT: &str = "resources";
-/// What is told of a path that is none.
+/// Characters of an invalid path that an error quotes.
 const TOLD: usize = 1024;
 
-/// A kind by its plural and group, as in `tenantclusters.butler.butlerlabs.dev` or `secrets`.
+/// Kind by its plural and group, as in `tenantclusters.butler.butlerlabs.dev` or `secrets`.
 ///
 /// Ordered by its text, which is the order of kinds in an archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +20,7 @@ pub struct ResourceName {
 }
 
 impl ResourceName {
-    /// The kind with this plural in this group; the core group is empty.
+    /// Creates the kind with this plural in this group; the core group is empty.
     #[must_use]
     pub fn new(plural: &str, group: &str) -> Self {
         let text = if group.is_empty() {
@@ -34,20 +34,20 @@ impl ResourceName {
         }
     }
 
-    /// Plural and group with a dot between them, or the plural alone.
+    /// Returns the plural and the group with a dot between them, or the plural alone.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The plural.
+    /// Returns the plural.
     #[must_use]
     pub fn plural(&self) -> &str {
         self.text.get(..self.plural).unwrap_or(&self.text)
     }
 
-    /// Whether a person means this kind by `word`: its plural or kind, alone or with its group. The core
-    /// group is an empty one or `core`, as in `secrets.` and `secrets.core`.
+    /// Reports whether `word` names this kind: by its plural or kind alone, or by its plural with the group.
+    /// In the core group, `.` or `.core` may follow either, as in `secrets.` and `secrets.core`.
     #[must_use]
     pub fn answers_to(&self, word: &str, kind: &str) -> bool {
         let is_own = |word: &str| {
@@ -61,7 +61,7 @@ impl ResourceName {
             || self.group().is_empty() && of_core.is_some_and(is_own)
     }
 
-    /// The group; empty for the core group.
+    /// Returns the group; empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {
         self.text
@@ -84,20 +84,19 @@ impl From<&str> for ResourceName {
     }
 }
 
-/// An object's place: `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json`, or
-/// `resources/PLURAL.GROUP/cluster/NAME.json` without a namespace. As text, names are escaped: see
-/// FORMAT.md.
+/// Path of an object: `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json`, or
+/// `resources/PLURAL.GROUP/cluster/NAME.json` without a namespace. As text, names are escaped: see FORMAT.md.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectPath {
-    /// The kind.
+    /// Kind of the object.
     pub resource: ResourceName,
-    /// The namespace; `None` for kinds of the whole cluster.
+    /// Namespace; `None` for kinds of the whole cluster.
     pub namespace: Option<String>,
-    /// The name.
+    /// Name of the object.
     pub name: String,
 }
 
-/// A path in an archive is none that an object can have.
+/// Error for a path in an archive that no object can have.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is no place for an object; want `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json` \
@@ -106,7 +105,7 @@ pub struct ObjectPath {
 pub struct ParsePathError(String);
 
 impl ObjectPath {
-    /// `NAMESPACE/NAME`, or the name alone: for messages.
+    /// Returns `NAMESPACE/NAME`, or the name alone, for messages.
     #[must_use]
     pub fn object(&self) -> String {
         match &self.namespace {

@@ -1,4 +1,4 @@
-//! Reading an archive, object by object. Its bytes come from outside and are not believed.
+//! Reader of an archive, object by object. The bytes are not trusted.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -11,41 +11,41 @@ use super::members::{MemberError, Members};
 use super::path::ROOT;
 use super::{Head, ObjectPath, ParsePathError};
 
-/// The largest object that is read, in bytes. The API server takes requests of 3 MiB at most.
+/// Size of the largest object that is read, in bytes. The API server accepts requests of 3 MiB at most.
 pub const MAX_OBJECT: u64 = 16 << 20;
 
-/// Why an archive cannot be read.
+/// Reason why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is no tar, or none that is believed.
+    /// The archive's members cannot be read.
     #[error(transparent)]
     Member(#[from] MemberError),
-    /// A path below `resources/` is none of an object.
+    /// A path below `resources/` is not that of an object.
     #[error("the archive holds something else than objects")]
     Path(#[source] ParsePathError),
-    /// An object is no JSON, or none of an object. What the parser says is not repeated: it quotes
-    /// values.
+    /// An object is not JSON, or not the JSON of an object. The parser's message is not repeated, because it
+    /// quotes values.
     #[error("{path} is no JSON of an object: see its line {line}, column {column}")]
     Json {
-        /// The object's place.
+        /// Path of the object.
         path: String,
-        /// Where the parser stopped.
+        /// Line in which the parser stopped.
         line: usize,
-        /// Where in the line.
+        /// Column in the line.
         column: usize,
     },
-    /// An object is nested deeper than any that is read.
+    /// An object is nested deeper than the limit.
     #[error("{path} is nested deeper than {MAX_DEPTH} levels; `restore-cli fetch` gives its bytes")]
     TooDeep {
-        /// The object's place.
+        /// Path of the object.
         path: String,
     },
-    /// An object is larger than any can be.
+    /// An object is larger than the limit.
     #[error("{path} has {bytes} bytes, above {MAX_OBJECT}")]
     TooLarge {
-        /// The object's place.
+        /// Path of the object.
         path: String,
-        /// Its size.
+        /// Size of the object in bytes.
         bytes: u64,
     },
 }
@@ -62,7 +62,7 @@ impl ArchiveError {
     }
 }
 
-/// What a restore needs to know of every object.
+/// Properties of an object that a restore needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObjectHead {
@@ -89,10 +89,10 @@ pub(crate) struct ObjectOwner {
 }
 
 impl ObjectHead {
-    /// Reads it out of an object that a restore can read whole.
+    /// Reads the head of an object that a restore can read whole.
     ///
     /// # Errors
-    /// When a restore cannot.
+    /// If a restore cannot read the object.
     pub(crate) fn of(path: &ObjectPath, json: &[u8]) -> Result<Self, ArchiveError> {
         if is_too_deep(json) {
             let path = path.to_string();
@@ -102,40 +102,40 @@ impl ObjectHead {
     }
 }
 
-/// An object as it lies in an archive. May be a Secret: it does not print.
+/// Object in an archive. It may be a Secret, so its debug output omits the content.
 pub struct StoredJson {
-    /// Its place.
+    /// Path of the object.
     pub path: ObjectPath,
     json: zeroize::Zeroizing<Vec<u8>>,
 }
 
 impl StoredJson {
-    /// The JSON, as the API server gave it.
+    /// Returns the JSON, as the API server returned it.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.json
     }
 
-    /// The object, as something that can be changed and printed.
+    /// Returns the object as a value that can be changed and printed.
     ///
     /// # Errors
-    /// When it is no JSON.
+    /// If it is not JSON.
     pub fn value(&self) -> Result<serde_json::Value, ArchiveError> {
         self.parse()
     }
 
-    /// What a listing tells of it.
+    /// Returns the object's properties for a listing.
     ///
     /// # Errors
-    /// When it is no JSON of an object.
+    /// If it is not the JSON of an object.
     pub fn head(&self) -> Result<Head, ArchiveError> {
         Ok(self.parse::<super::head::Object>()?.head())
     }
 
-    /// Sees that a restore can read it.
+    /// Checks that a restore can read the object.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// If a restore cannot read it, with the reason.
     pub fn check(&self) -> Result<(), ArchiveError> {
         ObjectHead::of(&self.path, &self.json).map(drop)
     }
@@ -151,12 +151,12 @@ impl std::fmt::Debug for StoredJson {
     }
 }
 
-/// Gives each object of the archive to `each`, in order, until it breaks. Holds one of them.
+/// Passes each object of the archive to `each`, in order, until it breaks. Holds one object at a time.
 ///
-/// What is no object is passed over: directories, and files outside `resources/`.
+/// Skips everything else: directories, and files outside `resources/`.
 ///
 /// # Errors
-/// As [`ArchiveError`] says, or whatever `each` returns.
+/// See [`ArchiveError`]; also any error that `each` returns.
 pub fn read_objects<E, F>(tar: impl Read, mut each: F) -> Result<(), E>
 where
     E: From<ArchiveError>,
@@ -192,7 +192,7 @@ where
 mod tests {
     use super::*;
 
-    /// Gives zeros, and counts them.
+    /// Reader that returns zeros, and counts them.
     struct Zeros<'c>(&'c mut u64, u64);
 
     impl Read for Zeros<'_> {

@@ -1,7 +1,7 @@
-//! Schema of a custom kind: says which field of an object its definition does not admit.
+//! Schema of a custom kind, which finds the field of an object that its definition does not allow.
 //!
-//! It reads the structural schemas of `apiextensions.k8s.io/v1`, as the API server does when an object
-//! is written. It does not judge `format`.
+//! It reads the structural schemas of `apiextensions.k8s.io/v1`, as the API server does when an object is
+//! written. It does not check `format`.
 
 mod rule;
 
@@ -9,27 +9,27 @@ use self::rule::Rule;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
-/// Levels of a schema that are read; the API server takes no deeper definitions.
+/// Largest depth of a schema that is read; the API server accepts no deeper definitions.
 const DEEPEST: usize = 256;
-/// Bytes of a compiled pattern. A larger one is not judged.
+/// Largest size of a compiled pattern in bytes. A larger pattern is not checked.
 const MAX_PATTERN: usize = 1 << 20;
-/// Values of an `enum` in a sentence.
+/// Values of an `enum` in a message.
 const MAX_VALUES: usize = 8;
 
-/// The schema of one version of a custom kind.
+/// Schema of one version of a custom kind.
 #[derive(Debug)]
 pub struct Schema {
     root: Node,
-    /// Whether there is a rule in CEL that can be judged.
+    /// Whether the schema has a CEL rule that can be evaluated.
     has_rules: bool,
 }
 
-/// The first field of an object that the schema does not admit. It holds no value of the object.
+/// First field of an object that the schema does not allow. It contains no value of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The field, as `spec.ports[2].name`; empty for the object itself.
+    /// Path of the field, as `spec.ports[2].name`; empty for the object itself.
     pub field: String,
-    /// What the schema asks for.
+    /// Requirement of the schema.
     pub rule: String,
 }
 
@@ -66,7 +66,7 @@ struct Node {
     any: Vec<Node>,
     one: Vec<Node>,
     not: Option<Box<Node>>,
-    /// Whether a string has a form that rules take for a value of another type, such as a time.
+    /// Whether a string has a format that rules read as another type, such as a time.
     is_formed: bool,
     rules: Vec<Rule>,
 }
@@ -90,15 +90,15 @@ impl Schema {
         Some(Self { root, has_rules })
     }
 
-    /// Finds the first field of `object` that the schema does not admit. Fields with a default are filled
-    /// in first, as the API server does.
+    /// Finds the first field of `object` that the schema does not allow. Fields with a default are filled in
+    /// first, as the API server does.
     #[must_use]
     pub fn violation(&self, object: &Value) -> Option<Violation> {
         self.of_structure(&self.filled(object))
     }
 
-    /// Finds the first field of `object` that the schema does not admit, or that breaks a rule in CEL of the
-    /// schema. A rule that cannot be judged here counts as kept: the API server's CEL has more functions.
+    /// Finds the first field of `object` that the schema does not allow, or that breaks a CEL rule of the
+    /// schema. A rule that cannot be evaluated here counts as kept: the API server's CEL has more functions.
     #[must_use]
     pub fn violation_or_broken_rule(&self, object: &Value) -> Option<Violation> {
         let object = self.filled(object);
@@ -180,7 +180,7 @@ impl Node {
         }
     }
 
-    /// Gives `value` the defaults of the schema, where a field is missing or is null and may not be.
+    /// Sets the defaults of the schema in `value`, where a field is missing, or is null and not nullable.
     fn fill_in(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -213,7 +213,7 @@ impl Node {
         }
     }
 
-    /// The rule that `value` breaks. `field` is the place of `value`, and becomes that of the fault.
+    /// Returns the rule that `value` breaks. `field` is the path of `value`, and becomes that of the fault.
     fn violation(&self, value: &Value, field: &mut String) -> Option<String> {
         if value.is_null() && (self.nullable || self.kind.is_none()) {
             return None;
@@ -339,7 +339,7 @@ impl Node {
         None
     }
 
-    /// `allOf`, `anyOf`, `oneOf` and `not`, whose parts have no types of their own.
+    /// Checks `allOf`, `anyOf`, `oneOf` and `not`, whose parts have no types of their own.
     fn of_parts(&self, value: &Value, field: &mut String) -> Option<String> {
         for node in &self.all {
             if let Some(rule) = node.violation(value, field) {

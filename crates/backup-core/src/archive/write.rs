@@ -1,4 +1,4 @@
-//! Writing an archive, in blocks.
+//! Writer of an archive, in blocks.
 
 use std::io;
 
@@ -7,13 +7,14 @@ use tar::{Builder, Header};
 
 use super::ObjectPath;
 
-/// A block is handed on when it has this many bytes: fewer would be many sends, more would wait.
+/// Size in bytes at which a block is passed on: smaller blocks would need many sends, and larger ones
+/// more waiting.
 const BLOCK: usize = 256 << 10;
 
 /// Bytes of a long path that a reader without pax shows; a header has room for 100.
 const SHOWN: usize = 90;
 
-/// Makes tar entries of objects. Holds one block and one entry.
+/// Writer of objects as tar entries. Holds one block and one entry.
 pub struct TarWriter {
     builder: Builder<Vec<u8>>,
 }
@@ -30,7 +31,7 @@ impl TarWriter {
     /// Adds `bytes` as the file at `path`.
     ///
     /// # Errors
-    /// When the path does not fit in a header, which no object's does.
+    /// If the path does not fit in a header, which never happens for an object.
     pub fn object(&mut self, path: &ObjectPath, bytes: &[u8]) -> io::Result<()> {
         self.file(&path.to_string(), bytes)
     }
@@ -38,7 +39,7 @@ impl TarWriter {
     /// Adds `bytes` as the file called `path`.
     ///
     /// # Errors
-    /// When the path does not fit in a header.
+    /// If the path does not fit in a header.
     pub fn file(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut header = Header::new_ustar();
         header.set_mode(0o600);
@@ -49,7 +50,7 @@ impl TarWriter {
         if header.set_path(path).is_err() {
             self.builder
                 .append_pax_extensions([("path", path.as_bytes())])?;
-            // Readers that do not know pax show this, and still find the bytes.
+            // Readers without pax support show this path, and still find the bytes.
             let mut end = path;
             while end.len() > SHOWN {
                 let mut chars = end.chars();
@@ -62,7 +63,7 @@ impl TarWriter {
         self.builder.append(&header, bytes)
     }
 
-    /// A block, if one is full.
+    /// Returns a block, if one is full.
     pub fn block(&mut self) -> Option<Bytes> {
         let held = self.builder.get_mut();
         if held.len() < BLOCK {
@@ -71,10 +72,10 @@ impl TarWriter {
         Some(std::mem::replace(held, Vec::with_capacity(2 * BLOCK)).into())
     }
 
-    /// The rest, with the end mark.
+    /// Returns the rest, with the end mark.
     ///
     /// # Errors
-    /// None that memory can give.
+    /// Never, because it writes to memory.
     pub fn finish(self) -> io::Result<Bytes> {
         Ok(self.builder.into_inner()?.into())
     }

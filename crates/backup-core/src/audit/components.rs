@@ -1,4 +1,4 @@
-//! The newest of each component, and whether it is whole.
+//! Newest restore point of each component, and the newest that has the component whole.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use crate::format::gaps::{Gap, line};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::{ComponentName, RestorePointId};
 
-/// See the module. Restore points are taken in oldest first.
+/// See the module. Restore points must be added oldest first.
 #[derive(Default)]
 pub(super) struct Components(BTreeMap<ComponentName, Newest>);
 
 #[derive(Default)]
 struct Newest {
-    /// The newest that has the component whole.
+    /// Newest restore point that has the component whole.
     whole: Option<RestorePointId>,
-    /// A newer one that was to have it, and what it lacks of it.
+    /// Newer restore point without the whole component, and the gaps in it.
     partial: Option<(RestorePointId, Vec<Gap>)>,
 }
 

@@ -1,4 +1,4 @@
-//! What an audit says: each finding's severity, cause and remedy in one place.
+//! Findings of an audit, with the severity, cause and remedy of each in one place.
 
 use super::{Expected, Options, Report};
 use crate::catalog::{CatalogError, Entry, Hidden, RestorePoint};
@@ -27,7 +27,7 @@ pub(crate) fn finding(
 const DAMAGED: &str = "restore points that need it cannot be restored: put a sound copy back from a \
     replica or an older version of the object, or take a new snapshot now";
 
-/// Which restore points need nothing of what is damaged.
+/// Returns how many restore points need damaged objects, and the newest that needs none.
 pub(super) fn sound(touched: usize, all: usize, newest: Option<&RestorePointId>) -> Finding {
     let cause = match newest {
         Some(id) => {
@@ -71,7 +71,7 @@ pub(super) fn archived(expected: &Expected, archived: &Archived) -> Finding {
     )
 }
 
-/// Compares what an object should be with what it is.
+/// Compares the expected size and digest of an object with the found ones.
 pub(super) fn judge(expected: &Expected, size: u64, found: Option<Digest>) -> Option<Finding> {
     let cause = match found {
         _ if size != expected.bytes => {
@@ -118,7 +118,7 @@ pub(super) fn signature(object: &RestorePointId, verdict: Verdict) -> Option<Fin
             cause,
             "give --trust with the public key that `backupd keygen` wrote",
         ),
-        // Whoever may write to the bucket can add one.
+        // Anyone with write access to the bucket can add one.
         Verdict::Unsigned | Verdict::Untrusted | Verdict::Forged => finding(
             Severity::Error,
             object,
@@ -161,7 +161,7 @@ pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {
     )
 }
 
-/// Names that lie in the future, oldest first.
+/// Returns the finding about names that lie in the future; `names` are oldest first.
 pub(super) fn future(names: &[&RestorePointId]) -> Option<Finding> {
     let last = names.last()?;
     let count = names.len();

@@ -1,4 +1,4 @@
-//! What the restore points of a prefix need, and what of a listing nobody does.
+//! Objects that a prefix's restore points need, and the search for listed objects that none of them needs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,48 +8,49 @@ use crate::digest::Digest;
 use crate::format::layout::{self, ObjectKind};
 use crate::store::ObjectInfo;
 
-/// Every object that a restore point needs, once; some 90 bytes each in memory.
+/// Objects that restore points need, each once; some 90 bytes each in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
-    /// With its size.
+    /// Needed objects, each with its size.
     objects: HashMap<ObjectKind, u64>,
-    /// The manifests that there are, also those that cannot be read.
+    /// Existing manifests, including those that cannot be read.
     manifests: HashSet<Digest>,
 }
 
-/// What an object of a listing is to the restore points.
+/// Relation of a listed object to the restore points.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// One of them needs it.
+    /// A restore point needs it.
     Needed(Expected),
-    /// None does, and that is as it should be: the claim, a journal, a probe, a manifest that came
-    /// meanwhile or cannot be read, one signature more. With what its name promises.
+    /// No restore point needs it, and that is normal: the claim, a journal, a probe, a manifest that was put
+    /// meanwhile or cannot be read, an additional signature. With the digest in its name, if that has to be
+    /// checked.
     Apart(Option<Expected>),
-    /// No manifest leads to it: a run left it that died, or one is at work.
+    /// No manifest names it: a run that died left it, or a run is in progress.
     Leftover(Expected),
-    /// Its name is none of the format's.
+    /// Its name is not one of the format.
     Foreign,
 }
 
 impl Needs {
-    /// Notes that there is a manifest.
+    /// Records that a manifest exists.
     pub(crate) fn manifest(&mut self, entry: &Entry) {
         self.manifests.insert(entry.digest);
     }
 
-    /// Notes what a restore point needs.
+    /// Records the objects that a restore point needs.
     pub(crate) fn point(&mut self, point: &RestorePoint) {
         let all = Expected::of(point).into_iter();
         let all = all.filter_map(|e| Some((ObjectKind::of(&e.key)?, e.bytes)));
         self.objects.extend(all);
     }
 
-    /// Whether a restore point needs what is called so.
+    /// Whether a restore point needs the object of this name.
     pub(crate) fn has(&self, kind: &ObjectKind) -> bool {
         self.objects.contains_key(kind)
     }
 
-    /// Tells what `object` is, and takes it out of what is still to be found.
+    /// Classifies `object`, and removes it from the objects that are still to be found.
     pub(crate) fn place(&mut self, object: &ObjectInfo) -> Place {
         let Some(kind) = ObjectKind::of(&object.key) else {
             return Place::Foreign;
@@ -65,20 +66,20 @@ impl Needs {
         match (needed.and_then(promised), promised(object.size)) {
             (Some(expected), _) => Place::Needed(expected),
             (None, Some(expected)) if self.is_leftover(&kind) => Place::Leftover(expected),
-            // It says what a store can do, and nobody reads it.
+            // A probe shows what a store supports, and nobody reads its content.
             (None, Some(_)) if matches!(kind, ObjectKind::Probe(_)) => Place::Apart(None),
             (None, promised) => Place::Apart(promised),
         }
     }
 
-    /// Whether nobody will miss what nobody needs.
+    /// Whether an object of this kind that no restore point needs is a leftover.
     fn is_leftover(&self, kind: &ObjectKind) -> bool {
         match kind {
             ObjectKind::Pack(_)
             | ObjectKind::Recipe(_)
             | ObjectKind::Index(_)
             | ObjectKind::EpochKey(_) => true,
-            // Put before its manifest. Beside one that is there it vouches, whoever made it.
+            // A signature is put before its manifest. Beside an existing manifest it stays, whoever signed.
             ObjectKind::Signature { manifest, .. } => !self.manifests.contains(manifest),
             ObjectKind::Claim
             | ObjectKind::Manifest { .. }
@@ -87,7 +88,7 @@ impl Needs {
         }
     }
 
-    /// What no listing showed.
+    /// Returns the needed objects that were not listed.
     pub(crate) fn missing(self) -> impl Iterator<Item = Expected> {
         self.objects.into_iter().filter_map(|(kind, bytes)| {
             let digest = kind.digest()?;

@@ -1,13 +1,13 @@
-//! Findings on objects in an etcd snapshot that no API server can decode.
+//! Findings about objects in an etcd snapshot that no API server can decode.
 
 use super::finding;
 use crate::etcd::Torn;
 use crate::format::manifest::{Finding, Manifest, Severity};
 use crate::id::ComponentName;
 
-/// Objects of one snapshot that are named one by one.
+/// Objects of one snapshot that are listed one by one.
 const MAX_NAMED: usize = 20;
-/// How the cause of each of these findings begins, by which a later reader knows it.
+/// Start of the cause of each of these findings, by which a later reader recognises them.
 const CAUSE: &str = "cut or overwritten: ";
 const REMEDY: &str = "compare it with another member (`etcdctl get KEY --endpoints …`), and take the \
     snapshot there if that one has it whole; else delete the key and make the object anew, from an \
@@ -41,7 +41,7 @@ pub(crate) fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec
     all
 }
 
-/// Returns those findings that a manifest has on its component `name`, as warnings.
+/// Returns the findings of this kind that a manifest has on its component `name`, as warnings.
 pub(crate) fn torn_in(manifest: &Manifest, name: &ComponentName) -> Vec<Finding> {
     let of_component = |object: &str| object.split(' ').next() == Some(name.as_str());
     let found = manifest.findings.iter();

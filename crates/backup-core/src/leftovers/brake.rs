@@ -1,14 +1,14 @@
-//! The brake: where there is more to delete than runs that died can explain, somebody looks first.
+//! Brake that holds a plan which would delete more than dead runs can explain, until a person has checked.
 //!
-//! It asks only for what stays and what goes, so whatever else may delete one day can be held by it.
+//! It depends only on what stays and what goes, so it can also hold other deletions.
 
 use super::{Plan, findings};
 use crate::format::manifest::Finding;
 
-/// What may go without a person: at most this share of what stays, as one in so many.
+/// Largest part of the needed bytes that may be removed without a person's check, as one in this many.
 const SHARE: u64 = 2;
 
-/// Says what to look at, where the plan goes too far.
+/// Returns a finding that explains what to check, if the plan goes too far.
 pub(super) fn judge(plan: &Plan) -> Option<Finding> {
     if plan.restore_points == 0 {
         return Some(findings::no_restore_point(plan.old));

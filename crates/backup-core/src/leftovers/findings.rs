@@ -1,4 +1,4 @@
-//! What a sweep says: each finding's severity, cause and remedy in one place.
+//! Findings of a sweep, with the severity, cause and remedy of each in one place.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +11,7 @@ use crate::format::manifest::{Finding, Severity};
 use crate::id::{ClusterName, RestorePointId};
 use crate::store::{Key, Store, StoreError};
 
-/// What findings about all of them are about.
+/// Object of the findings about all leftovers.
 const ALL: &str = "leftovers";
 
 const AUDIT: &str = "nothing is removed before `restore-cli audit` is content";

@@ -1,4 +1,4 @@
-//! Removing what a plan found, a few at a time, with a last look at the manifests before each batch.
+//! Removal of a plan's leftovers, a few at a time, with a check of the manifests before each batch.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,38 +16,39 @@ use crate::format::layout::ObjectKind;
 use crate::format::manifest::Finding;
 use crate::store::{Store, StoreError};
 
-/// Removed after one look at the manifests: some seconds' work, in which no run commits what is this old.
+/// Leftovers removed after one check of the manifests: some seconds of work, in which no run commits objects
+/// that old.
 const BATCH: usize = 500;
-/// Deletes under way at the same time: hides round trips, and leaves the store to the runs.
+/// Deletes at the same time: hides round trips, and leaves the store to the runs.
 const IN_FLIGHT: usize = 8;
-/// After so many failures it stops: the store is away, or does not let us.
+/// Number of failures that stop the removal: the store is unavailable, or refuses deletes.
 const ERRORS: u64 = 5;
-/// How long one sweep may remove; at ten a second ten thousand need less.
+/// Time limit for one removal; at ten a second, ten thousand need less.
 const LIMIT: Duration = Duration::from_mins(20);
-/// How long the deletes under way may take once it is told to stop.
+/// Time limit for the deletes in progress after a stop.
 const WIND_DOWN: Duration = Duration::from_secs(5);
 
-/// What was removed.
+/// Result of a removal.
 #[derive(Debug, Default)]
 pub struct Removed {
-    /// How much.
+    /// Objects that were removed.
     pub removed: Tally,
-    /// What a restore point that came meanwhile names.
+    /// Number of objects that were spared, because a newer restore point names them.
     pub spared: u64,
-    /// How many could not be removed.
+    /// Number of objects that could not be removed.
     pub errors: u64,
-    /// Whether all of the plan was gone through; else it was told to stop, or a finding says why.
+    /// Whether the whole plan was processed; else the removal was cancelled, or a finding has the reason.
     pub complete: bool,
-    /// What is wrong or worth knowing.
+    /// Faults and notes.
     pub findings: Vec<Finding>,
 }
 
-/// Removes the leftovers of `plan`, which may be some minutes old, unless a rule holds it. Ends early, and
-/// soon, when `cancel` says so.
+/// Removes the leftovers of `plan`, which may be some minutes old, unless a rule holds the plan. Ends early,
+/// and soon, when `cancel` is set.
 ///
 /// # Errors
-/// When the manifests cannot be listed or read once more; nothing more is removed then, and what was
-/// removed is in the log.
+/// If the manifests cannot be listed or read again; nothing more is removed then, and the log names the
+/// objects that were removed.
 pub async fn remove(
     store: &Arc<dyn Store>,
     rules: &Rules,
@@ -73,7 +74,7 @@ pub async fn remove(
             break;
         }
         let stop = cancel.child_token();
-        // No closure: the compiler could not see that the whole may cross threads.
+        // Not a closure: the compiler could not prove that the future is `Send`.
         let mut wanted = Vec::with_capacity(batch.len());
         for leftover in batch {
             if !spared.has(leftover) {
@@ -139,7 +140,7 @@ pub async fn remove(
     Ok(result)
 }
 
-/// Deletes one, unless it was told to stop before.
+/// Deletes one leftover, unless `stop` was set before.
 async fn delete<'l>(
     store: &dyn Store,
     leftover: &'l Leftover,
@@ -151,7 +152,7 @@ async fn delete<'l>(
     (leftover, Some(store.delete(&leftover.key).await))
 }
 
-/// Whether others may be removed although this one cannot.
+/// Whether other objects may be removed although this one cannot.
 fn may_do_others(error: &StoreError) -> bool {
     !matches!(
         error,
@@ -162,7 +163,7 @@ fn may_do_others(error: &StoreError) -> bool {
     )
 }
 
-/// What restore points name that were committed after the plan was made.
+/// Objects named by restore points that were committed after the plan was made.
 struct Spared<'p> {
     catalog: Catalog,
     rules: &'p Rules,
@@ -182,7 +183,7 @@ impl<'p> Spared<'p> {
         }
     }
 
-    /// Reads what is new; a finding if nothing more may be removed.
+    /// Reads the new restore points; returns a finding if nothing more may be removed.
     async fn look(&mut self) -> Result<Option<Finding>, LeftoversError> {
         let entries = self.catalog.list().await?;
         let there: HashSet<_> = entries.iter().map(|e| e.digest).collect();
@@ -213,7 +214,7 @@ impl<'p> Spared<'p> {
         Ok(None)
     }
 
-    /// Whether a new restore point needs it, or it vouches for one.
+    /// Whether a new restore point needs the object, or has it as a signature.
     fn has(&self, leftover: &Leftover) -> bool {
         let kind = ObjectKind::of(&leftover.key);
         kind.is_none_or(|kind| self.needs.has(&kind))

@@ -1,4 +1,4 @@
-//! The promises of [`Store`], tried on any store.
+//! Contract of [`Store`], with a check for each promise that runs on any store.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ mod listing;
 mod objects;
 mod races;
 
-/// A promise that a store broke.
+/// Promise that a store broke.
 #[derive(Debug, thiserror::Error)]
 #[error("the store does not keep its promise: {promise}")]
 pub struct Broken {
@@ -35,10 +35,10 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// Tries every promise, each on a store that `fresh` gives and that is empty.
+/// Checks every promise, each on an empty store from `fresh`.
 ///
 /// # Errors
-/// The first promise that is broken.
+/// The first broken promise.
 pub async fn run<F, S>(fresh: F) -> Result<(), Broken>
 where
     F: AsyncFn() -> S,
@@ -81,7 +81,7 @@ fn key(text: &str) -> Result<Key, BoxError> {
     Ok(text.parse()?)
 }
 
-/// Bytes that look random and are the same each time.
+/// Returns bytes that look random and are the same each time.
 fn sample(seed: &str, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
     blake3::Hasher::new()
@@ -103,7 +103,7 @@ async fn put(store: &dyn Store, name: &str, bytes: &Bytes) -> Kept {
     Ok(())
 }
 
-/// All keys with `prefix`, page by page.
+/// Returns all keys with `prefix`, read page by page.
 async fn keys(store: &dyn Store, prefix: &str) -> Result<Vec<String>, BoxError> {
     let mut keys = Vec::new();
     let mut from = None;

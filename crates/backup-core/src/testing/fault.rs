@@ -1,4 +1,4 @@
-//! A store that fails on purpose, and counts what it is asked for.
+//! Store that fails on purpose, and counts its calls.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,29 +16,29 @@ pub use plan::{Call, Counts, When};
 
 use plan::Plan;
 
-/// What goes wrong.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The call is carried out, and then said to be [`StoreError::Unavailable`].
+    /// The call is carried out, and then reported as [`StoreError::Unavailable`].
     LostReply,
-    /// [`StoreError::Unavailable`], and nothing is done.
+    /// The call returns [`StoreError::Unavailable`], and does nothing.
     Unavailable,
-    /// [`StoreError::Forbidden`], and nothing is done.
+    /// The call returns [`StoreError::Forbidden`], and does nothing.
     Forbidden,
-    /// [`StoreError::NoSpace`], and nothing is done.
+    /// The call returns [`StoreError::NoSpace`], and does nothing.
     NoSpace,
-    /// The call waits for so long and is then carried out.
+    /// The call waits for this long and is then carried out.
     Slow(Duration),
-    /// A bit is flipped in the middle of what a get brings; other calls go well.
+    /// A bit in the middle of a get's result is flipped; other calls succeed.
     Corrupt,
-    /// Neither this call nor any later one ever returns, and none is carried out: the program was
-    /// killed before the call. The test drops what waits for them.
+    /// Neither this call nor any later one ever returns, and none is carried out: the program was killed
+    /// before the call. The test drops the futures that wait for them.
     StopBefore,
-    /// The same, but this call is carried out: the program was killed before it heard of it.
+    /// Like `StopBefore`, but this call is carried out: the program was killed before it got the result.
     StopAfter,
 }
 
-/// Wraps any store; without faults it only counts.
+/// Wrapper for any store; without faults it only counts.
 #[derive(Debug)]
 pub struct FaultStore {
     inner: Arc<dyn Store>,
@@ -57,25 +57,25 @@ impl FaultStore {
         }
     }
 
-    /// Lets `fault` happen `when`. Of several that fit a call, the first given happens.
+    /// Applies `fault` to the calls of `when`. If several faults match a call, the first one added applies.
     pub fn on(&self, when: When, fault: Fault) {
         self.plan().add(when, fault);
     }
 
-    /// Forgets all faults. What has stopped stays stopped.
+    /// Removes all faults. A stopped store stays stopped.
     pub fn clear(&self) {
         self.plan().clear();
     }
 
-    /// What was asked for so far; calls that failed on purpose count too.
+    /// Returns the calls so far, including those that failed on purpose.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.plan().counts()
     }
 
-    /// Waits until a call was stopped for ever.
+    /// Waits until a call was stopped.
     pub async fn stopped(&self) {
-        // Fails only without a sender, and there is one as long as `self`.
+        // This fails only without a sender, and `self` has one.
         drop(self.stopped.subscribe().wait_for(|stopped| *stopped).await);
     }
 
@@ -83,7 +83,7 @@ impl FaultStore {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call, and does what goes wrong before it.
+    /// Counts a call, and applies the fault that comes before it.
     async fn before(
         &self,
         call: Call,
@@ -119,7 +119,7 @@ impl FaultStore {
         }
     }
 
-    /// Does what goes wrong after a call.
+    /// Applies the fault that comes after a call.
     async fn after<T>(
         &self,
         call: Call,
@@ -151,7 +151,7 @@ impl FaultStore {
         }
     }
 
-    /// Counts what a get brought, and spoils it if it is to be.
+    /// Counts the bytes of a get, and corrupts them if that is its fault.
     fn brought(&self, fault: Option<Fault>, bytes: Bytes) -> Bytes {
         self.plan().brought(bytes.len());
         if fault != Some(Fault::Corrupt) {

@@ -1,4 +1,4 @@
-//! Restore points of made-up objects, for tests of what reads them.
+//! Restore points of made-up objects, for tests of their readers.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::store::Store;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// An object's place and its JSON.
+/// Path and JSON of an object.
 type Member = (ObjectPath, Vec<u8>);
 
-/// A component made of given objects.
+/// Component made of given objects.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     kinds: Vec<(KindFacts, Vec<Member>)>,
@@ -37,7 +37,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Adds a kind, as `plural.group`, with its objects; they are put in the server's order.
+    /// Adds a kind, as `plural.group`, with its objects, which are sorted in the server's order.
     #[must_use]
     pub fn kind(mut self, resource: &str, kind: &str, version: &str, objects: &[Value]) -> Self {
         let resource = ResourceName::from(resource);
@@ -73,7 +73,7 @@ impl Objects {
         self
     }
 
-    /// Changes what the manifest says of the kind `resource`.
+    /// Changes the manifest's facts about the kind `resource`.
     #[must_use]
     pub fn told(mut self, resource: &str, tell: impl Fn(&mut KindFacts)) -> Self {
         let kinds = self.kinds.iter_mut().map(|(facts, _)| facts);
@@ -81,7 +81,7 @@ impl Objects {
         self
     }
 
-    /// Puts the objects of every kind in the reverse of their order.
+    /// Reverses the order of the objects of every kind.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         self.kinds
@@ -90,7 +90,7 @@ impl Objects {
         self
     }
 
-    /// Adds a file that is no object, at the end.
+    /// Adds a file that is not an object, at the end.
     #[must_use]
     pub fn file(mut self, path: &str, bytes: &[u8]) -> Self {
         self.files.push((path.to_owned(), bytes.to_vec()));
@@ -98,13 +98,13 @@ impl Objects {
     }
 }
 
-/// The UID of the namespace `kube-system` in [`etcd_snapshot`].
+/// UID of the namespace `kube-system` in [`etcd_snapshot`].
 pub const ETCD_CLUSTER: &str = "0c7b2b0e-5a53-4f0e-9a0d-6c1f8e2d7b11";
 
-/// A real etcd snapshot, small.
+/// Returns a small, real etcd snapshot.
 ///
 /// # Errors
-/// When it cannot be unpacked.
+/// If it cannot be unpacked.
 pub fn etcd_snapshot() -> Result<ByteStream, BoxError> {
     let packed = include_bytes!("../../tests/fixtures/etcd-3.6.16-objects.db.zst");
     let bytes = Bytes::from(zstd::decode_all(&packed[..])?);
@@ -151,7 +151,7 @@ impl ArchiveSource for Objects {
     }
 }
 
-/// Tells given facts of a cluster.
+/// Cluster with given facts.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster(pub KubernetesFacts);
 
@@ -166,10 +166,10 @@ impl ClusterSource for Cluster {
     }
 }
 
-/// A store that restore points are made in, encrypted and signed, an hour apart.
+/// Store in which restore points are taken, encrypted and signed, an hour apart.
 #[derive(Debug)]
 pub struct World {
-    /// The store.
+    /// Store of the restore points.
     pub store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
     identity: SecretString,
@@ -178,10 +178,10 @@ pub struct World {
 }
 
 impl World {
-    /// A world around `store`, with keys of its own.
+    /// Creates a world around `store`, with keys of its own.
     ///
     /// # Errors
-    /// When no keys can be made.
+    /// If the keys cannot be made.
     pub fn new(store: Arc<dyn Store>) -> Result<Self, BoxError> {
         let (identity, recipient) = new_identity();
         Ok(Self {
@@ -193,16 +193,16 @@ impl World {
         })
     }
 
-    /// The text of an identity file that opens everything.
+    /// Returns the text of an identity file that opens everything.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.identity.expose_secret()
     }
 
-    /// The identity.
+    /// Returns the identity.
     ///
     /// # Errors
-    /// When it cannot be parsed.
+    /// If it cannot be parsed.
     pub fn identities(&self) -> Result<Identities, BoxError> {
         let mut identities = Identities::none();
         identities.add("test", &self.identity)?;
@@ -213,26 +213,26 @@ impl World {
         Ok(SigningKey::parse("test", &self.signing)?)
     }
 
-    /// Who is to be trusted.
+    /// Returns the trust in the world's signing key.
     ///
     /// # Errors
-    /// When the key cannot be parsed.
+    /// If the key cannot be parsed.
     pub fn trust(&self) -> Result<Trust, BoxError> {
         Ok(Trust::Keys(vec![self.signing_key()?.public().clone()]))
     }
 
-    /// The same, as `--trust` takes it.
+    /// Returns the public key, as `--trust` takes it.
     ///
     /// # Errors
-    /// When the key cannot be parsed.
+    /// If the key cannot be parsed.
     pub fn trusted_key(&self) -> Result<String, BoxError> {
         Ok(self.signing_key()?.public().to_string())
     }
 
-    /// Takes a restore point; the clock goes on by an hour.
+    /// Takes a restore point, then advances the clock by an hour.
     ///
     /// # Errors
-    /// As the run says.
+    /// See [`Run::take`].
     pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BoxError> {
         let run = Run {
             cluster: "butler-mgmt".parse()?,

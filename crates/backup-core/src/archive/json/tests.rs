@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A double as the API server writes it: the fewest digits, large and small ones with an exponent.
+/// Formats a double as the API server does: the fewest digits, and an exponent for large and small ones.
 pub(crate) fn as_the_server_writes(float: f64) -> String {
     let plain = format!("{float}");
     let size = float.abs();
@@ -61,7 +61,7 @@ fn numbers_are_the_same_as_the_server_sees_them() {
         ("-1.50", "-1.5", true),
         ("100000000000000000000", "1e+20", true),
         ("1e+21", "1e21", true),
-        // Both are the same double to the server.
+        // The server reads both as the same double.
         ("12345678901234567890", "12345678901234567000", true),
         ("0.1000000000000000055", "0.1", true),
         ("0.40581938396535333", "0.4058193839653534", false),
@@ -80,19 +80,19 @@ fn numbers_are_the_same_as_the_server_sees_them() {
 
 #[test]
 fn what_the_server_takes_is_read_and_no_deeper() {
-    // The stack of a test's thread is a fourth of that of a program's.
+    // The stack of a test's thread has a fourth of the size of a program's.
     let value: Value = read_json(&nested(MAX_DEPTH)).unwrap();
     assert!(same(&value, &value.clone()));
     assert_eq!(value.to_string().into_bytes(), nested(MAX_DEPTH));
     let flaw = read_json::<Value>(&nested(MAX_DEPTH + 1)).unwrap_err();
     assert!(flaw.too_deep);
-    // A list of texts has no more levels than a thread takes.
+    // A list of texts needs no more levels than a thread can hold.
     let deep = nested(100 * MAX_DEPTH);
     let list = [&b"["[..], &deep, b"]"].concat();
     let items: Vec<&serde_json::value::RawValue> = read_json(&list).unwrap();
     assert_eq!(items[0].get().as_bytes(), deep);
     assert!(read_json::<Vec<Value>>(&list).unwrap_err().too_deep);
-    // Brackets in a text are no levels.
+    // Brackets in a text are not levels.
     let text = format!("\"\\\"{}\"", "[{".repeat(MAX_DEPTH));
     assert!(!is_too_deep(text.as_bytes()));
 }

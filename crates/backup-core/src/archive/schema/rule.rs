@@ -1,8 +1,8 @@
-//! Rules in CEL of a schema, `x-kubernetes-validations`: judges a value where a rule says clearly that it
-//! is not admitted.
+//! CEL rules of a schema, `x-kubernetes-validations`, which reject a value only if a rule clearly does not
+//! allow it.
 //!
-//! The API server's CEL has functions of its own, types that a schema gives, and the old object. A rule
-//! that needs one of these fails here, or is not read at all. It then counts as kept.
+//! The API server's CEL has functions of its own, types from the schema, and the old object. A rule that
+//! needs one of these fails here, or is not read at all. It then counts as kept.
 
 use std::collections::HashMap;
 use std::thread;
@@ -12,20 +12,20 @@ use serde_json::{Map, Value};
 
 use super::{Node, Violation, step};
 
-/// Bytes of a rule that is read.
+/// Largest size of a rule in bytes.
 const MAX_TEXT: usize = 1024;
-/// Operators and brackets of a rule that is read.
+/// Largest number of operators and brackets in a rule.
 const MAX_PARTS: usize = 64;
-/// Stack of a rule at work. Parser and evaluation take up to 200 KiB for each part that lies in another, in
-/// builds without optimisation.
+/// Stack for evaluating a rule. Parser and evaluation take up to 200 KiB for each nested part, in builds
+/// without optimisation.
 const STACK: usize = 32 << 20;
-/// Values below the one that a rule judges: a rule may look at each of them for each.
+/// Largest number of values, nested ones included, that a rule evaluates: it may visit each of them for each.
 const MAX_VALUES: usize = 500;
-/// Characters of a rule's own words.
+/// Characters of a rule's own message.
 const MAX_MESSAGE: usize = 200;
-/// What is not known here, or is of another type than the API server gives it.
+/// Words of rules that are not supported here, or have another type than in the API server.
 const UNKNOWN: [&str; 4] = ["oldSelf", "type(", ".?", "optional."];
-/// Names of fields that CEL needs for itself.
+/// Names of fields that are reserved words in CEL.
 const RESERVED: [&str; 21] = [
     "true",
     "false",
@@ -50,7 +50,7 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
-/// A rule, ready to be asked.
+/// Rule that is ready to evaluate.
 #[derive(Debug)]
 pub(super) struct Rule {
     program: Program,
@@ -58,7 +58,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// Reads those rules of a schema that can be judged here.
+    /// Reads the rules of a schema that can be evaluated here.
     pub(super) fn all_of(schema: &Map<String, Value>) -> Vec<Self> {
         let rules = schema.get("x-kubernetes-validations");
         let rules = rules.and_then(Value::as_array).into_iter().flatten();
@@ -82,7 +82,7 @@ impl Rule {
         })
     }
 
-    /// Whether the rule says that the value is not admitted.
+    /// Whether the rule clearly rejects the value.
     fn is_broken(&self, value: &Cel) -> bool {
         let mut context = Context::default();
         context.add_variable_from_value("self", value.clone());
@@ -99,8 +99,8 @@ pub(super) fn broken(root: &Node, object: &Value) -> Option<Violation> {
     })
 }
 
-/// Does `work` on a thread with a large stack, and waits for its result. Gives none where `work` panics, or
-/// where the thread cannot be started.
+/// Does `work` on a thread with a large stack, and waits for its result. Returns `None` if `work` panics, or
+/// the thread cannot be started.
 fn apart<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK);
@@ -109,7 +109,7 @@ fn apart<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
 }
 
 impl Node {
-    /// The first rule that `value` or a value below it breaks. `field` is the place of `value`, and
+    /// Returns the first rule that `value` or a value below it breaks. `field` is the path of `value`, and
     /// becomes that of the fault.
     fn broken_rule(&self, value: &Value, field: &mut String) -> Option<String> {
         if value.is_null() {
@@ -153,7 +153,7 @@ impl Node {
         None
     }
 
-    /// Whether a rule stands here or below.
+    /// Whether there is a rule here or below.
     pub(super) fn has_rules(&self) -> bool {
         let fields = self.properties.iter().map(|(_, node)| node);
         let inner = [&self.additional, &self.items].into_iter().flatten();
@@ -161,14 +161,14 @@ impl Node {
         !self.rules.is_empty() || below.any(Self::has_rules)
     }
 
-    /// The schema of a field.
+    /// Returns the schema of a field.
     fn below(&self, name: &str) -> Option<&Self> {
         let known = self.properties.iter().find(|(known, _)| known == name);
         known.map(|(_, node)| node).or(self.additional.as_deref())
     }
 
-    /// The value as rules see it: of the schema's types, with the schema's fields alone. `None` if it has
-    /// more values than are judged, or one whose type is not known here.
+    /// Returns the value as rules see it: with the schema's types, and with only the schema's fields. `None`
+    /// if it has too many values, or one whose type is not known here.
     fn typed(&self, value: &Value, left: &mut usize) -> Option<Cel> {
         *left = left.checked_sub(1)?;
         Some(match value {
@@ -201,7 +201,7 @@ impl Node {
     }
 }
 
-/// The name of a field as rules write it.
+/// Returns the name of a field as rules write it.
 fn escaped(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");

@@ -35,7 +35,7 @@ pub(super) async fn takes_one(store: Arc<dyn Store>) -> Kept {
 pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
     store.delete(&key("packs/1")?).await?;
     put(&*store, "packs/here/1", &sample("neighbour", 10)).await?;
-    // The last are a folder and a file of a store in files.
+    // The last two are a folder and a file if the store uses files.
     for name in ["packs/gone", "gone", "packs/here", "packs/here/1/below"] {
         store.delete(&key(name)?).await?;
     }

@@ -17,8 +17,8 @@ pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
 }
 
 pub(super) async fn in_order(store: Arc<dyn Store>) -> Kept {
-    // `-` and `.` come before `/`, digits and letters after it. A store in files that lists
-    // folder by folder gets this wrong.
+    // `-` and `.` come before `/`; digits and letters come after it. A store in files that lists folder by
+    // folder gets this wrong.
     let expected = [
         "a-b", "a-b-c/d", "a.b", "a/0", "a/b", "a/b.c", "a0", "ab/c", "b/c/d/e", "b/c0",
     ];
@@ -63,7 +63,7 @@ pub(super) async fn by_prefix(store: Arc<dyn Store>) -> Kept {
 pub(super) async fn in_pages(store: Arc<dyn Store>) -> Kept {
     let mut expected: Vec<String> = (0..1_100).map(|n| format!("packs/{n:04}")).collect();
     expected.extend((0..5).map(|n| format!("points/{n}")));
-    // Several at once, since one after the other takes long over a network.
+    // Several at once, because one after the other takes long over a network.
     stream::iter(&expected)
         .map(|name| {
             let store = Arc::clone(&store);
@@ -85,7 +85,7 @@ pub(super) async fn in_pages(store: Arc<dyn Store>) -> Kept {
 }
 
 pub(super) async fn with_times(store: Arc<dyn Store>) -> Kept {
-    // A clock that tells whole seconds is up to one behind.
+    // A clock with whole seconds is up to one second behind.
     const COARSE: SignedDuration = SignedDuration::from_secs(2);
     let before = store.date().await?.ok_or("it tells no time")?;
     put(&*store, "packs/1", &sample("times", 10)).await?;
@@ -103,7 +103,7 @@ pub(super) async fn with_times(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-/// Without this a store that gives everything at once would never try a caller's paging.
+/// Checks that there is more than one page: a store that returns all keys at once would never test paging.
 async fn more_than_one_page(store: &dyn Store) -> Result<(), BoxError> {
     let first = store.list("", None).await?;
     ensure!(first.next.is_some(), "all keys came in one page");

@@ -83,7 +83,7 @@ pub(super) async fn give_ranges(store: Arc<dyn Store>) -> Kept {
 }
 
 pub(super) async fn are_missed(store: Arc<dyn Store>) -> Kept {
-    // With a neighbour, so that the folder of a store in files is there.
+    // With a neighbour, so that the folder exists if the store uses files.
     put(&*store, "packs/here", &sample("neighbour", 10)).await?;
     for name in ["packs/gone", "gone", "packs", "packs/here/below"] {
         let key = key(name)?;

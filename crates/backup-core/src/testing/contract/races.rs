@@ -1,4 +1,4 @@
-//! Promises about what happens at the same time.
+//! Promises about calls at the same time.
 
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ pub(super) async fn nothing_is_seen_in_part(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-/// Looks at the object in every way. Whatever sees it must see all of it, and what is seen once
-/// stays; `true` if it is there.
+/// Checks the object with every call. Each call must see the whole object or nothing, and an object that was
+/// seen must stay. Returns whether it exists.
 async fn look(store: &dyn Store, name: &str, bytes: &Bytes) -> Result<bool, BoxError> {
     let key = key(name)?;
     let size = u64::try_from(bytes.len())?;

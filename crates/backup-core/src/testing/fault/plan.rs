@@ -1,8 +1,8 @@
-//! Which calls fail, and how many there were.
+//! Plan of the calls that fail, and counts of all calls.
 
 use super::Fault;
 
-/// A kind of call to a store.
+/// Kind of call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     /// [`Store::create`](crate::store::Store::create)
@@ -21,19 +21,19 @@ pub enum Call {
     Probe,
 }
 
-/// Which calls a fault happens to: all of them, until told otherwise.
+/// Selection of the calls that a fault applies to; every call by default.
 #[derive(Debug, Clone)]
 pub struct When {
     call: Option<Call>,
     prefix: String,
-    /// How many fitting calls go well before.
+    /// Number of matching calls that succeed first.
     spared: u64,
-    /// How many then fail.
+    /// Number of calls that then fail.
     times: u64,
 }
 
 impl When {
-    /// Every call of any kind.
+    /// Selects every call of any kind.
     #[must_use]
     pub fn any() -> Self {
         Self {
@@ -44,7 +44,7 @@ impl When {
         }
     }
 
-    /// Every call of this kind.
+    /// Selects every call of this kind.
     #[must_use]
     pub fn call(call: Call) -> Self {
         Self {
@@ -53,21 +53,21 @@ impl When {
         }
     }
 
-    /// Only those whose key or listed prefix begins so.
+    /// Limits the selection to keys or listed prefixes that begin with `prefix`.
     #[must_use]
     pub fn under(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Only from the `nth` fitting call on; the first is 1.
+    /// Limits the selection to the `nth` matching call and later ones; the first is 1.
     #[must_use]
     pub fn from(mut self, nth: u64) -> Self {
         self.spared = nth.saturating_sub(1);
         self
     }
 
-    /// Only so many of them.
+    /// Limits the selection to this number of calls.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = times;
@@ -79,7 +79,7 @@ impl When {
     }
 }
 
-/// What a store was asked for.
+/// Counts of the calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Calls of `create`.
@@ -96,14 +96,14 @@ pub struct Counts {
     pub deletes: u64,
     /// Calls of `probe`.
     pub probes: u64,
-    /// Bytes given to `create`, also where the object was there already.
+    /// Bytes given to `create`, including those of objects that existed already.
     pub put_bytes: u64,
-    /// Bytes that `get` and `get_range` brought.
+    /// Bytes that `get` and `get_range` returned.
     pub got_bytes: u64,
 }
 
 impl Counts {
-    /// Calls of any kind.
+    /// Returns the number of calls of any kind.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.creates
@@ -135,7 +135,7 @@ impl Plan {
         self.counts
     }
 
-    /// Counts a call that puts so many bytes, and tells what goes wrong with it.
+    /// Counts a call that puts `bytes` bytes, and returns its fault.
     pub(super) fn count(&mut self, call: Call, at: &str, bytes: usize) -> Option<Fault> {
         let counts = &mut self.counts;
         let count = match call {

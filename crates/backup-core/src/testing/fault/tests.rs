@@ -1,4 +1,4 @@
-//! Faults happen to the calls they are meant for, and to no others.
+//! Tests that faults apply to the selected calls, and to no others.
 
 use super::*;
 use crate::store::memory::MemoryStore;
