@@ -1,4 +1,4 @@
-//! Prefixes that version 1 of the format wrote, frozen: every later version must read them.
+//! Frozen prefixes that version 1 of the format wrote, and tests that every later version reads them.
 #![cfg(test)]
 
 use std::error::Error;
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-/// The restore points of each prefix, oldest first. They never change.
+/// Restore points of each prefix, oldest first. They never change.
 const AGE: [&str; 2] = [
     "20261123t120000000z-f61abada2357",
     "20261123t130000000z-ab986af78cdd",
@@ -37,8 +37,8 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// The two snapshots that the restore points are of: a real one of etcd 3.6.16, and the same with
-/// a few values changed and its trailer made anew.
+/// Returns the two snapshots in the restore points: a real one of etcd 3.6.16, and the same with a few
+/// changed values and a new trailer.
 fn snapshots() -> [Vec<u8>; 2] {
     let file = std::fs::read(fixtures().join("etcd-3.6.16-snapshot.db.zst")).unwrap();
     let first = zstd::decode_all(&file[..]).unwrap();
@@ -55,7 +55,7 @@ fn snapshots() -> [Vec<u8>; 2] {
     [first, second]
 }
 
-/// The value, or a failure that says what is at stake.
+/// Returns the value, or fails with a message that names the broken promise.
 fn read<T, E: Error + 'static>(what: &str, result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| {
         panic!(
@@ -99,7 +99,7 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
             CancellationToken::new(),
         );
         let verified = read("verify", verified.await);
-        // The ConfigMaps and one Secret of these snapshots hold no message that an API server reads.
+        // The ConfigMaps and one Secret of these snapshots have no message that an API server can read.
         let others = verified.findings.iter();
         let others = others.filter(|f| !f.cause.starts_with("cut or overwritten: "));
         assert_eq!(others.count(), 0, "{:?}", verified.findings);
@@ -189,9 +189,9 @@ async fn import(
     println!("{}", committed.id);
 }
 
-/// Run once for each version of the format, and its output committed:
-/// `cargo test --workspace --test frozen -- --ignored --nocapture`, then put the ids that it
-/// prints into this file. The signing key is not kept.
+/// Writes the frozen prefixes. Run it once for each version of the format, and commit its output:
+/// `cargo test --workspace --test frozen -- --ignored --nocapture`, then put the ids that it prints into this
+/// file. The signing key is not kept.
 #[tokio::test]
 #[ignore = "writes the frozen prefixes of a new version of the format"]
 async fn write_the_prefixes_of_this_version() {

@@ -1,5 +1,5 @@
-//! What somebody may put in the place of stored objects: a reader says no, or gives the bytes that
-//! went in. Never other bytes, never a panic, never memory without bound.
+//! Tests with hostile objects in the place of stored ones: a reader refuses them or returns the original
+//! bytes. It never returns other bytes, panics, or takes unlimited memory.
 #![expect(
     clippy::as_conversions,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! What runs that died left is removed, and nothing else, whatever is the matter with the prefix.
+//! Tests that a sweep removes the leftovers of dead runs, and nothing else, whatever the state of the prefix.
 
 #![cfg(test)]
 

@@ -1,5 +1,5 @@
-//! The objects of a component, one by one: what was put in comes out in order, who stops early is
-//! not told of damage, and damage is told to who reads on.
+//! Tests that read the objects of a component one by one: they come out in order, a reader that stops early
+//! sees no later damage, and a reader that continues gets an error for it.
 
 #![cfg(test)]
 
@@ -96,8 +96,8 @@ async fn all_objects_come_out_in_the_order_of_the_server() {
     assert_eq!(again, seen);
 }
 
-/// Each restore point changes every eighth object, so that the stream of the last one goes back and
-/// forth between the packs of all: more than are held open, so that most goes through a scratch file.
+/// Each restore point changes every eighth object, so the stream of the last one switches between the packs
+/// of all. They are more than are open at once, so most bytes go through a scratch file.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_scattered_over_many_packs_comes_back() {
     const ROUNDS: usize = 8;
@@ -127,7 +127,7 @@ async fn what_lies_scattered_over_many_packs_comes_back() {
         ControlFlow::Continue(())
     };
     assert_eq!(reader.fold(&name, 0, check).await.unwrap(), 64);
-    // Without a place for the scratch file it is told, and nothing is given.
+    // Without a place for the scratch file there is an error, and no object is returned.
     let nowhere = tempfile::tempdir().unwrap().path().join("nowhere");
     let reader = ObjectReader {
         scratch: nowhere.clone(),

@@ -1,5 +1,5 @@
-//! From a snapshot file to a restore point and back, on the memory store: what comes out is what
-//! went in, a repeated run costs next to nothing, and nobody reads without a key.
+//! Tests from a snapshot file to a restore point and back, on the memory store: the same bytes come out, a
+//! repeated run costs next to nothing, and nobody reads without a key.
 
 #[cfg(test)]
 mod run {

@@ -1,4 +1,4 @@
-//! The JSON schemas in the repository are those of the types, and hold for what is really stored.
+//! Tests that the JSON schemas in the repository match the types and the stored objects.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -24,7 +24,8 @@ fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
-/// The schema of `T`, which `schema/NAME` must hold. With `UPDATE_SCHEMAS` set it is written.
+/// Returns the schema of `T`, which must equal `schema/NAME`. With `UPDATE_SCHEMAS` set, the file is written
+/// first.
 fn schema<T: schemars::JsonSchema>(name: &str) -> Value {
     let schema = schemars::schema_for!(T).to_value();
     let file = path("schema").join(name);
@@ -51,7 +52,7 @@ fn assert_valid(schema: &Value, file: &Path) {
         .map(|e| format!("{}: {e}", e.instance_path()))
         .collect();
     assert!(errors.is_empty(), "{}: {errors:?}", file.display());
-    // A schema that takes anything would prove nothing.
+    // A schema that accepts anything would prove nothing.
     let mut broken = value;
     broken["version"] = Value::from("one");
     assert!(!validator.is_valid(&broken));

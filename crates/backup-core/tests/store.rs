@@ -1,4 +1,5 @@
-//! Memory and folders keep the promises of a store, and a folder those of a file system.
+//! Tests that memory and folders keep the contract of a store, and that a folder is safe as part of a file
+//! system.
 #![cfg(test)]
 
 use std::io;
@@ -49,7 +50,7 @@ async fn a_folder_keeps_the_contract() {
     }
 }
 
-/// All files below `folder`.
+/// Returns all files below `folder`.
 fn files(folder: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -87,7 +88,7 @@ async fn a_folder_that_is_not_there_is_said_to_be_missing() {
     assert!(matches!(error, StoreError::NoBucket { .. }), "{error}");
     assert!(error.to_string().contains("missing"), "{error}");
 
-    // Gone while it is in use, as a disk that is taken out: nothing is written beside it.
+    // The folder vanishes while it is in use, as on a disk that is removed: nothing is written in its place.
     let store = LocalStore::create(&missing).await.unwrap();
     put(&store, "a/b", b"bytes").await.unwrap();
     std::fs::remove_dir_all(&missing).unwrap();
@@ -145,7 +146,7 @@ async fn a_pipe_a_device_or_a_link_is_not_opened() {
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, at("packs/pipe"), FileType::Fifo, mode, 0).unwrap();
     symlink(at("packs/1"), at("packs/link")).unwrap();
-    // It gives bytes for ever.
+    // It returns bytes without end.
     symlink("/dev/zero", at("packs/zero")).unwrap();
     for name in ["packs/pipe", "packs/link", "packs/zero"] {
         let key = key(name);

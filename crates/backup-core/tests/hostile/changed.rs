@@ -1,4 +1,4 @@
-//! Objects changed where they lie, by somebody who has no key.
+//! Tests with objects that somebody without a key changed in the store.
 
 use proptest::prelude::*;
 use proptest::sample::Index;

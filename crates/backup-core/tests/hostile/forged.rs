@@ -1,5 +1,5 @@
-//! Objects changed by somebody who also makes their names fit, and a reader that trusts anyone:
-//! what lies behind the digests has to hold by itself.
+//! Tests with objects that were changed together with their names, and a reader that trusts anyone: the
+//! checks behind the digests must hold alone.
 
 use std::io::Write as _;
 
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::world::{Change, Objects, World, changes, runtime};
 
-/// A restore point under the hands of a forger, who needs it unencrypted to look inside.
+/// Restore point that is forged; it must be unencrypted for changes inside of its objects.
 pub(crate) struct Forge {
     pub(crate) objects: Objects,
     pub(crate) manifest: Manifest,
@@ -32,7 +32,7 @@ impl Forge {
         Self { objects, manifest }
     }
 
-    /// The stored bytes of the only recipe.
+    /// Returns the stored bytes of the only recipe.
     pub(crate) fn recipe(&self) -> Bytes {
         let sha256 = self.manifest.components[0].recipes[0].sha256;
         self.objects[&layout::recipe(sha256)].clone()
@@ -54,7 +54,7 @@ impl Forge {
         self.set_recipe(segment.encode(3).unwrap());
     }
 
-    /// The stored bytes of the only pack.
+    /// Returns the stored bytes of the only pack.
     pub(crate) fn pack(&self) -> Bytes {
         let sha256 = self.manifest.components[0].packs[0].sha256;
         self.objects[&layout::pack(sha256)].clone()
@@ -68,7 +68,7 @@ impl Forge {
         self.objects.insert(key, stored.into());
     }
 
-    /// All objects, with `manifest` under the name that it should have.
+    /// Returns all objects, with `manifest` under its correct name.
     pub(crate) fn with_manifest(&self, manifest: Vec<u8>) -> Objects {
         let mut objects = self.objects.clone();
         let key = layout::manifest(self.manifest.began, Digest::of(&manifest));
@@ -149,7 +149,7 @@ fn forge(world: &World, part: Part, change: &Change) -> Objects {
     forge.finish()
 }
 
-/// Each part with its weight.
+/// Checks that each forged part gives an error or the same bytes. Each part has a weight.
 fn forged_parts_give_an_error_or_the_same_bytes(
     encrypted: bool,
     cases: u32,
@@ -172,8 +172,8 @@ fn forged_parts_give_an_error_or_the_same_bytes(
         let objects = forge(&world, part, &change);
         let outcome = runtime.block_on(world.read(&objects, &Trust::Anyone));
         if outcome.sound == Ok(true) {
-            // A forged manifest may call the component by another name; all of it is sound then,
-            // and asking for `etcd` is told so.
+            // A forged manifest may give the component another name. It is sound then, and only a request for
+            // `etcd` fails.
             let renamed = |e: &String| e.contains("has no component `etcd`");
             let fetched = outcome.fetched.as_ref();
             prop_assert!(fetched.is_ok() || fetched.is_err_and(renamed), "verified, and then {fetched:?}");

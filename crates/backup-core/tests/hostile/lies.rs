@@ -1,5 +1,5 @@
-//! Numbers that lie, one by one: each is an error that says what is wrong, and none is believed
-//! with memory.
+//! Tests with false numbers, one by one: each causes an error that names the fault, and none makes the reader
+//! allocate the claimed memory.
 
 use backup_core::chunk::Kind;
 use backup_core::crypt::Trust;
@@ -8,14 +8,14 @@ use backup_core::format::recipe::Run;
 use super::forged::Forge;
 use super::world::{World, runtime};
 
-/// A change to a forged restore point.
+/// Change to a forged restore point.
 type Lie = fn(&mut Forge);
 
-/// No lie may make this process address so much more, in KiB. Those that promise sizes promise
-/// a thousand times as much, and what a few threads need is far below.
+/// Limit of the additional address space for one false number, in KiB. Numbers that claim a size claim a
+/// thousand times as much, and a few threads need far less.
 const MOST_KIB: u64 = 8 << 20;
 
-/// Lies, and words of the error that each is met with.
+/// False numbers, each with words of the error that it must cause.
 const LIES: &[(&str, Lie)] = &[
     ("it holds", |f| {
         f.manifest.components[0].packs[0].plain_bytes += 1;
@@ -51,7 +51,7 @@ const LIES: &[(&str, Lie)] = &[
         let again = f.manifest.components[0].clone();
         f.manifest.components.push(again);
     }),
-    // The same recipe of nothing, again and again.
+    // The same empty recipe, again and again.
     ("gives nothing", |f| {
         let mut segment = f.segment();
         (segment.plain_bytes, segment.layout, segment.runs) = (0, Vec::new(), Vec::new());
@@ -94,7 +94,7 @@ const LIES: &[(&str, Lie)] = &[
         ];
         f.set_segment(&segment);
     }),
-    // 2^20 runs of 16 MiB of zeros in a few bytes: 16 TiB, if it were believed.
+    // 2^20 runs of 16 MiB of zeros in a few bytes: 16 TiB, if the reader believed it.
     ("more bytes than its recipe says", |f| {
         let mut segment = f.segment();
         segment.layout = [0x65, 0x80, 0x02].repeat(1 << 16);

@@ -1,4 +1,4 @@
-//! A small restore point as bytes in hand, so that any of them can be changed, and its reader.
+//! Small restore point in memory, in which any byte can be changed, and its reader.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// Stored objects by key.
 pub(crate) type Objects = BTreeMap<Key, Bytes>;
 
-/// A signed restore point of a real snapshot, and what reads it.
+/// Signed restore point of a real snapshot, and the keys to read it.
 pub(crate) struct World {
     pub(crate) objects: Objects,
     pub(crate) plain: Vec<u8>,
@@ -32,12 +32,12 @@ pub(crate) struct World {
     identities: Identities,
 }
 
-/// What a reader got.
+/// Result of a reader.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Whether a full verification found nothing.
     pub(crate) sound: Result<bool, String>,
-    /// What was fetched.
+    /// Fetched bytes.
     pub(crate) fetched: Result<Vec<u8>, String>,
 }
 
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Reads the latest restore point of `objects` in every way there is.
+    /// Reads the latest restore point of `objects` by verification and by fetch.
     pub(crate) async fn read(&self, objects: &Objects, trust: &Trust) -> Outcome {
         let store: Arc<dyn Store> = Arc::new(stored(objects).await);
         let point = match load(&store, trust).await {
@@ -143,7 +143,7 @@ async fn load(store: &Arc<dyn Store>, trust: &Trust) -> Result<RestorePoint, Str
     }
 }
 
-/// A store of `objects` that vouches for each of them, as one does to which somebody put them.
+/// Returns a store of `objects` that records a correct checksum for each, as if they had been put there.
 async fn stored(objects: &Objects) -> MemoryStore {
     let store = MemoryStore::new();
     for (key, bytes) in objects {
@@ -169,7 +169,7 @@ async fn all(store: &dyn Store) -> Objects {
     }
 }
 
-/// A change to some bytes.
+/// Change to some bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Flip(Index, u8),

@@ -1,4 +1,4 @@
-//! What comes between a look and its removal, and in the middle of that.
+//! Tests with changes between the search for leftovers and their removal, and during the removal.
 
 use backup_core::backup::{BackupError, Run};
 use backup_core::crypt::SigningKey;
@@ -29,7 +29,7 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
     };
     let plan = world.look(&rules).await;
     assert!(plan.leftovers.len() > other.len());
-    // The slowest run there ever was commits now.
+    // A very slow run commits now.
     world
         .memory
         .create(&manifest, bytes, late.digest)
@@ -40,7 +40,7 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
     assert!(removed.spared > 0 && removed.complete, "{removed:?}");
     world.all_sound(2).await;
 
-    // One that is gone, or is not trusted: others are at work here.
+    // A restore point that is gone or is not trusted shows that others use the prefix.
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
     let plan = world.look(&rules).await;
@@ -84,26 +84,26 @@ async fn failures_end_it_and_it_can_be_made_again() {
     world.pass(LONG);
     let rules = world.rules();
     let deletes = || When::call(Call::Delete);
-    // No right to: it asks no more than what was under way.
+    // Deletes are forbidden: only those in progress are tried.
     world.store.on(deletes(), Fault::Forbidden);
     let plan = world.look(&rules).await;
     let removed = world.remove(&rules, &plan).await;
     assert!(removed.errors <= 9 && !removed.complete, "{removed:?}");
     assert!(removed.findings[0].remedy.contains("s3:DeleteObject"));
-    // Away: five errors, and those under way.
+    // The store is unavailable: five errors, and those in progress.
     world.store.clear();
     world.store.on(deletes().from(4), Fault::Unavailable);
     let removed = world.remove(&rules, &plan).await;
     assert!((5..=13).contains(&removed.errors), "{removed:?}");
     assert!(removed.removed.objects >= 3 && !removed.complete);
-    // Told to stop.
+    // The removal is cancelled.
     world.store.clear();
     let cancel = CancellationToken::new();
     cancel.cancel();
     let stopped = leftovers::remove(&world.store(), &rules, &plan, &cancel).await;
     let stopped = stopped.unwrap();
     assert!(!stopped.complete && stopped.removed.objects == 0);
-    // Killed in the middle: the store never answers again, as nobody asks any more.
+    // The removal is killed in the middle: the store never answers again.
     let fault = Arc::new(FaultStore::new(world.store()));
     fault.on(deletes().from(3), Fault::StopAfter);
     let dying: Arc<dyn Store> = Arc::<FaultStore>::clone(&fault);
@@ -112,7 +112,7 @@ async fn failures_end_it_and_it_can_be_made_again() {
         _ = leftovers::remove(&dying, &rules, &plan, &cancel) => panic!("it lived"),
         () = fault.stopped() => {}
     }
-    // Replies that are lost: gone is gone.
+    // Replies are lost: the objects are gone all the same.
     world.store.on(deletes().times(2), Fault::LostReply);
     let (_, removed) = world.sweep(&rules).await;
     assert_eq!((removed.errors, removed.complete), (2, true));
@@ -140,7 +140,7 @@ async fn a_run_that_took_too_long_looks_before_it_commits() {
     world.pass(SignedDuration::from_secs(1));
     let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
     let taken = run.import_etcd("test.snapshot", Box::pin(bytes));
-    // It has put its packs and waits; hours pass, and somebody sweeps with too short a grace time.
+    // The run has put its packs and waits. Hours pass, and a sweep with too short a grace time runs.
     let swept = async {
         while slow.counts().creates < 4 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

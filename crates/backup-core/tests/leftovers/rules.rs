@@ -1,4 +1,4 @@
-//! What goes, what stays, and what holds a sweep.
+//! Tests of the objects that a sweep removes and keeps, and of the rules that hold it.
 
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::{Clock as _, FixedClock};
@@ -24,7 +24,7 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
     let run = world.run();
     world.take(&run).await;
     world.take(&run).await;
-    // More than half of what is needed, so that this needs somebody who has looked.
+    // More than half of the needed bytes, so only a sweep past the brake removes them.
     let left = world.die().await;
     let kinds: BTreeSet<&str> = left.iter().filter_map(|k| k.split('/').next()).collect();
     assert_eq!(
@@ -35,7 +35,7 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
         past_the_brake: true,
         ..world.rules()
     };
-    // Young: counted, and left.
+    // Young leftovers are counted, and kept.
     world.pass(GRACE - SignedDuration::from_secs(1));
     let (plan, removed) = world.sweep(&rules).await;
     assert_eq!(plan.left.objects, u64::try_from(left.len()).unwrap());
@@ -50,10 +50,10 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
     assert_eq!(removed.removed, plan.old);
     assert_eq!(world.keys().await, &before - &left);
     world.all_sound(2).await;
-    // Once more: nothing to do.
+    // Another sweep has nothing to do.
     let (plan, removed) = world.sweep(&rules).await;
     assert_eq!((plan.left.objects, removed.removed.objects), (0, 0));
-    // And the next run builds on what is there.
+    // The next run builds upon the rest.
     world.take(&run).await;
     world.all_sound(3).await;
 }
@@ -110,7 +110,7 @@ async fn without_ages_nothing_goes() {
         };
         world.held(&rules, "clock and the store's differ").await;
     }
-    // Within what may be, the smaller age counts.
+    // Within the allowed difference, the smaller age counts.
     world.drop_one("recipes/DIGEST").await;
     world.pass(GRACE);
     let clock = FixedClock::new(world.clock.now() - SignedDuration::from_mins(1));
@@ -124,7 +124,7 @@ async fn without_ages_nothing_goes() {
 
 #[tokio::test]
 async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
-    // Damaged.
+    // A damaged manifest.
     let world = World::new().await;
     let committed = world.take(&world.run()).await;
     world.take(&world.run()).await;
@@ -134,7 +134,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     assert!(world.memory.damage(&manifest, Bytes::from_static(b"{}")));
     world.held(&world.rules(), "checksum").await;
 
-    // Of a later version.
+    // A manifest of a later version.
     let world = World::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
@@ -150,7 +150,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     world.memory.create(&beside, signature, name).await.unwrap();
     world.held(&world.rules(), "format version 9").await;
 
-    // Under a name that this version does not know.
+    // A manifest under a name that this version does not know.
     let world = World::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
@@ -160,7 +160,7 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
         .held(&world.rules(), "that this version does not know")
         .await;
 
-    // By another key.
+    // A manifest with the signature of another key.
     let world = World::new().await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
@@ -194,7 +194,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
     let committed = world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
-    // The second page of the whole listing.
+    // The request for the second page of the whole listing fails.
     world.store.on(
         When::call(Call::List).under("").from(4).times(1),
         Fault::Unavailable,
@@ -206,7 +206,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
         "{error}"
     );
     world.store.clear();
-    // And one that ends well, and lacks what there must be.
+    // A listing that ends normally, but lacks a needed object.
     let pack = committed.manifest.components[0].packs[0].sha256;
     assert!(world.memory.remove(&layout::pack(pack)));
     world
@@ -255,7 +255,7 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
     world.held(&world.rules(), "without encryption").await;
-    // Nothing is there: nothing to say.
+    // An empty prefix has no findings.
     let world = World::new().await;
     let plan = world.look(&world.rules()).await;
     assert!(!plan.held && plan.findings.is_empty(), "{plan:?}");

@@ -1,4 +1,4 @@
-//! A prefix in memory, runs that live and die on it, and sweeps.
+//! Prefix in memory, with runs that commit or die, and sweeps.
 
 use backup_core::backup::{Committed, Protection, Run};
 use backup_core::catalog::Catalog;
@@ -30,7 +30,7 @@ pub(crate) struct World {
     pub(crate) signing: SecretString,
 }
 
-/// A real snapshot; see `run.rs`.
+/// Returns a real snapshot; see `run.rs`.
 pub(crate) fn snapshot() -> Vec<u8> {
     zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..]).unwrap()
 }
@@ -90,7 +90,7 @@ impl World {
             .unwrap()
     }
 
-    /// A run that dies before its manifest; gives the names of what it left.
+    /// Starts a run that dies before its manifest; returns the names of its leftovers.
     pub(crate) async fn die(&self) -> BTreeSet<String> {
         let before = self.keys().await;
         let fault = Arc::new(FaultStore::new(self.store()));
@@ -100,7 +100,7 @@ impl World {
         );
         let run = Run {
             store: Arc::<FaultStore>::clone(&fault),
-            // Who has another key builds on nothing, and so puts everything.
+            // A run with another key builds upon nothing, and so puts everything.
             signing_key: Some(SigningKey::generate().unwrap()),
             ..self.run()
         };
@@ -111,7 +111,7 @@ impl World {
         &self.keys().await - &before
     }
 
-    /// A leftover of little bytes.
+    /// Puts a small leftover.
     pub(crate) async fn drop_one(&self, name: &str) -> Key {
         let bytes = Bytes::from(format!("left {name} {}", self.clock.now()));
         let digest = Digest::of(&bytes);
@@ -163,7 +163,7 @@ impl World {
         (plan, removed)
     }
 
-    /// Sweeps where a rule must hold it: nothing goes, and a finding has these words.
+    /// Sweeps while a rule must hold the sweep: nothing is removed, and a finding has these words.
     pub(crate) async fn held(&self, rules: &Rules, words: &str) -> Plan {
         let before = self.keys().await;
         let (plan, removed) = self.sweep(rules).await;
@@ -176,7 +176,7 @@ impl World {
         plan
     }
 
-    /// Every restore point that is there is whole, to the last byte.
+    /// Checks that there are `count` restore points, and that each is whole to the last byte.
     pub(crate) async fn all_sound(&self, count: usize) {
         let catalog = Catalog::new(self.store());
         let entries = catalog.list().await.unwrap();

@@ -1,4 +1,4 @@
-//! Components of one run: each that fails costs itself alone, whatever stands before it or behind it.
+//! Tests that a failed component costs only itself, whatever comes before or after it.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ fn objects() -> Objects {
     Objects::default().kind("configmaps", "ConfigMap", "v1", &[map])
 }
 
-/// A source that breaks off behind its first objects.
+/// Source that fails after its first objects.
 #[derive(Debug)]
 struct Broken(Objects);
 
@@ -52,7 +52,7 @@ impl ArchiveSource for Broken {
     }
 }
 
-/// What a component is taken from, if it works.
+/// Returns a working origin of a component.
 fn working<'a>(name: &ComponentName, objects: &'a Objects) -> Origin<'a> {
     if *name != ComponentName::etcd() {
         return Origin::Archive(objects);
@@ -63,7 +63,7 @@ fn working<'a>(name: &ComponentName, objects: &'a Objects) -> Origin<'a> {
     }
 }
 
-/// How a component fails: before its first byte, or in the middle.
+/// Returns a failing origin of a component: it fails before the first byte, or in the middle.
 fn failing<'a>(name: &ComponentName, begun: bool, broken: &'a Broken) -> Origin<'a> {
     if !begun {
         return Origin::Nowhere(refusal());

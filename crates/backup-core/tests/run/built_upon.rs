@@ -1,4 +1,4 @@
-//! What a run builds upon, and what it does not.
+//! Tests of the restore points that a run builds upon, and of those that it does not.
 
 use backup_core::backup::{BackupError, Run};
 use backup_core::catalog::{Catalog, CatalogError};
@@ -176,7 +176,7 @@ async fn what_a_listing_hides_is_told_by_its_signature_and_by_journals() {
         told.cause
     );
 
-    // The journal of a restore names what it restores.
+    // The journal of a restore names the restore point.
     let signature = layout::signatures_of(second.digest);
     let signature = world.keys(&signature).await.remove(0);
     let vouches = world.store.get(&signature).await.unwrap();
@@ -191,7 +191,7 @@ async fn what_a_listing_hides_is_told_by_its_signature_and_by_journals() {
     assert!(world.store.remove(&journal));
     put(&world, &signature, vouches).await;
 
-    // A run that died after its signature, or somebody who deletes.
+    // A run died after its signature, or somebody deleted the manifest.
     assert!(world.store.remove(&manifest));
     let found = hidden().await;
     assert!(found.len() == 1 && !found[0].there);
@@ -201,7 +201,7 @@ async fn what_a_listing_hides_is_told_by_its_signature_and_by_journals() {
         .iter()
         .find(|f| f.object == manifest.as_str());
     assert_eq!(told.expect("no finding").severity, Severity::Warning);
-    // Later ones make it a thing of the past.
+    // Later restore points end the warning.
     world.clock.advance(jiff::SignedDuration::from_hours(1));
     world.import(&world.run(), &snapshot()).await.unwrap();
     assert_eq!(hidden().await, []);

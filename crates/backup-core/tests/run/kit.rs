@@ -1,4 +1,4 @@
-//! Files of the operator, carried along by every later restore point.
+//! Tests of the kit: files of the operator that every later restore point carries along.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
     .unwrap()
 }
 
-/// The kit of `point`, as it is fetched.
+/// Fetches the kit of `point`.
 async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, RestoreError> {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("kit.tar");
@@ -57,7 +57,7 @@ async fn a_kit_is_in_every_later_restore_point_over_months() {
     let kit = fetch_kit(&world, &world.latest().await).await.unwrap();
     assert_eq!(world.run().kit_files().await.unwrap(), ["cp.yaml"]);
 
-    // Each month has an epoch of its own.
+    // Each month has its own epoch.
     for days in [10, 31, 1] {
         world
             .clock
@@ -67,7 +67,7 @@ async fn a_kit_is_in_every_later_restore_point_over_months() {
         assert_eq!(carried.carried_from.as_ref(), Some(&added.id));
         assert_eq!(carried.plain_sha256, own.plain_sha256);
         assert_eq!(later.manifest.lineage.id, added.manifest.lineage.id);
-        // The Secrets' key is known to be there.
+        // The run knows that the kit has the key of the Secrets.
         let told = &later.manifest.findings;
         assert!(
             told.iter().all(|f| !f.cause.contains("the key for that")),
@@ -80,7 +80,7 @@ async fn a_kit_is_in_every_later_restore_point_over_months() {
     let report = world.audit().await;
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 
-    // A new one takes its place.
+    // A new kit replaces it.
     world.clock.advance(jiff::SignedDuration::from_hours(1));
     add_kit(&world.run(), "other.yaml", "x").await;
     world.clock.advance(jiff::SignedDuration::from_hours(1));

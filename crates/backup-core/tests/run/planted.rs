@@ -1,5 +1,5 @@
-//! What somebody puts beside the restore points who may write to the store, and holds no key: runs go on as
-//! if it was not there, and tell of it.
+//! Tests with objects that somebody with write access and without a key puts beside the restore points: runs
+//! ignore them, and report them.
 
 use backup_core::audit;
 use backup_core::backup::{Committed, Run};
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::kit::add_kit;
 use super::world::{World, snapshot};
 
-/// Puts `manifest` as it would be at `began`, without a signature.
+/// Puts `manifest` as a run at `began` would, without a signature.
 async fn plant(world: &World, manifest: &Manifest, began: Timestamp) {
     let manifest = Manifest {
         began,
@@ -28,7 +28,7 @@ async fn plant(world: &World, manifest: &Manifest, began: Timestamp) {
     world.store.create(&key, bytes, digest).await.unwrap();
 }
 
-/// Sixty names of the future, and sixty of now.
+/// Plants sixty restore points of the future, and sixty of the present.
 async fn many(world: &World, like: &Manifest) {
     for n in 0..60 {
         let now = world.clock.now();
@@ -111,7 +111,7 @@ async fn a_kit_is_named_however_many_restore_points_lack_it() {
     let world = World::new();
     let kit = add_kit(&world.run(), "cp.yaml", "machine: {}\n").await;
     let own = kit.manifest.component(&ComponentName::kit()).unwrap();
-    // Runs of an earlier version, that lost it.
+    // Runs of an earlier version, which lost the kit.
     let forget = |committed: &Committed| {
         let mut manifest = committed.manifest.clone();
         manifest
@@ -162,7 +162,7 @@ async fn that_there_is_no_kit_is_known_and_one_that_comes_beside_is_seen() {
 async fn comes_beside(world: &World) {
     let first = an_hour_later(world, &world.run()).await;
     assert!(first.manifest.kitless);
-    // It began before the second run, and is committed behind it.
+    // It began before the second run, and is committed after it.
     let kit = add_kit(&world.run(), "cp.yaml", "machine: {}\n").await;
     let added = layout::manifest(kit.manifest.began, kit.digest);
     let bytes = world.store.get(&added).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_parent_that_vanished_and_a_kit_that_cannot_be_named_are_errors_of_the
     );
     assert!(!next.manifest.kitless);
 
-    // Nothing is left but signatures.
+    // Only signatures are left.
     for key in world.keys("manifests/").await {
         assert!(world.store.remove(&key));
     }

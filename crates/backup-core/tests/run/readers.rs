@@ -1,4 +1,4 @@
-//! Who can read what: recipients that come and go, strangers, the daemon itself.
+//! Tests of the readers of a prefix: recipients that are added or removed, strangers, and the daemon.
 
 use backup_core::backup::{Protection, Run};
 use backup_core::catalog::Catalog;
@@ -137,7 +137,7 @@ async fn no_encryption_by_name_reads_back_without_a_key_and_is_a_finding() {
         found.any(|f| f.cause.contains(words))
     };
     assert!(tells(world.audit_of(Trust::Anyone).await, "not encrypted"));
-    // Who believes a key reads nothing of it.
+    // A reader with a trusted key reads nothing of it.
     let report = world.audit().await;
     assert_eq!(report.worst(), Some(Severity::Error));
     assert!(tells(report, "not signed"));

@@ -1,4 +1,4 @@
-//! What is stored is what came in, and what is damaged is found.
+//! Tests that stored bytes come back unchanged, and that damage is found.
 
 use backup_core::backup::BackupError;
 use backup_core::crypt::Verdict;

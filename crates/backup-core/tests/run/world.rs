@@ -1,4 +1,4 @@
-//! A prefix in memory with all that a run and a reader need.
+//! Prefix in memory, with everything that a run and a reader need.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-/// A real snapshot of 3.6.16; see `snapshot.rs` for its figures.
+/// Returns a real snapshot of 3.6.16; see `snapshot.rs` for its figures.
 pub(crate) fn snapshot() -> Vec<u8> {
     zstd::decode_all(&include_bytes!("../fixtures/etcd-3.6.16-objects.db.zst")[..]).unwrap()
 }
 
-/// A store, a clock, and keys of each kind.
+/// Store, clock, and keys of each kind.
 pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) clock: Arc<FixedClock>,
