@@ -22,7 +22,8 @@ const PAGE: i32 = 1_000;
 /// Prefix of a position that continues after the last key, instead of at the store's token: see
 /// [`S3Store::page`].
 const BEHIND: &str = "behind ";
-/// Prefix of the same for a server that ignores start-after: most simple servers accept a key as a token.
+/// Prefix of the same for a server that ignores start-after: most simple servers accept the last key as a
+/// token.
 const GUESS: &str = "guess ";
 /// Prefix of a position that is the store's token.
 const TOKEN: &str = "token ";
