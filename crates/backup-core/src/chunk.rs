@@ -15,9 +15,9 @@ pub(crate) mod testing;
 
 /// Receiver of the output of a chunker.
 pub trait Sink {
-    /// Takes one chunk, at most [`MAX_CHUNK`] bytes and never empty. Chunks with close `order` compress well
     /// Takes one chunk, at most [`MAX_CHUNK`] bytes and never empty. `order` determines the new chunks that
     /// it should be stored near (chunks with close `order` compress well together).
+    ///
     /// # Errors
     /// Any error of the sink's own storage; the chunker stops and returns it.
     fn chunk(&mut self, bytes: &[u8], order: &[u8]) -> io::Result<()>;
