@@ -66,11 +66,7 @@ pub(crate) const METRICS: &[Metric] = &[
         &["version"],
         "1, with the version of the daemon",
     ),
-    gauge(
-        "start_timestamp_seconds",
-        &[],
-        "When the daemon was started",
-    ),
+    gauge("start_timestamp_seconds", &[], "When the daemon started"),
     gauge(
         "leading",
         &[],
@@ -79,23 +75,23 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "lease_transitions",
         &["lease"],
-        "How often the lease had changed hands when this daemon took it",
+        "How often the Lease had changed holders when this daemon took it",
     ),
     gauge(
         "config_file_broken",
         &["file"],
-        "Whether the configuration file cannot be used; what it said before still holds",
+        "Whether the configuration file cannot be used; its last good content stays in force",
     ),
     counter("config_loads", &[], "How often the configuration was read"),
     counter(
         "config_loads_broken",
         &[],
-        "How often a file of it could not be used",
+        "How often a file of the configuration could not be used",
     ),
     gauge(
         "component_last_success_timestamp_seconds",
         CC,
-        "When the component was last taken whole, by the newest restore point in the store that has it so",
+        "When the component was last taken whole, by the newest restore point in the store that has it whole",
     ),
     gauge(
         "component_next_run_timestamp_seconds",
@@ -105,14 +101,18 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_failures_in_a_row",
         CC,
-        "How many runs of the component have failed, or taken it with gaps, since the last that did not; one at work counts when a try of it has failed",
+        "Runs of the component that failed, or took it with gaps, since the last success; a run at work counts when a try of it has failed",
     ),
     gauge(
         "component_overdue_since_timestamp_seconds",
         CC,
-        "Since when a restore point with the component is due that is not there, whatever runs do about it; absent where none is",
+        "Since when a restore point with the component is due and missing, whatever runs do about it; absent where none is due",
     ),
-    gauge("component_paused", CC, "Whether its schedule rests"),
+    gauge(
+        "component_paused",
+        CC,
+        "Whether the schedule of the component is paused",
+    ),
     gauge(
         "component_bytes",
         CC,
@@ -126,7 +126,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "component_gaps",
         CC,
-        "What the newest restore point that was to have the component lacks of it: all of it, kinds that could not be listed, objects that could not be read; 100 at most are counted",
+        "Gaps of the component in the newest restore point that was to have it: all of it, kinds that could not be listed, objects that could not be read; 100 at most are counted",
     ),
     counter(
         "component_skipped",
@@ -138,19 +138,19 @@ pub(crate) const METRICS: &[Metric] = &[
         &["cluster", "outcome"],
         "Runs that have ended: `complete`, `partial` (something that was asked for is missing: a component, a kind or an object) or `failed`",
     ),
-    counter("run_retries", C, "Tries of runs after their first"),
+    counter("run_retries", C, "Tries of runs after the first"),
     gauge(
         "run_state",
         &["cluster", "state"],
         "1 for the state of the run at work, `idle` if there is none",
     ),
-    gauge("runs_queued", C, "Runs that wait"),
+    gauge("runs_queued", C, "Runs that are waiting"),
     counter("read_bytes", C, "Plain bytes that runs read"),
     counter("stored_bytes", C, "Bytes that runs put into the store"),
     counter(
         "checked_objects",
         C,
-        "Objects that were asked for after a commit and found as they were put",
+        "Objects that were checked in the store after a commit and found as they were put",
     ),
     gauge(
         "last_run_duration_seconds",
@@ -165,13 +165,13 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "last_run_stored_bytes",
         C,
-        "What the newest restore point added to the store",
+        "Bytes that the newest restore point added to the store",
     ),
     gauge("last_run_chunks", C, "Chunks of the newest restore point"),
     gauge(
         "last_run_new_chunks",
         C,
-        "Those of them that were not in the store before",
+        "Chunks of the newest restore point that were not in the store before",
     ),
     gauge(
         "findings",
@@ -187,23 +187,23 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "newest_checked_restore_point_timestamp_seconds",
         C,
-        "When the newest restore point was complete of which every object that was put was then found in the store, by size and checksum; absent until the first since the start. Whether it can be decrypted and restored only `restore-cli verify` tells, with a key that the daemon does not have",
+        "When the newest restore point was complete for which every object that its run put was then found in the store, by size and checksum; absent until the first since the start. Only `restore-cli verify` shows whether it can be decrypted and restored, with a key that the daemon does not have",
     ),
     gauge(
         "store_reachable",
         C,
-        "Whether the store could be looked at last time",
+        "Whether the store could be read last time",
     ),
     gauge(
         "store_objects",
         C,
         "Objects below the prefix, counted once an hour",
     ),
-    gauge("store_bytes", C, "Their bytes"),
+    gauge("store_bytes", C, "Bytes of the objects below the prefix"),
     gauge(
         "clock_skew_seconds",
         C,
-        "This machine's clock less the store's",
+        "This machine's clock minus the store's",
     ),
     counter(
         "clock_jumps",
@@ -218,34 +218,34 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge(
         "watch_lag_seconds",
         C,
-        "For how long the watch that heard least lately has heard nothing; the server tells something every minute",
+        "Longest time that a watch has received nothing; the server sends something every minute",
     ),
     counter("watch_breaks", C, "How often a watch broke"),
     counter(
         "watch_losses",
         C,
-        "How often a watch had lost its place (410) and everything of its kind was taken as changed",
+        "How often a watch lost its place (410) and everything of its kind was taken as changed",
     ),
-    counter("changes", C, "Changes that watches told of"),
+    counter("changes", C, "Changes that watches reported"),
     gauge(
         "kept_objects",
         C,
-        "Objects that are kept for runs on change, which need not list them",
+        "Objects that the daemon keeps for runs on change, which need not list them",
     ),
     gauge(
         "kept_bytes",
         C,
-        "The size of the encrypted scratch file that they are kept in",
+        "Size of the encrypted scratch file with the kept objects",
     ),
     counter(
         "kept_drifts",
         C,
-        "How often a list showed something else than the watches had told: a restore point for a change may have had an object as it was before",
+        "How often a list differed from what the watches had reported: a restore point on change may have an object as it was before",
     ),
     gauge(
         "mirror_last_success_timestamp_seconds",
         C,
-        "When the Git repository last had all that was to be mirrored to it, since the start of the daemon",
+        "When the Git repository last had everything that was to be mirrored to it, since the start of the daemon",
     ),
     gauge(
         "mirror_failed",
@@ -265,23 +265,27 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         "mirror_given_up",
         C,
-        "Commits of the mirror that were given up and written anew, as others had changed the same files",
+        "Commits of the mirror that were given up and written again, because others had changed the same files",
     ),
     counter(
         "mirror_skipped",
         C,
-        "Restore points that were not mirrored, as too many waited",
+        "Restore points that were not mirrored, because too many were waiting",
     ),
     gauge(
         "leftovers_objects",
         C,
-        "Objects that no restore point leads to, however young, when they were last looked for; only where `leftovers` is configured",
+        "Objects that no restore point needs, of any age, at the last look; only where `leftovers` is configured",
     ),
-    gauge("leftovers_bytes", C, "Their bytes"),
+    gauge(
+        "leftovers_bytes",
+        C,
+        "Bytes of the objects that no restore point needs",
+    ),
     gauge(
         "leftovers_last_sweep_timestamp_seconds",
         C,
-        "When leftovers were last looked for, and all that should be removed was, since the start of the daemon",
+        "When a sweep last removed all leftovers that it should, since the start of the daemon",
     ),
     gauge(
         "leftovers_sweep_failed",
@@ -291,13 +295,17 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         "leftovers_removed_objects",
         C,
-        "Objects that were removed, as runs that died had left them",
+        "Objects that were removed, because runs that died had left them",
     ),
-    counter("leftovers_removed_bytes", C, "Their bytes"),
+    counter(
+        "leftovers_removed_bytes",
+        C,
+        "Bytes of the objects that were removed",
+    ),
     gauge(
         "certificate_expiry_timestamp_seconds",
         &["cluster", "kind", "name"],
-        "Until when a certificate is valid: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",
+        "When a certificate expires: `talosconfig` is the daemon's own, `kubeconfig` one that is kept as a file, `tenant` that of a tenant's kubeconfig or its authority, whichever ends first",
     ),
 ];
 
@@ -385,8 +393,8 @@ fn document() -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
         "# Metrics\n\n\
-         `GET /metrics` of `backupd run`. This file is made of the code, and a test holds it to it:\n\
-         `UPDATE_DOCS=1 cargo test -p backupd metrics` writes it anew.\n\n\
+         `GET /metrics` of `backupd run`. This file is generated from the code, and a test compares the two:\n\
+         `UPDATE_DOCS=1 cargo test -p backupd metrics` writes it again.\n\n\
          Gauges come from the store after a restart, counters begin at zero. Rules on them are in\n\
          [schedules/alerts.yaml](../schedules/alerts.yaml).\n\n\
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
