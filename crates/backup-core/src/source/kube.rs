@@ -1,11 +1,11 @@
-//! Exports a cluster's objects through the Kubernetes API.
+//! Export of a cluster's objects through the Kubernetes API.
 //!
-//! Discovery decides what there is; [`Selection`] decides what of it is taken. Every kind is
-//! listed in pages, one of which is worked on while the next one comes. What cannot be listed
-//! costs its own kind alone, and is told in the manifest.
+//! Discovery finds the kinds that exist; [`Selection`] decides which of them are taken. Every kind is
+//! listed in pages; one page is processed while the next one is loaded. A kind that cannot be listed
+//! does not affect the others, and the manifest records it.
 //!
-//! A daemon that watches a cluster keeps what it has read ([`Kept`]): a run for a change then reads
-//! only what the watches told of.
+//! A daemon that watches a cluster keeps the objects it has read ([`Kept`]): a run for a change then
+//! reads only the objects that the watches reported.
 
 mod connect;
 pub mod datastores;

@@ -1,4 +1,4 @@
-//! The connection to a cluster's API.
+//! Connection to a cluster's API.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,29 +21,29 @@ use crate::source::pem::{certificates, unusable_key};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Stands where a kubeconfig names a proxy, or could.
+/// Placeholder where a kubeconfig names a proxy, or could.
 const UNUSED_PROXY: &str = "http://proxy.invalid";
 
-/// How a cluster's API is found and how long it may take.
+/// Settings that locate a cluster's API, and time limits.
 #[derive(Debug, Clone)]
 pub struct KubeOptions {
-    /// The kubeconfig; `None` for the service account of the pod.
+    /// Path of the kubeconfig; `None` for the service account of the pod.
     pub kubeconfig: Option<PathBuf>,
-    /// The context to use; `None` for the file's own choice.
+    /// Context to use; `None` for the current context of the file.
     pub context: Option<String>,
-    /// How long a connection may take to come up.
+    /// Time limit for a connection to come up.
     pub connect_timeout: Duration,
-    /// How long one request may take, its answer included. A conversion webhook that hangs is
-    /// given 30 s by the API server.
+    /// Time limit for one request, its answer included. The API server gives a conversion webhook that
+    /// hangs 30 s.
     pub request_timeout: Duration,
-    /// For how long a request is tried again: an API server that restarts is back by then.
+    /// Time for which a request is retried: an API server that restarts is back by then.
     pub retry_for: Duration,
-    /// The proxies that lead to servers, where the kubeconfig names none.
+    /// Proxies for servers, used when the kubeconfig names none.
     pub proxies: Proxies,
 }
 
 impl KubeOptions {
-    /// The usual times.
+    /// Creates options with the default time limits.
     #[must_use]
     pub fn new(kubeconfig: Option<PathBuf>, context: Option<String>) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl KubeOptions {
         }
     }
 
-    /// With another time for one request; an API server that restarts is waited for a third longer.
+    /// Sets the time limit for one request; a restarting API server is waited for a third longer.
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self {
@@ -67,11 +67,11 @@ impl KubeOptions {
         }
     }
 
-    /// The server's address as the kubeconfig has it; `None` for the service account of the pod.
-    /// Reads the file and nothing that it names, and asks nobody.
+    /// Returns the server's address from the kubeconfig; `None` for the service account of the pod. Reads
+    /// only that file, not the files that it names, and calls no server.
     ///
     /// # Errors
-    /// The file cannot be read, or has no such context or cluster.
+    /// When the file cannot be read, or has no such context or cluster.
     pub fn server(&self) -> Result<Option<String>, KubeError> {
         let Some(path) = &self.kubeconfig else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl KubeOptions {
         server.ok_or_else(none).map(Some)
     }
 
-    /// A client and the server's address; asks nothing yet.
+    /// Returns a client and the server's address; sends no request yet.
     pub(super) async fn connect(&self) -> Result<(Client, String), KubeError> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
@@ -99,7 +99,7 @@ impl KubeOptions {
         let (what, config, proxy) = match &self.kubeconfig {
             Some(path) => {
                 let what = format!("the kubeconfig {}", path.display());
-                // Read here, so that certificates that are renewed are found by the next run.
+                // Read here, so that the next run finds renewed certificates.
                 let mut read = Kubeconfig::read_from(path).map_err(|e| unusable(&what, e))?;
                 tidy(&mut read);
                 let own = self.take_proxy_url(&mut read);
@@ -109,7 +109,7 @@ impl KubeOptions {
                     return Err(unusable(&what, std::io::Error::other(problem)));
                 }
                 let proxy = match own {
-                    // It counts for this server whatever NO_PROXY says, as for kubectl.
+                    // It applies to this server whatever NO_PROXY says, as in kubectl.
                     Some(own) => Proxy::read("proxy-url", &own).map(Some),
                     None => self.proxies.of(&config.cluster_url),
                 };
@@ -119,14 +119,14 @@ impl KubeOptions {
             None => {
                 let what = "the service account of the pod".to_owned();
                 let config = Config::incluster().map_err(|e| unusable(&what, e))?;
-                // A service of its own cluster, which no proxy outside of it leads to.
+                // The address is a Service of the pod's own cluster, which no outside proxy can reach.
                 (what, config, None)
             }
         };
         let mut config = config;
         config.root_cert = config.root_cert.map(anchors);
         config.connect_timeout = Some(self.connect_timeout);
-        // Requests have one limit in all, and are tried again in one place.
+        // A request has one total time limit, and is retried in one place.
         config.read_timeout = None;
         config.write_timeout = None;
         config.default_retry = false;
@@ -136,8 +136,8 @@ impl KubeOptions {
         Ok((client, server))
     }
 
-    /// The proxy that the kubeconfig names for its server. In its place stands one that is not used:
-    /// without any, the loader reads variables by rules of its own.
+    /// Takes out the proxy that the kubeconfig names for its server. Puts an unused one in its place:
+    /// without any, the loader would read environment variables by its own rules.
     fn take_proxy_url(&self, read: &mut Kubeconfig) -> Option<String> {
         let name = self.context.as_ref().or(read.current_context.as_ref());
         let context = read.contexts.iter().find(|c| Some(&c.name) == name);
@@ -156,7 +156,7 @@ impl KubeOptions {
     }
 }
 
-/// Takes off what files have at the ends of values, and no header or address can hold.
+/// Removes spaces and line ends around values, which no header or address may contain.
 fn tidy(read: &mut Kubeconfig) {
     let trim = |text: &mut Option<String>| {
         if let Some(text) = text {
@@ -185,8 +185,8 @@ fn tidy(read: &mut Kubeconfig) {
             && let Ok(text) = std::fs::read_to_string(file)
             && text.trim() != text
         {
-            // The client takes a file as it is, and no header can. One that a cluster renews ends in
-            // its token.
+            // The client uses the file's text as it is, and no header may contain a line end.
+            // The file of a token that a cluster renews has none.
             user.token = Some(text.trim().into());
         }
         if let Some(key) = &mut user.client_key_data {
@@ -195,7 +195,7 @@ fn tidy(read: &mut Kubeconfig) {
     }
 }
 
-/// The key of a client certificate, if TLS here cannot use it.
+/// Returns the problem of a client certificate whose key TLS cannot use here.
 fn odd_key(config: &Config) -> Option<String> {
     let user = &config.auth_info;
     let pem = match (&user.client_certificate_data, &user.client_certificate) {
@@ -208,7 +208,7 @@ fn odd_key(config: &Config) -> Option<String> {
     Some(format!("its client certificate {problem}"))
 }
 
-/// A client of the server that `config` names, through `proxy`.
+/// Creates a client of the server that `config` names, through `proxy`.
 pub(super) fn client(mut config: Config, proxy: Option<Proxy>) -> Result<Client, BoxError> {
     config.proxy_url = None;
     let Some(proxy) = proxy else {

@@ -1,7 +1,8 @@
-//! The databases that tenants' control planes keep their data in, from DataStore objects.
+//! Databases of the tenants' control planes, read from DataStore objects.
 //!
-//! Each says itself how it is reached: endpoints, and certificates by content or by a reference to
-//! a Secret. What cannot be followed costs that DataStore alone, and is told.
+//! Each object describes how its database is reached: endpoints, and certificates by content or by a
+//! reference to a Secret. A reference that cannot be resolved affects only that DataStore, and is
+//! reported.
 
 mod leaf;
 mod schemas;
@@ -27,41 +28,42 @@ use crate::source::SourceError;
 use crate::source::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
 use crate::source::status::printable;
 
-/// DataStores of one page; each is some kilobytes.
+/// DataStores per page; each is some kilobytes.
 const PAGE: u32 = 100;
-/// More than any management cluster has; a list that goes on beyond is a fault of the server.
+/// Most DataStores, more than any management cluster has; a longer list is a fault of the server.
 const MOST: usize = 1024;
-/// Looked into at once, a few small reads each.
+/// DataStores examined at once, a few small reads each.
 const AT_ONCE: usize = 4;
-/// For each call: an API server that is up answers within a second.
+/// Time limit for each call: an API server that is up answers within a second.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Tenants that a finding names.
+/// Most tenants that a finding names.
 const TENANTS_TOLD: usize = 20;
 
-/// A DataStore.
+/// DataStore object.
 #[derive(Debug, Clone)]
 pub struct Datastore {
-    /// Its name.
+    /// Name of the DataStore.
     pub name: String,
-    /// The tenant control planes that use it, as it tells itself: `NAMESPACE/NAME`.
+    /// Tenant control planes that use it, according to its status: `NAMESPACE/NAME`.
     pub used_by: Vec<String>,
-    /// Whether and how its data can be had.
+    /// Whether and how its data can be read.
     pub reach: Reach,
 }
 
-/// Whether and how the data of a DataStore can be had. Prints no secret.
+/// Result of resolving a DataStore: whether and how its data can be read. The debug output contains no
+/// secret.
 #[derive(Debug, Clone)]
 pub enum Reach {
-    /// From its etcd.
+    /// Its data is read from its etcd.
     Etcd(Box<EtcdOptions>),
-    /// Not at all: its driver is another one.
+    /// Its data cannot be read: the driver is not etcd.
     NotCovered {
-        /// The driver.
+        /// Name of the driver.
         driver: String,
     },
-    /// It would be an etcd, but the way to it cannot be followed.
+    /// It has an etcd, but the settings for the connection cannot be resolved.
     Broken {
-        /// Why, with the field or the Secret.
+        /// Reason, with the field or the Secret.
         cause: String,
     },
 }
@@ -102,10 +104,11 @@ struct Status {
     used_by: Vec<String>,
 }
 
-/// All DataStores, by name; none where there is no such kind. `now` is for their certificates.
+/// Returns all DataStores, by name; none if the kind does not exist. `now` is used to check their
+/// certificates.
 ///
 /// # Errors
-/// When they cannot be listed. What is wrong with one of them is in its [`Reach`].
+/// When they cannot be listed. A problem of one of them is in its [`Reach`].
 pub async fn datastores(
     client: &kube::Client,
     now: Timestamp,
@@ -165,7 +168,7 @@ fn late() -> String {
     format!("no answer within {} s", CALL_TIMEOUT.as_secs())
 }
 
-/// What the API server or the transport said.
+/// Returns the error text of the API server or the transport.
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => printable(&status.message),
@@ -175,7 +178,7 @@ fn said(error: &kube::Error) -> String {
             while let Some(cause) = next {
                 next = cause.source();
                 let cause = cause.to_string();
-                // The upper layers repeat those below.
+                // The upper layers repeat the texts of those below.
                 if !text.contains(&cause) {
                     text = format!("{text}: {cause}");
                 }
@@ -185,7 +188,7 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
-/// The DataStore `name` as its object `data` tells, with what it refers to from `secrets`.
+/// Resolves the DataStore `name` from its object `data`, with referenced Secrets from `secrets`.
 pub async fn look(
     name: String,
     mut data: Value,
@@ -196,7 +199,7 @@ pub async fn look(
     let mut part = |field: &str| data.get_mut(field).map(serde_json::Value::take);
     let status = part("status").and_then(|status| serde_json::from_value::<Status>(status).ok());
     let spec = part("spec").unwrap_or_default();
-    // The parser's own words may quote what stands there.
+    // The parser's message is left out: it may quote the value.
     let spec = serde_path_to_error::deserialize::<_, Spec>(spec)
         .map_err(|error| format!("`spec.{}` is not of its type", error.path()));
     let reach = match spec {
@@ -259,7 +262,7 @@ async fn options(name: &str, spec: Spec, leaves: &Leaves<'_>) -> Result<EtcdOpti
     })
 }
 
-/// What is to be said of DataStores that cannot be taken.
+/// Returns findings for DataStores that cannot be taken.
 #[must_use]
 pub fn unmet(datastores: &[Datastore]) -> Vec<Finding> {
     datastores.iter().filter_map(finding).collect()
@@ -296,7 +299,7 @@ fn finding(store: &Datastore) -> Option<Finding> {
     }
 }
 
-/// Whose data is missing.
+/// Lists the tenants whose data is missing.
 fn tenants(used_by: &[String]) -> String {
     if used_by.is_empty() {
         return "no tenant is known to use it".to_owned();

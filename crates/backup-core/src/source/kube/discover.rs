@@ -1,4 +1,4 @@
-//! What kinds there are: all served groups, and all CustomResourceDefinitions.
+//! Discovery of the served kinds, from all groups and all CustomResourceDefinitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,34 +19,34 @@ mod schema;
 
 use definition::{Crd, defined};
 
-/// Groups asked for at the same time: hides round trips.
+/// Groups queried at the same time: hides round trips.
 const AT_ONCE: usize = 4;
-/// CustomResourceDefinitions of a page: the largest have a megabyte.
+/// CustomResourceDefinitions per page: the largest have a megabyte.
 const CRDS_A_PAGE: usize = 8;
 
-/// A kind as it is served.
+/// Kind as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) resource: ResourceName,
     pub(super) kind: String,
-    /// The version that it is read in: the one that is stored, or else that the server prefers.
+    /// Version in which it is read: the stored one, or else the one that the server prefers.
     pub(super) version: String,
     pub(super) namespaced: bool,
-    /// Whether a CustomResourceDefinition makes it.
+    /// Whether a CustomResourceDefinition defines it.
     pub(super) custom: bool,
     /// Whether an extension API server serves it.
     pub(super) aggregated: bool,
     pub(super) can_list: bool,
-    /// Whether its status is written by itself, at `/status`.
+    /// Whether its status is written separately, at `/status`.
     pub(super) has_status: bool,
     pub(super) also_served: Vec<String>,
     pub(super) stored_version: Option<String>,
-    /// Whether a webhook may have a say in how its objects read: some are stored in another version.
+    /// Whether a webhook may convert its objects on a read: some are stored in another version.
     pub(super) converted: bool,
 }
 
 impl Kind {
-    /// The path of its list.
+    /// Returns the path of its list.
     pub(super) fn path(&self) -> String {
         let (group, plural) = (self.resource.group(), self.resource.plural());
         if group.is_empty() {
@@ -56,8 +56,8 @@ impl Kind {
         }
     }
 
-    /// The kind in the other versions that it is served in, where its objects may be stored in one of
-    /// them and only a webhook can tell them in this one.
+    /// Returns the kind in the other versions in which it is served, if a webhook converts its objects:
+    /// an object may be stored in one of these versions, and be readable there without the webhook.
     pub(super) fn unconverted(&self) -> Vec<Self> {
         let others = self.also_served.iter().filter(|_| self.converted);
         let in_version = |version: &String| {
@@ -71,7 +71,7 @@ impl Kind {
         others.map(in_version).collect()
     }
 
-    /// `group/version` or `version`, as objects have it.
+    /// Returns `group/version` or `version`, as objects contain it.
     pub(super) fn api_version(&self) -> String {
         let group = self.resource.group();
         if group.is_empty() {
@@ -82,21 +82,21 @@ impl Kind {
     }
 }
 
-/// What discovery found out.
+/// Result of a discovery.
 #[derive(Debug, Default)]
 pub(super) struct Discovered {
-    /// In the order of their names.
+    /// Kinds in the order of their names.
     pub(super) kinds: Vec<Kind>,
-    /// What could not be discovered, for the manifest.
+    /// Kinds that could not be discovered, for the manifest.
     pub(super) left_out: Vec<LeftOut>,
     pub(super) findings: Vec<Finding>,
     /// Kinds, or groups as `*.GROUP`, of which objects may be missing.
     pub(super) lacks: Vec<Lack>,
-    /// The chart that Butler's definitions name.
+    /// Name of the chart in Butler's definitions.
     pub(super) crd_chart: Option<String>,
 }
 
-/// Asks for all groups and definitions; what is in `memory` is not asked for again.
+/// Queries all groups and definitions; those in `memory` are not queried again.
 pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Discovered, KubeError> {
     let mut found = Discovered::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
@@ -129,8 +129,8 @@ pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Disco
     Ok(found)
 }
 
-/// Whether a group's version is still there: one that went away between two questions is no fault,
-/// one whose server knows nothing of it is.
+/// Reports whether a group's version still exists: one that was removed between two queries is not a
+/// fault, one that its server does not know is.
 async fn is_served(api: &Api, group: &str, version: &str) -> bool {
     let path = format!("/apis/{group}");
     match api.get::<APIGroup>(&path, "group").await {
@@ -139,7 +139,7 @@ async fn is_served(api: &Api, group: &str, version: &str) -> bool {
     }
 }
 
-/// A group's versions, the one that the server prefers first.
+/// Returns a group's versions, with the one that the server prefers first.
 fn in_order(group: &APIGroup) -> Vec<(String, String)> {
     let preferred = group.preferred_version.as_ref().map(|v| &v.version);
     let others = group.versions.iter().map(|v| &v.version);
@@ -175,7 +175,7 @@ fn add(
             version: version.to_owned(),
             namespaced: resource.namespaced,
             custom: false,
-            // Until a definition says otherwise: groups of the server itself end so, or have no dot.
+            // Until a definition says otherwise: the server's own groups end like this, or have no dot.
             aggregated: group.contains('.') && !group.ends_with(".k8s.io"),
             can_list: resource.verbs.iter().any(|verb| verb == "list"),
             has_status: with_status.contains(&resource.name),
@@ -187,7 +187,7 @@ fn add(
     }
 }
 
-/// Adds what the definitions tell, and kinds that were defined a moment ago.
+/// Adds the facts from the definitions, and kinds that were defined a moment ago.
 async fn definitions(
     api: &Api,
     memory: Option<&Memory>,
@@ -206,7 +206,7 @@ async fn definitions(
         let page = match reading.next().await {
             Ok(Some(page)) => page,
             Ok(None) => break,
-            // Short of this right, custom resources are not told from those of extension APIs.
+            // Without this right, custom resources cannot be distinguished from those of extension APIs.
             Err(e @ KubeError::Forbidden { .. }) => {
                 found.lacks.push(Lack {
                     what: CRDS.to_owned(),
@@ -239,7 +239,7 @@ async fn definitions(
         }
     }
     for lost in reading.lost() {
-        // Served all the same, as it was before it could not be read any more.
+        // Still served as it was before it became unreadable.
         if let Some(defined) = kinds.get_mut(&ResourceName::from(lost.name.as_str())) {
             defined.custom = true;
             defined.aggregated = false;
@@ -257,7 +257,7 @@ async fn definitions(
 }
 
 impl Discovered {
-    /// A kind is not read for `reason`, with what follows from it.
+    /// Records that a kind is not read for `reason`, and the consequence.
     fn leave(
         &mut self,
         severity: Severity,
@@ -300,7 +300,7 @@ impl Discovered {
     }
 }
 
-/// The parameter that goes on with a list; empty for its beginning.
+/// Returns the query parameter that continues a list; empty for its start.
 pub(super) fn continued(token: &str) -> String {
     if token.is_empty() {
         return String::new();

@@ -1,4 +1,4 @@
-//! The export of one run: what was discovered, what is taken of it, and what is learnt on the way.
+//! Export of one run: discovered kinds, their selection, and facts collected from the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,39 +35,39 @@ mod visit;
 
 pub use source::{KubeArchive, KubeSource};
 
-/// What sealed-secrets makes Secrets from.
+/// Kind from which sealed-secrets creates Secrets.
 const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
-/// One run's view of a cluster.
+/// View of a cluster in one run.
 #[derive(Debug)]
 pub struct KubeExport {
     api: Api,
     uid: String,
     version: String,
     discovered: Discovered,
-    /// Kinds that a webhook converts, in other versions: for when it is down.
+    /// Kinds that a webhook converts, in other versions: used when the webhook is down.
     unconverted: BTreeMap<ResourceName, Vec<Kind>>,
     selection: Selection,
-    /// Kubeconfigs that are files.
+    /// Paths of kubeconfigs that are files.
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
-    /// What is kept of runs before this one.
+    /// Objects kept from earlier runs.
     memory: Option<Memory>,
     learnt: Mutex<Learnt>,
 }
 
-/// What objects told about others.
+/// Facts about other objects that were collected from objects.
 #[derive(Default)]
 struct Learnt {
     references: References,
-    /// Namespaces where Butler's objects live.
+    /// Namespaces that contain Butler's objects.
     butlers: BTreeSet<String>,
     /// Whether all kinds that can refer to something were read.
     complete: bool,
     /// Kinds that may refer to Secrets and could not be read.
     unread: Vec<Lack>,
-    /// The sealing keys, tried on the SealedSecrets; `None` until there is a key.
+    /// Trial of the sealing keys on the SealedSecrets; `None` until there is a key.
     trial: Option<Trial>,
-    /// The kubeconfigs that are files.
+    /// Facts about the kubeconfigs that are files.
     kubeconfigs: Vec<KubeconfigFacts>,
 }
 
@@ -94,11 +94,11 @@ struct Identity {
 }
 
 impl KubeExport {
-    /// Connects, learns which cluster it is, and discovers its kinds. `files` are kubeconfigs that
-    /// are kept with those of the tenants.
+    /// Connects, identifies the cluster, and discovers its kinds. `files` are kubeconfigs that are kept
+    /// with those of the tenants.
     ///
     /// # Errors
-    /// When the API cannot be reached or does not let us in.
+    /// When the API cannot be reached or rejects the credentials.
     pub async fn begin(
         options: &KubeOptions,
         selection: Selection,
@@ -108,10 +108,10 @@ impl KubeExport {
         Self::begin_with(options, selection, files, clock, None).await
     }
 
-    /// As [`KubeExport::begin`]; what is in `memory` need not be listed.
+    /// Does the same as [`KubeExport::begin`]; kinds in `memory` need not be listed.
     ///
     /// # Errors
-    /// As there.
+    /// See [`KubeExport::begin`].
     pub async fn begin_with(
         options: &KubeOptions,
         selection: Selection,
@@ -149,20 +149,20 @@ impl KubeExport {
         })
     }
 
-    /// One of its archives, for a run.
+    /// Returns the source of one of its archives, for a run.
     #[must_use]
     pub fn archive(self: &Arc<Self>, archive: KubeArchive) -> KubeSource {
         KubeSource::new(Arc::clone(self), archive)
     }
 
-    /// The kinds that definitions made.
+    /// Returns the kinds that definitions created.
     #[must_use]
     pub fn custom_kinds(&self) -> BTreeSet<ResourceName> {
         let custom = self.discovered.kinds.iter().filter(|kind| kind.custom);
         custom.map(|kind| kind.resource.clone()).collect()
     }
 
-    /// A client for what is no list.
+    /// Returns a client for requests other than lists.
     #[must_use]
     pub fn client(&self) -> &kube::Client {
         self.api.client()
@@ -176,12 +176,12 @@ impl KubeExport {
         self.memory.as_ref()
     }
 
-    /// All kinds that were discovered, taken or not.
+    /// Returns all discovered kinds, taken or not.
     pub(super) fn all_kinds(&self) -> &[Kind] {
         &self.discovered.kinds
     }
 
-    /// The kinds whose objects may go into `archive`, in order.
+    /// Returns the kinds whose objects may go into `archive`, in order.
     fn kinds(&self, archive: KubeArchive) -> Vec<&Kind> {
         let takes = |kind: &&Kind| {
             let name = kind.resource.as_str();
@@ -198,12 +198,12 @@ impl KubeExport {
     }
 
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
-        // Nothing that holds it can be left half-done.
+        // A panic cannot leave the data half-changed.
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What belongs into `archive` and was not even discovered, or what could not be read of what
-    /// tells what belongs into it.
+    /// Returns kinds that belong in `archive` and were not discovered, or unreadable kinds that decide what
+    /// belongs in it.
     fn lacks(&self, archive: KubeArchive) -> Vec<Lack> {
         match archive {
             KubeArchive::Resources => {
@@ -217,12 +217,12 @@ impl KubeExport {
         }
     }
 
-    /// Whether kinds were asked for by name, so that all objects of those that are listed are meant.
+    /// Reports whether kinds were selected by name, so that all their objects are meant.
     fn by_name(&self) -> bool {
         !self.selection.include_resources.is_empty()
     }
 
-    /// What the sealing keys opened; nothing where there is no such kind.
+    /// Returns the result of the trial of the sealing keys; nothing if the kind does not exist.
     fn sealed(&self) -> (Option<SealedFacts>, Vec<Finding>) {
         let kinds = &self.discovered.kinds;
         let trial = self.learnt().trial.take();
@@ -268,8 +268,8 @@ impl ClusterSource for KubeExport {
             ..KubernetesFacts::default()
         };
         let mut findings = Vec::new();
-        // A kind that was not discovered may be missing in any archive, Secrets that it refers to
-        // among them.
+        // A kind that was not discovered may be missing in any archive, and so may Secrets that it
+        // refers to.
         if KubeArchive::ALL.iter().any(|a| has(&a.component())) {
             findings.extend(self.discovered.findings.clone());
         }
@@ -295,12 +295,12 @@ impl ClusterSource for KubeExport {
     }
 }
 
-/// The tenants that keep their data in the DataStore `name`.
+/// Returns the tenants that keep their data in the DataStore `name`.
 fn of_datastore(name: &str, tenants: &[TenantFacts]) -> Vec<TenantSchema> {
     let planes = tenants.iter().filter_map(|tenant| {
         let plane = tenant.control_plane.as_ref()?;
         let namespace = tenant.tenant_namespace.as_deref().unwrap_or_default();
-        // Steward's chart calls the one that is used where none is named so.
+        // Steward's chart gives this name to the one that is used when none is named.
         let store = plane.datastore.as_deref().unwrap_or("default");
         (store == name).then(|| TenantSchema {
             tenant: format!("{namespace}/{}", plane.name),

@@ -1,4 +1,4 @@
-//! What goes wrong between us and a Kubernetes API, and what to do about it.
+//! Errors of a Kubernetes API, with advice.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use http::StatusCode;
 
 use crate::source::SourceError;
 
-/// Why something could not be had from the API.
+/// Reason why a request to the API failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
-    /// No way to the API is configured or it cannot be used.
+    /// No connection to the API is configured, or the configuration cannot be used.
     #[error("cannot use {what}")]
     Config {
         /// The kubeconfig or the pod's service account.
         what: String,
-        /// Why not.
+        /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nobody answered.
+    /// The server did not answer.
     #[error("GET {path} of {server} got no answer")]
     Unreachable {
-        /// The API server.
+        /// Address of the API server.
         server: String,
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// Why not.
+        /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No answer came in time.
     #[error("GET {path} of {server} took longer than {} s", .limit.as_secs())]
     Slow {
-        /// The API server.
+        /// Address of the API server.
         server: String,
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// How long it could take.
+        /// Time limit of the request.
         limit: Duration,
     },
     /// The right is missing.
@@ -43,7 +43,7 @@ pub enum KubeError {
          deploy/rbac.yaml"
     )]
     Forbidden {
-        /// The server's words, which name user, verb and resource.
+        /// Server's message, which names user, verb and resource.
         message: String,
     },
     /// The credentials are not accepted.
@@ -52,64 +52,64 @@ pub enum KubeError {
          certificate or token is of this cluster and has not expired"
     )]
     Unauthorized {
-        /// The API server.
+        /// Address of the API server.
         server: String,
-        /// The server's words.
+        /// Server's message.
         message: String,
     },
-    /// Another answer than was asked for.
+    /// The answer has an error status.
     #[error("GET {path} answered {status}: {message}")]
     Status {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// The status.
+        /// Status of the answer.
         status: StatusCode,
-        /// The server's words.
+        /// Server's message.
         message: String,
-        /// When to come again, if the server told.
+        /// Time after which to retry, if the server gave it.
         retry_after: Option<Duration>,
     },
-    /// The selection's labels are none.
+    /// The selection's label selector is invalid.
     #[error(
         "the API server does not understand the label selector `{selector}`: {message}; want one \
          such as `team=blue,tier!=test`"
     )]
     Selector {
-        /// As it was given.
+        /// Selector as given.
         selector: String,
-        /// The server's words.
+        /// Server's message.
         message: String,
     },
-    /// The revision of a list is gone.
+    /// The revision of a list was compacted away.
     #[error("GET {path}: the list's revision was compacted (410)")]
     Gone {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// With this the list goes on at a later revision, if the server gave it.
+        /// Token that continues the list at a later revision, if the server gave it.
         token: Option<String>,
     },
-    /// An answer is larger than can be held.
+    /// An answer is larger than the limit.
     #[error("GET {path} answered more than {most} bytes")]
     TooLarge {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// The limit.
+        /// Largest answer, in bytes.
         most: usize,
     },
-    /// An answer is no JSON of the kind that was asked for.
+    /// An answer is not JSON of the requested kind.
     #[error("GET {path} answered what is no {wanted}, at {at}")]
     Malformed {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// What should have come.
+        /// Expected content.
         wanted: &'static str,
-        /// Where it differs. The text itself may hold a secret and is not told.
+        /// Position of the error. The text itself may hold a secret and is left out.
         at: String,
     },
 }
 
 impl KubeError {
-    /// Whether the same request may succeed a little later.
+    /// Reports whether the same request may succeed a little later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Slow { .. } => true,
@@ -120,12 +120,13 @@ impl KubeError {
         }
     }
 
-    /// Whether the server failed inside, as over an object that it cannot decrypt, decode or convert.
+    /// Reports whether the server failed internally, as on an object that it cannot decrypt, decode or
+    /// convert.
     pub(super) fn is_inside(&self) -> bool {
         matches!(self, Self::Status { status, .. } if *status == StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The server's own words, or the error in one line.
+    /// Returns the server's own message, or the error in one line.
     pub(super) fn words(&self) -> String {
         match self {
             Self::Status { message, .. } if !message.is_empty() => message.clone(),
@@ -133,12 +134,12 @@ impl KubeError {
         }
     }
 
-    /// Whether the server refuses us, rather than what we ask for.
+    /// Reports whether the server refuses the client, rather than this request.
     pub(super) fn is_of_rights(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Unauthorized { .. })
     }
 
-    /// How long the server asked us to wait.
+    /// Returns the delay that the server asked for.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -146,7 +147,7 @@ impl KubeError {
         }
     }
 
-    /// Whether the whole API is out of reach, so that no other kind would fare better.
+    /// Reports whether the whole API is out of reach, so that other kinds would fail too.
     #[must_use]
     pub fn is_of_the_server(&self) -> bool {
         matches!(
@@ -155,19 +156,19 @@ impl KubeError {
         )
     }
 
-    /// Whether the server answered that it failed: it cannot read what was asked for, or nothing.
+    /// Reports whether the server answered with an internal error: about this request, or about all.
     #[must_use]
     pub fn is_of_the_answer(&self) -> bool {
         matches!(self, Self::Status { status, .. } if status.is_server_error())
     }
 
-    /// Whether the server says that there is no such thing.
+    /// Reports whether the server says that the object or path does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 
-    /// The error and its causes in one line.
+    /// Returns the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
         let mut text = self.to_string();

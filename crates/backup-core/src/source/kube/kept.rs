@@ -1,10 +1,10 @@
-//! What was read of a cluster, kept for the next run: bodies in an encrypted scratch file, their places
-//! in memory.
+//! Cache of the objects read from a cluster, for the next run: bodies in an encrypted scratch file,
+//! their positions in memory.
 //!
-//! The watches say which objects changed since, by their heads. A run for a change reads only those, one
-//! by one, and takes all others from here; so it costs the API server what changed, not what there is.
-//! Every doubt ends in a list: whether a kind is kept is never a question of what a restore point holds,
-//! only of what it costs.
+//! The watches report, by heads, which objects changed since. A run for a change reads only those, one
+//! by one, and takes all others from here; so the load on the API server depends on the changes, not on
+//! the number of objects. Any doubt leads to a new list: whether a kind is kept affects the cost of a
+//! restore point, never its content.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,84 +26,84 @@ pub(super) use pages::Pages;
 pub(super) use record::{Drift, Failed, Recorder};
 use table::{Slot, Table};
 
-/// Objects that are kept at most: with 32 bytes and a name for each they take 40 MiB.
+/// Most objects that are kept: with 32 bytes and a name for each they take 40 MiB.
 const MOST_OBJECTS: usize = 500_000;
-/// The scratch file's size at most: Talos gives etcd 2 GiB, and half of the file may be dead.
+/// Largest scratch file: Talos gives etcd 2 GiB, and half of the file may be unused.
 const MOST_BYTES: u64 = 4 << 30;
-/// What watches tell of a kind before it is taken as changed altogether: one object in so many, and as
-/// many as cost nothing. To read 16 objects one by one costs an API server more than a list of 300.
+/// Changes of a kind after which it is listed again: more than one object in so many, plus a number that
+/// costs nothing. Reading 16 objects one by one costs an API server more than a list of 300.
 const CHANGED_SHARE: usize = 16;
 const CHANGED_ALWAYS: usize = 64;
-/// The same while a list is being read, whose length is not known.
+/// Most changes while a list is being read, whose length is not known yet.
 const CHANGED_MEANWHILE: usize = 4096;
 
-/// See the module.
+/// Cache of a cluster's objects; see the module.
 pub struct Kept {
     folder: PathBuf,
     inner: Mutex<Inner>,
 }
 
-/// How much is kept.
+/// Amount of kept data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holds {
-    /// Objects whose bodies need not be read again.
+    /// Number of objects whose bodies need not be read again.
     pub objects: u64,
-    /// The size of the scratch file.
+    /// Size of the scratch file.
     pub bytes: u64,
-    /// How often a list showed something else than the watches had told.
+    /// Number of lists that differed from the changes that the watches reported.
     pub drifted: u64,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// The cluster and the version of its API server that everything was read from.
+    /// UID of the cluster and version of the API server from which everything was read.
     origin: Option<(String, String)>,
     file: Option<File>,
     kinds: BTreeMap<ResourceName, Watched>,
-    /// Epochs that were given out.
+    /// Number of epochs assigned so far.
     epochs: u64,
     drifted: u64,
 }
 
-/// The scratch file. Places are given out once.
+/// Scratch file. Each position in it is assigned once.
 struct File {
     scratch: Arc<Scratch>,
     end: u64,
 }
 
-/// A kind that is watched.
+/// Kind that is watched.
 struct Watched {
-    /// Another one whenever what is known of it does not hold any more.
+    /// Epoch, which changes whenever the knowledge about the kind becomes invalid.
     epoch: u64,
-    /// The version that its objects are read in.
+    /// Version in which its objects are read.
     version: String,
     hears: Hears,
-    /// Up to where its watch has heard.
+    /// Revision up to which its watch has reported.
     place: u64,
-    /// What its watch told and what has not been read yet.
+    /// Changes that its watch reported and that were not read yet.
     told: BTreeMap<Box<str>, Told>,
     holding: Holding,
 }
 
-/// Whether a watch tells everything.
+/// Whether a watch reports all changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hears {
     No,
-    /// It was away, and does when it has heard up to here.
+    /// The watch was interrupted, and is complete again once it reaches this revision.
     From(u64),
     Yes,
 }
 
-/// What there is of a kind.
+/// Kept objects of a kind.
 enum Holding {
-    /// Nothing, and why.
+    /// None, with the reason.
     Nothing(String),
     /// A list is being read.
     Listing,
     All(Arc<Table>),
 }
 
-/// The last thing that was told of an object.
+/// Last reported change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     revision: u64,
@@ -111,15 +111,15 @@ struct Told {
 }
 
 impl Told {
-    /// Whether it came after the object was read. Where a deletion has the revision of the object that it
-    /// took, it did.
+    /// Reports whether the change came after the object was read. A deletion with the same revision as the
+    /// deleted object came after it.
     fn is_news_of(self, slot: Slot) -> bool {
         slot.revision < self.revision || (self.gone && slot.revision == self.revision)
     }
 }
 
 impl Kept {
-    /// Nothing yet; its scratch file will be in `folder`.
+    /// Creates an empty cache; its scratch file will be in `folder`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self {
@@ -129,11 +129,11 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing that holds it can be left half-done.
+        // A panic cannot leave the data half-changed.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything: other watches will begin.
+    /// Discards everything, because other watches will start.
     pub fn clear(&self) {
         let mut inner = self.lock();
         *inner = Inner {
@@ -143,7 +143,7 @@ impl Kept {
         };
     }
 
-    /// How much there is.
+    /// Returns the amount of kept data.
     #[must_use]
     pub fn holds(&self) -> Holds {
         let inner = self.lock();
@@ -154,8 +154,8 @@ impl Kept {
         }
     }
 
-    /// Everything that follows is read from this cluster, by an API server of this version: another one
-    /// may tell the same object in other words.
+    /// Sets the cluster and the version of its API server from which all following data is read: another
+    /// version may render the same object differently.
     pub(super) fn of(&self, uid: &str, version: &str) {
         let mut inner = self.lock();
         let origin = (uid.to_owned(), version.to_owned());
@@ -169,12 +169,12 @@ impl Kept {
         }
     }
 
-    // What watches tell.
+    // Reports of the watches.
 
-    /// The watch on `kind` begins at `place`: whatever happens from there on will be told.
+    /// Records that the watch on `kind` starts at `place`: all changes from there on will be reported.
     pub(super) fn began(&self, kind: &Kind, place: &str) {
         let mut inner = self.lock();
-        // Extensions need not keep to the order of revisions, nor to telling everything.
+        // Extension APIs may not keep revisions in order, and may not report all changes.
         let Some(place) = place.parse().ok().filter(|_| !kind.aggregated) else {
             inner.kinds.remove(&kind.resource);
             return;
@@ -191,8 +191,8 @@ impl Kept {
         inner.kinds.insert(kind.resource.clone(), watched);
     }
 
-    /// The watch on `kind` is there and tells what comes; if it was away, it has told everything when it
-    /// has come to the revision of `now`.
+    /// Records that the watch on `kind` is connected. If it was interrupted, `now` is the current revision,
+    /// and the watch is complete once it has reached it.
     pub(super) fn hears(&self, kind: &Kind, now: Option<&str>) {
         let mut inner = self.lock();
         let Some(watched) = inner.kinds.get_mut(&kind.resource) else {
@@ -201,26 +201,26 @@ impl Kept {
         match now.map(str::parse) {
             Some(Ok(now)) if now > watched.place => watched.hears = Hears::From(now),
             Some(Ok(_)) => watched.hears = Hears::Yes,
-            // One that was ended in order goes on as it was.
+            // A watch that the server ended regularly continues as before.
             None if watched.hears == Hears::No => watched.hears = Hears::Yes,
             None | Some(Err(_)) => {}
         }
     }
 
-    /// The watch on `kind` is away.
+    /// Records that the watch on `kind` is interrupted.
     pub(super) fn hears_not(&self, kind: &Kind) {
         if let Some(watched) = self.lock().kinds.get_mut(&kind.resource) {
             watched.hears = Hears::No;
         }
     }
 
-    /// There is no watch on `kind` any more, or it has lost its place.
+    /// Records that the watch on `kind` ended or lost its position.
     pub(super) fn ended(&self, kind: &ResourceName) {
         self.lock().kinds.remove(kind);
     }
 
-    /// The watch on `kind` has heard up to `revision`, and that `object` (`NAMESPACE/NAME`) was made or
-    /// changed then, or is gone.
+    /// Records that the watch on `kind` has reached `revision`, and the `object` (`NAMESPACE/NAME`) that was
+    /// created or changed at that revision, or deleted if the flag is set.
     pub(super) fn told(&self, kind: &Kind, revision: &str, object: Option<(String, bool)>) {
         let mut inner = self.lock();
         let objects = inner.objects();
@@ -246,7 +246,7 @@ impl Kept {
                 if known.is_some_and(|slot| !(Told { revision, gone }).is_news_of(slot)) {
                     return;
                 }
-                // A table that is full takes no new ones.
+                // A full table accepts no new objects.
                 (table.len() / CHANGED_SHARE + CHANGED_ALWAYS)
                     .min(MOST_OBJECTS.saturating_sub(objects))
             }
@@ -260,20 +260,20 @@ impl Kept {
         }
     }
 
-    /// What `definition` defines may be told in other words from now on.
+    /// Records that the kind defined by `definition` may be rendered differently from now on.
     pub(super) fn defined(&self, definition: &str) {
         let kind = ResourceName::from(definition);
         self.lock().forget(&kind, "its definition changed");
     }
 
-    // What runs ask.
+    // Queries of the runs.
 
-    /// What is kept of `kind` does not hold, for `why`.
+    /// Discards the kept objects of `kind`, with the reason `why`.
     fn forget(&self, kind: &ResourceName, why: &str) {
         self.lock().forget(kind, why);
     }
 
-    /// Room for `bytes` bytes, and the file that they go to.
+    /// Reserves `bytes` bytes, and returns the file and the position.
     fn room(&self, bytes: u64) -> io::Result<(Arc<Scratch>, u64)> {
         let mut inner = self.lock();
         let file = match &mut inner.file {
@@ -294,7 +294,7 @@ impl Kept {
         Ok((Arc::clone(&file.scratch), at))
     }
 
-    /// Why the objects of `kind`, as it is discovered now, cannot be kept or are not known for sure.
+    /// Returns why the objects of `kind`, as now discovered, cannot be kept or may be outdated.
     fn doubt(inner: &Inner, kind: &Kind) -> Option<&'static str> {
         let Some(watched) = inner.kinds.get(&kind.resource) else {
             return Some("there is no watch on it now");
@@ -333,7 +333,7 @@ impl Inner {
         })
     }
 
-    /// The kind, if it is still in that epoch.
+    /// Returns the kind, if it is still in that epoch.
     fn in_epoch(&mut self, kind: &ResourceName, epoch: u64) -> Option<&mut Watched> {
         self.kinds.get_mut(kind).filter(|w| w.epoch == epoch)
     }

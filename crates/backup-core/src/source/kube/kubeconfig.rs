@@ -1,4 +1,4 @@
-//! Reads a kubeconfig that somebody else wrote: nothing that it names is run, opened or followed.
+//! Reader of a kubeconfig from an untrusted source: nothing that it names is run, opened or followed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,17 +20,17 @@ mod access;
 pub use access::Access;
 pub(super) use access::anchors;
 
-/// Kubeconfigs are 6 KiB; a Secret ends at 1 MiB.
+/// Largest kubeconfig. They have 6 KiB; a Secret has at most 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
-/// An authority that is changed has two certificates, now and then three.
+/// Most authority certificates. An authority that is being replaced has two, at times three.
 const MAX_AUTHORITIES: usize = 32;
 
-/// What was found in a kubeconfig.
+/// Result of examining a kubeconfig.
 #[derive(Debug)]
 pub struct Examined {
-    /// What may be told of it.
+    /// Facts that are not secret.
     pub facts: KubeconfigFacts,
-    /// What is needed to connect; `None` if `facts.unusable` says why not.
+    /// Data needed to connect; `None` if `facts.unusable` gives the reason.
     pub client: Option<Access>,
 }
 
@@ -103,12 +103,12 @@ struct User {
     exec: Option<serde::de::IgnoredAny>,
 }
 
-/// A text that is wiped when it is dropped.
+/// Deserializes a text that is wiped when it is dropped.
 fn hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
     Ok(Option::<String>::deserialize(from)?.map(SecretString::from))
 }
 
-/// Reads a kubeconfig; `origin` is where it was found. The current context decides.
+/// Examines a kubeconfig's current context; `origin` is the place where it was found.
 #[must_use]
 pub fn examine(origin: &str, bytes: &[u8]) -> Examined {
     let mut facts = KubeconfigFacts {
@@ -132,7 +132,7 @@ pub fn examine(origin: &str, bytes: &[u8]) -> Examined {
 
 fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
     let (cluster, user) = current(parse(bytes)?)?;
-    // First all that can be told, then what stands against its use.
+    // First collect all facts that are not secret, then check whether it can be used.
     let server = server(cluster.server.as_deref());
     if let Ok(server) = &server {
         facts.server = Some(server.clone());
@@ -234,7 +234,7 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
     let text = text::decode(bytes).map_err(|_| "it is not text".to_owned())?;
     let reader = serde_yaml_ng::Deserializer::from_str(&text);
     serde_path_to_error::deserialize(reader).map_err(|error| {
-        // Without the parser's words: they may quote a key.
+        // Without the parser's message, which may quote a key.
         let path = error.path().to_string();
         match error.inner().location() {
             Some(at) => format!(
@@ -247,7 +247,8 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
     })
 }
 
-/// The cluster and the user of the current context. Names are told, they are no secrets.
+/// Returns the cluster and the user of the current context. Errors contain their names, which are not
+/// secret.
 fn current(raw: Raw) -> Result<(Cluster, User), String> {
     let name = raw.current_context.filter(|name| !name.is_empty());
     let name = name.ok_or("current-context is not set")?;
@@ -270,7 +271,7 @@ fn current(raw: Raw) -> Result<(Cluster, User), String> {
     Ok((cluster, user))
 }
 
-/// The server's address, if it may be told and used.
+/// Returns the server's address, if it contains no password and can be used.
 fn server(text: Option<&str>) -> Result<String, String> {
     let text = text.map(str::trim).filter(|t| !t.is_empty());
     let text = text.ok_or("server is missing")?;
@@ -285,18 +286,18 @@ fn server(text: Option<&str>) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Base64 without what YAML or an editor put between it.
+/// Removes the white space that YAML or an editor put into base64.
 pub(super) fn compact(text: &str) -> String {
     text.split_ascii_whitespace().collect()
 }
 
-/// The PEM text of a field in base64.
+/// Decodes the PEM text of a field in base64.
 fn pem_of(field: &str, text: &str) -> Result<Vec<u8>, String> {
     let pem = STANDARD.decode(compact(text));
     pem.map_err(|_| format!("{field} is not base64"))
 }
 
-/// The certificates of authorities that can be read, at least one: clients pass over the others.
+/// Returns the readable certificates of authorities, at least one: clients skip the others.
 fn authorities(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = pem_of(field, text)?;
     let readable = trusted(&pem);
@@ -310,7 +311,7 @@ fn authorities(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// The certificates of a PEM text that can be read.
+/// Returns the readable certificates of a PEM text.
 fn trusted(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     found
@@ -318,7 +319,7 @@ fn trusted(pem: &[u8]) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// A certificate and what comes along with it, in base64 of PEM; the first one is readable.
+/// Returns a certificate and its chain, from base64 of PEM; the first one is readable.
 fn certificates(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = pem_of(field, text)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -330,13 +331,13 @@ fn certificates(field: &str, text: &str) -> Result<Vec<CertificateDer<'static>>,
     }
 }
 
-/// Until when a certificate is valid.
+/// Returns the time at which a certificate expires.
 fn not_after(der: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;
     Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
 }
 
-/// SHA-256 of every certificate of a PEM text.
+/// Returns the SHA-256 of every readable certificate of a PEM text.
 pub(super) fn pem_sha256(pem: &[u8]) -> Vec<Digest> {
     let certificates = trusted(pem).into_iter();
     certificates.map(|der| Digest::of(&der)).collect()

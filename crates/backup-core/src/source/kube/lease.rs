@@ -1,7 +1,7 @@
-//! A Lease of `coordination.k8s.io`: at most one of several holders has it at a time.
+//! Lease of `coordination.k8s.io`: at most one of several holders has it at a time.
 //!
-//! Clocks of two machines differ, so nobody's times are compared with one's own: a lease has run out
-//! when it was seen unchanged for as long as it says it lasts.
+//! Clocks of two machines differ, so the times in a lease are never compared with the local clock: a
+//! lease has expired when it was seen unchanged for its own duration.
 
 use std::time::Duration;
 
@@ -16,40 +16,41 @@ use super::connect::KubeOptions;
 use super::failure::KubeError;
 use crate::source::SourceError;
 
-/// Whose the lease is.
+/// Holder of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    /// Ours. The holder and this number name one term: both change when it changes hands.
+    /// This process holds it. The holder and this number identify one term: both change when it changes
+    /// hands.
     Own {
-        /// How often it has changed hands.
+        /// Number of times that it has changed hands.
         transitions: i64,
     },
-    /// Somebody else's.
+    /// Another process holds it.
     Other {
-        /// Who has it.
+        /// Identity of the holder.
         holder: String,
     },
 }
 
-/// What a lease is asked for with.
+/// Settings of a claim to a lease.
 #[derive(Debug, Clone)]
 pub struct LeaseOptions {
-    /// Its namespace.
+    /// Namespace of the lease.
     pub namespace: String,
-    /// Its name.
+    /// Name of the lease.
     pub name: String,
-    /// Who we are, unlike anybody else.
+    /// Identity of this process, unique among all holders.
     pub holder: String,
-    /// How long it lasts without being renewed.
+    /// Duration of the lease without a renewal.
     pub lasts: Duration,
 }
 
-/// One lease, as one holder sees it.
+/// Handle of one lease for one holder.
 pub struct LeaseHandle {
     api: Api<Lease>,
     server: String,
     options: LeaseOptions,
-    /// The version that was seen last, and when it was new.
+    /// Last version seen, and the time at which it was first seen.
     seen: Option<(String, Instant)>,
 }
 
@@ -60,7 +61,7 @@ impl std::fmt::Debug for LeaseHandle {
 }
 
 impl LeaseHandle {
-    /// A handle; nothing is asked yet.
+    /// Creates a handle; sends no request yet.
     ///
     /// # Errors
     /// When the kubeconfig or the service account cannot be used.
@@ -74,10 +75,10 @@ impl LeaseHandle {
         })
     }
 
-    /// Takes the lease if it is free, renews it if it is ours, and tells whose it is.
+    /// Takes the lease if it is free, renews it if it is ours, and returns its holder.
     ///
     /// # Errors
-    /// When the API does not answer or refuses. Whose it is, is not known then.
+    /// When the API does not answer or refuses. The holder is then unknown.
     pub async fn claim(&mut self, now: Timestamp) -> Result<Held, SourceError> {
         let failed = |e| failed(&self.server, &self.options, e);
         let Some(lease) = self.api.get_opt(&self.options.name).await.map_err(failed)? else {
@@ -108,7 +109,7 @@ impl LeaseHandle {
             transitions.saturating_add(1)
         };
         let renewed = Lease {
-            // The version makes it a refusal if somebody was faster.
+            // The resource version makes the server refuse the write if another process was faster.
             metadata: lease.metadata,
             spec: Some(self.spec(acquired, now, transitions)),
         };
@@ -120,10 +121,10 @@ impl LeaseHandle {
         self.settled(replaced, transitions)
     }
 
-    /// Gives the lease back, so that nobody has to wait for its end.
+    /// Gives the lease back, so that no other process has to wait for it to expire.
     ///
     /// # Errors
-    /// When the API does not answer or refuses; it runs out by itself then.
+    /// When the API does not answer or refuses; the lease then expires on its own.
     pub async fn release(&self, now: Timestamp) -> Result<(), SourceError> {
         let failed = |e| failed(&self.server, &self.options, e);
         let Some(mut lease) = self.api.get_opt(&self.options.name).await.map_err(failed)? else {
@@ -156,7 +157,7 @@ impl LeaseHandle {
         }
     }
 
-    /// Whether the lease was seen unchanged for as long as it lasts.
+    /// Reports whether the lease was seen unchanged for its whole duration.
     fn has_run_out(&mut self, lease: &Lease, spec: &LeaseSpec) -> bool {
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         let lasts = spec
@@ -185,13 +186,13 @@ impl LeaseHandle {
     }
 }
 
-/// The library has another version of the time crate: microseconds cross between them.
+/// Converts a time. The library has another version of the time crate; microseconds suit both.
 fn micro(time: Timestamp) -> MicroTime {
     let time = k8s_openapi::jiff::Timestamp::from_microsecond(time.as_microsecond());
     MicroTime(time.unwrap_or(k8s_openapi::jiff::Timestamp::UNIX_EPOCH))
 }
 
-/// Whether somebody else has made or changed it meanwhile.
+/// Reports whether another process has created or changed the lease meanwhile.
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }

@@ -1,4 +1,4 @@
-//! The list of one kind, page by page.
+//! List of one kind, page by page.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,31 +10,31 @@ use super::failure::KubeError;
 use super::request::{Api, parse};
 use crate::format::export::Consistency;
 
-/// Objects of a page: what kubectl asks for.
+/// Objects per page, the same number as kubectl requests.
 pub(super) const PAGE: usize = 500;
-/// Bytes of a page. Two are held of the kind at work and one of each kind that waits.
+/// Largest page in bytes. Two pages are held for the kind in progress and one for each kind that waits.
 pub(super) const MAX_PAGE: usize = 8 << 20;
-/// Bytes of a page of one object; requests to the server end at 3 MiB.
+/// Largest page of one object; the server accepts requests of up to 3 MiB.
 pub(super) const MAX_SINGLE: usize = 16 << 20;
-/// How often the revision may be compacted away: five minutes pass between two compactions.
+/// Most times that the revision may be compacted away: five minutes pass between two compactions.
 const MAX_EXPIRED: usize = 24;
-/// A kind that was defined a moment ago answers 404 for some milliseconds.
+/// Most retries after a 404: a kind that was defined a moment ago answers 404 for some milliseconds.
 const TRIES_OF_404: u32 = 5;
 const PAUSE_OF_404: std::time::Duration = std::time::Duration::from_millis(400);
 
-/// A page: objects as the server gave them.
+/// Page of objects as the server returned them.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) items: Vec<Bytes>,
 }
 
-/// A page, and what the server tells with it.
+/// Page with the metadata of the answer.
 pub(super) struct Answer {
     pub(super) page: Page,
     pub(super) resource_version: String,
-    /// With this the list goes on; empty at its end.
+    /// Token that continues the list; empty at its end.
     pub(super) token: String,
-    /// Objects behind the page, where the server counts them.
+    /// Number of objects after the page, if the server counts them.
     pub(super) remaining: Option<u64>,
 }
 
@@ -73,23 +73,24 @@ struct ListMeta {
     remaining_item_count: Option<u64>,
 }
 
-/// Reads a list from its beginning to its end.
+/// Reader of a list from its start to its end.
 pub(super) struct Listing<'a> {
     api: &'a Api,
     kind: &'a Kind,
     selector: String,
     limit: usize,
-    /// Where the next page begins; `None` before the first.
+    /// Token of the next page; `None` before the first.
     token: Option<String>,
     ended: bool,
     expired: usize,
     restarted: bool,
-    /// The revision that the first page told.
+    /// Revision reported with the first page.
     pub(super) resource_version: Option<String>,
     pub(super) consistency: Consistency,
 }
 
-/// Asks the server whether it understands a label selector: refused once, not for every kind.
+/// Checks that the server understands a label selector, so that it is refused once and not for every
+/// kind.
 pub(super) async fn understood(api: &Api, selector: &str) -> Result<(), KubeError> {
     let path = format!("/api/v1/namespaces?limit=1{}", selected(selector));
     match api.bytes(&path, MAX_SINGLE).await {
@@ -101,20 +102,20 @@ pub(super) async fn understood(api: &Api, selector: &str) -> Result<(), KubeErro
             selector: selector.to_owned(),
             message,
         }),
-        // Whether namespaces may be listed is told where they are.
+        // A missing right to list namespaces is reported when they are listed.
         Err(e) if e.is_of_rights() => Ok(()),
         answer => answer.map(drop),
     }
 }
 
-/// The parameter that lists only objects with these labels.
+/// Returns the query parameter that lists only objects with these labels.
 pub(super) fn selected(selector: &str) -> String {
     let text: String = url::form_urlencoded::byte_serialize(selector.as_bytes()).collect();
     format!("&labelSelector={text}")
 }
 
 impl<'a> Listing<'a> {
-    /// A list that asks nothing yet; `selector` is a label selector.
+    /// Creates a reader that sends no request yet; `selector` is a label selector.
     pub(super) fn new(api: &'a Api, kind: &'a Kind, selector: Option<&str>) -> Self {
         Self {
             api,
@@ -130,12 +131,12 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// With pages of this many objects.
+    /// Sets the number of objects per page.
     pub(super) fn by(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
 
-    /// What was passed over because it came before: objects up to the last one come again.
+    /// Marks the list as a repetition: objects up to the last one already read come again.
     pub(super) fn after_others(self) -> Self {
         Self {
             restarted: true,
@@ -144,17 +145,17 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Whether the list had to begin again: objects up to the last one come twice.
+    /// Reports whether the list had to start again: objects up to the last one come twice.
     pub(super) fn restarted(&self) -> bool {
         self.restarted
     }
 
-    /// Where the next page begins; `None` before the first.
+    /// Returns the token of the next page; `None` before the first.
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// The next page; `None` at the end.
+    /// Returns the next page; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         let mut not_found = 0;
         while !self.ended {
@@ -191,7 +192,7 @@ impl<'a> Listing<'a> {
         Ok(None)
     }
 
-    /// Whether the kind's definition is still there.
+    /// Reports whether the kind's definition still exists.
     pub(super) async fn is_defined(&self) -> Result<bool, KubeError> {
         const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         let path = format!("{DEFINITIONS}/{}", self.kind.resource);

@@ -1,4 +1,4 @@
-//! One object of a list: its head, and its JSON as it goes into the archive.
+//! Object of a list: its head, and its JSON as it goes into the archive.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::discover::Kind;
 use super::failure::KubeError;
 use crate::archive::ObjectPath;
 
-/// What is looked at in every object.
+/// Fields that are read from every object.
 #[derive(Debug, Deserialize)]
 struct RawHead<'a> {
     kind: Option<serde::de::IgnoredAny>,
@@ -19,7 +19,7 @@ struct RawHead<'a> {
     kind_of_secret: Option<&'a RawValue>,
 }
 
-/// The metadata that matters here.
+/// Metadata in use here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Meta {
@@ -38,13 +38,13 @@ impl Meta {
     }
 }
 
-/// An object that was listed. May be a Secret: it does not print.
+/// Object from a list. May be a Secret: its debug output contains only the path.
 pub(super) struct Object {
     pub(super) path: ObjectPath,
     pub(super) meta: Meta,
-    /// A Secret's `type`.
+    /// Field `type` of a Secret.
     pub(super) secret_type: Option<String>,
-    /// As the server gave it; where the list left kind and version out they stand in front.
+    /// JSON as the server returned it; kind and version are added in front if the list left them out.
     pub(super) json: Bytes,
 }
 
@@ -57,7 +57,7 @@ impl Object {
             metadata: meta,
             kind_of_secret,
         } = head;
-        // API servers see to that; those of extensions may not.
+        // API servers ensure this; those of extensions may not.
         let parts = std::iter::once(&meta.name).chain(&meta.namespace);
         if !parts.into_iter().all(|part| is_one_part(part)) {
             return Err(KubeError::Malformed {
@@ -84,8 +84,8 @@ impl Object {
         })
     }
 
-    /// Reads the answer to a question for this object alone. Built-in kinds name themselves at its
-    /// beginning where a list leaves that out: it is told as a list has it.
+    /// Reads the answer to a GET of a single object. Built-in kinds have kind and version at its start,
+    /// which a list leaves out: the object is converted to the form that a list gives.
     pub(super) fn read_alone(kind: &Kind, answer: &Bytes) -> Result<Self, KubeError> {
         let end = answer.iter().rposition(|b| !b.is_ascii_whitespace());
         let item = answer.slice(..end.map_or(0, |end| end.saturating_add(1)));
@@ -99,7 +99,7 @@ impl Object {
         Self::read(kind, item)
     }
 
-    /// The tool that can make it again, by the marks that it leaves.
+    /// Returns the tool that can create it again, by the labels and annotations that the tool leaves.
     pub(super) fn managed_by(&self) -> Option<&'static str> {
         let Meta {
             labels,
@@ -127,12 +127,12 @@ impl Object {
     }
 }
 
-/// Whether a name leads nowhere else as a part of a path.
+/// Reports whether a name stays a single part of a path.
 fn is_one_part(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains('/')
 }
 
-/// Puts `kind` and `apiVersion` in front, as a single GET would have answered.
+/// Puts `apiVersion` and `kind` in front of an item that has none.
 fn with_kind(kind: &Kind, item: &[u8]) -> Bytes {
     let head = serde_json::json!({ "apiVersion": kind.api_version(), "kind": kind.kind });
     let head = head.to_string();
@@ -202,7 +202,7 @@ mod tests {
         let alone = format!("{{\"kind\":\"Secret\",\"apiVersion\":\"v1\",{rest}\n");
         let alone = Object::read_alone(&kind(), &Bytes::from(alone)).unwrap();
         assert_eq!(alone.json, listed.json);
-        // Custom resources have their fields in order everywhere.
+        // Custom resources have their fields in the same order in both answers.
         let sorted = format!("{{\"apiVersion\":\"v1\",\"kind\":\"Secret\",{rest}");
         let alone = Object::read_alone(&kind(), &Bytes::from(format!("{sorted}\n"))).unwrap();
         assert_eq!(alone.json, sorted);

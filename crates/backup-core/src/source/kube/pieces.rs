@@ -1,10 +1,11 @@
-//! The objects of a kind whose list fails, read around those that cannot be read.
+//! Reader of a kind whose list fails, which skips the objects that cannot be read.
 //!
-//! An API server answers 500 to a whole list, one of heads too, if it cannot decrypt, decode or convert a
-//! single object. It gives a list in the order of names, and the token that goes on with a list names the
-//! key where it goes on. So pages get smaller until the one object is left that fails. Where a webhook converts
-//! the kind, that one is asked for in the other versions too: in the version that it is stored in it needs no
-//! conversion. If all of them fail it is named and stepped over.
+//! An API server answers a whole list with 500, also a list of heads, if it cannot decrypt, decode or
+//! convert a single object. It returns a list in the order of names, and the token that continues a list
+//! names the key at which it continues. So the pages get smaller until a page has only the object that
+//! fails. If a webhook converts the kind, this object is also requested in the other versions: in the
+//! version in which it is stored it needs no conversion. If all versions fail, the object is named and
+//! skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,20 +17,20 @@ use super::list::{Answer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
 use super::request::Api;
 use crate::format::export::Lost;
 
-/// Objects of a kind that are stepped over; with more, the kind itself is at fault.
+/// Most objects of a kind that are skipped; with more, the kind itself is at fault.
 const MAX_LOST: usize = 100;
-/// The longest `NAMESPACE/NAME`.
+/// Longest `NAMESPACE/NAME`.
 const MAX_NAME: usize = 600;
-/// What names consist of, in order.
+/// Characters of names, in order.
 const ALPHABET: &[u8] = b"-./0123456789:ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
-/// Comes after all names.
+/// Key that sorts after all names.
 const BEHIND_ALL: &str = "\u{10ffff}";
-/// The version of tokens.
+/// Version of the token format.
 const VERSION: &str = "meta.k8s.io/v1";
-/// What stands in a token instead of a revision for the newest one.
+/// Value in a token that stands for the newest revision.
 const NEWEST: i64 = -1;
 
-/// Where a list goes on.
+/// Position at which a list continues.
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
@@ -37,38 +38,38 @@ struct Token {
     start: String,
 }
 
-/// See the module.
+/// Reader that skips unreadable objects; see the module.
 pub(super) struct Pieces<'a> {
     api: Api,
     kind: &'a Kind,
-    /// The kind in the other versions that its objects may be stored in.
+    /// Kind in the other versions in which its objects may be stored.
     others: Vec<Kind>,
-    /// Versions that failed in a row at `start`. The one that answered last is asked first.
+    /// Number of versions that failed in a row at `start`. The one that answered last is tried first.
     failed: usize,
-    /// The version that is asked: 0 for the kind's own, then `others`.
+    /// Version in use: 0 for the kind's own, then `others`.
     version: usize,
     selector: String,
-    /// Where the next page begins, as `NAMESPACE/NAME`; empty before the first.
+    /// Key of the next page, as `NAMESPACE/NAME`; empty before the first.
     start: String,
     ended: bool,
     limit: usize,
     most: usize,
-    /// Objects from `start` on, where the server counts them.
+    /// Number of objects from `start` on, if the server counts them.
     left: Option<u64>,
-    /// As many objects should follow the last one that was stepped over, if it was alone.
+    /// Number of objects expected after the last skipped one, if it was the only one there.
     expected: Option<u64>,
     pub(super) lost: Vec<Lost>,
-    /// Objects that only another version than the kind's own gave.
+    /// Number of objects that only a version other than the kind's own returned.
     pub(super) unconverted: u64,
-    /// What the list failed with.
+    /// Error of the list.
     pub(super) because: String,
-    /// The revision that the list told before it failed.
+    /// Revision that the list reported before it failed.
     pub(super) resource_version: Option<String>,
     pub(super) restarted: bool,
 }
 
 impl<'a> Pieces<'a> {
-    /// Goes on where `listing` failed with `error`.
+    /// Continues where `listing` failed with `error`.
     pub(super) fn after(
         api: &Api,
         kind: &'a Kind,
@@ -78,7 +79,7 @@ impl<'a> Pieces<'a> {
     ) -> Self {
         let token = listing.token().filter(|token| !token.is_empty());
         let start = token.and_then(start_of);
-        // From the beginning, if a token cannot be read: what was passed over comes again.
+        // Starts again if a token cannot be read: the objects already read come again.
         let restarted = listing.restarted() || (token.is_some() && start.is_none());
         Self {
             selector: selector.map(selected).unwrap_or_default(),
@@ -90,7 +91,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// From the beginning.
+    /// Creates a reader at the start of the list.
     fn empty(api: &Api, kind: &'a Kind) -> Self {
         Self {
             api: api.once_inside(),
@@ -113,7 +114,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The next page; `None` at the end.
+    /// Returns the next page; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         while !self.ended {
             match self.answer(&self.start, self.limit).await {
@@ -125,7 +126,7 @@ impl<'a> Pieces<'a> {
                 Err(e) if e.is_inside() && self.limit > 1 => self.limit = smaller(self.limit),
                 Err(e) if e.is_inside() && self.turn() => {}
                 Err(e) if e.is_inside() => self.step_over(e).await?,
-                // What is served no more is no way to any object.
+                // A version that is no longer served returns no object.
                 Err(e) if e.is_not_found() && self.version > 0 && self.turn() => {}
                 Err(e) => return Err(e),
             }
@@ -133,7 +134,7 @@ impl<'a> Pieces<'a> {
         Ok(None)
     }
 
-    /// Goes to the next version; false if each has failed at this place.
+    /// Switches to the next version; returns false if each has failed at this position.
     fn turn(&mut self) -> bool {
         let versions = self.others.len().saturating_add(1);
         self.failed = self.failed.saturating_add(1);
@@ -209,9 +210,9 @@ impl<'a> Pieces<'a> {
         Answer::read(&path, &bytes)
     }
 
-    /// Whether a list that begins at `start` fails at its first object in every version.
+    /// Reports whether a list that starts at `start` fails at its first object in every version.
     async fn fails(&self, start: &str) -> Result<bool, KubeError> {
-        // A key that a path would not keep is refused; nothing lies between it and this one.
+        // The server refuses a key that is not a clean path; no name lies between it and this one.
         let odd = matches!(start.rsplit('/').next(), Some("" | "." | ".."));
         let end = if odd { "\0" } else { "" };
         let start = format!("{start}{end}");
@@ -225,9 +226,9 @@ impl<'a> Pieces<'a> {
         Ok(true)
     }
 
-    /// Notes the first object from `start` on, with which a list of one failed, and goes on behind it.
+    /// Records the first object from `start` on, for which a list of one failed, and continues after it.
     async fn step_over(&mut self, error: KubeError) -> Result<(), KubeError> {
-        // Where not even an empty list is answered, no object is at fault.
+        // If not even an empty list is answered, no object is at fault.
         if self.lost.len() >= MAX_LOST || self.fails(BEHIND_ALL).await? {
             return Err(error);
         }
@@ -253,8 +254,8 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// The name of an object that fails, letter by letter: a list that begins at its key fails, one that
-    /// begins behind it does not. With several in a row it is the last of them.
+    /// Finds the name of an object that fails, letter by letter: a list that starts at its key fails, one
+    /// that starts after it does not. If several in a row fail, it is the last of them.
     async fn found(&self) -> Result<Option<String>, KubeError> {
         let mut name = String::new();
         while name.len() < MAX_NAME {
@@ -290,14 +291,15 @@ fn smaller(limit: usize) -> usize {
     (limit / 8).max(1)
 }
 
-/// The key that a token names.
+/// Returns the key that a token names.
 fn start_of(token: &str) -> Option<String> {
     let json = URL_SAFE_NO_PAD.decode(token).ok()?;
     let token: Token = serde_json::from_slice(&json).ok()?;
     (token.v == VERSION).then_some(token.start)
 }
 
-/// The object that the server's words name, as in `unable to transform key "/registry/secrets/a/b": …`.
+/// Returns the object that the server's message names, as in
+/// `unable to transform key "/registry/secrets/a/b": …`.
 fn told(kind: &Kind, error: &KubeError) -> Option<String> {
     let words = error.words();
     let (_, rest) = words.split_once("key \"/")?;

@@ -1,4 +1,4 @@
-//! How the objects of one kind are read: listed, or taken from what is kept of them.
+//! Reader of the objects of one kind: from a list, or from the kept objects.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,34 +16,34 @@ use crate::archive::ResourceName;
 use crate::format::export::{Consistency, Lost, Watched};
 use crate::format::manifest::{Finding, Severity};
 
-/// For how long all lists of a run may wait for what the watches have yet to tell: they tell it within
-/// milliseconds.
+/// Time for which all lists of a run together may wait for outstanding reports of the watches, which
+/// usually take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a run has of those before it.
+/// Objects that a run has from earlier runs.
 #[derive(Debug)]
 pub struct Memory {
     kept: Arc<Kept>,
-    /// Whether everything is listed anew all the same.
+    /// Whether everything is listed again regardless.
     anew: bool,
     run: Mutex<Run>,
 }
 
-/// What became of it in this run.
+/// State of the memory in this run.
 #[derive(Debug, Default)]
 struct Run {
-    /// Kinds whose lists were kept: once in a run is enough.
+    /// Kinds whose lists were recorded: once per run is enough.
     recorded: BTreeSet<ResourceName>,
-    /// Until when lists wait; set by the first that has to.
+    /// Time until which lists wait; set by the first that has to.
     patience: Option<Instant>,
-    /// Whether it was told that nothing can be kept.
+    /// Whether it was already reported that nothing can be kept.
     told: bool,
     findings: Vec<Finding>,
 }
 
 impl Memory {
-    /// That of a run which takes what is kept as far as it holds, or lists everything `anew` and puts
-    /// what is kept right.
+    /// Creates the memory of a run. The run uses the kept objects as far as they are valid; with `anew` it
+    /// lists everything and corrects the kept objects.
     #[must_use]
     pub fn new(kept: Arc<Kept>, anew: bool) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Memory {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A run begins, on this cluster and this version of its API server.
+    /// Starts a run on this cluster and this version of its API server.
     pub(super) async fn begin(&self, uid: &str, version: &str) {
         self.kept.of(uid, version);
         self.kept.tidy().await;
@@ -70,7 +70,7 @@ impl Memory {
         self.kept.record(kind)
     }
 
-    /// A list has come to its end.
+    /// Records a list that was read to its end.
     pub(super) async fn recorded(&self, kind: &Kind, recorder: Recorder) {
         let patience = {
             let mut run = self.run();
@@ -111,20 +111,20 @@ impl Memory {
         }
     }
 
-    /// What a person should know of it.
+    /// Takes the findings of this run.
     pub(super) fn findings(&self) -> Vec<Finding> {
         std::mem::take(&mut self.run().findings)
     }
 }
 
-/// Reads a kind from its beginning to its end.
+/// Reader of a kind from its start to its end.
 pub(super) struct Reading<'a> {
     api: &'a Api,
     kind: &'a Kind,
     selector: Option<&'a str>,
     memory: Option<&'a Memory>,
     from: From<'a>,
-    /// Why it is listed although it was to be taken from what is kept.
+    /// Reason why it is listed although it was to be taken from the kept objects.
     because: Option<String>,
     recorder: Option<Recorder>,
 }
@@ -132,19 +132,19 @@ pub(super) struct Reading<'a> {
 enum From<'a> {
     List(Listing<'a>),
     Kept(Pages),
-    /// Its list failed over single objects.
+    /// The list failed on single objects.
     Pieces(Box<Pieces<'a>>),
 }
 
 impl<'a> Reading<'a> {
-    /// Begins, and lists nothing yet.
+    /// Prepares the reader; lists nothing yet.
     pub(super) async fn begin(
         api: &'a Api,
         kind: &'a Kind,
         selector: Option<&'a str>,
         memory: Option<&'a Memory>,
     ) -> Self {
-        // Labels decide on the server: what is kept of one selection is not that of another.
+        // Label selectors are applied by the server: kept objects of one selection do not fit another.
         let memory = memory.filter(|_| selector.is_none());
         let mut reading = Self {
             api,
@@ -170,8 +170,8 @@ impl<'a> Reading<'a> {
         reading
     }
 
-    /// Has its objects taken in for the next run, if they are listed. Before the first page, so that
-    /// nothing is missed that happens meanwhile.
+    /// Records its objects for the next run, if they are listed. Must be called before the first page, so
+    /// that changes during the list are not missed.
     pub(super) fn record(mut self) -> Self {
         if let (From::List(_), Some(memory)) = (&self.from, self.memory) {
             self.recorder = memory.record(self.kind);
@@ -184,7 +184,7 @@ impl<'a> Reading<'a> {
         self.because = Some(why);
     }
 
-    /// With pages of this many objects, where it is listed.
+    /// Sets the number of objects per page, if it is listed.
     pub(super) fn by(mut self, limit: usize) -> Self {
         if let From::List(listing) = self.from {
             self.from = From::List(listing.by(limit));
@@ -196,12 +196,12 @@ impl<'a> Reading<'a> {
         self.kind
     }
 
-    /// What takes the objects in for the next run; `None` if they need not be.
+    /// Takes the recorder of the objects for the next run; `None` if they need not be recorded.
     pub(super) fn recorder(&mut self) -> Option<Recorder> {
         self.recorder.take()
     }
 
-    /// Whether it had to begin again: objects up to the last one come twice.
+    /// Reports whether it had to start again: objects up to the last one come twice.
     pub(super) fn restarted(&self) -> bool {
         match &self.from {
             From::List(listing) => listing.restarted(),
@@ -210,16 +210,16 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The next page; `None` at the end. Goes on around objects that a list fails over.
+    /// Returns the next page; `None` at the end. Skips objects on which a list fails.
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         match self.next_whole().await {
-            // Extension APIs need not keep to the order of names, nor to tokens that name a key.
+            // Extension APIs may not keep to the order of names, nor use tokens that name a key.
             Err(e) if e.is_inside() && !self.kind.aggregated => self.around(e).await,
             answer => answer,
         }
     }
 
-    /// The next page; a list that fails over an object fails.
+    /// Returns the next page; fails if the list fails on an object.
     pub(super) async fn next_whole(&mut self) -> Result<Option<Page>, KubeError> {
         let failed = match &mut self.from {
             From::List(listing) => return listing.next().await,
@@ -229,7 +229,7 @@ impl<'a> Reading<'a> {
                 Err(failed) => failed,
             },
         };
-        // The list goes on behind the last object that could be read.
+        // The list continues after the last object that could be read.
         if let Some(memory) = self.memory {
             memory.kept.unreadable(&self.kind.resource, &failed);
         }
@@ -241,7 +241,7 @@ impl<'a> Reading<'a> {
         page
     }
 
-    /// Goes on around the objects that a list failed over with `error`.
+    /// Continues with a reader that skips the objects on which the list failed with `error`.
     pub(super) async fn around(&mut self, error: KubeError) -> Result<Option<Page>, KubeError> {
         let From::List(listing) = &self.from else {
             return Err(error);
@@ -255,7 +255,7 @@ impl<'a> Reading<'a> {
         page
     }
 
-    /// Objects that are there and could not be read.
+    /// Returns objects that exist and could not be read.
     pub(super) fn lost(&self) -> &[Lost] {
         match &self.from {
             From::Pieces(pieces) => &pieces.lost,
@@ -263,7 +263,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Objects that were read in another version, as no webhook converts them now.
+    /// Returns the number of objects read in another version because no webhook converts them now.
     pub(super) fn unconverted(&self) -> u64 {
         match &self.from {
             From::Pieces(pieces) => pieces.unconverted,
@@ -271,7 +271,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Why the list failed, where objects were read all the same.
+    /// Returns why the list failed, if objects were read nevertheless.
     pub(super) fn list_failed(&self) -> Option<String> {
         match &self.from {
             From::Pieces(pieces) => Some(pieces.because.clone()),
@@ -279,12 +279,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether the kind's definition is still there.
+    /// Reports whether the kind's definition still exists.
     pub(super) async fn is_defined(&self) -> Result<bool, KubeError> {
         Listing::new(self.api, self.kind, None).is_defined().await
     }
 
-    /// The revision that was told at its beginning.
+    /// Returns the revision reported at its start.
     pub(super) fn resource_version(&self) -> Option<String> {
         match &self.from {
             From::List(listing) => listing.resource_version.clone(),
@@ -301,7 +301,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What the manifest says of a kind that was not listed.
+    /// Returns the manifest's entry for a kind that was not listed.
     pub(super) fn watched(&self) -> Option<Watched> {
         match &self.from {
             From::List(_) | From::Pieces(_) => None,
@@ -312,7 +312,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Why it was listed all the same.
+    /// Returns the reason why it was listed although kept objects exist.
     pub(super) fn listed_because(&self) -> Option<String> {
         self.because.clone()
     }

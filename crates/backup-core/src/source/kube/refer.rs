@@ -1,9 +1,9 @@
-//! What objects refer to: Secrets and ConfigMaps, found by fields and names, not by kind.
+//! References of objects to Secrets and ConfigMaps, found by fields and names, not by kind.
 //!
-//! There are two nets. The wide one decides what is taken: each string below a field that speaks of
-//! secrets or settings is remembered, and a Secret or ConfigMap that has it for a name is taken. The
-//! narrow one decides what is told: only a field whose shape leaves no doubt can refer to something
-//! that is not there.
+//! There are two searches. The wide one decides what is taken: each string below a field that concerns
+//! secrets or settings is remembered, and a Secret or ConfigMap with that name is taken. The narrow one
+//! decides what is reported: only a field with an unambiguous form counts as a reference to a missing
+//! object.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,17 +14,18 @@ mod words;
 
 use words::{Word, Words, flat};
 
-/// References without doubt that are remembered, some 100 bytes each. Above that every Secret is taken.
+/// Most unambiguous references that are remembered, some 100 bytes each. Above that every Secret is taken.
 const MAX_REFERENCES: usize = 200_000;
-/// Strings that may be names, 9 to 18 bytes each. Above that every Secret is taken.
+/// Most strings that may be names, 9 to 18 bytes each. Above that every Secret is taken.
 const MAX_NAMES: usize = 1_000_000;
-/// Objects are not nested deeper than this; JSON that is comes from nobody's controller.
+/// Deepest nesting that is read; no controller writes JSON that is deeper.
 const MAX_DEPTH: usize = 64;
 
-/// Namespaces that may be meant by one name.
+/// Most namespaces that one name may refer to.
 const MAX_AROUND: usize = 8;
 
-/// Where operators look for what their kinds without a namespace refer to, if they do not say it.
+/// Namespaces in which operators look up references of kinds without a namespace, if the objects do not
+/// name one.
 const USUAL: [(&str, &str); 9] = [
     ("butler.butlerlabs.dev", "butler-system"),
     ("steward.butlerlabs.dev", "steward-system"),
@@ -37,14 +38,14 @@ const USUAL: [(&str, &str); 9] = [
     ("pkg.crossplane.io", "crossplane-system"),
 ];
 
-/// What is referred to.
+/// Kind that is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Target {
     Secret,
     ConfigMap,
 }
 
-/// A reference; without a namespace it may be meant in any.
+/// Reference to an object; without a namespace it may refer to any.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Reference {
     pub(super) target: Target,
@@ -52,35 +53,35 @@ pub(super) struct Reference {
     pub(super) name: String,
 }
 
-/// An object that may refer to others.
+/// Object that may refer to others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Referrer<'a> {
-    /// Its kind, as `plural.group`.
+    /// Kind of the object, as `plural.group`.
     pub(super) resource: &'a str,
     pub(super) namespace: Option<&'a str>,
     pub(super) name: &'a str,
 }
 
-/// Who refers to something.
+/// Origin of a reference.
 #[derive(Debug, Clone)]
 struct Known {
     resource: String,
-    /// The first object that does.
+    /// First object that has the reference.
     object: String,
-    /// Whether what is referred to was seen, or need not exist.
+    /// Whether the target was seen, or is optional.
     met: bool,
 }
 
-/// A reference to nothing.
+/// Reference to a missing object.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Unmet<'a> {
-    /// The kind that refers to it.
+    /// Kind that has the reference.
     pub(super) resource: &'a str,
     pub(super) target: Target,
-    /// Where it is not; where that is not told, where the operator would look for it.
+    /// Namespace in which it is missing; if not named, the one in which the operator would look.
     pub(super) namespace: Option<&'a str>,
     pub(super) name: &'a str,
-    /// The first object that refers to it.
+    /// First object that has the reference.
     pub(super) object: &'a str,
 }
 
@@ -88,35 +89,35 @@ pub(super) struct Unmet<'a> {
 #[derive(Debug, Default)]
 pub(super) struct References {
     known: HashMap<Reference, Known>,
-    /// What may be a name, each as a hash of target, namespace and name.
+    /// Possible names, each as a hash of target, namespace and name.
     names: HashSet<u64>,
     hasher: RandomState,
     words: Words,
-    /// There were too many to remember.
+    /// Whether there were too many to remember.
     overflowed: bool,
 }
 
-/// Where in an object the walk is.
+/// Position of the walk in an object.
 #[derive(Clone, Copy)]
 struct Spot<'a> {
     by: Referrer<'a>,
-    /// The namespace that names without one are meant in.
+    /// Namespace of names that have none of their own.
     own: Option<&'a str>,
-    /// Namespaces that stand beside it or further up.
+    /// Namespaces in fields beside it or further up.
     around: &'a [&'a str],
-    /// Whether a field on the way speaks of secrets or settings.
+    /// Whether a field on the path concerns secrets or settings.
     speaks: bool,
-    /// Which of the two the last field said that said it.
+    /// Kind that the last such field meant.
     of: Option<Target>,
-    /// Whether shapes are told: those of metadata are no references that must lead somewhere.
+    /// Whether unambiguous references are recorded: metadata contains none that must resolve.
     shapes: bool,
     depth: usize,
 }
 
 impl References {
-    /// Notes what `object` refers to.
+    /// Records the references of `object`.
     pub(super) fn collect(&mut self, by: Referrer<'_>, object: &Value) {
-        // A TenantCluster's status means Secrets of the namespace that was made for it.
+        // A TenantCluster's status refers to Secrets of the namespace that was created for it.
         let tenant = object.pointer("/status/tenantNamespace");
         let tenant = tenant.and_then(Value::as_str);
         let Value::Object(fields) = object else {
@@ -145,7 +146,7 @@ impl References {
         }
     }
 
-    /// Whether something refers to it; notes that it is there.
+    /// Reports whether a reference to the object exists, and records that the object exists.
     pub(super) fn meet(&mut self, target: Target, namespace: &str, name: &str) -> bool {
         let mut met = self.overflowed;
         for namespace in [Some(namespace), None] {
@@ -163,7 +164,7 @@ impl References {
         met
     }
 
-    /// References to nothing, in the order of the kinds that refer to it.
+    /// Returns the references to missing objects, in the order of the kinds that have them.
     pub(super) fn unmet(&self) -> Vec<Unmet<'_>> {
         let unmet = self.known.iter().filter(|(_, known)| !known.met);
         let mut unmet: Vec<_> = unmet
@@ -230,10 +231,10 @@ impl References {
             speaks: spot.speaks || kind.is_some(),
             ..spot
         };
-        // What names another kind is no name of a Secret.
+        // A name beside another `kind` is not the name of a Secret.
         let other = kind.is_none() && text("kind").is_some();
         for (key, value) in fields.iter().filter(|(key, _)| !(other && *key == "name")) {
-            // Whoever says where means no other place: `namespace` beside `name`, and the like.
+            // An explicit namespace wins: `namespace` beside `name`, and the like.
             let own = beside
                 .iter()
                 .find(|(of, _)| value.is_string() && *of == stem(key));
@@ -242,7 +243,7 @@ impl References {
         }
     }
 
-    /// The fields that name a namespace, each by what it names the namespace of.
+    /// Returns the fields that contain a namespace, each with the prefix that it has in common with a name.
     fn namespaces<'a>(&mut self, fields: &'a Map<String, Value>) -> Vec<(String, &'a str)> {
         let mut found = Vec::new();
         for (key, value) in fields {
@@ -257,7 +258,7 @@ impl References {
         found
     }
 
-    /// A string below a field that speaks of secrets.
+    /// Handles a string below a field that concerns secrets.
     fn text(&mut self, spot: Spot<'_>, word: Word, text: &str) {
         if let Some(target) = word.names {
             self.note(spot, target, spot.own, text, false);
@@ -281,7 +282,7 @@ impl References {
         }
     }
 
-    /// Remembers what may be a name.
+    /// Remembers a possible name.
     fn name(&mut self, of: Option<Target>, namespace: Option<&str>, name: &str) {
         for target in [Target::Secret, Target::ConfigMap] {
             if of.is_some_and(|of| of != target) || self.overflowed {
@@ -293,7 +294,7 @@ impl References {
         }
     }
 
-    /// Remembers a reference that leaves no doubt.
+    /// Remembers an unambiguous reference.
     fn note(
         &mut self,
         spot: Spot<'_>,
@@ -332,7 +333,7 @@ impl Referrer<'_> {
     }
 }
 
-/// What the field `key` tells the name of: nothing in front of it for `name`.
+/// Returns the prefix of the field `key`, without `name`: empty for `name` itself.
 fn stem(key: &str) -> String {
     let flat = flat(key);
     match flat.strip_suffix("name") {
@@ -341,7 +342,7 @@ fn stem(key: &str) -> String {
     }
 }
 
-/// Whether a Secret or ConfigMap can be called so.
+/// Reports whether a Secret or ConfigMap can have this name.
 fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     (1..=253).contains(&text.len())
@@ -349,7 +350,7 @@ fn is_name(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// Where the operator of a kind without a namespace looks for its Secrets.
+/// Returns the namespace in which the operator of a kind without a namespace looks for its Secrets.
 fn usual(resource: &str) -> Option<&'static str> {
     let group = resource.split_once('.').map(|(_, group)| group)?;
     let of = |(ours, _): &&(&str, &str)| {

@@ -1,5 +1,5 @@
-//! One GET at a time: bounded in size and time, tried again while that may help; and answers that come
-//! line by line.
+//! GET requests of bounded size and time, retried while that may help; and answers that arrive line by
+//! line.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,61 +25,63 @@ mod write;
 pub(super) use write::Write;
 pub use write::WriteError;
 
-/// A list of kinds or a version is some KiB; the largest groups have 300.
+/// Largest small answer. A list of kinds or a version is some KiB; the largest groups have 300.
 pub(super) const SMALL: usize = 4 << 20;
-/// An error's text that is worth reading.
+/// Largest error text that is read.
 const MAX_ERROR: usize = 64 << 10;
-/// Throttling and start-up pass in seconds; an extension API that is down stays so.
+/// Time for which error answers are retried. Throttling and start-up pass in seconds; an extension API
+/// that is down stays down.
 const REFUSED: Duration = Duration::from_secs(20);
-/// Discovery asks for every group, and most of them are not needed.
+/// The same for discovery, which queries every group; most of them are not needed.
 const REFUSED_SOON: Duration = Duration::from_secs(3);
-/// No server is waited for longer than this between two tries, whatever it asks for.
+/// Longest pause between two tries, whatever the server asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// An error inside the server, such as a webhook that cannot be called, seldom heals in seconds.
+/// Most tries after a 500: an error inside the server, such as a webhook that cannot be called, seldom
+/// heals in seconds.
 const TRIES_OF_500: usize = 3;
 
-/// An API server that has just started refuses everybody for some seconds, until it has read who may
-/// do what.
+/// Time for which a refusal may be temporary: an API server that has just started refuses everyone for
+/// some seconds, until it has read the access rules.
 const LEARNING: Duration = Duration::from_secs(30);
 
 const JSON: &str = "application/json";
-/// Name, labels and revision alone: neither values nor their size pass.
+/// Media type of lists of heads: name, labels and revision, without values or their sizes.
 const HEADS: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-/// The same of single objects.
+/// The same for single objects.
 const HEAD: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-/// A cluster's API.
+/// API of a cluster.
 #[derive(Clone)]
 pub(super) struct Api {
     client: Client,
     pub(super) server: String,
     request_timeout: Duration,
-    /// For how long a server that does not answer is asked again.
+    /// Time for which a request is retried when the server does not answer.
     retry_for: Duration,
-    /// For how long one that answers with an error is.
+    /// Time for which a request is retried when the server answers with an error.
     refused_for: Duration,
-    /// How often one that fails inside is asked.
+    /// Most tries when the server fails internally.
     tries_of_500: usize,
-    /// When it last did not answer.
+    /// Time at which the server last did not answer.
     lost: Arc<Mutex<Option<Instant>>>,
-    /// What answers are asked for.
+    /// Requested media type.
     accept: &'static str,
-    /// The proxies that lead to other servers.
+    /// Proxies for other servers.
     pub(super) proxies: Proxies,
 }
 
-/// An answer that comes line by line.
+/// Answer that arrives line by line.
 pub(super) struct Lines {
     api: Api,
     path: String,
     blocks: BodyDataStream<Body>,
     held: BytesMut,
-    /// How far it was looked through for an end of line.
+    /// Bytes already searched for the end of a line.
     seen: usize,
 }
 
-/// What the server says of an error.
+/// Server's description of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Status {
@@ -118,7 +120,7 @@ impl Api {
         })
     }
 
-    /// The API behind a client that stands already. Nothing is tried again.
+    /// Creates the API from an existing client. Nothing is retried.
     pub(super) fn impatient_of(client: Client, server: String, request_timeout: Duration) -> Self {
         Self {
             client,
@@ -133,7 +135,7 @@ impl Api {
         }
     }
 
-    /// The same API, which answers with the heads of objects where it can.
+    /// Returns the same API, which requests heads of objects where possible.
     pub(super) fn heads(&self) -> Self {
         Self {
             accept: HEADS,
@@ -141,7 +143,7 @@ impl Api {
         }
     }
 
-    /// The same API, with less patience for a part of it that answers with errors.
+    /// Returns the same API, with shorter retries for a part of it that answers with errors.
     pub(super) fn impatient(&self) -> Self {
         Self {
             refused_for: self.refused_for.min(REFUSED_SOON),
@@ -149,7 +151,7 @@ impl Api {
         }
     }
 
-    /// The same API, which is not asked again where it failed inside.
+    /// Returns the same API, without retries after an internal error.
     pub(super) fn once_inside(&self) -> Self {
         Self {
             tries_of_500: 1,
@@ -157,12 +159,12 @@ impl Api {
         }
     }
 
-    /// The client itself, for what needs no list.
+    /// Returns the client itself, for requests other than lists.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// What `path` answers, read as `T`.
+    /// Returns the answer to `path`, read as `T`.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -172,7 +174,7 @@ impl Api {
         parse(path, wanted, &bytes)
     }
 
-    /// What `path` answers, at most `most` bytes; tried again while that may help.
+    /// Returns the answer to `path`, at most `most` bytes; retries while that may help.
     pub(super) async fn bytes(&self, path: &str, most: usize) -> Result<Bytes, KubeError> {
         let began = Instant::now();
         let pauses = ExponentialBuilder::default()
@@ -190,7 +192,7 @@ impl Api {
                     failed_inside = failed_inside.saturating_add(1);
                 }
                 let left = match e {
-                    // What was slow once has had its time.
+                    // A request that was slow has used its time.
                     KubeError::Slow { .. } => Duration::ZERO,
                     KubeError::Status { .. } => self.refused_for,
                     _ => self.retry_for,
@@ -223,8 +225,8 @@ impl Api {
         }
     }
 
-    /// The heads of objects that `path` tells, line by line, for as long as the server likes. It is
-    /// asked once.
+    /// Opens the stream of heads of objects from `path`, line by line, for as long as the server sends.
+    /// There are no retries.
     pub(super) async fn lines(&self, path: &str) -> Result<Lines, KubeError> {
         let asked = self.ask(path, HEAD);
         let Ok(response) = tokio::time::timeout(self.request_timeout, asked).await else {
@@ -244,7 +246,7 @@ impl Api {
         self.body(path, response, most).await
     }
 
-    /// An answer that is no error.
+    /// Sends one request, and returns the answer unless it is an error.
     async fn ask(&self, path: &str, accept: &str) -> Result<Response<Body>, KubeError> {
         let request = Request::get(path)
             .header(header::ACCEPT, accept)
@@ -320,7 +322,7 @@ impl Api {
         }
     }
 
-    /// Whether the server did not answer a moment ago.
+    /// Reports whether the server recently did not answer.
     fn is_learning(&self) -> bool {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.is_some_and(|lost| lost.elapsed() < LEARNING)
@@ -341,7 +343,7 @@ impl Api {
 }
 
 impl Lines {
-    /// The next line, at most `most` bytes; `None` at the end.
+    /// Returns the next line, at most `most` bytes; `None` at the end.
     pub(super) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, KubeError> {
         loop {
             let unseen = self.held.get(self.seen..).unwrap_or_default();
@@ -371,7 +373,7 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// A server's words on an object that it cannot decode, without the object: it may be a Secret.
+/// Removes the object from a server's message that it cannot be decoded: it may be a Secret.
 fn without_content(message: &str) -> String {
     const QUOTED: &str = " is missing in '";
     match message.split_once(QUOTED) {
@@ -380,7 +382,7 @@ fn without_content(message: &str) -> String {
     }
 }
 
-/// Reads an answer. What is wrong with it is told by place only: its text may be a Secret's.
+/// Parses an answer. Errors contain only the position: the text may be a Secret's.
 pub(super) fn parse<'a, T: Deserialize<'a>>(
     path: &str,
     wanted: &'static str,

@@ -1,7 +1,7 @@
-//! Which kinds are taken when nobody says otherwise.
+//! Default selection of kinds.
 
-/// Kinds that only tell of a moment, or that controllers make again, each with the reason. A name
-/// that begins with `*.` stands for all kinds of the group.
+/// Kinds that describe only a moment, or that controllers create again, each with the reason. A name
+/// that starts with `*.` stands for all kinds of the group.
 pub const NOISE: &[(&str, &str)] = &[
     ("events", "it tells of a moment"),
     ("events.events.k8s.io", "it tells of a moment"),
@@ -50,7 +50,7 @@ pub const NOISE: &[(&str, &str)] = &[
 pub(super) const BUILT_IN: &[&str] = &[
     "namespaces",
     "serviceaccounts",
-    // A tenant's control plane keeps its address only if its Service comes back with it.
+    // A tenant's control plane keeps its address only if its Service is restored with it.
     "services",
     "clusterroles.rbac.authorization.k8s.io",
     "clusterrolebindings.rbac.authorization.k8s.io",
@@ -66,14 +66,14 @@ pub(super) const BUILT_IN: &[&str] = &[
     "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
 ];
 
-/// The CustomResourceDefinitions, which have a component of their own.
+/// CustomResourceDefinitions, which have their own component.
 pub(super) const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// Secrets, which go to one of three components.
 pub(super) const SECRETS: &str = "secrets";
-/// ConfigMaps, which are taken as Secrets are: where Butler lives and where something refers to them.
+/// ConfigMaps, which are taken like Secrets: in Butler's namespaces, and if an object refers to them.
 pub(super) const CONFIG_MAPS: &str = "configmaps";
 
-/// Why a kind is noise, if it is.
+/// Returns the reason why a kind is noise, or `None` if it is not.
 pub(super) fn noise(resource: &str) -> Option<&'static str> {
     let is = |pattern: &str| match pattern.strip_prefix('*') {
         Some(end) => resource.ends_with(end),
@@ -83,7 +83,7 @@ pub(super) fn noise(resource: &str) -> Option<&'static str> {
     found.map(|(_, reason)| *reason)
 }
 
-/// Whether a namespace is Butler's by its name or one of its labels.
+/// Reports whether a namespace is Butler's by its name or one of its labels.
 pub(super) fn is_butlers<'a>(name: &str, labels: impl IntoIterator<Item = &'a String>) -> bool {
     let ours = |label: &String| {
         label.starts_with("butler.butlerlabs.dev/") || label.starts_with("steward.butlerlabs.dev/")
@@ -91,7 +91,7 @@ pub(super) fn is_butlers<'a>(name: &str, labels: impl IntoIterator<Item = &'a St
     name.starts_with("butler-") || name == "steward-system" || labels.into_iter().any(ours)
 }
 
-/// Whether a group is Butler's or Steward's: where such objects live, their Secrets do.
+/// Reports whether a group is Butler's or Steward's: the Secrets in namespaces of such objects are taken.
 pub(super) fn is_butlers_group(group: &str) -> bool {
     group == "butlerlabs.dev" || group.ends_with(".butlerlabs.dev")
 }

@@ -1,7 +1,7 @@
-//! Proves that the sealing keys of a restore point open its SealedSecrets.
+//! Proof that the sealing keys of a restore point open its SealedSecrets.
 //!
-//! One item of each SealedSecret is decrypted in memory and forgotten at once. A backup whose keys
-//! open nothing looks like any other until the day it is needed.
+//! One item of each SealedSecret is decrypted in memory and discarded at once. Without this check, a
+//! backup whose keys open nothing looks like any other until the day it is needed.
 
 use std::fmt;
 
@@ -29,23 +29,23 @@ mod trial;
 pub use open::Proof;
 pub use trial::Trial;
 
-/// The label of sealing keys; its value is their state.
+/// Label of sealing keys; its value is their state.
 const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
-/// What the label says of a key that must not seal any more.
+/// Value of the label for a key that must not seal any more.
 const COMPROMISED: &str = "compromised";
-/// Base64 of a PEM text. An RSA key of 8192 bits takes 9 KiB; what is longer would only cost time.
+/// Longest base64 of a PEM text. An RSA key of 8192 bits takes 9 KiB; longer texts would only cost time.
 const MAX_FIELD: usize = 32 << 10;
-/// Keys of one controller: ten years of a key a month, and as many again.
+/// Most keys of one controller: ten years of one key a month, and as many again.
 const MAX_KEYS: usize = 256;
 
-/// The sealing keys of a cluster. Does not print what it holds.
+/// Sealing keys of a cluster. The debug output contains no key.
 #[derive(Default)]
 pub struct Keyring {
-    /// Oldest first.
+    /// Keys, oldest first.
     keys: Vec<Held>,
 }
 
-/// A key and what may be told of it.
+/// Key with its public facts.
 struct Held {
     facts: SealingKey,
     key: RsaPrivateKey,
@@ -57,43 +57,43 @@ impl Held {
     }
 }
 
-/// Why a Secret is no key that the controller could use.
+/// Reason why the controller could not use a Secret as a key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyProblem {
-    /// The text is no Secret. Its words are not told: they may be the key.
+    /// The text is not a Secret. It is not quoted: it may be the key.
     #[error("a sealing key's Secret is not readable JSON, at line {line} column {column}")]
     NoSecret {
-        /// Where.
+        /// Line of the error.
         line: usize,
-        /// Where in the line.
+        /// Column of the error.
         column: usize,
     },
-    /// A field is missing or is not what it should be.
+    /// A field is missing or has a wrong value.
     #[error("sealing key {secret}: {field} {problem}")]
     Field {
-        /// The Secret, as `NAMESPACE/NAME`.
+        /// Name of the Secret, as `NAMESPACE/NAME`.
         secret: String,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// Problem of the field.
         problem: &'static str,
     },
     /// The key belongs to another certificate.
     #[error("sealing key {secret}: tls.key does not belong to the certificate in tls.crt")]
     OtherCertificate {
-        /// The Secret, as `NAMESPACE/NAME`.
+        /// Name of the Secret, as `NAMESPACE/NAME`.
         secret: String,
     },
     /// There are more keys than any controller has.
     #[error("sealing key {secret} is one too many: at most {MAX_KEYS} are tried")]
     TooMany {
-        /// The Secret, as `NAMESPACE/NAME`.
+        /// Name of the Secret, as `NAMESPACE/NAME`.
         secret: String,
     },
 }
 
 impl KeyProblem {
-    /// As a restore point tells it. The key is stored all the same, as it is in the cluster.
+    /// Returns the finding for a restore point. The key is stored regardless, as it is in the cluster.
     #[must_use]
     pub fn finding(&self) -> Finding {
         let object = match self {
@@ -147,22 +147,22 @@ struct Data {
     key: Option<Zeroizing<String>>,
 }
 
-/// A text that is wiped when it is dropped.
+/// Deserializes a text that is wiped when it is dropped.
 fn hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Zeroizing<String>>, D::Error> {
     Ok(Option::<String>::deserialize(from)?.map(Zeroizing::new))
 }
 
 impl Keyring {
-    /// An empty one.
+    /// Creates an empty keyring.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in the key of a Secret, given as the API server's JSON.
+    /// Adds the key of a Secret, given as the API server's JSON.
     ///
     /// # Errors
-    /// When the controller could not use it; the keyring is as it was.
+    /// When the controller could not use it; the keyring is then unchanged.
     pub fn add(&mut self, secret_json: &[u8]) -> Result<(), KeyProblem> {
         let secret: Secret =
             serde_json::from_slice(secret_json).map_err(|e| KeyProblem::NoSecret {
@@ -218,7 +218,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// What may be told of the keys, oldest first.
+    /// Returns the public facts of the keys, oldest first.
     #[must_use]
     pub fn facts(&self) -> Vec<SealingKey> {
         self.keys.iter().map(|held| held.facts.clone()).collect()
@@ -231,7 +231,7 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// The text below base64.
+/// Decodes a PEM text from base64.
 fn pem_of(field: &str) -> Result<Zeroizing<String>, &'static str> {
     if field.len() > MAX_FIELD {
         return Err("is longer than any key or certificate");

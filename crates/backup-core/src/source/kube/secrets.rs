@@ -1,30 +1,30 @@
-//! Which component a Secret belongs to, and which are never taken.
+//! Classification of Secrets: the component that each belongs to, and those that are never taken.
 
 use super::object::{Meta, Object};
 
-/// Where a Secret goes.
+/// Destination of a Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nowhere, and why: the cluster makes it anew, or it would be wrong anywhere else.
+    /// None, with the reason: the cluster creates it again, or it would be wrong anywhere else.
     Nowhere(&'static str),
-    /// The keys that sealed-secrets decrypts with.
+    /// The archive of the keys with which sealed-secrets decrypts.
     SealedSecrets,
-    /// Kubeconfigs.
+    /// The archive of kubeconfigs.
     Kubeconfigs,
-    /// Wherever something refers to it.
+    /// The archive of Secrets, if an object refers to it.
     Secrets {
-        /// Whether it is taken even if nothing does.
+        /// Whether it is taken even without a reference.
         always: bool,
     },
 }
 
-/// The label of sealing keys.
+/// Label of sealing keys.
 const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
-/// The key of releases that did not label it.
+/// Name of the key of releases that did not label it.
 const OLD_KEY: &str = "sealed-secrets-key";
 
-/// Where a Secret or ConfigMap goes, by its type, labels and name.
+/// Returns the destination of a Secret or ConfigMap, by its type, labels and name.
 pub(super) fn place(object: &Object) -> Place {
     let name = object.meta.name.as_str();
     match object.secret_type.as_deref() {
@@ -53,7 +53,7 @@ fn has_key_label(meta: &Meta) -> bool {
     meta.labels.contains_key(SEALING_KEY)
 }
 
-/// Whether a Secret is a kubeconfig, by its name and labels.
+/// Reports whether a Secret is a kubeconfig, by its name and labels.
 fn is_named_kubeconfig(meta: &Meta) -> bool {
     let label = |key: &str| meta.labels.get(key).map(String::as_str);
     meta.name.ends_with("-kubeconfig")
@@ -61,13 +61,13 @@ fn is_named_kubeconfig(meta: &Meta) -> bool {
         || label("butler.butlerlabs.dev/secret-type") == Some("kubeconfig")
 }
 
-/// Where a Secret or ConfigMap goes as far as its head tells, which has no type: at worst it is taken
-/// for one that nothing refers to.
+/// Returns the destination of a Secret or ConfigMap as far as its head shows it, which has no type: at
+/// worst it is treated as one without a reference.
 pub(super) fn place_of_head(secret: bool, meta: &Meta) -> Place {
     if meta.name == "kube-root-ca.crt" {
         return Place::Nowhere("made in every namespace by the cluster");
     }
-    // Somebody who leads by it writes it every few seconds.
+    // A leader writes such an object every few seconds.
     if meta.has_annotation("control-plane.alpha.kubernetes.io/leader") {
         return Place::Nowhere("whoever leads takes it again");
     }

@@ -1,4 +1,4 @@
-//! What is taken, in the words that Velero's users know.
+//! Selection of kinds and namespaces, in the terms that Velero's users know.
 
 use std::collections::BTreeSet;
 
@@ -6,45 +6,45 @@ use super::discover::Kind;
 use super::scope::{self, BUILT_IN, CONFIG_MAPS, CRDS, SECRETS};
 use crate::format::export::CompleteIn;
 
-/// A choice among kinds and namespaces; the default takes what a restore needs.
+/// Selection of kinds and namespaces; the default takes what a restore needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// Only objects in these namespaces; empty for all.
+    /// Namespaces whose objects are taken; empty for all.
     pub include_namespaces: BTreeSet<String>,
-    /// No objects in these.
+    /// Namespaces whose objects are not taken.
     pub exclude_namespaces: BTreeSet<String>,
-    /// Only these kinds, by plural, `plural.group` or kind; empty for the default choice, `*` for
-    /// every kind that is no noise.
+    /// Kinds that are taken, by plural, `plural.group` or kind; empty for the default selection, `*` for
+    /// every kind that is not noise.
     pub include_resources: BTreeSet<String>,
-    /// Not these kinds.
+    /// Kinds that are not taken.
     pub exclude_resources: BTreeSet<String>,
-    /// Only objects with these labels, as kubectl writes them.
+    /// Label selector for the objects to take, as kubectl writes it.
     pub selector: Option<String>,
-    /// Whether kinds without a namespace are taken; if not told, unless only some namespaces are.
+    /// Whether kinds without a namespace are taken; if not set, they are unless only some namespaces are.
     pub include_cluster_resources: Option<bool>,
 }
 
-/// A choice cannot be meant.
+/// Selection that is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseSelectionError {
-    /// In and out at once.
+    /// A name is both included and excluded.
     #[error("`{0}` is both included and excluded; leave it out of one of the two")]
     Both(String),
-    /// No such name can be.
+    /// A namespace name is impossible.
     #[error("`{0}` is no namespace; want 1 to 63 of a-z, 0-9 and `-`, or `*` for all")]
     Namespace(String),
-    /// No such kind can be.
+    /// A kind name is impossible.
     #[error(
         "`{0}` is no kind; want a plural as `kubectl api-resources` prints it, with or without its group, or `*`"
     )]
     Resource(String),
-    /// No such selector can be.
+    /// A label selector is impossible.
     #[error("the label selector is empty; want one such as `team=blue,tier!=test`")]
     Selector(String),
 }
 
 impl ParseSelectionError {
-    /// The text that is wrong, as it was given.
+    /// Returns the wrong text, as given.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -56,31 +56,31 @@ impl ParseSelectionError {
     }
 }
 
-/// What becomes of a kind.
+/// Treatment of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Its objects are listed for this component.
     Take(Home),
-    /// It is not listed.
+    /// It is not listed, with the reason.
     LeaveOut(String),
 }
 
-/// Which component a kind's objects go to.
+/// Component that a kind's objects go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
     /// CustomResourceDefinitions.
     Crds,
-    /// Secrets and ConfigMaps: by the object.
+    /// Secrets and ConfigMaps, whose component depends on the object.
     Secrets,
-    /// All others.
+    /// All other kinds.
     Resources,
 }
 
 impl Selection {
-    /// Sees that the choice can be meant; `*` as a namespace means no choice.
+    /// Checks that the selection is valid; `*` as a namespace means no restriction.
     ///
     /// # Errors
-    /// As [`ParseSelectionError`] says.
+    /// See [`ParseSelectionError`].
     pub fn checked(mut self) -> Result<Self, ParseSelectionError> {
         for names in [&mut self.include_namespaces, &mut self.exclude_namespaces] {
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -112,14 +112,14 @@ impl Selection {
         Ok(self)
     }
 
-    /// Whether kinds without a namespace are taken.
+    /// Reports whether kinds without a namespace are taken.
     #[must_use]
     pub fn takes_cluster_resources(&self) -> bool {
         self.include_cluster_resources
             .unwrap_or(self.include_namespaces.is_empty())
     }
 
-    /// What becomes of a kind.
+    /// Returns the treatment of a kind.
     pub(super) fn scope(&self, kind: &Kind) -> Scope {
         let name = kind.resource.as_str();
         let home = match name {
@@ -150,15 +150,15 @@ impl Selection {
             });
         }
         let cluster = self.takes_cluster_resources();
-        // CRDs are what everything else needs.
+        // Everything else depends on CRDs.
         if !kind.namespaced && !cluster && home != Home::Crds && name != "namespaces" {
             return out("it has no namespace, and only some namespaces are included");
         }
         Scope::Take(home)
     }
 
-    /// Whether objects of a kind, or of a group as `*.GROUP`, that could not be discovered may be meant.
-    /// Extension APIs are the ones that go away, and only by name or with `*` their kinds are taken.
+    /// Reports whether the selection may include a kind, or a group as `*.GROUP`, that could not be
+    /// discovered. Usually these are extension APIs, whose kinds are taken only by name or with `*`.
     pub(super) fn may_want(&self, what: &str, kinds: &[Kind]) -> bool {
         let Some(group) = what.strip_prefix('*') else {
             return !self.exclude_resources.contains(what);
@@ -173,7 +173,7 @@ impl Selection {
             })
     }
 
-    /// The namespaces that are taken.
+    /// Returns the selected namespaces.
     pub(super) fn namespaces(&self) -> CompleteIn {
         CompleteIn {
             include_namespaces: self.include_namespaces.clone(),
@@ -181,7 +181,7 @@ impl Selection {
         }
     }
 
-    /// Whether objects of this namespace are wanted.
+    /// Reports whether objects of this namespace are taken.
     #[must_use]
     pub fn wants_namespace(&self, namespace: &str) -> bool {
         let included = &self.include_namespaces;

@@ -1,7 +1,7 @@
-//! A cluster that a restore writes to: the same API in the other direction.
+//! Client of the cluster that a restore writes to.
 //!
-//! Objects are read as values, one page or one object at a time, and written by themselves: a
-//! create is a POST, never an apply, so that nothing is born with another cluster's UID or being
+//! Objects are read as values, one page or one object at a time, and written one by one: a create is a
+//! POST, never an apply, so that no object starts with another cluster's UID or in the state of being
 //! deleted.
 
 pub(super) mod place;
@@ -23,35 +23,35 @@ use super::request::Api;
 use crate::archive::{ObjectPath, ResourceName};
 use crate::format::manifest::Finding;
 
-/// One object is at most this large.
+/// Largest object.
 const MAX_OBJECT: usize = 16 << 20;
 
-/// A kind as the target serves it.
+/// Kind as the target serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetKind {
     /// Plural and group.
     pub resource: ResourceName,
-    /// Its name, such as `Secret`.
+    /// Name of the kind, such as `Secret`.
     pub kind: String,
-    /// The version that it is read in.
+    /// Version in which it is read.
     pub version: String,
-    /// All versions that are served, that one first.
+    /// All served versions, starting with `version`.
     pub served: Vec<String>,
     /// Whether its objects are in namespaces.
     pub namespaced: bool,
-    /// Whether its status is written by itself.
+    /// Whether its status is written separately.
     pub has_status: bool,
-    /// Whether a CustomResourceDefinition makes it.
+    /// Whether a CustomResourceDefinition defines it.
     pub custom: bool,
 }
 
-/// A cluster that objects are written to.
+/// Cluster that objects are written to.
 pub struct KubeTarget {
     api: Api,
     uid: String,
     version: String,
     kinds: BTreeMap<ResourceName, Kind>,
-    /// What could not be discovered.
+    /// Groups and kinds that could not be discovered.
     findings: Vec<Finding>,
 }
 
@@ -72,10 +72,10 @@ struct Identity {
 }
 
 impl KubeTarget {
-    /// Connects, learns which cluster it is, and discovers its kinds.
+    /// Connects, identifies the cluster, and discovers its kinds.
     ///
     /// # Errors
-    /// When the API cannot be reached or does not let us in.
+    /// When the API cannot be reached or rejects the credentials.
     pub async fn connect(options: &KubeOptions) -> Result<Self, KubeError> {
         let api = Api::connect(options).await?;
         let version: Version = api.get("/version", "version").await?;
@@ -92,7 +92,7 @@ impl KubeTarget {
         Ok(target)
     }
 
-    /// Discovers its kinds anew.
+    /// Discovers its kinds again.
     ///
     /// # Errors
     /// When the API cannot be reached.
@@ -104,44 +104,44 @@ impl KubeTarget {
         Ok(())
     }
 
-    /// The UID of the namespace `kube-system`.
+    /// Returns the UID of the namespace `kube-system`.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.uid
     }
 
-    /// The API server's version.
+    /// Returns the API server's version.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The API server's address.
+    /// Returns the API server's address.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.api.server
     }
 
-    /// Whether the server says that it is ready, and serves what every server does: one that has
-    /// just started answers before it knows all its kinds.
+    /// Reports whether the server says that it is ready and serves a kind that every server has: one that
+    /// has just started answers before it knows all its kinds.
     pub async fn is_ready(&self) -> bool {
         let leases = ResourceName::new("leases", "coordination.k8s.io");
         self.kinds.contains_key(&leases) && self.api.bytes("/readyz", MAX_OBJECT).await.is_ok()
     }
 
-    /// What could not be discovered.
+    /// Returns findings for what could not be discovered.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The kind of that name, if it is served.
+    /// Returns the kind of that name, if it is served.
     #[must_use]
     pub fn kind(&self, resource: &ResourceName) -> Option<TargetKind> {
         self.kinds.get(resource).map(TargetKind::of)
     }
 
-    /// The kind that objects name by `apiVersion` and `kind`.
+    /// Returns the kind that objects name by `apiVersion` and `kind`.
     #[must_use]
     pub fn kind_of(&self, api_version: &str, kind: &str) -> Option<TargetKind> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
@@ -149,7 +149,7 @@ impl KubeTarget {
         self.kinds.values().find(is).map(TargetKind::of)
     }
 
-    /// All kinds that are served and can be listed.
+    /// Returns all kinds that are served and can be listed.
     pub fn kinds(&self) -> impl Iterator<Item = TargetKind> {
         self.kinds
             .values()
@@ -157,7 +157,7 @@ impl KubeTarget {
             .map(TargetKind::of)
     }
 
-    /// Gives every object of a kind to `each`, a page at a time; nothing if the kind is not served.
+    /// Passes every object of a kind to `each`, a page at a time; none if the kind is not served.
     ///
     /// # Errors
     /// When the list cannot be read to its end.
@@ -169,11 +169,11 @@ impl KubeTarget {
         self.each_in(resource, None, each).await
     }
 
-    /// As [`KubeTarget::each`], in the version that `api_version` names if that is served: objects of two
-    /// versions cannot be compared.
+    /// Does the same as [`KubeTarget::each`], in the version that `api_version` names if it is served:
+    /// objects of two versions cannot be compared.
     ///
     /// # Errors
-    /// As there.
+    /// See [`KubeTarget::each`].
     pub async fn each_in(
         &self,
         resource: &ResourceName,
@@ -189,7 +189,7 @@ impl KubeTarget {
             let page = match listing.next().await {
                 Ok(Some(page)) => page,
                 Ok(None) => return Ok(()),
-                // Its definition was taken away since it was discovered.
+                // Its definition was deleted since it was discovered.
                 Err(e) if e.is_not_found() => return Ok(()),
                 Err(e) => return Err(e),
             };
@@ -207,10 +207,10 @@ impl KubeTarget {
         }
     }
 
-    /// As [`KubeTarget::each_in`], and if the list cannot be read to its end because of an object in it:
-    /// those of `names` that did not come, one by one. Each that cannot be read is given to `broken`
-    /// with the reason. Gives why the list failed, if it did: what is not among `names` is then not
-    /// known.
+    /// Does the same as [`KubeTarget::each_in`]. If the list cannot be read to its end because of an object
+    /// in it, reads the remaining ones of `names` one by one, and passes each that cannot be read to
+    /// `broken` with the reason. Returns the error of the list, if it failed: objects not in `names` are
+    /// then unknown.
     ///
     /// # Errors
     /// When the whole API is out of reach.
@@ -242,16 +242,15 @@ impl KubeTarget {
         Ok(Some(why))
     }
 
-    /// Whether an error says that nothing can be read, rather than what was asked for.
+    /// Reports whether an error concerns the whole server, rather than only the request.
     pub async fn is_of_the_server(&self, error: &KubeError) -> bool {
         error.is_of_the_server() || (error.is_of_the_answer() && !self.is_ready().await)
     }
 
-    /// The object at `path`, if it is there, in the version that `api_version` names if that is
-    /// served.
+    /// Returns the object at `path`, if it exists, in the version that `api_version` names if it is served.
     ///
     /// # Errors
-    /// When the API cannot be reached or does not let us.
+    /// When the API cannot be reached or refuses.
     pub async fn get(
         &self,
         path: &ObjectPath,
@@ -272,7 +271,7 @@ impl KubeTarget {
         }
     }
 
-    /// The object at `path` out of the list of its kind.
+    /// Returns the object at `path` from the list of its kind.
     async fn listed(&self, kind: &Kind, path: &ObjectPath) -> Result<Option<Value>, KubeError> {
         #[derive(Deserialize)]
         struct Found {
@@ -289,11 +288,11 @@ impl KubeTarget {
         Ok(found.find(|item| path_of(&path.resource, item).as_ref() == Some(path)))
     }
 
-    /// Waits until the kind is served and can be listed, which takes a moment after its definition
-    /// was made.
+    /// Waits until the kind is served and can be listed, which takes a moment after its definition was
+    /// created.
     ///
     /// # Errors
-    /// When it is not within `limit`.
+    /// When it is not served within `limit`.
     pub async fn served_within(&self, list: &str, limit: Duration) -> Result<(), KubeError> {
         let began = tokio::time::Instant::now();
         loop {
@@ -320,7 +319,7 @@ impl TargetKind {
         }
     }
 
-    /// Whether the API server answers for all objects of the kind and for no single one: it takes a
+    /// Reports whether objects of the kind can be listed but not read one by one: the API server takes a
     /// path that ends in `/namespaces/NAME` for one within a namespace.
     #[must_use]
     pub fn is_listed_only(&self) -> bool {
@@ -328,7 +327,7 @@ impl TargetKind {
         !self.namespaced && plural == "namespaces" && !group.is_empty()
     }
 
-    /// `group/version` or `version`, as objects have it.
+    /// Returns `group/version` or `version`, as objects contain it.
     #[must_use]
     pub fn api_version(&self, version: &str) -> String {
         match self.resource.group() {

@@ -1,4 +1,4 @@
-//! Tenants as they are now: what a restore is compared with.
+//! Current state of the tenants, with which a restore is compared.
 //!
 //! A tenant that cannot be reached is a fact of the restore point, not an error of the run.
 
@@ -30,11 +30,11 @@ use now::{Cluster, Clusters};
 pub use now::{ClusterView, PlaneView, TenantNow, Unmet};
 pub use plane::control_plane;
 
-/// Tenants that are asked at the same time: each holds one connection and one page of nodes.
+/// Tenants queried at the same time: each holds one connection and one page of nodes.
 const PARALLEL: usize = 8;
-/// For reading a tenant's Secrets, and again for its own API: what Butler's own check allows.
+/// Time limit for reading a tenant's Secrets, and again for its own API, the same as in Butler's check.
 const PER_TENANT: Duration = Duration::from_secs(10);
-/// A management cluster has hundreds of tenants; each takes 1 KiB in the manifest.
+/// Most tenants. A management cluster has hundreds; each takes 1 KiB in the manifest.
 const MAX_TENANTS: usize = 5_000;
 
 const TENANTS: &str = "tenantclusters.butler.butlerlabs.dev";
@@ -45,8 +45,8 @@ const CLUSTERS: &str = "clusters.cluster.x-k8s.io";
 type ControlPlanes = BTreeMap<String, Vec<ControlPlane>>;
 
 impl KubeExport {
-    /// The tenants by namespace and name, each asked through its own kubeconfig, and what is to be
-    /// said of them. Empty where there is no such kind.
+    /// Returns the tenants by namespace and name, each queried through its own kubeconfig, and the
+    /// findings. Empty if the kind does not exist.
     pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
         let (tenants, findings) =
             baseline(self.api(), self.memory(), self.all_kinds(), clock).await;
@@ -54,7 +54,7 @@ impl KubeExport {
         (facts.collect(), findings)
     }
 
-    /// The same with what no restore point keeps: how their control planes and Clusters are.
+    /// Does the same, and adds the state of control planes and Clusters, which no restore point contains.
     pub async fn tenants_now(&self, clock: &dyn Clock) -> (Vec<TenantNow>, Vec<Finding>) {
         let (api, memory, kinds) = (self.api(), self.memory(), self.all_kinds());
         let (mut tenants, mut findings) = baseline(api, memory, kinds, clock).await;
@@ -89,11 +89,11 @@ async fn baseline(
         let namespace = plane.namespace.clone();
         by_namespace.entry(namespace).or_default().push(plane);
     }
-    // A list that began again tells objects twice.
+    // A list that started again contains objects twice.
     tenants.sort_by(|a, b| a.metadata.key().cmp(&b.metadata.key()));
     tenants.dedup_by(|a, b| a.metadata.key() == b.metadata.key());
 
-    // Secrets that cannot be had are a fact too, and no reason to wait for a minute.
+    // Secrets that cannot be read are also a result, and no reason to wait for a minute.
     let api = &api.impatient();
     let (planes, now) = (&by_namespace, clock.now());
     let asked = tenants
@@ -113,7 +113,7 @@ async fn baseline(
     (found, findings)
 }
 
-/// The objects of a kind, as far as `T` reads them, and why not all of them are there.
+/// Returns the objects of a kind, as far as `T` reads them, and a finding if some are missing.
 async fn list<T: DeserializeOwned>(
     api: &Api,
     memory: Option<&Memory>,
@@ -159,7 +159,7 @@ async fn list<T: DeserializeOwned>(
     (found, finding)
 }
 
-/// Texts of a server that is not ours are cut here.
+/// Shortens an error for a finding, since texts of another party's server may be long.
 fn told(error: &KubeError) -> String {
     const MOST: usize = 400;
     let line = error.line();

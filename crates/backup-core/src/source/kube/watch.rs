@@ -1,9 +1,9 @@
-//! Tells when something changes that an export would take.
+//! Watches that report changes of objects that an export would take.
 //!
-//! One watch for each kind, of the heads of objects alone: no value passes. A watch keeps the revision
-//! up to which it has heard; which objects it told of is noted beside what is kept of them. Where it has
-//! lost its place, at its beginning as after a break that was too long, everything of the kind may have
-//! changed, and that is what it tells.
+//! There is one watch for each kind, of the heads of objects only: no value is transferred. A watch keeps
+//! the revision up to which it has reported; the objects it reported are recorded in the cache of kept
+//! objects. When a watch has no position, at its start or after a break that was too long, any object of
+//! the kind may have changed, and it reports that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -32,67 +32,67 @@ use concern::Concern;
 use follow::Follow;
 use reach::Reach;
 
-/// Kinds that are watched at most: each costs a connection. A Butler cluster with everything that the
+/// Most kinds that are watched: each costs a connection. A Butler cluster with everything that the
 /// platform brings has about 150.
 pub const MOST: usize = 300;
-/// Kinds whose place is asked for at the same time: what discovery does, too.
+/// Kinds whose position is queried at the same time; discovery uses the same number.
 const AT_ONCE: usize = 4;
-/// A definition is served within a second, and seldom comes alone.
+/// Delay after a new definition: it is served within a second, and seldom comes alone.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often kinds are discovered without anybody having told of a new one.
+/// Interval of discovery when no definition changes.
 const DISCOVER_EVERY: Duration = Duration::from_mins(10);
-/// How soon again after kinds could not be discovered, and at most later on.
+/// First and longest pause after a failed discovery.
 const DISCOVER_AGAIN: Duration = Duration::from_secs(1);
 const DISCOVER_AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 
-/// What is watched.
+/// Selection of the watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// Which objects an export takes.
+    /// Objects that an export takes.
     pub selection: Selection,
-    /// The components whose changes are wanted. Those that are not of the Kubernetes API are left out.
+    /// Components whose changes are reported. Those outside the Kubernetes API are ignored.
     pub components: BTreeSet<ComponentName>,
 }
 
-/// Something changed.
+/// Change that a watch reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The components that an export would find changed.
+    /// Components that an export would find changed.
     pub components: Vec<ComponentName>,
-    /// What it was, in words: a kind and a name, never a value.
+    /// Description of the change: a kind and a name, never a value.
     pub what: String,
 }
 
-/// How a watch does.
+/// State of a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchState {
-    /// It hears what happens.
+    /// It receives changes.
     Watching,
-    /// It does not at the moment, and goes on from where it was when it does again.
+    /// It is interrupted, and later continues at its position.
     Broken(String),
-    /// The server does not let us watch, or cannot do it. It is asked again now and then.
+    /// The server does not permit or support the watch. It is tried again from time to time.
     Refused(String),
 }
 
-/// Who is told.
+/// Receiver of the watches' reports.
 pub trait WatchListener: Send + Sync {
-    /// Something changed.
+    /// Called when something changed.
     fn changed(&self, change: Change);
-    /// The watch on `kind`, which concerns `components`, does better or worse than before.
+    /// Called when the state of the watch on `kind`, which concerns `components`, changes.
     fn state(&self, kind: &str, components: &[ComponentName], state: WatchState);
-    /// The watch on `kind` has heard from the server, be it that nothing happened.
+    /// Called when the watch on `kind` received an answer, even if nothing changed.
     fn heard(&self, kind: &str);
-    /// The watch on `kind` had lost its place (410) and has begun anew.
+    /// Called when the watch on `kind` had lost its position (410) and has started again.
     fn lost(&self, kind: &str);
-    /// There is no watch on `kind` any more.
+    /// Called when there is no watch on `kind` any more.
     fn ended(&self, kind: &str);
 }
 
-/// The watches, each with the version of its kind.
+/// Running watches, each with the version of its kind.
 type Handles = BTreeMap<ResourceName, (AbortHandle, String)>;
 type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
 
-/// Watches until it is dropped; what it hears is noted in `kept`, which other watches may not use.
+/// Watches until it is dropped. Records its reports in `kept`, which no other watches may use.
 pub async fn watch(
     options: &KubeOptions,
     wanted: &WatchOptions,
@@ -114,7 +114,7 @@ pub async fn watch(
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
-                // Watches go on meanwhile: a large cluster takes seconds.
+                // Watches continue meanwhile: discovery of a large cluster takes seconds.
                 let found = discovered(&ground, &mut running).await;
                 match found {
                     Ok(found) => {
@@ -135,23 +135,23 @@ pub async fn watch(
             () = ground.defined.notified() => {
                 next = next.min(Instant::now() + SETTLE);
             }
-            // Their end is that they were told to.
+            // A watch ends only when it is aborted.
             Some(_) = running.next(), if !running.is_empty() => {}
         }
     }
 }
 
-/// What the state of discovery is told under.
+/// Name under which the state of discovery is reported.
 const DISCOVERY: &str = "kinds";
 
-/// What all watches share.
+/// State shared by all watches.
 struct Ground<'a> {
     reach: Reach,
     wanted: &'a WatchOptions,
     kept: &'a Kept,
     listener: &'a dyn WatchListener,
     beginning: Semaphore,
-    /// A definition was made, changed or deleted.
+    /// Signal that a definition was created, changed or deleted.
     defined: Notify,
 }
 
@@ -161,7 +161,7 @@ impl Ground<'_> {
     }
 }
 
-/// Discovers while watches go on.
+/// Discovers while watches continue.
 async fn discovered(
     ground: &Ground<'_>,
     running: &mut Running<'_>,
@@ -179,7 +179,7 @@ async fn discovered(
     }
 }
 
-/// Begins watches on kinds that are new, and ends those on kinds that are gone.
+/// Starts watches on new kinds, and ends those on kinds that are gone.
 fn adjust<'a>(
     ground: &'a Ground<'a>,
     found: Discovered,
@@ -231,10 +231,10 @@ fn adjust<'a>(
     }
 }
 
-/// What changes of a kind concern; `None` if it needs no watch.
+/// Returns the components that changes of a kind concern; `None` if it needs no watch.
 fn concern(wanted: &WatchOptions, kind: &Kind) -> Option<Concern> {
     let name = kind.resource.as_str();
-    // Also if it was asked for by name: such kinds change all the time.
+    // Even if the selection names it: such kinds change all the time.
     if noise(name).is_some() || !kind.can_list {
         return None;
     }
@@ -245,7 +245,7 @@ fn concern(wanted: &WatchOptions, kind: &Kind) -> Option<Concern> {
         (Scope::LeaveOut(_), _) => return None,
     };
     let concern = Concern::new(kind, home);
-    // Definitions tell of new kinds.
+    // Definitions announce new kinds.
     (!concern.all(wanted).is_empty() || (name == CRDS && watches_resources(wanted)))
         .then_some(concern)
 }
@@ -254,7 +254,7 @@ fn watches_resources(wanted: &WatchOptions) -> bool {
     wanted.components.contains(&ComponentName::resources())
 }
 
-/// Whether heads of this kind are Secrets' or ConfigMaps', which go to several components.
+/// Reports whether the kind is Secrets or ConfigMaps, whose objects go to several components.
 fn has_places(kind: &Kind) -> bool {
     matches!(kind.resource.as_str(), SECRETS | CONFIG_MAPS)
 }
