@@ -1,4 +1,4 @@
-//! A leaf of a DataStore: its content, or the place in a Secret where it is.
+//! Leaf field of a DataStore: a value, or a reference to a key of a Secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::secret::{SecretSource, SecretValue};
 
-/// Not `Debug`: the content may be a private key.
+/// Leaf field. Not `Debug`: the content may be a private key.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Leaf {
@@ -31,7 +31,7 @@ fn wiped<'de, D: serde::Deserializer<'de>>(
     Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
 }
 
-/// Reads leaves.
+/// Reader of leaf fields.
 pub(super) struct Leaves<'s> {
     secrets: &'s dyn SecretSource,
 }
@@ -41,14 +41,14 @@ impl<'s> Leaves<'s> {
         Self { secrets }
     }
 
-    /// The text of the leaf at `field`, which is no secret.
+    /// Returns the text of the leaf at `field`, which is not secret.
     pub(super) async fn text(&self, field: &str, leaf: &Leaf) -> Result<String, String> {
         let bytes = self.bytes(field, leaf).await?;
         let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;
         Ok(text.to_owned())
     }
 
-    /// The text of the leaf at `field`.
+    /// Returns the text of the leaf at `field` as a secret.
     pub(super) async fn secret(&self, field: &str, leaf: &Leaf) -> Result<SecretString, String> {
         let bytes = self.bytes(field, leaf).await?;
         let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;

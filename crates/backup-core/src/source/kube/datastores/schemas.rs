@@ -1,25 +1,25 @@
-//! Whether a DataStore's snapshot holds the data of those tenants that are said to be in it.
+//! Check that a DataStore's snapshot contains the data of the tenants that use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::manifest::{EtcdFacts, Finding, Severity};
 use crate::id::ComponentName;
 
-/// Names that one finding tells.
+/// Most names in one finding.
 const TOLD: usize = 20;
 
-/// A tenant control plane, and where its data is.
+/// Tenant control plane and the location of its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantSchema {
-    /// `NAMESPACE/NAME`.
+    /// Name of the control plane, as `NAMESPACE/NAME`.
     pub tenant: String,
-    /// The folder of its keys, which is the name of its role as well.
+    /// Folder of its keys, which is also the name of its role.
     pub schema: String,
-    /// The etcd user that it signs in as, if it is called otherwise than the schema.
+    /// Name of its etcd user, if it differs from the schema.
     pub user: Option<String>,
 }
 
-/// Compares what is in the snapshot of the DataStore `name` with the tenants that use it.
+/// Compares the snapshot of the DataStore `name` with the tenants that use it.
 #[must_use]
 pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Finding> {
     let object = format!("{}{name}", ComponentName::DATASTORE);
@@ -62,7 +62,7 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
     findings
 }
 
-/// What is wrong with users and roles, and what to do.
+/// Returns the problem with users and roles, and what to do.
 fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static str)> {
     if !etcd.auth_enabled {
         let cause = "auth is off: each tenant that has a client certificate can read all others";
@@ -96,7 +96,7 @@ fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static 
     ))
 }
 
-/// The first of `names`, and how many more there are; `None` if there is none.
+/// Lists the first of `names` and the number of the others; `None` if there are none.
 fn told(names: impl Iterator<Item = String>) -> Option<String> {
     let names: Vec<String> = names.collect();
     let more = match names.len().saturating_sub(TOLD) {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn tenants_and_data_that_fit_need_no_word() {
         let mut etcd = facts(&["one_cp", "two_cp"]);
-        // What is in no folder belongs to nobody.
+        // A key outside of any folder belongs to no tenant.
         etcd.prefixes.insert(String::new(), 1);
         let tenants = [tenant("one/cp", "one_cp"), tenant("two/cp", "two_cp")];
         assert_eq!(schemas("default", &etcd, &tenants), []);

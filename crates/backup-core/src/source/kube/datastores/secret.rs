@@ -1,4 +1,4 @@
-//! The Secrets that DataStores refer to, wherever they are: in a cluster, in a restore point.
+//! Sources of the Secrets that DataStores refer to: a cluster or a restore point.
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -10,18 +10,18 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{CALL_TIMEOUT, late, said};
 
-/// What is at a key of a Secret. Not `Debug`: it is secret.
+/// Value at a key of a Secret. Not `Debug`: it is secret.
 pub enum SecretValue {
-    /// There is no such Secret.
+    /// The Secret does not exist.
     NoSecret,
-    /// It has no such key, but these.
+    /// The Secret does not have the key, but has these.
     NoKey(Vec<String>),
-    /// The value.
+    /// The value of the key.
     Value(Zeroizing<Vec<u8>>),
 }
 
 impl SecretValue {
-    /// What is at `key` of the Secret `object`.
+    /// Returns the value at `key` of the Secret `object`.
     #[must_use]
     pub fn of(object: &Value, key: &str) -> Self {
         let part = |part: &str| object.get(part).and_then(Value::as_object);
@@ -44,17 +44,17 @@ impl SecretValue {
     }
 }
 
-/// Where Secrets are.
+/// Source of Secrets.
 #[async_trait]
 pub trait SecretSource: Send + Sync {
-    /// What is at `key` of Secret `namespace`/`name`.
+    /// Returns the value at `key` of Secret `namespace`/`name`.
     ///
     /// # Errors
-    /// When that cannot be told; says why, for a person.
+    /// When the Secret cannot be read; the error is a readable reason.
     async fn value(&self, namespace: &str, name: &str, key: &str) -> Result<SecretValue, String>;
 }
 
-/// Those of a cluster that is asked directly.
+/// Source that reads Secrets directly from a cluster.
 pub(super) struct InCluster<'c>(pub(super) &'c kube::Client);
 
 #[async_trait]

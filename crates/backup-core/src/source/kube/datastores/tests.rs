@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// An API server that has these objects by their paths; 404 for all else.
+/// Returns an API server that has these objects by their paths, and answers 404 for all others.
 fn server(objects: BTreeMap<String, Value>) -> kube::Client {
     let answer = move |request: Request<Body>| {
         let found = objects.get(request.uri().path()).cloned();
@@ -85,7 +85,7 @@ fn path(name: &str) -> String {
     format!("/api/v1/namespaces/steward-system/secrets/{name}")
 }
 
-/// A server with one DataStore and both of its Secrets.
+/// Returns the objects of a server with one DataStore and both of its Secrets.
 fn whole(store: Value) -> BTreeMap<String, Value> {
     let (certificate, key) = pem();
     BTreeMap::from([

@@ -1,4 +1,4 @@
-//! What a CustomResourceDefinition tells of its kind.
+//! Facts about a kind from its CustomResourceDefinition.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Discovered, Kind};
 use crate::archive::ResourceName;
 use crate::format::manifest::{Finding, Severity};
 
-/// What matters of a CustomResourceDefinition.
+/// CustomResourceDefinition, reduced to the fields in use.
 #[derive(Debug, Deserialize)]
 pub(super) struct Crd<'a> {
     metadata: CrdMeta,
@@ -41,7 +41,7 @@ struct CrdSpec<'a> {
     versions: Vec<CrdVersion<'a>>,
     #[serde(default)]
     conversion: Option<Conversion>,
-    /// Whether nothing is pruned, whatever the schemas say.
+    /// Whether unknown fields are never pruned, whatever the schemas say.
     #[serde(default)]
     preserve_unknown_fields: bool,
 }
@@ -64,14 +64,14 @@ struct CrdVersion<'a> {
     storage: bool,
     #[serde(default)]
     subresources: Option<CrdSubresources>,
-    /// Looked at only where versions are compared: it may have a megabyte.
+    /// Schema, parsed only when versions are compared: it may have a megabyte.
     #[serde(borrow, default)]
     schema: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
 struct CrdSubresources {
-    /// An empty map where it is; its content means nothing.
+    /// Empty map if the subresource exists; its content has no meaning.
     #[serde(default)]
     status: Option<serde_json::Value>,
 }
@@ -92,8 +92,7 @@ struct CrdStatus {
     conditions: Vec<Condition>,
 }
 
-/// Reads a list that the API server writes as `null` while it is empty, as in a definition that has just
-/// been made.
+/// Reads a list that the API server writes as `null` while it is empty, as in a new definition.
 fn nullable<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -112,8 +111,8 @@ struct Condition {
 }
 
 impl Crd<'_> {
-    /// Why its names were refused, if they never were accepted. A definition that has just been made has
-    /// no conditions yet, and one that was served once goes on with the names that it had.
+    /// Returns why its names were refused, if they were never accepted. A new definition has no conditions
+    /// yet, and one that was served before keeps its earlier names.
     fn names_refused(&self) -> Option<&str> {
         let conditions = &self.status.conditions;
         let condition = |of: &str| conditions.iter().find(|c| c.of == of);
@@ -131,7 +130,7 @@ impl Crd<'_> {
     }
 }
 
-/// Adds the kind that a definition makes, or corrects it; says what is odd about it.
+/// Adds or corrects the kind that a definition creates, and records findings about it.
 pub(super) fn defined(
     crd: &Crd<'_>,
     found: &mut Discovered,
@@ -201,8 +200,8 @@ pub(super) fn defined(
         custom: true,
         aggregated: false,
         can_list: true,
-        // The list of kinds follows its definition a moment later: whoever writes objects in between
-        // would lose their status.
+        // The list of kinds follows its definition a moment later: objects written in between would
+        // lose their status.
         has_status: preferred.has_status(),
         also_served: Vec::new(),
         stored_version: None,
@@ -210,8 +209,9 @@ pub(super) fn defined(
     });
     kind.custom = true;
     kind.aggregated = false;
-    // Read as it is stored, an object needs no conversion, which drops what another version lacks, and
-    // which a webhook may refuse. The server's own choice is kept where that cannot be.
+    // An object that is read in its stored version needs no conversion, which drops fields that another
+    // version lacks, and which a webhook may refuse. If the stored version is not served, the server's own
+    // choice is kept.
     if let Some(stored) = stored.filter(|v| v.served) {
         kind.version.clone_from(&stored.name);
         kind.has_status = stored.has_status();
@@ -227,7 +227,7 @@ pub(super) fn defined(
     found.findings.extend(converted(crd, kind, webhook));
 }
 
-/// What is lost of objects that are not read in the version that they are stored in.
+/// Returns a finding about data that is lost when objects are not read in their stored version.
 fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     let told = |severity, cause, remedy: &str| {
         Some(Finding {
@@ -244,7 +244,7 @@ fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     stored.sort_unstable();
     stored.dedup();
     let unserved = kind.stored_version.as_deref().filter(|v| *v != read);
-    // What a webhook makes of an object nobody here can tell.
+    // The effect of a webhook on an object cannot be determined here.
     if !webhook && !crd.spec.preserve_unknown_fields {
         let reading = crd.version(read)?;
         let lacks = |version: &str| {

@@ -1,13 +1,13 @@
-//! Which fields of one version's schema another one lacks.
+//! Comparison of two versions' schemas, which finds the fields that one of them lacks.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Fields that are named.
+/// Most fields that are named.
 const MAX_FIELDS: usize = 8;
 
-/// The fields that `stored` has and `read` lacks, so that an object which is stored by the one loses
-/// them where it is read by the other. The first few, as `spec.replicas`.
+/// Returns the fields that `stored` has and `read` lacks: an object that is stored in one version loses
+/// them when it is read in the other. Returns the first few, as `spec.replicas`.
 pub(super) fn lacking(read: &RawValue, stored: &RawValue) -> Vec<String> {
     let schema = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
     let mut fields = Vec::new();
@@ -51,7 +51,7 @@ fn compare(read: &Value, stored: &Value, place: &mut String, fields: &mut Vec<St
             .or(any)
         {
             Some(read) => compare(read, stored, place, fields),
-            // Every object has them, whatever its schema says.
+            // Every object has these fields, whatever its schema says.
             None if length == 0 && ["apiVersion", "kind", "metadata"].contains(&name.as_str()) => {}
             None => fields.push(place.clone()),
         }
@@ -59,7 +59,7 @@ fn compare(read: &Value, stored: &Value, place: &mut String, fields: &mut Vec<St
     }
 }
 
-/// A field's name as a part of a JSON pointer.
+/// Escapes a field's name for a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

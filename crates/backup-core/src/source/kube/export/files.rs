@@ -1,4 +1,4 @@
-//! Kubeconfigs that are files: those of the management cluster.
+//! Export of kubeconfigs that are files: those of the management cluster.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::format::export::{KubeconfigFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError};
 
-/// A kubeconfig is some KiB; more is another file.
+/// Largest kubeconfig. It is some KiB; a larger file is something else.
 const MAX_FILE: u64 = 1 << 20;
-/// Time enough to make a new one.
+/// Remaining validity below which a warning is given: time enough to create a new one.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Writes the files to `out` as `files/NAME`, in the order of their names; tells which could not
-/// be read, and which end soon after `now`. Gives what was written, without its secrets, and what was
-/// not.
+/// Writes the files to `out` as `files/NAME`, in the order of their names. Adds findings for files that
+/// cannot be read and for those that expire soon after `now`. Returns the facts of the written files,
+/// without secrets, and the missing ones.
 pub(super) async fn write(
     files: &[std::path::PathBuf],
     out: &mut ArchiveSink,

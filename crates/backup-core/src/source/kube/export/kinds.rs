@@ -1,4 +1,4 @@
-//! What is counted of one kind while its pages pass, and which of its objects are taken.
+//! Counters of one kind while its pages pass, and selection of the objects that are taken.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +19,23 @@ use crate::archive::{ObjectPath, is_too_deep, read_json};
 use crate::digest::Digest;
 use crate::format::export::{CompleteIn, KindFacts, Lost, Skipped};
 
-/// Names of left-out objects that are told, where each matters.
+/// Most names of left-out objects that are recorded, for reasons where each name matters.
 const MAX_NAMES: usize = 100;
 
-/// Namespaces whose left-out objects are counted, where somebody may miss one.
+/// Most namespaces whose left-out objects are counted, for reasons where an object may be missed.
 const MAX_NAMESPACES: usize = 1000;
-/// A Secret or ConfigMap that nobody seems to need.
+/// Reason for a Secret or ConfigMap that nothing seems to need.
 const NOT_REFERRED: &str = "not in Butler's namespaces, and nothing refers to it";
-/// Why an object of another namespace is not taken.
+/// Reason for an object in a namespace that is not included.
 const ELSEWHERE: &str = "its namespace is not included";
 
-/// Why an object is not taken.
+/// Reason why an object is not taken.
 struct Skip {
     reason: &'static str,
     by_name: bool,
 }
 
-/// The objects that are not taken for one reason.
+/// Objects that are not taken for one reason.
 #[derive(Default)]
 struct Left {
     objects: u64,
@@ -43,26 +43,26 @@ struct Left {
     namespaces: BTreeMap<String, u64>,
 }
 
-/// What is known of a kind so far.
+/// Counters of a kind so far.
 pub(super) struct Tally {
     kind: Kind,
     sha256: Sha256,
     pub(super) objects: u64,
-    /// Objects that are nested too deeply to be restored: the first one, and how many.
+    /// Objects that are nested too deeply to be restored: the name of the first, and their number.
     pub(super) deep: Option<(String, u64)>,
-    /// Objects that could not be read.
+    /// Number of objects that could not be read.
     pub(super) unreadable: u64,
     bytes: u64,
-    /// By reason.
+    /// Objects that are not taken, by reason.
     skipped: BTreeMap<&'static str, Left>,
     managed_by: BTreeMap<String, u64>,
     /// Objects that the kind's definition does not admit.
     pub(super) unfit: Unfit,
-    /// The greatest `NAMESPACE/NAME` so far: a list that began again comes from there.
+    /// Greatest `NAMESPACE/NAME` so far: a list that started again continues after it.
     last: String,
 }
 
-/// An object that is taken.
+/// Object that is taken.
 pub(super) struct Entry {
     pub(super) path: ObjectPath,
     pub(super) json: Bytes,
@@ -84,7 +84,7 @@ impl Tally {
         }
     }
 
-    /// Looks at one page's objects; gives those that are taken, in order.
+    /// Processes the objects of one page; returns those that are taken, in order.
     pub(super) fn page(
         &mut self,
         export: &KubeExport,
@@ -104,7 +104,7 @@ impl Tally {
                 }
             }
         }
-        // The order of etcd, which only extension APIs do not keep to.
+        // The order of etcd; only extension APIs may return another one.
         objects.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut taken = Vec::with_capacity(objects.len());
         for (place, object) in objects {
@@ -167,7 +167,7 @@ impl Tally {
         left
     }
 
-    /// What the manifest says of the kind.
+    /// Returns the manifest's facts about the kind.
     pub(super) fn facts(
         self,
         reading: &Reading<'_>,
@@ -220,7 +220,7 @@ impl Left {
     }
 }
 
-/// The objects that could not be read and belong into `archive`, as far as their names tell.
+/// Returns the objects that could not be read and belong in `archive`, as far as their names show it.
 pub(super) fn lost(export: &KubeExport, archive: KubeArchive, reading: &Reading<'_>) -> Vec<Lost> {
     let always = matches!(archive, KubeArchive::Crds | KubeArchive::SealedSecrets);
     let namespaced = reading.kind().namespaced;
@@ -233,7 +233,7 @@ pub(super) fn lost(export: &KubeExport, archive: KubeArchive, reading: &Reading<
     reading.lost().iter().filter(wanted).cloned().collect()
 }
 
-/// Why not all objects of a list that came to its end are taken.
+/// Returns why not all objects of a complete list are taken.
 fn not_whole(unreadable: u64, lost: &[Lost]) -> Option<String> {
     let odd = (unreadable > 0).then(|| {
         format!("{unreadable} of its objects have no name or cannot be read, and were left out")
@@ -243,13 +243,13 @@ fn not_whole(unreadable: u64, lost: &[Lost]) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// A resource as a value, to look into; `None` for what is not a resource or cannot be parsed.
+/// Parses a resource; returns `None` for other archives, or if it cannot be parsed.
 fn value_of(archive: KubeArchive, object: &Object) -> Option<serde_json::Value> {
     let is_resource = archive == KubeArchive::Resources;
     is_resource.then(|| read_json(&object.json).ok())?
 }
 
-/// Notes what an object tells about others.
+/// Records the facts that an object contains about others.
 fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
     let resource = &object.path.resource;
     let namespace = object.path.namespace.as_deref();
@@ -259,7 +259,7 @@ fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
         namespace,
         name: &object.meta.name,
     };
-    // What is not taken refers to nothing that would be missed.
+    // References of an object that is not taken do not matter.
     if namespace.is_none_or(|namespace| export.selection.wants_namespace(namespace)) {
         learnt.references.collect(by, value);
     }
@@ -294,7 +294,7 @@ fn attempt(export: &KubeExport, archive: KubeArchive, object: &Object) {
     }
 }
 
-/// Why an object is not taken into `archive`; `None` if it is.
+/// Returns why an object is not taken into `archive`; `None` if it is taken.
 fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Skip> {
     let plain = |reason| {
         Some(Skip {
@@ -311,10 +311,10 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
         | (KubeArchive::Kubeconfigs, Some(Place::Kubeconfigs))
         | (KubeArchive::Crds | KubeArchive::Resources, None) => {}
         (KubeArchive::Secrets, Some(place)) => {
-            // Asked first: it notes that the object was met.
+            // Called first: it records that the object exists.
             let reason = not_wanted(export, object, place);
             let namespace = object.path.namespace.as_deref().unwrap_or_default();
-            // Of what is not looked at, nothing can be missed.
+            // In a namespace that is not included, no object can be missed.
             let outside = !export.selection.wants_namespace(namespace);
             if let Some(reason) = reason.filter(|reason| !(outside && *reason == NOT_REFERRED)) {
                 return plain(reason);
@@ -338,7 +338,7 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
     })
 }
 
-/// Why a Secret or ConfigMap is not for the component of Secrets; notes that it was met.
+/// Returns why a Secret or ConfigMap does not belong in the component of Secrets; records that it exists.
 fn not_wanted(export: &KubeExport, object: &Object, place: Place) -> Option<&'static str> {
     let kind = object.path.resource.as_str();
     let namespace = object.path.namespace.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What an export tells of kinds, objects and references that are not as they should be.
+//! Findings of an export about unusual kinds, objects and references.
 
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
@@ -9,14 +9,14 @@ use crate::format::export::Lost;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 
-/// References to nothing that are told one by one, of one kind.
+/// Most references to missing objects that are named for one kind.
 const MAX_UNMET: usize = 5;
-/// Kinds whose references to nothing are told.
+/// Most kinds whose references to missing objects are reported.
 const MAX_KINDS: usize = 20;
-/// Objects that could not be read that are told one by one.
+/// Most unreadable objects that are named.
 const MAX_LOST: usize = 5;
 
-/// Findings on references that lead nowhere, one for each kind that has them.
+/// Returns findings about references to missing objects, one for each kind that has them.
 pub(super) fn unmet(references: &References) -> Vec<Finding> {
     let unmet = references.unmet();
     let kinds = unmet.chunk_by(|a, b| a.resource == b.resource);
@@ -60,7 +60,7 @@ fn lost(object: String, cause: String) -> Finding {
     }
 }
 
-/// Objects that are nested more deeply than a restore reads.
+/// Returns the finding for objects that are nested more deeply than a restore can read.
 pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
     let more = match objects {
         0 | 1 => String::new(),
@@ -77,7 +77,7 @@ pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
     }
 }
 
-/// Objects that are no objects, as an extension API may give them.
+/// Returns the finding for list entries that are not valid objects, as an extension API may return them.
 pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
     Finding {
         severity: Severity::Error,
@@ -89,7 +89,7 @@ pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
     }
 }
 
-/// A kind that is read in another version than it should be.
+/// Returns the finding for a kind that is read in another version than intended.
 pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
     let meant = export.all_kinds().iter();
     let meant = meant.filter(|kind| kind.resource == read.resource && kind.version != read.version);
@@ -106,7 +106,7 @@ pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
     }).next()
 }
 
-/// Objects of `component` that are there and could not be read.
+/// Returns the finding for objects of `component` that exist and could not be read.
 pub(super) fn not_read(kind: &Kind, component: &ComponentName, lost: &[Lost]) -> Option<Finding> {
     let first = lost.first()?;
     let own = match first.name.split_once('/') {
@@ -126,7 +126,7 @@ pub(super) fn not_read(kind: &Kind, component: &ComponentName, lost: &[Lost]) ->
     })
 }
 
-/// Which objects could not be read, and why.
+/// Describes the objects that could not be read, and the reasons.
 pub(super) fn lost_of(lost: &[Lost]) -> String {
     let first = lost.iter().take(MAX_LOST);
     let first: Vec<String> = first
@@ -143,7 +143,7 @@ pub(super) fn lost_of(lost: &[Lost]) -> String {
     )
 }
 
-/// An error of a kind, as the manifest tells it.
+/// Returns the manifest's finding for a kind that could not be listed.
 pub(super) fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
     let so_far = if taken > 0 {
         format!(" after {taken} objects")

@@ -1,4 +1,4 @@
-//! The archives of an export, each as a run takes it.
+//! Archives of an export, as sources for a run.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::{KubeExport, files, odd, visit};
 use crate::id::ComponentName;
 use crate::source::{ArchiveSink, ArchiveSource, ObjectTap, SourceError, Written};
 
-/// Which archive of the export.
+/// Archive of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KubeArchive {
     /// CustomResourceDefinitions.
     Crds,
     /// Custom resources and the built-in kinds around them.
     Resources,
-    /// The keys of sealed-secrets.
+    /// Keys of sealed-secrets.
     SealedSecrets,
     /// Kubeconfigs of tenants.
     Kubeconfigs,
@@ -24,7 +24,7 @@ pub enum KubeArchive {
 }
 
 impl KubeArchive {
-    /// All of them, in the order they should be taken: resources tell which Secrets are wanted.
+    /// All archives in the order in which they should be taken: resources determine which Secrets are wanted.
     pub const ALL: [Self; 5] = [
         Self::Crds,
         Self::SealedSecrets,
@@ -33,7 +33,7 @@ impl KubeArchive {
         Self::Secrets,
     ];
 
-    /// The component's name.
+    /// Returns the component's name.
     #[must_use]
     pub fn component(self) -> ComponentName {
         match self {
@@ -46,7 +46,7 @@ impl KubeArchive {
     }
 }
 
-/// One archive of an export, as a run takes it.
+/// Source for one archive of an export.
 #[derive(Debug)]
 pub struct KubeSource {
     export: Arc<KubeExport>,
@@ -63,7 +63,7 @@ impl KubeSource {
         }
     }
 
-    /// Which archive it is.
+    /// Returns which archive it is.
     #[must_use]
     pub fn archive(&self) -> KubeArchive {
         self.archive
@@ -84,8 +84,8 @@ impl ArchiveSource for KubeSource {
         let (export, archive) = (self.export.as_ref(), self.archive);
         let mut findings = Vec::new();
         if archive == KubeArchive::Secrets && !export.learnt().complete {
-            // Nobody read what refers to Secrets in this run: read it now, and keep nothing of it
-            // but what could not be read, whose Secrets may be missed.
+            // References to Secrets were not read in this run: read them now, and keep only the
+            // findings and the kinds that could not be read, whose Secrets may be missing.
             let read = visit::visit(export, KubeArchive::Resources, None).await?;
             findings = read.findings;
         }

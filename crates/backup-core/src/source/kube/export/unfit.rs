@@ -1,5 +1,4 @@
-//! Objects that the definition of their kind no longer admits: they are stored, and a restore of them is
-//! refused.
+//! Objects that their definition no longer admits: they are stored, and a restore of them is refused.
 
 use serde_json::Value;
 
@@ -9,14 +8,14 @@ use super::super::scope::CRDS;
 use crate::archive::{ObjectPath, Schema};
 use crate::format::manifest::{Finding, Severity};
 
-/// Objects that are named one by one.
+/// Most objects that are named.
 const MAX_NAMES: usize = 5;
 
-/// Judges the objects of one kind, and counts those that its definition does not admit.
+/// Checker of the objects of one kind, which counts those that the definition does not admit.
 #[derive(Debug, Default)]
 pub(super) struct Unfit {
     schema: Option<Schema>,
-    /// Why the definition cannot be read.
+    /// Reason why the definition cannot be read.
     unread: Option<String>,
     objects: usize,
     first: Vec<String>,
@@ -42,7 +41,7 @@ impl Unfit {
         unfit
     }
 
-    /// Judges one object that is taken.
+    /// Checks one object that is taken.
     pub(super) fn judge(&mut self, path: &ObjectPath, object: &Value) {
         let schema = self.schema.as_ref();
         let Some(violation) = schema.and_then(|s| s.violation_or_broken_rule(object)) else {
@@ -54,8 +53,8 @@ impl Unfit {
         }
     }
 
-    /// The finding on those that are not admitted, or on a definition that cannot be read; `None` if all
-    /// are admitted.
+    /// Returns the finding about objects that are not admitted, or about an unreadable definition; `None` if
+    /// all are admitted.
     pub(super) fn finding(&self, kind: &Kind) -> Option<Finding> {
         if let Some(why) = &self.unread {
             return Some(Finding {

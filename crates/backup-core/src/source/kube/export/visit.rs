@@ -1,4 +1,4 @@
-//! Walks through the kinds of an archive: pages come while the one before is worked on.
+//! Walk through the kinds of an archive: the next page is loaded while one is processed.
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 
@@ -14,10 +14,10 @@ use crate::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::{ArchiveSink, SourceError, Written};
 
-/// Kinds whose first page is asked for at the same time: most kinds have only one.
+/// Kinds whose first page is requested at the same time: most kinds have only one.
 const AHEAD: usize = 3;
 
-/// Lists all kinds of `archive` and writes what is taken of them to `out`, if there is one.
+/// Lists all kinds of `archive`, and writes the objects that are taken to `out`, if given.
 pub(super) async fn visit(
     export: &KubeExport,
     archive: KubeArchive,
@@ -26,7 +26,7 @@ pub(super) async fn visit(
     let mut written = Written::default();
     let kinds = export.kinds(archive);
     let selector = match archive {
-        // What a restore cannot do without is never left out by a label.
+        // Objects that a restore depends on are never excluded by a label.
         KubeArchive::Crds | KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => None,
         KubeArchive::Resources | KubeArchive::Secrets => export.selection.selector.as_deref(),
     };
@@ -35,7 +35,7 @@ pub(super) async fn visit(
         .map(|kind| begin(export, kind, selector).boxed());
     let begun: Vec<_> = begun.collect();
     let mut listings = stream::iter(begun).buffered(AHEAD);
-    // What was chosen by a label is no proof of anything.
+    // A selection by label does not prove that objects are absent.
     let scope = selector.is_none().then(|| export.selection.namespaces());
     while let Some((reading, first)) = listings.next().await {
         let is_empty = !matches!(&first, Ok(Some(page)) if !page.items.is_empty());
@@ -70,7 +70,7 @@ pub(super) async fn visit(
     Ok(written)
 }
 
-/// A kind, with its first page.
+/// Starts a kind, and reads its first page.
 async fn begin<'a>(
     export: &'a KubeExport,
     kind: &'a Kind,
@@ -82,7 +82,7 @@ async fn begin<'a>(
         let first = reading.next().await;
         return (reading, first);
     }
-    // All objects in another version are more than some in this one.
+    // All objects in another version are better than some in this one.
     match reading.next_whole().await {
         Err(e) if !e.is_of_the_server() && !e.is_of_rights() => {
             if let Some(other) = unconverted(export, kind, selector).await {
@@ -99,7 +99,7 @@ async fn begin<'a>(
     }
 }
 
-/// The kind in the version that its objects are stored in, where the webhook that converts them is down.
+/// Reads the kind in the version in which its objects are stored, if the converting webhook is down.
 async fn unconverted<'a>(
     export: &'a KubeExport,
     kind: &Kind,
@@ -115,7 +115,7 @@ async fn unconverted<'a>(
     None
 }
 
-/// Tells of objects that are in the archive in another version than the kind's other objects.
+/// Returns the finding for objects that are in the archive in another version than the kind's others.
 fn unconverted_part(kind: &Kind, reading: &Reading<'_>) -> Option<Finding> {
     let count = reading.unconverted();
     (count > 0).then(|| Finding {
@@ -146,7 +146,7 @@ async fn kind(
             Ok(Some(page)) => page,
             Ok(None) => {
                 let odd = tally.unreadable;
-                // What cannot be read is not kept, so neither is the rest.
+                // A kind with unreadable objects is not kept at all.
                 if let (Some(memory), Some(recorder), 0, None) =
                     (&export.memory, recorder, odd, reading.list_failed())
                 {
@@ -164,7 +164,7 @@ async fn kind(
                 return Ok((Some(tally.facts(&reading, scope, lost, None)), findings));
             }
             Err(e) if e.is_of_the_server() => return Err(e.into()),
-            // Whoever may not read the definition is told that the kind cannot be listed.
+            // A client that may not read the definition gets the error that the kind cannot be listed.
             Err(e)
                 if e.is_not_found()
                     && kind.custom
@@ -204,14 +204,14 @@ async fn kind(
             }
             Ok::<_, SourceError>(())
         };
-        // The next page is asked for first: the server makes it while this one is worked on.
+        // The next page is requested first: the server prepares it while this one is processed.
         let (coming, worked) = tokio::join!(reading.next(), work);
         worked?;
         next = coming;
     }
 }
 
-/// A pass over all Secrets for one component says nothing of those that belong to others.
+/// Removes counts of other components' Secrets from a pass over all Secrets for one component.
 fn hide_others(archive: KubeArchive, facts: &mut ArchiveFacts) {
     let passes = matches!(
         archive,

@@ -1,4 +1,4 @@
-//! The pages of a kind that is kept, as a list would give them.
+//! Pages of a kept kind, in the form that a list has.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::archive::ResourceName;
 use crate::scratch::Scratch;
 use crate::source::kube::list::Page;
 
-/// Objects of a page, and its bytes: as a list has them.
+/// Largest page in objects and in bytes, as in a list.
 const PAGE: usize = 500;
 const MAX_PAGE: usize = 8 << 20;
 
-/// See the module.
+/// Reader of the pages; see the module.
 pub(in super::super) struct Pages {
     snapshot: Arc<Snapshot>,
     next: usize,
@@ -34,7 +34,7 @@ impl Pages {
         &self.snapshot
     }
 
-    /// The next page; `None` at the end.
+    /// Returns the next page; `None` at the end.
     pub(in super::super) async fn next(&mut self) -> io::Result<Option<Page>> {
         let (snapshot, from) = (Arc::clone(&self.snapshot), self.next);
         if from >= snapshot.table.len() {
@@ -64,7 +64,7 @@ fn page(snapshot: &Snapshot, from: usize) -> io::Result<Vec<Bytes>> {
     Ok(items)
 }
 
-/// The body in `slot`, if it is what was put there.
+/// Returns the body in `slot`, if it is unchanged since it was written.
 pub(super) fn body(scratch: &Scratch, slot: Slot) -> io::Result<Vec<u8>> {
     let length = u64::from(slot.length);
     let mut json = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -79,7 +79,7 @@ pub(super) fn body(scratch: &Scratch, slot: Slot) -> io::Result<Vec<u8>> {
 }
 
 impl Kept {
-    /// What is kept of `kind` could not be read back.
+    /// Records that the kept objects of `kind` could not be read back.
     pub(in super::super) fn unreadable(&self, kind: &ResourceName, error: &io::Error) {
         tracing::warn!(%kind, %error, "what is kept cannot be read back");
         self.forget(kind, "the scratch file could not be read");

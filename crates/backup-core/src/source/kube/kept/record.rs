@@ -1,4 +1,4 @@
-//! A list as it is being read, kept for later; and whether it shows what the watches had told.
+//! Recorder of a list for later runs, which also checks it against the reports of the watches.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,66 +13,66 @@ use super::{Holding, Kept, MOST_OBJECTS, Slot, Table, Told};
 use crate::archive::ResourceName;
 use crate::source::kube::discover::Kind;
 
-/// Between two looks at what watches have told.
+/// Interval between checks of the watches' reports.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Objects that a list shows otherwise and that are looked after; more are told as so many.
+/// Most differing objects that are checked one by one; further ones are only counted.
 const MOST_SUSPECTS: usize = 1000;
 
-/// Takes in the objects of one list. Dropped before its end it keeps nothing.
+/// Recorder of the objects of one list. If it is dropped before the end, nothing is kept.
 pub(in super::super) struct Recorder {
     kept: Arc<Kept>,
     kind: ResourceName,
     epoch: u64,
     table: Table,
-    /// What was kept before.
+    /// Objects kept before.
     before: Option<Before>,
-    /// Those of this page that must be written: name, revision, JSON.
+    /// Objects of this page that must be written: name, revision, JSON.
     page: Vec<(Box<str>, u64, Bytes)>,
-    /// Why this list cannot be kept.
+    /// Reason why this list cannot be kept.
     failed: Option<Failed>,
 }
 
 struct Before {
     table: Arc<Table>,
-    /// What was told since.
+    /// Changes reported since.
     told: BTreeMap<Box<str>, Told>,
-    /// Whether that is everything, so that a difference says something.
+    /// Whether these are all changes, so that a difference is significant.
     heard: bool,
-    /// The first that the list has not come to.
+    /// Index of the first object that the list has not reached.
     next: usize,
     suspects: Suspects,
 }
 
-/// Objects that the list shows otherwise than they were kept.
+/// Objects whose state in the list differs from the kept one.
 #[derive(Default)]
 struct Suspects {
-    /// With their revision there.
+    /// Changed objects, with their revision in the list.
     changed: Vec<(Box<str>, u64)>,
-    /// It does not show them.
+    /// Objects that are not in the list.
     gone: Vec<Box<str>>,
     more: usize,
 }
 
-/// Why a list is not kept.
+/// Reason why a list is not kept.
 #[derive(Debug)]
 pub(in super::super) enum Failed {
-    /// The scratch file cannot take it.
+    /// Writing to the scratch file failed.
     Scratch(String),
-    /// It is no list that can be kept.
+    /// The list cannot be kept.
     Odd(&'static str),
 }
 
-/// How a list that was kept differs from what watches had told.
+/// Difference between a recorded list and the reports of the watches.
 #[derive(Debug, Default)]
 pub(in super::super) struct Drift {
-    /// How many objects.
+    /// Number of objects that differ.
     pub(in super::super) objects: usize,
-    /// The first of them.
+    /// Name of the first of them.
     pub(in super::super) first: String,
 }
 
 impl Kept {
-    /// Takes in a list of `kind` that is about to be read; `None` if it cannot be kept.
+    /// Starts recording a list of `kind` that is about to be read; `None` if it cannot be kept.
     pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<Recorder> {
         let mut inner = self.lock();
         let heard = Self::doubt(&inner, kind).is_none();
@@ -104,7 +104,7 @@ impl Kept {
 }
 
 impl Recorder {
-    /// Takes an object in; they come in the order of their names (`NAMESPACE/NAME`).
+    /// Records an object; they come in the order of their names (`NAMESPACE/NAME`).
     pub(in super::super) fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
         let Ok(revision) = revision.parse() else {
             self.failed = Some(Failed::Odd("its revisions are no numbers"));
@@ -113,7 +113,7 @@ impl Recorder {
         self.page.push((name.into(), revision, json.clone()));
     }
 
-    /// Writes what came since the last time.
+    /// Writes the objects recorded since the last call.
     pub(in super::super) async fn flush(&mut self) {
         let page = std::mem::take(&mut self.page);
         if self.failed.is_some() {
@@ -154,7 +154,7 @@ impl Recorder {
         }
     }
 
-    /// The list has come to its end. Waits at most until `patience` for what watches have yet to tell.
+    /// Completes the list. Waits at most until `patience` for outstanding reports of the watches.
     pub(in super::super) async fn finish(mut self, patience: Instant) -> Result<Drift, Failed> {
         self.flush().await;
         if let Some(failed) = self.failed.take() {
@@ -167,7 +167,7 @@ impl Recorder {
         {
             let mut inner = self.kept.lock();
             let full = inner.objects().saturating_add(table.len()) > MOST_OBJECTS;
-            // Otherwise another watch has begun meanwhile, or the definition changed.
+            // If not, another watch has started meanwhile, or the definition changed.
             let Some(watched) = inner.in_epoch(&self.kind, self.epoch) else {
                 return Ok(drift);
             };
@@ -182,7 +182,7 @@ impl Recorder {
             {
                 for (name, revision) in changed {
                     let told = watched.told.get(&name);
-                    // What it has not come to yet it may still tell.
+                    // The watch may still report changes that it has not reached.
                     if revision <= watched.place && told.is_none_or(|t| t.revision < revision) {
                         drift.add(&name, 1);
                     }
@@ -192,7 +192,7 @@ impl Recorder {
             }
             watched.holding = Holding::All(table);
         }
-        // When something was deleted, no list tells.
+        // A list does not show when an object was deleted.
         while !missing.is_empty() {
             if let Some(watched) = self.kept.lock().in_epoch(&self.kind, self.epoch) {
                 missing.retain(|name| !watched.told.get(name).is_some_and(|told| told.gone));
@@ -225,7 +225,7 @@ impl Drift {
 }
 
 impl Before {
-    /// Where an object lies already, if it is the same.
+    /// Returns the position of an object's body, if the object is unchanged.
     fn meet(&mut self, name: &str, now: Slot) -> Option<u64> {
         while let Some((passed, _)) = self.table.get(self.next)
             && passed < name
@@ -249,7 +249,7 @@ impl Before {
         same.then_some(slot.at)
     }
 
-    /// What the list has not come to is not there any more.
+    /// Treats the objects that the list has not reached as deleted, and returns the differences.
     fn end(mut self) -> Option<Suspects> {
         while let Some((passed, _)) = self.table.get(self.next) {
             let passed = Box::from(passed);
@@ -259,7 +259,7 @@ impl Before {
         self.heard.then_some(self.suspects)
     }
 
-    /// Notes an object that is otherwise there; 0 if it is not.
+    /// Records an object whose state differs; the revision is 0 if it is not in the list.
     fn suspect(&mut self, name: Box<str>, revision: u64) {
         if self.told.contains_key(&name) {
             return;
@@ -292,7 +292,7 @@ impl Drop for Recorder {
 }
 
 impl Kept {
-    /// Writes `bodies` to the scratch file and tells where each is.
+    /// Writes `bodies` to the scratch file, and returns the position of each.
     pub(super) async fn put(self: &Arc<Self>, bodies: Vec<Bytes>) -> io::Result<Vec<u64>> {
         if bodies.is_empty() {
             return Ok(Vec::new());

@@ -1,19 +1,19 @@
-//! Which objects of a kind are kept, and where: 32 bytes for each, and its name.
+//! Table of the kept objects of a kind and their positions: 32 bytes for each, and its name.
 
-/// Where an object lies, and in what state it was read.
+/// Position of an object's body, and the revision at which it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
-    /// Its resourceVersion.
+    /// The object's resourceVersion.
     pub(super) revision: u64,
-    /// Where its JSON begins in the scratch file.
+    /// Start of its JSON in the scratch file.
     pub(super) at: u64,
-    /// How long that is.
+    /// Length of the JSON.
     pub(super) length: u32,
-    /// CRC-32 of it: a disk that lies must not end up in a restore point.
+    /// CRC-32 of the JSON: data from a faulty disk must not get into a restore point.
     pub(super) sum: u32,
 }
 
-/// The objects of one kind by their names, in the order of an archive.
+/// Objects of one kind by their names, in the order of an archive.
 #[derive(Default)]
 pub(super) struct Table {
     /// All names, one after the other.
@@ -24,14 +24,14 @@ pub(super) struct Table {
 
 struct Entry {
     slot: Slot,
-    /// Where its name ends. 4 GiB of names are more than 500 000 of the longest.
+    /// End of its name. 4 GiB of names are more than 500 000 of the longest.
     end: u32,
 }
 
 impl Table {
-    /// Adds an object behind all others.
+    /// Adds an object after all others.
     ///
-    /// False if its name does not come behind that of the one before, or there is no more room.
+    /// Returns false if its name does not sort after the previous one, or if there is no room.
     #[must_use]
     pub(super) fn push(&mut self, name: &str, slot: Slot) -> bool {
         if self
@@ -50,7 +50,7 @@ impl Table {
         true
     }
 
-    /// Gives back the room that growing took and does not need.
+    /// Releases the memory that growing reserved and that is not needed.
     pub(super) fn shrink(&mut self) {
         self.names.shrink_to_fit();
         self.entries.shrink_to_fit();
@@ -60,7 +60,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// The bytes of their JSON.
+    /// Returns the total size of the JSON in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -96,8 +96,8 @@ impl Table {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// This table with `changes`: each name with where it lies now, or with nothing if it is gone.
-    /// `None` if there is no more room.
+    /// Returns this table with `changes`: each name with its new position, or without one if it was deleted.
+    /// Returns `None` if there is no room.
     pub(super) fn changed(
         &self,
         changes: &std::collections::BTreeMap<Box<str>, Option<Slot>>,

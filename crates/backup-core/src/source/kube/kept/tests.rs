@@ -1,4 +1,4 @@
-//! What is kept holds, or is not kept.
+//! Tests that kept objects are valid, or are not kept.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn kind() -> Kind {
     }
 }
 
-/// An API that nobody serves: whoever asks it gets no answer.
+/// Returns an API without a server: no request gets an answer.
 fn nobody() -> Api {
     let url = "http://127.0.0.1:1".parse().unwrap();
     let client = ::kube::Client::try_from(::kube::Config::new(url)).unwrap();
@@ -41,7 +41,7 @@ fn kept(folder: &Path) -> Arc<Kept> {
     kept
 }
 
-/// A list as it comes in, with its revisions.
+/// Records a list with these revisions.
 async fn list(kept: &Arc<Kept>, objects: &[(&str, u64, &str)]) -> Result<Drift, Failed> {
     let mut recorder = kept.record(&kind()).unwrap();
     for (name, revision, json) in objects {
@@ -83,14 +83,14 @@ async fn what_was_listed_is_read_again_as_it_was() {
     assert_eq!(list(&kept, &TWO).await.unwrap().objects, 0);
     assert_eq!(read(&kept).await.unwrap(), ["{\"x\":1}", "{\"y\":1}"]);
     assert_eq!(kept.holds().objects, 2);
-    // Nothing lies there to be read by others, not even a name.
+    // The scratch file is not visible to other processes, not even by name.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
-    // What the list had seen already is no news; what is gone needs no question.
+    // A change that the list already contained is not a change; a deleted object needs no request.
     told(&kept, "a/x", 90, false);
     told(&kept, "a/y", 101, true);
     assert_eq!(read(&kept).await.unwrap(), ["{\"x\":1}"]);
-    // What changed does, and stays to be asked for where there is no answer.
+    // A later change is requested, and stays outstanding if there is no answer.
     told(&kept, "a/x", 102, false);
     for _ in 0..2 {
         let why = read(&kept).await.unwrap_err();
@@ -100,7 +100,7 @@ async fn what_was_listed_is_read_again_as_it_was() {
     assert!(read(&kept).await.unwrap().is_empty());
     assert_eq!(kept.current(&nobody(), &kind()).await.unwrap().place, 103);
 
-    // A deletion that is older than the object is that of one before it.
+    // A deletion older than the object was that of an earlier object with the same name.
     let two = [("a/x", 110, "{}"), ("a/y", 111, "{}")];
     list(&kept, &two).await.unwrap();
     told(&kept, "a/x", 109, true);
@@ -141,7 +141,7 @@ async fn every_doubt_is_a_list() {
         doubt(&kept);
         assert_eq!(read(&kept).await.unwrap_err(), why);
     }
-    // One that was away has heard everything when it has come to what was now then.
+    // A watch that was interrupted is complete once it reaches the revision current at its return.
     let kept = self::kept(folder.path());
     list(&kept, &TWO).await.unwrap();
     kept.hears_not(&kind());
@@ -173,12 +173,12 @@ async fn a_list_that_does_not_end_or_is_in_no_order_is_not_kept() {
     let [x, y] = TWO;
     assert!(matches!(list(&kept, &[y, x]).await, Err(Failed::Odd(_))));
     assert!(read(&kept).await.is_err());
-    // What is told while a list is read is not lost.
+    // Reports during a list are not lost.
     let recorder = kept.record(&kind()).unwrap();
     told(&kept, "a/z", 105, false);
     recorder.finish(Instant::now()).await.unwrap();
     assert!(read(&kept).await.unwrap_err().contains("got no answer"));
-    // Of a list that began under another watch nothing is kept.
+    // A list that started under another watch is not kept.
     let recorder = kept.record(&kind()).unwrap();
     kept.began(&kind(), "300");
     kept.hears(&kind(), None);
@@ -192,7 +192,7 @@ async fn a_list_that_shows_what_no_watch_told_is_a_drift() {
     let kept = kept(folder.path());
     let [x, y] = TWO;
     list(&kept, &TWO).await.unwrap();
-    // Told: no drift, be it before or after the list.
+    // Reported changes are no drift, whether before or after the list.
     told(&kept, "a/x", 101, false);
     let after = ("a/y", 200, "{}");
     assert_eq!(
@@ -204,19 +204,19 @@ async fn a_list_that_shows_what_no_watch_told_is_a_drift() {
     );
     told(&kept, "a/y", 200, false);
     assert_eq!(kept.holds().drifted, 0);
-    // Changed, made, and gone without a word.
+    // Changed, created and deleted without a report.
     let three = [("a/x", 150, "{}"), ("a/z", 160, "{}")];
     let drift = list(&kept, &three).await.unwrap();
     assert_eq!((drift.objects, drift.first.as_str()), (3, "a/x"));
     assert_eq!(kept.holds().drifted, 1);
-    // Another text in the same revision.
+    // Another text with the same revision.
     let drift = list(&kept, &[("a/x", 150, "{ }"), ("a/z", 160, "{}")])
         .await
         .unwrap();
     assert_eq!((drift.objects, drift.first.as_str()), (1, "a/x"));
     let drift = list(&kept, &[("a/x", 150, "{ }")]).await.unwrap();
     assert_eq!((drift.objects, drift.first.as_str()), (1, "a/z"));
-    // A watch that was away has no say.
+    // A watch that was interrupted proves no drift.
     kept.hears_not(&kind());
     assert_eq!(list(&kept, &[x, y]).await.unwrap().objects, 0);
     assert_eq!(kept.holds().drifted, 3);

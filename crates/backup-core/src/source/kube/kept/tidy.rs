@@ -1,4 +1,4 @@
-//! Gives back the room of bodies that nothing leads to any more.
+//! Recovery of the space of bodies that are no longer in any table.
 
 use std::io;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{File, Holding, Kept, MOST_BYTES, Slot, Table};
 use crate::archive::ResourceName;
 use crate::scratch::Scratch;
 
-/// A file that is smaller than this is left as it is.
+/// Smallest file that is compacted.
 const SMALL: u64 = 16 << 20;
 
-/// A kind whose bodies move.
+/// Kind whose bodies are moved.
 struct Moving {
     kind: ResourceName,
     epoch: u64,
@@ -22,8 +22,8 @@ struct Moving {
 }
 
 impl Kept {
-    /// Writes what is kept into another file if more than half of this one is dead. Wants to be called
-    /// between two runs: bodies that are being written stay where they are.
+    /// Copies the kept bodies into a new file if more than half of this one is unused. Must be called
+    /// between two runs: the copy does not happen while a list is being written.
     pub(in super::super) async fn tidy(self: &Arc<Self>) {
         let kept = Arc::clone(self);
         let tidied = spawn_blocking(move || kept.tidy_now()).await;
@@ -81,7 +81,7 @@ impl Kept {
         }
         let mut inner = self.lock();
         if inner.file.as_ref().is_none_or(|file| file.end != end) {
-            // Somebody wrote meanwhile: another time.
+            // Another task wrote meanwhile: compact at a later time.
             return Ok(());
         }
         for one in moving {

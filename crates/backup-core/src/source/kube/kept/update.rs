@@ -1,4 +1,4 @@
-//! Brings what is kept of a kind up to what its watch has told: changed objects are read one by one.
+//! Update of a kind's kept objects from its watch's reports: changed objects are read one by one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use crate::source::kube::object::Object;
 use crate::source::kube::request::Api;
 use crate::source::kube::target::place::place;
 
-/// Objects that are read at the same time. Each is held as a whole, and is below 3 MiB.
+/// Objects that are read at the same time. Each is held in memory, and is below 3 MiB.
 const AT_ONCE: usize = 8;
-/// How long all of them may take. A list of everything takes seconds: where single objects take this
-/// long, it is no worse.
+/// Time limit for all of them. A list of all objects takes seconds: if single objects take this long, a
+/// list is not slower.
 const WITHIN: Duration = Duration::from_secs(60);
-/// Bytes of one object; requests to the server end at 3 MiB.
+/// Largest object; the server accepts requests of up to 3 MiB.
 const MAX_OBJECT: usize = 16 << 20;
 
-/// All objects of a kind as its watch has told them.
+/// All objects of a kind, as its watch has reported them.
 pub(in super::super) struct Snapshot {
     pub(super) table: Arc<Table>,
-    /// `None` where no object is.
+    /// Scratch file; `None` if there are no objects.
     pub(super) scratch: Option<Arc<Scratch>>,
-    /// The revision up to which the watch had heard.
+    /// Revision up to which the watch had reported.
     pub(in super::super) place: u64,
-    /// Objects that were read again.
+    /// Number of objects that were read again.
     pub(in super::super) fetched: u64,
-    /// Objects that are gone.
+    /// Number of objects that were deleted.
     pub(in super::super) gone: u64,
 }
 
-/// What is being brought up to date. Dropped before its end, what was told counts as told again.
+/// Update in progress. If it is dropped before its end, the reported changes are outstanding again.
 struct Update<'k> {
     kept: &'k Kept,
     kind: ResourceName,
@@ -47,7 +47,7 @@ struct Update<'k> {
 }
 
 impl Kept {
-    /// All objects of `kind`, without a list; or why there must be one.
+    /// Returns all objects of `kind` without a list, or the reason why a list is needed.
     pub(in super::super) async fn current(
         self: &Arc<Self>,
         api: &Api,
@@ -86,7 +86,7 @@ impl Kept {
         })
     }
 
-    /// Reads what was told to have changed; `None` for what is not there any more.
+    /// Reads the objects that were reported as changed; `None` for those that no longer exist.
     async fn read(
         self: &Arc<Self>,
         api: &Api,
@@ -105,7 +105,7 @@ impl Kept {
             };
             Ok::<_, String>((name.clone(), read))
         });
-        // Boxed one by one: the compiler cannot see that a stream of borrows may be sent.
+        // Boxed one by one: the compiler cannot prove that a stream of borrows is `Send`.
         let reads: Vec<_> = reads.map(futures::FutureExt::boxed).collect();
         stream::iter(reads)
             .buffer_unordered(AT_ONCE)
@@ -152,7 +152,7 @@ impl Kept {
     }
 }
 
-/// Whether there is no such object, rather than no such kind.
+/// Reports whether the object does not exist, rather than the kind.
 fn is_gone(error: &KubeError, name: &str) -> bool {
     match error {
         KubeError::Status { message, .. } => {

@@ -1,4 +1,4 @@
-//! What is needed to connect to a cluster, out of a kubeconfig that was found usable.
+//! Connection data from a kubeconfig that was found usable.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use secrecy::SecretString;
 use crate::proxy::{Proxies, Proxy};
 use crate::source::kube::connect::client;
 
-/// A server and the credentials for it. Prints the server only.
+/// Server and credentials. The debug output contains only the server.
 #[derive(Clone)]
 pub struct Access {
     pub(super) server: String,
-    /// Certificates (DER) of the authorities that the server is checked against.
+    /// Certificates (DER) of the authorities that the server is verified against.
     pub(super) authorities: Vec<Vec<u8>>,
-    /// The client's certificate and key, each as base64 of PEM.
+    /// Client's certificate and key, each as base64 of PEM.
     pub(super) identity: Option<(String, SecretString)>,
     pub(super) token: Option<SecretString>,
-    /// The name that is asked for and checked in place of the address.
+    /// Name that is requested and checked in place of the address.
     pub(super) tls_server_name: Option<String>,
-    /// The proxy that it names.
+    /// Proxy that the kubeconfig names.
     pub(super) proxy: Option<Proxy>,
 }
 
 impl Access {
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// A client for the server; asks nothing yet. Goes through the proxy that the kubeconfig names, else
-    /// through the one of `proxies` that leads there.
+    /// Creates a client for the server; sends no request yet. Uses the proxy that the kubeconfig names, else
+    /// the one that `proxies` selects for the server.
     ///
     /// # Errors
     /// When the address, a certificate, the key or a proxy cannot be used.
@@ -46,7 +46,7 @@ impl Access {
         config.root_cert = Some(anchors(self.authorities.clone()));
         config.tls_server_name.clone_from(&self.tls_server_name);
         config.connect_timeout = Some(connect_timeout);
-        // The caller has one limit for all.
+        // The caller has one time limit for everything.
         config.read_timeout = None;
         config.write_timeout = None;
         config.default_retry = false;
@@ -63,8 +63,8 @@ impl Access {
     }
 }
 
-/// The certificates that TLS can trust. The client refuses all of them for one that it cannot; if
-/// there is no other, it says so itself.
+/// Returns the certificates that TLS can trust. The client would reject all of them for a single bad
+/// one; if all are bad, they are returned, so that the client reports the error.
 pub(in crate::source::kube) fn anchors(authorities: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let trusted = |der: &&Vec<u8>| {
         let mut roots = rustls::RootCertStore::empty();

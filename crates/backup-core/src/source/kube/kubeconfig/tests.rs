@@ -81,7 +81,7 @@ async fn every_readable_certificate_of_an_authority_is_known() {
             .client(std::time::Duration::from_secs(1), &Default::default())
             .is_ok()
     );
-    // One of them alone, as restore points before had it.
+    // One of them only, as in earlier restore points.
     let only = KubeconfigFacts {
         ca_sha256: Some(digests[0]),
         ..KubeconfigFacts::default()

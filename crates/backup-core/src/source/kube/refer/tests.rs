@@ -65,7 +65,7 @@ fn references_without_doubt_are_found_by_shape() {
     );
 }
 
-/// The shapes of operators of all sorts, each with the name `it`.
+/// References in the forms of various operators, each with the name `it`.
 #[test]
 fn a_name_below_a_field_that_speaks_of_secrets_is_taken() {
     for spec in [

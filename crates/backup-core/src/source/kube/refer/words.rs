@@ -1,10 +1,10 @@
-//! What the name of a field says of the strings below it.
+//! Meaning of field names for the strings below them.
 
 use std::collections::HashMap;
 
 use super::Target;
 
-/// Words that speak of Secrets and settings wherever they stand in a name.
+/// Word parts that indicate Secrets and settings anywhere in a name.
 const PARTS: [&str; 9] = [
     "secret",
     "credential",
@@ -16,37 +16,37 @@ const PARTS: [&str; 9] = [
     "config",
     "values",
 ];
-/// Short ones, which count as words of their own alone: `replicas` does not speak of `ca`. Operators
-/// that make a Secret name it as their target or destination.
+/// Short words, which count only as whole words: `replicas` does not contain `ca` in this sense. An
+/// operator that creates a Secret names it as its target or destination.
 const WORDS: [&str; 4] = ["ca", "cas", "target", "destination"];
-/// Words, or the ends of words, as in `apikey`.
+/// Words, or ends of words, as in `apikey`.
 const ENDS: [&str; 4] = ["key", "keys", "ref", "refs"];
-/// Field names that are remembered: the schemas of a large cluster have some ten thousand.
+/// Most field names that are remembered: the schemas of a large cluster have some ten thousand.
 const MAX_KNOWN: usize = 50_000;
 
-/// What the name of a field says.
+/// Meaning of a field name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Word {
     /// Whether a string below it may be the name of a Secret or ConfigMap.
     pub(super) speaks: bool,
-    /// Which of the two, if it says so.
+    /// Which of the two, if the name shows it.
     pub(super) of: Option<Target>,
-    /// What an object with `name` in it refers to for certain.
+    /// Kind that an object with `name` in it certainly refers to.
     pub(super) refers: Option<Target>,
     /// The same, if there is a `key` beside the `name`, as in `contentFrom.secret` of kubeadm's files.
     pub(super) selects: Option<Target>,
-    /// What a string in it names for certain.
+    /// Kind whose name a string in it certainly is.
     pub(super) names: Option<Target>,
     /// Whether a string in it is a namespace.
     pub(super) namespace: bool,
 }
 
-/// The names of fields that were seen: a few thousand, again and again.
+/// Field names seen so far: a few thousand, which recur.
 #[derive(Debug, Default)]
 pub(super) struct Words(HashMap<Box<str>, Word>);
 
 impl Words {
-    /// What the field `key` says.
+    /// Returns the meaning of the field `key`.
     pub(super) fn word(&mut self, key: &str) -> Word {
         if let Some(word) = self.0.get(key) {
             return *word;
@@ -79,7 +79,7 @@ impl Word {
     }
 }
 
-/// A name in lower case without what separates its words.
+/// Returns a name in lower case without word separators.
 pub(super) fn flat(key: &str) -> String {
     let letters = key.chars().filter(|c| !matches!(c, '-' | '_'));
     letters.collect::<String>().to_ascii_lowercase()
@@ -89,7 +89,7 @@ fn is_short(word: &str) -> bool {
     WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end))
 }
 
-/// The words of a name such as `tlsCABundle`, `ca-bundle` or `ca_bundle`, in lower case.
+/// Returns the words of a name such as `tlsCABundle`, `ca-bundle` or `ca_bundle`, in lower case.
 fn words(key: &str) -> impl Iterator<Item = String> {
     let letters: Vec<char> = key.chars().collect();
     let mut words = vec![String::new()];
@@ -109,7 +109,7 @@ fn words(key: &str) -> impl Iterator<Item = String> {
     words.into_iter().filter(|word| !word.is_empty())
 }
 
-/// A field that holds a reference as an object with `name`, by the end of its name.
+/// Recognizes a field that contains a reference as an object with `name`, by the end of its name.
 fn refers(flat: &str) -> Option<Target> {
     const SECRET: [&str; 6] = [
         "secretref",
@@ -129,7 +129,7 @@ fn refers(flat: &str) -> Option<Target> {
     }
 }
 
-/// A field that holds a name.
+/// Recognizes a field that contains a name.
 fn names(flat: &str) -> Option<Target> {
     if flat.ends_with("secretname") {
         Some(Target::Secret)

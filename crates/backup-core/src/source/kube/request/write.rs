@@ -1,4 +1,4 @@
-//! One write at a time: bounded in time, and tried again where the server did not take it.
+//! Single writes, bounded in time and retried when the server did not accept them.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use super::{Api, MAX_ERROR, Status};
 use crate::archive::read_json;
 
-/// The answer to a write is the object, and requests end at 3 MiB.
+/// Largest answer: it is the object, and requests are limited to 3 MiB.
 const MAX_ANSWER: usize = 16 << 20;
-/// No server is waited for longer than this between two tries, whatever it asks for.
+/// Longest pause between two tries, whatever the server asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// A write that is asked for.
+/// Write request.
 #[derive(Clone)]
 pub(in crate::source::kube) struct Write<'a> {
     pub(in crate::source::kube) method: Method,
@@ -27,25 +27,25 @@ pub(in crate::source::kube) struct Write<'a> {
     pub(in crate::source::kube) body: &'a Value,
 }
 
-/// Why a write was not done, or why that is not known.
+/// Reason why a write failed, or why its result is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Nobody answered: it may have been done.
+    /// The server did not answer: the write may have been done.
     #[error("{request} got no answer from {server}")]
     Unreachable {
         /// Verb and path.
         request: String,
-        /// The API server.
+        /// Address of the API server.
         server: String,
-        /// Why not.
+        /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No answer came in time: it may have been done.
+    /// No answer came in time: the write may have been done.
     #[error("{request} took longer than {} s", .limit.as_secs())]
     Slow {
         /// Verb and path.
         request: String,
-        /// How long it could take.
+        /// Time limit of the request.
         limit: Duration,
     },
     /// The server refused.
@@ -53,16 +53,16 @@ pub enum WriteError {
     Refused {
         /// Verb and path.
         request: String,
-        /// The status.
+        /// Status of the answer.
         status: StatusCode,
-        /// The server's word for it, such as `AlreadyExists`; empty if it gave none.
+        /// Server's reason code, such as `AlreadyExists`; empty if it gave none.
         reason: String,
-        /// The server's sentence.
+        /// Server's message.
         message: String,
-        /// When to come again, if the server told.
+        /// Time after which to retry, if the server gave it.
         retry_after: Option<Duration>,
     },
-    /// The answer is no object. Its text may hold a secret and is not told.
+    /// The answer is not an object. Its text may hold a secret and is left out.
     #[error("{request} answered what is no object")]
     Malformed {
         /// Verb and path.
@@ -71,25 +71,25 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Whether the server's word is `reason`, such as `AlreadyExists`.
+    /// Reports whether the server's reason code is `reason`, such as `AlreadyExists`.
     #[must_use]
     pub fn is(&self, reason: &str) -> bool {
         matches!(self, Self::Refused { reason: told, .. } if told == reason)
     }
 
-    /// Whether the whole API is out of reach.
+    /// Reports whether the whole API is out of reach.
     #[must_use]
     pub fn is_of_the_server(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Slow { .. })
     }
 
-    /// Whether the server says that there is no such kind, object or namespace.
+    /// Reports whether the server says that the kind, object or namespace does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 
-    /// Whether somebody else wrote the object in between.
+    /// Reports whether another client wrote the object in between.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.is("Conflict")
@@ -118,7 +118,7 @@ impl WriteError {
         }
     }
 
-    /// The error and its causes in one line.
+    /// Returns the error and its causes in one line.
     #[must_use]
     pub fn line(&self) -> String {
         let mut text = self.to_string();
@@ -133,8 +133,8 @@ impl WriteError {
 }
 
 impl Api {
-    /// Does `write`, and gives the object as it is then. A write whose answer was lost is tried
-    /// again: what it then meets is for the caller to judge.
+    /// Sends `write`, and returns the object as it is then. A write whose answer was lost is retried: the
+    /// caller must judge the result of the retry.
     pub(in crate::source::kube) async fn write(
         &self,
         write: &Write<'_>,

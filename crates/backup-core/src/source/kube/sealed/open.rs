@@ -1,4 +1,4 @@
-//! Opens one item of a SealedSecret, and tells nothing but whether it opened.
+//! Trial decryption of one item of a SealedSecret; reports only whether it opened.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,34 @@ use zeroize::Zeroizing;
 
 use super::{Held, Keyring};
 
-/// These annotations widen the scope, if they are exactly `true`. The controller looks at those of
-/// the SealedSecret itself; those of its template only go to the Secret that it makes.
+/// Annotations that widen the scope, if they are exactly `true`. The controller reads those of the
+/// SealedSecret itself; those of its template are only copied to the Secret that it creates.
 const CLUSTER_WIDE: &str = "sealedsecrets.bitnami.com/cluster-wide";
 const NAMESPACE_WIDE: &str = "sealedsecrets.bitnami.com/namespace-wide";
-/// The API server takes no object above 3 MiB.
+/// Largest SealedSecret; the API server accepts no object above 3 MiB.
 const MAX_JSON: usize = 4 << 20;
 
-/// Whether a SealedSecret can be opened.
+/// Result of opening a SealedSecret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// A key opens it.
     Opened {
-        /// The key's Secret, as `NAMESPACE/NAME`.
+        /// Name of the key's Secret, as `NAMESPACE/NAME`.
         key: String,
-        /// Whether only a key that is marked as compromised does. The controller does not read
+        /// Whether only a key that is marked as compromised opens it. The controller does not read
         /// those when it starts.
         compromised: bool,
     },
     /// No key opens it.
     NotOpened {
-        /// Why not.
+        /// Reason for the failure.
         why: String,
     },
     /// Nothing in it is encrypted.
     Empty,
 }
 
-/// A SealedSecret, as far as opening it needs.
+/// SealedSecret, reduced to the fields needed to open it.
 #[derive(Deserialize)]
 struct Sealed {
     #[serde(default)]
@@ -61,7 +61,7 @@ struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     encrypted_data: Option<BTreeMap<String, String>>,
-    /// All of a Secret in one, as the first releases had it.
+    /// Whole Secret in one value, as in the first releases.
     data: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl Sealed {
         }
     }
 
-    /// One item and its name; the shortest, since all were sealed in the same way.
+    /// Returns one item and its name; the shortest, since all were sealed in the same way.
     fn item(&self) -> Option<(&str, &str)> {
         let items = self.spec.encrypted_data.iter().flatten();
         let items = items.map(|(name, text)| (name.as_str(), text.as_str()));
@@ -93,8 +93,8 @@ impl Sealed {
 }
 
 impl Keyring {
-    /// Whether one of the keys opens the SealedSecret, given as the API server's JSON. Takes
-    /// milliseconds of computing for each key.
+    /// Tries the keys on the SealedSecret, given as the API server's JSON. Takes milliseconds of computing
+    /// for each key.
     #[must_use]
     pub fn prove(&self, sealed_secret_json: &[u8]) -> Proof {
         let not = |why: String| Proof::NotOpened { why };
@@ -123,7 +123,7 @@ impl Keyring {
             return not("there is no sealing key".to_owned());
         }
         let label = sealed.label();
-        // The newest key seals, so most are opened by it; a compromised one counts last.
+        // The newest key seals, so it opens most; compromised keys are tried last.
         let (compromised, sound): (Vec<&Held>, Vec<&Held>) =
             self.keys.iter().rev().partition(|held| held.compromised());
         let mut damaged = None;
@@ -152,17 +152,17 @@ impl Keyring {
 enum Opens {
     Yes,
     No,
-    /// The key fits, and what it protects does not.
+    /// The key fits, but the data encrypted with it is damaged.
     Damaged,
 }
 
-/// The wrapped session key, after its length in two bytes, and what is encrypted with it.
+/// Splits into the wrapped session key, after its length in two bytes, and the data encrypted with it.
 fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
 
-/// Decrypts, and wipes what comes out.
+/// Decrypts, and wipes the result.
 fn opens(held: &Held, label: &str, wrapped: &[u8], encrypted: &[u8]) -> Opens {
     let padding = Oaep::new_with_label::<Sha256, _>(label);
     let Ok(session) = held.key.decrypt(padding, wrapped).map(Zeroizing::new) else {

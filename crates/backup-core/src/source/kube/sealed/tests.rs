@@ -1,4 +1,4 @@
-//! Keys made here, and a seal function that shares no code with the module.
+//! Tests with keys made here, and a seal function that shares no code with the module.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ use super::*;
 
 const SESSION: [u8; 32] = [7; 32];
 
-/// A key with its certificate.
+/// Key with its certificate.
 struct Pair {
     key: RsaPrivateKey,
     certificate: String,
@@ -284,7 +284,7 @@ proptest! {
         prop_assert!(raw);
         let item = matches!(prove(&keys, &sealed(&Value::Null, &bytes)), Proof::NotOpened { .. });
         prop_assert!(item);
-        // As long as a key's ciphertext, so that it is really tried.
+        // As long as a key's ciphertext, so that decryption is really tried.
         let mut tried = vec![1, 0];
         tried.extend(bytes.iter().chain([&0; 300]).take(300));
         let item = matches!(prove(&keys, &sealed(&Value::Null, &tried)), Proof::NotOpened { .. });

@@ -1,4 +1,4 @@
-//! Tries the keys on every SealedSecret and tells the outcome.
+//! Trial of the keys on every SealedSecret, with its findings.
 
 use serde::Deserialize;
 
@@ -7,10 +7,10 @@ use super::{KeyProblem, Keyring};
 use crate::format::export::SealedFacts;
 use crate::format::manifest::{Finding, Severity};
 
-/// SealedSecrets that are named one by one, each way.
+/// Most SealedSecrets that are named for each outcome.
 const MAX_NAMED: usize = 20;
 
-/// The trial of a restore point's keys on its SealedSecrets.
+/// Trial of a restore point's keys on its SealedSecrets.
 #[derive(Debug, Default)]
 pub struct Trial {
     keyring: Keyring,
@@ -20,7 +20,7 @@ pub struct Trial {
     compromised: Named,
 }
 
-/// Objects, the first of them by name.
+/// Objects with one outcome, the first of them by name.
 #[derive(Debug, Default)]
 struct Named {
     objects: u64,
@@ -47,7 +47,7 @@ impl Named {
         }
     }
 
-    /// How many are not named.
+    /// Returns the number of objects that are not named.
     fn more(&self) -> u64 {
         let named = self.first.len().try_into().unwrap_or(u64::MAX);
         self.objects.saturating_sub(named)
@@ -55,14 +55,14 @@ impl Named {
 }
 
 impl Trial {
-    /// Nothing tried yet.
+    /// Creates a trial without keys.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in a sealing key; all of them come before the first SealedSecret. One that cannot be
-    /// used becomes a finding.
+    /// Adds a sealing key; all keys come before the first SealedSecret. A key that cannot be used becomes a
+    /// finding.
     pub fn key(&mut self, secret_json: &[u8]) {
         if let Err(problem) = self.keyring.add(secret_json) {
             self.problem(&problem);
@@ -90,12 +90,12 @@ impl Trial {
                 }
             }
             Proof::NotOpened { why } => self.closed.add(name, why),
-            // Nothing in it could be lost.
+            // It contains nothing that could be lost.
             Proof::Empty => self.facts.opened = self.facts.opened.saturating_add(1),
         }
     }
 
-    /// What came of it.
+    /// Returns the facts and findings of the trial.
     #[must_use]
     pub fn finish(self) -> (SealedFacts, Vec<Finding>) {
         let mut facts = self.facts;

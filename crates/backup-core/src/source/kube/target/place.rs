@@ -1,11 +1,11 @@
-//! Where an object is in the API, and which object is there.
+//! Conversion between objects and their paths in the API.
 
 use serde_json::Value;
 
 use crate::archive::{ObjectPath, ResourceName};
 use crate::source::kube::discover::Kind;
 
-/// The kind as it is in the version that `api_version` names, if that is served.
+/// Returns the kind in the version that `api_version` names, if it is served.
 pub(super) fn in_version(kind: &Kind, api_version: Option<&str>) -> Kind {
     let mut kind = kind.clone();
     let version = api_version.and_then(|v| v.rsplit('/').next());
@@ -22,7 +22,7 @@ pub(super) fn list_in(kind: &Kind, namespace: &str) -> String {
     format!("{root}namespaces/{}/{plural}", encoded(namespace))
 }
 
-/// The path of one object, or of a part of it such as `/status`.
+/// Returns the path of one object, or of a part of it such as `/status`.
 pub(in super::super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> String {
     let list = match &path.namespace {
         Some(namespace) => list_in(kind, namespace),
@@ -31,18 +31,18 @@ pub(in super::super) fn place(kind: &Kind, path: &ObjectPath, part: &str) -> Str
     format!("{list}/{}{part}", encoded(&path.name))
 }
 
-/// The parameter that lists only the object of that name.
+/// Returns the query parameter that lists only the object of that name.
 pub(super) fn named(name: &str) -> String {
     format!("fieldSelector=metadata.name%3D{}", encoded(name))
 }
 
-/// A name as a part of a path: RBAC names hold colons and more.
+/// Encodes a name as a part of a path: RBAC names contain colons and more.
 fn encoded(name: &str) -> String {
     let text: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
     text.replace('+', "%20")
 }
 
-/// Where an object that was listed is.
+/// Returns the archive path of an object from a list.
 pub(super) fn path_of(resource: &ResourceName, object: &Value) -> Option<ObjectPath> {
     let text = |pointer: &str| Some(object.pointer(pointer)?.as_str()?.to_owned());
     Some(ObjectPath {

@@ -1,4 +1,4 @@
-//! What is written: creates, merges, applies, and the one delete.
+//! Writes of a restore: creates, merges, applies, and the one delete.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -9,20 +9,19 @@ use crate::archive::ObjectPath;
 use crate::source::kube::discover::Kind;
 use crate::source::kube::request::{Write, WriteError};
 
-/// Who is said to have written a field.
+/// Field manager of the writes.
 pub const MANAGER: &str = "butler-restore";
-/// The kind of a merge patch.
+/// Media type of a merge patch.
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
-/// A server-side apply; JSON is YAML.
+/// Media type of a server-side apply; JSON is YAML.
 const APPLY: &str = "application/apply-patch+yaml";
 
 impl KubeTarget {
     /// Creates `body` at `path`.
     ///
     /// # Errors
-    /// As [`WriteError`] says; `AlreadyExists` may also mean that the answer to this very create
-    /// was lost.
+    /// See [`WriteError`]; `AlreadyExists` may also mean that the answer to this same create was lost.
     pub async fn create(
         &self,
         path: &ObjectPath,
@@ -37,20 +36,20 @@ impl KubeTarget {
         self.write(Method::POST, list, JSON, body, dry_run).await
     }
 
-    /// Puts `body`, the whole object, in the place of its status.
+    /// Replaces the object's status by that of `body`, which is the whole object.
     ///
     /// # Errors
-    /// As [`WriteError`] says; `Conflict` when its `resourceVersion` is an old one.
+    /// See [`WriteError`]; `Conflict` when its `resourceVersion` is outdated.
     pub async fn put_status(&self, path: &ObjectPath, body: &Value) -> Result<Value, WriteError> {
         let place = place(&self.served(path, body)?, path, "/status");
         self.write(Method::PUT, place, JSON, body, false).await
     }
 
-    /// Applies `body` under our own name, over whoever else set its fields. It must not carry what
-    /// belongs to another cluster: an apply that creates keeps all of it.
+    /// Applies `body` under our own field manager, and takes over fields that others set. `body` must not
+    /// contain data of another cluster: an apply that creates keeps all of it.
     ///
     /// # Errors
-    /// As [`WriteError`] says.
+    /// See [`WriteError`].
     pub async fn apply(
         &self,
         path: &ObjectPath,
@@ -71,7 +70,7 @@ impl KubeTarget {
     /// Merges `patch` into the object.
     ///
     /// # Errors
-    /// As [`WriteError`] says; `Conflict` when the patch names an old `resourceVersion`.
+    /// See [`WriteError`]; `Conflict` when the patch names an outdated `resourceVersion`.
     pub async fn patch(
         &self,
         path: &ObjectPath,
@@ -83,10 +82,10 @@ impl KubeTarget {
             .await
     }
 
-    /// Merges `patch` into the object's status or another part of it that has a place of its own.
+    /// Merges `patch` into the object's status or another part of it that has its own path.
     ///
     /// # Errors
-    /// As [`WriteError`] says.
+    /// See [`WriteError`].
     pub async fn patch_part(
         &self,
         path: &ObjectPath,
@@ -99,10 +98,10 @@ impl KubeTarget {
             .await
     }
 
-    /// Deletes the object; only pruning does, and only what nobody else wrote since it was read.
+    /// Deletes the object if it is unchanged since it was read; used only for pruning.
     ///
     /// # Errors
-    /// As [`WriteError`] says.
+    /// See [`WriteError`].
     pub async fn delete(
         &self,
         path: &ObjectPath,
@@ -117,11 +116,10 @@ impl KubeTarget {
         self.delete_with(path, &options).await
     }
 
-    /// Deletes an object whose stored value the server cannot read; nothing of what it stands for is
-    /// cleaned up.
+    /// Deletes an object whose stored value the server cannot read. Nothing that belongs to it is cleaned up.
     ///
     /// # Errors
-    /// As [`WriteError`] says; servers do not do so unless they are told to when they are started.
+    /// See [`WriteError`]; servers refuse this unless it was enabled when they were started.
     pub async fn delete_unreadable(&self, path: &ObjectPath) -> Result<(), WriteError> {
         let options = json!({
             "apiVersion": "v1",
@@ -142,7 +140,7 @@ impl KubeTarget {
         self.api.write(&write).await.map(drop)
     }
 
-    /// The kind at `path`, in the version that `body` names if that is served.
+    /// Returns the kind at `path`, in the version that `body` names if it is served.
     fn served(&self, path: &ObjectPath, body: &Value) -> Result<Kind, WriteError> {
         let Some(kind) = self.kinds.get(&path.resource) else {
             return Err(WriteError::Refused {

@@ -1,4 +1,4 @@
-//! Asks a tenant's own API: is it ready, which version, how many workers.
+//! Queries to a tenant's own API: readiness, version, number of workers.
 
 use serde::Deserialize;
 
@@ -10,11 +10,11 @@ use crate::format::export::TenantAnswer;
 use crate::proxy::Proxies;
 use crate::source::kube::kubeconfig::Access;
 
-/// Nodes of a page: with their lists of images they take up to 50 KiB each.
+/// Nodes per page: with their lists of images they take up to 50 KiB each.
 const PAGE: usize = 50;
-/// 5 000 nodes are as many as a cluster is made for.
+/// Most pages: a cluster is designed for up to 5 000 nodes.
 const MAX_PAGES: usize = 100;
-/// A node with these is no worker.
+/// Labels of nodes that are not workers.
 const CONTROL_PLANE: [&str; 2] = [
     "node-role.kubernetes.io/control-plane",
     "node-role.kubernetes.io/master",
@@ -80,7 +80,7 @@ struct Condition {
 }
 
 impl Node {
-    /// Whether it is a worker that is ready.
+    /// Reports whether it is a worker that is ready.
     pub(super) fn counts(&self) -> bool {
         let worker = !CONTROL_PLANE
             .iter()
@@ -90,7 +90,7 @@ impl Node {
     }
 }
 
-/// What the tenant answers within the time that it has; what came before its end is kept.
+/// Queries the tenant within its time limit; answers received before the limit are kept.
 pub(super) async fn ask(access: &Access, proxies: &Proxies) -> TenantAnswer {
     let mut answer = TenantAnswer::default();
     let api = match access.client(PER_TENANT, proxies) {
@@ -138,7 +138,7 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
         }
     }
     answer.nodes_ready = Some(ready);
-    // A kubeconfig that may not read it is as good as any.
+    // A kubeconfig without the right to read it is still accepted.
     let path = "/api/v1/namespaces/kube-system";
     let system: Result<Named, KubeError> = api.get(path, "namespace").await;
     let uid = system.ok().map(|named| named.metadata.uid);
@@ -146,7 +146,7 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
     Ok(())
 }
 
-/// `ok`, or a line for each check.
+/// Largest answer: `ok`, or a line for each check.
 const MAX_READYZ: usize = 64 << 10;
-/// `v1.36.1` and what vendors add; a UID is shorter.
+/// Longest version, `v1.36.1` and what vendors add; a UID is shorter.
 const MAX_VERSION: usize = 64;

@@ -1,4 +1,4 @@
-//! One tenant: its facts, its kubeconfig against what it should say, and its own answer.
+//! Check of one tenant: its facts, its kubeconfig against the expected one, and its own answers.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,10 +12,11 @@ use crate::format::export::{KubeconfigFacts, TenantFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::source::kube::kubeconfig::Examined;
 
-/// A certificate that ends sooner may have ended when this restore point is needed.
+/// Remaining validity below which a certificate is reported: it may have expired when the restore point
+/// is needed.
 const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Looks at one tenant.
+/// Checks one tenant.
 pub(super) async fn check(
     api: &Api,
     tenant: Tenant,
@@ -60,7 +61,7 @@ pub(super) async fn check(
     seen.done()
 }
 
-/// What the management cluster holds of it: control plane, kubeconfig, authority.
+/// Reads the tenant's data in the management cluster: control plane, kubeconfig, authority.
 async fn held(
     api: &Api,
     tenant: &Tenant,
@@ -79,7 +80,7 @@ async fn held(
         .map(Vec::as_slice)
         .unwrap_or_default();
     let named = here.iter().find(|p| p.facts.name == tenant.metadata.name);
-    // In a namespace of its own there is one, whatever it is called.
+    // The tenant's own namespace has one control plane, whatever its name.
     let plane = named.or_else(|| here.first());
     if let Some(plane) = plane {
         seen.facts.control_plane = Some(plane.facts.clone());
@@ -100,14 +101,14 @@ async fn held(
     credentials::kubeconfig(api, tenant, &namespace).await
 }
 
-/// What is known of a tenant so far.
+/// Facts about a tenant so far.
 pub(super) struct Seen {
     pub(super) facts: TenantFacts,
     plane: Option<PlaneView>,
-    /// The certificates of its control plane's authority; empty if they are not known.
+    /// Certificates of its control plane's authority; empty if unknown.
     pub(super) authority: Vec<Digest>,
     pub(super) findings: Vec<Finding>,
-    /// Whether it should be up: it says that it is ready, and nobody put it to sleep.
+    /// Whether it should be up: it reports that it is ready, and is not set to sleep.
     settled: bool,
 }
 
@@ -146,7 +147,7 @@ impl Seen {
         seen
     }
 
-    /// Checks a kubeconfig against what the management cluster says.
+    /// Checks a kubeconfig against the facts from the management cluster.
     pub(super) fn kubeconfig(&mut self, found: &KubeconfigFacts, key: &str, now: Timestamp) {
         let origin = &found.origin;
         let notice = now.saturating_add(NOTICE).unwrap_or(now);
@@ -194,7 +195,7 @@ impl Seen {
         }
     }
 
-    /// Records why there is no answer, or not all of it.
+    /// Records why there is no answer, or only a part of it.
     pub(super) fn fail(&mut self, why: &str) {
         let plane = self.facts.control_plane.as_ref();
         let asleep = plane.and_then(|p| p.status.as_deref()) == Some("Sleeping");
@@ -234,7 +235,7 @@ impl Seen {
     }
 }
 
-/// Whether both are the same host and port; an endpoint may come without a scheme or a port.
+/// Reports whether both are the same host and port; an endpoint may have no scheme or port.
 pub(super) fn same_address(endpoint: &str, server: &str) -> bool {
     let read = |text: &str| {
         let text = if text.contains("://") {

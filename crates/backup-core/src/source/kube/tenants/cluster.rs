@@ -1,4 +1,4 @@
-//! TenantClusters and TenantControlPlanes, as far as the baseline reads them.
+//! TenantClusters and TenantControlPlanes, reduced to the fields that the baseline reads.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::now::PlaneView;
 use super::plane::control_plane;
 use crate::format::export::{ControlPlaneFacts, TenantAnswer, TenantFacts};
 
-/// Names are looked for in this one.
+/// Metadata that identifies an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Metadata {
@@ -22,7 +22,7 @@ impl Metadata {
     }
 }
 
-/// A TenantCluster.
+/// TenantCluster object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Tenant {
@@ -61,7 +61,7 @@ pub(super) struct NameOnly {
 }
 
 impl Tenant {
-    /// What its own fields tell.
+    /// Returns the facts from its own fields.
     pub(super) fn facts(&self) -> TenantFacts {
         TenantFacts {
             namespace: self.metadata.namespace.clone(),
@@ -80,7 +80,7 @@ impl Tenant {
     }
 }
 
-/// A TenantControlPlane.
+/// TenantControlPlane object.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Value")]
 pub(super) struct ControlPlane {

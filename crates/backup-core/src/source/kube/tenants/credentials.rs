@@ -1,4 +1,4 @@
-//! A tenant's Secrets in the management cluster: its kubeconfig, its authority.
+//! Secrets of a tenant in the management cluster: its kubeconfig, its authority.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::cluster::{Metadata, Tenant};
 use crate::digest::Digest;
 use crate::source::kube::kubeconfig::{self, Examined};
 
-/// Keys of a kubeconfig Secret, the one that works from outside of the cluster first.
+/// Keys of a kubeconfig Secret, those that work from outside the cluster first.
 const KEYS: [&str; 5] = [
     "admin.conf",
     "value",
@@ -21,7 +21,7 @@ const KEYS: [&str; 5] = [
     "admin.svc",
     "super-admin.conf",
 ];
-/// The key whose address is the Service's, and not that of `status.controlPlaneEndpoint`.
+/// Key with the address of the Service, instead of that in `status.controlPlaneEndpoint`.
 pub(super) const IN_CLUSTER: &str = "admin.svc";
 
 #[derive(Deserialize)]
@@ -52,7 +52,7 @@ struct Namespace {
     metadata: Metadata,
 }
 
-/// The namespace that the labels lead to, where the status does not tell it.
+/// Finds the tenant's namespace by labels, for a status that does not name it.
 pub(super) async fn namespace(api: &Api, tenant: &Tenant) -> Result<Option<String>, KubeError> {
     let (namespace, name) = tenant.metadata.key();
     let selector = format!(
@@ -63,12 +63,12 @@ pub(super) async fn namespace(api: &Api, tenant: &Tenant) -> Result<Option<Strin
     let found: Namespaces = api.get(&path, "list of namespaces").await?;
     Ok(match found.items.as_slice() {
         [one] => Some(one.metadata.name.clone()),
-        // Two of them would be a guess.
+        // With two of them the choice would be a guess.
         _ => None,
     })
 }
 
-/// The kubeconfig of a tenant whose objects live in `namespace`, and the key that it is under.
+/// Returns the kubeconfig of a tenant whose objects are in `namespace`, and its key in the Secret.
 pub(super) async fn kubeconfig(
     api: &Api,
     tenant: &Tenant,
@@ -100,8 +100,8 @@ pub(super) async fn kubeconfig(
     Ok(None)
 }
 
-/// SHA-256 of each certificate of the authority of control plane `plane`; only the public half is
-/// looked at. None if there is no authority.
+/// Returns the SHA-256 of each certificate of the authority of control plane `plane`; reads only the
+/// public half. Empty if there is no authority.
 pub(super) async fn authority(
     api: &Api,
     namespace: &str,
@@ -119,7 +119,7 @@ pub(super) async fn authority(
 }
 
 async fn secret(api: &Api, namespace: &str, name: &str) -> Result<Option<Secret>, KubeError> {
-    // Both may come from a status, which anybody with the right may write.
+    // Both may come from a status, which anyone with the right may write.
     if !is_name(namespace) || !is_name(name) {
         return Ok(None);
     }
@@ -131,7 +131,7 @@ async fn secret(api: &Api, namespace: &str, name: &str) -> Result<Option<Secret>
     }
 }
 
-/// Whether an object can be called that, so that it is one segment of a path.
+/// Reports whether the name is valid for an object, so that it is one segment of a path.
 pub(super) fn is_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     (1..=253).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('.')

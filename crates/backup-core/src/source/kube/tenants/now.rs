@@ -1,4 +1,4 @@
-//! Tenants as they are at this moment: what a restore is judged by, and no restore point keeps.
+//! State of the tenants at this moment, which a restore checks and no restore point contains.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::format::export::TenantFacts;
 use crate::source::status::printable;
 
-/// Steward leaves a control plane alone that has it, whatever its value.
+/// Annotation that makes Steward ignore a control plane, whatever its value.
 const PAUSED: &str = "/metadata/annotations/steward.butlerlabs.dev~1paused";
-/// Cluster API's own.
+/// The same annotation of Cluster API.
 const CLUSTER_PAUSED: &str = "/metadata/annotations/cluster.x-k8s.io~1paused";
-/// Conditions whose `False` is bad news; of others, such as `Paused` or `ScalingUp`, it is good.
+/// Conditions for which `False` is bad; for others, such as `Paused` or `ScalingUp`, it is good.
 const WANTED: [&str; 8] = [
     "Available",
     "ControlPlaneAvailable",
@@ -23,57 +23,57 @@ const WANTED: [&str; 8] = [
     "RemoteConnectionProbe",
     "WorkersAvailable",
 ];
-/// Conditions that are looked at; objects have a dozen.
+/// Most conditions that are read; objects have a dozen.
 const MOST: usize = 64;
 
 /// Clusters by namespace and name.
 pub(super) type Clusters = BTreeMap<(String, String), ClusterView>;
 
-/// A tenant now.
+/// Current state of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TenantNow {
-    /// What a restore point would keep of it.
+    /// Facts that a restore point would contain.
     pub facts: TenantFacts,
-    /// Its TenantControlPlane, if there is one.
+    /// TenantControlPlane of the tenant, if there is one.
     pub plane: Option<PlaneView>,
-    /// Its Cluster API Cluster, if there is one.
+    /// Cluster API Cluster of the tenant, if there is one.
     pub cluster: Option<ClusterView>,
 }
 
-/// A condition that should be `True`.
+/// Condition that should be `True` and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
-    /// Its type.
+    /// Type of the condition.
     pub condition: String,
-    /// What it is instead.
+    /// Actual status.
     pub status: String,
     /// Reason and message.
     pub why: String,
 }
 
-/// How a TenantControlPlane is.
+/// State of a TenantControlPlane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlaneView {
-    /// `spec.kubernetes.version`.
+    /// Field `spec.kubernetes.version`.
     pub wanted_version: Option<String>,
-    /// The value of the pause annotation.
+    /// Value of the pause annotation.
     pub paused: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Its conditions that should be otherwise, and those of its Deployment.
+    /// Conditions of it and of its Deployment that are not as they should be.
     pub unmet: Vec<Unmet>,
 }
 
-/// How a Cluster API Cluster is.
+/// State of a Cluster API Cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
-    /// `status.phase`.
+    /// Field `status.phase`.
     pub phase: Option<String>,
-    /// Whether Cluster API leaves it alone.
+    /// Whether Cluster API ignores it.
     pub paused: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Its conditions that should be otherwise.
+    /// Conditions that are not as they should be.
     pub unmet: Vec<Unmet>,
 }
 
@@ -104,7 +104,7 @@ impl PlaneView {
     }
 }
 
-/// A Cluster of a list.
+/// Cluster of a list.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Value")]
 pub(super) struct Cluster {
@@ -122,7 +122,7 @@ impl From<Value> for Cluster {
                 phase: text(&object, "/status/phase"),
                 paused: held == Some(true) || object.pointer(CLUSTER_PAUSED).is_some(),
                 deleting: is_deleting(&object),
-                // The second are those of the newer API while both are served.
+                // The second list is that of the newer API, while both are served.
                 unmet: unmet(
                     &object,
                     ["/status/conditions", "/status/v1beta2/conditions"],

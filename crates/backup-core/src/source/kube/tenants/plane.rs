@@ -1,11 +1,11 @@
-//! What the fields of a TenantControlPlane tell: the one place that knows which schema it has.
+//! Reader of the fields of a TenantControlPlane, in the one place that knows their layout.
 
 use serde_json::Value;
 
 use crate::format::export::ControlPlaneFacts;
 
-/// What the control plane `name` in `namespace` tells. The status has the last word, as it has for
-/// Steward; a control plane that names no schema has one that is made of its namespace and name.
+/// Returns the facts about the control plane `name` in `namespace`. Status takes precedence over spec, as
+/// in Steward; a control plane without a schema gets one made of its namespace and name.
 #[must_use]
 pub fn control_plane(namespace: &str, name: &str, object: &Value) -> ControlPlaneFacts {
     let text = |pointer: &str| {

@@ -170,14 +170,14 @@ fn any_certificate_of_an_authority_counts() {
         held(b"old", "2020-01-01T00:00:00Z"),
         held(b"new", "2036-01-01T00:00:00Z"),
     );
-    // In a change of the authority both stand in the file, in either order.
+    // While the authority is replaced, the file contains both, in either order.
     let fine = (Some(Digest::of(b"new")), String::new());
     assert_eq!(told(old.clone(), new.clone(), &[b"new"]), fine);
     assert_eq!(told(new.clone(), old.clone(), &[b"new"]), fine);
     assert_eq!(told(old.clone(), new.clone(), &[b"other", b"new"]), fine);
-    // Nobody knows the control plane's: one that lasts is enough.
+    // The control plane's authority is unknown: one that stays valid is enough.
     assert_eq!(told(old.clone(), new.clone(), &[]).1, "");
-    // The control plane's own has ended.
+    // The control plane's own authority has expired.
     let (_, ended) = told(new.clone(), old.clone(), &[b"old"]);
     assert!(ended.contains("expired at 2020-01-01"), "{ended}");
     let (_, foreign) = told(old, new, &[b"another"]);

@@ -1,4 +1,4 @@
-//! Which components an export would find changed.
+//! Components that an export would find changed.
 
 use super::super::discover::Kind;
 use super::super::export::KubeArchive;
@@ -10,14 +10,14 @@ use super::{WatchOptions, has_places};
 use crate::id::ComponentName;
 
 const TENANTS: &str = "tenantclusters.butler.butlerlabs.dev";
-/// What a tenant is made of.
+/// Archives that contain a tenant's data.
 const OF_TENANT: &[KubeArchive] = &[
     KubeArchive::Resources,
     KubeArchive::Kubeconfigs,
     KubeArchive::Secrets,
 ];
 
-/// What changes of one kind concern.
+/// Components that changes of one kind concern.
 pub(super) struct Concern {
     home: Home,
     secret: bool,
@@ -42,7 +42,7 @@ impl Concern {
         self.home
     }
 
-    /// The components that any object of the kind may concern.
+    /// Returns the components that any object of the kind may concern.
     pub(super) fn all(&self, wanted: &WatchOptions) -> Vec<ComponentName> {
         let archives: &[KubeArchive] = match self.home {
             Home::Crds => &[KubeArchive::Crds, KubeArchive::Resources],
@@ -59,7 +59,7 @@ impl Concern {
         named(archives, wanted)
     }
 
-    /// Those that a change of the object with this head concerns.
+    /// Returns the components that a change of the object with this head concerns.
     pub(super) fn of(&self, wanted: &WatchOptions, meta: &Meta, new: bool) -> Vec<ComponentName> {
         let place = self.places.then(|| place_of_head(self.secret, meta));
         let archives: &[KubeArchive] = match (self.home, place) {
@@ -71,7 +71,7 @@ impl Concern {
             (Home::Resources, None) if self.tenants && new => OF_TENANT,
             (Home::Resources, None) => &[KubeArchive::Resources],
         };
-        // What a restore cannot do without is never left out by its namespace.
+        // Objects that a restore depends on are never excluded by their namespace.
         let always = archives == [KubeArchive::SealedSecrets] || self.home == Home::Crds;
         let namespace = if self.namespaces {
             Some(&meta.name)
@@ -160,7 +160,7 @@ mod tests {
         assert!(told(&maps, leader, false).is_empty());
         let root = serde_json::json!({ "name": "kube-root-ca.crt", "namespace": "butler-system" });
         assert!(told(&maps, root, true).is_empty());
-        // Not a kubeconfig, whatever its name is.
+        // It is not a kubeconfig, whatever its name is.
         let map = serde_json::json!({ "name": "a-kubeconfig", "namespace": "butler-system" });
         assert_eq!(told(&maps, map, true), ["secrets"]);
     }

@@ -1,4 +1,4 @@
-//! One watch: it begins at a revision, hears what comes after, and goes on from there after a break.
+//! Single watch: it starts at a revision, receives later changes, and continues there after a break.
 
 use std::time::Duration;
 
@@ -15,42 +15,42 @@ use super::super::select::Home;
 use super::concern::Concern;
 use super::{Change, Ground, WatchState};
 
-/// How long a watch goes on before the server ends it in order, and half a minute more for some: not
-/// all begin again at once. A line that is dead without a sign is noticed then.
+/// Duration of a watch before the server ends it, and the range of extra seconds, so that not all watches
+/// start again at once. A connection that died silently is noticed at this time.
 const LASTS: Duration = Duration::from_secs(150);
 const SPREAD: u64 = 60;
-/// How much later than it should the end may come.
+/// Delay of the end that is tolerated.
 const GRACE: Duration = Duration::from_secs(20);
-/// One that ends sooner is not well.
+/// Duration after which a watch counts as healthy.
 const WELL_AFTER: Duration = Duration::from_secs(2);
-/// How soon again after a break, and at most later on: a key that is born while the API server is away
-/// is noticed this much after it is back.
+/// First and longest pause after a break: a key that was created while the API server was away is noticed
+/// this much after the server is back.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How soon again after the server has refused: rights are given by people.
+/// Pause after the server has refused: rights are granted by people.
 const REFUSED_PAUSE: Duration = Duration::from_mins(5);
-/// Refusals that may be those of a server that has just started, and knows nobody's rights yet.
+/// Refusals that may come from a server that has just started and has not read the access rules yet.
 const REFUSALS: u32 = 10;
-/// A page of one head, or an event: an object is below 3 MiB with all that is left out here.
+/// Largest page of one head, or event: an object is below 3 MiB with all the fields left out here.
 const MAX_LINE: usize = 3 << 20;
 
-/// See the module.
+/// One watch; see the module.
 pub(super) struct Follow<'a> {
     ground: &'a Ground<'a>,
     kind: &'a Kind,
     concern: Concern,
     lasts: Duration,
-    /// The revision up to which it has heard.
+    /// Revision up to which it has reported.
     place: Option<String>,
-    /// The revision of now, where it was away: when it has come there it has missed nothing.
+    /// Server revision after a break; the watch has missed nothing once it reaches it.
     now: Option<String>,
-    /// Whether the last try ended badly.
+    /// Whether the last try failed.
     shaken: bool,
-    /// Whether it ever had a place.
+    /// Whether it ever had a position.
     began: bool,
-    /// Since when it hears.
+    /// Time since which it receives changes.
     up: Option<Instant>,
-    /// Refusals in a row.
+    /// Number of refusals in a row.
     refusals: u32,
 }
 
@@ -77,7 +77,7 @@ struct Event {
 struct Object {
     #[serde(default)]
     metadata: Meta,
-    /// Of an error.
+    /// Status code, if the event is an error.
     #[serde(default)]
     code: u16,
     #[serde(default)]
@@ -152,7 +152,7 @@ impl<'a> Follow<'a> {
                         error,
                         KubeError::TooLarge { .. } | KubeError::Malformed { .. }
                     ) {
-                        // It would come again.
+                        // It would fail again at the same event.
                         self.forget();
                     }
                     self.tell(WatchState::Broken(error.line()));
@@ -163,13 +163,13 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// It has lost its place.
+    /// Discards the position.
     fn forget(&mut self) {
         self.place = None;
         self.ground.kept.ended(&self.kind.resource);
     }
 
-    /// One request, to its end.
+    /// Runs one watch request to its end.
     async fn once(&mut self) -> Result<(), KubeError> {
         let api = self.ground.reach.api().await?;
         let place = self.begin(&api).await?;
@@ -204,10 +204,10 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Where to watch from.
+    /// Returns the revision to watch from.
     async fn begin(&mut self, api: &Api) -> Result<String, KubeError> {
         if let Some(place) = self.place.clone() {
-            // A store that was put back to an older state would tell nothing until it has caught up.
+            // An etcd restored to an older state would report nothing until it has reached this revision.
             if !self.shaken {
                 return Ok(place);
             }
@@ -224,7 +224,7 @@ impl<'a> Follow<'a> {
         let place = self.ask(api).await?;
         self.place = Some(place.clone());
         self.ground.kept.began(self.kind, &place);
-        // Whoever lists from now on finds everything that was before this place.
+        // A list from now on contains all changes before this position.
         let what = if self.began {
             format!("the watch on {} began anew", self.name())
         } else {
@@ -235,9 +235,9 @@ impl<'a> Follow<'a> {
         Ok(place)
     }
 
-    /// The revision of now.
+    /// Returns the current revision.
     async fn ask(&self, api: &Api) -> Result<String, KubeError> {
-        // Not closed while the watches live.
+        // The semaphore is not closed while the watches live.
         let _permit = self.ground.beginning.acquire().await;
         let path = format!("{}?limit=1{}", self.kind.path(), self.selector());
         let bytes = api.heads().impatient().bytes(&path, MAX_LINE).await?;
@@ -256,7 +256,7 @@ impl<'a> Follow<'a> {
     }
 
     fn selector(&self) -> String {
-        // As the export has it: Secrets of two components are taken whatever their labels are.
+        // As in the export: Secrets of two components are taken whatever their labels are.
         let selector = self.ground.wanted.selection.selector.as_deref();
         let selector = selector.filter(|_| self.concern.home() == Home::Resources);
         selector
@@ -330,7 +330,7 @@ fn pauses() -> ExponentialBackoff {
         .build()
 }
 
-/// Whether asking again soon cannot help.
+/// Reports whether a retry soon cannot help.
 fn is_refusal(error: &KubeError) -> bool {
     const NEVER: [StatusCode; 4] = [
         StatusCode::BAD_REQUEST,
@@ -345,7 +345,7 @@ fn is_refusal(error: &KubeError) -> bool {
     }
 }
 
-/// Whether one revision comes before another; revisions of etcd are numbers.
+/// Reports whether one revision comes before another; revisions of etcd are numbers.
 fn is_before(now: &str, place: &str) -> bool {
     match (now.parse::<u64>(), place.parse::<u64>()) {
         (Ok(now), Ok(place)) => now < place,

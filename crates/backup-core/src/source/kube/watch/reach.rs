@@ -1,4 +1,4 @@
-//! The connection that all watches share, made anew when it may be the reason for a break.
+//! Connection shared by all watches, which is renewed when it may be the cause of a break.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::super::connect::KubeOptions;
 use super::super::failure::KubeError;
 use super::super::request::Api;
 
-/// Many watches break at once: they share the next connection, too.
+/// Age below which a connection is not renewed: many watches break at once and share the next one.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// Shared connection; see the module.
 pub(super) struct Reach {
     options: KubeOptions,
     current: Mutex<Option<(Api, Instant)>>,
@@ -21,7 +21,7 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn new(options: KubeOptions) -> Self {
         Self {
-            // Watches try again by themselves, and tell that they do.
+            // The watches retry on their own, and report it.
             options: KubeOptions {
                 retry_for: Duration::ZERO,
                 ..options
@@ -30,7 +30,7 @@ impl Reach {
         }
     }
 
-    /// The API; reads the kubeconfig if there is no connection.
+    /// Returns the API; reads the kubeconfig if there is no connection.
     pub(super) async fn api(&self) -> Result<Api, KubeError> {
         let mut current = self.current.lock().await;
         if let Some((api, _)) = current.as_ref() {
@@ -41,7 +41,7 @@ impl Reach {
         Ok(api)
     }
 
-    /// Has the kubeconfig read anew by the next: its certificates may have been renewed.
+    /// Makes the next call read the kubeconfig again: its certificates may have been renewed.
     pub(super) async fn renew(&self) {
         let mut current = self.current.lock().await;
         if current

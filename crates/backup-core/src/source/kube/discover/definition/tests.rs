@@ -33,7 +33,8 @@ fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
     assert!(!crd(json!(null)).has_status);
 }
 
-/// A definition with these versions (name, served, stored, fields) that objects were stored as.
+/// Examines a definition with these versions (name, served, stored, fields), and the versions in which
+/// objects were stored.
 fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool) -> Told {
     let versions = versions.iter().map(|(name, served, storage, fields)| {
         let fields = fields.iter().map(|f| ((*f).to_owned(), json!({})));
@@ -56,7 +57,7 @@ fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool
     let text = crd.to_string();
     let crd: Crd<'_> = serde_json::from_str(&text).unwrap();
     let (mut found, mut kinds) = (Discovered::default(), BTreeMap::new());
-    // What discovery found before: the server prefers `v1`.
+    // Result of discovery before: the server prefers `v1`.
     let list = json!({ "groupVersion": "example.com/v1", "resources": [
         { "name": "teams", "singularName": "", "kind": "Team", "namespaced": false, "verbs": ["list"] },
     ] });
@@ -77,7 +78,7 @@ fn a_kind_is_read_in_the_version_that_is_stored() {
     assert_eq!(kind.version, "v1beta1");
     assert_eq!(kind.also_served, ["v1"]);
     assert_eq!(findings, []);
-    // Read as it is stored, no webhook has a say.
+    // Objects read in their stored version need no webhook.
     let (kind, findings) = told(&versions, &["v1beta1"], true);
     assert!(!kind.converted && findings.is_empty());
     assert!(told(&versions, &["v1", "v1beta1"], true).0.converted);
@@ -94,12 +95,12 @@ fn fields_that_cannot_be_read_are_told() {
     };
     assert!(cause.contains("stored as v1beta1"), "{cause}");
     assert!(cause.contains("spec.only"), "{cause}");
-    // The storage version was changed, and objects were not written anew.
+    // The storage version was changed, and objects were not rewritten.
     let moved = [("v1", true, true, v1), ("v1beta1", true, false, old)];
     let (_, findings) = told(&moved, &["v1beta1", "v1"], false);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(told(&moved, &["v1"], false).1, []);
-    // Nothing is lost where nothing lacks, and only a webhook knows what it does.
+    // Nothing is lost if no field is missing, and the effect of a webhook is unknown.
     let same = [("v1", true, false, old), ("v1beta1", false, true, old)];
     for (versions, webhook) in [(same, false), (unserved, true)] {
         let (_, findings) = told(&versions, &["v1beta1"], webhook);
