@@ -1,4 +1,4 @@
-//! Compiles what the lab's servers and clients speak, without `protoc`.
+//! Build script that compiles the protocols of the lab's servers and clients, without `protoc`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     talos_stand_in()
 }
 
-/// etcd as the lab's data generator uses it.
+/// Compiles the etcd client of the lab's data generator.
 fn etcd_client() -> Result<(), Box<dyn Error>> {
     const FOLDER: &str = "src/etcd";
     println!("cargo::rerun-if-changed={FOLDER}/rpc.proto");
@@ -19,8 +19,8 @@ fn etcd_client() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The Talos API as a server, and etcd as a node uses it; into its own folder, since packages of
-/// the same name may be compiled for others.
+/// Compiles the Talos API as a server, and etcd's API as a node uses it. Writes into a folder of its own,
+/// because packages of the same name may be compiled for others.
 fn talos_stand_in() -> Result<(), Box<dyn Error>> {
     const API: &str = "../../crates/backup-core/proto";
     const OWN: &str = "proto/talos";

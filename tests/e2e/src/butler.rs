@@ -1,5 +1,5 @@
-//! A little Butler management cluster, whole: its kinds, its people, two tenants that answer, the
-//! DataStore that holds them, sealed Secrets, and a bucket to back it up to.
+//! Small but whole Butler management cluster: its kinds, its people, two tenants that answer, the DataStore
+//! that holds them, sealed Secrets, and a bucket for its backups.
 
 mod canaries;
 mod crds;
@@ -32,38 +32,38 @@ use crate::talos::Standin;
 
 /// Butler's own namespace.
 pub const SYSTEM: &str = "butler-system";
-/// The namespace of TenantClusters that belong to no team.
+/// Namespace of TenantClusters that belong to no team.
 pub const TENANTS: &str = "butler-tenants";
-/// The namespace of a team, and the team.
+/// Namespace of a team, and the name of the team.
 pub const TEAM: &str = "payments";
-/// Steward's namespace, with the Secrets of its DataStores.
+/// Namespace of Steward, with the Secrets of its DataStores.
 pub const STEWARD: &str = "steward-system";
-/// The namespace of Flux and of the sealed-secrets controller with its keys.
+/// Namespace of Flux and of the sealed-secrets controller with its keys.
 pub const SEALING: &str = "flux-system";
-/// A namespace that is none of Butler's. A ProviderConfig refers to one of its two Secrets,
+/// Namespace that is not one of Butler's. A ProviderConfig refers to one of its two Secrets,
 /// `nutanix-credentials`; nothing refers to the other, `unrelated`.
 pub const FOREIGN: &str = "infrastructure-credentials";
-/// The DataStore of both tenants.
+/// DataStore of both tenants.
 pub const DATASTORE: &str = "default";
 
-/// The scenario. Fields drop in order: servers before what they stand on. Its files are in the
-/// folder that it was started in, which must live longer.
+/// Scenario. Fields drop in order: servers before the servers that they depend on. Its files are in the
+/// folder in which it was started, which must live longer.
 pub struct Butler {
     /// Two tenants: `alpha` in [`TENANTS`], `beta` in [`TEAM`].
     tenants: Vec<Tenant>,
     /// The sealed-secrets controller. It is stopped; [`Butler::canaries`] knows its keys.
     pub sealed_secrets: SealedSecrets,
-    /// The garbage collector and what fills namespaces.
+    /// Garbage collector, and the controllers that fill namespaces.
     pub controllers: KubeControllerManager,
     /// The Talos API of three control plane nodes, before [`Butler::etcd`].
     pub talos: Standin,
-    /// For each role a talosconfig.
+    /// Talosconfig for each role.
     pub talosconfigs: BTreeMap<String, PathBuf>,
-    /// The management cluster's API server, with RBAC, and Secrets encrypted at rest.
+    /// API server of the management cluster, with RBAC, and Secrets encrypted at rest.
     pub kube_apiserver: KubeApiserver,
-    /// The etcd of the DataStore [`DATASTORE`]: TLS, users, roles.
+    /// Etcd of the DataStore [`DATASTORE`]: TLS, users, roles.
     pub datastore: Etcd,
-    /// The management cluster's etcd.
+    /// Etcd of the management cluster.
     pub etcd: Etcd,
     /// The S3 server.
     pub s3: S3,
@@ -73,12 +73,12 @@ pub struct Butler {
 }
 
 impl Butler {
-    /// Starts all of it. `say` gets a line per step.
+    /// Starts the whole scenario. `say` gets a line per step.
     ///
     /// # Errors
     /// A component cannot be found, built or started, or an object was refused.
     pub async fn start(folder: &Folder, say: &(dyn Fn(&str) + Sync)) -> Result<Self> {
-        // Many parts are made at once: too much for a caller's stack.
+        // Many parts are made at once, which is too much for a caller's stack.
         Box::pin(Self::start_all(folder, say)).await
     }
 
@@ -133,8 +133,8 @@ impl Butler {
         })
     }
 
-    /// Loses the management cluster's etcd as [`Standin::reset`] does; API server and controllers
-    /// end with the nodes that they stand for.
+    /// Loses the management cluster's etcd as [`Standin::reset`] does. API server and controllers end with
+    /// the nodes that they stand for.
     ///
     /// # Errors
     /// etcd cannot be ended, or a disk not be emptied.
@@ -153,13 +153,13 @@ impl Butler {
         self.controllers.restart().await
     }
 
-    /// Its tenants.
+    /// Returns its tenants.
     #[must_use]
     pub fn tenants(&self) -> &[Tenant] {
         &self.tenants
     }
 
-    /// The tenant called `name`, to stop its API server and the like.
+    /// Returns the tenant called `name`, to stop its API server and the like.
     ///
     /// # Errors
     /// There is none.
@@ -168,21 +168,21 @@ impl Butler {
         tenant.with_context(|| format!("there is no tenant {name}"))
     }
 
-    /// Strings that stand in its Secrets, at least one for each, and nowhere else in clear text:
+    /// Returns strings that stand in its Secrets, at least one for each, and nowhere else in clear text:
     /// words, lines of private keys, parts of kubeconfigs.
     #[must_use]
     pub fn canaries(&self) -> &[String] {
         &self.canaries
     }
 
-    /// The kubeconfig of the management cluster's administrator.
+    /// Returns the kubeconfig of the management cluster's administrator.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.kube_apiserver.kubeconfig()
     }
 
-    /// A kubeconfig of the management cluster for a user who may do what RBAC lets the name and the
-    /// group do.
+    /// Makes a kubeconfig of the management cluster for a user with the rights that RBAC gives to the name
+    /// and the group.
     ///
     /// # Errors
     /// It cannot be made.
@@ -190,7 +190,7 @@ impl Butler {
         self.kube_apiserver.kubeconfig_for(user, group)
     }
 
-    /// The store URL of `prefix` in its bucket, as the programs take it.
+    /// Returns the store URL of `prefix` in its bucket, as the programs take it.
     #[must_use]
     pub fn store(&self, prefix: &str) -> String {
         self.s3.url(&self.bucket, prefix)

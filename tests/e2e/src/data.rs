@@ -1,4 +1,4 @@
-//! Realistic data of a Kubernetes control plane in a real etcd, and what a day does to it.
+//! Realistic data of a Kubernetes control plane in a real etcd, and the changes of a day.
 //!
 //! Time is simulated: a day of churn takes as long as etcd needs for its writes.
 
@@ -21,33 +21,33 @@ use self::kinds::Kind;
 use self::object::Object;
 use crate::etcd::{EtcdClient, MAX_TXN_OPS, put, rpc};
 
-/// 2026-09-01T00:00:00Z: simulated time starts here, so that the same seed gives the same bytes.
+/// Start of simulated time, 2026-09-01T00:00:00Z, so that the same seed gives the same bytes.
 const EPOCH: i64 = 1_788_220_800;
 
-/// A transaction is cut here too: etcd refuses requests above 1.5 MiB.
+/// Largest transaction; etcd refuses requests above 1.5 MiB.
 const MAX_TXN_BYTES: usize = 1024 * 1024;
 
-/// Returns `length` random bytes that compress to nothing less. The first is one that no object of
-/// Kubernetes begins with, so that no snapshot takes them for an object that is torn.
+/// Returns `length` random bytes, which cannot be compressed. The first byte is one that no Kubernetes object
+/// begins with, so that no snapshot mistakes them for a torn object.
 #[must_use]
 pub fn random(length: usize) -> Vec<u8> {
     let rest = std::iter::repeat_with(rand::random::<u8>);
     std::iter::once(b'x').chain(rest).take(length).collect()
 }
 
-/// How big a cluster is, and the seed of everything random in it.
+/// Size of a cluster, and the seed of everything random in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Objects besides nodes, leases and events. 60 000 make a database of about 290 MB.
+    /// Number of objects besides nodes, leases and events. 60 000 make a database of about 290 MB.
     pub objects: usize,
-    /// Nodes, each with a lease renewed every ten seconds.
+    /// Number of nodes, each with a lease renewed every ten seconds.
     pub nodes: usize,
-    /// The same seed gives the same data.
+    /// Seed; the same seed gives the same data.
     pub seed: u64,
 }
 
 impl Shape {
-    /// For a test: a thousand objects, about 4 MB, written within a second.
+    /// Returns a shape for a test: a thousand objects, about 4 MB, written within a second.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Shape {
         }
     }
 
-    /// For a benchmark or a show: a control plane of 20 nodes, about 290 MB.
+    /// Returns a shape for a benchmark or a show: a control plane of 20 nodes, about 290 MB.
     #[must_use]
     pub fn large() -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Shape {
     }
 }
 
-/// What is in the etcd, so that churn knows what to change.
+/// Content of the etcd, so that churn knows what to change.
 #[derive(Debug)]
 pub struct Cluster {
     shape: Shape,
@@ -76,13 +76,13 @@ pub struct Cluster {
     /// Simulated seconds since 1970.
     now: i64,
     objects: Vec<Object>,
-    /// Nodes' leases and those of the controllers; renewed all the time.
+    /// Leases of nodes and controllers; renewed all the time.
     leases: Vec<Object>,
     /// One etcd lease for each simulated minute with events, oldest first.
     events: VecDeque<churn::EventMinute>,
-    /// Revisions at the last marks of five minutes, oldest first.
+    /// Revisions at the last five-minute marks, oldest first.
     marks: VecDeque<i64>,
-    /// Numbers new objects, so that names never repeat.
+    /// Number for new objects, so that names never repeat.
     made: u64,
 }
 
@@ -112,20 +112,20 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The UID of the namespace `kube-system`, which names the cluster.
+    /// Returns the UID of the namespace `kube-system`, which identifies the cluster.
     #[must_use]
     pub fn kube_system_uid(&self) -> String {
         kinds::kube_system_uid(self.shape)
     }
 
-    /// Simulated time, seconds since 1970.
+    /// Returns simulated time in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> i64 {
         self.now
     }
 }
 
-/// Writes keys that are all different, many to a transaction; gives the last revision.
+/// Writes keys that are all different, many to a transaction; returns the last revision.
 async fn write(
     client: &EtcdClient,
     entries: impl Iterator<Item = (String, Vec<u8>)>,

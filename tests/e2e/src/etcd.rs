@@ -28,18 +28,19 @@ pub mod rpc {
     tonic::include_proto!("etcdserverpb");
 }
 
-/// An etcd with little to read is up in a second; a machine that compiles next to it is slow.
+/// Time limit for the start. An etcd with little to read is up in a second; a machine that compiles next to
+/// it is slow.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// etcd closes its file in order after SIGTERM.
+/// Time limit for the stop. etcd closes its file in order after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// How an etcd is to be.
+/// Options of an etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// TLS for clients, with certificates required of them; plain HTTP otherwise.
+    /// Whether clients use TLS, with certificates required of them; plain HTTP if not.
     pub tls: bool,
-    /// How many members.
+    /// Number of members.
     pub members: usize,
-    /// The server: one of those of [`crate::tools::EtcdLine`].
+    /// Server program: one of those of [`crate::tools::EtcdLine`].
     pub server: Tool,
 }
 
@@ -53,22 +54,22 @@ impl Default for Options {
     }
 }
 
-/// One member: its process, or what is needed to start it again. The process ends with this.
+/// One member: its process, or the data to start it again. The process ends with this.
 #[derive(Debug)]
 pub struct Etcd {
     member: Arc<Member>,
     now: Arc<Mutex<Now>>,
 }
 
-/// What a member is at the moment.
+/// Present state of a member.
 #[derive(Debug)]
 struct Now {
     process: Option<Process>,
     data_dir: PathBuf,
 }
 
-/// A way to a member for who runs it on the owner's behalf, as a Talos node does. It does not keep
-/// the process alive.
+/// Handle to a member for a component that runs it on the owner's behalf, as a Talos node does. It does not
+/// keep the process alive.
 #[derive(Debug, Clone)]
 pub struct Handle {
     member: Arc<Member>,
@@ -76,10 +77,10 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The member, for as long as it takes to do something with it.
+    /// Returns the member, for as long as an operation on it takes.
     ///
     /// # Errors
-    /// Its owner let it go.
+    /// Its owner dropped it.
     pub fn get(&self) -> Result<Etcd> {
         let now = self.now.upgrade();
         Ok(Etcd {
@@ -98,7 +99,7 @@ impl Etcd {
         Self::start_line(folder, name, EtcdLine::LAB).await
     }
 
-    /// The same of another minor version.
+    /// Starts one as [`Etcd::start`] does, of another minor version.
     ///
     /// # Errors
     /// As [`Etcd::start`].
@@ -167,7 +168,7 @@ impl Etcd {
         }
     }
 
-    /// A way to it that does not keep its process alive.
+    /// Returns a handle that does not keep its process alive.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle {
@@ -180,56 +181,56 @@ impl Etcd {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The member's name.
+    /// Returns the member's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.member.name
     }
 
-    /// Where clients find it, such as `https://127.0.0.1:21379`.
+    /// Returns its address for clients, such as `https://127.0.0.1:21379`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.member.endpoint()
     }
 
-    /// Where its peers find it.
+    /// Returns its address for peers.
     #[must_use]
     pub fn peer_url(&self) -> String {
         self.member.peer_url()
     }
 
-    /// The value for `--initial-cluster`, all members.
+    /// Returns the value for `--initial-cluster`, all members.
     #[must_use]
     pub fn initial_cluster(&self) -> &str {
         &self.member.initial_cluster
     }
 
-    /// Files of a client that may do everything; `None` without TLS.
+    /// Returns the files of a client that may do everything; `None` without TLS.
     #[must_use]
     pub fn client_files(&self) -> Option<&Files> {
         self.member.tls.as_ref().map(|tls| &tls.client)
     }
 
-    /// The authority of its certificates, to make more clients; `None` without TLS.
+    /// Returns the authority of its certificates, to make more clients; `None` without TLS.
     #[must_use]
     pub fn authority(&self) -> Option<&Authority> {
         self.member.tls.as_ref().map(|tls| tls.authority.as_ref())
     }
 
-    /// Its data directory: where Talos has it, with [`Etcd::folder`] for the root of a node, if it
-    /// was not started on another.
+    /// Returns its data directory: the path that Talos uses, with [`Etcd::folder`] for the root of a node,
+    /// unless it was started on another.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.now().data_dir.clone()
     }
 
-    /// The database itself; it can be read while etcd is stopped.
+    /// Returns the path of the database; it can be read while etcd is stopped.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.data_dir().join("member").join("snap").join("db")
     }
 
-    /// The folder with its data directory and log.
+    /// Returns the folder with its data directory and log.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.member.folder
@@ -243,7 +244,7 @@ impl Etcd {
         EtcdClient::connect(&self.endpoint(), self.client_files()).await
     }
 
-    /// Whether it runs.
+    /// Reports whether it runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.now().process.is_some()
@@ -290,7 +291,7 @@ impl Etcd {
         self.ready().await
     }
 
-    /// As [`Etcd::restart`], on another data directory, which it keeps.
+    /// Restarts it as [`Etcd::restart`] does, on another data directory, which it keeps.
     ///
     /// # Errors
     /// It is not ready in time.
@@ -318,7 +319,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// The last lines of its log, for errors.
+    /// Returns the last lines of its log, for errors.
     #[must_use]
     pub fn tail(&self) -> String {
         crate::process::tail(&self.member.folder.join(format!("{}.log", self.member.name)))

@@ -1,4 +1,4 @@
-//! The real `etcdutl`: what it says of a snapshot, and its restore.
+//! Wrapper around the real `etcdutl`: the status of a snapshot, and its restore.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::etcd::Etcd;
 use crate::tools::{self, Tool};
 
-/// What `etcdutl snapshot status` says.
+/// Output of `etcdutl snapshot status`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -17,16 +17,16 @@ pub struct Status {
     pub hash: u32,
     /// The revision of the newest write in it.
     pub revision: i64,
-    /// The number of entries in the key bucket (revisions, not live keys).
+    /// Number of entries in the key bucket (revisions, not live keys).
     pub total_key: u64,
-    /// Bytes of the database, the trailer not counted.
+    /// Bytes of the database, without the trailer.
     pub total_size: u64,
-    /// The storage version, such as `3.6.0`; empty for old files.
+    /// Storage version, such as `3.6.0`; empty for old files.
     #[serde(default)]
     pub version: String,
 }
 
-/// Reads a snapshot's status. The trailer's digest is not checked by this, only by a restore.
+/// Reads a snapshot's status. This does not check the trailer's digest; only a restore does.
 ///
 /// # Errors
 /// `etcdutl` cannot be found or built, or refuses the file.
@@ -34,7 +34,7 @@ pub async fn status(snapshot: &Path) -> Result<Status> {
     status_by(Tool::Etcdutl, snapshot).await
 }
 
-/// The same, as the tool of another version says.
+/// Reads a snapshot's status with the tool of another version.
 ///
 /// # Errors
 /// As [`status`].
@@ -46,16 +46,16 @@ pub async fn status_by(etcdutl: Tool, snapshot: &Path) -> Result<Status> {
         .with_context(|| format!("etcdutl said {:?}", String::from_utf8_lossy(&output)))
 }
 
-/// What a restore is asked to do besides writing the data directory.
+/// Options of a restore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
-    /// Take a file without the trailer's digest: a copy of a database file.
+    /// Whether a file without the trailer's digest is accepted: a copy of a database file.
     pub skip_hash_check: bool,
-    /// Raise the revision by this much, and mark the old ones compacted, so that watches end.
+    /// Number by which the revision is raised, with the old ones marked compacted, so that watches end.
     pub bump_revision: Option<u64>,
 }
 
-/// Restores `snapshot` into the data directory of `member`, which must be stopped and have none.
+/// Restores `snapshot` into the data directory of `member`, which must be stopped and without data.
 ///
 /// # Errors
 /// `etcdutl` refused: the digest is wrong, or the data directory is not empty.
@@ -69,10 +69,10 @@ pub async fn restore(snapshot: &Path, member: &Etcd, options: RestoreOptions) ->
     restore_to(snapshot, &to, options).await
 }
 
-/// Where a restore goes, for callers that have no [`Etcd`].
+/// Target of a restore, for callers that have no [`Etcd`].
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// Must not exist or be empty.
+    /// Data directory, which must not exist or be empty.
     pub data_dir: &'a Path,
     /// The member's name.
     pub name: &'a str,
@@ -113,7 +113,7 @@ pub async fn restore_to(
     Ok(())
 }
 
-/// Runs `etcdutl`, and gives its standard output.
+/// Runs `etcdutl`, and returns its standard output.
 async fn run(etcdutl: Tool, args: &[&str]) -> Result<Vec<u8>> {
     let program = tools::path(etcdutl).await?;
     let output = Command::new(&program)

@@ -1,4 +1,4 @@
-//! One temporary folder for everything that a lab or a test leaves on the disk.
+//! Temporary folder for everything that a lab or a test writes to the disk.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use tempfile::TempDir;
 const PREFIX: &str = "butler-lab-";
 const LOCK: &str = ".alive";
 
-/// A new folder younger than this may not have its lock yet, so a sweep lets it be.
+/// Age below which a new folder may lack its lock, so that a sweep leaves it.
 const TOO_YOUNG_TO_SWEEP: Duration = Duration::from_secs(60);
 
-/// A temporary folder that goes with its handle. A lock file in it shows that its process lives, so
-/// that what a killed process left is removed by the next one.
+/// Temporary folder that is removed with its handle. A lock file in it shows that its process lives, so that
+/// the next process removes the folders of killed ones.
 #[derive(Debug)]
 pub struct Folder {
     folder: TempDir,
@@ -46,13 +46,13 @@ impl Folder {
         })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The path of `name` in this folder.
+    /// Returns the path of `name` in this folder.
     #[must_use]
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
@@ -69,7 +69,7 @@ impl Folder {
     }
 }
 
-/// Whether the process that made the folder `path` still lives.
+/// Reports whether the process that made the folder `path` still lives.
 #[must_use]
 pub fn is_alive(path: &Path) -> bool {
     File::open(path.join(LOCK))
@@ -102,7 +102,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// Removes folders of dead processes. A failure is nobody's loss: the next one tries again.
+/// Removes folders of dead processes. A failure does no harm: the next process tries again.
 fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();

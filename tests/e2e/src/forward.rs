@@ -1,7 +1,7 @@
-//! A proxy as companies have them: it opens tunnels and passes requests on, and counts both.
+//! Proxy as companies have them: it opens tunnels and forwards requests, and counts both.
 //!
-//! Whatever host it is asked for, it goes to 127.0.0.1: names that nobody else can resolve prove that a
-//! connection came through it.
+//! For any host it connects to 127.0.0.1: names that nothing else can resolve prove that a connection came
+//! through it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,12 +12,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// The head of a request that is sent to a proxy.
+/// Largest head of a request to a proxy.
 const MAX_HEAD: usize = 16 << 10;
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// The proxy. It ends when dropped.
+/// Running proxy. It ends when dropped.
 #[derive(Debug)]
 pub struct Forward {
     address: String,
@@ -26,7 +26,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Starts one; with `login`, as in `user:password`, it serves only who shows that.
+    /// Starts a proxy; with `login`, as in `user:password`, it serves only clients that show it.
     ///
     /// # Errors
     /// No port can be had.
@@ -44,21 +44,21 @@ impl Forward {
         })
     }
 
-    /// Where it listens, as in `127.0.0.1:3128`.
+    /// Returns its address, as in `127.0.0.1:3128`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// What it was asked for and let through so far: `HOST:PORT` of each tunnel, `http://HOST:PORT` of
-    /// each request.
+    /// Returns the requests that it passed so far: `HOST:PORT` of each tunnel, `http://HOST:PORT` of each
+    /// request.
     #[must_use]
     pub fn seen(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.clone()
     }
 
-    /// How often that was asked for.
+    /// Returns the number of those requests that equal `what`.
     #[must_use]
     pub fn count(&self, what: &str) -> usize {
         self.seen().iter().filter(|seen| *seen == what).count()

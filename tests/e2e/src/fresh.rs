@@ -1,4 +1,4 @@
-//! A second management cluster with nothing in it: what a restore is tried on.
+//! Second management cluster with nothing in it, as a target for restores.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use crate::etcd::Etcd;
 use crate::kube_apiserver::KubeApiserver;
 use crate::kube_controller_manager::KubeControllerManager;
 
-/// A fresh cluster. Fields drop in order: servers before what they stand on.
+/// Fresh cluster. Fields drop in order: servers before the servers that they depend on.
 pub struct Fresh {
-    /// The garbage collector and what fills namespaces.
+    /// Garbage collector, and the controllers that fill namespaces.
     pub controllers: KubeControllerManager,
     /// Its API server, with RBAC, and Secrets encrypted with a key of its own.
     pub kube_apiserver: KubeApiserver,
@@ -38,7 +38,7 @@ impl Fresh {
         })
     }
 
-    /// The kubeconfig of its administrator.
+    /// Returns the kubeconfig of its administrator.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.kube_apiserver.kubeconfig()

@@ -1,4 +1,4 @@
-//! A host of Git: `git http-backend`, as web servers run it, with bare repositories and a token.
+//! Git host: `git http-backend`, as web servers run it, with bare repositories and a token.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,12 +20,12 @@ use tokio::task::JoinSet;
 use crate::port::Port;
 use crate::run::{Command, Output};
 
-/// What a test pushes is small.
+/// Largest request; a test's push is small.
 const MAX_BODY: usize = 64 << 20;
-/// The user that goes with the token.
+/// User for the token.
 const USER: &str = "git";
 
-/// The host. It is away while it is stopped, and ends when dropped.
+/// Running host. It is away while it is stopped, and ends when dropped.
 pub struct GitHost {
     folder: PathBuf,
     token: Option<String>,
@@ -34,7 +34,7 @@ pub struct GitHost {
 }
 
 impl GitHost {
-    /// Serves the repositories in `folder`; to whoever shows `token`, if there is one.
+    /// Serves the repositories in `folder`, to clients that show `token`, if there is one.
     ///
     /// # Errors
     /// No port can be had.
@@ -49,12 +49,12 @@ impl GitHost {
         Ok(host)
     }
 
-    /// Goes away: nobody listens any more.
+    /// Stops listening.
     pub async fn stop(&mut self) {
         self.server.shutdown().await;
     }
 
-    /// Comes back.
+    /// Starts listening again.
     ///
     /// # Errors
     /// The port cannot be had any more.
@@ -71,7 +71,7 @@ impl GitHost {
         Ok(())
     }
 
-    /// Makes a [`bare`] repository that may be pushed to; gives its folder.
+    /// Makes a [`bare`] repository that may be pushed to; returns its folder.
     ///
     /// # Errors
     /// `git` failed.
@@ -81,7 +81,7 @@ impl GitHost {
         Ok(path)
     }
 
-    /// The address of a repository.
+    /// Returns the address of a repository.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
         format!("http://127.0.0.1:{}/{name}", self.port)
@@ -99,8 +99,7 @@ pub async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
     command.args(args).output().await?.ended_with(0)
 }
 
-/// Makes a bare repository in `folder` with nothing in it, to which nobody may push by force; gives its
-/// folder.
+/// Makes an empty bare repository in `folder` that refuses forced pushes; returns its folder.
 ///
 /// # Errors
 /// `git` failed.
@@ -112,7 +111,7 @@ pub async fn bare(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Everything that any object of a repository says, be it in a branch or not.
+/// Returns the content of all objects of a repository, in a branch or not.
 ///
 /// # Errors
 /// `git` failed.
@@ -191,7 +190,7 @@ impl Backend {
         let mut child = backend.spawn().context("running git http-backend")?;
         let mut stdin = child.stdin.take().context("no input")?;
         let send = async move {
-            // It may end before it has read all.
+            // It may end before it has read everything.
             drop(stdin.write_all(&body).await);
         };
         let (output, ()) = tokio::join!(child.wait_with_output(), send);
@@ -204,7 +203,7 @@ fn text(headers: &HeaderMap, name: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// Takes the answer of a CGI program apart.
+/// Parses the answer of a CGI program.
 fn answer_of(output: &[u8]) -> Result<Response<Full<Bytes>>> {
     let end = output.windows(4).position(|w| w == b"\r\n\r\n");
     let end = end.context("the backend gave no headers")?;

@@ -1,4 +1,4 @@
-//! A small HTTPS client for the components' own pages, such as `/readyz`.
+//! Small HTTPS client for the components' own pages, such as `/readyz`.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -13,10 +13,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::pki::Identity;
 
-/// An answer above this is not one that the lab asked for.
+/// Largest answer; a larger one is not one that the lab requested.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// A client that trusts one authority.
+/// Client that trusts one authority.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -59,7 +59,7 @@ impl HttpClient {
         })
     }
 
-    /// Asks for `url`, with a bearer token if one is given.
+    /// Requests `url`, with a bearer token if one is given.
     ///
     /// # Errors
     /// Nobody answered; an answer with an error status is an `Ok`.

@@ -1,4 +1,4 @@
-//! A real kube-apiserver: RBAC, Secrets encrypted at rest as Talos has it, an administrator.
+//! Real kube-apiserver: RBAC, Secrets encrypted at rest as on Talos, an administrator.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,21 +25,22 @@ mod audit;
 
 pub use audit::Request;
 
-/// Three seconds on an idle machine; a machine that compiles next to it is slow.
+/// Time limit for the start. It takes three seconds on an idle machine; a machine that compiles next to it is
+/// slow.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-/// The file of the service accounts' key, in its folder.
+/// File of the service accounts' key, in its folder.
 const ACCOUNTS_KEY: &str = "service-accounts.key";
-/// It lets requests finish first.
+/// Time limit for the stop. It lets requests finish first.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where an API server keeps its objects, and how.
+/// Storage of an API server.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// etcd's address.
+    /// Address of etcd.
     pub endpoint: String,
-    /// What it shows to etcd; `None` over plain HTTP.
+    /// Files that it shows to etcd; `None` over plain HTTP.
     pub client: Option<Files>,
-    /// The prefix of all its keys in an etcd that others use too, such as `/tenant`.
+    /// Prefix of all its keys in an etcd that others use too, such as `/tenant`.
     pub prefix: Option<String>,
     /// Whether Secrets are encrypted at rest.
     pub encrypted: bool,
@@ -48,7 +49,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// All of `etcd`, with Secrets encrypted: the management cluster on Talos.
+    /// Returns the storage of all of `etcd`, with Secrets encrypted: the management cluster on Talos.
     #[must_use]
     pub fn whole(etcd: &Etcd) -> Self {
         Self {
@@ -61,7 +62,7 @@ impl Storage {
     }
 }
 
-/// A running API server, or one that can be started again on the same port.
+/// Running API server, or one that can be started again on the same port.
 pub struct KubeApiserver {
     folder: PathBuf,
     program: PathBuf,
@@ -91,7 +92,7 @@ impl KubeApiserver {
         Self::start_told(folder, name, storage, None).await
     }
 
-    /// Starts one that writes down what `audited` asks for.
+    /// Starts one that logs the requests of the user `audited`.
     async fn start_told(
         folder: &Folder,
         name: &str,
@@ -179,50 +180,50 @@ impl KubeApiserver {
         Ok(server)
     }
 
-    /// Its address, such as `https://127.0.0.1:21555`.
+    /// Returns its address, such as `https://127.0.0.1:21555`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The kubeconfig of an administrator.
+    /// Returns the kubeconfig of an administrator.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
     }
 
-    /// The administrator's bearer token.
+    /// Returns the administrator's bearer token.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Its authority's certificate as PEM.
+    /// Returns its authority's certificate as PEM.
     #[must_use]
     pub fn ca(&self) -> &str {
         self.authority.pem()
     }
 
-    /// Its authority, to make more clients.
+    /// Returns its authority, to make more clients.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The key that signs the tokens of service accounts.
+    /// Returns the key that signs the tokens of service accounts.
     #[must_use]
     pub fn accounts(&self) -> &KeyPair {
         &self.accounts
     }
 
-    /// The file of [`KubeApiserver::accounts`].
+    /// Returns the file of [`KubeApiserver::accounts`].
     #[must_use]
     pub fn accounts_file(&self) -> PathBuf {
         self.folder.join(ACCOUNTS_KEY)
     }
 
-    /// Writes a kubeconfig for a user who has a client certificate and no right but what RBAC gives
-    /// to the name and the group.
+    /// Writes a kubeconfig for a user who has a client certificate and only the rights that RBAC gives to the
+    /// name and the group.
     ///
     /// # Errors
     /// The certificate cannot be made or the file not be written.
@@ -235,7 +236,7 @@ impl KubeApiserver {
         Ok(path)
     }
 
-    /// The text of a kubeconfig for who has this certificate and key.
+    /// Returns the text of a kubeconfig with this certificate and key.
     ///
     /// # Errors
     /// It cannot be written.
@@ -246,7 +247,7 @@ impl KubeApiserver {
         }))
     }
 
-    /// Asks as the administrator for `path`, such as `/readyz`.
+    /// Requests `path`, such as `/readyz`, as the administrator.
     ///
     /// # Errors
     /// Nobody answered; an answer with an error status is an `Ok`.
@@ -256,8 +257,8 @@ impl KubeApiserver {
             .await
     }
 
-    /// Creates an object as the administrator by posting `object` to `path`, such as
-    /// `/api/v1/namespaces`, and gives what the server made of it.
+    /// Creates an object as the administrator by posting `object` to `path`, such as `/api/v1/namespaces`,
+    /// and returns the server's version of it.
     ///
     /// # Errors
     /// The server refused.
@@ -265,8 +266,8 @@ impl KubeApiserver {
         self.send(Method::POST, path, Some(object)).await
     }
 
-    /// Replaces the object at `path` as the administrator, or its status where the path ends in
-    /// `/status`, and gives what the server made of it.
+    /// Replaces the object at `path` as the administrator, or its status where the path ends in `/status`,
+    /// and returns the server's version of it.
     ///
     /// # Errors
     /// The server refused, as it does where the object's resourceVersion is not the newest.
@@ -373,7 +374,7 @@ impl KubeApiserver {
     }
 }
 
-/// Secrets by secretbox under the lab's key. JSON is YAML too.
+/// Returns the configuration that encrypts Secrets by secretbox under the lab's key. JSON is valid YAML.
 fn encryption_config() -> Result<String> {
     let secret = STANDARD.encode(secretbox::KEY);
     let config = json!({

@@ -1,4 +1,5 @@
-//! A real kube-controller-manager: the garbage collector, and what fills namespaces and token Secrets.
+//! Real kube-controller-manager: the garbage collector, and the controllers that fill namespaces and token
+//! Secrets.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,15 +14,16 @@ use crate::port::Port;
 use crate::process::{Process, Program, Signal};
 use crate::tools::{self, Tool};
 
-/// Two seconds on an idle machine; a machine that compiles next to it is slow.
+/// Time limit for the start. It takes two seconds on an idle machine; a machine that compiles next to it is
+/// slow.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-/// It lets go of its work first.
+/// Time limit for the stop. It releases its work first.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
-/// The user that RBAC's own roles know.
+/// User that RBAC's own roles know.
 const USER: &str = "system:kube-controller-manager";
 
-/// What of it a backup or a restore can meet: who deletes, and who makes Secrets, ConfigMaps and
-/// service accounts that no backup should hold.
+/// Controllers that a backup or a restore can meet: those that delete, and those that make Secrets,
+/// ConfigMaps and service accounts that no backup should hold.
 const CONTROLLERS: &[&str] = &[
     "garbage-collector-controller",
     "namespace-controller",
@@ -54,7 +56,7 @@ impl KubeControllerManager {
         Self::start_with(folder, name, kube_apiserver, &[]).await
     }
 
-    /// The same with `more` controllers, such as `persistentvolume-binder-controller`.
+    /// Starts them with `more` controllers, such as `persistentvolume-binder-controller`.
     ///
     /// # Errors
     /// The program cannot be found, built or started.
@@ -89,7 +91,7 @@ impl KubeControllerManager {
         flag("secure-port", &port.to_string());
         flag("controllers", &[CONTROLLERS, more].concat().join(","));
         flag("leader-elect", "false");
-        // As on a real cluster: each controller has its own service account and its own rights.
+        // As on a real cluster, each controller has its own service account and its own rights.
         flag("use-service-account-credentials", "true");
         let mut controllers = Self {
             folder: own,

@@ -1,4 +1,4 @@
-//! All components together, as `lab up` runs them and as whole-chain tests want them.
+//! Lab of all components together, as `lab up` runs them and as whole-chain tests want them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,26 +17,26 @@ use crate::talos::seats::{SeatProcess, seats};
 use crate::talos::{NodeSpec, Standin};
 use crate::tools::{self, Tool};
 
-/// The addresses of the control plane nodes, as Talos knows them. Nobody can dial them: what is
-/// dialled are the endpoints in the talosconfigs, and the addresses say which node is meant.
+/// Addresses of the control plane nodes, as Talos knows them. They cannot be dialled: clients dial the
+/// endpoints in the talosconfigs, and the addresses say which node is meant.
 pub const NODES: [&str; 3] = ["10.5.0.2", "10.5.0.3", "10.5.0.4"];
 
-/// A cluster that can be backed up, and a place to put it: all but the API server. Fields drop in
-/// order: servers before what they stand on, the folder last.
+/// Cluster that can be backed up, and a place for the backup: all but the API server. Fields drop in order:
+/// servers before the servers that they depend on, the folder last.
 pub struct Core {
     /// The Talos API of three control plane nodes, before `etcd`.
     pub talos: Standin,
-    /// For each role a talosconfig.
+    /// Talosconfig for each role.
     pub talosconfigs: BTreeMap<String, PathBuf>,
     /// The S3 server.
     pub s3: S3,
     /// A bucket to begin with.
     pub bucket: String,
-    /// The cluster's database with the sample data.
+    /// Database of the cluster with the sample data.
     pub etcd: Etcd,
-    /// What was filled in, for churn.
+    /// Sample data, for churn.
     pub data: Cluster,
-    /// Where all of it lives.
+    /// Folder of all files.
     pub folder: Folder,
 }
 
@@ -69,9 +69,9 @@ impl Core {
     }
 }
 
-/// Starts the stand-in's three control plane nodes before `etcd`. Its state can be lost by
-/// [`Standin::reset`] and really be brought back over the API: any of the nodes takes a snapshot
-/// and has it restored by `etcdutl`, and the others join.
+/// Starts the stand-in's three control plane nodes before `etcd`. [`Standin::reset`] can lose its state, and
+/// the state can really be restored over the API: any of the nodes takes a snapshot and has `etcdutl` restore
+/// it, and the others join.
 ///
 /// # Errors
 /// Certificates cannot be made or read, ports cannot be had, or `etcdutl` not be found or built.
@@ -82,8 +82,8 @@ pub async fn control_plane(etcd: &Etcd) -> Result<Standin> {
     for (number, (member, address)) in members.into_iter().zip(NODES).enumerate() {
         let hostname = format!("cp-{}", number + 1);
         let mut spec = NodeSpec::control_plane(address, &hostname, Arc::clone(&member));
-        // The first node's disk has the real member's data, and theirs has what shows that they
-        // are members.
+        // The first node's disk has the real member's data. The others' disks have the folder that shows that
+        // they are members.
         let root = match number {
             0 => etcd.folder().to_owned(),
             _ => etcd.folder().join(hostname),
@@ -105,11 +105,11 @@ pub async fn control_plane(etcd: &Etcd) -> Result<Standin> {
     Standin::start(specs).await
 }
 
-/// Everything that runs.
+/// Core with an API server.
 pub struct Lab {
-    /// The API server on the core's etcd.
+    /// API server on the core's etcd.
     pub kube_apiserver: KubeApiserver,
-    /// The rest.
+    /// All other components.
     pub core: Core,
 }
 

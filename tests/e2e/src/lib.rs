@@ -1,6 +1,6 @@
-//! The lab: real etcd, kube-apiserver and S3 server on 127.0.0.1, for tests, benchmarks and people.
+//! Lab of real etcd, kube-apiserver and S3 server on 127.0.0.1, for tests, benchmarks and people.
 //!
-//! Everything a test starts lives in one [`Folder`], listens on ports of its own, and ends with the
+//! Everything that a test starts lives in one [`Folder`], listens on ports of its own, and ends with the
 //! handle that holds it, or with the test's process, however that ends.
 //!
 //! ```no_run
@@ -14,7 +14,7 @@
 //! # Ok(()) }
 //! ```
 
-// Where things are, and what must be installed.
+// Files, ports, and installed programs.
 pub mod folder;
 pub mod paths;
 pub mod port;
@@ -22,7 +22,7 @@ pub mod prerequisites;
 pub mod programs;
 pub mod tools;
 
-// How a real program is run.
+// Running of real programs.
 pub mod http;
 pub mod ours;
 pub mod pki;
@@ -30,7 +30,7 @@ pub mod process;
 pub mod run;
 pub mod wait;
 
-// The components.
+// Components.
 pub mod etcd;
 pub mod etcdutl;
 pub mod forward;
@@ -43,10 +43,10 @@ pub mod sealed_secrets;
 pub mod sshd;
 pub mod talos;
 
-// What is in them.
+// Data in the components.
 pub mod data;
 
-// All of it together.
+// All components together.
 pub mod butler;
 pub mod fresh;
 pub mod lab;

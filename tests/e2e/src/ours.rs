@@ -1,4 +1,4 @@
-//! The project's own programs, as they were just built.
+//! Programs of the project, as they were just built.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use anyhow::{Context, Result, ensure};
 
 use crate::run::Command;
 
-/// Names another folder with the programs, such as that of a release.
+/// Variable that names another folder with the programs, such as that of a release.
 const VARIABLE: &str = "BUTLER_BACKUP_PROGRAMS";
 
-/// `backupd` and `restore-cli`.
+/// Folder with `backupd` and `restore-cli`.
 #[derive(Debug, Clone)]
 pub struct Programs {
     folder: PathBuf,
 }
 
 impl Programs {
-    /// Those in `folder`.
+    /// Returns the programs in `folder`.
     ///
     /// # Errors
     /// One of them is not there.
@@ -34,7 +34,7 @@ impl Programs {
         })
     }
 
-    /// Those that cargo built together with this process' program, or those in the folder that
+    /// Returns the programs that cargo built together with this process' program, or those in the folder that
     /// `BUTLER_BACKUP_PROGRAMS` names.
     ///
     /// # Errors
@@ -53,19 +53,19 @@ impl Programs {
         Self::within(folder)
     }
 
-    /// Where they are, for a `PATH`.
+    /// Returns their folder, for a `PATH`.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// `backupd`, with nothing of this process' environment but `PATH`.
+    /// Returns `backupd`, with nothing of this process' environment but `PATH`.
     #[must_use]
     pub fn backupd(&self) -> Command {
         Command::new(self.folder.join("backupd"))
     }
 
-    /// `restore-cli`, with nothing of this process' environment but `PATH`.
+    /// Returns `restore-cli`, with nothing of this process' environment but `PATH`.
     #[must_use]
     pub fn restore_cli(&self) -> Command {
         Command::new(self.folder.join("restore-cli"))

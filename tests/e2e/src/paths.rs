@@ -1,10 +1,11 @@
-//! The folders that outlive a test: the per-user cache and the sources of the lab.
+//! Folders that outlive a test: the per-user cache and the sources of the lab.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// The lab's folder in the per-user cache (`$XDG_CACHE_HOME` or `~/.cache`), made when it is missing.
+/// Returns the lab's folder in the per-user cache (`$XDG_CACHE_HOME` or `~/.cache`); makes it if it is
+/// missing.
 ///
 /// # Errors
 /// Neither variable is set, or the folder cannot be made.
@@ -20,13 +21,13 @@ pub fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The folder of this crate's sources.
+/// Returns the folder of this crate's sources.
 #[must_use]
 pub fn sources() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The workspace's root, two folders above this crate.
+/// Returns the workspace's root, two folders above this crate.
 #[must_use]
 pub fn workspace() -> PathBuf {
     sources()

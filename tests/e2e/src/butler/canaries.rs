@@ -1,4 +1,4 @@
-//! Words that stand in Secrets and must stand nowhere else.
+//! Canaries: words that stand in Secrets and must stand nowhere else.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,17 +8,17 @@ use base64::engine::general_purpose::STANDARD;
 use rand::RngExt;
 use serde_json::Value;
 
-/// Random digits of a canary: none is there by chance.
+/// Random digits of a canary, enough that none occurs by chance.
 const DIGITS: usize = 10;
-/// How much of encoded key material makes a canary.
+/// Length of encoded key material that makes a canary.
 const ENCODED: usize = 48;
 
-/// Every canary of a cluster.
+/// All canaries of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Canaries(Mutex<Vec<String>>);
 
 impl Canaries {
-    /// A new word for a Secret's value.
+    /// Makes a new word for a Secret's value.
     pub(super) fn word(&self, of: &str) -> String {
         let random = hex::encode(rand::rng().random::<[u8; DIGITS]>());
         let word = format!("canary-{of}-{random}");
@@ -26,20 +26,20 @@ impl Canaries {
         word
     }
 
-    /// Random hexadecimal digits for a value that has no room for more.
+    /// Makes random hexadecimal digits for a value that has no room for more.
     pub(super) fn digits<const N: usize>(&self) -> String {
         let word = hex::encode(rand::rng().random::<[u8; N]>());
         self.add(word.clone());
         word
     }
 
-    /// Keeps a canary that somebody else made.
+    /// Keeps a canary that was made elsewhere.
     pub(super) fn add(&self, word: String) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(word);
     }
 
-    /// Finds what is secret in a value of a Secret, and keeps it; false where nothing is.
+    /// Finds secret parts in a value of a Secret, and keeps them; returns false if there are none.
     pub(super) fn found_in(&self, value: &str) -> bool {
         let words = secret_parts(value);
         let known = {
@@ -51,10 +51,10 @@ impl Canaries {
         found
     }
 
-    /// All of them, for a test to look for.
+    /// Returns all canaries, for a test to search for.
     ///
     /// # Errors
-    /// There are none: then nothing would be looked for.
+    /// There are none: then the test would search for nothing.
     pub(super) fn into_all(self) -> Result<Vec<String>> {
         let mut all = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         all.sort_unstable();
@@ -64,7 +64,7 @@ impl Canaries {
     }
 }
 
-/// Key material: the second line of a private key, and what stands for keys in a kubeconfig.
+/// Returns key material: the second line of a private key, and the encoded keys of a kubeconfig.
 fn secret_parts(value: &str) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some((_, body)) = value.split_once("PRIVATE KEY-----\n") {

@@ -1,4 +1,4 @@
-//! The kinds of a Butler cluster: reduced definitions out of `data/crds`.
+//! Definitions of the kinds of a Butler cluster, reduced, out of `data/crds`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::scene::{CRD, text};
 use crate::kube_apiserver::KubeApiserver;
 use crate::{paths, wait};
 
-/// The server says within seconds that it serves a new kind.
+/// Time limit; the server reports within seconds that it serves a new kind.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Makes all of them, and waits until they are served.
+/// Makes all definitions, and waits until they are served.
 pub(super) async fn install(server: &KubeApiserver) -> Result<()> {
     let folder = folder();
     let entries =
@@ -27,7 +27,7 @@ pub(super) async fn install(server: &KubeApiserver) -> Result<()> {
     Ok(())
 }
 
-/// Makes one of them, such as `tenantaddons.butler.butlerlabs.dev`, and waits until it is served.
+/// Makes one definition, such as `tenantaddons.butler.butlerlabs.dev`, and waits until it is served.
 ///
 /// # Errors
 /// There is no such definition, or the server refused.
@@ -51,7 +51,7 @@ pub async fn serve(server: &KubeApiserver, crd: &Value) -> Result<()> {
         text(crd, "/spec/versions/0/name")?,
         text(crd, "/spec/names/plural")?
     );
-    // A list that works is the sign that the server also takes objects.
+    // A list that works shows that the server also accepts objects.
     wait::until(&list, SERVED_WITHIN, async || {
         server.read(&list).await.map(drop)
     })

@@ -1,4 +1,4 @@
-//! Steward's DataStores: a real etcd with TLS, users and roles, and one that no etcd backs.
+//! DataStores of Steward: a real etcd with TLS, users and roles, and one without an etcd.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use crate::Folder;
 use crate::etcd::Etcd;
 use crate::pki::{Authority, Files};
 
-/// The Secret of the etcd's authority.
+/// Secret of the etcd's authority.
 pub(super) const AUTHORITY_SECRET: &str = "steward-etcd-certs";
-/// The Secret of the etcd's administrator.
+/// Secret of the etcd's administrator.
 pub(super) const ROOT_SECRET: &str = "steward-etcd-root-client-cert";
 
-/// Starts the etcd behind [`DATASTORE`]; who asks it must be a user from then on.
+/// Starts the etcd behind [`DATASTORE`]; every client must be a user from then on.
 pub(super) async fn start(folder: &Folder) -> Result<Etcd> {
     let etcd = Etcd::start(folder, "datastore").await?;
     etcd.client().await?.enable_auth().await?;
     Ok(etcd)
 }
 
-/// Gives a tenant its prefix; what comes back is what its API server shows to the etcd.
+/// Gives a tenant its prefix; returns the files that its API server shows to the etcd.
 pub(super) async fn admit(etcd: &Etcd, folder: &Folder, schema: &str) -> Result<Files> {
     let root = etcd.client().await?;
     root.add_tenant(schema, schema, &format!("/{schema}/"))
@@ -31,13 +31,13 @@ pub(super) async fn admit(etcd: &Etcd, folder: &Folder, schema: &str) -> Result<
     authority.write(&pki, "client", &authority.client(schema, None)?)
 }
 
-/// The authority that signs tenants' certificates.
+/// Returns the authority that signs tenants' certificates.
 pub(super) fn authority(etcd: &Etcd) -> Result<&Authority> {
     etcd.authority().context("the DataStore's etcd has no TLS")
 }
 
-/// Makes both DataStores with what they refer to, and a control plane on the second.
-/// `used_by` names the control planes on the first.
+/// Makes both DataStores with the objects that they refer to, and a control plane on the second. `used_by`
+/// names the control planes on the first.
 pub(super) async fn describe(scene: Scene<'_>, etcd: &Etcd, used_by: &[String]) -> Result<()> {
     let authority = authority(etcd)?;
     let root = etcd
@@ -114,7 +114,7 @@ pub(super) async fn describe(scene: Scene<'_>, etcd: &Etcd, used_by: &[String]) 
     Ok(())
 }
 
-/// A control plane that no TenantCluster belongs to.
+/// Control plane that belongs to no TenantCluster.
 const ON_POSTGRES: &str = "ledger";
 
 fn on_postgres() -> Value {

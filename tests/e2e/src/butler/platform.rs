@@ -1,4 +1,4 @@
-//! What every Butler cluster has before its first tenant: namespaces, settings, teams, people,
+//! Platform that every Butler cluster has before its first tenant: namespaces, settings, teams, people,
 //! providers, addons, and Secrets that must be kept or must not.
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::scene::{self, Kind, SECRET, Scene, condition, text};
 use super::{FOREIGN, SEALING, STEWARD, SYSTEM, TEAM, TENANTS};
 use crate::wait;
 
-/// The controllers fill a token within a second; a machine that compiles next to them is slow.
+/// Time limit. The controllers fill a token within a second; a machine that compiles next to them is slow.
 const TOKEN_WITHIN: Duration = Duration::from_secs(120);
 
-/// What Helm writes on the objects of its release.
+/// Returns the metadata that Helm writes on the objects of its release.
 fn helm(release: &str) -> Value {
     json!({
         "labels": { "app.kubernetes.io/managed-by": "Helm" },
@@ -27,7 +27,7 @@ fn helm(release: &str) -> Value {
     })
 }
 
-/// What Flux writes on the objects of a Kustomization.
+/// Returns the metadata that Flux writes on the objects of a Kustomization.
 fn flux() -> Value {
     json!({ "labels": {
         "kustomize.toolkit.fluxcd.io/name": "infrastructure",
@@ -66,7 +66,7 @@ pub(super) async fn furnish(scene: Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Secrets of Butler itself.
+/// Makes Secrets of Butler itself.
 async fn secrets(scene: Scene<'_>) -> Result<()> {
     let word = |of: &str| scene.canaries.word(of);
     let harvester = json!({
@@ -143,7 +143,7 @@ async fn secrets(scene: Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Secrets that no backup may hold, or that nothing of Butler refers to.
+/// Makes Secrets that no backup may hold, or that nothing of Butler refers to.
 async fn kept_out(scene: Scene<'_>) -> Result<()> {
     let unrelated = scene.canaries.word("unrelated");
     let token = scene.canaries.digits::<8>();
@@ -162,7 +162,7 @@ async fn kept_out(scene: Scene<'_>) -> Result<()> {
     service_account_token(scene).await
 }
 
-/// A service account, and a Secret that the controllers fill with a token of it.
+/// Makes a service account, and a Secret that the controllers fill with a token of it.
 async fn service_account_token(scene: Scene<'_>) -> Result<()> {
     let (kind, name) = (scene::SERVICE_ACCOUNT, "butler-console");
     scene.make(kind, SYSTEM, name, json!({})).await?;

@@ -1,4 +1,4 @@
-//! Writing objects into the scenario: kinds, status, Secrets with their canaries.
+//! Writer of objects into the scenario: kinds, status, Secrets with their canaries.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::canaries::Canaries;
 use crate::kube_apiserver::KubeApiserver;
 
-/// A kind and where it is served.
+/// Kind and the path at which it is served.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
     pub(super) api_version: &'static str,
@@ -53,7 +53,8 @@ kinds! {
 }
 
 impl Kind {
-    /// The path of its list in `namespace`; an empty one for what belongs to none, or for all.
+    /// Returns the path of its list in `namespace`; empty for objects without a namespace, or for all
+    /// namespaces.
     pub(super) fn list(self, namespace: &str) -> String {
         let root = if self.api_version.contains('/') {
             "apis"
@@ -71,13 +72,13 @@ impl Kind {
         }
     }
 
-    /// The path of one object.
+    /// Returns the path of one object.
     pub(super) fn object(self, namespace: &str, name: &str) -> String {
         format!("{}/{name}", self.list(namespace))
     }
 }
 
-/// An API server that is being filled.
+/// API server that is being filled.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) server: &'a KubeApiserver,
@@ -85,7 +86,7 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Makes an object. `body` has all but its kind and name: labels and the like under `metadata`,
+    /// Makes an object. `body` has everything but its kind and name: labels and the like under `metadata`,
     /// and a `status` that is written after it, as its controller would.
     pub(super) async fn make(
         &self,
@@ -125,7 +126,7 @@ impl Scene<'_> {
             .await
     }
 
-    /// Makes a Secret. Every one holds a canary in at least one value.
+    /// Makes a Secret. Every Secret holds a canary in at least one value.
     pub(super) async fn secret(
         &self,
         namespace: &str,
@@ -157,13 +158,13 @@ impl Scene<'_> {
     }
 }
 
-/// The text at a JSON pointer.
+/// Returns the text at a JSON pointer.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> Result<&'a str> {
     let value = object.pointer(pointer).and_then(Value::as_str);
     value.with_context(|| format!("an object without {pointer}"))
 }
 
-/// A reference to an owner that controls what carries it.
+/// Returns a reference to an owner that controls the object with the reference.
 pub(super) fn controlled_by(kind: Kind, owner: &Value) -> Result<Value> {
     Ok(json!({
         "apiVersion": kind.api_version,
@@ -175,7 +176,7 @@ pub(super) fn controlled_by(kind: Kind, owner: &Value) -> Result<Value> {
     }))
 }
 
-/// A condition as most kinds have it.
+/// Returns a condition as most kinds have it.
 pub(super) fn condition(name: &str, reason: &str) -> Value {
     json!({
         "type": name,

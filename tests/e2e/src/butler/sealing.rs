@@ -1,4 +1,4 @@
-//! Sealed Secrets: three keys of three states, and what each of them seals.
+//! Sealed Secrets: three keys in three states, and the Secrets that each of them seals.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use super::{SEALING, SYSTEM, TEAM, TENANTS};
 use crate::sealed_secrets::{self, KEY_LABEL, Scope, SealedSecrets};
 use crate::{Folder, wait};
 
-/// Half a second for each; a machine that compiles next to it is slow.
+/// Time limit. Each takes half a second; a machine that compiles next to it is slow.
 const UNSEALED_WITHIN: Duration = Duration::from_secs(120);
-/// The name that releases before 0.9 gave to their only key, which has no label.
+/// Name that releases before 0.9 gave to their only key, which has no label.
 pub(super) const UNLABELLED: &str = "sealed-secrets-key";
 
-/// What is sealed: where, as what, and how it is bound.
+/// Sealed Secrets: namespace, name and scope.
 const SEALED: [(&str, &str, Scope); 3] = [
     (SYSTEM, "registry-credentials", Scope::Strict),
     (TEAM, "payments-database", Scope::NamespaceWide),
     (TENANTS, "mail-relay", Scope::ClusterWide),
 ];
 
-/// Has the controller make three keys, seals a Secret with each, and waits until all are unsealed.
-/// Then the first key becomes one without a label, the second a compromised one, and the controller
-/// stops. Started again it reads the first and the third.
+/// Lets the controller make three keys, seals a Secret with each, and waits until all are unsealed. Then the
+/// first key becomes one without a label, the second a compromised one, and the controller stops. Started
+/// again it reads the first and the third.
 pub(super) async fn furnish(scene: Scene<'_>, folder: &Folder) -> Result<SealedSecrets> {
     let server = scene.server;
     let mut controller = SealedSecrets::start(folder, "sealed-secrets", server, SEALING).await?;
@@ -82,7 +82,7 @@ pub(super) async fn furnish(scene: Scene<'_>, folder: &Folder) -> Result<SealedS
     Ok(controller)
 }
 
-/// Whether the controller unsealed it.
+/// Reports whether the controller unsealed it.
 pub(super) fn is_synced(sealed: &Value) -> bool {
     let conditions = sealed
         .pointer("/status/conditions")

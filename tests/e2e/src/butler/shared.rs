@@ -1,4 +1,4 @@
-//! One scenario for all tests of a program.
+//! Scenario that all tests of a program share.
 
 use std::sync::{Arc, Weak};
 
@@ -9,9 +9,9 @@ use super::Butler;
 use crate::Folder;
 use crate::tools::say_on_stderr;
 
-/// A scenario that several tests use, none of which may stop or change what another looks at. It
-/// lives while a test holds it, so tests that run long without it belong into another program.
-/// Fields drop in order: the folder after what writes to it, and then the runtime goes.
+/// Scenario that several tests use. No test may stop or change what another one reads. It lives while a test
+/// holds it, so tests that run long without it belong into another program. Fields drop in order: the folder
+/// after what writes to it, and then the runtime goes.
 pub struct Shared {
     /// The scenario.
     pub butler: Butler,
@@ -19,11 +19,12 @@ pub struct Shared {
     _end: oneshot::Sender<()>,
 }
 
-/// Ends with the last test that holds it: a static would never be dropped, and leave its files.
+/// Reference that ends with the last test that holds it: a static would never be dropped, and leave its
+/// files.
 static SHARED: Mutex<Weak<Shared>> = Mutex::const_new(Weak::new());
 
 impl Shared {
-    /// The scenario that other tests use now, or a new one.
+    /// Returns the scenario that other tests use now, or a new one.
     ///
     /// # Errors
     /// It cannot be started.
@@ -37,7 +38,7 @@ impl Shared {
         Ok(running)
     }
 
-    /// A scenario of a test's own, which it may break.
+    /// Starts a scenario for one test, which may break it.
     ///
     /// # Errors
     /// It cannot be started.
@@ -45,8 +46,8 @@ impl Shared {
         Ok(Arc::new(Self::start().await?))
     }
 
-    /// Starts one on a thread and a runtime of its own: each test has a runtime, and what the first
-    /// one spawned would end with it.
+    /// Starts a scenario on a thread and a runtime of its own: each test has a runtime, and tasks that the
+    /// first test spawned would end with it.
     async fn start() -> Result<Self> {
         let (started, wait) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
@@ -59,9 +60,9 @@ impl Shared {
                 }
             };
             runtime.block_on(async {
-                // Whoever waited may be gone; then so is what was started.
+                // The caller may be gone; then the scenario is dropped.
                 drop(started.send(Self::start_here().await));
-                // An error is the drop of the other end, and that is the sign.
+                // An error means that the other end was dropped, which is the sign to end.
                 drop(ended.await);
             });
         };

@@ -1,5 +1,5 @@
-//! A tenant: a real API server on a prefix of the DataStore, and what Butler, Steward and Cluster
-//! API keep of it in the management cluster.
+//! Tenant: a real API server on a prefix of the DataStore, and the objects of Butler, Steward and Cluster API
+//! for it in the management cluster.
 
 use std::path::PathBuf;
 
@@ -13,39 +13,39 @@ use crate::Folder;
 use crate::etcd::Etcd;
 use crate::kube_apiserver::{KubeApiserver, Storage};
 
-/// The version that a tenant is said to have; it is the one that its API server has.
+/// Version that a tenant reports; it is the version of its API server.
 pub(super) const VERSION: &str = "v1.36.1";
-/// Worker nodes of each tenant.
+/// Number of worker nodes of each tenant.
 const WORKERS: u32 = 2;
 
-/// A tenant of the scenario.
+/// Tenant of the scenario.
 pub struct Tenant {
-    /// The TenantCluster's name, and that of its control planes.
+    /// Name of the TenantCluster, and of its control planes.
     pub name: String,
-    /// The TenantCluster's namespace.
+    /// Namespace of the TenantCluster.
     pub namespace: String,
-    /// The namespace of its control plane: the name and the first part of the TenantCluster's UID.
+    /// Namespace of its control plane: the name and the first part of the TenantCluster's UID.
     pub tenant_namespace: String,
-    /// Its schema in the DataStore: the prefix of its keys without slashes, its role and its user.
+    /// Schema in the DataStore: the prefix of its keys without slashes, its role and its user.
     pub schema: String,
-    /// The API server that its TenantCluster's endpoint names.
+    /// API server that its TenantCluster's endpoint names.
     pub kube_apiserver: KubeApiserver,
 }
 
 impl Tenant {
-    /// The kubeconfig of its administrator, as a file.
+    /// Returns the kubeconfig of its administrator, as a file.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.kube_apiserver.kubeconfig()
     }
 
-    /// Its endpoint without scheme: what Steward calls it.
+    /// Returns its endpoint without scheme, as Steward writes it.
     pub(super) fn host_and_port(&self) -> String {
         self.kube_apiserver.url().replace("https://", "")
     }
 }
 
-/// Makes the tenant `number` called `name`, all of it.
+/// Makes the tenant `number` called `name`, with all its objects.
 pub(super) async fn make(
     scene: Scene<'_>,
     folder: &Folder,
@@ -102,7 +102,7 @@ pub(super) async fn make(
     Ok(tenant)
 }
 
-/// The Service before the control plane; the cluster gives it an address.
+/// Makes the Service before the control plane; the cluster gives it an address.
 async fn service(scene: Scene<'_>, tenant: &Tenant, owner: &Value) -> Result<()> {
     let body = json!({
         "metadata": { "ownerReferences": [owner] },
@@ -172,8 +172,8 @@ fn cluster_status(tenant: &Tenant) -> Value {
     })
 }
 
-/// Cluster API's Cluster owns the StewardControlPlane, which owns the TenantControlPlane. Gives the
-/// last.
+/// Makes the control planes: Cluster API's Cluster owns the StewardControlPlane, which owns the
+/// TenantControlPlane. Returns the last one.
 async fn control_planes(scene: Scene<'_>, tenant: &Tenant) -> Result<Value> {
     let Tenant {
         name,
@@ -292,7 +292,7 @@ async fn control_planes(scene: Scene<'_>, tenant: &Tenant) -> Result<Value> {
         .await
 }
 
-/// What lives in the tenant itself: its worker nodes, ready, and something of the tenant's own.
+/// Makes the objects in the tenant itself: its worker nodes, ready, and an object of the tenant's own.
 async fn inside(tenant: &Tenant) -> Result<()> {
     let server = &tenant.kube_apiserver;
     for number in 1..=WORKERS {

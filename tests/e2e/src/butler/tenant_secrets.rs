@@ -1,4 +1,4 @@
-//! The Secrets of a tenant's control plane, with the very keys that its API server uses.
+//! Secrets of a tenant's control plane, with the actual keys of its API server.
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
@@ -11,11 +11,11 @@ use super::tenant::{Tenant, VERSION};
 use crate::etcd::Etcd;
 use crate::pki::{Authority, Files, Identity};
 
-/// A Secret to be made: the part of its name after the tenant's, and its values.
+/// Secret to make: the part of its name after the tenant's, and its values.
 type Values = (&'static str, Vec<(&'static str, String)>);
 
-/// Makes them, and the ConfigMap beside them; `owner` is a reference to the TenantControlPlane,
-/// `client` what the API server shows to the DataStore.
+/// Makes the Secrets, and the ConfigMap beside them. `owner` is a reference to the TenantControlPlane,
+/// `client` the identity that the API server shows to the DataStore.
 pub(super) async fn make(
     scene: Scene<'_>,
     datastore: &Etcd,
@@ -60,7 +60,7 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// The group that may do everything.
+/// Group that may do everything.
 const ADMINS: Option<&str> = Some("system:masters");
 
 fn of_steward(

@@ -1,4 +1,4 @@
-//! What time does to a cluster: leases renewed, events, status updates, changes, compaction.
+//! Churn of a cluster over time: leases renewed, events, status updates, changes, compaction.
 
 use anyhow::{Context, Result};
 use rand::RngExt;
@@ -10,25 +10,26 @@ use crate::etcd::{EtcdClient, MAX_TXN_OPS, delete, put, rpc};
 
 /// Simulated seconds between two rounds of writes; nodes renew their leases this often.
 const TICK: i64 = 10;
-/// The API server's own rhythm: every five minutes it compacts to where it was five minutes ago.
+/// Interval of compactions, as in the API server: every five minutes it compacts to the revision of five
+/// minutes ago.
 const COMPACT_EVERY: i64 = 300;
-/// The API server's default time to live of an event.
+/// Time to live of an event, the API server's default.
 const EVENT_TTL: i64 = 3_600;
-/// Longer than any run: the simulated hour ends a lease, not the real one.
+/// Real time to live of leases, longer than any run: the simulated hour ends a lease, not the real one.
 const REAL_TTL: i64 = 7 * 86_400;
 
-/// Rates for a cluster of this many objects; smaller ones have proportionally less, bigger ones more.
+/// Number of objects for which the rates hold; smaller clusters have proportionally less, bigger ones more.
 const RATES_FOR: f64 = 60_000.0;
 const EVENTS_PER_SECOND: f64 = 0.4;
 const STATUS_PER_SECOND: f64 = 1.0;
 const CONFIG_MAPS_PER_SECOND: f64 = 1.0 / 60.0;
 const SECRETS_PER_SECOND: f64 = 1.0 / 300.0;
 const REPLACED_PER_SECOND: f64 = 1.0 / 60.0;
-/// Of a hundred status updates, so many go to the hot twentieth of the objects.
+/// Percentage of status updates that go to the hot twentieth of the objects.
 const HOT_PERCENT: u32 = 95;
 const HOT_PART: usize = 20;
 
-/// What a run of churn wrote.
+/// Writes of a run of churn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Churn {
     /// Renewals of leases.
@@ -37,9 +38,9 @@ pub struct Churn {
     pub events: u64,
     /// Status updates.
     pub updates: u64,
-    /// ConfigMaps and Secrets written anew.
+    /// ConfigMaps and Secrets written again.
     pub changes: u64,
-    /// Objects removed, each with a new one in its stead.
+    /// Objects removed, each with a new one in its place.
     pub replaced: u64,
     /// Compactions.
     pub compactions: u64,
@@ -47,14 +48,14 @@ pub struct Churn {
     pub revision: i64,
 }
 
-/// The events of one simulated minute share a lease of etcd, as the API server has it.
+/// Events of one simulated minute, which share an etcd lease, as in the API server.
 #[derive(Debug)]
 pub(super) struct EventMinute {
     minute: i64,
     lease: i64,
 }
 
-/// Work that is due a fraction of a time each tick.
+/// Work that is due a fractional number of times each tick.
 struct Due {
     each_tick: f64,
     owed: f64,
@@ -68,7 +69,7 @@ impl Due {
         }
     }
 
-    /// How many are due now; what is left of one is kept for the next tick.
+    /// Returns the number that is due now; a fraction is kept for the next tick.
     fn now(&mut self) -> u32 {
         self.owed += self.each_tick;
         let mut whole = 0;
@@ -221,7 +222,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The lease for events of this minute.
+    /// Returns the lease for events of this minute.
     async fn event_lease(&mut self, client: &EtcdClient) -> Result<i64> {
         let minute = self.now / 60;
         if let Some(newest) = self.events.back().filter(|newest| newest.minute == minute) {
@@ -290,7 +291,8 @@ impl Cluster {
         (key, proto::enveloped("v1", "Event", &event))
     }
 
-    /// An object of the wanted form, or, without one, for a status update: mostly a hot one.
+    /// Returns an object of the wanted form, or, without one, an object for a status update: mostly a hot
+    /// one.
     fn random_object(&mut self, form: Option<Form>) -> Option<&mut Object> {
         let count = self.objects.len();
         let hot = form.is_none() && self.random.random_ratio(HOT_PERCENT, 100);
@@ -302,7 +304,7 @@ impl Cluster {
         };
         let wanted = |object: &Object| match form {
             Some(form) => object.kind.form == form,
-            // Neither has a status.
+            // Neither form has a status.
             None => !matches!(object.kind.form, Form::ConfigMap | Form::Encrypted),
         };
         let index = (start..count).chain(0..start);
@@ -311,7 +313,7 @@ impl Cluster {
         self.objects.get_mut(found)
     }
 
-    /// Takes an object away for a new one; gives the old one's key, and the new one.
+    /// Replaces an object by a new one; returns the old one's key, and the new one.
     fn replace(&mut self) -> Result<(String, Object)> {
         self.made += 1;
         let number = usize::try_from(self.made).context("the number of objects")?;

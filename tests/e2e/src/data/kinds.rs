@@ -1,4 +1,4 @@
-//! Which kinds a management cluster holds, how many of each, and how big they are.
+//! Kinds of a management cluster, with their shares and sizes.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use super::object::Object;
 use super::{EPOCH, Shape, text};
 
-/// How a kind is stored.
+/// Storage form of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Protobuf,
@@ -18,21 +18,21 @@ pub(super) enum Form {
     Lease,
     /// Custom resources.
     Json,
-    /// Secrets: encrypted at rest, as Talos has it.
+    /// Secrets: encrypted at rest, as on Talos.
     Encrypted,
 }
 
-/// A kind of object.
+/// Kind of object.
 #[derive(Debug)]
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) api_version: &'static str,
-    /// The part of the key between `/registry/` and the namespace.
+    /// Part of the key between `/registry/` and the namespace.
     pub(super) path: &'static str,
     pub(super) form: Form,
-    /// Bytes of the spec.
+    /// Number of bytes of the spec.
     pub(super) size: Range<usize>,
-    /// How many of a hundred objects are of this kind.
+    /// Share of this kind in a hundred objects.
     share: u32,
 }
 
@@ -49,7 +49,7 @@ macro_rules! kinds {
     };
 }
 
-/// Everything that the mix is made of.
+/// Kinds of the mix.
 static MIX: &[Kind] = kinds! {
     "Pod" "v1" "pods" Protobuf 2_500..8_000, 14;
     "ReplicaSet" "apps/v1" "replicasets" Protobuf 1_500..4_000, 12;
@@ -96,7 +96,7 @@ static NODE: Kind = Kind {
     share: 0,
 };
 
-/// Objects for each tenant namespace, on average.
+/// Number of objects for each tenant namespace, on average.
 const PER_NAMESPACE: usize = 150;
 
 const SYSTEM_NAMESPACES: &[&str] = &[
@@ -108,12 +108,12 @@ const SYSTEM_NAMESPACES: &[&str] = &[
     "steward-system",
 ];
 
-/// The UID of kube-system: the seed's own, whatever else is made.
+/// Returns the UID of kube-system, which depends on the seed alone.
 pub(super) fn kube_system_uid(shape: Shape) -> String {
     text::uid(&mut StdRng::seed_from_u64(shape.seed ^ 0x6b75_6265))
 }
 
-/// Namespaces and nodes: there from the beginning, and never changed.
+/// Returns namespaces and nodes, which exist from the beginning and never change.
 pub(super) fn fixed(shape: Shape, random: &mut StdRng) -> Vec<Object> {
     let tenants = (0..tenants(shape)).map(tenant);
     let names = SYSTEM_NAMESPACES
@@ -130,7 +130,7 @@ pub(super) fn fixed(shape: Shape, random: &mut StdRng) -> Vec<Object> {
     all
 }
 
-/// Leases of nodes and controllers.
+/// Returns the leases of nodes and controllers.
 pub(super) fn leases(shape: Shape, random: &mut StdRng) -> Vec<Object> {
     let controllers = [
         "kube-controller-manager",
@@ -148,14 +148,14 @@ pub(super) fn leases(shape: Shape, random: &mut StdRng) -> Vec<Object> {
         .collect()
 }
 
-/// The mix of everything else, spread over the tenants' namespaces.
+/// Returns the mix of everything else, spread over the tenants' namespaces.
 pub(super) fn mix(shape: Shape, random: &mut StdRng) -> Vec<Object> {
     (0..shape.objects)
         .map(|number| one_of_the_mix(shape, number, random))
         .collect()
 }
 
-/// A new object of the mix; `number` makes its name.
+/// Makes a new object of the mix; `number` makes its name.
 pub(super) fn one_of_the_mix(shape: Shape, number: usize, random: &mut StdRng) -> Object {
     let total: u32 = MIX.iter().map(|kind| kind.share).sum();
     let mut draw = random.random_range(0..total);

@@ -1,4 +1,4 @@
-//! One object: where it lies, and its bytes at any time of its life.
+//! Object with its key, and its bytes at any time of its life.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use super::kinds::Form;
 use super::proto::{self, Fields, Filler, ManagedFields, ObjectMeta, Time};
 use super::{secretbox, text};
 
-/// An object. Its bytes follow from these fields, so that a cluster of any size fits in memory.
+/// Object. Its bytes follow from these fields, so that a cluster of any size fits in memory.
 #[derive(Debug, Clone)]
 pub(super) struct Object {
     pub(super) kind: &'static Kind,
-    /// Empty for what belongs to no namespace.
+    /// Namespace; empty for objects without one.
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
-    /// Decides what never changes.
+    /// Seed of the parts that never change.
     pub(super) seed: u64,
-    /// How often the spec was written.
+    /// Number of writes of the spec.
     pub(super) generation: u32,
-    /// How often the status was written.
+    /// Number of writes of the status.
     pub(super) updates: u32,
-    /// Simulated seconds since 1970.
+    /// Creation time in simulated seconds since 1970.
     pub(super) created: i64,
 }
 
 impl Object {
-    /// The key in etcd.
+    /// Returns the key in etcd.
     pub(super) fn key(&self) -> String {
         let Self {
             kind,
@@ -45,7 +45,7 @@ impl Object {
         }
     }
 
-    /// The value in etcd when it is written at `now`.
+    /// Returns the value in etcd when it is written at `now`.
     pub(super) fn value(&self, now: i64) -> Vec<u8> {
         match self.kind.form {
             Form::Namespace => self.enveloped(&proto::Namespace {
@@ -90,7 +90,7 @@ impl Object {
         proto::enveloped(self.kind.api_version, self.kind.name, object)
     }
 
-    /// Encrypted at rest: nothing of it stays the same when it is written again.
+    /// Returns the object encrypted at rest: no part stays the same when it is written again.
     fn encrypted(&self, now: i64) -> Vec<u8> {
         let mut random = self.random(u64::from(self.generation) << 32);
         let length = random.random_range(self.kind.size.clone());
@@ -181,7 +181,7 @@ impl Object {
         ])
     }
 
-    /// Most of the object: the same until its spec is written again, and then mostly the same.
+    /// Returns most of the object: the same until its spec is written again, and then mostly the same.
     fn spec_text(&self) -> String {
         let mut random = self.random(0);
         let length = random.random_range(self.kind.size.clone());
@@ -192,7 +192,7 @@ impl Object {
         }
     }
 
-    /// A fifth of the object: new with each update.
+    /// Returns a fifth of the object: new with each update.
     fn status_text(&self) -> String {
         let length = self.kind.size.start / 5;
         text::prose(&mut self.random(u64::from(self.updates) + 1), length)

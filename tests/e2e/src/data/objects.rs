@@ -1,4 +1,4 @@
-//! Many custom resources of one kind, as an API server stores them: put straight into its etcd,
+//! Many custom resources of one kind, as an API server stores them. They are put straight into its etcd,
 //! which takes seconds where a hundred thousand requests would take many minutes.
 
 use anyhow::{Context, Result};
@@ -11,22 +11,22 @@ use super::text;
 use crate::etcd::Etcd;
 use crate::kube_apiserver::KubeApiserver;
 
-/// The API version of the kind: that of the lab's own definitions.
+/// API version of the kind, from the lab's own definitions.
 const API_VERSION: &str = "butler.butlerlabs.dev/v1alpha1";
-/// Where an API server that serves the kind keeps it.
+/// Prefix of the kind's keys in the etcd of an API server.
 const PREFIX: &str = "/registry/butler.butlerlabs.dev/tenantaddons";
-/// The path of the kind at an API server, over all namespaces.
+/// Path of the kind at an API server, over all namespaces.
 pub const LIST: &str = "/apis/butler.butlerlabs.dev/v1alpha1/tenantaddons";
-/// Objects in each namespace.
+/// Number of objects in each namespace.
 const PER_NAMESPACE: usize = 150;
 /// Bytes of settings in each object; with its metadata it has about 1.5 KB.
 const TEXT: usize = 700;
 
-/// Requests to the API server at a time: more would only wait for etcd.
+/// Number of concurrent requests to the API server; more would only wait for etcd.
 const AT_ONCE: usize = 8;
 
-/// Fills `server`, which stands on `etcd` and knows the kind, with `count` TenantAddons of about
-/// 1.5 KB. It serves them as if they were made through it, and their namespaces are.
+/// Fills `server`, which runs on `etcd` and knows the kind, with `count` TenantAddons of about 1.5 KB. It
+/// serves them as if they were made through it; their namespaces are made through it.
 ///
 /// # Errors
 /// The server or etcd refused a write.
@@ -56,7 +56,7 @@ pub async fn fill(server: &KubeApiserver, etcd: &Etcd, count: usize, seed: u64) 
     Ok(())
 }
 
-/// The path of object `number` at an API server.
+/// Returns the path of object `number` at an API server.
 #[must_use]
 pub fn path(number: usize) -> String {
     let (namespace, name) = (namespace(number), name(number));

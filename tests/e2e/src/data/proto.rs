@@ -1,11 +1,11 @@
-//! The parts of Kubernetes' own protobuf storage form that the lab writes, so that a real API
-//! server can read them. Numbers are Kubernetes'.
+//! Parts of Kubernetes' own protobuf storage form that the lab writes, so that a real API server can read
+//! them. Field numbers are those of Kubernetes.
 
 use std::collections::BTreeMap;
 
 use prost::Message;
 
-/// What each protobuf value in etcd starts with.
+/// Start of each protobuf value in etcd.
 const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,8 +81,8 @@ pub(super) struct Fields {
     pub(super) raw: Vec<u8>,
 }
 
-/// Most kinds have this outline. Spec and status carry their text in a field that no kind has, which
-/// a reader skips; `phase` of a namespace is status' first field.
+/// Outline of most kinds. Spec and status carry their text in a field that no kind has, which a reader skips;
+/// `phase` of a namespace is the first field of status.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Outline {
     #[prost(message, optional, tag = "1")]
@@ -205,7 +205,7 @@ pub(super) struct EventSource {
     pub(super) host: String,
 }
 
-/// The value as etcd holds it: the magic, then the object in its envelope.
+/// Returns the value as etcd holds it: the magic, then the object in its envelope.
 pub(super) fn enveloped(api_version: &str, kind: &str, object: &impl Message) -> Vec<u8> {
     let unknown = Unknown {
         type_meta: Some(TypeMeta {

@@ -1,8 +1,8 @@
-//! Text, names and bytes out of a seed, about as repetitive as those of a real cluster.
+//! Generator of text, names and bytes from a seed, about as repetitive as those of a real cluster.
 
 use rand::{Rng, RngExt};
 
-/// Lines that recur in any cluster; nothing is as common in etcd as the same few lines again.
+/// Lines that recur in any cluster, because etcd mostly contains the same few lines again.
 const LINES: &[&str] = &[
     r#"{"f:metadata":{"f:labels":{".":{},"f:app.kubernetes.io/name":{}},"f:ownerReferences":{}}}"#,
     r#"{"f:status":{"f:conditions":{"k:{\"type\":\"Ready\"}":{"f:lastTransitionTime":{}}}}}"#,
@@ -28,7 +28,7 @@ const LINES: &[&str] = &[
     "strategy: { type: RollingUpdate, rollingUpdate: { maxSurge: 25%, maxUnavailable: 25% } }",
 ];
 
-/// Lines until `length` bytes are there; one in five ends in a name or number of its own.
+/// Returns lines until `length` bytes are there; one in five ends in a name or number of its own.
 pub(super) fn prose(random: &mut impl Rng, length: usize) -> String {
     let mut out = String::with_capacity(length + 128);
     while out.len() < length {
@@ -43,7 +43,7 @@ pub(super) fn prose(random: &mut impl Rng, length: usize) -> String {
     out
 }
 
-/// One of `choices`, which must not be empty.
+/// Returns one of `choices`, which must not be empty.
 pub(super) fn pick<'a>(random: &mut impl Rng, choices: &[&'a str]) -> &'a str {
     choices
         .get(random.random_range(0..choices.len()))
@@ -51,19 +51,19 @@ pub(super) fn pick<'a>(random: &mut impl Rng, choices: &[&'a str]) -> &'a str {
         .unwrap_or_default()
 }
 
-/// `bytes` random bytes as hexadecimal text.
+/// Returns `bytes` random bytes as hexadecimal text.
 pub(super) fn hex_word(random: &mut impl Rng, bytes: usize) -> String {
     hex::encode(random_bytes(random, bytes))
 }
 
-/// Random bytes, which nothing compresses: what encryption at rest leaves.
+/// Returns random bytes, which cannot be compressed, like the result of encryption at rest.
 pub(super) fn random_bytes(random: &mut impl Rng, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     random.fill_bytes(&mut bytes);
     bytes
 }
 
-/// A UUID of version 4.
+/// Returns a UUID of version 4.
 pub(super) fn uid(random: &mut impl Rng) -> String {
     let mut bytes = [0; 16];
     random.fill_bytes(&mut bytes);

@@ -1,4 +1,4 @@
-//! Users, roles and authentication of an etcd, as Steward sets them up for its tenants.
+//! Setup of users, roles and authentication of an etcd, as Steward does it for its tenants.
 
 use anyhow::{Context, Result};
 

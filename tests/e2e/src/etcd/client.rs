@@ -1,4 +1,4 @@
-//! A client of etcd's own API, as far as the lab needs it.
+//! Client of etcd's own API, as far as the lab needs it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +15,17 @@ use super::rpc::lease_client::LeaseClient;
 use super::rpc::maintenance_client::MaintenanceClient;
 use crate::pki::Files;
 
-/// etcd's default bound on the operations of one transaction.
+/// Largest number of operations of one transaction, etcd's default.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// Above etcd's own bound of 1.5 MiB on a request, and enough for a page of a thousand keys.
+/// Largest message: above etcd's own bound of 1.5 MiB on a request, and enough for a page of a thousand keys.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// A defragmentation or a compaction of a big file takes long; nothing takes longer than this.
+/// Time limit for a request. A defragmentation or a compaction of a big file takes long; nothing takes longer
+/// than this.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// A connection to one member.
+/// Connection to one member.
 #[derive(Debug, Clone)]
 pub struct EtcdClient {
     channel: Channel,
@@ -60,37 +61,37 @@ impl EtcdClient {
         Ok(Self { channel })
     }
 
-    /// The calls on keys and values.
+    /// Returns the client for keys and values.
     #[must_use]
     pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// The calls on leases.
+    /// Returns the client for leases.
     #[must_use]
     pub fn leases(&self) -> LeaseClient<Channel> {
         LeaseClient::new(self.channel.clone())
     }
 
-    /// The calls on members.
+    /// Returns the client for members.
     #[must_use]
     pub fn cluster(&self) -> ClusterClient<Channel> {
         ClusterClient::new(self.channel.clone())
     }
 
-    /// The calls on users and roles.
+    /// Returns the client for users and roles.
     #[must_use]
     pub fn auth(&self) -> AuthClient<Channel> {
         AuthClient::new(self.channel.clone())
     }
 
-    /// The calls on the database as a whole.
+    /// Returns the client for the database as a whole.
     #[must_use]
     pub fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// Writes one key, and gives the revision.
+    /// Writes one key, and returns the revision.
     ///
     /// # Errors
     /// etcd refused.
@@ -100,7 +101,7 @@ impl EtcdClient {
             .with_context(|| format!("writing {key}"))
     }
 
-    /// Reads one key, and gives its value.
+    /// Reads one key, and returns its value.
     ///
     /// # Errors
     /// etcd refused.
@@ -117,7 +118,7 @@ impl EtcdClient {
         Ok(reply.into_inner().kvs.into_iter().next().map(|kv| kv.value))
     }
 
-    /// How many keys start with `prefix`.
+    /// Counts the keys that start with `prefix`.
     ///
     /// # Errors
     /// etcd refused.
@@ -140,7 +141,7 @@ impl EtcdClient {
         Ok(reply.into_inner().count)
     }
 
-    /// Removes every key that starts with `prefix`, and tells how many they were.
+    /// Removes every key that starts with `prefix`, and returns their number.
     ///
     /// # Errors
     /// etcd refused.
@@ -158,7 +159,7 @@ impl EtcdClient {
         Ok(reply.into_inner().deleted)
     }
 
-    /// Does up to [`MAX_TXN_OPS`] operations on different keys at once, and gives the revision.
+    /// Does up to [`MAX_TXN_OPS`] operations on different keys at once, and returns the revision.
     ///
     /// # Errors
     /// etcd refused.
@@ -178,7 +179,7 @@ impl EtcdClient {
             .map_or(0, |header| header.revision))
     }
 
-    /// Drops everything older than `revision` and waits until it is gone from the file.
+    /// Drops everything older than `revision` and waits until it is removed from the file.
     ///
     /// # Errors
     /// etcd refused.
@@ -207,7 +208,7 @@ impl EtcdClient {
         Ok(())
     }
 
-    /// What the member says of itself.
+    /// Reads the member's own status.
     ///
     /// # Errors
     /// etcd refused.
@@ -216,7 +217,7 @@ impl EtcdClient {
         Ok(reply.context("asking etcd for its status")?.into_inner())
     }
 
-    /// etcd's digest over all keys up to its present revision, with that revision.
+    /// Returns etcd's digest over all keys up to its present revision, with that revision.
     ///
     /// # Errors
     /// etcd refused.
@@ -229,8 +230,7 @@ impl EtcdClient {
         Ok((reply.hash, reply.header.map_or(0, |header| header.revision)))
     }
 
-    /// Streams a snapshot into the new file `path`, and gives its length: what
-    /// `etcdctl snapshot save` does.
+    /// Streams a snapshot into the new file `path`, and returns its length, as `etcdctl snapshot save` does.
     ///
     /// # Errors
     /// etcd refused, the stream broke, or the file cannot be written.
@@ -254,7 +254,7 @@ impl EtcdClient {
     }
 }
 
-/// A put as a part of a transaction; lease 0 is none.
+/// Makes a put as a part of a transaction; lease 0 means no lease.
 #[must_use]
 pub fn put(key: &str, value: Vec<u8>, lease: i64) -> rpc::RequestOp {
     let request = rpc::PutRequest {
@@ -267,7 +267,7 @@ pub fn put(key: &str, value: Vec<u8>, lease: i64) -> rpc::RequestOp {
     }
 }
 
-/// A delete of one key as a part of a transaction.
+/// Makes a delete of one key as a part of a transaction.
 #[must_use]
 pub fn delete(key: &str) -> rpc::RequestOp {
     let request = rpc::DeleteRangeRequest {

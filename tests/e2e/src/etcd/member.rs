@@ -1,4 +1,4 @@
-//! A member of etcd: what it is for good, and how its process is started.
+//! Member of an etcd cluster: its lasting properties, and the start of its process.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use crate::pki::{Authority, Files};
 use crate::port::Port;
 use crate::process::{Process, Program};
 
-/// Twice what etcd is advised to have at most, so that the largest databases can be measured.
+/// Quota of the database: twice the largest size advised for etcd, so that the largest databases can be
+/// measured.
 const QUOTA_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
-/// What a member is for as long as it is one.
+/// Lasting properties of a member.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -33,7 +34,7 @@ pub(super) struct Tls {
 }
 
 impl Member {
-    /// Where clients find it.
+    /// Returns its address for clients.
     pub(super) fn endpoint(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.client_port)
@@ -80,7 +81,7 @@ impl Member {
     }
 }
 
-/// Certificates for members called `name`, and for a client that may do everything.
+/// Makes certificates for members called `name`, and for a client that may do everything.
 pub(super) fn make_tls(folder: &Folder, name: &str) -> Result<Tls> {
     let authority = Authority::new(&format!("{name}-ca"))?;
     let pki = folder.make(format!("{name}-pki"))?;

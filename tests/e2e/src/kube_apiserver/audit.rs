@@ -1,4 +1,4 @@
-//! What somebody asked an API server for, by its own audit log.
+//! Requests of a user to an API server, from its own audit log.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use crate::Folder;
 use crate::etcd::Etcd;
 use crate::folder::write_private;
 
-/// The file of the log, in the server's folder.
+/// File of the log, in the server's folder.
 const LOG: &str = "audit.log";
 
-/// A request that was answered, or is being answered.
+/// Request that was answered, or is being answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Such as `get`, `list` or `watch`.
+    /// Verb, such as `get`, `list` or `watch`.
     pub verb: String,
-    /// Plural and group of the objects; empty where it was for none.
+    /// Plural and group of the objects; empty for a request without objects.
     pub resource: String,
-    /// The path and the query.
+    /// Path and query.
     pub uri: String,
 }
 
@@ -44,13 +44,13 @@ struct ObjectRef {
     api_group: String,
 }
 
-/// The flags of a server in `folder` that writes down what `user` asks for.
+/// Returns the flags of a server in `folder` that logs the requests of `user`.
 pub(super) fn flags(folder: &Path, user: &str) -> Result<[(&'static str, String); 2]> {
     let policy = folder.join("audit-policy.yaml");
     let text = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
-        // Requests that last are told when their answer begins, all others at its end.
+        // Requests that last are logged when their answer begins, all others at its end.
         "omitStages": ["RequestReceived"],
         "rules": [{ "level": "Metadata", "users": [user] }, { "level": "None" }],
     });
@@ -62,7 +62,7 @@ pub(super) fn flags(folder: &Path, user: &str) -> Result<[(&'static str, String)
 }
 
 impl KubeApiserver {
-    /// As [`KubeApiserver::start`], with a log of what `user` asks for.
+    /// Starts a server as [`KubeApiserver::start`] does, with a log of the requests of `user`.
     ///
     /// # Errors
     /// The server cannot be found, built or started.
@@ -75,7 +75,7 @@ impl KubeApiserver {
         Self::start_told(folder, name, &Storage::whole(etcd), Some(user)).await
     }
 
-    /// What was asked for since the start, in the order of the answers.
+    /// Returns the requests since the start, in the order of the answers.
     ///
     /// # Errors
     /// There is no such log, or it cannot be read.

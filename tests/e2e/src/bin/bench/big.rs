@@ -1,4 +1,4 @@
-//! A large snapshot: what it takes of time and memory; restored in turns with restic.
+//! Benchmark of a large snapshot: time and memory, with restores in turns with restic.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::report::{mb, median, mib, speed, table};
 use crate::series::read_once;
 use crate::snapshots::Snapshot;
 
-/// Stores `snapshots` with ours and restic, and restores each one as soon as it is stored, `rounds` times in
-/// turns; tells what it took, of restores the medians.
+/// Stores `snapshots` with our programs and with restic, and restores each one as soon as it is stored,
+/// `rounds` times in turns. Reports the costs, of restores the medians.
 pub(crate) fn measure(
     snapshots: &[Snapshot],
     rounds: usize,

@@ -1,4 +1,4 @@
-//! A daemon that watches many custom resources: its memory, and what one changed object costs.
+//! Benchmark of a daemon that watches many custom resources: its memory, and the cost of one changed object.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -17,33 +17,33 @@ use crate::objects::{change, fill};
 use crate::peers::{Peer, Repository};
 use crate::report::{float, median, mib, table};
 
-/// The same seed gives the same objects.
+/// Seed of the objects; the same seed gives the same objects.
 const SEED: u64 = 3;
-/// Who the daemon is for the API server, which writes down what it asks for.
+/// User name of the daemon at the API server, whose audit log records its requests.
 const DAEMON: &str = "the-daemon";
-/// The debounce: a change waits for two seconds of quiet.
+/// Debounce of the daemon: a change waits for two seconds of quiet.
 const DEBOUNCE: &str = "runs: { on-change: { quiet: 2s, longest: 10s } }\n";
-/// Until a change is the first of its row again, and memory that was given back is.
+/// Pause after which a change is the first of its row again and freed memory is returned.
 const REST: Duration = Duration::from_secs(15);
-/// A first restore point of everything, in a build that is not optimised on a busy machine.
+/// Time limit for a first restore point of everything, in an unoptimised build on a busy machine.
 const CAPTURED_WITHIN: Duration = Duration::from_secs(600);
-/// Between two questions.
+/// Pause between two queries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The daemon, ended when this is dropped.
+/// Running daemon, ended when this is dropped.
 struct Running {
     child: Child,
     page: String,
     client: HttpClient,
 }
 
-/// One changed object.
+/// Cost of one changed object.
 struct Cost {
-    /// From the change to the restore point.
+    /// Time from the change to the restore point.
     wall: Duration,
-    /// Of the run alone.
+    /// Time of the run alone.
     run: Duration,
-    /// Of the daemon's processor time.
+    /// Processor time of the daemon.
     cpu: Duration,
     peak: u64,
     bytes: u64,
@@ -51,7 +51,7 @@ struct Cost {
     requests: usize,
 }
 
-/// Measures with `count` objects; medians of `rounds`.
+/// Measures with `count` objects; reports medians of `rounds`.
 pub(crate) async fn measure(
     count: usize,
     rounds: usize,
@@ -232,7 +232,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A child of our own; that it has ended already is no fault here.
+        // This is our own child; it is fine if it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

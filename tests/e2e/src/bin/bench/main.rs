@@ -1,4 +1,5 @@
-//! `bench`: bytes, speed and memory against other ways to keep etcd snapshots, in one run.
+//! Program `bench`, which compares bytes, speed and memory with other ways to keep etcd snapshots, in one
+//! run.
 
 mod big;
 mod daemon;
@@ -131,7 +132,7 @@ async fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The folder of this program, where `backupd` and `restore-cli` are too.
+/// Returns the folder of this program, where `backupd` and `restore-cli` are too.
 fn own_programs() -> Result<PathBuf> {
     let own = std::env::current_exe().context("asking where this program is")?;
     let folder = own.parent().context("this program has no folder")?;
@@ -146,12 +147,12 @@ fn own_programs() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Status, for people: standard error.
+/// Prints status for people to standard error.
 fn say(line: &str) {
     e2e::tools::say_on_stderr(line);
 }
 
-/// Results: standard output.
+/// Prints results to standard output.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")

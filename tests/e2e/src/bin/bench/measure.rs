@@ -1,28 +1,29 @@
-//! Runs real programs and takes their time, their processor time and their largest memory.
+//! Runner that measures the time, processor time and largest memory of real programs.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-/// Between two looks at a running program. Its largest memory is kept by the kernel, so only what
-/// it takes in its last moments is missed.
+/// Interval between two samples of a running program. The kernel keeps its largest memory, so only an
+/// increase in its last moments is missed.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// What a run took.
+/// Cost of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Took {
-    /// From start to end.
+    /// Time from start to end.
     pub(crate) wall: Duration,
-    /// Of all its threads, in user space and in the kernel.
+    /// Processor time of all its threads, in user space and in the kernel.
     pub(crate) cpu: Duration,
     /// Largest resident memory, in bytes; of a pipe the sum of its programs.
     pub(crate) peak: u64,
-    /// From start until what was restored is on the disk, by whoever asks for it; only of a restore.
+    /// Time from the start until the restored data is on the disk, by whichever program syncs it; only of a
+    /// restore.
     pub(crate) on_disk: Duration,
 }
 
-/// Runs programs as a pipe: each reads what the one before it writes.
+/// Runs programs as a pipe: each reads the output of the previous one.
 ///
 /// # Errors
 /// One cannot be started or ends badly; its last words are in the error.
@@ -74,8 +75,8 @@ pub(crate) fn run(commands: Vec<Command>) -> Result<Took> {
     Ok(took)
 }
 
-/// A variable that tells [`run`] to leave a command's output where its caller sent it: a
-/// [`Command`] cannot be asked. The program does not see it.
+/// Variable that makes [`run`] leave a command's output where its caller sent it, because a [`Command`]
+/// cannot be queried. The program does not see the variable.
 const OWN_STDOUT: &str = "BENCH_OWN_STDOUT";
 
 /// Sends the output of `command` to the new file `path`.
@@ -96,7 +97,7 @@ struct Running {
 }
 
 impl Running {
-    /// Looks at it; false once it has ended (and waits to be asked how).
+    /// Samples the process; returns false once it has ended and its exit status is ready.
     fn look(&mut self) -> bool {
         let folder = format!("/proc/{}", self.child.id());
         if let Some(peak) = peak(&folder) {
@@ -121,30 +122,29 @@ fn memory(folder: &str, which: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The resident memory of the process `id`, and the largest it ever had or had since
-/// [`forget_peak`].
+/// Returns the resident memory of the process `id`, and its largest value so far or since [`forget_peak`].
 pub(crate) fn resident(id: u32) -> Option<(u64, u64)> {
     let folder = format!("/proc/{id}");
     Some((memory(&folder, "VmRSS:")?, peak(&folder)?))
 }
 
-/// Has the kernel forget the largest memory of the process `id`.
+/// Resets the kernel's record of the largest memory of the process `id`.
 pub(crate) fn forget_peak(id: u32) -> Result<()> {
     let file = format!("/proc/{id}/clear_refs");
     std::fs::write(&file, "5").with_context(|| format!("writing {file}"))
 }
 
-/// The processor time that the process `id` took so far.
+/// Returns the processor time of the process `id` so far.
 pub(crate) fn cpu(id: u32) -> Option<Duration> {
     state(&format!("/proc/{id}")).map(|(_, cpu)| cpu)
 }
 
-/// Whether it has ended, and the processor time it took so far.
+/// Reports whether the process has ended, and its processor time so far.
 fn state(folder: &str) -> Option<(bool, Duration)> {
-    /// What one tick in /proc is: the same on every Linux that we run on.
+    /// Length of one tick in /proc: the same on every Linux that we run on.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("{folder}/stat")).ok()?;
-    // The name stands in brackets and may hold anything, brackets too.
+    // The name stands in brackets and may contain anything, brackets too.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X");

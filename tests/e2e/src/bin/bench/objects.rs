@@ -1,4 +1,4 @@
-//! The export of many custom resources, against the same pages fetched and thrown away.
+//! Benchmark of the export of many custom resources, against the same pages fetched and thrown away.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,23 +16,24 @@ use crate::measure::{self, Took};
 use crate::peers::{Peer, Repository};
 use crate::report::{float, median, mib, table};
 
-/// The kind of the objects.
+/// Kind of the objects.
 const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
-/// Objects in a page, as every client of Kubernetes asks for them.
+/// Objects in a page, as every Kubernetes client requests them.
 const PAGE: u32 = 500;
-/// The same seed gives the same objects.
+/// Seed of the objects; the same seed gives the same objects.
 const SEED: u64 = 1;
 
-/// A hundred thousand objects that the server did not make itself take it half a minute.
+/// Time limit for the server's cache. A hundred thousand objects that the server did not create itself take
+/// it half a minute.
 const SETTLED_WITHIN: Duration = Duration::from_secs(300);
 
-/// What a capture took and stored.
+/// Cost of a capture and the bytes that it stored.
 struct Capture {
     took: Took,
     stored: u64,
 }
 
-/// Measures with `count` objects; medians of `rounds`.
+/// Measures with `count` objects; reports medians of `rounds`.
 pub(crate) async fn measure(
     count: usize,
     rounds: usize,
@@ -85,7 +86,7 @@ pub(crate) async fn measure(
     Ok(table(&title, header, rows))
 }
 
-/// Makes `count` objects, and waits until all can be listed; gives their bytes.
+/// Makes `count` objects, and waits until all can be listed; returns their bytes.
 pub(crate) async fn fill(
     server: &KubeApiserver,
     etcd: &Etcd,
@@ -128,7 +129,7 @@ fn capture(repository: &Repository, server: &KubeApiserver) -> Result<Capture> {
     Ok(Capture { took, stored })
 }
 
-/// The one part of a page that its client must read to ask for the next.
+/// Part of a page that its client must read to request the next one.
 #[derive(Deserialize)]
 struct Page {
     metadata: Metadata,

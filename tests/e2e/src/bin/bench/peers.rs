@@ -1,4 +1,4 @@
-//! Those who are compared: ourselves, restic, and `zstd -3 | age` as talos-backup does it.
+//! Peers of the comparison: our programs, restic, and `zstd -3 | age` as talos-backup does it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,16 +10,16 @@ use e2e::programs;
 use crate::measure::{self, Took};
 use crate::snapshots::Snapshot;
 
-/// The name under which every snapshot is stored, as a cron job would: one path, new content.
+/// Name under which every snapshot is stored, as a cron job would: one path, new content.
 const NAME: &str = "snapshot.db";
 
-/// Who is measured.
+/// Peer of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Ours,
-    /// As it comes: `--compression auto`.
+    /// Restic with its default, `--compression auto`.
     Restic,
-    /// With `--compression max`.
+    /// Restic with `--compression max`.
     ResticMax,
     /// `zstd -3 | age`, one file for each snapshot.
     ZstdAge,
@@ -37,7 +37,7 @@ impl Peer {
         }
     }
 
-    /// The programs that it needs and that are not here.
+    /// Returns the programs that the peer needs and that are missing.
     pub(crate) fn missing(self) -> Vec<&'static str> {
         let needs: &[&str] = match self {
             Self::Ours => &[],
@@ -49,7 +49,7 @@ impl Peer {
     }
 }
 
-/// A peer with an empty store and keys of its own.
+/// Peer with an empty store and keys of its own.
 pub(crate) struct Repository {
     peer: Peer,
     folder: PathBuf,
@@ -59,7 +59,7 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Makes keys and an empty store in `folder`. `programs` is where our own programs are.
+    /// Makes keys and an empty store in `folder`. `programs` is the folder of our own programs.
     pub(crate) fn create(peer: Peer, folder: PathBuf, programs: &Path) -> Result<Self> {
         for name in ["store", "keys", "work"] {
             let path = folder.join(name);
@@ -132,7 +132,7 @@ impl Repository {
         measure::run(commands)
     }
 
-    /// The command that stores a snapshot from the Talos API; only for [`Peer::Ours`].
+    /// Returns the command that stores a snapshot from the Talos API; only for [`Peer::Ours`].
     pub(crate) fn snapshot(&self, talosconfig: &Path, node: &str) -> Command {
         let mut snapshot = self.write("snapshot", &["etcd"]);
         snapshot.arg("--talosconfig").arg(talosconfig);
@@ -140,15 +140,15 @@ impl Repository {
         snapshot
     }
 
-    /// The command that stores a cluster's definitions and objects; only for [`Peer::Ours`].
+    /// Returns the command that stores a cluster's definitions and objects; only for [`Peer::Ours`].
     pub(crate) fn export(&self, kubeconfig: &Path) -> Command {
         let mut export = self.write("snapshot", &["crds", "resources"]);
         export.arg("--kubeconfig").arg(kubeconfig);
         export
     }
 
-    /// A daemon that takes a cluster's definitions and objects on change, and listens at `listen`; only
-    /// for [`Peer::Ours`].
+    /// Returns the command of a daemon that takes a cluster's definitions and objects on change, and listens
+    /// at `listen`; only for [`Peer::Ours`].
     pub(crate) fn daemon(&self, kubeconfig: &Path, more: &str, listen: &str) -> Result<Command> {
         let config = format!(
             "cluster: bench\nstore: {}\nencryption: {{ recipients: [{}] }}\n\
@@ -169,7 +169,7 @@ impl Repository {
         Ok(daemon)
     }
 
-    /// The command that restores those objects into a fresh cluster, its plan made with it; only for
+    /// Returns the command that plans and restores those objects into a fresh cluster; only for
     /// [`Peer::Ours`].
     pub(crate) fn rebuild(&self, kubeconfig: &Path, step: &str) -> Command {
         let mut restore = self.own("restore-cli");
@@ -223,7 +223,7 @@ impl Repository {
                 let mut restore = self.restic();
                 restore.args(["--quiet", "restore", "latest", "--target"]);
                 restore.arg(&to);
-                // It restores below the whole path that was stored.
+                // Restic restores below the whole path that was stored.
                 let whole = self.folder.join("work").join(NAME);
                 let inner = whole.strip_prefix("/").unwrap_or(&whole);
                 (vec![restore], to.join(inner))
@@ -248,7 +248,7 @@ impl Repository {
         Ok(took)
     }
 
-    /// All bytes of the store: every file below its folder.
+    /// Returns the bytes of the store: every file below its folder.
     pub(crate) fn size(&self) -> Result<u64> {
         size(&self.folder.join("store"))
     }
@@ -288,7 +288,7 @@ fn with_file(mut command: Command, file: &Path) -> Command {
     command
 }
 
-/// Runs a command that is not measured, for what it prints.
+/// Runs a command that is not measured, and returns its output.
 pub(crate) fn output(mut command: Command) -> Result<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -320,7 +320,8 @@ fn size(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Asks for a file to be on the disk; how long that took. Ours has done so already: this asks again.
+/// Syncs a file to the disk, and returns the time that it took. Our restore has synced already; this syncs
+/// again.
 fn synced(file: &Path) -> Result<Duration> {
     let began = Instant::now();
     let open = std::fs::File::open(file);
@@ -329,7 +330,7 @@ fn synced(file: &Path) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// Whether two files have the same bytes.
+/// Reports whether two files have the same bytes.
 fn same(one: &Path, other: &Path) -> Result<bool> {
     use std::io::BufRead as _;
     let open = |path: &Path| -> Result<std::io::BufReader<std::fs::File>> {

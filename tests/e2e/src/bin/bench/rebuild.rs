@@ -1,4 +1,4 @@
-//! Many custom resources, restored into a fresh cluster: objects in a second.
+//! Benchmark of a restore of many custom resources into a fresh cluster, in objects per second.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::measure;
 use crate::peers::{Peer, Repository};
 use crate::report::{mib, table};
 
-/// The kind of the objects.
+/// Kind of the objects.
 const KIND: &str = "tenantaddons.butler.butlerlabs.dev";
-/// The same seed gives the same objects.
+/// Seed of the objects; the same seed gives the same objects.
 const SEED: u64 = 2;
 
-/// Measures with `count` objects, each with a status that is written by itself.
+/// Measures with `count` objects, each with a status that is written separately.
 pub(crate) async fn measure(
     count: usize,
     programs: &Path,

@@ -1,4 +1,4 @@
-//! Says what was measured, as plain tables with ratios.
+//! Report of the measurements, as plain tables with ratios.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::peers::Peer;
 use crate::series::{Measured, Round};
 use crate::snapshots::Snapshot;
 
-/// The middle of `values`; of an even number the lower of the two in the middle.
+/// Returns the median of `values`; of an even number the lower of the two in the middle.
 pub(crate) fn median<T: Copy + PartialOrd>(mut values: Vec<T>) -> Option<T> {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
-/// A table whose first column is words and whose others are numbers.
+/// Returns a table whose first column is words and whose others are numbers.
 pub(crate) fn table(
     title: &str,
     header: impl IntoIterator<Item = impl Into<Cell>>,
@@ -51,12 +51,12 @@ pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.0}", float(bytes) / f64::from(1_u32 << 20))
 }
 
-/// MB/s of `bytes` in `time`.
+/// Returns MB/s of `bytes` in `time`.
 pub(crate) fn speed(bytes: u64, time: Duration) -> f64 {
     float(bytes) / 1e6 / time.as_secs_f64().max(1e-6)
 }
 
-/// The machine and the versions of the peers, for the record.
+/// Describes the machine and the versions of the peers, for the record.
 pub(crate) fn machine() -> Result<String> {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
@@ -83,7 +83,7 @@ pub(crate) fn machine() -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// The tables of the series.
+/// Returns the tables of the series.
 pub(crate) fn series(snapshots: &[Snapshot], measured: &Measured) -> String {
     let mut text = String::new();
     for (peer, done) in measured {
@@ -188,14 +188,14 @@ fn restored(snapshots: &[Snapshot], done: &[(Peer, &[Round])]) -> String {
     compared(&title, done, Best::Least, rows)
 }
 
-/// Which end of a scale is wanted; a ratio above 1 always says that we are better.
+/// Better end of a scale; a ratio above 1 always means that our programs are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Best {
     Most,
     Least,
 }
 
-/// A table with a column for each peer and, behind those of the others, the ratio to ours.
+/// Returns a table with a column for each peer and, behind those of the others, the ratio to ours.
 fn compared(
     title: &str,
     done: &[(Peer, &[Round])],

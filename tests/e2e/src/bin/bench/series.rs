@@ -1,4 +1,4 @@
-//! Stores the whole series of snapshots with every peer, in turns, and restores the last one.
+//! Benchmark of the series: stores all snapshots with every peer, in turns, and restores the last one.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use crate::measure::Took;
 use crate::peers::{Peer, Repository};
 use crate::snapshots::Snapshot;
 
-/// What one peer did in one round.
+/// Results of one peer in one round.
 #[derive(Debug, Clone)]
 pub(crate) struct Round {
-    /// Bytes by which the store grew, and what it took, for each snapshot.
+    /// Growth of the store in bytes, and the cost, for each snapshot.
     pub(crate) stored: Vec<(u64, Took)>,
-    /// Restoring the last snapshot.
+    /// Cost of restoring the last snapshot.
     pub(crate) restored: Took,
 }
 
-/// What a peer did, or the programs that it lacks.
+/// Results of each peer, or the programs that it lacks.
 pub(crate) type Measured = Vec<(Peer, std::result::Result<Vec<Round>, Vec<&'static str>>)>;
 
-/// Measures all peers; in each round each of them once, so that a busy machine hits all alike.
+/// Measures all peers, each once in every round, so that a busy machine affects all alike.
 pub(crate) fn measure(
     snapshots: &[Snapshot],
     rounds: usize,
@@ -72,7 +72,7 @@ fn round(peer: Peer, snapshots: &[Snapshot], programs: &Path, scratch: &Folder) 
     Ok(Round { stored, restored })
 }
 
-/// Brings a file into the memory of the system, so that nobody pays for the disk.
+/// Brings a file into the memory of the system, so that no peer pays for the disk.
 pub(crate) fn read_once(path: &Path) -> Result<()> {
     let mut file =
         std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;

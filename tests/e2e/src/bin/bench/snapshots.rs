@@ -1,4 +1,4 @@
-//! The snapshots that are measured, taken from a real etcd and kept in the per-user cache.
+//! Snapshots for the benchmarks, taken from a real etcd and kept in the per-user cache.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ const VERSION: u32 = 1;
 const DAY: u32 = 24 * 60;
 const HOUR: u32 = 60;
 
-/// What happens before a snapshot is taken.
+/// Step before a snapshot is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A cluster that was filled and has lived for a day: the first snapshot.
+    /// Fills a cluster and lets it live for a day: the first snapshot.
     First,
     /// A day of churn.
     Day,
@@ -27,7 +27,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// In the order in which they are taken.
+    /// All steps, in the order in which they are taken.
     pub(crate) const ALL: [Self; 5] = [
         Self::First,
         Self::Day,
@@ -36,7 +36,7 @@ impl Step {
         Self::Defragmented,
     ];
 
-    /// In words, for a row of a table.
+    /// Returns the step in words, for a row of a table.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::First => "first",
@@ -47,7 +47,7 @@ impl Step {
     }
 }
 
-/// A snapshot file.
+/// Snapshot file.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) step: Step,
@@ -55,7 +55,7 @@ pub(crate) struct Snapshot {
     pub(crate) bytes: u64,
 }
 
-/// The snapshots of [`Step::ALL`], out of the cache or made now.
+/// Returns the snapshots of [`Step::ALL`], from the cache or made now.
 pub(crate) async fn series(say: &dyn Fn(&str)) -> Result<Vec<Snapshot>> {
     let shape = Shape::large();
     let folder = cache()?.join(format!("series-{VERSION}-{}", shape.objects));
@@ -90,9 +90,9 @@ pub(crate) async fn series(say: &dyn Fn(&str)) -> Result<Vec<Snapshot>> {
         .collect()
 }
 
-/// Two snapshots of a database of about `gib` GiB, an hour apart.
+/// Returns two snapshots of a database of about `gib` GiB, an hour apart.
 pub(crate) async fn big(gib: u32, say: &dyn Fn(&str)) -> Result<Vec<Snapshot>> {
-    /// Makes the file a little larger than a GiB for each.
+    /// Number of objects that make the file a little larger than one GiB.
     const OBJECTS_PER_GIB: u32 = 225_000;
     let folder = cache()?.join(format!("big-{VERSION}-{gib}"));
     if !folder.exists() {
@@ -120,7 +120,7 @@ pub(crate) async fn big(gib: u32, say: &dyn Fn(&str)) -> Result<Vec<Snapshot>> {
     ])
 }
 
-/// Where snapshots are kept.
+/// Returns the folder of the snapshots.
 pub(crate) fn cache() -> Result<PathBuf> {
     let folder = e2e::paths::cache()?.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -152,7 +152,7 @@ async fn etcd(lab: &Folder) -> Result<(Etcd, EtcdClient)> {
     Ok((etcd, client))
 }
 
-/// A folder on the same disk that becomes `folder` when it is complete.
+/// Makes a folder on the same disk that becomes `folder` when it is complete.
 fn beside(folder: &Path) -> Result<tempfile::TempDir> {
     let parent = folder.parent().context("the cache has no parent folder")?;
     let part = tempfile::Builder::new().prefix(".part-").tempdir_in(parent);

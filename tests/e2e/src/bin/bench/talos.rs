@@ -1,4 +1,5 @@
-//! The stream over the Talos API: from the stand-in in another process into nothing, and into a run.
+//! Benchmark of the stream over the Talos API, from the stand-in in another process into nothing and into a
+//! run.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -21,8 +22,8 @@ use crate::snapshots::Snapshot;
 const NODE: &str = "10.5.0.2";
 const CONFIG: &str = "talosconfig";
 
-/// Serves `file` as one control plane node until the input ends. The talosconfig is written to
-/// `folder`, and then a line to the output.
+/// Serves `file` as one control plane node until the input ends. Writes the talosconfig to `folder`, and then
+/// a line to the output.
 pub(crate) async fn serve(file: &Path, folder: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let etcd = FixedEtcd::cluster(1, &bytes.into()).pop();
@@ -52,7 +53,7 @@ pub(crate) async fn drain(talosconfig: &Path) -> Result<()> {
     crate::print(&bytes.to_string())
 }
 
-/// Measures both ways; medians of `rounds`.
+/// Measures both ways; reports medians of `rounds`.
 pub(crate) fn measure(
     snapshot: &Snapshot,
     rounds: usize,
@@ -102,7 +103,7 @@ pub(crate) fn measure(
     Ok(table(&title, header, rows))
 }
 
-/// The stand-in's process; it ends with this.
+/// Process of the stand-in; it ends with this.
 struct Served(Child);
 
 impl Served {
@@ -124,7 +125,7 @@ impl Served {
         Ok(served)
     }
 
-    /// Runs `client`; tells what it took, and the stand-in's processor seconds meanwhile.
+    /// Runs `client`; returns its cost, and the stand-in's processor seconds meanwhile.
     fn beside(&self, client: Command) -> Result<(Took, f64)> {
         let before = measure::cpu(self.0.id()).unwrap_or_default();
         let took = measure::run(vec![client])?;

@@ -1,4 +1,4 @@
-//! `lab demo`: the main job from end to end on real parts, told to somebody who sees it first.
+//! Command `lab demo`, which shows the main job from end to end on real parts, for first-time viewers.
 
 mod changes;
 mod checks;
@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::screen::Screen;
 use self::stage::Stage;
 
-/// What the show is made of.
+/// Programs and data of the show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder with backupd and restore-cli [default: that of this program]
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     };
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    // Either way the lab ends with this function: dropping it ends its programs.
+    // In each case the lab ends with this function: dropping it ends its programs.
     tokio::select! {
         shown = Box::pin(show(programs, shape)) => shown?,
         _ = interrupt.recv() => bail!("interrupted; the lab is gone"),

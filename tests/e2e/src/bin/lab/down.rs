@@ -1,4 +1,4 @@
-//! `lab down`: asks the running lab to end, and waits until it has.
+//! Command `lab down`, which asks the running lab to end and waits until it has.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use e2e::wait;
 use crate::say;
 use crate::state::State;
 
-/// The lab kills its programs, so it is quick; its folder may be some hundred megabytes.
+/// Time limit. The lab kills its programs, so it is quick; its folder may be some hundred megabytes.
 const WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
@@ -28,7 +28,7 @@ pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
         .await?;
         say("the lab has ended");
     } else {
-        // Its programs ended with it; only what it wrote is left.
+        // Its programs ended with it; only its files are left.
         if state.folder.exists() {
             std::fs::remove_dir_all(&state.folder)
                 .with_context(|| format!("removing {}", state.folder.display()))?;

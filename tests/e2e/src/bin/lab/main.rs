@@ -1,4 +1,5 @@
-//! `lab`: the real components for a person, a show on them, and what `make` needs of them.
+//! Program `lab`, which runs the real components for a person, plays a show on them, and prepares what `make`
+//! needs.
 
 mod demo;
 mod down;
@@ -84,12 +85,12 @@ fn status(path: &std::path::Path) -> Result<ExitCode> {
     }
 }
 
-/// Status, for people: standard error.
+/// Prints status for people to standard error.
 fn say(line: &str) {
     e2e::tools::say_on_stderr(line);
 }
 
-/// Data, for people and scripts: standard output.
+/// Prints data for people and scripts to standard output.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")

@@ -1,4 +1,5 @@
-//! `lab programs`: what only tests and benchmarks use, installed where that may be done.
+//! Command `lab programs`, which installs the programs that only tests and benchmarks use, where that is
+//! allowed.
 
 use std::process::ExitCode;
 

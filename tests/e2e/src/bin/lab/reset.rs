@@ -1,4 +1,4 @@
-//! `lab reset`: the worst night, for practice. The running lab loses its etcd.
+//! Command `lab reset`, the worst night for practice: the running lab loses its etcd.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use e2e::wait;
 use crate::say;
 use crate::state::State;
 
-/// Its programs are ended and three small folders emptied.
+/// Time limit: its programs are ended and three small folders emptied.
 const WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(path: &Path) -> Result<ExitCode> {

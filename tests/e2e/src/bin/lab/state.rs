@@ -1,4 +1,4 @@
-//! The file that says what runs, so that `lab status`, `lab reset` and `lab down` find it.
+//! State file that describes the running lab, so that `lab status`, `lab reset` and `lab down` find it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use e2e::Folder;
 use e2e::butler::Butler;
 use serde::{Deserialize, Serialize};
 
-/// How to reach a lab.
+/// Access to a lab.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
-    /// Its folder, locked while it runs.
+    /// Folder of the lab, locked while it runs.
     pub(crate) folder: PathBuf,
     pub(crate) kubeconfig: PathBuf,
-    /// For each role a talosconfig.
+    /// Talosconfig for each role.
     pub(crate) talosconfigs: BTreeMap<String, PathBuf>,
     pub(crate) etcd: Etcd,
     pub(crate) s3: S3,
@@ -27,7 +27,7 @@ pub(crate) struct State {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
-    /// Of its TenantCluster.
+    /// Namespace of its TenantCluster.
     pub(crate) namespace: String,
     pub(crate) endpoint: String,
     pub(crate) kubeconfig: PathBuf,
@@ -51,13 +51,13 @@ pub(crate) struct S3 {
     pub(crate) env: BTreeMap<String, String>,
 }
 
-/// Where the state is when nobody says: below the workspace, outside version control.
+/// Returns the default path of the state: below the workspace, outside version control.
 pub(crate) fn default_path() -> PathBuf {
     e2e::paths::workspace().join("lab").join("state.json")
 }
 
 impl State {
-    /// What a running lab is.
+    /// Describes a running lab.
     pub(crate) fn of(lab: &Butler, folder: &Folder) -> Result<Self> {
         let files = lab
             .etcd
@@ -90,7 +90,7 @@ impl State {
         })
     }
 
-    /// Writes it; the folder is made when it is missing.
+    /// Writes the state; makes the folder if it is missing.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
@@ -100,7 +100,7 @@ impl State {
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The state at `path`, or `None` where there is none.
+    /// Reads the state at `path`; `None` if there is none.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
@@ -111,17 +111,17 @@ impl State {
         Ok(Some(state))
     }
 
-    /// As [`State::read`], but `None` too where the lab that wrote it is dead.
+    /// Reads the state as [`State::read`] does; `None` too if the lab that wrote it is dead.
     pub(crate) fn of_a_live_lab(path: &Path) -> Result<Option<Self>> {
         Ok(Self::read(path)?.filter(|state| e2e::folder::is_alive(&state.folder)))
     }
 
-    /// The file that `lab down` makes to ask for an end.
+    /// Returns the file that `lab down` makes to ask for an end.
     pub(crate) fn down_file(&self) -> PathBuf {
         self.folder.join("down")
     }
 
-    /// The file that `lab reset` makes, and the lab removes when it has lost its etcd.
+    /// Returns the file that `lab reset` makes, and that the lab removes when it has lost its etcd.
     pub(crate) fn reset_file(&self) -> PathBuf {
         self.folder.join("reset")
     }

@@ -1,4 +1,4 @@
-//! `lab tools`: every component, found or built, one after another.
+//! Command `lab tools`, which finds or builds every component, one after another.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `lab up`: everything runs until Ctrl-C, SIGTERM or `lab down`; `lab reset` takes etcd away.
+//! Command `lab up`, which runs everything until Ctrl-C, SIGTERM or `lab down`; `lab reset` takes etcd away.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::state::State;
 use crate::{print, say};
 
-/// How often the lab looks whether `lab down` or `lab reset` asked for something, or etcd is back.
+/// Interval at which the lab checks for requests of `lab down` or `lab reset`, and for etcd's return.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
@@ -46,7 +46,7 @@ pub(crate) async fn run(path: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what other calls of `lab` ask for, until one asks for the end.
+/// Does what other calls of `lab` request, until one requests the end.
 async fn serve(lab: &mut Butler, state: &State) -> Result<()> {
     let mut lost = false;
     while !state.down_file().exists() {

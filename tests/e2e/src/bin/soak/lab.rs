@@ -1,4 +1,4 @@
-//! What is soaked: one etcd behind the Talos API and the Kubernetes API, an S3 server, the daemon.
+//! Lab of the soak: one etcd behind the Talos API and the Kubernetes API, an S3 server, the daemon.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::report::{Report, Sample};
 
-/// What dies.
+/// Part that dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Daemon,
@@ -33,7 +33,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// The one that was drawn.
+    /// Returns the part for a random number.
     pub(super) fn any(drawn: u8) -> Self {
         match drawn % 4 {
             0 => Self::Daemon,
@@ -44,16 +44,17 @@ impl Part {
     }
 }
 
-/// The longest wait for a program to be back, and for the daemon to have caught up.
+/// Longest wait for a program to be back, and for the daemon to have caught up.
 const SETTLE: Duration = Duration::from_secs(600);
-/// What the configuration says. Deaths before the last settling are older than this after it.
+/// Grace time in the configuration. Leftovers of deaths before the last settling are older than this after
+/// it.
 const GRACE: Duration = Duration::from_secs(300);
-/// A sweep comes with a run, within two minutes; a busy machine is given more.
+/// Time limit for a sweep. It comes with a run, within two minutes; a busy machine gets more.
 const SWEPT: Duration = Duration::from_secs(600);
-/// The daemon's own pages answer at once or not.
+/// Time limit for the daemon's own pages, which answer at once or not at all.
 const PAGE: Duration = Duration::from_secs(3);
 
-/// See the module. Fields drop in order: the folder last.
+/// Lab of the soak; see the module. Fields drop in order: the folder last.
 pub(super) struct Lab {
     daemon: Option<Running>,
     port: Port,
@@ -156,7 +157,7 @@ impl Lab {
             Part::ApiServer => self.api.restart().await,
             Part::Etcd => {
                 self.etcd.restart().await?;
-                // It ends by itself when its etcd is gone for long.
+                // The API server ends on its own when its etcd is gone for long.
                 if self.api.get("/readyz").await.is_err() {
                     self.api.kill();
                     self.api.restart().await?;
@@ -167,7 +168,7 @@ impl Lab {
         }
     }
 
-    /// Changes so many values in etcd; gives how many.
+    /// Changes `count` values in etcd; returns the number of changes.
     pub(super) async fn change(&self, count: u32) -> Result<u64> {
         let client = tokio::time::timeout(PAGE, self.etcd.client()).await??;
         let mut changed = 0;
@@ -193,14 +194,14 @@ impl Lab {
         Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
     }
 
-    /// Asks for so many restore points at once; most are refused.
+    /// Requests `count` restore points at once; most are refused.
     pub(super) async fn demand(&self, count: u32) {
         for _ in 0..count {
             drop(self.send(Method::POST, "/v1/snapshots?wait=false").await);
         }
     }
 
-    /// The daemon's memory and what it tells; `None` where it is dead.
+    /// Returns the daemon's memory and its report; `None` if it is dead.
     pub(super) async fn sample(&self) -> Option<Sample> {
         let id = self.daemon.as_ref()?.id()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
@@ -215,8 +216,8 @@ impl Lab {
         })
     }
 
-    /// Waits until all components were taken after the last death; gives the restore points that the
-    /// metrics tell then.
+    /// Waits until all components were taken after the last death; returns the number of restore points in
+    /// the metrics then.
     pub(super) async fn settle(&mut self) -> Result<u64> {
         let now = jiff_seconds();
         let settled = || async {
@@ -244,7 +245,8 @@ impl Lab {
         until("a daemon that has caught up", SETTLE, settled).await
     }
 
-    /// Waits until what died before now is older than the grace time and the daemon has swept after that.
+    /// Waits until leftovers from before now are older than the grace time and the daemon has swept after
+    /// that.
     pub(super) async fn swept(&mut self) -> Result<()> {
         let old = jiff_seconds() + i64::try_from(GRACE.as_secs())?;
         let swept = || async {
@@ -260,14 +262,14 @@ impl Lab {
         until("a sweep of all that died", GRACE + SWEPT, swept).await
     }
 
-    /// What the metrics tell of leftovers.
+    /// Returns the number of leftovers in the metrics.
     pub(super) async fn leftovers(&self) -> Result<u64> {
         let metrics = self.send(Method::GET, "/metrics").await?;
         let name = "butler_backup_leftovers_objects{cluster=\"soak\"}";
         value(&metrics, name).context("no metric of leftovers")
     }
 
-    /// Ends the daemon, and looks at everything that it left.
+    /// Ends the daemon, and checks everything that it left.
     pub(super) async fn judge(&mut self, report: &mut Report) -> Result<()> {
         let daemon = self.daemon.take().context("no daemon")?;
         daemon.signal("TERM").await?;

@@ -1,4 +1,5 @@
-//! `soak`: a daemon for half an hour among programs that die, and what is left at the end.
+//! Program `soak`, which runs a daemon for half an hour among programs that die, and checks what is left at
+//! the end.
 
 mod lab;
 mod report;
@@ -25,13 +26,13 @@ struct Args {
     minutes: u32,
 }
 
-/// Between two looks at the daemon, and two changes of the cluster.
+/// Interval between two samples of the daemon, and between two changes of the cluster.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two deaths: long enough for most runs in between.
+/// Seconds between two deaths: long enough for most runs in between.
 const DEATHS: std::ops::Range<u64> = 15..45;
-/// How long a program stays dead.
+/// Seconds for which a program stays dead.
 const DEAD: std::ops::Range<u64> = 1..15;
-/// Between two storms of changes and demands.
+/// Interval between two storms of changes and demands.
 const STORMS: Duration = Duration::from_secs(240);
 
 #[tokio::main]
@@ -48,7 +49,7 @@ async fn main() -> ExitCode {
 
 /// Prints a line.
 fn say(line: &str) {
-    // Nobody listens any more: nothing to be done.
+    // An error means that nobody reads the output, and there is nothing to do about that.
     drop(writeln!(std::io::stdout(), "{line}"));
 }
 
@@ -86,7 +87,7 @@ async fn run(args: &Args) -> Result<bool> {
             next_storm = now + STORMS;
             report.storms += 1;
         }
-        // What is dead takes no changes.
+        // A dead etcd takes no changes.
         report.changes += lab
             .change(if storm { 2_000 } else { 10 })
             .await

@@ -1,18 +1,18 @@
-//! What a soak has shown.
+//! Report of a soak.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::lab::Part;
 
-/// One look at the daemon.
+/// Sample of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) rss_kib: u64,
     pub(super) restore_points: Option<u64>,
 }
 
-/// See the module.
+/// Report of a soak; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     minutes: u32,
@@ -44,7 +44,7 @@ impl Report {
     }
 
     pub(super) fn sample(&mut self, sample: Option<Sample>) {
-        // One that has just begun has not its size yet.
+        // A daemon that has just begun does not have its full size yet.
         if let Some(sample) = sample.filter(|sample| sample.restore_points.is_some()) {
             self.rss_kib.push(sample.rss_kib);
         }
@@ -55,7 +55,7 @@ impl Report {
         self.left_told = leftovers;
     }
 
-    /// The median of a half of the samples, in MiB.
+    /// Returns the median of a half of the samples, in MiB.
     fn half(&self, second: bool) -> u64 {
         let middle = self.rss_kib.len() / 2;
         let (first, rest) = self.rss_kib.split_at(middle);
@@ -64,9 +64,9 @@ impl Report {
         half.get(half.len() / 2).copied().unwrap_or(0) / 1024
     }
 
-    /// Whether it is as it should be.
+    /// Reports whether the result is as it should be.
     pub(super) fn is_sound(&self) -> bool {
-        // Findings of which the worst is a warning; damage would be 4.
+        // Code 3 is findings of which the worst is a warning; damage would be 4.
         let audited = matches!(self.audit, Some(0 | 3));
         let flat = self.half(true) <= self.half(false) + self.half(false) / 2;
         let swept = self.old_leftovers == Some(0) && self.leftovers == Some(self.left_told);

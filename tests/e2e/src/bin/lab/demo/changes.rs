@@ -1,4 +1,4 @@
-//! A sealing key is born, and is in the bucket before anybody could have thought of it.
+//! Act of the show in which a new sealing key is in the bucket seconds after its creation.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use super::daemon::{LIMIT, get};
 use super::screen::Screen;
 use super::stage::CONFIG;
 
-/// The configuration with what is taken on change.
+/// Configuration with the components that are taken on change.
 const ON_CHANGE: &str = "on-change.yaml";
-/// The namespace of the controller.
+/// Namespace of the controller.
 const CONTROLLER: &str = "flux-system";
 
-/// Plays it; gives what was seen, in a line for the end. `backupd` and `restore_cli` make commands
+/// Plays the act; returns what was seen, in a line for the end. `backupd` and `restore_cli` make commands
 /// that run in `folder`.
 pub(super) async fn play(
     screen: &mut Screen,
@@ -42,7 +42,7 @@ pub(super) async fn play(
                       secrets: { on-change: true }\n";
     std::fs::write(folder.join(ON_CHANGE), text + schedule).context("writing the schedule")?;
     crate::print(&super::screen::indented(schedule))?;
-    // Now, so that it is whole by the time it is told something.
+    // Restarts the controller now, so that it is ready by the time it gets work.
     butler
         .sealed_secrets
         .restart(&butler.kube_apiserver)
@@ -96,7 +96,7 @@ pub(super) async fn play(
     ))
 }
 
-/// How many kinds are watched, once all of them are and their beginning was taken.
+/// Returns the number of watched kinds, once all of them are watched and their first state was taken.
 fn watching(status: &str) -> Result<usize> {
     let status: Value = serde_json::from_str(status).context("reading the status")?;
     let cluster = status.pointer("/clusters/0").context("no cluster")?;
@@ -116,7 +116,7 @@ fn watching(status: &str) -> Result<usize> {
     Ok(watches.len())
 }
 
-/// The first restore point whose reason names the key.
+/// Returns the first restore point whose reason names the key.
 fn named(listed: &Value, name: &str) -> Result<Value> {
     let points = listed.pointer("/restorePoints").and_then(Value::as_array);
     let mut points = points.context("no list")?.iter().rev();

@@ -1,4 +1,4 @@
-//! The steps of the show in which stock tools check our programs.
+//! Steps of the show in which stock tools check our programs.
 
 use anyhow::{Context, Result, ensure};
 use e2e::etcdutl;
@@ -7,7 +7,7 @@ use e2e::run::Command;
 use super::screen::Screen;
 use super::stage::Stage;
 
-/// etcd's own snapshot and ours tell the same.
+/// Checks that etcd's own snapshot and ours agree.
 pub(super) async fn etcd_agrees(screen: &mut Screen, stage: &Stage, fetched: &str) -> Result<()> {
     const OWN: &str = "own.db";
     screen.step(
@@ -16,7 +16,7 @@ pub(super) async fn etcd_agrees(screen: &mut Screen, stage: &Stage, fetched: &st
          Talos API, S3 and back.",
     )?;
     let save = stage.etcdctl()?.args(["snapshot", "save", OWN]);
-    // It logs its work as JSON, which tells nobody anything here.
+    // It logs its work as JSON, which is of no use here.
     crate::print(&format!("\n$ {}", save.shown()))?;
     save.output().await?.ended_with(0)?;
     for file in [OWN, fetched] {
@@ -36,7 +36,7 @@ pub(super) async fn etcd_agrees(screen: &mut Screen, stage: &Stage, fetched: &st
     Ok(())
 }
 
-/// Every object's name is the SHA-256 of its bytes; gives their number.
+/// Checks that every object's name is the SHA-256 of its bytes; returns the number of objects.
 pub(super) async fn names_are_digests(screen: &mut Screen, stage: &Stage) -> Result<usize> {
     screen.step(
         "Audit it by hand",

@@ -1,4 +1,4 @@
-//! The second act: a whole Butler cluster in one restore point, and what can be read out of it.
+//! Second act of the show: a whole Butler cluster in one restore point, and what can be read out of it.
 
 use anyhow::{Context, Result};
 use e2e::Folder;
@@ -12,10 +12,10 @@ use super::disaster;
 use super::screen::{self, Screen};
 use super::stage::CONFIG;
 
-/// Where its restore points lie in the bucket.
+/// Prefix of its restore points in the bucket.
 const PREFIX: &str = "whole";
 
-/// The cluster and the files beside it. Fields drop in order: the folder last.
+/// Cluster and the files beside it. Fields drop in order: the folder last.
 pub(super) struct Whole {
     pub(super) butler: Butler,
     programs: Programs,
@@ -39,7 +39,7 @@ impl Whole {
     }
 }
 
-/// Plays it; gives what was seen, in lines for the end.
+/// Plays the act; returns what was seen, in lines for the end.
 pub(super) async fn play(screen: &mut Screen, programs: Programs) -> Result<Vec<String>> {
     let mut whole = start(screen, programs).await?;
     let taken = take(screen, &whole).await?;
@@ -173,7 +173,7 @@ async fn change(screen: &mut Screen, whole: &Whole) -> Result<()> {
     screen.holds(told.stdout.contains("made-meanwhile"), "diff names it")
 }
 
-/// The daemon watches it; gives what was seen.
+/// Lets the daemon watch the cluster; returns what was seen.
 async fn watched(screen: &mut Screen, whole: &mut Whole) -> Result<String> {
     let Whole {
         butler,
@@ -207,7 +207,7 @@ async fn hand_back(screen: &mut Screen, whole: &Whole) -> Result<()> {
     screen.run(&fetch).await?;
     let kubectl = e2e::tools::path(e2e::tools::Tool::Kubectl).await?;
     let nodes = Command::new(kubectl).args(["--kubeconfig", "alpha.kubeconfig", "get", "nodes"]);
-    // It would keep what it discovers in the folder it is called from.
+    // kubectl would keep its discovery cache in the folder from which it is called.
     let nodes = nodes.env("KUBECACHEDIR", whole.folder.path().join("kubectl"));
     let nodes = screen.run(&nodes.in_folder(whole.folder.path())).await?;
     screen.holds(nodes.stdout.contains("Ready"), "the tenant answers to it")

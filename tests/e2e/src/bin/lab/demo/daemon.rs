@@ -1,4 +1,4 @@
-//! The daemon: started, asked, looked at, ended.
+//! Steps of the show with the daemon: started, asked, checked, ended.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use serde_json::Value;
 use super::screen::Screen;
 use super::stage::{CONFIG, Stage};
 
-/// The configuration with a schedule.
+/// Configuration with a schedule.
 const SCHEDULE: &str = "daemon.yaml";
-/// A daemon answers in some milliseconds, and takes what is owed within seconds.
+/// Time limit. A daemon answers in some milliseconds, and makes up for missed runs within seconds.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn get(url: &str) -> Result<String> {

@@ -1,4 +1,4 @@
-//! The third act: the worst night, and the way back.
+//! Third act of the show: the worst night, and the way back.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::cluster::Whole;
 use super::screen::Screen;
 
-/// etcd is restored in seconds; a machine that compiles next to it is slow.
+/// Time limit for etcd. It is restored in seconds; a machine that compiles next to it is slow.
 const ETCD_WITHIN: Duration = Duration::from_secs(300);
 
-/// Plays it; gives what was seen, in lines for the end.
+/// Plays the act; returns what was seen, in lines for the end.
 pub(super) async fn play(screen: &mut Screen, whole: &mut Whole) -> Result<Vec<String>> {
     lose(screen, whole).await?;
     plan(screen, whole).await?;
@@ -33,7 +33,7 @@ async fn lose(screen: &mut Screen, whole: &mut Whole) -> Result<()> {
          EPHEMERAL does. API server and controllers end with it. The tenants go on running: their \
          data lives elsewhere, but nobody manages them any more.",
     )?;
-    // The last nightly restore point before it.
+    // The last nightly restore point before the disaster.
     screen
         .run(&whole.backupd("snapshot").arg("--quiet"))
         .await?;

@@ -1,16 +1,16 @@
-//! How the show looks: numbered steps, commands, and what they print, indented.
+//! Screen of the show: numbered steps, commands, and their indented output.
 
 use std::fmt::Write as _;
 
 use anyhow::Result;
 use e2e::run::{Command, Output};
 
-/// Text is folded here, so that it reads well beside the indented output of the programs.
+/// Width to which text is folded, so that it reads well beside the indented output of the programs.
 const WIDTH: usize = 88;
-/// More lines than this of one program are a list; its start tells what it is.
+/// Largest number of lines of one program. More is a list, whose start is enough.
 const LINES: usize = 160;
 
-/// Prints to standard output, as all of the show does.
+/// Screen that prints to standard output, as all of the show does.
 pub(super) struct Screen {
     step: usize,
     steps: usize,
@@ -21,7 +21,7 @@ impl Screen {
         Self { step: 0, steps }
     }
 
-    /// The head of the show.
+    /// Prints the head of the show.
     pub(super) fn title(&self, title: &str, text: &str) -> Result<()> {
         let rule = "=".repeat(WIDTH);
         crate::print(&format!("{rule}\n{title}\n{rule}\n{}", folded(text)))
@@ -35,27 +35,27 @@ impl Screen {
         crate::print(&format!("\n{head}{rule}\n{}", folded(text)))
     }
 
-    /// One line of what happens.
+    /// Prints one line of what happens.
     pub(super) fn line(&self, text: &str) -> Result<()> {
         crate::print(&format!("  {text}"))
     }
 
-    /// Runs a command and shows it with what it printed. It must end with 0.
+    /// Runs a command and shows it with its output. It must end with 0.
     pub(super) async fn run(&self, command: &Command) -> Result<Output> {
         crate::print(&format!("\n$ {}", command.shown()))?;
-        // Into one stream, so that data and status come in the order in which they were written.
+        // Both streams become one, so that data and status come in the order in which they were written.
         let output = command.clone().after_sh("exec 2>&1").output().await?;
         crate::print(&indented(&output.stdout))?;
         output.ended_with(0)
     }
 
-    /// A fact that was checked, and holds: the show ends with an error where one does not.
+    /// Prints a fact that was checked and holds. A fact that does not hold ends the show with an error.
     pub(super) fn holds(&self, fact: bool, text: &str) -> Result<()> {
         anyhow::ensure!(fact, "this should be so, and is not: {text}");
         crate::print(&format!("  [ok] {text}"))
     }
 
-    /// The last screen.
+    /// Prints the last screen.
     pub(super) fn end(&self, seen: &[String]) -> Result<()> {
         let rule = "=".repeat(WIDTH);
         let mut text = format!("\n{rule}\nWhat you saw\n{rule}\n");
@@ -75,13 +75,13 @@ impl Screen {
     }
 }
 
-/// A part of a whole in per cent.
+/// Returns a part of a whole in per cent.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     let tenths = part.saturating_mul(1_000).checked_div(whole).unwrap_or(0);
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// Bytes for people.
+/// Formats bytes for people.
 pub(super) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
@@ -103,7 +103,7 @@ fn folded(text: &str) -> String {
     folded
 }
 
-/// The output of a program, cut where it is a long list.
+/// Indents the output of a program, and cuts a long list.
 pub(super) fn indented(text: &str) -> String {
     let lines: Vec<_> = text.trim_end().lines().collect();
     let mut shown: Vec<_> = lines

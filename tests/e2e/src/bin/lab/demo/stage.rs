@@ -1,4 +1,4 @@
-//! What the show plays on: the lab, the programs, and the files it writes.
+//! Stage of the show: the lab, the programs, and the files that it writes.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use e2e::tools::{self, Tool};
 
 use super::screen::Screen;
 
-/// Where restore points lie in the bucket.
+/// Prefix of the restore points in the bucket.
 pub(super) const PREFIX: &str = "demo";
-/// The configuration file's name.
+/// Name of the configuration file.
 pub(super) const CONFIG: &str = "butler.yaml";
-/// The role whose talosconfig is used: it may take snapshots and nothing else.
+/// Role of the talosconfig: it may take snapshots and nothing else.
 const ROLE: &str = "os:etcd:backup";
 
-/// See the module.
+/// Stage of the show; see the module.
 pub(super) struct Stage {
     pub(super) core: Core,
     programs: Programs,
@@ -58,12 +58,12 @@ impl Stage {
         })
     }
 
-    /// `backupd`, in the lab's folder, with credentials for S3.
+    /// Returns `backupd`, in the lab's folder, with credentials for S3.
     pub(super) fn backupd(&self, command: &str) -> Command {
         self.ours(self.programs.backupd().arg(command))
     }
 
-    /// `restore-cli`, likewise.
+    /// Returns `restore-cli`, in the lab's folder, with credentials for S3.
     pub(super) fn restore_cli(&self, command: &str) -> Command {
         self.ours(self.programs.restore_cli().arg(command))
     }
@@ -78,7 +78,7 @@ impl Stage {
         Command::new(&self.etcdutl).in_folder(self.core.folder.path())
     }
 
-    /// `etcdctl` on the cluster's etcd itself, past the Talos API.
+    /// Returns `etcdctl` on the cluster's etcd directly, without the Talos API.
     pub(super) fn etcdctl(&self) -> Result<Command> {
         let etcd = &self.core.etcd;
         let files = etcd.client_files().context("the lab's etcd has no TLS")?;
@@ -90,7 +90,7 @@ impl Stage {
             .in_folder(self.core.folder.path()))
     }
 
-    /// The text of a configuration file for this lab.
+    /// Returns the text of a configuration file for this lab.
     pub(super) fn configuration(&self, recipient: &str) -> Result<String> {
         let talosconfig = self.core.talosconfigs.get(ROLE);
         let talosconfig = talosconfig.with_context(|| format!("no talosconfig for {ROLE}"))?;
@@ -115,7 +115,7 @@ impl Stage {
         ))
     }
 
-    /// Where the S3 server keeps the objects below the prefix, as files.
+    /// Returns the folder in which the S3 server keeps the objects below the prefix, as files.
     pub(super) fn objects(&self) -> PathBuf {
         self.core.s3.objects().join(&self.core.bucket).join(PREFIX)
     }

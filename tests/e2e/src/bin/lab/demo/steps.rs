@@ -1,4 +1,4 @@
-//! The steps of the show in which our own programs do something.
+//! Steps of the show in which our own programs do something.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::screen::{self, Screen};
 use super::stage::{CONFIG, Stage};
 
-/// A restore point as `restore-cli` tells of it.
+/// Restore point as `restore-cli` reports it.
 #[derive(Debug, Clone)]
 pub(super) struct Point {
     pub(super) id: String,
@@ -70,7 +70,7 @@ async fn take(screen: &Screen, stage: &Stage, reason: &str) -> Result<Point> {
     newest(stage).await
 }
 
-/// The newest restore point, as scripts would read it.
+/// Returns the newest restore point, as scripts would read it.
 async fn newest(stage: &Stage) -> Result<Point> {
     let show = stage.restore_cli("show");
     let show = show.args(["latest", "--config", CONFIG, "--output", "json"]);
@@ -124,7 +124,7 @@ pub(super) async fn verify(screen: &mut Screen, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the restore point; gives the file's name.
+/// Fetches the restore point; returns the file's name.
 pub(super) async fn fetch(
     screen: &mut Screen,
     stage: &Stage,
@@ -148,7 +148,7 @@ pub(super) async fn fetch(
     Ok(FILE)
 }
 
-/// Lets time pass; says how much and what it did.
+/// Lets time pass; returns how much, and what it changed.
 pub(super) async fn churn(screen: &mut Screen, stage: &mut Stage) -> Result<String> {
     screen.step(
         "Let an hour pass",
