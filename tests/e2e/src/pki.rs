@@ -10,7 +10,7 @@ use rcgen::{
 
 use crate::folder::{make_private, write_private};
 
-/// A certificate authority.
+/// Certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// A certificate with its key, as PEM.
+/// Certificate with its key, as PEM.
 pub struct Identity {
     /// The certificate alone.
     pub certificate: String,
@@ -64,20 +64,20 @@ impl Authority {
         })
     }
 
-    /// Its certificate as PEM.
+    /// Returns its certificate as PEM.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// Its key as PKCS#8, for those to whom it belongs: as a Secret of a cluster holds it.
+    /// Returns its key as PKCS#8, for its owners: as a Secret of a cluster holds it.
     #[must_use]
     pub fn key(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// A certificate for a server on 127.0.0.1 and localhost, and by names below `lab.test`, which only a
-    /// proxy resolves. It is good for a client too, since etcd's gateway calls etcd itself with it.
+    /// Makes a certificate for a server on 127.0.0.1 and localhost, and by names below `lab.test`, which only
+    /// a proxy resolves. It is valid for a client too, because etcd's gateway calls etcd itself with it.
     ///
     /// # Errors
     /// The key or the certificate cannot be made.
@@ -92,7 +92,7 @@ impl Authority {
         self.issue(params, name, None)
     }
 
-    /// A certificate for a client: `name` is its CN, `group` its O (Kubernetes' user and group).
+    /// Makes a certificate for a client: `name` is its CN, `group` its O (Kubernetes' user and group).
     ///
     /// # Errors
     /// The key or the certificate cannot be made.

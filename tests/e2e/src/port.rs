@@ -1,4 +1,4 @@
-//! Free ports on 127.0.0.1 that stay free for one holder, also while its program is down.
+//! Free ports on 127.0.0.1 that stay reserved for one holder, also while its program is down.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,14 +8,14 @@ use rand::RngExt;
 
 use crate::paths;
 
-/// Below the range from which Linux and macOS take ports for outgoing connections, so that nobody
-/// gets one of ours by chance while a program restarts.
+/// Range of the ports: below the range from which Linux and macOS take ports for outgoing connections, so
+/// that no other program gets one of ours by chance while a program restarts.
 const RANGE: std::ops::Range<u16> = 21_000..32_000;
 
-/// Far more than a machine full of labs needs to find one of eleven thousand ports.
+/// Number of attempts: far more than a machine full of labs needs to find one of eleven thousand ports.
 const ATTEMPTS: usize = 500;
 
-/// A port that no other lab of this user takes while the handle lives.
+/// Port that no other lab of this user takes while the handle lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -23,8 +23,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// Reserves a port: a locked file per number keeps labs apart, and a trial bind keeps off
-    /// everybody else's.
+    /// Reserves a port: a locked file per number keeps labs apart, and a trial bind excludes ports that other
+    /// programs use.
     ///
     /// # Errors
     /// The reservations' folder cannot be made, or no port is free.
@@ -48,7 +48,7 @@ impl Port {
         bail!("no free port on 127.0.0.1 in {RANGE:?} after {ATTEMPTS} attempts")
     }
 
-    /// Its number.
+    /// Returns its number.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number

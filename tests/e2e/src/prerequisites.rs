@@ -1,4 +1,4 @@
-//! What must be installed before anything is built, each named with how to get it.
+//! Check of the programs that must be installed before anything is built, each named with how to get it.
 
 use std::process::{Command, Stdio};
 
@@ -14,7 +14,7 @@ pub fn check() -> Result<()> {
     check_with(None)
 }
 
-/// As [`check`], with another search path where one is given.
+/// Runs [`check`] with another search path if one is given.
 fn check_with(path: Option<&str>) -> Result<()> {
     let script = paths::sources().join("prerequisites.sh");
     let mut command = Command::new("/bin/sh");

@@ -1,4 +1,4 @@
-//! A real program that cannot outlive the test that started it.
+//! Process of a real program that cannot outlive the test that started it.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::wait;
 
-/// Runs `"$@"` and kills it when its own input ends, which the kernel sees to when this process
+/// Script that runs `"$@"` and kills it when its own input ends; the kernel ends the input when this process
 /// dies in any way. Lines on the input are signals to pass on. `$0` is the file for the pid.
 const SUPERVISOR: &str = r#"
 exec 3<&0
@@ -30,25 +30,25 @@ kill -s KILL "$watch" 2>/dev/null
 exit "$code"
 "#;
 
-/// How much of a log an error shows.
+/// Number of log lines in an error.
 const TAIL_LINES: usize = 15;
-/// Enough for the last lines of any log, and a bound on what is read for them.
+/// Number of bytes read for the last lines: enough for any log.
 const TAIL_BYTES: usize = 32 * 1024;
 
 /// Signals that a test sends to a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Ask it to end.
+    /// Asks it to end.
     Term,
-    /// Ask it to end, as Ctrl-C does.
+    /// Asks it to end, as Ctrl-C does.
     Int,
-    /// End it at once.
+    /// Ends it at once.
     Kill,
-    /// Freeze it: connections stay open and silent.
+    /// Freezes it: connections stay open and silent.
     Stop,
-    /// Let it go on after [`Signal::Stop`].
+    /// Lets it go on after [`Signal::Stop`].
     Continue,
-    /// Whatever the program does at it: sealed-secrets renews its key.
+    /// Does what the program defines for it: sealed-secrets renews its key.
     User1,
 }
 
@@ -65,22 +65,22 @@ impl Signal {
     }
 }
 
-/// What to run: program, arguments, environment, and the folder for its log.
+/// Program to run: its path, arguments, environment, and the folder for its log.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// Names the log file and the errors.
+    /// Name for the log file and the errors.
     pub name: &'a str,
-    /// The executable.
+    /// Executable.
     pub path: &'a Path,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Variables on top of this process' own environment.
+    /// Variables in addition to this process' own environment.
     pub env: Vec<(String, String)>,
-    /// Its log (`NAME.log`) and pid file (`NAME.pid`) go here.
+    /// Folder of its log (`NAME.log`) and pid file (`NAME.pid`).
     pub folder: &'a Path,
 }
 
-/// A running program; it is killed when this drops.
+/// Running program; it is killed when this drops.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -132,7 +132,7 @@ impl Process {
         })
     }
 
-    /// The program's process id (not that of the shell that watches over it).
+    /// Returns the program's process id (not that of the shell that watches over it).
     ///
     /// # Errors
     /// The pid file is not there within five seconds, or is not a number.
@@ -160,10 +160,10 @@ impl Process {
             .with_context(|| format!("sending {signal:?} to {}", self.name))
     }
 
-    /// How it ended, or `None` while it runs.
+    /// Returns its exit status, or `None` while it runs.
     ///
     /// # Errors
-    /// The system does not say.
+    /// The system does not report it.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.supervisor
             .try_wait()
@@ -235,13 +235,13 @@ impl Process {
         drop(self);
     }
 
-    /// Its log file.
+    /// Returns its log file.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The last lines of its log, under a heading, for errors.
+    /// Returns the last lines of its log, under a heading, for errors.
     #[must_use]
     pub fn tail(&self) -> String {
         tail(&self.log)
@@ -250,13 +250,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The end of its input is the supervisor's order to kill; it ends right after.
+        // The end of its input makes the supervisor kill the program; the supervisor ends right after.
         drop(self.control.take());
         drop(self.supervisor.wait());
     }
 }
 
-/// The last lines of the file `path`, under a heading that names it.
+/// Returns the last lines of the file `path`, under a heading that names it.
 #[must_use]
 pub fn tail(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();

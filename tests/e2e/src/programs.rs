@@ -7,23 +7,23 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 const LIST: &str = include_str!("../programs.txt");
-/// Where servers are, which not everybody has on the path.
+/// Folder of servers, which not everybody has on the path.
 const SERVERS: &str = "/usr/sbin";
-/// Asked by Debian's packages before they start a server.
+/// Script that Debian's packages run before they start a server.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// A line of the list.
+/// Program of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
-    /// The executable's name.
+    /// Name of the executable.
     pub name: &'static str,
-    /// The Debian package that has it.
+    /// Debian package of the executable.
     pub package: &'static str,
-    /// Which tests and benchmarks need it.
+    /// Tests and benchmarks that need it.
     pub needed_by: &'static str,
 }
 
-/// Every program of the list.
+/// Returns every program of the list.
 pub fn all() -> impl Iterator<Item = Program> {
     LIST.lines().filter_map(|line| {
         let mut fields = line.split('#').next()?.split('|').map(str::trim);
@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = Program> {
     })
 }
 
-/// Where `name` is, or `None`. A test that needs it and gets `None` says so by [`left_out`];
+/// Returns the path of `name`, or `None`. A test that needs it and gets `None` reports that by [`left_out`];
 /// `make test` names it in its last lines, and fails with `CI=true` before a test runs.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -46,19 +46,19 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|path| is_executable(path))
 }
 
-/// Whether `name` can be run.
+/// Reports whether `name` can be run.
 #[must_use]
 pub fn have(name: &str) -> bool {
     find(name).is_some()
 }
 
-/// The programs of the list that cannot be run.
+/// Returns the programs of the list that cannot be run.
 #[must_use]
 pub fn missing() -> Vec<Program> {
     all().filter(|program| !have(program.name)).collect()
 }
 
-/// Whether all of `needed` are there; says which are not, and what is left out for each.
+/// Reports whether all of `needed` are there; prints which are missing, and what is left out for each.
 ///
 /// # Errors
 /// One is missing, and `CI=true`.
@@ -70,12 +70,13 @@ pub fn are_there(needed: &[&str]) -> Result<bool> {
     }
     let text = left_out(&missing);
     anyhow::ensure!(std::env::var("CI").as_deref() != Ok("true"), "{text}");
-    // Past what the test runner swallows of a test that passes.
+    // Written to the process's stderr directly, because the test runner swallows the output of a test that
+    // passes.
     writeln!(std::io::stderr(), "{text}")?;
     Ok(false)
 }
 
-/// The text that says which programs are missing and what is left out for each.
+/// Returns the text that names the missing programs and what is left out for each.
 #[must_use]
 pub fn left_out(missing: &[Program]) -> String {
     let lines: Vec<_> = missing
@@ -95,7 +96,7 @@ pub fn left_out(missing: &[Program]) -> String {
     lines.join("\n")
 }
 
-/// Installs `missing` by apt-get, where that is there and may be used; otherwise does nothing.
+/// Installs `missing` by apt-get, if it is there and may be used; does nothing if not.
 ///
 /// # Errors
 /// apt-get failed.
@@ -113,7 +114,7 @@ pub fn install(missing: &[Program], say: &dyn Fn(&str)) -> Result<()> {
     apt_get(&install)
 }
 
-/// While it lives, no package starts the server that it brings: tests start their own.
+/// Guard during which no package starts the server that it brings: tests start their own.
 struct NoServers {
     is_ours: bool,
 }
@@ -124,7 +125,7 @@ impl NoServers {
         let mut new = std::fs::File::options();
         let mut policy = match new.write(true).create_new(true).mode(0o755).open(POLICY) {
             Ok(policy) => policy,
-            // Whoever made it has decided.
+            // An existing policy is somebody's decision and stays.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Ok(Self { is_ours: false });
             }

@@ -1,4 +1,4 @@
-//! A small proxy before the S3 server, whose line fails on purpose, and which counts requests.
+//! Proxy before the S3 server that fails on purpose and counts requests.
 
 mod quirk;
 
@@ -26,14 +26,14 @@ use tokio::time::Instant;
 
 type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 
-/// What goes wrong with a request.
+/// Fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The server never hears of it; the answer is this status with this code.
+    /// The server does not get it; the answer is this status with this code.
     Answer(u16, &'static str),
-    /// The server never hears of it, and the connection is cut.
+    /// The server does not get it, and the connection is cut.
     Cut,
-    /// The server does what is asked; instead of its answer the connection is cut.
+    /// The server executes it; instead of its answer the connection is cut.
     LoseReply,
     /// A bit of the request's body is flipped.
     FlipRequest,
@@ -41,34 +41,34 @@ pub enum Fault {
     FlipReply,
     /// The answer's body breaks off in the middle.
     CutReply,
-    /// The server never hears of it, and there is no answer, ever.
+    /// The server does not get it, and there is never an answer.
     Hold,
-    /// The server does what is asked, and there is no answer, ever.
+    /// The server executes it, and there is never an answer.
     HoldReply,
-    /// The answer's date is so many seconds off.
+    /// The answer's date is off by this many seconds.
     Date(i64),
-    /// Packs lie in an archive of this class or tier: heads say so and they are not given. A listing
-    /// says so of a class, and not of a tier.
+    /// Packs are archived in this class or tier: heads report it, and reads are refused. A listing reports a
+    /// class, but not a tier.
     Archived(&'static str),
-    /// A listing ends after so many objects, and says that it is whole.
+    /// A listing ends after this many objects, and claims to be whole.
     CutList(usize),
     /// The same, and a listing gets the same answer wherever it is to start.
     CutListDeaf(usize),
 }
 
-/// For how long.
+/// Duration of a fault.
 #[derive(Debug, Clone, Copy)]
 pub enum Lasting {
-    /// So many requests.
+    /// This many requests.
     Times(u32),
-    /// From the first such request on for so long.
+    /// From the first such request on, for this time.
     For(Duration, Option<Instant>),
-    /// After so many that go well, all of them.
+    /// All requests after this many successful ones.
     After(u32),
 }
 
 impl Lasting {
-    /// Whether a fault that lasts so happens to one more request; counts it.
+    /// Reports whether the fault happens to one more request; counts it.
     fn happens(&mut self) -> bool {
         match self {
             Self::Times(0) => false,
@@ -89,12 +89,12 @@ impl Lasting {
     }
 }
 
-/// A request as it came in.
+/// Request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Its method.
     pub method: Method,
-    /// Its path, without what follows a question mark.
+    /// Its path, without the query.
     pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
@@ -110,11 +110,11 @@ struct State {
     held: usize,
     /// Requests that are neither answered nor held.
     passing: usize,
-    /// The first answer to the listing of each prefix, where the server is deaf.
+    /// First answer to the listing of each prefix, where listings ignore their start.
     said: HashMap<String, Bytes>,
 }
 
-/// A fault, for requests with one method or all, whose path contains something.
+/// Fault for requests with one method or all, whose path contains a text.
 struct Rule {
     method: Option<Method>,
     part: String,
@@ -123,7 +123,7 @@ struct Rule {
 }
 
 impl Rule {
-    /// The fault, if it happens to a request like this one.
+    /// Returns the fault, if it happens to a request like this one.
     fn happens(&mut self, method: &Method, path: &str) -> Option<Fault> {
         let concerned = self.method.as_ref().is_none_or(|only| only == method);
         let happens = concerned && path.contains(&self.part) && self.lasting.happens();
@@ -131,7 +131,7 @@ impl Rule {
     }
 }
 
-/// The proxy. It ends when dropped.
+/// Running proxy. It ends when dropped.
 pub struct Proxy {
     endpoint: String,
     state: Arc<Mutex<State>>,
@@ -140,7 +140,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Passes on what it gets to `target`, an address such as `http://127.0.0.1:9000`.
+    /// Starts a proxy before `target`, an address such as `http://127.0.0.1:9000`.
     ///
     /// # Errors
     /// No port can be had.
@@ -165,7 +165,7 @@ impl Proxy {
         })
     }
 
-    /// Its own address.
+    /// Returns its own address.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
@@ -186,7 +186,7 @@ impl Proxy {
         });
     }
 
-    /// No faults any more, nothing seen yet. What is held stays held.
+    /// Removes all faults and forgets all requests. Held requests stay held.
     pub fn forget(&self) {
         let mut state = lock(&self.state);
         state.faults.clear();
@@ -206,19 +206,20 @@ impl Proxy {
         }
     }
 
-    /// Whether every request is answered or held: nothing more comes to the server of those that came here.
+    /// Reports whether every request is answered or held, so that the server gets no more of the requests
+    /// that arrived here.
     #[must_use]
     pub fn idle(&self) -> bool {
         lock(&self.state).passing == 0
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.state).seen.clone()
     }
 
-    /// How many requests with this method there were.
+    /// Returns the number of requests with this method.
     #[must_use]
     pub fn count(&self, method: &Method) -> usize {
         self.seen()
@@ -227,7 +228,7 @@ impl Proxy {
             .count()
     }
 
-    /// How many requests there were at once at most.
+    /// Returns the largest number of concurrent requests.
     #[must_use]
     pub fn most(&self) -> usize {
         lock(&self.state).most
@@ -246,7 +247,7 @@ struct Line {
     holds: Arc<Notify>,
 }
 
-/// A request between its arrival and its answer, also where the client goes away.
+/// Request between its arrival and its answer, counted even if the client goes away.
 struct Passing(Arc<Mutex<State>>);
 
 impl Drop for Passing {
@@ -387,7 +388,7 @@ impl Line {
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Gives no answer. It ends when the client goes away, or the proxy.
+    /// Gives no answer. It ends with the client or the proxy.
     async fn hold(&self, passing: Passing) -> Result<Response<Body>> {
         lock(&self.state).held += 1;
         drop(passing);
@@ -395,14 +396,14 @@ impl Line {
         std::future::pending().await
     }
 
-    /// Notes a request, and tells what goes wrong with it.
+    /// Records a request, and returns its fault.
     fn enter(&self, request: &Request<Incoming>) -> (Option<Fault>, Passing) {
         let mut state = lock(&self.state);
         state.now += 1;
         state.passing += 1;
         state.most = state.most.max(state.now);
         let path = request.uri().path().to_owned();
-        // The first that happens: later ones do not count this request.
+        // The first rule that applies; later rules do not count this request.
         let fault = state
             .faults
             .iter_mut()

@@ -1,4 +1,4 @@
-//! Runs a program to its end, with a limit on its time and nothing of this process' environment.
+//! Runner of a program to its end, with a time limit and nothing of this process' environment.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-/// No command of a test or a show takes this long, also on a busy machine.
+/// Time limit: no command of a test or a show takes this long, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
-/// Between two of many signals: time enough for a program to see each.
+/// Interval between repeated signals: time enough for a program to handle each.
 const IMPATIENCE: Duration = Duration::from_millis(100);
-/// More output than this is a fault of the program.
+/// Largest output. More is a fault of the program.
 const MAX_OUTPUT: u64 = 64 << 20;
 
-/// A program, its arguments and its environment.
+/// Program with its arguments and its environment.
 #[derive(Debug, Clone)]
 pub struct Command {
     program: PathBuf,
@@ -27,19 +27,19 @@ pub struct Command {
     limit: Duration,
 }
 
-/// How a program ended and what it wrote.
+/// Exit code and output of a program.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// Its exit code; `None` where a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Text on standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Text on standard error.
     pub stderr: String,
 }
 
 impl Command {
-    /// `program` without arguments, with `PATH` alone in its environment.
+    /// Makes a command for `program` without arguments, with `PATH` alone in its environment.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let path = std::env::var_os("PATH").map(|path| ("PATH".into(), path));
@@ -52,14 +52,14 @@ impl Command {
         }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
@@ -67,7 +67,7 @@ impl Command {
         self
     }
 
-    /// One more variable.
+    /// Adds a variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         let pair = (name.as_ref().to_owned(), value.as_ref().to_owned());
@@ -75,7 +75,7 @@ impl Command {
         self
     }
 
-    /// More variables.
+    /// Adds variables.
     #[must_use]
     pub fn envs<N, V>(mut self, env: impl IntoIterator<Item = (N, V)>) -> Self
     where
@@ -97,7 +97,7 @@ impl Command {
         }
     }
 
-    /// The same run by `sh` with `script` before it, such as `ulimit -f 1`.
+    /// Runs the command by `sh` with `script` before it, such as `ulimit -f 1`.
     #[must_use]
     pub fn after_sh(self, script: &str) -> Self {
         let mut args: Vec<OsString> = vec!["-c".into(), format!("{script}\nexec \"$@\"").into()];
@@ -110,7 +110,7 @@ impl Command {
         }
     }
 
-    /// The command as a person would type it, without folders before the program.
+    /// Returns the command as a person would type it, without folders before the program.
     #[must_use]
     pub fn shown(&self) -> String {
         let name = self.program.file_name().unwrap_or_default();
@@ -122,7 +122,7 @@ impl Command {
     /// Runs it to its end; kills it when that takes too long.
     ///
     /// # Errors
-    /// It cannot be started, or did not end in time. An exit code that is not 0 is no error.
+    /// It cannot be started, or did not end in time. An exit code other than 0 is not an error.
     pub async fn output(&self) -> Result<Output> {
         self.start()?.ended().await
     }
@@ -158,7 +158,7 @@ impl Command {
     }
 }
 
-/// A program that runs; it is killed when this drops.
+/// Running program; it is killed when this drops.
 #[derive(Debug)]
 pub struct Running {
     shown: String,
@@ -215,13 +215,13 @@ impl Running {
         signal(self.child.id().context("it has ended already")?, name).await
     }
 
-    /// Its process id, while it runs.
+    /// Returns its process id, while it runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Sends it SIGINT again and again, as an impatient person does, until it ends.
+    /// Sends it SIGINT repeatedly, as an impatient person does, until it ends.
     ///
     /// # Errors
     /// It did not end in time.
@@ -229,7 +229,7 @@ impl Running {
         let id = self.child.id().context("it has ended already")?;
         let impatience = async {
             loop {
-                // A failure is its end, which the other side sees.
+                // A failure means that it has ended, which the other side sees.
                 drop(interrupt(id).await);
                 tokio::time::sleep(IMPATIENCE).await;
             }
@@ -242,7 +242,7 @@ impl Running {
 }
 
 impl Output {
-    /// This, if the program ended with `code`; otherwise an error with all it wrote.
+    /// Returns this output if the program ended with `code`; if not, an error with all its output.
     ///
     /// # Errors
     /// Another code, or a signal.
@@ -257,10 +257,10 @@ impl Output {
         Ok(self)
     }
 
-    /// Its standard output as JSON.
+    /// Parses its standard output as JSON.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}", self.stdout))
     }
@@ -289,7 +289,7 @@ async fn read(stream: impl AsyncRead + Unpin) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A word as a shell wants it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

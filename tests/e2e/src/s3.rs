@@ -1,4 +1,4 @@
-//! A real S3 server, versitygw, on a folder.
+//! Real S3 server, versitygw, on a folder.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,14 +17,15 @@ use crate::port::Port;
 use crate::process::{Process, Program, Signal};
 use crate::tools::{self, Tool};
 
-/// It listens in a fraction of a second; a machine that compiles next to it is slow.
+/// Time limit for the start. It listens in a fraction of a second; a machine that compiles next to it is
+/// slow.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// It has nothing to write at its end.
+/// Time limit for the stop. It has nothing to write at its end.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// The region that it says it is in.
+/// Region of the server.
 pub const REGION: &str = "us-east-1";
 
-/// An access key pair. The lab's own, so nothing about it is secret.
+/// Access key pair of the lab; it is not secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     /// The access key id.
@@ -34,7 +35,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The usual variables, for a program under test.
+    /// Returns the usual variables, for a program under test.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 3] {
         [
@@ -45,7 +46,7 @@ impl Keys {
     }
 }
 
-/// A running S3 server, or one that can be started again on the same port.
+/// Running S3 server, or one that can be started again on the same port.
 #[derive(Debug)]
 pub struct S3 {
     folder: PathBuf,
@@ -99,40 +100,40 @@ impl S3 {
         Ok(s3)
     }
 
-    /// Its address, such as `http://127.0.0.1:21444`.
+    /// Returns its address, such as `http://127.0.0.1:21444`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// The keys of its administrator.
+    /// Returns the keys of its administrator.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.root
     }
 
-    /// The authority to trust, with TLS.
+    /// Returns the authority to trust, with TLS.
     #[must_use]
     pub fn ca(&self) -> Option<&std::path::Path> {
         self.tls.as_ref().map(|files| files.ca.as_path())
     }
 
-    /// The folder whose sub-folders are the buckets, for tests that damage an object behind the
-    /// server's back.
+    /// Returns the folder whose sub-folders are the buckets, for tests that damage an object without the
+    /// server.
     #[must_use]
     pub fn objects(&self) -> PathBuf {
         self.folder.join("objects")
     }
 
-    /// The store URL of `prefix` in `bucket`, as the programs take it.
+    /// Returns the store URL of `prefix` in `bucket`, as the programs take it.
     #[must_use]
     pub fn url(&self, bucket: &str, prefix: &str) -> String {
         let endpoint = self.endpoint();
         format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region={REGION}&path-style=true")
     }
 
-    /// A client with the administrator's keys, without retries.
+    /// Makes a client with the administrator's keys, without retries.
     ///
     /// # Errors
     /// The authority's file cannot be read.
@@ -140,7 +141,7 @@ impl S3 {
         self.client_as(&self.root)
     }
 
-    /// A client with the keys of a user.
+    /// Makes a client with the keys of a user.
     ///
     /// # Errors
     /// The authority's file cannot be read.
@@ -174,7 +175,7 @@ impl S3 {
         Ok(Client::from_conf(config))
     }
 
-    /// Makes a new bucket whose name starts with `name`, and gives its whole name.
+    /// Makes a new bucket whose name starts with `name`, and returns its whole name.
     ///
     /// # Errors
     /// The server refused.
@@ -329,7 +330,7 @@ impl S3 {
     }
 }
 
-/// Letters and digits, for a secret of the lab.
+/// Returns letters and digits, for a secret of the lab.
 fn random_word(length: usize) -> String {
     use rand::RngExt;
     rand::rng()

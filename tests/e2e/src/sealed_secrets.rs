@@ -1,4 +1,4 @@
-//! The real sealed-secrets controller, and kubeseal, which seals for it.
+//! Real sealed-secrets controller, and kubeseal, which seals for it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,29 +17,29 @@ use crate::tools::{self, Tool};
 use crate::{Folder, wait};
 
 const NAME: &str = "sealed-secrets-controller";
-/// The label of its keys.
+/// Label of its keys.
 pub const KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
-/// A key of 4096 bits takes seconds, and many on a machine that compiles next to it.
+/// Time limit for a key. A key of 4096 bits takes seconds, and many on a machine that compiles next to it.
 const KEY_WITHIN: Duration = Duration::from_secs(120);
-/// What it logs when it listens for the signal to renew its key: a moment after its first key is there, in
-/// which the signal would be lost.
+/// Log line of the controller when it listens for the signal to renew its key. That is a moment after its
+/// first key exists; a signal before it would be lost.
 const LISTENS: &str = "SIGUSR1 renews the key";
-/// It has nothing to write at its end.
+/// Time limit for the stop. It has nothing to write at its end.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
-/// To what a sealed Secret is bound.
+/// Binding of a sealed Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Its name and its namespace.
+    /// Bound to its name and its namespace.
     Strict,
-    /// Its namespace.
+    /// Bound to its namespace.
     NamespaceWide,
-    /// Nothing.
+    /// Bound to nothing.
     ClusterWide,
 }
 
 impl Scope {
-    /// kubeseal's word for it.
+    /// Returns kubeseal's word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Scope {
     }
 }
 
-/// A running controller, or one that can be started again.
+/// Running controller, or one that can be started again.
 #[derive(Debug)]
 pub struct SealedSecrets {
     folder: PathBuf,
@@ -74,7 +74,7 @@ impl SealedSecrets {
     ) -> Result<Self> {
         let program = tools::path(Tool::SealedSecretsController).await?;
         let own = folder.make(name)?;
-        // It reads and writes Secrets everywhere; what is tried in the lab is not its rights.
+        // It reads and writes Secrets everywhere; its rights are not under test in the lab.
         let kubeconfig = kube_apiserver.kubeconfig_for(name, Some("system:masters"))?;
         let args = vec![
             format!("-kubeconfig={}", kubeconfig.display()),
@@ -91,7 +91,7 @@ impl SealedSecrets {
         Ok(controller)
     }
 
-    /// Starts it again; it reads its keys anew.
+    /// Starts it again; it reads its keys again.
     ///
     /// # Errors
     /// It has no key in time.
@@ -134,7 +134,7 @@ impl SealedSecrets {
         })
     }
 
-    /// Makes it renew its key, and waits for the new one: its Secret.
+    /// Makes it renew its key, waits for the new one, and returns its Secret.
     ///
     /// # Errors
     /// It does not run, or there is no new key in time.
@@ -176,7 +176,7 @@ impl SealedSecrets {
     }
 }
 
-/// All that is in its log, of this run and of earlier ones.
+/// Returns the whole log, of this run and of earlier ones.
 fn logged(log: &Path) -> Result<String> {
     match std::fs::read_to_string(log) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
@@ -184,7 +184,7 @@ fn logged(log: &Path) -> Result<String> {
     }
 }
 
-/// The Secrets of the keys that it would read in `namespace`.
+/// Returns the Secrets of the keys that it would read in `namespace`.
 ///
 /// # Errors
 /// The API server refused.
@@ -195,8 +195,8 @@ pub async fn active_keys(kube_apiserver: &KubeApiserver, namespace: &str) -> Res
     Ok(items.cloned().unwrap_or_default())
 }
 
-/// Seals a Secret with kubeseal for the key in the Secret `key`; gives the sealed Secret.
-/// The certificate goes through a file in `folder`, the Secret through no file.
+/// Seals a Secret with kubeseal for the key in the Secret `key`; returns the sealed Secret. The certificate
+/// goes through a file in `folder`, the Secret through no file.
 ///
 /// # Errors
 /// kubeseal cannot be found, built or run, or refused.

@@ -1,4 +1,4 @@
-//! A host of Git over ssh: OpenSSH's own `sshd`, with keys of its own, that runs nothing but `git`.
+//! Git host over ssh: OpenSSH's own `sshd`, with keys of its own, that runs nothing but `git`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::process::{Process, Program, Signal};
 use crate::programs;
 use crate::run::Command;
 
-/// It is up at once; a busy machine is given more.
+/// Time limit for the start. It is up at once; a busy machine gets more.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Where `sshd` locks itself in before somebody is let in, if it runs as root; it makes none itself.
+/// Folder to which `sshd` confines itself before a login, if it runs as root; it does not make the folder.
 const LOCKED_IN: &str = "/run/sshd";
 
-/// The host. It ends when dropped.
+/// Running host. It ends when dropped.
 #[derive(Debug)]
 pub struct SshHost {
     folder: PathBuf,
@@ -26,11 +26,11 @@ pub struct SshHost {
     sshd: Process,
 }
 
-/// The programs that a [`SshHost`] and those who call it need.
+/// Programs that a [`SshHost`] and its clients need.
 pub const NEEDED: [&str; 3] = ["ssh", "ssh-keygen", "sshd"];
 
 impl SshHost {
-    /// Starts it with its files in `folder`; nobody is let in yet.
+    /// Starts it with its files in `folder`; no key is admitted yet.
     ///
     /// # Errors
     /// It cannot be started, or does not listen in time.
@@ -45,7 +45,7 @@ impl SshHost {
         let port = Port::reserve()?;
         let config = folder.join("sshd_config");
         let files = folder.display();
-        // A password would be taken: who asks for one shows it.
+        // It offers passwords, so that a client which asks for one is noticed.
         let text = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey \"{files}/host_key\"\nPidFile none\n\
              AuthorizedKeysFile \"{files}/authorized_keys\"\nStrictModes no\nUsePAM no\nUseDNS no\n\
@@ -72,20 +72,20 @@ impl SshHost {
         })
     }
 
-    /// The address of the repository in the folder `bare`.
+    /// Returns the address of the repository in the folder `bare`.
     #[must_use]
     pub fn url(&self, bare: &Path) -> String {
         let (user, port) = (&self.user, &self.port);
         format!("ssh://{user}@127.0.0.1:{port}{}", bare.display())
     }
 
-    /// Its port.
+    /// Returns its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Lets in whoever has the private half of the public key `key`, and nobody else; `git` alone is run.
+    /// Admits the owner of the private half of the public key `key` alone; `git` is the only command.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -95,13 +95,13 @@ impl SshHost {
         std::fs::write(path, format!("{only} {key}\n")).context("writing who is let in")
     }
 
-    /// The line for a file of known hosts that says that its key is `key`, in place of its own.
+    /// Returns the line for a file of known hosts that names `key` as this host's key, in place of its own.
     #[must_use]
     pub fn known_by(&self, key: &str) -> String {
         format!("[127.0.0.1]:{} {key}\n", self.port)
     }
 
-    /// Its public key.
+    /// Returns its public key.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -110,7 +110,7 @@ impl SshHost {
         Ok(text.trim().to_owned())
     }
 
-    /// Freezes it: whoever calls is connected, and hears nothing.
+    /// Freezes it: clients are connected, and get no answer.
     ///
     /// # Errors
     /// It has ended.
@@ -127,7 +127,7 @@ impl SshHost {
     }
 }
 
-/// Makes a pair of keys, the private half in `path`; gives the public one.
+/// Makes a pair of keys, the private half in `path`; returns the public one.
 ///
 /// # Errors
 /// `ssh-keygen` failed.

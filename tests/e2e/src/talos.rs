@@ -1,9 +1,9 @@
-//! A stand-in for the Talos API of a cluster, stricter than the real one.
+//! Stand-in for the Talos API of a cluster, stricter than the real one.
 //!
-//! Talos itself cannot run in a test. What is answered here follows the real server where its
-//! behaviour is known: mTLS with Ed25519, roles by version, routing by headers, frames of 1 KiB,
-//! read errors swallowed into a stream that ends well, calls that hang while etcd is down. Behind
-//! a node stands a real etcd, or fixed bytes for tests that need no tools.
+//! Talos itself cannot run in a test. The answers here follow the real server where its behaviour is known:
+//! mTLS with Ed25519, roles by version, routing by headers, frames of 1 KiB, read errors swallowed into a
+//! stream that ends well, calls that hang while etcd is down. Behind a node stands a real etcd, or fixed
+//! bytes for tests that need no tools.
 
 mod answer;
 pub mod backend;
@@ -47,15 +47,15 @@ pub use self::roles::TalosVersion;
 use self::route::Cluster;
 pub use self::route::Seen;
 
-/// The windows and the largest message of the real server.
+/// Windows and largest message of the real server.
 const STREAM_WINDOW: u32 = 65_535 * 32;
 const CONNECTION_WINDOW: u32 = 65_535 * 16;
 const MAX_MESSAGE: usize = 32 << 20;
 
-/// The roles for which talosconfigs are written.
+/// Roles for which talosconfigs are written.
 pub const ROLES: [&str; 4] = ["os:admin", "os:operator", "os:reader", "os:etcd:backup"];
 
-/// A running cluster of nodes that ends when it is dropped.
+/// Running cluster of nodes that ends when it is dropped.
 pub struct Standin {
     cluster: Arc<Cluster>,
     pki: Pki,
@@ -72,7 +72,7 @@ impl Standin {
         Self::start_with(specs, false).await
     }
 
-    /// As `start`; `allow_nodes` serves the header `nodes` as the real server does.
+    /// Starts all nodes as `start` does; `allow_nodes` serves the header `nodes` as the real server does.
     ///
     /// # Errors
     /// When certificates cannot be made or ports cannot be had.
@@ -134,22 +134,22 @@ impl Standin {
         })
     }
 
-    /// The cluster's authority, for certificates of any kind.
+    /// Returns the cluster's authority, for certificates of any kind.
     #[must_use]
     pub fn pki(&self) -> &Pki {
         &self.pki
     }
 
-    /// The nodes, in the order they were given.
+    /// Returns the nodes, in the order in which they were given.
     #[must_use]
     pub fn nodes(&self) -> &[Arc<Node>] {
         &self.cluster.nodes
     }
 
-    /// The node that `address` names.
+    /// Returns the node that `address` names.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such node.
     pub fn node(&self, address: &str) -> anyhow::Result<&Arc<Node>> {
         let mut nodes = self.cluster.nodes.iter();
         nodes
@@ -157,7 +157,7 @@ impl Standin {
             .with_context(|| format!("the stand-in has no node {address}"))
     }
 
-    /// Where the node that `address` names can be dialled, as `127.0.0.1:port`.
+    /// Returns the address at which the node `address` can be dialled, as `127.0.0.1:port`.
     ///
     /// # Errors
     /// When there is no such node.
@@ -166,7 +166,7 @@ impl Standin {
         endpoint.with_context(|| format!("the stand-in has no node {address}"))
     }
 
-    /// Where the control plane nodes can be dialled.
+    /// Returns the addresses at which the control plane nodes can be dialled.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         let nodes = self
@@ -179,7 +179,7 @@ impl Standin {
             .collect()
     }
 
-    /// The addresses of the control plane nodes, as `node` names them.
+    /// Returns the addresses of the control plane nodes, as `node` names them.
     #[must_use]
     pub fn control_plane(&self) -> Vec<String> {
         let nodes = self
@@ -190,7 +190,7 @@ impl Standin {
         nodes.map(|node| node.spec.address.clone()).collect()
     }
 
-    /// A talosconfig for all control plane nodes with a certificate as `spec` says.
+    /// Returns a talosconfig for all control plane nodes with a certificate as `spec` says.
     ///
     /// # Errors
     /// When the certificate cannot be made.
@@ -201,7 +201,7 @@ impl Standin {
             .talosconfig("lab", &self.endpoints(), &self.control_plane(), &pair))
     }
 
-    /// Writes a talosconfig for each role into `folder`; gives their paths by role.
+    /// Writes a talosconfig for each role into `folder`; returns their paths by role.
     ///
     /// # Errors
     /// When one cannot be made or written.
@@ -229,20 +229,20 @@ impl Standin {
         Ok(())
     }
 
-    /// Whether etcd runs on all control plane nodes.
+    /// Reports whether etcd runs on all control plane nodes.
     #[must_use]
     pub fn etcd_runs(&self) -> bool {
         let mut nodes = self.nodes().iter().filter(|node| node.spec.control_plane);
         nodes.all(|node| matches!(node.etcd_state(), (ServiceState::Running, true, _)))
     }
 
-    /// The calls that arrived, in order.
+    /// Returns the calls that arrived, in order.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.cluster.seen()
     }
 
-    /// What clients did that no client should; a test ends with this empty.
+    /// Returns the actions of clients that no client should do; a test ends with this empty.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut violations = self.cluster.violations();
@@ -265,7 +265,7 @@ impl Drop for Standin {
     }
 }
 
-/// Writes a file that holds a key: for its owner alone.
+/// Writes a file that holds a key, for its owner alone.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,4 +1,4 @@
-//! The real programs of the lab: found in `KUBEBUILDER_ASSETS`, in the per-user cache, or built.
+//! Real programs of the lab, found in `KUBEBUILDER_ASSETS` or in the per-user cache, or built.
 
 mod build;
 mod module;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use self::module::Module;
 use crate::paths;
 
-/// A real program of the lab.
+/// Real program of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tool {
     /// The etcd server.
@@ -45,7 +45,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// All of them, the quick ones to build first.
+    /// All tools, the quick ones to build first.
     pub const ALL: &[Self] = &[
         Self::Etcd,
         Self::Etcdutl,
@@ -63,7 +63,7 @@ impl Tool {
         Self::Kubectl,
     ];
 
-    /// The executable's name.
+    /// Returns the executable's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl Tool {
         }
     }
 
-    /// The folder below `tools/` that pins it.
+    /// Returns the folder below `tools/` that pins it.
     fn module(self) -> &'static str {
         match self {
             Self::Etcd | Self::Etcdutl | Self::Etcdctl => "etcd",
@@ -93,7 +93,7 @@ impl Tool {
         }
     }
 
-    /// The Go module whose version is the tool's version.
+    /// Returns the Go module whose version is the tool's version.
     fn go_module(self) -> &'static str {
         match self {
             Self::Etcd | Self::Etcd35 | Self::Etcd37 => "go.etcd.io/etcd/server/v3",
@@ -108,7 +108,7 @@ impl Tool {
         }
     }
 
-    /// The Go package to build.
+    /// Returns the Go package to build.
     fn package(self) -> &'static str {
         match self {
             Self::Etcd
@@ -130,7 +130,8 @@ impl Tool {
         }
     }
 
-    /// Variables that the linker sets to the version, for programs that tell it to their clients.
+    /// Returns the variables that the linker sets to the version, for programs that report it to their
+    /// clients.
     fn version_variables(self) -> &'static [&'static str] {
         match self {
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => &[
@@ -142,7 +143,7 @@ impl Tool {
         }
     }
 
-    /// Files of the lab's own that go into the build, in the module's folder.
+    /// Returns the lab's own files that go into the build, in the module's folder.
     fn sources(self) -> &'static [&'static str] {
         match self {
             Self::SealedSecretsController => &["controller/main.go", "controller/linked.s"],
@@ -151,7 +152,7 @@ impl Tool {
         }
     }
 
-    /// Roughly how long a build takes on two idle cores, so that a person knows what to expect.
+    /// Returns roughly how long a build takes on two idle cores, so that a person knows what to expect.
     fn build_time(self) -> &'static str {
         match self {
             Self::KubeApiserver => "three to five minutes",
@@ -161,43 +162,43 @@ impl Tool {
     }
 }
 
-/// A minor version of etcd that clusters run: a server and its tool for files. Each is a tools module
-/// of its own, since one module holds one version.
+/// Minor version of etcd that clusters run: a server and its tool for files. Each is a tools module of its
+/// own, because one module holds one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EtcdLine {
-    /// As in `3.6`.
+    /// Version, as in `3.6`.
     pub version: &'static str,
-    /// What its snapshots tell as the version of their storage: etcd tells none before 3.6.
+    /// Storage version that its snapshots contain: etcd writes none before 3.6.
     pub storage: Option<&'static str>,
-    /// The server.
+    /// Server.
     pub etcd: Tool,
-    /// Its tool for files.
+    /// Tool for files.
     pub etcdutl: Tool,
 }
 
 impl EtcdLine {
-    /// What Steward brings, and Talos up to 1.10.
+    /// Version of Steward, and of Talos up to 1.10.
     pub const V3_5: Self = Self {
         version: "3.5",
         storage: None,
         etcd: Tool::Etcd35,
         etcdutl: Tool::Etcdutl35,
     };
-    /// What Talos 1.11 to 1.13 bring: the lab's own, wherever a version is not named.
+    /// Version of Talos 1.11 to 1.13, and the lab's own wherever no version is named.
     pub const LAB: Self = Self {
         version: "3.6",
         storage: Some("3.6.0"),
         etcd: Tool::Etcd,
         etcdutl: Tool::Etcdutl,
     };
-    /// What Talos 1.14 brings.
+    /// Version of Talos 1.14.
     pub const V3_7: Self = Self {
         version: "3.7",
         storage: Some("3.7.0"),
         etcd: Tool::Etcd37,
         etcdutl: Tool::Etcdutl37,
     };
-    /// All of them, the oldest first.
+    /// All versions, the oldest first.
     pub const ALL: &[Self] = &[Self::V3_5, Self::LAB, Self::V3_7];
 
     fn has(self, tool: Tool) -> bool {
@@ -205,32 +206,32 @@ impl EtcdLine {
     }
 }
 
-/// Where a tool came from.
+/// Origin of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The folder that `KUBEBUILDER_ASSETS` names.
+    /// Folder that `KUBEBUILDER_ASSETS` names.
     Assets,
-    /// The per-user cache.
+    /// Per-user cache.
     Cache,
     /// Built just now, into the cache.
     Built,
 }
 
-/// A tool on the disk.
+/// Tool on the disk.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Which one.
+    /// Tool that was found.
     pub tool: Tool,
-    /// The executable.
+    /// Executable.
     pub path: PathBuf,
-    /// The pinned version, such as `v3.6.16`; unknown for one out of `KUBEBUILDER_ASSETS`.
+    /// Pinned version, such as `v3.6.16`; unknown for a tool from `KUBEBUILDER_ASSETS`.
     pub version: Option<String>,
-    /// Where it came from.
+    /// Origin of the tool.
     pub origin: Origin,
 }
 
-/// Finds `tool`, or builds it; `say` gets a line now and then while that takes time.
-/// Builds go one after another, over all processes of this user.
+/// Finds `tool`, or builds it; `say` gets a line at intervals during a build. Builds run one after another,
+/// over all processes of this user.
 ///
 /// # Errors
 /// Go is missing, or the build failed.
@@ -256,7 +257,7 @@ pub fn ensure(tool: Tool, say: &dyn Fn(&str)) -> Result<Found> {
     })
 }
 
-/// Where the executable of `tool` is. Progress of a build goes to standard error. The outcome is
+/// Returns the path of the executable of `tool`. Progress of a build goes to standard error. The result is
 /// kept for the life of this process.
 ///
 /// # Errors
@@ -267,7 +268,7 @@ pub async fn path(tool: Tool) -> Result<PathBuf> {
         .context("looking for a tool")?
 }
 
-/// As [`path`], for callers that are not async.
+/// Returns the path as [`path`] does, for callers that are not async.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -288,15 +289,15 @@ pub fn path_blocking(tool: Tool) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Progress for callers that have no screen of their own.
+/// Prints progress for callers without a screen of their own.
 pub fn say_on_stderr(line: &str) {
     use std::io::Write;
-    // Nobody can be told when standard error itself is gone.
+    // An error here cannot be reported, because standard error itself is gone.
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn in_assets(tool: Tool, assets: Option<&Path>) -> Option<PathBuf> {
-    // The folder has one version of etcd, and the others are wanted for theirs.
+    // The folder has one version of etcd, and the other lines need their own.
     let mut lines = EtcdLine::ALL.iter().filter(|line| **line != EtcdLine::LAB);
     if lines.any(|line| line.has(tool)) {
         return None;
@@ -316,7 +317,7 @@ mod tests {
         assert_eq!(found, Some(assets.path().join("etcd")));
         assert_eq!(in_assets(Tool::Etcdutl, Some(assets.path())), None);
         assert_eq!(in_assets(Tool::Etcd, None), None);
-        // It is of one version, whichever.
+        // The folder has one version, of unknown number.
         assert_eq!(in_assets(Tool::Etcd35, Some(assets.path())), None);
     }
 

@@ -1,18 +1,18 @@
-//! Waiting for a condition, always with an upper limit.
+//! Wait for a condition, always with an upper limit.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::Instant;
 
-/// Between two looks. Short, because most components are ready within a second.
+/// Interval between two checks. It is short, because most components are ready within a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks `check` again and again until it gives `Ok`, at most for `limit`.
-/// The last error it gave is the cause of the one that this returns.
+/// Calls `check` repeatedly until it returns `Ok`, at most for `limit`. Its last error is the cause of the
+/// returned error.
 ///
 /// # Errors
-/// `limit` passed; `what` says what was awaited.
+/// `limit` passed; `what` names the condition.
 pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut check: F) -> Result<T>
 where
     F: FnMut() -> Fut,

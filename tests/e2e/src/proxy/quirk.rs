@@ -1,15 +1,15 @@
-//! Answers of S3 as providers bend them: objects in archives, and listings that are cut short.
+//! Answers of S3 as some providers change them: objects in archives, and listings that are cut short.
 
 use anyhow::Result;
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// What S3 says to a read of an archived object.
+/// Answer of S3 to a read of an archived object.
 pub(super) const INVALID_STATE: &str = "<Error><Code>InvalidObjectState</Code><Message>The operation \
     is not valid for the object's storage class</Message></Error>";
 
 const CLASS: &str = "<StorageClass>STANDARD</StorageClass>";
-/// The class whose archive tiers only heads tell.
+/// Class whose archive tiers only heads report.
 const TIERED: &str = "INTELLIGENT_TIERING";
 
 pub(super) fn is_pack(path: &str) -> bool {
@@ -20,7 +20,7 @@ fn is_tier(class: &str) -> bool {
     class.ends_with("_ACCESS")
 }
 
-/// What the head of an archived object has besides.
+/// Adds the headers of an archived object's head.
 pub(super) fn head(class: &str, headers: &mut HeaderMap) -> Result<()> {
     if is_tier(class) {
         headers.insert("x-amz-storage-class", TIERED.parse()?);
@@ -31,7 +31,7 @@ pub(super) fn head(class: &str, headers: &mut HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// A listing in which packs are archived; `None` if the answer is none.
+/// Returns a listing in which packs are archived; `None` if the answer is not a listing.
 pub(super) fn archive_listing(body: &Bytes, class: &str) -> Option<Bytes> {
     let (head, objects, tail) = listing(body)?;
     let told = if is_tier(class) { TIERED } else { class };
@@ -47,7 +47,8 @@ pub(super) fn archive_listing(body: &Bytes, class: &str) -> Option<Bytes> {
     Some(format!("{head}{objects}{tail}").into())
 }
 
-/// A listing of at most so many objects that says that it is whole; `None` if the answer is none.
+/// Returns a listing of at most `most` objects that claims to be whole; `None` if the answer is not a
+/// listing.
 pub(super) fn cut(body: &Bytes, most: usize) -> Option<Bytes> {
     let (head, objects, tail) = listing(body)?;
     let objects: String = objects.into_iter().take(most).collect();
@@ -60,7 +61,7 @@ pub(super) fn cut(body: &Bytes, most: usize) -> Option<Bytes> {
     Some(format!("{}{objects}{}", whole(&head), whole(&tail)).into())
 }
 
-/// What is before the objects of a listing, each of them, and what is behind.
+/// Splits a listing into the text before its objects, the objects, and the text after them.
 fn listing(body: &Bytes) -> Option<(String, Vec<String>, String)> {
     const END: &str = "</Contents>";
     let text = std::str::from_utf8(body).ok()?;
@@ -79,7 +80,7 @@ fn listing(body: &Bytes) -> Option<(String, Vec<String>, String)> {
     ))
 }
 
-/// What a listing asks for.
+/// Returns the prefix parameter of a listing.
 pub(super) fn prefix(path: &str) -> String {
     let query = path.split_once('?').map_or("", |(_, query)| query);
     let mut parts = query.split('&').filter(|part| part.starts_with("prefix="));

@@ -1,4 +1,4 @@
-//! How one node answers: admission, switches, waiting for its etcd, and the work itself.
+//! Answers of one node: admission, switches, waiting for its etcd, and the work itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use super::roles::{TalosVersion, allowed, known};
 use super::route::{Cluster, Route, Target};
 use super::tls::Peer;
 
-/// The real server reads the snapshot with a buffer of this size.
+/// Size of the buffer with which the real server reads the snapshot.
 const FRAME: usize = 1024;
 
-/// What a streaming method answers.
+/// Answer of a streaming method.
 pub(super) type DataStream = BoxStream<'static, Result<Data, Status>>;
 
-/// The API as one node serves it.
+/// API as one node serves it.
 #[derive(Clone)]
 pub(super) struct Api {
     pub(super) endpoint: Arc<Node>,
     pub(super) cluster: Arc<Cluster>,
 }
 
-/// One node's part of a reply.
+/// Part of a reply that comes from one node.
 pub(super) trait Part: Default {
     fn metadata(&mut self) -> &mut Option<Metadata>;
 }
@@ -68,7 +68,7 @@ impl Part for Data {
     }
 }
 
-/// A part that carries nothing but an error.
+/// Makes a part that carries nothing but an error.
 fn in_band<M: Part>(hostname: &str, status: &Status) -> M {
     let mut part = M::default();
     *part.metadata() = Some(Metadata {
@@ -82,7 +82,7 @@ fn in_band<M: Part>(hostname: &str, status: &Status) -> M {
     part
 }
 
-/// The roles of the client that made a call.
+/// Returns the roles of the client that made a call.
 pub(super) fn roles_of(extensions: &Extensions) -> BTreeSet<String> {
     extensions
         .get::<Peer>()
@@ -90,7 +90,8 @@ pub(super) fn roles_of(extensions: &Extensions) -> BTreeSet<String> {
         .unwrap_or_default()
 }
 
-/// Whether a client with `roles` may call `method` at `node`; what is not known there has no rule.
+/// Checks whether a client with `roles` may call `method` at `node`; a method that is unknown there has no
+/// rule.
 pub(super) fn admit(node: &Node, method: &str, roles: &BTreeSet<String>) -> Result<(), Status> {
     let version = node.spec.version;
     let is_known = known(method, version);
@@ -110,7 +111,7 @@ pub(super) fn admit(node: &Node, method: &str, roles: &BTreeSet<String>) -> Resu
     Ok(())
 }
 
-/// The etcd of a node; waits while it is down, as machined's own client does.
+/// Returns the etcd of a node; waits while it is down, as machined's own client does.
 async fn etcd_of(node: &Node, method: &str) -> Result<Arc<dyn Etcd>, Status> {
     recover::control_plane(node, method)?;
     loop {
@@ -129,7 +130,7 @@ fn unknown(error: &anyhow::Error) -> Status {
 }
 
 impl Api {
-    /// One node's answer: admission, switches, then the work itself.
+    /// Makes one node's answer: admission, switches, then the work itself.
     async fn at<M, F>(
         node: Arc<Node>,
         method: &'static str,
@@ -190,7 +191,7 @@ impl Api {
         }
     }
 
-    /// The members whose switch is on, by their ids.
+    /// Returns the ids of the members whose switch is on.
     async fn flagged(&self, flag: impl Fn(&super::fault::Faults) -> bool) -> Vec<u64> {
         let mut ids = Vec::new();
         for node in &self.cluster.nodes {
@@ -281,7 +282,7 @@ impl Api {
         if fault == Some(StreamFault::StallAfter(0)) {
             return std::future::pending().await;
         }
-        // What fails from here on ends the stream with OK: the real server only prints it.
+        // An error from here on ends the stream with OK: the real server only prints it.
         let Ok(blobs) = etcd.snapshot().await else {
             return Ok(futures::stream::empty().boxed());
         };
@@ -316,7 +317,7 @@ impl Api {
     }
 }
 
-/// A blob in the frames of the real server.
+/// Splits a blob into the frames of the real server.
 pub(super) fn frames(mut blob: Bytes) -> impl Iterator<Item = Result<Data, Status>> {
     std::iter::from_fn(move || {
         let bytes = blob.split_to(FRAME.min(blob.len()));
@@ -327,7 +328,7 @@ pub(super) fn frames(mut blob: Bytes) -> impl Iterator<Item = Result<Data, Statu
     })
 }
 
-/// A node's stream as a proxy to many nodes passes it on.
+/// Marks a node's stream as a proxy to many nodes passes it on.
 pub(super) fn marked(stream: DataStream, hostname: String) -> DataStream {
     let mark = move |piece: Result<Data, Status>| match piece {
         Ok(mut data) => {
@@ -342,7 +343,7 @@ pub(super) fn marked(stream: DataStream, hostname: String) -> DataStream {
     stream.map(mark).boxed()
 }
 
-/// The services of a node, as it lists them.
+/// Returns the services of a node, as it lists them.
 pub(super) fn services(node: &Node) -> Vec<api::ServiceInfo> {
     let healthy = |healthy| {
         Some(api::ServiceHealth {

@@ -1,4 +1,4 @@
-//! The etcd behind a node of the stand-in, whatever it is.
+//! Interface to the etcd behind a node of the stand-in.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _};
 
 use super::proto::machine::{EtcdMember, EtcdMemberAlarm, EtcdMemberStatus};
 
-/// The bytes of a snapshot, in blobs of any size.
+/// Bytes of a snapshot, in blobs of any size.
 pub type BlobStream = Pin<Box<dyn Stream<Item = anyhow::Result<Bytes>> + Send>>;
 
 /// One member of an etcd cluster, as its own node sees it.
@@ -18,26 +18,26 @@ pub type BlobStream = Pin<Box<dyn Stream<Item = anyhow::Result<Bytes>> + Send>>;
 pub trait Etcd: Send + Sync + 'static {
     /// Begins a snapshot, its trailer included.
     async fn snapshot(&self) -> anyhow::Result<BlobStream>;
-    /// The member's state.
+    /// Returns the member's state.
     async fn status(&self) -> anyhow::Result<EtcdMemberStatus>;
-    /// The cluster's members.
+    /// Returns the cluster's members.
     async fn members(&self) -> anyhow::Result<Vec<EtcdMember>>;
-    /// The cluster's alarms.
+    /// Returns the cluster's alarms.
     async fn alarms(&self) -> anyhow::Result<Vec<EtcdMemberAlarm>>;
 }
 
-/// An etcd that gives the same snapshot again and again.
+/// Etcd that always gives the same snapshot.
 #[derive(Debug, Clone)]
 pub struct FixedEtcd {
-    /// What its snapshots hold.
+    /// Content of its snapshots.
     pub snapshot: Bytes,
-    /// What its member says of itself.
+    /// Status of its member.
     pub status: EtcdMemberStatus,
-    /// The members of its cluster.
+    /// Members of its cluster.
     pub members: Vec<EtcdMember>,
 }
 
-/// etcd sends its snapshots in blobs of this size.
+/// Size of the blobs in which etcd sends its snapshots.
 const BLOB: usize = 32 << 10;
 
 impl FixedEtcd {
@@ -59,7 +59,7 @@ impl FixedEtcd {
         })
     }
 
-    /// A cluster of `size` members, of which the first one leads; one etcd for each.
+    /// Makes a cluster of `size` members, of which the first one leads; one etcd for each.
     ///
     /// Member `i` has the id `i + 1` and the address `10.5.0.(i + 2)`.
     #[must_use]

@@ -1,4 +1,4 @@
-//! A plain gRPC client's way to a server of the lab: to etcd, or to the stand-in itself.
+//! Connection of a plain gRPC client to a server of the lab: to etcd, or to the stand-in itself.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
-/// What a server wants to see, as PEM.
+/// Certificates of a client, as PEM.
 pub struct ClientTls {
-    /// The authorities of its certificate.
+    /// Authorities of the server's certificate.
     pub ca: String,
-    /// The client's certificate.
+    /// Certificate of the client.
     pub crt: String,
-    /// The client's key; the label that Talos uses is known as well.
+    /// Key of the client; the label that Talos uses is accepted as well.
     pub key: String,
 }
 
-/// A channel to `address` (`127.0.0.1:2379`) that connects when it is first used.
+/// Makes a channel to `address` (`127.0.0.1:2379`) that connects when it is first used.
 ///
 /// # Errors
 /// When the address or the certificates cannot be used.

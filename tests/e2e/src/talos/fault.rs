@@ -1,4 +1,4 @@
-//! What can be made to go wrong at a node of the stand-in.
+//! Faults of a node of the stand-in.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,22 +8,22 @@ use tonic::Code;
 
 use super::backend::BlobStream;
 
-/// What goes wrong in a snapshot stream. Offsets count plain bytes of the snapshot.
+/// Fault of a snapshot stream. Offsets count plain bytes of the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamFault {
-    /// Ends with OK after so many bytes, as when etcd dies; 0 gives an empty stream.
+    /// Ends with OK after this many bytes, as when etcd dies; 0 gives an empty stream.
     CutAfter(u64),
-    /// Sends nothing more after so many bytes; 0 not even headers.
+    /// Sends nothing more after this many bytes; 0 not even headers.
     StallAfter(u64),
-    /// One bit is wrong in the byte at this offset.
+    /// Flips one bit in the byte at this offset.
     FlipAt(u64),
-    /// Ends with this status after so many bytes, as when the API server restarts.
+    /// Ends with this status after this many bytes, as when the API server restarts.
     FailAfter(u64, Code, String),
-    /// Ends with OK after so many bytes and a message that carries an error in-band.
+    /// Ends with OK after this many bytes and a message that carries an error in-band.
     InBandAfter(u64, Code, String),
 }
 
-/// What goes wrong in a call that is no stream.
+/// Fault of a call that is not a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallFault {
     /// Never answers.
@@ -34,44 +34,44 @@ pub enum CallFault {
     InBand(Code, String),
 }
 
-/// The switches of one node. All off at first.
+/// Switches of one node. All are off at first.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// For every snapshot, while set.
+    /// Fault of every snapshot, while set.
     pub snapshot: Option<StreamFault>,
-    /// For the next snapshots, one each, before `snapshot` counts.
+    /// Faults of the next snapshots, one each, before `snapshot` counts.
     pub snapshot_once: VecDeque<StreamFault>,
-    /// For calls by the method's name, while set; also `EtcdSnapshot` before it begins.
+    /// Faults of calls by the method's name, while set; also `EtcdSnapshot` before it begins.
     pub calls: BTreeMap<&'static str, CallFault>,
-    /// The member says it is a learner.
+    /// Whether the member reports that it is a learner.
     pub learner: bool,
-    /// The member has the alarm CORRUPT.
+    /// Whether the member has the alarm CORRUPT.
     pub corrupt: bool,
-    /// The member has the alarm NOSPACE.
+    /// Whether the member has the alarm NOSPACE.
     pub nospace: bool,
-    /// The member is so many raft entries behind.
+    /// Number of raft entries that the member is behind.
     pub lag: u64,
-    /// There is no quorum: no leader, and what needs one fails or hangs.
+    /// Whether there is no quorum: no leader, and calls that need one fail or hang.
     pub no_quorum: bool,
-    /// The etcd process is down: calls that need it hang.
+    /// Whether the etcd process is down: calls that need it hang.
     pub etcd_down: bool,
-    /// After so many answers to `EtcdStatus` it hangs, as with an etcd that crashes again and again.
+    /// Number of answers to `EtcdStatus` after which it hangs, as with an etcd that crashes repeatedly.
     pub etcd_answers: Option<u32>,
-    /// The node cannot be reached, as endpoint or as target; open connections break.
+    /// Whether the node cannot be reached, as endpoint or as target; open connections break.
     pub unreachable: bool,
-    /// The node is frozen: it takes connections and answers nothing, and open streams stand still; as
-    /// endpoint, as what is forwarded to, and as member.
+    /// Whether the node is frozen: it accepts connections and answers nothing, and open streams stand still;
+    /// as endpoint, as target of forwarding, and as member.
     pub frozen: bool,
-    /// The time is not in sync.
+    /// Whether the time is not in sync.
     pub time_unsynced: bool,
-    /// The container runtime is not up yet.
+    /// Whether the container runtime is not up yet.
     pub booting: bool,
-    /// The machine config has no etcd authority.
+    /// Whether the machine config lacks the etcd authority.
     pub no_etcd_ca: bool,
 }
 
 impl Faults {
-    /// The fault of the next snapshot.
+    /// Returns the fault of the next snapshot.
     pub(super) fn next_snapshot(&mut self) -> Option<StreamFault> {
         self.snapshot_once
             .pop_front()
@@ -79,7 +79,7 @@ impl Faults {
     }
 }
 
-/// How a stream with a fault ends.
+/// End of a stream with a fault.
 #[derive(Debug, Clone)]
 pub(super) enum End {
     Ok,
@@ -88,7 +88,7 @@ pub(super) enum End {
     InBand(Code, String),
 }
 
-/// Applies `fault` to the bytes; tells how the stream ends after them.
+/// Applies `fault` to the bytes; returns how the stream ends after them.
 pub(super) fn apply(blobs: BlobStream, fault: Option<StreamFault>) -> (BlobStream, End) {
     match fault {
         None => (blobs, End::Ok),
@@ -111,7 +111,7 @@ fn cut(blobs: BlobStream, at: u64) -> BlobStream {
                     bytes
                 })
             })
-            // Only what is past the cut is empty.
+            // Only blobs past the cut are empty.
             .take_while(|blob| {
                 let goes_on = !matches!(blob, Ok(bytes) if bytes.is_empty());
                 std::future::ready(goes_on)

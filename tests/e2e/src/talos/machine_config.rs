@@ -1,5 +1,5 @@
-//! Machine configurations of the stand-in's nodes: the shape and the secrets that matter to a
-//! backup, with the lab's own key for the encryption at rest.
+//! Machine configurations of the stand-in's nodes: the shape and the secrets that matter to a backup, with
+//! the lab's own key for the encryption at rest.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::roles::TalosVersion;
 use crate::data::secretbox;
 
-/// The token that new machines join with: a secret that a test can look for.
+/// Token with which new machines join: a secret that a test can search for.
 pub const JOIN_TOKEN: &str = "lab7ok.canary0of0machine0config";
 
-/// The name of the cluster.
+/// Name of the cluster.
 const CLUSTER: &str = "lab";
 
-/// The configuration of the node `hostname`, in the shape of `version`. JSON is YAML too, but people
-/// expect YAML.
+/// Returns the configuration of the node `hostname`, in the shape of `version`. JSON would be valid YAML too,
+/// but people expect YAML.
 #[must_use]
 pub fn of(hostname: &str, control_plane: bool, version: TalosVersion) -> String {
     let kind = if control_plane {
@@ -68,12 +68,12 @@ pub fn of(hostname: &str, control_plane: bool, version: TalosVersion) -> String 
     documents.join("---\n")
 }
 
-/// A document of this kind with these fields.
+/// Returns a document of this kind with these fields.
 fn document(kind: &str, fields: &Value) -> String {
     format!("apiVersion: v1alpha1\nkind: {kind}\n{}", yaml(fields))
 }
 
-/// Nothing in it can fail to be written.
+/// Writes a value as YAML; no value here can fail to be written.
 fn yaml(value: &Value) -> String {
     serde_yaml_ng::to_string(value).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! One node of the stand-in: what it is, what it holds, and what is wrong with it.
+//! Node of the stand-in: its properties, its state, and its faults.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,32 +14,32 @@ use super::machine_config;
 use super::recover::Host;
 use super::roles::TalosVersion;
 
-/// What a node is made of.
+/// Properties of a node.
 pub struct NodeSpec {
-    /// The address that `node` names, and that talosconfigs carry.
+    /// Address that `node` names, and that talosconfigs carry.
     pub address: String,
-    /// Its host name, which `node` may name as well.
+    /// Host name, which `node` may name as well.
     pub hostname: String,
-    /// Whether it is a control plane node; a worker otherwise.
+    /// Whether it is a control plane node; a worker if not.
     pub control_plane: bool,
-    /// Its version of Talos.
+    /// Version of Talos.
     pub version: TalosVersion,
-    /// The etcd member that runs on it, if any, and again once it has joined after a reset.
+    /// Member of etcd that runs on it, if any, and again once it has joined after a reset.
     pub etcd: Option<Arc<dyn Etcd>>,
-    /// Its machine configuration, if it has one.
+    /// Machine configuration, if it has one.
     pub machine_config: Option<String>,
-    /// The folder that stands for its file system.
+    /// Folder that stands for its file system.
     pub root: Option<PathBuf>,
-    /// How etcd is restored, started and stopped on it; without it, Bootstrap fails.
+    /// Host that restores, starts and stops etcd on it; without it, Bootstrap fails.
     pub host: Option<Arc<dyn Host>>,
     /// Names and addresses in its server certificate besides its own and 127.0.0.1.
     pub extra_names: Vec<String>,
-    /// Until when its server certificate is valid, relative to the start.
+    /// Expiry of its server certificate, relative to the start.
     pub server_valid_for: SignedDuration,
 }
 
 impl NodeSpec {
-    /// A control plane node of the newest version with `etcd` running on it.
+    /// Makes a control plane node of the newest version with `etcd` running on it.
     #[must_use]
     pub fn control_plane(address: &str, hostname: &str, etcd: Arc<dyn Etcd>) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl NodeSpec {
         }
     }
 
-    /// A control plane node of the newest version that waits to be bootstrapped.
+    /// Makes a control plane node of the newest version that waits to be bootstrapped.
     #[must_use]
     pub fn empty(address: &str, hostname: &str) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl NodeSpec {
         }
     }
 
-    /// A worker node.
+    /// Makes a worker node.
     #[must_use]
     pub fn worker(address: &str, hostname: &str) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl NodeSpec {
     }
 }
 
-/// The states of a service, as words on the wire.
+/// State of a service, as a word on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceState {
     /// Waits to join a cluster or to be bootstrapped.
@@ -100,20 +100,20 @@ impl ServiceState {
     }
 }
 
-/// The etcd service of a node.
+/// Etcd service of a node.
 pub(super) struct EtcdService {
     pub(super) state: ServiceState,
     pub(super) healthy: bool,
     /// Whether it was checked since it started.
     pub(super) checked: bool,
-    /// State and text, oldest first, at most 64.
+    /// States and texts, oldest first, at most 64.
     pub(super) events: Vec<(ServiceState, String)>,
     pub(super) etcd: Option<Arc<dyn Etcd>>,
 }
 
 impl EtcdService {
     pub(super) fn turn(&mut self, state: ServiceState, text: impl Into<String>) {
-        /// As many as the real one keeps.
+        /// Number of events that the real server keeps.
         const KEPT: usize = 64;
         self.state = state;
         self.healthy = false;
@@ -130,7 +130,7 @@ impl EtcdService {
         self.check();
     }
 
-    /// Its first health check, if it still runs.
+    /// Passes its first health check, if it still runs.
     pub(super) fn check(&mut self) {
         if self.state == ServiceState::Running {
             self.turn(ServiceState::Running, "Health check successful");
@@ -140,7 +140,7 @@ impl EtcdService {
     }
 }
 
-/// A running node.
+/// Running node.
 pub struct Node {
     pub(super) spec: NodeSpec,
     pub(super) service: Mutex<EtcdService>,
@@ -148,9 +148,9 @@ pub struct Node {
     pub(super) shut: Arc<AtomicBool>,
     pub(super) frozen: Arc<AtomicBool>,
     pub(super) pings: Arc<AtomicU64>,
-    /// The services that were restarted through the API, in order.
+    /// Services that were restarted through the API, in order.
     pub(super) restarted: Mutex<Vec<String>>,
-    /// Bootstraps under way, so that they end with the stand-in.
+    /// Bootstraps at work, so that they end with the stand-in.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -179,7 +179,7 @@ impl Node {
         }
     }
 
-    /// The address that `node` names.
+    /// Returns the address that `node` names.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.spec.address
@@ -210,7 +210,7 @@ impl Node {
         self.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state of the etcd service and the text of its last event.
+    /// Returns the state of the etcd service and the text of its last event.
     #[must_use]
     pub fn etcd_state(&self) -> (ServiceState, bool, String) {
         let service = self.lock_service();
@@ -218,7 +218,7 @@ impl Node {
         (service.state, service.healthy, text.unwrap_or_default())
     }
 
-    /// Puts the etcd service into this state, as if it had come to it by itself.
+    /// Puts the etcd service into this state, as if it had reached it on its own.
     pub fn etcd_turns(&self, state: ServiceState, text: &str, etcd: Option<Arc<dyn Etcd>>) {
         let mut service = self.lock_service();
         service.turn(state, text);
@@ -227,7 +227,7 @@ impl Node {
         service.etcd = etcd;
     }
 
-    /// The services that were restarted through the API, in order.
+    /// Returns the services that were restarted through the API, in order.
     #[must_use]
     pub fn restarted(&self) -> Vec<String> {
         let restarted = self.restarted.lock();
@@ -270,7 +270,7 @@ impl Node {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folder that stands for `/var/lib` on this node.
+    /// Returns the folder that stands for `/var/lib` on this node.
     #[must_use]
     pub fn var_lib(&self) -> Option<PathBuf> {
         self.spec.root.as_ref().map(|root| root.join("var/lib"))

@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// The authority of one cluster, after a rotation: the former one is still accepted.
+/// Authority of one cluster after a rotation: the former one is still accepted.
 pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -22,21 +22,21 @@ pub struct Pki {
     now: Timestamp,
 }
 
-/// What a client certificate says.
+/// Content of a client certificate.
 #[derive(Debug, Clone)]
 pub struct ClientSpec {
-    /// The values of O; at most two.
+    /// Values of O; at most two.
     pub roles: Vec<String>,
-    /// From when it is valid, relative to now.
+    /// Begin of its validity, relative to now.
     pub from: SignedDuration,
-    /// Until when it is valid, relative to now.
+    /// End of its validity, relative to now.
     pub until: SignedDuration,
-    /// Its extended key usages.
+    /// Extended key usages.
     pub usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
 impl ClientSpec {
-    /// What Talos issues for `roles`: clientAuth and nothing else, for a year.
+    /// Returns the content that Talos issues for `roles`: clientAuth and nothing else, for a year.
     #[must_use]
     pub fn of(roles: &[&str]) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl ClientSpec {
     }
 }
 
-/// A certificate and its key, as PEM in the way Talos writes it.
+/// Certificate and its key, as PEM in Talos' form.
 #[derive(Clone)]
 pub struct Pair {
     /// The certificate.
@@ -65,14 +65,14 @@ impl std::fmt::Debug for Pair {
     }
 }
 
-/// What a server shows.
+/// Certificate chain and key of a server.
 pub(super) struct ServerPair {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl Pki {
-    /// A new authority beside a former one, both valid around `now`.
+    /// Makes a new authority beside a former one, both valid around `now`.
     ///
     /// # Errors
     /// When certificates cannot be made.
@@ -89,7 +89,7 @@ impl Pki {
         })
     }
 
-    /// Both authorities' certificates, the former first, as a talosconfig carries them.
+    /// Returns both authorities' certificates, the former first, as a talosconfig carries them.
     #[must_use]
     pub fn ca_pem(&self) -> String {
         format!("{}{}", self.former_pem, self.pem)
@@ -106,7 +106,7 @@ impl Pki {
     pub fn client(&self, spec: &ClientSpec) -> anyhow::Result<Pair> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name = DistinguishedName::new();
-        // The library keeps one value for each type, so a second one goes in by its number.
+        // The library keeps one value for each type, so the second one is added by its number.
         match spec.roles.as_slice() {
             [] => {}
             [one] => params
@@ -161,7 +161,7 @@ impl Pki {
         set_validity(params, self.now + from, self.now + until)
     }
 
-    /// A talosconfig with one context that signs in with `pair`.
+    /// Returns a talosconfig with one context that signs in with `pair`.
     #[must_use]
     pub fn talosconfig(
         &self,
@@ -231,15 +231,15 @@ fn set_validity(
     Ok(())
 }
 
-/// A key as Talos writes it: PKCS#8 version 1, so without the public half, under its own label.
+/// Returns a key as Talos writes it: PKCS#8 version 1, so without the public half, under its own label.
 fn talos_key_pem(key: &KeyPair) -> anyhow::Result<String> {
-    // Everything before the 32 bytes of the key itself.
+    // All bytes before the 32 bytes of the key itself.
     const VERSION_1: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
     ];
     let der = key.serialize_der();
-    // Version 2 differs in its length and its version number only, up to the key.
+    // Up to the key, version 2 differs only in its length and its version number.
     let same = der.get(5..16) == VERSION_1.get(5..16);
     ensure!(
         same,

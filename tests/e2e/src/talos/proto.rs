@@ -1,17 +1,17 @@
-//! The messages and servers of the stand-in, generated without `protoc`.
+//! Messages and servers of the stand-in, generated without `protoc`.
 #![expect(
     missing_docs,
     reason = "the fields' meaning stands in the .proto files"
 )]
 
-/// What every reply carries.
+/// Parts of every reply.
 pub mod common {
     include!(concat!(env!("OUT_DIR"), "/talos/common.rs"));
 }
 
 /// Packages below `google`.
 pub mod google {
-    /// The status inside in-band errors.
+    /// Status inside in-band errors.
     pub mod rpc {
         include!(concat!(env!("OUT_DIR"), "/talos/google.rpc.rs"));
     }
@@ -19,7 +19,7 @@ pub mod google {
 
 /// Packages below `cosi`.
 pub mod cosi {
-    /// The resources of a node.
+    /// Resources of a node.
     #[expect(
         clippy::as_conversions,
         clippy::clone_on_ref_ptr,
@@ -30,7 +30,7 @@ pub mod cosi {
     }
 }
 
-/// The API of a node.
+/// API of a node.
 #[expect(
     clippy::as_conversions,
     clippy::clone_on_ref_ptr,
@@ -40,7 +40,7 @@ pub mod machine {
     include!(concat!(env!("OUT_DIR"), "/talos/machine.rs"));
 }
 
-/// The part of etcd's API that machined uses.
+/// Part of etcd's API that machined uses.
 pub mod etcdserverpb {
     include!(concat!(env!("OUT_DIR"), "/talos/etcdserverpb.rs"));
 }

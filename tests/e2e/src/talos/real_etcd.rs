@@ -1,4 +1,4 @@
-//! A real etcd behind a node, asked over its own API as machined asks it.
+//! Real etcd behind a node, queried over its own API as machined does it.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use super::proto::etcdserverpb::{AlarmRequest, MemberListRequest, SnapshotRequest, StatusRequest};
 use super::proto::machine::{EtcdMember, EtcdMemberAlarm, EtcdMemberStatus};
 
-/// A client of one member.
+/// Client of one member.
 #[derive(Debug, Clone)]
 pub struct RealEtcd {
     channel: Channel,
 }
 
 impl RealEtcd {
-    /// A client of the member at `address` (`127.0.0.1:2379`); connects when it is first used.
+    /// Makes a client of the member at `address` (`127.0.0.1:2379`); it connects when it is first used.
     ///
     /// # Errors
     /// When the address or the certificates cannot be used.
@@ -31,7 +31,7 @@ impl RealEtcd {
         })
     }
 
-    /// A client of the lab's own etcd, in the state it is in now or later.
+    /// Makes a client of the lab's own etcd, in its present or later state.
     ///
     /// # Errors
     /// When its certificates cannot be read.
@@ -57,7 +57,7 @@ impl RealEtcd {
     }
 }
 
-/// Waits for the server like etcd's own client: a server that is down is waited for.
+/// Calls a server as etcd's own client does: it waits for a server that is down.
 async fn wait_for_ready<T, F>(call: impl Fn() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = Result<T, Status>>,

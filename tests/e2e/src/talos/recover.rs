@@ -1,4 +1,4 @@
-//! EtcdRecover and Bootstrap, with the order of checks and the leftovers of the real server.
+//! Handlers of EtcdRecover and Bootstrap, with the order of checks and the leftovers of the real server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::proto::common::Data;
 use super::proto::machine::BootstrapRequest;
 use super::roles::TalosVersion;
 
-/// How long the health of etcd is not known after it started; the real one's first check is after 5 s.
+/// Time after a start in which the health of etcd is unknown; the real server's first check is after 5 s.
 const UNCHECKED: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// How etcd is restored and run on a node.
+/// Host that restores and runs etcd on a node.
 #[tonic::async_trait]
 pub trait Host: Send + Sync + 'static {
     /// Ends the etcd process, if one runs.
     async fn stop(&self) -> anyhow::Result<()>;
-    /// Looks whether `snapshot` is a database at all; leaves the data folder alone.
+    /// Checks whether `snapshot` is a database at all; leaves the data folder alone.
     async fn inspect(&self, snapshot: &Path) -> anyhow::Result<()>;
-    /// Makes `data_dir` from `snapshot`; a failure leaves behind what it leaves behind.
+    /// Makes `data_dir` from `snapshot`; a failure may leave files behind.
     async fn restore(
         &self,
         snapshot: &Path,
@@ -35,19 +35,19 @@ pub trait Host: Send + Sync + 'static {
     async fn start(&self, data_dir: &Path) -> anyhow::Result<Arc<dyn Etcd>>;
 }
 
-/// Restores by running the real `etcdutl`; starts and stops what `process` knows.
+/// Host that restores with the real `etcdutl`, and starts and stops etcd through `process`.
 pub struct EtcdutlHost {
-    /// The program.
+    /// Program.
     pub etcdutl: PathBuf,
-    /// The member's name.
+    /// Name of the member.
     pub name: String,
-    /// The member's peer URL.
+    /// Peer URL of the member.
     pub peer_url: String,
-    /// How the member runs.
+    /// Process of the member.
     pub process: Arc<dyn EtcdProcess>,
 }
 
-/// How one etcd member is run.
+/// Process of one etcd member.
 #[tonic::async_trait]
 pub trait EtcdProcess: Send + Sync + 'static {
     /// Ends the process, if it runs.
@@ -71,7 +71,7 @@ impl EtcdutlHost {
             .await
             .with_context(|| format!("run {}", self.etcdutl.display()))?;
         if !output.status.success() {
-            // The reason is the last line; what stands above is its log.
+            // The reason is the last line; the lines above are its log.
             let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             bail!("{}", text.lines().last().unwrap_or_default());
         }
@@ -119,9 +119,9 @@ impl Host for EtcdutlHost {
     }
 }
 
-/// Restores by itself, without any etcd: for tests of what is asked and answered only.
+/// Host that restores without any etcd, for tests of requests and answers only.
 pub struct FixedHost {
-    /// The etcd that "runs" after every start.
+    /// Etcd that "runs" after every start.
     pub etcd: Arc<dyn Etcd>,
 }
 
@@ -133,7 +133,7 @@ impl Host for FixedHost {
 
     async fn inspect(&self, snapshot: &Path) -> anyhow::Result<()> {
         let bytes = tokio::fs::read(snapshot).await?;
-        // The magic number of the first meta page.
+        // Magic number of the first meta page.
         if bytes.get(16..20) != Some(&[0xed, 0xda, 0x0c, 0xed]) {
             bail!("invalid database");
         }
@@ -146,7 +146,7 @@ impl Host for FixedHost {
         data_dir: &Path,
         skip_hash: bool,
     ) -> anyhow::Result<()> {
-        // The copy comes before the check, as in the real one.
+        // The copy comes before the check, as in the real server.
         let folder = data_dir.join("member/snap");
         tokio::fs::create_dir_all(&folder).await?;
         tokio::fs::copy(snapshot, folder.join("db")).await?;
@@ -175,7 +175,7 @@ impl Host for FixedHost {
     }
 }
 
-/// Takes an upload, whatever it holds and whatever runs.
+/// Takes an upload, regardless of its content and of a running etcd.
 pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<(), Status> {
     let var_lib = node.var_lib().filter(|folder| folder.is_dir());
     let Some(var_lib) = var_lib else {
@@ -185,11 +185,11 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     };
     control_plane(node, "recover")?;
     let path = var_lib.join("etcd.snapshot");
-    // A client that breaks off ends this future where it waits; the real one then reads an error.
+    // A client that breaks off ends this future where it waits; the real server then reads an error.
     let mut half = Half(Some(path.clone()));
     let written = async {
-        // Created in this step: a future that ends while another thread still creates the file
-        // would remove it too early and leave it behind.
+        // Created in this step: a future that ends while another thread still creates the file would remove
+        // it too early and leave it behind.
         let mut file = tokio::fs::File::from_std(std::fs::File::create(&path)?);
         while let Some(data) = upload.message().await? {
             file.write_all(&data.bytes).await?;
@@ -203,7 +203,7 @@ pub(super) async fn recover(node: &Node, mut upload: Streaming<Data>) -> Result<
     Ok(())
 }
 
-/// An upload that is removed unless it becomes whole.
+/// Upload that is removed unless it becomes whole.
 struct Half(Option<PathBuf>);
 
 impl Drop for Half {
@@ -214,8 +214,7 @@ impl Drop for Half {
     }
 }
 
-/// Accepts a bootstrap, and carries it out after the answer. Those of `nodes` that wait to join
-/// join then.
+/// Accepts a bootstrap, and carries it out after the answer. Then the `nodes` that wait to join do so.
 pub(super) async fn bootstrap(
     node: &Arc<Node>,
     nodes: &[Arc<Node>],
@@ -241,7 +240,7 @@ pub(super) async fn bootstrap(
         ));
     }
     if faults.time_unsynced {
-        // The real one waits this long for the clock.
+        // The real server waits this long for the clock.
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         return Err(Status::failed_precondition("time is not in sync yet"));
     }
@@ -310,7 +309,7 @@ async fn carry_out(
     host.start(data_dir).await
 }
 
-/// The refusal of a node that has no etcd.
+/// Refuses a call at a node without etcd.
 pub(super) fn control_plane(node: &Node, method: &str) -> Result<(), Status> {
     if node.spec.control_plane {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The API of a node's resources, as far as a backup reads them: the machine configuration, which
-//! is sensitive and so for administrators alone.
+//! API of a node's resources, as far as a backup reads them: the machine configuration, which is sensitive
+//! and therefore for administrators alone.
 
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -11,7 +11,7 @@ use super::proto::cosi::resource as api;
 use super::proto::cosi::resource::state_server::State;
 use super::route::Route;
 
-/// The type of the resource that tells of the clock.
+/// Type of the resource that describes the clock.
 const TIME: &str = "TimeStatuses.v1alpha1.talos.dev";
 
 fn time(node: &Node) -> api::GetResponse {

@@ -1,13 +1,13 @@
-//! Who may call what, by the version of Talos.
+//! Rules for who may call which method, by the version of Talos.
 
 use std::collections::BTreeSet;
 
-/// A version of Talos, as far as the API differs by it.
+/// Version of Talos, as far as the API differs by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TalosVersion(pub u16, pub u16);
 
 impl TalosVersion {
-    /// The newest that the stand-in behaves like.
+    /// Newest version that the stand-in behaves like.
     pub const NEWEST: Self = Self(1, 14);
 }
 
@@ -17,7 +17,7 @@ impl std::fmt::Display for TalosVersion {
     }
 }
 
-/// Whether a server of `version` knows `method` at all.
+/// Reports whether a server of `version` knows `method` at all.
 pub(super) fn known(method: &str, version: TalosVersion) -> bool {
     match method {
         "EtcdStatus" | "EtcdAlarmList" => version >= TalosVersion(1, 4),
@@ -25,7 +25,7 @@ pub(super) fn known(method: &str, version: TalosVersion) -> bool {
     }
 }
 
-/// Whether one of `roles` may call `method`.
+/// Reports whether one of `roles` may call `method`.
 pub(super) fn allowed(method: &str, roles: &BTreeSet<String>, version: TalosVersion) -> bool {
     let since = |minor| version >= TalosVersion(1, minor);
     roles.iter().any(|role| match (role.as_str(), method) {

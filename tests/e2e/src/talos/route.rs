@@ -1,4 +1,4 @@
-//! Which node a call goes to, and what the headers of a call must not be.
+//! Routing of calls to nodes, and checks of the headers of a call.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -9,45 +9,45 @@ use tonic::{Code, Status};
 
 use super::node::Node;
 
-/// A call as it arrived.
+/// Call as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The method's name.
+    /// Name of the method.
     pub method: &'static str,
-    /// The address of the node that was dialled.
+    /// Address of the node that was dialled.
     pub endpoint: String,
-    /// The value of `node`, if it was sent.
+    /// Value of `node`, if it was sent.
     pub node: Option<String>,
-    /// The value of `runtime`.
+    /// Value of `runtime`.
     pub runtime: Option<String>,
-    /// The value of `context`.
+    /// Value of `context`.
     pub context: Option<String>,
-    /// The roles in the client's certificate.
+    /// Roles in the client's certificate.
     pub roles: BTreeSet<String>,
 }
 
-/// All nodes, and what clients did.
+/// All nodes, and the calls of clients.
 pub(super) struct Cluster {
     pub(super) nodes: Vec<Arc<Node>>,
-    /// Serve `nodes`, as the real server does, instead of refusing it.
+    /// Whether `nodes` is served, as the real server does, instead of refused.
     pub(super) allow_nodes: bool,
     seen: Mutex<Vec<Seen>>,
     violations: Mutex<Vec<String>>,
 }
 
-/// Where a call goes.
+/// Route of a call.
 pub(super) enum Route {
     /// To one node, untouched.
     One(Arc<Node>),
-    /// To several; errors come in-band.
+    /// To several nodes; errors come in-band.
     Many(Vec<Target>),
 }
 
 /// One of several nodes.
 pub(super) struct Target {
-    /// As the client wrote it; nothing where a worker answers for itself.
+    /// Name as the client wrote it; `None` where a worker answers for itself.
     pub(super) hostname: Option<String>,
-    /// The node, or why it cannot be asked.
+    /// Node, or the reason why it cannot be queried.
     pub(super) node: Result<Arc<Node>, Status>,
 }
 
@@ -85,7 +85,7 @@ impl Cluster {
         status
     }
 
-    /// Finds the way of a call that arrived at `endpoint`.
+    /// Finds the route of a call that arrived at `endpoint`.
     pub(super) fn route(
         &self,
         endpoint: &Arc<Node>,
@@ -101,7 +101,7 @@ impl Cluster {
         };
         let node = texts("node");
         {
-            /// Enough for any test, and not for a runaway client.
+            /// Number of recorded calls: enough for any test, and a limit for a runaway client.
             const KEPT: usize = 100_000;
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if seen.len() < KEPT {

@@ -1,9 +1,9 @@
 //! One real etcd behind several nodes, each of which shows it as a member of its own.
 //!
-//! What the nodes tell of keys, revisions and sizes, and the snapshots they give, is all the real
-//! etcd's. Only who is a member is made up: the first node has the real member, which leads; the
-//! others are its followers. So a client has members to choose from at the price of one process.
-//! It is stopped, restored and started by whichever node is bootstrapped, on that node's disk.
+//! Keys, revisions, sizes and snapshots that the nodes report are all the real etcd's. Only the membership is
+//! made up: the first node has the real member, which leads; the others are its followers. So a client has
+//! members to choose from at the price of one process. The node that is bootstrapped stops, restores and
+//! starts the etcd, on that node's disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::real_etcd::RealEtcd;
 use super::recover::EtcdProcess;
 use crate::etcd::Handle;
 
-/// The real etcd as one of several members.
+/// Real etcd as one of several members.
 struct Seat {
     real: RealEtcd,
     number: u64,
     of: u64,
 }
 
-/// `real` as a cluster of `count` members, the leader first.
+/// Shows `real` as a cluster of `count` members, the leader first.
 #[must_use]
 pub fn seats(real: &RealEtcd, count: u64) -> Vec<Arc<dyn Etcd>> {
     (0..count)
@@ -37,11 +37,11 @@ pub fn seats(real: &RealEtcd, count: u64) -> Vec<Arc<dyn Etcd>> {
         .collect()
 }
 
-/// The real etcd's process, as the node with the member `seat` runs it.
+/// Process of the real etcd, as the node with the member `seat` runs it.
 pub struct SeatProcess {
-    /// The process.
+    /// Handle of the process.
     pub process: Handle,
-    /// The member of the node.
+    /// Member of the node.
     pub seat: Arc<dyn Etcd>,
 }
 

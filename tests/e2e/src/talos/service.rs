@@ -1,4 +1,4 @@
-//! The methods of the API at one endpoint: where each call goes, and what it is answered with.
+//! Methods of the API at one endpoint, with the route and the answer of each call.
 
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,7 @@ impl MachineService for Api {
         request: Request<Streaming<Data>>,
     ) -> Result<Response<api::EtcdRecoverResponse>, Status> {
         let (headers, extensions, upload) = request.into_parts();
-        // An upload cannot be read twice, so `nodes` is not for it in this lab.
+        // An upload cannot be read twice, so this lab does not support `nodes` for it.
         let upload = Mutex::new(Some(upload));
         let work = |node: Arc<Node>| {
             let upload = upload.lock().ok().and_then(|mut upload| upload.take());
@@ -285,7 +285,7 @@ impl MachineService for Api {
     }
 }
 
-/// A folder and its first level, or a file, below the node's root.
+/// Lists a folder and its first level, or a file, below the node's root.
 fn list(node: &Node, root: &str) -> Result<Vec<api::FileInfo>, String> {
     let absent = || format!("lstat {root}: no such file or directory");
     let relative = Path::new(root).strip_prefix("/").map_err(|_| absent())?;
@@ -315,7 +315,8 @@ fn list(node: &Node, root: &str) -> Result<Vec<api::FileInfo>, String> {
     for entry in std::fs::read_dir(&path).map_err(|_| absent())? {
         let entry = entry.map_err(|error| error.to_string())?.path();
         let name = name_of(&entry);
-        // What goes away between two looks is told as an error of the entry; here it is left out.
+        // The real server reports an entry that disappears meanwhile as an error of the entry; here it is
+        // left out.
         if let Ok(entry) = info(&entry, format!("{root}/{name}"), name) {
             entries.push(entry);
         }

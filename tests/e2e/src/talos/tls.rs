@@ -1,4 +1,4 @@
-//! The door of a node: TLS with client certificates, and a look at what comes through it.
+//! Listener of a node: TLS with client certificates, and checks of the traffic.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::pki::{Pki, ServerPair};
 
-/// Refuses client certificates whose extended key usage is not exactly clientAuth.
+/// Verifier that refuses client certificates whose extended key usage is not exactly clientAuth.
 #[derive(Debug)]
 struct ExactUsage(Arc<dyn ClientCertVerifier>);
 
@@ -82,7 +82,7 @@ impl ClientCertVerifier for ExactUsage {
     }
 }
 
-/// TLS as apid does it.
+/// Returns the TLS configuration as apid uses it.
 pub(super) fn server_config(pki: &Pki, pair: ServerPair) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -102,19 +102,19 @@ pub(super) fn server_config(pki: &Pki, pair: ServerPair) -> anyhow::Result<Arc<S
     Ok(Arc::new(config))
 }
 
-/// What is known of a connection.
+/// Facts about a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
-    /// The values of O in the client's certificate.
+    /// Values of O in the client's certificate.
     pub(super) roles: BTreeSet<String>,
 }
 
-/// What a node is like as seen from outside.
+/// Reachability of a node.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
-    /// Each connection is closed at once, and those that are open break.
+    /// Whether each connection is closed at once, and open ones break.
     pub(super) shut: Arc<AtomicBool>,
-    /// Connections are taken, and nothing moves on them any more.
+    /// Whether connections are accepted without any traffic on them.
     pub(super) frozen: Arc<AtomicBool>,
 }
 
@@ -142,11 +142,11 @@ pub(super) async fn accept(
         let (door, pings) = (door.clone(), Arc::clone(&pings));
         handshakes.spawn(async move {
             if door.frozen.load(Ordering::SeqCst) {
-                // The kernel took it; nobody else ever will.
+                // The kernel accepted the connection; the node never does.
                 std::future::pending::<()>().await;
             }
             let _no_delay = stream.set_nodelay(true);
-            // A client that fails the handshake sees it; the server goes on.
+            // A client that fails the handshake notices it; the server goes on.
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
@@ -179,7 +179,7 @@ fn roles_of(chain: Option<&[CertificateDer<'_>]>) -> BTreeSet<String> {
         .collect()
 }
 
-/// A connection whose HTTP/2 frames are counted by kind, and that breaks when its node does.
+/// Connection whose HTTP/2 frames are counted by kind, and that breaks when its node does.
 pub(super) struct Watched {
     stream: TlsStream<TcpStream>,
     peer: Peer,
@@ -200,7 +200,7 @@ impl Connected for Watched {
 
 impl Watched {
     fn broken(&self) -> Option<io::Error> {
-        /// The real server allows two pings within 5 minutes.
+        /// Number of pings that the real server allows within 5 minutes.
         const STRIKES: u64 = 2;
         (self.door.shut.load(Ordering::SeqCst) || self.strikes > STRIKES)
             .then(|| io::Error::from(io::ErrorKind::ConnectionReset))
@@ -216,7 +216,7 @@ impl AsyncRead for Watched {
         if let Some(error) = self.broken() {
             return Poll::Ready(Err(error));
         }
-        // Whoever waits is not woken: a test ends with its nodes frozen.
+        // A waiting reader is not woken: a test ends with its nodes frozen.
         if self.door.frozen.load(Ordering::SeqCst) {
             return Poll::Pending;
         }
@@ -253,7 +253,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Follows a client's HTTP/2 frames by their headers alone.
+/// Parser that follows a client's HTTP/2 frames by their headers alone.
 #[derive(Debug, Default)]
 struct Frames {
     /// Bytes seen of the 24 that open a connection.
@@ -264,7 +264,7 @@ struct Frames {
 }
 
 impl Frames {
-    /// How many pings begin in `bytes`, answers to the server's own left out.
+    /// Counts the pings that begin in `bytes`, except answers to the server's own.
     fn count_pings(&mut self, bytes: &[u8]) -> u64 {
         const PREFACE: usize = 24;
         const PING: u8 = 6;

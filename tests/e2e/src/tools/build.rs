@@ -1,4 +1,4 @@
-//! Builds a tool into the cache, once, whoever asks and however many at a time.
+//! Builder of a tool into the cache, once, for any number of callers at a time.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,12 +12,12 @@ use super::module::{FLAGS, Module};
 use super::{Origin, Tool};
 use crate::{paths, prerequisites};
 
-/// A line of progress at least this far apart.
+/// Shortest interval between two lines of progress.
 const SAY_EVERY: Duration = Duration::from_secs(15);
-/// What of the compiler's output an error shows.
+/// Number of lines of the compiler's output in an error.
 const OUTPUT_LINES: usize = 40;
 
-/// The executable in `folder`, built when it is not there.
+/// Returns the executable in `folder`; builds it if it is missing.
 pub(super) fn ensure(
     tool: Tool,
     module: &Module,
@@ -30,7 +30,7 @@ pub(super) fn ensure(
     }
     prerequisites::check()?;
     let _lock = lock(say)?;
-    // Somebody else may have built it while this one waited.
+    // Another process may have built it while this one waited.
     if target.is_file() {
         return Ok((target, Origin::Cache));
     }
@@ -40,7 +40,7 @@ pub(super) fn ensure(
     Ok((target, Origin::Built))
 }
 
-/// One build at a time: two would only take each other's cores and memory.
+/// Takes the lock of builds. One runs at a time: two would only take each other's cores and memory.
 fn lock(say: &dyn Fn(&str)) -> Result<File> {
     let path = paths::cache()?.join("build.lock");
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
@@ -80,7 +80,7 @@ fn build(
         .arg(&output)
         .arg(tool.package())
         .current_dir(&module.folder)
-        // Neither may change what these pinned modules build.
+        // Neither variable may change what these pinned modules build.
         .env("GOFLAGS", "")
         .env("GOWORK", "off")
         .stdin(Stdio::null())
@@ -130,7 +130,7 @@ fn build(
     Ok(())
 }
 
-/// `3 min 10 s`, without fractions.
+/// Formats a time as `3 min 10 s`, without fractions.
 fn seconds(time: Duration) -> String {
     match (time.as_secs() / 60, time.as_secs() % 60) {
         (0, seconds) => format!("{seconds} s"),

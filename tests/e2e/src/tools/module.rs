@@ -1,4 +1,4 @@
-//! A tools module: the go.mod that pins a tool, and the key under which its builds are cached.
+//! Tools module: the go.mod that pins a tool, and the key under which its builds are cached.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 use super::Tool;
 use crate::paths;
 
-/// Flags of every build: small, and the same wherever it is made.
+/// Flags of every build: small, and the same on every machine.
 pub(super) const FLAGS: &[&str] = &["-mod=readonly", "-trimpath", "-buildvcs=false"];
 /// Flags of the linker: without symbol table and debug information.
 const LINKER_FLAGS: &str = "-s -w";
 
-/// The tools module of one tool.
+/// Tools module of one tool.
 pub(super) struct Module {
     pub(super) folder: PathBuf,
     version: String,
@@ -70,23 +70,24 @@ impl Module {
         })
     }
 
-    /// The pinned version, such as `v3.6.16`.
+    /// Returns the pinned version, such as `v3.6.16`.
     pub(super) fn version(&self) -> &str {
         &self.version
     }
 
-    /// Names the folder of its build: tool, version, and a digest over all that decides the result.
+    /// Returns the name of its build's folder: tool, version, and a digest over everything that determines
+    /// the result.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// The value for `-ldflags`.
+    /// Returns the value for `-ldflags`.
     pub(super) fn linker_flags(&self) -> &str {
         &self.linker_flags
     }
 }
 
-/// The version that a `require` line of go.mod gives for `module`.
+/// Returns the version that a `require` line of go.mod gives for `module`.
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line
