@@ -1,4 +1,5 @@
-//! Reader that finds encryption-at-rest keys and the owner of a machine configuration in a file.
+//! Reader of a configuration file, which finds its encryption-at-rest keys and the cluster that it
+//! belongs to.
 //!
 //! Up to Talos 1.13 the first document of a machine configuration contains all of it. From 1.14 on,
 //! the cluster's id, its name and the encryption are separate documents. A file may have both.

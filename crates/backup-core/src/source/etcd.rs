@@ -83,7 +83,7 @@ impl EtcdOptions {
             tls,
             login: None,
             connect_timeout: Duration::from_secs(5),
-            // As long as an etcd needs that is just electing a leader.
+            // An etcd that is electing a leader needs this long.
             call_timeout: Duration::from_secs(12),
             idle_timeout: Duration::from_secs(60),
             // 8 GiB at 5 MB/s.

@@ -12,12 +12,11 @@ use crate::format::export::ArchiveFacts;
 use crate::id::ComponentName;
 use crate::text;
 
-/// Largest file, and so the most that is held in memory at once beside the other files. Configurations
-/// are some kilobytes.
+/// Largest file; it is held in memory together with the other files. Configurations are some kilobytes.
 const MAX_FILE: u64 = 16 << 20;
 /// Largest total size of all files.
 const MAX_KIT: u64 = 64 << 20;
-/// Most files; the manifest can name as many without becoming long.
+/// Maximum number of files; the manifest can name as many without becoming long.
 const MAX_FILES: usize = 256;
 
 /// Reason why files cannot become a kit. Each error names the file and what to do.

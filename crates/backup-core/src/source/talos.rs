@@ -2,7 +2,7 @@
 //!
 //! The talosconfig is read again for every run, since certificates in a cluster live for hours. Each
 //! call names its `node`; endpoints only forward calls, and another one is used when one is down. A
-//! stream that ends without an error is not necessarily a complete snapshot: the server swallows read
+//! stream that ends without an error is not necessarily a complete snapshot: the server hides read
 //! errors. Only the snapshot's own trailer proves completeness, and the reader of the bytes checks it.
 
 mod config;

@@ -14,7 +14,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
 /// etcd writes some hundred entries.
 const LAG: u64 = 1_000;
-/// Most of a member's own error messages that are reported.
+/// Maximum number of a member's own error messages in the warnings.
 const ERRORS_TOLD: usize = 8;
 
 /// Answers of one member about itself.
@@ -87,13 +87,13 @@ async fn ask(session: &Session, endpoint: &str) -> Answers {
 /// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Rank {
-    /// Its data is known to be damaged: it is the last resort.
+    /// Whether its data is known to be damaged: such a member is the last resort.
     corrupt: bool,
-    /// It did not report its state.
+    /// Whether it did not report its state.
     silent: bool,
-    /// It has no leader, or is behind the others: its data is older.
+    /// Whether it has no leader, or is behind the others: its data is older.
     behind: bool,
-    /// It is the leader; a follower spares the leader the work.
+    /// Whether it is the leader; a follower spares the leader the work.
     leader: bool,
 }
 

@@ -24,7 +24,7 @@ use crate::source::endpoint::Endpoint;
 const DEFAULT_PORT: u16 = 2379;
 /// Largest message: etcd sends 32 KiB of a snapshot at once, or a status.
 const MAX_MESSAGE: usize = 1 << 20;
-/// Most members, more than any etcd cluster has; further endpoints are not queried.
+/// Maximum number of members, more than any etcd cluster has; further endpoints are not queried.
 const MAX_MEMBERS: usize = 32;
 
 /// Client of one member.

@@ -30,13 +30,13 @@ use crate::source::status::printable;
 
 /// DataStores per page; each is some kilobytes.
 const PAGE: u32 = 100;
-/// Most DataStores, more than any management cluster has; a longer list is a fault of the server.
+/// Maximum number of DataStores, more than any management cluster has; a longer list is a server fault.
 const MOST: usize = 1024;
 /// DataStores examined at once, a few small reads each.
 const AT_ONCE: usize = 4;
 /// Time limit for each call: an API server that is up answers within a second.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most tenants that a finding names.
+/// Maximum number of tenants that a finding names.
 const TENANTS_TOLD: usize = 20;
 
 /// DataStore object.

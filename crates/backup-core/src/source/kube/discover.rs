@@ -129,8 +129,8 @@ pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Disco
     Ok(found)
 }
 
-/// Reports whether a group's version still exists: one that was removed between two queries is not a
-/// fault, one that its server does not know is.
+/// Reports whether a group's version is still registered. A version that was removed between two queries
+/// is not a fault; one that is registered and that its server does not know is.
 async fn is_served(api: &Api, group: &str, version: &str) -> bool {
     let path = format!("/apis/{group}");
     match api.get::<APIGroup>(&path, "group").await {

@@ -55,7 +55,7 @@ pub struct KubeExport {
     learnt: Mutex<Learnt>,
 }
 
-/// Facts about other objects that were collected from objects.
+/// Facts collected from objects about other objects.
 #[derive(Default)]
 struct Learnt {
     references: References,

@@ -26,15 +26,15 @@ pub(super) use pages::Pages;
 pub(super) use record::{Drift, Failed, Recorder};
 use table::{Slot, Table};
 
-/// Most objects that are kept: with 32 bytes and a name for each they take 40 MiB.
+/// Maximum number of kept objects: with 32 bytes and a name for each they take 40 MiB.
 const MOST_OBJECTS: usize = 500_000;
 /// Largest scratch file: Talos gives etcd 2 GiB, and half of the file may be unused.
 const MOST_BYTES: u64 = 4 << 30;
-/// Changes of a kind after which it is listed again: more than one object in so many, plus a number that
-/// costs nothing. Reading 16 objects one by one costs an API server more than a list of 300.
+/// Limit of changes of a kind, above which it is listed again: one object in `CHANGED_SHARE`, plus
+/// `CHANGED_ALWAYS`, which cost nothing. Reading 16 objects one by one costs an API server more than a list of 300.
 const CHANGED_SHARE: usize = 16;
 const CHANGED_ALWAYS: usize = 64;
-/// Most changes while a list is being read, whose length is not known yet.
+/// Maximum number of changes while a list is being read, whose length is not known yet.
 const CHANGED_MEANWHILE: usize = 4096;
 
 /// Cache of a cluster's objects; see the module.

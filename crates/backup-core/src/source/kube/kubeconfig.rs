@@ -22,7 +22,7 @@ pub(super) use access::anchors;
 
 /// Largest kubeconfig. They have 6 KiB; a Secret has at most 1 MiB.
 const MAX_BYTES: usize = 1 << 20;
-/// Most authority certificates. An authority that is being replaced has two, at times three.
+/// Maximum number of authority certificates. An authority that is being replaced has two, at times three.
 const MAX_AUTHORITIES: usize = 32;
 
 /// Result of examining a kubeconfig.

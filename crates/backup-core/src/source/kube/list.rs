@@ -16,9 +16,11 @@ pub(super) const PAGE: usize = 500;
 pub(super) const MAX_PAGE: usize = 8 << 20;
 /// Largest page of one object; the server accepts requests of up to 3 MiB.
 pub(super) const MAX_SINGLE: usize = 16 << 20;
-/// Most times that the revision may be compacted away: five minutes pass between two compactions.
+/// Maximum number of times that the revision may be compacted away: five minutes pass between two
+/// compactions.
 const MAX_EXPIRED: usize = 24;
-/// Most retries after a 404: a kind that was defined a moment ago answers 404 for some milliseconds.
+/// Maximum number of retries after a 404: a kind that was defined a moment ago answers 404 for some
+/// milliseconds.
 const TRIES_OF_404: u32 = 5;
 const PAUSE_OF_404: std::time::Duration = std::time::Duration::from_millis(400);
 

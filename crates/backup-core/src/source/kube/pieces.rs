@@ -17,7 +17,7 @@ use super::list::{Answer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
 use super::request::Api;
 use crate::format::export::Lost;
 
-/// Most objects of a kind that are skipped; with more, the kind itself is at fault.
+/// Maximum number of objects of a kind that are skipped; with more, the kind itself is at fault.
 const MAX_LOST: usize = 100;
 /// Longest `NAMESPACE/NAME`.
 const MAX_NAME: usize = 600;
@@ -212,7 +212,9 @@ impl<'a> Pieces<'a> {
 
     /// Reports whether a list that starts at `start` fails at its first object in every version.
     async fn fails(&self, start: &str) -> Result<bool, KubeError> {
-        // The server refuses a key that is not a clean path; no name lies between it and this one.
+        // The server refuses a key that is not a clean path. With a NUL added it is accepted, and no name
+        // sorts
+        // in between.
         let odd = matches!(start.rsplit('/').next(), Some("" | "." | ".."));
         let end = if odd { "\0" } else { "" };
         let start = format!("{start}{end}");

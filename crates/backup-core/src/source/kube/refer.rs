@@ -14,14 +14,15 @@ mod words;
 
 use words::{Word, Words, flat};
 
-/// Most unambiguous references that are remembered, some 100 bytes each. Above that every Secret is taken.
+/// Maximum number of remembered unambiguous references, some 100 bytes each. Above that every Secret is
+/// taken.
 const MAX_REFERENCES: usize = 200_000;
-/// Most strings that may be names, 9 to 18 bytes each. Above that every Secret is taken.
+/// Maximum number of strings that may be names, 9 to 18 bytes each. Above that every Secret is taken.
 const MAX_NAMES: usize = 1_000_000;
 /// Deepest nesting that is read; no controller writes JSON that is deeper.
 const MAX_DEPTH: usize = 64;
 
-/// Most namespaces that one name may refer to.
+/// Maximum number of namespaces that one name may refer to.
 const MAX_AROUND: usize = 8;
 
 /// Namespaces in which operators look up references of kinds without a namespace, if the objects do not
@@ -45,7 +46,7 @@ pub(super) enum Target {
     ConfigMap,
 }
 
-/// Reference to an object; without a namespace it may refer to any.
+/// Reference to an object; without a namespace the object may be in any.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Reference {
     pub(super) target: Target,
@@ -243,7 +244,7 @@ impl References {
         }
     }
 
-    /// Returns the fields that contain a namespace, each with the prefix that it has in common with a name.
+    /// Returns the namespaces in the fields, each with the prefix of its field: empty for `namespace` itself.
     fn namespaces<'a>(&mut self, fields: &'a Map<String, Value>) -> Vec<(String, &'a str)> {
         let mut found = Vec::new();
         for (key, value) in fields {

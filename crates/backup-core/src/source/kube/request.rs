@@ -36,8 +36,8 @@ const REFUSED: Duration = Duration::from_secs(20);
 const REFUSED_SOON: Duration = Duration::from_secs(3);
 /// Longest pause between two tries, whatever the server asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Most tries after a 500: an error inside the server, such as a webhook that cannot be called, seldom
-/// heals in seconds.
+/// Maximum number of tries after a 500: an error inside the server, such as a webhook that cannot be
+/// called, seldom heals in seconds.
 const TRIES_OF_500: usize = 3;
 
 /// Time for which a refusal may be temporary: an API server that has just started refuses everyone for
@@ -61,7 +61,7 @@ pub(super) struct Api {
     retry_for: Duration,
     /// Time for which a request is retried when the server answers with an error.
     refused_for: Duration,
-    /// Most tries when the server fails internally.
+    /// Maximum number of tries when the server fails internally.
     tries_of_500: usize,
     /// Time at which the server last did not answer.
     lost: Arc<Mutex<Option<Instant>>>,
@@ -373,7 +373,7 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Removes the object from a server's message that it cannot be decoded: it may be a Secret.
+/// Removes the quoted object from a server's message about a failed decoding: it may be a Secret.
 fn without_content(message: &str) -> String {
     const QUOTED: &str = " is missing in '";
     match message.split_once(QUOTED) {

@@ -35,7 +35,7 @@ const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 const COMPROMISED: &str = "compromised";
 /// Longest base64 of a PEM text. An RSA key of 8192 bits takes 9 KiB; longer texts would only cost time.
 const MAX_FIELD: usize = 32 << 10;
-/// Most keys of one controller: ten years of one key a month, and as many again.
+/// Maximum number of keys of one controller: ten years of one key a month, and as many again.
 const MAX_KEYS: usize = 256;
 
 /// Sealing keys of a cluster. The debug output contains no key.

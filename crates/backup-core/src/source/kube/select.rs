@@ -30,21 +30,21 @@ pub enum ParseSelectionError {
     /// A name is both included and excluded.
     #[error("`{0}` is both included and excluded; leave it out of one of the two")]
     Both(String),
-    /// A namespace name is impossible.
+    /// A namespace name is invalid.
     #[error("`{0}` is no namespace; want 1 to 63 of a-z, 0-9 and `-`, or `*` for all")]
     Namespace(String),
-    /// A kind name is impossible.
+    /// A kind name is invalid.
     #[error(
         "`{0}` is no kind; want a plural as `kubectl api-resources` prints it, with or without its group, or `*`"
     )]
     Resource(String),
-    /// A label selector is impossible.
+    /// The label selector is empty.
     #[error("the label selector is empty; want one such as `team=blue,tier!=test`")]
     Selector(String),
 }
 
 impl ParseSelectionError {
-    /// Returns the wrong text, as given.
+    /// Returns the invalid text, as given.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {

@@ -129,7 +129,7 @@ impl KubeTarget {
         self.kinds.contains_key(&leases) && self.api.bytes("/readyz", MAX_OBJECT).await.is_ok()
     }
 
-    /// Returns findings for what could not be discovered.
+    /// Returns findings about groups and kinds that could not be discovered.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings

@@ -34,7 +34,7 @@ pub use plane::control_plane;
 const PARALLEL: usize = 8;
 /// Time limit for reading a tenant's Secrets, and again for its own API, the same as in Butler's check.
 const PER_TENANT: Duration = Duration::from_secs(10);
-/// Most tenants. A management cluster has hundreds; each takes 1 KiB in the manifest.
+/// Maximum number of tenants. A management cluster has hundreds; each takes 1 KiB in the manifest.
 const MAX_TENANTS: usize = 5_000;
 
 const TENANTS: &str = "tenantclusters.butler.butlerlabs.dev";
@@ -54,7 +54,8 @@ impl KubeExport {
         (facts.collect(), findings)
     }
 
-    /// Does the same, and adds the state of control planes and Clusters, which no restore point contains.
+    /// Does the same as [`KubeExport::tenants`], and adds the state of control planes and Clusters, which no
+    /// restore point contains.
     pub async fn tenants_now(&self, clock: &dyn Clock) -> (Vec<TenantNow>, Vec<Finding>) {
         let (api, memory, kinds) = (self.api(), self.memory(), self.all_kinds());
         let (mut tenants, mut findings) = baseline(api, memory, kinds, clock).await;

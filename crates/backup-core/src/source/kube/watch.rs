@@ -32,7 +32,7 @@ use concern::Concern;
 use follow::Follow;
 use reach::Reach;
 
-/// Most kinds that are watched: each costs a connection. A Butler cluster with everything that the
+/// Maximum number of watched kinds: each costs a connection. A Butler cluster with everything that the
 /// platform brings has about 150.
 pub const MOST: usize = 300;
 /// Kinds whose position is queried at the same time; discovery uses the same number.

@@ -134,7 +134,7 @@ pub(super) struct Context {
     pub(super) endpoints: Vec<Endpoint>,
     /// Nodes that the run uses; may be empty.
     pub(super) nodes: Vec<String>,
-    /// Nodes that the file contains, whichever the run uses.
+    /// Nodes in the file, regardless of those that the run uses.
     pub(super) own_nodes: Vec<String>,
     /// Certificates of the accepted authorities.
     pub(super) ca: String,

@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::config::{Context, TalosConfigError};
 
-/// Lifetime from which on a person renews a certificate and wants an early warning.
+/// Shortest lifetime of a certificate that a person renews, who needs an early warning.
 const LONG_LIVED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Remaining time at which a long-lived certificate gets a warning.
 const LONG_NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);

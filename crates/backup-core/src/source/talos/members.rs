@@ -17,7 +17,7 @@ use crate::source::{Members, Unwell, again};
 /// Nodes queried at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
 
-/// Most members, more than any etcd cluster has; further ones that a server lists are not queried.
+/// Maximum number of members, more than any etcd cluster has; further ones in a list are not queried.
 const MAX_MEMBERS: usize = 32;
 
 /// Answers of one member about itself.

@@ -137,8 +137,8 @@ impl TalosNodes {
         targets.filter_map(|target| target.node.clone()).collect()
     }
 
-    /// Returns all nodes that the talosconfig contains, whichever the run uses: those of its context, and
-    /// its endpoints.
+    /// Returns all nodes in the talosconfig, regardless of those that the run uses: the nodes of its context,
+    /// and its endpoints.
     #[must_use]
     pub fn known(&self) -> Vec<String> {
         self.session.known()

@@ -47,7 +47,7 @@ pub(super) struct Session {
     targets: Vec<Target>,
     /// Origin of the names of the nodes.
     pub(super) naming: Naming,
-    /// Nodes of the talosconfig's context, whichever the run uses.
+    /// Nodes of the talosconfig's context, regardless of those that the run uses.
     own_nodes: Vec<String>,
     cluster: Option<String>,
     pub(super) roles: BTreeSet<String>,

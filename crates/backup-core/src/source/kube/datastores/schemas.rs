@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::format::manifest::{EtcdFacts, Finding, Severity};
 use crate::id::ComponentName;
 
-/// Most names in one finding.
+/// Maximum number of names in one finding.
 const TOLD: usize = 20;
 
 /// Tenant control plane and the location of its data.

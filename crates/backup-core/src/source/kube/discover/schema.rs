@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Most fields that are named.
+/// Maximum number of fields that are named.
 const MAX_FIELDS: usize = 8;
 
 /// Returns the fields that `stored` has and `read` lacks: an object that is stored in one version loses

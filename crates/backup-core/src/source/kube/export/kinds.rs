@@ -19,10 +19,11 @@ use crate::archive::{ObjectPath, is_too_deep, read_json};
 use crate::digest::Digest;
 use crate::format::export::{CompleteIn, KindFacts, Lost, Skipped};
 
-/// Most names of left-out objects that are recorded, for reasons where each name matters.
+/// Maximum number of recorded names of left-out objects, for reasons where each name matters.
 const MAX_NAMES: usize = 100;
 
-/// Most namespaces whose left-out objects are counted, for reasons where an object may be missed.
+/// Maximum number of namespaces whose left-out objects are counted, for reasons where an object may be
+/// missed.
 const MAX_NAMESPACES: usize = 1000;
 /// Reason for a Secret or ConfigMap that nothing seems to need.
 const NOT_REFERRED: &str = "not in Butler's namespaces, and nothing refers to it";

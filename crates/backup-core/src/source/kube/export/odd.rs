@@ -9,11 +9,11 @@ use crate::format::export::Lost;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 
-/// Most references to missing objects that are named for one kind.
+/// Maximum number of references to missing objects that are named for one kind.
 const MAX_UNMET: usize = 5;
-/// Most kinds whose references to missing objects are reported.
+/// Maximum number of kinds whose references to missing objects are reported.
 const MAX_KINDS: usize = 20;
-/// Most unreadable objects that are named.
+/// Maximum number of unreadable objects that are named.
 const MAX_LOST: usize = 5;
 
 /// Returns findings about references to missing objects, one for each kind that has them.

@@ -8,7 +8,7 @@ use super::super::scope::CRDS;
 use crate::archive::{ObjectPath, Schema};
 use crate::format::manifest::{Finding, Severity};
 
-/// Most objects that are named.
+/// Maximum number of objects that are named.
 const MAX_NAMES: usize = 5;
 
 /// Checker of the objects of one kind, which counts those that the definition does not admit.

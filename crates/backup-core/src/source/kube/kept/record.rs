@@ -15,7 +15,7 @@ use crate::source::kube::discover::Kind;
 
 /// Interval between checks of the watches' reports.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Most differing objects that are checked one by one; further ones are only counted.
+/// Maximum number of differing objects that are checked one by one; further ones are only counted.
 const MOST_SUSPECTS: usize = 1000;
 
 /// Recorder of the objects of one list. If it is dropped before the end, nothing is kept.

@@ -21,7 +21,7 @@ const PARTS: [&str; 9] = [
 const WORDS: [&str; 4] = ["ca", "cas", "target", "destination"];
 /// Words, or ends of words, as in `apikey`.
 const ENDS: [&str; 4] = ["key", "keys", "ref", "refs"];
-/// Most field names that are remembered: the schemas of a large cluster have some ten thousand.
+/// Maximum number of remembered field names: the schemas of a large cluster have some ten thousand.
 const MAX_KNOWN: usize = 50_000;
 
 /// Meaning of a field name.

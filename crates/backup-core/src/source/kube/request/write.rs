@@ -133,8 +133,8 @@ impl WriteError {
 }
 
 impl Api {
-    /// Sends `write`, and returns the object as it is then. A write whose answer was lost is retried: the
-    /// caller must judge the result of the retry.
+    /// Sends `write`, and returns the object as it is after the write. A write whose answer was lost is
+    /// retried: the caller must judge the result of the retry.
     pub(in crate::source::kube) async fn write(
         &self,
         write: &Write<'_>,

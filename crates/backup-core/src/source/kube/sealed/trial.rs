@@ -7,7 +7,7 @@ use super::{KeyProblem, Keyring};
 use crate::format::export::SealedFacts;
 use crate::format::manifest::{Finding, Severity};
 
-/// Most SealedSecrets that are named for each outcome.
+/// Maximum number of SealedSecrets that are named for each outcome.
 const MAX_NAMED: usize = 20;
 
 /// Trial of a restore point's keys on its SealedSecrets.

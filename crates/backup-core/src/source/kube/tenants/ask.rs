@@ -12,7 +12,7 @@ use crate::source::kube::kubeconfig::Access;
 
 /// Nodes per page: with their lists of images they take up to 50 KiB each.
 const PAGE: usize = 50;
-/// Most pages: a cluster is designed for up to 5 000 nodes.
+/// Maximum number of pages: a cluster is designed for up to 5 000 nodes.
 const MAX_PAGES: usize = 100;
 /// Labels of nodes that are not workers.
 const CONTROL_PLANE: [&str; 2] = [

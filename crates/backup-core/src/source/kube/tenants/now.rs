@@ -23,7 +23,7 @@ const WANTED: [&str; 8] = [
     "RemoteConnectionProbe",
     "WorkersAvailable",
 ];
-/// Most conditions that are read; objects have a dozen.
+/// Maximum number of conditions that are read; objects have a dozen.
 const MOST: usize = 64;
 
 /// Clusters by namespace and name.

@@ -19,7 +19,7 @@ use super::{Change, Ground, WatchState};
 /// start again at once. A connection that died silently is noticed at this time.
 const LASTS: Duration = Duration::from_secs(150);
 const SPREAD: u64 = 60;
-/// Delay of the end that is tolerated.
+/// Longest tolerated delay of the end of a watch.
 const GRACE: Duration = Duration::from_secs(20);
 /// Duration after which a watch counts as healthy.
 const WELL_AFTER: Duration = Duration::from_secs(2);
@@ -330,7 +330,7 @@ fn pauses() -> ExponentialBackoff {
         .build()
 }
 
-/// Reports whether a retry soon cannot help.
+/// Reports whether an early retry is useless.
 fn is_refusal(error: &KubeError) -> bool {
     const NEVER: [StatusCode; 4] = [
         StatusCode::BAD_REQUEST,

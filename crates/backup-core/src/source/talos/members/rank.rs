@@ -11,21 +11,21 @@ use crate::source::{Candidate, Members, SourceError, Unwell};
 /// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
 /// cluster writes some hundred entries.
 const LAG: u64 = 1_000;
-/// Most of a member's own error messages that are reported.
+/// Maximum number of a member's own error messages in the warnings.
 const ERRORS_TOLD: usize = 8;
 
 /// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// Its data is known to be damaged: it is the last resort.
+    /// Whether its data is known to be damaged: such a member is the last resort.
     corrupt: bool,
-    /// It did not answer.
+    /// Whether it did not answer.
     silent: bool,
-    /// It has no leader, or is behind the others: its data is older.
+    /// Whether it has no leader, or is behind the others: its data is older.
     behind: bool,
-    /// Its state could not be queried.
+    /// Whether its state could not be queried.
     unknown: bool,
-    /// It is the leader; a follower spares the leader the work.
+    /// Whether it is the leader; a follower spares the leader the work.
     leader: bool,
 }
 

@@ -154,7 +154,7 @@ pub struct MemberStatusView {
 
 impl From<EtcdMemberStatus> for MemberStatusView {
     fn from(status: EtcdMemberStatus) -> Self {
-        /// Most error messages that are kept.
+        /// Maximum number of error messages that are kept.
         const TOLD: usize = 8;
         let errors = status.errors.iter().take(TOLD);
         Self {

@@ -9,7 +9,7 @@ use crate::source::talos::config::Context;
 use crate::source::talos::explain::Failure;
 use crate::source::talos::proto::machine::EtcdMemberListRequest;
 
-/// Most members, more than any etcd cluster has; further ones that a server lists are not queried.
+/// Maximum number of members, more than any etcd cluster has; further ones in a list are not queried.
 const MAX_MEMBERS: usize = 32;
 
 /// Origin of the names of the nodes.

@@ -57,7 +57,7 @@ fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool
     let text = crd.to_string();
     let crd: Crd<'_> = serde_json::from_str(&text).unwrap();
     let (mut found, mut kinds) = (Discovered::default(), BTreeMap::new());
-    // Result of discovery before: the server prefers `v1`.
+    // Result of the discovery so far: the server prefers `v1`.
     let list = json!({ "groupVersion": "example.com/v1", "resources": [
         { "name": "teams", "singularName": "", "kind": "Team", "namespaced": false, "verbs": ["list"] },
     ] });
