@@ -50,8 +50,8 @@ pub(super) fn examine(text: &str) -> Known {
     known
 }
 
-/// Returns the facts of the documents, and the texts embedded in them: `talosctl get machineconfig
-/// --output yaml` prints the file as one value.
+/// Returns the facts of the documents, and the texts embedded in them:
+/// `talosctl get machineconfig --output yaml` prints the file as one value.
 fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
     let (mut known, mut documents) = (Known::default(), Known::default());
     let mut wrapped = Vec::new();

@@ -31,7 +31,8 @@ const MOST_OBJECTS: usize = 500_000;
 /// Largest scratch file: Talos gives etcd 2 GiB, and half of the file may be unused.
 const MOST_BYTES: u64 = 4 << 30;
 /// Limit of changes of a kind, above which it is listed again: one object in `CHANGED_SHARE`, plus
-/// `CHANGED_ALWAYS`, which cost nothing. Reading 16 objects one by one costs an API server more than a list of 300.
+/// `CHANGED_ALWAYS`, which cost nothing. Reading 16 objects one by one costs an API server more than a
+/// list of 300.
 const CHANGED_SHARE: usize = 16;
 const CHANGED_ALWAYS: usize = 64;
 /// Maximum number of changes while a list is being read, whose length is not known yet.
