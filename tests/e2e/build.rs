@@ -22,7 +22,7 @@ fn etcd_client() -> Result<(), Box<dyn Error>> {
 /// Compiles the Talos API as a server, and etcd's API as a node uses it. Writes into a folder of its own,
 /// because packages of the same name may be compiled for others.
 fn talos_stand_in() -> Result<(), Box<dyn Error>> {
-    const API: &str = "../../crates/backup-core/proto";
+    const API: &str = "../../crates/cluster-client/proto";
     const OWN: &str = "proto/talos";
     println!("cargo::rerun-if-changed={API}");
     println!("cargo::rerun-if-changed={OWN}");

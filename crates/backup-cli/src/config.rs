@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust};
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::source::kube::Selection;
 use backup_core::store::url::StoreUrl;
+use cluster_client::kube::Selection;
 use jiff::Timestamp;
 
 use crate::flags::{

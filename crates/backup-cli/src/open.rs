@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::environment::Environment;
 use anyhow::Context as _;
-use backup_core::source::kube::KubeOptions;
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use backup_core::store::s3::{self, S3Options, S3Store};
 use backup_core::store::url::{S3Url, StoreUrl};
+use cluster_client::kube::KubeOptions;
 
 use crate::exit::Exit;
 use crate::failure::Failure;

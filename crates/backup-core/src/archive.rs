@@ -18,13 +18,13 @@ mod write;
 
 pub use change::{Change, strip_server_owned};
 pub use head::Head;
-pub(crate) use json::{Flaw, read_json};
+pub use json::{Flaw, read_json};
 pub use json::{MAX_DEPTH, is_too_deep, same, serialize_number};
 pub use mask::{SENSITIVE, Sensitive, mask, mask_beside};
 pub use members::MemberError;
-pub(crate) use members::{MAX_EXTENSION, MAX_MEMBERS, Members, told};
+pub use members::{MAX_EXTENSION, MAX_MEMBERS, Members, told};
 pub use path::{ObjectPath, ParsePathError, ResourceName};
-pub(crate) use read::ObjectHead;
+pub use read::ObjectHead;
 pub use read::{ArchiveError, MAX_OBJECT, StoredJson, read_objects};
 pub use schema::{Schema, Violation};
 pub use write::TarWriter;

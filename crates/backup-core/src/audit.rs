@@ -26,7 +26,7 @@ mod torn;
 use components::Components;
 pub(crate) use findings::{finding, hidden, stranger, unreadable};
 pub(crate) use needs::{Needs, Place};
-pub(crate) use torn::{torn, torn_in};
+pub use torn::{torn, torn_in};
 
 /// Objects checked at the same time: each check is a round trip and takes no memory.
 pub(crate) const LOOKS: usize = 32;

@@ -192,7 +192,7 @@ impl Catalog {
 }
 
 /// Lists everything below `prefix`, page by page.
-pub(crate) fn list_pages<'s>(
+pub fn list_pages<'s>(
     store: &'s dyn Store,
     prefix: &'s str,
 ) -> impl futures::Stream<Item = Result<Page, StoreError>> + 's {

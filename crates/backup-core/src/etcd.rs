@@ -5,6 +5,6 @@ pub mod inspect;
 pub mod trailer;
 
 pub use facts::{Contents, SnapshotError, SnapshotFacts, Torn, TornObject};
-pub(crate) use inspect::stored_uid;
+pub use inspect::stored_uid;
 pub use inspect::{Inspector, PageFacts};
 pub use trailer::{Trailer, TrailerCheck};

@@ -67,7 +67,7 @@ impl FormatError {
 pub const VERSION: u64 = 1;
 
 /// Decompresses all of `bytes`, to at most `limit` bytes.
-pub(crate) fn decompress(
+pub fn decompress(
     object: &'static str,
     bytes: &[u8],
     limit: usize,

@@ -17,11 +17,10 @@ pub mod text;
 pub mod chunk;
 pub mod etcd;
 
-// Other programs, stores, and files that hold bytes in the meantime.
-mod child;
+// Stores, and files that hold bytes in the meantime.
 pub mod newfile;
 pub mod proxy;
-mod scratch;
+pub mod scratch;
 pub mod store;
 
 // Encryption, and the stored format.
@@ -44,12 +43,6 @@ pub mod leftovers;
 pub mod backup;
 
 pub mod restore;
-
-pub mod tenants;
-
-pub mod recover;
-
-pub mod mirror;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

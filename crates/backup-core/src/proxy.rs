@@ -10,7 +10,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 mod dial;
 
-pub(crate) use dial::{Dialer, Dialled};
+pub use dial::{Dialer, Dialled};
 
 /// Hosts never reached through a proxy, which would reach itself, or show its own identity to its cloud.
 const NEAR: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::254";
@@ -124,7 +124,7 @@ impl Proxies {
     }
 
     /// Returns the proxy for S3 servers of a scheme and port, and the hosts that are reached without it.
-    pub(crate) fn to_s3(&self, server: &Uri) -> Result<Option<(String, String)>, ProxyError> {
+    pub fn to_s3(&self, server: &Uri) -> Result<Option<(String, String)>, ProxyError> {
         let Some(proxy) = self.of(server)? else {
             return Ok(None);
         };
@@ -203,7 +203,7 @@ impl Proxy {
     ///
     /// # Errors
     /// [`ProxyError::NoAddress`].
-    pub(crate) fn read(named: &str, address: &str) -> Result<Self, ProxyError> {
+    pub fn read(named: &str, address: &str) -> Result<Self, ProxyError> {
         let wrong = || ProxyError::NoAddress {
             named: named.to_owned(),
         };
@@ -235,7 +235,7 @@ impl Proxy {
     }
 
     /// Returns the address as it was written, for programs that need it; may contain a password.
-    pub(crate) fn written(&self) -> &str {
+    pub fn written(&self) -> &str {
         &self.written
     }
 }

@@ -17,7 +17,7 @@ type Cipher = Ctr64LE<Aes128>;
 
 /// Encrypted scratch file; see the module. Every position is written at most once, as a stream cipher
 /// requires.
-pub(crate) struct Scratch {
+pub struct Scratch {
     file: File,
     key: Zeroizing<[u8; 16]>,
     place: String,
@@ -28,7 +28,7 @@ const BLOCK: usize = 1 << 18;
 
 impl Scratch {
     /// Creates a scratch file in `folder`, which needs room for `plain_bytes`.
-    pub(crate) fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
+    pub fn create(folder: &Path, plain_bytes: u64) -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 16]);
         rand::rng().fill_bytes(key.as_mut());
         Ok(Self {
@@ -42,7 +42,7 @@ impl Scratch {
     }
 
     /// Returns the folder and the room needed, for errors.
-    pub(crate) fn place(&self) -> &str {
+    pub fn place(&self) -> &str {
         &self.place
     }
 
@@ -53,20 +53,20 @@ impl Scratch {
     }
 
     /// Writes `bytes` at `at`, and overwrites the buffer in the process.
-    pub(crate) fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    pub fn put(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.cipher(at).apply_keystream(bytes);
         self.file.write_all_at(bytes, at)
     }
 
     /// Fills `into` with the bytes written at `at`.
-    pub(crate) fn get(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+    pub fn get(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(into, at)?;
         self.cipher(at).apply_keystream(into);
         Ok(())
     }
 
     /// Returns a reader of `length` bytes from `at` on.
-    pub(crate) fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
+    pub fn reader(&self, at: u64, length: u64) -> ScratchReader<'_> {
         ScratchReader {
             scratch: self,
             at,
@@ -78,7 +78,7 @@ impl Scratch {
 }
 
 /// Reader from [`Scratch::reader`].
-pub(crate) struct ScratchReader<'s> {
+pub struct ScratchReader<'s> {
     scratch: &'s Scratch,
     at: u64,
     left: u64,

@@ -15,20 +15,6 @@ use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{EtcdFacts, Finding};
 use crate::id::ComponentName;
 
-pub mod etcd;
-pub mod kit;
-pub mod kube;
-pub mod talos;
-
-// Shared by the sources.
-mod again;
-mod at_rest;
-mod connect;
-mod endpoint;
-mod pem;
-mod status;
-mod stream;
-
 /// A stream of plain bytes in blocks of up to a few hundred KiB.
 ///
 /// The end of the stream does not prove completeness: only the snapshot's own trailer does.
@@ -214,7 +200,7 @@ impl ArchiveSink {
     }
 
     /// Ends the stream with an error.
-    pub(crate) async fn fail(self, error: SourceError) {
+    pub async fn fail(self, error: SourceError) {
         // A reader that stopped listening has an error of its own.
         self.blocks.send(Err(error)).await.ok();
     }

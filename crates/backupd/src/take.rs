@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::Clock;
 use backup_core::progress::Progress;
-use backup_core::source::kube::Kept;
+use cluster_client::kube::Kept;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::NoteFlags;

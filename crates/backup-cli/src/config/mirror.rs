@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use backup_core::mirror::{Access, Mirror, ssh};
+use cluster_restore::mirror::{Access, Mirror, ssh};
 use secrecy::ExposeSecret as _;
 
 use super::problem::{ConfigError, Problem, Sourced};

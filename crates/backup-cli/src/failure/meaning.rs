@@ -5,12 +5,12 @@ use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
 use backup_core::leftovers::LeftoversError;
 use backup_core::proxy::ProxyError;
-use backup_core::recover::etcd::{DatastoreError, EtcdRestoreError};
 use backup_core::restore::{HoldError, RestoreError};
-use backup_core::source::kit::KitError;
-use backup_core::source::kube::KubeError;
-use backup_core::source::talos::TalosConfigError;
 use backup_core::store::StoreError;
+use cluster_client::kit::KitError;
+use cluster_client::kube::KubeError;
+use cluster_client::talos::TalosConfigError;
+use cluster_restore::etcd::{DatastoreError, EtcdRestoreError};
 
 use crate::config::ConfigError;
 use crate::exit::Exit;

@@ -11,18 +11,18 @@ pub const MAX_DEPTH: usize = 1000;
 
 /// Fault in JSON that cannot be read. The parser's message is not repeated, because it quotes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flaw {
+pub struct Flaw {
     /// Line in which the parser stopped.
-    pub(crate) line: usize,
+    pub line: usize,
     /// Column in the line.
-    pub(crate) column: usize,
+    pub column: usize,
     /// Whether the JSON is nested deeper than [`MAX_DEPTH`].
-    pub(crate) too_deep: bool,
+    pub too_deep: bool,
 }
 
 /// Reads JSON that may be nested down to [`MAX_DEPTH`]. Parts that `T` keeps as text or skips, such as the
 /// items of a list, may be nested deeper.
-pub(crate) fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Flaw> {
+pub fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Flaw> {
     let too_deep = is_too_deep(json);
     let mut reader = serde_json::Deserializer::from_slice(json);
     if !too_deep {

@@ -7,9 +7,9 @@ use std::io::{self, Read};
 use tar::{Archive, Entries, Entry, EntryType, PaxExtensions};
 
 /// Largest number of members: Velero has each object twice, and half a million objects are handled.
-pub(crate) const MAX_MEMBERS: u64 = 2_000_000;
+pub const MAX_MEMBERS: u64 = 2_000_000;
 /// Largest size of a member's long name and other extensions, which take some hundred bytes.
-pub(crate) const MAX_EXTENSION: u64 = 64 << 10;
+pub const MAX_EXTENSION: u64 = 64 << 10;
 /// Characters of a member's name in an error.
 const SHOWN_NAME: usize = 200;
 
@@ -30,17 +30,17 @@ pub enum MemberError {
 }
 
 /// Quotes and cuts a member's name for an error.
-pub(crate) fn told(name: &str) -> String {
+pub fn told(name: &str) -> String {
     format!("{:?}", name.chars().take(SHOWN_NAME).collect::<String>())
 }
 
 /// Member that is a file, a folder or a link, and never an extension.
-pub(crate) struct Member<'a, R: Read> {
+pub struct Member<'a, R: Read> {
     /// Name of the member; the long one if it has one.
-    pub(crate) name: String,
-    pub(crate) kind: EntryType,
+    pub name: String,
+    pub kind: EntryType,
     /// Size in bytes that it claims.
-    pub(crate) size: u64,
+    pub size: u64,
     entry: Entry<'a, R>,
 }
 
@@ -51,7 +51,7 @@ impl<R: Read> Read for Member<'_, R> {
 }
 
 /// See the module.
-pub(crate) struct Members<'a, R: Read> {
+pub struct Members<'a, R: Read> {
     entries: Entries<'a, R>,
     /// Number of members that may still follow.
     left: u64,
@@ -62,7 +62,7 @@ impl<'a, R: Read> Members<'a, R> {
     ///
     /// # Errors
     /// If the archive was read already.
-    pub(crate) fn of(archive: &'a mut Archive<R>) -> Result<Self, MemberError> {
+    pub fn of(archive: &'a mut Archive<R>) -> Result<Self, MemberError> {
         let entries = archive.entries().map_err(MemberError::Tar)?;
         let entries = entries.raw(true);
         Ok(Self {

@@ -65,27 +65,36 @@ impl ArchiveError {
 /// Properties of an object that a restore needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectHead {
-    pub(crate) api_version: String,
-    pub(crate) kind: String,
-    pub(crate) metadata: ObjectMeta,
+pub struct ObjectHead {
+    /// Its `apiVersion`.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its metadata.
+    pub metadata: ObjectMeta,
 }
 
+/// Metadata of an object that a restore needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectMeta {
+pub struct ObjectMeta {
+    /// Its UID.
     #[serde(default)]
-    pub(crate) uid: Option<String>,
+    pub uid: Option<String>,
+    /// Its labels.
     #[serde(default)]
-    pub(crate) labels: Option<HashMap<String, String>>,
+    pub labels: Option<HashMap<String, String>>,
+    /// Its owners.
     #[serde(default)]
-    pub(crate) owner_references: Vec<ObjectOwner>,
+    pub owner_references: Vec<ObjectOwner>,
 }
 
+/// Owner of an object.
 #[derive(Deserialize)]
-pub(crate) struct ObjectOwner {
+pub struct ObjectOwner {
+    /// Its UID.
     #[serde(default)]
-    pub(crate) uid: String,
+    pub uid: String,
 }
 
 impl ObjectHead {
@@ -93,7 +102,7 @@ impl ObjectHead {
     ///
     /// # Errors
     /// If a restore cannot read the object.
-    pub(crate) fn of(path: &ObjectPath, json: &[u8]) -> Result<Self, ArchiveError> {
+    pub fn of(path: &ObjectPath, json: &[u8]) -> Result<Self, ArchiveError> {
         if is_too_deep(json) {
             let path = path.to_string();
             return Err(ArchiveError::TooDeep { path });
@@ -140,7 +149,11 @@ impl StoredJson {
         ObjectHead::of(&self.path, &self.json).map(drop)
     }
 
-    pub(crate) fn parse<'j, T: serde::Deserialize<'j>>(&'j self) -> Result<T, ArchiveError> {
+    /// Parses the object. Numbers keep the digits that the API server wrote.
+    ///
+    /// # Errors
+    /// When it is not JSON of that type, with line and column.
+    pub fn parse<'j, T: serde::Deserialize<'j>>(&'j self) -> Result<T, ArchiveError> {
         read_json(&self.json).map_err(|flaw| ArchiveError::of(&self.path, flaw))
     }
 }

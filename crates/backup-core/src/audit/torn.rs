@@ -14,7 +14,7 @@ const REMEDY: &str = "compare it with another member (`etcdctl get KEY --endpoin
     older restore point if need be";
 
 /// Returns the findings on the objects of component `name` that cannot be decoded.
-pub(crate) fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec<Finding> {
+pub fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec<Finding> {
     let named = torn.objects.iter().take(MAX_NAMED).map(|object| {
         let cause = format!(
             "{CAUSE}no API server can read its value at revision {} (key {}), nor list its kind",
@@ -42,7 +42,7 @@ pub(crate) fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec
 }
 
 /// Returns the findings of this kind that a manifest has on its component `name`, as warnings.
-pub(crate) fn torn_in(manifest: &Manifest, name: &ComponentName) -> Vec<Finding> {
+pub fn torn_in(manifest: &Manifest, name: &ComponentName) -> Vec<Finding> {
     let of_component = |object: &str| object.split(' ').next() == Some(name.as_str());
     let found = manifest.findings.iter();
     let found = found.filter(|f| of_component(&f.object) && f.cause.starts_with(CAUSE));

@@ -33,7 +33,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::value::uid as stored_uid;
+pub use self::value::uid as stored_uid;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -17,7 +17,7 @@ use super::{Proxy, port};
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Connection to the server. At this stage only the connection to a proxy may use TLS.
-pub(crate) type Dialled = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub type Dialled = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Error for a connection that failed through the proxy.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +30,14 @@ struct Through {
 
 /// Connector for servers that are all reached in the same way.
 #[derive(Debug, Clone)]
-pub(crate) struct Dialer {
+pub struct Dialer {
     tcp: HttpConnector,
     proxy: Option<Proxy>,
 }
 
 impl Dialer {
     /// Creates a dialer that connects over `tcp`.
-    pub(crate) fn new(mut tcp: HttpConnector, proxy: Option<Proxy>) -> Self {
+    pub fn new(mut tcp: HttpConnector, proxy: Option<Proxy>) -> Self {
         tcp.enforce_http(false);
         Self { tcp, proxy }
     }

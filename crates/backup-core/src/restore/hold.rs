@@ -23,7 +23,6 @@ use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, Torn, Trai
 use crate::id::ComponentName;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
-use crate::source::talos::nodes::Upload;
 use crate::store::Store;
 
 /// Bytes read and sent at once: large enough to be cheap, small enough for every server.
@@ -262,12 +261,13 @@ fn each_piece(
     }
 }
 
-impl Upload for HeldSnapshot {
-    fn bytes(&self) -> u64 {
-        self.facts.bytes
-    }
-
-    fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+impl HeldSnapshot {
+    /// Gives all bytes in order, in pieces of at most 64 KiB. The snapshot can be read more than once.
+    ///
+    /// # Errors
+    /// When it cannot be read, its bytes changed since they were checked, or `piece` fails. The last piece is
+    /// given only when the whole has the SHA-256 that was checked.
+    pub fn pieces(&self, piece: &mut dyn FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
         // A file may have changed since it was checked. The last piece is held back until the digest of all
         // bytes matches.
         let mut hasher = Sha256::new();

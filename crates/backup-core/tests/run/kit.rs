@@ -2,25 +2,49 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use backup_core::backup::{Committed, Origin, Plan, Protection, Run};
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::new_identity;
+use backup_core::format::export::ArchiveFacts;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore::{self, RestoreError};
-use backup_core::source::kit::Kit;
+use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
 use tokio_util::sync::CancellationToken;
 
 use super::world::{World, snapshot};
 
+/// A kit of one file.
+#[derive(Debug)]
+struct OneFile {
+    name: String,
+    text: String,
+}
+
+#[async_trait]
+impl ArchiveSource for OneFile {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        let path = format!("{}/{}", ComponentName::kit(), self.name);
+        out.file(&path, self.text.as_bytes()).await?;
+        let facts = ArchiveFacts {
+            objects: 1,
+            files: vec![self.name.clone()],
+            ..ArchiveFacts::default()
+        };
+        let findings = Vec::new();
+        Ok(Written { facts, findings })
+    }
+}
+
 /// Stores a kit of one file.
 pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(name);
-    std::fs::write(&file, text).unwrap();
-    let kit = Kit::read(&[file]).await.unwrap();
+    let kit = OneFile {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
     run.take(Plan {
         parts: vec![(ComponentName::kit(), Origin::Archive(&kit))],
         ..Plan::default()

@@ -16,7 +16,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::clock::Clock;
-use backup_core::source::talos::{Places, Roles};
+use cluster_client::talos::{Places, Roles};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 

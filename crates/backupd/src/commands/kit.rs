@@ -8,8 +8,8 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::backup::{Origin, Plan};
 use backup_core::id::ComponentName;
-use backup_core::source::kit::Kit;
 use clap::Subcommand;
+use cluster_client::kit::Kit;
 
 use crate::args::{self, NoteFlags, WriteFlags};
 use crate::take::taken::Taken;

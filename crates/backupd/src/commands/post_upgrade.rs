@@ -13,9 +13,9 @@ use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, RestorePoint, View};
 use backup_core::crypt::Trust;
 use backup_core::format::manifest::{self, Manifest};
-use backup_core::source::kube::TenantNow;
 use backup_core::store::Store;
-use backup_core::tenants;
+use cluster_client::kube::TenantNow;
+use cluster_restore::tenants;
 use serde::Serialize;
 
 use super::upgrade::{BEFORE, ReachFlags, Versions};

@@ -11,7 +11,7 @@ use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::source::kube::Kept;
+use cluster_client::kube::Kept;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;

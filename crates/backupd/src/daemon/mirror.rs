@@ -11,9 +11,9 @@ use backup_core::backup::Committed;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::RestorePointId;
-use backup_core::mirror::{Access, MirrorError, Published, Stage, Staged};
 use backup_core::proxy::Proxies;
 use backup_core::source::ObjectTap;
+use cluster_restore::mirror::{Access, MirrorError, Published, Stage, Staged};
 use jiff::Timestamp;
 use serde::Serialize;
 

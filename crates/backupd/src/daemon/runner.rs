@@ -14,7 +14,7 @@ use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use backup_core::source::kube::Kept;
+use cluster_client::kube::Kept;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

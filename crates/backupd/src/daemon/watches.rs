@@ -8,8 +8,8 @@ use backup_cli::environment::Environment;
 use backup_cli::open::kube_options;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
-use backup_core::source::kube::watch::{Change, WatchListener, WatchOptions, WatchState, watch};
-use backup_core::source::kube::{Kept, KubeOptions};
+use cluster_client::kube::watch::{Change, WatchListener, WatchOptions, WatchState, watch};
+use cluster_client::kube::{Kept, KubeOptions};
 use tracing::Instrument as _;
 
 use super::board::{self, Board, Hearing, WatchView};

@@ -2,7 +2,7 @@
 
 use backup_cli::config::Talos;
 use backup_cli::environment::Environment;
-use backup_core::source::talos::{ConfigSearch, TalosOptions};
+use cluster_client::talos::{ConfigSearch, TalosOptions};
 
 /// Returns the places where the talosconfig is searched.
 pub(crate) fn talos_search(talos: &Talos, environment: &Environment) -> ConfigSearch {

@@ -11,11 +11,11 @@ use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
-use backup_core::source::etcd::EtcdSource;
-use backup_core::source::kube::datastores::{self, Reach};
-use backup_core::source::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, Memory};
-use backup_core::source::talos::{MachineConfigSource, TalosSource};
 use backup_core::source::{ClusterSource, ObjectTap, SourceError};
+use cluster_client::etcd::EtcdSource;
+use cluster_client::kube::datastores::{self, Reach};
+use cluster_client::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, Memory};
+use cluster_client::talos::{MachineConfigSource, TalosSource};
 
 use super::Means;
 use super::reach::talos_options;

@@ -6,8 +6,8 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
-use backup_core::recover::plan::{Mode, Step};
 use clap::ValueEnum;
+use cluster_restore::plan::{Mode, Step};
 
 use super::recover::{
     Alike, Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Took, Wanted,

@@ -24,11 +24,11 @@ pub(crate) use took::{Alike, Took};
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_core::recover::RecoverError;
+use cluster_restore::RecoverError;
 
 use super::is_full;
-use backup_core::recover::git::GitError;
-use backup_core::recover::velero::VeleroError;
+use cluster_restore::git::GitError;
+use cluster_restore::velero::VeleroError;
 
 /// Makes a failure of a restore, with its exit code.
 pub(crate) fn failed(error: RecoverError) -> Failure {

@@ -6,8 +6,8 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
-use backup_core::recover::plan::{Mode, Plan, Step};
 use clap::Subcommand;
+use cluster_restore::plan::{Mode, Plan, Step};
 
 mod datastore;
 mod etcd;

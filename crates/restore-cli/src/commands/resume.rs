@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Phase, Record};
-use backup_core::recover::plan::{Step, admit};
+use cluster_restore::journal::{Journal, Phase, Record};
+use cluster_restore::plan::{Step, admit};
 
 use super::recover::{
     Asked, COMPLETE, COMPLETE_OF_PARTIAL, Ground, Reach, RunFlags, Source, failed, fetched, go_on,

@@ -13,8 +13,8 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::newfile::{self, Existing};
-use backup_core::recover::plan::Mode;
-use backup_core::source::talos::{ConfigSearch, Places};
+use cluster_client::talos::{ConfigSearch, Places};
+use cluster_restore::plan::Mode;
 use serde::Serialize;
 
 use self::document::Form;

@@ -12,9 +12,9 @@ use backup_cli::findings::{Finding, table};
 use backup_cli::open::Access;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::recover::journal::{Journal, Outcome, Phase, State};
-use backup_core::recover::stored::{self, Head};
 use backup_core::store::{Store, StoreError};
+use cluster_restore::journal::{Journal, Outcome, Phase, State};
+use cluster_restore::stored::{self, Head};
 use serde::Serialize;
 
 use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
@@ -301,7 +301,7 @@ impl Told {
             still_stopped: state
                 .parked
                 .iter()
-                .map(backup_core::recover::quiesce::Parked::by_hand)
+                .map(cluster_restore::quiesce::Parked::by_hand)
                 .collect(),
             stuck: state.is_stuck()
                 && state

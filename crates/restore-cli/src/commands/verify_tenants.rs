@@ -14,8 +14,8 @@ use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest;
 use backup_core::id::ComponentName;
 use backup_core::source::SourceError;
-use backup_core::source::kube::{KubeExport, Selection};
-use backup_core::tenants::{Aspect, Outcome, TenantCheck, check};
+use cluster_client::kube::{KubeExport, Selection};
+use cluster_restore::tenants::{Aspect, Outcome, TenantCheck, check};
 use serde::Serialize;
 
 use crate::args::{LookFlags, Selection as Point};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use backup_core::proxy::Proxies;
-use backup_core::recover::git::GitSource;
+use cluster_restore::git::GitSource;
 use e2e::Folder;
 use e2e::forward::Forward;
 use e2e::git::{GitHost, git};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backup_core::clock::SystemClock;
-use backup_core::source::etcd::{EtcdClientCertificate, EtcdOptions, EtcdSource, EtcdTls};
+use cluster_client::etcd::{EtcdClientCertificate, EtcdOptions, EtcdSource, EtcdTls};
 use e2e::Folder;
 use e2e::etcd::Etcd;
 use e2e::pki::{Authority, Identity};

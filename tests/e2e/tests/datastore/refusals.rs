@@ -1,8 +1,8 @@
 //! An etcd that cannot be read says why, and what to do.
 
 use anyhow::Result;
-use backup_core::source::etcd::{EtcdLogin, EtcdOptions};
 use backup_core::source::{SnapshotSource as _, SourceError};
+use cluster_client::etcd::{EtcdLogin, EtcdOptions};
 use e2e::pki::Authority;
 
 use super::ground::{Ground, options, source};

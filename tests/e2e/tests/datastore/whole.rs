@@ -11,9 +11,9 @@ use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
 use backup_core::restore;
-use backup_core::source::kube::datastores::{TenantSchema, schemas};
 use backup_core::store::Store;
 use backup_core::store::memory::MemoryStore;
+use cluster_client::kube::datastores::{TenantSchema, schemas};
 use e2e::etcdutl;
 use tokio_util::sync::CancellationToken;
 

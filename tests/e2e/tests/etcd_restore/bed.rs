@@ -11,15 +11,15 @@ use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust};
 use backup_core::id::ComponentName;
 use backup_core::progress::Silent;
-use backup_core::recover::etcd::{
+use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::store::Store;
+use backup_core::store::local::LocalStore;
+use cluster_client::talos::nodes::TalosNodes;
+use cluster_client::talos::{ConfigSearch, TalosOptions};
+use cluster_restore::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, LogError, Pace, SnapshotFacts,
     Wanted, preflight, run,
 };
-use backup_core::restore::{HeldSnapshot, unlock};
-use backup_core::source::talos::nodes::TalosNodes;
-use backup_core::source::talos::{ConfigSearch, TalosOptions};
-use backup_core::store::Store;
-use backup_core::store::local::LocalStore;
 use e2e::data::{Cluster, Shape};
 use e2e::etcd::Etcd;
 use e2e::ours::Programs;

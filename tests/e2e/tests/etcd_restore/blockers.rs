@@ -1,7 +1,7 @@
 //! What a preflight refuses, each with what to do; and that it changes nothing.
 
 use anyhow::Result;
-use backup_core::recover::etcd::{EtcdPlan, Role};
+use cluster_restore::etcd::{EtcdPlan, Role};
 use e2e::talos::{CallFault, NodeSpec, ServiceState, TalosVersion};
 
 use super::bed::{Bed, OTHER, TARGET, WORKER};
@@ -138,17 +138,17 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     assert_eq!(plan(&bed, "os:admin", &[TARGET]).await?.blockers, []);
 
     let nodes = bed.nodes("os:admin", &[TARGET, WORKER]).await?;
-    let mut wanted = backup_core::recover::etcd::Wanted {
+    let mut wanted = cluster_restore::etcd::Wanted {
         target: Some(WORKER.to_owned()),
         snapshot: clean.snapshot.clone(),
         allow: std::collections::BTreeSet::new(),
         proof: None,
     };
-    let worker = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
+    let worker = cluster_restore::etcd::preflight(&nodes, wanted.clone()).await;
     blocked(&worker, &[WORKER, "worker", "--node"]);
     // Without a target, the first that is ready is taken.
     wanted.target = None;
-    let chosen = backup_core::recover::etcd::preflight(&nodes, wanted.clone()).await;
+    let chosen = cluster_restore::etcd::preflight(&nodes, wanted.clone()).await;
     assert_eq!(chosen.target, TARGET);
 
     // One that cannot be reached: as another node a warning, as the target the end of it. One that
@@ -164,8 +164,8 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     let mut allowed = wanted.clone();
     allowed
         .allow
-        .insert(backup_core::recover::plan::Danger::UnseenNode);
-    let away = backup_core::recover::etcd::preflight(&nodes, allowed).await;
+        .insert(cluster_restore::plan::Danger::UnseenNode);
+    let away = cluster_restore::etcd::preflight(&nodes, allowed).await;
     assert_eq!(away.blockers, []);
     assert!(
         away.warnings.iter().any(|f| f.object.contains(OTHER)),
@@ -208,15 +208,15 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
     bed.lose().await?;
     let nodes = bed.nodes("os:admin", &[TARGET]).await?;
     let (_, point) = bed.point().await?;
-    let mut snapshot = backup_core::recover::etcd::SnapshotFacts::of(&point).unwrap();
+    let mut snapshot = cluster_restore::etcd::SnapshotFacts::of(&point).unwrap();
     snapshot.encryption_prefixes = vec!["k8s:enc:secretbox:v1:key1:".to_owned()];
-    let wanted = backup_core::recover::etcd::Wanted {
+    let wanted = cluster_restore::etcd::Wanted {
         target: Some(TARGET.to_owned()),
         snapshot,
         allow: std::collections::BTreeSet::new(),
         proof: None,
     };
-    let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    let plan = cluster_restore::etcd::preflight(&nodes, wanted).await;
     blocked(&plan, &["`init`", "controlplane"]);
     blocked(&plan, &["etcd 3.5", "upgrade"]);
     blocked(&plan, &["k8s:enc:secretbox", "machine secrets"]);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
-use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
-use backup_core::recover::plan::Danger;
+use cluster_restore::etcd::{SnapshotFacts, Wanted, preflight};
+use cluster_restore::plan::Danger;
 use e2e::talos::TalosVersion;
 use e2e::talos::machine_config::of;
 

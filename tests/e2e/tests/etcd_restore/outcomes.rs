@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backup_core::progress::Silent;
-use backup_core::recover::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, Proof, run};
 use backup_core::restore::HeldSnapshot;
-use backup_core::source::talos::nodes::TalosNodes;
+use cluster_client::talos::nodes::TalosNodes;
+use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, Proof, run};
 use e2e::talos::{Etcd as Backend, ServiceState};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -273,13 +273,13 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let file = bed.fetched().await?;
     let held = Arc::new(HeldSnapshot::file(&file).await?);
     let nodes = bed.nodes("os:admin", &[TARGET]).await?;
-    let wanted = backup_core::recover::etcd::Wanted {
+    let wanted = cluster_restore::etcd::Wanted {
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
-        allow: [backup_core::recover::plan::Danger::UnknownCluster].into(),
+        allow: [cluster_restore::plan::Danger::UnknownCluster].into(),
         proof: None,
     };
-    let plan = backup_core::recover::etcd::preflight(&nodes, wanted).await;
+    let plan = cluster_restore::etcd::preflight(&nodes, wanted).await;
     let mut bytes = std::fs::read(&file)?;
     bytes[9000] ^= 1;
     std::fs::write(&file, bytes)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backup_core::progress::Silent;
-use backup_core::recover::etcd::{EtcdPhase, EtcdRestoreError, Pace, run};
+use cluster_restore::etcd::{EtcdPhase, EtcdRestoreError, Pace, run};
 
 use super::bed::{Bed, Kept, TARGET, pace};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use backup_core::clock::{Clock, SystemClock};
 use backup_core::format::manifest::EtcdFacts;
-use backup_core::source::etcd::{EtcdClientCertificate, EtcdOptions, EtcdTls, schema_keys};
-use backup_core::tenants::compare_schemas;
+use cluster_client::etcd::{EtcdClientCertificate, EtcdOptions, EtcdTls, schema_keys};
+use cluster_restore::tenants::compare_schemas;
 use e2e::Folder;
 use e2e::etcd::Etcd;
 

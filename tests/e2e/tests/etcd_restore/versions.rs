@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use backup_core::recover::etcd::{SnapshotFacts, Wanted, preflight};
-use backup_core::recover::plan::Danger;
+use cluster_restore::etcd::{SnapshotFacts, Wanted, preflight};
+use cluster_restore::plan::Danger;
 use e2e::etcd::{Etcd, EtcdClient};
 use e2e::etcdutl::{self, RestoreOptions};
 use e2e::ours::Programs;

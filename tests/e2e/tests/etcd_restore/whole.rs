@@ -1,7 +1,7 @@
 //! A whole restore, by the program and by the library.
 
 use anyhow::{Context as _, Result};
-use backup_core::recover::etcd::{EtcdPhase, restart_kubelets, restarts, watch_others};
+use cluster_restore::etcd::{EtcdPhase, restart_kubelets, restarts, watch_others};
 use e2e::talos::ServiceState;
 
 use super::bed::{Bed, Kept, NAME, OTHER, TARGET, WORKER, pace};

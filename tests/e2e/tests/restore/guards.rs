@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backup_core::clock::SystemClock;
-use backup_core::recover::guards::{Guard, Guards};
-use backup_core::recover::journal::{Journal, Outcome};
-use backup_core::recover::plan::Plan;
-use backup_core::recover::{Ended, Patience, Recovery, Select, read_archive};
 use backup_core::restore::{ObjectReader, unlock};
-use backup_core::source::kube::KubeOptions;
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::KubeOptions;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::guards::{Guard, Guards};
+use cluster_restore::journal::{Journal, Outcome};
+use cluster_restore::plan::Plan;
+use cluster_restore::{Ended, Patience, Recovery, Select, read_archive};
 use e2e::butler::{SEALING, define};
 use e2e::fresh::Fresh;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
         "2026-11-24T03:00:00Z".parse()?,
     )?;
     let mut recovery = Recovery {
-        copy: Arc::new(backup_core::recover::NoCopy),
+        copy: Arc::new(cluster_restore::NoCopy),
         plan,
         target,
         spool,

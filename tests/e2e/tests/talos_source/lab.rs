@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup_core::clock::SystemClock;
-use backup_core::source::talos::{ConfigSearch, TalosOptions, TalosSource};
 use backup_core::source::{ByteStream, Candidate, SnapshotSource as _, SourceError};
 use bytes::Bytes;
+use cluster_client::talos::{ConfigSearch, TalosOptions, TalosSource};
 use e2e::talos::{ClientSpec, FixedEtcd, NodeSpec, Standin};
 use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backup_core::clock::SystemClock;
-use backup_core::source::talos::{MachineConfigSource, TalosSource};
 use backup_core::source::{ArchiveSink, ArchiveSource as _, SourceError, Written};
+use cluster_client::talos::{MachineConfigSource, TalosSource};
 use e2e::talos::machine_config::{JOIN_TOKEN, of};
 use e2e::talos::{CallFault, TalosVersion};
 use futures::StreamExt as _;

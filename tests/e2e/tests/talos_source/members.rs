@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backup_core::proxy::Proxies;
 use backup_core::source::SnapshotSource as _;
-use backup_core::source::talos::TalosOptions;
+use cluster_client::talos::TalosOptions;
 use e2e::forward::Forward;
 use e2e::talos::{CallFault, ClientSpec, NodeSpec, TalosVersion};
 use tonic::Code;

@@ -2,7 +2,7 @@
 
 use backup_core::clock::{Clock as _, SystemClock};
 use backup_core::source::SnapshotSource as _;
-use backup_core::source::talos::ConfigSearch;
+use cluster_client::talos::ConfigSearch;
 use e2e::talos::{ClientSpec, Pki};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::ExtendedKeyUsagePurpose;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use backup_core::id::ClusterName;
-use backup_core::mirror::{Mirror, ssh, usual_path};
-use backup_core::recover::git::GitSource;
+use cluster_restore::git::GitSource;
+use cluster_restore::mirror::{Mirror, ssh, usual_path};
 
 use super::Checker;
 use crate::config::GitMirror;

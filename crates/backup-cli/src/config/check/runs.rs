@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backup_core::id::ComponentName;
-use backup_core::source::kube::KubeArchive;
+use cluster_client::kube::KubeArchive;
 use jiff::Timestamp;
 
 use super::Checker;

@@ -1,6 +1,6 @@
 //! Checks for the selection of objects: Velero's flags over the same words in the file.
 
-use backup_core::source::kube::Selection;
+use cluster_client::kube::Selection;
 
 use super::Checker;
 use crate::config::problem::{Origin, Sourced};

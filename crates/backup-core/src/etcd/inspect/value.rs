@@ -212,7 +212,7 @@ struct Metadata {
 }
 
 /// Returns the UID of a Kubernetes object as stored in etcd: protobuf or JSON. `None` if it is encrypted.
-pub(crate) fn uid(object: &[u8]) -> Option<String> {
+pub fn uid(object: &[u8]) -> Option<String> {
     let object = match object.strip_prefix(b"k8s\0") {
         Some(wrapped) => Object::decode(Unknown::decode(wrapped).ok()?.raw.as_slice()).ok()?,
         None => serde_json::from_slice(object).ok()?,

@@ -8,7 +8,7 @@ use backup_cli::human;
 use backup_cli::open::kube_options;
 use backup_cli::output::Page;
 use backup_core::causes;
-use backup_core::source::kube::{NOISE, Selection};
+use cluster_client::kube::{NOISE, Selection};
 use jiff::SignedDuration;
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ impl Kubernetes {
         let options = kube_options(config, environment);
         let server = match options
             .as_ref()
-            .map(backup_core::source::kube::KubeOptions::server)
+            .map(cluster_client::kube::KubeOptions::server)
         {
             None => {
                 warnings.push(

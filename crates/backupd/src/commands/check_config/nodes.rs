@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use backup_core::source::talos::Places;
+use cluster_client::talos::Places;
 
 /// Warns of endpoints that are not among `nodes`. Skips a single endpoint, which may be a load balancer, and
 /// skips all if a node is given by name, which may have any address.

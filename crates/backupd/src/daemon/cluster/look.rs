@@ -8,7 +8,7 @@ use backup_cli::failure::Failure;
 use backup_cli::open::{self, Access};
 use backup_core::clock::Clock;
 use backup_core::id::ComponentName;
-use backup_core::source::talos::TalosSource;
+use cluster_client::talos::TalosSource;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{JUMP, Work};

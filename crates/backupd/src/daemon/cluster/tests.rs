@@ -21,7 +21,7 @@ use super::*;
 use crate::daemon::apart;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
-use backup_core::source::kube::Kept;
+use cluster_client::kube::Kept;
 
 /// Time limit, long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -11,12 +11,12 @@ use backup_cli::failure::Failure;
 use backup_cli::findings;
 use backup_cli::program::Frame;
 use backup_core::format::manifest::{Finding, Parent, Severity};
-use backup_core::recover::guards::Guards;
-use backup_core::recover::journal::{Journal, Phase, Record};
-use backup_core::recover::plan::{Plan, Step, admit_answer};
-use backup_core::recover::spool::Spool;
-use backup_core::recover::{Copied, Ended, Patience, Recovery};
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::guards::Guards;
+use cluster_restore::journal::{Journal, Phase, Record};
+use cluster_restore::plan::{Plan, Step, admit_answer};
+use cluster_restore::spool::Spool;
+use cluster_restore::{Copied, Ended, Patience, Recovery};
 
 use super::ground::only_etcd;
 use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};

@@ -9,14 +9,14 @@ use backup_cli::program::Frame;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
-use backup_core::recover::etcd::{
+use backup_core::restore::{HeldSnapshot, unlock};
+use cluster_client::talos::nodes::TalosNodes;
+use cluster_restore::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, Proof, SnapshotFacts, Wanted, preflight,
     restarts, run, watch_others,
 };
-use backup_core::recover::journal::{Journal, Record};
-use backup_core::recover::plan::Danger;
-use backup_core::restore::{HeldSnapshot, unlock};
-use backup_core::source::talos::nodes::TalosNodes;
+use cluster_restore::journal::{Journal, Record};
+use cluster_restore::plan::Danger;
 
 use super::ground::only_etcd;
 use super::{Ground, TargetFlags};

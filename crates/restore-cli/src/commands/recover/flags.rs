@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backup_cli::flags::KubeFlags;
-use backup_core::recover::Patience;
-use backup_core::recover::fill::Fill;
-use backup_core::recover::plan::{Danger, Existing, Options};
 use clap::ValueEnum;
+use cluster_restore::Patience;
+use cluster_restore::fill::Fill;
+use cluster_restore::plan::{Danger, Existing, Options};
 
 use super::ground::Flags;
 use super::{Consent, Means, TargetFlags};

@@ -17,9 +17,9 @@ use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::Parent;
 use backup_core::id::ComponentName;
-use backup_core::recover::plan::{Origin, Plan, Step, Target};
-use backup_core::source::kube::KubeOptions;
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::KubeOptions;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::plan::{Origin, Plan, Step, Target};
 
 pub(crate) use self::request::Asked;
 use super::Source;

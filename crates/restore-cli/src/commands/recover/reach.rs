@@ -3,9 +3,9 @@
 
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::recover::etcd::{EtcdPlan, Role};
-use backup_core::recover::plan::{Mode, Plan, Target, admit_answer};
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::etcd::{EtcdPlan, Role};
+use cluster_restore::plan::{Mode, Plan, Target, admit_answer};
 
 use super::{Ground, TargetFlags, etcd, failed, target_of};
 use crate::args::ReadFlags;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
 use backup_cli::output::{Page, Report};
-use backup_core::recover::journal::Outcome;
-use backup_core::recover::plan::{Mode, ObjectPlan, Plan, Step};
-use backup_core::recover::{Ended, quiesce::Parked};
+use cluster_restore::journal::Outcome;
+use cluster_restore::plan::{Mode, ObjectPlan, Plan, Step};
+use cluster_restore::{Ended, quiesce::Parked};
 use serde::Serialize;
 
 use crate::commands::verify_tenants::Verified;
@@ -167,7 +167,7 @@ fn tried(page: &mut Page, plan: &Plan) {
 }
 
 fn origin(plan: &Plan) -> String {
-    use backup_core::recover::plan::Origin;
+    use cluster_restore::plan::Origin;
     match &plan.origin {
         Origin::Archive { restore_point } => restore_point.id.to_string(),
         Origin::Git {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_core::recover::git::GitSource;
-use backup_core::recover::plan::Origin;
+use cluster_restore::git::GitSource;
+use cluster_restore::plan::Origin;
 
 /// Source of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use backup_cli::config::{Config, Given};
 use backup_cli::failure::Failure;
 use backup_cli::flags::TalosFlags;
 use backup_cli::program::Frame;
-use backup_core::source::talos::nodes::TalosNodes;
-use backup_core::source::talos::{ConfigSearch, TalosOptions};
+use cluster_client::talos::nodes::TalosNodes;
+use cluster_client::talos::{ConfigSearch, TalosOptions};
 
 use crate::args::ReadFlags;
 

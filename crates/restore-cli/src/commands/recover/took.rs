@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backup_core::id::ClusterName;
-use backup_core::recover::journal::{Journal, Phase};
-use backup_core::recover::plan::{Mode, Plan, Step};
 use backup_core::store::Store;
+use cluster_restore::journal::{Journal, Phase};
+use cluster_restore::plan::{Mode, Plan, Step};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{COMPLETE, COMPLETE_OF_PARTIAL};

@@ -9,8 +9,8 @@ use backup_cli::failure::Failure;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::id::{ComponentName, RestorePointId};
-use backup_core::recover::etcd::{DatastoreTarget, restore_datastore};
 use backup_core::restore::unlock;
+use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};

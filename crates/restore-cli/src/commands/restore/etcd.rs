@@ -12,13 +12,13 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
-use backup_core::recover::etcd::{
+use backup_core::restore::{HeldSnapshot, HoldError, unlock};
+use cluster_client::talos::nodes::TalosNodes;
+use cluster_restore::etcd::{
     EtcdPlan, EtcdRestored, Pace, SnapshotFacts, Wanted, preflight, restart_kubelets, restarts,
     run as restore, watch_others,
 };
-use backup_core::recover::plan::Danger;
-use backup_core::restore::{HeldSnapshot, HoldError, unlock};
-use backup_core::source::talos::nodes::TalosNodes;
+use cluster_restore::plan::Danger;
 
 use self::report::{Planned, Restored};
 use crate::args::{ReadFlags, ScratchFlags};

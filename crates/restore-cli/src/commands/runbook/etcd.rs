@@ -1,6 +1,6 @@
 //! Runbook steps that restore etcd on the same nodes.
 
-use backup_core::recover::etcd::{RestartKind, Wipe, restarts_on};
+use cluster_restore::etcd::{RestartKind, Wipe, restarts_on};
 
 use super::document::{Document, code};
 use super::facts::Facts;

@@ -5,8 +5,8 @@ use backup_core::crypt::Trust;
 use backup_core::format::export::{ControlPlaneFacts, KubernetesFacts, TenantFacts};
 use backup_core::format::manifest::{Component, EtcdFacts, Severity};
 use backup_core::id::ComponentName;
-use backup_core::recover::plan::Mode;
 use backup_core::store::url::StoreUrl;
+use cluster_restore::plan::Mode;
 
 use super::shell::word;
 use crate::commands::gaps::Lacked;

@@ -1,6 +1,6 @@
 //! Part of the runbook on saving a tenant's control plane that is being deleted and is paused.
 
-use backup_core::recover::pause::STEWARD;
+use cluster_restore::pause::STEWARD;
 
 use super::document::{Document, code};
 use super::facts::Facts;

@@ -1,6 +1,6 @@
 //! Tests of the runbook of a restore point, at a fixed time.
 
-use backup_core::recover::journal::Phase;
+use cluster_restore::journal::Phase;
 
 use super::*;
 use crate::commands::show::report::tests::point;

@@ -1,9 +1,9 @@
 //! Part of the runbook for steps that do not end as they should.
 
 use backup_core::archive::ResourceName;
-use backup_core::recover::pause::{self, Marker};
-use backup_core::recover::plan::Danger;
-use backup_core::recover::quiesce::{PARKED, REPLICAS};
+use cluster_restore::pause::{self, Marker};
+use cluster_restore::plan::Danger;
+use cluster_restore::quiesce::{PARKED, REPLICAS};
 
 use super::document::{Document, code};
 use super::etcd;

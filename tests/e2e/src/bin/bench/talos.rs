@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use backup_core::clock::SystemClock;
 use backup_core::source::SnapshotSource as _;
-use backup_core::source::talos::{ConfigSearch, TalosOptions, TalosSource};
+use cluster_client::talos::{ConfigSearch, TalosOptions, TalosSource};
 use e2e::Folder;
 use e2e::talos::{ClientSpec, FixedEtcd, NodeSpec, Standin};
 use futures::StreamExt as _;

@@ -4,12 +4,12 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::Finding;
-use backup_core::recover::plan::{Mode, Options, Origin};
-use backup_core::recover::spool::Spool;
-use backup_core::recover::velero::read_velero;
-use backup_core::recover::{ContentKey, RecoverError, Select, of_steps, read_archive};
 use backup_core::restore::unlock;
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::plan::{Mode, Options, Origin};
+use cluster_restore::spool::Spool;
+use cluster_restore::velero::read_velero;
+use cluster_restore::{ContentKey, RecoverError, Select, of_steps, read_archive};
 
 use super::{Asked, Ground, named};
 use crate::commands::recover::{Objects, Source, failed};
@@ -163,6 +163,6 @@ fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
     Select::new(options, tenants.unwrap_or_default()).map_err(failed)
 }
 
-fn git_failed(error: backup_core::recover::git::GitError) -> Failure {
+fn git_failed(error: cluster_restore::git::GitError) -> Failure {
     failed(RecoverError::Git(error))
 }

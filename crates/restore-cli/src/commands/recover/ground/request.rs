@@ -6,10 +6,10 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
-use backup_core::recover::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
-use backup_core::recover::spool::Spool;
-use backup_core::recover::{Request, foresee, gaps, lineage, survey};
-use backup_core::source::kube::target::KubeTarget;
+use cluster_client::kube::target::KubeTarget;
+use cluster_restore::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
+use cluster_restore::spool::Spool;
+use cluster_restore::{Request, foresee, gaps, lineage, survey};
 
 use super::material::Material;
 use super::{Ground, named};
@@ -158,7 +158,7 @@ impl Ground {
             options: asked.options.clone(),
             dry_run: asked.dry_run,
             key: material.key.clone(),
-            guards: backup_core::recover::guards::Guards::default(),
+            guards: cluster_restore::guards::Guards::default(),
             now: frame.clock.now(),
         }
     }

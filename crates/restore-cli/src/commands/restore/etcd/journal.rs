@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::digest::Digest;
-use backup_core::recover::etcd::{EtcdPlan, Proof};
-use backup_core::recover::journal::Journal;
+use cluster_restore::etcd::{EtcdPlan, Proof};
+use cluster_restore::journal::Journal;
 
 use crate::commands::recover::{Journals, failed};
 

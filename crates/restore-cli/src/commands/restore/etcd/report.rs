@@ -4,7 +4,7 @@ use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
-use backup_core::recover::etcd::{EtcdPlan, EtcdRestored, Joined, Restart, RestartKind, Role};
+use cluster_restore::etcd::{EtcdPlan, EtcdRestored, Joined, Restart, RestartKind, Role};
 use serde::Serialize;
 
 use super::printed;

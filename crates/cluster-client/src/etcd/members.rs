@@ -1,0 +1,324 @@
+//! Ranking of members for a snapshot: queries each, then puts the best first.
+
+use futures::StreamExt as _;
+
+use super::explain::{Failure, Reason};
+use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
+use super::session::Session;
+use crate::again;
+use crate::status::printable;
+use backup_core::source::{Candidate, Members, SourceError, Unwell};
+
+/// Members queried at once; each query is two small calls.
+const ASKED_AT_ONCE: usize = 8;
+/// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
+/// etcd writes some hundred entries.
+const LAG: u64 = 1_000;
+/// Maximum number of a member's own error messages in the warnings.
+const ERRORS_TOLD: usize = 8;
+
+/// Answers of one member about itself.
+pub(super) struct Answers {
+    endpoint: String,
+    status: Result<StatusResponse, Failure>,
+    alarms: Result<Vec<AlarmMember>, Failure>,
+}
+
+/// Queries every member, each call with its own deadline.
+pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
+    let questions: Vec<_> = session.endpoints().map(|e| ask(session, e)).collect();
+    futures::stream::iter(questions)
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Queries again the state of the members that had no warnings, and returns those that do not answer
+/// now or have no leader.
+pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
+    let ask = |node| async move {
+        match ask_status(session, node).await {
+            Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
+            Ok(_) => None,
+            Err(failure) => Some(failure.to_string()),
+        }
+    };
+    again::ask_again(members, ask).await
+}
+
+async fn ask_status(session: &Session, endpoint: &str) -> Result<StatusResponse, Failure> {
+    let limit = session.call_timeout();
+    let asked = session.call(
+        "Maintenance.Status",
+        endpoint,
+        limit,
+        |mut client, headers| {
+            Box::pin(async move {
+                let request = headers.request(StatusRequest {});
+                Ok(client.status(request).await?.into_inner())
+            })
+        },
+    );
+    asked.await
+}
+
+async fn ask(session: &Session, endpoint: &str) -> Answers {
+    let limit = session.call_timeout();
+    let status = ask_status(session, endpoint);
+    let alarms = session.call(
+        "Maintenance.Alarm",
+        endpoint,
+        limit,
+        |mut client, headers| {
+            Box::pin(async move {
+                let request = headers.request(AlarmRequest {});
+                Ok(client.alarm(request).await?.into_inner().alarms)
+            })
+        },
+    );
+    let (status, alarms) = tokio::join!(status, alarms);
+    Answers {
+        endpoint: endpoint.to_owned(),
+        status,
+        alarms,
+    }
+}
+
+/// Rank of a member; the order of the fields is the order in which they count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Rank {
+    /// Whether its data is known to be damaged: such a member is the last resort.
+    corrupt: bool,
+    /// Whether it did not report its state.
+    silent: bool,
+    /// Whether it has no leader, or is behind the others: its data is older.
+    behind: bool,
+    /// Whether it is the leader; a follower spares the leader the work.
+    leader: bool,
+}
+
+/// Sorts the members in the order in which they should be tried, best first.
+///
+/// # Errors
+/// When there is none to try; gives the reason for each.
+pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, SourceError> {
+    let alarms: Vec<AlarmMember> = answers
+        .iter()
+        .filter_map(|answer| answer.alarms.as_ref().ok())
+        .flatten()
+        .copied()
+        .collect();
+    let states = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
+    let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
+    let mut unwell: Vec<Unwell> = Vec::new();
+    for answer in answers {
+        let node = answer.endpoint.clone();
+        match judge(answer, &alarms, newest) {
+            Ok((rank, candidate)) => {
+                // Two endpoints with one member id are one member.
+                let id = candidate.member_id;
+                if id.is_none() || ranked.iter().all(|(_, other)| other.member_id != id) {
+                    ranked.push((rank, candidate));
+                }
+            }
+            Err(cause) => unwell.push(Unwell { node, cause }),
+        }
+    }
+    if ranked.is_empty() {
+        return Err(SourceError {
+            operation: format!(
+                "{owner} has no member to take a snapshot from: {}",
+                unwell
+                    .iter()
+                    .map(|member| member.cause.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            ),
+            try_other_member: false,
+            source: None,
+        });
+    }
+    // The sort is stable, so equals stay in the order of the configuration.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let nospace = alarms.iter().any(|a| a.alarm() == AlarmType::Nospace);
+    let nospace = nospace.then(|| {
+        format!(
+            "{owner} has the alarm NOSPACE: it takes no writes until it is compacted, defragmented and \
+             disarmed"
+        )
+    });
+    Ok(Members {
+        candidates: ranked.into_iter().map(|(_, c)| c).collect(),
+        unwell,
+        warnings: nospace.into_iter().collect(),
+        findings: Vec::new(),
+    })
+}
+
+/// Returns the rank of a member, or the reason why it cannot be used.
+fn judge(
+    answer: Answers,
+    alarms: &[AlarmMember],
+    newest: u64,
+) -> Result<(Rank, Candidate), String> {
+    let endpoint = answer.endpoint;
+    let mut rank = Rank::default();
+    let mut warnings = Vec::new();
+    let status = match answer.status {
+        Ok(status) => Some(status),
+        Err(failure) => {
+            let reason = failure.reason;
+            let gone = matches!(
+                reason,
+                Reason::Unreachable
+                    | Reason::NoAddress
+                    | Reason::Impostor
+                    | Reason::Stranger
+                    | Reason::Login
+            );
+            if gone {
+                return Err(failure.to_string());
+            }
+            rank.silent = true;
+            warnings.push(format!("state, lag and role are not known: {failure}"));
+            None
+        }
+    };
+    if let Err(failure) = answer.alarms {
+        warnings.push(format!("alarms are not known: {failure}"));
+    }
+    let id = status
+        .as_ref()
+        .and_then(|s| s.header.as_ref())
+        .map(|h| h.member_id);
+    if let Some(status) = &status {
+        if status.is_learner {
+            return Err(format!(
+                "{endpoint} is a learner: its data may be old until it is promoted"
+            ));
+        }
+        rank.leader = status.leader != 0 && Some(status.leader) == id;
+        if status.leader == 0 {
+            rank.behind = true;
+            warnings.push("it knows no leader: its data may be older than others'".to_owned());
+        }
+        let unapplied = status.raft_index.saturating_sub(status.raft_applied_index);
+        let lag = newest
+            .saturating_sub(status.raft_applied_index)
+            .max(unapplied);
+        if lag > LAG {
+            rank.behind = true;
+            warnings.push(format!("it is {lag} raft entries behind"));
+        }
+        let errors = status.errors.iter().take(ERRORS_TOLD);
+        warnings.extend(errors.map(|error| format!("it says: {}", printable(error))));
+    }
+    for alarm in alarms {
+        match alarm.alarm() {
+            // An alarm counts for a member whose id is unknown.
+            AlarmType::Corrupt if id.is_none() || id == Some(alarm.member_id) => {
+                rank.corrupt = true;
+            }
+            AlarmType::Nospace | AlarmType::Corrupt | AlarmType::None => {}
+        }
+    }
+    if rank.corrupt {
+        let text = "it has the alarm CORRUPT: its data differs from the others'; replace it";
+        warnings.push(text.to_owned());
+    }
+    let version = status.as_ref().map(|status| printable(&status.version));
+    let candidate = Candidate {
+        node: endpoint,
+        member_name: None,
+        member_id: id,
+        etcd_version: version.filter(|version| !version.is_empty()),
+        talos_version: None,
+        talos_authorities: Vec::new(),
+        leader: status.as_ref().map(|_| rank.leader),
+        warnings,
+    };
+    Ok((rank, candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::explain::Call;
+    use super::super::proto::ResponseHeader;
+    use super::*;
+
+    fn answers(member: u64, change: impl FnOnce(&mut StatusResponse)) -> Answers {
+        let mut status = StatusResponse {
+            header: Some(ResponseHeader { member_id: member }),
+            version: "3.5.17".to_owned(),
+            leader: 1,
+            raft_index: 5_000,
+            raft_applied_index: 5_000,
+            ..StatusResponse::default()
+        };
+        change(&mut status);
+        Answers {
+            endpoint: format!("10.0.0.{member}:2379"),
+            status: Ok(status),
+            alarms: Ok(Vec::new()),
+        }
+    }
+
+    fn order(answers: Vec<Answers>) -> Vec<String> {
+        let ranked = rank("DataStore `default`", answers).unwrap();
+        ranked.candidates.into_iter().map(|c| c.node).collect()
+    }
+
+    #[test]
+    fn a_follower_goes_before_the_leader_and_a_laggard_behind_both() {
+        let laggard = answers(2, |status| status.raft_applied_index = 100);
+        let found = order(vec![answers(1, |_| {}), laggard, answers(3, |_| {})]);
+        assert_eq!(found, ["10.0.0.3:2379", "10.0.0.1:2379", "10.0.0.2:2379"]);
+    }
+
+    #[test]
+    fn a_corrupt_member_is_the_last_and_a_learner_none() {
+        let mut first = answers(1, |_| {});
+        first.alarms = Ok(vec![AlarmMember {
+            member_id: 2,
+            alarm: AlarmType::Corrupt.into(),
+        }]);
+        let learner = answers(3, |status| status.is_learner = true);
+        let ranked = rank("it", vec![first, answers(2, |_| {}), learner]).unwrap();
+        let nodes: Vec<_> = ranked.candidates.iter().map(|c| c.node.as_str()).collect();
+        assert_eq!(nodes, ["10.0.0.1:2379", "10.0.0.2:2379"]);
+        let told = ranked.candidates.last().unwrap().warnings.join("\n");
+        assert!(told.contains("CORRUPT"), "{told}");
+        assert_eq!(ranked.candidates[0].warnings, Vec::<String>::new());
+        assert_eq!(ranked.unwell[0].node, "10.0.0.3:2379");
+        assert!(ranked.unwell[0].cause.contains("learner"));
+    }
+
+    #[test]
+    fn two_endpoints_of_one_member_are_one() {
+        let mut twin = answers(1, |_| {});
+        twin.endpoint = "etcd.example:2379".to_owned();
+        assert_eq!(order(vec![answers(1, |_| {}), twin]), ["10.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn with_no_member_each_is_told_with_its_reason() {
+        let call = Call {
+            method: "Maintenance.Status",
+            endpoint: "10.0.0.9:2379".to_owned(),
+            owner: "DataStore `default`".to_owned(),
+            user: None,
+        };
+        let gone = || call.failed(&tonic::Status::unavailable("connection refused"));
+        let answers = Answers {
+            endpoint: "10.0.0.9:2379".to_owned(),
+            status: Err(gone()),
+            alarms: Err(gone()),
+        };
+        let error = rank("DataStore `default`", vec![answers]).unwrap_err();
+        assert!(error.operation.contains("10.0.0.9:2379"), "{error}");
+        assert!(error.operation.contains("connection refused"), "{error}");
+    }
+}

@@ -1,0 +1,320 @@
+//! Databases of the tenants' control planes, read from DataStore objects.
+//!
+//! Each object describes how its database is reached: endpoints, and certificates by content or by a
+//! reference to a Secret. A reference that cannot be resolved affects only that DataStore, and is
+//! reported.
+
+mod leaf;
+mod schemas;
+mod secret;
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::leaf::{Leaf, Leaves};
+pub use self::schemas::{TenantSchema, schemas};
+use self::secret::InCluster;
+pub use self::secret::{SecretSource, SecretValue};
+use crate::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
+use crate::status::printable;
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::ComponentName;
+use backup_core::source::SourceError;
+
+/// DataStores per page; each is some kilobytes.
+const PAGE: u32 = 100;
+/// Maximum number of DataStores, more than any management cluster has; a longer list is a server fault.
+const MOST: usize = 1024;
+/// DataStores examined at once, a few small reads each.
+const AT_ONCE: usize = 4;
+/// Time limit for each call: an API server that is up answers within a second.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Maximum number of tenants that a finding names.
+const TENANTS_TOLD: usize = 20;
+
+/// DataStore object.
+#[derive(Debug, Clone)]
+pub struct Datastore {
+    /// Name of the DataStore.
+    pub name: String,
+    /// Tenant control planes that use it, according to its status: `NAMESPACE/NAME`.
+    pub used_by: Vec<String>,
+    /// Whether and how its data can be read.
+    pub reach: Reach,
+}
+
+/// Result of resolving a DataStore: whether and how its data can be read. The debug output contains no
+/// secret.
+#[derive(Debug, Clone)]
+pub enum Reach {
+    /// Its data is read from its etcd.
+    Etcd(Box<EtcdOptions>),
+    /// Its data cannot be read: the driver is not etcd.
+    NotCovered {
+        /// Name of the driver.
+        driver: String,
+    },
+    /// It has an etcd, but the settings for the connection cannot be resolved.
+    Broken {
+        /// Reason, with the field or the Secret.
+        cause: String,
+    },
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    driver: String,
+    endpoints: Vec<String>,
+    basic_auth: Option<BasicAuth>,
+    tls_config: Option<TlsConfig>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BasicAuth {
+    username: Leaf,
+    password: Leaf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TlsConfig {
+    certificate_authority: Pair,
+    client_certificate: Option<Pair>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Pair {
+    certificate: Leaf,
+    private_key: Leaf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    used_by: Vec<String>,
+}
+
+/// Returns all DataStores, by name; none if the kind does not exist. `now` is used to check their
+/// certificates.
+///
+/// # Errors
+/// When they cannot be listed. A problem of one of them is in its [`Reach`].
+pub async fn datastores(
+    client: &kube::Client,
+    now: Timestamp,
+) -> Result<Vec<Datastore>, SourceError> {
+    let objects = list(client).await?;
+    let secrets = InCluster(client);
+    let looks = objects.into_iter().map(|object| {
+        let name = object.metadata.name.unwrap_or_default();
+        look(name, object.data, &secrets, now)
+    });
+    let looks: Vec<_> = looks.collect();
+    let mut found: Vec<_> = futures::stream::iter(looks)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    found.sort_by(|a: &Datastore, b: &Datastore| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+async fn list(client: &kube::Client) -> Result<Vec<DynamicObject>, SourceError> {
+    let kind = GroupVersionKind::gvk("steward.butlerlabs.dev", "v1alpha1", "DataStore");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "datastores");
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let mut objects = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = tokio::time::timeout(CALL_TIMEOUT, api.list(&page)).await;
+        let listed = match listed {
+            Ok(Ok(listed)) => listed,
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 && objects.is_empty() => {
+                return Ok(objects);
+            }
+            Ok(Err(error)) => return Err(not_listed(said(&error))),
+            Err(_) => return Err(not_listed(late())),
+        };
+        objects.extend(listed.items);
+        if objects.len() > MOST {
+            return Err(not_listed(format!("there are more than {MOST}")));
+        }
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page.continue_token = Some(token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+fn not_listed(why: String) -> SourceError {
+    SourceError {
+        operation: "list datastores.steward.butlerlabs.dev, which the ClusterRole must allow"
+            .to_owned(),
+        try_other_member: false,
+        source: Some(why.into()),
+    }
+}
+
+fn late() -> String {
+    format!("no answer within {} s", CALL_TIMEOUT.as_secs())
+}
+
+/// Returns the error text of the API server or the transport.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => printable(&status.message),
+        other => {
+            let mut text = other.to_string();
+            let mut next = std::error::Error::source(other);
+            while let Some(cause) = next {
+                next = cause.source();
+                let cause = cause.to_string();
+                // The upper layers repeat the texts of those below.
+                if !text.contains(&cause) {
+                    text = format!("{text}: {cause}");
+                }
+            }
+            printable(&text)
+        }
+    }
+}
+
+/// Resolves the DataStore `name` from its object `data`, with referenced Secrets from `secrets`.
+pub async fn look(
+    name: String,
+    mut data: Value,
+    secrets: &dyn SecretSource,
+    now: Timestamp,
+) -> Datastore {
+    let leaves = &Leaves::new(secrets);
+    let mut part = |field: &str| data.get_mut(field).map(serde_json::Value::take);
+    let status = part("status").and_then(|status| serde_json::from_value::<Status>(status).ok());
+    let spec = part("spec").unwrap_or_default();
+    // The parser's message is left out: it may quote the value.
+    let spec = serde_path_to_error::deserialize::<_, Spec>(spec)
+        .map_err(|error| format!("`spec.{}` is not of its type", error.path()));
+    let reach = match spec {
+        Ok(spec) if spec.driver == "etcd" => match options(&name, spec, leaves).await {
+            Ok(options) => match options.check(now) {
+                Ok(()) => Reach::Etcd(Box::new(options)),
+                Err(error) => Reach::Broken {
+                    cause: error.to_string(),
+                },
+            },
+            Err(cause) => Reach::Broken { cause },
+        },
+        Ok(spec) => Reach::NotCovered {
+            driver: spec.driver,
+        },
+        Err(cause) => Reach::Broken { cause },
+    };
+    Datastore {
+        name,
+        used_by: status.unwrap_or_default().used_by,
+        reach,
+    }
+}
+
+async fn options(name: &str, spec: Spec, leaves: &Leaves<'_>) -> Result<EtcdOptions, String> {
+    let Some(tls) = spec.tls_config else {
+        return Err("`tlsConfig` is missing: an etcd takes nobody without certificates".to_owned());
+    };
+    let pair = tls.certificate_authority;
+    let authority = leaves
+        .text(
+            "tlsConfig.certificateAuthority.certificate",
+            &pair.certificate,
+        )
+        .await?;
+    let client = match tls.client_certificate {
+        None => None,
+        Some(pair) => {
+            let field = "tlsConfig.clientCertificate.certificate";
+            let certificate = leaves.text(field, &pair.certificate).await?;
+            let field = "tlsConfig.clientCertificate.privateKey";
+            let key = leaves.secret(field, &pair.private_key).await?;
+            Some(EtcdClientCertificate { certificate, key })
+        }
+    };
+    let login = match spec.basic_auth {
+        None => None,
+        Some(auth) => {
+            let user = leaves.text("basicAuth.username", &auth.username).await?;
+            let password: SecretString =
+                leaves.secret("basicAuth.password", &auth.password).await?;
+            Some(EtcdLogin { user, password })
+        }
+    };
+    let tls = EtcdTls { authority, client };
+    let whose = format!("DataStore `{name}`");
+    Ok(EtcdOptions {
+        login,
+        ..EtcdOptions::new(whose, spec.endpoints, tls)
+    })
+}
+
+/// Returns findings for DataStores that cannot be taken.
+#[must_use]
+pub fn unmet(datastores: &[Datastore]) -> Vec<Finding> {
+    datastores.iter().filter_map(finding).collect()
+}
+
+fn finding(store: &Datastore) -> Option<Finding> {
+    let object = format!("{}{}", ComponentName::DATASTORE, store.name);
+    match &store.reach {
+        Reach::Etcd(_) => None,
+        Reach::NotCovered { driver } => Some(Finding {
+            severity: Severity::Warning,
+            cause: format!(
+                "not covered: it keeps its data in {}, and only etcd is backed up; {}",
+                printable(driver),
+                tenants(&store.used_by)
+            ),
+            remedy:
+                "back that database up with its own tools, each schema by itself, at about the \
+                     time of the restore points"
+                    .to_owned(),
+            object,
+        }),
+        Reach::Broken { cause } => Some(Finding {
+            severity: Severity::Error,
+            cause: format!(
+                "the way to its etcd is broken: {cause}; {}",
+                tenants(&store.used_by)
+            ),
+            remedy: format!(
+                "put right the DataStore or the Secret, then `backupd snapshot --component {object}`"
+            ),
+            object,
+        }),
+    }
+}
+
+/// Lists the tenants whose data is missing.
+fn tenants(used_by: &[String]) -> String {
+    if used_by.is_empty() {
+        return "no tenant is known to use it".to_owned();
+    }
+    let told: Vec<_> = used_by
+        .iter()
+        .take(TENANTS_TOLD)
+        .map(|t| printable(t))
+        .collect();
+    let more = match used_by.len().saturating_sub(TENANTS_TOLD) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("without it there is no data of {}{more}", told.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

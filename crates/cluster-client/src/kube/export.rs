@@ -1,0 +1,312 @@
+//! Export of one run: discovered kinds, their selection, and facts collected from the objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::connect::KubeOptions;
+use super::datastores::{TenantSchema, schemas};
+use super::discover::{Discovered, Kind, discover};
+use super::list::understood;
+use super::reading::Memory;
+use super::refer::References;
+use super::request::Api;
+use super::scope::SECRETS;
+use super::sealed::Trial;
+use super::select::{Home, Scope, Selection};
+use backup_core::archive::ResourceName;
+use backup_core::clock::Clock;
+use backup_core::format::export::{
+    KubeconfigFacts, KubernetesFacts, Lack, LeftOut, SealedFacts, TenantFacts,
+};
+use backup_core::format::manifest::Finding;
+use backup_core::id::ComponentName;
+use backup_core::source::{ClusterSource, SourceError, Taken};
+
+mod files;
+mod kinds;
+mod odd;
+mod source;
+mod unfit;
+mod visit;
+
+pub use source::{KubeArchive, KubeSource};
+
+/// Kind from which sealed-secrets creates Secrets.
+const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
+/// View of a cluster in one run.
+#[derive(Debug)]
+pub struct KubeExport {
+    api: Api,
+    uid: String,
+    version: String,
+    discovered: Discovered,
+    /// Kinds that a webhook converts, in other versions: used when the webhook is down.
+    unconverted: BTreeMap<ResourceName, Vec<Kind>>,
+    selection: Selection,
+    /// Paths of kubeconfigs that are files.
+    files: Vec<PathBuf>,
+    clock: Arc<dyn Clock>,
+    /// Objects kept from earlier runs.
+    memory: Option<Memory>,
+    learnt: Mutex<Learnt>,
+}
+
+/// Facts collected from objects about other objects.
+#[derive(Default)]
+struct Learnt {
+    references: References,
+    /// Namespaces that contain Butler's objects.
+    butlers: BTreeSet<String>,
+    /// Whether all kinds that can refer to something were read.
+    complete: bool,
+    /// Kinds that may refer to Secrets and could not be read.
+    unread: Vec<Lack>,
+    /// Trial of the sealing keys on the SealedSecrets; `None` until there is a key.
+    trial: Option<Trial>,
+    /// Facts about the kubeconfigs that are files.
+    kubeconfigs: Vec<KubeconfigFacts>,
+}
+
+impl std::fmt::Debug for Learnt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learnt").finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "gitVersion")]
+    git_version: String,
+}
+
+#[derive(Deserialize)]
+struct Identified {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    uid: String,
+}
+
+impl KubeExport {
+    /// Connects, identifies the cluster, and discovers its kinds. `files` are kubeconfigs that are kept
+    /// with those of the tenants.
+    ///
+    /// # Errors
+    /// When the API cannot be reached or rejects the credentials.
+    pub async fn begin(
+        options: &KubeOptions,
+        selection: Selection,
+        files: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SourceError> {
+        Self::begin_with(options, selection, files, clock, None).await
+    }
+
+    /// Does the same as [`KubeExport::begin`]; kinds in `memory` need not be listed.
+    ///
+    /// # Errors
+    /// See [`KubeExport::begin`].
+    pub async fn begin_with(
+        options: &KubeOptions,
+        selection: Selection,
+        files: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+        memory: Option<Memory>,
+    ) -> Result<Self, SourceError> {
+        let api = Api::connect(options).await?;
+        let version: Version = api.get("/version", "version").await?;
+        let path = "/api/v1/namespaces/kube-system";
+        let system: Identified = api.get(path, "namespace").await?;
+        if let Some(selector) = &selection.selector {
+            understood(&api, selector).await?;
+        }
+        if let Some(memory) = &memory {
+            memory
+                .begin(&system.metadata.uid, &version.git_version)
+                .await;
+        }
+        let discovered = discover(&api, memory.as_ref()).await?;
+        let kinds = discovered.kinds.iter();
+        let unconverted = kinds.map(|kind| (kind.resource.clone(), kind.unconverted()));
+        let unconverted = unconverted.filter(|(_, kinds)| !kinds.is_empty()).collect();
+        Ok(Self {
+            api,
+            uid: system.metadata.uid,
+            version: version.git_version,
+            discovered,
+            unconverted,
+            selection,
+            files,
+            clock,
+            memory,
+            learnt: Mutex::default(),
+        })
+    }
+
+    /// Returns the source of one of its archives, for a run.
+    #[must_use]
+    pub fn archive(self: &Arc<Self>, archive: KubeArchive) -> KubeSource {
+        KubeSource::new(Arc::clone(self), archive)
+    }
+
+    /// Returns the kinds that definitions created.
+    #[must_use]
+    pub fn custom_kinds(&self) -> BTreeSet<ResourceName> {
+        let custom = self.discovered.kinds.iter().filter(|kind| kind.custom);
+        custom.map(|kind| kind.resource.clone()).collect()
+    }
+
+    /// Returns a client for requests other than lists.
+    #[must_use]
+    pub fn client(&self) -> &kube::Client {
+        self.api.client()
+    }
+
+    pub(super) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Returns all discovered kinds, taken or not.
+    pub(super) fn all_kinds(&self) -> &[Kind] {
+        &self.discovered.kinds
+    }
+
+    /// Returns the kinds whose objects may go into `archive`, in order.
+    fn kinds(&self, archive: KubeArchive) -> Vec<&Kind> {
+        let takes = |kind: &&Kind| {
+            let name = kind.resource.as_str();
+            match archive {
+                KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => name == SECRETS,
+                KubeArchive::Crds => self.selection.scope(kind) == Scope::Take(Home::Crds),
+                KubeArchive::Resources => {
+                    self.selection.scope(kind) == Scope::Take(Home::Resources)
+                }
+                KubeArchive::Secrets => self.selection.scope(kind) == Scope::Take(Home::Secrets),
+            }
+        };
+        self.discovered.kinds.iter().filter(takes).collect()
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        // A panic cannot leave the data half-changed.
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns kinds that belong in `archive` and were not discovered, or unreadable kinds that decide what
+    /// belongs in it.
+    fn lacks(&self, archive: KubeArchive) -> Vec<Lack> {
+        match archive {
+            KubeArchive::Resources => {
+                let lacks = self.discovered.lacks.iter();
+                let wanted = lacks
+                    .filter(|lack| self.selection.may_want(&lack.what, &self.discovered.kinds));
+                wanted.cloned().collect()
+            }
+            KubeArchive::Secrets => self.learnt().unread.clone(),
+            KubeArchive::Crds | KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => Vec::new(),
+        }
+    }
+
+    /// Reports whether kinds were selected by name, so that all their objects are meant.
+    fn by_name(&self) -> bool {
+        !self.selection.include_resources.is_empty()
+    }
+
+    /// Returns the result of the trial of the sealing keys; nothing if the kind does not exist.
+    fn sealed(&self) -> (Option<SealedFacts>, Vec<Finding>) {
+        let kinds = &self.discovered.kinds;
+        let trial = self.learnt().trial.take();
+        if !kinds.iter().any(|k| k.resource.as_str() == SEALED_SECRETS) {
+            return (None, Vec::new());
+        }
+        let (facts, findings) = trial.unwrap_or_default().finish();
+        (Some(facts), findings)
+    }
+
+    fn left_out(&self) -> Vec<LeftOut> {
+        let left =
+            self.discovered
+                .kinds
+                .iter()
+                .filter_map(|kind| match self.selection.scope(kind) {
+                    Scope::Take(_) => None,
+                    Scope::LeaveOut(reason) => Some(LeftOut {
+                        resource: kind.resource.to_string(),
+                        reason,
+                    }),
+                });
+        let mut left: Vec<LeftOut> = left.chain(self.discovered.left_out.clone()).collect();
+        left.sort_by(|a, b| a.resource.cmp(&b.resource));
+        left
+    }
+}
+
+#[async_trait]
+impl ClusterSource for KubeExport {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>) {
+        let has = |name: &ComponentName| taken.iter().any(|t| t.name == *name);
+        let mut facts = KubernetesFacts {
+            uid: self.uid.clone(),
+            version: self.version.clone(),
+            server: self.api.server.clone(),
+            crd_chart: self.discovered.crd_chart.clone(),
+            kubeconfigs: std::mem::take(&mut self.learnt().kubeconfigs),
+            ..KubernetesFacts::default()
+        };
+        let mut findings = Vec::new();
+        // A kind that was not discovered may be missing in any archive, and so may Secrets that it
+        // refers to.
+        if KubeArchive::ALL.iter().any(|a| has(&a.component())) {
+            findings.extend(self.discovered.findings.clone());
+        }
+        if has(&ComponentName::resources()) {
+            facts.left_out = self.left_out();
+            let (tenants, told) = self.tenants(self.clock.as_ref()).await;
+            facts.tenants = tenants;
+            findings.extend(told);
+            if has(&ComponentName::sealed_secrets()) {
+                let (sealed, told) = self.sealed();
+                facts.sealed_secrets = sealed;
+                findings.extend(told);
+            }
+        }
+        findings.extend(self.memory.iter().flat_map(Memory::findings));
+        for component in taken {
+            if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
+                let tenants = of_datastore(name, &facts.tenants);
+                findings.extend(schemas(name, etcd, &tenants));
+            }
+        }
+        (facts, findings)
+    }
+}
+
+/// Returns the tenants that keep their data in the DataStore `name`.
+fn of_datastore(name: &str, tenants: &[TenantFacts]) -> Vec<TenantSchema> {
+    let planes = tenants.iter().filter_map(|tenant| {
+        let plane = tenant.control_plane.as_ref()?;
+        let namespace = tenant.tenant_namespace.as_deref().unwrap_or_default();
+        // Steward's chart gives this name to the one that is used when none is named.
+        let store = plane.datastore.as_deref().unwrap_or("default");
+        (store == name).then(|| TenantSchema {
+            tenant: format!("{namespace}/{}", plane.name),
+            schema: plane.schema.clone(),
+            user: None,
+        })
+    });
+    planes.collect()
+}

@@ -1,0 +1,198 @@
+//! Findings of an export about unusual kinds, objects and references.
+
+use super::super::discover::Kind;
+use super::super::failure::KubeError;
+use super::super::refer::{References, Unmet};
+use super::KubeExport;
+use backup_core::archive::MAX_DEPTH;
+use backup_core::format::export::Lost;
+use backup_core::format::manifest::{Finding, Severity};
+use backup_core::id::ComponentName;
+
+/// Maximum number of references to missing objects that are named for one kind.
+const MAX_UNMET: usize = 5;
+/// Maximum number of kinds whose references to missing objects are reported.
+const MAX_KINDS: usize = 20;
+/// Maximum number of unreadable objects that are named.
+const MAX_LOST: usize = 5;
+
+/// Returns findings about references to missing objects, one for each kind that has them.
+pub(super) fn unmet(references: &References) -> Vec<Finding> {
+    let unmet = references.unmet();
+    let kinds = unmet.chunk_by(|a, b| a.resource == b.resource);
+    let others: usize = kinds.clone().skip(MAX_KINDS).map(<[_]>::len).sum();
+    let mut findings: Vec<Finding> = kinds.take(MAX_KINDS).filter_map(of_kind).collect();
+    if others > 0 {
+        findings.push(lost(
+            "references of other kinds".to_owned(),
+            format!("{others} more Secrets or ConfigMaps are referred to and are not there"),
+        ));
+    }
+    findings
+}
+
+fn of_kind(unmet: &[Unmet<'_>]) -> Option<Finding> {
+    let kind = unmet.first()?.resource;
+    let first = unmet.iter().take(MAX_UNMET).map(|unmet| {
+        let (target, name, by) = (unmet.target, unmet.name, unmet.object);
+        match unmet.namespace {
+            Some(namespace) => format!("{target:?} {namespace}/{name} (from {by})"),
+            None => format!("{target:?} {name} in any namespace (from {by})"),
+        }
+    });
+    let first = first.collect::<Vec<_>>().join(", ");
+    let more = match unmet.len().saturating_sub(MAX_UNMET) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let cause = format!("these are referred to and are not there: {first}{more}");
+    Some(lost(format!("references of {kind}"), cause))
+}
+
+fn lost(object: String, cause: String) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        object,
+        cause,
+        remedy: "make what is missing, or take the reference out: a restore brings it back as \
+                 it is"
+            .to_owned(),
+    }
+}
+
+/// Returns the finding for objects that are nested more deeply than a restore can read.
+pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
+    let more = match objects {
+        0 | 1 => String::new(),
+        _ => format!(" and {} more", objects.saturating_sub(1)),
+    };
+    Finding {
+        severity: Severity::Warning,
+        object: format!("{} {first}", kind.resource),
+        cause: format!(
+            "{first}{more} is nested deeper than {MAX_DEPTH} levels: it is in the restore point, and no \
+             restore can write it"
+        ),
+        remedy: "make it less deep; `restore-cli fetch` gives its bytes".to_owned(),
+    }
+}
+
+/// Returns the finding for list entries that are not valid objects, as an extension API may return them.
+pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!(
+            "{objects} of its objects have no name or cannot be read, and were left out"
+        ),
+        remedy: format!("see what `kubectl get {} -o json` gives", kind.resource),
+    }
+}
+
+/// Returns the finding for a kind that is read in another version than intended.
+pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
+    let meant = export.all_kinds().iter();
+    let meant = meant.filter(|kind| kind.resource == read.resource && kind.version != read.version);
+    meant.map(|kind| Finding {
+        severity: Severity::Warning,
+        object: kind.resource.to_string(),
+        cause: format!(
+            "it cannot be listed as {}, since the webhook that converts it does not work; it was read \
+             as {}, which its objects are stored in",
+            kind.version, read.version
+        ),
+        remedy: "see why the webhook does not answer: `spec.conversion` of the definition names it"
+            .to_owned(),
+    }).next()
+}
+
+/// Returns the finding for objects of `component` that exist and could not be read.
+pub(super) fn not_read(kind: &Kind, component: &ComponentName, lost: &[Lost]) -> Option<Finding> {
+    let first = lost.first()?;
+    let own = match first.name.split_once('/') {
+        Some((namespace, name)) => format!("{name} -n {namespace}"),
+        None => first.name.clone(),
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!("component `{component}` is not whole: {}", lost_of(lost)),
+        remedy: format!(
+            "see that `kubectl get {} {own}` works: give the API server the key that it was \
+             encrypted with, start the webhook that converts it, or make it anew; then take another \
+             restore point",
+            kind.resource
+        ),
+    })
+}
+
+/// Describes the objects that could not be read, and the reasons.
+pub(super) fn lost_of(lost: &[Lost]) -> String {
+    let first = lost.iter().take(MAX_LOST);
+    let first: Vec<String> = first
+        .map(|lost| format!("{} ({})", lost.name, lost.cause))
+        .collect();
+    let more = match lost.len().saturating_sub(first.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} of its objects could not be read: {}{more}",
+        lost.len(),
+        first.join(", ")
+    )
+}
+
+/// Returns the manifest's finding for a kind that could not be listed.
+pub(super) fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
+    let so_far = if taken > 0 {
+        format!(" after {taken} objects")
+    } else {
+        String::new()
+    };
+    Finding {
+        severity: Severity::Error,
+        object: kind.resource.to_string(),
+        cause: format!("it could not be listed{so_far}: {}", error.line()),
+        remedy: match error {
+            KubeError::Forbidden { .. } => {
+                "apply deploy/rbac.yaml, or grant the right that is named".to_owned()
+            }
+            _ => format!(
+                "see that `kubectl get {}` works, then take another restore point",
+                kind.resource
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::refer::Referrer;
+    use super::*;
+
+    #[test]
+    fn references_to_nothing_are_told_kind_by_kind_and_stay_readable() {
+        let mut references = References::default();
+        for (resource, namespace, number) in [
+            ("clusterissuers.cert-manager.io", None, 7),
+            ("others.example.com", None, 1),
+            ("gadgets.example.com", Some("team-a"), 2),
+        ] {
+            for name in (0..number).map(|n| format!("{}-{n}", &resource[..3])) {
+                let by = Referrer {
+                    resource,
+                    namespace,
+                    name: &name,
+                };
+                let secret = json!({ "spec": { "keyRef": { "kind": "Secret", "name": name } } });
+                references.collect(by, &secret);
+            }
+        }
+        let told = unmet(&references);
+        let told = told.iter().map(|f| format!("{}: {}", f.object, f.cause));
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+    }
+}

@@ -1,0 +1,113 @@
+//! Archives of an export, as sources for a run.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{KubeExport, files, odd, visit};
+use backup_core::id::ComponentName;
+use backup_core::source::{ArchiveSink, ArchiveSource, ObjectTap, SourceError, Written};
+
+/// Archive of the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KubeArchive {
+    /// CustomResourceDefinitions.
+    Crds,
+    /// Custom resources and the built-in kinds around them.
+    Resources,
+    /// Keys of sealed-secrets.
+    SealedSecrets,
+    /// Kubeconfigs of tenants.
+    Kubeconfigs,
+    /// Secrets and ConfigMaps.
+    Secrets,
+}
+
+impl KubeArchive {
+    /// All archives in the order in which they should be taken: resources determine which Secrets are wanted.
+    pub const ALL: [Self; 5] = [
+        Self::Crds,
+        Self::SealedSecrets,
+        Self::Resources,
+        Self::Kubeconfigs,
+        Self::Secrets,
+    ];
+
+    /// Returns the component's name.
+    #[must_use]
+    pub fn component(self) -> ComponentName {
+        match self {
+            Self::Crds => ComponentName::crds(),
+            Self::Resources => ComponentName::resources(),
+            Self::SealedSecrets => ComponentName::sealed_secrets(),
+            Self::Kubeconfigs => ComponentName::kubeconfigs(),
+            Self::Secrets => ComponentName::secrets(),
+        }
+    }
+}
+
+/// Source for one archive of an export.
+#[derive(Debug)]
+pub struct KubeSource {
+    export: Arc<KubeExport>,
+    archive: KubeArchive,
+    tap: Option<Arc<dyn ObjectTap>>,
+}
+
+impl KubeSource {
+    pub(super) fn new(export: Arc<KubeExport>, archive: KubeArchive) -> Self {
+        Self {
+            export,
+            archive,
+            tap: None,
+        }
+    }
+
+    /// Returns which archive it is.
+    #[must_use]
+    pub fn archive(&self) -> KubeArchive {
+        self.archive
+    }
+
+    /// Shows `tap` every object that it writes.
+    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
+        self.tap = Some(tap);
+    }
+}
+
+#[async_trait]
+impl ArchiveSource for KubeSource {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+        if let Some(tap) = &self.tap {
+            out.show_to(Arc::clone(tap));
+        }
+        let (export, archive) = (self.export.as_ref(), self.archive);
+        let mut findings = Vec::new();
+        if archive == KubeArchive::Secrets && !export.learnt().complete {
+            // References to Secrets were not read in this run: read them now, and keep only the
+            // findings and the kinds that could not be read, whose Secrets may be missing.
+            let read = visit::visit(export, KubeArchive::Resources, None).await?;
+            findings = read.findings;
+        }
+        let (kept, lacks) = match archive {
+            KubeArchive::Kubeconfigs => {
+                files::write(&export.files, out, &mut findings, export.clock.now()).await?
+            }
+            _ => (Vec::new(), Vec::new()),
+        };
+        let mut written = visit::visit(export, archive, Some(out)).await?;
+        written.facts.lacks.extend(lacks);
+        let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        written.facts.objects = written.facts.objects.saturating_add(number);
+        export.learnt().kubeconfigs.extend(kept);
+        written.findings.extend(findings);
+        match archive {
+            KubeArchive::Resources => export.learnt().complete = true,
+            KubeArchive::Secrets => written
+                .findings
+                .extend(odd::unmet(&export.learnt().references)),
+            _ => {}
+        }
+        Ok(written)
+    }
+}

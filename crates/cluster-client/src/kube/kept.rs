@@ -1,0 +1,359 @@
+//! Cache of the objects read from a cluster, for the next run: bodies in an encrypted scratch file,
+//! their positions in memory.
+//!
+//! The watches report, by heads, which objects changed since. A run for a change reads only those, one
+//! by one, and takes all others from here; so the load on the API server depends on the changes, not on
+//! the number of objects. Any doubt leads to a new list: whether a kind is kept affects the cost of a
+//! restore point, never its content.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::discover::Kind;
+use super::scope::CRDS;
+use backup_core::archive::ResourceName;
+use backup_core::scratch::Scratch;
+
+mod pages;
+mod record;
+mod table;
+mod tidy;
+mod update;
+
+pub(super) use pages::Pages;
+pub(super) use record::{Drift, Failed, Recorder};
+use table::{Slot, Table};
+
+/// Maximum number of kept objects: with 32 bytes and a name for each they take 40 MiB.
+const MOST_OBJECTS: usize = 500_000;
+/// Largest scratch file: Talos gives etcd 2 GiB, and half of the file may be unused.
+const MOST_BYTES: u64 = 4 << 30;
+/// Limit of changes of a kind, above which it is listed again: one object in `CHANGED_SHARE`, plus
+/// `CHANGED_ALWAYS`, which cost nothing. Reading 16 objects one by one costs an API server more than a
+/// list of 300.
+const CHANGED_SHARE: usize = 16;
+const CHANGED_ALWAYS: usize = 64;
+/// Maximum number of changes while a list is being read, whose length is not known yet.
+const CHANGED_MEANWHILE: usize = 4096;
+
+/// Cache of a cluster's objects; see the module.
+pub struct Kept {
+    folder: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+/// Amount of kept data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holds {
+    /// Number of objects whose bodies need not be read again.
+    pub objects: u64,
+    /// Size of the scratch file.
+    pub bytes: u64,
+    /// Number of lists that differed from the changes that the watches reported.
+    pub drifted: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// UID of the cluster and version of the API server from which everything was read.
+    origin: Option<(String, String)>,
+    file: Option<File>,
+    kinds: BTreeMap<ResourceName, Watched>,
+    /// Number of epochs assigned so far.
+    epochs: u64,
+    drifted: u64,
+}
+
+/// Scratch file. Each position in it is assigned once.
+struct File {
+    scratch: Arc<Scratch>,
+    end: u64,
+}
+
+/// Kind that is watched.
+struct Watched {
+    /// Epoch, which changes whenever the knowledge about the kind becomes invalid.
+    epoch: u64,
+    /// Version in which its objects are read.
+    version: String,
+    hears: Hears,
+    /// Revision up to which its watch has reported.
+    place: u64,
+    /// Changes that its watch reported and that were not read yet.
+    told: BTreeMap<Box<str>, Told>,
+    holding: Holding,
+}
+
+/// Whether a watch reports all changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hears {
+    No,
+    /// The watch was interrupted, and is complete again once it reaches this revision.
+    From(u64),
+    Yes,
+}
+
+/// Kept objects of a kind.
+enum Holding {
+    /// None, with the reason.
+    Nothing(String),
+    /// A list is being read.
+    Listing,
+    All(Arc<Table>),
+}
+
+/// Last reported change of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    revision: u64,
+    gone: bool,
+}
+
+impl Told {
+    /// Reports whether the change came after the object was read. A deletion with the same revision as the
+    /// deleted object came after it.
+    fn is_news_of(self, slot: Slot) -> bool {
+        slot.revision < self.revision || (self.gone && slot.revision == self.revision)
+    }
+}
+
+impl Kept {
+    /// Creates an empty cache; its scratch file will be in `folder`.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            inner: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic cannot leave the data half-changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Discards everything, because other watches will start.
+    pub fn clear(&self) {
+        let mut inner = self.lock();
+        *inner = Inner {
+            epochs: inner.epochs,
+            drifted: inner.drifted,
+            ..Inner::default()
+        };
+    }
+
+    /// Returns the amount of kept data.
+    #[must_use]
+    pub fn holds(&self) -> Holds {
+        let inner = self.lock();
+        Holds {
+            objects: u64::try_from(inner.objects()).unwrap_or(u64::MAX),
+            bytes: inner.file.as_ref().map_or(0, |file| file.end),
+            drifted: inner.drifted,
+        }
+    }
+
+    /// Sets the cluster and the version of its API server from which all following data is read: another
+    /// version may render the same object differently.
+    pub(super) fn of(&self, uid: &str, version: &str) {
+        let mut inner = self.lock();
+        let origin = (uid.to_owned(), version.to_owned());
+        if inner.origin.as_ref() != Some(&origin) {
+            let first = inner.origin.is_none();
+            inner.origin = Some(origin);
+            let kinds: Vec<ResourceName> = inner.kinds.keys().cloned().collect();
+            for kind in kinds.iter().filter(|_| !first) {
+                inner.forget(kind, "the API server is another one now");
+            }
+        }
+    }
+
+    // Reports of the watches.
+
+    /// Records that the watch on `kind` starts at `place`: all changes from there on will be reported.
+    pub(super) fn began(&self, kind: &Kind, place: &str) {
+        let mut inner = self.lock();
+        // Extension APIs may not keep revisions in order, and may not report all changes.
+        let Some(place) = place.parse().ok().filter(|_| !kind.aggregated) else {
+            inner.kinds.remove(&kind.resource);
+            return;
+        };
+        let epoch = inner.epoch();
+        let watched = Watched {
+            epoch,
+            version: kind.version.clone(),
+            hears: Hears::No,
+            place,
+            told: BTreeMap::new(),
+            holding: Holding::Nothing("it was not read since its watch began".to_owned()),
+        };
+        inner.kinds.insert(kind.resource.clone(), watched);
+    }
+
+    /// Records that the watch on `kind` is connected. If it was interrupted, `now` is the current revision,
+    /// and the watch is complete once it has reached it.
+    pub(super) fn hears(&self, kind: &Kind, now: Option<&str>) {
+        let mut inner = self.lock();
+        let Some(watched) = inner.kinds.get_mut(&kind.resource) else {
+            return;
+        };
+        match now.map(str::parse) {
+            Some(Ok(now)) if now > watched.place => watched.hears = Hears::From(now),
+            Some(Ok(_)) => watched.hears = Hears::Yes,
+            // A watch that the server ended regularly continues as before.
+            None if watched.hears == Hears::No => watched.hears = Hears::Yes,
+            None | Some(Err(_)) => {}
+        }
+    }
+
+    /// Records that the watch on `kind` is interrupted.
+    pub(super) fn hears_not(&self, kind: &Kind) {
+        if let Some(watched) = self.lock().kinds.get_mut(&kind.resource) {
+            watched.hears = Hears::No;
+        }
+    }
+
+    /// Records that the watch on `kind` ended or lost its position.
+    pub(super) fn ended(&self, kind: &ResourceName) {
+        self.lock().kinds.remove(kind);
+    }
+
+    /// Records that the watch on `kind` has reached `revision`, and the `object` (`NAMESPACE/NAME`) that was
+    /// created or changed at that revision, or deleted if the flag is set.
+    pub(super) fn told(&self, kind: &Kind, revision: &str, object: Option<(String, bool)>) {
+        let mut inner = self.lock();
+        let objects = inner.objects();
+        let Some(watched) = inner.kinds.get_mut(&kind.resource) else {
+            return;
+        };
+        let Ok(revision) = revision.parse::<u64>() else {
+            inner.forget(&kind.resource, "its revisions are no numbers");
+            return;
+        };
+        watched.place = watched.place.max(revision);
+        if matches!(watched.hears, Hears::From(place) if place <= revision) {
+            watched.hears = Hears::Yes;
+        }
+        let Some((name, gone)) = object else {
+            return;
+        };
+        let most = match &watched.holding {
+            Holding::Nothing(_) => return,
+            Holding::Listing => CHANGED_MEANWHILE,
+            Holding::All(table) => {
+                let known = table.find(&name);
+                if known.is_some_and(|slot| !(Told { revision, gone }).is_news_of(slot)) {
+                    return;
+                }
+                // A full table accepts no new objects.
+                (table.len() / CHANGED_SHARE + CHANGED_ALWAYS)
+                    .min(MOST_OBJECTS.saturating_sub(objects))
+            }
+        };
+        watched.told.insert(name.into(), Told { revision, gone });
+        if watched.told.len() > most {
+            inner.forget(
+                &kind.resource,
+                "so much of it changed that a list costs less",
+            );
+        }
+    }
+
+    /// Records that the kind defined by `definition` may be rendered differently from now on.
+    pub(super) fn defined(&self, definition: &str) {
+        let kind = ResourceName::from(definition);
+        self.lock().forget(&kind, "its definition changed");
+    }
+
+    // Queries of the runs.
+
+    /// Discards the kept objects of `kind`, with the reason `why`.
+    fn forget(&self, kind: &ResourceName, why: &str) {
+        self.lock().forget(kind, why);
+    }
+
+    /// Reserves `bytes` bytes, and returns the file and the position.
+    fn room(&self, bytes: u64) -> io::Result<(Arc<Scratch>, u64)> {
+        let mut inner = self.lock();
+        let file = match &mut inner.file {
+            Some(file) => file,
+            none => none.insert(File {
+                scratch: Arc::new(Scratch::create(&self.folder, MOST_BYTES)?),
+                end: 0,
+            }),
+        };
+        let end = file.end.saturating_add(bytes);
+        if end > MOST_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the scratch file would be larger than {MOST_BYTES} bytes"),
+            ));
+        }
+        let at = std::mem::replace(&mut file.end, end);
+        Ok((Arc::clone(&file.scratch), at))
+    }
+
+    /// Returns why the objects of `kind`, as now discovered, cannot be kept or may be outdated.
+    fn doubt(inner: &Inner, kind: &Kind) -> Option<&'static str> {
+        let Some(watched) = inner.kinds.get(&kind.resource) else {
+            return Some("there is no watch on it now");
+        };
+        if kind.converted {
+            return Some("a webhook converts its objects");
+        }
+        if watched.version != kind.version {
+            return Some("it is served in another version now");
+        }
+        if watched.hears != Hears::Yes {
+            return Some("its watch has not heard everything");
+        }
+        let heard = |kind: &str| {
+            let definitions = inner.kinds.get(&ResourceName::from(kind));
+            definitions.is_some_and(|definitions| definitions.hears == Hears::Yes)
+        };
+        (kind.custom && !heard(CRDS)).then_some("the watch on definitions has not heard everything")
+    }
+}
+
+impl Inner {
+    fn epoch(&mut self) -> u64 {
+        self.epochs = self.epochs.saturating_add(1);
+        self.epochs
+    }
+
+    fn objects(&self) -> usize {
+        self.tables().map(|table| table.len()).sum()
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.kinds.values().filter_map(|w| match &w.holding {
+            Holding::All(table) => Some(table),
+            _ => None,
+        })
+    }
+
+    /// Returns the kind, if it is still in that epoch.
+    fn in_epoch(&mut self, kind: &ResourceName, epoch: u64) -> Option<&mut Watched> {
+        self.kinds.get_mut(kind).filter(|w| w.epoch == epoch)
+    }
+
+    fn forget(&mut self, kind: &ResourceName, why: &str) {
+        let epoch = self.epoch();
+        if let Some(watched) = self.kinds.get_mut(kind) {
+            watched.epoch = epoch;
+            watched.told.clear();
+            watched.holding = Holding::Nothing(why.to_owned());
+        }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({:?})", self.holds())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! Recorder of a list for later runs, which also checks it against the reports of the watches.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::{Holding, Kept, MOST_OBJECTS, Slot, Table, Told};
+use crate::kube::discover::Kind;
+use backup_core::archive::ResourceName;
+
+/// Interval between checks of the watches' reports.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Maximum number of differing objects that are checked one by one; further ones are only counted.
+const MOST_SUSPECTS: usize = 1000;
+
+/// Recorder of the objects of one list. If it is dropped before the end, nothing is kept.
+pub(in super::super) struct Recorder {
+    kept: Arc<Kept>,
+    kind: ResourceName,
+    epoch: u64,
+    table: Table,
+    /// Objects kept before.
+    before: Option<Before>,
+    /// Objects of this page that must be written: name, revision, JSON.
+    page: Vec<(Box<str>, u64, Bytes)>,
+    /// Reason why this list cannot be kept.
+    failed: Option<Failed>,
+}
+
+struct Before {
+    table: Arc<Table>,
+    /// Changes reported since.
+    told: BTreeMap<Box<str>, Told>,
+    /// Whether these are all changes, so that a difference is significant.
+    heard: bool,
+    /// Index of the first object that the list has not reached.
+    next: usize,
+    suspects: Suspects,
+}
+
+/// Objects whose state in the list differs from the kept one.
+#[derive(Default)]
+struct Suspects {
+    /// Changed objects, with their revision in the list.
+    changed: Vec<(Box<str>, u64)>,
+    /// Objects that are not in the list.
+    gone: Vec<Box<str>>,
+    more: usize,
+}
+
+/// Reason why a list is not kept.
+#[derive(Debug)]
+pub(in super::super) enum Failed {
+    /// Writing to the scratch file failed.
+    Scratch(String),
+    /// The list cannot be kept.
+    Odd(&'static str),
+}
+
+/// Difference between a recorded list and the reports of the watches.
+#[derive(Debug, Default)]
+pub(in super::super) struct Drift {
+    /// Number of objects that differ.
+    pub(in super::super) objects: usize,
+    /// Name of the first of them.
+    pub(in super::super) first: String,
+}
+
+impl Kept {
+    /// Starts recording a list of `kind` that is about to be read; `None` if it cannot be kept.
+    pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<Recorder> {
+        let mut inner = self.lock();
+        let heard = Self::doubt(&inner, kind).is_none();
+        let watched = inner.kinds.get_mut(&kind.resource)?;
+        if watched.version != kind.version || kind.converted {
+            return None;
+        }
+        let told = std::mem::take(&mut watched.told);
+        let before = match std::mem::replace(&mut watched.holding, Holding::Listing) {
+            Holding::All(table) => Some(Before {
+                table,
+                told,
+                heard,
+                next: 0,
+                suspects: Suspects::default(),
+            }),
+            _ => None,
+        };
+        Some(Recorder {
+            kept: Arc::clone(self),
+            kind: kind.resource.clone(),
+            epoch: watched.epoch,
+            table: Table::default(),
+            before,
+            page: Vec::new(),
+            failed: None,
+        })
+    }
+}
+
+impl Recorder {
+    /// Records an object; they come in the order of their names (`NAMESPACE/NAME`).
+    pub(in super::super) fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
+        let Ok(revision) = revision.parse() else {
+            self.failed = Some(Failed::Odd("its revisions are no numbers"));
+            return;
+        };
+        self.page.push((name.into(), revision, json.clone()));
+    }
+
+    /// Writes the objects recorded since the last call.
+    pub(in super::super) async fn flush(&mut self) {
+        let page = std::mem::take(&mut self.page);
+        if self.failed.is_some() {
+            return;
+        }
+        if self.table.len().saturating_add(page.len()) > MOST_OBJECTS {
+            self.failed = Some(Failed::Odd("it has more objects than are kept"));
+            return;
+        }
+        let mut slots = Vec::with_capacity(page.len());
+        let mut bodies = Vec::new();
+        for (name, revision, json) in &page {
+            let slot = Slot {
+                revision: *revision,
+                at: 0,
+                length: u32::try_from(json.len()).unwrap_or(u32::MAX),
+                sum: crc32fast::hash(json),
+            };
+            let known = self.before.as_mut().and_then(|b| b.meet(name, slot));
+            if known.is_none() {
+                bodies.push(json.clone());
+            }
+            slots.push((name, slot, known));
+        }
+        let mut places = match self.kept.put(bodies).await {
+            Ok(places) => places.into_iter(),
+            Err(e) => {
+                self.failed = Some(Failed::Scratch(e.to_string()));
+                return;
+            }
+        };
+        for (name, slot, known) in slots {
+            let at = known.or_else(|| places.next()).unwrap_or_default();
+            if !self.table.push(name, Slot { at, ..slot }) {
+                self.failed = Some(Failed::Odd("its list is not in the order of names"));
+                return;
+            }
+        }
+    }
+
+    /// Completes the list. Waits at most until `patience` for outstanding reports of the watches.
+    pub(in super::super) async fn finish(mut self, patience: Instant) -> Result<Drift, Failed> {
+        self.flush().await;
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        self.table.shrink();
+        let table = Arc::new(std::mem::take(&mut self.table));
+        let before = self.before.take();
+        let (mut missing, mut drift) = (Vec::new(), Drift::default());
+        {
+            let mut inner = self.kept.lock();
+            let full = inner.objects().saturating_add(table.len()) > MOST_OBJECTS;
+            // If not, another watch has started meanwhile, or the definition changed.
+            let Some(watched) = inner.in_epoch(&self.kind, self.epoch) else {
+                return Ok(drift);
+            };
+            if full {
+                return Err(Failed::Odd("there are more objects than are kept"));
+            }
+            if let Some(Suspects {
+                changed,
+                gone,
+                more,
+            }) = before.and_then(Before::end)
+            {
+                for (name, revision) in changed {
+                    let told = watched.told.get(&name);
+                    // The watch may still report changes that it has not reached.
+                    if revision <= watched.place && told.is_none_or(|t| t.revision < revision) {
+                        drift.add(&name, 1);
+                    }
+                }
+                drift.objects = drift.objects.saturating_add(more);
+                missing = gone;
+            }
+            watched.holding = Holding::All(table);
+        }
+        // A list does not show when an object was deleted.
+        while !missing.is_empty() {
+            if let Some(watched) = self.kept.lock().in_epoch(&self.kind, self.epoch) {
+                missing.retain(|name| !watched.told.get(name).is_some_and(|told| told.gone));
+            } else {
+                missing.clear();
+            }
+            if Instant::now() >= patience {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(name) = missing.first() {
+            drift.add(name, missing.len());
+        }
+        if drift.objects > 0 {
+            let mut inner = self.kept.lock();
+            inner.drifted = inner.drifted.saturating_add(1);
+        }
+        Ok(drift)
+    }
+}
+
+impl Drift {
+    fn add(&mut self, name: &str, objects: usize) {
+        if self.objects == 0 {
+            name.clone_into(&mut self.first);
+        }
+        self.objects = self.objects.saturating_add(objects);
+    }
+}
+
+impl Before {
+    /// Returns the position of an object's body, if the object is unchanged.
+    fn meet(&mut self, name: &str, now: Slot) -> Option<u64> {
+        while let Some((passed, _)) = self.table.get(self.next)
+            && passed < name
+        {
+            let passed = Box::from(passed);
+            self.suspect(passed, 0);
+            self.next = self.next.saturating_add(1);
+        }
+        let slot = match self.table.get(self.next) {
+            Some((known, slot)) if known == name => slot,
+            _ => {
+                self.suspect(name.into(), now.revision);
+                return None;
+            }
+        };
+        self.next = self.next.saturating_add(1);
+        let same = Slot { at: slot.at, ..now } == slot;
+        if !same {
+            self.suspect(name.into(), now.revision);
+        }
+        same.then_some(slot.at)
+    }
+
+    /// Treats the objects that the list has not reached as deleted, and returns the differences.
+    fn end(mut self) -> Option<Suspects> {
+        while let Some((passed, _)) = self.table.get(self.next) {
+            let passed = Box::from(passed);
+            self.suspect(passed, 0);
+            self.next = self.next.saturating_add(1);
+        }
+        self.heard.then_some(self.suspects)
+    }
+
+    /// Records an object whose state differs; the revision is 0 if it is not in the list.
+    fn suspect(&mut self, name: Box<str>, revision: u64) {
+        if self.told.contains_key(&name) {
+            return;
+        }
+        let Suspects {
+            changed,
+            gone,
+            more,
+        } = &mut self.suspects;
+        if changed.len().saturating_add(gone.len()) >= MOST_SUSPECTS {
+            *more = more.saturating_add(1);
+        } else if revision > 0 {
+            changed.push((name, revision));
+        } else {
+            gone.push(name);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let mut inner = self.kept.lock();
+        if let Some(watched) = inner.in_epoch(&self.kind, self.epoch)
+            && matches!(watched.holding, Holding::Listing)
+        {
+            watched.told.clear();
+            watched.holding = Holding::Nothing("its last list could not be kept".to_owned());
+        }
+    }
+}
+
+impl Kept {
+    /// Writes `bodies` to the scratch file, and returns the position of each.
+    pub(super) async fn put(self: &Arc<Self>, bodies: Vec<Bytes>) -> io::Result<Vec<u64>> {
+        if bodies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = Arc::clone(self);
+        let written = spawn_blocking(move || {
+            let length = bodies.iter().map(Bytes::len).sum();
+            let mut block = zeroize::Zeroizing::new(Vec::with_capacity(length));
+            let (scratch, begin) = kept.room(u64::try_from(length).unwrap_or(u64::MAX))?;
+            let mut places = Vec::with_capacity(bodies.len());
+            for body in bodies {
+                let at = u64::try_from(block.len()).unwrap_or(u64::MAX);
+                places.push(begin.saturating_add(at));
+                block.extend_from_slice(&body);
+            }
+            scratch.put(begin, &mut block)?;
+            Ok(places)
+        });
+        written.await.map_err(io::Error::other)?
+    }
+}

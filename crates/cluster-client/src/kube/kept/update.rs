@@ -1,0 +1,239 @@
+//! Update of a kind's kept objects from its watch's reports: changed objects are read one by one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{Holding, Kept, Slot, Table, Told};
+use crate::kube::discover::Kind;
+use crate::kube::failure::KubeError;
+use crate::kube::object::Object;
+use crate::kube::request::Api;
+use crate::kube::target::place::place;
+use backup_core::archive::{ObjectPath, ResourceName};
+use backup_core::scratch::Scratch;
+
+/// Objects that are read at the same time. Each is held in memory, and is below 3 MiB.
+const AT_ONCE: usize = 8;
+/// Time limit for all of them. A list of all objects takes seconds: if single objects take this long, a
+/// list is not slower.
+const WITHIN: Duration = Duration::from_secs(60);
+/// Largest object; the server accepts requests of up to 3 MiB.
+const MAX_OBJECT: usize = 16 << 20;
+
+/// All objects of a kind, as its watch has reported them.
+pub(in super::super) struct Snapshot {
+    pub(super) table: Arc<Table>,
+    /// Scratch file; `None` if there are no objects.
+    pub(super) scratch: Option<Arc<Scratch>>,
+    /// Revision up to which the watch had reported.
+    pub(in super::super) place: u64,
+    /// Number of objects that were read again.
+    pub(in super::super) fetched: u64,
+    /// Number of objects that were deleted.
+    pub(in super::super) gone: u64,
+}
+
+/// Update in progress. If it is dropped before its end, the reported changes are outstanding again.
+struct Update<'k> {
+    kept: &'k Kept,
+    kind: ResourceName,
+    epoch: u64,
+    table: Arc<Table>,
+    place: u64,
+    told: BTreeMap<Box<str>, Told>,
+}
+
+impl Kept {
+    /// Returns all objects of `kind` without a list, or the reason why a list is needed.
+    pub(in super::super) async fn current(
+        self: &Arc<Self>,
+        api: &Api,
+        kind: &Kind,
+    ) -> Result<Snapshot, String> {
+        let update = self.begin(kind)?;
+        let changed = tokio::time::timeout(WITHIN, self.read(api, kind, &update)).await;
+        let changed = changed.unwrap_or_else(|_| {
+            let seconds = WITHIN.as_secs();
+            Err(format!(
+                "its changed objects could not be read within {seconds} s"
+            ))
+        })?;
+        update.finish(&changed)
+    }
+
+    fn begin(&self, kind: &Kind) -> Result<Update<'_>, String> {
+        let mut inner = self.lock();
+        if let Some(doubt) = Self::doubt(&inner, kind) {
+            return Err(doubt.to_owned());
+        }
+        let watched = inner.kinds.get_mut(&kind.resource);
+        let watched = watched.ok_or("there is no watch on it now")?;
+        let table = match &watched.holding {
+            Holding::All(table) => Arc::clone(table),
+            Holding::Listing => return Err("it is being listed".to_owned()),
+            Holding::Nothing(why) => return Err(why.clone()),
+        };
+        Ok(Update {
+            kept: self,
+            kind: kind.resource.clone(),
+            epoch: watched.epoch,
+            table,
+            place: watched.place,
+            told: std::mem::take(&mut watched.told),
+        })
+    }
+
+    /// Reads the objects that were reported as changed; `None` for those that no longer exist.
+    async fn read(
+        self: &Arc<Self>,
+        api: &Api,
+        kind: &Kind,
+        update: &Update<'_>,
+    ) -> Result<BTreeMap<Box<str>, Option<Slot>>, String> {
+        let news = update.told.iter().filter(|(name, told)| {
+            let known = update.table.find(name);
+            known.is_none_or(|slot| told.is_news_of(slot))
+        });
+        let reads = news.map(|(name, told)| async move {
+            let read = if told.gone {
+                None
+            } else {
+                self.one(api, kind, name, told.revision).await?
+            };
+            Ok::<_, String>((name.clone(), read))
+        });
+        // Boxed one by one: the compiler cannot prove that a stream of borrows is `Send`.
+        let reads: Vec<_> = reads.map(futures::FutureExt::boxed).collect();
+        stream::iter(reads)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn one(
+        self: &Arc<Self>,
+        api: &Api,
+        kind: &Kind,
+        name: &str,
+        told: u64,
+    ) -> Result<Option<Slot>, String> {
+        let (namespace, own) = match name.split_once('/') {
+            Some((namespace, own)) => (Some(namespace.to_owned()), own),
+            None => (None, name),
+        };
+        let path = ObjectPath {
+            resource: kind.resource.clone(),
+            namespace,
+            name: own.to_owned(),
+        };
+        let bytes = match api.bytes(&place(kind, &path, ""), MAX_OBJECT).await {
+            Ok(bytes) => bytes,
+            Err(e) if is_gone(&e, own) => return Ok(None),
+            Err(e) => return Err(e.line()),
+        };
+        let object = Object::read_alone(kind, &bytes).map_err(|e| e.line())?;
+        let revision = object.meta.resource_version.parse().unwrap_or(0);
+        if object.path != path || revision < told {
+            return Err("an object was read in an older state than its watch told".to_owned());
+        }
+        let slot = Slot {
+            revision,
+            at: 0,
+            length: u32::try_from(object.json.len()).unwrap_or(u32::MAX),
+            sum: crc32fast::hash(&object.json),
+        };
+        let written = self.put(vec![object.json]).await;
+        let written = written.map_err(|e| format!("its objects cannot be kept: {e}"))?;
+        let at = written.first().copied().unwrap_or_default();
+        Ok(Some(Slot { at, ..slot }))
+    }
+}
+
+/// Reports whether the object does not exist, rather than the kind.
+fn is_gone(error: &KubeError, name: &str) -> bool {
+    match error {
+        KubeError::Status { message, .. } => {
+            error.is_not_found() && message.ends_with(&format!("\"{name}\" not found"))
+        }
+        _ => false,
+    }
+}
+
+impl Update<'_> {
+    fn finish(mut self, changed: &BTreeMap<Box<str>, Option<Slot>>) -> Result<Snapshot, String> {
+        let gone = changed.values().filter(|slot| slot.is_none()).count();
+        let fetched = changed.len().saturating_sub(gone);
+        let table = if changed.is_empty() {
+            Arc::clone(&self.table)
+        } else {
+            let table = self.table.changed(changed);
+            Arc::new(table.ok_or("there is no more room for its objects")?)
+        };
+        self.told.clear();
+        let mut inner = self.kept.lock();
+        let Some(watched) = inner.in_epoch(&self.kind, self.epoch) else {
+            return Err("it changed as a whole while it was read".to_owned());
+        };
+        watched.holding = Holding::All(Arc::clone(&table));
+        let scratch = inner.file.as_ref().map(|file| Arc::clone(&file.scratch));
+        drop(inner);
+        Ok(Snapshot {
+            table,
+            scratch,
+            place: self.place,
+            fetched: u64::try_from(fetched).unwrap_or(u64::MAX),
+            gone: u64::try_from(gone).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+impl Drop for Update<'_> {
+    fn drop(&mut self) {
+        let told = std::mem::take(&mut self.told);
+        if told.is_empty() {
+            return;
+        }
+        let mut inner = self.kept.lock();
+        if let Some(watched) = inner.in_epoch(&self.kind, self.epoch) {
+            for (name, told) in told {
+                watched.told.entry(name).or_insert(told);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Update<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Update({})", self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_that_is_named_is_gone() {
+        let error = |message: &str, status| KubeError::Status {
+            path: String::new(),
+            status,
+            message: message.to_owned(),
+            retry_after: None,
+        };
+        let not_found = http::StatusCode::NOT_FOUND;
+        let gone = "teams.butler.butlerlabs.dev \"payments\" not found";
+        assert!(is_gone(&error(gone, not_found), "payments"));
+        assert!(!is_gone(&error(gone, not_found), "others"));
+        assert!(!is_gone(
+            &error("404 page not found", not_found),
+            "payments"
+        ));
+        assert!(!is_gone(
+            &error(gone, http::StatusCode::BAD_GATEWAY),
+            "payments"
+        ));
+    }
+}

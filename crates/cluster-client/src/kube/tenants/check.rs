@@ -1,0 +1,255 @@
+//! Check of one tenant: its facts, its kubeconfig against the expected one, and its own answers.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::failure::KubeError;
+use super::super::request::Api;
+use super::cluster::Tenant;
+use super::now::{PlaneView, TenantNow};
+use super::{ControlPlanes, PER_TENANT, ask, credentials, told};
+use crate::kube::kubeconfig::Examined;
+use backup_core::digest::Digest;
+use backup_core::format::export::{KubeconfigFacts, TenantFacts};
+use backup_core::format::manifest::{Finding, Severity};
+
+/// Remaining validity below which a certificate is reported: it may have expired when the restore point
+/// is needed.
+const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Checks one tenant.
+pub(super) async fn check(
+    api: &Api,
+    tenant: Tenant,
+    planes: &ControlPlanes,
+    now: Timestamp,
+) -> (TenantNow, Vec<Finding>) {
+    let mut seen = Seen::of(&tenant);
+    let held = tokio::time::timeout(PER_TENANT, held(api, &tenant, planes, &mut seen)).await;
+    let examined = match held {
+        Ok(Ok(examined)) => examined,
+        Ok(Err(e)) => {
+            let why = format!("its Secrets could not be read: {}", told(&e));
+            seen.fail(&why);
+            return seen.done();
+        }
+        Err(_) => {
+            let within = PER_TENANT.as_secs();
+            seen.fail(&format!("its Secrets could not be read within {within} s"));
+            return seen.done();
+        }
+    };
+    let Some((mut examined, key)) = examined else {
+        seen.fail("it has no kubeconfig Secret");
+        return seen.done();
+    };
+    examined.facts.narrow(&seen.authority);
+    seen.kubeconfig(&examined.facts, key, now);
+    let unusable = examined.facts.unusable.clone();
+    seen.facts.kubeconfig = Some(examined.facts);
+    match examined.client {
+        Some(access) => {
+            seen.facts.answer = ask::ask(&access, &api.proxies).await;
+            if let Some(why) = seen.facts.answer.failure.clone() {
+                seen.fail(&why);
+            }
+        }
+        None => {
+            let why = unusable.unwrap_or_default();
+            seen.fail(&format!("its kubeconfig was not used: {why}"));
+        }
+    }
+    seen.done()
+}
+
+/// Reads the tenant's data in the management cluster: control plane, kubeconfig, authority.
+async fn held(
+    api: &Api,
+    tenant: &Tenant,
+    planes: &ControlPlanes,
+    seen: &mut Seen,
+) -> Result<Option<(Examined, &'static str)>, KubeError> {
+    let namespace = match seen.facts.tenant_namespace.clone() {
+        Some(told) => Some(told),
+        None => credentials::namespace(api, tenant).await?,
+    };
+    let Some(namespace) = namespace else {
+        return Ok(None);
+    };
+    let here = planes
+        .get(&namespace)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let named = here.iter().find(|p| p.facts.name == tenant.metadata.name);
+    // The tenant's own namespace has one control plane, whatever its name.
+    let plane = named.or_else(|| here.first());
+    if let Some(plane) = plane {
+        seen.facts.control_plane = Some(plane.facts.clone());
+        seen.plane = Some(plane.view.clone());
+        let name = &plane.facts.name;
+        seen.authority = credentials::authority(api, &namespace, name).await?;
+        if seen.authority.is_empty() {
+            seen.say(
+                Severity::Warning,
+                format!(
+                    "the authority of its control plane is not in Secret {namespace}/{name}-ca"
+                ),
+                "without it every kubeconfig and worker of the tenant is refused after a restore: \
+                 see what Steward says of the control plane",
+            );
+        }
+    }
+    credentials::kubeconfig(api, tenant, &namespace).await
+}
+
+/// Facts about a tenant so far.
+pub(super) struct Seen {
+    pub(super) facts: TenantFacts,
+    plane: Option<PlaneView>,
+    /// Certificates of its control plane's authority; empty if unknown.
+    pub(super) authority: Vec<Digest>,
+    pub(super) findings: Vec<Finding>,
+    /// Whether it should be up: it reports that it is ready, and is not set to sleep.
+    settled: bool,
+}
+
+impl Seen {
+    pub(super) fn of(tenant: &Tenant) -> Self {
+        let facts = tenant.facts();
+        let phase = facts.phase.clone().unwrap_or_default();
+        let settled = phase == "Ready";
+        let mut seen = Self {
+            facts,
+            plane: None,
+            authority: Vec::new(),
+            findings: Vec::new(),
+            settled,
+        };
+        if settled && seen.facts.tenant_namespace.is_none() {
+            seen.say(
+                Severity::Warning,
+                "it is Ready and its status names no tenantNamespace".to_owned(),
+                "set status.tenantNamespace to the namespace that its control plane is in: \
+                 restored without it, Butler makes the tenant a second time, empty",
+            );
+        }
+        if !settled {
+            let phase = if phase.is_empty() { "none yet" } else { &phase };
+            seen.say(
+                if phase == "Failed" {
+                    Severity::Warning
+                } else {
+                    Severity::Info
+                },
+                format!("its phase is {phase}, so it may not be whole in this restore point"),
+                "take another restore point when it is Ready",
+            );
+        }
+        seen
+    }
+
+    /// Checks a kubeconfig against the facts from the management cluster.
+    pub(super) fn kubeconfig(&mut self, found: &KubeconfigFacts, key: &str, now: Timestamp) {
+        let origin = &found.origin;
+        let notice = now.saturating_add(NOTICE).unwrap_or(now);
+        let ends = [
+            ("client certificate", found.client_not_after),
+            ("authority's certificate", found.ca_not_after),
+        ];
+        for (what, until) in ends {
+            let Some(until) = until.filter(|until| *until <= notice) else {
+                continue;
+            };
+            let ended = if until <= now {
+                "expired at"
+            } else {
+                "expires at"
+            };
+            self.say(
+                Severity::Warning,
+                format!("the {what} in {origin} {ended} {until}"),
+                "let Steward renew it (annotation certs.steward.butlerlabs.dev/rotate on its \
+                 Secret), then take another restore point",
+            );
+        }
+        let trusted = found.trusted();
+        let known = !trusted.is_empty() && !self.authority.is_empty();
+        if known && !trusted.iter().any(|a| self.authority.contains(&a.sha256)) {
+            self.say(
+                Severity::Warning,
+                format!("the authority in {origin} is not that of its control plane"),
+                "let Steward make the kubeconfig anew by deleting its Secret: with this one no \
+                 connection is trusted",
+            );
+        }
+        if let (Some(endpoint), Some(server)) = (&self.facts.endpoint, &found.server)
+            && key != credentials::IN_CLUSTER
+            && !same_address(endpoint, server)
+        {
+            let cause =
+                format!("the server in {origin} is {server}, its control plane is at {endpoint}");
+            self.say(
+                Severity::Warning,
+                cause,
+                "see which of both is right: workers and users follow the kubeconfig",
+            );
+        }
+    }
+
+    /// Records why there is no answer, or only a part of it.
+    pub(super) fn fail(&mut self, why: &str) {
+        let plane = self.facts.control_plane.as_ref();
+        let asleep = plane.and_then(|p| p.status.as_deref()) == Some("Sleeping");
+        let severity = if self.settled && !asleep {
+            Severity::Warning
+        } else {
+            Severity::Info
+        };
+        self.facts.answer.failure = Some(why.to_owned());
+        self.say(
+            severity,
+            format!("it was not asked to the end: {why}"),
+            "see that its kubeconfig works from where the backup runs; a restore cannot be \
+             compared with a tenant that did not answer",
+        );
+    }
+
+    fn say(&mut self, severity: Severity, cause: String, remedy: &str) {
+        let TenantFacts {
+            namespace, name, ..
+        } = &self.facts;
+        self.findings.push(Finding {
+            severity,
+            object: format!("{} {namespace}/{name}", super::TENANTS),
+            cause,
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn done(self) -> (TenantNow, Vec<Finding>) {
+        let tenant = TenantNow {
+            facts: self.facts,
+            plane: self.plane,
+            cluster: None,
+        };
+        (tenant, self.findings)
+    }
+}
+
+/// Reports whether both are the same host and port; an endpoint may have no scheme or port.
+pub(super) fn same_address(endpoint: &str, server: &str) -> bool {
+    let read = |text: &str| {
+        let text = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        let url = url::Url::parse(&text).ok()?;
+        let host = url.host_str()?.trim_end_matches('.').to_ascii_lowercase();
+        Some((host, url.port()))
+    };
+    match (read(endpoint), read(server)) {
+        (Some((a, None)), Some((b, _))) => a == b,
+        (Some(a), Some((host, port))) => a == (host, port.or(Some(443))),
+        _ => endpoint == server,
+    }
+}

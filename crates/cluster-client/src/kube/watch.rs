@@ -1,0 +1,260 @@
+//! Watches that report changes of objects that an export would take.
+//!
+//! There is one watch for each kind, of the heads of objects only: no value is transferred. A watch keeps
+//! the revision up to which it has reported; the objects it reported are recorded in the cache of kept
+//! objects. When a watch has no position, at its start or after a break that was too long, any object of
+//! the kind may have changed, and it reports that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, Aborted};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::connect::KubeOptions;
+use super::discover::{Discovered, Kind, discover};
+use super::failure::KubeError;
+use super::kept::Kept;
+use super::scope::{CONFIG_MAPS, CRDS, SECRETS, noise};
+use super::select::{Home, Scope, Selection};
+use backup_core::archive::ResourceName;
+use backup_core::id::ComponentName;
+
+mod concern;
+mod follow;
+mod reach;
+
+use concern::Concern;
+use follow::Follow;
+use reach::Reach;
+
+/// Maximum number of watched kinds: each costs a connection. A Butler cluster with everything that the
+/// platform brings has about 150.
+pub const MOST: usize = 300;
+/// Kinds whose position is queried at the same time; discovery uses the same number.
+const AT_ONCE: usize = 4;
+/// Delay after a new definition: it is served within a second, and seldom comes alone.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Interval of discovery when no definition changes.
+const DISCOVER_EVERY: Duration = Duration::from_mins(10);
+/// First and longest pause after a failed discovery.
+const DISCOVER_AGAIN: Duration = Duration::from_secs(1);
+const DISCOVER_AGAIN_AT_MOST: Duration = Duration::from_secs(30);
+
+/// Selection of the watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// Objects that an export takes.
+    pub selection: Selection,
+    /// Components whose changes are reported. Those outside the Kubernetes API are ignored.
+    pub components: BTreeSet<ComponentName>,
+}
+
+/// Change that a watch reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Components that an export would find changed.
+    pub components: Vec<ComponentName>,
+    /// Description of the change: a kind and a name, never a value.
+    pub what: String,
+}
+
+/// State of a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchState {
+    /// It receives changes.
+    Watching,
+    /// It is interrupted, and later continues at its position.
+    Broken(String),
+    /// The server does not permit or support the watch. It is tried again from time to time.
+    Refused(String),
+}
+
+/// Receiver of the watches' reports.
+pub trait WatchListener: Send + Sync {
+    /// Called when something changed.
+    fn changed(&self, change: Change);
+    /// Called when the state of the watch on `kind`, which concerns `components`, changes.
+    fn state(&self, kind: &str, components: &[ComponentName], state: WatchState);
+    /// Called when the watch on `kind` received an answer, even if nothing changed.
+    fn heard(&self, kind: &str);
+    /// Called when the watch on `kind` had lost its position (410) and has started again.
+    fn lost(&self, kind: &str);
+    /// Called when there is no watch on `kind` any more.
+    fn ended(&self, kind: &str);
+}
+
+/// Running watches, each with the version of its kind.
+type Handles = BTreeMap<ResourceName, (AbortHandle, String)>;
+type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
+
+/// Watches until it is dropped. Records its reports in `kept`, which no other watches may use.
+pub async fn watch(
+    options: &KubeOptions,
+    wanted: &WatchOptions,
+    kept: &Kept,
+    listener: &dyn WatchListener,
+) {
+    let ground = Ground {
+        reach: Reach::new(options.clone()),
+        wanted,
+        kept,
+        listener,
+        beginning: Semaphore::new(AT_ONCE),
+        defined: Notify::new(),
+    };
+    let mut handles = Handles::new();
+    let mut running: Running<'_> = FuturesUnordered::new();
+    let mut failures: u32 = 0;
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {
+                // Watches continue meanwhile: discovery of a large cluster takes seconds.
+                let found = discovered(&ground, &mut running).await;
+                match found {
+                    Ok(found) => {
+                        failures = 0;
+                        next = Instant::now() + DISCOVER_EVERY;
+                        adjust(&ground, found, &mut handles, &running);
+                    }
+                    Err(error) => {
+                        let pause = DISCOVER_AGAIN.saturating_mul(1 << failures.min(8));
+                        next = Instant::now() + pause.min(DISCOVER_AGAIN_AT_MOST);
+                        failures = failures.saturating_add(1);
+                        ground.reach.renew().await;
+                        let all = ground.all_components();
+                        listener.state(DISCOVERY, &all, WatchState::Broken(error.line()));
+                    }
+                }
+            }
+            () = ground.defined.notified() => {
+                next = next.min(Instant::now() + SETTLE);
+            }
+            // A watch ends only when it is aborted.
+            Some(_) = running.next(), if !running.is_empty() => {}
+        }
+    }
+}
+
+/// Name under which the state of discovery is reported.
+const DISCOVERY: &str = "kinds";
+
+/// State shared by all watches.
+struct Ground<'a> {
+    reach: Reach,
+    wanted: &'a WatchOptions,
+    kept: &'a Kept,
+    listener: &'a dyn WatchListener,
+    beginning: Semaphore,
+    /// Signal that a definition was created, changed or deleted.
+    defined: Notify,
+}
+
+impl Ground<'_> {
+    fn all_components(&self) -> Vec<ComponentName> {
+        self.wanted.components.iter().cloned().collect()
+    }
+}
+
+/// Discovers while watches continue.
+async fn discovered(
+    ground: &Ground<'_>,
+    running: &mut Running<'_>,
+) -> Result<Discovered, KubeError> {
+    let found = async {
+        let api = ground.reach.api().await?;
+        discover(&api, None).await
+    };
+    let mut found = std::pin::pin!(found);
+    loop {
+        tokio::select! {
+            found = &mut found => return found,
+            Some(_) = running.next(), if !running.is_empty() => {}
+        }
+    }
+}
+
+/// Starts watches on new kinds, and ends those on kinds that are gone.
+fn adjust<'a>(
+    ground: &'a Ground<'a>,
+    found: Discovered,
+    handles: &mut Handles,
+    running: &Running<'a>,
+) {
+    let mut kinds: Vec<(Kind, Concern)> = Vec::new();
+    let mut left = 0_usize;
+    for kind in found.kinds {
+        let Some(concern) = concern(ground.wanted, &kind) else {
+            continue;
+        };
+        if kinds.len() < MOST {
+            kinds.push((kind, concern));
+        } else {
+            left = left.saturating_add(1);
+        }
+    }
+    handles.retain(|resource, (handle, version)| {
+        let same = |kind: &Kind| kind.resource == *resource && kind.version == *version;
+        let stays = kinds.iter().any(|(kind, _)| same(kind));
+        if !stays {
+            handle.abort();
+            ground.kept.ended(resource);
+            ground.listener.ended(resource.as_str());
+        }
+        stays
+    });
+    for (number, (kind, concern)) in kinds.into_iter().enumerate() {
+        let resource = kind.resource.clone();
+        if handles.contains_key(&resource) {
+            continue;
+        }
+        let (handle, registration) = AbortHandle::new_pair();
+        handles.insert(resource, (handle, kind.version.clone()));
+        let follow = async move {
+            Follow::new(ground, &kind, concern, number).forever().await;
+        };
+        running.push(Abortable::new(follow, registration).boxed());
+    }
+    if left > 0 {
+        let text = format!("{left} kinds are not watched: {MOST} are the most");
+        let all = ground.all_components();
+        ground
+            .listener
+            .state(DISCOVERY, &all, WatchState::Refused(text));
+    } else {
+        ground.listener.ended(DISCOVERY);
+    }
+}
+
+/// Returns the components that changes of a kind concern; `None` if it needs no watch.
+fn concern(wanted: &WatchOptions, kind: &Kind) -> Option<Concern> {
+    let name = kind.resource.as_str();
+    // Even if the selection names it: such kinds change all the time.
+    if noise(name).is_some() || !kind.can_list {
+        return None;
+    }
+    let home = match (wanted.selection.scope(kind), name) {
+        // Sealing keys and kubeconfigs are taken whatever is selected.
+        (_, SECRETS) => Home::Secrets,
+        (Scope::Take(home), _) => home,
+        (Scope::LeaveOut(_), _) => return None,
+    };
+    let concern = Concern::new(kind, home);
+    // Definitions announce new kinds.
+    (!concern.all(wanted).is_empty() || (name == CRDS && watches_resources(wanted)))
+        .then_some(concern)
+}
+
+fn watches_resources(wanted: &WatchOptions) -> bool {
+    wanted.components.contains(&ComponentName::resources())
+}
+
+/// Reports whether the kind is Secrets or ConfigMaps, whose objects go to several components.
+fn has_places(kind: &Kind) -> bool {
+    matches!(kind.resource.as_str(), SECRETS | CONFIG_MAPS)
+}

@@ -1,0 +1,354 @@
+//! Single watch: it starts at a revision, receives later changes, and continues there after a break.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::super::discover::Kind;
+use super::super::failure::KubeError;
+use super::super::object::Meta;
+use super::super::request::{Api, parse};
+use super::super::select::Home;
+use super::concern::Concern;
+use super::{Change, Ground, WatchState};
+
+/// Duration of a watch before the server ends it, and the range of extra seconds, so that not all watches
+/// start again at once. A connection that died silently is noticed at this time.
+const LASTS: Duration = Duration::from_secs(150);
+const SPREAD: u64 = 60;
+/// Longest tolerated delay of the end of a watch.
+const GRACE: Duration = Duration::from_secs(20);
+/// Duration after which a watch counts as healthy.
+const WELL_AFTER: Duration = Duration::from_secs(2);
+/// First and longest pause after a break: a key that was created while the API server was away is noticed
+/// this much after the server is back.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after the server has refused: rights are granted by people.
+const REFUSED_PAUSE: Duration = Duration::from_mins(5);
+/// Refusals that may come from a server that has just started and has not read the access rules yet.
+const REFUSALS: u32 = 10;
+/// Largest page of one head, or event: an object is below 3 MiB with all the fields left out here.
+const MAX_LINE: usize = 3 << 20;
+
+/// One watch; see the module.
+pub(super) struct Follow<'a> {
+    ground: &'a Ground<'a>,
+    kind: &'a Kind,
+    concern: Concern,
+    lasts: Duration,
+    /// Revision up to which it has reported.
+    place: Option<String>,
+    /// Server revision after a break; the watch has missed nothing once it reaches it.
+    now: Option<String>,
+    /// Whether the last try failed.
+    shaken: bool,
+    /// Whether it ever had a position.
+    began: bool,
+    /// Time since which it receives changes.
+    up: Option<Instant>,
+    /// Number of refusals in a row.
+    refusals: u32,
+}
+
+#[derive(Deserialize)]
+struct Heads {
+    metadata: ListMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta {
+    #[serde(default)]
+    resource_version: String,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    what: String,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    #[serde(default)]
+    metadata: Meta,
+    /// Status code, if the event is an error.
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(
+        ground: &'a Ground<'a>,
+        kind: &'a Kind,
+        concern: Concern,
+        number: usize,
+    ) -> Self {
+        let number = u64::try_from(number).unwrap_or(0);
+        let more = number.wrapping_mul(7).checked_rem(SPREAD).unwrap_or(0);
+        Self {
+            ground,
+            kind,
+            concern,
+            lasts: LASTS.saturating_add(Duration::from_secs(more)),
+            place: None,
+            now: None,
+            shaken: false,
+            began: false,
+            up: None,
+            refusals: 0,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.kind.resource.as_str()
+    }
+
+    fn tell(&self, state: WatchState) {
+        if state != WatchState::Watching {
+            self.ground.kept.hears_not(self.kind);
+        }
+        let components = self.concern.all(self.ground.wanted);
+        self.ground.listener.state(self.name(), &components, state);
+    }
+
+    /// Watches until it is dropped.
+    pub(super) async fn forever(mut self) {
+        let mut pauses = pauses();
+        loop {
+            self.up = None;
+            let result = self.once().await;
+            let well = self.up.is_some_and(|up| up.elapsed() > WELL_AFTER);
+            if well {
+                pauses = self::pauses();
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            self.shaken = result.is_err();
+            match result {
+                Ok(()) if well => {}
+                Ok(()) => tokio::time::sleep(pause).await,
+                Err(KubeError::Gone { .. }) => {
+                    self.forget();
+                    self.ground.listener.lost(self.name());
+                    if !well {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Err(error) if is_refusal(&error) => {
+                    self.tell(WatchState::Refused(error.line()));
+                    self.refusals = self.refusals.saturating_add(1);
+                    let soon = self.refusals < REFUSALS;
+                    tokio::time::sleep(if soon { pause } else { REFUSED_PAUSE }).await;
+                }
+                Err(error) => {
+                    if matches!(
+                        error,
+                        KubeError::TooLarge { .. } | KubeError::Malformed { .. }
+                    ) {
+                        // It would fail again at the same event.
+                        self.forget();
+                    }
+                    self.tell(WatchState::Broken(error.line()));
+                    tokio::time::sleep(error.retry_after().unwrap_or(pause).max(pause)).await;
+                    self.ground.reach.renew().await;
+                }
+            }
+        }
+    }
+
+    /// Discards the position.
+    fn forget(&mut self) {
+        self.place = None;
+        self.ground.kept.ended(&self.kind.resource);
+    }
+
+    /// Runs one watch request to its end.
+    async fn once(&mut self) -> Result<(), KubeError> {
+        let api = self.ground.reach.api().await?;
+        let place = self.begin(&api).await?;
+        let path = self.kind.path();
+        let lasts = self.lasts.as_secs();
+        let watch = format!(
+            "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={lasts}\
+             &resourceVersion={place}{}",
+            self.selector()
+        );
+        let mut lines = api.lines(&watch).await?;
+        self.up = Some(Instant::now());
+        self.refusals = 0;
+        self.ground
+            .kept
+            .hears(self.kind, self.now.take().as_deref());
+        self.tell(WatchState::Watching);
+        let end = Instant::now() + self.lasts + GRACE;
+        loop {
+            let Ok(line) = tokio::time::timeout_at(end, lines.next(MAX_LINE)).await else {
+                return Err(KubeError::Slow {
+                    server: api.server.clone(),
+                    path,
+                    limit: self.lasts + GRACE,
+                });
+            };
+            let Some(line) = line? else {
+                return Ok(());
+            };
+            let event: Event = parse(&path, "event of a watch", &line)?;
+            self.heard(&path, event)?;
+        }
+    }
+
+    /// Returns the revision to watch from.
+    async fn begin(&mut self, api: &Api) -> Result<String, KubeError> {
+        if let Some(place) = self.place.clone() {
+            // An etcd restored to an older state would report nothing until it has reached this revision.
+            if !self.shaken {
+                return Ok(place);
+            }
+            let now = self.ask(api).await?;
+            if !is_before(&now, &place) {
+                self.now = Some(now);
+                return Ok(place);
+            }
+            return Err(KubeError::Gone {
+                path: self.kind.path(),
+                token: None,
+            });
+        }
+        let place = self.ask(api).await?;
+        self.place = Some(place.clone());
+        self.ground.kept.began(self.kind, &place);
+        // A list from now on contains all changes before this position.
+        let what = if self.began {
+            format!("the watch on {} began anew", self.name())
+        } else {
+            format!("the watch on {} began", self.name())
+        };
+        self.began = true;
+        self.changed(self.concern.all(self.ground.wanted), what);
+        Ok(place)
+    }
+
+    /// Returns the current revision.
+    async fn ask(&self, api: &Api) -> Result<String, KubeError> {
+        // The semaphore is not closed while the watches live.
+        let _permit = self.ground.beginning.acquire().await;
+        let path = format!("{}?limit=1{}", self.kind.path(), self.selector());
+        let bytes = api.heads().impatient().bytes(&path, MAX_LINE).await?;
+        let heads: Heads = parse(&path, "list", &bytes)?;
+        let place = heads.metadata.resource_version;
+        let is_one = !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric());
+        if is_one && place != "0" {
+            return Ok(place);
+        }
+        Err(KubeError::Status {
+            path,
+            status: StatusCode::NOT_IMPLEMENTED,
+            message: "its lists have no revision, so they cannot be watched".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    fn selector(&self) -> String {
+        // As in the export: Secrets of two components are taken whatever their labels are.
+        let selector = self.ground.wanted.selection.selector.as_deref();
+        let selector = selector.filter(|_| self.concern.home() == Home::Resources);
+        selector
+            .map(super::super::list::selected)
+            .unwrap_or_default()
+    }
+
+    fn heard(&mut self, path: &str, event: Event) -> Result<(), KubeError> {
+        let Object {
+            metadata: meta,
+            code,
+            message,
+        } = event.object;
+        if event.what == "ERROR" {
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+            let path = path.to_owned();
+            return Err(match status {
+                StatusCode::GONE => KubeError::Gone { path, token: None },
+                _ => KubeError::Status {
+                    path,
+                    status,
+                    message,
+                    retry_after: None,
+                },
+            });
+        }
+        self.ground.listener.heard(self.name());
+        if !meta.resource_version.is_empty() {
+            self.place = Some(meta.resource_version.clone());
+        }
+        let happened = match event.what.as_str() {
+            "ADDED" => "was made",
+            "MODIFIED" => "was changed",
+            "DELETED" => "was deleted",
+            _ => {
+                let kept = self.ground.kept;
+                kept.told(self.kind, &meta.resource_version, None);
+                return Ok(());
+            }
+        };
+        let namespace = meta.namespace.as_deref();
+        let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
+        let object = (format!("{namespace}{}", meta.name), event.what == "DELETED");
+        let kept = self.ground.kept;
+        kept.told(self.kind, &meta.resource_version, Some(object));
+        if self.concern.home() == Home::Crds {
+            kept.defined(&meta.name);
+            self.ground.defined.notify_one();
+        }
+        let components = self
+            .concern
+            .of(self.ground.wanted, &meta, event.what == "ADDED");
+        let what = format!("{} {namespace}{} {happened}", self.name(), meta.name);
+        self.changed(components, what);
+        Ok(())
+    }
+
+    fn changed(&self, components: Vec<backup_core::id::ComponentName>, what: String) {
+        if !components.is_empty() {
+            self.ground.listener.changed(Change { components, what });
+        }
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Reports whether an early retry is useless.
+fn is_refusal(error: &KubeError) -> bool {
+    const NEVER: [StatusCode; 4] = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::NOT_ACCEPTABLE,
+        StatusCode::NOT_IMPLEMENTED,
+    ];
+    match error {
+        KubeError::Forbidden { .. } => true,
+        KubeError::Status { status, .. } => NEVER.contains(status),
+        _ => false,
+    }
+}
+
+/// Reports whether one revision comes before another; revisions of etcd are numbers.
+fn is_before(now: &str, place: &str) -> bool {
+    match (now.parse::<u64>(), place.parse::<u64>()) {
+        (Ok(now), Ok(place)) => now < place,
+        _ => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! Check for SealedSecrets that no sealing key opens: they stay sealed.
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{Dangers, Live};
+use crate::plan::Danger;
+use crate::spool::Entry;
+use backup_core::format::manifest::Severity;
+use cluster_client::kube::sealed::Proof;
+
+pub(crate) const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
+/// Largest number of SealedSecrets that are tried one by one; each takes some milliseconds per key.
+const MOST: usize = 2000;
+/// Largest number of names in the finding.
+const TOLD: usize = 5;
+
+/// Count of all SealedSecrets and of those that no key opens.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    all: usize,
+    unopened: usize,
+    first: Vec<String>,
+}
+
+impl Dangers {
+    /// Tries the restored keys and the cluster's keys on a SealedSecret. Must be called
+    /// after all keys are known.
+    pub(crate) fn prove(&mut self, entry: &Entry, object: &Value, live: &Live) {
+        // The snapshot's keys come back with etcd and are not known here.
+        if live.assumed {
+            return;
+        }
+        let count = &mut self.sealed;
+        count.all = count.all.saturating_add(1);
+        let rings = [&self.keyring, &live.keyring];
+        let opened = if count.all > MOST {
+            rings.iter().any(|ring| !ring.facts().is_empty())
+        } else {
+            let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new) else {
+                return;
+            };
+            let opens = |proof: Proof| !matches!(proof, Proof::NotOpened { .. });
+            rings.iter().any(|ring| opens(ring.prove(&text)))
+        };
+        if !opened {
+            count.unopened = count.unopened.saturating_add(1);
+            if count.first.len() < TOLD {
+                count.first.push(entry.path.object());
+            }
+        }
+    }
+
+    /// Reports the SealedSecrets that stay sealed.
+    pub(super) fn unopened(&mut self) {
+        let Count {
+            all,
+            unopened,
+            first,
+        } = std::mem::take(&mut self.sealed);
+        if unopened == 0 {
+            return;
+        }
+        let more = if unopened > first.len() { ", …" } else { "" };
+        let cause = format!(
+            "{unopened} of {all} SealedSecrets are opened by no sealing key that is restored or in the \
+             cluster, so they stay sealed: {}{more}",
+            first.join(", ")
+        );
+        self.say(
+            Some(Danger::MissingSealingKey),
+            Severity::Error,
+            SEALED_SECRETS.to_owned(),
+            cause,
+            "restore from a restore point that has component `sealed-secrets`, without a selection that \
+             leaves the keys out, or leave SealedSecrets out with `--exclude-resources \
+             sealedsecrets.bitnami.com`",
+        );
+    }
+}

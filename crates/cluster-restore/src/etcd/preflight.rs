@@ -1,0 +1,389 @@
+//! Check of all nodes before a restore of etcd. It changes nothing.
+
+use std::collections::BTreeSet;
+
+use super::super::danger::Danger;
+use super::judge;
+use super::look::{self, Looked};
+use super::plan::{EtcdPlan, Likeness, NodeFacts, Proof, Role, SnapshotFacts};
+use super::wipe::Wipe;
+use backup_core::format::manifest::{Finding, Severity};
+use cluster_client::talos::nodes::{CallErrorKind, TalosNodes};
+
+mod everywhere;
+mod notes;
+mod standing;
+
+use self::notes::Notes;
+use self::standing::Standing;
+
+/// Request of a person: what to restore, and where.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Node that receives the snapshot; `None` for the first that is ready.
+    pub target: Option<String>,
+    /// Snapshot to restore.
+    pub snapshot: SnapshotFacts,
+    /// Dangers that are allowed.
+    pub allow: BTreeSet<Danger>,
+    /// Proof from the restore's own journal that it has already brought etcd back.
+    pub proof: Option<Proof>,
+}
+
+/// Checks all nodes. Every call has a deadline, and none of them writes.
+pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
+    let mut names = nodes.nodes();
+    if let Some(target) = &wanted.target
+        && !names.contains(target)
+    {
+        names.push(target.clone());
+    }
+    let looked = everywhere::everywhere(nodes, names.clone()).await;
+    let named = wanted.target.clone();
+    let target = named.unwrap_or_else(|| choose(&looked));
+    let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
+    let mut notes = Notes::default();
+    notes.warnings.extend(wanted.snapshot.torn.iter().cloned());
+    talosconfig(nodes, &names, &mut notes);
+    let at = looked.iter().find(|looked| looked.facts.node == target);
+    let standing = Standing::of(nodes, at, &wanted).await;
+    for looked in &looked {
+        if looked.facts.node == target {
+            at_target(looked, &wanted.snapshot, &standing, &mut notes);
+        } else if !joined(nodes, looked, &standing).await {
+            elsewhere(looked, &wanted.allow, &mut notes);
+        }
+    }
+    if let (Some(of), Some(cluster)) = (looked.iter().find(|l| l.facts.node == target), &cluster)
+        && let Some(own) = &of.cluster
+        && let Some(difference) = cluster.differs(own)
+    {
+        let cause = format!("it is a node of another cluster than the first: {difference}");
+        notes.block(&target, cause, "name the nodes of one cluster with --nodes");
+    }
+    let found = looked.iter().find(|looked| looked.facts.node == target);
+    lineage(nodes, &target, found, &wanted, &mut notes);
+    let version = found.and_then(|looked| looked.facts.talos_version.as_deref());
+    EtcdPlan {
+        wipe: Wipe::of(&target, version),
+        target,
+        cluster: cluster.unwrap_or_else(|| look::unnamed(nodes)),
+        nodes: looked.into_iter().map(|looked| looked.facts).collect(),
+        snapshot: wanted.snapshot,
+        blockers: notes.blockers,
+        warnings: notes.warnings,
+        holds: standing.holds().cloned(),
+        proof: wanted.proof,
+    }
+}
+
+/// Reports whether a node's etcd is a member of the restored etcd that runs at the target.
+async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> bool {
+    let Some(restored) = standing.holds().filter(|_| looked.runs_etcd()) else {
+        return false;
+    };
+    let status = nodes.status(&looked.facts.node).await;
+    status.is_ok_and(|own| restored.members.iter().any(|m| m.id == own.member_id))
+}
+
+/// Checks that the snapshot was taken of the Talos cluster of these nodes: other clusters have
+/// other secrets.
+fn lineage(
+    nodes: &TalosNodes,
+    target: &str,
+    found: Option<&Looked>,
+    wanted: &Wanted,
+    notes: &mut Notes,
+) {
+    let own = found.and_then(|looked| looked.cluster.clone());
+    let own = own.unwrap_or_else(|| look::unnamed(nodes));
+    let captured = wanted.snapshot.cluster.as_ref();
+    let (danger, cause, remedy) = match captured.map(|captured| captured.compare(&own)) {
+        Some(Likeness::Same) => return,
+        Some(Likeness::Other(difference)) => (
+            Danger::OtherLineage,
+            format!("the snapshot is of another Talos cluster than this node: {difference}"),
+            "give the talosconfig and the nodes of the cluster that was captured; if these were set \
+             up anew in its place, or their authority was replaced since,",
+        ),
+        Some(Likeness::Unknown) | None => (
+            Danger::UnknownCluster,
+            "nothing tells which Talos cluster the snapshot is of, so whether it is this node's \
+             cannot be told"
+                .to_owned(),
+            "restore from a restore point that was taken through the Talos API; if these are surely \
+             the snapshot's own nodes,",
+        ),
+    };
+    let severity = if wanted.allow.contains(&danger) {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let remedy = format!("{remedy} `--allow {}` goes on all the same", danger.name());
+    notes.say(severity, target, cause, remedy);
+}
+
+/// Chooses the first node that is ready, or else the first control plane node, or else the first.
+fn choose(looked: &[Looked]) -> String {
+    let ready = |facts: &&NodeFacts| {
+        let preparing = facts.etcd.as_ref().is_some_and(|e| e.state == "Preparing");
+        preparing && facts.data_empty == Some(true)
+    };
+    let named = looked.iter().map(|looked| &looked.facts);
+    let facts = || named.clone().filter(|facts| !facts.unnamed);
+    let chosen = facts()
+        .find(ready)
+        .or_else(|| facts().find(|facts| facts.role == Role::ControlPlane))
+        .or_else(|| facts().next());
+    chosen.map(|facts| facts.node.clone()).unwrap_or_default()
+}
+
+fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {
+    let mut say = |severity, cause: String, remedy: &str| {
+        notes.add(Finding {
+            severity,
+            object: "talosconfig".to_owned(),
+            cause,
+            remedy: remedy.to_owned(),
+        });
+    };
+    if !nodes.is_admin() {
+        let roles: Vec<_> = nodes.roles().iter().map(String::as_str).collect();
+        let cause = format!(
+            "its certificate carries {}, and only os:admin may restore an etcd",
+            if roles.is_empty() {
+                "no role".to_owned()
+            } else {
+                roles.join(", ")
+            }
+        );
+        let remedy = "use the administrator's talosconfig with --talosconfig; the one that lies in \
+                      the cluster can never restore it";
+        say(Severity::Error, cause, remedy);
+    }
+    if names.is_empty() {
+        let cause = "it names no node by its address, and a restore must go to one node";
+        let remedy = "name all control plane nodes with --nodes ADDRESS,…";
+        say(Severity::Error, cause.to_owned(), remedy);
+    }
+    for warning in nodes.warnings() {
+        say(Severity::Warning, warning.clone(), "see the talosconfig");
+    }
+}
+
+fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, notes: &mut Notes) {
+    let facts = &looked.facts;
+    let node = facts.node.as_str();
+    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    if looked.is_silent() {
+        let (cause, remedy) = if looked.is_refusing() {
+            (
+                "it refuses this certificate",
+                "use the administrator's talosconfig",
+            )
+        } else {
+            (
+                "it does not answer",
+                "bring it up, or restore onto another node with --node",
+            )
+        };
+        return notes.block(node, format!("{cause}: {}", why(looked)), remedy);
+    }
+    if facts.role == Role::Worker {
+        let cause = "it is a worker, which has no etcd".to_owned();
+        return notes.block(node, cause, "choose a control plane node with --node");
+    }
+    init(facts, notes);
+    match facts.etcd.as_ref().map(|etcd| (etcd.state.as_str(), etcd)) {
+        Some(("Preparing", _)) if facts.data_empty == Some(false) => {
+            let cause = "its etcd is still preparing and has data already: a restore is under way";
+            let remedy = "nothing: it is waited for before anything else is done";
+            notes.warn(node, cause.to_owned(), remedy);
+        }
+        Some(("Preparing", _)) => {}
+        Some(("Running", _)) => {
+            let what = match standing {
+                Standing::Holds(_) | Standing::Down => None,
+                Standing::Other(difference) => Some(difference.clone()),
+                Standing::Unread(why) => Some(format!("what it holds cannot be told ({why})")),
+            };
+            if let Some(what) = what {
+                let cause = format!(
+                    "its etcd runs: a restore would throw away what it holds, and it is not what this \
+                     restore makes: {what}"
+                );
+                let remedy = format!(
+                    "if its data is of use, restore quorum instead of restoring a snapshot; if not, \
+                     wipe it yourself: `{}` (destroys {})",
+                    wipe.command, wipe.destroys
+                );
+                notes.block(node, cause, remedy);
+            }
+        }
+        Some(("Failed", etcd)) if facts.data_empty == Some(true) => {
+            let event = etcd.last_event.as_deref().unwrap_or("it does not say why");
+            let cause = format!("its etcd has failed and left no data behind: {event}");
+            notes.warn(node, cause, "nothing: it can be restored as it is");
+        }
+        Some((state, etcd)) if facts.data_empty != Some(false) => {
+            let event = etcd.last_event.as_deref().unwrap_or_default();
+            let cause = format!("its etcd is {state} and not Preparing: {event}");
+            let remedy = format!(
+                "wait until `talosctl --nodes {node} service etcd` says Preparing; after 30 minutes \
+                 of waiting it gives up, then reboot the node"
+            );
+            notes.block(node, cause, remedy);
+        }
+        Some(_) => {}
+        None => {
+            let cause = "it does not tell the state of its etcd".to_owned();
+            let remedy = format!("see `talosctl --nodes {node} services`");
+            notes.block(node, cause, remedy);
+        }
+    }
+    let state = facts.etcd.as_ref().map_or("", |etcd| etcd.state.as_str());
+    if facts.data_empty == Some(false) && !["Preparing", "Running"].contains(&state) {
+        let cause = format!("its etcd is {state} and its data directory is not empty");
+        let remedy = format!(
+            "wipe it yourself, if nothing on it is needed: `{}` (destroys {})",
+            wipe.command, wipe.destroys
+        );
+        notes.block(node, cause, remedy);
+    }
+    if facts.data_empty.is_none() {
+        let cause = "whether it has etcd data cannot be told".to_owned();
+        notes.warn(
+            node,
+            cause,
+            "nothing: the node itself refuses to bootstrap over data",
+        );
+    }
+    if facts.time_in_sync == Some(false) {
+        let cause = "its clock is not in sync, and it does not bootstrap before that".to_owned();
+        let remedy = format!(
+            "it is waited for; if it takes minutes, see `talosctl --nodes {node} get timestatus` and \
+             its time servers"
+        );
+        notes.warn(node, cause, remedy);
+    }
+    if let Some(talos) = &facts.talos_version
+        && let Some(finding) = judge::versions(snapshot, node, talos, looked.etcd_image.as_deref())
+    {
+        notes.add(finding);
+    }
+    if let Some(prefixes) = &looked.encryption_prefixes {
+        encryption(node, snapshot, prefixes, notes);
+    }
+}
+
+/// Blocks a machine of the old type `init`, on which Talos bootstraps etcd at every start.
+fn init(facts: &NodeFacts, notes: &mut Notes) {
+    if facts.machine_type.as_deref() == Some("init") {
+        let cause = "its machine type is the old `init`, which begins an etcd of its own at every \
+                     start";
+        let remedy = format!(
+            "set `machine.type: controlplane` first: `talosctl --nodes {} edit machineconfig \
+             --mode=staged`, then reboot it",
+            facts.node
+        );
+        notes.block(&facts.node, cause.to_owned(), remedy);
+    }
+}
+
+/// Checks that the API server has the keys of the snapshot's encrypted Secrets.
+fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut Notes) {
+    const KNOWN: [&str; 3] = ["k8s:enc:secretbox:", "k8s:enc:aescbc:", "k8s:enc:aesgcm:"];
+    for prefix in &snapshot.encryption_prefixes {
+        let known = KNOWN.iter().any(|known| prefix.starts_with(known));
+        if known && !has.iter().any(|own| prefix.starts_with(own.as_str())) {
+            let cause = format!(
+                "the snapshot's Secrets are encrypted ({prefix}), and its machine configuration has \
+                 no such key: they could not be read"
+            );
+            let remedy = "use the machine secrets that the cluster was made with; component \
+                          `machine-config` of the restore point has them";
+            notes.block(node, cause, remedy);
+        }
+    }
+}
+
+/// Returns the reason why a node gave no answer.
+fn why(looked: &Looked) -> String {
+    let first = looked.failures.first();
+    let why = first.map(|failure| format!("{failure} ({})", failure.said()));
+    why.unwrap_or_default()
+}
+
+/// Reports a node whose etcd may be running.
+fn unseen(node: &str, cause: String, remedy: &str, allow: &BTreeSet<Danger>, notes: &mut Notes) {
+    let danger = Danger::UnseenNode;
+    let severity = if allow.contains(&danger) {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let remedy = format!("{remedy}; `--allow {}` goes on all the same", danger.name());
+    notes.say(severity, node, cause, remedy);
+}
+
+fn elsewhere(looked: &Looked, allow: &BTreeSet<Danger>, notes: &mut Notes) {
+    let facts = &looked.facts;
+    let node = facts.node.as_str();
+    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    if looked.is_silent() {
+        let what = if looked.is_refusing() {
+            "it refuses this certificate"
+        } else {
+            "it does not answer"
+        };
+        let cause = format!(
+            "{what}, so whether its etcd runs is not known: {}",
+            why(looked)
+        );
+        let remedy = "make sure that it is down; before it comes back, wipe its etcd data, so that \
+                      it joins the restored cluster and not its own old one";
+        return unseen(node, cause, remedy, allow, notes);
+    }
+    if facts.role == Role::Worker {
+        return;
+    }
+    init(facts, notes);
+    let state = facts.etcd.as_ref().map(|etcd| etcd.state.as_str());
+    let wiped = || format!("wipe it: `{}` (destroys {})", wipe.command, wipe.destroys);
+    match state {
+        Some("Running") => {
+            let cause = "its etcd runs: two etcd clusters would serve one Kubernetes".to_owned();
+            let remedy = format!(
+                "if quorum can be had again, do that instead of restoring; if not, {}",
+                wiped()
+            );
+            notes.block(node, cause, remedy);
+        }
+        _ if facts.data_empty == Some(false) => {
+            let cause = "its etcd has data of before, so that it will not join".to_owned();
+            notes.warn(node, cause, wiped());
+        }
+        Some("Preparing") => {}
+        Some(state) => {
+            let cause = format!("its etcd is {state} and not Preparing, so it may not join");
+            let remedy =
+                format!("see `talosctl --nodes {node} service etcd`; reboot it if it stays so");
+            notes.warn(node, cause, remedy);
+        }
+        None => {
+            let cause = "it does not tell the state of its etcd".to_owned();
+            let not_allowed = CallErrorKind::NotAllowed;
+            let role = looked
+                .failures
+                .iter()
+                .any(|failure| failure.kind == not_allowed);
+            let remedy = if role {
+                "use the administrator's talosconfig"
+            } else {
+                "see its services"
+            };
+            unseen(node, cause, remedy, allow, notes);
+        }
+    }
+}

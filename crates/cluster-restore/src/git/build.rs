@@ -1,0 +1,91 @@
+//! Build of kustomizations with `kubectl`: without a network where the system supports that, and
+//! only if they need nothing from elsewhere.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::GitError;
+use super::documents::{Place, Read};
+use super::program::{self, Apart};
+use super::refuse::refusals;
+use crate::child;
+use backup_core::format::manifest::{Finding, Severity};
+
+/// Largest output of kustomize for one folder, which is held in memory.
+const MAX_BUILT: u64 = 64 << 20;
+/// Largest number of refusals that are listed for one kustomization.
+const MAX_REFUSED: usize = 10;
+/// Time limit for building one folder.
+const BUILD: Duration = Duration::from_secs(60);
+
+impl Read {
+    /// Returns how kustomize is kept from the network, and reports if it is not.
+    pub(super) async fn apart(&mut self) -> Apart {
+        let apart = program::apart().await;
+        if apart == Apart::No {
+            self.findings.push(Finding {
+                severity: Severity::Info,
+                object: "kustomize".to_owned(),
+                cause:
+                    "this system gives a program no network of its own (`unshare --net` fails), so \
+                        kustomizations are built where there is one"
+                        .to_owned(),
+                remedy:
+                    "nothing has to be done: one that names a part that lies elsewhere is refused \
+                         before it is built"
+                        .to_owned(),
+            });
+        }
+        apart
+    }
+
+    /// Builds the kustomization in `folder`, if it needs nothing that is refused.
+    pub(super) async fn kustomization(
+        &mut self,
+        place: Place<'_>,
+        folder: &Path,
+        name: &impl Fn(&Path) -> String,
+        apart: Apart,
+    ) -> Result<(), GitError> {
+        let refused = refusals(place.tree, folder);
+        let more = refused.len().saturating_sub(MAX_REFUSED);
+        for refusal in refused.iter().take(MAX_REFUSED) {
+            let line = refusal.line.map(|line| format!(":{line}"));
+            let object = format!("{}{}", name(&refusal.file), line.unwrap_or_default());
+            let more = if more > 0 {
+                format!(" (and {more} more there)")
+            } else {
+                String::new()
+            };
+            let (why, folder) = (&refusal.why, name(folder));
+            self.warn(
+                object,
+                &format!("it {why}{more}; that is refused, and nothing of {folder} was taken"),
+            );
+        }
+        if !refused.is_empty() {
+            return Ok(());
+        }
+        if !child::is_there(program::KUBECTL) {
+            self.warn(
+                name(folder),
+                "it holds a kustomization, and `kubectl`, which builds it, is not there; nothing \
+                 of it was taken",
+            );
+            return Ok(());
+        }
+        let what = format!("build {}", name(folder));
+        let home = place.home.join("home");
+        std::fs::create_dir_all(&home).map_err(|e| GitError::read(&home, e))?;
+        let build = program::kustomize(folder, &home, apart);
+        match program::run(build, &what, BUILD, MAX_BUILT).await {
+            Ok(bytes) => self.text(&name(folder), &bytes)?,
+            // The message names files of the checkout, which is gone afterwards.
+            Err(e) => {
+                let said = e.to_string().replace(&place.tree.display().to_string(), "");
+                self.warn(name(folder), &format!("{said}; nothing of it was taken"));
+            }
+        }
+        Ok(())
+    }
+}

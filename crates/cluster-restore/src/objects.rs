@@ -1,0 +1,391 @@
+//! Writer that creates or updates one object, or leaves it and reports the reason.
+
+mod attempt;
+mod foresee;
+mod judge;
+mod otherwise;
+mod status;
+mod value;
+mod words;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(super) use self::attempt::Trial;
+pub(super) use self::foresee::Foreseen;
+use self::judge::Judged;
+use self::otherwise::otherwise;
+use self::status::status_patch;
+pub(super) use self::value::schema_of;
+use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
+use super::RecoverError;
+use super::desired::{Desired, desired, paused};
+use super::fixed;
+use super::guards::{Guard, Guards};
+use super::journal::{Done, Outcome};
+use super::merge::touched;
+use super::owners::{Owners, Resolved, references_of};
+use super::plan::{Danger, Mode, Options};
+use super::spool::{Entry, Spool};
+use super::volumes;
+use cluster_client::kube::target::{KubeTarget, MANAGER, TargetKind};
+use cluster_client::kube::{KubeError, WriteError};
+
+/// Attempts at one write: somebody else may write at the same time, but more conflicts than this are a fight.
+const TRIES: u32 = 5;
+/// Time limit for retries: a kind whose definition was just created answers with errors for a moment.
+const JUST_MADE: Duration = Duration::from_secs(10);
+/// Largest number of fields that a message lists.
+const FIELDS_TOLD: usize = 4;
+
+/// Everything that writing an object needs.
+pub(super) struct Writer<'a> {
+    pub(super) target: &'a KubeTarget,
+    pub(super) spool: &'a Spool,
+    /// Objects as the restored etcd has them, if the objects are brought forward from there.
+    pub(super) base: Option<&'a Spool>,
+    pub(super) options: &'a Options,
+    pub(super) mode: Mode,
+    pub(super) guards: Guards,
+    pub(super) now: &'a HashMap<usize, String>,
+    pub(super) without: &'a HashMap<usize, &'static str>,
+    /// Whether everything is written: an owner that does not exist now will not be created later.
+    pub(super) last: bool,
+}
+
+/// Reason why an object cannot be written.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("it cannot be read")]
+    Read(#[from] KubeError),
+    #[error("it cannot be written")]
+    Write(#[from] WriteError),
+}
+
+impl Trouble {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Write(e) if e.is_conflict())
+    }
+}
+
+/// One object that is being restored.
+struct Turn<'a> {
+    entry: &'a Entry,
+    kind: TargetKind,
+    wanted: Desired,
+    /// Object at the time of the etcd snapshot, if it is brought forward from there.
+    base: Option<Desired>,
+    owners: Resolved,
+}
+
+impl Writer<'_> {
+    /// Writes the object at `position`. `ours` means that this restore may have created it already. The
+    /// returned flag says whether the object has owners that are written later.
+    pub(super) async fn write(
+        &self,
+        position: usize,
+        ours: bool,
+    ) -> Result<(Done, bool), RecoverError> {
+        let Some(entry) = self.spool.entry(position) else {
+            return Ok((failed("it is not there any more"), false));
+        };
+        if let Some(reason) = self.without.get(&position) {
+            let skipped = done(Outcome::Skipped, None, Some((*reason).to_owned()));
+            return Ok((skipped, false));
+        }
+        if let Some(why) = &entry.flaw {
+            return Ok((failed(why), false));
+        }
+        let value = self.value(entry)?;
+        if let Some(why) = volumes::refused(entry, &value) {
+            return Ok((failed(why), false));
+        }
+        let Some(kind) = self.target.kind(&entry.path.resource) else {
+            let why = format!(
+                "the cluster does not serve {}: bring its definition first",
+                entry.path.resource
+            );
+            return Ok((failed(&why), false));
+        };
+        let version = entry.api_version.rsplit('/').next().unwrap_or_default();
+        if !kind.served.iter().any(|served| served == version) {
+            let why = format!(
+                "the cluster serves {} as {}, not as {version}",
+                entry.path.resource,
+                kind.served.join(", ")
+            );
+            return Ok((failed(&why), false));
+        }
+        let wanted = self.wanted(entry, value, &kind);
+        let base = self.base_of(entry, &kind)?;
+        let mut turn = Turn {
+            entry,
+            kind,
+            wanted,
+            base,
+            owners: Resolved::default(),
+        };
+        match self.placed(&mut turn, ours).await {
+            Ok(done) => Ok((done, turn.owners.late)),
+            Err(Trouble::Read(e)) if self.target.is_of_the_server(&e).await => {
+                Err(RecoverError::Read(e))
+            }
+            Err(Trouble::Read(e)) => Ok((failed(&words::unreadable(entry, &e)), false)),
+            Err(Trouble::Write(e)) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(Trouble::Write(e)) => Ok((failed(&told(entry, &e)), false)),
+        }
+    }
+
+    /// Returns a resolver of owner references with this writer's state.
+    pub(super) fn owners(&self) -> Owners<'_> {
+        Owners {
+            spool: self.spool,
+            target: self.target,
+            now: self.now,
+            without: self.without,
+            last: self.last,
+            guards: self.guards,
+            seen: None,
+        }
+    }
+
+    /// Returns the object as it must be in this cluster.
+    pub(super) fn wanted(&self, entry: &Entry, value: Value, kind: &TargetKind) -> Desired {
+        let split = kind.has_status && self.guards.has(Guard::Status);
+        let mut wanted = desired(entry, value, split, self.guards);
+        if self.options.allow.contains(&Danger::ControlPlaneUpgrade)
+            && entry.path.resource.as_str() == "tenantcontrolplanes.steward.butlerlabs.dev"
+            && let Some(version) = wanted
+                .status
+                .as_mut()
+                .and_then(|s| s.pointer_mut("/kubernetesResources/version"))
+                .and_then(Value::as_object_mut)
+        {
+            version.remove("version");
+        }
+        wanted
+    }
+
+    async fn placed(&self, turn: &mut Turn<'_>, ours: bool) -> Result<Done, Trouble> {
+        let mut ours = ours;
+        for _ in 0..TRIES {
+            let live = match self.live(turn).await {
+                Err(e) if self.is_given_up(turn.entry, &e) => {
+                    if let Err(e) = self.target.delete_unreadable(&turn.entry.path).await {
+                        return match e {
+                            e if e.is_of_the_server() => Err(e.into()),
+                            _ => Ok(failed(&undeleted(turn.entry))),
+                        };
+                    }
+                    None
+                }
+                live => live?,
+            };
+            let held = live.as_ref().map(references_of).unwrap_or_default();
+            let owners = self.owners();
+            let resolved = owners.resolve(&turn.entry.path, &held, &turn.wanted.owners);
+            turn.owners = resolved.await?;
+            let ended = match live {
+                None => self.create(turn, &mut ours).await,
+                Some(live) => self.bring(turn, live, ours).await.map(Some),
+            };
+            match ended {
+                Ok(Some(done)) => return Ok(done),
+                // Somebody else created it in between.
+                Ok(None) => {}
+                Err(e) if e.is_conflict() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(failed(
+            "somebody else writes it all the time; stop them, then go on",
+        ))
+    }
+
+    /// Whether the object cannot be read and the plan allows deleting and re-creating it.
+    fn is_given_up(&self, entry: &Entry, error: &KubeError) -> bool {
+        let named = &self.options.replace_unreadable;
+        error.is_of_the_answer() && named.contains(&by_name(&entry.path))
+    }
+
+    async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, KubeError> {
+        let version = Some(turn.entry.api_version.as_str());
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.target.get(&turn.entry.path, version).await {
+                Ok(live) => return Ok(live),
+                Err(e) if e.is_of_the_server() || !turn.kind.custom => return Err(e),
+                Err(e) if began.elapsed() >= JUST_MADE => return Err(e),
+                Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+            }
+        }
+    }
+
+    /// Creates the object, then its status; returns `None` if somebody else created the object meanwhile.
+    async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, Trouble> {
+        let mut body = turn.wanted.body.clone();
+        paused(turn.entry, &mut body, self.guards);
+        own(&mut body, &turn.owners);
+        let harmless = volumes::harmless(&turn.entry.path, &mut body);
+        if harmless.is_some()
+            && let Some(claim) = volumes::claim_of(&body)
+            && let Some(claim) = self.target.get(&claim, None).await?
+        {
+            volumes::bind(&mut body, &claim);
+        }
+        let began = tokio::time::Instant::now();
+        let made = loop {
+            match self.target.create(&turn.entry.path, &body, false).await {
+                Ok(made) => break made,
+                Err(e) if e.is("AlreadyExists") => {
+                    *ours = true;
+                    return Ok(None);
+                }
+                Err(e)
+                    if e.is_not_found()
+                        && turn.kind.custom
+                        && !is_of_a_namespace(&e)
+                        && began.elapsed() < JUST_MADE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        };
+        let status = turn.wanted.status.as_ref();
+        let why = self.status(turn, status, made.clone(), None).await?;
+        let notes = turn.wanted.notes.iter().chain(&harmless);
+        let mut told: Vec<String> = notes.map(ToString::to_string).collect();
+        told.extend(otherwise(turn, &body, &made));
+        told.extend(turn.owners.left.iter().cloned());
+        told.extend(why);
+        Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
+    }
+
+    /// Updates an existing object to the wanted state.
+    async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, Trouble> {
+        if live.pointer("/metadata/deletionTimestamp").is_some() {
+            return Ok(done(
+                Outcome::Failed,
+                uid(&live),
+                Some("it is being deleted in the cluster; wait for its end, then go on".to_owned()),
+            ));
+        }
+        let base = turn.base.as_ref();
+        let wanted = turn.wanted.beside(turn.entry, &live);
+        let judged = self.judge(turn, &wanted, &live, ours);
+        let id = uid(&live);
+        let Judged {
+            patch,
+            conflicts,
+            keep,
+        } = judged;
+        let mut outcome = if ours {
+            Outcome::Created
+        } else {
+            Outcome::Same
+        };
+        let mut current = live;
+        let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
+        if let Some(mut patch) = patch {
+            if turn.kind.is_listed_only() {
+                let why = fixed::unnamed(turn.entry);
+                return Ok(done(Outcome::Failed, id, Some(why)));
+            }
+            addressed(turn.entry, &current, &mut patch);
+            let before = current.pointer("/metadata/resourceVersion").cloned();
+            current = match self.target.patch(&turn.entry.path, &patch, false).await {
+                Ok(written) => written,
+                Err(e) if fixed::is_fixed(&e) => {
+                    let why = fixed::sentence(turn.entry, &current, &wanted.body, &e);
+                    return Ok(done(Outcome::Failed, id, Some(why)));
+                }
+                Err(e) => return Err(e.into()),
+            };
+            // Fields that the server fills in again are not a change.
+            let is_new = current.pointer("/metadata/resourceVersion") != before.as_ref();
+            if !ours && is_new {
+                outcome = Outcome::Changed;
+            }
+        }
+        if let Some(why) = keep {
+            let mut told = vec![why];
+            told.extend(turn.owners.changes.iter().cloned());
+            return Ok(done(Outcome::Conflict, id, sentence(&told)));
+        }
+        let since = self.status_since(turn, &current, ours);
+        let before = base.and_then(|b| b.status.as_ref());
+        let status = wanted.status.as_ref();
+        let differs = status.is_some_and(|s| status_patch(before, &current, s).is_some());
+        let mut told = Vec::new();
+        if differs {
+            told.extend(self.status(turn, status, current, before).await?);
+            if outcome == Outcome::Same {
+                outcome = Outcome::Changed;
+            }
+        }
+        if !conflicts.is_empty() {
+            outcome = Outcome::Conflict;
+            told.push(format!(
+                "changed on both sides and left as it is in the cluster: {}",
+                conflicts.join(", ")
+            ));
+        } else if let Some(fields) = fields.filter(|_| outcome != Outcome::Same) {
+            told.push(format!("changed: {}", fields.join(", ")));
+        }
+        if let Some(since) = since {
+            outcome = Outcome::Conflict;
+            told.push(since);
+        }
+        told.extend(turn.owners.left.iter().cloned());
+        Ok(done(outcome, id, sentence(&told)))
+    }
+}
+
+/// Predicts the outcome for a live object that cannot be read.
+pub(super) fn unreadable(
+    entry: &Entry,
+    options: &Options,
+    why: &KubeError,
+) -> (Outcome, Option<String>) {
+    if why.is_of_the_answer() && options.replace_unreadable.contains(&by_name(&entry.path)) {
+        let told = "deleted and made anew: the API server cannot read it";
+        return (Outcome::Changed, Some(told.to_owned()));
+    }
+    (Outcome::Failed, Some(words::unreadable(entry, why)))
+}
+
+/// Adds the object's type and the resource version of `live` to `patch`.
+fn addressed(entry: &Entry, live: &Value, patch: &mut Value) {
+    let version = live.pointer("/metadata/resourceVersion");
+    let address = json!({
+        "apiVersion": entry.api_version,
+        "kind": entry.kind,
+        "metadata": { "resourceVersion": version },
+    });
+    super::overlay(patch, &address);
+}
+
+fn own(body: &mut Value, owners: &Resolved) {
+    if owners.references.is_empty() {
+        return;
+    }
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("ownerReferences".to_owned(), json!(owners.references));
+    }
+}
+
+/// Whether a restore wrote the object.
+pub(super) fn known_by(object: &Value) -> bool {
+    let managers = object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let ours = |m: &Value| m.get("manager").and_then(Value::as_str) == Some(MANAGER);
+    managers.is_some_and(|managers| managers.iter().any(ours))
+}
+
+fn uid(object: &Value) -> Option<String> {
+    Some(object.pointer("/metadata/uid")?.as_str()?.to_owned())
+}
