@@ -133,18 +133,9 @@ impl WriteError {
 }
 
 impl Api {
-<<<<<<< HEAD:crates/backup-core/src/source/kube/request/write.rs
     /// Sends `write`, and returns the object as it is after the write. A write whose answer was lost is
     /// retried: the caller must judge the result of the retry.
-    pub(in crate::source::kube) async fn write(
-        &self,
-        write: &Write<'_>,
-    ) -> Result<Value, WriteError> {
-=======
-    /// Does `write`, and gives the object as it is then. A write whose answer was lost is tried
-    /// again: what it then meets is for the caller to judge.
     pub(in crate::kube) async fn write(&self, write: &Write<'_>) -> Result<Value, WriteError> {
->>>>>>> 4a13940 (Move clients and the restore to crates of their own: the compiler watches the borders now):crates/cluster-client/src/kube/request/write.rs
         let began = Instant::now();
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
