@@ -1,5 +1,5 @@
-//! The rules for Prometheus: tested by its own program, and each with a metric that there is and a
-//! section that says what to do.
+//! Tests of the Prometheus rules: Prometheus' own program tests them, and each rule has an existing metric
+//! and a section that says what to do.
 #![cfg(test)]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// The names in `text` that begin as metrics do.
+/// Returns the names in `text` that begin as metrics do.
 fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names = words.filter(|word| word.starts_with("butler_backup_"));

@@ -1,4 +1,4 @@
-//! The Butler scenario of the lab is what the tests on it take for granted.
+//! Tests that the lab's Butler scenario is as the tests on it assume.
 
 #[cfg(test)]
 mod butler {

@@ -1,5 +1,5 @@
-//! Parts of the Butler scenario stop and start: tests that need a scenario of their own. They have a
-//! program of their own, so that those of `butler.rs` go on sharing one.
+//! Tests in which parts of the Butler scenario stop and start, and which therefore need a scenario of their
+//! own. They are in a separate program, so that the tests of `butler.rs` can share one.
 
 #[cfg(test)]
 mod butler_parts {
@@ -9,7 +9,7 @@ mod butler_parts {
     use e2e::butler::Butler;
     use e2e::{Folder, wait};
 
-    /// What is awaited takes seconds; a machine that compiles next to it is slow.
+    /// Time limit. The awaited conditions take seconds; a machine that compiles next to them is slow.
     const LIMIT: Duration = Duration::from_secs(120);
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! The whole chain: the programs as processes, a real etcd behind the Talos stand-in, a real S3
-//! server, and all that can go wrong between them.
+//! Tests of the whole chain: the programs as processes, a real etcd behind the Talos stand-in, a real S3
+//! server, and everything that can go wrong between them.
 
 #[cfg(test)]
 mod chain {

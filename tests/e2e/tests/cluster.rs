@@ -1,5 +1,5 @@
-//! A whole Butler cluster, taken in one restore point: the scenario of the lab, the programs as
-//! processes, and what is in the bucket afterwards.
+//! Tests of a whole Butler cluster, taken in one restore point: the scenario of the lab, the programs as
+//! processes, and the content of the bucket afterwards.
 
 #[cfg(test)]
 mod cluster {

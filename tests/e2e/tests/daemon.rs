@@ -1,5 +1,5 @@
-//! The daemon as a process: a real etcd behind the Talos stand-in, a real S3 server, a real API
-//! server, and all that can go wrong while it runs.
+//! Tests of the daemon as a process: a real etcd behind the Talos stand-in, a real S3 server, a real API
+//! server, and everything that can go wrong while it runs.
 
 #[cfg(test)]
 mod daemon {

@@ -1,5 +1,5 @@
-//! A DataStore's etcd, real and with auth on: what a direct snapshot holds, and what it says when it
-//! cannot be had.
+//! Tests of a DataStore's etcd, real and with auth on: the content of a direct snapshot, and the errors when
+//! there is none.
 
 #[cfg(test)]
 #[path = "datastore/ground.rs"]

@@ -1,7 +1,7 @@
-//! What is compiled in: one TLS, and it is not OpenSSL.
+//! Test of the compiled dependencies: one TLS, and it is not OpenSSL.
 #![cfg(test)]
 
-/// The lock file names what any target and any feature may bring, and reading it needs no network.
+/// The lock file names everything that any target and any feature may bring, and reading it needs no network.
 #[test]
 fn there_is_no_openssl_and_no_second_cryptography() {
     let lock = std::fs::read_to_string(e2e::paths::workspace().join("Cargo.lock")).unwrap();

@@ -1,5 +1,5 @@
-//! Step 1 of a restore on the real parts: the Talos stand-in with the real etcd and the real etcdutl
-//! behind it, a restore point in a store, and all that can be in the way.
+//! Tests of step 1 of a restore on real parts: the Talos stand-in with the real etcd and the real etcdutl
+//! behind it, a restore point in a store, and everything that can be in the way.
 
 #[cfg(test)]
 mod etcd_restore {

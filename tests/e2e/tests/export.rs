@@ -1,4 +1,5 @@
-//! The export of a cluster's objects from a real kube-apiserver, and all that can go wrong with it.
+//! Tests of the export of a cluster's objects from a real kube-apiserver, and of everything that can go wrong
+//! with it.
 
 #[cfg(test)]
 mod export {

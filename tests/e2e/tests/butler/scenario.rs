@@ -1,4 +1,4 @@
-//! The scenario's parts are real, and agree with each other.
+//! Tests that the scenario's parts are real, and agree with each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use e2e::pki::{Files, Identity};
 use e2e::wait;
 use serde_json::Value;
 
-/// What is awaited takes seconds; a machine that compiles next to it is slow.
+/// Time limit. The awaited conditions take seconds; a machine that compiles next to them is slow.
 const LIMIT: Duration = Duration::from_secs(120);
 
 async fn list(butler: &Butler, path: &str) -> Result<Vec<Value>> {
@@ -32,7 +32,7 @@ async fn secret(butler: &Butler, namespace: &str, name: &str) -> Result<BTreeMap
     decoded.collect()
 }
 
-/// A client as a kubeconfig describes it, and the server's address.
+/// Makes a client as a kubeconfig describes it; returns it with the server's address.
 fn by_kubeconfig(text: &str) -> Result<(HttpClient, String)> {
     let config: Value = serde_json::from_str(text)?;
     let part = |pointer: &str| {
@@ -119,7 +119,7 @@ async fn owners_are_there_with_the_uids_that_references_name() -> Result<()> {
                 uids.push(item["metadata"]["uid"].clone());
             }
         }
-        // Control planes 2, Secrets 15, the ConfigMap of kubeadm.
+        // 2 control planes, 15 Secrets, the ConfigMap of kubeadm.
         assert_eq!(owned, 18);
     }
     Ok(())

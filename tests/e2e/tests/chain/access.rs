@@ -1,4 +1,5 @@
-//! Keys, certificates and places that are wrong: told before anything is done, with what to do.
+//! Tests of wrong keys, certificates and locations: each is reported before anything is done, with what to
+//! do.
 
 use anyhow::Result;
 use backup_core::clock::{Clock as _, SystemClock};
@@ -8,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::bed::{Bed, PREFIX, tells};
 
-/// `snapshot` with this talosconfig fails with `code`, and asks nothing of the store.
+/// Checks that `snapshot` with this talosconfig fails with `code`, and sends no request to the store.
 async fn with_talosconfig(bed: &Bed, text: &str, code: i32) -> Result<Output> {
     bed.talosconfig(text)?;
     let output = bed.backupd("snapshot").output().await?.ended_with(code)?;
@@ -135,7 +136,7 @@ async fn credentials_that_are_wrong_or_missing_are_told() -> Result<()> {
         tells(&output, &["credentials", "SignatureDoesNotMatch"]);
     }
 
-    // A user who may do nothing here is another matter than one whom nobody knows.
+    // A user without rights here differs from an unknown user.
     let stranger = bed
         .ground
         .s3

@@ -1,4 +1,4 @@
-//! Packs that a lifecycle rule or a tiering moved to an archive.
+//! Tests of packs that a lifecycle rule or a tiering moved to an archive.
 
 use anyhow::Result;
 use e2e::proxy::{Fault, Lasting};
@@ -11,7 +11,7 @@ const ALWAYS: Lasting = Lasting::Times(u32::MAX);
 async fn archived_packs_are_no_sound_packs() -> Result<()> {
     let bed = Bed::new().await?;
     bed.snapshot().await?;
-    // The class is in listings and heads, the tier in heads alone.
+    // Listings and heads show the class; only heads show the tier.
     for (class, days) in [("GLACIER", true), ("ARCHIVE_ACCESS", false)] {
         bed.proxy.forget();
         bed.proxy.on_path(None, "", Fault::Archived(class), ALWAYS);
@@ -50,7 +50,7 @@ async fn archived_packs_are_no_sound_packs() -> Result<()> {
             "{}",
             fetch.stderr
         );
-        // What the next run takes is not built upon them, and it says so.
+        // The next run does not build on them, and reports that.
         let taken = bed.backupd("snapshot").args(["--output", "json"]);
         let taken = taken.output().await?.ended_with(0)?;
         let told = format!("{}{}", taken.stdout, taken.stderr);
@@ -77,7 +77,7 @@ async fn a_listing_that_is_cut_short_makes_no_older_point_the_latest() -> Result
     bed.proxy.on_path(None, "", Fault::CutList(1), ALWAYS);
     assert_eq!(bed.listed().await?, taken);
     bed.proxy.forget();
-    // Where nobody can know what comes behind, that is said.
+    // If nobody can know what comes after the listing, that is reported.
     bed.proxy.on_path(None, "", Fault::CutListDeaf(1), ALWAYS);
     let list = bed.restore_cli("list").output().await?.ended_with(1)?;
     tells(&list, &["nobody knows whether it is whole"]);

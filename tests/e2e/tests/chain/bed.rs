@@ -1,4 +1,4 @@
-//! What each test has for itself: a bucket behind a proxy, the Talos API, a configuration file.
+//! Bed of one test: a bucket behind a proxy, the Talos API, a configuration file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use super::ground::Ground;
 
-/// Where restore points lie in the bucket.
+/// Prefix of the restore points in the bucket.
 pub(crate) const PREFIX: &str = "clusters/test";
-/// What a daemon should have: it may take snapshots and ask for members, and nothing else.
+/// Role that a daemon should have: it may take snapshots and list members, and nothing else.
 const ROLE: &str = "os:operator";
 
-/// See the module.
+/// Bed of one test; see the module.
 pub(crate) struct Bed {
     pub(crate) talos: Standin,
     pub(crate) proxy: Proxy,
@@ -30,7 +30,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// On the shared ground.
+    /// Makes a bed on the shared ground.
     pub(crate) async fn new() -> Result<Self> {
         Self::on(Ground::shared().await?).await
     }
@@ -72,18 +72,18 @@ impl Bed {
         std::fs::write(self.folder.join("butler.yaml"), text).context("writing butler.yaml")
     }
 
-    /// The store URL of a prefix, behind the proxy.
+    /// Returns the store URL of a prefix, behind the proxy.
     pub(crate) fn url(&self, bucket: &str, prefix: &str) -> String {
         let endpoint = self.proxy.endpoint();
         format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region={REGION}&path-style=true")
     }
 
-    /// `backupd` with the configuration and the administrator's credentials.
+    /// Returns `backupd` with the configuration and the administrator's credentials.
     pub(crate) fn backupd(&self, command: &str) -> Command {
         self.ours(self.ground.programs.backupd().arg(command))
     }
 
-    /// `restore-cli`, likewise.
+    /// Returns `restore-cli` with the configuration and the administrator's credentials.
     pub(crate) fn restore_cli(&self, command: &str) -> Command {
         self.ours(self.ground.programs.restore_cli().arg(command))
     }
@@ -93,7 +93,7 @@ impl Bed {
             .envs(self.ground.s3.keys().env())
     }
 
-    /// The configuration alone.
+    /// Adds the configuration alone.
     pub(crate) fn without_credentials(&self, command: Command) -> Command {
         command
             .env("BUTLER_BACKUP_CONFIG", "butler.yaml")
@@ -102,7 +102,7 @@ impl Bed {
             .in_folder(&self.folder)
     }
 
-    /// Takes a restore point, which must succeed; gives its id.
+    /// Takes a restore point, which must succeed; returns its id.
     pub(crate) async fn snapshot(&self) -> Result<String> {
         let taken = self.backupd("snapshot").args(["--output", "json"]);
         let taken = taken.output().await?.ended_with(0)?.json()?;
@@ -110,13 +110,13 @@ impl Bed {
         Ok(id.context("no restore point told")?.to_owned())
     }
 
-    /// `fetch` of a restore point to `etcd.db`.
+    /// Returns the command that fetches a restore point to `etcd.db`.
     pub(crate) fn fetch(&self, restore_point: &str) -> Command {
         let fetch = self.restore_cli("fetch").arg(restore_point);
         fetch.args(["--component", "etcd", "--to", "etcd.db"])
     }
 
-    /// The names in the folder that files have which are not whole yet.
+    /// Returns the names of files in the folder that are not whole yet.
     pub(crate) fn half_files(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
@@ -129,7 +129,7 @@ impl Bed {
         Ok(names)
     }
 
-    /// The ids of the restore points, newest first; each of them can be read.
+    /// Returns the ids of the restore points, newest first; each of them can be read.
     pub(crate) async fn listed(&self) -> Result<Vec<String>> {
         let list = self.restore_cli("list").args(["--output", "json"]);
         let list = list.output().await?.ended_with(0)?.json()?;
@@ -140,14 +140,14 @@ impl Bed {
         ids.context("a restore point without id")
     }
 
-    /// The findings of an audit that must end with `code`.
+    /// Returns the findings of an audit that must end with `code`.
     pub(crate) async fn audit(&self, code: i32) -> Result<Vec<Value>> {
         let audit = self.restore_cli("audit").args(["--output", "json"]);
         let audit = audit.output().await?.ended_with(code)?.json()?;
         audit["findings"].as_array().cloned().context("no findings")
     }
 
-    /// The restore point comes back bit for bit.
+    /// Checks that the restore point can be read back bit for bit.
     pub(crate) async fn verified(&self, id: &str) -> Result<Output> {
         let verify = self.restore_cli("verify").arg(id);
         verify.output().await?.ended_with(0)
@@ -160,7 +160,7 @@ impl Bed {
         }
     }
 
-    /// Writes something new to etcd, so that the next snapshot has a pack of its own.
+    /// Writes a new value to etcd, so that the next snapshot has a pack of its own.
     pub(crate) async fn change(&self) -> Result<()> {
         let value = e2e::data::random(100_000);
         let client = self.ground.etcd.client().await?;
@@ -170,12 +170,12 @@ impl Bed {
         Ok(())
     }
 
-    /// A client with the administrator's rights, past the proxy.
+    /// Returns a client with the administrator's rights, without the proxy.
     pub(crate) fn s3(&self) -> Result<Client> {
         self.ground.s3.client()
     }
 
-    /// The keys below the prefix, without it.
+    /// Returns the keys below the prefix, without it.
     pub(crate) async fn keys(&self) -> Result<Vec<String>> {
         let list = self.s3()?.list_objects_v2().bucket(&self.bucket);
         let list = list.prefix(format!("{PREFIX}/")).send().await?;
@@ -198,7 +198,7 @@ impl Bed {
         Ok(())
     }
 
-    /// The paths of the objects that were asked for through the proxy, those with `part` in them.
+    /// Returns the paths of the objects that were read through the proxy, those with `part` in them.
     pub(crate) fn gets(&self, part: &str) -> Vec<String> {
         let seen = self.proxy.seen().into_iter();
         let gets = seen.filter(|seen| seen.method == Method::GET && seen.path.contains(part));
@@ -206,9 +206,9 @@ impl Bed {
     }
 }
 
-/// Everything of `words` is in what the program told on standard error.
+/// Checks that the program's standard error contains all of `words`.
 pub(crate) fn tells(output: &Output, words: &[&str]) {
-    // Shown where a test fails, or with --nocapture to read them as an operator would.
+    // Printed where a test fails, or with --nocapture, to read the output as an operator would.
     println!("--- code {:?}\n{}", output.code, output.stderr);
     for word in words {
         assert!(

@@ -1,4 +1,4 @@
-//! Programs that end in the middle: killed as by a power cut, or asked to by Ctrl-C.
+//! Tests of programs that end in the middle: killed as by a power cut, or interrupted by Ctrl-C.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use super::bed::{Bed, tells};
 
-/// A program does what is waited for within seconds, also on a busy machine.
+/// Time limit. A program does what is awaited within seconds, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// After a kill: what is listed is whole, and at most `more` than there was; the next run works,
-/// and what the killed one left is told and does no harm.
+/// Checks the state after a kill: listed restore points are whole, at most one more than `before`; the next
+/// run works; leftovers of the killed run are reported and do no harm.
 async fn survived(bed: &Bed, before: usize, at: &str) -> Result<()> {
     let listed = bed.listed().await.with_context(|| at.to_owned())?;
     ensure!(
@@ -37,7 +37,7 @@ async fn survived(bed: &Bed, before: usize, at: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts a run, kills it when its request number `n` is held, and gives whether it came so far.
+/// Starts a run, kills it when its request number `n` is held, and returns whether it got that far.
 async fn kill_at(bed: &Bed, n: u32, fault: Fault) -> Result<bool> {
     bed.proxy.forget();
     bed.proxy.on_path(None, "", fault, Lasting::After(n));
@@ -48,7 +48,7 @@ async fn kill_at(bed: &Bed, n: u32, fault: Fault) -> Result<bool> {
     Ok(held.is_ok())
 }
 
-/// How many requests a run on this bed makes.
+/// Returns the number of requests that a run on this bed makes.
 async fn requests(bed: &Bed) -> Result<u32> {
     bed.proxy.forget();
     bed.snapshot().await?;
@@ -57,11 +57,11 @@ async fn requests(bed: &Bed) -> Result<u32> {
     Ok(u32::try_from(count)?)
 }
 
-/// With both sides of each request, of a first run and of a later one, and ten points in time, this
-/// makes fifty kills.
+/// Number of kills in a series. With both sides of each request, of a first run and of a later one, and ten
+/// points in time, there are fifty kills.
 const ENOUGH: u32 = 10;
 
-/// Both sides of each request: the store has not heard of it, or has done it already.
+/// Both sides of each request: the store has not received it, or has executed it already.
 const SIDES: [Fault; 2] = [Fault::Hold, Fault::HoldReply];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +109,7 @@ async fn a_run_killed_at_any_time_leaves_all_or_nothing() -> Result<()> {
     for n in 0..POINTS {
         bed.configure(&bed.bucket, &format!("time/{n}"))?;
         let run = bed.backupd("snapshot").start()?;
-        // The points of a spread over a run, not a wait for anything.
+        // The sleep spreads the kills over a run; it does not wait for a condition.
         tokio::time::sleep(step * n).await;
         run.kill().await?;
         survived(&bed, 0, &format!("killed after {:?}", step * n)).await?;
@@ -128,7 +128,7 @@ async fn ctrl_c_ends_a_run_without_a_restore_point() -> Result<()> {
     timeout(LIMIT, bed.proxy.holding())
         .await
         .context("no pack came")?;
-    // The first one waits for what is in flight, which a silent store never ends.
+    // The first Ctrl-C waits for requests in flight, which a silent store never ends.
     let output = run.interrupted_until_it_ends().await?.ended_with(130)?;
     tells(
         &output,
@@ -160,7 +160,7 @@ async fn ctrl_c_ends_a_run_without_a_restore_point() -> Result<()> {
     survived(&bed, 0, "interrupted").await
 }
 
-/// A bed with a restore point of two packs, and a fetch of it of which one pack has arrived.
+/// Prepares a restore point of two packs, and starts a fetch of which one pack has arrived.
 async fn half_fetched(bed: &Bed) -> Result<e2e::run::Running> {
     bed.snapshot().await?;
     bed.change().await?;
@@ -187,7 +187,7 @@ async fn half_fetched(bed: &Bed) -> Result<e2e::run::Running> {
     Ok(run)
 }
 
-/// The rest of it: what has arrived is not asked for again.
+/// Fetches the rest; packs that have arrived are not requested again.
 async fn fetched_on(bed: &Bed) -> Result<()> {
     let parts = bed.folder.join("etcd.db.parts");
     let there: Vec<_> = std::fs::read_dir(&parts)?

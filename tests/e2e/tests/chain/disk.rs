@@ -1,15 +1,14 @@
-//! A disk that is full.
+//! Tests with a disk that is full.
 //!
-//! A file system of a few kilobytes cannot be mounted without being root, so files are limited in
-//! their size instead (`ulimit -f`): the system refuses the same writes, with EFBIG in place of
-//! ENOSPC.
+//! A file system of a few kilobytes cannot be mounted without being root, so files are limited in their size
+//! instead (`ulimit -f`): the system refuses the same writes, with EFBIG in place of ENOSPC.
 
 use anyhow::{Context as _, Result};
 
 use super::bed::{Bed, tells};
 use super::ground::Ground;
 
-/// No file may grow beyond so many blocks of 512 bytes, and whoever tries gets an error.
+/// Returns a script in which no file may grow beyond this many blocks of 512 bytes; a larger write fails.
 fn limit(blocks: u32) -> String {
     format!("trap '' XFSZ\nulimit -f {blocks}")
 }
@@ -49,10 +48,10 @@ async fn a_full_disk_on_fetch_is_told_and_leaves_no_half_file() -> Result<()> {
     assert!(!bed.folder.join("etcd.db").exists());
     assert_eq!(bed.half_files()?, Vec::<String>::new());
     assert!(std::fs::read_dir(bed.folder.join("etcd.db.parts"))?.count() > 2);
-    // With room again the same command does it.
+    // With room again the same command succeeds.
     bed.fetch("latest").output().await?.ended_with(0)?;
 
-    // Verifying puts aside only what is wanted again much later: nothing, of a first snapshot.
+    // Verifying stores only data that is needed again much later: nothing, for a first snapshot.
     let verify = bed.restore_cli("verify").arg("latest");
     verify.after_sh(&limit(0)).output().await?.ended_with(0)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Files and folders that are there before ours, of the same name or beside it.
+//! Tests of files and folders that exist before ours, with the same name or beside it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -13,12 +13,12 @@ async fn a_fetch_touches_nothing_that_is_there() -> Result<()> {
     bed.snapshot().await?;
     let at = |name: &str| bed.folder.join(name);
     let mode = |name: &str| at(name).metadata().map(|m| m.permissions().mode() & 0o777);
-    // What would have been opened, through a link and as it is.
+    // Files that a careless program would open, through a link and directly.
     fs::write(at("theirs"), "as it was")?;
     symlink(at("theirs"), at("etcd.db.part"))?;
     fs::write(at("open.part"), "as it was")?;
     fs::set_permissions(at("open.part"), Permissions::from_mode(0o666))?;
-    // What would have been removed.
+    // Folders that a careless program would remove.
     for folder in ["etcd.db.parts", "open.parts"] {
         fs::create_dir(at(folder))?;
         fs::write(at(folder).join("chapter-1"), "a year's work")?;
@@ -38,7 +38,7 @@ async fn a_fetch_touches_nothing_that_is_there() -> Result<()> {
         assert_eq!(fs::read_to_string(at(there))?, "as it was");
     }
 
-    // A name that is taken stays, and one that may be replaced is, without following it.
+    // An existing name stays. A name that may be replaced is replaced, without following its link.
     fs::remove_file(at("etcd.db"))?;
     symlink(at("theirs"), at("etcd.db"))?;
     let refused = bed.restore_cli("fetch").args(["latest", "--to", "etcd.db"]);

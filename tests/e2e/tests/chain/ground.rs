@@ -1,4 +1,4 @@
-//! What tests share while any of them runs: an etcd with data, an S3 server, keys.
+//! Ground that tests share while any of them runs: an etcd with data, an S3 server, keys.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,25 +12,26 @@ use e2e::ours::Programs;
 use e2e::s3::S3;
 use tokio::sync::Mutex;
 
-/// A database of about one megabyte: enough for every object of the format, and quick.
+/// Number of objects: a database of about one megabyte, enough for every object of the format, and quick.
 const OBJECTS: usize = 200;
 
-/// See the module. Fields drop in order: the folder last.
+/// Shared ground; see the module. Fields drop in order: the folder last.
 pub(crate) struct Ground {
     pub(crate) s3: S3,
     pub(crate) etcd: Etcd,
     pub(crate) programs: Programs,
-    /// The recipient that all restore points are encrypted to.
+    /// Recipient of all restore points.
     pub(crate) recipient: String,
     folder: Folder,
     folders: AtomicU32,
 }
 
-/// Ends with the last test that holds it: a static would never be dropped, and leave its files.
+/// Reference that ends with the last test that holds it: a static would never be dropped, and leave its
+/// files.
 static GROUND: Mutex<Weak<Ground>> = Mutex::const_new(Weak::new());
 
 impl Ground {
-    /// The ground that other tests stand on now, or a new one.
+    /// Returns the ground that other tests use now, or a new one.
     pub(crate) async fn shared() -> Result<Arc<Self>> {
         let mut shared = GROUND.lock().await;
         if let Some(ground) = shared.upgrade() {
@@ -41,7 +42,7 @@ impl Ground {
         Ok(ground)
     }
 
-    /// A ground of its own, for a test to which it matters who writes to etcd.
+    /// Makes a ground for one test, for a test that depends on who writes to etcd.
     pub(crate) async fn own() -> Result<Arc<Self>> {
         let folder = Folder::new()?;
         let programs = Programs::find()?;
@@ -65,12 +66,12 @@ impl Ground {
         }))
     }
 
-    /// A file of the keys.
+    /// Returns a file of the keys.
     pub(crate) fn key(&self, name: &str) -> PathBuf {
         self.folder.join("keys").join(name)
     }
 
-    /// A new folder for a test.
+    /// Makes a new folder for a test.
     pub(crate) fn folder(&self) -> Result<PathBuf> {
         let number = self.folders.fetch_add(1, Ordering::Relaxed);
         self.folder.make(format!("test-{number}"))

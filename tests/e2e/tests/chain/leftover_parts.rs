@@ -1,4 +1,4 @@
-//! What tests of leftovers share: runs that are killed, and users who may not delete.
+//! Parts that tests of leftovers share: runs that are killed, and users who may not delete.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::timeout;
 
 use super::bed::Bed;
 
-/// A run comes to its first object within seconds, also on a busy machine.
+/// Time limit. A run reaches its first object within seconds, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Restore points of a bed that has grown.
+/// Restore points of a bed after [`grow`].
 pub(crate) const MANY: usize = 2;
 
-/// Puts three megabytes into etcd and takes restore points of them, so that what a few killed runs leave is
-/// no half of that, also where a run puts small packs together.
+/// Puts three megabytes into etcd and takes restore points of them, so that the leftovers of a few killed
+/// runs are less than half of that, also where a run merges small packs.
 pub(crate) async fn grow(bed: &Bed) -> Result<()> {
     let client = bed.ground.etcd.client().await?;
     for number in 0..30 {
@@ -33,12 +33,12 @@ pub(crate) async fn grow(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The keys below the prefix.
+/// Returns the keys below the prefix.
 pub(crate) async fn keys(bed: &Bed) -> Result<BTreeSet<String>> {
     Ok(bed.keys().await?.into_iter().collect())
 }
 
-/// A run that is killed when it puts an object below `folder`; gives what it left.
+/// Kills a run when it puts an object below `folder`; returns what it left.
 pub(crate) async fn killed(bed: &Bed, folder: &str) -> Result<BTreeSet<String>> {
     let before = keys(bed).await?;
     bed.change().await?;
@@ -75,5 +75,5 @@ pub(crate) async fn let_do(bed: &Bed, user: &Keys, actions: &[&str]) -> Result<(
     Ok(())
 }
 
-/// What a daemon needs that deletes nothing.
+/// Actions that a daemon needs if it deletes nothing.
 pub(crate) const NO_DELETE: [&str; 3] = ["s3:PutObject", "s3:GetObject", "s3:ListBucket"];

@@ -1,4 +1,4 @@
-//! What killed runs left, removed by hand: exactly that, by those who may, and never in doubt.
+//! Tests of removing leftovers of killed runs by hand: exactly those, by users who may, and never in doubt.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use super::bed::{Bed, PREFIX, tells};
 use super::ground::Ground;
 use super::leftover_parts::{MANY, NO_DELETE, grow, keys, killed, let_do};
 
-/// Much more than the shortest grace times of these tests.
+/// Time limit, much longer than the shortest grace times of these tests.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A bed whose runs may take so long, which decides how short a grace time may be.
+/// Makes a bed with this deadline of a run, which decides the shortest grace time.
 async fn bed(deadline: &str) -> Result<Bed> {
-    // Its own etcd: what other tests write there would be in what a killed run left, and set the brake.
+    // It has its own etcd: writes of other tests would be part of a killed run's leftovers, and trigger the
+    // brake.
     let bed = Bed::on(Ground::own().await?).await?;
     let path = bed.folder.join("butler.yaml");
     let text = std::fs::read_to_string(&path)?;
@@ -48,7 +49,7 @@ async fn old(bed: &Bed, grace: &str, left: &BTreeSet<String>) -> Result<Value> {
     until("leftovers that are old enough", LIMIT, look).await
 }
 
-/// Everything that was committed is there, to the last byte.
+/// Checks that everything that was committed is there, to the last byte.
 async fn all_sound(bed: &Bed, count: usize) -> Result<()> {
     let listed = bed.listed().await?;
     ensure!(listed.len() == count, "{listed:?}");
@@ -65,7 +66,7 @@ async fn exactly_what_killed_runs_left_goes_and_every_restore_point_stays_whole(
     let mut left = BTreeSet::new();
     for folder in ["recipes", "manifests"] {
         left.extend(killed(&bed, folder).await?);
-        // What it did not live to commit another one does.
+        // Another run commits what the killed one did not.
         bed.snapshot().await?;
     }
     let kept = &keys(&bed).await? - &left;
@@ -77,7 +78,7 @@ async fn exactly_what_killed_runs_left_goes_and_every_restore_point_stays_whole(
         folders.contains("packs") && folders.contains("signatures"),
         "{left:?}"
     );
-    // Less than twice what a run may take.
+    // Less than twice the deadline of a run.
     let output = sweep(&bed, "1s").output().await?.ended_with(2)?;
     tells(
         &output,
@@ -114,7 +115,7 @@ async fn exactly_what_killed_runs_left_goes_and_every_restore_point_stays_whole(
     assert_eq!(keys(&bed).await?, kept);
     all_sound(&bed, MANY + 2).await?;
     assert_eq!(bed.audit(0).await?, Vec::<Value>::new());
-    // Once more, and the next run builds on what is there.
+    // A second sweep; and the next run builds on what is there.
     let told = sweep(&bed, "2s").output().await?.ended_with(0)?.json()?;
     assert_eq!(
         (
@@ -192,9 +193,9 @@ async fn the_brake_holds_where_manifests_are_gone_until_somebody_has_looked() ->
     );
     assert_eq!(output.json()?["held"], true);
     assert_eq!(keys(&bed).await?, there);
-    // Whoever looked, and found a copy, has lost nothing.
+    // An operator who checks, and finds a copy, has lost nothing.
     for (manifest, bytes) in copies {
-        // With its checksum, as whoever put it first did.
+        // With its checksum, as in the first put.
         let back = bed.s3()?.put_object().bucket(&bed.bucket);
         let back = back.key(format!("{PREFIX}/{manifest}")).body(bytes.into());
         let back = back.checksum_algorithm(ChecksumAlgorithm::Sha256);
@@ -203,12 +204,12 @@ async fn the_brake_holds_where_manifests_are_gone_until_somebody_has_looked() ->
     let told = sweep(&bed, "2s").output().await?.ended_with(0)?.json()?;
     assert_eq!(told["leftoverObjects"], 0);
     all_sound(&bed, 2).await?;
-    // Whoever knows that it is as it should be goes on.
+    // An operator who knows that the state is right goes on.
     for manifest in before.iter().filter(|key| key.starts_with("manifests/")) {
         let gone = bed.s3()?.delete_object().bucket(&bed.bucket);
         gone.key(format!("{PREFIX}/{manifest}")).send().await?;
     }
-    // What was put last gets as old as the rest.
+    // The objects that were put last get as old as the rest.
     let forced = || async {
         let forced = sweep(&bed, "2s").arg("--past-the-brake");
         forced.output().await?.ended_with(0)?;

@@ -1,4 +1,4 @@
-//! A store that is busy, a reply that is lost, two runs at once.
+//! Tests of a busy store, a lost reply, and two runs at once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::bed::Bed;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_says_slow_down_for_a_while_is_waited_for() -> Result<()> {
     let bed = Bed::new().await?;
-    // Thirty seconds of it are tried with the store alone; the budget is the same here.
+    // The store's own tests try thirty seconds of it; the budget is the same here.
     let outage = Lasting::For(Duration::from_secs(6), None);
     let busy = Fault::Answer(503, "SlowDown");
     bed.proxy.on_path(None, "", busy, outage);

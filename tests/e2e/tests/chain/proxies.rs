@@ -1,4 +1,4 @@
-//! S3, Talos and Git behind a proxy that alone resolves their names.
+//! Tests of S3, Talos and Git behind a proxy that alone resolves their names.
 
 use anyhow::{Context as _, Result};
 use backup_core::proxy::Proxies;
@@ -10,7 +10,7 @@ use e2e::s3::{REGION, S3};
 
 use super::bed::{Bed, tells};
 
-/// The store URL of a server by a name that only a proxy resolves, and its `HOST:PORT`.
+/// Returns the store URL of a server by a name that only a proxy resolves, and its `HOST:PORT`.
 fn behind(s3: &S3, bucket: &str) -> Result<(String, String)> {
     let endpoint = s3.endpoint().replace("127.0.0.1", "s3.lab.test");
     let host = endpoint
@@ -83,7 +83,7 @@ async fn git_is_reached_through_the_proxy_that_s3_would_take() -> Result<()> {
     let proxy = Forward::start(None).await?;
     let url = host.url("fleet.git").replace("127.0.0.1", "git.lab.test");
     let source = GitSource::parse(&url);
-    // In capitals, which git does not read by itself.
+    // In capitals, which git itself does not read.
     let proxies = |exempt: &str| {
         Proxies::read(|name| match name {
             "HTTP_PROXY" => Some(format!("{}\n", proxy.address())),

@@ -1,4 +1,4 @@
-//! Secrets stay where they belong: not in logs at their loudest, not in plain objects.
+//! Tests that secrets stay where they belong: not in the most verbose logs, and not in plain objects.
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::bed::{Bed, PREFIX};
 use super::ground::Ground;
 
-/// In a Secret, and so in every snapshot.
+/// Canary in a Secret, and so in every snapshot.
 const CANARY: &str = "canary-value-9f1c2b7e5d";
-/// In a Secret's name, which is nobody's business either.
+/// Canary in a Secret's name, which is confidential too.
 const NAME: &str = "canary-name-51ab44c0";
 
-/// What must not be told: each with what it is.
+/// Returns the texts that must not be shown, each with its meaning.
 fn secrets(bed: &Bed) -> Result<Vec<(&'static str, String)>> {
     let last_line = |name: &str| -> Result<String> {
         let text = std::fs::read_to_string(bed.ground.key(name))?;
@@ -61,12 +61,12 @@ async fn no_secret_is_in_a_log_or_in_a_plain_object() -> Result<()> {
         let output = command.output().await?.ended_with(0)?;
         told.push((command.shown(), output));
     }
-    // A run that fails must not be more talkative.
+    // A run that fails must not print more.
     let wrong = loud(bed.backupd("snapshot")).env("AWS_SESSION_TOKEN", CANARY);
     let failed = wrong.env("AWS_ACCESS_KEY_ID", "nobody").output().await?;
     told.push(("a run that fails".to_owned(), failed));
 
-    // The fetched file has them, so the looking works.
+    // The fetched file contains both, so the search works.
     let fetched = std::fs::read(bed.folder.join("etcd.db"))?;
     assert!(contains(&fetched, CANARY) && contains(&fetched, NAME));
     let trace = told

@@ -1,4 +1,4 @@
-//! Members that give no usable snapshot: such a stream never becomes a restore point.
+//! Tests of members that give no usable snapshot: such a stream never becomes a restore point.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::bed::{Bed, tells};
 
-/// All nodes give `fault`; the run fails, names them all, and commits nothing.
+/// Checks that with `fault` at all nodes the run fails, names them all, and commits nothing.
 async fn refused(fault: StreamFault) -> Result<Output> {
     let bed = Bed::new().await?;
     bed.fault(|faults| faults.snapshot = Some(fault.clone()));
@@ -91,7 +91,7 @@ async fn one_bad_member_is_passed_over_and_told() -> Result<()> {
         );
     }
     bed.verified("latest").await?;
-    // Those who look at it later learn of it too.
+    // A later reader gets the finding too.
     let show = bed.restore_cli("show").arg("latest").output().await?;
     assert!(show.stdout.contains(NODES[1]), "{}", show.stdout);
     Ok(())
@@ -140,7 +140,7 @@ async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address()
     let member = format!("etcd member {}", NODES[1]);
     let calm = taken(0).await?;
     assert!(!calm.contains(&member), "{calm}");
-    // It answers before the snapshot, and not after it.
+    // The member answers before the snapshot, and not after it.
     bed.talos
         .node(NODES[1])?
         .fault(|faults| faults.etcd_answers = Some(1));
@@ -163,7 +163,7 @@ async fn a_node_that_is_named_and_no_member_is_a_finding_of_the_restore_point() 
     assert_eq!(found["severity"], "warning", "{found:#}");
     let words = "10.5.0.77 is in talos.nodes, and etcd's list does not have a member";
     assert!(found["cause"].to_string().contains(words), "{found:#}");
-    // Those who look at it later learn of it too.
+    // A later reader gets the finding too.
     let show = bed.restore_cli("show").arg("latest").output().await?;
     assert!(show.stdout.contains(words), "{}", show.stdout);
     Ok(())

@@ -1,4 +1,4 @@
-//! Objects that somebody with rights to the bucket changed, and keys that do not fit.
+//! Tests of objects that somebody with rights to the bucket changed, and of keys that do not fit.
 
 use anyhow::{Context as _, Result};
 use e2e::run::Output;
@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bed::{Bed, tells};
 
-/// The one key that begins so.
+/// Returns the only key that begins with `folder`.
 async fn key(bed: &Bed, folder: &str) -> Result<String> {
     let keys = bed.keys().await?.into_iter();
     let mut keys = keys.filter(|key| key.starts_with(folder));
@@ -17,7 +17,7 @@ async fn key(bed: &Bed, folder: &str) -> Result<String> {
     Ok(key)
 }
 
-/// A fetch that must end with `code`, and leave no file.
+/// Checks that a fetch ends with `code`, and leaves no file.
 async fn no_fetch(bed: &Bed, code: i32) -> Result<Output> {
     let output = bed.fetch("latest").output().await?.ended_with(code)?;
     assert!(!bed.folder.join("etcd.db").exists());
@@ -97,7 +97,7 @@ async fn a_manifest_edited_and_renamed_is_found_by_its_signature() -> Result<()>
     .await?;
     let id = format!("{time}-{}", &digest[..12]);
 
-    // Without a signature, and with that of the true manifest.
+    // Without a signature, and with the signature of the true manifest.
     let fetch = bed.fetch(&id).output().await?.ended_with(6)?;
     tells(&fetch, &["not trusted", "no signature", "--trust"]);
     assert!(!fetch.stderr.contains("--trust none"), "{}", fetch.stderr);
@@ -162,7 +162,7 @@ async fn a_pack_swapped_for_another_is_found() -> Result<()> {
         "{findings:?}"
     );
 
-    // Put back, all is well again, and what was downloaded of the other pack is used.
+    // After the object is put back, the fetch succeeds, and uses the other pack's download.
     bed.put(&packs[0], one).await?;
     bed.fetch("latest").output().await?.ended_with(0)?;
     Ok(())
@@ -189,7 +189,7 @@ async fn an_object_that_is_gone_is_found() -> Result<()> {
             .any(|finding| finding["object"] == pack.as_str()),
         "{findings:?}"
     );
-    // The next run must not count on what is gone.
+    // The next run must not rely on the missing object.
     bed.snapshot().await?;
     let verify = bed.restore_cli("verify").arg("latest").output().await?;
     assert_eq!(verify.code, Some(0), "{}{}", verify.stdout, verify.stderr);

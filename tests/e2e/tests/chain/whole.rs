@@ -1,4 +1,4 @@
-//! From etcd into S3 and back, bit for bit, judged by etcd's own tools.
+//! Tests of the way from etcd into S3 and back, bit for bit, checked by etcd's own tools.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,7 +50,7 @@ async fn a_restore_point_comes_back_as_etcd_itself_would_have_saved_it() -> Resu
     left.sort();
     assert_eq!(left, ["butler.yaml", "etcd.db", "own.db", "talosconfig"]);
 
-    // A file that is there is not lost by a second fetch.
+    // A second fetch does not destroy an existing file.
     let again = bed.fetch("latest").output().await?.ended_with(6)?;
     tells(&again, &["etcd.db is there already", "--force"]);
     bed.fetch("latest")
@@ -135,7 +135,7 @@ async fn a_file_that_another_tool_wrote_is_imported_and_checked() -> Result<()> 
     tells(&output, &["missing.db", "No such file"]);
     assert_eq!(bed.listed().await?.len(), 1);
 
-    // What gzip packed is the same file; other packings are named, with what unpacks them.
+    // A file packed by gzip is accepted; other packings are named, with the command that unpacks them.
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&bytes)?;
     let packed = packed.finish()?;

@@ -1,4 +1,4 @@
-//! What each test has for itself: a prefix in the scenario's bucket, keys, a configuration.
+//! Bed of one test: a prefix in the scenario's bucket, keys, a configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use e2e::run::Command;
 use e2e::tools::{self, Tool};
 use serde_json::Value;
 
-/// See the module. Fields drop in order: the folder last.
+/// Bed of one test; see the module. Fields drop in order: the folder last.
 pub(crate) struct Bed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) prefix: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// A bed with its restore points below `prefix`.
+    /// Makes a bed with its restore points below `prefix`.
     pub(crate) async fn new(prefix: &'static str) -> Result<Self> {
         let shared = Shared::get().await?;
         let programs = Programs::find()?;
@@ -78,7 +78,7 @@ impl Bed {
         taken.output().await?.ended_with(0)?.json()
     }
 
-    /// A component of the newest restore point, as a file.
+    /// Fetches a component of the newest restore point into a file.
     pub(crate) async fn fetch(&self, component: &str) -> Result<PathBuf> {
         let name = format!("{}.fetched", component.replace('/', "-"));
         let fetch = self.restore_cli("fetch").args(["latest", "--component"]);
@@ -87,7 +87,7 @@ impl Bed {
         Ok(self.folder.path().join(name))
     }
 
-    /// What `show` tells of the newest restore point.
+    /// Returns the output of `show` for the newest restore point.
     pub(crate) async fn shown(&self) -> Result<Value> {
         let show = self
             .restore_cli("show")
@@ -95,15 +95,15 @@ impl Bed {
         show.output().await?.ended_with(0)?.json()
     }
 
-    /// `kubectl` with this kubeconfig.
+    /// Returns `kubectl` with this kubeconfig.
     pub(crate) async fn kubectl(&self, kubeconfig: &Path) -> Result<Command> {
         let kubectl = Command::new(tools::path(Tool::Kubectl).await?);
-        // It would keep what it discovers in the folder it is called from.
+        // kubectl would keep its discovery cache in the folder from which it is called.
         let kubectl = kubectl.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
         Ok(kubectl.arg("--kubeconfig").arg(kubeconfig))
     }
 
-    /// The newest manifest, as it lies in the bucket.
+    /// Reads the newest manifest from the bucket.
     pub(crate) fn manifest(&self) -> Result<Value> {
         let butler = &self.shared.butler;
         let folder = butler.s3.objects().join(&butler.bucket);

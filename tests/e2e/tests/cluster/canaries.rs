@@ -1,4 +1,4 @@
-//! No secret of the cluster is in clear anywhere but where somebody asked for it.
+//! Tests that no secret of the cluster is in clear text except where it was requested.
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::bed::Bed;
 
-/// How a canary may look: as it is, and in base64 at each of the three alignments.
+/// Returns the forms of a canary: as it is, and in base64 at each of the three alignments.
 fn guises(canary: &str) -> Vec<String> {
     let aligned = (0..3).map(|offset| {
         let text = STANDARD_NO_PAD.encode(format!("{}{canary}", &"xxx"[..offset]));
-        // The ends depend on what stands beside it.
+        // The ends depend on the neighbouring bytes.
         text[4..text.len() - 3].to_owned()
     });
     std::iter::once(canary.to_owned()).chain(aligned).collect()
@@ -84,7 +84,7 @@ async fn no_canary_leaves_its_secret() -> Result<()> {
         quiet(&format!("the log of {args:?}"), run.stderr.as_bytes());
         run.ended_with(0)?;
     }
-    // With the word for it, it is shown: the test above would see it.
+    // With the flag for it the canary is shown, so the test above would see it.
     let get = bed
         .restore_cli("resources")
         .args(["get", "secret", "nutanix-credentials"]);

@@ -1,4 +1,4 @@
-//! The archive holds what `kubectl get` shows, object for object.
+//! Tests that the archive holds the same objects as `kubectl get`.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::bed::Bed;
 
-/// The objects of a tar, by their paths.
+/// Returns the objects of a tar, by their paths.
 async fn archived(bed: &Bed, component: &str) -> Result<BTreeMap<String, Value>> {
     let file = bed.fetch(component).await?;
     let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
@@ -83,7 +83,7 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
     assert!(!has(
         "secrets/namespaces/infrastructure-credentials/unrelated"
     ));
-    // What was left is counted where it is.
+    // Skipped objects are counted by namespace.
     let manifest = bed.manifest()?;
     let components = manifest["components"].as_array().context("no components")?;
     let taken = components.iter().find(|c| c["name"] == "secrets");
@@ -100,7 +100,7 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
         .flatten()
         .filter_map(|(namespace, count)| Some((namespace.as_str(), count.as_u64()?)))
         .collect();
-    // Nothing here is of Flux, so nothing refers to its key.
+    // Nothing here belongs to Flux, so nothing refers to its key.
     let expected = [("flux-system", 1), ("infrastructure-credentials", 1)];
     assert_eq!(left, expected.into());
     for path in secrets.keys() {
@@ -119,7 +119,7 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
         let (namespace, name) = (&tenant.tenant_namespace, &tenant.name);
         let path = format!("resources/secrets/namespaces/{namespace}/{name}-admin-kubeconfig.json");
         assert!(kubeconfigs.contains_key(&path), "{path}");
-        // What cannot be made again without breaking the tenant.
+        // Secrets that cannot be made again without breaking the tenant.
         for kept in [
             "ca",
             "sa-certificate",
@@ -132,7 +132,7 @@ async fn secrets_are_those_in_scope_and_no_others() -> Result<()> {
             );
         }
     }
-    // Velero's tools find their way too.
+    // Velero's tools find the objects too.
     let file = bed.fetch("resources").await?;
     let list = Command::new("tar").arg("-tf").arg(&file).output().await?;
     let list = list.ended_with(0)?.stdout;

@@ -1,4 +1,4 @@
-//! Everything that the operations guide names is in the restore point, and proved.
+//! Tests that everything named in the operations guide is in the restore point, and is verified.
 
 use anyhow::{Context as _, Result};
 use e2e::etcdutl;
@@ -37,7 +37,7 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
         })
     };
     assert!(findings.iter().all(|f| f["severity"] != "error"));
-    // Another driver than etcd is named, never passed over.
+    // A driver other than etcd is named, never passed over.
     assert!(told(
         "datastore/postgres",
         "not covered: it keeps its data in PostgreSQL"
@@ -84,7 +84,7 @@ async fn a_butler_cluster_is_taken_whole() -> Result<()> {
     assert_eq!(tenants["connected"], 2, "{tenants:#}");
     assert_eq!(tenants["findings"], serde_json::json!([]), "{tenants:#}");
 
-    // The tenants' etcd comes back as etcd itself has it, users and roles in it.
+    // The tenants' etcd comes back as etcd itself has it, with users and roles.
     let store = etcdutl::status(&bed.fetch("datastore/default").await?).await?;
     assert!(store.revision > 0 && store.total_key > 0, "{store:?}");
     let facts = |name: &str| -> Option<&Value> {

@@ -1,4 +1,4 @@
-//! Without the API server of the cluster.
+//! Tests without the API server of the cluster.
 
 use anyhow::Result;
 use e2e::Folder;
@@ -21,7 +21,7 @@ async fn etcd_goes_on_by_schedule_while_the_api_server_is_down() -> Result<()> {
         server.kubeconfig().display()
     );
     let daemon = Daemon::start(&bed, &config, &[]).await?;
-    // What can be taken is taken; what cannot is named.
+    // The possible part is taken; the rest is named.
     let partial = |c: &serde_json::Value| c["totals"]["partial"].as_u64() > Some(0);
     let cluster = daemon.until("a partial restore point", partial).await?;
     assert!(
@@ -40,7 +40,7 @@ async fn etcd_goes_on_by_schedule_while_the_api_server_is_down() -> Result<()> {
     let count = cluster["restorePoints"]["count"].as_u64().unwrap_or(0);
     let more = |c: &serde_json::Value| c["restorePoints"]["count"].as_u64() > Some(count);
     daemon.until("a restore point by schedule", more).await?;
-    // Back again: what is owed is taken without anybody asking.
+    // After the return the missed run is made up for without a request.
     server.restart().await?;
     let healed = |c: &serde_json::Value| c["components"]["crds"]["lastSuccess"].is_string();
     // It may have to wait for two pauses.

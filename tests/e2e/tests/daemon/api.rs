@@ -1,4 +1,4 @@
-//! A bed whose cluster has objects: a real API server with kinds of Butler's.
+//! Bed whose cluster has objects: a real API server with kinds of Butler's.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::bed::Bed;
 
-/// An API server is up in some seconds; a busy machine is given much more.
+/// Time limit. An API server is up in some seconds; a busy machine gets much more.
 const LIMIT: Duration = Duration::from_secs(90);
-/// A kind that tests make objects of.
+/// Path of a kind of which tests make objects.
 pub(crate) const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
 
-/// See the module.
+/// Cluster of one test; see the module.
 pub(crate) struct Cluster {
     pub(crate) bed: Bed,
     pub(crate) folder: Folder,
@@ -33,7 +33,7 @@ impl Cluster {
         Self::with(folder, etcd, server, kinds).await
     }
 
-    /// The same, with what `user` asks noted.
+    /// Starts it with a log of the requests of `user`.
     pub(crate) async fn start_audited(kinds: &[&str], user: &str) -> Result<Self> {
         let (folder, etcd) = etcd().await?;
         let server = KubeApiserver::start_audited(&folder, SERVER, &etcd, user).await?;
@@ -71,7 +71,7 @@ async fn etcd() -> Result<(Folder, Etcd)> {
     Ok((folder, etcd))
 }
 
-/// An object of [`TEAMS`].
+/// Returns an object of [`TEAMS`].
 pub(crate) fn team(name: &str) -> Value {
     json!({
         "apiVersion": "butler.butlerlabs.dev/v1alpha1", "kind": "Team",

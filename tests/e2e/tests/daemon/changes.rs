@@ -1,4 +1,4 @@
-//! Restore points on change: real watches on a real API server.
+//! Tests of restore points on change: real watches on a real API server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,9 +20,9 @@ mod targeted;
 const LIMIT: Duration = Duration::from_secs(90);
 const MAPS: &str = "/api/v1/namespaces/butler-system/configmaps";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-/// The daemon where its requests are looked at; it has all rights.
+/// User name of the daemon where its requests are checked; it has all rights.
 const DAEMON: &str = "the-daemon";
-/// Between two runs for changes.
+/// Quiet time and longest wait of runs for changes, in seconds.
 const QUIET: i64 = 1;
 const LONGEST: i64 = 5;
 
@@ -31,7 +31,7 @@ impl Cluster {
         Self::start_audited(&["teams.butler.butlerlabs.dev"], DAEMON).await
     }
 
-    /// A daemon for which `components` are taken on change, and only so.
+    /// Starts a daemon for which `components` are taken only on change.
     async fn daemon(&self, kubeconfig: &Path, components: &[&str]) -> Result<Daemon> {
         let components = components.iter();
         let components = components.map(|name| format!("  {name}: {{ on-change: true }}\n"));
@@ -44,7 +44,7 @@ impl Cluster {
         Daemon::start(&self.bed, &config, &[]).await
     }
 
-    /// The restore points as they are listed, oldest first.
+    /// Returns the listed restore points, oldest first.
     async fn points(&self) -> Result<Vec<Value>> {
         let list = self.bed.restore_cli("list").args(["--output", "json"]);
         let list = list.output().await?.ended_with(0)?.json()?;
@@ -52,7 +52,7 @@ impl Cluster {
         Ok(points.iter().rev().cloned().collect())
     }
 
-    /// The manifest of a restore point.
+    /// Returns the manifest of a restore point.
     async fn manifest(&self, id: &str) -> Result<Value> {
         let keys = self.bed.keys().await?;
         let named = |key: &&String| key.starts_with("manifests/") && key.contains(id);
@@ -60,7 +60,7 @@ impl Cluster {
         serde_json::from_slice(&self.bed.get(key).await?).context("reading a manifest")
     }
 
-    /// The paths in a component of a restore point.
+    /// Returns the paths in a component of a restore point.
     async fn paths(&self, id: &str, component: &str) -> Result<Vec<String>> {
         let file = self.bed.folder.join(format!("{component}.tar"));
         if file.exists() {
@@ -74,7 +74,7 @@ impl Cluster {
         Ok(list.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Waits until some restore point has `path` in `component`; gives it as it is listed.
+    /// Waits until some restore point has `path` in `component`; returns it as it is listed.
     async fn has(&self, component: &str, path: &str) -> Result<Value> {
         until(path, LIMIT, async || {
             for point in self.points().await? {
@@ -95,7 +95,7 @@ impl Cluster {
         .await
     }
 
-    /// Never two at once.
+    /// Checks that no two runs overlap.
     async fn one_after_the_other(&self) -> Result<usize> {
         let points = self.points().await?;
         for (one, next) in points.iter().zip(points.iter().skip(1)) {
@@ -107,7 +107,7 @@ impl Cluster {
     }
 }
 
-/// Waits until everything is watched, and what that began with was taken.
+/// Waits until everything is watched, and the first state was taken.
 async fn settled(daemon: &Daemon) -> Result<Value> {
     daemon
         .until("watches, and a restore point of all", |cluster| {

@@ -1,4 +1,4 @@
-//! Files that are wrong, change and break.
+//! Tests of configuration files that are wrong, change and break.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -154,7 +154,7 @@ async fn a_file_that_breaks_keeps_what_it_said_and_says_so_everywhere() -> Resul
         daemon.cluster().await?["components"]["etcd"]["nextRun"],
         next
     );
-    // No signal: the change is seen.
+    // The change is noticed without a signal.
     std::fs::write(&path, good.replace("0 3 29 2 *", "5 4 29 2 *"))?;
     file(serde_json::Value::is_null).await?;
     daemon

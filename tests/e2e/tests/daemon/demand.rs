@@ -1,4 +1,4 @@
-//! Restore points that somebody asks a running daemon for.
+//! Tests of restore points that somebody requests from a running daemon.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::bed::{Bed, tells};
 use super::running::{Daemon, SELDOM, configure};
 
-/// Nothing is due, nothing is made up for.
+/// Schedule with which nothing is due and nothing is made up for.
 const IDLE: &str = "components: { etcd: { cron: 0 3 29 2 *, catch-up: false } }\n";
 
 fn lines(text: &str) -> Result<Vec<Value>> {
@@ -44,7 +44,7 @@ async fn a_run_is_followed_to_its_result_and_a_key_makes_it_one() -> Result<()> 
     let result = &last["result"];
     assert_eq!(result["pinned"], true);
     assert_eq!(result["reason"], "before 1.36");
-    // Once more with the same key: the same run, at once.
+    // A second request with the same key returns the same run, at once.
     let (_, again) = daemon.post("", &key, body).await?;
     assert_eq!(
         lines(&again)?.last().context("nothing")?["run"],
@@ -145,7 +145,7 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
         daemon.post(wait, &wrong, "{}").await?.0,
         StatusCode::UNAUTHORIZED
     );
-    // Metrics and health are open; what tells of clusters and restore points is not.
+    // Metrics and health are open; pages on clusters and restore points are not.
     for page in ["/metrics", "/healthz", "/readyz"] {
         let status = daemon.get(page).await?.0;
         assert_ne!(status, StatusCode::UNAUTHORIZED, "{page}");
@@ -162,7 +162,7 @@ async fn with_a_token_nobody_is_heard_without_it() -> Result<()> {
         assert!(!refused.1.contains("test"), "{}", refused.1);
         let told = daemon.get_with(page, &right).await?.0;
         assert_ne!(told, StatusCode::UNAUTHORIZED, "{page}");
-        // A page in a browser is refused, whatever the browser shows for it.
+        // A page in a browser is refused, whatever credentials the browser adds.
         let page_of_browser = [right[0], ("origin", "http://127.0.0.1")];
         let refused = daemon.get_with(page, &page_of_browser).await?.0;
         assert_eq!(refused, StatusCode::FORBIDDEN, "{page}");
@@ -228,7 +228,7 @@ async fn a_token_is_not_sent_in_the_clear_unasked() -> Result<()> {
     run.signal("TERM").await?;
     run.ended().await?.ended_with(0)?;
 
-    // Who asks does not send it to another machine, either.
+    // The client does not send the token to another machine, either.
     let ask = bed.backupd("snapshot").args(["--token-file", "token"]);
     let ask = ask.args(["--daemon", "http://butler-backup.example:8080"]);
     let refused = ask.output().await?.ended_with(2)?;
@@ -244,7 +244,7 @@ async fn a_request_for_another_name_is_refused() -> Result<()> {
         let told = daemon.get_with("/v1/status", &[("host", own)]).await?;
         assert_eq!(told.0, StatusCode::OK, "{own}: {}", told.1);
     }
-    // A name that somebody else has lead to this machine.
+    // A name of somebody else's that points to this machine.
     let other = [("host", "rebound.example.com:8080")];
     for page in ["/v1/status", "/v1/restore-points", "/v1/runs/x"] {
         let refused = daemon.get_with(page, &other).await?;

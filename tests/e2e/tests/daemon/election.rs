@@ -1,4 +1,4 @@
-//! Several daemons and one lease.
+//! Tests of several daemons and one lease.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::running::{Daemon, SELDOM, configure};
 
 const ETCD: &str = "{\"components\":[\"etcd\"]}";
 
-/// A line to the API server that can be cut.
+/// Line to the API server that can be cut.
 pub(crate) struct Line {
     pub(crate) port: u16,
     pub(crate) up: watch::Sender<bool>,
@@ -58,7 +58,7 @@ impl Line {
 
 async fn pass(mut near: TcpStream, target: &str) {
     if let Ok(mut far) = TcpStream::connect(target).await {
-        // Its end is that of the connection.
+        // The result does not matter: its end is the end of the connection.
         drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
     }
 }
@@ -77,7 +77,7 @@ async fn leading(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `daemon` is as `wanted`, and sees that never both lead.
+/// Waits until the lead of `daemon` is `wanted`, and checks that the two never lead together.
 async fn becomes(daemon: &Daemon, other: &Daemon, wanted: &str, seconds: u64) -> Result<()> {
     let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
     loop {
@@ -128,7 +128,7 @@ async fn one_leads_and_one_that_is_cut_off_from_the_api_stops_at_once() -> Resul
     let (status, text) = b.post("", &[], ETCD).await?;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
     assert_eq!(b.metric("butler_backup_leading").await?, 0.0);
-    // It tells what the other has put into the store, also without making runs.
+    // It reports restore points of the other daemon, also without making runs.
     b.until("a restore point of the other's", |c| {
         c["restorePoints"].is_object()
     })

@@ -1,4 +1,4 @@
-//! The listener under clients that are slow, many or rude.
+//! Tests of the listener with clients that are slow, many or rude.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn from(high: u8, low: u8, port: u16) -> Result<TcpStream> {
     Ok(socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?)
 }
 
-/// Asks for `/healthz` once.
+/// Requests `/healthz` once.
 async fn probe(mut stream: TcpStream) -> Result<()> {
     let head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let ask = async {
@@ -32,7 +32,7 @@ async fn probe(mut stream: TcpStream) -> Result<()> {
         ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         Ok(())
     };
-    // A probe of Kubernetes waits for one second; a busy machine is given some more.
+    // A probe of Kubernetes waits for one second; a busy machine gets some more.
     tokio::time::timeout(Duration::from_secs(4), ask)
         .await
         .context("too late")?
@@ -69,7 +69,7 @@ async fn slow_clients_hold_up_nobody_and_are_cut() -> Result<()> {
     unended.write_all(head).await?;
     daemon.committed(4).await?;
     assert_eq!(daemon.get("/healthz").await?.0, StatusCode::OK);
-    // The heads were given ten seconds.
+    // The heads have ten seconds.
     let first = slow.first_mut().context("no connection")?;
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(30), first.read_to_end(&mut rest))
@@ -89,7 +89,7 @@ async fn sixty_four_clients_that_read_nothing_stop_no_probe_and_are_cut() -> Res
     let bed = Bed::new().await?;
     let daemon = Daemon::start(&bed, SELDOM, &[]).await?;
     daemon.committed(1).await?;
-    // They send until nothing more is taken, and never read: all connections that there are.
+    // They send until no more is accepted, and never read: they use all connections.
     let mut writers = JoinSet::new();
     for low in 1..=64 {
         let mut stream = from(1, low, daemon.port()).await?;
@@ -132,10 +132,11 @@ async fn a_client_with_too_many_connections_leaves_room_for_others() -> Result<(
         held.push(from(0, 2, daemon.port()).await?);
         held.push(from(0, 2, daemon.health_port()).await?);
     }
-    // At once, also while that client keeps all that it may have.
+    // Served at once, also while that client keeps all connections that it may have.
     probe(from(0, 3, daemon.port()).await?).await?;
     probe(from(0, 3, daemon.health_port()).await?).await?;
-    // For probes even that client finds an answer; elsewhere its sixteen are enough.
+    // On the health listener even that client gets an answer; on the other its sixteen connections are the
+    // limit.
     probe(from(0, 2, daemon.health_port()).await?).await?;
     probe(from(0, 2, daemon.port()).await?).await.unwrap_err();
     drop(held);

@@ -1,4 +1,5 @@
-//! What runs that died left goes by itself, and a daemon that may not delete says so and backs up.
+//! Tests that a daemon removes leftovers on its own, and that one which may not delete reports that and goes
+//! on with backups.
 
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use super::ground::Ground;
 use super::leftover_parts::{NO_DELETE, grow, killed, let_do};
 use super::running::{Daemon, SELDOM, configure};
 
-/// Runs of the small database take a second.
+/// Configuration. Runs of the small database take a second.
 const CONFIG: &str = "runs: { deadline: 10s }\nleftovers: { grace: 20s }\n";
 
-/// A bed with what is old enough to go.
+/// Makes a bed with leftovers that are old enough to be removed.
 async fn bed() -> Result<(Bed, usize, usize)> {
-    // Its own etcd: what other tests write there would be in what a killed run left, and set the brake.
+    // It has its own etcd: writes of other tests would be part of a killed run's leftovers, and trigger the
+    // brake.
     let bed = Bed::on(Ground::own().await?).await?;
     configure(&bed, CONFIG)?;
     grow(&bed).await?;

@@ -1,4 +1,4 @@
-//! The Git mirror: real `git` on both sides, over http with a token, over ssh with a key, and into a
+//! Tests of the Git mirror: real `git` on both sides, over http with a token, over ssh with a key, and into a
 //! folder.
 
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ mod remote;
 mod ssh;
 
 const TEAM: &str = "butler-backup/test/resources/teams.butler.butlerlabs.dev";
-/// A password in the clear, as a DataStore may hold it.
+/// Password in the clear, as a DataStore may hold it.
 const INLINE: &str = "Y2FuYXJ5LW9mLWEtZGF0YXN0b3Jl";
 const TOKEN: &str = "canary-of-the-token-of-git";
-/// How the configuration names it.
+/// Line of the configuration that names the token.
 const BY_TOKEN: &str = "  token-file: token\n";
 
 impl Cluster {
@@ -54,7 +54,7 @@ impl Cluster {
         self.server.replace(&path, &team).await.map(drop)
     }
 
-    /// What must not be in Git, and what may.
+    /// Makes objects that must not be in Git, and objects that may.
     async fn secrets(&self) -> Result<()> {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": "default" },
@@ -87,7 +87,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The configuration with a mirror to `repository`; `lets_in` are lines of it.
+    /// Returns the configuration with a mirror to `repository`; `lets_in` are its lines with the credentials.
     fn config(&self, repository: &str, lets_in: &str) -> String {
         format!(
             "kubernetes: {{ kubeconfig: {} }}\n\
@@ -109,9 +109,9 @@ fn mode(path: &Path, mode: u32) -> Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).context("changing a mode")
 }
 
-/// Takes a restore point, and waits until its mirroring has ended; gives its id and the mirror.
+/// Takes a restore point, and waits until its mirroring has ended; returns its id and the mirror.
 async fn mirrored(daemon: &Daemon) -> Result<(String, Value)> {
-    // It answers before it has read its file.
+    // The daemon answers before it has read its file.
     let before = daemon.until("a cluster", |_| true).await?["mirror"].clone();
     let body = r#"{"components":["crds","resources"],"reason":"a\nreason"}"#;
     let (status, text) = daemon.post("", &[], body).await?;
@@ -158,13 +158,13 @@ async fn files(bare: &Path) -> Result<Vec<String>> {
     Ok(files.await?.stdout.lines().map(ToOwned::to_owned).collect())
 }
 
-/// What the mirror's problem says.
+/// Returns the cause of the mirror's problem.
 fn cause(mirror: &Value) -> Result<&str> {
     let cause = mirror["problem"]["cause"].as_str();
     cause.with_context(|| format!("no problem: {mirror:#}"))
 }
 
-/// Somebody else's commit on the branch: `text` in `file`.
+/// Makes another person's commit on the branch: `text` in `file`.
 async fn somebody_else(folder: &Path, bare: &Path, file: &str, text: &str) -> Result<()> {
     let clone: PathBuf = folder.join("clone");
     if !clone.exists() {

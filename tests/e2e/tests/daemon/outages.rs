@@ -1,4 +1,4 @@
-//! Stores and talosconfigs that go away and come back.
+//! Tests of stores and talosconfigs that go away and come back.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn an_object_that_is_gone_after_the_commit_fails_the_run() -> Result<()> {
         Lasting::Times(1),
     );
     let (_, text) = daemon.post("", &[], ETCD).await?;
-    // It says so, and takes another one, which is whole.
+    // The run reports it, and takes another restore point, which is whole.
     let cluster = daemon.committed(2).await?;
     assert_eq!(cluster["totals"]["retries"], 1, "{text}");
     let output = daemon.stop().await?.ended_with(0)?;
@@ -90,7 +90,7 @@ async fn a_talosconfig_that_is_renewed_is_read_anew() -> Result<()> {
     daemon.committed(1).await?;
     let expiry = "butler_backup_certificate_expiry_timestamp_seconds{cluster=\"test\",kind=\"talosconfig\",name=\"\"}";
     assert!(daemon.metric(expiry).await? > 1.7e9);
-    // In the middle of being written.
+    // The file is just being written.
     let whole = bed
         .talos
         .talosconfig(&ClientSpec::of(&["os:etcd:backup"]))?;
@@ -111,8 +111,8 @@ async fn a_talosconfig_that_is_renewed_is_read_anew() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_with_another_time_is_told_everywhere() -> Result<()> {
     let bed = Bed::new().await?;
-    // One answer, the first that is looked at: the SDK signs by the time that it is told, and the
-    // server would take nothing that was signed by a time that is not its own.
+    // One answer only, the first one: the SDK signs by the time of the answers, and the server would refuse
+    // everything that is signed by another time than its own.
     let hour_ahead = Fault::Date(3600);
     bed.proxy
         .on_path(Some(Method::GET), "", hour_ahead, Lasting::Times(1));
@@ -124,7 +124,7 @@ async fn a_store_with_another_time_is_told_everywhere() -> Result<()> {
         .metric("butler_backup_clock_skew_seconds{cluster=\"test\"}")
         .await?;
     assert!((-3610.0..=-3590.0).contains(&skew), "{skew}");
-    // Restore points carry the daemon's time; a false one of the store does not stop them.
+    // Restore points carry the daemon's time; a wrong time of the store does not stop them.
     daemon.committed(1).await?;
     let output = daemon.stop().await?.ended_with(0)?;
     let told = "this machine's clock differs from the store's";

@@ -1,4 +1,5 @@
-//! A component that lacks an object is no success: status, metrics, retries, and the end of it.
+//! Tests that a component which lacks an object is not a success: in status, metrics and retries, until it is
+//! whole again.
 
 use anyhow::Result;
 use serde_json::json;
@@ -49,7 +50,7 @@ async fn a_component_that_lacks_an_object_is_no_success() -> Result<()> {
     let none = daemon.metric(&gaps).await?;
     assert!(none.abs() < f64::EPSILON, "{none}");
 
-    // The run for the change that follows takes what is kept of Secrets, and cannot.
+    // The following run for the change uses the kept Secrets, and cannot.
     cluster.etcd.client().await?.put(LOST, OF_LAST_YEAR).await?;
     secret(&cluster, "two").await?;
     let (status, body) = daemon
@@ -82,7 +83,7 @@ async fn a_component_that_lacks_an_object_is_no_success() -> Result<()> {
     assert!((one - 1.0).abs() < f64::EPSILON, "{one}");
     daemon.stop().await?;
 
-    // Another daemon learns it from the store, and owes it.
+    // Another daemon reads it from the store, and makes up for it.
     cluster.etcd.client().await?.remove(LOST).await?;
     let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
     daemon

@@ -1,4 +1,4 @@
-//! A daemon that runs, and what it tells.
+//! Running daemon and its reports.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use serde_json::Value;
 
 use super::bed::Bed;
 
-/// A run of the small database takes a second; a busy machine is given much more.
+/// Time limit. A run of the small database takes a second; a busy machine gets much more.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Etcd alone, at a time that does not come while a test runs: what is owed is taken at once.
+/// Components: etcd alone, at a time that does not come while a test runs. The missed run is made up for at
+/// once.
 pub(crate) const SELDOM: &str = "components: { etcd: { cron: 0 3 29 2 * } }\n";
 
-/// See the module.
+/// Running daemon; see the module.
 pub(crate) struct Daemon {
     running: Running,
     port: Port,
@@ -99,7 +100,7 @@ impl Daemon {
         self.send(request.body(Full::default())?).await
     }
 
-    /// `POST /v1/snapshots`, and its whole answer.
+    /// Sends `POST /v1/snapshots`, and returns the whole answer.
     pub(crate) async fn post(
         &self,
         query: &str,
@@ -120,7 +121,7 @@ impl Daemon {
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// The status of cluster `test`.
+    /// Returns the status of cluster `test`.
     pub(crate) async fn cluster(&self) -> Result<Value> {
         let status = self.status().await?;
         let clusters = status["clusters"].as_array().context("no clusters")?;
@@ -142,14 +143,14 @@ impl Daemon {
         }
     }
 
-    /// Waits until so many runs have ended well.
+    /// Waits until this many runs have succeeded.
     pub(crate) async fn committed(&self, count: u64) -> Result<Value> {
         let what = format!("{count} restore points");
         self.until(&what, |cluster| cluster["totals"]["committed"] == count)
             .await
     }
 
-    /// The value of a metric, labels and all.
+    /// Returns the value of a metric, given with its labels.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let (_, text) = self.get("/metrics").await?;
         let line = text
@@ -161,7 +162,7 @@ impl Daemon {
         value.with_context(|| format!("{name} is not in:\n{text}"))
     }
 
-    /// Ends it by SIGTERM; gives all it logged.
+    /// Ends it by SIGTERM; returns its log.
     pub(crate) async fn stop(self) -> Result<Output> {
         self.running.signal("TERM").await?;
         self.running.ended().await

@@ -1,4 +1,4 @@
-//! The listener with TLS, and clients that show certificates.
+//! Tests of the listener with TLS, and of clients that show certificates.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -49,14 +49,14 @@ async fn start(bed: &Bed, servers: &Authority, clients: &Files, more: &[&str]) -
 }
 
 impl Listener {
-    /// Probes and scrapes show no certificate.
+    /// Checks that probes and scrapes need no certificate.
     async fn reads(&self, servers: &Authority) -> Result<()> {
         let client = HttpClient::new(servers.pem(), None)?;
         for page in ["healthz", "metrics"] {
             let (status, _) = client.get(&format!("{}/{page}", self.url), None).await?;
             ensure!(status == StatusCode::OK, "{page}: {status}");
         }
-        // What tells of restore points is for those who are known.
+        // Pages on restore points are for known clients.
         let page = format!("{}/v1/status", self.url);
         let (status, _) = client.get(&page, None).await?;
         ensure!(status == StatusCode::UNAUTHORIZED, "{status}");
@@ -95,7 +95,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
         .ended_with(0)?
         .json()?;
     assert!(taken["restorePoint"].is_string(), "{taken}");
-    // Without one, although it is this machine; and in the clear there is no answer at all.
+    // Without a certificate it is refused, even on this machine; and in the clear there is no answer at all.
     let none = listener.ask(&bed, None).output().await?.ended_with(6)?;
     assert!(
         none.stderr.contains("want a certificate of --client-ca"),
@@ -107,7 +107,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
         .backupd("snapshot")
         .args(["--daemon", &clear, "--component", "etcd"]);
     clear.output().await?.ended_with(1)?;
-    // One that another authority made; a server's is none of a client.
+    // A certificate of another authority. A server's certificate is not valid for a client.
     let stranger = Authority::new("clients")?;
     let stranger = stranger.write(
         &bed.folder.join("stranger"),
@@ -120,7 +120,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
         .await?
         .ended_with(1)?;
     assert!(!refused.stderr.contains("PRIVATE"), "{}", refused.stderr);
-    // A daemon that another authority vouches for is not believed.
+    // A daemon with a certificate of another authority is not trusted.
     let ask = bed
         .backupd("snapshot")
         .args(["--daemon", &listener.url, "--component", "etcd"]);
@@ -133,7 +133,7 @@ async fn a_certificate_of_the_authority_does_instead_of_a_token() -> Result<()> 
     );
     listener.reads(&servers).await?;
 
-    // A certificate that is renewed is shown without a restart; one that is broken is not.
+    // A renewed certificate is shown without a restart; a broken one is not.
     let renewed = Authority::new("servers, renewed")?;
     std::fs::write(&listener.server.certificate, "broken")?;
     listener.reads(&servers).await?;
@@ -185,7 +185,7 @@ async fn a_token_and_a_certificate_do_each_for_themselves() -> Result<()> {
     listener.running.signal("TERM").await?;
     listener.running.ended().await?.ended_with(0)?;
 
-    // Keys that others can read are refused, with what to run.
+    // Keys that others can read are refused, with the command that fixes it.
     let run = bed.backupd("run").args(["--listen", "127.0.0.1:0"]);
     let run = run.args(["--health-listen", "127.0.0.1:0"]);
     let run = run.arg("--tls-cert").arg(&server.certificate);

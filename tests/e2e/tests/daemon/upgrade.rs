@@ -1,5 +1,5 @@
-//! The restore points around an upgrade, on a cluster that holds together: one etcd behind the Talos
-//! API and the Kubernetes API.
+//! Tests of the restore points around an upgrade, on a consistent cluster: one etcd behind the Talos API and
+//! the Kubernetes API.
 
 use std::time::Duration;
 

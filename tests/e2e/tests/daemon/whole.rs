@@ -1,4 +1,4 @@
-//! Its whole life: started, restarted, killed, ended.
+//! Tests of the daemon's whole life: started, restarted, killed, ended.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn it_takes_what_is_owed_and_remembers_it_by_the_bucket_after_a_restart() 
         .metric("butler_backup_store_objects{cluster=\"test\"}")
         .await?;
     assert_eq!(objects, f64::from(u32::try_from(bed.keys().await?.len())?));
-    // Nothing is owed.
+    // No run is missed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(daemon.cluster().await?["totals"]["committed"], 0);
     let output = daemon.stop().await?.ended_with(0)?;
@@ -125,7 +125,7 @@ async fn sigterm_lets_a_run_finish_within_the_grace_time_and_cuts_it_after_that(
     bed.proxy.holding().await;
     daemon.stop().await?.ended_with(0)?;
     assert_eq!(bed.listed().await?.len(), 0);
-    // One that is only slow is finished.
+    // A run that is only slow is finished.
     bed.proxy.forget();
     let slow = Fault::Answer(503, "SlowDown");
     bed.proxy.on(

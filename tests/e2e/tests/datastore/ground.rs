@@ -1,4 +1,4 @@
-//! What the tests share: an etcd with auth on, its root user, and two tenants.
+//! Ground that the tests share: an etcd with auth on, its root user, and two tenants.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use e2e::Folder;
 use e2e::etcd::Etcd;
 use e2e::pki::{Authority, Identity};
 
-/// The tenants' schemas: prefix, role and user of each.
+/// Schemas of the tenants: prefix, role and user of each.
 pub(crate) const SCHEMAS: [&str; 2] = ["one_cp", "two_cp"];
-/// Keys of the first tenant.
+/// Number of keys of the first tenant.
 pub(crate) const KEYS: usize = 40;
 
-/// See the module. Fields drop in order: the folder last.
+/// Shared ground; see the module. Fields drop in order: the folder last.
 pub(crate) struct Ground {
     pub(crate) etcd: Etcd,
     pub(crate) folder: Folder,
@@ -45,7 +45,7 @@ impl Ground {
         self.etcd.authority().context("etcd has no authority")
     }
 
-    /// The way to it with a client certificate for this user.
+    /// Returns the connection options with a client certificate for this user.
     pub(crate) fn options(&self, user: &str) -> Result<EtcdOptions> {
         let authority = self.authority()?;
         Ok(options(
@@ -56,7 +56,7 @@ impl Ground {
     }
 }
 
-/// The way to `etcd`, with short times.
+/// Returns the connection options for `etcd`, with short time limits.
 pub(crate) fn options(etcd: &Etcd, authority: &str, client: Option<Identity>) -> EtcdOptions {
     let endpoint = etcd.endpoint().replace("https://", "");
     let client = client.map(|identity| EtcdClientCertificate {

@@ -1,4 +1,4 @@
-//! Files that are added once are in every restore point from then on.
+//! Tests that files which are added once are in every restore point from then on.
 
 use anyhow::{Context as _, Result};
 use e2e::Folder;
@@ -94,7 +94,7 @@ async fn a_kit_is_stored_encrypted_and_handed_back() -> Result<()> {
     let verify = verify.args(["--identity", "keys/identity.key"]);
     verify.output().await?.ended_with(0)?;
 
-    // A kit with less in it is no mistake only if somebody says so.
+    // A kit with fewer files must be confirmed by a flag.
     let less = bed.kit_add(&["controlplane.yaml"]);
     let refused = less.output().await?.ended_with(6)?;
     for word in ["secrets.yaml", "--replace"] {

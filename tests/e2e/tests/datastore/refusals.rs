@@ -1,4 +1,4 @@
-//! An etcd that cannot be read says why, and what to do.
+//! Tests that an etcd that cannot be read gives the reason, and what to do.
 
 use anyhow::Result;
 use backup_core::source::{SnapshotSource as _, SourceError};
@@ -7,7 +7,7 @@ use e2e::pki::Authority;
 
 use super::ground::{Ground, options, source};
 
-/// How it fails to give a snapshot: when members are asked, or when one is.
+/// Returns the error of taking a snapshot, from listing the members or from opening one.
 async fn refusal(options: EtcdOptions) -> SourceError {
     let source = source(options);
     let candidates = match source.members().await {
@@ -64,7 +64,7 @@ async fn users_without_the_right_are_told_what_is_needed() -> Result<()> {
         ],
     );
 
-    // A user without a password, and one who is not there.
+    // A user without a password, and one who does not exist.
     for user in ["root", "stranger"] {
         let mut login = ground.options("root")?;
         login.login = Some(EtcdLogin {
@@ -98,7 +98,7 @@ async fn certificates_that_do_not_fit_are_told_apart() -> Result<()> {
     );
 
     let mut elsewhere = ground.options("root")?;
-    // Nobody listens there.
+    // No server listens there.
     for endpoint in &mut elsewhere.endpoints {
         *endpoint = endpoint.replace("127.0.0.1", "127.0.0.2");
     }

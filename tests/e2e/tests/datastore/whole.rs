@@ -1,4 +1,4 @@
-//! A snapshot is the etcd's own, bit for bit, and says whose data is in it.
+//! Tests that a snapshot is the etcd's own, bit for bit, and names the tenants in it.
 
 use std::sync::Arc;
 
@@ -78,8 +78,8 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
         ]
     );
 
-    // etcd's own tool tells the same of what comes back as of a snapshot that it took itself. Its
-    // hash covers every bucket, users and roles too; nothing was written in between.
+    // etcd's own tool reports the same for the restored file as for a snapshot that it took itself. Its hash
+    // covers every bucket, users and roles too; nothing was written in between.
     let file = ground.folder.join("datastore.snapshot");
     let mut identities = Identities::none();
     identities.add("test", &secret)?;

@@ -1,5 +1,4 @@
-//! What each test has for itself: a cluster whose etcd has data, a restore point of it, and the way
-//! to lose it.
+//! Bed of one test: a cluster whose etcd has data, a restore point of it, and a function that loses it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex};
@@ -32,20 +31,20 @@ use e2e::{Folder, wait};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// The node whose etcd is real.
+/// Node whose etcd is real.
 pub(crate) const TARGET: &str = "10.5.0.2";
 /// Another control plane node, which waits.
 pub(crate) const OTHER: &str = "10.5.0.3";
-/// A worker.
+/// Worker.
 pub(crate) const WORKER: &str = "10.5.0.9";
-/// The cluster's name in the machine configurations.
+/// Name of the cluster in the machine configurations.
 pub(crate) const NAME: &str = "lab";
-/// Far more revisions than a restored etcd has raft entries.
+/// Number of writes: far more revisions than a restored etcd has raft entries.
 const WRITES: u32 = 200;
-/// etcd starts in a second, and slower where something compiles beside it.
+/// Time limit. etcd starts in a second, and slower where something compiles beside it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// The lab's etcd, as the process of a node.
+/// Etcd of the lab, as the process of a node.
 pub(crate) struct OnNode(pub(crate) Mutex<Etcd>);
 
 #[tonic::async_trait]
@@ -62,7 +61,7 @@ impl EtcdProcess for OnNode {
     }
 }
 
-/// See the module. Fields drop in order: the folder last.
+/// Bed of one test; see the module. Fields drop in order: the folder last.
 pub(crate) struct Bed {
     pub(crate) talos: Standin,
     pub(crate) process: Arc<OnNode>,
@@ -72,17 +71,17 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Three nodes: one with etcd, one that waits, a worker. A restore point is taken.
+    /// Starts three nodes: one with etcd, one that waits, a worker. Takes a restore point.
     pub(crate) async fn new() -> Result<Self> {
         Self::with(|_| ()).await
     }
 
-    /// The same with `change` done to the nodes before they start.
+    /// Starts the same with `change` applied to the nodes before they start.
     pub(crate) async fn with(change: impl FnOnce(&mut Vec<NodeSpec>)) -> Result<Self> {
         Self::of(EtcdLine::LAB, change).await
     }
 
-    /// The same on another etcd.
+    /// Starts the same on another etcd.
     pub(crate) async fn of(
         line: EtcdLine,
         change: impl FnOnce(&mut Vec<NodeSpec>),
@@ -96,7 +95,7 @@ impl Bed {
         };
         let client = etcd.client().await?;
         Cluster::fill(&client, shape).await?;
-        // A cluster that lives makes a revision of every write.
+        // A living cluster makes a revision with every write.
         for number in 0..WRITES {
             client
                 .put(&format!("/registry/leases/{number}"), "1")
@@ -175,7 +174,7 @@ impl Bed {
             .in_folder(self.folder.path())
     }
 
-    /// `restore-cli restore etcd` of the restore point onto the first node.
+    /// Returns `restore-cli restore etcd` of the restore point onto the first node.
     pub(crate) fn restore_etcd(&self) -> Command {
         let restore = self.programs.restore_cli().args(["restore", "etcd"]);
         let restore = restore.args(["latest", "--yes", "--target", NAME]);
@@ -183,7 +182,7 @@ impl Bed {
         self.ours(restore)
     }
 
-    /// The snapshot of the restore point, in a file.
+    /// Fetches the snapshot of the restore point into a file.
     pub(crate) async fn fetched(&self) -> Result<PathBuf> {
         let file = self.folder.join("etcd.snapshot");
         let fetch = self.programs.restore_cli();
@@ -197,7 +196,7 @@ impl Bed {
         self.talos.node(TARGET)
     }
 
-    /// Ends etcd and takes its data away, as a node comes back after `talosctl reset`.
+    /// Ends etcd and removes its data, as a node comes back after `talosctl reset`.
     pub(crate) async fn lose(&self) -> Result<()> {
         self.process.stop().await?;
         self.process.0.lock().await.wipe()?;
@@ -217,13 +216,13 @@ impl Bed {
         .await
     }
 
-    /// The number of calls of a method that arrived.
+    /// Returns the number of calls of a method that arrived.
     pub(crate) fn calls(&self, method: &str) -> usize {
         let seen = self.talos.seen();
         seen.iter().filter(|seen| seen.method == method).count()
     }
 
-    /// The nodes, as the library sees them with a certificate of this role.
+    /// Returns the nodes, as the library sees them with a certificate of this role.
     pub(crate) async fn nodes(&self, role: &str, nodes: &[&str]) -> Result<TalosNodes> {
         let options = TalosOptions {
             nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
@@ -242,7 +241,7 @@ impl Bed {
         Ok((store, point))
     }
 
-    /// The whole, verified snapshot of the restore point.
+    /// Returns the whole, verified snapshot of the restore point.
     pub(crate) async fn held(&self) -> Result<Arc<HeldSnapshot>> {
         let (store, point) = self.point().await?;
         let mut identities = Identities::none();
@@ -262,7 +261,7 @@ impl Bed {
         Ok(Arc::new(held.await?))
     }
 
-    /// What a preflight with these nodes finds.
+    /// Returns the result of a preflight with these nodes.
     pub(crate) async fn plan(&self, nodes: &TalosNodes) -> Result<EtcdPlan> {
         let (_, point) = self.point().await?;
         let wanted = Wanted {
@@ -274,7 +273,7 @@ impl Bed {
         Ok(preflight(nodes, wanted).await)
     }
 
-    /// Plans and restores; gives what the log was told as well.
+    /// Plans and restores, with `log` as the log.
     pub(crate) async fn restore(
         &self,
         log: &Kept,
@@ -287,7 +286,7 @@ impl Bed {
     }
 }
 
-/// Times for a test.
+/// Returns times for a test.
 pub(crate) fn pace() -> Pace {
     Pace {
         poll: Duration::from_millis(100),
@@ -300,7 +299,7 @@ pub(crate) fn pace() -> Pace {
 
 type Reaction = Box<dyn Fn(&EtcdPhase) -> Result<(), LogError> + Send + Sync>;
 
-/// Keeps what it is told, and does something at it.
+/// Log that keeps its phases, and can react to them.
 #[derive(Default)]
 pub(crate) struct Kept {
     phases: StdMutex<Vec<EtcdPhase>>,
@@ -327,7 +326,7 @@ impl Kept {
         self.phases.lock().unwrap().clone()
     }
 
-    /// How often a phase was reached that `is` it.
+    /// Returns how often a phase with `is` was reached.
     pub(crate) fn count(&self, is: impl Fn(&EtcdPhase) -> bool) -> usize {
         self.phases().iter().filter(|phase| is(phase)).count()
     }

@@ -1,4 +1,4 @@
-//! What a preflight refuses, each with what to do; and that it changes nothing.
+//! Tests of what a preflight refuses, each with what to do; and that it changes nothing.
 
 use anyhow::Result;
 use cluster_restore::etcd::{EtcdPlan, Role};
@@ -6,7 +6,7 @@ use e2e::talos::{CallFault, NodeSpec, ServiceState, TalosVersion};
 
 use super::bed::{Bed, OTHER, TARGET, WORKER};
 
-/// One blocker has all of `words` in its cause or its remedy.
+/// Checks that one blocker has all of `words` in its cause or its remedy.
 fn blocked(plan: &EtcdPlan, words: &[&str]) {
     let told = plan
         .blockers
@@ -24,7 +24,7 @@ async fn plan(bed: &Bed, role: &str, nodes: &[&str]) -> Result<EtcdPlan> {
     bed.plan(&nodes).await
 }
 
-/// Nothing that changes anything was called.
+/// Checks that no call that changes something was made.
 fn untouched(bed: &Bed) {
     for method in ["EtcdRecover", "Bootstrap", "ServiceRestart"] {
         assert_eq!(bed.calls(method), 0, "{method}");
@@ -42,10 +42,10 @@ async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
         &running,
         &[TARGET, "etcd runs", "talosctl reset", "EPHEMERAL", "ETCD"],
     );
-    // The program refuses as well, and says what it found.
+    // The program refuses as well, and reports its findings.
     let refused = bed.restore_etcd().output().await?.ended_with(6)?;
     assert!(refused.stderr.contains("etcd runs"), "{}", refused.stderr);
-    // So does a node that is lost, as long as another one runs.
+    // A lost node is refused too, as long as another one runs.
     bed.lose().await?;
     let real = {
         let etcd = bed.process.0.lock().await;
@@ -55,7 +55,7 @@ async fn a_cluster_that_lives_is_not_restored() -> Result<()> {
     node.etcd_turns(ServiceState::Running, "Health check successful", Some(real));
     let other = plan(&bed, "os:admin", &[TARGET, OTHER]).await?;
     blocked(&other, &[OTHER, "two etcd clusters"]);
-    // Whoever names one node alone does not begin a second etcd: the others are looked at all the same.
+    // Naming one node alone does not begin a second etcd: the others are checked all the same.
     let alone = plan(&bed, "os:admin", &[TARGET]).await?;
     blocked(&alone, &[OTHER, "two etcd clusters"]);
     let refused = bed.restore_etcd().output().await?.ended_with(6)?;
@@ -146,13 +146,13 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     };
     let worker = cluster_restore::etcd::preflight(&nodes, wanted.clone()).await;
     blocked(&worker, &[WORKER, "worker", "--node"]);
-    // Without a target, the first that is ready is taken.
+    // Without a target, the first ready node is taken.
     wanted.target = None;
     let chosen = cluster_restore::etcd::preflight(&nodes, wanted.clone()).await;
     assert_eq!(chosen.target, TARGET);
 
-    // One that cannot be reached: as another node a warning, as the target the end of it. One that
-    // never answers is given up after its deadline.
+    // A node that cannot be reached: as another node a warning, as the target an error. A node that never
+    // answers is given up after its deadline.
     bed.talos
         .node(OTHER)?
         .fault(|faults| faults.unreachable = true);

@@ -1,4 +1,4 @@
-//! The etcd of a DataStore, restored into a fresh folder with the real etcdutl; users can sign in.
+//! Tests of the etcd of a DataStore, restored into a fresh folder with the real etcdutl; users can sign in.
 
 use anyhow::{Context as _, Result};
 use backup_core::backup::{Origin, Plan, Protection, Run};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::schemas::options;
 
-/// A restore point of the etcd of the DataStore `default`, and the key in a file.
+/// Makes a restore point of the etcd of the DataStore `default`, with the key in a file.
 pub(crate) async fn backed_up(
     folder: &Folder,
     etcd: &Etcd,
@@ -89,7 +89,7 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
             .args(["--output", "json"])
             .env("HOME", folder.path())
     };
-    // A snapshot of a person's beside the folder is neither replaced nor removed.
+    // A person's snapshot beside the folder is neither replaced nor removed.
     let plain = format!("{}.snapshot", etcd.data_dir().display());
     std::fs::write(&plain, "of a person")?;
     let refused = restore().output().await?.ended_with(1)?;
@@ -105,7 +105,7 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
         !std::path::Path::new(&plain).exists(),
         "the plain snapshot is still there"
     );
-    // A second time the folder is there: nothing is touched.
+    // On a second run the folder exists: nothing is touched.
     let refused = restore().output().await?.ended_with(6)?;
     assert!(refused.stderr.contains("--data-dir"), "{}", refused.stderr);
 
@@ -123,7 +123,7 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
         "auth is off"
     );
 
-    // A tool that is not there, and one that refuses.
+    // A missing tool, and one that refuses.
     let catalog = Catalog::new(Arc::clone(&store));
     let point = catalog
         .load(&catalog.list().await?.pop().unwrap(), &Trust::Anyone)

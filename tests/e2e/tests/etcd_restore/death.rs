@@ -1,4 +1,4 @@
-//! `restore-cli` killed in the middle, and run again.
+//! Tests of `restore-cli` killed in the middle, and run again.
 
 use anyhow::{Result, ensure};
 use e2e::talos::ServiceState;
@@ -10,7 +10,7 @@ use super::bed::{Bed, LIMIT};
 async fn killed_between_upload_and_bootstrap_it_goes_on_when_run_again() -> Result<()> {
     let bed = Bed::new().await?;
     bed.lose().await?;
-    // Bootstrap is refused while this holds, so that the program is there when it is killed.
+    // Bootstrap is refused meanwhile, so that the program still runs when it is killed.
     bed.node()?.fault(|faults| faults.booting = true);
     let killed = bed.restore_etcd().start()?;
     wait::until("the upload", LIMIT, async || {

@@ -1,4 +1,4 @@
-//! A snapshot goes onto nodes of the cluster that it was taken of.
+//! Tests that a snapshot is restored only onto nodes of its own cluster.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::bed::{Bed, NAME, TARGET};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<()> {
     let bed = Bed::new().await?;
-    // Another one of the same name, with secrets of its own.
+    // Another cluster of the same name, with secrets of its own.
     let other = Bed::new().await?;
     bed.lose().await?;
     other.lose().await?;
@@ -56,7 +56,7 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
     let told = allowed.warnings.iter().find(|f| f.cause == blocker.cause);
     assert_eq!(told.map(|f| f.severity), Some(Severity::Warning));
 
-    // The program: the restore point of the one, the nodes of the other.
+    // The program, with the restore point of one cluster and the nodes of the other.
     let config = other.talosconfig("os:admin")?;
     let restore = || bed.restore_etcd().arg("--talosconfig").arg(&config);
     let refused = restore().output().await?.ended_with(6)?;
@@ -100,7 +100,7 @@ async fn a_cluster_is_known_by_its_id_before_and_after_the_upgrade_to_talos_1_14
     let (_, point) = bed.point().await?;
     let snapshot = SnapshotFacts::of(&point).context("no etcd")?;
 
-    // Authorities differ between two stand-ins, so that only the id tells the cluster.
+    // Authorities differ between two stand-ins, so that only the id identifies the cluster.
     let look = async |config: String| {
         let other = Bed::with(|specs| specs[0].machine_config = Some(config)).await?;
         other.lose().await?;

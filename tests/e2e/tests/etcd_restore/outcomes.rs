@@ -1,5 +1,5 @@
-//! How a restore ends that does not simply work: what was there before, what the node says, and
-//! snapshots that never get there.
+//! Tests of other ends of a restore: data that was there before, errors of the node, and snapshots that never
+//! get there.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 
 use super::bed::{Bed, Kept, OTHER, TARGET, pace};
 
-/// Runs a plan, with nobody who listens.
+/// Runs a plan, without a progress display.
 async fn unheard(
     nodes: &TalosNodes,
     plan: &EtcdPlan,
@@ -37,7 +37,7 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     let done = || (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
     let before = done();
 
-    // It holds what the snapshot holds: that needs no other proof.
+    // It holds the content of the snapshot, which is proof enough.
     let again = unheard(&nodes, &plan, Arc::clone(&held)).await?;
     assert!(again.already);
     assert_eq!(again.revision, first.revision);
@@ -45,7 +45,8 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     let again = bed.restore_etcd().output().await?.ended_with(0)?.json()?;
     assert_eq!(again["already"], true);
 
-    // The API server has written since: only whoever did it can know that it is the restored one.
+    // The API server has written since: only the restore's own journal can prove that it is the restored
+    // etcd.
     let client = bed.process.0.lock().await.client().await?;
     client.put("/registry/written/since", "1").await?;
     let error = unheard(&nodes, &plan, Arc::clone(&held)).await.unwrap_err();
@@ -74,7 +75,7 @@ async fn a_second_run_knows_by_its_journal_what_the_first_did() -> Result<()> {
     client.put("/registry/written/since", "1").await?;
     let uploads = bed.calls("EtcdRecover");
     let again = bed.restore_etcd().output().await?.ended_with(0)?;
-    // Nothing is wrong, so nothing is called wrong.
+    // Nothing is wrong, so no error is reported.
     assert!(!again.stderr.contains("etcd runs"), "{}", again.stderr);
     assert!(
         !again.stderr.to_lowercase().contains("error"),
@@ -107,7 +108,7 @@ async fn a_cluster_that_was_restored_before_and_lost_its_keys_since_is_not_calle
     let plan = bed.programs.restore_cli().args(["plan", "latest"]);
     let plan = plan.args(["--mode", "in-place", "--only", "etcd", "--nodes", TARGET]);
     let planned = bed.ours(plan).output().await?.ended_with(6)?;
-    // One judge for both.
+    // The same check for both.
     let same = "it is not what this restore makes";
     for output in [&refused.stderr, &planned.stdout] {
         let words: Vec<_> = output.split_whitespace().collect();
@@ -121,7 +122,7 @@ async fn a_cluster_that_was_restored_before_and_lost_its_keys_since_is_not_calle
 async fn already_exists_is_looked_into() -> Result<()> {
     let bed = Bed::new().await?;
     bed.lose().await?;
-    // Between the look and the bootstrap somebody else bootstraps, a new and empty cluster.
+    // Between the check and the bootstrap somebody else bootstraps a new and empty cluster.
     let node = Arc::clone(bed.node()?);
     let process = Arc::clone(&bed.process);
     let log = Kept::and(move |phase| {
@@ -149,7 +150,7 @@ async fn already_exists_is_looked_into() -> Result<()> {
     let told = error.to_string();
     assert!(told.contains("Nothing was changed"), "{told}");
     assert!(told.contains("talosctl reset"), "{told}");
-    // Nothing was wiped: the other's cluster still runs.
+    // Nothing was wiped: the other cluster still runs.
     assert!(bed.process.0.lock().await.is_running());
 
     // After an attempt that failed with data left behind.
@@ -186,7 +187,7 @@ async fn already_exists_is_looked_into() -> Result<()> {
 async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     let bed = Bed::new().await?;
     bed.lose().await?;
-    // One byte of one pack is another one.
+    // One byte of one pack is changed.
     let packs = std::fs::read_dir(bed.folder.join("store/packs"))?;
     let mut files = Vec::new();
     for entry in packs {
@@ -216,7 +217,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
     std::fs::remove_file(pack)?;
     std::fs::write(pack, &sound)?;
 
-    // A file that a person names is looked at in the same way.
+    // A file that a person names is checked in the same way.
     let file = bed.fetched().await?;
     let whole = std::fs::read(&file)?;
     let of_file = |flag: &str| {
@@ -228,7 +229,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
         let restore = restore.args(["--yes", "--target", "lab", "--output", "json"]);
         bed.ours(restore.args(["--nodes", TARGET]))
     };
-    // Nothing in a file tells of which Talos cluster it is.
+    // A file does not name its Talos cluster.
     let unknown = of_file("--snapshot").output().await?.ended_with(6)?;
     let told = "`--allow unknown-cluster` goes on all the same";
     assert!(unknown.stderr.contains(told), "{}", unknown.stderr);
@@ -254,7 +255,7 @@ async fn a_snapshot_that_is_not_sound_is_never_uploaded() -> Result<()> {
         refused.stderr
     );
     assert_eq!(bed.calls("EtcdRecover"), 0);
-    // Asked for by name, the same bytes are taken as the raw copy that they are.
+    // With the flag for it, the same bytes are accepted as the raw copy that they are.
     let raw = of_file("--raw-db").args(["--allow", "unknown-cluster"]);
     let raw = raw.output().await?.ended_with(0)?;
     assert!(
@@ -336,7 +337,7 @@ async fn a_plan_for_something_else_is_refused() -> Result<()> {
             "{error}"
         );
     }
-    // Another etcd that came up since the plan was made is found before anything is uploaded.
+    // Another etcd that came up since the plan is found before anything is uploaded.
     let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
     let plan = bed.plan(&nodes).await?;
     let real: Arc<dyn Backend> = {

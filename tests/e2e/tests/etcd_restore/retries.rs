@@ -1,4 +1,4 @@
-//! Nodes that are not ready: they boot, their clock is not in sync, they go away in between.
+//! Tests of nodes that are not ready: they boot, their clock is not in sync, they go away in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
     });
     let restored = run(&nodes, &plan, held, &log, Arc::new(Silent), pace()).await?;
     assert!(!restored.already);
-    // The one before had uploaded: it was looked at whether a restore is under way.
+    // The previous run had uploaded, so this one checked whether a restore is at work.
     let looked = log.count(
         |phase| matches!(phase, EtcdPhase::Waiting { why } if why.contains("lies there already")),
     );

@@ -1,4 +1,4 @@
-//! Keys are counted in a DataStore that lives, with auth on, and compared with a backup.
+//! Tests that count keys in a living DataStore with auth on, and compare them with a backup.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use cluster_restore::tenants::compare_schemas;
 use e2e::Folder;
 use e2e::etcd::Etcd;
 
-/// The way to `etcd` with a client certificate for this user.
+/// Returns the connection options for `etcd` with a client certificate for this user.
 pub(crate) fn options(etcd: &Etcd, user: &str) -> Result<EtcdOptions> {
     let authority = etcd.authority().context("etcd has no authority")?;
     let identity = authority.client(user, None)?;
@@ -65,7 +65,7 @@ async fn keys_of_a_schema_are_counted_and_compared() -> Result<()> {
     assert_eq!(differences.len(), 1);
     assert!(differences[0].is_gone());
 
-    // A tenant may count its own and nobody else's.
+    // A tenant may count only its own keys.
     let own = schema_keys(&options(&etcd, "one_cp")?, &clock, &schemas[..1]).await?;
     assert_eq!(own["one_cp"].keys, 30);
     let error = schema_keys(&options(&etcd, "one_cp")?, &clock, &schemas)

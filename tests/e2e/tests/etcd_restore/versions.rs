@@ -1,5 +1,5 @@
-//! Each etcd that clusters run: its snapshots are taken, proved, fetched and imported, and its own tools
-//! restore them; and none goes onto an older etcd.
+//! Tests of each etcd that clusters run: its snapshots are taken, verified, fetched and imported, and its own
+//! tools restore them; and no snapshot goes onto an older etcd.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use e2e::{Folder, wait};
 use super::bed::{Bed, TARGET};
 use super::datastore::backed_up;
 
-/// A Talos that brings this etcd.
+/// Returns a Talos version that has this etcd.
 fn talos(line: EtcdLine) -> TalosVersion {
     match line.version {
         "3.5" => TalosVersion(1, 10),
@@ -36,7 +36,7 @@ async fn bed(line: EtcdLine) -> Result<Bed> {
     Bed::of(line, change).await
 }
 
-/// In its first seconds etcd writes the version of its storage, where it has one.
+/// Waits until etcd has written the version of its storage, as it does in its first seconds, if it has one.
 async fn settled(client: &EtcdClient, line: EtcdLine) -> Result<()> {
     wait::until("the storage version", Duration::from_secs(60), async || {
         let status = client.status().await?;
@@ -47,7 +47,7 @@ async fn settled(client: &EtcdClient, line: EtcdLine) -> Result<()> {
     .await
 }
 
-/// What `show` tells of the etcd in the newest restore point.
+/// Returns the facts of `show` on the etcd in the newest restore point.
 async fn shown(bed: &Bed) -> Result<serde_json::Value> {
     let show = bed.programs.restore_cli();
     let show = bed.ours(show.args(["show", "latest", "--output", "json"]));
@@ -62,7 +62,7 @@ async fn verified(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// From a member of this etcd into the store and back onto it.
+/// Goes from a member of this etcd into the store and back onto it.
 async fn through(line: EtcdLine) -> Result<()> {
     let bed = bed(line).await?;
     let client = bed.process.0.lock().await.client().await?;
@@ -80,7 +80,7 @@ async fn through(line: EtcdLine) -> Result<()> {
     );
     verified(&bed).await?;
     let file = bed.fetched().await?;
-    // Its own tool says the same of what came back as of a snapshot that its own client took.
+    // Its own tool reports the same for the restored file as for a snapshot that its own client took.
     let ours = etcdutl::status_by(line.etcdutl, &file).await?;
     let own = etcdutl::status_by(line.etcdutl, &own).await?;
     assert_eq!(
@@ -100,7 +100,7 @@ async fn through(line: EtcdLine) -> Result<()> {
     let (_, point) = bed.point().await?;
     let captured = SnapshotFacts::of(&point).context("no etcd")?;
 
-    // A file of it is imported, and tells the same.
+    // A file of it is imported, with the same facts.
     let import = bed.programs.backupd().args(["import"]).arg(&file);
     bed.ours(import).output().await?.ended_with(0)?;
     verified(&bed).await?;
@@ -142,7 +142,7 @@ async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<(
     let wanted = Wanted {
         target: Some(TARGET.to_owned()),
         snapshot: SnapshotFacts::of(&point).context("no etcd")?,
-        // They are two clusters, for the price of one stand-in.
+        // They are two clusters, with one stand-in.
         allow: BTreeSet::from([Danger::OtherLineage]),
         proof: None,
     };
@@ -164,7 +164,7 @@ async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<(
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     assert_eq!(older.calls("EtcdRecover"), 0);
 
-    // The real one of that version, told to do it all the same: it does not start.
+    // The real etcd of that version does not start on it.
     let file = newer.fetched().await?;
     let folder = Folder::new()?;
     let mut etcd = Etcd::start(&folder, "older").await?;
@@ -212,7 +212,7 @@ async fn a_datastore_is_restored_by_its_own_etcdutl_and_by_no_older_one() -> Res
     Ok(())
 }
 
-/// `restore datastore` with the etcdutl of this version.
+/// Returns `restore datastore` with the etcdutl of this version.
 async fn restore(
     programs: &Programs,
     folder: &Folder,

@@ -1,4 +1,4 @@
-//! A whole restore, by the program and by the library.
+//! Tests of a whole restore, by the program and by the library.
 
 use anyhow::{Context as _, Result};
 use cluster_restore::etcd::{EtcdPhase, restart_kubelets, restarts, watch_others};
@@ -78,7 +78,7 @@ async fn the_log_hears_every_phase_and_the_rest_is_driven_or_told() -> Result<()
     let order: Vec<_> = order.iter().map(|phase| index(phase).unwrap()).collect();
     assert!(order.is_sorted(), "{phases:?}");
 
-    // The other node joins; a third that never does is told with what to do.
+    // The other node joins; a third that never does is reported with what to do.
     let nodes = bed.nodes("os:admin", &[TARGET, OTHER, WORKER]).await?;
     let plan = bed.plan(&nodes).await?;
     let waits = watch_others(&nodes, &plan, pace()).await;
@@ -107,7 +107,7 @@ async fn the_log_hears_every_phase_and_the_rest_is_driven_or_told() -> Result<()
             .any(|r| r.done.is_none() && r.command.contains("rollout restart"))
     );
 
-    // An operator may restart services and a reader may not: that is told and nothing is done.
+    // An operator may restart services and a reader may not: that is reported and nothing is done.
     let reader = bed.nodes("os:reader", &[TARGET]).await?;
     let mut refused = restarts(&plan);
     restart_kubelets(&reader, &mut refused).await;

@@ -1,4 +1,4 @@
-//! What each test has for itself: a store, a configuration file, and what an export left there.
+//! Bed of one test: a store, a configuration file, and the results of an export.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use serde_json::Value;
 use super::ground::Ground;
 use super::kube::Kube;
 
-/// All that is exported.
+/// Components of the export.
 pub(crate) const EXPORT: &str = "crds,sealed-secrets,resources,kubeconfigs,secrets";
 
-/// See the module.
+/// Bed of one test; see the module.
 pub(crate) struct Bed {
     kube: Kube,
     pub(crate) folder: PathBuf,
     pub(crate) ground: Arc<Ground>,
 }
 
-/// A restore point that an export made.
+/// Restore point of an export.
 #[derive(Debug)]
 pub(crate) struct Exported {
     pub(crate) output: Output,
-    /// What the program told.
+    /// Output of the program.
     pub(crate) told: Value,
     pub(crate) manifest: Manifest,
 }
 
 impl Bed {
-    /// On the shared ground.
+    /// Makes a bed on the shared ground.
     pub(crate) async fn new() -> Result<Self> {
         Self::on(Ground::shared().await?).await
     }
 
-    /// On a ground of its own.
+    /// Makes a bed on a ground of its own.
     pub(crate) async fn own() -> Result<Self> {
         Self::on(Ground::own().await?).await
     }
@@ -67,7 +67,7 @@ impl Bed {
         ))
     }
 
-    /// The same with all lines of `kubernetes` given.
+    /// Writes the configuration with all lines of `kubernetes` given.
     pub(crate) fn configure_with(&self, kubernetes: &str) -> Result<()> {
         let key = |name: &str| self.ground.key(name).display().to_string();
         let text = format!(
@@ -99,19 +99,19 @@ impl Bed {
             .in_folder(&self.folder)
     }
 
-    /// `backupd snapshot` with these flags.
+    /// Returns `backupd snapshot` with these flags.
     pub(crate) fn snapshot(&self, flags: &[&str]) -> Command {
         let snapshot = self.ground.programs.backupd().arg("snapshot").args(flags);
         self.ours(snapshot.args(["--output", "json"]))
     }
 
-    /// `backupd import` of a file in the folder, as etcd's snapshot.
+    /// Returns `backupd import` of a file in the folder, as etcd's snapshot.
     pub(crate) fn import(&self, file: &str) -> Command {
         let import = self.ground.programs.backupd().args(["import", file]);
         self.ours(import.args(["--component", "etcd", "--output", "json"]))
     }
 
-    /// `backupd snapshot` of all that is exported, of these kinds alone.
+    /// Returns `backupd snapshot` of all exported components, of these kinds alone.
     pub(crate) fn export_of(&self, kinds: &[&str]) -> Command {
         let kinds = kinds.join(",");
         self.snapshot(&["--component", EXPORT, "--include-resources", &kinds])
@@ -122,10 +122,10 @@ impl Bed {
         self.read(snapshot.output().await?, code)
     }
 
-    /// What a run left that ended with `code`.
+    /// Reads the results of a run that ended with `code`.
     pub(crate) fn read(&self, output: Output, code: i32) -> Result<Exported> {
         let output = output.ended_with(code)?;
-        // Shown where a test fails, or with --nocapture to read it as an operator would.
+        // Printed where a test fails, or with --nocapture, to read the output as an operator would.
         println!("--- code {code}\n{}", output.stderr);
         let told = output.json()?;
         let folder = self.store().join("manifests");
@@ -140,12 +140,12 @@ impl Bed {
         })
     }
 
-    /// `restore-cli` with these arguments.
+    /// Returns `restore-cli` with these arguments.
     pub(crate) fn restore_cli(&self, args: &[&str]) -> Command {
         self.ours(self.ground.programs.restore_cli().args(args))
     }
 
-    /// The newest restore point's component as a file.
+    /// Fetches the newest restore point's component into a file.
     pub(crate) async fn fetched(&self, component: &str) -> Result<PathBuf> {
         let name = component.replace('/', "-");
         let file = self.folder.join(format!("{name}.fetched"));
@@ -161,13 +161,13 @@ impl Bed {
         let id = newest["id"].as_str().context("no id")?;
         let fetch = fetch.args(["fetch", id, "--force", "--component", component, "--to"]);
         let fetched = self.ours(fetch.arg(&file)).output().await?;
-        // One that lacks something is given all the same, by its id.
+        // A component with gaps is fetched all the same, by its id.
         let code = if fetched.code == Some(7) { 7 } else { 0 };
         fetched.ended_with(code)?;
         Ok(file)
     }
 
-    /// The paths in the newest restore point's component, as `tar` lists them.
+    /// Returns the paths in the newest restore point's component, as `tar` lists them.
     pub(crate) async fn paths(&self, component: &str) -> Result<Vec<String>> {
         let file = self.fetched(component).await?;
         let list = Command::new("tar").arg("-tf").arg(file).output().await?;
@@ -175,7 +175,7 @@ impl Bed {
         Ok(list.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// One object in the newest restore point's component, as `tar` extracts it.
+    /// Returns one object in the newest restore point's component, as `tar` extracts it.
     pub(crate) async fn object(&self, component: &str, path: &str) -> Result<Value> {
         let file = self.fetched(component).await?;
         let extract = Command::new("tar").arg("-xOf").arg(file).arg(path);
@@ -184,7 +184,7 @@ impl Bed {
 }
 
 impl Exported {
-    /// What the manifest says of a kind in a component.
+    /// Returns the manifest's facts about a kind in a component.
     pub(crate) fn kind(&self, component: &ComponentName, resource: &str) -> Result<&KindFacts> {
         let component = self
             .manifest
@@ -196,12 +196,12 @@ impl Exported {
         kind.with_context(|| format!("{resource} is not in {:?}", archive.kinds))
     }
 
-    /// How many objects of a kind are in `resources`.
+    /// Returns the number of objects of a kind in `resources`.
     pub(crate) fn objects(&self, resource: &str) -> Result<u64> {
         Ok(self.kind(&ComponentName::resources(), resource)?.objects)
     }
 
-    /// The only finding on `object`, which must be of this severity and be told to the operator.
+    /// Returns the only finding on `object`, which must have this severity and be reported to the operator.
     pub(crate) fn finding(&self, object: &str, severity: Severity) -> Result<&Finding> {
         let found = self.manifest.findings.iter().filter(|f| f.object == object);
         let found: Vec<_> = found.collect();
@@ -218,7 +218,7 @@ impl Exported {
         Ok(finding)
     }
 
-    /// Everything that was found is on one of these objects.
+    /// Checks that every finding is on one of these objects.
     pub(crate) fn nothing_else(&self, objects: &[&str]) {
         for finding in &self.manifest.findings {
             assert!(objects.contains(&finding.object.as_str()), "{finding:?}");

@@ -1,4 +1,4 @@
-//! Definitions and extension APIs that are broken, each on a cluster of its own: discovery meets
+//! Tests of definitions and extension APIs that are broken, each on a cluster of its own: discovery meets
 //! them whatever is selected.
 
 use anyhow::Result;
@@ -23,12 +23,12 @@ async fn versions_that_are_not_served_any_more_are_told() -> Result<()> {
         kube.create(&kind.objects(None), &kind.example("one", &json!({})))
             .await?;
     }
-    // Nothing of it is served any more, and the object is still in etcd.
+    // The kind is not served any more, and the object is still in etcd.
     let mut closed = kube.get(&old.path()).await?;
     closed["spec"]["versions"][0]["served"] = json!(false);
     kube.replace(&old.path(), &closed).await?;
     kube.gone(&old.objects(None)).await?;
-    // It was stored as v1alpha1 once, which the definition has no more.
+    // The object was stored as v1alpha1 once, which the definition no longer has.
     let mut status = kube.get(&moved.path()).await?;
     status["status"]["storedVersions"] = json!(["v1alpha1", "v1"]);
     kube.replace(&format!("{}/status", moved.path()), &status)
@@ -74,7 +74,7 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
     for group in groups {
         standin.register(kube, group).await?;
     }
-    // What it serves is not kept in etcd, so it is left out unless it is named.
+    // Its objects are not in etcd, so they are left out unless the kind is named.
     let exported = bed
         .taken(&bed.snapshot(&["--component", EXPORT]), 0)
         .await?;
@@ -89,14 +89,14 @@ async fn an_extension_api_that_is_broken_costs_its_kinds() -> Result<()> {
         "{left_out:?}"
     );
 
-    // Metrics of a moment are missed by nobody.
+    // Metrics of a moment are not a gap.
     standin.mood("/apis/metrics.k8s.io", Mood::Fails(503));
     let exported = bed
         .taken(&bed.snapshot(&["--component", EXPORT]), 0)
         .await?;
     exported.nothing_else(&[]);
 
-    // Objects that are none.
+    // Objects that are not objects.
     standin.mood("/apis/a.example.com/v1/aaas", Mood::Mangles);
     let kinds = ["aaas.a.example.com", &*whole.name()];
     let exported = bed.taken(&bed.export_of(&kinds), 7).await?;

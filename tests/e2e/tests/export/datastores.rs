@@ -1,4 +1,4 @@
-//! DataStores that cannot be taken cost themselves, and say what is wrong with them.
+//! Tests that DataStores which cannot be taken cost only themselves, and give the reason.
 
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
@@ -101,7 +101,7 @@ async fn a_datastore_is_entered_by_user_and_password_and_a_wrong_one_is_told() -
         .await?;
     client.enable_auth().await?;
     let authority = etcd.authority().context("etcd has no authority")?;
-    // A certificate that the server asks for, of nobody who is a user: only the password counts.
+    // The server wants a certificate; this one belongs to no user, so that only the password counts.
     let Identity { certificate, key } = authority.client("nobody", None)?;
     let endpoint = etcd.endpoint().replace("https://", "");
     let content = |text: &str| json!({ "content": STANDARD.encode(text) });

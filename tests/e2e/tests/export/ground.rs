@@ -1,4 +1,4 @@
-//! What tests stand on: an etcd, an API server, a stand-in for webhooks and extension APIs, keys.
+//! Ground of the tests: an etcd, an API server, a stand-in for webhooks and extension APIs, keys.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,26 +14,27 @@ use tokio::sync::Mutex;
 use super::kube::Kube;
 use super::standin::Standin;
 
-/// See the module. Fields drop in order: the folder last.
+/// Shared ground; see the module. Fields drop in order: the folder last.
 pub(crate) struct Ground {
     pub(crate) server: Mutex<KubeApiserver>,
     pub(crate) standin: Standin,
     pub(crate) etcd: Etcd,
     pub(crate) programs: Programs,
-    /// The recipient that all restore points are encrypted to.
+    /// Recipient of all restore points.
     pub(crate) recipient: String,
-    /// The administrator's.
+    /// Kubeconfig of the administrator.
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: Folder,
     folders: AtomicU32,
 }
 
-/// Ends with the last test that holds it: a static would never be dropped, and leave its files.
+/// Reference that ends with the last test that holds it: a static would never be dropped, and leave its
+/// files.
 static GROUND: Mutex<Weak<Ground>> = Mutex::const_new(Weak::new());
 
 impl Ground {
-    /// The ground that other tests stand on now, or a new one. Who stands here breaks nothing but
-    /// kinds and namespaces of its own, and leaves no group that cannot be discovered.
+    /// Returns the ground that other tests use now, or a new one. A test on it breaks only its own kinds and
+    /// namespaces, and leaves no group that cannot be discovered.
     pub(crate) async fn shared() -> Result<Arc<Self>> {
         let mut shared = GROUND.lock().await;
         if let Some(ground) = shared.upgrade() {
@@ -44,7 +45,7 @@ impl Ground {
         Ok(ground)
     }
 
-    /// A ground of its own, for a test that needs the cluster as a whole.
+    /// Makes a ground for a test that needs the cluster as a whole.
     pub(crate) async fn own() -> Result<Arc<Self>> {
         let folder = Folder::new()?;
         let programs = Programs::find()?;
@@ -54,7 +55,7 @@ impl Ground {
         let made = keygen.args(["--output", "json"]).in_folder(folder.path());
         let made = made.output().await?.ended_with(0)?.json()?;
         let recipient = made["recipient"].as_str().context("no recipient")?;
-        // The server makes it some time after it is ready, and every run asks for it.
+        // The server makes it some time after it is ready, and every run reads it.
         let kube = Kube::of(&server)?;
         kube.served("/api/v1/namespaces/kube-system").await?;
         Ok(Arc::new(Self {
@@ -69,12 +70,12 @@ impl Ground {
         }))
     }
 
-    /// A file of the keys.
+    /// Returns a file of the keys.
     pub(crate) fn key(&self, name: &str) -> PathBuf {
         self.folder.join("keys").join(name)
     }
 
-    /// A new folder for a test.
+    /// Makes a new folder for a test.
     pub(crate) fn folder(&self) -> Result<PathBuf> {
         let number = self.folders.fetch_add(1, Ordering::Relaxed);
         self.folder.make(format!("test-{number}"))

@@ -1,4 +1,4 @@
-//! What tests do to a cluster, as its administrator.
+//! Changes to a cluster, made by tests as its administrator.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 pub(crate) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-/// A definition is served within a second; a machine that compiles next to it is slow.
+/// Time limit. A definition is served within a second; a machine that compiles next to it is slow.
 const SOON: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Administrator's client; see the module.
 pub(crate) struct Kube {
     http: HttpClient,
     url: String,
@@ -91,7 +91,7 @@ impl Kube {
         Ok(())
     }
 
-    /// How many lists of a kind the server has answered.
+    /// Returns how many lists of a kind the server has answered.
     pub(crate) async fn lists(&self, kind: &Definition) -> Result<u64> {
         let url = format!("{}/metrics", self.url);
         let (_, text) = self.http.get(&url, Some(&self.token)).await?;
@@ -131,7 +131,7 @@ impl Kube {
         self.create(&path, &object).await.map(drop)
     }
 
-    /// Makes a Secret of a type; `rest` is laid over it.
+    /// Makes a Secret of a type.
     pub(crate) async fn secret(&self, namespace: &str, name: &str, kind: &str) -> Result<()> {
         let accounts = json!({ "kubernetes.io/service-account.name": "default" });
         let object = json!({
@@ -144,7 +144,7 @@ impl Kube {
     }
 }
 
-/// A kind of a test, without namespaces unless it is asked for.
+/// Kind for a test, without namespaces by default.
 #[derive(Clone)]
 pub(crate) struct Definition {
     pub(crate) plural: String,
@@ -155,7 +155,7 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// A kind with the version `v1`.
+    /// Makes a kind with the version `v1`.
     pub(crate) fn new(plural: &str, group: &str) -> Self {
         let kind = Self {
             plural: plural.to_owned(),
@@ -188,7 +188,7 @@ impl Definition {
         self
     }
 
-    /// Objects that are stored as `v1` and read as `v2`, by way of a webhook.
+    /// Stores objects as `v1` and serves them as `v2`, by way of a webhook.
     pub(crate) fn converted(self, url: &str, ca_bundle: &str) -> Self {
         let webhook = json!({
             "strategy": "Webhook",
@@ -208,12 +208,12 @@ impl Definition {
         format!("{}.{}", self.plural, self.group)
     }
 
-    /// Where the definition is.
+    /// Returns the path of the definition.
     pub(crate) fn path(&self) -> String {
         format!("{CRDS}/{}", self.name())
     }
 
-    /// Where its objects are, in one namespace or without one.
+    /// Returns the path of its objects, in one namespace or without one.
     pub(crate) fn objects(&self, namespace: Option<&str>) -> String {
         let (group, plural) = (&self.group, &self.plural);
         match namespace {
@@ -222,7 +222,7 @@ impl Definition {
         }
     }
 
-    /// The CustomResourceDefinition.
+    /// Returns the CustomResourceDefinition.
     pub(crate) fn object(&self) -> Value {
         let scope = if self.namespaced {
             "Namespaced"
@@ -249,7 +249,7 @@ impl Definition {
         format!("{}{rest}", first.to_ascii_uppercase())
     }
 
-    /// One of its objects; `rest` is laid over it.
+    /// Returns one of its objects; `rest` is laid over it.
     pub(crate) fn example(&self, name: &str, rest: &Value) -> Value {
         let mut object = json!({
             "apiVersion": format!("{}/v1", self.group),

@@ -1,4 +1,5 @@
-//! One object that the API server cannot read costs itself, and the restore point is no success anywhere.
+//! Tests that one object which the API server cannot read costs only itself, and that the restore point is
+//! not a success anywhere.
 
 use anyhow::{Context as _, Result};
 use backup_core::format::export::KindFacts;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::bed::{Bed, EXPORT, Exported};
 use super::kube::Definition;
 
-/// A Secret that was encrypted with a key that the API server does not have any more.
+/// Secret that was encrypted with a key that the API server no longer has.
 const LOST: &str = "/registry/secrets/default/lost-key";
 const OF_LAST_YEAR: &str = "k8s:enc:aescbc:v1:key-of-last-year:0123456789abcdef0123456789abcdef";
 const COMPONENTS: [&str; 3] = ["sealed-secrets", "kubeconfigs", "secrets"];
@@ -24,7 +25,7 @@ fn id(exported: &Exported) -> Result<String> {
     Ok(id.context("no id")?.to_owned())
 }
 
-/// Secrets of all sorts, on both sides of the one that is lost.
+/// Makes Secrets of all sorts, before and after the lost one.
 async fn furnish(bed: &Bed) -> Result<()> {
     let kube = bed.kube();
     for namespace in ["butler-system", "aaa"] {
@@ -48,7 +49,7 @@ async fn furnish(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// How many objects each component of Secrets has.
+/// Returns the number of objects in each component of Secrets.
 fn counts(exported: &Exported) -> Result<Vec<u64>> {
     let count = |name: &&str| Ok(exported.kind(&name.parse()?, "secrets")?.objects);
     COMPONENTS.iter().map(count).collect()
@@ -85,7 +86,7 @@ async fn a_secret_that_cannot_be_decrypted_is_lost_alone_and_named() -> Result<(
     looks(&bed, &id(&whole)?, &id(&partial)?).await
 }
 
-/// What everything says of the two.
+/// Checks the output of all commands on the two restore points.
 async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
     let json = ["--output", "json"];
     let fetch = async |point: &str, name: &str| {
@@ -107,7 +108,7 @@ async fn looks(bed: &Bed, whole: &str, partial: &str) -> Result<()> {
                 "{word}: {passed:?}"
             );
         }
-        // By its id it is given, and not called all.
+        // By its id it is fetched, and reported as partial.
         let fetched = fetch(partial, name).await?;
         let fetched = fetched.ended_with(7)?;
         assert_eq!(fetched.json()?["lacks"][0]["wholeIn"], whole);
@@ -178,7 +179,7 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
             .await?;
     }
     let etcd = bed.ground.etcd.client().await?;
-    // Cut in half, no object at all, and the very first and last ones.
+    // Cut in half, not an object at all, and the very first and last ones.
     for (name, value) in [("aaa/car-2", "{\"apiVersion\":\"torn"), ("bbb/z", "{}")] {
         let key = format!("/registry/torn.example.com/toys/{name}");
         etcd.put(&key, value).await?;
@@ -198,7 +199,7 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
     assert_eq!(lost(kind), ["aaa/car-2", "bbb/z"]);
     assert_eq!(kind.objects, 8);
     exported.finding(&toy.name(), Severity::Error)?;
-    // Of two in a row the server tells one.
+    // Of two in a row the server names one.
     let kind = exported.kind(&resources, &wide.name())?;
     assert_eq!(kind.objects, 2);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Watches that break.
+//! Tests of watches that break.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -16,7 +16,7 @@ async fn a_watch_that_breaks_goes_on_and_misses_nothing() -> Result<()> {
     let path = |name: &str| format!("resources/teams.butler.butlerlabs.dev/cluster/{name}.json");
     let broken = |c: &Value| c["watches"]["teams.butler.butlerlabs.dev"]["state"] == "broken";
 
-    // The line is cut, and what happens meanwhile is heard when it is back.
+    // The line is cut, and changes meanwhile are noticed after its return.
     line.up.send_replace(false);
     daemon.until("a broken watch", broken).await?;
     cluster.server.create(TEAMS, &team("meanwhile")).await?;
@@ -31,7 +31,7 @@ async fn a_watch_that_breaks_goes_on_and_misses_nothing() -> Result<()> {
     assert_eq!(healed["totals"]["watchesLost"], 0, "{healed}");
     assert!(healed["totals"]["watchBreaks"].as_u64() > Some(0));
 
-    // The API server is killed while the line is cut, and remembers nothing of what it told before.
+    // The API server is killed while the line is cut, and remembers nothing of its earlier events.
     line.up.send_replace(false);
     daemon.until("a broken watch", broken).await?;
     cluster
@@ -43,7 +43,7 @@ async fn a_watch_that_breaks_goes_on_and_misses_nothing() -> Result<()> {
     cluster.has("resources", &path("before-the-end")).await?;
     let healed = settled(&daemon).await?;
     println!("after a restart: {}", healed["totals"]);
-    // What it cannot be told of, it takes as changed.
+    // Objects that the server cannot report on count as changed.
     assert!(healed["totals"]["watchesLost"].as_u64() > Some(0));
     cluster.server.create(TEAMS, &team("after")).await?;
     cluster.has("resources", &path("after")).await?;

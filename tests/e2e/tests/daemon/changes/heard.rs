@@ -1,4 +1,4 @@
-//! What is heard is taken, soon enough.
+//! Tests that watched changes are taken soon enough.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_new_sealing_key_is_in_the_bucket_within_ten_seconds_of_its_birth() ->
 
     let key = controller.renew(&cluster.server).await?;
     let name = key["metadata"]["name"].as_str().context("no name")?;
-    // Of whole seconds, so it may be told too early, and never too late.
+    // The time has whole seconds, so it may be too early, and never too late.
     let born = key["metadata"]["creationTimestamp"].as_str();
     let born: Timestamp = born.context("no birth")?.parse()?;
     let path = format!("resources/secrets/namespaces/kube-system/{name}.json");
@@ -74,7 +74,7 @@ async fn a_changed_resource_and_a_new_kind_are_taken_within_the_longest_wait() -
         "{reason}"
     );
 
-    // Objects of a kind that was made a moment ago, before anybody watches it.
+    // Objects of a kind that was just made, before it is watched.
     define(&cluster.server, "users.butler.butlerlabs.dev").await?;
     let users = "/apis/butler.butlerlabs.dev/v1alpha1/users";
     let user = json!({

@@ -1,4 +1,4 @@
-//! Watches that are forbidden.
+//! Tests of watches that are forbidden.
 
 use anyhow::{Context as _, Result};
 use e2e::kube_apiserver::KubeApiserver;
@@ -95,11 +95,11 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
             .await?,
         2.0,
     );
-    // Others go on.
+    // Other watches go on.
     server.create(TEAMS, &team("payments")).await?;
     let path = "resources/teams.butler.butlerlabs.dev/cluster/payments.json";
     cluster.has("resources", path).await?;
-    // A Secret is not noticed, and is there with the next minute.
+    // A Secret is not noticed, and is taken with the next minute.
     let secret = json!({
         "metadata": { "name": "credentials-kubeconfig-not", "namespace": "kube-system" },
         "type": "helm.sh/release.v1",
@@ -110,7 +110,7 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
     let path = "resources/secrets/namespaces/kube-system/credentials-kubeconfig-not.json";
     let point = cluster.has("secrets", path).await?;
     assert_eq!(point["reason"], "schedule", "{point}");
-    // The restore point says that it was taken by the clock alone, and the one of the others does not.
+    // The restore point says that only the schedule took it; the one of the other components does not.
     let id = point["id"].as_str().context("no id")?;
     let shown = cluster
         .bed
@@ -127,7 +127,7 @@ async fn the_rights_of_the_project_are_enough_and_a_forbidden_watch_is_told_and_
     );
     assert!(of("watch of configmaps").is_none(), "{shown:#}");
     let output = daemon.stop().await?.ended_with(0)?;
-    // Told once for each kind, although it is asked for again and again.
+    // Logged once for each kind, although the watch is tried repeatedly.
     let lines = output.stderr.lines();
     let lines = lines.filter(|line| line.contains("it cannot be watched"));
     let lines: Vec<_> = lines.collect();

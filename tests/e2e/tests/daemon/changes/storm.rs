@@ -1,4 +1,4 @@
-//! Changes that do not end.
+//! Tests of changes that do not end.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Cluster, LONGEST, MAPS, settled};
 
-/// 10 000 in about a minute, if the machine can; ten objects take them in turns.
+/// Number of updates: 10 000 in about a minute, if the machine can; ten objects take them in turns.
 const UPDATES: u32 = 10_000;
 const AT_ONCE: usize = 10;
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,5 @@
-//! A run for a change reads what changed, and its restore point is that of a full list.
+//! Tests that a run for a change reads only the changed objects, and that its restore point equals that of a
+//! full list.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ const ALL: [&str; 5] = [
     "secrets",
 ];
 const SECRETS: &str = "/api/v1/namespaces/butler-system/secrets";
-/// The kind of [`TEAMS`].
+/// Kind of [`TEAMS`].
 const KIND: &str = "teams.butler.butlerlabs.dev";
 
 /// Sorted digests of the components that a list makes.
@@ -34,7 +35,7 @@ impl Cluster {
         self.server.kubeconfig_for(DAEMON, Some("system:masters"))
     }
 
-    /// Some objects of several kinds.
+    /// Makes some objects of several kinds.
     async fn furnished(&self) -> Result<()> {
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "butler-system" },
@@ -52,7 +53,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The newest restore point that has `reason` in its reason, as it is listed.
+    /// Returns the newest listed restore point whose reason contains `reason`.
     async fn because(&self, reason: &str) -> Result<Value> {
         until(reason, LIMIT, async || {
             let points = self.points().await?;
@@ -63,7 +64,7 @@ impl Cluster {
         .await
     }
 
-    /// A restore point by a command, which lists everything.
+    /// Takes a restore point by a command, which lists everything.
     async fn full(&self) -> Result<Digests> {
         let mut snapshot = self.bed.backupd("snapshot");
         for component in ALL {
@@ -75,7 +76,7 @@ impl Cluster {
         digests(&self.manifest(id).await?)
     }
 
-    /// What the daemon asked for after the first `before` requests.
+    /// Returns the daemon's requests after the first `before`.
     fn asked(&self, before: usize) -> Result<Vec<Request>> {
         Ok(self.server.audited()?.split_off(before))
     }
@@ -110,7 +111,7 @@ fn digests(manifest: &Value) -> Result<Digests> {
         .context("no digest")
 }
 
-/// What a manifest says of a kind in a component.
+/// Returns the manifest's facts about a kind in a component.
 fn kind<'m>(manifest: &'m Value, component: &str, resource: &str) -> Result<&'m Value> {
     let components = manifest["components"].as_array().context("no components")?;
     let component = components.iter().find(|c| c["name"] == component);
@@ -120,7 +121,7 @@ fn kind<'m>(manifest: &'m Value, component: &str, resource: &str) -> Result<&'m 
     found.context("no such kind")
 }
 
-/// Waits until nothing is under way and no change waits.
+/// Waits until no run is at work and no change waits.
 async fn quiet(daemon: &Daemon) -> Result<Value> {
     let mut before = settled(daemon).await?;
     loop {
@@ -143,7 +144,7 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
     let status = quiet(&daemon).await?;
     ensure!(status["kept"]["objects"].as_u64() > Some(60), "{status}");
 
-    // Changed, made, deleted: of a custom kind and of built-in ones.
+    // Changed, made, deleted: objects of a custom kind and of built-in ones.
     let before = server.audited()?.len();
     let mut changed = server.read(&format!("{TEAMS}/team-03")).await?;
     changed["spec"]["displayName"] = json!("changed");
@@ -180,12 +181,12 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
     let manifest = cluster.manifest(id).await?;
     let resources = digests(&manifest)?;
     println!("{}", kind(&manifest, "resources", KIND)?);
-    // Bit for bit what lists give.
+    // Bit for bit equal to lists.
     let full = cluster.full().await?;
     for (component, digest) in &resources {
         assert_eq!(full.get(component), Some(digest), "{component}");
     }
-    // Each component, in whichever restore point it was last taken.
+    // Each component, in the restore point in which it was last taken.
     for component in ALL {
         let mut newest = None;
         for point in cluster.points().await? {
@@ -202,7 +203,7 @@ async fn a_change_is_read_alone_and_the_restore_point_is_that_of_a_full_list() -
         assert_eq!(newest.as_ref(), full.get(component), "{component}");
     }
 
-    // What people ask for is listed anew, and differs in nothing.
+    // A run on demand lists everything again, and finds no difference.
     let before = server.audited()?.len();
     let (status, text) = daemon
         .post("", &[], &json!({ "components": ALL }).to_string())
@@ -231,7 +232,7 @@ async fn a_definition_that_changes_has_its_objects_listed_again() -> Result<()> 
     let server = &cluster.server;
     let daemon = cluster.daemon(&cluster.audited_kubeconfig()?, &ALL).await?;
     quiet(&daemon).await?;
-    // A default shows in objects that nobody has touched, and whose revision stays.
+    // A default shows in objects that nobody has changed, and whose revision stays.
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{KIND}");
     let mut definition = server.read(&path).await?;
     let version = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties");
@@ -289,7 +290,7 @@ async fn after_a_break_kinds_are_listed_and_the_manifest_says_so() -> Result<()>
         "it was deleted"
     );
 
-    // An API server that has forgotten what it told: everything is listed, and why is told.
+    // An API server that has forgotten its events: everything is listed, and the reason is reported.
     line.up.send_replace(false);
     daemon.until("a broken watch", broken).await?;
     cluster.server.create(TEAMS, &team("at-the-end")).await?;

@@ -1,4 +1,4 @@
-//! What is committed, and what never is.
+//! Tests of what is committed, and what never is.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -27,7 +27,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
     )
     .await?;
 
-    // What was never taken is taken at once.
+    // A component that was never taken is taken at once.
     let first = daemon
         .until("a first commit", |c| c["mirror"]["commits"] == 1)
         .await?;
@@ -93,7 +93,7 @@ async fn each_restore_point_that_changes_something_is_one_commit() -> Result<()>
         .await?;
     assert_eq!(metric, 3.0);
 
-    // A token that the host does not take.
+    // A token that the host does not accept.
     cluster.token("canary-of-another-token")?;
     cluster.rename("payments", "Payments").await?;
     let (_, mirror) = mirrored(&daemon).await?;

@@ -1,4 +1,4 @@
-//! A mirror beside Flux: never where Flux applies what lies there, and never in two places.
+//! Tests of a mirror beside Flux: never where Flux applies the files, and never in two places.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Cluster, Daemon, cause, mirrored, show};
 
-/// What Butler's server has `flux bootstrap` write, made by Flux's own generator: committed and pushed.
+/// Commits and pushes the files that Butler's server lets `flux bootstrap` write, made by Flux's own
+/// generator.
 async fn bootstrap(folder: &Path, bare: &Path, path: &str) -> Result<Vec<Value>> {
     let clone = folder.join("bootstrap");
     let from = bare.display().to_string();
@@ -36,7 +37,7 @@ async fn bootstrap(folder: &Path, bare: &Path, path: &str) -> Result<Vec<Value>>
     Ok(objects.into_iter().filter(Value::is_object).collect())
 }
 
-/// A kind of Flux's, without its schema.
+/// Returns the definition of a kind of Flux's, without its schema.
 fn definition(group: &str, kind: &str, plural: &str) -> Value {
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     json!({
@@ -81,7 +82,7 @@ async fn a_mirror_is_refused_where_flux_applies() -> Result<()> {
         assert_eq!(git(&bare, &["rev-parse", "main"]).await?.stdout, before);
     }
 
-    // Beside it, as it is by default.
+    // Beside it, as by default.
     let daemon = Daemon::start(&cluster.bed, &cluster.config(&address, ""), &[]).await?;
     let (_, mirror) = mirrored(&daemon).await?;
     assert!(mirror["problem"].is_null(), "{mirror:#}");

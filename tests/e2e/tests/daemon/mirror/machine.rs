@@ -1,4 +1,4 @@
-//! A machine without `git`, and a repository in a folder of it.
+//! Tests of a machine without `git`, and of a repository in a folder of the machine.
 
 use anyhow::{Context as _, Result};
 use e2e::git::bare;
@@ -26,7 +26,7 @@ async fn a_machine_without_git_and_a_folder_of_others_are_told() -> Result<()> {
     assert_eq!(told["totals"]["committed"], 1);
     daemon.stop().await?.ended_with(0)?;
 
-    // What is not a mirror's file stays, whatever its name is.
+    // A file that is not one of the mirror's stays, whatever its name is.
     let daemon = Daemon::start(&cluster.bed, &config, &[]).await?;
     mirrored(&daemon).await?;
     let (own, theirs) = (

@@ -1,4 +1,4 @@
-//! A remote that is away, and one that others write to.
+//! Tests of a remote that is away, and of one that others write to.
 
 use anyhow::Result;
 use e2e::git::{GitHost, git};
@@ -31,7 +31,7 @@ async fn a_remote_that_is_away_or_went_on_costs_no_restore_point() -> Result<()>
     assert_eq!(daemon.metric(failed).await?, 1.0);
     assert_eq!(commits(&bare).await?, 1);
 
-    // Somebody writes something else meanwhile: ours is laid on top of it, as it is.
+    // Somebody writes something else meanwhile: our commit is put on top of it unchanged.
     somebody_else(&folder, &bare, "README.md", "By hand").await?;
     host.again().await?;
     let (_, mirror) = mirrored(&daemon).await?;
@@ -46,7 +46,7 @@ async fn a_remote_that_is_away_or_went_on_costs_no_restore_point() -> Result<()>
     let team = format!("main:{TEAM}/payments.yaml");
     assert!(show(&bare, &team).await?.contains("Ours"));
 
-    // Somebody writes the same lines: what was not pushed is given up, and made anew on top.
+    // Somebody writes the same lines: commits that were not pushed are given up, and made again on top.
     host.stop().await;
     cluster.rename("payments", "Ours again").await?;
     mirrored(&daemon).await?;
@@ -66,14 +66,14 @@ async fn a_remote_that_is_away_or_went_on_costs_no_restore_point() -> Result<()>
         "{mirror:#}"
     );
     assert!(show(&bare, &team).await?.contains("Ours again"));
-    // Theirs is in the history: nothing was forced.
+    // Their commit is in the history: nothing was forced.
     git(
         &bare,
         &["merge-base", "--is-ancestor", theirs.trim(), "main"],
     )
     .await?;
 
-    // Its work folder may be lost, or broken.
+    // The work folder may be lost, or broken.
     let work = cluster.bed.folder.join("mirror/test/repository");
     std::fs::write(work.join(".git/index.lock"), "")?;
     std::fs::write(work.join(".git/HEAD"), "broken")?;

@@ -1,4 +1,5 @@
-//! Over ssh to a real `sshd`: with the key and the known hosts of the configuration, and asking nobody.
+//! Tests over ssh to a real `sshd`, with the key and the known hosts of the configuration, and without any
+//! prompt.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use serde_json::json;
 use super::super::running::configure;
 use super::{Cluster, Daemon, TEAM, cause, commits, mirrored, mode, show};
 
-/// A name that a shell and ssh would both take apart.
+/// Folder name that a shell and ssh would both split.
 const FOLDER: &str = "it's 100% ours";
-/// A host that says nothing is given up after 20 s.
+/// Time limit. A host that does not answer is given up after 20 s.
 const SILENT: Duration = Duration::from_secs(60);
 
-/// What lets us in, and what can be wrong with it.
+/// Credentials, and what can be wrong with them.
 struct Access {
     key: PathBuf,
     public: String,
@@ -30,7 +31,7 @@ impl Access {
         let folder = cluster.bed.folder.join(FOLDER);
         std::fs::create_dir(&folder)?;
         let (key, trap) = (folder.join("key"), folder.join("trap"));
-        // Whoever asks by it leaves a trace, and waits for ever.
+        // A program that asks through it leaves a trace, and waits without end.
         let asks = "#!/bin/sh\necho \"$*\" >>\"$0.sprung\"\nexec sleep 3600\n";
         std::fs::write(&trap, asks)?;
         mode(&trap, 0o700)?;
@@ -56,7 +57,8 @@ impl Access {
         Daemon::start_with(command).await
     }
 
-    /// Takes a restore point: it is committed, it is not mirrored, and the problem says `told`.
+    /// Takes a restore point, and checks that it is committed but not mirrored, and that the problem contains
+    /// `told`.
     async fn refused(&self, cluster: &Cluster, daemon: &Daemon, told: &[&str]) -> Result<()> {
         cluster.rename("payments", &told.concat()).await?;
         let (id, mirror) = mirrored(daemon).await?;
@@ -80,7 +82,7 @@ impl Access {
     }
 }
 
-/// The host, its repository, and a daemon that mirrors to it; `None` where the programs are missing.
+/// Starts the host, its repository, and a daemon that mirrors to it; `None` if the programs are missing.
 async fn ground() -> Result<Option<(Cluster, Access, SshHost, PathBuf, Daemon)>> {
     if !programs::are_there(&sshd::NEEDED)? {
         return Ok(None);
@@ -111,14 +113,14 @@ async fn who_is_not_let_in_over_ssh_is_told_what_to_do() -> Result<()> {
     let scan = format!("`ssh-keyscan -p {} 127.0.0.1", host.port());
     let (key, hosts) = (access.key.display(), access.hosts.display());
 
-    // The key is not taken; a password would be, and nobody is asked for one.
+    // The key is not accepted. A password would be, and nobody is asked for one.
     host.lets_in("")?;
     let remedy = format!("`ssh-keygen -y -f {key}`");
     let told = [&there, "does not take", &remedy];
     access.refused(&cluster, &daemon, &told).await?;
     host.lets_in(&access.public)?;
 
-    // The host is another, or nobody that is known.
+    // The host is another one, or an unknown one.
     let other = keygen(&access.key.with_file_name("other"), "").await?;
     std::fs::write(&access.hosts, host.known_by(&other))?;
     let why = format!("another key than {hosts}");
@@ -135,7 +137,7 @@ async fn who_is_not_let_in_over_ssh_is_told_what_to_do() -> Result<()> {
     access.refused(&cluster, &daemon, &[&why]).await?;
     std::fs::write(&access.hosts, host.known_by(&host.key()?))?;
 
-    // Others may read the key; then only its group, which ssh alone minds.
+    // Others may read the key; then only its group, which only ssh refuses.
     mode(&access.key, 0o644)?;
     let remedy = format!("`chmod 600 {key}`");
     access
@@ -158,7 +160,7 @@ async fn who_is_not_let_in_over_ssh_is_told_what_to_do() -> Result<()> {
     access.refused(&cluster, &daemon, &told).await?;
     std::fs::write(&access.key, &kept)?;
 
-    // With all of it right, the host gets what it missed.
+    // With everything right, the host gets the missed commits.
     cluster.rename("payments", "At last").await?;
     let (_, mirror) = mirrored(&daemon).await?;
     assert!(mirror["problem"].is_null(), "{mirror:#}");
