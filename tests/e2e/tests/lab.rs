@@ -1,4 +1,4 @@
-//! The lab's own parts do what the other tests take for granted.
+//! Tests that the lab's own parts do what the other tests assume.
 
 mod lab {
     mod components;

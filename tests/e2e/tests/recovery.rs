@@ -1,4 +1,4 @@
-//! The script of FORMAT.md, "Recovery with stock tools", run as it stands there.
+//! Tests that run the script of FORMAT.md, "Recovery with stock tools", unchanged.
 #![expect(clippy::as_conversions, reason = "numbers in tests are small and ours")]
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The restore, on real components: a whole Butler cluster comes back in place and on another one,
-//! with a real garbage collector looking.
+//! Tests of the restore on real components: a whole Butler cluster comes back in place and on another one,
+//! with a real garbage collector at work.
 
 #[cfg(test)]
 mod restore {

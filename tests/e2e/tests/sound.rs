@@ -1,5 +1,5 @@
-//! What is called a sound snapshot starts: the verdict on damaged snapshots, compared with the real etcdutl
-//! and the real etcd.
+//! Tests that every snapshot called sound starts: the verdict on damaged snapshots, compared with the real
+//! etcdutl and the real etcd.
 
 #[cfg(test)]
 mod sound {

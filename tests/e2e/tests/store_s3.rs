@@ -1,4 +1,4 @@
-//! The S3 store on a real S3 server, and on one whose line fails.
+//! Tests of the S3 store on a real S3 server, and through a failing proxy.
 #![cfg(test)]
 
 mod store_s3 {

@@ -1,4 +1,4 @@
-//! The Talos stand-in with the real etcd and the real etcdutl behind it: bootstrap, snapshot, and
+//! Tests of the Talos stand-in with the real etcd and the real etcdutl behind it: bootstrap, snapshot, and
 //! recovery from sound, damaged and foreign files.
 
 use std::path::Path;
@@ -23,10 +23,10 @@ use futures::StreamExt as _;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
 
-/// etcd starts in a second, and slower where something compiles beside it.
+/// Time limit. etcd starts in a second, and slower where something compiles beside it.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The lab's etcd, as the process of a node.
+/// Etcd of the lab, as the process of a node.
 struct OnNode(Mutex<etcd::Etcd>);
 
 #[tonic::async_trait]
@@ -43,7 +43,7 @@ impl EtcdProcess for OnNode {
     }
 }
 
-/// A node that waits to be bootstrapped, and an administrator's connection to it.
+/// Node that waits to be bootstrapped, and an administrator's connection to it.
 struct Node {
     talos: Standin,
     process: Arc<OnNode>,
@@ -84,7 +84,7 @@ impl Node {
         })
     }
 
-    /// Waits until the etcd service is in this state; gives the text of its last event.
+    /// Waits until the etcd service is in this state; returns the text of its last event.
     async fn reaches(&self, wanted: ServiceState) -> Result<String> {
         wait::until("the state of the etcd service", LIMIT, async || {
             let (state, healthy, text) = self.talos.node("10.5.0.2")?.etcd_state();
@@ -116,7 +116,7 @@ impl Node {
         Ok(())
     }
 
-    /// Ends etcd and takes its data away, as `talosctl reset` does.
+    /// Ends etcd and removes its data, as `talosctl reset` does.
     async fn reset(&self) -> Result<()> {
         self.process.stop().await?;
         self.process.0.lock().await.wipe()
@@ -156,7 +156,7 @@ async fn a_node_is_bootstrapped_snapshotted_and_recovered() -> Result<()> {
     assert_eq!(etcdutl::status(&file).await?.revision, revision);
     node.client().await?.put("/a", "after").await?;
 
-    // While there is data, nobody may bootstrap again.
+    // While there is data, another bootstrap is refused.
     let refused = node.bootstrap(true).await.unwrap_err();
     assert!(format!("{refused:#}").contains("etcd data directory is not empty"));
 
@@ -166,7 +166,7 @@ async fn a_node_is_bootstrapped_snapshotted_and_recovered() -> Result<()> {
     node.reaches(ServiceState::Running).await?;
     let value = node.client().await?.get("/a").await?;
     assert_eq!(value.as_deref(), Some(&b"before"[..]));
-    // A recovery uses its file up.
+    // A recovery consumes its file.
     assert!(
         !node.talos.nodes()[0]
             .var_lib()
@@ -185,7 +185,7 @@ async fn a_bad_upload_fails_and_a_damaged_one_leaves_the_data_directory_dirty() 
     node.client().await?.put("/a", "1").await?;
     let snapshot = node.snapshot().await?;
 
-    // No database at all: refused before the data directory is touched.
+    // Not a database: refused before the data directory is touched.
     node.reset().await?;
     node.upload(b"garbage").await?;
     node.bootstrap(true).await?;

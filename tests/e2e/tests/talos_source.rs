@@ -1,4 +1,4 @@
-//! The Talos source against the stand-in, which serves fixed bytes: no tools are needed.
+//! Tests of the Talos source against the stand-in, which serves fixed bytes: no tools are needed.
 
 #[cfg(test)]
 #[path = "talos_source/faults.rs"]

@@ -1,4 +1,4 @@
-//! Tenants as a restore point records them: one real API server as the management cluster, another
+//! Tests of tenants as a restore point records them: one real API server as the management cluster, another
 //! one as the tenant whose kubeconfig lies in a Secret of the first.
 
 #![cfg(test)]
@@ -20,7 +20,7 @@ use e2e::kube_apiserver::KubeApiserver;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
-/// A kind that keeps whatever it is given, its status included.
+/// Returns the definition of a kind that keeps every field, including its status.
 fn definition(group: &str, kind: &str) -> Value {
     let singular = kind.to_lowercase();
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
@@ -38,7 +38,7 @@ fn definition(group: &str, kind: &str) -> Value {
     })
 }
 
-/// A management cluster with one tenant for each case.
+/// Management cluster with one tenant for each case.
 struct Lab {
     management: KubeApiserver,
     tenant: KubeApiserver,
@@ -91,7 +91,7 @@ impl Lab {
         Ok(())
     }
 
-    /// A TenantCluster that is ready, with its control plane, its authority and `kubeconfig`.
+    /// Makes a TenantCluster that is ready, with its control plane, its authority and `kubeconfig`.
     async fn add(&self, name: &str, kubeconfig: Option<&Value>) -> Result<()> {
         let home = format!("{name}-0a1b2c3d");
         self.namespace(&home, json!({})).await?;
@@ -130,7 +130,7 @@ impl Lab {
         Ok(())
     }
 
-    /// The tenant's administrator, with `user` in place of the credentials.
+    /// Returns the tenant's administrator, with `user` in place of the credentials.
     fn kubeconfig(&self, user: Option<Value>) -> Result<Value> {
         let text = std::fs::read(self.tenant.kubeconfig())?;
         let mut config: Value = serde_json::from_slice(&text)?;
@@ -158,7 +158,7 @@ fn find<'a>(tenants: &'a [TenantFacts], name: &str) -> Result<&'a TenantFacts> {
     found.with_context(|| format!("tenant {name} is not there"))
 }
 
-/// What is said of a tenant that is more than good to know.
+/// Returns the causes of a tenant's findings that are warnings or errors.
 fn said<'a>(findings: &'a [Finding], name: &str) -> Vec<&'a str> {
     let end = format!("/{name}");
     let found = findings.iter().filter(|f| f.object.ends_with(&end));
@@ -217,7 +217,7 @@ async fn tenants_are_asked_and_nothing_of_theirs_is_run() -> Result<()> {
     lab.add("expired", Some(&lab.kubeconfig(Some(expired()?))?))
         .await?;
     lab.add("missing", None).await?;
-    // In a change of its authority: an ended one and a torn one before that of the control plane.
+    // During a change of its authority: an expired and a torn certificate before that of the control plane.
     let mut bundle = lab.kubeconfig(None)?;
     let old = expired()?["client-certificate-data"].clone();
     let old = STANDARD.decode(old.as_str().unwrap_or_default())?;

@@ -217,7 +217,7 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
         "--to",
         "r.tar",
     ]);
-    // There is no whole one, so the newest with a part is given, with a word.
+    // No restore point is whole, so the newest with a part is used, with a warning.
     let fetched = paths.output().await?.ended_with(7)?;
     assert!(
         fetched
@@ -227,7 +227,7 @@ async fn custom_resources_that_cannot_be_decoded_are_lost_alone_and_named() -> R
         fetched.stderr
     );
 
-    // A snapshot of that etcd tells of those whose form tells it, and is taken all the same.
+    // A snapshot of that etcd reports the torn objects that can be detected, and is taken all the same.
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "cut" },
     });
@@ -275,7 +275,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
             kube.create(&kind.objects(Some(namespace)), &object).await?;
         }
     }
-    // As the API server has it when the version that it stores has changed.
+    // As in the API server when its storage version has changed.
     let mut defined = kube.get(&kind.path()).await?;
     defined["status"]["storedVersions"] = json!(["v1", "v2"]);
     kube.replace(&format!("{}/status", kind.path()), &defined)
@@ -303,7 +303,7 @@ async fn a_webhook_that_is_away_costs_the_objects_that_it_converts() -> Result<(
     let told = told.find(|f| f.object == kind.name() && f.severity == Severity::Warning);
     let told = told.context("not told")?;
     assert!(told.cause.contains("2 of its objects"), "{told:?}");
-    // Each in the version that it is stored in.
+    // Each in the version in which it is stored.
     let paths = bed.paths("resources").await?;
     for name in ["one", "three", "two"] {
         for namespace in ["aaa", "default"] {

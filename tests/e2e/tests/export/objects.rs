@@ -1,4 +1,5 @@
-//! Objects of all kinds: new, leaving, large, with long names, never taken, referred to in vain.
+//! Tests of objects of all kinds: new, being deleted, large, with long names, never taken, referred to in
+//! vain.
 
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> R
     kube.namespace(&namespace).await?;
     let objects = kind.objects(Some(&namespace));
     let name = label("o", 253);
-    // etcd takes requests up to 1.5 MiB.
+    // etcd accepts requests up to 1.5 MiB.
     let large = json!({ "data": "x".repeat(1_450_000) });
     for (name, rest) in [(&*name, json!({})), ("large", large)] {
         kube.create(&objects, &kind.example(name, &rest)).await?;
@@ -96,7 +97,7 @@ async fn large_objects_long_names_and_names_that_differ_in_case_come_back() -> R
     exported.nothing_else(&[]);
     assert_eq!(exported.objects(&kind.name())?, 2);
     let paths = bed.paths("resources").await?;
-    // No file system takes such names in one part.
+    // No file system accepts such names in one part.
     let cut = |name: &str| format!("{}%/{}", &name[..240], &name[240..]);
     let folder = format!("resources/{}/namespaces/{namespace}", cut(&kind.name()));
     for (path, object) in [
@@ -200,7 +201,7 @@ fn reasons(skipped: &[backup_core::format::export::Skipped]) -> Value {
     Value::Object(reasons.collect())
 }
 
-/// What `kubectl get -A -o json` shows is what is in the archive, object by object.
+/// Checks that the archive equals the output of `kubectl get -A -o json`, object by object.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_object_of_a_kind_is_as_the_api_gives_it() -> Result<()> {
     let bed = Bed::new().await?;

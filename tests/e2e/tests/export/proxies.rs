@@ -1,4 +1,4 @@
-//! The Kubernetes API behind a proxy that alone resolves its name.
+//! Tests of the Kubernetes API behind a proxy that alone resolves its name.
 
 use anyhow::{Context as _, Result};
 use e2e::forward::Forward;
@@ -9,7 +9,7 @@ use super::bed::Bed;
 
 const LOGIN: &str = "user:p%40ss";
 
-/// Has the bed's kubeconfig name the server by a name that only a proxy resolves; gives `HOST:PORT`.
+/// Makes the bed's kubeconfig name the server by a name that only a proxy resolves; returns `HOST:PORT`.
 fn behind(bed: &Bed, proxy_url: Option<&str>) -> Result<String> {
     let text = std::fs::read_to_string(&bed.ground.kubeconfig)?;
     let mut config: Value = serde_yaml_ng::from_str(&text)?;
@@ -42,7 +42,7 @@ async fn the_api_is_reached_through_the_proxy_that_the_environment_names() -> Re
     for variable in ["HTTPS_PROXY", "https_proxy"] {
         let before = proxy.count(&host);
         let command = crds(&bed).env(variable, &address);
-        // A list that no reading of others agrees about: empty entries, ports, a name that is not meant.
+        // A list that implementations read differently: empty entries, ports, another name.
         let command = command.env("NO_PROXY", "other.test,,api.lab.test:1, 10.0.0.0/8,");
         bed.taken(&command, 0).await?;
         assert!(proxy.count(&host) > before, "{:?}", proxy.seen());
@@ -58,7 +58,7 @@ async fn the_api_is_reached_through_the_proxy_that_the_environment_names() -> Re
     assert!(direct.stderr.contains("api.lab.test"), "{}", direct.stderr);
     assert_eq!(proxy.seen(), before);
 
-    // What hinders is told by the proxy's name, and never with its password.
+    // The error names the proxy, and never its password.
     let wrong = format!("http://user:wrong@{}", proxy.address());
     let refused = crds(&bed).env("HTTPS_PROXY", wrong);
     let refused = refused.output().await?.ended_with(1)?;

@@ -1,4 +1,4 @@
-//! References in all the shapes that operators use, and what is told of Secrets that were left.
+//! Tests of references in all the shapes that operators use, and of the report on skipped Secrets.
 
 use anyhow::{Context as _, Result};
 use backup_core::format::export::Skipped;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::bed::{Bed, EXPORT};
 use super::kube::Definition;
 
-/// How operators name a Secret: what it is for, and a `spec` that means the Secret of that name.
+/// Returns how operators name a Secret: the purpose, and a `spec` that refers to the Secret of that name.
 fn shapes() -> Vec<(&'static str, Value)> {
     let it = |name: &str| json!({ "name": name });
     let key = |name: &str| json!({ "name": name, "key": "k" });
@@ -92,7 +92,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
             "chart-repository",
             json!({ "passwordSecretKeySelector": key("chart-repository") }),
         ),
-        // What kubeadm writes to nodes.
+        // Kubeadm's form for files on nodes.
         (
             "node-file",
             json!({ "files": [{ "path": "/etc/x", "contentFrom": { "secret": key("node-file") } }] }),
@@ -126,7 +126,7 @@ async fn secrets_are_taken_by_every_shape_of_reference_and_the_rest_is_counted()
     let shapes = shapes();
     for (name, spec) in &shapes {
         kube.secret("shapes", name, "Opaque").await?;
-        // The object is called otherwise: its own name is no reference.
+        // The object has another name, because its own name is not a reference.
         let object = kind.example(&format!("of-{name}"), &json!({ "spec": spec }));
         kube.create(&objects, &object).await?;
     }

@@ -1,4 +1,4 @@
-//! The API server ends, or forgets, while it is listed.
+//! Tests in which the API server ends, or compacts, while it is listed.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::kube::Definition;
 use super::rights;
 use super::standin::Mood;
 
-/// More than a page.
+/// Number of objects: more than a page.
 const MANY: usize = 620;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +65,7 @@ async fn a_list_goes_on_when_its_revision_was_compacted() -> Result<()> {
 async fn an_api_server_that_restarts_costs_nothing() -> Result<()> {
     let bed = Bed::own().await?;
     let (kube, standin) = (bed.kube(), &bed.ground.standin);
-    // The rights of the project, which the server has to learn anew when it starts.
+    // The project's rights, which the server has to load again when it starts.
     let mut role = rights::role()?;
     let more = json!({ "apiGroups": ["gate.example.com"], "resources": ["*"], "verbs": ["list"] });
     let rules = role["rules"].as_array_mut();

@@ -1,4 +1,4 @@
-//! The export with exactly the rights of deploy/rbac.yaml, and with less.
+//! Tests of the export with exactly the rights of deploy/rbac.yaml, and with fewer.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::kube::Definition;
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-/// The ClusterRole of the project, word for word.
+/// Returns the ClusterRole of the project, word for word.
 pub(crate) fn role() -> Result<Value> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
     let text = std::fs::read_to_string(file).context(file)?;
@@ -42,7 +42,7 @@ pub(crate) async fn user(bed: &Bed, user: &str, role: &Value) -> Result<PathBuf>
     bed.ground.server.lock().await.kubeconfig_for(user, None)
 }
 
-/// Takes a resource or a group out of all rules.
+/// Removes a resource or a group from all rules.
 fn without(role: &Value, part: &str, word: &str) -> Value {
     let mut role = role.clone();
     role["metadata"]["name"] = json!(format!("without-{word}"));
@@ -119,7 +119,7 @@ async fn the_rights_of_the_project_are_enough_and_less_is_told_by_resource_and_v
         )
         .await?;
     let findings = partial.manifest.findings.iter();
-    // Told for each component that Secrets may go to.
+    // Reported for each component that Secrets may go to.
     let told: Vec<_> = findings.map(|f| (f.object.as_str(), f.severity)).collect();
     assert_eq!(told, [("secrets", Severity::Error); 3]);
     let cause = &partial.manifest.findings[0].cause;

@@ -1,4 +1,4 @@
-//! Sealed Secrets are proved with the keys that are there, and who lost a key is told.
+//! Tests that sealed Secrets are checked with the stored keys, and that a lost key is reported.
 
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;

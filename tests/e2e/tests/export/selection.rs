@@ -1,4 +1,5 @@
-//! The selection: on the command line and in the file it means the same, and nonsense is refused.
+//! Tests of the selection: it means the same on the command line and in the file, and invalid values are
+//! refused.
 
 use anyhow::Result;
 use serde_json::json;
@@ -122,7 +123,7 @@ async fn the_command_line_and_the_file_select_the_same() -> Result<()> {
 async fn a_kind_is_the_same_by_any_of_its_names() -> Result<()> {
     let bed = Bed::new().await?;
     bed.kube().namespace("select-names").await?;
-    // Nothing refers to them: they are taken because they are asked for.
+    // Nothing refers to them: they are taken because they are requested.
     bed.kube().secret("select-names", "one", "Opaque").await?;
     bed.kube().config_map("select-names", "two").await?;
     for kinds in ["secrets,configmaps", "Secret,ConfigMap"] {

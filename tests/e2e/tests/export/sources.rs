@@ -1,4 +1,4 @@
-//! Two ways to a cluster: one that is down, and two that lead to different clusters.
+//! Tests of two connections to a cluster: one that is down, and two that reach different clusters.
 
 use anyhow::Result;
 use backup_core::format::manifest::Severity;
@@ -11,7 +11,7 @@ use e2e::talos::{ClientSpec, Standin};
 
 use super::bed::{Bed, EXPORT};
 
-/// The Talos API before `etcd`, and the talosconfig for it that the configuration names.
+/// Starts the Talos API before `etcd`, and writes the talosconfig that the configuration names.
 async fn talos(bed: &Bed, etcd: &Etcd) -> Result<Standin> {
     let talos = control_plane(etcd).await?;
     let config = talos.talosconfig(&ClientSpec::of(&["os:operator"]))?;
@@ -47,7 +47,7 @@ async fn etcd_is_stored_while_the_api_server_is_down() -> Result<()> {
     let etcd = exported.manifest.component(&ComponentName::etcd());
     assert!(etcd.and_then(|c| c.etcd.as_ref()).is_some(), "{etcd:?}");
 
-    // Asked for alone, there is nothing that could be stored.
+    // If it is the only requested component, there is nothing to store.
     let failed = bed
         .snapshot(&["--component", EXPORT])
         .output()
@@ -87,7 +87,7 @@ async fn a_talosconfig_and_a_kubeconfig_of_two_clusters_are_refused() -> Result<
         "nothing was committed"
     );
 
-    // Of one cluster they agree.
+    // For one cluster they agree.
     let _talos = talos(&bed, &bed.ground.etcd).await?;
     let whole = bed
         .taken(&bed.snapshot(&["--component", "etcd,crds"]), 0)
@@ -99,14 +99,14 @@ async fn a_talosconfig_and_a_kubeconfig_of_two_clusters_are_refused() -> Result<
     Ok(())
 }
 
-/// How a component is made to fail.
+/// Way in which a component fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     /// No member gives a snapshot.
     Etcd,
     /// The certificate's role is too small.
     MachineConfig,
-    /// Nobody listens where the API server should.
+    /// Nothing listens at the API server's address.
     Kubernetes,
 }
 
@@ -167,7 +167,7 @@ async fn whatever_component_fails_costs_itself_alone() -> Result<()> {
             taken.finding(object, Severity::Error)?;
         }
     }
-    // Without any way to the Kubernetes API it is the same.
+    // Without any access to the Kubernetes API it is the same.
     bed.configure_with("  timeout: 3s\n")?;
     let taken = bed.snapshot(&["--component", "etcd,crds"]);
     let taken = bed.taken(&taken.env("KUBECONFIG", ""), 7).await?;

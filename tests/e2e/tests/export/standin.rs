@@ -1,7 +1,7 @@
-//! Stands in for what an API server calls: conversion webhooks, and extension APIs.
+//! Stand-in for the servers that an API server calls: conversion webhooks, and extension APIs.
 //!
-//! A group of an extension API is served as long as it is; its lists can be held back, which holds
-//! an export at a known place.
+//! A group of an extension API is served as long as the stand-in lives. Its lists can be held back, which
+//! stops an export at a known point.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,32 +31,32 @@ use super::kube::Kube;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// How requests are answered.
+/// Behaviour of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// As they should be.
+    /// Correct answers.
     Works,
-    /// Not at all, until the mood is better.
+    /// No answer, until the mood changes.
     Hangs,
-    /// With this status.
+    /// This status.
     Fails(u16),
-    /// With objects that are none among the others.
+    /// Lists with items that are not objects.
     Mangles,
 }
 
-/// Moods by the beginning of a path, and the paths that were asked for.
+/// Moods by the beginning of a path, and the requested paths.
 #[derive(Default)]
 struct State {
     moods: BTreeMap<String, Mood>,
     seen: Vec<String>,
 }
 
-/// See the module.
+/// Running stand-in; see the module.
 pub(crate) struct Standin {
     port: u16,
     ca: String,
     moods: Moods,
-    /// Its own: it outlives the test that began it, whose runtime ends with it.
+    /// Runtime of its own: the stand-in outlives the test that began it, whose runtime ends with that test.
     runtime: Option<Runtime>,
 }
 
@@ -91,7 +91,7 @@ impl Standin {
         })
     }
 
-    /// The webhook's address for a test that calls itself `name`.
+    /// Returns the webhook's address for the test `name`.
     pub(crate) fn webhook(&self, name: &str) -> String {
         format!("https://127.0.0.1:{}/convert/{name}", self.port)
     }
@@ -100,7 +100,7 @@ impl Standin {
         STANDARD.encode(&self.ca)
     }
 
-    /// How requests whose path begins with `path` are answered from now on.
+    /// Sets the behaviour of requests whose path begins with `path`.
     pub(crate) fn mood(&self, path: &str, mood: Mood) {
         self.moods.send_modify(|state| {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ impl Standin {
         });
     }
 
-    /// Waits until a path that begins with `path` was asked for.
+    /// Waits until a path that begins with `path` was requested.
     pub(crate) async fn asked(&self, path: &str) -> Result<()> {
         wait::until("a request", SOON, async || {
             let state = Arc::clone(&self.moods.borrow());
@@ -154,14 +154,14 @@ pub(crate) async fn register(kube: &Kube, group: &str, port: u16) -> Result<()> 
 
 impl Drop for Standin {
     fn drop(&mut self) {
-        // Dropped where tasks run, it would have to wait.
+        // Dropping it where tasks run would block.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// The plural of the kind that every extension API has: listed before all kinds of tests.
+/// Plural of the kind that every extension API has: listed before all kinds of tests.
 pub(crate) const PLURAL: &str = "aaas";
 
 async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, moods: Moods) {
@@ -239,7 +239,7 @@ fn reply(status: StatusCode, body: &Value) -> Result<Response<Full<Bytes>>> {
     Ok(reply.body(Full::from(serde_json::to_vec(body)?))?)
 }
 
-/// Converts by renaming, which is what most conversions do.
+/// Converts by renaming, as most conversions do.
 fn converted(review: &Value) -> Value {
     let request = &review["request"];
     let objects = request["objects"].as_array().cloned().unwrap_or_default();

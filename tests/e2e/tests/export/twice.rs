@@ -1,4 +1,4 @@
-//! What a second export costs.
+//! Test of the cost of a second export.
 
 use anyhow::Result;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::bed::Bed;
 use super::kube::Definition;
 
-/// Enough for many chunks.
+/// Number of objects, enough for many chunks.
 const OBJECTS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]

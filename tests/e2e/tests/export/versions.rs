@@ -1,5 +1,5 @@
-//! Versions of a kind that differ, names that two definitions want, and policies. Each on a cluster of its
-//! own: discovery meets them whatever is selected.
+//! Tests of versions of a kind that differ, of names that two definitions want, and of policies. Each is on a
+//! cluster of its own: discovery meets them whatever is selected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::bed::{Bed, EXPORT};
 use super::kube::{CRDS, Definition};
 
-/// A schema whose `spec` has these fields and no others.
+/// Returns a schema whose `spec` has these fields and no others.
 fn schema(fields: &[&str]) -> Value {
     let fields = fields
         .iter()
@@ -52,7 +52,7 @@ async fn a_field_that_only_the_stored_version_has_is_taken_or_told() -> Result<(
     assert_eq!(held, kube.get(&format!("{objects}/one")).await?);
     assert_eq!(held["spec"]["only"], "kept");
 
-    // Nobody can read it by the API any more.
+    // The API can no longer read it.
     let mut closed = kube.get(&kind.path()).await?;
     closed["spec"]["versions"][1]["served"] = json!(false);
     kube.replace(&kind.path(), &closed).await?;

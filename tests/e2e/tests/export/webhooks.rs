@@ -1,4 +1,5 @@
-//! Kinds that only a conversion webhook can read, and definitions that go while kinds are listed.
+//! Tests of kinds that only a conversion webhook can read, and of definitions that are deleted while kinds
+//! are listed.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::standin::Mood;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A kind with an object, whose definition is `kind` and whose neighbours can be listed.
+/// Makes a kind with an object, whose definition is `kind`, and neighbours that can be listed.
 async fn beside(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 2]> {
     let kube = bed.kube();
     let neighbours = ["aaas", "zzzs"].map(|plural| Definition::new(plural, group));
@@ -33,7 +34,8 @@ async fn beside(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition
     Ok(neighbours)
 }
 
-/// The kind alone is not whole in an export of it and its neighbours: it has `objects` of its two.
+/// Checks that in an export of the kind and its neighbours only the kind is not whole: it has `objects` of
+/// its two.
 async fn costs_itself(
     bed: &Bed,
     kind: &Definition,
@@ -54,7 +56,7 @@ async fn costs_itself(
     Ok(finding.cause.clone())
 }
 
-/// From now on objects of the kind are stored as `v2`; those that are there stay as they are.
+/// Lets new objects of the kind be stored as `v2`; existing ones stay as they are.
 async fn store_as_v2(bed: &Bed, kind: &Definition) -> Result<()> {
     let kube = bed.kube();
     let mut definition = kube.get(&kind.path()).await?;
@@ -107,9 +109,9 @@ async fn where_a_webhook_is_down_objects_are_read_as_they_are_stored() -> Result
         assert_eq!(object["apiVersion"], "stays.example.com/v1");
         anyhow::Ok(exported)
     };
-    // Stored as v1 and read as v1: nobody needs the webhook.
+    // Stored as v1 and read as v1: the webhook is not needed.
     read(0).await?.nothing_else(&[]);
-    // Meant to be read as v2, and still stored as v1.
+    // The preferred version is v2, and the object is still stored as v1.
     store_as_v2(&bed, &kind).await?;
     let exported = read(0).await?;
     let finding = exported.finding(&kind.name(), Severity::Warning)?;
@@ -117,8 +119,8 @@ async fn where_a_webhook_is_down_objects_are_read_as_they_are_stored() -> Result
     Ok(())
 }
 
-/// A kind with one object that is stored as `v1` and one that is stored as `v2`: no version can be listed
-/// without the webhook.
+/// Makes a kind with one object stored as `v1` and one stored as `v2`: no version can be listed without the
+/// webhook.
 async fn torn(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 2]> {
     let neighbours = beside(bed, kind, group).await?;
     store_as_v2(bed, kind).await?;
@@ -126,7 +128,7 @@ async fn torn(bed: &Bed, kind: &Definition, group: &str) -> Result<[Definition; 
     let objects = kind.objects(None).replace("/v1/", "/v2/");
     let mut two = kind.example("two", &json!({}));
     two["apiVersion"] = json!(format!("{group}/v2"));
-    // The server takes up the new version a moment after it has told of it.
+    // The server serves the new version a moment after it reports it.
     wait::until("an object of v2", SOON, async || {
         kube.create(&objects, &two).await.map(drop)
     })
@@ -156,7 +158,7 @@ async fn a_webhook_that_is_down_costs_what_only_it_can_read() -> Result<()> {
         assert_eq!(object["apiVersion"], version.as_str());
     }
 
-    // What is stored in a version that is served no more needs the webhook.
+    // An object stored in a version that is no longer served needs the webhook.
     let kube = bed.kube();
     let mut definition = kube.get(&kind.path()).await?;
     definition["spec"]["versions"][0]["served"] = json!(false);
@@ -171,7 +173,7 @@ async fn a_webhook_that_is_down_costs_what_only_it_can_read() -> Result<()> {
     assert!(cause.contains("connection refused"), "{cause}");
     assert!(cause.contains(&url), "{cause}");
 
-    // Its objects may refer to Secrets, which then nobody knows of.
+    // Its objects may refer to Secrets, which are then unknown.
     let kinds = format!("{},secrets", kind.name());
     let flags = ["--component", "secrets", "--include-resources", &kinds];
     let flags = [
@@ -208,7 +210,7 @@ async fn a_definition_deleted_while_kinds_are_listed_is_told_and_no_more() -> Re
     standin.register(kube, "deleting.example.com").await?;
     let gate = "/apis/deleting.example.com/v1/aaas";
     standin.mood(gate, Mood::Hangs);
-    // Three kinds are asked for ahead; the last one here is not among them.
+    // Three kinds are fetched ahead; the last one here is not among them.
     let kinds = ["bbbs", "cccs", "ddds", "eees"];
     let kinds = kinds.map(|plural| Definition::new(plural, "deleted.example.com"));
     for kind in &kinds {

@@ -1,4 +1,4 @@
-//! etcd, etcdutl, the S3 server and the API server start, work, stop and start again.
+//! Tests that etcd, etcdutl, the S3 server and the API server start, work, stop and start again.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_cluster_of_three_survives_the_loss_of_one() -> Result<()> {
     let client = members[0].client().await?;
     client.put("/a", "1").await?;
     members[2].kill();
-    // Where it was the leader, the others elect one first.
+    // If it was the leader, the others elect one first.
     wait::until("a write by two", Duration::from_secs(60), async || {
         client.put("/a", "2").await
     })
@@ -205,7 +205,7 @@ async fn the_api_server_reads_what_was_filled_in() -> Result<()> {
             "/registry/endpointslices/",
         ),
     ] {
-        // In its first seconds the server adds objects of its own between the two questions.
+        // In its first seconds the server adds objects of its own between the two counts.
         wait::until("equal counts", Duration::from_secs(60), async || {
             let (status, body) = lab.kube_apiserver.get(path).await?;
             let list: serde_json::Value = serde_json::from_slice(&body)?;
@@ -221,7 +221,7 @@ async fn the_api_server_reads_what_was_filled_in() -> Result<()> {
         .await?;
     }
 
-    // What the server writes itself is encrypted under the same key.
+    // Secrets that the server itself writes are encrypted under the same key.
     let secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": { "name": "mine" }, "stringData": { "password": "in plain sight" },
@@ -241,7 +241,7 @@ async fn the_api_server_reads_what_was_filled_in() -> Result<()> {
             .starts_with(b"k8s:enc:secretbox:v1:key2:")
     );
 
-    // A user without rights gets none.
+    // A user without rights gets no Secrets.
     let url = format!("{}/api/v1/secrets", lab.kube_apiserver.url());
     let anonymous = e2e::http::HttpClient::new(lab.kube_apiserver.ca(), None)?;
     assert_eq!(

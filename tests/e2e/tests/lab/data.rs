@@ -1,4 +1,4 @@
-//! The sample data is what it says: the same for the same seed, and alive.
+//! Tests of the sample data: the same for the same seed, and changing over time.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Nothing that a test started lives longer than the test's process.
+//! Tests that nothing that a test started outlives the test's process.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use e2e::{Folder, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Set for the copy of this test that starts a program and is killed.
+/// Variable for the copy of this test that starts a program and is killed.
 const CHILD_FOLDER: &str = "LAB_TEST_CHILD_FOLDER";
 
 fn sleeper(folder: &Path) -> Result<Process> {

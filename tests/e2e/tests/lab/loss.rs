@@ -1,4 +1,4 @@
-//! A lost etcd really comes back over the Talos API, under the same kube-apiserver.
+//! Test that a lost etcd really comes back over the Talos API, under the same kube-apiserver.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use e2e::wait;
 use http::StatusCode;
 use serde_json::json;
 
-/// etcd starts in a second, and slower where something compiles beside it.
+/// Time limit. etcd starts in a second, and slower where something compiles beside it.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn shape() -> Shape {
@@ -51,7 +51,7 @@ async fn a_lost_etcd_is_brought_back_under_the_api_server_by_any_node() -> Resul
     assert!(!lab.core.etcd.is_running());
     assert!(!lab.core.talos.etcd_runs());
 
-    // Not the node that etcd was on: what runs afterwards is what was restored on this one.
+    // This is not the node on which etcd was: the etcd that runs afterwards was restored on this one.
     let node = NODES[1];
     let pair = lab
         .core
@@ -95,7 +95,7 @@ async fn a_lost_etcd_is_brought_back_under_the_api_server_by_any_node() -> Resul
     let var_lib = var_lib.context("a node without a disk")?;
     assert_eq!(lab.core.etcd.data_dir(), var_lib.join("etcd"));
 
-    // Where members are, nobody bootstraps another cluster.
+    // Where members are, another bootstrap is refused.
     for other in NODES {
         let endpoint = lab.core.talos.endpoint(other)?;
         let mut api = MachineServiceClient::new(channel(&endpoint, Some(&tls))?);

@@ -1,4 +1,4 @@
-//! What FORMAT.md says of single objects, tried with the stock programs.
+//! Tests of FORMAT.md's statements on single objects, with the stock programs.
 
 use anyhow::Result;
 use backup_core::backup::Protection;

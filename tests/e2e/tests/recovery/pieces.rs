@@ -1,5 +1,6 @@
-//! What only large clusters make, made small: many segments and packs, runs that cross packs and
-//! go back, packs of two epochs in turn, and every kind of record. Read by the script and by us.
+//! Tests of structures that only large clusters make, made small: many segments and packs, runs that cross
+//! packs and go back, packs of two epochs in turn, and every kind of record. The script and our reader read
+//! them.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,10 +31,10 @@ use super::prefix::{NEEDED, Prefix, assert_same, snapshots};
 
 /// Plain bytes of a pack: a segment needs several.
 const PACK: u64 = 20_000;
-/// Plain bytes of a segment, about.
+/// Approximate number of plain bytes of a segment.
 const SEGMENT: u64 = 90_000;
 
-/// Takes a chunker's output into one pack space, and a new segment every now and then.
+/// Collector of a chunker's output into one pack space, with a new segment at intervals.
 struct Pieces {
     kind: Kind,
     space: Vec<Vec<u8>>,
@@ -70,7 +71,7 @@ impl Pieces {
         self.start = plain;
     }
 
-    /// Pack space cut into packs, without regard for chunks: runs cross packs.
+    /// Cuts pack space into packs, without regard for chunks: runs cross packs.
     fn packs(&self) -> Vec<Vec<u8>> {
         let space = self.space.concat();
         let size = usize::try_from(PACK).unwrap();
@@ -114,8 +115,8 @@ fn cut<C: Chunker>(mut chunker: C, kind: Kind, plain: &[u8]) -> Result<Pieces> {
     Ok(pieces)
 }
 
-/// The pages of a real database, then a freelist with more ids than its header can count, a leaf
-/// with overflow, zeros, noise, and an end that is no page.
+/// Returns the pages of a real database, then a freelist with more ids than its header can count, a leaf with
+/// overflow, zeros, noise, and an end that is not a page.
 fn database(snapshot: &[u8]) -> Vec<u8> {
     let mut file = snapshot[..snapshot.len() - 32].to_vec();
     let page = |file: &mut Vec<u8>, flags: u16, count: u16, body: &[u8]| {
@@ -147,7 +148,7 @@ fn database(snapshot: &[u8]) -> Vec<u8> {
     leaf.extend(b"K2");
     leaf.extend(&value);
     page(&mut file, 2, 2, &leaf);
-    // A branch whose children go up and down, and one that has none.
+    // A branch whose children go up and down, and one without children.
     let mut branch = Vec::new();
     for (i, child) in [900_u64, 5, 5, 1 << 47].into_iter().enumerate() {
         let position = (4 - i) as u32 * 16 + i as u32 * 3;

@@ -1,4 +1,4 @@
-//! A prefix in a folder, keys beside it, and the stock programs run on them.
+//! Prefix in a folder, with keys beside it, and the stock programs run on them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -17,15 +17,15 @@ use e2e::Folder;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
-/// The programs that a recovery needs.
+/// Programs that a recovery needs.
 pub(crate) const NEEDED: [&str; 5] = ["age", "jq", "minisign", "perl", "zstd"];
 
-/// The repository's root.
+/// Returns the repository's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The fenced block of FORMAT.md that is marked as the script.
+/// Returns the fenced block of FORMAT.md that is marked as the script.
 fn script() -> Result<String> {
     let format = std::fs::read_to_string(root().join("FORMAT.md")).context("reading FORMAT.md")?;
     let (_, rest) = format
@@ -38,7 +38,7 @@ fn script() -> Result<String> {
     Ok(format!("{script}\n"))
 }
 
-/// A prefix under construction.
+/// Prefix under construction.
 pub(crate) struct Prefix {
     pub(crate) folder: Folder,
     pub(crate) store: Arc<LocalStore>,
@@ -76,7 +76,7 @@ impl Prefix {
         Ok(SigningKey::parse("signing key", &self.signing_key)?)
     }
 
-    /// Stores `plain` as a restore point, an hour after the one before.
+    /// Stores `plain` as a restore point, an hour after the previous one.
     pub(crate) async fn import(&self, protection: Protection, plain: &[u8]) -> Result<Committed> {
         self.clock.advance(jiff::SignedDuration::from_hours(1));
         let run = Run {
@@ -96,7 +96,7 @@ impl Prefix {
         Ok(run.import_etcd("etcd.snapshot", stream).await?)
     }
 
-    /// The manifest's path from the folder.
+    /// Returns the manifest's path from the folder.
     pub(crate) fn manifest(point: &Committed) -> String {
         let key = layout::manifest(point.manifest.began, point.digest);
         format!("copy/{key}")
@@ -114,7 +114,7 @@ impl Prefix {
             .with_context(|| format!("running {command}"))
     }
 
-    /// As [`Prefix::shell`]; the command must succeed, and its output is given.
+    /// Runs a command as [`Prefix::shell`] does; it must succeed, and its output is returned.
     pub(crate) fn says(&self, command: &str) -> Result<Vec<u8>> {
         let output = self.shell(command)?;
         if !output.status.success() {
@@ -124,7 +124,7 @@ impl Prefix {
         Ok(output.stdout)
     }
 
-    /// Runs the script; `arguments` follow its name. Gives what it wrote to the file `out`.
+    /// Runs the script; `arguments` follow its name. Returns the content of the file `out`.
     pub(crate) fn recover(&self, trust: &str, arguments: &str) -> Result<Vec<u8>> {
         let out = self.folder.join("out");
         drop(std::fs::remove_file(&out));
@@ -139,7 +139,7 @@ impl Prefix {
     }
 }
 
-/// A real snapshot of etcd 3.6.16, and the same with some values changed and its trailer made anew.
+/// Returns a real snapshot of etcd 3.6.16, and the same with some values changed and a new trailer.
 pub(crate) fn snapshots() -> Result<[Vec<u8>; 2]> {
     let file = root().join("crates/backup-core/tests/fixtures/etcd-3.6.16-objects.db.zst");
     let output = Command::new("zstd").arg("-dc").arg(file).output()?;
@@ -158,7 +158,7 @@ pub(crate) fn snapshots() -> Result<[Vec<u8>; 2]> {
     Ok([first, second])
 }
 
-/// Compared by digest, so that a failure does not print the bytes.
+/// Compares by digest, so that a failure does not print the bytes.
 pub(crate) fn assert_same(found: &[u8], expected: &[u8]) {
     assert_eq!(Digest::of(found), Digest::of(expected));
 }

@@ -1,4 +1,4 @@
-//! Restore points that a run made, put together again by the script alone.
+//! Tests of restore points from runs, assembled by the script alone.
 
 use anyhow::Result;
 use backup_core::backup::Protection;

@@ -1,5 +1,5 @@
-//! What each test has for itself: a prefix in the scenario's bucket with a restore point of all of
-//! it, keys, a configuration.
+//! Bed of one test: a prefix in the scenario's bucket with a restore point of the whole scenario, keys, a
+//! configuration.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use e2e::run::{Command, Output, Running};
 use e2e::tools::{self, Tool};
 use serde_json::Value;
 
-/// See the module. Fields drop in order: the folder last.
+/// Bed of one test; see the module. Fields drop in order: the folder last.
 pub(crate) struct Bed {
     pub(crate) shared: Arc<Shared>,
     pub(crate) programs: Programs,
@@ -27,12 +27,12 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// A bed with a restore point of the whole scenario below `prefix`.
+    /// Makes a bed with a restore point of the whole scenario below `prefix`.
     pub(crate) async fn new(prefix: &str) -> Result<Self> {
         Self::on(Shared::get().await?, prefix).await
     }
 
-    /// The same on a scenario of the test's own.
+    /// Makes a bed on a scenario of the test's own.
     pub(crate) async fn on(shared: Arc<Shared>, prefix: &str) -> Result<Self> {
         let programs = Programs::find()?;
         let folder = Folder::new()?;
@@ -68,7 +68,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Where its restore points lie in the bucket.
+    /// Returns the prefix of its restore points in the bucket.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -90,7 +90,7 @@ impl Bed {
             .in_folder(self.folder.path())
     }
 
-    /// The newest restore point and what opens it, for tests on the library.
+    /// Returns the newest restore point and the identities that open it, for tests on the library.
     pub(crate) async fn newest(&self) -> Result<(Arc<dyn Store>, RestorePoint, Identities)> {
         // The S3 server keeps objects as files.
         let butler = &self.shared.butler;
@@ -105,7 +105,7 @@ impl Bed {
         Ok((store, point, identities))
     }
 
-    /// `plan latest` for the cluster of `kubeconfig`, with more arguments.
+    /// Runs `plan latest` for the cluster of `kubeconfig`, with more arguments.
     pub(crate) async fn plan(&self, kubeconfig: &Path, more: &[&str]) -> Result<Output> {
         let plan = self
             .restore_cli("plan")
@@ -114,7 +114,7 @@ impl Bed {
         plan.output().await
     }
 
-    /// `restore --plan` of the plan that was made last, agreed to.
+    /// Returns `restore --plan` for the last plan, with consent.
     pub(crate) fn restore(&self, kubeconfig: &Path) -> Command {
         let restore = self.restore_cli("restore");
         let restore = restore.args(["--plan", "restore-plan.json", "--output", "json"]);
@@ -122,7 +122,7 @@ impl Bed {
         restore.arg("--kubeconfig").arg(kubeconfig)
     }
 
-    /// Lets a restore go on when it has etcd back, as the nodes do; gives what it says at its end.
+    /// Lets a restore go on when it has restored etcd, as the nodes do; returns its result.
     pub(crate) async fn brought_back(&mut self, running: Running) -> Result<Value> {
         let shared = Arc::get_mut(&mut self.shared).context("somebody else has it")?;
         let waited = e2e::wait::until("etcd", Duration::from_secs(180), async || {
@@ -137,7 +137,7 @@ impl Bed {
         running.ended().await?.ended_with(0)?.json()
     }
 
-    /// Restores to the end; gives what it told.
+    /// Restores to the end; returns the result.
     pub(crate) async fn restored(&self, kubeconfig: &Path) -> Result<Value> {
         let restore = self.restore(kubeconfig).output().await?;
         let ran = restore.ended_with(0)?.json()?;
@@ -145,7 +145,7 @@ impl Bed {
         Ok(ran)
     }
 
-    /// A component of the newest restore point, as a file.
+    /// Fetches a component of the newest restore point into a file.
     pub(crate) async fn fetch(&self, component: &str) -> Result<PathBuf> {
         let name = format!("{}.fetched", component.replace('/', "-"));
         let fetch = self.restore_cli("fetch").args(["latest", "--component"]);
@@ -154,7 +154,7 @@ impl Bed {
         Ok(self.folder.path().join(name))
     }
 
-    /// Every object of a kind that the cluster of `kubeconfig` has.
+    /// Returns every object of a kind that the cluster of `kubeconfig` has.
     pub(crate) async fn listed(&self, kubeconfig: &Path, resource: &str) -> Result<Vec<Value>> {
         let kubectl = Command::new(tools::path(Tool::Kubectl).await?);
         let kubectl = kubectl.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
@@ -165,7 +165,7 @@ impl Bed {
     }
 }
 
-/// The journal in the folder of restores `folder`, once there is one.
+/// Returns the journal in the folder of restores `folder`, once there is one.
 pub(crate) fn journal_in(folder: &Path) -> Result<Option<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,4 +1,5 @@
-//! A pack that is gone or changed: what is lost with it is named, and who has it still.
+//! Tests of a pack that is missing or changed: the loss is named, and the restore point that still has the
+//! data.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use super::bed::Bed;
 const CLUSTER: &str = "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/\
                        tenantclusters/alpha";
 
-/// The packs of the bed's prefix, as the S3 server keeps them.
+/// Returns the packs of the bed's prefix, as the S3 server keeps them.
 fn packs(bed: &Bed) -> Result<BTreeSet<PathBuf>> {
     let butler = &bed.shared.butler;
     let folder = butler
@@ -24,7 +25,7 @@ fn packs(bed: &Bed) -> Result<BTreeSet<PathBuf>> {
     files.collect()
 }
 
-/// The ids of all restore points, newest first.
+/// Returns the ids of all restore points, newest first.
 async fn points(bed: &Bed) -> Result<Vec<String>> {
     let list = bed.restore_cli("list").args(["--output", "json"]);
     let list = list.output().await?.ended_with(0)?.json()?;
@@ -36,7 +37,7 @@ async fn points(bed: &Bed) -> Result<Vec<String>> {
     Ok(ids.map(str::to_owned).collect())
 }
 
-/// Another restore point, in which one tenant differs; and the packs that it alone has.
+/// Takes another restore point, in which one tenant differs; returns the packs that it alone has.
 async fn changed(bed: &Bed, replicas: u32) -> Result<BTreeSet<PathBuf>> {
     let before = packs(bed)?;
     let server = &bed.shared.butler.kube_apiserver;
@@ -49,7 +50,7 @@ async fn changed(bed: &Bed, replicas: u32) -> Result<BTreeSet<PathBuf>> {
     Ok(new)
 }
 
-/// What a verification says of a component: cause and remedy.
+/// Returns a verification's finding on a component: cause and remedy.
 fn said(verified: &Value, component: &str) -> Result<(String, String)> {
     let findings = verified["findings"].as_array();
     let found = findings
@@ -69,7 +70,7 @@ async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it()
     let first = points(&bed).await?.remove(0);
     let rebuild = ["--mode", "rebuild"];
 
-    // Gone: the packs of the second one, which holds the tenant as it is now.
+    // Missing: the packs of the second one, which holds the tenant's present state.
     for pack in changed(&bed, 3).await? {
         std::fs::remove_file(pack)?;
     }
@@ -108,7 +109,7 @@ async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it()
         "{cause}"
     );
 
-    // Changed: the packs of the third one. The second is no way out.
+    // Changed: the packs of the third one. The second does not help.
     for pack in changed(&bed, 4).await? {
         let mut bytes = std::fs::read(&pack)?;
         let middle = bytes.len() / 2;
@@ -119,7 +120,7 @@ async fn a_pack_that_is_gone_or_changed_is_told_by_what_it_held_and_who_has_it()
     for told in ["changed or damaged", named, &instead] {
         assert!(broken.stderr.contains(told), "{told}: {}", broken.stderr);
     }
-    // What was offered is good.
+    // The offered restore point is good.
     let plan = bed.restore_cli("plan").arg(&first).args(rebuild);
     let plan = plan
         .args(["--to", "first.json"])

@@ -1,4 +1,4 @@
-//! A restored cluster beside the archive it was restored from, object for object.
+//! Comparison of a restored cluster with its archive, object by object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::bed::Bed;
 
-/// What the comparison found.
+/// Result of the comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) objects: usize,
-    /// Objects with a status in the archive, and those of them whose status is back.
+    /// Objects with a status in the archive, and those of them whose status is restored.
     pub(crate) status: (usize, usize),
     /// Owner references in the archive, and those that name a living owner now.
     pub(crate) owners: (usize, usize),
@@ -20,7 +20,7 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    /// Every status and every owner that the archive has must be there again, and it has many.
+    /// Checks that every status and every owner of the archive is restored, and that there are many.
     pub(crate) fn has_status_and_owners(&self) {
         for (had, has) in [self.status, self.owners] {
             assert!(had > 20 && had == has, "{self:?}");
@@ -28,7 +28,7 @@ impl Compared {
     }
 }
 
-/// As [`compare`]; there must be no difference.
+/// Compares as [`compare`] does; there must be no difference.
 pub(crate) async fn same(
     bed: &Bed,
     kubeconfig: &Path,
@@ -40,7 +40,7 @@ pub(crate) async fn same(
     Ok(compared)
 }
 
-/// A plan of what was restored: there must be nothing that it would do.
+/// Checks that a plan of the restored objects has nothing to do.
 pub(crate) fn nothing_to_do(planned: &Value) -> Result<()> {
     for kind in planned["plan"]["kinds"].as_array().context("no kinds")? {
         for count in ["create", "change", "conflict", "fail"] {
@@ -100,7 +100,7 @@ pub(crate) async fn compare(
             found.differences.push(format!("{path} is not there"));
             continue;
         };
-        // The status of the server's own kinds is the server's.
+        // The server owns the status of its own kinds.
         let custom = path.contains(".butlerlabs.dev/")
             || path.contains("x-k8s.io/")
             || path.contains("bitnami.com/");
@@ -127,7 +127,7 @@ pub(crate) async fn compare(
             }
         }
         if plain(&wanted) != plain(live) {
-            // The data of Secrets is not told.
+            // The data of Secrets is not printed.
             let (mut old, mut new) = (plain(&wanted), plain(live));
             for object in [&mut old, &mut new] {
                 object.as_object_mut().map(|o| o.remove("data"));
@@ -144,7 +144,7 @@ fn owners(object: &Value) -> Vec<&Value> {
     owners.into_iter().flatten().collect()
 }
 
-/// What people and controllers put there.
+/// Returns the parts that people and controllers write.
 fn plain(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {

@@ -1,5 +1,5 @@
-//! A plan looks for the tenants' data in their DataStore before Steward does, which would call a
-//! tenant Ready on nothing at all.
+//! Tests that a plan looks for the tenants' data in their DataStore before Steward does, which would report a
+//! tenant Ready without any data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::bed::Bed;
 
 const PLANES: &str = "/apis/steward.butlerlabs.dev/v1alpha1";
 
-/// The scenario, to break it.
+/// Returns the scenario, to break it.
 fn butler(bed: &mut Bed) -> Result<&mut Butler> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     Ok(&mut shared.butler)
 }
 
-/// What a plan says of `object`: each severity and cause.
+/// Returns a plan's findings on `object`: each severity and cause.
 fn said(planned: &Value, object: &str) -> Vec<(String, String)> {
     let findings = planned["plan"]["findings"].as_array();
     let of = findings.into_iter().flatten().filter(|f| {
@@ -36,7 +36,7 @@ async fn planned(bed: &Bed, kubeconfig: &Path, code: i32, more: &[&str]) -> Resu
     bed.plan(kubeconfig, &args).await?.ended_with(code)?.json()
 }
 
-/// What `verify-tenants` says, for scripts and for people.
+/// Returns the output of `verify-tenants`, for scripts and for people.
 async fn verified(bed: &Bed) -> Result<(Value, String)> {
     let verify = || bed.restore_cli("verify-tenants").arg("latest");
     let told = verify().args(["--output", "json"]).output().await?;
@@ -44,7 +44,7 @@ async fn verified(bed: &Bed) -> Result<(Value, String)> {
     Ok((told.ended_with(4)?.json()?, page.stdout))
 }
 
-/// What came of one look at a tenant, and the step that it is laid to.
+/// Returns the result of one check of a tenant, and its step.
 fn result(told: &Value, tenant: usize, check: &str) -> (String, Value) {
     let checks = told["tenants"][tenant]["checks"].as_array();
     let found = checks.into_iter().flatten().find(|c| c["check"] == check);
@@ -67,7 +67,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         .collect();
     let [alpha, beta] = [0, 1].map(|n| schemas.get(n).cloned().unwrap_or_default());
 
-    // All is there, and in use by those whom the fresh cluster does not know.
+    // Everything is there, and in use by clients that the fresh cluster does not know.
     let plan = planned(&bed, &kubeconfig, 0, &["--to", "whole.json"]).await?;
     let store = said(&plan, "datastores.steward.butlerlabs.dev default");
     assert_eq!(store.len(), 1, "{store:#?}");
@@ -89,7 +89,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         []
     );
 
-    // Its data goes.
+    // Its data is removed.
     butler(&mut bed)?
         .tenant("alpha")?
         .kube_apiserver
@@ -108,7 +108,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         cause.contains("is empty, which had") && cause.contains(&alpha),
         "{cause}"
     );
-    // The plan of before does not hold any more, and the cluster itself is no better off.
+    // The earlier plan is not valid any more, and the cluster itself has the same problem.
     let refused = bed
         .restore_cli("restore")
         .args(["--plan", "whole.json", "--yes"]);
@@ -133,7 +133,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     );
     planned(&bed, &kubeconfig, 0, &["--allow", "tenant-data"]).await?;
 
-    // Another tenant's is there instead.
+    // Another tenant's data is there instead.
     let path = |schema: &str| format!("/{schema}/namespaces/kube-system");
     let foreign = etcd
         .get(&path(&beta))
@@ -145,7 +145,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     let (_, cause) = told.first().context("nothing")?;
     assert!(cause.contains("the data of another cluster"), "{cause}");
 
-    // The same is seen of the cluster itself, each thing by itself.
+    // A check of the cluster itself finds the same, each problem separately.
     let server = &bed.shared.butler.kube_apiserver;
     let [one, two] = [0, 1].map(|n| {
         bed.shared
@@ -206,7 +206,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
         told.1
     );
 
-    // Nobody answers: that is told, and nothing is called good or bad.
+    // Nothing answers: that is reported, and nothing is called good or bad.
     butler(&mut bed)?.datastore.stop().await?;
     let plan = planned(&bed, &kubeconfig, 0, &[]).await?;
     let store = said(&plan, "datastores.steward.butlerlabs.dev default");

@@ -1,4 +1,4 @@
-//! Two definitions that want one name: the one that had it gets it back, and its objects with it.
+//! Tests of two definitions that want one name: the previous owner gets it back, with its objects.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn definition(plural: &str, kind: &str) -> Value {
     })
 }
 
-/// What a definition's condition says.
+/// Returns a definition's condition.
 fn condition(definition: &Value, of: &str) -> String {
     let conditions = definition["status"]["conditions"].as_array();
     let found = conditions.into_iter().flatten().find(|c| c["type"] == of);
@@ -42,8 +42,8 @@ fn condition(definition: &Value, of: &str) -> String {
 async fn a_definition_that_had_a_short_name_has_it_again() -> Result<()> {
     let shared = Shared::own().await?;
     let server = &shared.butler.kube_apiserver;
-    // The older one is the last by name. The other ones were never served: some of them would be made
-    // before it, were all made at once.
+    // The older one is the last by name. The other ones were never served: some of them would be made before
+    // it, if all were made at once.
     server.create(CRDS, &definition("zebras", "Zebra")).await?;
     let zebras = "/apis/short.example.com/v1/zebras";
     let zebra = json!({
@@ -66,7 +66,7 @@ async fn a_definition_that_had_a_short_name_has_it_again() -> Result<()> {
         .await?;
     }
 
-    // The backup is whole: what has no names has no objects.
+    // The backup is whole: a definition without names has no objects.
     let bed = Bed::on(shared, "definitions").await?;
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();

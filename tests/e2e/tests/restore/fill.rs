@@ -1,5 +1,5 @@
-//! Objects that their own definition does not admit any more: the capture and the plan name the field,
-//! and `--fill` gives it a value.
+//! Tests of objects that their own definition no longer admits: the capture and the plan name the field, and
+//! `--fill` gives it a value.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         })
         .await?;
     }
-    // A newer chart asks for more, and what is stored stays as it is.
+    // A newer chart requires more, and stored objects stay as they are.
     let crd = format!("{CRDS}/{NAME}");
     let mut live = server.read(&crd).await?;
     let strict = json!({
@@ -99,7 +99,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         assert!(shown.replace('\n', " ").contains(word), "{word}: {shown}");
     }
 
-    // The server is asked where the kind is served.
+    // The server checks the objects where the kind is served.
     for name in ["admitted", "lacking", "too-large", "ruled-out"] {
         server.delete(&format!("{gauges}/{name}")).await?;
     }
@@ -116,7 +116,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         assert!(object.to_string().contains(word), "{object:#}");
     }
 
-    // Where it is not served yet, the definition of the archive is asked.
+    // Where the kind is not served yet, the archive's definition checks them.
     server.delete(&crd).await?;
     wait::until("the end of the definition", SOON, async || {
         anyhow::ensure!(server.read(&crd).await.is_err(), "it is there");
@@ -168,7 +168,7 @@ async fn what_a_definition_does_not_admit_any_more_is_told_with_its_field_and_fi
         .args(["--settle", "1"])
         .output()
         .await?;
-    // The rule of the definition refuses one for itself.
+    // The rule of the definition refuses one on its own.
     let ran = ran.ended_with(7)?.json()?;
     assert_eq!(ran["objects"]["failed"], 1, "{ran:#}");
     for (name, spec) in [

@@ -1,5 +1,5 @@
-//! Fields that nobody can change: the plan says so with the command that helps, and `resume` is not
-//! advised.
+//! Tests of fields that cannot be changed: the plan reports them with the command that helps, and does not
+//! advise `resume`.
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use super::bed::Bed;
 
-/// The collection, the object as it is captured, the object that the cluster has later, and what
-/// the plan says.
+/// Returns the cases: the collection, the captured object, the cluster's later object, and the plan's advice.
 fn cases() -> Vec<(String, Value, Value, &'static str)> {
     let core = |plural: &str| format!("/api/v1/namespaces/{SYSTEM}/{plural}");
     let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{SYSTEM}/rolebindings");
@@ -158,7 +157,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         assert!(told, "{said}: {failed:#?}");
     }
 
-    // The run ends so too, and its last word is not `resume`.
+    // The run ends the same way, and does not advise `resume`.
     let restore = bed
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json"]);
@@ -189,7 +188,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         status.stdout
     );
 
-    // What was advised helps.
+    // The advice helps.
     for (list, right, _, said) in cases() {
         if said.starts_with("kubectl delete") {
             server.delete(&format!("{list}/{}", name(&right))).await?;

@@ -1,4 +1,4 @@
-//! Each precaution: without it the harm is real, with it there is none.
+//! Tests of each precaution: without it the harm is real, with it there is none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::bed::Bed;
 use super::runner::Runner;
 
-/// Runs the plan that was made last with `guards`.
+/// Runs the last plan with `guards`.
 async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
     let plan = Plan::read(&bed.folder.path().join("restore-plan.json"))?;
     let (store, point, identities) = bed.newest().await?;
@@ -158,7 +158,7 @@ async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Resu
             .map(str::to_owned)
     };
     let running = bed.restore(&kubeconfig).args(["--settle", "600"]).start()?;
-    // It waits for losses with everything made and nothing let go.
+    // It waits for losses with everything made and nothing resumed.
     e2e::wait::until("control planes", Duration::from_secs(120), async || {
         let planes = bed.listed(&kubeconfig, kind).await.unwrap_or_default();
         let links = bed
@@ -196,7 +196,7 @@ async fn control_planes_are_paused_from_the_first_moment_to_their_turn() -> Resu
     Ok(())
 }
 
-/// The conditions of all sealed Secrets: whether each is unsealed.
+/// Returns all sealed Secrets, and whether each is unsealed.
 async fn unsealed(bed: &Bed, fresh: &Fresh) -> Result<Vec<(String, bool)>> {
     let sealed = bed
         .listed(&fresh.kubeconfig(), "sealedsecrets.bitnami.com")
@@ -218,7 +218,7 @@ async fn unsealed(bed: &Bed, fresh: &Fresh) -> Result<Vec<(String, bool)>> {
     Ok(told.collect())
 }
 
-/// A fresh cluster on which the real sealed-secrets controller runs before anything is restored.
+/// Starts a fresh cluster on which the real sealed-secrets controller runs before anything is restored.
 async fn with_controller(bed: &Bed) -> Result<(Fresh, Runner)> {
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     define(&fresh.kube_apiserver, "sealedsecrets.bitnami.com").await?;
@@ -245,7 +245,7 @@ async fn sealing_keys_are_there_before_their_controller_looks() -> Result<()> {
     assert!(parked.contains("sealed-secrets"), "{parked}");
     let restored = bed.restore(&fresh.kubeconfig()).args(["--settle", "1"]);
     restored.output().await?.ended_with(0)?;
-    // It says so by itself, with the keys that were restored.
+    // The controller reports it on its own, with the restored keys.
     e2e::wait::until("unsealing", Duration::from_secs(60), async || {
         let told = unsealed(&bed, &fresh).await?;
         anyhow::ensure!(

@@ -1,4 +1,4 @@
-//! A plan is held to what it says: contents, and what the API server takes.
+//! Tests that a plan is binding: its contents, and what the API server accepts.
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared, TENANTS};
@@ -9,7 +9,7 @@ use super::bed::Bed;
 const CLUSTER: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters/alpha";
 
-/// What a plan says of the object at `path`.
+/// Returns a plan's entry for the object at `path`.
 fn said<'p>(plan: &'p Value, path: &str) -> Result<&'p Value> {
     let objects = plan["plan"]["objects"].as_array().context("no objects")?;
     let found = objects
@@ -49,7 +49,7 @@ async fn contents_are_planned_and_tried_and_what_differs_is_refused() -> Result<
     );
     assert!(!secret.to_string().contains("dmFsdWU"), "{secret:#}");
 
-    // The same outcome, and more would be written over.
+    // The same outcome, but more would be overwritten.
     let mut cluster = server.read(CLUSTER).await?;
     cluster["metadata"]["annotations"] = json!({ "somebody": "since" });
     server.replace(CLUSTER, &cluster).await?;

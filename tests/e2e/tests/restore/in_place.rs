@@ -1,5 +1,5 @@
-//! In place: the cluster's etcd is gone, and everything comes back through the Talos API, then
-//! forward to what was captured last.
+//! Tests in place: the cluster's etcd is gone, everything comes back through the Talos API, and objects are
+//! brought forward to the last capture.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
 const CLUSTERS: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/tenantclusters";
 
-/// The id of the newest restore point.
+/// Returns the id of the newest restore point.
 pub(crate) async fn newest(bed: &Bed) -> Result<String> {
     let list = bed
         .restore_cli("list")
@@ -27,7 +27,7 @@ pub(crate) async fn newest(bed: &Bed) -> Result<String> {
     Ok(id.context("no restore point")?.to_owned())
 }
 
-/// What changes after the snapshot: a new object, a changed spec, a changed status, a new Secret.
+/// Makes changes after the snapshot: a new object, a changed spec, a changed status, a new Secret.
 pub(crate) async fn changes(bed: &Bed) -> Result<()> {
     let server = &bed.shared.butler.kube_apiserver;
     let team = json!({
@@ -121,7 +121,7 @@ async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
 
     let skipped: BTreeSet<String> = super::rebuild::skipped(&plan);
     same(&bed, &kubeconfig, &skipped).await?;
-    // It is the same cluster: what was there before the snapshot has its UID.
+    // It is the same cluster: objects from before the snapshot have their UIDs.
     let now = self::uids(&bed).await?;
     assert!(uids.is_subset(&now), "{:?}", uids.difference(&now));
     let status = bed.restore_cli("status").args(["--output", "json"]);
@@ -131,7 +131,7 @@ async fn a_cluster_without_etcd_comes_back_and_forward() -> Result<()> {
     Ok(())
 }
 
-/// The UIDs of everything that tenants are made of.
+/// Returns the UIDs of all objects of tenants.
 async fn uids(bed: &Bed) -> Result<BTreeSet<String>> {
     let kubeconfig = bed.shared.butler.kubeconfig();
     let mut uids = BTreeSet::new();
@@ -216,7 +216,7 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     assert_eq!(server.read(&stopped).await?["spec"]["paused"], true);
     assert_eq!(server.read(&path).await?["spec"]["workers"]["replicas"], 2);
     assert!(server.read(&secret).await.is_ok());
-    // What the archive does not have stays.
+    // Objects that the archive does not have stay.
     assert!(server.read(&format!("{maps}/extra")).await.is_ok());
     Ok(())
 }

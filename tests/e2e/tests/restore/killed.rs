@@ -1,4 +1,4 @@
-//! The whole restore in place, killed at many points: it always goes on, ends as one that nobody
+//! Tests of the whole restore in place, killed at many points: it always goes on, ends like one that was not
 //! killed, and does nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,28 +18,28 @@ use super::compare::same;
 use super::in_place::{changes, newest};
 
 const TEAMS: &str = "/apis/butler.butlerlabs.dev/v1alpha1/teams";
-/// Teams that come after the snapshot: a batch and a half.
+/// Number of teams that come after the snapshot: a batch and a half.
 const MANY: usize = 140;
-/// No point is this late, also on a busy machine.
+/// Time limit. No point is this late, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Kills the restore of a bed again and again.
+/// Killer that kills the restore of a bed repeatedly.
 struct Killer {
     restore: Command,
     resume: Command,
     folder: PathBuf,
-    /// For each kill what it was and the last line of the journal.
+    /// For each kill its point and the last line of the journal.
     kills: Vec<(String, String)>,
 }
 
 impl Killer {
-    /// The journal, once there is one.
+    /// Returns the journal, once there is one.
     fn journal(&self) -> Result<Option<String>> {
         let journal = journal_in(&self.folder)?;
         Ok(journal.map(std::fs::read_to_string).transpose()?)
     }
 
-    /// Runs it, and kills it `after` so long a line that it wrote has all of `words`.
+    /// Runs it, and kills it `after` milliseconds after a written line has all of `words`.
     async fn at(&mut self, words: &[&str], after: u64) -> Result<()> {
         let before = self.journal()?.map(|text| text.len());
         let command = if before.is_some() {
@@ -76,13 +76,13 @@ impl Killer {
     }
 }
 
-/// Whether a process of ours is there and has not ended.
+/// Reports whether a process of ours exists and has not ended.
 fn is_alive(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// How often each key of etcd below these prefixes was written since it was made.
+/// Returns how often each key of etcd below these prefixes was written since it was made.
 async fn writes(bed: &Bed, prefixes: &[&str]) -> Result<BTreeMap<String, i64>> {
     let client = bed.shared.butler.etcd.client().await?;
     let mut writes = BTreeMap::new();
@@ -100,7 +100,7 @@ async fn writes(bed: &Bed, prefixes: &[&str]) -> Result<BTreeMap<String, i64>> {
     Ok(writes)
 }
 
-/// What is looked at: whatever tenants and teams are made of.
+/// Prefixes of the checked keys: all kinds of tenants and teams.
 const PREFIXES: [&str; 4] = [
     "butler.butlerlabs.dev",
     "steward.butlerlabs.dev",
@@ -108,7 +108,7 @@ const PREFIXES: [&str; 4] = [
     "controlplane.cluster.x-k8s.io",
 ];
 
-/// A webhook that has to be parked, whose server nobody asks.
+/// Makes a webhook that has to be parked, and whose server is never called.
 async fn webhook(bed: &Bed) -> Result<()> {
     let object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -179,7 +179,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
         folder: bed.folder.path().join("butler-restores"),
         kills: Vec::new(),
     };
-    // Nodes that boot take the upload and refuse the bootstrap.
+    // Nodes that boot accept the upload and refuse the bootstrap.
     for node in bed.shared.butler.talos.nodes() {
         node.fault(|faults| faults.booting = true);
     }
@@ -192,7 +192,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
         node.heal();
     }
     killer.at(&["bootstrap accepted"], 0).await?;
-    // The node restores, whoever looks. The API server is not there yet.
+    // The node restores on its own. The API server is not there yet.
     killer.at(&["phaseBegun", "etcd"], 0).await?;
     killer.at(&["phaseBegun", "etcd"], 100).await?;
     killer.at(&["phaseDone", "etcd"], 0).await?;
@@ -201,7 +201,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
         let seen = bed.shared.butler.talos.seen();
         seen.iter().filter(|call| call.method == name).count()
     };
-    // Those that were cut off, and the one that counted.
+    // Uploads that were cut off, and the one that counted.
     let uploads = calls("EtcdRecover");
     assert!((1..=3).contains(&uploads), "{uploads}");
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
@@ -245,7 +245,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
     assert_eq!(ran["objects"]["changed"], 1, "{ran:#}");
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
     assert_eq!(ran["stillStopped"], json!([]), "{ran:#}");
-    // What the first step had to tell is told, however often it was cut off since.
+    // Findings of the first step are reported, however often the run was cut off since.
     assert!(
         ran["findings"].to_string().contains("kubelet restart"),
         "{ran:#}"
@@ -255,7 +255,7 @@ async fn a_restore_in_place_that_is_killed_anywhere_ends_as_any_other() -> Resul
     nothing_twice(&bed, &killer, &snapshot).await
 }
 
-/// etcd counts the writes of each key.
+/// Checks the writes of each key, as etcd counts them.
 async fn nothing_twice(bed: &Bed, killer: &Killer, snapshot: &BTreeMap<String, i64>) -> Result<()> {
     let journal = killer.journal()?.context("no journal")?;
     let lines: Vec<Value> = journal

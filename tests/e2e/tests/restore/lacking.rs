@@ -1,4 +1,4 @@
-//! What a restore lacks is a blocker for every source, and each step is judged by itself.
+//! Tests that missing objects are a blocker for every source, and that each step is checked separately.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::fresh::Fresh;
@@ -9,7 +9,7 @@ use super::sources::{objects, tarball};
 
 const DATASTORES: &str = "datastores.steward.butlerlabs.dev";
 
-/// The blockers of a plan; each names what allows or removes it.
+/// Returns the blockers of a plan; each names what allows or removes it.
 fn blockers(plan: &Value) -> Result<Vec<String>> {
     let findings = plan["plan"]["findings"].as_array().context("no findings")?;
     let errors = findings.iter().filter(|f| f["severity"] == "error");

@@ -1,5 +1,5 @@
-//! Runs by change make restore points of some components: `latest` is the newest that has what is
-//! needed, and a cluster comes back from several of them.
+//! Tests of `latest` where runs for changes made restore points of some components: it is the newest with the
+//! needed data, and a cluster comes back from several of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn ran(bed: &Bed, args: &[&str]) -> Result<Output> {
     bed.restore_cli(command).args(args).output().await
 }
 
-/// The line about what was passed over: one, that names all of `words`.
+/// Checks the line about restore points that were passed over: there is one, and it names all of `words`.
 fn passed(output: &Output, words: &[&str]) {
     let lines = output.stderr.lines().filter(|l| l.contains("passed over"));
     let lines: Vec<&str> = lines.collect();
@@ -55,7 +55,7 @@ fn passed(output: &Output, words: &[&str]) {
 async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
     let mut bed = Bed::on(Shared::own().await?, "latest").await?;
     let whole = newest(&bed).await?;
-    // As the default schedule has it: etcd by itself, objects when they change.
+    // As in the default schedule: etcd alone, objects when they change.
     let etcd = snapshot(&bed, "etcd").await?;
     team(&bed, "later").await?;
     let resources = snapshot(&bed, "resources").await?;
@@ -108,8 +108,8 @@ async fn latest_is_the_newest_that_has_what_is_needed() -> Result<()> {
     back(&mut bed, &etcd, &resources, &whole).await
 }
 
-/// Puts restore point `like` once more, as if it was made at `id`'s time and a millisecond more or less: without
-/// encryption and without a signature, by somebody who may write to the bucket.
+/// Puts restore point `like` again, as if it was made at `id`'s time plus `milliseconds`: without encryption
+/// and without a signature, as by somebody who may write to the bucket.
 fn plant(bed: &Bed, like: &str, id: &str, milliseconds: i64) -> Result<()> {
     let butler = &bed.shared.butler;
     // The S3 server keeps objects as files.
@@ -141,9 +141,9 @@ fn plant(bed: &Bed, like: &str, id: &str, milliseconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// etcd comes back from the one, what changed since from the other.
+/// Restores etcd from one restore point, and later changes from the other.
 async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result<()> {
-    // They would be the base, where objects come from, and the snapshot.
+    // They would be the base, the source of the objects, and the snapshot.
     plant(bed, whole, etcd, -1)?;
     plant(bed, whole, &newest(bed).await?, 1)?;
     let kubeconfig = bed.shared.butler.kubeconfig();
@@ -181,7 +181,7 @@ async fn back(bed: &mut Bed, etcd: &str, resources: &str, whole: &str) -> Result
     alone(bed, etcd).await
 }
 
-/// With nothing newer than etcd's snapshot there is nothing to bring forward.
+/// Checks that with nothing newer than etcd's snapshot nothing is brought forward.
 async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     let etcd = snapshot(bed, "etcd").await?;
     assert!(etcd.as_str() > before);
@@ -206,7 +206,7 @@ async fn alone(bed: &mut Bed, before: &str) -> Result<()> {
     unasked(bed).await
 }
 
-/// Without a kubeconfig etcd is restored alone, and nobody waits for an API that is not configured.
+/// Checks that without a kubeconfig etcd is restored alone, without waiting for an API.
 async fn unasked(bed: &mut Bed) -> Result<()> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;

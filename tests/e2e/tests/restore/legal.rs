@@ -1,4 +1,5 @@
-//! Whatever the API server takes comes back: odd names, deep objects, each number as it was.
+//! Tests that everything that the API server accepts comes back: odd names, deep objects, each number
+//! unchanged.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::sources::git;
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const SAMPLES: &str = "/apis/example.org/v1/namespaces/butler-system/samples";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/butler-system/rolebindings";
-/// What a person may nest, and what no restore reads.
+/// Levels that a person may nest, and levels that no restore reads.
 const LEVELS: usize = 900;
 const TOO_DEEP: usize = 1500;
 const NUMBERS: usize = 400;
@@ -43,7 +44,7 @@ fn sample(name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "example.org/v1", "kind": "Sample", "metadata": { "name": name }, "spec": spec })
 }
 
-/// Doubles of all sizes, the same ones each time, and integers at the ends.
+/// Returns doubles of all sizes, the same ones each time, and integers at the limits.
 fn numbers() -> Result<Value> {
     let mut numbers = Vec::new();
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
@@ -85,7 +86,7 @@ fn nested(levels: usize) -> String {
     text
 }
 
-/// Makes an object that this test itself could not hold.
+/// Makes an object that is too deep for this test's own types.
 async fn make_deep(bed: &Bed, server: &KubeApiserver, name: &str, levels: usize) -> Result<()> {
     let text = sample(name, &json!("SPEC")).to_string();
     let text = text.replace("\"SPEC\"", &nested(levels));
@@ -98,7 +99,7 @@ async fn make_deep(bed: &Bed, server: &KubeApiserver, name: &str, levels: usize)
     Ok(())
 }
 
-/// What a restore brings back: how deep one object is, the numbers of another, the names of bindings.
+/// Returns the restored depth of one object, the numbers of another, and the names of bindings.
 async fn seen(server: &KubeApiserver) -> Result<(usize, Value, Vec<String>)> {
     let (_, deep) = server.get(&format!("{SAMPLES}/deep")).await?;
     let deep = String::from_utf8(deep.to_vec())?;
@@ -168,7 +169,7 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
     let again = bed.plan(&kubeconfig, &rebuild).await?.ended_with(0)?;
     nothing_to_do(&again.json()?)?;
 
-    // Git does not have it, so nothing of it is rewritten.
+    // Git does not have it, so no part of it is rewritten.
     let fleet = bed.folder.make("fleet")?;
     let map =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra, namespace: butler-system}\n";
@@ -194,7 +195,7 @@ async fn what_the_api_server_takes_comes_back() -> Result<()> {
         .find(|o| o["object"].to_string().contains("samples"));
     assert_eq!(sample, None);
 
-    // Deeper than any restore reads: it alone is lost, and each reader says so.
+    // Deeper than any restore reads: only this object is lost, and each reader reports it.
     make_deep(&bed, server, "deepest", TOO_DEEP).await?;
     let taken = bed.backupd("snapshot").output().await?.ended_with(0)?;
     let said = format!("{}{}", taken.stdout, taken.stderr);

@@ -1,4 +1,4 @@
-//! What the daemon mirrored to Git is what a restore reads there, and no Secret is in it.
+//! Test that a restore reads from Git what the daemon mirrored there, and that it contains no Secret.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a fresh cluster already has, and what comes back otherwise than other objects: each is as it
-//! was captured, or the plan says why not.
+//! Tests of objects that a fresh cluster already has, and of objects that are restored in special ways: each
+//! is as captured, or the plan says why not.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const WORKSPACES: &str =
     "/apis/butler.butlerlabs.dev/v1alpha1/namespaces/butler-tenants/workspaces";
 const SPACES: &str = "/apis/example.org/v1/namespaces";
 const JOBS: &str = "/apis/batch/v1/namespaces/butler-system/jobs";
-/// All annotations of an object together.
+/// Largest total size of an object's annotations.
 const LIMIT: usize = 256 << 10;
 
 async fn define(
@@ -55,7 +55,7 @@ async fn served(server: &KubeApiserver, list: &str) -> Result<()> {
     .await
 }
 
-/// Lays `more` over the object at `path`.
+/// Merges `more` into the object at `path`.
 async fn change(server: &KubeApiserver, path: &str, more: &Value) -> Result<Value> {
     fn lay(value: &mut Value, more: &Value) {
         match (value, more) {
@@ -76,7 +76,7 @@ fn rule() -> Value {
     json!({ "apiGroups": ["example.org"], "resources": ["gadgets"], "verbs": ["get"] })
 }
 
-/// What people changed of what a cluster has by itself.
+/// Makes people's changes to objects that a cluster has on its own.
 async fn people(server: &KubeApiserver) -> Result<()> {
     let mut discovery = server.read(&format!("{ROLES}/system:discovery")).await?;
     let rules = discovery["rules"].as_array_mut().context("no rules")?;
@@ -119,7 +119,7 @@ async fn people(server: &KubeApiserver) -> Result<()> {
     Ok(())
 }
 
-/// Objects that do not come back by themselves.
+/// Makes objects that do not come back on their own.
 async fn odd(server: &KubeApiserver) -> Result<()> {
     define(
         server,
@@ -224,7 +224,7 @@ async fn what_a_fresh_cluster_has_becomes_as_it_was() -> Result<()> {
         .await?
         .ended_with(0)?;
 
-    // In place: nothing was touched, so nothing is to be done.
+    // In place: nothing was changed, so there is nothing to do.
     let mine = bed.shared.butler.kubeconfig();
     let only = ["--only", "crds,resources"];
     let planned = bed.plan(&mine, &only).await?.ended_with(0)?.json()?;

@@ -1,5 +1,5 @@
-//! Owner references in place: what names an owner that was made anew stays, with a real garbage
-//! collector looking.
+//! Tests of owner references in place: an object that names a recreated owner stays, with a real garbage
+//! collector at work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let alpha = place("alpha").context("no alpha")?;
     let beta = place("beta").context("no beta")?;
 
-    // The collector is behind. A dependant that no restore point has is made; owners go.
+    // The collector is behind. A dependant that no restore point has is made; owners are deleted.
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.controllers.kill();
     let server = &shared.butler.kube_apiserver;
@@ -78,7 +78,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     for name in ["chain-a", "ring-a", "ring-b"] {
         server.delete(&map(SYSTEM, name)).await?;
     }
-    // What `--cascade=orphan` leaves.
+    // As `--cascade=orphan` leaves it.
     let path = format!("{PLANES}/{beta}/tenantcontrolplanes/beta");
     let mut orphan = server.read(&path).await?;
     orphan["metadata"]["ownerReferences"] = json!([]);
@@ -123,7 +123,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     let ran = restore.output().await?.ended_with(0)?.json()?;
     assert_eq!(ran["ended"], "complete", "{ran:#}");
 
-    // The collector looks at everything.
+    // The collector checks everything.
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.controllers.restart().await?;
     tokio::time::sleep(Duration::from_secs(45)).await;
@@ -146,7 +146,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
         assert_eq!(owner_of(&held), uid_of(&owner), "{held:#}");
         assert_eq!(held["metadata"]["deletionTimestamp"], Value::Null);
     }
-    // In the same place with the same flags: a second controller would have been refused.
+    // At the same place with the same flags: a second controller would have been refused.
     let plane = format!("{PLANES}/{alpha}/tenantcontrolplanes/alpha");
     let plane = server.read(&plane).await?;
     let owners = plane["metadata"]["ownerReferences"].as_array().cloned();
@@ -156,7 +156,7 @@ async fn what_names_an_owner_that_is_made_anew_in_place_stays() -> Result<()> {
     beside_a_collector(&mut bed, &alpha).await
 }
 
-/// The same with a collector at work while the restore writes the rest.
+/// Does the same with a collector at work while the restore writes the rest.
 async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.controllers.kill();
@@ -171,8 +171,8 @@ async fn beside_a_collector(bed: &mut Bed, alpha: &str) -> Result<()> {
     bed.plan(&kubeconfig, &only).await?.ended_with(0)?;
     let restore = bed.restore(&kubeconfig).args(["--settle", "20"]).start()?;
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
-    // A collector that is there before the owners has its way with what names them, which the plan
-    // or the end tells. They come first, and what names them with them: from then on it may look.
+    // A collector that runs before the owners exist deletes objects that name them, which the plan or the end
+    // reports. Owners come first, and objects that name them with them: from then on it may run.
     let plane = format!("{PLANES}/{alpha}/tenantcontrolplanes/alpha");
     let linked = [
         (steward.clone(), plane.clone()),

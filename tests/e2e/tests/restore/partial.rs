@@ -1,4 +1,4 @@
-//! A restore from a restore point that lacks something says so in its plan and at its end.
+//! Tests that a restore from a restore point with gaps reports them in its plan and at its end.
 
 use anyhow::{Context as _, Result};
 use e2e::butler::Shared;

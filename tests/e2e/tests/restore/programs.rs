@@ -1,5 +1,5 @@
-//! Programs around a restore: none that a repository names is run, and those that are run get nothing of
-//! ours.
+//! Tests of programs around a restore: no program that a repository names is run, and the programs that are
+//! run get none of our environment.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::bed::Bed;
 use super::sources::git;
 
-/// Programs that a repository's own settings can name. Each leaves its name where `marks` says.
+/// Programs that a repository's own settings can name. Each writes its name to the file `marks`.
 const NAMED: [(&str, &str); 12] = [
     ("filter.mark.clean", "clean"),
     ("filter.mark.smudge", "smudge"),
@@ -43,7 +43,7 @@ fn script(path: &Path, text: &str) -> Result<()> {
     std::fs::set_permissions(path, mode).context("changing a mode")
 }
 
-/// A repository of one team, whose settings, hooks and attributes all name programs.
+/// Makes a repository of one team, whose settings, hooks and attributes all name programs.
 async fn hostile(folder: &Path, marks: &Path) -> Result<PathBuf> {
     let fleet = folder.join("fleet");
     let management = fleet.join("clusters/management");
@@ -83,7 +83,7 @@ async fn hostile(folder: &Path, marks: &Path) -> Result<PathBuf> {
     for hook in HOOKS {
         script(&fleet.join(".git/hooks").join(hook), &mark(hook))?;
     }
-    // Whoever asks what changed has to look into the file.
+    // A query for changes has to read the file.
     std::fs::write(management.join("map.yaml"), map("plain") + "# by hand\n")?;
     std::fs::remove_file(marks).ok();
     Ok(fleet)
@@ -165,7 +165,7 @@ async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Resul
     )
     .await?;
 
-    // Programs before the real ones, which note what they get.
+    // Programs before the real ones, which record what they get.
     let (bin, noted) = (folder.join("bin"), folder.join("noted"));
     std::fs::create_dir_all(&bin)?;
     for name in ["git", "kubectl"] {

@@ -1,5 +1,5 @@
-//! `--prune` in place: what an older etcd brings back and was deleted before the capture goes, of what
-//! is chosen and proven whole, and nothing else.
+//! Tests of `--prune` in place: it deletes objects that an older etcd brings back and that were deleted
+//! before the capture, among the chosen and proven whole kinds, and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ fn cluster(namespace: &str) -> String {
     format!("tenantclusters.butler.butlerlabs.dev/namespaces/{namespace}/stray")
 }
 
-/// Makes a team, a tenant's cluster in two namespaces, and two objects that no archive holds whole.
-/// Gives the paths of those that may be pruned, and of those that may not.
+/// Makes a team, a tenant's cluster in two namespaces, and two objects that no archive holds whole. Returns
+/// the paths of those that may be pruned, and of those that may not.
 async fn make(server: &KubeApiserver) -> Result<[Vec<String>; 2]> {
     let label = json!({ "name": "stray", "labels": { "made": "before" } });
     let team = json!({
@@ -52,7 +52,7 @@ async fn make(server: &KubeApiserver) -> Result<[Vec<String>; 2]> {
     Ok([whole, kept])
 }
 
-/// The objects that a plan would take away.
+/// Returns the objects that a plan would delete.
 fn pruned(plan: &Value) -> Result<BTreeSet<String>> {
     let objects = plan["plan"]["objects"].as_array().context("no objects")?;
     let pruned = objects.iter().filter(|o| o["outcome"] == "pruned");
@@ -63,7 +63,7 @@ fn pruned(plan: &Value) -> Result<BTreeSet<String>> {
     pruned.map(|o| path(o).context("no path")).collect()
 }
 
-/// Loses etcd, and restores it from the first restore point, which has what was deleted since.
+/// Loses etcd, and restores it from the first restore point, which has the objects that were deleted since.
 async fn etcd_of(bed: &mut Bed, first: &str) -> Result<()> {
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;

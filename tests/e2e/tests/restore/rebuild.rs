@@ -1,4 +1,4 @@
-//! The rebuild: an empty second cluster, all steps, with a real garbage collector at work.
+//! Tests of the rebuild: an empty second cluster, all steps, with a real garbage collector at work.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::bed::{Bed, journal_in};
 use super::compare::{nothing_to_do, same};
 
-/// The objects that a plan leaves out.
+/// Returns the objects that a plan leaves out.
 pub(crate) fn skipped(plan: &Value) -> BTreeSet<String> {
     let objects = plan["plan"]["objects"].as_array();
     let skipped = objects
@@ -73,7 +73,7 @@ async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
         .json()?;
     let skipped = skipped(&planned);
     let wait = ["--settle", "0"];
-    // Before its first line there is nothing to go on with: the journal has not got its name.
+    // Before its first line there is nothing to resume: the journal does not have its name yet.
     let first = bed.restore(&kubeconfig).args(wait).start()?;
     let folder = bed.folder.path().join("butler-restores");
     e2e::wait::until("the journal", Duration::from_secs(60), async || {
@@ -97,8 +97,8 @@ async fn killed_anywhere_it_goes_on_and_does_nothing_twice() -> Result<()> {
     let resume = resume.arg("--kubeconfig").arg(&kubeconfig).output().await?;
     resume.ended_with(0)?;
     same(&bed, &kubeconfig, &skipped).await?;
-    // Each object was made once: nothing was written again after it was made, but for owners that
-    // came later, status, and the end of the pause.
+    // Each object was made once: nothing was written again after its creation, except for owners that came
+    // later, status, and the end of the pause.
     for cluster in bed
         .listed(&kubeconfig, "tenantclusters.butler.butlerlabs.dev")
         .await?

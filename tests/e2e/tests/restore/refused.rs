@@ -1,4 +1,4 @@
-//! What a restore refuses, each with the difference named and nothing changed.
+//! Tests of what a restore refuses, each with the difference named and nothing changed.
 
 use anyhow::Result;
 use e2e::fresh::Fresh;
@@ -10,7 +10,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
     let bed = Bed::new("refused").await?;
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     let (other, kubeconfig) = (bed.shared.butler.kubeconfig(), fresh.kubeconfig());
-    // The cluster that was captured is no fresh one.
+    // The captured cluster is not a fresh one.
     let wrong = bed
         .plan(&other, &["--mode", "rebuild", "--to", "wrong.json"])
         .await?;
@@ -20,7 +20,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         "{}",
         wrong.stdout
     );
-    // And a fresh one is not the one that was captured.
+    // And a fresh cluster is not the captured one.
     let wrong = bed
         .plan(&kubeconfig, &["--only", "resources", "--to", "wrong.json"])
         .await?;
@@ -29,7 +29,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
 
     let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let planned = planned.ended_with(0)?.json()?;
-    // Each write has its content, and was tried or says why not.
+    // Each write has its content, and was tried or has a reason why not.
     let written = |o: &&serde_json::Value| o["outcome"] == "created";
     let objects = planned["plan"]["objects"].as_array();
     let written = objects.into_iter().flatten().filter(written);
@@ -65,7 +65,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         refused.stderr
     );
     std::fs::write(&file, text)?;
-    // Without a word, or with the word for another cluster.
+    // Without consent, or with consent for another cluster.
     let silent = bed
         .restore_cli("restore")
         .args(["--plan", "restore-plan.json"]);
@@ -80,7 +80,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         "{}",
         silent.stderr
     );
-    // What is connected now is shown, and not what the plan says.
+    // The present connection is shown, not the plan's.
     let system = fresh.kube_apiserver.read("/api/v1/namespaces/kube-system");
     let system = system.await?["metadata"]["uid"].clone();
     let captured = &bed.shared.butler.kube_apiserver;
@@ -133,7 +133,7 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         "{}",
         stale.stderr
     );
-    // Nothing of all that wrote anything.
+    // None of these attempts wrote anything.
     assert!(
         bed.listed(&kubeconfig, "customresourcedefinitions")
             .await?
@@ -176,7 +176,7 @@ async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() 
     let bed = Bed::new("unreadable").await?;
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
-    // Another identity than one of the recipients.
+    // An identity that is not one of the recipients.
     let keygen = bed.programs.backupd().args(["keygen", "--out", "other"]);
     let keygen = keygen.in_folder(bed.folder.path()).output().await?;
     keygen.ended_with(0)?;
@@ -193,7 +193,7 @@ async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() 
         wrong.stderr
     );
     std::fs::write(bed.folder.path().join("butler.yaml"), text)?;
-    // A tenant that there is not.
+    // A tenant that does not exist.
     let args = ["--mode", "rebuild", "--tenant", "gamma"];
     let wrong = bed.plan(&kubeconfig, &args).await?.ended_with(2)?;
     assert!(
@@ -201,7 +201,7 @@ async fn what_is_not_there_or_not_readable_is_told_before_anything_is_written() 
         "{}",
         wrong.stderr
     );
-    // A journal that there is not.
+    // A journal that does not exist.
     let resume = bed.restore_cli("resume").output().await?;
     assert_ne!(resume.code, Some(0));
     // A pack that was changed.

@@ -1,4 +1,4 @@
-//! The runbook: its own commands, cut out of its text, bring a lost cluster back.
+//! Tests of the runbook: its own commands, cut out of its text, bring a lost cluster back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +16,13 @@ use super::bed::Bed;
 use super::compare::same;
 use super::rebuild::skipped;
 
-/// Commands of the way itself.
+/// Fence of commands of the restore itself.
 const WAY: &str = "sh";
-/// Commands for when a sentence asks for them.
+/// Fence of commands to run only when a sentence asks for them.
 const ASIDE: &str = "bash";
 const PAUSED: &str = "steward.butlerlabs.dev/paused";
 
-/// The blocks of commands of one kind in a text.
+/// Returns the blocks of commands of one kind in a text.
 fn blocks(text: &str, kind: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut block: Option<(bool, String)> = None;
@@ -43,8 +43,8 @@ fn blocks(text: &str, kind: &str) -> Vec<String> {
     found
 }
 
-/// What a person types, with nothing of what the lab knows but the variables that the runbook asks
-/// for and the store's credentials.
+/// Returns the command for a typed script, without anything that the lab knows except the variables that the
+/// runbook asks for and the store's credentials.
 async fn typing(bed: &Bed, kubeconfig: &Path, folder: &Path, script: &str) -> Result<Command> {
     let kubectl = tools::path(Tool::Kubectl).await?;
     let kubectl = kubectl.parent().context("kubectl is in no folder")?;
@@ -74,7 +74,7 @@ async fn runbook(bed: &Bed, mode: &str) -> Result<String> {
     Ok(runbook.output().await?.ended_with(0)?.stdout)
 }
 
-/// The Secrets of a namespace by name: UID and data.
+/// Returns the Secrets of a namespace by name: UID and data.
 async fn secrets(
     bed: &Bed,
     kubeconfig: &Path,
@@ -120,7 +120,7 @@ async fn the_commands_of_a_runbook_rebuild_the_cluster() -> Result<()> {
     assert!(way.len() >= 6, "{text}");
     let script = way.concat();
 
-    // On the cluster that it is to replace it stops before anything is written.
+    // On the cluster that is to be replaced it stops before anything is written.
     let old = bed.shared.butler.kubeconfig();
     let stopped = typed(&bed, &old, &night, &script).await?;
     assert_eq!(stopped.code, Some(1), "{}", stopped.stderr);
@@ -140,7 +140,7 @@ async fn the_commands_of_a_runbook_rebuild_the_cluster() -> Result<()> {
     let compared = same(&bed, &kubeconfig, &skipped).await?;
     assert!(compared.objects > 100, "{compared:?}");
 
-    // The next runbook knows how long it took.
+    // The next runbook contains the duration.
     let next = bed
         .restore_cli("runbook")
         .args(["latest", "--mode", "rebuild"]);
@@ -151,7 +151,8 @@ async fn the_commands_of_a_runbook_rebuild_the_cluster() -> Result<()> {
     rescued(&bed, &kubeconfig, &night, &text).await
 }
 
-/// A control plane that somebody deleted while it was paused comes back, with all that it owns.
+/// Checks that a control plane which was deleted while it was paused comes back, with everything that it
+/// owns.
 async fn rescued(bed: &Bed, kubeconfig: &Path, night: &Path, text: &str) -> Result<()> {
     let tenant = bed.shared.butler.tenants().first().context("no tenant")?;
     let (namespace, name) = (tenant.tenant_namespace.as_str(), tenant.name.as_str());
@@ -182,7 +183,7 @@ async fn rescued(bed: &Bed, kubeconfig: &Path, night: &Path, text: &str) -> Resu
     let saved = typed(bed, kubeconfig, night, &guide).await?;
     println!("{}\n{}", saved.stderr, saved.stdout);
     saved.ended_with(0)?;
-    // A garbage collector that still saw an owner would have been at work long since.
+    // A garbage collector that still saw an owner would have acted long ago.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let after = control_plane(bed, kubeconfig, namespace, name).await?;
     assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
@@ -265,7 +266,7 @@ async fn every_command_of_a_runbook_is_one_that_a_shell_understands() -> Result<
                 (Some(0), ""),
                 "{block}"
             );
-            // Each of our own commands has the flags that it has.
+            // Each of our own commands has only existing flags.
             for line in block.lines().filter(|l| l.starts_with("restore-cli ")) {
                 let words = line.split_whitespace().skip(1);
                 let flags: Vec<_> = words.clone().filter(|w| w.starts_with("--")).collect();

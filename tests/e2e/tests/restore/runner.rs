@@ -1,4 +1,4 @@
-//! Runs the real sealed-secrets controller as its Deployment says: what a kubelet does.
+//! Runner of the real sealed-secrets controller as its Deployment says, in place of a kubelet.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 mod kube_client {
-    //! A second way to the API server, for the task.
+    //! Second client of the API server, for the task.
     use std::path::{Path, PathBuf};
 
     use anyhow::Result;
@@ -44,7 +44,7 @@ mod kube_client {
     }
 }
 
-/// See the module. It ends with this.
+/// Running controller; see the module. It ends with this.
 pub(crate) struct Runner {
     stops: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -106,7 +106,7 @@ impl Runner {
         Ok(Self { stops, task })
     }
 
-    /// How often it was stopped.
+    /// Returns how often it was stopped.
     pub(crate) fn stops(&self) -> usize {
         self.stops.load(Ordering::Relaxed)
     }
@@ -118,7 +118,7 @@ impl Drop for Runner {
     }
 }
 
-/// Says how many replicas run.
+/// Reports the number of running replicas.
 async fn told(client: &Client, replicas: u32) -> Result<()> {
     let status = json!({ "status": { "replicas": replicas, "readyReplicas": replicas } });
     let status = status.to_string();

@@ -1,4 +1,4 @@
-//! Other sources of a restore: a Git repository made by the real `git`, and a tarball in Velero's
+//! Tests of other sources of a restore: a Git repository made by the real `git`, and a tarball in Velero's
 //! layout, each onto a fresh cluster with a garbage collector at work.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ const COMPONENTS: [&str; 5] = [
 ];
 const TEAM: &str = "resources/teams.butler.butlerlabs.dev/";
 
-/// Every object of the newest restore point, by its path.
+/// Returns every object of the newest restore point, by its path.
 pub(crate) async fn objects(bed: &Bed) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for component in COMPONENTS {
@@ -49,7 +49,7 @@ pub(crate) async fn git(folder: &Path, args: &[&str]) -> Result<Output> {
     command.args(args).output().await?.ended_with(0)
 }
 
-/// A repository in Butler's layout of what people wrote of the archive's custom resources.
+/// Makes a repository in Butler's layout with people's versions of the archive's custom resources.
 pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>) -> Result<()> {
     let management = folder.join("clusters/management");
     let infrastructure = management.join("infrastructure");
@@ -73,7 +73,7 @@ pub(crate) async fn repository(folder: &Path, objects: &BTreeMap<String, Value>)
         if path.starts_with(TEAM) {
             object["metadata"]["labels"] = json!({ "from": "git" });
         }
-        // JSON is YAML too.
+        // JSON is valid YAML.
         text.push_str(&format!("---\n{object:#}\n"));
     }
     std::fs::write(management.join("butler.yaml"), text)?;
@@ -160,18 +160,18 @@ async fn git_has_the_spec_and_the_archive_the_rest() -> Result<()> {
         "butler-system"
     );
 
-    // The base is a part of its overlay, and nothing by itself.
+    // The base is a part of its overlay, and nothing on its own.
     let bases = maps.iter().filter(|m| m["metadata"]["name"] == "in-base");
     let namespaces: Vec<&Value> = bases.map(|m| &m["metadata"]["namespace"]).collect();
     assert_eq!(namespaces, [&json!("butler-system")]);
 
-    // What the server filled in is no difference.
+    // Fields that the server filled in are not a difference.
     let again = bed.plan(&kubeconfig, &from).await?.ended_with(0)?.json()?;
     nothing_to_do(&again)?;
     Ok(())
 }
 
-/// A tarball as Velero writes it: each object twice, long names in a pax record.
+/// Makes a tarball as Velero writes it: each object twice, long names in a pax record.
 pub(crate) fn tarball(file: &Path, version: &str, objects: &BTreeMap<String, Value>) -> Result<()> {
     let packed = GzEncoder::new(std::fs::File::create(file)?, Compression::fast());
     let mut builder = tar::Builder::new(packed);

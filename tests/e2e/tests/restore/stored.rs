@@ -1,5 +1,5 @@
-//! The copy of a journal in the bucket: a restore goes on from it where its folder is lost, and goes on
-//! without it where the bucket cannot be written.
+//! Tests of the copy of a journal in the bucket: a restore goes on from it where its folder is lost, and goes
+//! on without it where the bucket cannot be written.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::bed::{Bed, journal_in};
 use super::compare::same;
 use super::rebuild::skipped;
 
-/// Where the bucket's server keeps what is below `journals/` of the prefix.
+/// Returns the folder in which the bucket's server keeps `journals/` of the prefix.
 fn journals(bed: &Bed, prefix: &str) -> PathBuf {
     let butler = &bed.shared.butler;
     let objects = butler.s3.objects().join(&butler.bucket);
@@ -35,7 +35,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     let planned = bed.plan(&kubeconfig, &["--mode", "rebuild"]).await?;
     let skipped = skipped(&planned.ended_with(0)?.json()?);
     let running = bed.restore(&kubeconfig).args(["--settle", "0"]).start()?;
-    // In the middle of the objects: what was made carries the markers of a pause.
+    // In the middle of the objects: the objects made so far carry the markers of a pause.
     e2e::wait::until("the first tenant", Duration::from_secs(60), async || {
         let path = "/apis/steward.butlerlabs.dev/v1alpha1/tenantcontrolplanes";
         let found = fresh.kube_apiserver.read(path).await?;
@@ -48,7 +48,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     let first = bed.folder.path().join("first");
     std::fs::rename(&folder, &first)?;
 
-    // Nothing that is secret, and no name of an object, is there in clear text.
+    // No secret and no name of an object is there in clear text.
     let copies = std::fs::read_dir(journals(&bed, "stored"))?;
     let copies: Vec<PathBuf> = copies.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
     let [copy] = copies.as_slice() else {
@@ -72,7 +72,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     let unknown = bed.restore_cli("resume").arg("20200101t000000z-00000000");
     unknown.output().await?.ended_with(5)?;
 
-    // Whoever goes on says so once more: the journal was begun on another machine.
+    // Consent is asked for again: the journal was begun on another machine.
     let resume = |args: &[&str]| {
         let resume = bed.restore_cli("resume").args(args);
         let resume = resume.args(["--settle", "0", "--output", "json"]);
@@ -87,7 +87,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     assert_eq!(ran["objects"].get("failed"), None, "{ran:#}");
     same(&bed, &kubeconfig, &skipped).await?;
 
-    // The first machine comes back, with a journal that was left behind.
+    // The first machine comes back, with a stale journal.
     let left = first.join(format!("{restore}.journal"));
     let left = left.to_str().context("no text")?;
     let again = resume(&[left]).output().await?;
@@ -98,7 +98,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     );
     again.ended_with(6)?;
 
-    // All of it is known to whoever looks after the bucket, and tells how long a restore takes.
+    // Audit, status and list handle the copy, and the duration of the restore is known.
     let audit = json_of(&bed, &["audit"], 0).await?;
     assert!(!audit.to_string().contains("journals/"), "{audit:#}");
     let status = json_of(&bed, &["status", restore], 0).await?;
@@ -111,7 +111,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_its_copy_a_restore_goes_on_and_says_so_once() -> Result<()> {
     let bed = Bed::new("unwritable").await?;
-    // Where the folder of journals would be made, a file is.
+    // A file is in the place of the folder of journals.
     std::fs::write(journals(&bed, "unwritable"), "")?;
     let fresh = Fresh::start(&bed.folder, "fresh").await?;
     let kubeconfig = fresh.kubeconfig();
@@ -125,8 +125,8 @@ async fn without_room_for_its_copy_a_restore_goes_on_and_says_so_once() -> Resul
     Ok(())
 }
 
-/// No file may grow beyond so many blocks of 512 bytes, and whoever tries gets an error: what a full
-/// disk does, without being root.
+/// Returns a script in which no file may grow beyond this many blocks of 512 bytes, and a larger write fails,
+/// as on a full disk, without being root.
 fn limit(blocks: u64) -> String {
     format!("trap '' XFSZ\nulimit -f {blocks}")
 }
@@ -164,8 +164,7 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
         );
         output.ended_with(1)
     };
-    // The objects that are laid aside need the most room, more than any component; nothing is begun
-    // without it.
+    // The spooled objects need the most room, more than any component; without it nothing is begun.
     let restore = bed.restore(&kubeconfig).args(["--settle", "0"]);
     let refused = crowded(restore.clone(), 1_600).await?;
     let what = "cannot keep objects in scratch";
@@ -197,7 +196,7 @@ async fn a_full_disk_stops_a_restore_where_it_can_be_gone_on_with() -> Result<()
     let blocks = u64::try_from(before)? / 512 + 3;
     let stopped = crowded(resume.clone(), blocks).await?;
     assert!(stopped.stderr.contains("the journal"), "{}", stopped.stderr);
-    // What is there is whole lines, and says no more than what was done.
+    // It has only whole lines, and records no more than what was done.
     let text = std::fs::read_to_string(&journal)?;
     assert!(text.ends_with('\n'));
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! One object that the API server cannot decrypt: it costs itself alone, and nothing stays stopped.
+//! Tests of one object that the API server cannot decrypt: it costs only itself, and nothing stays stopped.
 
 use anyhow::{Context as _, Result};
 use e2e::butler::{SYSTEM, Shared};
@@ -46,7 +46,7 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
     let back = server.read(&format!("{secrets}/gone")).await?;
     assert_eq!(back["data"]["word"], "d29yZA==");
 
-    // By name it is deleted where the API server does that; here it says what helps.
+    // With the flag it is deleted where the API server supports that; here the remedy is printed.
     let named = format!("secrets/{SYSTEM}/lost-key");
     let named = [&only[..], &["--replace-unreadable", &named]].concat();
     bed.plan(&kubeconfig, &named).await?.ended_with(0)?;
@@ -66,8 +66,8 @@ async fn an_object_that_cannot_be_decrypted_costs_itself_alone_in_place() -> Res
     assert_eq!(back["data"]["word"], "d29yZA==");
     assert_eq!(back["metadata"]["deletionTimestamp"], Value::Null);
 
-    // An API server that deletes what it cannot read needs no hand at etcd.
-    // It starts first: with such a Secret it is never ready.
+    // An API server that deletes what it cannot read needs no manual change in etcd. It starts first: with
+    // such a Secret it is never ready.
     let storage = Storage {
         features: vec!["AllowUnsafeMalformedObjectDeletion".to_owned()],
         ..Storage::whole(&butler.etcd)

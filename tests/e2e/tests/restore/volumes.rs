@@ -1,5 +1,5 @@
-//! PersistentVolumes on a fresh cluster, with the real controller that binds them: nobody takes what
-//! they hold.
+//! Tests of PersistentVolumes on a fresh cluster, with the real controller that binds them: no other claim
+//! gets their data.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn a_volume_is_bound_anew_and_gets_its_policy_back() -> Result<()> {
     let mut volume = server.create("/api/v1/persistentvolumes", &volume).await?;
     volume["status"] = json!({ "phase": "Bound" });
     server.replace(&format!("{VOLUME}/status"), &volume).await?;
-    // Another object that knows the claim by its UID.
+    // Another object that contains the claim's UID.
     let note = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": "knows-a-uid" }, "data": { "claim": &uid },

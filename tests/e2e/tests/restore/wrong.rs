@@ -1,4 +1,4 @@
-//! Clusters that a restore must not write into: each way in is refused, and nothing is written.
+//! Tests of clusters that a restore must not write into: each way is refused, and nothing is written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn uid(object: &Value) -> Result<String> {
     Ok(uid.context("no UID")?.to_owned())
 }
 
-/// A living cluster of somebody else, with a team that has the name of one of ours.
+/// Starts a living cluster of somebody else, with a team that has the name of one of ours.
 async fn other(bed: &Bed) -> Result<Fresh> {
     let other = Fresh::start(&bed.folder, "other").await?;
     define(&other.kube_apiserver, "teams.butler.butlerlabs.dev").await?;
@@ -38,7 +38,7 @@ async fn other(bed: &Bed) -> Result<Fresh> {
     Ok(other)
 }
 
-/// Every object that a restore could have written, with its version.
+/// Returns every object that a restore could have written, with its version.
 async fn versions(bed: &Bed, cluster: &Fresh) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for kind in [
@@ -91,7 +91,7 @@ async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Resu
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.lose_etcd().await?;
 
-    // Another cluster answers where the lost one did.
+    // Another cluster answers at the lost one's address.
     let plan = ["--mode", "in-place"];
     let planned = bed.plan(&other.kubeconfig(), &plan).await?;
     refused(planned, &["another cluster", &captured, &foreign])?;
@@ -104,7 +104,7 @@ async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Resu
         "etcd was restored before the refusal"
     );
 
-    // The kubeconfig leads there only when etcd is back.
+    // The kubeconfig points there only after etcd is back.
     let moving = bed.folder.path().join("moving.yaml");
     std::fs::copy(&own, &moving)?;
     let running = bed.restore(&moving).args(["--settle", "1"]).start()?;
@@ -126,7 +126,7 @@ async fn what_was_of_etcd_alone_never_goes_into_another_living_cluster() -> Resu
     refused(resumed, &["another cluster", &captured, &foreign])?;
     assert_eq!(versions(&bed, &other).await?, before);
 
-    // And into its own it goes on.
+    // And into its own cluster it goes on.
     let resumed = resume(&own).args(["--output", "json"]).start()?;
     let shared = Arc::get_mut(&mut bed.shared).context("somebody else has it")?;
     shared.butler.resume().await?;
@@ -168,7 +168,7 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     let rebuild = [&velero[..], &["--mode", "rebuild"]].concat();
     let planned = bed.plan(&own, &rebuild).await?;
     refused(planned, &["the very cluster", &captured])?;
-    // One step alone has no plan of its own to be held to.
+    // A single step has no earlier plan to check against.
     let step = bed.restore_cli("restore").args(["resources", "latest"]);
     let step = step.args(&velero[..2]).args(["--yes", "--target"]);
     let step = step.args(["butler-mgmt", "--kubeconfig"]);
@@ -229,7 +229,7 @@ async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result
     };
     refused(step("butler-mgmt", &[]).output().await?, &unknown)?;
     let allowed = ["--allow", "unknown-cluster"];
-    // The name that is typed is the cluster's that is connected.
+    // The typed name must be that of the connected cluster.
     let misnamed = step("somebody", &allowed).output().await?.ended_with(6)?;
     ensure!(misnamed.stderr.contains("somebody"), "{}", misnamed.stderr);
     assert_eq!(versions(&bed, &other).await?, before);

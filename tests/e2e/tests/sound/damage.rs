@@ -1,4 +1,4 @@
-//! Damage inside the pages of a snapshot, the same for the same seed, with a trailer that fits.
+//! Damage inside the pages of a snapshot, the same for the same seed, with a matching trailer.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -7,16 +7,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::pages::{Page, Row, number, pages};
 
-/// Bytes of the trailer.
+/// Number of bytes of the trailer.
 const TRAILER: usize = 32;
 
-/// A damaged snapshot, and what was done to it.
+/// Damaged snapshot, with a description of the damage.
 pub(super) struct Damaged {
     pub(super) bytes: Vec<u8>,
     pub(super) what: String,
 }
 
-/// A snapshot, and where its entries lie.
+/// Snapshot, with the positions of its entries.
 pub(super) struct Ground {
     bytes: Vec<u8>,
     pages: Vec<Page>,
@@ -40,7 +40,7 @@ impl Ground {
         }
     }
 
-    /// The buckets that have entries; the one without a name is that of buckets.
+    /// Returns the buckets that have entries; the one without a name contains the buckets.
     pub(super) fn buckets(&self) -> &[String] {
         &self.buckets
     }
@@ -62,9 +62,9 @@ impl Ground {
         Damaged { bytes, what }
     }
 
-    /// One try; `None` if the entry that it met cannot be damaged in this way.
+    /// Makes one try; `None` if the chosen entry cannot be damaged in this way.
     fn once(&self, random: &mut StdRng, bytes: &mut [u8]) -> Option<String> {
-        // Every other one in bucket `key`: most of a snapshot, and few of its buckets.
+        // Half of them in bucket `key`: most of a snapshot, and few of its buckets.
         let bucket = if random.random_bool(0.5) {
             "key"
         } else {
@@ -126,7 +126,7 @@ fn cut(random: &mut StdRng, bytes: &mut [u8], row: &Row) -> Option<String> {
     Some(format!("the value at {} is cut to {to}", row.value.start))
 }
 
-/// Two entries of a page change places, or two children of a branch.
+/// Swaps two entries of a page, or two children of a branch.
 fn swap(random: &mut StdRng, bytes: &mut [u8], page: &Page) -> Option<String> {
     let one = page.rows.choose(random)?.at;
     let other = page.rows.choose(random)?.at;
@@ -138,7 +138,7 @@ fn swap(random: &mut StdRng, bytes: &mut [u8], page: &Page) -> Option<String> {
     Some(format!("the rows at {one} and {other} changed places"))
 }
 
-/// The last entry of a page is gone.
+/// Removes the last entry of a page.
 fn last(bytes: &mut [u8], page: &Page) -> Option<String> {
     let count = number::<2>(bytes, page.at + 10).checked_sub(1)?;
     let told = u16::try_from(count).ok()?.to_le_bytes();

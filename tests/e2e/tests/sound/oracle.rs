@@ -1,4 +1,5 @@
-//! Seeded damage: what the page walk calls sound is restored by the real etcdutl, and the real etcd starts on it.
+//! Tests of seeded damage: the real etcdutl restores, and the real etcd starts on, every snapshot that the
+//! page walk calls sound.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +13,12 @@ use e2e::etcdutl::{self, RestoreOptions, Target};
 
 use super::damage::Ground;
 
-/// How many snapshots are damaged. Each that is called sound costs a start of etcd.
+/// Number of damaged snapshots. Each one called sound costs a start of etcd.
 const DAMAGED: u64 = 360;
-/// Of those that are refused, every so many is tried too: for the figures, and to see that the refusals
-/// are not of snapshots that are well.
+/// Interval at which refused snapshots are tried too, for the figures, and to check that good snapshots are
+/// not refused.
 const TRIED: u64 = 6;
-/// Etcds at once.
+/// Number of concurrent etcds.
 const WORKERS: u64 = 4;
 
 fn judge(bytes: &[u8]) -> Result<SnapshotFacts, SnapshotError> {
@@ -39,7 +40,7 @@ async fn plain(folder: &Folder, name: &str) -> Result<Etcd> {
     started.into_iter().next().context("no member")
 }
 
-/// A snapshot with something in every bucket that may have something, and with branches in the largest.
+/// Makes a snapshot with entries in every bucket that may have some, and with branches in the largest.
 async fn snapshot(folder: &Folder) -> Result<Vec<u8>> {
     let etcd = plain(folder, "origin").await?;
     let client = etcd.client().await?;
@@ -102,15 +103,15 @@ async fn starts(etcd: &mut Etcd, file: &Path, data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What came of the damages of one worker.
+/// Results of one worker.
 #[derive(Debug, Default)]
 struct Told {
     sound: u64,
     refused: u64,
     tried: u64,
-    /// Refused and started all the same.
+    /// Refused, but started all the same.
     strict: Vec<String>,
-    /// Called sound and does not start.
+    /// Called sound, but does not start.
     wrong: Vec<String>,
     by: BTreeMap<String, u64>,
 }
@@ -167,7 +168,7 @@ async fn what_is_called_sound_starts() -> Result<()> {
     let bytes = snapshot(&folder).await?;
     judge(&bytes)?;
     let ground = Ground::new(bytes);
-    // All that the damage can meet.
+    // All buckets that the damage can meet.
     for bucket in [
         "key",
         "meta",
@@ -213,7 +214,7 @@ async fn what_is_called_sound_starts() -> Result<()> {
         "called sound, and etcd does not start:\n{}",
         all.wrong.join("\n\n")
     );
-    // Damage that nobody can see is that inside of values.
+    // Damage inside of values cannot be detected.
     ensure!(all.sound >= DAMAGED / 20, "hardly anything is called sound");
     ensure!(all.refused >= DAMAGED / 3, "hardly anything is refused");
     Ok(())

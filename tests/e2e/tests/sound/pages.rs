@@ -1,4 +1,4 @@
-//! Pages of a bbolt file that its trees lead to, and where on them each entry lies.
+//! Pages of a bbolt file that its trees reach, with the position of each entry.
 
 use std::ops::Range;
 
@@ -8,23 +8,23 @@ const ROW: usize = 16;
 const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
 
-/// A page of a tree.
+/// Page of a tree.
 #[derive(Debug, Clone)]
 pub(super) struct Page {
-    /// Where it begins in the file.
+    /// Offset of the page in the file.
     pub(super) at: usize,
     pub(super) branch: bool,
     pub(super) bucket: String,
     pub(super) rows: Vec<Row>,
 }
 
-/// An entry of a page.
+/// Entry of a page.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    /// Where its row in the table begins in the file.
+    /// Offset of its row of the table in the file.
     pub(super) at: usize,
     pub(super) key: Range<usize>,
-    /// Empty on a branch.
+    /// Range of the value; empty on a branch.
     pub(super) value: Range<usize>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn number<const N: usize>(file: &[u8], at: usize) -> usize {
     usize::try_from(u64::from_le_bytes(bytes)).unwrap()
 }
 
-/// All pages of all trees of a sound file, small buckets on the page of their parent among them.
+/// Returns all pages of all trees of a sound file, including small buckets on the page of their parent.
 pub(super) fn pages(file: &[u8]) -> Vec<Page> {
     let newest = (0..2).max_by_key(|meta| number::<8>(file, meta * PAGE + HEADER + 48));
     let root = number::<8>(file, newest.unwrap() * PAGE + HEADER + 16);

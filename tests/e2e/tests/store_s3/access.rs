@@ -1,4 +1,4 @@
-//! Who may do what: credentials, rights, buckets and certificates, each with an error of its own.
+//! Tests of access: credentials, rights, buckets and certificates, each with an error of its own.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use super::shared::{Server, chain, credentials, key, put, sample};
 
-/// What each kind of call gives on this store.
+/// Returns the error of each kind of call on this store.
 async fn errors(store: &dyn Store) -> Vec<(&'static str, StoreError)> {
     let object = key("packs/1");
     vec![
@@ -84,7 +84,7 @@ async fn wrong_credentials_are_said_to_be_wrong() -> Result<()> {
         let store = S3Store::open(options).await?;
         for (call, error) in errors(&store).await {
             let text = chain(&error);
-            // An answer to HEAD has no body to say more than "forbidden".
+            // An answer to HEAD has no body with more than "forbidden".
             if call == "head" {
                 assert!(
                     matches!(error, StoreError::Forbidden { .. }),
@@ -158,7 +158,7 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
     Ok(())
 }
 
-/// Gives a wrong secret until `right_from` questions were asked.
+/// Provider that gives a wrong secret until `right_from` queries were made.
 struct Rotated {
     keys: Keys,
     asked: AtomicU32,
@@ -196,7 +196,7 @@ async fn refused_credentials_are_asked_for_anew_once() -> Result<()> {
             ..server.options()
         };
         let store = S3Store::open(options).await?;
-        // Many at once: one of them asks, and all go on with what it got.
+        // Many at once: one of them asks for credentials, and all go on with the result.
         let names: Vec<_> = (0..8)
             .map(|n| format!("rotated/{right_from}/{n}"))
             .collect();
@@ -230,7 +230,7 @@ async fn a_certificate_that_is_not_trusted_is_told_at_once_with_what_to_do() -> 
         "{text}"
     );
 
-    // And with the file in the URL all is well.
+    // With the file in the URL it works.
     let ca = server.s3.ca().context("no CA")?;
     let url = format!("{}&ca={}", server.s3.url(&server.bucket, "x"), ca.display());
     let url: StoreUrl = url.parse()?;

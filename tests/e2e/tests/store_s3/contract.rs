@@ -1,4 +1,4 @@
-//! The store keeps its promises on a real server.
+//! Tests of the store's contract on a real server.
 
 use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;
@@ -114,7 +114,7 @@ async fn what_went_bad_on_the_server_is_not_given_out() -> Result<()> {
     let mut bytes = std::fs::read(&file)?;
     assert_eq!(bytes, sample(1, 1_000));
     bytes[500] ^= 1;
-    // Written over in place, so that the server's own note of the checksum stays.
+    // Overwritten in place, so that the server's own record of the checksum stays.
     std::fs::write(&file, bytes)?;
     let error = store.get(&key("packs/1")).await.unwrap_err();
     assert!(matches!(error, StoreError::Checksum { .. }), "{error}");

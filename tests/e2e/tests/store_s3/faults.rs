@@ -1,4 +1,4 @@
-//! A line that fails for one request: replies are lost, bits flip, answers break off.
+//! Tests of a proxy that fails for one request: replies are lost, bits flip, answers break off.
 
 use anyhow::Result;
 use backup_core::digest::Digest;
@@ -12,7 +12,7 @@ use super::shared::{Server, chain, key, put, sample};
 const ONCE: Lasting = Lasting::Times(1);
 const ALWAYS: Lasting = Lasting::Times(u32::MAX);
 
-/// A server, a proxy before it, and a store behind that.
+/// Starts a server, a proxy before it, and a store behind that.
 async fn start() -> Result<(Server, Proxy, S3Store)> {
     let server = Server::start().await?;
     let proxy = Proxy::start(&server.s3.endpoint()).await?;

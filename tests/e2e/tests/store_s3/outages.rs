@@ -1,4 +1,4 @@
-//! A store that is away or busy for a while.
+//! Tests of a store that is away or busy for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ async fn thirty_seconds_of_slow_down_are_survived() -> Result<()> {
     let store = S3Store::open(options).await?;
     let outage = Lasting::For(Duration::from_secs(30), None);
     proxy.on(Method::PUT, Fault::Answer(503, "SlowDown"), outage);
-    // As many at once as the store sends, since they share what limits retries.
+    // As many at once as the store sends, because they share the limit of retries.
     let names: Vec<_> = (0..16).map(|n| format!("packs/{n}")).collect();
     let bytes = sample(1, 10_000);
     let puts = names.iter().map(|name| put(&store, name, &bytes));
@@ -107,7 +107,7 @@ async fn a_server_that_is_killed_and_started_again_is_survived() -> Result<()> {
     };
     let (created, outage) = tokio::join!(puts, outage);
     outage?;
-    // Each is known to be new, also where the kill came between the object and the reply.
+    // Each is known to be new, even if the kill came between the object and the reply.
     assert_eq!(created?, [Created::New; 40]);
     let page = store.list("", None).await?;
     let listed: Vec<_> = page

@@ -1,4 +1,4 @@
-//! What the tests share: a server with a bucket, stores on it, and objects.
+//! Parts that the tests share: a server with a bucket, stores on it, and objects.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use e2e::Folder;
 use e2e::s3::{Keys, REGION, S3};
 
-/// A server with one empty bucket. Its folder goes last.
+/// Server with one empty bucket. Its folder is dropped last.
 pub(crate) struct Server {
     pub(crate) s3: S3,
     pub(crate) bucket: String,
@@ -29,7 +29,7 @@ impl Server {
         Ok(Self { s3, bucket, folder })
     }
 
-    /// What a store needs to know, as the administrator.
+    /// Returns the options of a store, as the administrator.
     pub(crate) fn options(&self) -> S3Options {
         S3Options {
             prefix: "clusters/test".to_owned(),
@@ -64,14 +64,14 @@ pub(crate) async fn put(
         .await
 }
 
-/// So many bytes that differ from seed to seed.
+/// Returns `length` bytes that differ from seed to seed.
 pub(crate) fn sample(seed: usize, length: usize) -> Bytes {
     (0..length)
         .map(|n| (n.wrapping_mul(31) ^ (n >> 8) ^ seed).to_le_bytes()[0])
         .collect()
 }
 
-/// The error with all its sources, as a program prints it.
+/// Returns the error with all its sources, as a program prints it.
 pub(crate) fn chain(error: &StoreError) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);

@@ -1,4 +1,5 @@
-//! What goes over the wire: one checksummed, conditional put, nothing that some stores refuse.
+//! Test of the requests on the wire: one checksummed, conditional put, without anything that some stores
+//! refuse.
 
 use anyhow::Result;
 use backup_core::digest::Digest;

@@ -1,4 +1,4 @@
-//! Streams that are whole, broken, silent, or fail where nobody looks.
+//! Tests of streams that are whole, broken, silent, or fail unnoticed.
 
 use std::time::Duration;
 
@@ -205,7 +205,7 @@ async fn a_connection_that_breaks_is_an_error_and_no_end() {
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.unreachable = true);
     }
-    // The second whole block had come already; then the silence, or the break, ends it.
+    // The second whole block had already arrived; then the silence, or the break, ends it.
     let (_, error) = drain(stream).await;
     assert!(error.unwrap().try_other_member);
 }

@@ -1,4 +1,4 @@
-//! What the tests share: a cluster of three, its talosconfig, and a way to take a snapshot.
+//! Parts that the tests share: a cluster of three, its talosconfig, and a function that takes a snapshot.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use e2e::talos::{ClientSpec, FixedEtcd, NodeSpec, Standin};
 use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
-/// A file as etcd streams it: pages, of which the first bears bbolt's magic number, and a trailer.
+/// Returns a file as etcd streams it: pages, of which the first has bbolt's magic number, and a trailer.
 pub(crate) fn snapshot(pages: usize) -> Bytes {
     let mut state = 1_u32;
     let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
@@ -27,17 +27,17 @@ pub(crate) fn snapshot(pages: usize) -> Bytes {
     bytes.into()
 }
 
-/// A running cluster of the stand-in and the bytes it gives.
+/// Running cluster of the stand-in and the bytes that it serves.
 pub(crate) struct Lab {
     pub(crate) cluster: Standin,
     pub(crate) snapshot: Bytes,
     folder: tempfile::TempDir,
 }
 
-/// The addresses of the three nodes; the first one leads.
+/// Addresses of the three nodes; the first one leads.
 pub(crate) const NODES: [&str; 3] = ["10.5.0.2", "10.5.0.3", "10.5.0.4"];
 
-/// Three control plane nodes, changed by `change` before they start.
+/// Returns three control plane nodes, changed by `change` before they start.
 pub(crate) fn specs(snapshot: &Bytes, change: impl Fn(&mut NodeSpec)) -> Vec<NodeSpec> {
     FixedEtcd::cluster(3, snapshot)
         .into_iter()
@@ -52,7 +52,7 @@ pub(crate) fn specs(snapshot: &Bytes, change: impl Fn(&mut NodeSpec)) -> Vec<Nod
 }
 
 impl Lab {
-    /// Three nodes with a snapshot of a bit more than a megabyte.
+    /// Starts three nodes with a snapshot of a bit more than a megabyte.
     pub(crate) async fn start() -> Self {
         Self::start_changed(|_| {}).await
     }
@@ -70,14 +70,14 @@ impl Lab {
         }
     }
 
-    /// Writes `text` where the source of `options` looks.
+    /// Writes `text` to the path that the source of `options` reads.
     pub(crate) fn write(&self, text: &str) -> PathBuf {
         let path = self.folder.path().join("talosconfig");
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    /// Options with short times, signing in with `role`.
+    /// Returns options with short times, signing in with `role`.
     pub(crate) fn options(&self, role: &str) -> TalosOptions {
         let text = self.cluster.talosconfig(&ClientSpec::of(&[role])).unwrap();
         self.options_of(&text)
@@ -95,7 +95,7 @@ impl Lab {
         source(self.options("os:operator"))
     }
 
-    /// A candidate as a run would name it.
+    /// Returns a candidate as a run would name it.
     pub(crate) async fn candidate(&self, source: &TalosSource, node: &str) -> Candidate {
         let candidates = source.members().await.unwrap().candidates;
         let named = candidates
@@ -109,7 +109,7 @@ pub(crate) fn source(options: TalosOptions) -> TalosSource {
     TalosSource::new(options, Arc::new(SystemClock))
 }
 
-/// All blocks of a stream, and the error it ended with.
+/// Returns all blocks of a stream, and the error with which it ended.
 pub(crate) async fn drain(mut stream: ByteStream) -> (Vec<Bytes>, Option<SourceError>) {
     let mut blocks = Vec::new();
     while let Some(block) = stream.next().await {
@@ -129,7 +129,7 @@ pub(crate) async fn take(source: &TalosSource) -> (Vec<u8>, Option<SourceError>)
     (blocks.concat(), error)
 }
 
-/// The refusal of a member to begin.
+/// Returns a member's refusal to begin.
 pub(crate) async fn refusal(source: &TalosSource, candidate: &Candidate) -> SourceError {
     match source.open(candidate).await {
         Ok(_) => panic!("{} did not refuse", candidate.node),
@@ -137,7 +137,7 @@ pub(crate) async fn refusal(source: &TalosSource, candidate: &Candidate) -> Sour
     }
 }
 
-/// An error with all that lies below it.
+/// Returns an error with all its sources.
 pub(crate) fn chain(error: &SourceError) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);

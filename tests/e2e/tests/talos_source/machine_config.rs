@@ -1,4 +1,4 @@
-//! The machine configuration over the Talos API, and who may read it.
+//! Tests of the machine configuration over the Talos API, and of the roles that may read it.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn source(lab: &Lab, role: &str) -> MachineConfigSource {
     TalosSource::new(lab.options(role), Arc::new(SystemClock)).machine_config()
 }
 
-/// Everything that the source writes, and what it says of it.
+/// Returns everything that the source writes, and its result.
 async fn write(source: &MachineConfigSource) -> (Vec<u8>, Result<Written, SourceError>) {
     let (mut sink, stream) = ArchiveSink::new();
     let reading = tokio::spawn(stream.collect::<Vec<_>>());
@@ -71,7 +71,7 @@ async fn other_roles_are_told_before_anybody_is_asked_what_to_do() {
         assert!(finding.remedy.contains("admin talosconfig"), "{finding:?}");
         assert_eq!(lab.cluster.seen(), []);
 
-        // And who asks all the same is refused, once.
+        // A request all the same is refused, once.
         let (tar, written) = write(&source).await;
         let error = chain(&written.unwrap_err());
         assert!(error.contains("os:admin"), "{error}");

@@ -1,4 +1,4 @@
-//! Which member is chosen, and over which endpoint it is reached.
+//! Tests of the choice of a member, and of the endpoint through which it is reached.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn trap_17_learners_are_skipped_and_damaged_members_come_last() {
         .collect();
     assert_eq!(nodes, [NODES[0], NODES[2]]);
     assert!(candidates[1].warnings.join("\n").contains("CORRUPT"));
-    // Each by its own address, not by that of the one that is used.
+    // Each by its own address, not by that of the chosen one.
     assert_eq!(candidates[0].warnings, Vec::<String>::new());
     assert_eq!(members.unwell[0].node, NODES[1]);
     assert!(members.unwell[0].cause.contains("learner"));
@@ -134,7 +134,7 @@ async fn trap_16_another_endpoint_is_used_when_one_is_gone() {
     let (bytes, error) = take(&source).await;
     assert!(error.is_none());
     assert_eq!(bytes, lab.snapshot);
-    // The endpoint goes between the choice and the call.
+    // The endpoint goes away between the choice and the call.
     lab.cluster.nodes()[1].fault(|faults| faults.unreachable = true);
     let stream = source.open(&lab.candidate(&source, NODES[2]).await).await;
     assert!(stream.is_ok());
@@ -229,7 +229,7 @@ async fn without_nodes_and_with_an_endpoint_by_name_the_members_are_asked_for() 
     let (bytes, _) = take(&source).await;
     assert_eq!(bytes, lab.snapshot);
 
-    // A cluster that does not tell is asked without `node`, and that is said.
+    // A cluster that does not list its members is queried without `node`, and that is reported.
     for node in lab.cluster.nodes() {
         let fault = CallFault::Refuse(Code::PermissionDenied, "not authorized".to_owned());
         node.fault(|faults| {
@@ -271,7 +271,7 @@ async fn a_frozen_node_is_avoided_as_endpoint_and_named_as_member() {
     lab.cluster.nodes()[0].fault(|faults| faults.frozen = true);
     let begun = std::time::Instant::now();
     let members = source.members().await.unwrap();
-    // The two others are well: nobody says that their etcd is down.
+    // The two others are well: their etcd is not reported as down.
     let candidates = &members.candidates;
     assert_eq!(candidates[0].node, NODES[1]);
     assert_eq!(candidates[0].warnings, Vec::<String>::new());
@@ -320,7 +320,7 @@ async fn a_member_that_is_not_among_the_nodes_is_looked_at_and_named() {
     assert_eq!(source.members().await.unwrap().unwell, []);
     lab.cluster.nodes()[2].fault(|faults| faults.etcd_down = true);
     let members = source.members().await.unwrap();
-    // It is none to take a snapshot of, and still expected to be well.
+    // No snapshot is taken of it, and it is still expected to be well.
     assert_eq!(members.candidates.len(), 2);
     assert_eq!(members.unwell[0].node, NODES[2]);
     assert!(members.unwell[0].cause.contains("talosctl service etcd"));
@@ -343,7 +343,7 @@ async fn nodes_that_the_list_of_members_lacks_and_members_that_nobody_named_are_
     assert_eq!(told(&NODES).await, Vec::<String>::new());
     // The talosconfig's own nodes, which are all three.
     assert_eq!(told(&[]).await, Vec::<String>::new());
-    // 10.5.0.4 was replaced by a node of another address, which nobody is at any more.
+    // 10.5.0.4 was replaced by a node with another address; no node has the old address any more.
     let found = told(&[NODES[0], NODES[1], "10.5.0.77"]).await;
     let [lacking, gone] = found.as_slice() else {
         panic!("{found:#?}");

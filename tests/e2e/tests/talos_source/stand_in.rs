@@ -1,4 +1,4 @@
-//! The stand-in by itself: what it refuses, and what a recover leaves behind.
+//! Tests of the stand-in alone: what it refuses, and what a recover leaves behind.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -167,7 +167,7 @@ impl Empty {
             .map(|_| ())
     }
 
-    /// Waits until the service has come to `state`; gives its last event.
+    /// Waits until the service has reached `state`; returns its last event.
     async fn reaches(&self, state: ServiceState) -> String {
         let node = &self.cluster.nodes()[0];
         let waited = tokio::time::timeout(Duration::from_secs(20), async {

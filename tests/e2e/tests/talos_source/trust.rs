@@ -1,4 +1,4 @@
-//! Certificates: whom the client trusts, and what it shows.
+//! Tests of certificates: which ones the client trusts, and which one it shows.
 
 use backup_core::clock::{Clock as _, SystemClock};
 use backup_core::source::SnapshotSource as _;

@@ -1,4 +1,4 @@
-//! The stand-in's messages, byte by byte: known vectors of the real wire.
+//! Tests of the stand-in's messages, byte by byte: known vectors of the real wire.
 
 use e2e::talos::proto::common::{Data, Metadata};
 use e2e::talos::proto::google::rpc;
