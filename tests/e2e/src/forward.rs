@@ -29,7 +29,7 @@ impl Forward {
     /// Starts a proxy; with `login`, as in `user:password`, it serves only clients that show it.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port is free.
     pub async fn start(login: Option<&str>) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?.to_string();

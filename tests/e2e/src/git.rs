@@ -37,7 +37,7 @@ impl GitHost {
     /// Serves the repositories in `folder`, to clients that show `token`, if there is one.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port is free.
     pub async fn start(folder: &Path, token: Option<&str>) -> Result<Self> {
         let mut host = Self {
             folder: folder.to_owned(),
@@ -57,7 +57,7 @@ impl GitHost {
     /// Starts listening again.
     ///
     /// # Errors
-    /// The port cannot be had any more.
+    /// The port is no longer free.
     pub async fn again(&mut self) -> Result<()> {
         let listener = TcpListener::bind(("127.0.0.1", self.port.number())).await?;
         let backend = Backend {

@@ -74,7 +74,7 @@ impl Core {
 /// it, and the others join.
 ///
 /// # Errors
-/// Certificates cannot be made or read, ports cannot be had, or `etcdutl` not be found or built.
+/// Certificates cannot be made or read, no port is free, or `etcdutl` cannot be found or built.
 pub async fn control_plane(etcd: &Etcd) -> Result<Standin> {
     let etcdutl = tools::path(Tool::Etcdutl).await?;
     let members = seats(&RealEtcd::of(etcd)?, 3);

@@ -143,7 +143,7 @@ impl Proxy {
     /// Starts a proxy before `target`, an address such as `http://127.0.0.1:9000`.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port is free.
     pub async fn start(target: &str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);

@@ -67,7 +67,7 @@ impl Standin {
     /// Starts all nodes, each on a free port of 127.0.0.1; the header `nodes` is a violation.
     ///
     /// # Errors
-    /// When certificates cannot be made or ports cannot be had.
+    /// When certificates cannot be made or no port is free.
     pub async fn start(specs: Vec<NodeSpec>) -> anyhow::Result<Self> {
         Self::start_with(specs, false).await
     }
@@ -75,7 +75,7 @@ impl Standin {
     /// Starts all nodes as `start` does; `allow_nodes` serves the header `nodes` as the real server does.
     ///
     /// # Errors
-    /// When certificates cannot be made or ports cannot be had.
+    /// When certificates cannot be made or no port is free.
     pub async fn start_with(specs: Vec<NodeSpec>, allow_nodes: bool) -> anyhow::Result<Self> {
         let pki = Pki::new(SystemClock.now())?;
         let nodes = specs

@@ -249,7 +249,7 @@ impl Definition {
         format!("{}{rest}", first.to_ascii_uppercase())
     }
 
-    /// Returns one of its objects; `rest` is laid over it.
+    /// Returns one of its objects, with the fields of `rest` merged into it.
     pub(crate) fn example(&self, name: &str, rest: &Value) -> Value {
         let mut object = json!({
             "apiVersion": format!("{}/v1", self.group),
