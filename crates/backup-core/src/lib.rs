@@ -38,11 +38,11 @@ pub mod catalog;
 
 pub mod audit;
 
-pub mod leftovers;
+pub mod gc;
 
 pub mod backup;
 
-pub mod restore;
+pub mod read;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -16,7 +16,7 @@ use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
-use backup_core::restore::{self, VerifyDepth};
+use backup_core::read::{self, VerifyDepth};
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use bytes::Bytes;
@@ -88,9 +88,9 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
     for (entry, plain) in entries.iter().zip(snapshots()) {
         let point = read("load", catalog.load(entry, &trust).await);
         assert_eq!(point.verdict, Verdict::Trusted, "{}", entry.id);
-        let unlock = || restore::unlock(&store, &point, identities);
+        let unlock = || read::unlock(&store, &point, identities);
         let folder = tempfile::tempdir().unwrap();
-        let verified = restore::verify(
+        let verified = read::verify(
             Arc::clone(&store),
             &point,
             VerifyDepth::Full(read("unlock", unlock().await)),
@@ -106,7 +106,7 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
         assert_eq!(verified.plain_bytes, u64::try_from(plain.len()).unwrap());
 
         let (name, target) = (ComponentName::etcd(), folder.path().join("etcd.snapshot"));
-        let fetched = restore::fetch(
+        let fetched = read::fetch(
             Arc::clone(&store),
             &point,
             read("unlock", unlock().await),

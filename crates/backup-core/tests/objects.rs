@@ -13,7 +13,7 @@ use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::id::ComponentName;
 use backup_core::progress::Silent;
-use backup_core::restore::{self, Kubeconfig, ObjectReader, RestoreError};
+use backup_core::read::{self, Kubeconfig, ObjectReader, RestoreError};
 use backup_core::store::memory::MemoryStore;
 use backup_core::testing::objects::{Objects, World};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn newest(world: World) -> ObjectReader {
     let entry = catalog.list().await.unwrap().pop().unwrap();
     let point = catalog.load(&entry, &world.trust().unwrap()).await.unwrap();
     let identities = world.identities().unwrap();
-    let unlocked = restore::unlock(&world.store, &point, &identities)
+    let unlocked = read::unlock(&world.store, &point, &identities)
         .await
         .unwrap();
     ObjectReader {

@@ -14,7 +14,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::commands::{
     check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot, sweep,
 };
-use crate::take::sources;
+use crate::run_builder::sources;
 
 /// Back up a Butler cluster: take etcd snapshots through the Talos API and objects through the
 /// Kubernetes API, and keep them as content-addressed, encrypted, signed restore points in S3 or

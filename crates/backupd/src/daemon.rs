@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::board::Board;
 use self::cluster::{Ground, Inputs};
 use self::election::Election;
 use self::files::{Files, Loaded};
@@ -32,27 +31,28 @@ use self::http::host::Names;
 use self::http::listener::{Limits, serve};
 use self::lead::Lead;
 use self::queue::Queue;
+use self::status::Board;
 use crate::commands::run::Args;
-use crate::take::UNENCRYPTED;
+use crate::run_builder::UNENCRYPTED;
 use crate::tls;
 
 mod apart;
-mod board;
-mod bucket;
 mod cluster;
 mod election;
 mod files;
-mod hearing;
 mod http;
 mod lead;
 mod leftovers;
 mod metrics;
 mod mirror;
 mod queue;
+mod run_handle;
 mod runner;
 pub(crate) mod shard;
+mod status;
+mod store_view;
 mod timetable;
-mod track;
+mod watch_health;
 mod watches;
 
 /// Interval at which the files are checked, and the longest time until a changed clock is noticed.

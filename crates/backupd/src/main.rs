@@ -5,8 +5,8 @@ use std::process::ExitCode;
 mod args;
 mod commands;
 mod daemon;
+mod run_builder;
 mod sweep;
-mod take;
 mod tls;
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backup_cli::config::{Config, ConfigError, Encryption};
 use backup_core::clock::Clock;
 use backup_core::crypt::Trust;
-use backup_core::leftovers::Rules;
+use backup_core::gc::Rules;
 use jiff::SignedDuration;
 
 /// Returns the rules that follow from the configuration. Trusted are the keys that it names, and the key that

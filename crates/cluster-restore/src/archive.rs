@@ -6,7 +6,7 @@ use super::RecoverError;
 use super::select::Select;
 use super::spool::Spool;
 use backup_core::id::ComponentName;
-use backup_core::restore::{ObjectReader, RestoreError};
+use backup_core::read::{ObjectReader, RestoreError};
 
 /// Puts the selected objects of a restore point into a spool, from every component that
 /// contains objects.

@@ -36,8 +36,8 @@ pub mod pause;
 pub mod quiesce;
 
 pub mod journal;
+pub mod journal_replica;
 pub mod plan;
-pub mod stored;
 
 mod archive;
 mod contents;
@@ -54,11 +54,11 @@ mod lock;
 mod owners;
 mod volumes;
 
+mod datastore_check;
 mod objects;
-mod stores;
 
+mod planner;
 mod run;
-mod survey;
 
 pub mod tenants;
 
@@ -68,9 +68,9 @@ pub use archive::read_archive;
 pub use contents::ContentKey;
 pub use gaps::gaps;
 pub use lineage::lineage;
+pub use planner::{Request, foresee, survey};
 pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
 pub use select::{Select, of_steps};
-pub use survey::{Request, foresee, survey};
 
 /// Name and version of the tool, as plans and journals record them.
 pub(crate) const TOOL: &str = concat!("butler-backup ", env!("CARGO_PKG_VERSION"));
@@ -88,7 +88,7 @@ pub enum RecoverError {
     },
     /// The archive cannot be read.
     #[error("cannot read the objects of the restore point")]
-    Archive(#[source] Box<backup_core::restore::RestoreError>),
+    Archive(#[source] Box<backup_core::read::RestoreError>),
     /// The restore point holds no objects.
     #[error(
         "restore point {id} holds no objects, only etcd; choose one that has `resources` from \

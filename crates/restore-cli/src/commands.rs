@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::{CatalogError, RestorePoint, View};
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
-use backup_core::restore::{ObjectReader, RestoreError, unlock};
+use backup_core::read::{ObjectReader, RestoreError, unlock};
 use backup_core::store::Store;
 
 use crate::args::Command;

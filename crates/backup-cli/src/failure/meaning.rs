@@ -3,9 +3,9 @@
 use backup_core::audit::AuditError;
 use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
-use backup_core::leftovers::LeftoversError;
+use backup_core::gc::LeftoversError;
 use backup_core::proxy::ProxyError;
-use backup_core::restore::{HoldError, RestoreError};
+use backup_core::read::{HoldError, RestoreError};
 use backup_core::store::StoreError;
 use cluster_client::kit::KitError;
 use cluster_client::kube::KubeError;

@@ -12,7 +12,7 @@ use backup_core::digest::Digest;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
-use backup_core::restore::{self, VerifyDepth};
+use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store};
 use bytes::Bytes;
@@ -108,12 +108,12 @@ impl World {
             }
         };
         let folder = tempfile::tempdir().unwrap();
-        let unlock = || restore::unlock(&store, &point, &self.identities);
+        let unlock = || read::unlock(&store, &point, &self.identities);
         let sound = async {
             let depth = VerifyDepth::Full(unlock().await?);
             let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
             let store = Arc::clone(&store);
-            restore::verify(store, &point, depth, folder.path(), progress, cancel).await
+            read::verify(store, &point, depth, folder.path(), progress, cancel).await
         };
         let sound = sound.await.map(|v| v.findings.is_empty()).map_err(text);
         let (name, target) = (ComponentName::etcd(), folder.path().join("etcd"));
@@ -122,7 +122,7 @@ impl World {
             let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
             let store = Arc::clone(&store);
             let to = (target.as_path(), Existing::Replace);
-            restore::fetch(store, &point, unlocked, &name, to, progress, cancel).await
+            read::fetch(store, &point, unlocked, &name, to, progress, cancel).await
         };
         let fetched = fetched.await.map_err(text);
         assert_eq!(target.exists(), fetched.is_ok(), "a part was left behind");

@@ -11,7 +11,7 @@ use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
-use backup_core::restore::{self, RestoreError};
+use backup_core::read::{self, RestoreError};
 use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
 use tokio_util::sync::CancellationToken;
 
@@ -58,11 +58,11 @@ async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, Resto
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("kit.tar");
     let store = world.store();
-    let unlocked = restore::unlock(&store, point, &world.identities()).await?;
+    let unlocked = read::unlock(&store, point, &world.identities()).await?;
     let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
     let name = ComponentName::kit();
     let to = (target.as_path(), Existing::Replace);
-    restore::fetch(store, point, unlocked, &name, to, progress, cancel).await?;
+    read::fetch(store, point, unlocked, &name, to, progress, cancel).await?;
     Ok(std::fs::read(target).unwrap())
 }
 

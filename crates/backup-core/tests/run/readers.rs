@@ -4,7 +4,7 @@ use backup_core::backup::{Protection, Run};
 use backup_core::catalog::Catalog;
 use backup_core::crypt::{Identities, SigningKey, Trust, new_identity};
 use backup_core::format::manifest::Severity;
-use backup_core::restore;
+use backup_core::read;
 use backup_core::store::Store as _;
 
 use super::world::{World, snapshot};
@@ -18,9 +18,7 @@ async fn a_stranger_is_told_who_could_read_and_gets_nothing() {
     let mut stranger = Identities::none();
     stranger.add("other", &other).unwrap();
     let store = world.store();
-    let error = restore::unlock(&store, &point, &stranger)
-        .await
-        .unwrap_err();
+    let error = read::unlock(&store, &point, &stranger).await.unwrap_err();
     assert!(
         error.to_string().contains(world.recipient.as_str()),
         "{error}"

@@ -3,7 +3,7 @@
 use backup_core::backup::BackupError;
 use backup_core::crypt::Verdict;
 use backup_core::digest::Digest;
-use backup_core::restore::RestoreError;
+use backup_core::read::RestoreError;
 use backup_core::store::Store as _;
 
 use super::world::{World, snapshot};

@@ -10,7 +10,7 @@ use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity}
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
-use backup_core::restore::{self, RestoreError, VerifyDepth};
+use backup_core::read::{self, RestoreError, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store};
 use bytes::Bytes;
@@ -93,8 +93,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("etcd.snapshot");
         let store = self.store();
-        let unlocked = restore::unlock(&store, point, &self.identities()).await?;
-        let fetched = restore::fetch(
+        let unlocked = read::unlock(&store, point, &self.identities()).await?;
+        let fetched = read::fetch(
             store,
             point,
             unlocked,
@@ -112,12 +112,12 @@ impl World {
     pub(crate) async fn verify(
         &self,
         point: &RestorePoint,
-    ) -> Result<restore::Verified, RestoreError> {
+    ) -> Result<read::Verified, RestoreError> {
         let store = self.store();
-        let unlocked = restore::unlock(&store, point, &self.identities()).await?;
+        let unlocked = read::unlock(&store, point, &self.identities()).await?;
         let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
         let depth = VerifyDepth::Full(unlocked);
-        restore::verify(store, point, depth, &std::env::temp_dir(), progress, cancel).await
+        read::verify(store, point, depth, &std::env::temp_dir(), progress, cancel).await
     }
 
     pub(crate) async fn audit(&self) -> audit::Report {

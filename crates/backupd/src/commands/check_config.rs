@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::args::{self, WriteFlags};
-use crate::take::reach::talos_search;
+use crate::run_builder::reach::talos_search;
 
 use self::kubernetes::Kubernetes;
 

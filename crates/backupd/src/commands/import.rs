@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::take::taken::Taken;
-use crate::take::{Means, prepare_by};
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Means, prepare_by};
 
 mod packed;
 

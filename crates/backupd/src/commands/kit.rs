@@ -12,8 +12,8 @@ use clap::Subcommand;
 use cluster_client::kit::Kit;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::take::taken::Taken;
-use crate::take::{Means, prepare_by};
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Means, prepare_by};
 
 /// Keep files that a restore needs and no API hands out
 #[derive(Debug, clap::Args)]

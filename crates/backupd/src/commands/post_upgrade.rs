@@ -20,9 +20,9 @@ use serde::Serialize;
 
 use super::upgrade::{BEFORE, ReachFlags, Versions};
 use crate::args::NoteFlags;
-use crate::take::sources::Sources;
-use crate::take::taken::Taken;
-use crate::take::{Means, prepare_by};
+use crate::run_builder::sources::Sources;
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Means, prepare_by};
 
 /// Number of restore points that are searched for the one before the upgrade, newest first.
 const LOOK_BACK: usize = 200;

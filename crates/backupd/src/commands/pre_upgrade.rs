@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::upgrade::{BEFORE, ReachFlags, Versions};
 use crate::args::NoteFlags;
-use crate::take::sources::Sources;
-use crate::take::taken::Taken;
-use crate::take::{Means, prepare_by};
+use crate::run_builder::sources::Sources;
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Means, prepare_by};
 
 /// Phases in which a controller is changing a tenant, so that a restore point would contain a half-done
 /// state.

@@ -8,9 +8,9 @@ use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 
 use crate::args::{self, NoteFlags, WriteFlags};
-use crate::take::sources::Sources;
-use crate::take::taken::Taken;
-use crate::take::{Means, prepare_by};
+use crate::run_builder::sources::Sources;
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Means, prepare_by};
 
 mod ask;
 

@@ -11,7 +11,7 @@ use backup_cli::human;
 use backup_cli::open::{self, Access};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::leftovers::{self, LeftoversError, Plan, Removed};
+use backup_core::gc::{self, LeftoversError, Plan, Removed};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -73,20 +73,20 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             return Err(ConfigError::join(missing).into());
         }
     };
-    let rules = leftovers::Rules {
+    let rules = gc::Rules {
         past_the_brake: args.past_the_brake,
         ..rules
     };
     // A sweep creates nothing, so the folder must exist.
     let store = open::store(url, Access::Read, &frame.environment).await?;
     let progress = frame.terminal.progress();
-    let looked = async { Ok(leftovers::look(&store, &rules, progress.as_ref()).await?) };
+    let looked = async { Ok(gc::look(&store, &rules, progress.as_ref()).await?) };
     let plan = frame.or_cancelled(looked).await?;
     let removed = if args.dry_run {
         Ok(None)
     } else {
         progress.step("removing leftovers", None);
-        let removed = leftovers::remove(&store, &rules, &plan, &frame.cancel).await;
+        let removed = gc::remove(&store, &rules, &plan, &frame.cancel).await;
         removed.map(Some)
     };
     drop(progress);
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use backup_cli::output::{Format, render};
     use backup_core::format::manifest;
-    use backup_core::leftovers::Tally;
+    use backup_core::gc::Tally;
 
     #[test]
     fn a_dry_run_reads_well_and_its_json_stays() {
@@ -292,7 +292,7 @@ mod tests {
             cause: "its name is none of the format's".to_owned(),
             remedy: "find out who put it there".to_owned(),
         });
-        let old = ["packs", "recipes"].map(|folder| leftovers::Leftover {
+        let old = ["packs", "recipes"].map(|folder| gc::Leftover {
             key: format!("{folder}/{}", "0".repeat(64)).parse().unwrap(),
             bytes: 950_000,
             put: "2026-11-23T12:00:00Z".parse().unwrap(),

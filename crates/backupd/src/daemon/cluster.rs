@@ -18,15 +18,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::apart;
-use super::board::{self, Board, ComponentView, KeptView};
-use super::bucket::Facts;
-use super::hearing;
 use super::lead::Lead;
 use super::mirror::{self, Mirrored};
 use super::queue::{Queue, Wanted};
+use super::run_handle::{State, Track};
 use super::runner::{self, Ended, Job};
+use super::status::{self, Board, ComponentView, KeptView};
+use super::store_view::Facts;
 use super::timetable::{Due, Timetable, Why};
-use super::track::{State, Track};
+use super::watch_health;
 use look::Looked;
 use sweep::Sweep;
 
@@ -290,7 +290,7 @@ impl Work {
         self.board(|cluster| {
             cluster.watch(&track);
             cluster.track = Some(Arc::clone(&track));
-            findings = hearing::findings(&cluster.view, &wanted.components);
+            findings = watch_health::findings(&cluster.view, &wanted.components);
         });
         self.run = Some(Box::pin(runner::make(Job {
             config: Arc::clone(&self.config),
@@ -356,7 +356,7 @@ impl Work {
         }
     }
 
-    fn board(&self, change: impl FnOnce(&mut board::Cluster)) {
+    fn board(&self, change: impl FnOnce(&mut status::Cluster)) {
         self.ground.board.with(&self.ground.name, change);
     }
 }

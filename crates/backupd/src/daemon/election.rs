@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::apart::apart;
-use super::board::Board;
 use super::lead::Lead;
+use super::status::Board;
 use crate::commands::run::Args;
 
 /// Duration of a lease without renewal: the longest time without a leader after a death.

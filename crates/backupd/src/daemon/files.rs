@@ -10,8 +10,8 @@ use backup_cli::config::{Config, ConfigError, read_files};
 use backup_core::id::ClusterName;
 use jiff::Timestamp;
 
-use super::board::FileStatus;
 use super::shard::Shard;
+use super::status::FileStatus;
 
 /// Files of the configuration; see the module.
 #[derive(Debug)]

@@ -20,9 +20,9 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
 use super::lead::Lead;
 use super::metrics::{CONTENT_TYPE, Metrics};
+use super::status::Board;
 use access::{Access, Guard};
 use host::Names;
 use snapshots::Keys;

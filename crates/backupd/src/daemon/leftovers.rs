@@ -12,15 +12,15 @@ use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::open::{self, Access};
 use backup_core::clock::Clock;
+use backup_core::gc::{self, Plan, Removed, Rules};
 use backup_core::id::ClusterName;
-use backup_core::leftovers::{self, Plan, Removed, Rules};
 use backup_core::progress::Silent;
 use backup_core::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Failed;
+use super::status::Failed;
 use crate::sweep;
 
 /// Longest pause between two sweeps, each of which lists everything and reads all manifests.
@@ -99,7 +99,7 @@ pub(crate) async fn look(
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
         let store = open::store(config.need_store()?, Access::Read, &environment).await?;
-        let plan = leftovers::look(&store, &rules, &Silent).await?;
+        let plan = gc::look(&store, &rules, &Silent).await?;
         Ok::<_, Failure>(Looked { store, rules, plan })
     };
     match looked.await {
@@ -112,7 +112,7 @@ pub(crate) async fn look(
 /// Removes the leftovers that were found, until `cancel` stops it.
 pub(crate) async fn remove(looked: Box<Looked>, cancel: CancellationToken) -> Step {
     let Looked { store, rules, plan } = *looked;
-    let removed = leftovers::remove(&store, &rules, &plan, &cancel).await;
+    let removed = gc::remove(&store, &rules, &plan, &cancel).await;
     let removed = removed.map_err(|error| Failure::from(anyhow::Error::new(error)).one_line());
     over(removed.map(|removed| (plan, removed)))
 }

@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::apart::apart;
-use super::board::{Failed, View};
-use crate::take::sources::Sources;
+use super::status::{Failed, View};
+use crate::run_builder::sources::Sources;
 
 /// Largest number of restore points that wait to be mirrored, each with its notes on the disk. Older ones are
 /// left out, because the newest contains everything.

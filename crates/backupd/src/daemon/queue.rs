@@ -16,8 +16,8 @@ use backup_core::id::ComponentName;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
+use super::run_handle::{Cause, Track};
 use super::timetable::Why;
-use super::track::{Cause, Track};
 use crate::args::NoteFlags;
 
 /// Largest number of runs on demand that wait. More would be the same restore point again.

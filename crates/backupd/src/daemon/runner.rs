@@ -24,10 +24,10 @@ use super::apart::apart;
 use super::lead::Lead;
 use super::mirror::{Noted, Notes};
 use super::queue::Wanted;
-use super::track::{Cause, State, Track};
-use crate::take::sources::Sources;
-use crate::take::taken::Taken;
-use crate::take::{Keeping, Means, prepare};
+use super::run_handle::{Cause, State, Track};
+use crate::run_builder::sources::Sources;
+use crate::run_builder::taken::Taken;
+use crate::run_builder::{Keeping, Means, prepare};
 
 /// Pause before the second try; later pauses double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);

@@ -12,9 +12,9 @@ use cluster_client::kube::watch::{Change, WatchListener, WatchOptions, WatchStat
 use cluster_client::kube::{Kept, KubeOptions};
 use tracing::Instrument as _;
 
-use super::board::{self, Board, Hearing, WatchView};
 use super::cluster::Inputs;
 use super::queue::Queue;
+use super::status::{self, Board, Hearing, WatchView};
 
 /// Fixed inputs of the watches.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ fn plan(ground: &Ground, config: &Config) -> Plan {
 }
 
 impl Ground {
-    fn board(&self, change: impl FnOnce(&mut board::Cluster)) {
+    fn board(&self, change: impl FnOnce(&mut status::Cluster)) {
         self.board.with(&self.name, change);
     }
 }

@@ -12,7 +12,7 @@ use crate::child;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use backup_core::restore::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
+use backup_core::read::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
 use backup_core::store::Store;
 
 /// Time limit for etcd's tool. It copies 8 GiB in minutes, even on a slow disk.
@@ -185,7 +185,7 @@ pub async fn restore_datastore(
     let mut plain = target.data_dir.clone().into_os_string();
     plain.push(".snapshot");
     let plain = PathBuf::from(plain);
-    restore::fetch(
+    read::fetch(
         store,
         point,
         unlocked,

@@ -8,7 +8,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::{ComponentName, RestorePointId};
-use backup_core::restore::HeldFacts;
+use backup_core::read::HeldFacts;
 use cluster_client::talos::nodes::{MemberView, ServiceView};
 
 /// Restore of etcd that was checked and not begun.

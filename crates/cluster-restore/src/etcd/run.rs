@@ -12,7 +12,7 @@ use super::log::{EtcdLog, EtcdPhase};
 use super::plan::{EtcdPlan, EtcdRestored, Proof};
 use super::read_back;
 use backup_core::progress::Progress;
-use backup_core::restore::HeldSnapshot;
+use backup_core::read::HeldSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
 
 /// Number of attempts. A snapshot that is lost between upload and bootstrap is uploaded again.

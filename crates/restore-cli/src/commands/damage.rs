@@ -7,7 +7,7 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
-use backup_core::restore::{Assessor, Damage, RestoreError};
+use backup_core::read::{Assessor, Damage, RestoreError};
 
 use super::{Opened, not_read};
 

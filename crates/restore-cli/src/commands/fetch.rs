@@ -11,7 +11,7 @@ use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
-use backup_core::restore::{self, RestoreError};
+use backup_core::read::{self, RestoreError};
 use serde::Serialize;
 
 use crate::args::{ReadFlags, Selection};
@@ -88,10 +88,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         // A tenant's kubeconfig exists or does not; gaps of the component do not matter.
         return tenant::run(args, &wanted, &opened, frame).await;
     }
-    let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
+    let unlock = async { Ok(read::unlock(&opened.store, &point, &identities).await?) };
     let unlocked = frame.or_cancelled(unlock).await?;
     let progress = frame.terminal.progress();
-    let fetched = restore::fetch(
+    let fetched = read::fetch(
         Arc::clone(&opened.store),
         &point,
         unlocked,

@@ -14,7 +14,7 @@ use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::store::{Store, StoreError};
 use cluster_restore::journal::{Journal, Outcome, Phase, State};
-use cluster_restore::stored::{self, Head};
+use cluster_restore::journal_replica::{self, Head};
 use serde::Serialize;
 
 use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
@@ -138,7 +138,12 @@ async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure
 /// Returns the heads of the newest copies in `store`, newest first. Leaves out heads that cannot be read.
 pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<Head>, StoreError> {
     let mut found = Vec::new();
-    for stored in stored::list(store).await?.iter().rev().take(LOOKED) {
+    for stored in journal_replica::list(store)
+        .await?
+        .iter()
+        .rev()
+        .take(LOOKED)
+    {
         if let Ok(Some(head)) = stored.head().await {
             found.push(head);
         }

@@ -12,7 +12,7 @@ use backup_core::catalog::{Catalog, CatalogError, RestorePoint};
 use backup_core::crypt::Verdict;
 use backup_core::format::manifest;
 use backup_core::id::RestorePointId;
-use backup_core::restore::{self, Damage, VerifyDepth};
+use backup_core::read::{self, Damage, VerifyDepth};
 use backup_core::store::Key;
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let depth = if args.quick {
         VerifyDepth::Quick
     } else {
-        let unlock = async { Ok(restore::unlock(&opened.store, &point, &identities).await?) };
+        let unlock = async { Ok(read::unlock(&opened.store, &point, &identities).await?) };
         let unlocked = frame.or_cancelled(unlock).await;
         VerifyDepth::Full(unlocked.map_err(|failure| {
             if identities.is_empty() {
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let scratch = args.scratch.folder(frame);
     let progress = frame.terminal.progress();
-    let verified = restore::verify(
+    let verified = read::verify(
         Arc::clone(&opened.store),
         &point,
         depth,

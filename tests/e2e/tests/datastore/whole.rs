@@ -10,7 +10,7 @@ use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::id::ComponentName;
 use backup_core::newfile::Existing;
 use backup_core::progress::Silent;
-use backup_core::restore;
+use backup_core::read;
 use backup_core::store::Store;
 use backup_core::store::memory::MemoryStore;
 use cluster_client::kube::datastores::{TenantSchema, schemas};
@@ -87,8 +87,8 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
     let point = catalog
         .load(&catalog.list().await?.pop().unwrap(), &Trust::Anyone)
         .await?;
-    let unlocked = restore::unlock(&store, &point, &identities).await?;
-    restore::fetch(
+    let unlocked = read::unlock(&store, &point, &identities).await?;
+    read::fetch(
         store,
         &point,
         unlocked,

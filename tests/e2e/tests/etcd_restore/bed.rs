@@ -10,7 +10,7 @@ use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust};
 use backup_core::id::ComponentName;
 use backup_core::progress::Silent;
-use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::read::{HeldSnapshot, unlock};
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use cluster_client::talos::nodes::TalosNodes;

@@ -7,7 +7,7 @@ use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::id::ComponentName;
 use backup_core::progress::Silent;
-use backup_core::restore::unlock;
+use backup_core::read::unlock;
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use cluster_client::etcd::EtcdSource;

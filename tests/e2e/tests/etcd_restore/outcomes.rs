@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backup_core::progress::Silent;
-use backup_core::restore::HeldSnapshot;
+use backup_core::read::HeldSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, Proof, run};
 use e2e::talos::{Etcd as Backend, ServiceState};

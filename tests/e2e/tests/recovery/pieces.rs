@@ -20,7 +20,7 @@ use backup_core::format::manifest::{Component, Manifest, PackRef, StoredObject};
 use backup_core::format::pack::PackWriter;
 use backup_core::format::recipe::{Run, Segment};
 use backup_core::progress::Silent;
-use backup_core::restore;
+use backup_core::read;
 use backup_core::store::{Key, Store};
 use bytes::Bytes;
 use e2e::programs::are_there;
@@ -289,10 +289,10 @@ async fn fetch(
         "right",
         &SecretString::from(std::fs::read_to_string(identity)?),
     )?;
-    let unlocked = restore::unlock(store, &point, &identities).await?;
+    let unlocked = read::unlock(store, &point, &identities).await?;
     let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
     let (store, name) = (Arc::clone(store), name.parse()?);
     let to = (target, backup_core::newfile::Existing::Replace);
-    restore::fetch(store, &point, unlocked, &name, to, progress, cancel).await?;
+    read::fetch(store, &point, unlocked, &name, to, progress, cancel).await?;
     Ok(())
 }

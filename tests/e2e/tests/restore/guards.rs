@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backup_core::clock::SystemClock;
-use backup_core::restore::{ObjectReader, unlock};
+use backup_core::read::{ObjectReader, unlock};
 use cluster_client::kube::KubeOptions;
 use cluster_client::kube::target::KubeTarget;
 use cluster_restore::guards::{Guard, Guards};

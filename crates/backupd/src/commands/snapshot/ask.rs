@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::take::taken::Taken;
+use crate::run_builder::taken::Taken;
 use crate::tls;
 
 /// Largest accepted line: a result with all its findings.

@@ -9,7 +9,7 @@ use backup_core::id::ComponentName;
 use super::Work;
 use crate::daemon::mirror::{self, Mirrored};
 use crate::daemon::runner::Ended;
-use crate::daemon::{board, bucket};
+use crate::daemon::{status, store_view};
 
 impl Work {
     pub(super) fn ended(&mut self, ended: Ended) {
@@ -26,7 +26,7 @@ impl Work {
         let mut failed: Vec<(ComponentName, String)> = Vec::new();
         for name in asked {
             match &ended.result {
-                Ok((committed, _)) if bucket::holds(&committed.manifest, &name) => {
+                Ok((committed, _)) if store_view::holds(&committed.manifest, &name) => {
                     self.table.taken(&name);
                     self.taken.insert(name, committed.manifest.ended);
                 }
@@ -66,7 +66,7 @@ impl Work {
             cluster.count(&ended.track.status());
             for (name, cause) in failed {
                 let view = cluster.view.components.entry(name).or_default();
-                view.last_failure = Some(board::Failed { at: now, cause });
+                view.last_failure = Some(status::Failed { at: now, cause });
             }
             if let Ok((committed, checked)) = &ended.result {
                 let totals = &mut cluster.view.totals;

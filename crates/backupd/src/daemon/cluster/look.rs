@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{JUMP, Work};
 use crate::daemon::apart::apart;
-use crate::daemon::bucket::{self, Facts};
-use crate::take::reach::talos_options;
+use crate::daemon::store_view::{self, Facts};
+use crate::run_builder::reach::talos_options;
 
 /// Interval between checks of the store for restore points that others put there.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -140,11 +140,15 @@ async fn look(
         *skew = Some(clock.now().duration_since(theirs).as_secs());
     }
     let names: Vec<ComponentName> = config.components.iter().map(|c| c.name.clone()).collect();
-    let mut facts = bucket::look(&store, cluster, &key, known, &names, clock.now())
+    let mut facts = store_view::look(&store, cluster, &key, known, &names, clock.now())
         .await
         .map_err(|e| failed(e.into()))?;
     if count {
-        facts.objects = Some(bucket::count(&store).await.map_err(|e| failed(e.into()))?);
+        facts.objects = Some(
+            store_view::count(&store)
+                .await
+                .map_err(|e| failed(e.into()))?,
+        );
     }
     Ok(facts)
 }

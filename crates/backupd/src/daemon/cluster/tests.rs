@@ -139,11 +139,11 @@ impl Bed {
         }
     }
 
-    fn see<T>(&self, look: impl Fn(&board::Cluster) -> T) -> T {
+    fn see<T>(&self, look: impl Fn(&status::Cluster) -> T) -> T {
         self.board.with(&name(), |cluster| look(cluster)).unwrap()
     }
 
-    async fn until(&self, what: &str, wanted: impl Fn(&board::Cluster) -> bool) {
+    async fn until(&self, what: &str, wanted: impl Fn(&status::Cluster) -> bool) {
         let end = Instant::now() + LIMIT;
         while !self.see(&wanted) {
             assert!(
@@ -171,7 +171,7 @@ impl Bed {
     /// Waits for the end of a turn, which removes a component that is not configured from the board.
     async fn turn(&self) {
         let mark: ComponentName = "mark".parse().unwrap();
-        let add = |cluster: &mut board::Cluster| {
+        let add = |cluster: &mut status::Cluster| {
             let components = &mut cluster.view.components;
             components.insert(mark.clone(), ComponentView::default());
         };
@@ -373,10 +373,10 @@ async fn a_panic_of_the_work_is_a_failed_run_and_the_work_goes_on() {
     let track = Track::new(
         &name(),
         Vec::new(),
-        super::super::track::Cause::Demand,
+        super::super::run_handle::Cause::Demand,
         &clock,
     );
-    let at_work = |cluster: &mut board::Cluster| cluster.track = Some(Arc::clone(&track));
+    let at_work = |cluster: &mut status::Cluster| cluster.track = Some(Arc::clone(&track));
     bed.board.with(&name(), at_work).unwrap();
     bed.clock.panics.store(true, Ordering::SeqCst);
     bed.until("the failed run", |cluster| cluster.view.totals.failed == 1)

@@ -17,7 +17,7 @@ use super::stream::follow;
 use super::{Api, Refusal, json};
 use crate::args::{NoteFlags, component};
 use crate::daemon::queue::Wanted;
-use crate::daemon::track::{Cause, Track};
+use crate::daemon::run_handle::{Cause, Track};
 
 /// Largest body: some names and a reason.
 const BODY_BYTES: usize = 16 << 10;

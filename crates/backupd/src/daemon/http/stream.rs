@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::{Api, Refusal};
-use crate::daemon::track::{Event, RunStatus, Track};
+use crate::daemon::run_handle::{Event, RunStatus, Track};
 
 /// Longest time between two lines, so that both ends see that the other is there.
 const PULSE: Duration = Duration::from_secs(5);

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::Sample;
-use crate::daemon::board::{ClusterStatus, Hearing, Status};
-use crate::daemon::bucket::Facts;
 use crate::daemon::lead::Lead;
+use crate::daemon::status::{ClusterStatus, Hearing, Status};
+use crate::daemon::store_view::Facts;
 
 /// States of a run, and `idle` when none is at work.
 const STATES: [&str; 5] = ["idle", "selected", "reading", "storing", "verifying"];

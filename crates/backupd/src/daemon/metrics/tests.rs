@@ -1,13 +1,13 @@
 //! Tests that the document, the table and the served metrics agree.
 
 use super::*;
-use crate::daemon::board::{FileStatus, Hearing, WatchView};
-use crate::daemon::bucket::{Certificate, ComponentFacts, Facts};
 use crate::daemon::lead::Lead;
 use crate::daemon::leftovers::LeftoversView;
 use crate::daemon::mirror::MirrorView;
 use crate::daemon::queue::Queue;
 use crate::daemon::shard::Shard;
+use crate::daemon::status::{FileStatus, Hearing, WatchView};
+use crate::daemon::store_view::{Certificate, ComponentFacts, Facts};
 use backup_core::clock::FixedClock;
 use backup_core::id::ComponentName;
 use jiff::Timestamp;

@@ -12,7 +12,7 @@ use super::super::plan::{EtcdPlan, Role};
 use super::super::wipe::Wipe;
 use super::{EtcdRestoreError, Pace};
 use backup_core::progress::Progress;
-use backup_core::restore::HeldSnapshot;
+use backup_core::read::HeldSnapshot;
 use bytes::Bytes;
 use cluster_client::talos::nodes::{
     CallError, CallErrorKind, ServiceView, TalosNodes, Upload, UploadError,

@@ -8,7 +8,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_core::archive::{ObjectPath, StoredJson};
 use backup_core::id::ComponentName;
-use backup_core::restore::{ObjectReader, RestoreError};
+use backup_core::read::{ObjectReader, RestoreError};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::compare::{Comparison, Told};

@@ -9,7 +9,7 @@ use backup_core::crypt::Identities;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::newfile::{self, Existing};
-use backup_core::restore::Kubeconfig;
+use backup_core::read::Kubeconfig;
 
 use super::{Args, Fetched};
 use crate::commands::{Opened, Reading, not_read};

@@ -9,7 +9,7 @@ use backup_cli::program::Frame;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
-use backup_core::restore::{HeldSnapshot, unlock};
+use backup_core::read::{HeldSnapshot, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, Proof, SnapshotFacts, Wanted, preflight,

@@ -10,7 +10,7 @@ use backup_cli::failure::Failure;
 use backup_cli::output::Format;
 use backup_cli::program::Frame;
 use backup_core::archive::{ResourceName, StoredJson, mask};
-use backup_core::restore::{ObjectReader, RestoreError};
+use backup_core::read::{ObjectReader, RestoreError};
 use serde::Serialize as _;
 use serde_json::Value;
 

@@ -10,7 +10,7 @@ use backup_cli::program::Frame;
 use backup_core::archive::{ArchiveError, ResourceName, StoredJson};
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
-use backup_core::restore::{ObjectReader, RestoreError};
+use backup_core::read::{ObjectReader, RestoreError};
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -9,7 +9,7 @@ use backup_cli::failure::Failure;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::id::{ComponentName, RestorePointId};
-use backup_core::restore::unlock;
+use backup_core::read::unlock;
 use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
 use serde::Serialize;
 

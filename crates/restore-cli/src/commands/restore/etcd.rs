@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
-use backup_core::restore::{HeldSnapshot, HoldError, unlock};
+use backup_core::read::{HeldSnapshot, HoldError, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
     EtcdPlan, EtcdRestored, Pace, SnapshotFacts, Wanted, preflight, restart_kubelets, restarts,

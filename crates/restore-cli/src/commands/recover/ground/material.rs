@@ -4,7 +4,7 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::Finding;
-use backup_core::restore::unlock;
+use backup_core::read::unlock;
 use cluster_client::kube::target::KubeTarget;
 use cluster_restore::plan::{Mode, Options, Origin};
 use cluster_restore::spool::Spool;

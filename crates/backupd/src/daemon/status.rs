@@ -9,13 +9,13 @@ use backup_core::id::{ClusterName, ComponentName};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::bucket::Facts;
 use super::lead::Lead;
 use super::leftovers::LeftoversView;
 use super::mirror::MirrorView;
 use super::queue::Queue;
+use super::run_handle::{RunStatus, State, Track};
 use super::shard::Shard;
-use super::track::{RunStatus, State, Track};
+use super::store_view::Facts;
 
 /// Number of runs for each cluster that the board still reports after their end.
 const RECENT: usize = 20;

@@ -13,10 +13,10 @@ use super::{PLAN_PART, SEGMENT, StoredError};
 use backup_core::crypt::{Opener, Sealer};
 use backup_core::digest::Digest;
 use backup_core::format::layout::{self, JournalPart};
-use backup_core::restore::Unlocked;
+use backup_core::read::Unlocked;
 use backup_core::store::{Created, Store, StoreError};
 
-use super::super::plan::Plan;
+use crate::plan::Plan;
 
 /// Keeper of the copy of one journal.
 pub struct Keeper {

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::dangers::{CONTROL_PLANES, ControlPlane, DATASTORES};
 use super::plan::{Danger, Mode, Step};
+use super::planner::Request;
 use super::spool::Spool;
-use super::survey::Request;
 use crate::tenants::{DEFAULT_DATASTORE, DataState, Home, Looked, Wanted, look_into};
 use backup_core::archive::ObjectPath;
 use backup_core::clock::{Clock, FixedClock};

@@ -12,11 +12,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
+use super::archive::ObjectReader;
 use super::assemble::{Assembly, scratch_in};
 use super::keys::{Unlocked, unlock};
 use super::objects::Objects;
 use super::open::open_packs;
-use super::read::ObjectReader;
 use super::recipes::read_recipes;
 use super::window::Opening;
 use crate::audit::{self, Expected};

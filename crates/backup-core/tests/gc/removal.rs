@@ -3,7 +3,7 @@
 use backup_core::backup::{BackupError, Run};
 use backup_core::crypt::SigningKey;
 use backup_core::format::layout;
-use backup_core::leftovers::{self, Rules};
+use backup_core::gc::{self, Rules};
 use backup_core::store::Store;
 use backup_core::testing::fault::{Call, Fault, FaultStore, When};
 use bytes::Bytes;
@@ -100,7 +100,7 @@ async fn failures_end_it_and_it_can_be_made_again() {
     world.store.clear();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let stopped = leftovers::remove(&world.store(), &rules, &plan, &cancel).await;
+    let stopped = gc::remove(&world.store(), &rules, &plan, &cancel).await;
     let stopped = stopped.unwrap();
     assert!(!stopped.complete && stopped.removed.objects == 0);
     // The removal is killed in the middle: the store never answers again.
@@ -109,7 +109,7 @@ async fn failures_end_it_and_it_can_be_made_again() {
     let dying: Arc<dyn Store> = Arc::<FaultStore>::clone(&fault);
     let cancel = CancellationToken::new();
     tokio::select! {
-        _ = leftovers::remove(&dying, &rules, &plan, &cancel) => panic!("it lived"),
+        _ = gc::remove(&dying, &rules, &plan, &cancel) => panic!("it lived"),
         () = fault.stopped() => {}
     }
     // Replies are lost: the objects are gone all the same.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::RestoreError;
-use super::read::ObjectReader;
+use super::archive::ObjectReader;
 use crate::archive::{ArchiveError, StoredJson};
 use crate::format::export::TenantFacts;
 use crate::id::ComponentName;

@@ -5,9 +5,9 @@ use backup_core::catalog::Catalog;
 use backup_core::clock::{Clock as _, FixedClock};
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use backup_core::digest::Digest;
-use backup_core::leftovers::{self, Plan, Removed, Rules};
+use backup_core::gc::{self, Plan, Removed, Rules};
 use backup_core::progress::Silent;
-use backup_core::restore::{self, VerifyDepth};
+use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Created, Key, Store};
 use backup_core::testing::fault::{Call, Fault, FaultStore, When};
@@ -145,14 +145,12 @@ impl World {
     }
 
     pub(crate) async fn look(&self, rules: &Rules) -> Plan {
-        leftovers::look(&self.store(), rules, &Silent)
-            .await
-            .unwrap()
+        gc::look(&self.store(), rules, &Silent).await.unwrap()
     }
 
     pub(crate) async fn remove(&self, rules: &Rules, plan: &Plan) -> Removed {
         let cancel = CancellationToken::new();
-        leftovers::remove(&self.store(), rules, plan, &cancel)
+        gc::remove(&self.store(), rules, plan, &cancel)
             .await
             .unwrap()
     }
@@ -186,9 +184,9 @@ impl World {
         for entry in entries {
             let point = catalog.load(&entry, &self.rules().trust).await.unwrap();
             let store = self.store();
-            let unlocked = restore::unlock(&store, &point, &identities).await.unwrap();
+            let unlocked = read::unlock(&store, &point, &identities).await.unwrap();
             let folder = std::env::temp_dir();
-            let verified = restore::verify(
+            let verified = read::verify(
                 store,
                 &point,
                 VerifyDepth::Full(unlocked),

@@ -3,7 +3,7 @@
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 
-use super::board::{Hearing, View, WatchView};
+use super::status::{Hearing, View, WatchView};
 
 /// Largest number of kinds that are listed one by one.
 const TOLD: usize = 20;
@@ -62,9 +62,9 @@ fn finding(kind: &str, watch: &WatchView) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::board::Board;
     use crate::daemon::queue::Queue;
     use crate::daemon::shard::Shard;
+    use crate::daemon::status::Board;
     use jiff::Timestamp;
     use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-mod leftovers {
+mod gc {
     mod removal;
     mod rules;
     mod world;

@@ -9,10 +9,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
+use super::archive::ObjectReader;
 use super::assemble::{Assembly, assemble, mismatch};
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::read::ObjectReader;
 use crate::archive::{ArchiveError, StoredJson};
 use crate::audit::{self, Expected};
 use crate::catalog::RestorePoint;

@@ -24,7 +24,7 @@ use super::objects::Foreseen;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
 use super::select::Select;
 use super::spool::Spool;
-use super::{RecoverError, leave, quiesce, stores};
+use super::{RecoverError, datastore_check, leave, quiesce};
 use backup_core::archive::{ObjectPath, same};
 use backup_core::format::export::{CompleteIn, TenantFacts};
 use backup_core::format::manifest::{EtcdFacts, Finding, Parent, Severity};
@@ -139,7 +139,13 @@ pub async fn survey(
     }
     progress.step("looking into the tenants' DataStores", None);
     // Boxed, because the future would be too large for a caller's stack.
-    let data = Box::pin(stores::look(request, dangers.planes(), spool, Some(target))).await;
+    let data = Box::pin(datastore_check::look(
+        request,
+        dangers.planes(),
+        spool,
+        Some(target),
+    ))
+    .await;
     dangers.add(data);
     survey.prove(&mut dangers)?;
     let found = dangers.finish(&request.options, request.mode, &survey.beside);
@@ -320,7 +326,13 @@ pub async fn foresee(
     }
     let mut findings = request.findings.clone();
     findings.extend(answer(request));
-    let data = Box::pin(stores::look(request, dangers.planes(), spool, None)).await;
+    let data = Box::pin(datastore_check::look(
+        request,
+        dangers.planes(),
+        spool,
+        None,
+    ))
+    .await;
     dangers.add(data);
     let live = Live {
         assumed: true,

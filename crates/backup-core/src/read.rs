@@ -7,6 +7,7 @@ use crate::format::pack::PackError;
 use crate::id::{ComponentName, RestorePointId};
 use crate::store::{Key, StoreError};
 
+mod archive;
 mod assemble;
 mod damage;
 mod early;
@@ -18,18 +19,17 @@ mod objects;
 mod open;
 mod packs;
 mod parts;
-mod read;
 mod recipes;
 mod stays;
 mod tenant;
 mod verify;
 mod window;
 
+pub use archive::ObjectReader;
 pub use damage::{Assessor, Damage, Lost};
 pub use fetch::{Fetched, fetch};
 pub use hold::{HeldFacts, HeldSnapshot, HoldError};
 pub use keys::{Unlocked, unlock};
-pub use read::ObjectReader;
 pub use tenant::Kubeconfig;
 pub use verify::{Verified, VerifyDepth, verify};
 

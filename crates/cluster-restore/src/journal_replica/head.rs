@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::journal::{Phase, Record};
-use super::super::plan::{Mode, Plan, Step};
+use crate::journal::{Phase, Record};
+use crate::plan::{Mode, Plan, Step};
 use backup_core::format::manifest::Parent;
 use backup_core::id::ClusterName;
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::walk::{Hole, Walked, walk};
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
-use crate::restore::RestoreError;
-use crate::restore::packs::{Load, scatter};
+use crate::read::RestoreError;
+use crate::read::packs::{Load, scatter};
 use crate::scratch::Scratch;
 use crate::store::Key;
 

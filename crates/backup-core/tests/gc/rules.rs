@@ -6,7 +6,7 @@ use backup_core::crypt::{SigningKey, Trust};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::Severity;
-use backup_core::leftovers::{self, Rules};
+use backup_core::gc::{self, Rules};
 use backup_core::progress::Silent;
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store, StoreError};
@@ -199,7 +199,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
         When::call(Call::List).under("").from(4).times(1),
         Fault::Unavailable,
     );
-    let error = leftovers::look(&world.store(), &world.rules(), &Silent).await;
+    let error = gc::look(&world.store(), &world.rules(), &Silent).await;
     let error = error.unwrap_err();
     assert!(
         error.to_string().contains("cannot look at memory"),
@@ -299,7 +299,7 @@ async fn a_look_that_cannot_ask_is_an_error_and_not_an_empty_prefix() {
     world.pass(LONG);
     for call in [Call::List, Call::Get] {
         world.store.on(When::call(call), Fault::Forbidden);
-        let error = leftovers::look(&world.store(), &world.rules(), &Silent).await;
+        let error = gc::look(&world.store(), &world.rules(), &Silent).await;
         let error: &dyn std::error::Error = &error.unwrap_err();
         let store = std::iter::successors(Some(error), |e| e.source())
             .find_map(|e| e.downcast_ref::<StoreError>());
