@@ -12,18 +12,13 @@ mod assemble;
 mod damage;
 mod early;
 mod fetch;
-mod handoff;
 mod hold;
 mod keys;
 mod objects;
-mod open;
-mod packs;
 mod parts;
 mod recipes;
-mod stays;
 mod tenant;
 mod verify;
-mod window;
 
 pub use archive::ObjectReader;
 pub use damage::{Assessor, Damage, Lost};

@@ -26,7 +26,7 @@ use tonic::Status;
 pub use self::identity::{EtcdClientCertificate, EtcdTls};
 pub use self::keys::{SchemaKeys, schema_keys};
 use self::session::Session;
-use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
 use backup_core::clock::Clock;
 use backup_core::source::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
 

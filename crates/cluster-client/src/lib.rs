@@ -10,10 +10,6 @@ pub mod kube;
 pub mod talos;
 
 // Parts that the clients share.
-mod again;
 mod at_rest;
-mod connect;
-mod endpoint;
+mod grpc;
 mod pem;
-mod status;
-mod stream;

@@ -36,7 +36,7 @@ pub use self::places::Places;
 pub use self::roles::Roles;
 pub use self::search::ConfigSearch;
 use self::session::{Session, in_band};
-use super::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
 use backup_core::clock::Clock;
 use backup_core::proxy::Proxies;
 use backup_core::source::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};

@@ -8,20 +8,26 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use self::opener::{keep_for_again, open_packs};
+use self::packs::{Load, loads};
+use self::reader::{Sequence, Stream, sequence};
+use self::writer::write_beside;
 use super::RestoreError;
-use super::handoff::write_beside;
 use super::keys::Unlocked;
 use super::objects::Objects;
-use super::open::{keep_for_again, open_packs};
-use super::packs::{Load, loads};
 use super::recipes::{read_recipes, transformed_bytes};
-use super::window::{Sequence, Stream, sequence};
 use crate::chunk;
 use crate::digest::Digest;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
+
+pub(super) mod opener;
+pub(super) mod packs;
+pub(super) mod reader;
+mod schedule;
+mod writer;
 
 /// Opened packs that wait for the stream, so that it never waits for one.
 const AHEAD: usize = 1;

@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
 use super::archive::ObjectReader;
+use super::assemble::opener::open_packs;
+use super::assemble::reader::Opening;
 use super::assemble::{Assembly, scratch_in};
 use super::keys::{Unlocked, unlock};
 use super::objects::Objects;
-use super::open::open_packs;
 use super::recipes::read_recipes;
-use super::window::Opening;
 use crate::audit::{self, Expected};
 use crate::catalog::{Catalog, RestorePoint, View, is_future};
 use crate::crypt::Identities;

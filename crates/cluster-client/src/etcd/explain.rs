@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::status::{Cause, NoWay};
+use crate::grpc::status::{Cause, NoWay};
 use backup_core::source::SourceError;
 
 /// Reason why a call failed, as far as a caller acts on it.

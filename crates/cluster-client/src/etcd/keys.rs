@@ -9,7 +9,7 @@ use super::explain::Failure;
 use super::proto::{RangeRequest, RangeResponse};
 use super::session::Session;
 use super::{EtcdOptions, SourceError};
-use crate::status::printable;
+use crate::grpc::status::printable;
 use backup_core::clock::Clock;
 use backup_core::etcd::stored_uid;
 

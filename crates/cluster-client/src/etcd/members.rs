@@ -5,8 +5,8 @@ use futures::StreamExt as _;
 use super::explain::{Failure, Reason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
 use super::session::Session;
-use crate::again;
-use crate::status::printable;
+use crate::grpc::again;
+use crate::grpc::status::printable;
 use backup_core::source::{Candidate, Members, SourceError, Unwell};
 
 /// Members queried at once; each query is two small calls.

@@ -15,8 +15,8 @@ use super::proto::auth_client::AuthClient;
 use super::proto::kv_client::KvClient;
 use super::proto::maintenance_client::MaintenanceClient;
 use super::{EtcdConfigError, EtcdLogin, EtcdOptions, SourceError};
-use crate::connect;
-use crate::endpoint::Endpoint;
+use crate::grpc::connect;
+use crate::grpc::endpoint::Endpoint;
 use backup_core::clock::Clock;
 use backup_core::proxy::Proxies;
 

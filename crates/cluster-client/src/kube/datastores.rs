@@ -23,7 +23,7 @@ pub use self::schemas::{TenantSchema, schemas};
 use self::secret::InCluster;
 pub use self::secret::{SecretSource, SecretValue};
 use crate::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
-use crate::status::printable;
+use crate::grpc::status::printable;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::source::SourceError;

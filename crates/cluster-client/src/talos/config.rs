@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::endpoint::Endpoint;
+use crate::grpc::endpoint::Endpoint;
 use backup_core::proxy::Proxy;
 use backup_core::text;
 

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
 use super::machine_config;
-use crate::status::{Cause, NoWay};
+use crate::grpc::status::{Cause, NoWay};
 
 /// Methods that only an administrator may call.
 const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];

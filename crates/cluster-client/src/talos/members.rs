@@ -12,7 +12,7 @@ use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
 use super::session::{Session, Target, host_of, only};
-use crate::again;
+use crate::grpc::again;
 use backup_core::source::{Members, Unwell};
 
 /// Nodes queried at once, four small calls each: an API server has 2 threads and 128 MiB.

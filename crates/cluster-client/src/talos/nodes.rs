@@ -26,7 +26,7 @@ use super::proto::machine::{
 use super::session::{Session, Target, in_band, only};
 use super::{TalosOptions, TalosSource, machine_config};
 use crate::at_rest;
-use crate::status::{Cause, printable};
+use crate::grpc::status::{Cause, printable};
 use backup_core::clock::Clock;
 use backup_core::digest::Digest;
 use backup_core::source::{ByteStream, Candidate, SnapshotSource as _, SourceError};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::config::{Context, Overrides, TalosConfigError};
 use super::search::ConfigSearch;
-use crate::endpoint::Endpoint;
+use crate::grpc::endpoint::Endpoint;
 
 /// Names in one context of a talosconfig.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

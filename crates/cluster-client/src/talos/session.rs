@@ -15,8 +15,8 @@ use super::identity::Identity;
 use super::proto::cosi::resource::state_client::StateClient;
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::{SourceError, TalosOptions};
-use crate::connect;
-use crate::status::Cause;
+use crate::grpc::connect;
+use crate::grpc::status::Cause;
 use backup_core::clock::Clock;
 use backup_core::digest::Digest;
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::stays::BLOCK;
+use super::schedule::BLOCK;
 use super::*;
 use crate::chunk::Kind;
 use crate::crypt::Sealer;

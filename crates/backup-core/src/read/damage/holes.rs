@@ -10,7 +10,7 @@ use super::walk::{Hole, Walked, walk};
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::read::RestoreError;
-use crate::read::packs::{Load, scatter};
+use crate::read::assemble::packs::{Load, scatter};
 use crate::scratch::Scratch;
 use crate::store::Key;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::status::printable;
+use crate::grpc::status::printable;
 use backup_core::format::export::TenantFacts;
 
 /// Annotation that makes Steward ignore a control plane, whatever its value.

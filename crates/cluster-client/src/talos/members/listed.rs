@@ -4,7 +4,7 @@
 use super::super::proto::machine::EtcdMember;
 use super::super::session::{Naming, host_of};
 use super::{Answers, MAX_MEMBERS, Reason};
-use crate::status::printable;
+use crate::grpc::status::printable;
 use backup_core::format::manifest::{Finding, Severity};
 
 /// Returns findings for members that are not named, and for named nodes that are not members. Empty if

@@ -1,7 +1,7 @@
 //! Ranking of the members by their answers, with warnings for the operator.
 
 use super::{Answers, Other};
-use crate::status::printable;
+use crate::grpc::status::printable;
 use crate::talos::explain::{Failure, Reason};
 use crate::talos::proto::machine::EtcdMemberAlarm;
 use crate::talos::proto::machine::etcd_member_alarm::AlarmType;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::at_rest::Known;
-use crate::status::printable;
+use crate::grpc::status::printable;
 use crate::talos::proto::machine::{EtcdMember, EtcdMemberStatus, FileInfo, ServiceInfo};
 use crate::talos::session::host_of;
 use backup_core::digest::Digest;

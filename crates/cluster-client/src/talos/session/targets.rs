@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Session, host_of, only};
-use crate::endpoint::Endpoint;
+use crate::grpc::endpoint::Endpoint;
 use crate::talos::TalosOptions;
 use crate::talos::config::Context;
 use crate::talos::explain::Failure;

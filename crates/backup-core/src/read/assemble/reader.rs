@@ -9,21 +9,21 @@ use std::ops::RangeInclusive;
 use tokio_util::sync::CancellationToken;
 
 use super::packs::{Load, Move, Opened};
-use super::stays::{Piece, behind, each_piece, piece, stays};
+use super::schedule::{Piece, behind, each_piece, piece, stays};
 use crate::format::recipe::Run;
 use crate::scratch::Scratch;
 
 /// Plan of how packs are opened for a stream.
 #[derive(Debug, Default)]
-pub(super) struct Sequence {
+pub(in crate::read) struct Sequence {
     /// Openings, in order.
-    pub(super) order: Vec<Opening>,
+    pub(in crate::read) order: Vec<Opening>,
     /// Blocks of the stream in which each pack is open.
     stays: Vec<Option<RangeInclusive<u64>>>,
     /// Bytes that are read of each pack in its stay; it is closed after the last of them.
     wanted: Vec<u64>,
     /// Bytes of all packs that are put aside.
-    pub(super) aside: u64,
+    pub(in crate::read) aside: u64,
 }
 
 impl Sequence {
@@ -38,18 +38,18 @@ impl Sequence {
 
 /// Opening of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Opening {
+pub(in crate::read) struct Opening {
     /// Number of the pack.
-    pub(super) number: usize,
+    pub(in crate::read) number: usize,
     /// Whether this is the first opening, in which the pack puts bytes aside.
-    pub(super) first: bool,
+    pub(in crate::read) first: bool,
     /// Whether the pack's stay begins. If not, the opening only puts bytes aside.
-    pub(super) stays: bool,
+    pub(in crate::read) stays: bool,
 }
 
 /// Plans how the packs `loads` are opened for a stream of `runs`, and records in their moves which bytes they
 /// put aside. Returns `None` if a run reaches outside of the packs, or `cancel` is set.
-pub(super) fn sequence<'r>(
+pub(in crate::read) fn sequence<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run> + Clone,
     cancel: &CancellationToken,
@@ -107,7 +107,7 @@ impl Opens {
 
 /// Transformed stream, read from packs that `next` returns in the planned order, and from the bytes that they
 /// put aside.
-pub(super) struct Stream<'a, R, N> {
+pub(in crate::read) struct Stream<'a, R, N> {
     loads: &'a [Load],
     foreseen: Sequence,
     runs: R,
@@ -125,7 +125,7 @@ pub(super) struct Stream<'a, R, N> {
 
 impl<'a, R, N> Stream<'a, R, N> {
     /// Creates the stream of `runs` in `loads`, as planned in `foreseen`.
-    pub(super) fn new(
+    pub(in crate::read) fn new(
         loads: &'a [Load],
         foreseen: Sequence,
         runs: R,
@@ -202,7 +202,7 @@ fn length_of(bytes: &[u8]) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::stays::BLOCK;
+    use super::super::schedule::BLOCK;
 
     use super::*;
     use crate::digest::Digest;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// Host and port to connect to. The host stays as written, since the certificate is checked against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// Name or IP address, without brackets.
     host: String,
     port: u16,
@@ -17,7 +17,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When `text` is not an endpoint; the error says what is wrong and which forms are allowed.
-    pub(super) fn parse(text: &str, usual_port: u16) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, usual_port: u16) -> Result<Self, String> {
         let bad = || {
             format!(
                 "{text:?} is not an endpoint: write a host, host:port, [IPv6]:port or \
@@ -72,12 +72,12 @@ impl Endpoint {
     }
 
     /// Returns the host as written, without brackets.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// Returns the host as an address, or `None` if it is a name.
-    pub(super) fn ip(&self) -> Option<IpAddr> {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 }

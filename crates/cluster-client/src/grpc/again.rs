@@ -8,10 +8,10 @@ use backup_core::source::{Members, Unwell};
 const ASKED_AT_ONCE: usize = 8;
 
 /// Cause reported for a member without a leader.
-pub(super) const NO_LEADER: &str = "it has no leader";
+pub(crate) const NO_LEADER: &str = "it has no leader";
 
 /// Queries again each member that had no warnings. `ask` returns the member's problem, if it has one.
-pub(super) async fn ask_again<'m, A>(
+pub(crate) async fn ask_again<'m, A>(
     members: &'m Members,
     ask: impl Fn(&'m str) -> A,
 ) -> Vec<Unwell>

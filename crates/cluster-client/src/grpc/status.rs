@@ -7,11 +7,11 @@ use tonic::Status;
 /// Error text of the server or of the transport, with the texts of all errors below it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Cause(pub(super) String);
+pub(crate) struct Cause(pub(crate) String);
 
 impl Cause {
     /// Joins the texts of a status and of all errors below it, each text once.
-    pub(super) fn of(status: &Status) -> Self {
+    pub(crate) fn of(status: &Status) -> Self {
         let mut texts: Vec<String> = Vec::new();
         let mut next = status.source();
         while let Some(error) = next {
@@ -34,7 +34,7 @@ impl Cause {
 
 /// Reason why a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoWay {
+pub(crate) enum NoWay {
     /// The name has no address.
     Dns,
     /// The server's certificate is signed by an authority that is not trusted.
@@ -53,7 +53,7 @@ pub(super) enum NoWay {
 
 impl NoWay {
     /// Derives the reason from the error text of the transport.
-    pub(super) fn of(cause: &Cause) -> Self {
+    pub(crate) fn of(cause: &Cause) -> Self {
         let text = cause.0.as_str();
         let has = |word: &str| text.contains(word);
         if has("invalid peer certificate") {
@@ -83,7 +83,7 @@ impl NoWay {
 }
 
 /// Returns a server's text without control characters and of bounded length, fit for a terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     /// Longest text, in characters; longer texts hold stack traces, not reasons.
     const LONGEST: usize = 500;
     text.chars()

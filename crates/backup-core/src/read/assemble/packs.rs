@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::RestoreError;
-use super::keys::Unlocked;
 use crate::format::layout;
 use crate::format::manifest::{Component, PackRef};
 use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
+use crate::read::RestoreError;
+use crate::read::keys::Unlocked;
 use crate::scratch::Scratch;
 use crate::store::Key;
 
@@ -20,27 +20,27 @@ const SPARE: usize = 16;
 
 /// Part of pack space that is put into a scratch file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Move {
+pub(in crate::read) struct Move {
     /// Start in pack space.
-    pub(super) from: u64,
+    pub(in crate::read) from: u64,
     /// Position in the scratch file.
-    pub(super) to: u64,
+    pub(in crate::read) to: u64,
     /// Length in bytes.
-    pub(super) length: u64,
+    pub(in crate::read) length: u64,
 }
 
 /// One pack, and the parts of it that are put into the scratch file.
-pub(super) struct Load {
+pub(in crate::read) struct Load {
     key: Key,
-    pub(super) pack: PackRef,
+    pub(in crate::read) pack: PackRef,
     base: u64,
-    pub(super) moves: Vec<Move>,
+    pub(in crate::read) moves: Vec<Move>,
     /// Position of its stored bytes in the scratch file, if they are kept for a second opening.
-    pub(super) kept: Option<u64>,
+    pub(in crate::read) kept: Option<u64>,
 }
 
 /// Returns the packs of `component` in the order of pack space, with nothing to put aside yet.
-pub(super) fn loads(component: &Component) -> Vec<Load> {
+pub(in crate::read) fn loads(component: &Component) -> Vec<Load> {
     let mut base = 0_u64;
     let packs = component.packs.iter().map(|pack| {
         let load = Load::new(pack.clone(), base);
@@ -52,7 +52,7 @@ pub(super) fn loads(component: &Component) -> Vec<Load> {
 
 /// Returns the packs that the segments need, with all needed bytes to be put at their places in the
 /// transformed stream. The result is incomplete if `cancel` is set.
-pub(super) fn scatter(
+pub(in crate::read) fn scatter(
     component: &Component,
     segments: &[Segment],
     cancel: &CancellationToken,
@@ -95,7 +95,11 @@ impl Load {
     }
 
     #[cfg(test)]
-    pub(super) fn for_test(sha256: crate::digest::Digest, base: u64, plain_bytes: u64) -> Self {
+    pub(in crate::read) fn for_test(
+        sha256: crate::digest::Digest,
+        base: u64,
+        plain_bytes: u64,
+    ) -> Self {
         let pack = PackRef {
             sha256,
             bytes: plain_bytes,
@@ -106,22 +110,22 @@ impl Load {
     }
 
     /// Returns the key of the pack.
-    pub(super) fn key(&self) -> &Key {
+    pub(in crate::read) fn key(&self) -> &Key {
         &self.key
     }
 
     /// Returns the start of the pack in pack space.
-    pub(super) fn base(&self) -> u64 {
+    pub(in crate::read) fn base(&self) -> u64 {
         self.base
     }
 
     /// Returns the end of the pack in pack space.
-    pub(super) fn end(&self) -> u64 {
+    pub(in crate::read) fn end(&self) -> u64 {
         self.base.saturating_add(self.pack.plain_bytes)
     }
 
     /// Returns the ranges of the scratch file that come from the pack.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = Range<u64>> {
+    pub(in crate::read) fn wanted(&self) -> impl Iterator<Item = Range<u64>> {
         let moves = self.moves.iter();
         moves.map(|m| m.to..m.to.saturating_add(m.length))
     }
@@ -137,7 +141,7 @@ impl Load {
     }
 
     /// Decrypts and unpacks the stored bytes of the pack.
-    pub(super) fn open(
+    pub(in crate::read) fn open(
         &self,
         stored: &[u8],
         unlocked: &Unlocked,
@@ -151,7 +155,7 @@ impl Load {
     }
 
     /// Puts the bytes that are needed outside of the stay from the plain bytes into the scratch file.
-    pub(super) fn put_aside(
+    pub(in crate::read) fn put_aside(
         &self,
         plain: &mut Opened,
         scratch: &Scratch,
@@ -160,7 +164,7 @@ impl Load {
     }
 
     /// Does the same from the stored bytes, and unpacks only the frames that contain such bytes.
-    pub(super) fn put_parts_aside(
+    pub(in crate::read) fn put_parts_aside(
         &self,
         stored: &[u8],
         unlocked: &Unlocked,
@@ -206,7 +210,7 @@ impl Load {
 }
 
 /// Returns the error for a scratch file that cannot be used.
-pub(super) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreError {
+pub(in crate::read) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreError {
     RestoreError::File {
         operation: "write the scratch file in",
         file: scratch.place().to_owned(),
@@ -216,7 +220,7 @@ pub(super) fn scratch_failed(scratch: &Scratch, source: io::Error) -> RestoreErr
 
 /// Plain bytes of a pack, in frames as they were unpacked, so that none is copied. Their buffers are reused.
 #[derive(Debug, Default)]
-pub(super) struct Opened {
+pub(in crate::read) struct Opened {
     frames: Vec<(u64, Vec<u8>)>,
     spare: Arc<Spare>,
 }
@@ -228,12 +232,12 @@ impl Opened {
     }
 
     /// Appends the bytes that begin at `at`, behind all others.
-    pub(super) fn push(&mut self, at: u64, plain: Vec<u8>) {
+    pub(in crate::read) fn push(&mut self, at: u64, plain: Vec<u8>) {
         self.frames.push((at, plain));
     }
 
     /// Returns the bytes from `at` to the end of their frame; none behind the last frame.
-    pub(super) fn from(&self, at: u64) -> &[u8] {
+    pub(in crate::read) fn from(&self, at: u64) -> &[u8] {
         let after = self.frames.partition_point(|(begin, _)| *begin <= at);
         let Some((begin, frame)) = after.checked_sub(1).and_then(|n| self.frames.get(n)) else {
             return &[];
@@ -253,7 +257,7 @@ impl Drop for Opened {
 /// Buffers of closed frames. The allocator would return their memory to the system, which would clear it for
 /// the next ones: that caused three times as many page faults.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
+pub(in crate::read) struct Spare(Mutex<Vec<Vec<u8>>>);
 
 impl Spare {
     fn take(&self) -> Vec<u8> {

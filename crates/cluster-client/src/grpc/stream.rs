@@ -18,33 +18,33 @@ const BLOCK: usize = 256 << 10;
 
 /// Time limit for the first bytes of a snapshot: an etcd that restarts answers after 6 s, and one that
 /// runs sends its first bytes at once.
-pub(super) const FIRST_BYTE: Duration = Duration::from_secs(15);
+pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(15);
 
 /// Message that carries a piece of a snapshot.
-pub(super) trait Piece {
+pub(crate) trait Piece {
     /// Returns its bytes, or the error that it carries.
     fn bytes(self) -> Result<Bytes, Status>;
 }
 
 /// Function that explains a failed stream: what it means and what to do, and the cause.
-pub(super) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
+pub(crate) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
 
 /// Function called when a stream hangs.
-pub(super) type Stalled = Box<dyn Fn() + Send>;
+pub(crate) type Stalled = Box<dyn Fn() + Send>;
 
 /// Time limits of a snapshot.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Longest time without a byte.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
     /// Total time, counted from `begun`.
-    pub(super) total: Duration,
+    pub(crate) total: Duration,
     /// Time at which the snapshot was requested.
-    pub(super) begun: Instant,
+    pub(crate) begun: Instant,
 }
 
 /// Stream of one snapshot.
-pub(super) struct SnapshotStream<M> {
+pub(crate) struct SnapshotStream<M> {
     /// Origin for messages, as in `node 10.5.0.3`.
     origin: String,
     explain: Explain,
@@ -65,7 +65,7 @@ pub(super) struct SnapshotStream<M> {
 
 impl<M> SnapshotStream<M> {
     /// Continues with `messages`, of which `first` was already read.
-    pub(super) fn new(
+    pub(crate) fn new(
         origin: String,
         (explain, stalled): (Explain, Stalled),
         messages: Streaming<M>,

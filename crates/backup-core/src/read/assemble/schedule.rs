@@ -13,7 +13,7 @@ use super::packs::Load;
 use crate::format::recipe::Run;
 
 /// Size of the blocks in which the stream is planned; tests have small packs, and small blocks for them.
-pub(super) const BLOCK: u64 = if cfg!(test) { 64 } else { 4 << 20 };
+pub(in crate::read) const BLOCK: u64 = if cfg!(test) { 64 } else { 4 << 20 };
 /// Largest number of blocks in a stay: twice the 15 MiB that a pack holds.
 const LONGEST: u64 = 8;
 /// Packs that are open at the same time, with at most 15 MiB each.
@@ -21,21 +21,21 @@ const ROOM: u8 = 3;
 
 /// Bytes of the stream that are in one block and in one pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::read) struct Piece {
     /// Number of the pack.
-    pub(super) number: usize,
+    pub(in crate::read) number: usize,
     /// Start in pack space.
-    pub(super) from: u64,
+    pub(in crate::read) from: u64,
     /// Start in the pack.
-    pub(super) within: u64,
+    pub(in crate::read) within: u64,
     /// Length in bytes.
-    pub(super) length: u64,
+    pub(in crate::read) length: u64,
     /// Number of the block.
-    pub(super) block: u64,
+    pub(in crate::read) block: u64,
 }
 
 /// Returns the first piece of `run`, which is at `at` in the stream; `None` behind the last pack.
-pub(super) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
+pub(in crate::read) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
     let number = loads.partition_point(|load| load.end() <= run.start);
     let load = loads.get(number)?;
     let block = at / BLOCK;
@@ -54,7 +54,7 @@ pub(super) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
 }
 
 /// Returns the rest of `run` behind its first `length` bytes.
-pub(super) fn behind(run: Run, length: u64) -> Option<Run> {
+pub(in crate::read) fn behind(run: Run, length: u64) -> Option<Run> {
     let left = run.length.saturating_sub(length);
     (left > 0).then_some(Run {
         start: run.start.saturating_add(length),
@@ -67,7 +67,7 @@ const LOOK: u32 = 4096;
 
 /// Calls `take` with each piece of `runs` in order. Returns `None` if `take` does, a run reaches outside of
 /// the packs, or `cancel` is set.
-pub(super) fn each_piece<'r>(
+pub(in crate::read) fn each_piece<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
     cancel: &CancellationToken,
@@ -93,7 +93,7 @@ pub(super) fn each_piece<'r>(
 
 /// Returns the blocks in which each pack is open, if any: at most three packs in one block. Returns `None` if
 /// a run reaches outside of the packs, or `cancel` is set.
-pub(super) fn stays<'r>(
+pub(in crate::read) fn stays<'r>(
     loads: &mut [Load],
     runs: impl Iterator<Item = &'r Run>,
     cancel: &CancellationToken,

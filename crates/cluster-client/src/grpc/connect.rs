@@ -37,7 +37,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Reason why TLS cannot be prepared.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub(crate) enum TlsError {
     #[error("use the certificates of the authority")]
     Authorities(#[source] BoxError),
     #[error(
@@ -58,11 +58,11 @@ impl TimeProvider for ClockTime {
 }
 
 /// Client certificate with the chain that is sent along, and its key.
-pub(super) type Shown<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
+pub(crate) type Shown<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
 
 /// Returns the TLS configuration that all connections of a run share. It trusts servers whose
 /// certificate is signed by `authorities`, and presents the client certificate `own`.
-pub(super) fn tls_config(
+pub(crate) fn tls_config(
     authorities: &[CertificateDer<'static>],
     own: Option<Shown<'_>>,
     clock: Arc<dyn Clock>,
@@ -94,7 +94,7 @@ pub(super) fn tls_config(
 
 /// Returns a channel to `endpoint` that connects on first use and reconnects when broken. It uses the
 /// proxy `own`, or else the one that `proxies` selects for the endpoint.
-pub(super) fn channel(
+pub(crate) fn channel(
     endpoint: &Endpoint,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,

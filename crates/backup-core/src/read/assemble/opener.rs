@@ -9,11 +9,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
-use super::RestoreError;
-use super::assemble::Assembly;
-use super::keys::Unlocked;
+use super::Assembly;
 use super::packs::{Load, Opened, Spare, scratch_failed};
-use super::window::{Opening, Sequence};
+use super::reader::{Opening, Sequence};
+use crate::read::RestoreError;
+use crate::read::keys::Unlocked;
 use crate::scratch::Scratch;
 use crate::store::MAX_OBJECT;
 
@@ -27,7 +27,11 @@ const OPENING: usize = 2;
 /// Makes packs that are opened twice keep their stored bytes in the scratch file, behind the bytes that are
 /// put aside, so that they are not downloaded twice. Returns the size that the scratch file needs. Near
 /// objects are not kept.
-pub(super) fn keep_for_again(assembly: &Assembly, loads: &mut [Load], foreseen: &Sequence) -> u64 {
+pub(in crate::read) fn keep_for_again(
+    assembly: &Assembly,
+    loads: &mut [Load],
+    foreseen: &Sequence,
+) -> u64 {
     let mut end = foreseen.aside;
     if assembly.objects.are_near() {
         return end;
@@ -47,7 +51,7 @@ pub(super) fn keep_for_again(assembly: &Assembly, loads: &mut [Load], foreseen: 
 
 /// Opens packs of `loads` one after the other in `order`, puts bytes aside as planned, and sends each pack to
 /// `full`. Ends early if the receiver is gone. Without `full`, bytes are only put aside.
-pub(super) async fn open_packs(
+pub(in crate::read) async fn open_packs(
     assembly: &Assembly,
     loads: &Arc<Vec<Load>>,
     order: Vec<Opening>,

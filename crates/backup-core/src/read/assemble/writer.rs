@@ -50,7 +50,7 @@ impl Write for Handoff {
 /// Runs `make`, whose bytes another thread digests and a third one writes to `out`. Returns the result of
 /// `make`, and `out` with the digest, or the error of the write; `make` then also got an error from its own
 /// writer.
-pub(super) fn write_beside<W, T>(
+pub(in crate::read) fn write_beside<W, T>(
     out: W,
     make: impl FnOnce(&mut dyn Write) -> T,
 ) -> (T, io::Result<(W, Digest)>)
