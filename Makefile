@@ -9,7 +9,7 @@ export RUST_TEST_THREADS := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" 
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites lab-program programs tools demo test lint advisories bench soak lab lab-down
+.PHONY: help prerequisites lab-program programs tools demo unit test lint advisories bench soak lab lab-down
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ tools: lab-program ## Find or build the lab's components: etcd, Kubernetes, seal
 demo: tools ## Show the main job from end to end on the lab
 	@$(CARGO) build --workspace
 	@$(LAB) demo
+
+# The names of the test binaries that need no component. The daemon's own tests start an etcd.
+UNIT = frozen hostile gc objects run schema store signals cli
+unit: prerequisites ## Run the tests that need no component
+	$(CARGO) test --workspace --lib --bins $(addprefix --test ,$(UNIT)) -- --skip daemon::cluster::tests
 
 test: programs tools ## Run all tests, on real components
 	$(CARGO) test --workspace

@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use backup_cli::config::Given;
 use backup_cli::exit;
-use backup_cli::flags::{ClusterFlags, CommonFlags, SealFlags, StoreFlags, TalosFlags};
+use backup_cli::flags::CommonFlags;
 use backup_cli::logging::LogLevel;
 use backup_cli::program::GRACE;
-use backup_core::id::ComponentName;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     check_config, import, keygen, kit, post_upgrade, pre_upgrade, run, snapshot, sweep,
 };
-use crate::run_builder::sources;
 
 /// Back up a Butler cluster: take etcd snapshots through the Talos API and objects through the
 /// Kubernetes API, and keep them as content-addressed, encrypted, signed restore points in S3 or
@@ -60,61 +57,6 @@ impl Args {
             Command::Run(run) => run.grace_in_all(),
             _ => GRACE,
         }
-    }
-}
-
-/// Flags of commands that write restore points.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct WriteFlags {
-    #[command(flatten)]
-    pub(crate) store: StoreFlags,
-    #[command(flatten)]
-    pub(crate) cluster: ClusterFlags,
-    #[command(flatten)]
-    pub(crate) seal: SealFlags,
-}
-
-/// Why a restore point is made.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct NoteFlags {
-    /// Note in the restore point why it was made
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Keep the restore point until somebody removes it by hand
-    #[arg(long)]
-    pub(crate) pin: bool,
-}
-
-/// Parses a component that this version can back up.
-pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
-    let known = sources::components();
-    match text.parse::<ComponentName>() {
-        Ok(name) if known.contains(&name) || name.datastore_name().is_some() => Ok(name),
-        Ok(_) => {
-            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-            Err(format!("this version backs up {}", known.join(", ")))
-        }
-        Err(e) => Err(e.to_string()),
-    }
-}
-
-/// Parses a component that can be imported from a file.
-pub(crate) fn importable(text: &str) -> Result<ComponentName, String> {
-    match text.parse::<ComponentName>() {
-        Ok(name) if name == ComponentName::etcd() => Ok(name),
-        Ok(_) => Err("only `etcd` can be imported from a file".to_owned()),
-        Err(e) => Err(e.to_string()),
-    }
-}
-
-/// Converts the flags into input for the configuration.
-pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> Given {
-    Given {
-        store: write.store.clone(),
-        cluster: write.cluster.clone(),
-        seal: write.seal.clone(),
-        talos: talos.cloned().unwrap_or_default(),
-        ..Given::default()
     }
 }
 

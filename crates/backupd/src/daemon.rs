@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::cluster::{Ground, Inputs};
-use self::election::Election;
+use self::election::{Election, LeaseName};
 use self::files::{Files, Loaded};
 use self::http::Api;
 use self::http::access::{Access, Token};
@@ -31,14 +32,14 @@ use self::http::host::Names;
 use self::http::listener::{Limits, serve};
 use self::lead::Lead;
 use self::queue::Queue;
+use self::shard::Shard;
 use self::status::Board;
-use crate::commands::run::Args;
 use crate::run_builder::UNENCRYPTED;
 use crate::tls;
 
 mod apart;
 mod cluster;
-mod election;
+pub(crate) mod election;
 mod files;
 mod http;
 mod lead;
@@ -63,6 +64,35 @@ const SEND_BUFFER: u32 = 64 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
+/// Options of the daemon.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// File with the configuration of a cluster, or folder with a file for each.
+    pub(crate) config: PathBuf,
+    /// Address of the API, metrics and pages.
+    pub(crate) listen: SocketAddr,
+    /// Address of the probes.
+    pub(crate) health_listen: SocketAddr,
+    /// Names that requests may be for.
+    pub(crate) names: Vec<String>,
+    /// File with the token of the API.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whether reads need no token and no certificate.
+    pub(crate) open_reads: bool,
+    /// Files for HTTPS.
+    pub(crate) tls: Option<tls::Files>,
+    /// Time that a run may continue after the stop.
+    pub(crate) grace: Duration,
+    /// Shard whose clusters are run.
+    pub(crate) shard: Shard,
+    /// Lease without which no run is made; `None` for no election.
+    pub(crate) lease: Option<LeaseName>,
+    /// Kubeconfig of the API server of the Lease.
+    pub(crate) lease_kubeconfig: Option<PathBuf>,
+    /// Time without an answer of that API server after which etcd is backed up without the Lease.
+    pub(crate) alone_after: Duration,
+}
+
 /// Task of a cluster.
 struct Cluster {
     task: Id,
@@ -71,7 +101,7 @@ struct Cluster {
 }
 
 struct Daemon<'a> {
-    args: &'a Args,
+    options: Options,
     frame: &'a Frame,
     board: Arc<Board>,
     lead: watch::Receiver<Lead>,
@@ -83,31 +113,32 @@ struct Daemon<'a> {
 }
 
 /// Runs until the frame is cancelled.
-pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let mut files = Files::new(args.config.clone(), args.shard);
+pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure> {
+    let mut files = Files::new(options.config.clone(), options.shard);
     let loaded = files.load(frame.clock.now())?;
     let broken = loaded.files.iter().filter_map(|file| file.error.as_deref());
     let broken: Vec<&str> = broken.collect();
     if !broken.is_empty() && broken.len() == loaded.files.len() {
         return Err(Failure::message(Exit::Usage, broken.join("\n")));
     }
-    let token = args.token_file.as_deref().map(Token::read).transpose()?;
-    let tls = args
-        .tls()
+    let token = options.token_file.as_deref().map(Token::read).transpose()?;
+    let tls = options
+        .tls
+        .clone()
         .map(tls::Listener::read)
         .transpose()?
         .map(Arc::new);
-    let (listener, listens) = listen(args.listen)?;
-    let (probed, health) = listen(args.health_listen)?;
+    let (listener, listens) = listen(options.listen)?;
+    let (probed, health) = listen(options.health_listen)?;
     let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
 
-    let board = Board::new(frame.clock.now(), args.shard);
+    let board = Board::new(frame.clock.now(), options.shard);
     let stop = CancellationToken::new();
     let (leads, lead) = watch::channel(Lead::Unelected);
     let over = CancellationToken::new();
     let (environment, clock) = (&frame.environment, &frame.clock);
     let election = Election::of(
-        args,
+        &options,
         environment,
         clock,
         &board,
@@ -119,7 +150,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         board.set_lead(election.before());
     }
     let mut daemon = Daemon {
-        args,
+        options,
         frame,
         board: Arc::clone(&board),
         lead: lead.clone(),
@@ -132,11 +163,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let access = Access {
         token,
         certificates: tls.as_ref().is_some_and(|tls| tls.knows_clients()),
-        open_reads: args.open_reads,
+        open_reads: daemon.options.open_reads,
     };
     let names = Names {
-        given: args
-            .name
+        given: daemon
+            .options
+            .names
             .iter()
             .cloned()
             .chain(frame.environment.host.clone())
@@ -159,7 +191,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .tasks
         .spawn(serve(probed, None, probes, Limits::HEALTH, over.clone()));
     daemon.configure(loaded);
-    tracing::info!(%listens, %health, clusters = daemon.clusters.len(), shard = %args.shard, "backupd runs");
+    tracing::info!(%listens, %health, clusters = daemon.clusters.len(), shard = %daemon.options.shard, "backupd runs");
 
     let ended = daemon.watch(&mut files, &mut hangups).await;
     stop.cancel();
@@ -226,7 +258,7 @@ impl Daemon<'_> {
             Ok(loaded) => self.configure(loaded),
             Err(error) => {
                 tracing::error!(%error, "the configuration cannot be read; what it said before holds");
-                self.board.broken(&self.args.config, &error.to_string());
+                self.board.broken(&self.options.config, &error.to_string());
             }
         }
     }
@@ -279,7 +311,7 @@ impl Daemon<'_> {
             kept: Arc::clone(&kept),
             seed: self.seed,
             slice: SLICE,
-            grace: self.args.grace(),
+            grace: self.options.grace,
         };
         let watches = watches::Ground {
             name: name.clone(),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod args;
 mod commands;
 mod daemon;
+mod flags;
 mod run_builder;
 mod sweep;
 mod tls;

@@ -15,8 +15,6 @@ use backup_core::progress::Progress;
 use cluster_client::kube::Kept;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::NoteFlags;
-
 pub(crate) mod reach;
 pub(crate) mod sources;
 pub(crate) mod taken;
@@ -52,6 +50,15 @@ impl Means {
     }
 }
 
+/// Note on a run, for its restore point.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Note {
+    /// Reason for the run.
+    pub(crate) reason: Option<String>,
+    /// Whether the restore point is kept until somebody removes it by hand.
+    pub(crate) pin: bool,
+}
+
 /// Warning for a setting that weakens every restore point.
 pub(crate) const UNENCRYPTED: &str =
     "encryption is none: whoever can read the store can read the cluster's secrets";
@@ -60,7 +67,7 @@ pub(crate) const UNENCRYPTED: &str =
 pub(crate) async fn prepare_by(
     frame: &Frame,
     config: &Config,
-    note: &NoteFlags,
+    note: &Note,
     means: &Means,
 ) -> Result<Run, Failure> {
     if config.encryption == Some(Encryption::None) {
@@ -70,11 +77,7 @@ pub(crate) async fn prepare_by(
 }
 
 /// Prepares a run from the configuration.
-pub(crate) async fn prepare(
-    config: &Config,
-    note: &NoteFlags,
-    means: &Means,
-) -> Result<Run, Failure> {
+pub(crate) async fn prepare(config: &Config, note: &Note, means: &Means) -> Result<Run, Failure> {
     let (cluster, url, encryption, key) = (
         config.need_cluster(),
         config.need_store(),

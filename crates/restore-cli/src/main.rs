@@ -7,6 +7,7 @@ use clap::Parser as _;
 
 mod args;
 mod commands;
+mod flags;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();

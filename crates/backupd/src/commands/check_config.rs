@@ -20,7 +20,7 @@ use cluster_client::talos::{Places, Roles};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::args::{self, WriteFlags};
+use crate::flags::{self, WriteFlags};
 use crate::run_builder::reach::talos_search;
 
 use self::kubernetes::Kubernetes;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let given = Given {
         kube: args.kube.clone(),
         select: args.select.clone(),
-        ..args::given(&args.write, Some(&args.talos))
+        ..flags::given(&args.write, Some(&args.talos))
     };
     if let Some(path) = given.store.config.as_deref().filter(|path| path.is_dir()) {
         return folder::run(&given, path, frame);

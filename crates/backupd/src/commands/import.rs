@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::args::{self, NoteFlags, WriteFlags};
+use crate::flags::{self, NoteFlags, WriteFlags};
 use crate::run_builder::taken::Taken;
 use crate::run_builder::{Means, prepare_by};
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Store it as this component
-    #[arg(long, value_name = "NAME", default_value = "etcd", value_parser = args::importable)]
+    #[arg(long, value_name = "NAME", default_value = "etcd", value_parser = flags::importable)]
     component: ComponentName,
     #[command(flatten)]
     note: NoteFlags,
@@ -47,11 +47,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let given = args::given(&args.write, None);
+    let given = flags::given(&args.write, None);
     let config = Config::load(&given, frame.clock.now())?;
     // Opens the file before the store is touched, so that a misspelt file name costs nothing.
     let file = open(&args.file)?;
-    let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
+    let run = prepare_by(frame, &config, &args.note.note(), &Means::of(frame)).await?;
     let committed = run
         .import_etcd(&args.file.display().to_string(), file)
         .await;

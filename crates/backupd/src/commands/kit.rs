@@ -11,7 +11,7 @@ use backup_core::id::ComponentName;
 use clap::Subcommand;
 use cluster_client::kit::Kit;
 
-use crate::args::{self, NoteFlags, WriteFlags};
+use crate::flags::{self, NoteFlags, WriteFlags};
 use crate::run_builder::taken::Taken;
 use crate::run_builder::{Means, prepare_by};
 
@@ -51,11 +51,11 @@ struct AddArgs {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let Command::Add(args) = &args.command;
-    let given = args::given(&args.write, None);
+    let given = flags::given(&args.write, None);
     let config = Config::load(&given, frame.clock.now())?;
     // Reads the files before the store is touched, so that a misspelt file name costs nothing.
     let kit = Kit::read(&args.files).await?;
-    let run = prepare_by(frame, &config, &args.note, &Means::of(frame)).await?;
+    let run = prepare_by(frame, &config, &args.note.note(), &Means::of(frame)).await?;
     if !args.replace {
         let mut dropped = run.kit_files().await?;
         dropped.retain(|old| kit.names().all(|new| new != old));

@@ -19,7 +19,7 @@ use cluster_restore::tenants;
 use serde::Serialize;
 
 use super::upgrade::{BEFORE, ReachFlags, Versions};
-use crate::args::NoteFlags;
+use crate::run_builder::Note;
 use crate::run_builder::sources::Sources;
 use crate::run_builder::taken::Taken;
 use crate::run_builder::{Means, prepare_by};
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&args.reach.given(), frame.clock.now())?;
     let means = Means::of(frame);
-    let mut run = prepare_by(frame, &config, &NoteFlags::default(), &means).await?;
+    let mut run = prepare_by(frame, &config, &Note::default(), &means).await?;
     let key = config.need_signing_key()?;
     let view = View {
         trust: Trust::Keys(vec![key.public().clone()]),

@@ -9,7 +9,7 @@ use backup_core::format::export::TenantFacts;
 use serde::Serialize;
 
 use super::upgrade::{BEFORE, ReachFlags, Versions};
-use crate::args::NoteFlags;
+use crate::run_builder::Note;
 use crate::run_builder::sources::Sources;
 use crate::run_builder::taken::Taken;
 use crate::run_builder::{Means, prepare_by};
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .reason
         .as_ref()
         .map(|reason| format!("{BEFORE}: {reason}"));
-    let note = NoteFlags {
+    let note = Note {
         reason: Some(reason.unwrap_or_else(|| BEFORE.to_owned())),
         pin: true,
     };

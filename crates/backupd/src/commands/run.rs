@@ -8,8 +8,9 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 
-use crate::daemon;
+use crate::daemon::election::LeaseName;
 use crate::daemon::shard::Shard;
+use crate::daemon::{self, Options};
 use crate::tls::Files;
 
 /// Time that the daemon takes beyond the grace time of runs, to end cancelled runs and send the end of
@@ -84,13 +85,6 @@ pub(crate) struct Args {
     pub(crate) alone_after: u16,
 }
 
-/// Namespace and name of a Lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LeaseName {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
 fn lease(text: &str) -> Result<LeaseName, String> {
     match text.split_once('/') {
         Some((namespace, name))
@@ -106,17 +100,35 @@ fn lease(text: &str) -> Result<LeaseName, String> {
 }
 
 impl Args {
-    pub(crate) fn grace(&self) -> Duration {
+    fn grace(&self) -> Duration {
         Duration::from_secs(u64::from(self.grace))
     }
 
     /// Returns the files for HTTPS, if they are given.
-    pub(crate) fn tls(&self) -> Option<Files> {
+    fn tls(&self) -> Option<Files> {
         Some(Files {
             certificate: self.tls_cert.clone()?,
             key: self.tls_key.clone()?,
             client_ca: self.client_ca.clone(),
         })
+    }
+
+    /// Converts the flags into the options of the daemon.
+    fn options(&self) -> Options {
+        Options {
+            config: self.config.clone(),
+            listen: self.listen,
+            health_listen: self.health_listen,
+            names: self.name.clone(),
+            token_file: self.token_file.clone(),
+            open_reads: self.open_reads,
+            tls: self.tls(),
+            grace: self.grace(),
+            shard: self.shard,
+            lease: self.lease.clone(),
+            lease_kubeconfig: self.lease_kubeconfig.clone(),
+            alone_after: Duration::from_secs(u64::from(self.alone_after)),
+        }
     }
 
     /// Refuses a token that other machines would send in the clear, where others could read it.
@@ -142,5 +154,5 @@ impl Args {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     args.token_stays_private()?;
-    daemon::run(args, frame).await
+    daemon::run(args.options(), frame).await
 }

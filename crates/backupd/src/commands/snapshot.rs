@@ -7,7 +7,7 @@ use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
 use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 
-use crate::args::{self, NoteFlags, WriteFlags};
+use crate::flags::{self, NoteFlags, WriteFlags};
 use crate::run_builder::sources::Sources;
 use crate::run_builder::taken::Taken;
 use crate::run_builder::{Means, prepare_by};
@@ -28,7 +28,7 @@ pub(crate) struct Args {
         long = "component",
         value_name = "NAME",
         value_delimiter = ',',
-        value_parser = args::component
+        value_parser = crate::run_builder::sources::component
     )]
     components: Vec<ComponentName>,
     #[command(flatten)]
@@ -60,11 +60,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let given = Given {
         kube: args.kube.clone(),
         select: args.select.clone(),
-        ..args::given(&args.write, Some(&args.talos))
+        ..flags::given(&args.write, Some(&args.talos))
     };
     let config = Config::load(&given, frame.clock.now())?;
     let means = Means::of(frame);
-    let run = prepare_by(frame, &config, &args.note, &means).await?;
+    let run = prepare_by(frame, &config, &args.note.note(), &means).await?;
     let mut sources = frame
         .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await) })
         .await?;

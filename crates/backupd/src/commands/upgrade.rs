@@ -5,7 +5,7 @@ use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
 use backup_core::format::manifest::Manifest;
 use serde::Serialize;
 
-use crate::args::{self, WriteFlags};
+use crate::flags::{self, WriteFlags};
 
 /// Beginning of the reason of a restore point before an upgrade.
 pub(crate) const BEFORE: &str = "pre-upgrade";
@@ -28,7 +28,7 @@ impl ReachFlags {
         Given {
             kube: self.kube.clone(),
             select: self.select.clone(),
-            ..args::given(&self.write, Some(&self.talos))
+            ..flags::given(&self.write, Some(&self.talos))
         }
     }
 }

@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Options;
 use super::apart::apart;
 use super::lead::Lead;
 use super::status::Board;
-use crate::commands::run::Args;
 
 /// Duration of a lease without renewal: the longest time without a leader after a death.
 const LASTS: Duration = Duration::from_secs(15);
@@ -30,6 +30,13 @@ const BELIEVED: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_secs(2);
 /// Time limit for one claim; two claims fit into [`BELIEVED`].
 const CLAIM: Duration = Duration::from_secs(4);
+
+/// Namespace and name of a Lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
 
 /// One lease and the lead that it decides.
 #[derive(Debug)]
@@ -47,21 +54,21 @@ pub(crate) struct Election {
 impl Election {
     /// Returns the election that the flags ask for, if any.
     pub(crate) fn of(
-        args: &Args,
+        options: &Options,
         environment: &Environment,
         clock: &Arc<dyn Clock>,
         board: &Arc<Board>,
         lead: watch::Sender<Lead>,
         over: CancellationToken,
     ) -> Option<Self> {
-        let lease = args.lease.as_ref()?;
+        let lease = options.lease.as_ref()?;
         let host = environment.host.as_deref().unwrap_or("backupd");
-        let name = if args.shard.is_one_of_many() {
-            format!("{}-{}", lease.name, args.shard.index())
+        let name = if options.shard.is_one_of_many() {
+            format!("{}-{}", lease.name, options.shard.index())
         } else {
             lease.name.clone()
         };
-        let kubeconfig = args.lease_kubeconfig.clone();
+        let kubeconfig = options.lease_kubeconfig.clone();
         let kubeconfig = kubeconfig.or_else(|| environment.kubeconfig.clone());
         Some(Self {
             options: LeaseOptions {
@@ -74,7 +81,7 @@ impl Election {
                 proxies: environment.proxies.clone(),
                 ..KubeOptions::new(kubeconfig, None).within(CLAIM)
             },
-            alone_after: Duration::from_secs(u64::from(args.alone_after)),
+            alone_after: options.alone_after,
             clock: Arc::clone(clock),
             board: Arc::clone(board),
             lead,

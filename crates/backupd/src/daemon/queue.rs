@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::run_handle::{Cause, Track};
 use super::timetable::Why;
-use crate::args::NoteFlags;
+use crate::run_builder::Note;
 
 /// Largest number of runs on demand that wait. More would be the same restore point again.
 const DEMANDS: usize = 4;
@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     /// Components of the run; empty for everything.
     pub(crate) components: Vec<ComponentName>,
     pub(crate) cause: Cause,
-    pub(crate) note: NoteFlags,
+    pub(crate) note: Note,
     /// Track of the run, if it is followed already.
     pub(crate) track: Option<Arc<Track>>,
 }
@@ -216,7 +216,7 @@ impl Queue {
 }
 
 fn wanted(components: Vec<ComponentName>, cause: Cause, reason: String) -> Wanted {
-    let note = NoteFlags {
+    let note = Note {
         reason: Some(reason),
         pin: false,
     };

@@ -258,7 +258,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use crate::args::NoteFlags;
+    use crate::run_builder::Note;
 
     /// Clock that panics, as a library does that does not check its input.
     #[derive(Debug)]
@@ -302,7 +302,7 @@ mod tests {
             wanted: Wanted {
                 components,
                 cause: Cause::Demand,
-                note: NoteFlags::default(),
+                note: Note::default(),
                 track: None,
             },
             track: Arc::clone(&track),

@@ -20,6 +20,19 @@ use cluster_client::talos::{MachineConfigSource, TalosSource};
 use super::Means;
 use super::reach::talos_options;
 
+/// Parses a component that this version can back up.
+pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
+    let known = components();
+    match text.parse::<ComponentName>() {
+        Ok(name) if known.contains(&name) || name.datastore_name().is_some() => Ok(name),
+        Ok(_) => {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            Err(format!("this version backs up {}", known.join(", ")))
+        }
+        Err(e) => Err(e.to_string()),
+    }
+}
+
 /// Returns the components that can be asked for, in the order in which they are taken.
 pub(crate) fn components() -> Vec<ComponentName> {
     let mut all = vec![ComponentName::etcd(), ComponentName::machine_config()];

@@ -10,8 +10,8 @@ use backup_core::audit;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::args::LookFlags;
 use crate::commands::open;
+use crate::flags::LookFlags;
 
 /// Check every object of every restore point, read-only and without a key
 ///

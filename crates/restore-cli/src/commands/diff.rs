@@ -6,10 +6,10 @@ use backup_cli::program::Frame;
 use backup_core::archive::ResourceName;
 use backup_core::catalog::RestorePoint;
 
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds;
 use crate::commands::latest::Needs;
 use crate::commands::{Reading, open};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 mod compare;
 mod merge;

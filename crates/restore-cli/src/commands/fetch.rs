@@ -14,10 +14,10 @@ use backup_core::newfile::Existing;
 use backup_core::read::{self, RestoreError};
 use serde::Serialize;
 
-use crate::args::{ReadFlags, Selection};
 use crate::commands::gaps::Lacked;
 use crate::commands::latest::Needs;
 use crate::commands::{disk_is_full, open};
+use crate::flags::{ReadFlags, Selection};
 
 mod tenant;
 

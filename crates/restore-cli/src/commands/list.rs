@@ -11,9 +11,9 @@ use backup_core::catalog::{Catalog, CatalogError, LeftOut, RestorePoint, is_futu
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::LookFlags;
 use crate::commands::latest::gap;
 use crate::commands::{open, signature};
+use crate::flags::LookFlags;
 
 /// Largest number of manifests in memory: each has at most 4 MiB, mostly some KiB.
 const AT_ONCE: usize = 32;

@@ -13,7 +13,7 @@ use super::recover::{
     Alike, Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Took, Wanted,
     failed, look_at_etcd,
 };
-use crate::args::{ReadFlags, ScratchFlags, Selection};
+use crate::flags::{ReadFlags, ScratchFlags, Selection};
 
 /// How a cluster is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

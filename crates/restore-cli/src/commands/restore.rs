@@ -17,7 +17,7 @@ use super::recover::{
     Asked, Consent, Ground, Journals, Means, ObjectFlags, Reach, RunFlags, Shown, SourceFlags,
     Waits, Wanted, failed, hold, run as carry_out, same, unblocked,
 };
-use crate::args::{ReadFlags, ScratchFlags, Selection};
+use crate::flags::{ReadFlags, ScratchFlags, Selection};
 
 /// Run a plan that `restore-cli plan` made, or one step with a plan of its own
 ///

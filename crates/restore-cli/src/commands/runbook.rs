@@ -21,9 +21,9 @@ use self::document::Form;
 use self::facts::{Facts, Nodes};
 use super::plan::ModeFlag;
 use super::recover::{Alike, Journals, Took};
-use crate::args::{LookFlags, Selection};
 use crate::commands::latest::Needs;
 use crate::commands::{Opened, open};
+use crate::flags::{LookFlags, Selection};
 
 mod document;
 mod etcd;

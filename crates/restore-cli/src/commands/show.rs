@@ -7,9 +7,9 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::Catalog;
 
-use crate::args::{ReadFlags, Selection};
 use crate::commands::latest::{LATEST, Needs};
 use crate::commands::{open, warn_untrusted};
+use crate::flags::{ReadFlags, Selection};
 
 pub(super) mod report;
 

@@ -18,7 +18,7 @@ use cluster_restore::journal_replica::{self, Head};
 use serde::Serialize;
 
 use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
-use crate::args::ReadFlags;
+use crate::flags::ReadFlags;
 
 /// Largest number of objects that are listed for people.
 const LISTED: usize = 20;

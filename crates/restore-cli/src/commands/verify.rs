@@ -16,9 +16,9 @@ use backup_core::read::{self, Damage, VerifyDepth};
 use backup_core::store::Key;
 use serde::Serialize;
 
-use crate::args::{ReadFlags, ScratchFlags, Selection};
 use crate::commands::latest::{LATEST, Needs};
 use crate::commands::{Opened, damage, disk_is_full, distrust, open, signature};
+use crate::flags::{ReadFlags, ScratchFlags, Selection};
 
 /// Verify one restore point without writing anything but scratch files
 ///

@@ -18,9 +18,9 @@ use cluster_client::kube::{KubeExport, Selection};
 use cluster_restore::tenants::{Aspect, Outcome, TenantCheck, check};
 use serde::Serialize;
 
-use crate::args::{LookFlags, Selection as Point};
 use crate::commands::latest::Needs;
 use crate::commands::open;
+use crate::flags::{LookFlags, Selection as Point};
 
 /// Ask every tenant's API server, and compare with a restore point
 ///

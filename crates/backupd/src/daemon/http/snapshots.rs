@@ -15,9 +15,10 @@ use serde::Deserialize;
 
 use super::stream::follow;
 use super::{Api, Refusal, json};
-use crate::args::{NoteFlags, component};
 use crate::daemon::queue::Wanted;
 use crate::daemon::run_handle::{Cause, Track};
+use crate::run_builder::Note;
+use crate::run_builder::sources::component;
 
 /// Largest body: some names and a reason.
 const BODY_BYTES: usize = 16 << 10;
@@ -165,7 +166,7 @@ fn demand(api: &Api, body: &[u8]) -> Result<Arc<Track>, Refusal> {
     let wanted = Wanted {
         components,
         cause,
-        note: NoteFlags {
+        note: Note {
             reason: asked.reason.or_else(|| Some(cause.reason().to_owned())),
             pin: asked.pin,
         },

@@ -20,8 +20,8 @@ use cluster_restore::{Copied, Ended, Patience, Recovery};
 
 use super::ground::only_etcd;
 use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::{status, verify_tenants};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Time limit for the Kubernetes API. An API server waits for etcd, and needs some seconds more; images may
 /// have to be pulled.

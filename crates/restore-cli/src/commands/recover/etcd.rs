@@ -20,7 +20,7 @@ use cluster_restore::plan::Danger;
 
 use super::ground::only_etcd;
 use super::{Ground, TargetFlags};
-use crate::args::{ReadFlags, ScratchFlags};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Checks the nodes onto which etcd is to be restored. Changes nothing.
 pub(crate) async fn look_at_etcd(

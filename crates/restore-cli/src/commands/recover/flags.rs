@@ -12,7 +12,7 @@ use cluster_restore::plan::{Danger, Existing, Options};
 
 use super::ground::Flags;
 use super::{Consent, Means, TargetFlags};
-use crate::args::{ReadFlags, ScratchFlags};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Where journals are kept.
 #[derive(Debug, Clone, clap::Args)]

@@ -23,9 +23,9 @@ use cluster_restore::plan::{Origin, Plan, Step, Target};
 
 pub(crate) use self::request::Asked;
 use super::Source;
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs, has_objects};
 use crate::commands::{Opened, Reading, open};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Time in which a running API server answers; one whose etcd is gone does not.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use cluster_restore::etcd::{EtcdPlan, Role};
 use cluster_restore::plan::{Mode, Plan, Target, admit_answer};
 
 use super::{Ground, TargetFlags, etcd, failed, target_of};
-use crate::args::ReadFlags;
+use crate::flags::ReadFlags;
 
 /// Largest number of nodes that are named in a line.
 const NAMED: usize = 8;

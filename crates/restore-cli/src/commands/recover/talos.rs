@@ -10,7 +10,7 @@ use backup_cli::program::Frame;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_client::talos::{ConfigSearch, TalosOptions};
 
-use crate::args::ReadFlags;
+use crate::flags::ReadFlags;
 
 /// Which nodes, and how they are reached.
 #[derive(Debug, Clone, clap::Args)]

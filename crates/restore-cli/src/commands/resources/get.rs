@@ -16,11 +16,11 @@ use serde_json::Value;
 
 use super::At;
 use super::ls::holding;
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
 use crate::commands::latest::Needs;
 use crate::commands::yaml::to_yaml;
 use crate::commands::{Reading, not_read, open};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Largest number of names that are remembered for proposals; further names are ignored.
 const MAX_NAMES: usize = 10_000;

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::At;
 use super::overview::Overview;
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::kinds::{self, Listed};
 use crate::commands::latest::Needs;
 use crate::commands::{Reading, not_read, open};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Largest number of objects that are listed; further ones are counted. A row takes some 100 bytes, and this
 /// is more than a person reads.

@@ -13,9 +13,9 @@ use backup_core::read::unlock;
 use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
 use serde::Serialize;
 
-use crate::args::{ReadFlags, Selection};
 use crate::commands::latest::Needs;
 use crate::commands::open;
+use crate::flags::{ReadFlags, Selection};
 
 /// Restore the etcd of a DataStore into the data folder of a fresh member
 ///

@@ -21,10 +21,10 @@ use cluster_restore::etcd::{
 use cluster_restore::plan::Danger;
 
 use self::report::{Planned, Restored};
-use crate::args::{ReadFlags, ScratchFlags};
 use crate::commands::latest::{LATEST, Needs};
 use crate::commands::recover::{Journalled, Journals, TargetFlags};
 use crate::commands::{Opened, open};
+use crate::flags::{ReadFlags, ScratchFlags};
 
 mod journal;
 mod report;
