@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::RecoverError;
-use super::select::Select;
+use super::select::Selection;
 use super::spool::Spool;
 use backup_core::id::ComponentName;
 use backup_core::read::{ObjectReader, RestoreError};
@@ -14,7 +14,10 @@ use backup_core::read::{ObjectReader, RestoreError};
 /// # Errors
 /// When the restore point cannot be read, contains no objects, or the scratch file cannot be
 /// written.
-pub async fn read_archive(reader: &ObjectReader, select: &Select) -> Result<Spool, RecoverError> {
+pub async fn read_archive(
+    reader: &ObjectReader,
+    select: &Selection,
+) -> Result<Spool, RecoverError> {
     let manifest = &reader.point.manifest;
     let names = [
         ComponentName::crds(),

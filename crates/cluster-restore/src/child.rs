@@ -59,14 +59,14 @@ const REMOTE: [&str; 40] = [
 
 /// Set of our environment variables that a program gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gets {
+pub(crate) enum Environment {
     /// Variables that any program needs.
     Least,
     /// Variables that a `git` needs to contact a remote on behalf of a person.
     Remote,
 }
 
-impl Gets {
+impl Environment {
     fn names(self) -> impl Iterator<Item = &'static str> {
         let more: &[&str] = match self {
             Self::Least => &[],
@@ -77,7 +77,7 @@ impl Gets {
 }
 
 /// Returns a command ready to start. It gets no input, and is killed when its handle is dropped.
-pub(crate) fn command(program: impl AsRef<OsStr>, gets: Gets) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>, gets: Environment) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
     for name in gets.names() {
@@ -109,7 +109,7 @@ mod tests {
     async fn a_program_gets_what_its_list_names_and_nothing_else() {
         // A variable that is on no list but is set while tests run.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        for gets in [Gets::Least, Gets::Remote] {
+        for gets in [Environment::Least, Environment::Remote] {
             let output = command("env", gets).output().await.unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let mut names: Vec<&str> = text
@@ -129,7 +129,10 @@ mod tests {
             "KUBECONFIG",
             "TALOSCONFIG",
         ] {
-            assert!(!Gets::Remote.names().any(|name| name == secret), "{secret}");
+            assert!(
+                !Environment::Remote.names().any(|name| name == secret),
+                "{secret}"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 mod turns;
 
 use super::desired::comparable;
-pub(super) use turns::{Claim, Turns, refused, turns};
+pub(super) use turns::{DefinitionNames, DefinitionOrder, refused, turns};
 
 use backup_core::archive::same;
 use cluster_client::kube::target::KubeTarget;
@@ -21,7 +21,7 @@ pub(super) const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Decision about a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum DefinitionChoice {
     /// The cluster has no such definition yet.
     Create,
     /// Both are the same.
@@ -35,9 +35,9 @@ pub(super) enum Choice {
 }
 
 /// Chooses between the archive's definition and the cluster's. `overwrite` prefers the archive's.
-pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> Choice {
+pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> DefinitionChoice {
     let Some(live) = live else {
-        return Choice::Create;
+        return DefinitionChoice::Create;
     };
     let text = |object: &Value, pointer: &str| {
         let found = object.pointer(pointer).and_then(Value::as_str);
@@ -47,10 +47,10 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
     if old != new {
         let scopes = format!("it is {old} in the cluster and {new} in the archive");
         let name = text(wanted, "/metadata/name");
-        return Choice::Clash(super::fixed::definition(&name, &scopes));
+        return DefinitionChoice::Clash(super::fixed::definition(&name, &scopes));
     }
     if same(&without_status(live), &without_status(wanted)) {
-        return Choice::Same;
+        return DefinitionChoice::Same;
     }
     let (has, gets) = (versions(live), versions(wanted));
     let stored = live
@@ -59,19 +59,21 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> C
     let stored = stored.into_iter().flatten().filter_map(Value::as_str);
     let lost: Vec<&str> = stored.filter(|v| !gets.iter().any(|g| g == v)).collect();
     if !lost.is_empty() {
-        return Choice::Keep(format!(
+        return DefinitionChoice::Keep(format!(
             "the cluster has objects stored as {}, which the archive's does not know",
             lost.join(", ")
         ));
     }
     if overwrite {
-        return Choice::Replace;
+        return DefinitionChoice::Replace;
     }
     match is_newer(wanted, live) {
-        Some(true) => Choice::Replace,
-        Some(false) => Choice::Keep("the cluster's is newer".to_owned()),
-        None if has.iter().all(|v| gets.contains(v)) && gets.len() > has.len() => Choice::Replace,
-        None => Choice::Keep(
+        Some(true) => DefinitionChoice::Replace,
+        Some(false) => DefinitionChoice::Keep("the cluster's is newer".to_owned()),
+        None if has.iter().all(|v| gets.contains(v)) && gets.len() > has.len() => {
+            DefinitionChoice::Replace
+        }
+        None => DefinitionChoice::Keep(
             "they differ, and nothing tells which one is newer; `--crds archive` takes the \
              archive's"
                 .to_owned(),
@@ -222,15 +224,18 @@ mod tests {
     fn the_newer_one_is_kept() {
         let old = crd(&["v1"], "butler-crds-0.9.0", 1);
         let new = crd(&["v1"], "butler-crds-0.22.0", 2);
-        assert_eq!(choose(&old, None, false), Choice::Create);
-        assert_eq!(choose(&old, Some(&old), false), Choice::Same);
-        assert_eq!(choose(&new, Some(&old), false), Choice::Replace);
-        assert!(matches!(choose(&old, Some(&new), false), Choice::Keep(_)));
-        assert_eq!(choose(&old, Some(&new), true), Choice::Replace);
+        assert_eq!(choose(&old, None, false), DefinitionChoice::Create);
+        assert_eq!(choose(&old, Some(&old), false), DefinitionChoice::Same);
+        assert_eq!(choose(&new, Some(&old), false), DefinitionChoice::Replace);
+        assert!(matches!(
+            choose(&old, Some(&new), false),
+            DefinitionChoice::Keep(_)
+        ));
+        assert_eq!(choose(&old, Some(&new), true), DefinitionChoice::Replace);
         let unknown = crd(&["v1"], "x", 3);
         assert!(matches!(
             choose(&unknown, Some(&old), false),
-            Choice::Keep(_)
+            DefinitionChoice::Keep(_)
         ));
     }
 
@@ -241,9 +246,12 @@ mod tests {
         other["spec"]["scope"] = json!("Cluster");
         assert!(matches!(
             choose(&other, Some(&live), true),
-            Choice::Clash(_)
+            DefinitionChoice::Clash(_)
         ));
         let later = crd(&["v2"], "x", 1);
-        assert!(matches!(choose(&later, Some(&live), true), Choice::Keep(_)));
+        assert!(matches!(
+            choose(&later, Some(&live), true),
+            DefinitionChoice::Keep(_)
+        ));
     }
 }

@@ -25,7 +25,7 @@ const MOST: usize = 50;
 
 /// Checker that inspects objects one by one and reports at the end. It holds no secret.
 #[derive(Default)]
-pub(super) struct Dangers {
+pub(super) struct DangerChecker {
     found: Vec<(Option<Danger>, Finding)>,
     planes: Vec<ControlPlane>,
     /// Secrets that are restored, as namespace and name.
@@ -36,12 +36,12 @@ pub(super) struct Dangers {
     datastores: BTreeMap<String, String>,
     keyring: Keyring,
     /// SealedSecrets that no key opens, and how many were tried.
-    sealed: sealed::Count,
+    sealed: sealed::SealedSecretCount,
 }
 
 /// Objects that the cluster already has.
 #[derive(Debug, Default)]
-pub(super) struct Live {
+pub(super) struct LiveObjects {
     /// Control planes.
     pub(super) planes: Vec<ControlPlane>,
     /// DataStores with their endpoints.
@@ -55,7 +55,7 @@ pub(super) struct Live {
     pub(super) assumed: bool,
 }
 
-impl Live {
+impl LiveObjects {
     fn has(&self, datastore: &str) -> bool {
         self.assumed || self.stores.contains_key(datastore)
     }
@@ -89,7 +89,7 @@ pub(super) fn endpoints(object: &Value) -> String {
     listed.join(",")
 }
 
-impl Dangers {
+impl DangerChecker {
     /// Inspects an object that will be written.
     pub(super) fn look(&mut self, entry: &Entry, object: &Value, mode: Mode, now: Timestamp) {
         match entry.path.resource.as_str() {
@@ -183,7 +183,12 @@ impl Dangers {
     }
 
     /// Makes the checks that need all objects and the cluster's objects, and returns the findings.
-    pub(super) fn finish(mut self, options: &Options, mode: Mode, live: &Live) -> Vec<Finding> {
+    pub(super) fn finish(
+        mut self,
+        options: &Options,
+        mode: Mode,
+        live: &LiveObjects,
+    ) -> Vec<Finding> {
         let planes = std::mem::take(&mut self.planes);
         // A restore cannot take from an existing control plane what it already lacks.
         let there: BTreeSet<String> = live.planes.iter().map(ControlPlane::place).collect();
@@ -217,9 +222,9 @@ impl Dangers {
     }
 }
 
-impl std::fmt::Debug for Dangers {
+impl std::fmt::Debug for DangerChecker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Dangers({} found)", self.found.len())
+        write!(f, "DangerChecker({} found)", self.found.len())
     }
 }
 

@@ -15,7 +15,9 @@ use super::dangers::{CONTROL_PLANES, ControlPlane, DATASTORES};
 use super::plan::{Danger, Mode, Step};
 use super::planner::Request;
 use super::spool::Spool;
-use crate::tenants::{DEFAULT_DATASTORE, DataState, Home, Looked, Wanted, look_into};
+use crate::tenants::{
+    DEFAULT_DATASTORE, DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, look_into,
+};
 use backup_core::archive::ObjectPath;
 use backup_core::clock::{Clock, FixedClock};
 use backup_core::format::manifest::{Finding, Severity};
@@ -26,7 +28,7 @@ use cluster_client::kube::target::KubeTarget;
 const TOLD: usize = 10;
 
 /// Findings about a tenant's data, each with the danger that allows it all the same.
-type Found = Vec<(Option<Danger>, Finding)>;
+type DataFindings = Vec<(Option<Danger>, Finding)>;
 
 /// Checks the data of `planes`. Reads only.
 pub(super) async fn look(
@@ -34,12 +36,12 @@ pub(super) async fn look(
     planes: &[ControlPlane],
     spool: &Spool,
     target: Option<&KubeTarget>,
-) -> Found {
+) -> DataFindings {
     let comes_back = |step: &Step| matches!(step, Step::Resources | Step::Etcd);
     if !request.steps.iter().any(comes_back) {
-        return Found::new();
+        return DataFindings::new();
     }
-    let wanted: Vec<Wanted> = planes.iter().map(|plane| of(request, plane)).collect();
+    let wanted: Vec<DataQuery> = planes.iter().map(|plane| of(request, plane)).collect();
     let names: BTreeSet<&str> = wanted.iter().map(|w| w.datastore.as_str()).collect();
     let mut homes = Vec::new();
     for name in names {
@@ -50,7 +52,7 @@ pub(super) async fn look(
     judge(request, &wanted, &looked)
 }
 
-fn of(request: &Request, plane: &ControlPlane) -> Wanted {
+fn of(request: &Request, plane: &ControlPlane) -> DataQuery {
     let tenant = request.tenants.iter().find(|tenant| {
         let named = tenant.control_plane.as_ref();
         tenant.tenant_namespace.as_ref() == Some(&plane.namespace)
@@ -60,7 +62,7 @@ fn of(request: &Request, plane: &ControlPlane) -> Wanted {
         "" => DEFAULT_DATASTORE,
         named => named,
     };
-    Wanted {
+    DataQuery {
         place: plane.place(),
         datastore: datastore.to_owned(),
         schema: plane.facts.schema.clone(),
@@ -70,7 +72,12 @@ fn of(request: &Request, plane: &ControlPlane) -> Wanted {
 }
 
 /// Returns the ways to reach a DataStore: as the cluster describes it, and as the restore point does.
-async fn home(request: &Request, name: &str, spool: &Spool, target: Option<&KubeTarget>) -> Home {
+async fn home(
+    request: &Request,
+    name: &str,
+    spool: &Spool,
+    target: Option<&KubeTarget>,
+) -> DatastoreRoutes {
     let path = ObjectPath {
         resource: DATASTORES.into(),
         namespace: None,
@@ -80,24 +87,24 @@ async fn home(request: &Request, name: &str, spool: &Spool, target: Option<&Kube
     if let Some(target) = target
         && let Ok(Some(object)) = target.get(&path, None).await
     {
-        let secrets = InCluster(target);
+        let secrets = ClusterSecrets(target);
         ways.push(datastores::look(name.to_owned(), object, &secrets, request.now).await);
     }
     let kept = spool.by_path(&path).and_then(|at| spool.entry(at));
     if let Some(object) = kept.and_then(|entry| spool.value(entry).ok()) {
-        let secrets = InArchive(spool);
+        let secrets = ArchiveSecrets(spool);
         ways.push(datastores::look(name.to_owned(), object, &secrets, request.now).await);
     }
-    Home {
+    DatastoreRoutes {
         name: name.to_owned(),
         ways,
     }
 }
 
-fn judge(request: &Request, wanted: &[Wanted], looked: &Looked) -> Found {
-    let mut found = Found::new();
-    let mut unseen: BTreeMap<(&str, String), Vec<&Wanted>> = BTreeMap::new();
-    let mut at_work: BTreeMap<&str, Vec<&Wanted>> = BTreeMap::new();
+fn judge(request: &Request, wanted: &[DataQuery], looked: &DatastoreSurvey) -> DataFindings {
+    let mut found = DataFindings::new();
+    let mut unseen: BTreeMap<(&str, String), Vec<&DataQuery>> = BTreeMap::new();
+    let mut at_work: BTreeMap<&str, Vec<&DataQuery>> = BTreeMap::new();
     for plane in wanted {
         let store = plane.datastore.as_str();
         let of_cluster = looked.keys(plane).is_some_and(|keys| keys.api_servers > 0);
@@ -146,7 +153,7 @@ fn judge(request: &Request, wanted: &[Wanted], looked: &Looked) -> Found {
 }
 
 /// Returns the finding for one tenant's data.
-fn told(request: &Request, plane: &Wanted, state: &DataState) -> Found {
+fn told(request: &Request, plane: &DataQuery, state: &DataState) -> DataFindings {
     let (store, schema) = (&plane.datastore, &plane.schema);
     let point = &request.restore_point.id;
     let bring_back = format!(
@@ -185,7 +192,7 @@ fn told(request: &Request, plane: &Wanted, state: &DataState) -> Found {
             )
         }
         DataState::Own { .. } | DataState::None | DataState::NotChecked { .. } => {
-            return Found::new();
+            return DataFindings::new();
         }
     };
     let danger = (severity == Severity::Error).then_some(Danger::TenantData);
@@ -215,7 +222,7 @@ fn note(
     (None, finding)
 }
 
-fn named(planes: &[&Wanted]) -> String {
+fn named(planes: &[&DataQuery]) -> String {
     let told = planes.iter().take(TOLD).map(|plane| plane.place.clone());
     let told: Vec<String> = told.collect();
     format!("{}{}", told.join(", "), and_more(planes.len()))
@@ -229,7 +236,7 @@ fn and_more(all: usize) -> String {
 }
 
 /// Lists commands that count the keys by hand, with the numbers of the restore point.
-fn by_hand(request: &Request, planes: &[&Wanted]) -> String {
+fn by_hand(request: &Request, planes: &[&DataQuery]) -> String {
     let counts = planes.iter().take(TOLD).map(|plane| {
         let known = request.datastores.get(&plane.datastore);
         let had = known.and_then(|known| known.prefixes.get(&plane.schema));
@@ -244,10 +251,10 @@ fn by_hand(request: &Request, planes: &[&Wanted]) -> String {
 }
 
 /// Source of Secrets in the cluster that is written to.
-struct InCluster<'t>(&'t KubeTarget);
+struct ClusterSecrets<'t>(&'t KubeTarget);
 
 /// Source of Secrets among the objects of the restore.
-struct InArchive<'s>(&'s Spool);
+struct ArchiveSecrets<'s>(&'s Spool);
 
 fn secret(namespace: &str, name: &str) -> ObjectPath {
     ObjectPath {
@@ -264,7 +271,7 @@ fn at(object: Option<Value>, key: &str) -> SecretValue {
 }
 
 #[async_trait]
-impl SecretSource for InCluster<'_> {
+impl SecretSource for ClusterSecrets<'_> {
     async fn value(&self, namespace: &str, name: &str, key: &str) -> Result<SecretValue, String> {
         let got = self.0.get(&secret(namespace, name), None).await;
         Ok(at(got.map_err(|error| error.line())?, key))
@@ -272,7 +279,7 @@ impl SecretSource for InCluster<'_> {
 }
 
 #[async_trait]
-impl SecretSource for InArchive<'_> {
+impl SecretSource for ArchiveSecrets<'_> {
     async fn value(&self, namespace: &str, name: &str, key: &str) -> Result<SecretValue, String> {
         let position = self.0.by_path(&secret(namespace, name));
         let entry = position.and_then(|position| self.0.entry(position));

@@ -56,7 +56,7 @@ pub(super) struct OwnerReference {
 
 /// Object in the form that is restored.
 #[derive(Clone)]
-pub(super) struct Desired {
+pub(super) struct DesiredObject {
     /// Object without status and owners.
     pub(super) body: Value,
     pub(super) status: Option<Value>,
@@ -71,7 +71,12 @@ pub(super) struct Desired {
 }
 
 /// Removes what belongs to the old cluster. `split` means that status is written separately.
-pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Guards) -> Desired {
+pub(super) fn desired(
+    entry: &Entry,
+    mut object: Value,
+    split: bool,
+    guards: Guards,
+) -> DesiredObject {
     let mut notes = Vec::new();
     let mut owners = Vec::new();
     let mut finalizers = None;
@@ -106,7 +111,7 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
     let is_empty = |status: &Value| status.as_object().is_none_or(Map::is_empty);
     let bare =
         split && status.as_ref().is_none_or(is_empty) && !is_server_owned(entry) && !entry.partial;
-    Desired {
+    DesiredObject {
         body: object,
         status,
         bare,
@@ -116,7 +121,7 @@ pub(super) fn desired(entry: &Entry, mut object: Value, split: bool, guards: Gua
     }
 }
 
-impl Desired {
+impl DesiredObject {
     /// Returns the form for an object that already exists: what a new object leaves out stays as
     /// `live` has it.
     pub(super) fn beside(&self, entry: &Entry, live: &Value) -> Self {

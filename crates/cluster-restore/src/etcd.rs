@@ -19,13 +19,14 @@ mod run;
 mod wipe;
 
 pub use self::after::{
-    Joined, Restart, RestartKind, restart_kubelets, restarts, restarts_on, watch_others,
+    NodeJoin, Restart, RestartKind, restart_kubelets, restarts, restarts_on, watch_others,
 };
 pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
-pub use self::log::{EtcdLog, EtcdPhase, LogError, NoLog, Trace};
+pub use self::log::{BootstrapEvidence, EtcdLog, EtcdPhase, LogError, NoLog};
 pub use self::plan::{
-    EtcdPlan, EtcdRestored, Likeness, NodeFacts, Proof, Role, SnapshotFacts, TalosCluster,
+    ClusterComparison, EtcdPlan, NodeFacts, NodeRole, Proof, RestoredEtcd, SnapshotFacts,
+    TalosCluster,
 };
-pub use self::preflight::{Wanted, preflight};
+pub use self::preflight::{EtcdRequest, preflight};
 pub use self::run::{EtcdRestoreError, Pace, run};
-pub use self::wipe::Wipe;
+pub use self::wipe::WipeCommand;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::RecoverError;
-use super::select::Select;
+use super::select::Selection;
 use super::spool::Spool;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ClusterName;
@@ -168,7 +168,7 @@ pub struct Checkout {
 
 /// Objects of Git and the archive together.
 #[derive(Debug)]
-pub struct TakenGit {
+pub struct GitObjects {
     /// Objects.
     pub spool: Spool,
     /// Findings about them.
@@ -288,7 +288,7 @@ impl GitSource {
             }
         };
         let tree = home.path().join(TREE);
-        tree::write(&commit, &repository, &tree, tree::Most::ALL).await?;
+        tree::write(&commit, &repository, &tree, tree::TreeLimits::ALL).await?;
         let mut checkout = Checkout {
             home,
             path: String::new(),
@@ -322,24 +322,24 @@ impl Checkout {
         &self,
         archive: &Spool,
         target: Option<&KubeTarget>,
-        select: &Select,
+        select: &Selection,
         scratch: &Path,
-    ) -> Result<TakenGit, RecoverError> {
+    ) -> Result<GitObjects, RecoverError> {
         let root = self.root();
         let (tree, mirrors) = (self.tree(), self.tree().join(MIRRORS));
-        let place = documents::Place {
+        let place = documents::CheckoutFolders {
             home: self.home.path(),
             tree: &tree,
             root: &root,
             // It may contain mirrors of other clusters.
             without: self.is_usual.then_some(mirrors.as_path()),
         };
-        let mut read = documents::read(place, documents::Most::ALL).await?;
+        let mut read = documents::read(place, documents::ReadLimits::ALL).await?;
         let kinds = kinds::Kinds::new(archive, &read, target)?;
         let mut findings = self.findings.clone();
         findings.append(&mut read.findings);
         let spool = lay::over(archive, &read, &kinds, select, scratch, &mut findings)?;
-        Ok(TakenGit { spool, findings })
+        Ok(GitObjects { spool, findings })
     }
 
     fn tree(&self) -> PathBuf {
@@ -389,7 +389,7 @@ pub(crate) fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 pub(crate) fn read_back(text: &str) -> Vec<serde_json::Value> {
     let folder = std::env::temp_dir();
-    let Ok(mut read) = documents::Read::new(&folder, documents::Most::ALL) else {
+    let Ok(mut read) = documents::DocumentSet::new(&folder, documents::ReadLimits::ALL) else {
         return Vec::new();
     };
     if read.text("a.yaml", text.as_bytes()).is_err() {

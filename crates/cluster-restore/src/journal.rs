@@ -9,4 +9,4 @@ mod state;
 
 pub use file::Journal;
 pub use records::{Outcome, Phase, Record};
-pub use state::{Done, State};
+pub use state::{JournalState, ObjectResult};

@@ -8,9 +8,9 @@ mod head;
 mod keep;
 mod look;
 
-pub use head::{Head, Told};
-pub use keep::Keeper;
-pub use look::{Stored, list};
+pub use head::{ReplicaHead, RestoreProgress};
+pub use keep::ReplicaKeeper;
+pub use look::{StoredJournal, list};
 
 use backup_core::format::layout::JournalPart;
 use backup_core::store::StoreError;
@@ -24,7 +24,7 @@ const UNFOLDED: usize = 16 << 20;
 
 /// Reason why a copy cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoredError {
+pub enum ReplicaError {
     /// The store failed.
     #[error("cannot keep the journal of {restore} in the store")]
     Store {

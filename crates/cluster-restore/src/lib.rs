@@ -69,8 +69,8 @@ pub use contents::ContentKey;
 pub use gaps::gaps;
 pub use lineage::lineage;
 pub use planner::{Request, foresee, survey};
-pub use run::{Copied, Ended, NoCopy, Patience, Recovery};
-pub use select::{Select, of_steps};
+pub use run::{JournalReplica, NoReplica, Recovery, RecoveryReport, Timeouts};
+pub use select::{Selection, of_steps};
 
 /// Name and version of the tool, as plans and journals record them.
 pub(crate) const TOOL: &str = concat!("butler-backup ", env!("CARGO_PKG_VERSION"));

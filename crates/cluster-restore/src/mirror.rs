@@ -1,7 +1,7 @@
 //! Git mirror: definitions and custom resources of a restore point as YAML in a Git repository, one commit
 //! for each restore point that changes something.
 //!
-//! A [`Stage`] records objects while the export reads them, because the writer of a restore point cannot read
+//! A [`StagingArea`] records objects while the export reads them, because the writer of a restore point cannot read
 //! it back. When the restore point is committed, [`Mirror::publish`] fetches the remote branch into its work
 //! folder, writes the files over it, commits and pushes. The remote is the truth: the work folder may be lost
 //! at any time.
@@ -33,9 +33,9 @@ pub mod ssh;
 mod stage;
 mod suspect;
 
-pub use stage::{Stage, Staged};
+pub use stage::{StagedObjects, StagingArea};
 
-use repository::{Pushed, Repository};
+use repository::{PushResult, Repository};
 
 /// Largest length of a reason, which is a sentence.
 const MAX_REASON: usize = 500;
@@ -70,7 +70,7 @@ pub struct Access {
 
 /// Result of publishing a restore point.
 #[derive(Debug, Default)]
-pub struct Published {
+pub struct PublishReport {
     /// Commit, if the restore point changed something.
     pub commit: Option<String>,
     /// Number of files that were written.
@@ -229,17 +229,17 @@ impl Mirror {
     pub async fn publish(
         &self,
         access: &Access,
-        mut staged: Staged,
+        mut staged: StagedObjects,
         id: &RestorePointId,
         manifest: &Arc<Manifest>,
         selection: &Selection,
-    ) -> Result<Published, MirrorError> {
+    ) -> Result<PublishReport, MirrorError> {
         self.check()?;
         let repository = Repository::open(self, access).await?;
         let at = manifest.ended;
-        let mut published = Published {
+        let mut published = PublishReport {
             left_out: staged.left_out(),
-            ..Published::default()
+            ..PublishReport::default()
         };
         // Others may push between our fetch and our push: try once more, then leave it to the next run.
         for _ in 0..2 {
@@ -286,11 +286,11 @@ impl Mirror {
                 break;
             }
             match repository.push().await? {
-                Pushed::Yes => {
+                PushResult::Yes => {
                     published.problem = None;
                     break;
                 }
-                Pushed::No(error) => published.problem = Some(error),
+                PushResult::No(error) => published.problem = Some(error),
             }
         }
         if published.commit.is_some() {
@@ -331,7 +331,7 @@ fn is_taken(manifest: &Manifest, name: &ComponentName) -> bool {
 }
 
 /// Writes the files that are missing or differ; returns their number.
-fn lay(root: &Path, manifest: &Manifest, staged: &mut Staged) -> Result<u64, MirrorError> {
+fn lay(root: &Path, manifest: &Manifest, staged: &mut StagedObjects) -> Result<u64, MirrorError> {
     let mut written: u64 = 0;
     let (crds, resources) = (
         is_taken(manifest, &ComponentName::crds()),

@@ -13,20 +13,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub(super) use self::attempt::Trial;
-pub(super) use self::foresee::Foreseen;
-use self::judge::Judged;
+pub(super) use self::attempt::DryRunResult;
+pub(super) use self::foresee::Prediction;
+use self::judge::WriteDecision;
 use self::otherwise::otherwise;
 use self::status::status_patch;
 pub(super) use self::value::schema_of;
 use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
 use super::RecoverError;
-use super::desired::{Desired, desired, paused};
+use super::desired::{DesiredObject, desired, paused};
 use super::fixed;
 use super::guards::{Guard, Guards};
-use super::journal::{Done, Outcome};
+use super::journal::{ObjectResult, Outcome};
 use super::merge::touched;
-use super::owners::{Owners, Resolved, references_of};
+use super::owners::{OwnerResolution, OwnerResolver, references_of};
 use super::plan::{Danger, Mode, Options};
 use super::spool::{Entry, Spool};
 use super::volumes;
@@ -57,27 +57,27 @@ pub(super) struct Writer<'a> {
 
 /// Reason why an object cannot be written.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum ObjectWriteError {
     #[error("it cannot be read")]
     Read(#[from] KubeError),
     #[error("it cannot be written")]
     Write(#[from] WriteError),
 }
 
-impl Trouble {
+impl ObjectWriteError {
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Write(e) if e.is_conflict())
     }
 }
 
 /// One object that is being restored.
-struct Turn<'a> {
+struct ObjectWrite<'a> {
     entry: &'a Entry,
     kind: TargetKind,
-    wanted: Desired,
+    wanted: DesiredObject,
     /// Object at the time of the etcd snapshot, if it is brought forward from there.
-    base: Option<Desired>,
-    owners: Resolved,
+    base: Option<DesiredObject>,
+    owners: OwnerResolution,
 }
 
 impl Writer<'_> {
@@ -87,7 +87,7 @@ impl Writer<'_> {
         &self,
         position: usize,
         ours: bool,
-    ) -> Result<(Done, bool), RecoverError> {
+    ) -> Result<(ObjectResult, bool), RecoverError> {
         let Some(entry) = self.spool.entry(position) else {
             return Ok((failed("it is not there any more"), false));
         };
@@ -120,27 +120,27 @@ impl Writer<'_> {
         }
         let wanted = self.wanted(entry, value, &kind);
         let base = self.base_of(entry, &kind)?;
-        let mut turn = Turn {
+        let mut turn = ObjectWrite {
             entry,
             kind,
             wanted,
             base,
-            owners: Resolved::default(),
+            owners: OwnerResolution::default(),
         };
         match self.placed(&mut turn, ours).await {
             Ok(done) => Ok((done, turn.owners.late)),
-            Err(Trouble::Read(e)) if self.target.is_of_the_server(&e).await => {
+            Err(ObjectWriteError::Read(e)) if self.target.is_of_the_server(&e).await => {
                 Err(RecoverError::Read(e))
             }
-            Err(Trouble::Read(e)) => Ok((failed(&words::unreadable(entry, &e)), false)),
-            Err(Trouble::Write(e)) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            Err(Trouble::Write(e)) => Ok((failed(&told(entry, &e)), false)),
+            Err(ObjectWriteError::Read(e)) => Ok((failed(&words::unreadable(entry, &e)), false)),
+            Err(ObjectWriteError::Write(e)) if e.is_of_the_server() => Err(RecoverError::Target(e)),
+            Err(ObjectWriteError::Write(e)) => Ok((failed(&told(entry, &e)), false)),
         }
     }
 
     /// Returns a resolver of owner references with this writer's state.
-    pub(super) fn owners(&self) -> Owners<'_> {
-        Owners {
+    pub(super) fn owners(&self) -> OwnerResolver<'_> {
+        OwnerResolver {
             spool: self.spool,
             target: self.target,
             now: self.now,
@@ -152,7 +152,7 @@ impl Writer<'_> {
     }
 
     /// Returns the object as it must be in this cluster.
-    pub(super) fn wanted(&self, entry: &Entry, value: Value, kind: &TargetKind) -> Desired {
+    pub(super) fn wanted(&self, entry: &Entry, value: Value, kind: &TargetKind) -> DesiredObject {
         let split = kind.has_status && self.guards.has(Guard::Status);
         let mut wanted = desired(entry, value, split, self.guards);
         if self.options.allow.contains(&Danger::ControlPlaneUpgrade)
@@ -168,7 +168,11 @@ impl Writer<'_> {
         wanted
     }
 
-    async fn placed(&self, turn: &mut Turn<'_>, ours: bool) -> Result<Done, Trouble> {
+    async fn placed(
+        &self,
+        turn: &mut ObjectWrite<'_>,
+        ours: bool,
+    ) -> Result<ObjectResult, ObjectWriteError> {
         let mut ours = ours;
         for _ in 0..TRIES {
             let live = match self.live(turn).await {
@@ -210,7 +214,7 @@ impl Writer<'_> {
         error.is_of_the_answer() && named.contains(&by_name(&entry.path))
     }
 
-    async fn live(&self, turn: &Turn<'_>) -> Result<Option<Value>, KubeError> {
+    async fn live(&self, turn: &ObjectWrite<'_>) -> Result<Option<Value>, KubeError> {
         let version = Some(turn.entry.api_version.as_str());
         let began = tokio::time::Instant::now();
         loop {
@@ -224,7 +228,11 @@ impl Writer<'_> {
     }
 
     /// Creates the object, then its status; returns `None` if somebody else created the object meanwhile.
-    async fn create(&self, turn: &Turn<'_>, ours: &mut bool) -> Result<Option<Done>, Trouble> {
+    async fn create(
+        &self,
+        turn: &ObjectWrite<'_>,
+        ours: &mut bool,
+    ) -> Result<Option<ObjectResult>, ObjectWriteError> {
         let mut body = turn.wanted.body.clone();
         paused(turn.entry, &mut body, self.guards);
         own(&mut body, &turn.owners);
@@ -265,7 +273,12 @@ impl Writer<'_> {
     }
 
     /// Updates an existing object to the wanted state.
-    async fn bring(&self, turn: &Turn<'_>, live: Value, ours: bool) -> Result<Done, Trouble> {
+    async fn bring(
+        &self,
+        turn: &ObjectWrite<'_>,
+        live: Value,
+        ours: bool,
+    ) -> Result<ObjectResult, ObjectWriteError> {
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(done(
                 Outcome::Failed,
@@ -277,7 +290,7 @@ impl Writer<'_> {
         let wanted = turn.wanted.beside(turn.entry, &live);
         let judged = self.judge(turn, &wanted, &live, ours);
         let id = uid(&live);
-        let Judged {
+        let WriteDecision {
             patch,
             conflicts,
             keep,
@@ -368,7 +381,7 @@ fn addressed(entry: &Entry, live: &Value, patch: &mut Value) {
     super::overlay(patch, &address);
 }
 
-fn own(body: &mut Value, owners: &Resolved) {
+fn own(body: &mut Value, owners: &OwnerResolution) {
     if owners.references.is_empty() {
         return;
     }

@@ -28,7 +28,7 @@ const PARTS: [&str; 5] = [
 ];
 
 /// Function that reports whether a list contains a value.
-type Holds = fn(&[Value], &Value) -> bool;
+type ContainsFn = fn(&[Value], &Value) -> bool;
 
 /// Returns why an object is left out: it is the cluster's own and nobody changed it. `None` for other
 /// objects.
@@ -142,7 +142,7 @@ pub(super) fn over(entry: &Entry, live: &Value, wanted: &mut Value) {
     if !is_bootstrapped(entry, wanted) || !updated {
         return;
     }
-    let lists: [(&str, Holds); 2] = [("rules", has_rule), ("subjects", has_subject)];
+    let lists: [(&str, ContainsFn); 2] = [("rules", has_rule), ("subjects", has_subject)];
     for (field, holds) in lists {
         let list = |object: &Value| {
             let held = object.get(field).and_then(Value::as_array);

@@ -23,7 +23,7 @@ use cluster_client::kube::target::KubeTarget;
 
 /// Result of resolving an object's owner references.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Resolved {
+pub(super) struct OwnerResolution {
     /// References as they must be.
     pub(super) references: Vec<OwnerReference>,
     /// Whether the references differ from those that the object has.
@@ -40,7 +40,7 @@ pub(super) struct Resolved {
 
 /// Target of a reference after the restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lead {
+pub(super) enum OwnerState {
     /// Object with this UID; `going` if it is being deleted.
     Lives { uid: String, going: bool },
     /// Object that is written later.
@@ -52,7 +52,7 @@ pub(super) enum Lead {
 }
 
 /// Resolver that uses the objects written so far and those of the cluster.
-pub(super) struct Owners<'a> {
+pub(super) struct OwnerResolver<'a> {
     pub(super) spool: &'a Spool,
     pub(super) target: &'a KubeTarget,
     /// Current UIDs of objects, by position.
@@ -63,10 +63,10 @@ pub(super) struct Owners<'a> {
     pub(super) last: bool,
     pub(super) guards: Guards,
     /// Cache of looked-up owners, for use while nothing is written.
-    pub(super) seen: Option<&'a Mutex<HashMap<ObjectPath, Lead>>>,
+    pub(super) seen: Option<&'a Mutex<HashMap<ObjectPath, OwnerState>>>,
 }
 
-impl Owners<'_> {
+impl OwnerResolver<'_> {
     /// Resolves the references of the object at `path`: `live` are its current references, `captured` those
     /// in the archive.
     pub(super) async fn resolve(
@@ -74,11 +74,11 @@ impl Owners<'_> {
         path: &ObjectPath,
         live: &[OwnerReference],
         captured: &[OwnerReference],
-    ) -> Result<Resolved, KubeError> {
+    ) -> Result<OwnerResolution, KubeError> {
         if !self.guards.has(Guard::Owners) {
-            return Ok(Resolved {
+            return Ok(OwnerResolution {
                 references: captured.to_vec(),
-                ..Resolved::default()
+                ..OwnerResolution::default()
             });
         }
         let mut held = Vec::with_capacity(live.len());
@@ -94,20 +94,24 @@ impl Owners<'_> {
         Ok(laid(held, lost))
     }
 
-    async fn lead(&self, path: &ObjectPath, owner: &OwnerReference) -> Result<Lead, KubeError> {
+    async fn lead(
+        &self,
+        path: &ObjectPath,
+        owner: &OwnerReference,
+    ) -> Result<OwnerState, KubeError> {
         let named = place(self.target, path, owner);
         let by_name = || named.as_ref().and_then(|named| self.spool.by_path(named));
         if let Some(position) = self.spool.by_uid(&owner.uid).or_else(by_name) {
             if let Some(uid) = self.now.get(&position) {
                 let uid = uid.clone();
-                return Ok(Lead::Lives { uid, going: false });
+                return Ok(OwnerState::Lives { uid, going: false });
             }
             if !self.last && !self.without.contains_key(&position) {
-                return Ok(Lead::Later);
+                return Ok(OwnerState::Later);
             }
         }
         let Some(named) = named else {
-            return Ok(Lead::Untold);
+            return Ok(OwnerState::Untold);
         };
         // The restore does not write it; the cluster may have an object with that name.
         let seen = self.seen.map(|seen| seen.lock());
@@ -123,12 +127,12 @@ impl Owners<'_> {
         Ok(lead)
     }
 
-    async fn looked_up(&self, named: &ObjectPath) -> Result<Lead, KubeError> {
+    async fn looked_up(&self, named: &ObjectPath) -> Result<OwnerState, KubeError> {
         let Some(live) = self.target.get(named, None).await? else {
-            return Ok(Lead::Nowhere);
+            return Ok(OwnerState::Nowhere);
         };
         let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
-        Ok(uid.map_or(Lead::Untold, |uid| Lead::Lives {
+        Ok(uid.map_or(OwnerState::Untold, |uid| OwnerState::Lives {
             uid: uid.to_owned(),
             going: live.pointer("/metadata/deletionTimestamp").is_some(),
         }))
@@ -173,13 +177,16 @@ fn is_same(one: &OwnerReference, other: &OwnerReference) -> bool {
 }
 
 /// Builds the final references: those of `held` keep their positions, those of `lost` follow.
-fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) -> Resolved {
-    let mut to = Resolved::default();
+fn laid(
+    held: Vec<(OwnerReference, OwnerState)>,
+    lost: Vec<(OwnerReference, OwnerState)>,
+) -> OwnerResolution {
+    let mut to = OwnerResolution::default();
     for (owner, lead) in held {
         let name = format!("{} {}", owner.kind, owner.name);
         match lead {
-            Lead::Lives { uid, .. } if uid == owner.uid => to.references.push(owner),
-            Lead::Lives { uid, .. } => {
+            OwnerState::Lives { uid, .. } if uid == owner.uid => to.references.push(owner),
+            OwnerState::Lives { uid, .. } => {
                 to.differs = true;
                 to.dead = true;
                 to.changes.push(format!("owner {name} by its new UID"));
@@ -187,28 +194,28 @@ fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) ->
                     to.references.push(with_uid(&owner, uid));
                 }
             }
-            Lead::Later => {
+            OwnerState::Later => {
                 to.late = true;
                 to.changes.push(format!("owner {name} by its new UID"));
                 to.references.push(owner);
             }
-            Lead::Nowhere => {
+            OwnerState::Nowhere => {
                 to.differs = true;
                 to.dead = true;
                 to.left.push(format!(
                     "without its owner {name}, which is not in this cluster"
                 ));
             }
-            Lead::Untold => to.references.push(owner),
+            OwnerState::Untold => to.references.push(owner),
         }
     }
     for (owner, lead) in lost {
         let name = format!("{} {}", owner.kind, owner.name);
         match lead {
-            Lead::Lives { going: true, .. } => to.left.push(format!(
+            OwnerState::Lives { going: true, .. } => to.left.push(format!(
                 "without its owner {name}, which is being deleted in this cluster"
             )),
-            Lead::Lives { uid, .. } => {
+            OwnerState::Lives { uid, .. } => {
                 let other = to.references.iter().find(|r| r.controller == Some(true));
                 if to.references.iter().any(|r| r.uid == uid) {
                     continue;
@@ -224,14 +231,14 @@ fn laid(held: Vec<(OwnerReference, Lead)>, lost: Vec<(OwnerReference, Lead)>) ->
                 to.changes.push(format!("owner {name} named again"));
                 to.references.push(with_uid(&owner, uid));
             }
-            Lead::Later => {
+            OwnerState::Later => {
                 to.late = true;
                 to.changes.push(format!("owner {name} named again"));
             }
-            Lead::Nowhere => to.left.push(format!(
+            OwnerState::Nowhere => to.left.push(format!(
                 "without its owner {name}, which is not in this cluster"
             )),
-            Lead::Untold => to.left.push(format!(
+            OwnerState::Untold => to.left.push(format!(
                 "without its owner {name}, since the cluster does not serve {} as a kind that can \
                  own it",
                 owner.api_version
@@ -264,8 +271,8 @@ mod tests {
         }
     }
 
-    fn lives(uid: &str) -> Lead {
-        Lead::Lives {
+    fn lives(uid: &str) -> OwnerState {
+        OwnerState::Lives {
             uid: uid.to_owned(),
             going: false,
         }
@@ -319,13 +326,13 @@ mod tests {
     #[test]
     fn only_what_is_nowhere_is_said_to_be_not_in_this_cluster() {
         let held = vec![
-            (owner("a", "dead", None), Lead::Nowhere),
-            (owner("b", "2", None), Lead::Untold),
-            (owner("c", "dead", None), Lead::Later),
+            (owner("a", "dead", None), OwnerState::Nowhere),
+            (owner("b", "2", None), OwnerState::Untold),
+            (owner("c", "dead", None), OwnerState::Later),
         ];
         let lost = vec![
-            (owner("d", "old", None), Lead::Later),
-            (owner("e", "old", None), Lead::Untold),
+            (owner("d", "old", None), OwnerState::Later),
+            (owner("e", "old", None), OwnerState::Untold),
         ];
         let to = laid(held, lost);
         assert!(to.late && to.dead && to.differs);

@@ -21,7 +21,7 @@ const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Way in which a kind is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marker {
+pub enum PauseMarker {
     /// Annotation, whose value does not matter.
     Annotation(&'static str),
     /// Field of `spec` that is set to true.
@@ -30,16 +30,16 @@ pub enum Marker {
 
 /// Returns how the kind is paused; `None` if it cannot be paused.
 #[must_use]
-pub fn marker(resource: &ResourceName) -> Option<Marker> {
+pub fn marker(resource: &ResourceName) -> Option<PauseMarker> {
     let (plural, group) = (resource.plural(), resource.group());
     match (group, plural) {
         ("steward.butlerlabs.dev", "tenantcontrolplanes")
         | ("controlplane.cluster.x-k8s.io", "stewardcontrolplanes") => {
-            Some(Marker::Annotation(STEWARD))
+            Some(PauseMarker::Annotation(STEWARD))
         }
-        ("cluster.x-k8s.io", "clusters") => Some(Marker::Field("paused")),
+        ("cluster.x-k8s.io", "clusters") => Some(PauseMarker::Field("paused")),
         ("butler.butlerlabs.dev", "managementaddons" | "clusterbootstraps") => {
-            Some(Marker::Field("paused"))
+            Some(PauseMarker::Field("paused"))
         }
         (
             "kustomize.toolkit.fluxcd.io"
@@ -47,8 +47,8 @@ pub fn marker(resource: &ResourceName) -> Option<Marker> {
             | "source.toolkit.fluxcd.io"
             | "image.toolkit.fluxcd.io",
             _,
-        ) => Some(Marker::Field("suspend")),
-        (group, _) if is_cluster_api(group) => Some(Marker::Annotation(CLUSTER_API)),
+        ) => Some(PauseMarker::Field("suspend")),
+        (group, _) if is_cluster_api(group) => Some(PauseMarker::Annotation(CLUSTER_API)),
         _ => None,
     }
 }
@@ -62,38 +62,40 @@ pub(super) fn is_cluster_api(group: &str) -> bool {
 }
 
 /// Whether the object carries the marker.
-pub(super) fn is_paused(marker: Marker, object: &Value) -> bool {
+pub(super) fn is_paused(marker: PauseMarker, object: &Value) -> bool {
     match marker {
-        Marker::Annotation(name) => annotations(object).is_some_and(|a| a.contains_key(name)),
-        Marker::Field(name) => object.get("spec").and_then(|s| s.get(name)) == Some(&json!(true)),
+        PauseMarker::Annotation(name) => annotations(object).is_some_and(|a| a.contains_key(name)),
+        PauseMarker::Field(name) => {
+            object.get("spec").and_then(|s| s.get(name)) == Some(&json!(true))
+        }
     }
 }
 
 /// Sets the marker on `object`; returns whether it was absent before.
-pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
+pub(super) fn pause(marker: PauseMarker, object: &mut Value) -> bool {
     if is_paused(marker, object) {
         return false;
     }
     let (part, name, value) = match marker {
-        Marker::Annotation(name) => ("metadata", name, json!(OURS)),
-        Marker::Field(name) => ("spec", name, json!(true)),
+        PauseMarker::Annotation(name) => ("metadata", name, json!(OURS)),
+        PauseMarker::Field(name) => ("spec", name, json!(true)),
     };
     let Some(fields) = object.as_object_mut() else {
         return false;
     };
     let part = fields.entry(part).or_insert_with(|| json!({}));
     let holder = match marker {
-        Marker::Annotation(_) => part
+        PauseMarker::Annotation(_) => part
             .as_object_mut()
             .map(|m| m.entry("annotations").or_insert_with(|| json!({}))),
-        Marker::Field(_) => Some(part),
+        PauseMarker::Field(_) => Some(part),
     };
     if let Some(holder) = holder {
         if !holder.is_object() {
             *holder = json!({});
         }
         if let Some(holder) = holder.as_object_mut() {
-            if matches!(marker, Marker::Annotation(_))
+            if matches!(marker, PauseMarker::Annotation(_))
                 && let Some((aside, _)) = aside(name, holder)
             {
                 holder.remove(&aside);
@@ -106,14 +108,14 @@ pub(super) fn pause(marker: Marker, object: &mut Value) -> bool {
 }
 
 /// Returns the patch that removes the marker and restores the value in `wanted`.
-pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
+pub(super) fn unpause(marker: PauseMarker, wanted: &Value) -> Value {
     match marker {
-        Marker::Annotation(name) => {
+        PauseMarker::Annotation(name) => {
             let mut patch = Map::from_iter([(name.to_owned(), Value::Null)]);
             patch.extend(annotations(wanted).and_then(|held| aside(name, held)));
             json!({ "metadata": { "annotations": patch } })
         }
-        Marker::Field(name) => {
+        PauseMarker::Field(name) => {
             let before = wanted.get("spec").and_then(|s| s.get(name));
             json!({ "spec": { name: before.cloned().unwrap_or(Value::Null) } })
         }
@@ -121,12 +123,12 @@ pub(super) fn unpause(marker: Marker, wanted: &Value) -> Value {
 }
 
 /// Whether a restore set the marker: this one, or an earlier one that died.
-pub(super) fn is_ours(marker: Marker, live: &Value) -> bool {
+pub(super) fn is_ours(marker: PauseMarker, live: &Value) -> bool {
     match marker {
-        Marker::Annotation(name) => {
+        PauseMarker::Annotation(name) => {
             annotations(live).and_then(|a| a.get(name)?.as_str()) == Some(OURS)
         }
-        Marker::Field(name) => {
+        PauseMarker::Field(name) => {
             let managers = live.pointer("/metadata/managedFields");
             let managers = managers.and_then(Value::as_array).into_iter().flatten();
             let field = format!("/fieldsV1/f:spec/f:{name}");
@@ -139,11 +141,11 @@ pub(super) fn is_ours(marker: Marker, live: &Value) -> bool {
 }
 
 /// Returns the finding for an object that stays paused although it was not paused when it was captured.
-pub(super) fn stays(marker: Marker, path: &ObjectPath, wanted: &Value) -> Finding {
+pub(super) fn stays(marker: PauseMarker, path: &ObjectPath, wanted: &Value) -> Finding {
     let namespace = path.namespace.as_ref().map(|n| format!(" -n {n}"));
     let (name, patch) = match marker {
-        Marker::Annotation(name) => (format!("annotation {name}"), unpause(marker, wanted)),
-        Marker::Field(name) => (format!("spec.{name}"), unpause(marker, wanted)),
+        PauseMarker::Annotation(name) => (format!("annotation {name}"), unpause(marker, wanted)),
+        PauseMarker::Field(name) => (format!("spec.{name}"), unpause(marker, wanted)),
     };
     Finding {
         severity: Severity::Warning,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::RecoverError;
 use super::etcd::EtcdPlan;
 use super::journal::Outcome;
-use super::quiesce::Parked;
+use super::quiesce::ParkedItem;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Parent, Severity};
 use backup_core::id::ClusterName;
@@ -18,8 +18,8 @@ mod file;
 mod options;
 
 pub use super::danger::Danger;
-pub use cluster::{ClusterFacts, Refusal, Witness, admit, admit_answer, own_uid};
-pub use options::{Existing, Mode, Options, Step};
+pub use cluster::{ClusterFacts, KubeSystemUid, Refusal, admit, admit_answer, own_uid};
+pub use options::{ExistingPolicy, Mode, Options, Step};
 
 /// Source of the objects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ pub struct Plan {
     /// Options that were requested.
     pub options: Options,
     /// Controllers, webhooks and objects that are stopped first.
-    pub park: Vec<Parked>,
+    pub park: Vec<ParkedItem>,
     /// Outcomes for each kind.
     pub kinds: Vec<KindPlan>,
     /// Outcomes for each object.
@@ -228,7 +228,7 @@ impl Plan {
             }
         }
         let parked =
-            |plan: &Self| -> BTreeSet<String> { plan.park.iter().map(Parked::place).collect() };
+            |plan: &Self| -> BTreeSet<String> { plan.park.iter().map(ParkedItem::place).collect() };
         for place in parked(self).symmetric_difference(&parked(now)) {
             if told.len() < most {
                 told.push(format!("{place}: came or went since"));

@@ -16,13 +16,13 @@ use serde_json::json;
 
 use self::document::document;
 use super::contents::ContentKey;
-use super::dangers::{Dangers, Live, SEALED_SECRETS};
+use super::dangers::{DangerChecker, LiveObjects, SEALED_SECRETS};
 use super::desired::{OwnerReference, comparable};
 use super::guards::Guards;
 use super::journal::Outcome;
-use super::objects::Foreseen;
+use super::objects::Prediction;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
-use super::select::Select;
+use super::select::Selection;
 use super::spool::Spool;
 use super::{RecoverError, datastore_check, leave, quiesce};
 use backup_core::archive::{ObjectPath, same};
@@ -81,12 +81,12 @@ struct Survey<'a> {
     request: &'a Request,
     target: &'a KubeTarget,
     spool: &'a Spool,
-    select: &'a Select,
-    outcomes: HashMap<usize, Foreseen>,
+    select: &'a Selection,
+    outcomes: HashMap<usize, Prediction>,
     without: HashMap<usize, &'static str>,
     pruned: Vec<(ObjectPath, Outcome, Option<String>)>,
     namespaces: BTreeSet<String>,
-    beside: Live,
+    beside: LiveObjects,
     foreign_tenants: Vec<String>,
     /// Volumes that cannot be created safely.
     refused: HashMap<usize, &'static str>,
@@ -109,7 +109,7 @@ pub async fn survey(
     progress: &dyn Progress,
 ) -> Result<Plan, RecoverError> {
     progress.step("looking at the archive and the cluster", None);
-    let select = Select::new(&request.options, &request.tenants)?;
+    let select = Selection::new(&request.options, &request.tenants)?;
     let mut survey = Survey {
         request,
         target,
@@ -119,7 +119,7 @@ pub async fn survey(
         without: HashMap::new(),
         pruned: Vec::new(),
         namespaces: BTreeSet::new(),
-        beside: Live::default(),
+        beside: LiveObjects::default(),
         foreign_tenants: Vec::new(),
         refused: HashMap::new(),
         there: HashMap::new(),
@@ -163,11 +163,11 @@ pub async fn survey(
 
 impl Survey<'_> {
     /// Checks every object that may be written.
-    fn archive(&mut self) -> Result<Dangers, RecoverError> {
-        let mut dangers = Dangers::default();
+    fn archive(&mut self) -> Result<DangerChecker, RecoverError> {
+        let mut dangers = DangerChecker::default();
         for (position, entry) in self.spool.entries().iter().enumerate() {
             if entry.flaw.is_some() {
-                let failed = Foreseen::new(Outcome::Failed, entry.flaw.clone());
+                let failed = Prediction::new(Outcome::Failed, entry.flaw.clone());
                 self.outcomes.insert(position, failed);
                 continue;
             }
@@ -185,7 +185,7 @@ impl Survey<'_> {
     }
 
     /// Tries the sealing keys of archive and cluster on every SealedSecret that may be written.
-    fn prove(&self, dangers: &mut Dangers) -> Result<(), RecoverError> {
+    fn prove(&self, dangers: &mut DangerChecker) -> Result<(), RecoverError> {
         for (position, entry) in self.spool.entries().iter().enumerate() {
             let is = entry.path.resource.as_str() == SEALED_SECRETS;
             if is && entry.flaw.is_none() && !self.without.contains_key(&position) {
@@ -237,7 +237,7 @@ impl Survey<'_> {
         });
     }
 
-    fn plan(self, park: Vec<quiesce::Parked>) -> Result<Plan, RecoverError> {
+    fn plan(self, park: Vec<quiesce::ParkedItem>) -> Result<Plan, RecoverError> {
         let Self {
             request,
             target,
@@ -253,10 +253,10 @@ impl Survey<'_> {
         let pruned = pruned.into_iter().map(|(path, outcome, why)| {
             let content = (outcome == Outcome::Changed).then(|| json!(why));
             let content = content.and_then(|what| request.key.digest(&what, None));
-            let foreseen = Foreseen::new(outcome, why);
+            let foreseen = Prediction::new(outcome, why);
             (
                 path,
-                Foreseen {
+                Prediction {
                     content,
                     ..foreseen
                 },
@@ -283,18 +283,18 @@ pub async fn foresee(
     spool: &Spool,
     base: Option<&Spool>,
 ) -> Result<Plan, RecoverError> {
-    let mut dangers = Dangers::default();
+    let mut dangers = DangerChecker::default();
     let mut told = Vec::new();
     for entry in spool.entries() {
         let path = entry.path.clone();
         if entry.flaw.is_some() {
-            let failed = Foreseen::new(Outcome::Failed, entry.flaw.clone());
+            let failed = Prediction::new(Outcome::Failed, entry.flaw.clone());
             told.push((path, failed));
             continue;
         }
         let value = spool.value(entry)?;
         if let Some(reason) = leave::reason(entry, &value, request.guards) {
-            let skipped = Foreseen::new(Outcome::Skipped, Some(reason.to_owned()));
+            let skipped = Prediction::new(Outcome::Skipped, Some(reason.to_owned()));
             told.push((path, skipped));
             continue;
         }
@@ -317,10 +317,10 @@ pub async fn foresee(
         let writes = matches!(outcome, Outcome::Created | Outcome::Changed);
         told.push((
             path,
-            Foreseen {
+            Prediction {
                 untried: writes.then(|| AFTER_ETCD.to_owned()),
                 content: content.filter(|_| writes),
-                ..Foreseen::new(outcome, None)
+                ..Prediction::new(outcome, None)
             },
         ));
     }
@@ -334,9 +334,9 @@ pub async fn foresee(
     ))
     .await;
     dangers.add(data);
-    let live = Live {
+    let live = LiveObjects {
         assumed: true,
-        ..Live::default()
+        ..LiveObjects::default()
     };
     findings.extend(dangers.finish(&request.options, request.mode, &live));
     document(request, None, told, Vec::new(), findings)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::find::{Found, find};
+pub use self::find::{ParkList, find};
 pub(super) use self::park::{is_ready, park, unpark};
 use backup_core::archive::ObjectPath;
 use cluster_client::kube::{KubeError, WriteError};
@@ -25,7 +25,7 @@ const DEPLOYMENTS: &str = "deployments.apps";
 /// Part of the platform that something belongs to, in the order of resuming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum PlatformRole {
     /// sealed-secrets, which makes Secrets with its keys.
     SealedSecrets,
     /// Steward, which runs tenants' control planes.
@@ -38,7 +38,7 @@ pub enum Role {
     Flux,
 }
 
-impl Role {
+impl PlatformRole {
     /// All roles, in the order of resuming.
     pub const ALL: [Self; 5] = [
         Self::SealedSecrets,
@@ -52,7 +52,7 @@ impl Role {
 /// Controller, webhook configuration or object that is stopped, with its earlier state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "what")]
-pub enum Parked {
+pub enum ParkedItem {
     /// Controller.
     #[serde(rename_all = "camelCase")]
     Deployment {
@@ -63,7 +63,7 @@ pub enum Parked {
         /// Number of replicas that it had.
         replicas: u64,
         /// Part of the platform.
-        role: Role,
+        role: PlatformRole,
     },
     /// Webhook configuration that would refuse writes while its server is stopped.
     #[serde(rename_all = "camelCase")]
@@ -75,7 +75,7 @@ pub enum Parked {
         /// Earlier object selector of each webhook, by the webhook's name.
         selectors: Vec<(String, Option<Value>)>,
         /// Part of the platform.
-        role: Role,
+        role: PlatformRole,
     },
     /// Object that acts on others, such as a Flux object or a Cluster.
     #[serde(rename_all = "camelCase")]
@@ -87,11 +87,11 @@ pub enum Parked {
         /// Earlier value of the field.
         before: Option<Value>,
         /// Part of the platform.
-        role: Role,
+        role: PlatformRole,
     },
 }
 
-impl Parked {
+impl ParkedItem {
     /// Returns the name for people, which is also the name in the journal.
     #[must_use]
     pub fn place(&self) -> String {
@@ -106,7 +106,7 @@ impl Parked {
 
     /// Returns the part of the platform.
     #[must_use]
-    pub fn role(&self) -> Role {
+    pub fn role(&self) -> PlatformRole {
         match self {
             Self::Deployment { role, .. }
             | Self::Webhooks { role, .. }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::guards::{Guard, Guards};
-use super::journal::{Done, Journal, Outcome, Phase, Record};
+use super::journal::{Journal, ObjectResult, Outcome, Phase, Record};
 use super::order::Rank;
 use super::plan::{Plan, Step, admit};
 use super::spool::Spool;
@@ -38,7 +38,7 @@ const BATCH: usize = 96;
 
 /// Waiting times.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// Time between the last create and the check for losses: a garbage collector refreshes its list of kinds
     /// every 30 s.
     pub settle: Duration,
@@ -48,7 +48,7 @@ pub struct Patience {
     pub keep_stopped: bool,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             settle: Duration::from_secs(60),
@@ -60,17 +60,17 @@ impl Default for Patience {
 
 /// Keeper of a copy of the journal elsewhere.
 #[async_trait]
-pub trait Copied: Send + Sync {
+pub trait JournalReplica: Send + Sync {
     /// Waits until the copy is as new as the journal or cannot be written; the restore continues either way.
     async fn catch_up(&self);
 }
 
 /// Keeper that keeps no copy of the journal.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoCopy;
+pub struct NoReplica;
 
 #[async_trait]
-impl Copied for NoCopy {
+impl JournalReplica for NoReplica {
     async fn catch_up(&self) {}
 }
 
@@ -89,31 +89,31 @@ pub struct Recovery {
     /// Precautions that are active.
     pub guards: Guards,
     /// Waiting times.
-    pub patience: Patience,
+    pub patience: Timeouts,
     /// Clock.
     pub clock: Arc<dyn Clock>,
     /// Receiver of progress messages.
     pub progress: Arc<dyn Progress>,
     /// Keeper of a copy of the journal.
-    pub copy: Arc<dyn Copied>,
+    pub copy: Arc<dyn JournalReplica>,
     /// Token that stops the restore between two objects.
     pub cancel: CancellationToken,
 }
 
 /// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ended {
+pub struct RecoveryReport {
     /// Number of objects with each outcome.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Findings for the operator.
     pub findings: Vec<Finding>,
     /// Controllers, webhooks and objects that are still stopped.
-    pub parked: Vec<quiesce::Parked>,
+    pub parked: Vec<quiesce::ParkedItem>,
     /// Whether objects failed and another attempt cannot help any of them.
     pub stuck: bool,
 }
 
-impl Ended {
+impl RecoveryReport {
     /// Whether everything is as planned.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -130,7 +130,7 @@ impl Recovery {
     ///
     /// # Errors
     /// When the cluster, the journal or the scratch file fails; a later run continues with the same journal.
-    pub async fn run(&mut self) -> Result<Ended, RecoverError> {
+    pub async fn run(&mut self) -> Result<RecoveryReport, RecoverError> {
         admit(&self.plan, &self.target)?;
         let restore = self.journal.state.restore.clone();
         lock::hold(&self.target, &restore, self.clock.now()).await?;
@@ -156,7 +156,7 @@ impl Recovery {
         }
         lock::release(&self.target, &restore).await?;
         let state = &self.journal.state;
-        let mut ended = Ended {
+        let mut ended = RecoveryReport {
             outcomes: state.outcomes(),
             findings: state.findings().cloned().collect(),
             parked: state.parked.clone(),
@@ -279,7 +279,7 @@ impl Recovery {
         self.journal.write(records)
     }
 
-    fn end(&mut self, done: Vec<(usize, Done)>) -> Result<(), RecoverError> {
+    fn end(&mut self, done: Vec<(usize, ObjectResult)>) -> Result<(), RecoverError> {
         let records = done.into_iter().filter_map(|(position, done)| {
             let object = self.spool.entry(position)?.path.to_string();
             Some(Record::Written {

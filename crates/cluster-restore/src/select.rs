@@ -14,13 +14,13 @@ use backup_core::format::export::TenantFacts;
 
 /// Selection of objects.
 #[derive(Debug, Clone)]
-pub struct Select {
+pub struct Selection {
     options: Options,
     tenant: Option<TenantFacts>,
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct SelectionFields {
     #[serde(default)]
     kind: String,
     #[serde(default)]
@@ -39,12 +39,12 @@ struct Metadata {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
-    cluster_ref: Option<Named>,
-    tenant_cluster_ref: Option<Named>,
+    cluster_ref: Option<TenantRef>,
+    tenant_cluster_ref: Option<TenantRef>,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct TenantRef {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -62,7 +62,7 @@ pub fn of_steps(spool: &mut Spool, steps: &[Step]) {
     });
 }
 
-impl Select {
+impl Selection {
     /// Builds the selection from `options` and the known tenants.
     ///
     /// # Errors
@@ -94,20 +94,20 @@ impl Select {
     /// Whether the object is selected.
     #[must_use]
     pub fn keeps(&self, path: &ObjectPath, json: &[u8]) -> bool {
-        match serde_json::from_slice::<Head>(json) {
+        match serde_json::from_slice::<SelectionFields>(json) {
             Ok(head) => self.keeps_head(path, &head),
             // Invalid JSON is reported where the object is spooled.
             Err(_) => self.by_name(path, "") && self.by_namespace(path),
         }
     }
 
-    /// Makes the same check as [`Select::keeps`] for a parsed object. A value that is not an object is not
+    /// Makes the same check as [`Selection::keeps`] for a parsed object. A value that is not an object is not
     /// selected.
     pub(super) fn keeps_value(&self, path: &ObjectPath, object: &Value) -> bool {
-        Head::deserialize(object).is_ok_and(|head| self.keeps_head(path, &head))
+        SelectionFields::deserialize(object).is_ok_and(|head| self.keeps_head(path, &head))
     }
 
-    fn keeps_head(&self, path: &ObjectPath, head: &Head) -> bool {
+    fn keeps_head(&self, path: &ObjectPath, head: &SelectionFields) -> bool {
         let labels = head.metadata.labels.clone().unwrap_or_default();
         self.by_name(path, &head.kind)
             && self.by_namespace(path)
@@ -153,7 +153,7 @@ impl Select {
 fn belongs(
     tenant: &TenantFacts,
     path: &ObjectPath,
-    head: &Head,
+    head: &SelectionFields,
     labels: &BTreeMap<String, String>,
 ) -> bool {
     let inner = tenant.tenant_namespace.as_deref();
@@ -169,7 +169,7 @@ fn belongs(
     if path.resource.as_str() == "tenantclusters.butler.butlerlabs.dev" {
         return path.namespace.as_ref() == Some(&tenant.namespace) && path.name == tenant.name;
     }
-    let names = |named: &Named| {
+    let names = |named: &TenantRef| {
         let namespace = named.namespace.as_ref().or(path.namespace.as_ref());
         named.name == tenant.name && namespace == Some(&tenant.namespace)
     };
@@ -201,7 +201,7 @@ mod tests {
             tenant_namespace: Some("alpha-1a2b3c4d".to_owned()),
             ..TenantFacts::default()
         };
-        let select = Select::new(options, &[tenant]).unwrap();
+        let select = Selection::new(options, &[tenant]).unwrap();
         let path = ObjectPath {
             resource: resource.into(),
             namespace: Some(namespace.to_owned()).filter(|n| !n.is_empty()),
@@ -258,7 +258,7 @@ mod tests {
         ));
         assert!(!keeps("secrets", "butler-system", "a", &none));
         assert!(
-            Select::new(
+            Selection::new(
                 &Options {
                     tenant: Some("gamma".to_owned()),
                     ..Options::default()

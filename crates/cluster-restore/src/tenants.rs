@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::compare::compare;
-pub use self::data::{DataState, Home, Looked, Wanted, look_into};
+pub use self::data::{DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, look_into};
 pub use self::schemas::{SchemaDifference, compare_schemas};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -93,7 +93,7 @@ impl Aspect {
 
 /// Step of a restore that most likely causes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum DifferenceCause {
     /// The objects: `restore resources`.
     Resources,
     /// The DataStore's etcd: `restore datastore`.
@@ -102,7 +102,7 @@ pub enum From {
     Elsewhere,
 }
 
-impl From {
+impl DifferenceCause {
     /// Returns the word for the step.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -145,12 +145,12 @@ pub struct Difference {
     /// Consequence for the tenant, and what to do.
     pub remedy: String,
     /// Most likely cause.
-    pub from: From,
+    pub from: DifferenceCause,
 }
 
 /// Result of the check of one aspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AspectOutcome {
     /// It is as it was.
     Ok,
     /// There is a difference for information only.
@@ -172,14 +172,14 @@ impl TenantCheck {
 
     /// Returns the result for one aspect.
     #[must_use]
-    pub fn outcome(&self, aspect: Aspect) -> Outcome {
+    pub fn outcome(&self, aspect: Aspect) -> AspectOutcome {
         let of = self.differences.iter().filter(|d| d.aspect == aspect);
         match of.map(|d| d.severity).max() {
-            Some(Severity::Error) => Outcome::Failed,
-            Some(Severity::Warning) => Outcome::Differs,
-            _ if self.not_checked.contains_key(&aspect) => Outcome::NotChecked,
-            Some(Severity::Info) => Outcome::Told,
-            None => Outcome::Ok,
+            Some(Severity::Error) => AspectOutcome::Failed,
+            Some(Severity::Warning) => AspectOutcome::Differs,
+            _ if self.not_checked.contains_key(&aspect) => AspectOutcome::NotChecked,
+            Some(Severity::Info) => AspectOutcome::Told,
+            None => AspectOutcome::Ok,
         }
     }
 }
@@ -223,7 +223,7 @@ async fn data_of(
         let old = before.iter().find(|old| named(old) == named(facts));
         Some((named(facts), wanted(old, facts)?))
     });
-    let planes: Vec<(String, Wanted)> = planes.collect();
+    let planes: Vec<(String, DataQuery)> = planes.collect();
     let stores = match stores {
         Ok(stores) => stores,
         Err(why) => {
@@ -235,12 +235,12 @@ async fn data_of(
             return unknown.collect();
         }
     };
-    let homes = stores.into_iter().map(|store| Home {
+    let homes = stores.into_iter().map(|store| DatastoreRoutes {
         name: store.name.clone(),
         ways: vec![store],
     });
-    let homes: Vec<Home> = homes.collect();
-    let looked_for: Vec<Wanted> = planes.iter().map(|(_, plane)| plane.clone()).collect();
+    let homes: Vec<DatastoreRoutes> = homes.collect();
+    let looked_for: Vec<DataQuery> = planes.iter().map(|(_, plane)| plane.clone()).collect();
     let looked = look_into(&homes, &looked_for, clock).await;
     let judged = planes.into_iter().map(|(tenant, plane)| {
         let data = TenantData {
@@ -253,7 +253,7 @@ async fn data_of(
 }
 
 /// Returns where the data of a tenant is, if the tenant has a control plane.
-fn wanted(old: Option<&TenantFacts>, new: &TenantFacts) -> Option<Wanted> {
+fn wanted(old: Option<&TenantFacts>, new: &TenantFacts) -> Option<DataQuery> {
     let plane = new.control_plane.as_ref()?;
     let namespace = new.tenant_namespace.as_deref().unwrap_or_default();
     let store = plane.datastore.as_deref().unwrap_or(DEFAULT_DATASTORE);
@@ -261,7 +261,7 @@ fn wanted(old: Option<&TenantFacts>, new: &TenantFacts) -> Option<Wanted> {
         let status = old.control_plane.as_ref().and_then(|p| p.status.as_ref());
         old.answer.ready == Some(true) || status.is_some()
     };
-    Some(Wanted {
+    Some(DataQuery {
         place: format!("{namespace}/{}", plane.name),
         datastore: store.to_owned(),
         schema: plane.schema.clone(),

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use self::tarball::Taking;
+use self::tarball::TarballReader;
 use super::RecoverError;
-use super::select::Select;
+use super::select::Selection;
 use super::spool::Spool;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Severity};
@@ -76,7 +76,7 @@ pub enum VeleroError {
 
 /// Result of reading a backup.
 #[derive(Debug)]
-pub struct TakenVelero {
+pub struct VeleroObjects {
     /// Objects of the backup.
     pub spool: Spool,
     /// Path of the tarball.
@@ -95,18 +95,18 @@ pub struct TakenVelero {
 pub async fn read_velero(
     path: &Path,
     scratch: &Path,
-    select: &Select,
-) -> Result<TakenVelero, RecoverError> {
+    select: &Selection,
+) -> Result<VeleroObjects, RecoverError> {
     let (path, scratch, select) = (path.to_owned(), scratch.to_owned(), select.clone());
     let read = tokio::task::spawn_blocking(move || read(&path, &scratch, &select));
     read.await.unwrap_or(Err(RecoverError::Cancelled))
 }
 
-fn read(path: &Path, scratch: &Path, select: &Select) -> Result<TakenVelero, RecoverError> {
+fn read(path: &Path, scratch: &Path, select: &Selection) -> Result<VeleroObjects, RecoverError> {
     let (file, mut findings) = find(path)?;
     let opened = open(&file)?;
     let bytes = opened.metadata().map_or(0, |m| m.len());
-    let mut taking = Taking {
+    let mut taking = TarballReader {
         file: file.display().to_string(),
         select,
         // Objects compress to a tenth of their size.
@@ -125,7 +125,7 @@ fn read(path: &Path, scratch: &Path, select: &Select) -> Result<TakenVelero, Rec
                 .to_owned(),
         remedy: "restore from an archive of this program where there is one".to_owned(),
     });
-    Ok(TakenVelero {
+    Ok(VeleroObjects {
         spool,
         file,
         sha256,
@@ -174,13 +174,13 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<Finding>), VeleroError> {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Described {
-    status: Status,
+struct BackupDescription {
+    status: BackupStatus,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Status {
+struct BackupStatus {
     phase: String,
     errors: u64,
 }
@@ -206,7 +206,7 @@ fn described(file: &Path) -> Result<Vec<Finding>, VeleroError> {
         remedy: "choose a backup that is Completed, or look for what it lacks in the plan"
             .to_owned(),
     };
-    let Ok(Described { status }) = serde_json::from_slice(&bytes) else {
+    let Ok(BackupDescription { status }) = serde_json::from_slice(&bytes) else {
         return Ok(vec![warned("it cannot be read".to_owned())]);
     };
     if status.phase == "Completed" {

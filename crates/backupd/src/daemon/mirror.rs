@@ -13,7 +13,7 @@ use backup_core::format::manifest::Manifest;
 use backup_core::id::RestorePointId;
 use backup_core::proxy::Proxies;
 use backup_core::source::ObjectTap;
-use cluster_restore::mirror::{Access, MirrorError, Published, Stage, Staged};
+use cluster_restore::mirror::{Access, MirrorError, PublishReport, StagedObjects, StagingArea};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -66,19 +66,19 @@ impl MirrorView {
 }
 
 /// Notes of a run for the mirror, or the error that prevented them.
-pub(crate) type Noted = Result<Staged, MirrorError>;
+pub(crate) type Noted = Result<StagedObjects, MirrorError>;
 
 /// Recorder of the objects that a run reads, if they are to be mirrored.
 #[derive(Debug)]
-pub(crate) struct Notes(Option<Result<Arc<Stage>, MirrorError>>);
+pub(crate) struct Notes(Option<Result<Arc<StagingArea>, MirrorError>>);
 
 impl Notes {
     /// Begins to record what `sources` read.
     pub(crate) fn begin(config: &Config, sources: &mut Sources) -> Self {
         let begun = config.git_mirror.as_ref().zip(sources.mirrored());
         let begun = begun.map(|(git, kinds)| {
-            let stage = Stage::begin(&git.mirror.folder, kinds)?;
-            let tap: Arc<dyn ObjectTap> = Arc::<Stage>::clone(&stage);
+            let stage = StagingArea::begin(&git.mirror.folder, kinds)?;
+            let tap: Arc<dyn ObjectTap> = Arc::<StagingArea>::clone(&stage);
             sources.show_to(&tap);
             Ok(stage)
         });
@@ -105,7 +105,7 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Mirrored {
     id: RestorePointId,
-    result: Result<Published, String>,
+    result: Result<PublishReport, String>,
 }
 
 impl Job {
@@ -136,10 +136,10 @@ impl Job {
         Mirrored { id, result }
     }
 
-    async fn publish(self) -> Result<Published, Failure> {
+    async fn publish(self) -> Result<PublishReport, Failure> {
         let failed = |error: MirrorError| Failure::from(anyhow::Error::new(error));
         let Some(git) = &self.config.git_mirror else {
-            return Ok(Published::default());
+            return Ok(PublishReport::default());
         };
         let access = Access {
             proxies: self.proxies,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 /// Facts that decide a definition's turn.
-pub(in super::super) struct Claim {
+pub(in super::super) struct DefinitionNames {
     position: usize,
     /// Whether its names were refused at capture time.
     refused: bool,
@@ -17,14 +17,14 @@ pub(in super::super) struct Claim {
 
 /// Positions of definitions, in order.
 #[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Turns {
+pub(in super::super) struct DefinitionOrder {
     /// Definitions that get all their names, whatever the others do.
     pub(in super::super) first: Vec<usize>,
     /// Definitions that share a name with an earlier one, and must wait until that one is served.
     pub(in super::super) then: Vec<usize>,
 }
 
-impl Claim {
+impl DefinitionNames {
     pub(in super::super) fn of(position: usize, crd: &Value) -> Self {
         let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str);
         let group = text("/spec/group").unwrap_or_default();
@@ -68,9 +68,9 @@ pub(in super::super) fn refused(crd: &Value) -> bool {
 }
 
 /// Orders definitions: those whose names were accepted come first, in the order of their creation.
-pub(in super::super) fn turns(mut claims: Vec<Claim>) -> Turns {
+pub(in super::super) fn turns(mut claims: Vec<DefinitionNames>) -> DefinitionOrder {
     claims.sort_by(|a, b| {
-        let key = |c: &Claim| (c.refused, c.made.clone(), c.name.clone());
+        let key = |c: &DefinitionNames| (c.refused, c.made.clone(), c.name.clone());
         key(a).cmp(&key(b))
     });
     let mut taken = HashSet::new();
@@ -84,7 +84,7 @@ pub(in super::super) fn turns(mut claims: Vec<Claim>) -> Turns {
         }
         taken.extend(claim.wanted);
     }
-    Turns { first, then }
+    DefinitionOrder { first, then }
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
         short: &str,
         made: u8,
         accepted: Option<bool>,
-    ) -> Claim {
+    ) -> DefinitionNames {
         let status = |is: bool| if is { "True" } else { "False" };
         let conditions = accepted.map(|is| {
             json!([
@@ -118,12 +118,12 @@ mod tests {
             },
             "status": { "conditions": conditions },
         });
-        Claim::of(position, &crd)
+        DefinitionNames::of(position, &crd)
     }
 
     #[test]
     fn who_had_the_name_comes_first() {
-        let turns = |claims: Vec<Claim>| {
+        let turns = |claims: Vec<DefinitionNames>| {
             let turns = turns(claims);
             (turns.first, turns.then)
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Dangers, Live};
+use super::{DangerChecker, LiveObjects};
 use crate::plan::Danger;
 use crate::spool::Entry;
 use backup_core::archive::ObjectPath;
@@ -47,7 +47,7 @@ impl ControlPlane {
     }
 }
 
-impl Dangers {
+impl DangerChecker {
     pub(super) fn control_plane(&mut self, entry: &Entry, object: &Value) {
         let text = |pointer: &str| {
             let held = object.pointer(pointer).and_then(Value::as_str);
@@ -88,7 +88,7 @@ impl Dangers {
         self.planes.push(ControlPlane::of(&entry.path, object));
     }
 
-    pub(super) fn needs(&mut self, plane: &ControlPlane, live: &Live) {
+    pub(super) fn needs(&mut self, plane: &ControlPlane, live: &LiveObjects) {
         let (namespace, name) = (&plane.namespace, &plane.facts.name);
         let datastore = plane.datastore();
         let place = format!("{CONTROL_PLANES} {namespace}/{name}");
@@ -148,7 +148,7 @@ impl Dangers {
 
     /// Finds control planes that keep their keys in the same place. Endpoints identify a DataStore:
     /// two names of one etcd are one place.
-    pub(super) fn shared(&mut self, planes: &[ControlPlane], live: &Live) {
+    pub(super) fn shared(&mut self, planes: &[ControlPlane], live: &LiveObjects) {
         let home = |store: &str| {
             let own = self
                 .datastores

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Dangers, Live};
+use super::{DangerChecker, LiveObjects};
 use crate::plan::Danger;
 use crate::spool::Entry;
 use backup_core::format::manifest::Severity;
@@ -17,16 +17,16 @@ const TOLD: usize = 5;
 
 /// Count of all SealedSecrets and of those that no key opens.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct SealedSecretCount {
     all: usize,
     unopened: usize,
     first: Vec<String>,
 }
 
-impl Dangers {
+impl DangerChecker {
     /// Tries the restored keys and the cluster's keys on a SealedSecret. Must be called
     /// after all keys are known.
-    pub(crate) fn prove(&mut self, entry: &Entry, object: &Value, live: &Live) {
+    pub(crate) fn prove(&mut self, entry: &Entry, object: &Value, live: &LiveObjects) {
         // The snapshot's keys come back with etcd and are not known here.
         if live.assumed {
             return;
@@ -53,7 +53,7 @@ impl Dangers {
 
     /// Reports the SealedSecrets that stay sealed.
     pub(super) fn unopened(&mut self) {
-        let Count {
+        let SealedSecretCount {
             all,
             unopened,
             first,

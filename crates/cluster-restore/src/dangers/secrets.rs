@@ -9,7 +9,7 @@ use serde_json::Value;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::Dangers;
+use super::DangerChecker;
 use crate::plan::Danger;
 use crate::spool::Entry;
 use backup_core::archive::ObjectPath;
@@ -21,7 +21,7 @@ const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 const OLD_KEY: &str = "sealed-secrets-key";
 pub(super) const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
-impl Dangers {
+impl DangerChecker {
     pub(super) fn secret(&mut self, entry: &Entry, object: &Value, now: Timestamp) {
         let namespace = entry.path.namespace.clone().unwrap_or_default();
         let key = (namespace, entry.path.name.clone());

@@ -67,7 +67,7 @@ fn whole() -> Vec<(String, Value)> {
 }
 
 fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
-    let mut dangers = Dangers::default();
+    let mut dangers = DangerChecker::default();
     let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
     for (path, object) in objects {
         let path: ObjectPath = path.parse().unwrap();
@@ -76,7 +76,7 @@ fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
         dangers.look(entry, object, Mode::Rebuild, NOW.parse().unwrap());
     }
-    let live = Live::default();
+    let live = LiveObjects::default();
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
         if entry.path.resource.as_str() == SEALED_SECRETS {
             dangers.prove(entry, object, &live);
@@ -191,7 +191,7 @@ fn two_that_share_their_keys_are_refused() {
 #[test]
 fn a_copy_of_a_living_control_plane_is_refused() {
     let objects = whole();
-    let mut dangers = Dangers::default();
+    let mut dangers = DangerChecker::default();
     let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
     spool
         .add(
@@ -210,10 +210,10 @@ fn a_copy_of_a_living_control_plane_is_refused() {
     });
     // Another name of the same etcd.
     let stores = ["default", "renamed"].map(|s| (s.to_owned(), "etcd-0:2379".to_owned()));
-    let live = Live {
+    let live = LiveObjects {
         planes: vec![ControlPlane::of(&path.parse().unwrap(), &object)],
         stores: stores.into(),
-        ..Live::default()
+        ..LiveObjects::default()
     };
     let found = dangers.finish(&Options::default(), Mode::InPlace, &live);
     assert!(
@@ -289,8 +289,8 @@ fn a_sealed_secret_without_a_key_and_a_plane_without_a_datastore_are_refused() {
 #[test]
 fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
     let objects = [plane("alpha-1", |_| {})];
-    let look = |live: &Live, mode| {
-        let mut dangers = Dangers::default();
+    let look = |live: &LiveObjects, mode| {
+        let mut dangers = DangerChecker::default();
         let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
         let (path, object) = &objects[0];
         let path: ObjectPath = path.parse().unwrap();
@@ -302,7 +302,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
             .filter(|f| f.severity == Severity::Error)
             .count()
     };
-    let mut live = Live::default();
+    let mut live = LiveObjects::default();
     // Also in place, what a new control plane lacks is reported.
     assert_eq!(look(&live, Mode::InPlace), 1);
     live.stores.insert("default".to_owned(), String::new());
@@ -318,7 +318,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
     assert_eq!(look(&live, Mode::InPlace), 0);
     assert_eq!(look(&live, Mode::Rebuild), 0);
     // A control plane that already exists is not checked.
-    let mut live = Live::default();
+    let mut live = LiveObjects::default();
     let path: ObjectPath = objects[0].0.parse().unwrap();
     live.planes.push(ControlPlane::of(&path, &objects[0].1));
     assert_eq!(look(&live, Mode::InPlace), 0);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::look::ETCD;
-use super::plan::{EtcdPlan, Role};
+use super::plan::{EtcdPlan, NodeRole};
 use super::run::Pace;
 use cluster_client::talos::nodes::{ServiceView, TalosNodes};
 
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 32;
 /// Result of a control plane node joining.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Joined {
+pub struct NodeJoin {
     /// Node that joins.
     pub node: String,
     /// Whether its etcd runs and is healthy.
@@ -33,7 +33,7 @@ pub struct Joined {
 
 /// Watches the other control plane nodes that were named join, for a bounded time. They join
 /// without help, one after the other.
-pub async fn watch_others(nodes: &TalosNodes, plan: &EtcdPlan, pace: Pace) -> Vec<Joined> {
+pub async fn watch_others(nodes: &TalosNodes, plan: &EtcdPlan, pace: Pace) -> Vec<NodeJoin> {
     let watches: Vec<_> = plan
         .others()
         .filter(|other| !other.unnamed)
@@ -45,7 +45,7 @@ pub async fn watch_others(nodes: &TalosNodes, plan: &EtcdPlan, pace: Pace) -> Ve
         .await
 }
 
-async fn watch(nodes: &TalosNodes, node: &str, pace: Pace) -> Joined {
+async fn watch(nodes: &TalosNodes, node: &str, pace: Pace) -> NodeJoin {
     let begun = Instant::now();
     loop {
         let etcd = nodes.service(node, ETCD).await.ok().flatten();
@@ -59,7 +59,7 @@ async fn watch(nodes: &TalosNodes, node: &str, pace: Pace) -> Joined {
                      etcd data of before has to be wiped"
                 )
             });
-            return Joined {
+            return NodeJoin {
                 node: node.to_owned(),
                 joined,
                 etcd,
@@ -105,7 +105,7 @@ pub struct Restart {
 #[must_use]
 pub fn restarts(plan: &EtcdPlan) -> Vec<Restart> {
     let named = || plan.nodes.iter().filter(|facts| !facts.unnamed);
-    let control_plane = named().filter(|n| n.role == Role::ControlPlane);
+    let control_plane = named().filter(|n| n.role == NodeRole::ControlPlane);
     let control_plane: Vec<&str> = control_plane.map(|facts| facts.node.as_str()).collect();
     let all: Vec<&str> = named().map(|facts| facts.node.as_str()).collect();
     restarts_on(&control_plane, &all)

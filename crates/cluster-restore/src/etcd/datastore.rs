@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::judge::Minor;
+use super::judge::MinorVersion;
 use crate::child;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
@@ -196,7 +196,7 @@ pub async fn restore_datastore(
         cancel,
     )
     .await?;
-    let plain = Plain(plain);
+    let plain = PlainSnapshotFile(plain);
     let snapshot = HeldSnapshot::file(&plain.0).await?;
     progress.step("etcdutl restores", None);
     etcdutl(&plain.0, target).await?;
@@ -227,21 +227,21 @@ pub async fn restore_datastore(
 }
 
 /// Returns the version of etcd that the snapshot was taken of.
-fn data(point: &RestorePoint, name: &ComponentName) -> Option<Minor> {
+fn data(point: &RestorePoint, name: &ComponentName) -> Option<MinorVersion> {
     let component = point.manifest.component(name)?;
-    Minor::of_storage(component.etcd.as_ref()?.storage_version.as_deref())
+    MinorVersion::of_storage(component.etcd.as_ref()?.storage_version.as_deref())
 }
 
 /// Returns the version of etcd that the tool belongs to; `None` if the tool does not print it.
-async fn version(etcdutl: &Path) -> Result<Option<Minor>, DatastoreError> {
-    let mut command = child::command(etcdutl, child::Gets::Least);
+async fn version(etcdutl: &Path) -> Result<Option<MinorVersion>, DatastoreError> {
+    let mut command = child::command(etcdutl, child::Environment::Least);
     command.arg("version");
     let said = ended(etcdutl, command, VERSION_WITHIN).await?;
     let said = String::from_utf8_lossy(&said.stdout);
     let version = said
         .lines()
         .find_map(|l| l.strip_prefix("etcdutl version:"));
-    Ok(version.and_then(Minor::of))
+    Ok(version.and_then(MinorVersion::of))
 }
 
 /// Runs the tool until it ends or the time limit is over.
@@ -266,7 +266,7 @@ async fn ended(
 
 async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), DatastoreError> {
     let program = target.etcdutl.display().to_string();
-    let mut command = child::command(&target.etcdutl, child::Gets::Least);
+    let mut command = child::command(&target.etcdutl, child::Environment::Least);
     command.args(["snapshot", "restore"]).arg(snapshot);
     command.arg("--data-dir").arg(&target.data_dir);
     command.arg("--name").arg(&target.name);
@@ -293,9 +293,9 @@ async fn etcdutl(snapshot: &Path, target: &DatastoreTarget) -> Result<(), Datast
 }
 
 /// Plain snapshot that is removed when it is no longer needed.
-struct Plain(PathBuf);
+struct PlainSnapshotFile(PathBuf);
 
-impl Plain {
+impl PlainSnapshotFile {
     fn remove(self) -> Result<(), DatastoreError> {
         std::fs::remove_file(&self.0).map_err(|source| DatastoreError::Left {
             file: self.0.display().to_string(),
@@ -304,7 +304,7 @@ impl Plain {
     }
 }
 
-impl Drop for Plain {
+impl Drop for PlainSnapshotFile {
     fn drop(&mut self) {
         match std::fs::remove_file(&self.0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

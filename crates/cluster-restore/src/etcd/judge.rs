@@ -8,15 +8,15 @@ use super::plan::SnapshotFacts;
 
 /// A minor version of etcd or Talos, such as 3.6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Minor(pub(super) u64, pub(super) u64);
+pub(super) struct MinorVersion(pub(super) u64, pub(super) u64);
 
-impl fmt::Display for Minor {
+impl fmt::Display for MinorVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0, self.1)
     }
 }
 
-impl Minor {
+impl MinorVersion {
     /// Parses the first two numbers of a version, with or without a leading `v`.
     pub(super) fn of(version: &str) -> Option<Self> {
         let mut numbers = version.trim().trim_start_matches('v').split(['.', '-']);
@@ -32,16 +32,16 @@ impl Minor {
 }
 
 /// Version of etcd that Talos brings, from the given version of Talos on.
-const BUNDLED: [(Minor, Minor); 3] = [
-    (Minor(1, 14), Minor(3, 7)),
-    (Minor(1, 11), Minor(3, 6)),
+const BUNDLED: [(MinorVersion, MinorVersion); 3] = [
+    (MinorVersion(1, 14), MinorVersion(3, 7)),
+    (MinorVersion(1, 11), MinorVersion(3, 6)),
     // Before 1.4 nobody restores over this API.
-    (Minor(1, 4), Minor(3, 5)),
+    (MinorVersion(1, 4), MinorVersion(3, 5)),
 ];
 
 /// Version of etcd on a node, and how it is known.
 struct NodeEtcd {
-    etcd: Minor,
+    etcd: MinorVersion,
     /// Clause that goes into a sentence.
     told: String,
     /// Remedy that gives the node a newer etcd.
@@ -51,10 +51,10 @@ struct NodeEtcd {
 impl NodeEtcd {
     /// Returns the etcd of the image in the machine configuration, or else the one that `talos`
     /// brings; `data` is the version that it must read.
-    fn of(talos: &str, image: Option<&str>, data: Minor) -> Option<Self> {
+    fn of(talos: &str, image: Option<&str>, data: MinorVersion) -> Option<Self> {
         let tagged = image.and_then(|image| {
             let tag = image.split('@').next()?.rsplit_once(':')?.1;
-            Some((image, Minor::of(tag)?))
+            Some((image, MinorVersion::of(tag)?))
         });
         if let Some((image, etcd)) = tagged {
             return Some(Self {
@@ -66,9 +66,9 @@ impl NodeEtcd {
                 ),
             });
         }
-        let version = Minor::of(talos)?;
+        let version = MinorVersion::of(talos)?;
         let etcd = BUNDLED.iter().find(|(from, _)| version >= *from)?.1;
-        let bring = |(_, etcd): &&(Minor, Minor)| *etcd >= data;
+        let bring = |(_, etcd): &&(MinorVersion, MinorVersion)| *etcd >= data;
         let renew = BUNDLED.iter().rev().find(bring).map_or_else(
             || format!("upgrade the node first, to a Talos that brings etcd {data}"),
             |(from, _)| {
@@ -100,7 +100,7 @@ pub(super) fn versions(
         })
     };
     let storage = snapshot.storage_version.as_deref();
-    let Some(data) = Minor::of_storage(storage) else {
+    let Some(data) = MinorVersion::of_storage(storage) else {
         let cause = format!(
             "which etcd the snapshot is of is not known: it tells the storage version {}",
             storage.unwrap_or_default()
@@ -122,7 +122,7 @@ pub(super) fn versions(
     }
     let server = snapshot.etcd_version.as_deref();
     if server
-        .and_then(Minor::of)
+        .and_then(MinorVersion::of)
         .is_some_and(|server| server > etcd)
     {
         let cause = format!(

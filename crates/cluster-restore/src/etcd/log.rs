@@ -78,7 +78,7 @@ impl std::fmt::Display for EtcdPhase {
 /// Evidence in a phase that an etcd which runs later was restored by this restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trace {
+pub enum BootstrapEvidence {
     /// Earlier evidence is void: a node without data receives a snapshot, or has refused it.
     Anew,
     /// The node was asked for the bootstrap.
@@ -87,7 +87,7 @@ pub enum Trace {
     Accepted,
 }
 
-impl Trace {
+impl BootstrapEvidence {
     /// Returns what is proved from here on.
     #[must_use]
     pub fn proof(self) -> Option<Proof> {
@@ -102,11 +102,11 @@ impl Trace {
 impl EtcdPhase {
     /// Returns the evidence in this phase, if any.
     #[must_use]
-    pub fn trace(&self) -> Option<Trace> {
+    pub fn trace(&self) -> Option<BootstrapEvidence> {
         match self {
-            Self::Uploading { .. } | Self::Refused { .. } => Some(Trace::Anew),
-            Self::Bootstrapping => Some(Trace::Asked),
-            Self::Accepted => Some(Trace::Accepted),
+            Self::Uploading { .. } | Self::Refused { .. } => Some(BootstrapEvidence::Anew),
+            Self::Bootstrapping => Some(BootstrapEvidence::Asked),
+            Self::Accepted => Some(BootstrapEvidence::Accepted),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use cluster_client::talos::nodes::{CallError, CallErrorKind, TalosNodes};
 
-use super::plan::{NodeFacts, Role, TalosCluster};
+use super::plan::{NodeFacts, NodeRole, TalosCluster};
 
 /// Folder where Talos keeps etcd's data, on any partition.
 const DATA: &str = "/var/lib/etcd";
@@ -12,7 +12,7 @@ const UPLOADED: &str = "/var/lib/etcd.snapshot";
 pub(super) const ETCD: &str = "etcd";
 
 /// State of a node, and the calls that failed.
-pub(super) struct Looked {
+pub(super) struct NodeReport {
     pub(super) facts: NodeFacts,
     /// Hostname that the node reports.
     pub(super) hostname: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Looked {
     pub(super) failures: Vec<CallError>,
 }
 
-impl Looked {
+impl NodeReport {
     /// Reports whether its etcd runs, healthy or not.
     pub(super) fn runs_etcd(&self) -> bool {
         let etcd = self.facts.etcd.as_ref();
@@ -47,7 +47,7 @@ impl Looked {
 }
 
 /// Asks one node everything. Each question has its own deadline, and all are asked at once.
-pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
+pub(super) async fn look(nodes: &TalosNodes, node: &str) -> NodeReport {
     let (hostname, version, machine, etcd, time, data, uploaded) = tokio::join!(
         nodes.hostname(node),
         nodes.version(node),
@@ -64,13 +64,13 @@ pub(super) async fn look(nodes: &TalosNodes, node: &str) -> Looked {
     let etcd = kept(etcd, &mut failures).flatten();
     let kind = machine.as_ref().and_then(|machine| machine.kind.clone());
     let role = match (kind.as_deref(), &etcd) {
-        (Some("worker"), _) => Role::Worker,
-        (Some(_), _) | (None, Some(_)) => Role::ControlPlane,
-        (None, None) if answered => Role::Worker,
-        (None, None) => Role::Unknown,
+        (Some("worker"), _) => NodeRole::Worker,
+        (Some(_), _) | (None, Some(_)) => NodeRole::ControlPlane,
+        (None, None) if answered => NodeRole::Worker,
+        (None, None) => NodeRole::Unknown,
     };
     let cluster = machine.as_ref().map(|machine| cluster(nodes, machine));
-    Looked {
+    NodeReport {
         // Without a hostname it counts as a separate node, which is safe.
         hostname: hostname.ok().filter(|name| !name.is_empty()),
         facts: NodeFacts {

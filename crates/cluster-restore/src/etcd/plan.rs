@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wipe::Wipe;
+use super::wipe::WipeCommand;
 use backup_core::audit;
 use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
@@ -24,7 +24,7 @@ pub struct EtcdPlan {
     /// Snapshot that is restored.
     pub snapshot: SnapshotFacts,
     /// Command that would wipe the target's etcd data. Only a person runs it.
-    pub wipe: Wipe,
+    pub wipe: WipeCommand,
     /// Findings that forbid the restore. Empty means that it can be run.
     pub blockers: Vec<Finding>,
     /// Findings that a person should know first.
@@ -32,7 +32,7 @@ pub struct EtcdPlan {
     /// The target's etcd, if it runs and already is what this plan would make; then nothing is left
     /// to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holds: Option<EtcdRestored>,
+    pub holds: Option<RestoredEtcd>,
     /// Proof that this restore has already brought etcd back.
     #[serde(skip)]
     pub proof: Option<Proof>,
@@ -50,7 +50,7 @@ pub enum Proof {
 /// Etcd that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EtcdRestored {
+pub struct RestoredEtcd {
     /// Node that runs it.
     pub node: String,
     /// Revision that was read back; at least the snapshot's.
@@ -90,7 +90,7 @@ impl EtcdPlan {
     /// Returns the control plane nodes except the target; they join without a restore.
     pub fn others(&self) -> impl Iterator<Item = &NodeFacts> {
         let others = self.nodes.iter();
-        others.filter(|node| node.role == Role::ControlPlane && node.node != self.target)
+        others.filter(|node| node.role == NodeRole::ControlPlane && node.node != self.target)
     }
 
     /// Returns why this plan does not fit the plan made now; `None` if it fits.
@@ -143,27 +143,27 @@ impl TalosCluster {
     #[must_use]
     pub fn differs(&self, other: &Self) -> Option<String> {
         match self.compare(other) {
-            Likeness::Other(difference) => Some(difference),
-            Likeness::Same | Likeness::Unknown => None,
+            ClusterComparison::Other(difference) => Some(difference),
+            ClusterComparison::Same | ClusterComparison::Unknown => None,
         }
     }
 
     /// Compares the two clusters.
     #[must_use]
-    pub fn compare(&self, other: &Self) -> Likeness {
+    pub fn compare(&self, other: &Self) -> ClusterComparison {
         let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "not told".to_owned());
         if self.id_sha256.is_some() && other.id_sha256.is_some() {
             if self.id_sha256 == other.id_sha256 {
-                return Likeness::Same;
+                return ClusterComparison::Same;
             }
-            return Likeness::Other(format!(
+            return ClusterComparison::Other(format!(
                 "the cluster's id is another one: it was {}, it is {}",
                 shown(&self.name),
                 shown(&other.name)
             ));
         }
         if self.authorities.is_empty() || other.authorities.is_empty() {
-            return Likeness::Unknown;
+            return ClusterComparison::Unknown;
         }
         // While an authority is being replaced, both are accepted.
         let shared = self
@@ -171,15 +171,15 @@ impl TalosCluster {
             .iter()
             .any(|ca| other.authorities.contains(ca));
         if shared {
-            return Likeness::Same;
+            return ClusterComparison::Same;
         }
-        Likeness::Other("the talosconfig is that of another authority".to_owned())
+        ClusterComparison::Other("the talosconfig is that of another authority".to_owned())
     }
 }
 
 /// Result of comparing two clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Likeness {
+pub enum ClusterComparison {
     /// Both are the same cluster.
     Same,
     /// They are different clusters, with the difference.
@@ -191,7 +191,7 @@ pub enum Likeness {
 /// Role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Role {
+pub enum NodeRole {
     /// The node has a member of etcd.
     ControlPlane,
     /// The node has no member of etcd.
@@ -210,7 +210,7 @@ pub struct NodeFacts {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unnamed: bool,
     /// Role of the node.
-    pub role: Role,
+    pub role: NodeRole,
     /// Machine type that the node reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_type: Option<String>,
@@ -344,7 +344,7 @@ mod tests {
             ..cluster(None, "b")
         };
         assert_eq!(one.differs(&mute), None);
-        assert_eq!(one.compare(&mute), Likeness::Unknown);
-        assert_eq!(one.compare(&cluster(None, "a")), Likeness::Same);
+        assert_eq!(one.compare(&mute), ClusterComparison::Unknown);
+        assert_eq!(one.compare(&cluster(None, "a")), ClusterComparison::Same);
     }
 }

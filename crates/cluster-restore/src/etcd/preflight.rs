@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::super::danger::Danger;
 use super::judge;
-use super::look::{self, Looked};
-use super::plan::{EtcdPlan, Likeness, NodeFacts, Proof, Role, SnapshotFacts};
-use super::wipe::Wipe;
+use super::look::{self, NodeReport};
+use super::plan::{ClusterComparison, EtcdPlan, NodeFacts, NodeRole, Proof, SnapshotFacts};
+use super::wipe::WipeCommand;
 use backup_core::format::manifest::{Finding, Severity};
 use cluster_client::talos::nodes::{CallErrorKind, TalosNodes};
 
@@ -14,12 +14,12 @@ mod everywhere;
 mod notes;
 mod standing;
 
-use self::notes::Notes;
-use self::standing::Standing;
+use self::notes::PreflightFindings;
+use self::standing::TargetEtcdState;
 
 /// Request of a person: what to restore, and where.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct EtcdRequest {
     /// Node that receives the snapshot; `None` for the first that is ready.
     pub target: Option<String>,
     /// Snapshot to restore.
@@ -31,7 +31,7 @@ pub struct Wanted {
 }
 
 /// Checks all nodes. Every call has a deadline, and none of them writes.
-pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
+pub async fn preflight(nodes: &TalosNodes, wanted: EtcdRequest) -> EtcdPlan {
     let mut names = nodes.nodes();
     if let Some(target) = &wanted.target
         && !names.contains(target)
@@ -42,11 +42,11 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     let named = wanted.target.clone();
     let target = named.unwrap_or_else(|| choose(&looked));
     let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
-    let mut notes = Notes::default();
+    let mut notes = PreflightFindings::default();
     notes.warnings.extend(wanted.snapshot.torn.iter().cloned());
     talosconfig(nodes, &names, &mut notes);
     let at = looked.iter().find(|looked| looked.facts.node == target);
-    let standing = Standing::of(nodes, at, &wanted).await;
+    let standing = TargetEtcdState::of(nodes, at, &wanted).await;
     for looked in &looked {
         if looked.facts.node == target {
             at_target(looked, &wanted.snapshot, &standing, &mut notes);
@@ -65,7 +65,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
     lineage(nodes, &target, found, &wanted, &mut notes);
     let version = found.and_then(|looked| looked.facts.talos_version.as_deref());
     EtcdPlan {
-        wipe: Wipe::of(&target, version),
+        wipe: WipeCommand::of(&target, version),
         target,
         cluster: cluster.unwrap_or_else(|| look::unnamed(nodes)),
         nodes: looked.into_iter().map(|looked| looked.facts).collect(),
@@ -78,7 +78,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: Wanted) -> EtcdPlan {
 }
 
 /// Reports whether a node's etcd is a member of the restored etcd that runs at the target.
-async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> bool {
+async fn joined(nodes: &TalosNodes, looked: &NodeReport, standing: &TargetEtcdState) -> bool {
     let Some(restored) = standing.holds().filter(|_| looked.runs_etcd()) else {
         return false;
     };
@@ -91,22 +91,22 @@ async fn joined(nodes: &TalosNodes, looked: &Looked, standing: &Standing) -> boo
 fn lineage(
     nodes: &TalosNodes,
     target: &str,
-    found: Option<&Looked>,
-    wanted: &Wanted,
-    notes: &mut Notes,
+    found: Option<&NodeReport>,
+    wanted: &EtcdRequest,
+    notes: &mut PreflightFindings,
 ) {
     let own = found.and_then(|looked| looked.cluster.clone());
     let own = own.unwrap_or_else(|| look::unnamed(nodes));
     let captured = wanted.snapshot.cluster.as_ref();
     let (danger, cause, remedy) = match captured.map(|captured| captured.compare(&own)) {
-        Some(Likeness::Same) => return,
-        Some(Likeness::Other(difference)) => (
+        Some(ClusterComparison::Same) => return,
+        Some(ClusterComparison::Other(difference)) => (
             Danger::OtherLineage,
             format!("the snapshot is of another Talos cluster than this node: {difference}"),
             "give the talosconfig and the nodes of the cluster that was captured; if these were set \
              up anew in its place, or their authority was replaced since,",
         ),
-        Some(Likeness::Unknown) | None => (
+        Some(ClusterComparison::Unknown) | None => (
             Danger::UnknownCluster,
             "nothing tells which Talos cluster the snapshot is of, so whether it is this node's \
              cannot be told"
@@ -125,7 +125,7 @@ fn lineage(
 }
 
 /// Chooses the first node that is ready, or else the first control plane node, or else the first.
-fn choose(looked: &[Looked]) -> String {
+fn choose(looked: &[NodeReport]) -> String {
     let ready = |facts: &&NodeFacts| {
         let preparing = facts.etcd.as_ref().is_some_and(|e| e.state == "Preparing");
         preparing && facts.data_empty == Some(true)
@@ -134,12 +134,12 @@ fn choose(looked: &[Looked]) -> String {
     let facts = || named.clone().filter(|facts| !facts.unnamed);
     let chosen = facts()
         .find(ready)
-        .or_else(|| facts().find(|facts| facts.role == Role::ControlPlane))
+        .or_else(|| facts().find(|facts| facts.role == NodeRole::ControlPlane))
         .or_else(|| facts().next());
     chosen.map(|facts| facts.node.clone()).unwrap_or_default()
 }
 
-fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {
+fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut PreflightFindings) {
     let mut say = |severity, cause: String, remedy: &str| {
         notes.add(Finding {
             severity,
@@ -172,10 +172,15 @@ fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut Notes) {
     }
 }
 
-fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, notes: &mut Notes) {
+fn at_target(
+    looked: &NodeReport,
+    snapshot: &SnapshotFacts,
+    standing: &TargetEtcdState,
+    notes: &mut PreflightFindings,
+) {
     let facts = &looked.facts;
     let node = facts.node.as_str();
-    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    let wipe = WipeCommand::of(node, facts.talos_version.as_deref());
     if looked.is_silent() {
         let (cause, remedy) = if looked.is_refusing() {
             (
@@ -190,7 +195,7 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, not
         };
         return notes.block(node, format!("{cause}: {}", why(looked)), remedy);
     }
-    if facts.role == Role::Worker {
+    if facts.role == NodeRole::Worker {
         let cause = "it is a worker, which has no etcd".to_owned();
         return notes.block(node, cause, "choose a control plane node with --node");
     }
@@ -204,9 +209,11 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, not
         Some(("Preparing", _)) => {}
         Some(("Running", _)) => {
             let what = match standing {
-                Standing::Holds(_) | Standing::Down => None,
-                Standing::Other(difference) => Some(difference.clone()),
-                Standing::Unread(why) => Some(format!("what it holds cannot be told ({why})")),
+                TargetEtcdState::Holds(_) | TargetEtcdState::Down => None,
+                TargetEtcdState::Other(difference) => Some(difference.clone()),
+                TargetEtcdState::Unread(why) => {
+                    Some(format!("what it holds cannot be told ({why})"))
+                }
             };
             if let Some(what) = what {
                 let cause = format!(
@@ -278,7 +285,7 @@ fn at_target(looked: &Looked, snapshot: &SnapshotFacts, standing: &Standing, not
 }
 
 /// Blocks a machine of the old type `init`, on which Talos bootstraps etcd at every start.
-fn init(facts: &NodeFacts, notes: &mut Notes) {
+fn init(facts: &NodeFacts, notes: &mut PreflightFindings) {
     if facts.machine_type.as_deref() == Some("init") {
         let cause = "its machine type is the old `init`, which begins an etcd of its own at every \
                      start";
@@ -292,7 +299,7 @@ fn init(facts: &NodeFacts, notes: &mut Notes) {
 }
 
 /// Checks that the API server has the keys of the snapshot's encrypted Secrets.
-fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut Notes) {
+fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut PreflightFindings) {
     const KNOWN: [&str; 3] = ["k8s:enc:secretbox:", "k8s:enc:aescbc:", "k8s:enc:aesgcm:"];
     for prefix in &snapshot.encryption_prefixes {
         let known = KNOWN.iter().any(|known| prefix.starts_with(known));
@@ -309,14 +316,20 @@ fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut 
 }
 
 /// Returns the reason why a node gave no answer.
-fn why(looked: &Looked) -> String {
+fn why(looked: &NodeReport) -> String {
     let first = looked.failures.first();
     let why = first.map(|failure| format!("{failure} ({})", failure.said()));
     why.unwrap_or_default()
 }
 
 /// Reports a node whose etcd may be running.
-fn unseen(node: &str, cause: String, remedy: &str, allow: &BTreeSet<Danger>, notes: &mut Notes) {
+fn unseen(
+    node: &str,
+    cause: String,
+    remedy: &str,
+    allow: &BTreeSet<Danger>,
+    notes: &mut PreflightFindings,
+) {
     let danger = Danger::UnseenNode;
     let severity = if allow.contains(&danger) {
         Severity::Warning
@@ -327,10 +340,10 @@ fn unseen(node: &str, cause: String, remedy: &str, allow: &BTreeSet<Danger>, not
     notes.say(severity, node, cause, remedy);
 }
 
-fn elsewhere(looked: &Looked, allow: &BTreeSet<Danger>, notes: &mut Notes) {
+fn elsewhere(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut PreflightFindings) {
     let facts = &looked.facts;
     let node = facts.node.as_str();
-    let wipe = Wipe::of(node, facts.talos_version.as_deref());
+    let wipe = WipeCommand::of(node, facts.talos_version.as_deref());
     if looked.is_silent() {
         let what = if looked.is_refusing() {
             "it refuses this certificate"
@@ -345,7 +358,7 @@ fn elsewhere(looked: &Looked, allow: &BTreeSet<Danger>, notes: &mut Notes) {
                       it joins the restored cluster and not its own old one";
         return unseen(node, cause, remedy, allow, notes);
     }
-    if facts.role == Role::Worker {
+    if facts.role == NodeRole::Worker {
         return;
     }
     init(facts, notes);

@@ -3,21 +3,21 @@
 use futures::StreamExt as _;
 
 use super::evidence::{Evidence, difference};
-use super::plan::{self, EtcdRestored, Proof};
+use super::plan::{self, Proof, RestoredEtcd};
 use super::run::EtcdRestoreError;
 use backup_core::etcd::{Inspector, SnapshotFacts, TrailerCheck};
 use backup_core::progress::Progress;
 use cluster_client::talos::nodes::{MemberStatusView, MemberView, TalosNodes};
 
 /// Answers of an etcd.
-pub(super) struct ReadBack {
+pub(super) struct EtcdReading {
     node: String,
     facts: SnapshotFacts,
     status: MemberStatusView,
     members: Vec<MemberView>,
 }
 
-impl ReadBack {
+impl EtcdReading {
     /// Returns it as the restored `snapshot`; `already` means that an earlier attempt restored it.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl ReadBack {
         snapshot: &plan::SnapshotFacts,
         proof: Option<Proof>,
         already: bool,
-    ) -> Result<EtcdRestored, String> {
+    ) -> Result<RestoredEtcd, String> {
         let Self {
             node,
             facts,
@@ -43,7 +43,7 @@ impl ReadBack {
         if let Some(difference) = difference(&found, snapshot, proof) {
             return Err(difference);
         }
-        Ok(EtcdRestored {
+        Ok(RestoredEtcd {
             node,
             revision: facts.revision,
             snapshot_revision: snapshot.revision,
@@ -62,7 +62,7 @@ pub(super) async fn read_back(
     nodes: &TalosNodes,
     node: &str,
     progress: &dyn Progress,
-) -> Result<ReadBack, EtcdRestoreError> {
+) -> Result<EtcdReading, EtcdRestoreError> {
     let call = |what| move |source| EtcdRestoreError::Call { what, source };
     progress.step("reading etcd back", None);
     let members = nodes.members(node).await;
@@ -70,7 +70,7 @@ pub(super) async fn read_back(
     let status = nodes.status(node).await;
     let status = status.map_err(call("ask for the state of the member"))?;
     let facts = snapshot_of(nodes, node, progress).await?;
-    Ok(ReadBack {
+    Ok(EtcdReading {
         node: node.to_owned(),
         facts,
         status,

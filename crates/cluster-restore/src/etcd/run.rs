@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::error::EtcdRestoreError;
-use self::job::{Asked, Ended, Job, Stage};
+use self::job::{BootstrapAnswer, Job, NodeOutcome, NodeStage};
 use super::log::{EtcdLog, EtcdPhase};
-use super::plan::{EtcdPlan, EtcdRestored, Proof};
+use super::plan::{EtcdPlan, Proof, RestoredEtcd};
 use super::read_back;
 use backup_core::progress::Progress;
 use backup_core::read::HeldSnapshot;
@@ -69,7 +69,7 @@ pub async fn run(
     log: &dyn EtcdLog,
     progress: Arc<dyn Progress>,
     pace: Pace,
-) -> Result<EtcdRestored, EtcdRestoreError> {
+) -> Result<RestoredEtcd, EtcdRestoreError> {
     let job = Job {
         nodes,
         plan,
@@ -85,21 +85,21 @@ pub async fn run(
     let mut last = String::new();
     for attempt in 0..ATTEMPTS {
         match job.stage().await? {
-            Stage::Begun => job.reached(EtcdPhase::UnderWay)?,
-            Stage::Dirty { event } => return Err(job.dirty(event)),
-            Stage::Ready { uploaded } => {
+            NodeStage::Begun => job.reached(EtcdPhase::UnderWay)?,
+            NodeStage::Dirty { event } => return Err(job.dirty(event)),
+            NodeStage::Ready { uploaded } => {
                 if attempt == 0 && uploaded && job.stirs().await? {
                     job.reached(EtcdPhase::UnderWay)?;
                 } else {
                     job.nobody_else_runs().await?;
                     job.upload().await?;
                     match job.bootstrap().await? {
-                        Asked::Accepted => {
+                        BootstrapAnswer::Accepted => {
                             proof = Some(Proof::Accepted);
                             mine = true;
                         }
                         // The node is checked again: it may be doing what was asked for.
-                        Asked::LookAgain { why, refused } => {
+                        BootstrapAnswer::LookAgain { why, refused } => {
                             if !refused {
                                 proof = proof.max(Some(Proof::Asked));
                             }
@@ -111,7 +111,7 @@ pub async fn run(
             }
         }
         match job.watch().await? {
-            Ended::Up => {
+            NodeOutcome::Up => {
                 let progress = job.progress.as_ref();
                 let back = read_back::read_back(nodes, &plan.target, progress).await?;
                 let restored = back.restored(&plan.snapshot, proof, !mine);
@@ -120,15 +120,15 @@ pub async fn run(
                 job.reached(EtcdPhase::Revision { revision })?;
                 return Ok(restored);
             }
-            Ended::Failed {
+            NodeOutcome::Failed {
                 event,
                 empty: false,
             } => return Err(job.dirty(event)),
             // The snapshot was lost on its way, which leaves nothing behind: it is uploaded again.
-            Ended::Failed { event, .. } if event.contains("error verifying snapshot") => {
+            NodeOutcome::Failed { event, .. } if event.contains("error verifying snapshot") => {
                 last = event;
             }
-            Ended::Failed { event, .. } => return Err(job.failed(event)),
+            NodeOutcome::Failed { event, .. } => return Err(job.failed(event)),
         }
     }
     Err(job.failed(last))

@@ -2,25 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::Minor;
+use super::judge::MinorVersion;
 
 /// Command that wipes the etcd data of one node, and what it destroys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Wipe {
+pub struct WipeCommand {
     /// Command.
     pub command: String,
     /// Description of what it destroys.
     pub destroys: String,
 }
 
-impl Wipe {
+impl WipeCommand {
     /// Returns the command for `node`; `version` is its version of Talos, if known.
     #[must_use]
     pub fn of(node: &str, version: Option<&str>) -> Self {
         let own_partition = version
-            .and_then(Minor::of)
-            .is_none_or(|version| version >= Minor(1, 14));
+            .and_then(MinorVersion::of)
+            .is_none_or(|version| version >= MinorVersion(1, 14));
         // Without a list of partitions everything is wiped, including STATE on the system disk.
         let mut command = format!(
             "talosctl reset --nodes {node} --graceful=false --reboot \
@@ -49,12 +49,12 @@ mod tests {
 
     #[test]
     fn a_wipe_names_its_partitions_and_what_is_lost() {
-        let new = Wipe::of("10.0.0.2", Some("v1.14.0"));
+        let new = WipeCommand::of("10.0.0.2", Some("v1.14.0"));
         assert!(new.command.contains("--nodes 10.0.0.2 "));
         assert!(new.command.contains("--system-labels-to-wipe EPHEMERAL"));
         assert!(new.destroys.contains("--system-labels-to-wipe ETCD"));
-        let old = Wipe::of("10.0.0.2", Some("v1.13.2"));
+        let old = WipeCommand::of("10.0.0.2", Some("v1.13.2"));
         assert!(!old.destroys.contains("ETCD"));
-        assert!(Wipe::of("10.0.0.2", None).destroys.contains("ETCD"));
+        assert!(WipeCommand::of("10.0.0.2", None).destroys.contains("ETCD"));
     }
 }

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::Coverage;
-use super::documents::{Document, Read};
+use super::documents::{Document, DocumentSet};
 use super::kinds::Kinds;
-use super::lay::{TOLD, Told};
+use super::lay::{FindingLog, TOLD};
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Severity;
@@ -19,7 +19,7 @@ const NOT_CAPTURED: &str = "they are restored from the archive; Butler's export 
 const A_GAP: &str = "its absence in Git says nothing: it is restored if the restore point has it, and never taken away";
 
 /// Objects that Git does not have, sorted by the reason.
-pub(super) struct Absent<'r> {
+pub(super) struct AbsentObjects<'r> {
     coverage: Option<&'r Coverage>,
     /// Objects that the export reports as written.
     captured: BTreeSet<ObjectPath>,
@@ -31,13 +31,13 @@ pub(super) struct Absent<'r> {
     not_captured: BTreeMap<String, Vec<String>>,
 }
 
-impl<'r> Absent<'r> {
+impl<'r> AbsentObjects<'r> {
     /// Judges by the export's own report in `read`; `wanted` is what Git has.
     pub(super) fn new(
-        read: &'r Read,
+        read: &'r DocumentSet,
         kinds: &Kinds<'_>,
         wanted: &BTreeMap<ObjectPath, &Document>,
-        told: &mut Told<'_>,
+        told: &mut FindingLog<'_>,
     ) -> Self {
         let mut absent = Self {
             coverage: read.coverage.as_ref(),
@@ -113,7 +113,7 @@ impl<'r> Absent<'r> {
     }
 
     /// Reports the recorded objects.
-    pub(super) fn tell(self, told: &mut Told<'_>) {
+    pub(super) fn tell(self, told: &mut FindingLog<'_>) {
         let written = self.coverage.is_some();
         for (kind, names) in self.taken_out {
             let cause = match written {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::GitError;
-use super::documents::{Place, Read};
-use super::program::{self, Apart};
+use super::documents::{CheckoutFolders, DocumentSet};
+use super::program::{self, NetworkIsolation};
 use super::refuse::refusals;
 use crate::child;
 use backup_core::format::manifest::{Finding, Severity};
@@ -18,11 +18,11 @@ const MAX_REFUSED: usize = 10;
 /// Time limit for building one folder.
 const BUILD: Duration = Duration::from_secs(60);
 
-impl Read {
+impl DocumentSet {
     /// Returns how kustomize is kept from the network, and reports if it is not.
-    pub(super) async fn apart(&mut self) -> Apart {
+    pub(super) async fn apart(&mut self) -> NetworkIsolation {
         let apart = program::apart().await;
-        if apart == Apart::No {
+        if apart == NetworkIsolation::No {
             self.findings.push(Finding {
                 severity: Severity::Info,
                 object: "kustomize".to_owned(),
@@ -42,10 +42,10 @@ impl Read {
     /// Builds the kustomization in `folder`, if it needs nothing that is refused.
     pub(super) async fn kustomization(
         &mut self,
-        place: Place<'_>,
+        place: CheckoutFolders<'_>,
         folder: &Path,
         name: &impl Fn(&Path) -> String,
-        apart: Apart,
+        apart: NetworkIsolation,
     ) -> Result<(), GitError> {
         let refused = refusals(place.tree, folder);
         let more = refused.len().saturating_sub(MAX_REFUSED);

@@ -39,7 +39,7 @@ pub(super) struct Commit {
 
 /// Locations of the parts of a repository on this machine.
 #[derive(Debug)]
-struct Parts {
+struct RepositoryFolders {
     /// Folder that belongs to one work tree.
     own: PathBuf,
     /// Folder that all work trees share.
@@ -168,7 +168,7 @@ async fn outgrown(folder: &Path) {
 }
 
 /// Finds the parts of the repository in `folder`.
-fn parts(folder: &Path) -> Result<Parts, GitError> {
+fn parts(folder: &Path) -> Result<RepositoryFolders, GitError> {
     let missing = |said: &str| GitError::Failed {
         what: format!("find a repository in {}", folder.display()),
         said: said.to_owned(),
@@ -198,11 +198,11 @@ fn parts(folder: &Path) -> Result<Parts, GitError> {
             "it is no folder of a work tree, and no bare repository",
         ));
     }
-    Ok(Parts { own, common, tree })
+    Ok(RepositoryFolders { own, common, tree })
 }
 
 /// Returns the format of the object names; the usual one if the repository does not set it.
-async fn object_format(parts: &Parts) -> String {
+async fn object_format(parts: &RepositoryFolders) -> String {
     let mut ask = program::git(&parts.common);
     // Only this file is read, without the files that it includes.
     ask.args(["config", "--no-includes", "--file"]);
@@ -327,7 +327,11 @@ fn name_in(file: &Path) -> Result<String, GitError> {
 
 /// Returns a finding about uncommitted changes in a work tree. Filters of the repository are not
 /// known, so files are compared as they are on disk.
-async fn uncommitted(git: &Path, parts: &Parts, tree: &Path) -> Result<Option<Finding>, GitError> {
+async fn uncommitted(
+    git: &Path,
+    parts: &RepositoryFolders,
+    tree: &Path,
+) -> Result<Option<Finding>, GitError> {
     let index = git.join("index-of-folder");
     copy(&parts.own.join("index"), &index, MAX_INDEX)?;
     let entries = std::fs::read_dir(&parts.own).map_err(|e| GitError::read(&parts.own, e))?;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::coverage::{self, Coverage};
 use super::included::included;
-use super::program::Apart;
+use super::program::NetworkIsolation;
 use super::{GitError, MAX_OBJECTS, MAX_TEXT};
 use backup_core::archive::read_json;
 use backup_core::format::manifest::{Finding, Severity};
@@ -33,14 +33,14 @@ pub(super) const KUSTOMIZATIONS: [&str; 3] =
 
 /// Limits for reading.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
+pub(super) struct ReadLimits {
     /// Largest number of files, and of objects in them.
     pub(super) objects: u64,
     /// Largest size of their text.
     pub(super) bytes: u64,
 }
 
-impl Most {
+impl ReadLimits {
     /// Limits of a mirror.
     pub(super) const ALL: Self = Self {
         objects: MAX_OBJECTS,
@@ -60,14 +60,14 @@ pub(super) struct Document {
 }
 
 /// Everything that was read: names in memory, content in a scratch file.
-pub(super) struct Read {
+pub(super) struct DocumentSet {
     pub(super) documents: Vec<Document>,
     pub(super) findings: Vec<Finding>,
     /// Reason why some of Git's objects may not have been read.
     pub(super) doubt: Option<String>,
     /// Report of Butler's export.
     pub(super) coverage: Option<Coverage>,
-    most: Most,
+    most: ReadLimits,
     bytes: u64,
     scratch: Scratch,
     end: u64,
@@ -75,7 +75,7 @@ pub(super) struct Read {
 
 /// Folders to read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct CheckoutFolders<'a> {
     /// Private folder around the checkout.
     pub(super) home: &'a Path,
     /// Checkout.
@@ -88,16 +88,19 @@ pub(super) struct Place<'a> {
 
 /// Files found in a folder.
 #[derive(Debug, Default)]
-struct Found {
+struct FolderListing {
     files: Vec<PathBuf>,
     kustomizations: Vec<PathBuf>,
     odd: Vec<PathBuf>,
 }
 
 /// Reads all documents in `place`.
-pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError> {
-    let mut found = Found::default();
-    let mut read = Read::new(place.home, most)?;
+pub(super) async fn read(
+    place: CheckoutFolders<'_>,
+    most: ReadLimits,
+) -> Result<DocumentSet, GitError> {
+    let mut found = FolderListing::default();
+    let mut read = DocumentSet::new(place.home, most)?;
     walk(place, most, place.root, 0, &mut found)?;
     let name = |path: &Path| {
         let inner = path.strip_prefix(place.tree).unwrap_or(path);
@@ -133,7 +136,7 @@ pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError>
     let part = |folder: &&PathBuf| !included.folders.contains(*folder);
     let built: Vec<&PathBuf> = found.kustomizations.iter().filter(part).collect();
     let apart = match built.is_empty() {
-        true => Apart::No,
+        true => NetworkIsolation::No,
         false => read.apart().await,
     };
     for folder in built {
@@ -144,11 +147,11 @@ pub(super) async fn read(place: Place<'_>, most: Most) -> Result<Read, GitError>
 
 /// Lists `folder`. A folder with a kustomization is built as a whole, as Flux does.
 fn walk(
-    place: Place<'_>,
-    most: Most,
+    place: CheckoutFolders<'_>,
+    most: ReadLimits,
     folder: &Path,
     depth: usize,
-    found: &mut Found,
+    found: &mut FolderListing,
 ) -> Result<(), GitError> {
     let failed = |source| GitError::Read {
         file: folder.display().to_string(),
@@ -192,9 +195,9 @@ fn walk(
     Ok(())
 }
 
-impl Read {
+impl DocumentSet {
     /// Returns an empty reader with its scratch file in `folder`.
-    pub(super) fn new(folder: &Path, most: Most) -> Result<Self, GitError> {
+    pub(super) fn new(folder: &Path, most: ReadLimits) -> Result<Self, GitError> {
         let scratch = Scratch::create(folder, 0).map_err(|e| GitError::read(folder, e))?;
         Ok(Self {
             documents: Vec::new(),

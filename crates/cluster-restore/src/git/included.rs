@@ -14,7 +14,7 @@ const PARTS: [&str; 3] = ["resources", "bases", "components"];
 
 /// Parts that kustomizations include.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Included {
+pub(super) struct IncludedParts {
     /// Folders that another kustomization builds.
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that a kustomization uses.
@@ -23,9 +23,9 @@ pub(super) struct Included {
 
 /// Finds the parts that the kustomizations in `folders` include. A circle of kustomizations that no
 /// other one includes is not left out: building it reports the error.
-pub(super) fn included(folders: &[PathBuf]) -> Included {
+pub(super) fn included(folders: &[PathBuf]) -> IncludedParts {
     let mut parts: BTreeMap<&Path, Vec<PathBuf>> = BTreeMap::new();
-    let mut found = Included::default();
+    let mut found = IncludedParts::default();
     for folder in folders {
         let (read, component) = read(folder);
         // A component is never built alone.
@@ -149,6 +149,6 @@ mod tests {
             root.path(),
             &[("a", "resources: [../b]\n"), ("b", "resources: [../a]\n")],
         );
-        assert_eq!(included(&folders), Included::default());
+        assert_eq!(included(&folders), IncludedParts::default());
     }
 }

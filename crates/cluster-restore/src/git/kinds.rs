@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::coverage::Item;
-use super::documents::Read;
+use super::documents::DocumentSet;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
 use crate::spool::Spool;
@@ -23,7 +23,7 @@ impl<'a> Kinds<'a> {
     /// `target` is asked first.
     pub(super) fn new(
         archive: &Spool,
-        read: &Read,
+        read: &DocumentSet,
         target: Option<&'a KubeTarget>,
     ) -> Result<Self, RecoverError> {
         let mut kinds = Self {

@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::absent::Absent;
-use super::documents::{Document, Read};
+use super::absent::AbsentObjects;
+use super::documents::{Document, DocumentSet};
 use super::kinds::Kinds;
 use crate::RecoverError;
 use crate::merge::{merge, named, touched};
-use crate::select::Select;
+use crate::select::Selection;
 use crate::spool::Spool;
 use backup_core::archive::{ObjectPath, same};
 use backup_core::format::manifest::{Finding, Severity};
@@ -25,7 +25,7 @@ const NOT_GITS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// Effect of laying one object over another.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Laid {
+struct OverlayEffect {
     /// Whether a list was replaced: the server's defaults in its items are unknown.
     replaced: bool,
     /// Whether a value that Flux fills in was kept as the archive has it.
@@ -33,12 +33,12 @@ struct Laid {
 }
 
 /// Findings by sort, with a limit for each.
-pub(super) struct Told<'a> {
+pub(super) struct FindingLog<'a> {
     findings: &'a mut Vec<Finding>,
     counts: BTreeMap<&'static str, usize>,
 }
 
-impl Told<'_> {
+impl FindingLog<'_> {
     pub(super) fn say(
         &mut self,
         severity: Severity,
@@ -77,13 +77,13 @@ impl Told<'_> {
 /// Git has.
 pub(super) fn over(
     archive: &Spool,
-    read: &Read,
+    read: &DocumentSet,
     kinds: &Kinds<'_>,
-    select: &Select,
+    select: &Selection,
     scratch: &Path,
     findings: &mut Vec<Finding>,
 ) -> Result<Spool, RecoverError> {
-    let mut told = Told {
+    let mut told = FindingLog {
         findings,
         counts: BTreeMap::new(),
     };
@@ -92,7 +92,7 @@ pub(super) fn over(
         fills |= is_filled_in(&read.value(document)?);
     }
     let mut wanted = placed(archive, read, kinds, select, fills, &mut told)?;
-    let mut absent = Absent::new(read, kinds, &wanted, &mut told);
+    let mut absent = AbsentObjects::new(read, kinds, &wanted, &mut told);
     let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
     let mut spool = Spool::create(scratch, 0)?;
     spool.pass_over_like(archive);
@@ -180,11 +180,11 @@ fn is_filled_in(value: &Value) -> bool {
 /// Returns the documents by their paths, without those that cannot be used.
 fn placed<'r>(
     archive: &Spool,
-    read: &'r Read,
+    read: &'r DocumentSet,
     kinds: &Kinds<'_>,
-    select: &Select,
+    select: &Selection,
     fills: bool,
-    told: &mut Told<'_>,
+    told: &mut FindingLog<'_>,
 ) -> Result<BTreeMap<ObjectPath, &'r Document>, RecoverError> {
     let mut wanted: BTreeMap<ObjectPath, &Document> = BTreeMap::new();
     for document in &read.documents {
@@ -254,8 +254,8 @@ fn placed<'r>(
 }
 
 /// Lays Git's fields of an object over the archive's.
-fn lay_object(value: &mut Value, git: &Value, fills: bool) -> Laid {
-    let mut laid = Laid::default();
+fn lay_object(value: &mut Value, git: &Value, fills: bool) -> OverlayEffect {
+    let mut laid = OverlayEffect::default();
     let (Some(fields), Some(git)) = (value.as_object_mut(), git.as_object()) else {
         return laid;
     };
@@ -281,7 +281,7 @@ fn lay_field(
     name: &str,
     over: &Value,
     fills: bool,
-    laid: &mut Laid,
+    laid: &mut OverlayEffect,
 ) {
     let of_flux = fills && !over.is_object() && has_placeholder(over);
     if of_flux {
@@ -354,7 +354,7 @@ mod tests {
         let laid = lay_object(&mut value, &git, false);
         assert_eq!(
             laid,
-            Laid {
+            OverlayEffect {
                 replaced: true,
                 held: false
             }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, sink};
 use tokio::process::Command;
 
 use super::GitError;
-use crate::child::{self, Gets};
+use crate::child::{self, Environment};
 use backup_core::proxy::Proxies;
 
 /// Program that builds kustomizations.
@@ -24,7 +24,7 @@ const TOLD: usize = 600;
 /// Returns a `git` that prompts nobody, runs no hooks and no filters, follows no links, fetches no
 /// submodules, and uses only these settings: neither the machine's nor a person's.
 pub(crate) fn git(folder: &Path) -> Command {
-    let mut command = settings(folder, Gets::Least);
+    let mut command = settings(folder, Environment::Least);
     command
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -35,10 +35,10 @@ pub(crate) fn git(folder: &Path) -> Command {
 /// Returns the same with a person's settings, which define how a remote is reached and with which
 /// credentials.
 pub(super) fn git_of_person(folder: &Path) -> Command {
-    settings(folder, Gets::Remote)
+    settings(folder, Environment::Remote)
 }
 
-fn settings(folder: &Path, gets: Gets) -> Command {
+fn settings(folder: &Path, gets: Environment) -> Command {
     let mut command = child::command("git", gets);
     command.arg("-C").arg(folder);
     for setting in [
@@ -70,7 +70,7 @@ fn settings(folder: &Path, gets: Gets) -> Command {
 
 /// Way in which a program is kept from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Apart {
+pub(super) enum NetworkIsolation {
     /// In its own network without connections, by these arguments of `unshare`.
     Yes(&'static [&'static str]),
     /// Not at all: the system does not support it.
@@ -84,9 +84,9 @@ const WAYS: [&[&str]; 2] = [
 ];
 
 /// Returns how this system keeps a program from the network.
-pub(super) async fn apart() -> Apart {
+pub(super) async fn apart() -> NetworkIsolation {
     for way in WAYS {
-        let mut tried = child::command("unshare", Gets::Least);
+        let mut tried = child::command("unshare", Environment::Least);
         tried.args(way).arg("true");
         piped(&mut tried);
         if run(
@@ -98,21 +98,21 @@ pub(super) async fn apart() -> Apart {
         .await
         .is_ok()
         {
-            return Apart::Yes(way);
+            return NetworkIsolation::Yes(way);
         }
     }
-    Apart::No
+    NetworkIsolation::No
 }
 
 /// Returns `kubectl kustomize` of `folder`; `home` is an empty folder where it looks for settings.
-pub(super) fn kustomize(folder: &Path, home: &Path, apart: Apart) -> Command {
+pub(super) fn kustomize(folder: &Path, home: &Path, apart: NetworkIsolation) -> Command {
     let mut command = match apart {
-        Apart::Yes(way) => {
-            let mut command = child::command("unshare", Gets::Least);
+        NetworkIsolation::Yes(way) => {
+            let mut command = child::command("unshare", Environment::Least);
             command.args(way).arg(KUBECTL);
             command
         }
-        Apart::No => child::command(KUBECTL, Gets::Least),
+        NetworkIsolation::No => child::command(KUBECTL, Environment::Least),
     };
     command.arg("kustomize").arg(folder);
     command.env("HOME", home).env("KUBECONFIG", "/dev/null");

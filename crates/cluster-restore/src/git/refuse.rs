@@ -34,7 +34,7 @@ const FUNCTIONS: [&str; 2] = ["config.kubernetes.io/function", "config.k8s.io/fu
 
 /// Refused part, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Refusal {
+pub(super) struct KustomizationRefusal {
     /// File.
     pub(super) file: PathBuf,
     /// Line, from 1, if known.
@@ -44,8 +44,8 @@ pub(super) struct Refusal {
 }
 
 /// Checks the kustomization in `folder` of the checkout `tree`, and all that it includes.
-pub(super) fn refusals(tree: &Path, folder: &Path) -> BTreeSet<Refusal> {
-    let mut look = Look {
+pub(super) fn refusals(tree: &Path, folder: &Path) -> BTreeSet<KustomizationRefusal> {
+    let mut look = KustomizationCheck {
         tree,
         found: BTreeSet::new(),
         open: vec![folder.to_owned()],
@@ -71,21 +71,21 @@ pub(super) fn refusals(tree: &Path, folder: &Path) -> BTreeSet<Refusal> {
     look.found
 }
 
-struct Look<'a> {
+struct KustomizationCheck<'a> {
     tree: &'a Path,
-    found: BTreeSet<Refusal>,
+    found: BTreeSet<KustomizationRefusal>,
     open: Vec<PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
 
 /// File with its text, for line numbers.
 #[derive(Clone, Copy)]
-struct Written<'a> {
+struct SourceFile<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
-impl Written<'_> {
+impl SourceFile<'_> {
     /// Returns the line where `word` first occurs.
     fn line(self, word: &str) -> Option<usize> {
         let word = word.lines().next().unwrap_or_default();
@@ -95,9 +95,9 @@ impl Written<'_> {
     }
 }
 
-impl Look<'_> {
+impl KustomizationCheck<'_> {
     fn refuse(&mut self, file: &Path, line: Option<usize>, why: impl Into<String>) {
-        self.found.insert(Refusal {
+        self.found.insert(KustomizationRefusal {
             file: file.to_owned(),
             line,
             why: why.into(),
@@ -117,7 +117,7 @@ impl Look<'_> {
         let Some(text) = self.text(file) else {
             return;
         };
-        let written = Written { file, text: &text };
+        let written = SourceFile { file, text: &text };
         for document in split(&text) {
             match parse(&document) {
                 Ok(value) => self.fields(folder, written, &value),
@@ -129,7 +129,7 @@ impl Look<'_> {
         }
     }
 
-    fn fields(&mut self, folder: &Path, written: Written<'_>, value: &Value) {
+    fn fields(&mut self, folder: &Path, written: SourceFile<'_>, value: &Value) {
         for (name, value) in value.as_object().into_iter().flatten() {
             let field = folded(name);
             if value.is_null() {
@@ -170,7 +170,7 @@ impl Look<'_> {
         }
     }
 
-    fn generated(&mut self, folder: &Path, written: Written<'_>, value: &Value) {
+    fn generated(&mut self, folder: &Path, written: SourceFile<'_>, value: &Value) {
         for entry in entries(value) {
             for field in ["files", "envs", "env"] {
                 for part in named(entry, field).flat_map(texts) {
@@ -184,7 +184,7 @@ impl Look<'_> {
     }
 
     /// Accepts plugins that are built into kustomize; any other one is a program.
-    fn plugins(&mut self, folder: &Path, written: Written<'_>, name: &str, value: &Value) {
+    fn plugins(&mut self, folder: &Path, written: SourceFile<'_>, name: &str, value: &Value) {
         for entry in texts(value) {
             if is_inline(entry) {
                 self.plugin(written, name, entry);
@@ -194,7 +194,7 @@ impl Look<'_> {
                 continue;
             };
             if let Some(text) = self.text(&file) {
-                let own = Written {
+                let own = SourceFile {
                     file: &file,
                     text: &text,
                 };
@@ -203,7 +203,7 @@ impl Look<'_> {
         }
     }
 
-    fn plugin(&mut self, written: Written<'_>, name: &str, text: &str) {
+    fn plugin(&mut self, written: SourceFile<'_>, name: &str, text: &str) {
         for document in split(text) {
             let value = parse(&document).unwrap_or_default();
             let has = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
@@ -226,7 +226,7 @@ impl Look<'_> {
     fn part(
         &mut self,
         folder: &Path,
-        written: Written<'_>,
+        written: SourceFile<'_>,
         part: &str,
         folders: bool,
     ) -> Option<PathBuf> {

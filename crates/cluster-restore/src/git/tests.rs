@@ -2,13 +2,13 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::documents::{Most, Read};
+use super::documents::{DocumentSet, ReadLimits};
 use super::*;
 use crate::plan::Options;
 use backup_core::archive::ObjectPath;
 
-fn read(text: &str) -> Read {
-    let mut read = Read::new(&std::env::temp_dir(), Most::ALL).unwrap();
+fn read(text: &str) -> DocumentSet {
+    let mut read = DocumentSet::new(&std::env::temp_dir(), ReadLimits::ALL).unwrap();
     read.text("a.yaml", text.as_bytes()).unwrap();
     read
 }
@@ -91,8 +91,8 @@ fn only_what_is_meant_is_given_to_git() {
 }
 
 /// Reads a folder of files like a checkout of the cluster `mgmt`, without kustomize.
-async fn checked_out(tree: &Path, most: Most) -> Result<Read, GitError> {
-    let place = documents::Place {
+async fn checked_out(tree: &Path, most: ReadLimits) -> Result<DocumentSet, GitError> {
+    let place = documents::CheckoutFolders {
         home: tree,
         tree,
         root: tree,
@@ -116,7 +116,7 @@ fn team(name: &str) -> String {
 #[tokio::test]
 async fn as_much_is_read_as_a_mirror_writes() {
     assert_eq!(
-        (Most::ALL.objects, Most::ALL.bytes),
+        (ReadLimits::ALL.objects, ReadLimits::ALL.bytes),
         (MAX_OBJECTS, MAX_TEXT)
     );
     const { assert!(tree::MAX_FILES >= MAX_OBJECTS && tree::MAX_BYTES >= MAX_TEXT) };
@@ -127,7 +127,7 @@ async fn as_much_is_read_as_a_mirror_writes() {
             &[(&format!("{}/{n}.yaml", n % 50), "# nothing\n".to_owned())],
         );
     }
-    checked_out(tree.path(), Most::ALL).await.unwrap();
+    checked_out(tree.path(), ReadLimits::ALL).await.unwrap();
 
     let tree = tempfile::tempdir().unwrap();
     let three = ["a", "b", "c"].map(|n| (format!("{n}.yaml"), team(n)));
@@ -136,7 +136,7 @@ async fn as_much_is_read_as_a_mirror_writes() {
     }
     let bytes = three.iter().map(|(_, text)| text.len()).sum::<usize>();
     let bytes = u64::try_from(bytes).unwrap();
-    let most = Most { objects: 3, bytes };
+    let most = ReadLimits { objects: 3, bytes };
     assert_eq!(
         checked_out(tree.path(), most)
             .await
@@ -146,8 +146,8 @@ async fn as_much_is_read_as_a_mirror_writes() {
         3
     );
     for most in [
-        Most { objects: 2, bytes },
-        Most {
+        ReadLimits { objects: 2, bytes },
+        ReadLimits {
             objects: 3,
             bytes: bytes - 1,
         },
@@ -169,7 +169,7 @@ async fn what_an_export_did_not_write_is_not_gone() {
     for name in ["written", "taken-out", "failed", "never"] {
         archive.add(&path(name), team(name).as_bytes()).unwrap();
     }
-    let select = Select::new(&Options::default(), &[]).unwrap();
+    let select = Selection::new(&Options::default(), &[]).unwrap();
     let item = |name: &str| {
         format!("{{apiVersion: a.io/v1, kind: Team, name: {name}, path: {name}.yaml}}")
     };
@@ -208,7 +208,7 @@ async fn what_an_export_did_not_write_is_not_gone() {
         if let Some(report) = &report {
             files(tree.path(), &[("coverage.yaml", report.clone())]);
         }
-        let mut read = checked_out(tree.path(), Most::ALL).await.unwrap();
+        let mut read = checked_out(tree.path(), ReadLimits::ALL).await.unwrap();
         let kinds = kinds::Kinds::new(&archive, &read, None).unwrap();
         let mut findings = std::mem::take(&mut read.findings);
         let laid = lay::over(&archive, &read, &kinds, &select, &folder, &mut findings).unwrap();
@@ -360,14 +360,14 @@ async fn a_commit_that_is_too_large_is_not_written() {
     let commit = commit::borrowed(&own, &fleet, "HEAD").await.unwrap();
     for (most, what) in [
         (
-            tree::Most {
+            tree::TreeLimits {
                 files: 1,
                 bytes: 1000,
             },
             "1 files",
         ),
         (
-            tree::Most {
+            tree::TreeLimits {
                 files: 2,
                 bytes: 204,
             },
@@ -380,7 +380,7 @@ async fn a_commit_that_is_too_large_is_not_written() {
         assert!(refused.to_string().contains(what), "{refused}");
         assert!(!into.exists());
     }
-    let most = tree::Most {
+    let most = tree::TreeLimits {
         files: 2,
         bytes: 205,
     };

@@ -15,12 +15,12 @@ const MAX_LIST: u64 = 64 << 20;
 
 /// Limits for writing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
+pub(super) struct TreeLimits {
     pub(super) files: u64,
     pub(super) bytes: u64,
 }
 
-impl Most {
+impl TreeLimits {
     pub(super) const ALL: Self = Self {
         files: MAX_FILES,
         bytes: MAX_BYTES,
@@ -33,7 +33,7 @@ pub(super) async fn write(
     commit: &Commit,
     repository: &str,
     into: &Path,
-    most: Most,
+    most: TreeLimits,
 ) -> Result<(), GitError> {
     let mut list = program::git(&commit.git);
     list.env("GIT_DIR", &commit.git);
@@ -66,7 +66,7 @@ pub(super) async fn write(
 }
 
 /// Refuses a commit with too many files, too many bytes, or a path that points elsewhere.
-fn measure(listed: &[u8], repository: &str, most: Most) -> Result<(), GitError> {
+fn measure(listed: &[u8], repository: &str, most: TreeLimits) -> Result<(), GitError> {
     let (mut files, mut bytes) = (0_u64, 0_u64);
     let too_large = |most, what| GitError::TooLarge {
         repository: repository.to_owned(),
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_commit_is_measured_before_it_is_written() {
         let line = |size: &str, path: &str| format!("100644 blob 0123abcd {size:>7}\t{path}\0");
-        let most = Most {
+        let most = TreeLimits {
             files: 3,
             bytes: 100,
         };

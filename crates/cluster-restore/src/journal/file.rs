@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::super::{RecoverError, TOOL};
 use super::records::Record;
-use super::state::State;
+use super::state::JournalState;
 use backup_core::digest::Digest;
 use backup_core::newfile::{Existing, NewFile};
 
@@ -28,7 +28,7 @@ pub struct Journal {
     /// Whether a write failed. Then nothing more is written until the journal is opened again.
     broken: bool,
     /// State after all lines so far.
-    pub state: State,
+    pub state: JournalState,
 }
 
 impl Journal {
@@ -54,7 +54,7 @@ impl Journal {
             path: path.clone(),
             whole: 0,
             broken: false,
-            state: State::default(),
+            state: JournalState::default(),
         };
         journal.write(vec![Record::Begun {
             restore: restore.to_owned(),
@@ -95,7 +95,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be read or is damaged.
-    pub fn look(path: &Path) -> Result<State, RecoverError> {
+    pub fn look(path: &Path) -> Result<JournalState, RecoverError> {
         let mut file = File::open(path).map_err(failed("open", path))?;
         Ok(parse(&mut file, path)?.0)
     }
@@ -163,8 +163,8 @@ fn lock(file: &File, path: &Path) -> Result<(), RecoverError> {
 }
 
 /// Returns the state after all lines, and the number of bytes in whole lines.
-fn parse(file: &mut File, path: &Path) -> Result<(State, u64), RecoverError> {
-    let mut state = State::default();
+fn parse(file: &mut File, path: &Path) -> Result<(JournalState, u64), RecoverError> {
+    let mut state = JournalState::default();
     let mut whole = 0_u64;
     let mut number = 0_u64;
     let mut reader = BufReader::new(file);

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::etcd::Trace;
-use super::super::quiesce::Parked;
+use super::super::etcd::BootstrapEvidence;
+use super::super::quiesce::ParkedItem;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::Finding;
 
@@ -98,7 +98,7 @@ pub enum Record {
         reached: String,
         /// Evidence in this step of whose work the etcd is, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        trace: Option<Trace>,
+        trace: Option<BootstrapEvidence>,
         /// Time.
         at: Timestamp,
     },
@@ -106,7 +106,7 @@ pub enum Record {
     #[serde(rename_all = "camelCase")]
     Parking {
         /// Object that is stopped, with its previous state.
-        parked: Parked,
+        parked: ParkedItem,
     },
     /// It was put back.
     #[serde(rename_all = "camelCase")]

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use super::super::etcd::Proof;
 use super::super::fixed;
-use super::super::quiesce::Parked;
+use super::super::quiesce::ParkedItem;
 use super::records::{Outcome, Phase, Record};
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Severity};
 
 /// State after the lines so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub struct JournalState {
     /// Name of the restore.
     pub restore: String,
     /// Digest of its plan.
@@ -27,7 +27,7 @@ pub struct State {
     /// Proof from these steps of whose work the running etcd is.
     pub proof: Option<Proof>,
     /// Objects that are done, each with its result, UID and reason.
-    pub written: BTreeMap<String, Done>,
+    pub written: BTreeMap<String, ObjectResult>,
     /// Objects whose write was begun and is not known to be done.
     pub open: BTreeSet<String>,
     /// Objects that were created or got other owners, and were not checked again since.
@@ -35,9 +35,9 @@ pub struct State {
     /// Objects whose late owners are linked.
     pub linked: BTreeSet<String>,
     /// Objects that are stopped and not yet put back, in the order in which they were stopped.
-    pub parked: Vec<Parked>,
+    pub parked: Vec<ParkedItem>,
     /// Objects that were put back, in that order.
-    pub back: Vec<Parked>,
+    pub back: Vec<ParkedItem>,
     /// Findings of the phases. A phase that runs again finds them again, except for losses.
     pub found: BTreeMap<Phase, Vec<Finding>>,
     /// Result and time of the end of the last attempt, if it ended.
@@ -50,7 +50,7 @@ pub struct State {
 
 /// Object that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct ObjectResult {
     /// Result.
     pub outcome: Outcome,
     /// UID in the cluster.
@@ -59,7 +59,7 @@ pub struct Done {
     pub why: Option<String>,
 }
 
-impl State {
+impl JournalState {
     /// Adds one line.
     pub(super) fn take(&mut self, record: Record) {
         match record {
@@ -106,7 +106,7 @@ impl State {
                 }
             }
             Record::Unparked { place } => {
-                let is = |parked: &mut Parked| parked.place() == place;
+                let is = |parked: &mut ParkedItem| parked.place() == place;
                 self.back.extend(self.parked.extract_if(.., is));
             }
             Record::Writing { object } => {
@@ -122,7 +122,8 @@ impl State {
                 if outcome == Outcome::Created {
                     self.fresh.insert(object.clone());
                 }
-                self.written.insert(object, Done { outcome, uid, why });
+                self.written
+                    .insert(object, ObjectResult { outcome, uid, why });
             }
             Record::Linked { object } => {
                 self.fresh.insert(object.clone());

@@ -14,7 +14,7 @@ use backup_core::id::ClusterName;
 /// Head of an object of a copy; see the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Head {
+pub struct ReplicaHead {
     /// Version of the form, 1.
     pub version: u64,
     /// Name of the restore.
@@ -30,13 +30,13 @@ pub struct Head {
     /// Restore point that is restored; its key opens the copy.
     pub restore_point: Parent,
     /// Progress of the restore up to the lines of this object.
-    pub told: Told,
+    pub told: RestoreProgress,
 }
 
 /// Progress of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Told {
+pub struct RestoreProgress {
     /// Time when it began.
     pub began: Option<Timestamp>,
     /// Phases with the times when they began and ended.
@@ -47,7 +47,7 @@ pub struct Told {
     pub resumed: u64,
 }
 
-impl Head {
+impl ReplicaHead {
     pub(super) fn of(plan: &Plan, restore: &str) -> Self {
         Self {
             version: 1,
@@ -57,12 +57,12 @@ impl Head {
             mode: plan.mode,
             steps: plan.steps.clone(),
             restore_point: plan.restore_point.clone(),
-            told: Told::default(),
+            told: RestoreProgress::default(),
         }
     }
 }
 
-impl Told {
+impl RestoreProgress {
     /// Updates the progress with one more line of the journal.
     pub(super) fn take(&mut self, line: &[u8]) {
         // Most lines are about objects and do not change the progress.

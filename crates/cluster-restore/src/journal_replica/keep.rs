@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::head::Head;
-use super::look::Stored;
-use super::{PLAN_PART, SEGMENT, StoredError};
+use super::head::ReplicaHead;
+use super::look::StoredJournal;
+use super::{PLAN_PART, ReplicaError, SEGMENT};
 use backup_core::crypt::{Opener, Sealer};
 use backup_core::digest::Digest;
 use backup_core::format::layout::{self, JournalPart};
@@ -19,29 +19,29 @@ use backup_core::store::{Created, Store, StoreError};
 use crate::plan::Plan;
 
 /// Keeper of the copy of one journal.
-pub struct Keeper {
+pub struct ReplicaKeeper {
     store: Arc<dyn Store>,
     unlocked: Arc<Unlocked>,
-    head: Head,
+    head: ReplicaHead,
     journal: PathBuf,
     plan: PathBuf,
     /// Position where the next lines begin; `None` before the copy was read.
     at: Option<u64>,
     /// Object that may have been stored, but is not known to be.
-    pending: Option<Pending>,
+    pending: Option<PendingPart>,
 }
 
 #[derive(Clone)]
-struct Pending {
+struct PendingPart {
     part: JournalPart,
     bytes: Bytes,
     digest: Digest,
     /// Number of journal bytes in it.
     length: u64,
-    head: Head,
+    head: ReplicaHead,
 }
 
-impl Keeper {
+impl ReplicaKeeper {
     /// Creates a keeper for the journal and the plan in these files.
     #[must_use]
     pub fn new(
@@ -53,7 +53,7 @@ impl Keeper {
         Self {
             store,
             unlocked,
-            head: Head::of(plan, restore),
+            head: ReplicaHead::of(plan, restore),
             journal: journal.to_owned(),
             plan: plan_file.to_owned(),
             at: None,
@@ -64,8 +64,8 @@ impl Keeper {
     /// Stores the lines that the journal has and the copy lacks. May be called again after an error.
     ///
     /// # Errors
-    /// As [`StoredError`] says; [`StoredError::Elsewhere`] if somebody else stored other lines.
-    pub async fn catch_up(&mut self) -> Result<(), StoredError> {
+    /// As [`ReplicaError`] says; [`ReplicaError::Elsewhere`] if somebody else stored other lines.
+    pub async fn catch_up(&mut self) -> Result<(), ReplicaError> {
         let mut at = match self.at {
             Some(at) => at,
             None => self.begin().await?,
@@ -89,11 +89,11 @@ impl Keeper {
     }
 
     /// Compares the copy with the beginning of the journal, and stores the plan if the copy has no lines.
-    async fn begin(&mut self) -> Result<u64, StoredError> {
-        let stored = Stored::of(&self.store, &self.head.restore).await?;
+    async fn begin(&mut self) -> Result<u64, ReplicaError> {
+        let stored = StoredJournal::of(&self.store, &self.head.restore).await?;
         let mut at = 0_u64;
         for part in stored.lines() {
-            let elsewhere = || StoredError::Elsewhere {
+            let elsewhere = || ReplicaError::Elsewhere {
                 restore: self.head.restore.clone(),
             };
             let (_, opener) = self.keys()?;
@@ -110,7 +110,7 @@ impl Keeper {
             }
         }
         if at == 0 {
-            let plan = std::fs::read(&self.plan).map_err(|source| StoredError::File {
+            let plan = std::fs::read(&self.plan).map_err(|source| ReplicaError::File {
                 operation: "read",
                 file: self.plan.display().to_string(),
                 source,
@@ -128,13 +128,13 @@ impl Keeper {
     }
 
     /// Returns whole lines of the journal from `at` on, as many as fit into one object.
-    fn lines(&self, at: u64) -> Result<Option<Vec<u8>>, StoredError> {
+    fn lines(&self, at: u64) -> Result<Option<Vec<u8>>, ReplicaError> {
         let file = self.open(&self.journal)?;
         let mut size = SEGMENT;
         loop {
             let mut bytes = vec![0; size];
             let read = file.read_at(&mut bytes, at);
-            let read = read.map_err(|source| StoredError::File {
+            let read = read.map_err(|source| ReplicaError::File {
                 operation: "read",
                 file: self.journal.display().to_string(),
                 source,
@@ -152,17 +152,17 @@ impl Keeper {
         }
     }
 
-    fn open(&self, path: &Path) -> Result<File, StoredError> {
-        File::open(path).map_err(|source| StoredError::File {
+    fn open(&self, path: &Path) -> Result<File, ReplicaError> {
+        File::open(path).map_err(|source| ReplicaError::File {
             operation: "read",
             file: path.display().to_string(),
             source,
         })
     }
 
-    fn keys(&self) -> Result<(Sealer, Opener<'_>), StoredError> {
+    fn keys(&self) -> Result<(Sealer, Opener<'_>), ReplicaError> {
         let keys = self.unlocked.of_journals();
-        keys.ok_or_else(|| StoredError::Damaged {
+        keys.ok_or_else(|| ReplicaError::Damaged {
             restore: self.head.restore.clone(),
             part: JournalPart::Lines(0),
             what: "closed to the identities given",
@@ -172,10 +172,10 @@ impl Keeper {
     fn sealed(
         &self,
         part: JournalPart,
-        mut head: Head,
+        mut head: ReplicaHead,
         body: &[u8],
-    ) -> Result<Pending, StoredError> {
-        let unusable = |what| StoredError::Damaged {
+    ) -> Result<PendingPart, ReplicaError> {
+        let unusable = |what| ReplicaError::Damaged {
             restore: self.head.restore.clone(),
             part,
             what,
@@ -194,7 +194,7 @@ impl Keeper {
             .map_err(|_| unusable("not to be sealed"))?;
         bytes.extend_from_slice(&sealed);
         let bytes = Bytes::from(bytes);
-        Ok(Pending {
+        Ok(PendingPart {
             part,
             digest: Digest::of(&bytes),
             bytes,
@@ -203,9 +203,9 @@ impl Keeper {
         })
     }
 
-    async fn create(&self, pending: &Pending) -> Result<Created, StoredError> {
+    async fn create(&self, pending: &PendingPart) -> Result<Created, ReplicaError> {
         let key = layout::journal(&self.head.restore, pending.part);
-        let key = key.ok_or_else(|| StoredError::NoSuch {
+        let key = key.ok_or_else(|| ReplicaError::NoSuch {
             restore: self.head.restore.clone(),
         })?;
         let (bytes, digest) = (pending.bytes.clone(), pending.digest);
@@ -223,7 +223,7 @@ impl Keeper {
     }
 
     /// Stores lines and returns the position after them.
-    async fn put(&mut self, pending: Pending, at: u64) -> Result<u64, StoredError> {
+    async fn put(&mut self, pending: PendingPart, at: u64) -> Result<u64, ReplicaError> {
         match self.create(&pending).await {
             Ok(Created::New) => {
                 self.head = pending.head;
@@ -231,10 +231,10 @@ impl Keeper {
             }
             Ok(Created::Existed) => {
                 // Only somebody who can read the restore point can create a valid part.
-                let stored = Stored::of(&self.store, &self.head.restore).await?;
+                let stored = StoredJournal::of(&self.store, &self.head.restore).await?;
                 let (_, opener) = self.keys()?;
                 stored.part(pending.part, opener).await?;
-                Err(StoredError::Elsewhere {
+                Err(ReplicaError::Elsewhere {
                     restore: self.head.restore.clone(),
                 })
             }
@@ -242,16 +242,16 @@ impl Keeper {
         }
     }
 
-    fn failed(&self, source: StoreError) -> StoredError {
-        StoredError::Store {
+    fn failed(&self, source: StoreError) -> ReplicaError {
+        ReplicaError::Store {
             restore: self.head.restore.clone(),
             source,
         }
     }
 }
 
-impl std::fmt::Debug for Keeper {
+impl std::fmt::Debug for ReplicaKeeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Keeper({}, {:?})", self.head.restore, self.at)
+        write!(f, "ReplicaKeeper({}, {:?})", self.head.restore, self.at)
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
-use super::head::Head;
-use super::{StoredError, UNFOLDED};
+use super::head::ReplicaHead;
+use super::{ReplicaError, UNFOLDED};
 use backup_core::catalog::list_pages;
 use backup_core::crypt::Opener;
 use backup_core::format::layout::{self, JournalPart, ObjectKind};
@@ -21,7 +21,7 @@ const MAX_HEAD: u64 = 16 << 10;
 
 /// Copy of a journal in the store.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredJournal {
     store: Arc<dyn Store>,
     /// Name of the restore.
     pub restore: String,
@@ -32,7 +32,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// When the store cannot be listed.
-pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Stored>, StoreError> {
+pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<StoredJournal>, StoreError> {
     let mut found: BTreeMap<String, Vec<JournalPart>> = BTreeMap::new();
     let mut pages = std::pin::pin!(list_pages(store.as_ref(), layout::JOURNALS));
     while let Some(page) = pages.try_next().await? {
@@ -45,7 +45,7 @@ pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Stored>, StoreError> {
     let stored = found.into_iter().map(|(restore, mut parts)| {
         parts.sort();
         let store = Arc::clone(store);
-        Stored {
+        StoredJournal {
             store,
             restore,
             parts,
@@ -54,13 +54,13 @@ pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Stored>, StoreError> {
     Ok(stored.collect())
 }
 
-impl Stored {
+impl StoredJournal {
     /// Returns the copy of the journal of `restore`; it has no parts if there is no copy.
     ///
     /// # Errors
     /// When the store cannot be listed.
-    pub async fn of(store: &Arc<dyn Store>, restore: &str) -> Result<Self, StoredError> {
-        let found = list(store).await.map_err(|source| StoredError::Store {
+    pub async fn of(store: &Arc<dyn Store>, restore: &str) -> Result<Self, ReplicaError> {
+        let found = list(store).await.map_err(|source| ReplicaError::Store {
             restore: restore.to_owned(),
             source,
         })?;
@@ -76,7 +76,7 @@ impl Stored {
     ///
     /// # Errors
     /// When the head cannot be read.
-    pub async fn head(&self) -> Result<Option<Head>, StoredError> {
+    pub async fn head(&self) -> Result<Option<ReplicaHead>, ReplicaError> {
         let Some(part) = self.lines().last() else {
             return Ok(None);
         };
@@ -100,7 +100,7 @@ impl Stored {
         &self,
         part: JournalPart,
         opener: Opener<'_>,
-    ) -> Result<Vec<u8>, StoredError> {
+    ) -> Result<Vec<u8>, ReplicaError> {
         let bytes = self.store.get(&self.key(part)?).await;
         let bytes = bytes.map_err(|source| self.failed(source))?;
         let (head, sealed) = self.split(part, &bytes)?;
@@ -112,7 +112,7 @@ impl Stored {
         // The sealed bytes repeat the head, so that one part cannot stand for another.
         let at = plain.iter().position(|byte| *byte == b'\n');
         let (inner, body) = plain.split_at(at.map_or(plain.len(), |at| at.saturating_add(1)));
-        match serde_json::from_slice::<Head>(inner) {
+        match serde_json::from_slice::<ReplicaHead>(inner) {
             Ok(inner) if inner == head => Ok(body.to_vec()),
             _ => Err(self.damaged(part, "another part than its name says")),
         }
@@ -123,15 +123,15 @@ impl Stored {
     ///
     /// # Errors
     /// When there is no copy, when it is damaged, or when the folder cannot be written.
-    pub async fn lay(&self, opener: Opener<'_>, folder: &Path) -> Result<PathBuf, StoredError> {
+    pub async fn lay(&self, opener: Opener<'_>, folder: &Path) -> Result<PathBuf, ReplicaError> {
         if self.lines().next().is_none() {
-            return Err(StoredError::NoSuch {
+            return Err(ReplicaError::NoSuch {
                 restore: self.restore.clone(),
             });
         }
         let failed = |operation, file: &Path| {
             let file = file.display().to_string();
-            move |source| StoredError::File {
+            move |source| ReplicaError::File {
                 operation,
                 file,
                 source,
@@ -167,18 +167,22 @@ impl Stored {
         Ok(journal)
     }
 
-    fn key(&self, part: JournalPart) -> Result<backup_core::store::Key, StoredError> {
-        layout::journal(&self.restore, part).ok_or_else(|| StoredError::NoSuch {
+    fn key(&self, part: JournalPart) -> Result<backup_core::store::Key, ReplicaError> {
+        layout::journal(&self.restore, part).ok_or_else(|| ReplicaError::NoSuch {
             restore: self.restore.clone(),
         })
     }
 
-    fn split(&self, part: JournalPart, bytes: &Bytes) -> Result<(Head, Bytes), StoredError> {
+    fn split(
+        &self,
+        part: JournalPart,
+        bytes: &Bytes,
+    ) -> Result<(ReplicaHead, Bytes), ReplicaError> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let no_head = || self.damaged(part, "without a head");
         let most = usize::try_from(MAX_HEAD).unwrap_or(usize::MAX);
         let end = end.filter(|end| *end <= most).ok_or_else(no_head)?;
-        let head: Head = bytes
+        let head: ReplicaHead = bytes
             .get(..end)
             .and_then(|head| serde_json::from_slice(head).ok())
             .ok_or_else(no_head)?;
@@ -190,15 +194,15 @@ impl Stored {
         Ok((head, bytes.slice(end.saturating_add(1)..)))
     }
 
-    fn failed(&self, source: StoreError) -> StoredError {
-        StoredError::Store {
+    fn failed(&self, source: StoreError) -> ReplicaError {
+        ReplicaError::Store {
             restore: self.restore.clone(),
             source,
         }
     }
 
-    fn damaged(&self, part: JournalPart, what: &'static str) -> StoredError {
-        StoredError::Damaged {
+    fn damaged(&self, part: JournalPart, what: &'static str) -> ReplicaError {
+        ReplicaError::Damaged {
             restore: self.restore.clone(),
             part,
             what,

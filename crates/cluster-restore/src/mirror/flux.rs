@@ -32,9 +32,9 @@ const MAX_DEPTH: usize = 32;
 
 /// Paths that Flux applies from Git, according to the cluster's Flux objects.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub(super) struct FluxPaths {
     kustomizations: Vec<Kustomization>,
-    repositories: BTreeMap<(String, String), Repository>,
+    repositories: BTreeMap<(String, String), FluxRepository>,
     /// Whether some are unknown: there are more than are kept, or one cannot be read.
     more: bool,
 }
@@ -47,13 +47,13 @@ struct Kustomization {
 }
 
 #[derive(Debug)]
-struct Repository {
+struct FluxRepository {
     address: String,
     /// Branch; `None` if it may be any.
     branch: Option<String>,
 }
 
-impl Applied {
+impl FluxPaths {
     /// Records an object if it is a Kustomization or a repository of Flux.
     pub(super) fn note(&mut self, path: &ObjectPath, json: &[u8]) {
         let kind = path.resource.as_str();
@@ -85,7 +85,7 @@ impl Applied {
             let address = address(text("/spec/url").unwrap_or_default());
             let key = (namespace, path.name.clone());
             self.repositories
-                .insert(key, Repository { address, branch });
+                .insert(key, FluxRepository { address, branch });
         } else if text("/spec/sourceRef/kind") == Some("GitRepository") {
             let of = text("/spec/sourceRef/namespace").unwrap_or(&namespace);
             let name = text("/spec/sourceRef/name").unwrap_or_default();
@@ -119,7 +119,7 @@ impl Applied {
 /// read all objects of Flux has no `applied`, and uses the result of the last run that did.
 pub(super) fn refuse(
     mirror: &Mirror,
-    applied: Option<&Applied>,
+    applied: Option<&FluxPaths>,
     work: &Path,
 ) -> Result<(), MirrorError> {
     let refused = |sign: String| MirrorError::Flux {
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    fn object(applied: &mut Applied, kind: &str, name: &str, spec: &Value) {
+    fn object(applied: &mut FluxPaths, kind: &str, name: &str, spec: &Value) {
         let path = ObjectPath {
             resource: kind.into(),
             namespace: Some(OWN.to_owned()),
@@ -310,8 +310,8 @@ mod tests {
         applied.note(&path, json!({ "spec": spec }).to_string().as_bytes());
     }
 
-    fn applied(url: &str, reference: &Value, path: &str) -> Applied {
-        let mut applied = Applied::default();
+    fn applied(url: &str, reference: &Value, path: &str) -> FluxPaths {
+        let mut applied = FluxPaths::default();
         let source = json!({ "kind": "GitRepository", "name": OWN });
         object(
             &mut applied,
@@ -454,7 +454,7 @@ mod tests {
                 folder: work.path().to_owned(),
                 ..mirror("https://x/y", root)
             };
-            let judged = refuse(&own, Some(&Applied::default()), work.path());
+            let judged = refuse(&own, Some(&FluxPaths::default()), work.path());
             assert_eq!(judged.is_err(), refused, "{file}");
             if let Err(error) = judged {
                 assert!(error.to_string().contains(root), "{error}");

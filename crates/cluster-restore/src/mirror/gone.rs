@@ -6,7 +6,7 @@ use std::path::Path;
 use super::MirrorError;
 use super::folder::list;
 use super::place::{self, CRDS, DEFINITIONS, MARK, RESOURCES};
-use super::stage::Staged;
+use super::stage::StagedObjects;
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::export::{ArchiveFacts, KindFacts};
 use backup_core::format::manifest::Manifest;
@@ -25,7 +25,7 @@ pub(super) fn remove(
     root: &Path,
     manifest: &Manifest,
     selection: &Selection,
-    staged: &Staged,
+    staged: &StagedObjects,
 ) -> Result<u64, MirrorError> {
     let sweep = |folder: &str, kind: &KindFacts| {
         let mut removed: u64 = 0;

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::plain::Plain;
+use super::plain::RedactedObject;
 use crate::git::parse;
 use backup_core::archive::{ObjectPath, ResourceName, same, serialize_number};
 
@@ -75,7 +75,7 @@ fn part(name: &str) -> String {
 }
 
 /// Returns the text of an object's file.
-pub(super) fn text(plain: &Plain) -> String {
+pub(super) fn text(plain: &RedactedObject) -> String {
     let mut text = MARK.to_owned();
     if !plain.left_out.is_empty() {
         let more = plain.left_out.len().saturating_sub(TOLD);
@@ -96,7 +96,7 @@ pub(super) fn text(plain: &Plain) -> String {
 fn yaml(value: &Value) -> String {
     // Lines are not folded: a folded one would change with a word.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    let text = serde_saphyr::to_string_with_options(&Plainly(value), options);
+    let text = serde_saphyr::to_string_with_options(&YamlValue(value), options);
     // Text that a restore would read as another value is written as JSON, which is YAML too.
     let text = text
         .ok()
@@ -105,22 +105,22 @@ fn yaml(value: &Value) -> String {
 }
 
 /// Value whose numbers are written as numbers, not as the texts that they are kept as.
-struct Plainly<'v>(&'v Value);
+struct YamlValue<'v>(&'v Value);
 
-impl Serialize for Plainly<'_> {
+impl Serialize for YamlValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Object(map) => {
                 let mut out = serializer.serialize_map(Some(map.len()))?;
                 for (key, value) in map {
-                    out.serialize_entry(key, &Plainly(value))?;
+                    out.serialize_entry(key, &YamlValue(value))?;
                 }
                 out.end()
             }
             Value::Array(items) => {
                 let mut out = serializer.serialize_seq(Some(items.len()))?;
                 for item in items {
-                    out.serialize_element(&Plainly(item))?;
+                    out.serialize_element(&YamlValue(item))?;
                 }
                 out.end()
             }
@@ -231,7 +231,7 @@ mod tests {
             let value = json!({
                 "apiVersion": "a/v1", "kind": "A", "metadata": { "name": "a" }, "spec": spec,
             });
-            let plain = Plain { value: value.clone(), left_out: vec!["spec.a\nb".to_owned()] };
+            let plain = RedactedObject { value: value.clone(), left_out: vec!["spec.a\nb".to_owned()] };
             let text = text(&plain);
             prop_assert!(text.starts_with(MARK));
             let read = read_back(&text);

@@ -19,7 +19,7 @@ const SERVERS: [&str; 2] = ["metadata", "status"];
 const PEOPLES: [&str; 2] = ["labels", "annotations"];
 /// Object as it may be in Git.
 #[derive(Debug, PartialEq)]
-pub(super) struct Plain {
+pub(super) struct RedactedObject {
     pub(super) value: Value,
     /// Removed fields, as they are written in a sentence.
     pub(super) left_out: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Plain {
 
 /// Removes the API server's fields and everything that may be secret; returns `None` for a value that is not
 /// an object.
-pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<Plain> {
+pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<RedactedObject> {
     let Value::Object(mut object) = object else {
         return None;
     };
@@ -44,7 +44,7 @@ pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<Plain> {
     }
     if resource.group() == "apiextensions.k8s.io" {
         // A schema mentions passwords and contains none.
-        return Some(Plain { value, left_out });
+        return Some(RedactedObject { value, left_out });
     }
     let sealed = (resource.as_str() == SEALED_SECRETS)
         .then(|| take(&mut value, "encryptedData"))
@@ -59,7 +59,7 @@ pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<Plain> {
     {
         spec.insert("encryptedData".to_owned(), sealed);
     }
-    Some(Plain { value, left_out })
+    Some(RedactedObject { value, left_out })
 }
 
 fn take(value: &mut Value, field: &str) -> Option<Value> {

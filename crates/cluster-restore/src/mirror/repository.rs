@@ -26,7 +26,7 @@ pub(super) struct Repository<'a> {
 }
 
 /// Whether the remote accepted the push.
-pub(super) enum Pushed {
+pub(super) enum PushResult {
     Yes,
     /// Error of the push.
     No(GitError),
@@ -243,12 +243,12 @@ impl<'a> Repository<'a> {
     }
 
     /// Pushes, and never by force.
-    pub(super) async fn push(&self) -> Result<Pushed, MirrorError> {
+    pub(super) async fn push(&self) -> Result<PushResult, MirrorError> {
         let to = format!("HEAD:refs/heads/{}", self.mirror.branch);
         let push = ["push", "--quiet", "--no-verify", "--no-force", "--"];
         let push = [&push[..], &[self.mirror.repository.as_str(), &to]].concat();
         if let Err(error) = self.git.ask_remote(&push, "push").await {
-            return Ok(Pushed::No(error));
+            return Ok(PushResult::No(error));
         }
         let note = ["update-ref", SEEN, "HEAD"];
         self.git.ask(&note, "note what was pushed").await?;
@@ -256,7 +256,7 @@ impl<'a> Repository<'a> {
         let pack = [&pack[..], &["gc", "--auto", "--quiet"]].concat();
         // This is housekeeping: a failure is made up for by the next push.
         self.git.ask(&pack, "pack").await.ok();
-        Ok(Pushed::Yes)
+        Ok(PushResult::Yes)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::flux::Applied;
+use super::flux::FluxPaths;
 use super::place::{self, DEFINITIONS};
 use super::plain::plain;
 use super::{MAX_OBJECTS, MAX_TEXT, MirrorError, private};
@@ -22,36 +22,36 @@ const BUFFER: usize = 256 << 10;
 /// Recorder of the objects of one run. An error is reported when the objects are taken, not while the run
 /// reads.
 #[derive(Debug)]
-pub struct Stage {
+pub struct StagingArea {
     custom: BTreeSet<ResourceName>,
-    noted: Mutex<Result<Noted, MirrorError>>,
+    noted: Mutex<Result<Recording, MirrorError>>,
 }
 
 #[derive(Debug)]
-struct Noted {
+struct Recording {
     out: BufWriter<File>,
-    staged: Counted,
+    staged: StagedIndex,
 }
 
 #[derive(Debug, Default)]
-struct Counted {
+struct StagedIndex {
     /// Files, by a part of the digest of their path: if two share it, both are kept.
     files: HashSet<u64>,
     definitions: BTreeSet<String>,
     objects: u64,
     bytes: u64,
     left_out: u64,
-    applied: Applied,
+    applied: FluxPaths,
 }
 
 /// All recorded objects of one run. They are deleted when this is dropped.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedObjects {
     file: File,
-    counted: Counted,
+    counted: StagedIndex,
 }
 
-impl Stage {
+impl StagingArea {
     /// Starts recording objects of the `custom` kinds, and their definitions, in a file of `folder`.
     ///
     /// # Errors
@@ -60,9 +60,9 @@ impl Stage {
         private(folder)?;
         let file = tempfile::tempfile_in(folder);
         let file = file.map_err(|source| MirrorError::file("make a file in", folder, source))?;
-        let noted = Noted {
+        let noted = Recording {
             out: BufWriter::with_capacity(BUFFER, file),
-            staged: Counted::default(),
+            staged: StagedIndex::default(),
         };
         Ok(Arc::new(Self {
             custom,
@@ -74,18 +74,18 @@ impl Stage {
     ///
     /// # Errors
     /// The error that happened while objects were recorded.
-    pub fn take(&self) -> Result<Staged, MirrorError> {
+    pub fn take(&self) -> Result<StagedObjects, MirrorError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let Noted { out, staged } = std::mem::replace(&mut *noted, Err(MirrorError::Taken))?;
+        let Recording { out, staged } = std::mem::replace(&mut *noted, Err(MirrorError::Taken))?;
         let file = out.into_inner().map_err(IntoInnerError::into_error);
-        Ok(Staged {
+        Ok(StagedObjects {
             file: file.map_err(MirrorError::note)?,
             counted: staged,
         })
     }
 }
 
-impl ObjectTap for Stage {
+impl ObjectTap for StagingArea {
     fn object(&self, path: &ObjectPath, json: &[u8]) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(open) = noted.as_mut() {
@@ -103,7 +103,7 @@ impl ObjectTap for Stage {
     }
 }
 
-impl Noted {
+impl Recording {
     fn note(&mut self, path: &ObjectPath, json: &[u8], defines: bool) -> Result<(), MirrorError> {
         let object = read_json(json).ok();
         let Some(plain) = object.and_then(|object| plain(&path.resource, object)) else {
@@ -134,7 +134,7 @@ impl Noted {
     }
 }
 
-impl Staged {
+impl StagedObjects {
     /// Whether this file is among them. May also be true for a few other files.
     pub(super) fn has(&self, place: &str) -> bool {
         self.counted.files.contains(&print(place))
@@ -146,7 +146,7 @@ impl Staged {
     }
 
     /// Returns what Flux applies, according to the objects that were read.
-    pub(super) fn applied(&self) -> &Applied {
+    pub(super) fn applied(&self) -> &FluxPaths {
         &self.counted.applied
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::otherwise::otherwise;
 use super::status::status_patch;
 use super::words::told;
-use super::{Turn, Writer, addressed};
+use super::{ObjectWrite, Writer, addressed};
 use crate::desired::{comparable, paused};
 use crate::journal::Outcome;
 use crate::spool::Entry;
@@ -15,7 +15,7 @@ use cluster_client::kube::WriteError;
 
 /// Answer of the API server to a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trial {
+pub(crate) enum DryRunResult {
     /// The server accepts the write.
     Passed,
     /// The server accepts the write, but the object does not change: the server fills the differing fields in
@@ -37,19 +37,21 @@ impl Writer<'_> {
         &self,
         position: usize,
         outcome: Outcome,
-    ) -> Result<Trial, RecoverError> {
+    ) -> Result<DryRunResult, RecoverError> {
         let Some(entry) = self.spool.entry(position) else {
-            return Ok(Trial::Passed);
+            return Ok(DryRunResult::Passed);
         };
         if entry.path.resource.as_str() == crds::DEFINITIONS {
             let body = crds::body(self.spool.value(entry)?);
             return match self.target.apply(&entry.path, &body, true).await {
-                Ok(_) => Ok(Trial::Passed),
+                Ok(_) => Ok(DryRunResult::Passed),
                 Err(e) => refusal(entry, e),
             };
         }
         let Some(turn) = self.turn(entry)? else {
-            return Ok(Trial::Untried("its definition is made first".to_owned()));
+            return Ok(DryRunResult::Untried(
+                "its definition is made first".to_owned(),
+            ));
         };
         match outcome {
             Outcome::Created => self.try_create(&turn).await,
@@ -57,7 +59,7 @@ impl Writer<'_> {
         }
     }
 
-    async fn try_create(&self, turn: &Turn<'_>) -> Result<Trial, RecoverError> {
+    async fn try_create(&self, turn: &ObjectWrite<'_>) -> Result<DryRunResult, RecoverError> {
         let entry = turn.entry;
         let mut body = turn.wanted.body.clone();
         paused(entry, &mut body, self.guards);
@@ -65,21 +67,25 @@ impl Writer<'_> {
         match self.target.create(&entry.path, &body, true).await {
             Ok(made) => {
                 let differs = otherwise(turn, &body, &made);
-                Ok(differs.map_or(Trial::Passed, Trial::Otherwise))
+                Ok(differs.map_or(DryRunResult::Passed, DryRunResult::Otherwise))
             }
             Err(e) => refusal(entry, e),
         }
     }
 
     /// Tries the changes that make the live object the wanted one, including its status.
-    async fn try_change(&self, turn: &Turn<'_>) -> Result<Trial, RecoverError> {
+    async fn try_change(&self, turn: &ObjectWrite<'_>) -> Result<DryRunResult, RecoverError> {
         let entry = turn.entry;
         let version = Some(entry.api_version.as_str());
         let live = match self.target.get(&entry.path, version).await {
             Ok(Some(live)) => live,
-            Ok(None) => return Ok(Trial::Untried("it went while this was planned".to_owned())),
+            Ok(None) => {
+                return Ok(DryRunResult::Untried(
+                    "it went while this was planned".to_owned(),
+                ));
+            }
             Err(e) if self.target.is_of_the_server(&e).await => return Err(e.into()),
-            Err(_) => return Ok(Trial::Untried("it cannot be read now".to_owned())),
+            Err(_) => return Ok(DryRunResult::Untried("it cannot be read now".to_owned())),
         };
         let wanted = turn.wanted.beside(entry, &live);
         let before = turn.base.as_ref().and_then(|base| base.status.as_ref());
@@ -87,34 +93,34 @@ impl Writer<'_> {
         let status = status.and_then(|s| status_patch(before, &live, s));
         if let Some(mut patch) = self.judge(turn, &wanted, &live, false).patch {
             if turn.kind.is_listed_only() {
-                return Ok(Trial::Refused(fixed::unnamed(entry)));
+                return Ok(DryRunResult::Refused(fixed::unnamed(entry)));
             }
             addressed(entry, &live, &mut patch);
             match self.target.patch(&entry.path, &patch, true).await {
                 Ok(made)
                     if status.is_none() && comparable(made.clone()) == comparable(live.clone()) =>
                 {
-                    return Ok(Trial::Same);
+                    return Ok(DryRunResult::Same);
                 }
                 Ok(_) => {}
                 Err(e) if fixed::is_fixed(&e) => {
                     let why = fixed::sentence(entry, &live, &wanted.body, &e);
-                    return Ok(Trial::Refused(why));
+                    return Ok(DryRunResult::Refused(why));
                 }
                 Err(e) => return refusal(entry, e),
             }
         }
         let Some(status) = status.filter(|_| !turn.kind.is_listed_only()) else {
-            return Ok(Trial::Passed);
+            return Ok(DryRunResult::Passed);
         };
         let mut patch = json!({ "status": status });
         addressed(entry, &live, &mut patch);
         let path = &entry.path;
         match self.target.patch_part(path, "/status", &patch, true).await {
-            Ok(_) => Ok(Trial::Passed),
+            Ok(_) => Ok(DryRunResult::Passed),
             // A refused status is only a note: the object itself is written.
             Err(e) => Ok(match refusal(entry, e)? {
-                Trial::Refused(why) => Trial::Now(format!("its status: {why}")),
+                DryRunResult::Refused(why) => DryRunResult::Now(format!("its status: {why}")),
                 trial => trial,
             }),
         }
@@ -122,24 +128,24 @@ impl Writer<'_> {
 }
 
 /// Classifies the error of a refused dry run.
-fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
+fn refusal(entry: &Entry, error: WriteError) -> Result<DryRunResult, RecoverError> {
     if error.is_of_the_server() {
         return Err(RecoverError::Target(error));
     }
     if error.is_conflict() || error.is("AlreadyExists") {
         let why = "somebody wrote it while this was planned";
-        return Ok(Trial::Untried(why.to_owned()));
+        return Ok(DryRunResult::Untried(why.to_owned()));
     }
     let WriteError::Refused {
         status, message, ..
     } = &error
     else {
-        return Ok(Trial::Now(told(entry, &error)));
+        return Ok(DryRunResult::Now(told(entry, &error)));
     };
     // The webhook is parked during the real write, or does not support dry runs.
     if message.contains("failed calling webhook") || message.contains("dry run") {
         let why = "its webhook cannot be asked in a dry run";
-        return Ok(Trial::Untried(why.to_owned()));
+        return Ok(DryRunResult::Untried(why.to_owned()));
     }
     let lasting = [
         StatusCode::BAD_REQUEST,
@@ -150,8 +156,8 @@ fn refusal(entry: &Entry, error: WriteError) -> Result<Trial, RecoverError> {
     let of_itself = lasting.contains(status) && !message.contains("admission webhook");
     let why = told(entry, &error);
     Ok(if of_itself {
-        Trial::Refused(why)
+        DryRunResult::Refused(why)
     } else {
-        Trial::Now(why)
+        DryRunResult::Now(why)
     })
 }

@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 
 use super::status::status_patch;
 use super::words::sentence;
-use super::{FIELDS_TOLD, Turn, Writer};
+use super::{FIELDS_TOLD, ObjectWrite, Writer};
 use crate::contents::ContentKey;
 use crate::desired::{desired, paused};
 use crate::journal::Outcome;
 use crate::merge::touched;
-use crate::owners::Resolved;
+use crate::owners::OwnerResolution;
 use crate::spool::Entry;
 use crate::{RecoverError, crds};
 use backup_core::digest::Digest;
 
 /// Predicted outcome for an object.
 #[derive(Debug, Clone)]
-pub(crate) struct Foreseen {
+pub(crate) struct Prediction {
     /// Outcome.
     pub(crate) outcome: Outcome,
     /// Reason, or the fields that change.
@@ -27,7 +27,7 @@ pub(crate) struct Foreseen {
     pub(crate) untried: Option<String>,
 }
 
-impl Foreseen {
+impl Prediction {
     /// Returns a prediction without content.
     pub(crate) fn new(outcome: Outcome, why: Option<String>) -> Self {
         Self {
@@ -60,18 +60,21 @@ impl Writer<'_> {
     }
 
     /// Returns the object prepared for comparison with the live one; `None` if its kind is not served.
-    pub(super) fn turn<'e>(&self, entry: &'e Entry) -> Result<Option<Turn<'e>>, RecoverError> {
+    pub(super) fn turn<'e>(
+        &self,
+        entry: &'e Entry,
+    ) -> Result<Option<ObjectWrite<'e>>, RecoverError> {
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             return Ok(None);
         };
         let wanted = self.wanted(entry, self.value(entry)?, &kind);
         let base = self.base_of(entry, &kind)?;
-        Ok(Some(Turn {
+        Ok(Some(ObjectWrite {
             entry,
             kind,
             wanted,
             base,
-            owners: Resolved::default(),
+            owners: OwnerResolution::default(),
         }))
     }
 
@@ -98,25 +101,25 @@ impl Writer<'_> {
         entry: &Entry,
         live: Option<&Value>,
         key: &ContentKey,
-    ) -> Result<Foreseen, RecoverError> {
+    ) -> Result<Prediction, RecoverError> {
         let (Some(live), Some(turn)) = (live, self.turn(entry)?) else {
-            return Ok(Foreseen::new(Outcome::Created, None));
+            return Ok(Prediction::new(Outcome::Created, None));
         };
         if live.pointer("/metadata/deletionTimestamp").is_some() {
             let why = "it is being deleted in the cluster";
-            return Ok(Foreseen::new(Outcome::Failed, Some(why.to_owned())));
+            return Ok(Prediction::new(Outcome::Failed, Some(why.to_owned())));
         }
         let wanted = turn.wanted.beside(entry, live);
         let judged = self.judge(&turn, &wanted, live, false);
         if let Some(why) = judged.keep {
-            return Ok(Foreseen::new(Outcome::Conflict, Some(why)));
+            return Ok(Prediction::new(Outcome::Conflict, Some(why)));
         }
         // Controllers write statuses all the time: of a status, only the wanted content counts.
         let content = key.digest(&json!(judged.patch), wanted.status.as_ref());
         if !judged.conflicts.is_empty() {
             let fields = judged.conflicts.join(", ");
             let why = format!("changed on both sides: {fields}");
-            return Ok(Foreseen::new(Outcome::Conflict, Some(why)).holding(content));
+            return Ok(Prediction::new(Outcome::Conflict, Some(why)).holding(content));
         }
         let mut fields = judged
             .patch
@@ -134,12 +137,12 @@ impl Writer<'_> {
             let told = fields.is_empty().then(String::new);
             let told = told.unwrap_or_else(|| format!("changed: {}; ", fields.join(", ")));
             let why = format!("{told}{since}");
-            return Ok(Foreseen::new(Outcome::Conflict, Some(why)).holding(content));
+            return Ok(Prediction::new(Outcome::Conflict, Some(why)).holding(content));
         }
         if fields.is_empty() {
-            return Ok(Foreseen::new(Outcome::Same, None));
+            return Ok(Prediction::new(Outcome::Same, None));
         }
         fields.truncate(FIELDS_TOLD);
-        Ok(Foreseen::new(Outcome::Changed, Some(fields.join(", "))).holding(content))
+        Ok(Prediction::new(Outcome::Changed, Some(fields.join(", "))).holding(content))
     }
 }

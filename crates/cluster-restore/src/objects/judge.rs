@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{FIELDS_TOLD, Turn, Writer};
+use super::{FIELDS_TOLD, ObjectWrite, Writer};
 use crate::RecoverError;
-use crate::desired::{Desired, JOBS_OWN, comparable, paused};
+use crate::desired::{DesiredObject, JOBS_OWN, comparable, paused};
 use crate::merge::{merge, named};
 use crate::own;
-use crate::pause::{self, Marker};
-use crate::plan::{Existing, Mode};
+use crate::pause::{self, PauseMarker};
+use crate::plan::{ExistingPolicy, Mode};
 use crate::spool::Entry;
 use crate::volumes;
 use cluster_client::kube::target::TargetKind;
 
 /// Fields to write over a live object, conflicting fields, and the reason to leave the object alone.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(super) struct WriteDecision {
     pub(super) patch: Option<Value>,
     pub(super) conflicts: Vec<String>,
     pub(super) keep: Option<String>,
@@ -27,7 +27,7 @@ impl Writer<'_> {
         &self,
         entry: &Entry,
         kind: &TargetKind,
-    ) -> Result<Option<Desired>, RecoverError> {
+    ) -> Result<Option<DesiredObject>, RecoverError> {
         let Some(base) = self.base else {
             return Ok(None);
         };
@@ -41,11 +41,11 @@ impl Writer<'_> {
     /// Compares `live` with `wanted` and returns what to write.
     pub(super) fn judge(
         &self,
-        turn: &Turn<'_>,
-        wanted: &Desired,
+        turn: &ObjectWrite<'_>,
+        wanted: &DesiredObject,
         live: &Value,
         ours: bool,
-    ) -> Judged {
+    ) -> WriteDecision {
         let base = turn.base.as_ref();
         let mut now = comparable(live.clone());
         if turn.kind.has_status
@@ -72,8 +72,8 @@ impl Writer<'_> {
         let managed = managed_by(live);
         judged.keep = match (self.options.existing, managed) {
             _ if judged.patch.is_none() || ours || base.is_some() => None,
-            (Existing::Keep, _) => Some("it is there otherwise and was left so".to_owned()),
-            (Existing::Auto, Some(tool)) if self.mode == Mode::Rebuild => Some(format!(
+            (ExistingPolicy::Keep, _) => Some("it is there otherwise and was left so".to_owned()),
+            (ExistingPolicy::Auto, Some(tool)) if self.mode == Mode::Rebuild => Some(format!(
                 "it is there otherwise, and {tool} looks after it; `--existing update` overwrites it"
             )),
             _ => None,
@@ -92,7 +92,12 @@ impl Writer<'_> {
     }
 
     /// Reports the fields of a status that appeared after the capture and that the restore keeps.
-    pub(super) fn status_since(&self, turn: &Turn<'_>, live: &Value, ours: bool) -> Option<String> {
+    pub(super) fn status_since(
+        &self,
+        turn: &ObjectWrite<'_>,
+        live: &Value,
+        ours: bool,
+    ) -> Option<String> {
         let asked = turn.wanted.bare && self.mode == Mode::InPlace && turn.base.is_none() && !ours;
         let status = live.get("status").filter(|_| asked)?.as_object()?;
         if status.is_empty() {
@@ -109,17 +114,17 @@ impl Writer<'_> {
         ))
     }
 
-    fn compared(&self, base: Option<&Desired>, now: &Value, wanted: &Value) -> Judged {
+    fn compared(&self, base: Option<&DesiredObject>, now: &Value, wanted: &Value) -> WriteDecision {
         let base = base.map(|b| comparable(b.body.clone()));
         let found = merge(base.as_ref(), now, wanted);
         if found.conflicts.is_empty() || !self.options.overwrite_conflicts {
-            return Judged {
+            return WriteDecision {
                 patch: found.patch,
                 conflicts: found.conflicts,
                 keep: None,
             };
         }
-        Judged {
+        WriteDecision {
             patch: merge(None, now, wanted).patch,
             conflicts: Vec::new(),
             keep: None,
@@ -161,11 +166,11 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
     }
     own::over(entry, live, wanted);
     // An object that this restore paused resumes at the end, as it was before.
-    if let Some(Marker::Field(field)) = pause::marker(&entry.path.resource)
-        && pause::is_paused(Marker::Field(field), live)
-        && !pause::is_paused(Marker::Field(field), wanted)
+    if let Some(PauseMarker::Field(field)) = pause::marker(&entry.path.resource)
+        && pause::is_paused(PauseMarker::Field(field), live)
+        && !pause::is_paused(PauseMarker::Field(field), wanted)
     {
-        pause::pause(Marker::Field(field), wanted);
+        pause::pause(PauseMarker::Field(field), wanted);
     }
 }
 

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::words::sentence;
-use super::{FIELDS_TOLD, Turn};
+use super::{FIELDS_TOLD, ObjectWrite};
 use crate::desired::comparable;
 use crate::merge::{merge, named, touched};
 
 /// Reports which fields of `body` a custom kind's definition dropped or filled in; `None` if there are none.
-pub(super) fn otherwise(turn: &Turn<'_>, body: &Value, made: &Value) -> Option<String> {
+pub(super) fn otherwise(turn: &ObjectWrite<'_>, body: &Value, made: &Value) -> Option<String> {
     if !turn.kind.custom {
         return None;
     }

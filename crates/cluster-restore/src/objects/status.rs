@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::words::told;
-use super::{FIELDS_TOLD, TRIES, Trouble, Turn, Writer};
+use super::{FIELDS_TOLD, ObjectWrite, ObjectWriteError, TRIES, Writer};
 use crate::fixed;
 use crate::merge::{merge, touched};
 
@@ -11,11 +11,11 @@ impl Writer<'_> {
     /// Writes the status over that of `live`; returns a message about fields that were not stored.
     pub(super) async fn status(
         &self,
-        turn: &Turn<'_>,
+        turn: &ObjectWrite<'_>,
         wanted: Option<&Value>,
         live: Value,
         base: Option<&Value>,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Option<String>, ObjectWriteError> {
         let Some(status) = wanted else {
             return Ok(None);
         };

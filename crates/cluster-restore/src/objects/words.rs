@@ -1,15 +1,15 @@
 //! Messages about an object: its outcome and the reason, without any value of a Secret.
 
-use crate::journal::{Done, Outcome};
+use crate::journal::{ObjectResult, Outcome};
 use crate::spool::Entry;
 use backup_core::archive::ObjectPath;
 use cluster_client::kube::{KubeError, WriteError};
 
-pub(super) fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> Done {
-    Done { outcome, uid, why }
+pub(super) fn done(outcome: Outcome, uid: Option<String>, why: Option<String>) -> ObjectResult {
+    ObjectResult { outcome, uid, why }
 }
 
-pub(super) fn failed(why: &str) -> Done {
+pub(super) fn failed(why: &str) -> ObjectResult {
     done(Outcome::Failed, None, Some(why.to_owned()))
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::json;
 
-use super::{Owners, place, references_of};
+use super::{OwnerResolver, place, references_of};
 use crate::RecoverError;
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
@@ -68,7 +68,7 @@ impl Dependants {
 /// Replaces the references of the live object at `path` by references to living owners. Returns the changes;
 /// an empty list means that no change was needed.
 pub(crate) async fn relink(
-    owners: &Owners<'_>,
+    owners: &OwnerResolver<'_>,
     path: &ObjectPath,
 ) -> Result<Result<Vec<String>, String>, RecoverError> {
     /// Attempts at one write: somebody else may write at the same time.

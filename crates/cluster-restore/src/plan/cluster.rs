@@ -17,13 +17,13 @@ use cluster_client::kube::target::KubeTarget;
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterFacts {
     /// UIDs of its namespace `kube-system`. They agree, unless a part belongs to another cluster.
-    pub kube_system: Vec<Witness>,
+    pub kube_system: Vec<KubeSystemUid>,
 }
 
 /// UID of the namespace `kube-system`, with its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Witness {
+pub struct KubeSystemUid {
     /// UID.
     pub uid: String,
     /// Source of the UID, for people.
@@ -68,7 +68,7 @@ impl ClusterFacts {
         let known = self.kube_system.iter().any(|w| w.uid == uid);
         if !known && !uid.is_empty() {
             let uid = uid.to_owned();
-            self.kube_system.push(Witness { uid, told_by });
+            self.kube_system.push(KubeSystemUid { uid, told_by });
         }
     }
 
@@ -76,7 +76,7 @@ impl ClusterFacts {
     /// `etcd` the target is the cluster that was just restored, and no other cluster is ever allowed.
     #[must_use]
     pub fn refuse(&self, mode: Mode, etcd: bool, uid: &str) -> Option<Refusal> {
-        let same = |w: &&Witness| w.uid == uid;
+        let same = |w: &&KubeSystemUid| w.uid == uid;
         if self.kube_system.is_empty() {
             return Some(Refusal {
                 danger: Some(Danger::UnknownCluster),

@@ -39,7 +39,7 @@ impl Step {
 /// Treatment of live objects that differ from the captured ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Existing {
+pub enum ExistingPolicy {
     /// Objects are updated, except those that Helm or Flux manages on a fresh cluster.
     #[default]
     Auto,
@@ -66,7 +66,7 @@ pub struct Options {
     /// Tenant whose objects are restored, as `NAMESPACE/NAME`; `None` for all objects.
     pub tenant: Option<String>,
     /// Treatment of live objects that differ from the captured ones.
-    pub existing: Existing,
+    pub existing: ExistingPolicy,
     /// Whether fields that changed on both sides are overwritten.
     pub overwrite_conflicts: bool,
     /// Whether the archive's definitions win over the cluster's.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Request;
 use crate::journal::Outcome;
-use crate::objects::Foreseen;
+use crate::objects::Prediction;
 use crate::plan::{KindPlan, ObjectPlan, Plan, Target};
 use crate::{RecoverError, TOOL, quiesce};
 use backup_core::archive::ObjectPath;
@@ -15,14 +15,14 @@ use backup_core::format::manifest::Finding;
 pub(super) fn document(
     request: &Request,
     target: Option<Target>,
-    told: Vec<(ObjectPath, Foreseen)>,
-    park: Vec<quiesce::Parked>,
+    told: Vec<(ObjectPath, Prediction)>,
+    park: Vec<quiesce::ParkedItem>,
     findings: Vec<Finding>,
 ) -> Result<Plan, RecoverError> {
     let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
     let mut objects = Vec::new();
     for (path, foreseen) in told {
-        let Foreseen {
+        let Prediction {
             outcome,
             why,
             content,

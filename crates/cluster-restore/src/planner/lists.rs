@@ -10,7 +10,7 @@ use crate::spool::Entry;
 use backup_core::archive::ResourceName;
 
 /// List of one kind in one version.
-pub(super) struct List {
+pub(super) struct ListQuery {
     pub(super) kind: ResourceName,
     /// Version; `None` for the server's choice.
     pub(super) version: Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct List {
     is_first: bool,
 }
 
-impl List {
+impl ListQuery {
     /// Whether an object belongs to this list: to the list of its version in the archive, or to the first
     /// list if the archive has no readable object.
     pub(super) fn is_of(&self, entry: Option<&Entry>) -> bool {
@@ -34,7 +34,7 @@ impl List {
 
 impl Survey<'_> {
     /// Returns all lists, kind by kind.
-    pub(super) fn lists(&self) -> Vec<List> {
+    pub(super) fn lists(&self) -> Vec<ListQuery> {
         let entries = self.spool.entries().iter();
         // In the versions of the archive, because everything would differ in another one. No version: the
         // server's choice.
@@ -69,7 +69,7 @@ impl Survey<'_> {
             if versions.is_empty() {
                 versions.push(None);
             }
-            let list = move |(at, version)| List {
+            let list = move |(at, version)| ListQuery {
                 kind: kind.clone(),
                 version,
                 is_first: at == 0,

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::Survey;
-use super::prune::Pruning;
-use crate::crds::{self, Choice};
+use super::prune::PruneRules;
+use crate::crds::{self, DefinitionChoice};
 use crate::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES};
 use crate::journal::Outcome;
-use crate::objects::{self, Foreseen, Writer, known_by};
-use crate::pause::{self, Marker};
+use crate::objects::{self, Prediction, Writer, known_by};
+use crate::pause::{self, PauseMarker};
 use crate::plan::{Danger, Mode, Step};
 use crate::spool::{Entry, Spool};
 use crate::{RecoverError, leave, own};
@@ -77,7 +77,7 @@ impl Survey<'_> {
             if let Some(entry) = entry.filter(|_| !self.without.contains_key(&position)) {
                 let outcome = objects::unreadable(entry, &self.request.options, &why);
                 self.outcomes
-                    .insert(position, Foreseen::new(outcome.0, outcome.1));
+                    .insert(position, Prediction::new(outcome.0, outcome.1));
             }
         }
         // Which live objects the archive lacks is unknown, so none is pruned.
@@ -118,9 +118,9 @@ impl Survey<'_> {
             let (outcome, why) = self.definition(path, &wanted, object);
             let content = (outcome == Outcome::Changed)
                 .then(|| self.request.key.digest(&crds::body(wanted), None));
-            Foreseen {
+            Prediction {
                 content: content.flatten(),
-                ..Foreseen::new(outcome, why)
+                ..Prediction::new(outcome, why)
             }
         } else {
             writer.foresee(entry, Some(object), &self.request.key)?
@@ -131,7 +131,7 @@ impl Survey<'_> {
 
     /// Reports an object that is paused now and was not paused when it was captured.
     fn paused(&mut self, entry: &Entry, live: &Value) -> Result<(), RecoverError> {
-        let Some(marker @ Marker::Field(_)) = pause::marker(&entry.path.resource) else {
+        let Some(marker @ PauseMarker::Field(_)) = pause::marker(&entry.path.resource) else {
             return Ok(());
         };
         if self.request.mode != Mode::InPlace || !pause::is_paused(marker, live) {
@@ -159,11 +159,13 @@ impl Survey<'_> {
     ) -> (Outcome, Option<String>) {
         let overwrite = self.request.options.overwrite_crds;
         match crds::choose(wanted, Some(live), overwrite) {
-            Choice::Create => (Outcome::Created, None),
-            Choice::Same => (Outcome::Same, None),
-            Choice::Replace => (Outcome::Changed, Some("the archive's is newer".to_owned())),
-            Choice::Keep(why) => (Outcome::Conflict, Some(why)),
-            Choice::Clash(why) => {
+            DefinitionChoice::Create => (Outcome::Created, None),
+            DefinitionChoice::Same => (Outcome::Same, None),
+            DefinitionChoice::Replace => {
+                (Outcome::Changed, Some("the archive's is newer".to_owned()))
+            }
+            DefinitionChoice::Keep(why) => (Outcome::Conflict, Some(why)),
+            DefinitionChoice::Clash(why) => {
                 let remedy = "its objects cannot be restored into this cluster as it is; do what the \
                               cause says, or leave definitions out with `--exclude-resources \
                               customresourcedefinitions`";
@@ -213,7 +215,7 @@ impl Survey<'_> {
     /// Plans the outcome for an object that the archive does not have.
     fn prune(&mut self, path: &ObjectPath, object: &Value) {
         let request = self.request;
-        let pruning = Pruning {
+        let pruning = PruneRules {
             complete: &request.complete,
             select: self.select,
             spool: self.spool,
@@ -251,7 +253,7 @@ impl Survey<'_> {
         let mut absent = Vec::new();
         for (position, entry) in self.spool.entries().iter().enumerate() {
             if let Some(reason) = self.without.get(&position) {
-                let skipped = Foreseen::new(Outcome::Skipped, Some((*reason).to_owned()));
+                let skipped = Prediction::new(Outcome::Skipped, Some((*reason).to_owned()));
                 absent.push((position, skipped));
                 continue;
             }
@@ -275,9 +277,9 @@ impl Survey<'_> {
                 Outcome::Created => writer.content(entry, &self.request.key)?,
                 _ => None,
             };
-            let foreseen = Foreseen {
+            let foreseen = Prediction {
                 content,
-                ..Foreseen::new(outcome, why)
+                ..Prediction::new(outcome, why)
             };
             absent.push((position, foreseen));
         }

@@ -10,7 +10,7 @@ use crate::RecoverError;
 use crate::desired::desired;
 use crate::guards::Guard;
 use crate::journal::Outcome;
-use crate::owners::{Dependants, Owners, references_of};
+use crate::owners::{Dependants, OwnerResolver, references_of};
 use crate::plan::Mode;
 
 impl Survey<'_> {
@@ -38,7 +38,7 @@ impl Survey<'_> {
         let failed = failed.filter(|(_, foreseen)| foreseen.outcome == Outcome::Failed);
         without.extend(failed.map(|(position, _)| (*position, "it cannot be made")));
         let seen = Mutex::new(HashMap::new());
-        let owners = Owners {
+        let owners = OwnerResolver {
             spool: self.spool,
             target: self.target,
             now: &self.there,

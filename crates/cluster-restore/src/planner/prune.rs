@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::crds;
-use super::super::select::Select;
+use super::super::select::Selection;
 use super::super::spool::Spool;
 use super::Survey;
 use backup_core::archive::ObjectPath;
@@ -19,16 +19,16 @@ const MAX_KINDS: usize = 12;
 
 /// Facts that decide about pruning.
 #[derive(Clone, Copy)]
-pub(super) struct Pruning<'a> {
+pub(super) struct PruneRules<'a> {
     /// Kinds that were captured completely, and where.
     pub(super) complete: &'a BTreeMap<String, CompleteIn>,
     /// Selection of the restore.
-    pub(super) select: &'a Select,
+    pub(super) select: &'a Selection,
     pub(super) spool: &'a Spool,
     pub(super) captured: Timestamp,
 }
 
-impl Pruning<'_> {
+impl PruneRules<'_> {
     /// Whether a live object existed at the capture, would have been captured, and is not in the archive.
     pub(super) fn may_go(&self, path: &ObjectPath, object: &Value) -> bool {
         let resource = path.resource.as_str();
@@ -157,7 +157,7 @@ mod tests {
                 prune: true,
                 ..Options::default()
             };
-            let select = Select::new(&options, &[]).unwrap();
+            let select = Selection::new(&options, &[]).unwrap();
             let mut spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
             let mut archive = BTreeSet::new();
             for (kind, namespace, name, was_there, moved, _) in &world {
@@ -174,7 +174,7 @@ mod tests {
                     spool.pass_over(path);
                 }
             }
-            let pruning = Pruning {
+            let pruning = PruneRules {
                 complete: &complete,
                 select: &select,
                 spool: &spool,
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn what_was_made_since_stays() {
         let complete = [("teams.a.io".to_owned(), CompleteIn::default())].into();
-        let select = Select::new(&Options::default(), &[]).unwrap();
+        let select = Selection::new(&Options::default(), &[]).unwrap();
         let spool = Spool::create(&std::env::temp_dir(), 0).unwrap();
         let path = named("teams.a.io", "a", "x");
-        let captured = |at: &str| Pruning {
+        let captured = |at: &str| PruneRules {
             complete: &complete,
             select: &select,
             spool: &spool,

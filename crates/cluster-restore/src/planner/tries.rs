@@ -9,7 +9,7 @@ use super::Survey;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
 use crate::journal::Outcome;
-use crate::objects::{Foreseen, Trial, schema_of};
+use crate::objects::{DryRunResult, Prediction, schema_of};
 use crate::spool::{Entry, Spool};
 use backup_core::archive::{ResourceName, Schema};
 use backup_core::format::manifest::{Finding, Severity};
@@ -26,7 +26,7 @@ impl Survey<'_> {
     pub(super) async fn dry_runs(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let defined = self.definitions();
         let mut schemas = HashMap::new();
-        let mut trials: Vec<(usize, Trial)> = Vec::new();
+        let mut trials: Vec<(usize, DryRunResult)> = Vec::new();
         let mut tried = Vec::new();
         for (position, foreseen) in &self.outcomes {
             let writes = matches!(foreseen.outcome, Outcome::Created | Outcome::Changed);
@@ -54,27 +54,27 @@ impl Survey<'_> {
         let mut told = 0_usize;
         for (position, trial) in trials {
             match trial {
-                Trial::Passed => {}
-                Trial::Same => {
-                    let same = Foreseen::new(Outcome::Same, None);
+                DryRunResult::Passed => {}
+                DryRunResult::Same => {
+                    let same = Prediction::new(Outcome::Same, None);
                     self.outcomes.insert(position, same);
                 }
-                Trial::Otherwise(how) => {
+                DryRunResult::Otherwise(how) => {
                     if let Some(foreseen) = self.outcomes.get_mut(&position) {
                         let why = foreseen.why.take().map(|why| format!("{why}; {how}"));
                         foreseen.why = Some(why.unwrap_or(how));
                     }
                 }
-                Trial::Untried(why) => {
+                DryRunResult::Untried(why) => {
                     if let Some(foreseen) = self.outcomes.get_mut(&position) {
                         foreseen.untried = Some(why);
                     }
                 }
-                Trial::Refused(why) => {
-                    let failed = Foreseen::new(Outcome::Failed, Some(why));
+                DryRunResult::Refused(why) => {
+                    let failed = Prediction::new(Outcome::Failed, Some(why));
                     self.outcomes.insert(position, failed);
                 }
-                Trial::Now(why) => {
+                DryRunResult::Now(why) => {
                     told = told.saturating_add(1);
                     if told <= MAX_REFUSED {
                         self.refused_now(position, &why);
@@ -123,7 +123,7 @@ impl Survey<'_> {
         entry: &Entry,
         untried: &str,
         schemas: &mut HashMap<(ResourceName, String), Option<Schema>>,
-    ) -> Result<Trial, RecoverError> {
+    ) -> Result<DryRunResult, RecoverError> {
         let resource = &entry.path.resource;
         let kind = (resource.clone(), entry.api_version.clone());
         let schema = match schemas.entry(kind) {
@@ -133,16 +133,16 @@ impl Survey<'_> {
             }
         };
         let Some(schema) = schema else {
-            return Ok(Trial::Untried(untried.to_owned()));
+            return Ok(DryRunResult::Untried(untried.to_owned()));
         };
         let now = HashMap::new();
         let value = self.writer(None, &now).value(entry)?;
         Ok(match schema.violation(&value) {
-            Some(violation) => Trial::Refused(format!(
+            Some(violation) => DryRunResult::Refused(format!(
                 "its definition does not admit it: {violation}; give it a value with `--fill \
                  {resource}.FIELD=VALUE`, or leave it out"
             )),
-            None => Trial::Untried(untried.to_owned()),
+            None => DryRunResult::Untried(untried.to_owned()),
         })
     }
 

@@ -22,11 +22,11 @@ const DEALT_WITH: [&str; 3] = [
 
 /// Fields with UIDs: kind and field, number of objects, the first of them, and the object with that UID.
 #[derive(Debug, Default)]
-pub(super) struct Uids {
+pub(super) struct UidReferences {
     found: BTreeMap<(String, String), (u64, ObjectPath, ObjectPath)>,
 }
 
-impl Uids {
+impl UidReferences {
     /// Searches one object of `spool` for UIDs of the objects at the positions in `made`.
     pub(super) fn look(
         &mut self,
@@ -150,7 +150,7 @@ mod tests {
             B,
             json!({ "refs": [{ "uid": A }, { "uid": "other" }] }),
         );
-        let mut uids = Uids::default();
+        let mut uids = UidReferences::default();
         spool.add(&path("a"), first.to_string().as_bytes()).unwrap();
         spool
             .add(&path("b"), second.to_string().as_bytes())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Survey;
-use super::uids::Uids;
+use super::uids::UidReferences;
 use crate::RecoverError;
 use crate::journal::Outcome;
 use crate::volumes;
@@ -20,7 +20,7 @@ impl Survey<'_> {
         if made.is_empty() {
             return Ok(());
         }
-        let mut uids = Uids::default();
+        let mut uids = UidReferences::default();
         let (mut bound, mut lost) = (0_u64, Vec::new());
         for (position, entry) in self.spool.entries().iter().enumerate() {
             if entry.flaw.is_some() || self.without.contains_key(&position) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{DEPLOYMENTS, PARKED, Parked, QuiesceError, Role};
-use crate::pause::{self, Marker};
+use super::{DEPLOYMENTS, PARKED, ParkedItem, PlatformRole, QuiesceError};
+use crate::pause::{self, PauseMarker};
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::{Finding, Severity};
@@ -13,12 +13,12 @@ use cluster_client::kube::KubeError;
 use cluster_client::kube::target::KubeTarget;
 
 /// Returns the part of the platform that a Deployment belongs to; `None` if it may keep running.
-fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> {
+fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<PlatformRole> {
     let label = labels
         .and_then(|l| l.get("app.kubernetes.io/name"))
         .and_then(Value::as_str);
     if label == Some("sealed-secrets") || name.starts_with("sealed-secrets") {
-        return Some(Role::SealedSecrets);
+        return Some(PlatformRole::SealedSecrets);
     }
     let butlers = [
         "butler-controller",
@@ -27,29 +27,29 @@ fn role_of(namespace: &str, name: &str, labels: Option<&Value>) -> Option<Role> 
         "butler-provider",
     ];
     if namespace == "butler-system" && butlers.iter().any(|b| name.starts_with(b)) {
-        return Some(Role::Butler);
+        return Some(PlatformRole::Butler);
     }
     if namespace == "steward-system" {
         let capi = name.starts_with("capi-");
         // The etcd of a DataStore is a StatefulSet and not a controller.
         return Some(if capi {
-            Role::ClusterApi
+            PlatformRole::ClusterApi
         } else {
-            Role::Steward
+            PlatformRole::Steward
         });
     }
     let manager = name.ends_with("-controller-manager");
     if namespace.starts_with("cap") && namespace.ends_with("-system") && manager {
-        return Some(Role::ClusterApi);
+        return Some(PlatformRole::ClusterApi);
     }
-    (namespace == "flux-system" && name.ends_with("-controller")).then_some(Role::Flux)
+    (namespace == "flux-system" && name.ends_with("-controller")).then_some(PlatformRole::Flux)
 }
 
 /// Result of the search for what must stop.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ParkList {
     /// Controllers, webhooks and objects to stop, in the order of stopping.
-    pub parked: Vec<Parked>,
+    pub parked: Vec<ParkedItem>,
     /// Objects and kinds that cannot be read, so they are not stopped.
     pub findings: Vec<Finding>,
 }
@@ -62,13 +62,13 @@ pub async fn find(
     target: &KubeTarget,
     spool: &Spool,
     webhooks: bool,
-) -> Result<Found, QuiesceError> {
+) -> Result<ParkList, QuiesceError> {
     let groups = spool.entries().iter();
     let groups = groups.map(|e| e.path.resource.group().to_owned());
     let groups = &groups.collect::<BTreeSet<String>>();
     let mut findings = Vec::new();
     let mut found = Vec::new();
-    let mut roles: Vec<(String, Role)> = Vec::new();
+    let mut roles: Vec<(String, PlatformRole)> = Vec::new();
     each(target, DEPLOYMENTS, |path, object| {
         let namespace = path.namespace.clone().unwrap_or_default();
         let labels = object.pointer("/metadata/labels");
@@ -81,7 +81,7 @@ pub async fn find(
         let now = object.pointer("/spec/replicas").and_then(Value::as_u64);
         let replicas = kept.or(now).unwrap_or(1);
         if replicas > 0 {
-            found.push(Parked::Deployment {
+            found.push(ParkedItem::Deployment {
                 namespace,
                 name: path.name,
                 replicas,
@@ -112,12 +112,12 @@ pub async fn find(
                             .cloned(),
                     ))
                 });
-                found.push(Parked::Webhooks {
+                found.push(ParkedItem::Webhooks {
                     plural: plural.to_owned(),
                     name: path.name,
                     selectors: selectors.collect(),
                     // A server that is not stopped answers as soon as its webhook is active again.
-                    role: role.unwrap_or(Role::SealedSecrets),
+                    role: role.unwrap_or(PlatformRole::SealedSecrets),
                 });
             })
             .await?;
@@ -125,21 +125,21 @@ pub async fn find(
     }
     for kind in target.kinds() {
         let resource = kind.resource;
-        let Some(Marker::Field(field)) = pause::marker(&resource) else {
+        let Some(PauseMarker::Field(field)) = pause::marker(&resource) else {
             continue;
         };
         let role = match resource.group() {
-            "cluster.x-k8s.io" => Role::ClusterApi,
-            "butler.butlerlabs.dev" => Role::Butler,
-            _ => Role::Flux,
+            "cluster.x-k8s.io" => PlatformRole::ClusterApi,
+            "butler.butlerlabs.dev" => PlatformRole::Butler,
+            _ => PlatformRole::Flux,
         };
         let names = spool.entries().iter().map(|e| &e.path);
         let names = names.filter(|path| path.resource == resource).cloned();
         let take = |path: ObjectPath, object: Value| {
-            if pause::is_paused(Marker::Field(field), &object) {
+            if pause::is_paused(PauseMarker::Field(field), &object) {
                 return;
             }
-            found.push(Parked::Object {
+            found.push(ParkedItem::Object {
                 path: path.to_string(),
                 field: field.to_owned(),
                 before: object.get("spec").and_then(|s| s.get(field)).cloned(),
@@ -171,7 +171,7 @@ pub async fn find(
     }
     // Controllers that start others stop first: Flux would scale up again what is scaled down.
     found.sort_by_key(|parked| std::cmp::Reverse(parked.role()));
-    Ok(Found {
+    Ok(ParkList {
         parked: found,
         findings,
     })
@@ -224,23 +224,29 @@ mod tests {
         let role = |namespace, name| role_of(namespace, name, None);
         assert_eq!(
             role("butler-system", "butler-controller"),
-            Some(Role::Butler)
+            Some(PlatformRole::Butler)
         );
         assert_eq!(
             role("butler-system", "butler-provider-harvester"),
-            Some(Role::Butler)
+            Some(PlatformRole::Butler)
         );
-        assert_eq!(role("steward-system", "steward"), Some(Role::Steward));
+        assert_eq!(
+            role("steward-system", "steward"),
+            Some(PlatformRole::Steward)
+        );
         let capi = "capi-steward-controller-manager";
-        assert_eq!(role("steward-system", capi), Some(Role::ClusterApi));
+        assert_eq!(role("steward-system", capi), Some(PlatformRole::ClusterApi));
         assert_eq!(
             role("capk-system", "capk-controller-manager"),
-            Some(Role::ClusterApi)
+            Some(PlatformRole::ClusterApi)
         );
-        assert_eq!(role("flux-system", "helm-controller"), Some(Role::Flux));
+        assert_eq!(
+            role("flux-system", "helm-controller"),
+            Some(PlatformRole::Flux)
+        );
         assert_eq!(
             role("flux-system", "sealed-secrets-controller"),
-            Some(Role::SealedSecrets)
+            Some(PlatformRole::SealedSecrets)
         );
         assert_eq!(role("kube-system", "coredns"), None);
         assert_eq!(role("cert-manager", "cert-manager"), None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{DEPLOYMENTS, PARKED, Parked, QuiesceError, REPLICAS};
+use super::{DEPLOYMENTS, PARKED, ParkedItem, QuiesceError, REPLICAS};
 use backup_core::archive::{ObjectPath, ResourceName};
 use cluster_client::kube::target::KubeTarget;
 
@@ -16,13 +16,13 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When it cannot be stopped.
-pub(crate) async fn park(target: &KubeTarget, parked: &Parked) -> Result<(), QuiesceError> {
-    put(target, parked, State::Stopped).await?;
+pub(crate) async fn park(target: &KubeTarget, parked: &ParkedItem) -> Result<(), QuiesceError> {
+    put(target, parked, ParkState::Stopped).await?;
     match parked {
-        Parked::Deployment {
+        ParkedItem::Deployment {
             namespace, name, ..
         } => stopped(target, &deployment(namespace, name), parked).await,
-        Parked::Webhooks { .. } | Parked::Object { .. } => Ok(()),
+        ParkedItem::Webhooks { .. } | ParkedItem::Object { .. } => Ok(()),
     }
 }
 
@@ -30,18 +30,18 @@ pub(crate) async fn park(target: &KubeTarget, parked: &Parked) -> Result<(), Qui
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) async fn unpark(target: &KubeTarget, parked: &Parked) -> Result<(), QuiesceError> {
-    put(target, parked, State::AsItWas).await
+pub(crate) async fn unpark(target: &KubeTarget, parked: &ParkedItem) -> Result<(), QuiesceError> {
+    put(target, parked, ParkState::AsItWas).await
 }
 
 /// Wanted state of something that is parked.
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum ParkState {
     Stopped,
     AsItWas,
 }
 
-impl State {
+impl ParkState {
     /// Returns the value to write for this state.
     fn of<T>(self, stopped: T, before: T) -> T {
         match self {
@@ -51,9 +51,13 @@ impl State {
     }
 }
 
-async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), QuiesceError> {
+async fn put(
+    target: &KubeTarget,
+    parked: &ParkedItem,
+    state: ParkState,
+) -> Result<(), QuiesceError> {
     match parked {
-        Parked::Deployment {
+        ParkedItem::Deployment {
             namespace,
             name,
             replicas,
@@ -74,7 +78,7 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
                 written => written,
             }
         }
-        Parked::Webhooks {
+        ParkedItem::Webhooks {
             plural,
             name,
             selectors: before,
@@ -88,7 +92,7 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
             };
             selectors(target, plural, name, parked, wanted).await
         }
-        Parked::Object {
+        ParkedItem::Object {
             path,
             field,
             before,
@@ -104,8 +108,11 @@ async fn put(target: &KubeTarget, parked: &Parked, state: State) -> Result<(), Q
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) async fn is_ready(target: &KubeTarget, parked: &Parked) -> Result<bool, QuiesceError> {
-    let Parked::Deployment {
+pub(crate) async fn is_ready(
+    target: &KubeTarget,
+    parked: &ParkedItem,
+) -> Result<bool, QuiesceError> {
+    let ParkedItem::Deployment {
         namespace,
         name,
         replicas,
@@ -122,7 +129,7 @@ pub(crate) async fn is_ready(target: &KubeTarget, parked: &Parked) -> Result<boo
 async fn stopped(
     target: &KubeTarget,
     path: &ObjectPath,
-    parked: &Parked,
+    parked: &ParkedItem,
 ) -> Result<(), QuiesceError> {
     let began = Instant::now();
     loop {
@@ -153,7 +160,7 @@ fn deployment(namespace: &str, name: &str) -> ObjectPath {
 async fn read(
     target: &KubeTarget,
     path: &ObjectPath,
-    parked: &Parked,
+    parked: &ParkedItem,
 ) -> Result<Option<Value>, QuiesceError> {
     let read = target.get(path, None).await;
     read.map_err(|source| QuiesceError::Read {
@@ -166,7 +173,7 @@ async fn write(
     target: &KubeTarget,
     path: &ObjectPath,
     patch: &Value,
-    parked: &Parked,
+    parked: &ParkedItem,
 ) -> Result<(), QuiesceError> {
     match target.patch(path, patch, false).await {
         Ok(_) => Ok(()),
@@ -182,7 +189,7 @@ async fn of_path(
     target: &KubeTarget,
     path: &str,
     patch: &Value,
-    parked: &Parked,
+    parked: &ParkedItem,
 ) -> Result<(), QuiesceError> {
     match path.parse::<ObjectPath>() {
         Ok(path) => write(target, &path, patch, parked).await,
@@ -195,7 +202,7 @@ async fn selectors(
     target: &KubeTarget,
     plural: &str,
     name: &str,
-    parked: &Parked,
+    parked: &ParkedItem,
     wanted: impl Fn(&str) -> Option<Value>,
 ) -> Result<(), QuiesceError> {
     /// Attempts at one write: an injector of certificate authorities may write at the same time.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
-use super::super::crds::{self, Choice, Claim, Turns};
-use super::super::journal::{Done, Outcome};
+use super::super::crds::{self, DefinitionChoice, DefinitionNames, DefinitionOrder};
+use super::super::journal::{ObjectResult, Outcome};
 use super::super::order::Rank;
 use super::super::{RecoverError, leave};
 use super::{AT_ONCE, BATCH, Recovery};
@@ -28,14 +28,14 @@ impl Recovery {
                 Some(_) => Ok(Value::Null),
                 None => self.spool.value(entry),
             };
-            Some(value.map(|value| Claim::of(*position, &value)))
+            Some(value.map(|value| DefinitionNames::of(*position, &value)))
         });
-        let Turns { first, then } = crds::turns(claims.collect::<Result<_, _>>()?);
+        let DefinitionOrder { first, then } = crds::turns(claims.collect::<Result<_, _>>()?);
         let batches = first.chunks(BATCH).chain(then.chunks(1));
         for batch in batches {
             let batch = self.open(batch, ours);
             self.begin(&batch)?;
-            let done: Vec<(usize, Done)> = stream::iter(batch)
+            let done: Vec<(usize, ObjectResult)> = stream::iter(batch)
                 .map(|(position, ours)| self.definition(position, ours))
                 .buffered(AT_ONCE)
                 .try_collect()
@@ -47,8 +47,12 @@ impl Recovery {
     }
 
     /// Creates one definition; `ours` means that this restore may have created it already.
-    async fn definition(&self, position: usize, ours: bool) -> Result<(usize, Done), RecoverError> {
-        let ended = |outcome, uid, why| Ok((position, Done { outcome, uid, why }));
+    async fn definition(
+        &self,
+        position: usize,
+        ours: bool,
+    ) -> Result<(usize, ObjectResult), RecoverError> {
+        let ended = |outcome, uid, why| Ok((position, ObjectResult { outcome, uid, why }));
         let Some(entry) = self.spool.entry(position) else {
             return ended(Outcome::Failed, None, None);
         };
@@ -70,12 +74,12 @@ impl Recovery {
         let choice = crds::choose(&value, live.as_ref(), self.plan.options.overwrite_crds);
         let held = live.as_ref().and_then(uid);
         let outcome = match choice {
-            Choice::Same if ours => return ended(Outcome::Created, held, None),
-            Choice::Same => return ended(Outcome::Same, held, None),
-            Choice::Keep(why) => return ended(Outcome::Conflict, held, Some(why)),
-            Choice::Clash(why) => return ended(Outcome::Failed, held, Some(why)),
-            Choice::Create => Outcome::Created,
-            Choice::Replace => Outcome::Changed,
+            DefinitionChoice::Same if ours => return ended(Outcome::Created, held, None),
+            DefinitionChoice::Same => return ended(Outcome::Same, held, None),
+            DefinitionChoice::Keep(why) => return ended(Outcome::Conflict, held, Some(why)),
+            DefinitionChoice::Clash(why) => return ended(Outcome::Failed, held, Some(why)),
+            DefinitionChoice::Create => Outcome::Created,
+            DefinitionChoice::Replace => Outcome::Changed,
         };
         let converts = crds::converts(&value);
         let refused = crds::refused(&value);

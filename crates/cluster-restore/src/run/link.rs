@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 use super::super::desired::desired;
-use super::super::journal::{Done, Outcome, Record};
+use super::super::journal::{ObjectResult, Outcome, Record};
 use super::super::owners::{Dependants, references_of, relink};
 use super::super::plan::Mode;
 use super::super::{RecoverError, guards::Guard};
@@ -16,16 +16,16 @@ use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::{Finding, Severity};
 
 /// Live objects whose owner was created again, each with the changes made to it.
-pub(super) type Relinked = BTreeMap<ObjectPath, String>;
+pub(super) type OwnerChanges = BTreeMap<ObjectPath, String>;
 
 /// Result for the owners of one object.
-enum Linked {
+enum LinkResult {
     /// The references were already right; the text lists the owners that cannot be named.
     Before(Vec<String>),
     /// The references were written; the text lists the owners that cannot be named.
     Now(Vec<String>),
     /// The object was gone and was created again.
-    Again(Done),
+    Again(ObjectResult),
     Failed(String),
 }
 
@@ -36,8 +36,8 @@ impl Recovery {
         &mut self,
         without: &HashMap<usize, &'static str>,
         ours: &HashSet<String>,
-    ) -> Result<(Relinked, Vec<Finding>), RecoverError> {
-        let (mut relinked, mut findings) = (Relinked::new(), Vec::new());
+    ) -> Result<(OwnerChanges, Vec<Finding>), RecoverError> {
+        let (mut relinked, mut findings) = (OwnerChanges::new(), Vec::new());
         if self.plan.mode != Mode::InPlace || !self.guards.has(Guard::Owners) {
             return Ok((relinked, findings));
         }
@@ -134,7 +134,7 @@ impl Recovery {
         let title = format!("naming the owners of {} objects", late.len());
         self.progress.step(&title, None);
         for batch in late.chunks(BATCH) {
-            let linked: Vec<(usize, Linked)> = stream::iter(batch.to_vec())
+            let linked: Vec<(usize, LinkResult)> = stream::iter(batch.to_vec())
                 .map(|position| self.link_one(position, &now, without))
                 .buffered(AT_ONCE)
                 .try_collect()
@@ -146,14 +146,14 @@ impl Recovery {
                 };
                 let object = entry.path.to_string();
                 let left = match linked {
-                    Linked::Before(left) => left,
-                    Linked::Now(left) => {
+                    LinkResult::Before(left) => left,
+                    LinkResult::Now(left) => {
                         records.push(Record::Linked {
                             object: object.clone(),
                         });
                         left
                     }
-                    Linked::Again(done) => {
+                    LinkResult::Again(done) => {
                         if let Some(uid) = &done.uid {
                             now.insert(position, uid.clone());
                         }
@@ -165,7 +165,7 @@ impl Recovery {
                         });
                         Vec::new()
                     }
-                    Linked::Failed(why) => vec![format!("its owner could not be named: {why}")],
+                    LinkResult::Failed(why) => vec![format!("its owner could not be named: {why}")],
                 };
                 let done = self.journal.state.written.get(&object);
                 let told = done.and_then(|done| done.why.clone()).unwrap_or_default();
@@ -194,15 +194,15 @@ impl Recovery {
         position: usize,
         now: &HashMap<usize, String>,
         without: &HashMap<usize, &'static str>,
-    ) -> Result<(usize, Linked), RecoverError> {
+    ) -> Result<(usize, LinkResult), RecoverError> {
         /// Attempts at one write: somebody else may write at the same time.
         const TRIES: usize = 5;
-        let failed = |why: String| Ok((position, Linked::Failed(why)));
+        let failed = |why: String| Ok((position, LinkResult::Failed(why)));
         let Some(entry) = self.spool.entry(position) else {
-            return Ok((position, Linked::Before(Vec::new())));
+            return Ok((position, LinkResult::Before(Vec::new())));
         };
         if entry.flaw.is_some() {
-            return Ok((position, Linked::Before(Vec::new())));
+            return Ok((position, LinkResult::Before(Vec::new())));
         }
         let captured = desired(entry, self.spool.value(entry)?, false, self.guards).owners;
         let mut writer = self.writer(now, without);
@@ -218,7 +218,7 @@ impl Recovery {
                     )
                     .filter(|_| done.outcome == Outcome::Created)
                     .or(done.why);
-                    return Ok((position, Linked::Again(done)));
+                    return Ok((position, LinkResult::Again(done)));
                 }
                 Err(e) if e.is_of_the_server() => return Err(e.into()),
                 Err(e) => return failed(e.line()),
@@ -232,14 +232,14 @@ impl Recovery {
                 Err(e) => return failed(e.line()),
             };
             if !to.differs {
-                return Ok((position, Linked::Before(to.left)));
+                return Ok((position, LinkResult::Before(to.left)));
             }
             let patch = json!({ "metadata": {
                 "resourceVersion": live.pointer("/metadata/resourceVersion"),
                 "ownerReferences": to.references,
             }});
             match self.target.patch(&entry.path, &patch, false).await {
-                Ok(_) => return Ok((position, Linked::Now(to.left))),
+                Ok(_) => return Ok((position, LinkResult::Now(to.left))),
                 Err(e) if e.is_conflict() || e.is_not_found() => {}
                 Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
                 Err(e) => return failed(e.line()),

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::super::journal::{Done, Outcome};
+use super::super::journal::{ObjectResult, Outcome};
 use super::super::objects::Writer;
 use super::super::order::Rank;
 use super::super::{RecoverError, leave, lock};
-use super::link::Relinked;
+use super::link::OwnerChanges;
 use super::{AT_ONCE, BATCH, Recovery};
 
 impl Recovery {
@@ -32,7 +32,7 @@ impl Recovery {
         &mut self,
         without: &HashMap<usize, &'static str>,
         ours: &HashSet<String>,
-        relinked: &Relinked,
+        relinked: &OwnerChanges,
     ) -> Result<HashSet<usize>, RecoverError> {
         let mut named = HashSet::new();
         let turns = self.positions(|rank| rank != Rank::CRDS);
@@ -56,7 +56,7 @@ impl Recovery {
                 self.begin(&batch)?;
                 let now = self.uids();
                 let writer = self.writer(&now, without);
-                let done: Vec<(usize, Done, bool)> = stream::iter(batch)
+                let done: Vec<(usize, ObjectResult, bool)> = stream::iter(batch)
                     .map(|(position, ours)| {
                         let writer = &writer;
                         async move {

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::super::RecoverError;
 use super::super::journal::{Outcome, Record};
-use super::super::pause::{self, Marker};
+use super::super::pause::{self, PauseMarker};
 use super::super::plan::Mode;
-use super::super::quiesce::{self, Parked, Role};
+use super::super::quiesce::{self, ParkedItem, PlatformRole};
 use super::Recovery;
 use backup_core::format::manifest::{Finding, Severity};
 
@@ -19,7 +19,7 @@ impl Recovery {
     pub(super) async fn resume(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let mut findings = Vec::new();
         self.progress.step("letting controllers go on", None);
-        for role in Role::ALL {
+        for role in PlatformRole::ALL {
             let ready = self.controllers(role, &mut findings).await?;
             self.webhooks(role, ready, &mut findings).await?;
             self.unpause(role, &mut findings).await?;
@@ -34,7 +34,7 @@ impl Recovery {
             return;
         }
         let mut parked = self.journal.state.parked.clone();
-        parked.sort_by_key(Parked::role);
+        parked.sort_by_key(ParkedItem::role);
         if parked.is_empty() {
             return;
         }
@@ -51,7 +51,7 @@ impl Recovery {
         }
     }
 
-    fn parked(&self, role: Role, is: impl Fn(&Parked) -> bool) -> Vec<Parked> {
+    fn parked(&self, role: PlatformRole, is: impl Fn(&ParkedItem) -> bool) -> Vec<ParkedItem> {
         let parked = self.journal.state.parked.iter();
         parked
             .filter(|p| p.role() == role && is(p))
@@ -59,7 +59,7 @@ impl Recovery {
             .collect()
     }
 
-    async fn put_back(&mut self, parked: &Parked) -> Result<(), RecoverError> {
+    async fn put_back(&mut self, parked: &ParkedItem) -> Result<(), RecoverError> {
         quiesce::unpark(&self.target, parked).await?;
         let place = parked.place();
         self.progress.note(&format!("{place} goes on"));
@@ -69,21 +69,21 @@ impl Recovery {
     /// Starts the controllers of a role; returns whether all are ready.
     async fn controllers(
         &mut self,
-        role: Role,
+        role: PlatformRole,
         findings: &mut Vec<Finding>,
     ) -> Result<bool, RecoverError> {
-        let all = self.parked(role, |p| matches!(p, Parked::Deployment { .. }));
+        let all = self.parked(role, |p| matches!(p, ParkedItem::Deployment { .. }));
         for parked in &all {
             self.put_back(parked).await?;
         }
         let began = Instant::now();
         // Controllers that an earlier attempt put back may not be ready either.
         let back = self.journal.state.back.iter();
-        let back: Vec<Parked> = back
-            .filter(|p| p.role() == role && matches!(p, Parked::Deployment { .. }))
+        let back: Vec<ParkedItem> = back
+            .filter(|p| p.role() == role && matches!(p, ParkedItem::Deployment { .. }))
             .cloned()
             .collect();
-        let mut late: Vec<&Parked> = back.iter().collect();
+        let mut late: Vec<&ParkedItem> = back.iter().collect();
         while !late.is_empty() {
             let mut left = Vec::new();
             for parked in late {
@@ -114,11 +114,11 @@ impl Recovery {
 
     async fn webhooks(
         &mut self,
-        role: Role,
+        role: PlatformRole,
         ready: bool,
         findings: &mut Vec<Finding>,
     ) -> Result<(), RecoverError> {
-        for parked in self.parked(role, |p| matches!(p, Parked::Webhooks { .. })) {
+        for parked in self.parked(role, |p| matches!(p, ParkedItem::Webhooks { .. })) {
             if ready {
                 self.put_back(&parked).await?;
                 continue;
@@ -136,10 +136,10 @@ impl Recovery {
     /// Removes the pause markers that this restore set, one object after the other.
     async fn unpause(
         &mut self,
-        role: Role,
+        role: PlatformRole,
         findings: &mut Vec<Finding>,
     ) -> Result<(), RecoverError> {
-        for parked in self.parked(role, |p| matches!(p, Parked::Object { .. })) {
+        for parked in self.parked(role, |p| matches!(p, ParkedItem::Object { .. })) {
             match self.put_back(&parked).await {
                 Ok(()) => {}
                 Err(RecoverError::Quiesce(e)) if !e.is_of_the_server() => findings.push(Finding {
@@ -209,7 +209,7 @@ impl Recovery {
         }
         let written = self.journal.state.written.get(&entry.path.to_string());
         let made = written.is_some_and(|done| done.outcome == Outcome::Created);
-        if !(pause::is_ours(marker, &live) || made && matches!(marker, Marker::Field(_))) {
+        if !(pause::is_ours(marker, &live) || made && matches!(marker, PauseMarker::Field(_))) {
             // Somebody else set the marker; that is reported unless this restore created the object.
             return Ok((!made).then(|| pause::stays(marker, &entry.path, &wanted)));
         }
@@ -242,16 +242,16 @@ impl Recovery {
     }
 }
 
-fn role_of(resource: &str, group: &str) -> Option<Role> {
+fn role_of(resource: &str, group: &str) -> Option<PlatformRole> {
     match (resource, group) {
         (
             "tenantcontrolplanes.steward.butlerlabs.dev"
             | "stewardcontrolplanes.controlplane.cluster.x-k8s.io",
             _,
-        ) => Some(Role::Steward),
-        (_, group) if pause::is_cluster_api(group) => Some(Role::ClusterApi),
-        (_, "butler.butlerlabs.dev") => Some(Role::Butler),
-        (_, group) if group.ends_with("toolkit.fluxcd.io") => Some(Role::Flux),
+        ) => Some(PlatformRole::Steward),
+        (_, group) if pause::is_cluster_api(group) => Some(PlatformRole::ClusterApi),
+        (_, "butler.butlerlabs.dev") => Some(PlatformRole::Butler),
+        (_, group) if group.ends_with("toolkit.fluxcd.io") => Some(PlatformRole::Flux),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use backup_core::format::manifest::Finding;
 impl Recovery {
     /// Stops everything that must not act while objects are written.
     pub(super) async fn quiesce(&mut self) -> Result<Vec<Finding>, RecoverError> {
-        let known = |parked: &quiesce::Parked, journal: &Journal| {
+        let known = |parked: &quiesce::ParkedItem, journal: &Journal| {
             journal
                 .state
                 .parked

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Aspect, DataState, Difference, From, TenantCheck, TenantData, named};
+use super::{Aspect, DataState, Difference, DifferenceCause, TenantCheck, TenantData, named};
 use backup_core::digest::Digest;
 use backup_core::format::export::{KubeconfigFacts, TenantFacts};
 use backup_core::format::manifest::Severity;
@@ -42,7 +42,7 @@ impl TenantCheck {
         &mut self,
         severity: Severity,
         aspect: Aspect,
-        from: From,
+        from: DifferenceCause,
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
@@ -69,7 +69,7 @@ fn gone(old: &TenantFacts) -> TenantCheck {
     check.differs(
         Severity::Error,
         Aspect::Tenant,
-        From::Resources,
+        DifferenceCause::Resources,
         "its TenantCluster is not there",
         "bring it back from the restore point, with its status",
     );
@@ -84,7 +84,7 @@ fn added(new: &TenantFacts) -> TenantCheck {
     check.differs(
         Severity::Info,
         Aspect::Tenant,
-        From::Elsewhere,
+        DifferenceCause::Elsewhere,
         "it is not in the restore point",
         "nothing, if it was made since then",
     );
@@ -138,7 +138,7 @@ fn tenant(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Error,
             Aspect::Tenant,
-            From::Resources,
+            DifferenceCause::Resources,
             what,
             "stop butler-controller now: it makes a second control plane; then restore the status",
         );
@@ -147,7 +147,7 @@ fn tenant(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Warning,
             Aspect::Tenant,
-            From::Resources,
+            DifferenceCause::Resources,
             what,
             "see the TenantCluster's conditions",
         );
@@ -157,7 +157,7 @@ fn tenant(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Warning,
             Aspect::Endpoint,
-            From::Resources,
+            DifferenceCause::Resources,
             what,
             "workers and kubeconfigs that know the old address lose their way: see the Service",
         );
@@ -177,7 +177,7 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
             check.differs(
                 Severity::Error,
                 Aspect::Kubeconfig,
-                From::Resources,
+                DifferenceCause::Resources,
                 format!("its kubeconfig could be used and cannot be: {why}"),
                 "restore its kubeconfig Secret; or let Steward make it anew, once its control plane \
                  has its old authority",
@@ -205,7 +205,7 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
             check.differs(
                 Severity::Error,
                 Aspect::Certificate,
-                From::Elsewhere,
+                DifferenceCause::Elsewhere,
                 format!("the {what} in {} expired at {until}", found.origin),
                 "it expired since the restore point was made: let Steward renew it, with annotation \
                  certs.steward.butlerlabs.dev/rotate on its Secret",
@@ -237,7 +237,7 @@ fn authority(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Error,
             Aspect::Authority,
-            From::Resources,
+            DifferenceCause::Resources,
             format!("its authority was {} and is {}", told(&was), told(&is)),
             "every old kubeconfig, token and worker is refused: restore its Secret `…-ca`",
         );
@@ -258,7 +258,7 @@ fn connection(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Error,
             Aspect::Readyz,
-            From::Datastore,
+            DifferenceCause::Datastore,
             format!("it was connected and is not: {why}"),
             "see its control plane's Pods, its DataStore, and its kubeconfig Secret",
         );
@@ -266,7 +266,7 @@ fn connection(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Info,
             Aspect::Readyz,
-            From::Elsewhere,
+            DifferenceCause::Elsewhere,
             format!("it is not connected, and was not before: {why}"),
             "nothing that this restore point could bring back",
         );
@@ -286,7 +286,7 @@ fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Warning,
             Aspect::Version,
-            From::Resources,
+            DifferenceCause::Resources,
             what,
             "nothing, if it was upgraded since then",
         );
@@ -300,7 +300,7 @@ fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         (Some(was), Some(is)) if is < was => check.differs(
             Severity::Warning,
             Aspect::Nodes,
-            From::Elsewhere,
+            DifferenceCause::Elsewhere,
             format!("{was} worker nodes were ready and {is} are"),
             "wait some minutes for kubelets to come back, then look at the Machines",
         ),
@@ -314,7 +314,7 @@ fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
         check.differs(
             Severity::Error,
             Aspect::Data,
-            From::Datastore,
+            DifferenceCause::Datastore,
             format!(
                 "another cluster answers: its namespace kube-system had UID {was} and has {is}"
             ),
@@ -344,7 +344,7 @@ fn own_data(
         check.differs(
             Severity::Error,
             Aspect::Data,
-            From::Resources,
+            DifferenceCause::Resources,
             format!("its data was {} and is {}", text(was), text(is)),
             "it looks at other data, empty or another tenant's: pause its TenantControlPlane and \
              restore the status",
@@ -360,7 +360,7 @@ fn own_data(
         check.differs(
             Severity::Error,
             Aspect::Datastore,
-            From::Resources,
+            DifferenceCause::Resources,
             "its DataStore is not there",
             "restore DataStores and their Secrets, while Steward's webhooks are parked",
         );
@@ -391,7 +391,7 @@ fn own_data(
     check.differs(
         severity,
         Aspect::Data,
-        From::Datastore,
+        DifferenceCause::Datastore,
         what,
         "pause its TenantControlPlane; bring the DataStore's etcd back with `restore-cli restore \
          datastore`",

@@ -26,7 +26,7 @@ const PER_DATASTORE: Duration = Duration::from_secs(30);
 
 /// Control plane whose data is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DataQuery {
     /// `NAMESPACE/NAME` of the control plane.
     pub place: String,
     /// Name of its DataStore.
@@ -41,7 +41,7 @@ pub struct Wanted {
 
 /// DataStore and the ways to reach it, the likeliest first.
 #[derive(Debug, Clone)]
-pub struct Home {
+pub struct DatastoreRoutes {
     /// Name of the DataStore.
     pub name: String,
     /// Ways to reach it: as the cluster describes it, as the restore point does.
@@ -50,7 +50,7 @@ pub struct Home {
 
 /// Keys of each schema in each DataStore, or the reason why they are not known.
 #[derive(Debug, Default)]
-pub struct Looked(BTreeMap<String, Result<BTreeMap<String, SchemaKeys>, String>>);
+pub struct DatastoreSurvey(BTreeMap<String, Result<BTreeMap<String, SchemaKeys>, String>>);
 
 /// State of a tenant's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,11 @@ pub enum DataState {
 }
 
 /// Reads the data of `planes` in `homes`.
-pub async fn look_into(homes: &[Home], planes: &[Wanted], clock: &Arc<dyn Clock>) -> Looked {
+pub async fn look_into(
+    homes: &[DatastoreRoutes],
+    planes: &[DataQuery],
+    clock: &Arc<dyn Clock>,
+) -> DatastoreSurvey {
     let mut looks = Vec::with_capacity(homes.len());
     for home in homes {
         let schemas = planes.iter().filter(|plane| plane.datastore == home.name);
@@ -99,11 +103,11 @@ pub async fn look_into(homes: &[Home], planes: &[Wanted], clock: &Arc<dyn Clock>
         }
     }
     let looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
-    Looked(looks.collect().await)
+    DatastoreSurvey(looks.collect().await)
 }
 
 async fn one(
-    home: &Home,
+    home: &DatastoreRoutes,
     schemas: Vec<String>,
     clock: &Arc<dyn Clock>,
 ) -> (String, Result<BTreeMap<String, SchemaKeys>, String>) {
@@ -163,10 +167,10 @@ pub(super) fn told(error: &SourceError) -> String {
     }
 }
 
-impl Looked {
+impl DatastoreSurvey {
     /// Returns what was found in the schema of `plane`.
     #[must_use]
-    pub fn keys(&self, plane: &Wanted) -> Option<&SchemaKeys> {
+    pub fn keys(&self, plane: &DataQuery) -> Option<&SchemaKeys> {
         self.0
             .get(&plane.datastore)?
             .as_ref()
@@ -176,11 +180,11 @@ impl Looked {
 
     /// Compares the data of `plane` with the facts that `manifest` has of its DataStore.
     #[must_use]
-    pub fn state(&self, plane: &Wanted, manifest: &Manifest) -> DataState {
+    pub fn state(&self, plane: &DataQuery, manifest: &Manifest) -> DataState {
         self.judge(plane, manifest.datastore(&plane.datastore))
     }
 
-    pub(crate) fn judge(&self, plane: &Wanted, known: Option<&EtcdFacts>) -> DataState {
+    pub(crate) fn judge(&self, plane: &DataQuery, known: Option<&EtcdFacts>) -> DataState {
         let not = |why: &str| DataState::NotChecked {
             why: why.to_owned(),
         };

@@ -89,7 +89,7 @@ fn a_tenant_as_it_was_has_no_differences() {
     );
     for aspect in Aspect::ALL {
         let outcome = checks[0].outcome(aspect);
-        assert_eq!(outcome, Outcome::Ok, "{aspect:?}: {:?}", checks[0]);
+        assert_eq!(outcome, AspectOutcome::Ok, "{aspect:?}: {:?}", checks[0]);
     }
     assert_eq!(checks[0].keys, Some(9));
 }
@@ -189,8 +189,11 @@ fn what_the_objects_say_is_told_and_a_pause_is_no_failure() {
     insta::assert_snapshot!(words(&checks));
     let paused = &checks[1];
     assert_eq!(paused.worst(), Some(Severity::Info));
-    assert_eq!(paused.outcome(Aspect::ControlPlane), Outcome::Told);
-    assert_eq!(checks[3].outcome(Aspect::Cluster), Outcome::NotChecked);
+    assert_eq!(paused.outcome(Aspect::ControlPlane), AspectOutcome::Told);
+    assert_eq!(
+        checks[3].outcome(Aspect::Cluster),
+        AspectOutcome::NotChecked
+    );
 }
 
 #[test]
@@ -206,19 +209,19 @@ fn data_that_is_gone_or_anothers_fails_and_what_was_not_seen_is_not_called_good(
     let whole = now(&before[0]);
     let gone = DataState::Gone { before: Some(9) };
     let check = one(&whole, Some(true), gone);
-    assert_eq!(check.outcome(Aspect::Data), Outcome::Failed);
-    assert_eq!(check.differences[0].from, From::Datastore);
+    assert_eq!(check.outcome(Aspect::Data), AspectOutcome::Failed);
+    assert_eq!(check.differences[0].from, DifferenceCause::Datastore);
     let why = "no answer within 10 s".to_owned();
     let unseen = DataState::NotChecked { why };
     let check = one(&whole, Some(true), unseen.clone());
-    assert_eq!(check.outcome(Aspect::Data), Outcome::NotChecked);
-    assert_eq!(check.outcome(Aspect::Datastore), Outcome::NotChecked);
+    assert_eq!(check.outcome(Aspect::Data), AspectOutcome::NotChecked);
+    assert_eq!(check.outcome(Aspect::Datastore), AspectOutcome::NotChecked);
     assert_eq!(check.worst(), None);
     let check = one(&whole, Some(false), unseen.clone());
-    assert_eq!(check.outcome(Aspect::Datastore), Outcome::Failed);
+    assert_eq!(check.outcome(Aspect::Datastore), AspectOutcome::Failed);
     // The tenant's own API server shows it, even if the DataStore cannot be read.
     let check = one(&foreign, Some(true), unseen);
-    assert_eq!(check.outcome(Aspect::Data), Outcome::Failed);
+    assert_eq!(check.outcome(Aspect::Data), AspectOutcome::Failed);
 }
 
 #[test]
@@ -229,10 +232,16 @@ fn a_kubeconfig_that_ended_is_told_by_what_ended_it() {
     kubeconfig.client_not_after = Some("2026-11-23T00:00:00Z".parse().unwrap());
     now[1].facts.kubeconfig = None;
     let checks = compared(&before, &now);
-    assert_eq!(checks[0].outcome(Aspect::Certificate), Outcome::Failed);
-    assert_eq!(checks[0].differences[0].from, From::Elsewhere);
-    assert_eq!(checks[1].outcome(Aspect::Kubeconfig), Outcome::Failed);
-    assert_eq!(checks[1].outcome(Aspect::Authority), Outcome::NotChecked);
+    assert_eq!(
+        checks[0].outcome(Aspect::Certificate),
+        AspectOutcome::Failed
+    );
+    assert_eq!(checks[0].differences[0].from, DifferenceCause::Elsewhere);
+    assert_eq!(checks[1].outcome(Aspect::Kubeconfig), AspectOutcome::Failed);
+    assert_eq!(
+        checks[1].outcome(Aspect::Authority),
+        AspectOutcome::NotChecked
+    );
 }
 
 #[test]
@@ -255,11 +264,14 @@ fn authorities_with_a_certificate_in_common_are_the_same() {
     };
     // A restore point of an earlier version has only the first certificate.
     let single = tenant("shop");
-    assert_eq!(outcome(&single, &held(&[b"new", b"ca"])), Outcome::Ok);
-    assert_eq!(outcome(&held(&[b"old", b"ca"]), &single), Outcome::Ok);
+    assert_eq!(outcome(&single, &held(&[b"new", b"ca"])), AspectOutcome::Ok);
+    assert_eq!(outcome(&held(&[b"old", b"ca"]), &single), AspectOutcome::Ok);
     assert_eq!(
         outcome(&held(&[b"old"]), &held(&[b"new", b"old"])),
-        Outcome::Ok
+        AspectOutcome::Ok
     );
-    assert_eq!(outcome(&held(&[b"old", b"a"]), &single), Outcome::Failed);
+    assert_eq!(
+        outcome(&held(&[b"old", b"a"]), &single),
+        AspectOutcome::Failed
+    );
 }

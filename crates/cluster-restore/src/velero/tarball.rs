@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::VeleroError;
 use crate::RecoverError;
-use crate::select::Select;
+use crate::select::Selection;
 use crate::spool::Spool;
 use backup_core::archive::{MAX_OBJECT, MemberError, Members, ObjectPath, told};
 use backup_core::digest::{Digest, HashingWriter};
@@ -20,9 +20,9 @@ const MAX_PLAIN: u64 = 16 << 30;
 const PREFERRED: &str = "-preferredversion";
 
 /// Tarball that is being read into a spool.
-pub(super) struct Taking<'a> {
+pub(super) struct TarballReader<'a> {
     pub(super) file: String,
-    pub(super) select: &'a Select,
+    pub(super) select: &'a Selection,
     pub(super) spool: Spool,
     /// Second copies of objects whose first copy was not seen yet.
     pub(super) later: Spool,
@@ -31,27 +31,27 @@ pub(super) struct Taking<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+struct ObjectIdentity {
     api_version: String,
     kind: String,
-    metadata: Named,
+    metadata: ObjectName,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct ObjectName {
     name: String,
     #[serde(default)]
     namespace: Option<String>,
 }
 
-impl Taking<'_> {
+impl TarballReader<'_> {
     /// Reads the whole tarball; returns its length and digest.
     pub(super) fn tarball(&mut self, opened: impl Read) -> Result<(u64, Digest), RecoverError> {
-        let hashed = Hashed {
+        let hashed = HashingReader {
             inner: opened,
             hash: HashingWriter::new(io::sink()),
         };
-        let plain = Limited {
+        let plain = LimitedReader {
             inner: MultiGzDecoder::new(hashed),
             left: MAX_PLAIN,
         };
@@ -130,7 +130,7 @@ impl Taking<'_> {
                 file: self.file.clone(),
                 source,
             })?;
-        let Ok(head) = serde_json::from_slice::<Head>(&json) else {
+        let Ok(head) = serde_json::from_slice::<ObjectIdentity>(&json) else {
             // The entry records that the object cannot be read.
             return self.spool.add(&path, &json);
         };
@@ -205,12 +205,12 @@ impl Taking<'_> {
 }
 
 /// Reader that computes the digest of the bytes it reads.
-struct Hashed<R> {
+struct HashingReader<R> {
     inner: R,
     hash: HashingWriter<io::Sink>,
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.hash.write_all(buf.get(..n).unwrap_or_default())?;
@@ -219,12 +219,12 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// Reader that fails, instead of ending, if the content is too long.
-struct Limited<R> {
+struct LimitedReader<R> {
     inner: R,
     left: u64,
 }
 
-impl<R: Read> Read for Limited<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         let taken = u64::try_from(n).unwrap_or(u64::MAX);

@@ -25,10 +25,10 @@ fn packed(members: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-fn taken(bytes: &[u8]) -> Result<TakenVelero, RecoverError> {
+fn taken(bytes: &[u8]) -> Result<VeleroObjects, RecoverError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    let select = Select::new(&Options::default(), &[]).unwrap();
+    let select = Selection::new(&Options::default(), &[]).unwrap();
     read(file.path(), &std::env::temp_dir(), &select)
 }
 

@@ -13,8 +13,8 @@ use backup_cli::open::Access;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::store::{Store, StoreError};
-use cluster_restore::journal::{Journal, Outcome, Phase, State};
-use cluster_restore::journal_replica::{self, Head};
+use cluster_restore::journal::{Journal, JournalState, Outcome, Phase};
+use cluster_restore::journal_replica::{self, ReplicaHead};
 use serde::Serialize;
 
 use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
@@ -136,7 +136,7 @@ async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure
 }
 
 /// Returns the heads of the newest copies in `store`, newest first. Leaves out heads that cannot be read.
-pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<Head>, StoreError> {
+pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<ReplicaHead>, StoreError> {
     let mut found = Vec::new();
     for stored in journal_replica::list(store)
         .await?
@@ -231,7 +231,7 @@ struct StoredTold {
 }
 
 impl StoredTold {
-    fn of(head: &Head) -> Self {
+    fn of(head: &ReplicaHead) -> Self {
         Self {
             restore: head.restore.clone(),
             restore_point: head.restore_point.id.to_string(),
@@ -280,7 +280,7 @@ struct Failed {
 }
 
 impl Told {
-    fn of(journal: String, state: &State) -> Self {
+    fn of(journal: String, state: &JournalState) -> Self {
         let phases = state.phases.iter().map(|(phase, (began, done))| PhaseTold {
             phase: *phase,
             seconds: done.map(|done| done.duration_since(*began).as_secs()),
@@ -306,7 +306,7 @@ impl Told {
             still_stopped: state
                 .parked
                 .iter()
-                .map(cluster_restore::quiesce::Parked::by_hand)
+                .map(cluster_restore::quiesce::ParkedItem::by_hand)
                 .collect(),
             stuck: state.is_stuck()
                 && state

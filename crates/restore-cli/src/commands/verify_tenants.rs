@@ -15,7 +15,7 @@ use backup_core::format::manifest;
 use backup_core::id::ComponentName;
 use backup_core::source::SourceError;
 use cluster_client::kube::{KubeExport, Selection};
-use cluster_restore::tenants::{Aspect, Outcome, TenantCheck, check};
+use cluster_restore::tenants::{Aspect, AspectOutcome, TenantCheck, check};
 use serde::Serialize;
 
 use crate::commands::latest::Needs;
@@ -137,13 +137,13 @@ impl Check {
     }
 }
 
-fn word(outcome: Outcome) -> &'static str {
+fn word(outcome: AspectOutcome) -> &'static str {
     match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Told => "told",
-        Outcome::Differs => "differs",
-        Outcome::Failed => "failed",
-        Outcome::NotChecked => "not checked",
+        AspectOutcome::Ok => "ok",
+        AspectOutcome::Told => "told",
+        AspectOutcome::Differs => "differs",
+        AspectOutcome::Failed => "failed",
+        AspectOutcome::NotChecked => "not checked",
     }
 }
 

@@ -16,8 +16,8 @@ use backup_core::store::local::LocalStore;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_client::talos::{ConfigSearch, TalosOptions};
 use cluster_restore::etcd::{
-    EtcdLog, EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, LogError, Pace, SnapshotFacts,
-    Wanted, preflight, run,
+    EtcdLog, EtcdPhase, EtcdPlan, EtcdRequest, EtcdRestoreError, LogError, Pace, RestoredEtcd,
+    SnapshotFacts, preflight, run,
 };
 use e2e::data::{Cluster, Shape};
 use e2e::etcd::Etcd;
@@ -264,7 +264,7 @@ impl Bed {
     /// Returns the result of a preflight with these nodes.
     pub(crate) async fn plan(&self, nodes: &TalosNodes) -> Result<EtcdPlan> {
         let (_, point) = self.point().await?;
-        let wanted = Wanted {
+        let wanted = EtcdRequest {
             target: Some(TARGET.to_owned()),
             snapshot: SnapshotFacts::of(&point).context("no etcd")?,
             allow: std::collections::BTreeSet::new(),
@@ -277,7 +277,7 @@ impl Bed {
     pub(crate) async fn restore(
         &self,
         log: &Kept,
-    ) -> Result<Result<EtcdRestored, EtcdRestoreError>> {
+    ) -> Result<Result<RestoredEtcd, EtcdRestoreError>> {
         let nodes = self.nodes("os:admin", &[TARGET, OTHER]).await?;
         let plan = self.plan(&nodes).await?;
         assert_eq!(plan.blockers, []);

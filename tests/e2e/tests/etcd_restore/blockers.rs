@@ -1,7 +1,7 @@
 //! Tests of what a preflight refuses, each with what to do; and that it changes nothing.
 
 use anyhow::Result;
-use cluster_restore::etcd::{EtcdPlan, Role};
+use cluster_restore::etcd::{EtcdPlan, NodeRole};
 use e2e::talos::{CallFault, NodeSpec, ServiceState, TalosVersion};
 
 use super::bed::{Bed, OTHER, TARGET, WORKER};
@@ -111,7 +111,11 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     let roles: Vec<_> = clean.nodes.iter().map(|node| node.role).collect();
     assert_eq!(
         roles,
-        [Role::ControlPlane, Role::ControlPlane, Role::Worker]
+        [
+            NodeRole::ControlPlane,
+            NodeRole::ControlPlane,
+            NodeRole::Worker
+        ]
     );
     assert!(clean.cluster.id_sha256.is_some());
     // A plan holds no secret of the machine configuration, and survives a file.
@@ -138,7 +142,7 @@ async fn data_of_before_a_worker_and_a_node_that_is_away_are_told() -> Result<()
     assert_eq!(plan(&bed, "os:admin", &[TARGET]).await?.blockers, []);
 
     let nodes = bed.nodes("os:admin", &[TARGET, WORKER]).await?;
-    let mut wanted = cluster_restore::etcd::Wanted {
+    let mut wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(WORKER.to_owned()),
         snapshot: clean.snapshot.clone(),
         allow: std::collections::BTreeSet::new(),
@@ -210,7 +214,7 @@ async fn old_machine_types_old_talos_and_other_secrets_are_refused() -> Result<(
     let (_, point) = bed.point().await?;
     let mut snapshot = cluster_restore::etcd::SnapshotFacts::of(&point).unwrap();
     snapshot.encryption_prefixes = vec!["k8s:enc:secretbox:v1:key1:".to_owned()];
-    let wanted = cluster_restore::etcd::Wanted {
+    let wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(TARGET.to_owned()),
         snapshot,
         allow: std::collections::BTreeSet::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use backup_core::format::manifest::Severity;
-use cluster_restore::etcd::{SnapshotFacts, Wanted, preflight};
+use cluster_restore::etcd::{EtcdRequest, SnapshotFacts, preflight};
 use cluster_restore::plan::Danger;
 use e2e::talos::TalosVersion;
 use e2e::talos::machine_config::of;
@@ -26,7 +26,7 @@ async fn a_snapshot_of_another_talos_cluster_is_refused_but_by_name() -> Result<
         .context("it does not tell its cluster")?;
     assert!(!captured.authorities.is_empty());
     let look = async |bed: &Bed, allowed: bool| {
-        let wanted = Wanted {
+        let wanted = EtcdRequest {
             target: Some(TARGET.to_owned()),
             snapshot: snapshot.clone(),
             allow: allowed
@@ -104,7 +104,7 @@ async fn a_cluster_is_known_by_its_id_before_and_after_the_upgrade_to_talos_1_14
     let look = async |config: String| {
         let other = Bed::with(|specs| specs[0].machine_config = Some(config)).await?;
         other.lose().await?;
-        let wanted = Wanted {
+        let wanted = EtcdRequest {
             target: Some(TARGET.to_owned()),
             snapshot: snapshot.clone(),
             allow: BTreeSet::new(),

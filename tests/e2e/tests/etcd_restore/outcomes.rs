@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use backup_core::progress::Silent;
 use backup_core::read::HeldSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
-use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, EtcdRestored, Proof, run};
+use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, Proof, RestoredEtcd, run};
 use e2e::talos::{Etcd as Backend, ServiceState};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,7 +20,7 @@ async fn unheard(
     nodes: &TalosNodes,
     plan: &EtcdPlan,
     held: Arc<HeldSnapshot>,
-) -> Result<EtcdRestored, EtcdRestoreError> {
+) -> Result<RestoredEtcd, EtcdRestoreError> {
     let (log, silent) = (Kept::default(), Arc::new(Silent));
     run(nodes, plan, held, &log, silent, pace()).await
 }
@@ -274,7 +274,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let file = bed.fetched().await?;
     let held = Arc::new(HeldSnapshot::file(&file).await?);
     let nodes = bed.nodes("os:admin", &[TARGET]).await?;
-    let wanted = cluster_restore::etcd::Wanted {
+    let wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(TARGET.to_owned()),
         snapshot: held.facts().into(),
         allow: [cluster_restore::plan::Danger::UnknownCluster].into(),

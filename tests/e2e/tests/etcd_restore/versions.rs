@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_restore::etcd::{SnapshotFacts, Wanted, preflight};
+use cluster_restore::etcd::{EtcdRequest, SnapshotFacts, preflight};
 use cluster_restore::plan::Danger;
 use e2e::etcd::{Etcd, EtcdClient};
 use e2e::etcdutl::{self, RestoreOptions};
@@ -139,7 +139,7 @@ async fn a_snapshot_of_a_newer_etcd_is_refused_by_plan_and_restore() -> Result<(
     let older = bed(EtcdLine::LAB).await?;
     older.lose().await?;
     let (_, point) = newer.point().await?;
-    let wanted = Wanted {
+    let wanted = EtcdRequest {
         target: Some(TARGET.to_owned()),
         snapshot: SnapshotFacts::of(&point).context("no etcd")?,
         // They are two clusters, with one stand-in.

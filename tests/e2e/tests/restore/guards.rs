@@ -11,7 +11,7 @@ use cluster_client::kube::target::KubeTarget;
 use cluster_restore::guards::{Guard, Guards};
 use cluster_restore::journal::{Journal, Outcome};
 use cluster_restore::plan::Plan;
-use cluster_restore::{Ended, Patience, Recovery, Select, read_archive};
+use cluster_restore::{Recovery, RecoveryReport, Selection, Timeouts, read_archive};
 use e2e::butler::{SEALING, define};
 use e2e::fresh::Fresh;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::bed::Bed;
 use super::runner::Runner;
 
 /// Runs the last plan with `guards`.
-async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
+async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryReport> {
     let plan = Plan::read(&bed.folder.path().join("restore-plan.json"))?;
     let (store, point, identities) = bed.newest().await?;
     let reader = ObjectReader {
@@ -38,7 +38,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
         .kubernetes
         .as_ref()
         .context("no tenants")?;
-    let select = Select::new(&plan.options, &tenants.tenants)?;
+    let select = Selection::new(&plan.options, &tenants.tenants)?;
     let spool = read_archive(&reader, &select).await?;
     let target = KubeTarget::connect(&KubeOptions::new(Some(fresh.kubeconfig()), None)).await?;
     let journal = Journal::begin(
@@ -48,14 +48,14 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<Ended> {
         "2026-11-24T03:00:00Z".parse()?,
     )?;
     let mut recovery = Recovery {
-        copy: Arc::new(cluster_restore::NoCopy),
+        copy: Arc::new(cluster_restore::NoReplica),
         plan,
         target,
         spool,
         base: None,
         journal,
         guards,
-        patience: Patience {
+        patience: Timeouts {
             settle: Duration::from_secs(70),
             ready: Duration::from_secs(30),
             keep_stopped: false,

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 
-use super::super::look::{self, Looked};
+use super::super::look::{self, NodeReport};
 use cluster_client::talos::nodes::TalosNodes;
 
 /// Number of nodes asked at once, seven small calls each: an API server has 2 threads and 128 MiB.
@@ -12,7 +12,7 @@ const MOST: usize = 64;
 
 /// Checks the named nodes, the nodes that the talosconfig lists, and the nodes of the members that
 /// running etcds list: a node that nobody checks may serve a second etcd.
-pub(super) async fn everywhere(nodes: &TalosNodes, named: Vec<String>) -> Vec<Looked> {
+pub(super) async fn everywhere(nodes: &TalosNodes, named: Vec<String>) -> Vec<NodeReport> {
     let mut looked = at(nodes, named).await;
     also(nodes, &mut looked, nodes.known()).await;
     let members = members(nodes, &looked).await;
@@ -20,7 +20,7 @@ pub(super) async fn everywhere(nodes: &TalosNodes, named: Vec<String>) -> Vec<Lo
     looked
 }
 
-async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<Looked> {
+async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<NodeReport> {
     let looks: Vec<_> = names
         .iter()
         .take(MOST)
@@ -33,7 +33,7 @@ async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<Looked> {
 }
 
 /// Adds the nodes in `names` that were not checked yet.
-async fn also(nodes: &TalosNodes, looked: &mut Vec<Looked>, names: Vec<String>) {
+async fn also(nodes: &TalosNodes, looked: &mut Vec<NodeReport>, names: Vec<String>) {
     let new = names.into_iter();
     let new = new.filter(|name| looked.iter().all(|l| l.facts.node != *name));
     for mut other in at(nodes, new.collect()).await {
@@ -47,13 +47,13 @@ async fn also(nodes: &TalosNodes, looked: &mut Vec<Looked>, names: Vec<String>) 
 }
 
 /// Returns the addresses of members whose nodes were not checked.
-async fn members(nodes: &TalosNodes, looked: &[Looked]) -> Vec<String> {
+async fn members(nodes: &TalosNodes, looked: &[NodeReport]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for node in looked.iter().filter(|looked| looked.runs_etcd()) {
         // If one node does not answer, another may.
         let members = nodes.members(&node.facts.node).await.unwrap_or_default();
         for member in members {
-            let known = |l: &Looked| l.hostname.as_deref() == Some(member.name.as_str());
+            let known = |l: &NodeReport| l.hostname.as_deref() == Some(member.name.as_str());
             if let Some(address) = member.address
                 && !looked.iter().any(known)
                 && !found.contains(&address)

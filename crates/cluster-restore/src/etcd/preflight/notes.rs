@@ -4,12 +4,12 @@ use backup_core::format::manifest::{Finding, Severity};
 
 /// Findings of a preflight, sorted by their effect on the restore.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct PreflightFindings {
     pub(super) blockers: Vec<Finding>,
     pub(super) warnings: Vec<Finding>,
 }
 
-impl Notes {
+impl PreflightFindings {
     /// Adds a finding; an error forbids the restore.
     pub(super) fn add(&mut self, finding: Finding) {
         match finding.severity {

@@ -4,28 +4,32 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::look::{ETCD, Looked};
-use super::super::plan::EtcdRestored;
+use super::super::look::{ETCD, NodeReport};
+use super::super::plan::RestoredEtcd;
 use super::super::read_back::read_back;
-use super::Wanted;
+use super::EtcdRequest;
 use backup_core::progress::Silent;
 use cluster_client::talos::nodes::{ServiceView, TalosNodes};
 
 /// State of the target's etcd, seen from this restore.
-pub(super) enum Standing {
+pub(super) enum TargetEtcdState {
     /// It does not run.
     Down,
     /// It runs and is what the restore would make.
-    Holds(EtcdRestored),
+    Holds(RestoredEtcd),
     /// It runs and is something else.
     Other(String),
     /// It runs, and its content could not be read.
     Unread(String),
 }
 
-impl Standing {
+impl TargetEtcdState {
     /// Asks the node. Changes nothing.
-    pub(super) async fn of(nodes: &TalosNodes, target: Option<&Looked>, wanted: &Wanted) -> Self {
+    pub(super) async fn of(
+        nodes: &TalosNodes,
+        target: Option<&NodeReport>,
+        wanted: &EtcdRequest,
+    ) -> Self {
         let Some(target) = target.filter(|looked| looked.runs_etcd()) else {
             return Self::Down;
         };
@@ -50,7 +54,7 @@ impl Standing {
     }
 
     /// Returns the restored etcd if the target already has it.
-    pub(super) fn holds(&self) -> Option<&EtcdRestored> {
+    pub(super) fn holds(&self) -> Option<&RestoredEtcd> {
         match self {
             Self::Holds(restored) => Some(restored),
             Self::Down | Self::Other(_) | Self::Unread(_) => None,

@@ -1,7 +1,7 @@
 //! Errors of a restore of etcd, with remedies.
 
 use super::super::log::LogError;
-use super::super::wipe::Wipe;
+use super::super::wipe::WipeCommand;
 use backup_core::etcd::SnapshotError;
 use backup_core::source::SourceError;
 use cluster_client::talos::nodes::{CallError, UploadError};
@@ -56,7 +56,7 @@ pub enum EtcdRestoreError {
         /// Node with that etcd.
         node: String,
         /// Command that would wipe it.
-        wipe: Wipe,
+        wipe: WipeCommand,
     },
     /// The node could not restore the snapshot, and left no data behind.
     #[error(
@@ -80,7 +80,7 @@ pub enum EtcdRestoreError {
         /// Message of its last event.
         event: String,
         /// Command that would wipe it.
-        wipe: Wipe,
+        wipe: WipeCommand,
     },
     /// Etcd did not come up in time.
     #[error(
@@ -123,7 +123,7 @@ pub enum EtcdRestoreError {
         /// Difference from the snapshot.
         difference: String,
         /// Command that would wipe it.
-        wipe: Wipe,
+        wipe: WipeCommand,
     },
     /// The journal cannot be written.
     #[error("cannot record how far it is; nothing more was done")]

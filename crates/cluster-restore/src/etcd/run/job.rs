@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::super::log::{EtcdLog, EtcdPhase};
 use super::super::look::{ETCD, cluster_of, data_empty, uploaded};
-use super::super::plan::{EtcdPlan, Role};
-use super::super::wipe::Wipe;
+use super::super::plan::{EtcdPlan, NodeRole};
+use super::super::wipe::WipeCommand;
 use super::{EtcdRestoreError, Pace};
 use backup_core::progress::Progress;
 use backup_core::read::HeldSnapshot;
@@ -29,7 +29,7 @@ pub(super) struct Job<'a> {
 }
 
 /// Progress of the node.
-pub(super) enum Stage {
+pub(super) enum NodeStage {
     /// It waits, without data; `uploaded` if a snapshot lies there.
     Ready { uploaded: bool },
     /// Its etcd runs or is about to start.
@@ -39,7 +39,7 @@ pub(super) enum Stage {
 }
 
 /// Result of asking for the bootstrap.
-pub(super) enum Asked {
+pub(super) enum BootstrapAnswer {
     Accepted,
     /// The node must be checked again; `refused` if the node itself refused.
     LookAgain {
@@ -49,16 +49,16 @@ pub(super) enum Asked {
 }
 
 /// Result of the node's restore.
-pub(super) enum Ended {
+pub(super) enum NodeOutcome {
     Up,
     Failed { event: String, empty: bool },
 }
 
 /// A held snapshot as the Talos API takes it.
 #[derive(Debug)]
-struct Held(Arc<HeldSnapshot>);
+struct SnapshotUpload(Arc<HeldSnapshot>);
 
-impl Upload for Held {
+impl Upload for SnapshotUpload {
     fn bytes(&self) -> u64 {
         self.0.facts().bytes
     }
@@ -126,7 +126,7 @@ impl Job<'_> {
                 "its snapshot is of the cluster with kube-system {planned}, this one is of {held}"
             )));
         }
-        let mut waited = Waited::new("ask which cluster it is", self.pace.ready_within);
+        let mut waited = RetryTimer::new("ask which cluster it is", self.pace.ready_within);
         let now = loop {
             match cluster_of(self.nodes, self.target()).await {
                 Ok(now) => break now,
@@ -140,7 +140,11 @@ impl Job<'_> {
     }
 
     /// Waits before a call is repeated that failed because the node was absent or not ready.
-    async fn wait(&self, waited: &mut Waited, failure: CallError) -> Result<(), EtcdRestoreError> {
+    async fn wait(
+        &self,
+        waited: &mut RetryTimer,
+        failure: CallError,
+    ) -> Result<(), EtcdRestoreError> {
         let again = matches!(
             failure.kind,
             CallErrorKind::Unreachable | CallErrorKind::NotReady | CallErrorKind::Hung
@@ -169,7 +173,7 @@ impl Job<'_> {
 
     /// Returns the state of the target's service `etcd`; waits while the node is absent.
     async fn service(&self) -> Result<ServiceView, EtcdRestoreError> {
-        let mut waited = Waited::new("ask for the state of etcd", self.pace.ready_within);
+        let mut waited = RetryTimer::new("ask for the state of etcd", self.pace.ready_within);
         loop {
             match self.nodes.service(self.target(), ETCD).await {
                 Ok(Some(service)) => return Ok(service),
@@ -188,22 +192,22 @@ impl Job<'_> {
     }
 
     /// Returns how far the node is. Waits while it is between two stages.
-    pub(super) async fn stage(&self) -> Result<Stage, EtcdRestoreError> {
+    pub(super) async fn stage(&self) -> Result<NodeStage, EtcdRestoreError> {
         let begun = Instant::now();
         loop {
             let service = self.service().await?;
             // If this is unknown, the node decides: it refuses to bootstrap over data.
             let empty = data_empty(self.nodes, self.target()).await.unwrap_or(true);
             match (service.state.as_str(), empty) {
-                ("Running", _) | ("Preparing", false) => return Ok(Stage::Begun),
+                ("Running", _) | ("Preparing", false) => return Ok(NodeStage::Begun),
                 ("Preparing" | "Failed", true) => {
                     let lies = uploaded(self.nodes, self.target()).await;
                     let uploaded = lies.is_ok_and(|bytes| bytes.is_some());
-                    return Ok(Stage::Ready { uploaded });
+                    return Ok(NodeStage::Ready { uploaded });
                 }
                 ("Failed", false) => {
                     let event = service.last_event.unwrap_or_default();
-                    return Ok(Stage::Dirty { event });
+                    return Ok(NodeStage::Dirty { event });
                 }
                 // Between two states.
                 _ if begun.elapsed() < self.pace.ready_within => sleep(self.pace.poll).await,
@@ -231,9 +235,9 @@ impl Job<'_> {
         while begun.elapsed() < settle {
             sleep(self.pace.poll).await;
             match self.stage().await? {
-                Stage::Ready { uploaded: true } => {}
-                Stage::Ready { uploaded: false } => return Ok(false),
-                Stage::Begun | Stage::Dirty { .. } => return Ok(true),
+                NodeStage::Ready { uploaded: true } => {}
+                NodeStage::Ready { uploaded: false } => return Ok(false),
+                NodeStage::Begun | NodeStage::Dirty { .. } => return Ok(true),
             }
         }
         Ok(false)
@@ -243,7 +247,7 @@ impl Job<'_> {
     pub(super) async fn nobody_else_runs(&self) -> Result<(), EtcdRestoreError> {
         // A node that did not answer when the plan was made may be back.
         let others = self.plan.nodes.iter();
-        let others = others.filter(|n| n.role != Role::Worker && n.node != self.plan.target);
+        let others = others.filter(|n| n.role != NodeRole::Worker && n.node != self.plan.target);
         for other in others {
             let service = self.nodes.service(&other.node, ETCD).await;
             // The plan already warned of a node that does not answer.
@@ -252,7 +256,7 @@ impl Job<'_> {
             {
                 return Err(EtcdRestoreError::OtherRuns {
                     node: other.node.clone(),
-                    wipe: Wipe::of(&other.node, other.talos_version.as_deref()),
+                    wipe: WipeCommand::of(&other.node, other.talos_version.as_deref()),
                 });
             }
         }
@@ -266,9 +270,9 @@ impl Job<'_> {
             node: node.clone(),
             bytes,
         })?;
-        let mut waited = Waited::new("upload the snapshot", self.pace.ready_within);
+        let mut waited = RetryTimer::new("upload the snapshot", self.pace.ready_within);
         loop {
-            let snapshot = Arc::new(Held(Arc::clone(&self.snapshot)));
+            let snapshot = Arc::new(SnapshotUpload(Arc::clone(&self.snapshot)));
             let progress = Arc::clone(&self.progress);
             match self.nodes.upload(&node, snapshot, progress).await {
                 Ok(()) => return self.reached(EtcdPhase::Uploaded),
@@ -287,9 +291,9 @@ impl Job<'_> {
     }
 
     /// Asks for the bootstrap until the node accepts it, or has something else.
-    pub(super) async fn bootstrap(&self) -> Result<Asked, EtcdRestoreError> {
+    pub(super) async fn bootstrap(&self) -> Result<BootstrapAnswer, EtcdRestoreError> {
         self.reached(EtcdPhase::Bootstrapping)?;
-        let mut waited = Waited::new("bootstrap from the snapshot", self.pace.ready_within);
+        let mut waited = RetryTimer::new("bootstrap from the snapshot", self.pace.ready_within);
         loop {
             let asked = self
                 .nodes
@@ -297,14 +301,14 @@ impl Job<'_> {
             let failure = match asked.await {
                 Ok(()) => {
                     self.reached(EtcdPhase::Accepted)?;
-                    return Ok(Asked::Accepted);
+                    return Ok(BootstrapAnswer::Accepted);
                 }
                 Err(failure) => failure,
             };
             let look = |why: &CallError| {
                 let refused = why.kind == CallErrorKind::NotEmpty;
                 let why = format!("{why} ({})", why.said());
-                Ok(Asked::LookAgain { why, refused })
+                Ok(BootstrapAnswer::LookAgain { why, refused })
             };
             match failure.kind {
                 CallErrorKind::NotEmpty => {
@@ -317,8 +321,8 @@ impl Job<'_> {
                     let told = look(&failure);
                     self.wait(&mut waited, failure).await?;
                     let as_before = match self.stage().await? {
-                        Stage::Ready { .. } => self.lies_there().await,
-                        Stage::Begun | Stage::Dirty { .. } => false,
+                        NodeStage::Ready { .. } => self.lies_there().await,
+                        NodeStage::Begun | NodeStage::Dirty { .. } => false,
                     };
                     if !as_before {
                         return told;
@@ -337,7 +341,7 @@ impl Job<'_> {
     }
 
     /// Asks until etcd runs and is healthy, or has failed.
-    pub(super) async fn watch(&self) -> Result<Ended, EtcdRestoreError> {
+    pub(super) async fn watch(&self) -> Result<NodeOutcome, EtcdRestoreError> {
         self.progress.step("waiting for etcd", None);
         let begun = Instant::now();
         let within = Pace::with_size(self.pace.restored_within, self.snapshot.facts().bytes);
@@ -358,12 +362,12 @@ impl Job<'_> {
             }
             if service.is_up() {
                 self.reached(EtcdPhase::Healthy)?;
-                return Ok(Ended::Up);
+                return Ok(NodeOutcome::Up);
             }
             if service.state == "Failed" {
                 let empty = data_empty(self.nodes, self.target()).await.unwrap_or(false);
                 let event = service.last_event;
-                return Ok(Ended::Failed {
+                return Ok(NodeOutcome::Failed {
                     event: event.unwrap_or_else(|| "it does not say why".to_owned()),
                     empty,
                 });
@@ -382,14 +386,14 @@ impl Job<'_> {
 }
 
 /// Duration and last reported reason of a call that is repeated.
-struct Waited {
+struct RetryTimer {
     what: &'static str,
     begun: Instant,
     within: Duration,
     told: Option<String>,
 }
 
-impl Waited {
+impl RetryTimer {
     fn new(what: &'static str, within: Duration) -> Self {
         Self {
             what,

@@ -1,6 +1,6 @@
 //! Comparison of a tenant's objects: its TenantControlPlane and its Cluster.
 
-use crate::tenants::{Aspect, From, TenantCheck};
+use crate::tenants::{Aspect, DifferenceCause, TenantCheck};
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::Severity;
 use cluster_client::kube::{TenantNow, Unmet};
@@ -15,7 +15,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
             check.differs(
                 Severity::Error,
                 HERE,
-                From::Resources,
+                DifferenceCause::Resources,
                 "its TenantControlPlane is not there",
                 "bring it back from the restore point, with its status and its Secrets before it",
             );
@@ -30,7 +30,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
         check.differs(
             Severity::Error,
             HERE,
-            From::Resources,
+            DifferenceCause::Resources,
             "its TenantControlPlane is being deleted",
             "keep it paused: without the annotation its data goes. `restore-cli runbook` has the way \
              out, in its part on control planes that are Terminating",
@@ -43,7 +43,13 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
             "if nobody means it: kubectl annotate tenantcontrolplane NAME steward.butlerlabs.dev/paused-"
         };
         let what = format!("it is paused ({value}), and Steward does nothing for it");
-        check.differs(Severity::Info, HERE, From::Resources, what, remedy);
+        check.differs(
+            Severity::Info,
+            HERE,
+            DifferenceCause::Resources,
+            what,
+            remedy,
+        );
     }
     let was = old
         .control_plane
@@ -55,7 +61,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
         check.differs(
             Severity::Warning,
             HERE,
-            From::Resources,
+            DifferenceCause::Resources,
             format!(
                 "its TenantControlPlane was {} and is {}",
                 text(was.map(String::as_str)),
@@ -72,7 +78,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
         check.differs(
             Severity::Warning,
             HERE,
-            From::Resources,
+            DifferenceCause::Resources,
             format!("its TenantControlPlane is to be {wanted} and is {has}"),
             "wait for Steward; if it waits for nodes, its status was captured in an upgrade",
         );
@@ -90,7 +96,7 @@ pub(super) fn cluster(new: &TenantNow, check: &mut TenantCheck) {
         check.differs(
             Severity::Error,
             HERE,
-            From::Resources,
+            DifferenceCause::Resources,
             "its Cluster is being deleted",
             "see its finalizers before anything else: its Machines are real",
         );
@@ -98,14 +104,20 @@ pub(super) fn cluster(new: &TenantNow, check: &mut TenantCheck) {
     if view.paused {
         let remedy = "if a restore has not ended: `restore-cli resume`; else see who paused it";
         let what = "its Cluster is paused, and Cluster API does nothing for it";
-        check.differs(Severity::Info, HERE, From::Resources, what, remedy);
+        check.differs(
+            Severity::Info,
+            HERE,
+            DifferenceCause::Resources,
+            what,
+            remedy,
+        );
     }
     let phase = view.phase.as_deref();
     if let Some(phase) = phase.filter(|phase| !["Provisioned", "Deleting"].contains(phase)) {
         check.differs(
             Severity::Warning,
             HERE,
-            From::Resources,
+            DifferenceCause::Resources,
             format!("its Cluster is {phase}"),
             "see `kubectl describe cluster`, and the controllers of Cluster API",
         );
@@ -134,7 +146,7 @@ fn unmet(what: &str, aspect: Aspect, unmet: &[Unmet], paused: bool, check: &mut 
         check.differs(
             severity,
             aspect,
-            From::Resources,
+            DifferenceCause::Resources,
             format!("condition {condition} of its {what} is {status}: {why}"),
             "wait some minutes for its controller; then see what it says",
         );

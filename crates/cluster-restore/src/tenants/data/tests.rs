@@ -1,7 +1,7 @@
 use super::*;
 
-fn plane() -> Wanted {
-    Wanted {
+fn plane() -> DataQuery {
+    DataQuery {
         place: "alpha-1/alpha".to_owned(),
         datastore: "default".to_owned(),
         schema: "alpha".to_owned(),
@@ -20,8 +20,8 @@ fn keys(keys: u64, uid: Option<&str>) -> SchemaKeys {
     }
 }
 
-fn judged(found: &SchemaKeys, known: Option<u64>, plane: &Wanted) -> DataState {
-    let looked = Looked(BTreeMap::from([(
+fn judged(found: &SchemaKeys, known: Option<u64>, plane: &DataQuery) -> DataState {
+    let looked = DatastoreSurvey(BTreeMap::from([(
         "default".to_owned(),
         Ok(BTreeMap::from([("alpha".to_owned(), found.clone())])),
     )]));
@@ -58,7 +58,7 @@ fn data_is_judged_by_its_keys_and_by_whose_they_are() {
     let gone = |before| DataState::Gone { before };
     assert_eq!(judged(&keys(0, None), Some(10), &plane()), gone(Some(10)));
     assert_eq!(judged(&keys(0, None), None, &plane()), gone(None));
-    let young = Wanted {
+    let young = DataQuery {
         ran: false,
         kube_system_uid: None,
         ..plane()
@@ -86,7 +86,7 @@ async fn what_cannot_be_looked_into_is_never_called_good() {
         reach,
     };
     let not_checked = async |ways| {
-        let homes = [Home {
+        let homes = [DatastoreRoutes {
             name: "default".to_owned(),
             ways,
         }];

@@ -16,7 +16,7 @@ use cluster_restore::guards::Guards;
 use cluster_restore::journal::{Journal, Phase, Record};
 use cluster_restore::plan::{Plan, Step, admit_answer};
 use cluster_restore::spool::Spool;
-use cluster_restore::{Copied, Ended, Patience, Recovery};
+use cluster_restore::{JournalReplica, Recovery, RecoveryReport, Timeouts};
 
 use super::ground::only_etcd;
 use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
@@ -101,7 +101,7 @@ pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
 
 /// Means of executing a plan.
 pub(crate) struct Means<'a> {
-    pub(crate) patience: Patience,
+    pub(crate) patience: Timeouts,
     pub(crate) talos: Option<&'a TargetFlags>,
     pub(crate) read: &'a ReadFlags,
     pub(crate) scratch: &'a ScratchFlags,
@@ -147,7 +147,7 @@ pub(crate) async fn go_on(
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let copy = Copying::of(&ground, &plan, &journal, frame).await?;
-    let copied: Arc<dyn Copied> = Arc::<Copying>::clone(&copy);
+    let copied: Arc<dyn JournalReplica> = Arc::<Copying>::clone(&copy);
     let work = go(ground, plan, written, (journal, copied), means, frame);
     Box::pin(copy.beside(Box::pin(work))).await
 }
@@ -157,7 +157,7 @@ async fn go(
     ground: Ground,
     plan: Plan,
     (target, objects): (Option<KubeTarget>, Objects),
-    (mut journal, copy): (Journal, Arc<dyn Copied>),
+    (mut journal, copy): (Journal, Arc<dyn JournalReplica>),
     means: Means<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
@@ -274,9 +274,9 @@ async fn go(
 
 /// Ends a restore of etcd alone, where no access to the Kubernetes API is configured.
 fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit, Failure> {
-    let mut ended = Ended {
+    let mut ended = RecoveryReport {
         findings: journal.state.findings().cloned().collect(),
-        ..Ended::default()
+        ..RecoveryReport::default()
     };
     ended.findings.push(Finding {
         severity: Severity::Info,

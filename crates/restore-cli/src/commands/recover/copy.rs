@@ -12,9 +12,9 @@ use backup_cli::program::Frame;
 use backup_cli::terminal::Terminal;
 use backup_core::read::unlock;
 use backup_core::store::StoreError;
-use cluster_restore::Copied;
+use cluster_restore::JournalReplica;
 use cluster_restore::journal::Journal;
-use cluster_restore::journal_replica::{Head, Keeper, Stored, StoredError};
+use cluster_restore::journal_replica::{ReplicaError, ReplicaHead, ReplicaKeeper, StoredJournal};
 use cluster_restore::plan::Plan;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -41,7 +41,7 @@ pub(crate) struct Copying {
 
 struct Keeping {
     /// Keeper of the copy; `None` where the copy cannot be sealed or was given up.
-    keeper: Option<Keeper>,
+    keeper: Option<ReplicaKeeper>,
     /// Time of the next try after a failure.
     again: Option<Instant>,
     told: bool,
@@ -65,7 +65,7 @@ impl Copying {
         let path = journal.path();
         let (keeper, told) = match frame.or_cancelled(unlocking).await? {
             Ok(unlocked) => {
-                let keeper = Keeper::new(
+                let keeper = ReplicaKeeper::new(
                     Arc::clone(&ground.opened.store),
                     Arc::new(unlocked),
                     (plan, &status::plan_of(path)),
@@ -126,7 +126,7 @@ impl Copying {
 }
 
 #[async_trait]
-impl Copied for Copying {
+impl JournalReplica for Copying {
     async fn catch_up(&self) {
         let mut keeping = self.keeping.lock().await;
         let waits = keeping.again.is_some_and(|again| Instant::now() < again);
@@ -138,7 +138,7 @@ impl Copied for Copying {
                 keeping.again = None;
                 return;
             }
-            Ok(Err(error @ StoredError::Elsewhere { .. })) => {
+            Ok(Err(error @ ReplicaError::Elsewhere { .. })) => {
                 keeping.keeper = None;
                 keeping.elsewhere = Some(stored_failed(error));
                 self.stop.cancel();
@@ -159,8 +159,8 @@ impl Copied for Copying {
     }
 }
 
-fn is_transient(error: &StoredError) -> bool {
-    matches!(error, StoredError::Store { source, .. } if source.is_transient())
+fn is_transient(error: &ReplicaError) -> bool {
+    matches!(error, ReplicaError::Store { source, .. } if source.is_transient())
 }
 
 fn no_copy(why: &str, terminal: &Terminal) {
@@ -170,12 +170,12 @@ fn no_copy(why: &str, terminal: &Terminal) {
 }
 
 /// Makes a failure of the copy, with its exit code.
-fn stored_failed(error: StoredError) -> Failure {
+fn stored_failed(error: ReplicaError) -> Failure {
     let exit = match &error {
-        StoredError::Elsewhere { .. } => Some(Exit::Refused),
-        StoredError::NoSuch { .. } => Some(Exit::NotFound),
-        StoredError::Damaged { .. } => Some(Exit::Damaged),
-        StoredError::Store {
+        ReplicaError::Elsewhere { .. } => Some(Exit::Refused),
+        ReplicaError::NoSuch { .. } => Some(Exit::NotFound),
+        ReplicaError::Damaged { .. } => Some(Exit::Damaged),
+        ReplicaError::Store {
             source: StoreError::NotFound { .. },
             ..
         } => Some(Exit::NotFound),
@@ -194,14 +194,14 @@ pub(crate) async fn fetched(
     folder: &Path,
     given: &Given,
     frame: &Frame,
-) -> Result<(PathBuf, Head), Failure> {
+) -> Result<(PathBuf, ReplicaHead), Failure> {
     let opened = frame.or_cancelled(open(given, frame)).await?;
     let found = async {
-        let stored = Stored::of(&opened.store, restore).await;
+        let stored = StoredJournal::of(&opened.store, restore).await;
         let stored = stored.map_err(stored_failed)?;
         let head = stored.head().await.map_err(stored_failed)?;
         let head = head.ok_or_else(|| {
-            stored_failed(StoredError::NoSuch {
+            stored_failed(ReplicaError::NoSuch {
                 restore: restore.to_owned(),
             })
         })?;
@@ -214,8 +214,8 @@ pub(crate) async fn fetched(
 
 async fn lay(
     opened: &Opened,
-    stored: &Stored,
-    head: &Head,
+    stored: &StoredJournal,
+    head: &ReplicaHead,
     folder: &Path,
     frame: &Frame,
 ) -> Result<PathBuf, Failure> {

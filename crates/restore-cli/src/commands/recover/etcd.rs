@@ -12,7 +12,7 @@ use backup_core::id::ComponentName;
 use backup_core::read::{HeldSnapshot, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
-    EtcdLog, EtcdPhase, EtcdPlan, LogError, Pace, Proof, SnapshotFacts, Wanted, preflight,
+    EtcdLog, EtcdPhase, EtcdPlan, EtcdRequest, LogError, Pace, Proof, SnapshotFacts, preflight,
     restarts, run, watch_others,
 };
 use cluster_restore::journal::{Journal, Record};
@@ -40,7 +40,7 @@ pub(crate) async fn look_at_etcd(
         "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
     );
     let target = talos.node.clone();
-    let wanted = Wanted {
+    let wanted = EtcdRequest {
         target,
         snapshot,
         allow: allow.clone(),
@@ -80,7 +80,7 @@ async fn nodes_now(
     allow: &BTreeSet<Danger>,
     proof: Option<Proof>,
 ) -> Result<EtcdPlan, Failure> {
-    let wanted = Wanted {
+    let wanted = EtcdRequest {
         target: Some(plan.target.clone()),
         snapshot: plan.snapshot.clone(),
         allow: allow.clone(),

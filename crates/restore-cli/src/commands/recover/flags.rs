@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use backup_cli::flags::KubeFlags;
 use clap::ValueEnum;
-use cluster_restore::Patience;
+use cluster_restore::Timeouts;
 use cluster_restore::fill::Fill;
-use cluster_restore::plan::{Danger, Existing, Options};
+use cluster_restore::plan::{Danger, ExistingPolicy, Options};
 
 use super::ground::Flags;
 use super::{Consent, Means, TargetFlags};
@@ -42,8 +42,8 @@ pub(crate) struct Waits {
 
 impl Waits {
     /// Returns the waiting times for a run.
-    pub(crate) fn patience(&self) -> Patience {
-        Patience {
+    pub(crate) fn patience(&self) -> Timeouts {
+        Timeouts {
             settle: Duration::from_secs(self.settle.into()),
             ready: Duration::from_secs(self.ready_within.into()),
             keep_stopped: self.keep_stopped,
@@ -180,9 +180,9 @@ impl ObjectFlags {
             labels: self.selector.iter().cloned().collect::<BTreeMap<_, _>>(),
             tenant: self.tenant.clone(),
             existing: match self.existing {
-                ExistingFlag::Auto => Existing::Auto,
-                ExistingFlag::Update => Existing::Update,
-                ExistingFlag::Keep => Existing::Keep,
+                ExistingFlag::Auto => ExistingPolicy::Auto,
+                ExistingFlag::Update => ExistingPolicy::Update,
+                ExistingFlag::Keep => ExistingPolicy::Keep,
             },
             overwrite_conflicts: self.overwrite_conflicts,
             overwrite_crds: self.crds == CrdsFlag::Archive,

@@ -4,7 +4,7 @@
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use cluster_client::kube::target::KubeTarget;
-use cluster_restore::etcd::{EtcdPlan, Role};
+use cluster_restore::etcd::{EtcdPlan, NodeRole};
 use cluster_restore::plan::{Mode, Plan, Target, admit_answer};
 
 use super::{Ground, TargetFlags, etcd, failed, target_of};
@@ -90,8 +90,8 @@ impl Reach {
             Err(why) => format!("  Kubernetes API now: does not answer: {why}"),
         });
         if let Some(etcd) = &self.etcd {
-            let is = |role: Role| etcd.nodes.iter().filter(move |node| node.role == role);
-            let planes: Vec<String> = is(Role::ControlPlane).map(|n| n.node.clone()).collect();
+            let is = |role: NodeRole| etcd.nodes.iter().filter(move |node| node.role == role);
+            let planes: Vec<String> = is(NodeRole::ControlPlane).map(|n| n.node.clone()).collect();
             lines.push(format!(
                 "  Talos nodes now: cluster {}, context {}, {}; etcd goes onto {}",
                 etcd.cluster.name.as_deref().unwrap_or("not told"),

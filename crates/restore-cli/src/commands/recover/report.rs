@@ -7,7 +7,7 @@ use backup_cli::findings::{self, Finding};
 use backup_cli::output::{Page, Report};
 use cluster_restore::journal::Outcome;
 use cluster_restore::plan::{Mode, ObjectPlan, Plan, Step};
-use cluster_restore::{Ended, quiesce::Parked};
+use cluster_restore::{RecoveryReport, quiesce::ParkedItem};
 use serde::Serialize;
 
 use crate::commands::verify_tenants::Verified;
@@ -231,7 +231,12 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    pub(crate) fn new(restore: &str, journal: String, ended: &Ended, seconds: u64) -> Self {
+    pub(crate) fn new(
+        restore: &str,
+        journal: String,
+        ended: &RecoveryReport,
+        seconds: u64,
+    ) -> Self {
         Self {
             restore: restore.to_owned(),
             journal,
@@ -241,7 +246,7 @@ impl Ran {
                 "partial"
             },
             objects: ended.outcomes.iter().map(|(o, n)| (past(*o), *n)).collect(),
-            still_stopped: ended.parked.iter().map(Parked::by_hand).collect(),
+            still_stopped: ended.parked.iter().map(ParkedItem::by_hand).collect(),
             stuck: ended.stuck,
             seconds,
             findings: findings::printed(&ended.findings),

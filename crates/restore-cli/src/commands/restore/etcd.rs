@@ -15,8 +15,8 @@ use backup_core::id::ComponentName;
 use backup_core::read::{HeldSnapshot, HoldError, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
-    EtcdPlan, EtcdRestored, Pace, SnapshotFacts, Wanted, preflight, restart_kubelets, restarts,
-    run as restore, watch_others,
+    EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
+    restarts, run as restore, watch_others,
 };
 use cluster_restore::plan::Danger;
 
@@ -181,7 +181,7 @@ async fn look(
     frame.terminal.status(
         "looking at every node; an etcd that runs is read, which takes as long as a snapshot",
     );
-    let wanted = Wanted {
+    let wanted = EtcdRequest {
         target: args.talos.node.clone(),
         snapshot,
         allow: args.allow.iter().copied().collect(),
@@ -194,7 +194,7 @@ async fn look(
     if plan.holds.is_some() || proof.is_none() {
         return Ok((nodes, plan));
     }
-    let wanted = Wanted {
+    let wanted = EtcdRequest {
         target: Some(plan.target),
         proof,
         ..wanted
@@ -277,7 +277,7 @@ async fn after(
     args: &Args,
     nodes: &TalosNodes,
     plan: &EtcdPlan,
-    restored: EtcdRestored,
+    restored: RestoredEtcd,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     if plan.others().next().is_some() {

@@ -1,6 +1,6 @@
 //! Runbook steps that restore etcd on the same nodes.
 
-use cluster_restore::etcd::{RestartKind, Wipe, restarts_on};
+use cluster_restore::etcd::{RestartKind, WipeCommand, restarts_on};
 
 use super::document::{Document, code};
 use super::facts::Facts;
@@ -20,7 +20,7 @@ pub(super) fn wipe(document: &mut Document, facts: &Facts) {
         .etcd()
         .and_then(|(_, etcd)| etcd.talos_version.clone());
     for node in facts.node_words() {
-        let wipe = Wipe::of(&node, talos.as_deref());
+        let wipe = WipeCommand::of(&node, talos.as_deref());
         document.aside([wipe.command]);
         document.text(format!("DESTROYS {}.", wipe.destroys));
     }

@@ -1,7 +1,7 @@
 //! Part of the runbook for steps that do not end as they should.
 
 use backup_core::archive::ResourceName;
-use cluster_restore::pause::{self, Marker};
+use cluster_restore::pause::{self, PauseMarker};
 use cluster_restore::plan::Danger;
 use cluster_restore::quiesce::{PARKED, REPLICAS};
 
@@ -232,8 +232,8 @@ fn paused(document: &mut Document, facts: &Facts) {
     for kind in kinds {
         let resource = &kind.resource;
         match pause::marker(&ResourceName::from(resource.as_str())) {
-            Some(Marker::Annotation(name)) => annotations.push(marked(resource, name)),
-            Some(Marker::Field(field)) => fields.push(format!(
+            Some(PauseMarker::Annotation(name)) => annotations.push(marked(resource, name)),
+            Some(PauseMarker::Field(field)) => fields.push(format!(
                 "kubectl get {resource} --all-namespaces --output go-template='{{{{range .items}}}}\
                  {{{{if .spec.{field}}}}}kubectl patch {resource} {{{{.metadata.name}}}}\
                  {{{{with .metadata.namespace}}}} -n {{{{.}}}}{{{{end}}}} --type merge \

@@ -9,7 +9,7 @@ use cluster_client::kube::target::KubeTarget;
 use cluster_restore::plan::{Mode, Options, Origin};
 use cluster_restore::spool::Spool;
 use cluster_restore::velero::read_velero;
-use cluster_restore::{ContentKey, RecoverError, Select, of_steps, read_archive};
+use cluster_restore::{ContentKey, RecoverError, Selection, of_steps, read_archive};
 
 use super::{Asked, Ground, named};
 use crate::commands::recover::{Objects, Source, failed};
@@ -157,10 +157,10 @@ impl Ground {
 }
 
 /// Returns the choice of `options` among the tenants of `point`.
-fn select(point: &RestorePoint, options: &Options) -> Result<Select, Failure> {
+fn select(point: &RestorePoint, options: &Options) -> Result<Selection, Failure> {
     let kubernetes = point.manifest.kubernetes.as_ref();
     let tenants = kubernetes.map(|k| k.tenants.as_slice());
-    Select::new(options, tenants.unwrap_or_default()).map_err(failed)
+    Selection::new(options, tenants.unwrap_or_default()).map_err(failed)
 }
 
 fn git_failed(error: cluster_restore::git::GitError) -> Failure {

@@ -4,7 +4,7 @@ use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
-use cluster_restore::etcd::{EtcdPlan, EtcdRestored, Joined, Restart, RestartKind, Role};
+use cluster_restore::etcd::{EtcdPlan, NodeJoin, NodeRole, Restart, RestartKind, RestoredEtcd};
 use serde::Serialize;
 
 use super::printed;
@@ -45,9 +45,9 @@ impl Report for Planned<'_> {
         page.heading("Nodes");
         let rows = plan.nodes.iter().map(|node| {
             let role = match node.role {
-                Role::ControlPlane => "control plane",
-                Role::Worker => "worker",
-                Role::Unknown => "not known",
+                NodeRole::ControlPlane => "control plane",
+                NodeRole::Worker => "worker",
+                NodeRole::Unknown => "not known",
             };
             let state = node.etcd.as_ref().map(|etcd| etcd.state.clone());
             let data = node
@@ -86,8 +86,8 @@ pub(super) struct Restored {
     restore_point: Option<String>,
     cluster: String,
     #[serde(flatten)]
-    etcd: EtcdRestored,
-    others: Vec<Joined>,
+    etcd: RestoredEtcd,
+    others: Vec<NodeJoin>,
     restarts: Vec<Restart>,
     findings: Vec<Finding>,
 }
@@ -95,8 +95,8 @@ pub(super) struct Restored {
 impl Restored {
     pub(super) fn new(
         plan: &EtcdPlan,
-        etcd: EtcdRestored,
-        others: Vec<Joined>,
+        etcd: RestoredEtcd,
+        others: Vec<NodeJoin>,
         restarts: Vec<Restart>,
     ) -> Self {
         let warnings = plan.warnings.iter().map(Finding::from);
