@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+/// Any error, to be sent between threads.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
 /// Returns an error and its causes in one line, separated by colons.
 #[must_use]
 pub fn line(error: &dyn Error) -> String {

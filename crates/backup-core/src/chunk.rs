@@ -57,7 +57,7 @@ pub trait Chunker {
 
 /// Chunker that cut a stream; written into recipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChunkerKind {
     /// The transformed stream is the plain stream (tar entries, content-defined cuts).
     Plain,
     /// The transformed stream consists of the elements of bbolt pages.
@@ -75,18 +75,18 @@ pub enum Kind {
 /// `InvalidData` when the layout is not one that a chunker writes or does not match the transformed bytes;
 /// else any error of `transformed` or `out`.
 pub fn rebuild(
-    kind: Kind,
+    kind: ChunkerKind,
     start: u64,
     layout: &[u8],
     transformed: &mut dyn Read,
     out: &mut dyn Write,
 ) -> io::Result<u64> {
     match kind {
-        Kind::Plain if !layout.is_empty() => Err(io::Error::new(
+        ChunkerKind::Plain if !layout.is_empty() => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "cannot rebuild a plain stream from the stored chunks: it has a layout",
         )),
-        Kind::Plain => io::copy(transformed, out),
-        Kind::Bbolt => bbolt::rebuild(start, layout, transformed, out),
+        ChunkerKind::Plain => io::copy(transformed, out),
+        ChunkerKind::Bbolt => bbolt::rebuild(start, layout, transformed, out),
     }
 }

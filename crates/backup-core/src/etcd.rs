@@ -4,7 +4,7 @@ pub mod facts;
 pub mod inspect;
 pub mod trailer;
 
-pub use facts::{Contents, SnapshotError, SnapshotFacts, Torn, TornObject};
+pub use facts::{Contents, SnapshotError, SnapshotFacts, TornObject, TornObjects};
 pub use inspect::stored_uid;
 pub use inspect::{Inspector, PageFacts};
 pub use trailer::{Trailer, TrailerCheck};

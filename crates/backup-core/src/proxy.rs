@@ -10,7 +10,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 mod dial;
 
-pub use dial::{Dialer, Dialled};
+pub use dial::{Dialer, ProxyStream};
 
 /// Hosts never reached through a proxy, which would reach itself, or show its own identity to its cloud.
 const NEAR: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::254";
@@ -43,21 +43,21 @@ pub enum ProxyError {
 /// Proxy settings from environment variables.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    https: Option<Named>,
-    http: Option<Named>,
-    exempt: Vec<Exempt>,
+    https: Option<ProxyVariable>,
+    http: Option<ProxyVariable>,
+    exempt: Vec<Exemption>,
 }
 
 /// Variable and its value.
 #[derive(Clone, PartialEq, Eq)]
-struct Named {
+struct ProxyVariable {
     variable: String,
     value: String,
 }
 
 /// Entry of `NO_PROXY`.
 #[derive(Clone, PartialEq, Eq)]
-struct Exempt {
+struct Exemption {
     host: String,
     /// The only port it applies to, if given.
     port: Option<u16>,
@@ -83,7 +83,7 @@ impl Proxies {
             let names = [name.to_owned(), small];
             names.into_iter().find_map(|variable| {
                 let value = get(&variable)?.trim().to_owned();
-                (!value.is_empty()).then_some(Named { variable, value })
+                (!value.is_empty()).then_some(ProxyVariable { variable, value })
             })
         };
         let exempt = find("NO_PROXY").map(|named| named.value);
@@ -92,7 +92,7 @@ impl Proxies {
         Self {
             https: find("HTTPS_PROXY"),
             http: find("HTTP_PROXY"),
-            exempt: entries.filter_map(Exempt::read).collect(),
+            exempt: entries.filter_map(Exemption::read).collect(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Proxies {
         Ok(Some((proxy.written, self.exempt(port(server)))))
     }
 
-    fn named(&self, secure: bool) -> Option<&Named> {
+    fn named(&self, secure: bool) -> Option<&ProxyVariable> {
         if secure {
             self.https.as_ref()
         } else {
@@ -152,7 +152,7 @@ impl Proxies {
     }
 }
 
-impl Exempt {
+impl Exemption {
     fn is_for(&self, port: u16) -> bool {
         self.port.is_none_or(|only| only == port)
     }
@@ -184,7 +184,7 @@ impl Exempt {
     }
 }
 
-impl Named {
+impl ProxyVariable {
     fn address(&self) -> String {
         if self.value.contains("://") {
             self.value.clone()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::plan::{Options, Step};
 use backup_core::archive::ResourceName;
-use backup_core::format::gaps::{Gap, What};
+use backup_core::format::gaps::{Gap, MissingPart};
 use backup_core::format::manifest::Manifest;
 use backup_core::id::ComponentName;
 
@@ -39,8 +39,8 @@ fn is_of(component: &ComponentName, steps: &[Step]) -> bool {
 /// Reports whether a gap may be among the selected objects. If in doubt, it may.
 fn concerns(gap: &Gap, options: &Options) -> bool {
     let kind = match &gap.what {
-        What::Component => return true,
-        What::Kind(kind) | What::Object { kind, .. } => kind,
+        MissingPart::Component => return true,
+        MissingPart::Kind(kind) | MissingPart::Object { kind, .. } => kind,
     };
     if kind.starts_with('*') {
         return true;
@@ -61,7 +61,7 @@ fn concerns(gap: &Gap, options: &Options) -> bool {
     {
         return false;
     }
-    let What::Object { name, .. } = &gap.what else {
+    let MissingPart::Object { name, .. } = &gap.what else {
         return true;
     };
     let namespace = name.split_once('/').map(|(namespace, _)| namespace);
@@ -85,11 +85,11 @@ mod tests {
         Gap {
             component: ComponentName::secrets(),
             what: match name {
-                Some(name) => What::Object {
+                Some(name) => MissingPart::Object {
                     kind,
                     name: name.to_owned(),
                 },
-                None => What::Kind(kind),
+                None => MissingPart::Kind(kind),
             },
             cause: String::new(),
         }

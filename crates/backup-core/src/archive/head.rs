@@ -21,14 +21,14 @@ pub struct Head {
 /// Parts of an object that [`Head`] is made of. Only the names of annotations are read: a value may repeat a
 /// whole Secret.
 #[derive(Deserialize)]
-pub(super) struct Object<'j> {
+pub(super) struct HeadFields<'j> {
     #[serde(borrow)]
-    metadata: Metadata<'j>,
+    metadata: HeadMetadata<'j>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata<'j> {
+struct HeadMetadata<'j> {
     uid: Option<String>,
     creation_timestamp: Option<Timestamp>,
     #[serde(borrow, default)]
@@ -37,7 +37,7 @@ struct Metadata<'j> {
     annotations: Option<BTreeMap<Cow<'j, str>, IgnoredAny>>,
 }
 
-impl Object<'_> {
+impl HeadFields<'_> {
     pub(super) fn head(self) -> Head {
         Head {
             managed_by: self.metadata.managed_by(),
@@ -47,7 +47,7 @@ impl Object<'_> {
     }
 }
 
-impl Metadata<'_> {
+impl HeadMetadata<'_> {
     /// Flux is checked first: objects that it installs with Helm have the marks of both, and Flux restores
     /// them.
     fn managed_by(&self) -> Option<&'static str> {
@@ -79,7 +79,7 @@ mod tests {
 
     fn head(metadata: &serde_json::Value) -> Head {
         let text = serde_json::json!({ "metadata": metadata }).to_string();
-        serde_json::from_str::<Object>(&text).unwrap().head()
+        serde_json::from_str::<HeadFields>(&text).unwrap().head()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::ResourceName;
 
 /// Values that are shown only on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sensitive {
+pub struct SensitiveValue {
     /// Kind, as plural and group; empty for every kind.
     pub resource: &'static str,
     /// Path to the values; `*` stands for every key or item. Everything below is secret.
@@ -25,8 +25,8 @@ const MASKED_CHANGED: &str = "*** (changed)";
 macro_rules! sensitive {
     ($($resource:literal $($step:literal)+ => $why:literal;)*) => {
         /// All values that are shown only on request.
-        pub const SENSITIVE: &[Sensitive] = &[
-            $(Sensitive { resource: $resource, path: &[$($step),+], why: $why },)*
+        pub const SENSITIVE: &[SensitiveValue] = &[
+            $(SensitiveValue { resource: $resource, path: &[$($step),+], why: $why },)*
         ];
     };
 }

@@ -35,7 +35,7 @@ pub fn told(name: &str) -> String {
 }
 
 /// Member that is a file, a folder or a link, and never an extension.
-pub struct Member<'a, R: Read> {
+pub struct TarMember<'a, R: Read> {
     /// Name of the member; the long one if it has one.
     pub name: String,
     pub kind: EntryType,
@@ -44,20 +44,20 @@ pub struct Member<'a, R: Read> {
     entry: Entry<'a, R>,
 }
 
-impl<R: Read> Read for Member<'_, R> {
+impl<R: Read> Read for TarMember<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.entry.read(buf)
     }
 }
 
 /// See the module.
-pub struct Members<'a, R: Read> {
+pub struct TarMembers<'a, R: Read> {
     entries: Entries<'a, R>,
     /// Number of members that may still follow.
     left: u64,
 }
 
-impl<'a, R: Read> Members<'a, R> {
+impl<'a, R: Read> TarMembers<'a, R> {
     /// Creates the reader of the members of `archive`, from its start.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl<'a, R: Read> Members<'a, R> {
         })
     }
 
-    fn member(&mut self) -> Option<Result<Member<'a, R>, MemberError>> {
+    fn member(&mut self) -> Option<Result<TarMember<'a, R>, MemberError>> {
         let mut long = None;
         loop {
             let mut entry = match self.entries.next()? {
@@ -87,7 +87,7 @@ impl<'a, R: Read> Members<'a, R> {
             self.left = left;
             if !is_extension(kind) {
                 let name = long.take().unwrap_or(own);
-                return Some(Ok(Member {
+                return Some(Ok(TarMember {
                     name,
                     kind,
                     size,
@@ -102,8 +102,8 @@ impl<'a, R: Read> Members<'a, R> {
     }
 }
 
-impl<'a, R: Read> Iterator for Members<'a, R> {
-    type Item = Result<Member<'a, R>, MemberError>;
+impl<'a, R: Read> Iterator for TarMembers<'a, R> {
+    type Item = Result<TarMember<'a, R>, MemberError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.member()
@@ -177,9 +177,9 @@ mod tests {
     use super::*;
 
     /// Reader that repeats one header without end.
-    struct Again(Vec<u8>, usize);
+    struct EndlessHeader(Vec<u8>, usize);
 
-    impl Read for Again {
+    impl Read for EndlessHeader {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             let rest = &self.0[self.1..];
             let n = rest.len().min(buf.len());
@@ -201,8 +201,8 @@ mod tests {
             header.set_entry_type(kind);
             header.set_size(0);
             header.set_cksum();
-            let mut archive = Archive::new(Again(header.as_bytes().to_vec(), 0));
-            let mut members = Members::of(&mut archive).unwrap();
+            let mut archive = Archive::new(EndlessHeader(header.as_bytes().to_vec(), 0));
+            let mut members = TarMembers::of(&mut archive).unwrap();
             assert_eq!(members.left, MAX_MEMBERS);
             members.left = 1000;
             let error = members.find_map(Result::err).unwrap().to_string();

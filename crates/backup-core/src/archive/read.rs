@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use serde::Deserialize;
 
 use super::json::{Flaw, MAX_DEPTH, is_too_deep, read_json};
-use super::members::{MemberError, Members};
+use super::members::{MemberError, TarMembers};
 use super::path::ROOT;
 use super::{Head, ObjectPath, ParsePathError};
 
@@ -138,7 +138,7 @@ impl StoredJson {
     /// # Errors
     /// If it is not the JSON of an object.
     pub fn head(&self) -> Result<Head, ArchiveError> {
-        Ok(self.parse::<super::head::Object>()?.head())
+        Ok(self.parse::<super::head::HeadFields>()?.head())
     }
 
     /// Checks that a restore can read the object.
@@ -176,7 +176,7 @@ where
     F: FnMut(StoredJson) -> Result<ControlFlow<()>, E>,
 {
     let mut archive = tar::Archive::new(tar);
-    for member in Members::of(&mut archive).map_err(ArchiveError::from)? {
+    for member in TarMembers::of(&mut archive).map_err(ArchiveError::from)? {
         let mut member = member.map_err(ArchiveError::from)?;
         if !member.kind.is_file() {
             continue;

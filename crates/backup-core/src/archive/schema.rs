@@ -19,7 +19,7 @@ const MAX_VALUES: usize = 8;
 /// Schema of one version of a custom kind.
 #[derive(Debug)]
 pub struct Schema {
-    root: Node,
+    root: SchemaNode,
     /// Whether the schema has a CEL rule that can be evaluated.
     has_rules: bool,
 }
@@ -45,34 +45,34 @@ impl std::fmt::Display for Violation {
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct SchemaNode {
     kind: Option<String>,
     nullable: bool,
     default: Option<Value>,
     int_or_string: bool,
     required: Vec<String>,
-    properties: Vec<(String, Node)>,
-    additional: Option<Box<Node>>,
-    items: Option<Box<Node>>,
+    properties: Vec<(String, SchemaNode)>,
+    additional: Option<Box<SchemaNode>>,
+    items: Option<Box<SchemaNode>>,
     values: Option<Vec<Value>>,
     minimum: Option<(f64, bool)>,
     maximum: Option<(f64, bool)>,
     multiple_of: Option<f64>,
-    length: Range,
-    count: Range,
-    members: Range,
+    length: Bounds,
+    count: Bounds,
+    members: Bounds,
     pattern: Option<Regex>,
-    all: Vec<Node>,
-    any: Vec<Node>,
-    one: Vec<Node>,
-    not: Option<Box<Node>>,
+    all: Vec<SchemaNode>,
+    any: Vec<SchemaNode>,
+    one: Vec<SchemaNode>,
+    not: Option<Box<SchemaNode>>,
     /// Whether a string has a format that rules read as another type, such as a time.
     is_formed: bool,
     rules: Vec<Rule>,
 }
 
 #[derive(Debug, Default)]
-struct Range {
+struct Bounds {
     least: Option<u64>,
     most: Option<u64>,
 }
@@ -85,7 +85,7 @@ impl Schema {
         let is_meant = |v: &&Value| v.get("name").and_then(Value::as_str) == Some(version);
         let meant = versions.iter().find(is_meant)?;
         let root = meant.pointer("/schema/openAPIV3Schema")?.as_object()?;
-        let root = Node::read(root, DEEPEST);
+        let root = SchemaNode::read(root, DEEPEST);
         let has_rules = root.has_rules();
         Some(Self { root, has_rules })
     }
@@ -119,7 +119,7 @@ impl Schema {
     }
 }
 
-impl Node {
+impl SchemaNode {
     fn read(schema: &Map<String, Value>, depth: usize) -> Self {
         let Some(depth) = depth.checked_sub(1) else {
             return Self::default();
@@ -136,7 +136,7 @@ impl Node {
         let is = |name: &str| schema.get(name) == Some(&Value::Bool(true));
         let bound =
             |name: &str, exclusive: &str| Some((schema.get(name)?.as_f64()?, is(exclusive)));
-        let range = |least: &str, most: &str| Range {
+        let range = |least: &str, most: &str| Bounds {
             least: schema.get(least).and_then(Value::as_u64),
             most: schema.get(most).and_then(Value::as_u64),
         };
@@ -368,7 +368,7 @@ impl Node {
     }
 }
 
-impl Range {
+impl Bounds {
     fn broken(&self, count: u64, what: &str) -> Option<String> {
         if let Some(least) = self.least.filter(|least| count < *least) {
             return Some(format!("must have at least {least} {what}"));

@@ -1,7 +1,7 @@
 //! Findings about objects in an etcd snapshot that no API server can decode.
 
 use super::finding;
-use crate::etcd::Torn;
+use crate::etcd::TornObjects;
 use crate::format::manifest::{Finding, Manifest, Severity};
 use crate::id::ComponentName;
 
@@ -14,7 +14,7 @@ const REMEDY: &str = "compare it with another member (`etcdctl get KEY --endpoin
     older restore point if need be";
 
 /// Returns the findings on the objects of component `name` that cannot be decoded.
-pub fn torn(name: &ComponentName, torn: &Torn, severity: Severity) -> Vec<Finding> {
+pub fn torn(name: &ComponentName, torn: &TornObjects, severity: Severity) -> Vec<Finding> {
     let named = torn.objects.iter().take(MAX_NAMED).map(|object| {
         let cause = format!(
             "{CAUSE}no API server can read its value at revision {} (key {}), nor list its kind",
@@ -64,7 +64,7 @@ mod tests {
             key: format!("/registry/secrets/default/s{at:03}"),
             revision: at,
         };
-        let mut all = Torn {
+        let mut all = TornObjects {
             objects: (0..25).map(object).collect(),
             more: false,
         };
@@ -76,6 +76,6 @@ mod tests {
         all.more = true;
         let found = torn(&name, &all, Severity::Error);
         assert!(found[20].cause.contains(" many more "));
-        assert!(torn(&name, &Torn::default(), Severity::Error).is_empty());
+        assert!(torn(&name, &TornObjects::default(), Severity::Error).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use super::BackupError;
 use super::commit::Part;
 use super::stages::{Outcome, Rejection, Watch};
 use super::work::Work;
-use crate::chunk::Kind;
+use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;
 use crate::id::ComponentName;
@@ -64,7 +64,7 @@ pub(super) async fn archive(
     let accept = |(_, bytes): &(Digest, u64)| Some(*bytes);
     let chunker = TarChunker::new();
     let storing = work.stream(
-        Kind::Plain,
+        ChunkerKind::Plain,
         chunker,
         ArchiveWatch::default(),
         accept,

@@ -6,7 +6,7 @@ use super::work::Work;
 use super::{BackupError, Run};
 use crate::audit;
 use crate::causes;
-use crate::chunk::Kind;
+use crate::chunk::ChunkerKind;
 use crate::chunk::bbolt::BboltChunker;
 use crate::etcd::{Inspector, SnapshotError, SnapshotFacts, TrailerCheck};
 use crate::format::manifest::{EtcdFacts, Finding, Severity};
@@ -122,7 +122,7 @@ async fn attempt(
     let accept = |v: &Result<SnapshotFacts, SnapshotError>| v.as_ref().ok().map(|f| f.plain_size);
     let chunker = BboltChunker::new();
     let outcome = work
-        .stream(Kind::Bbolt, chunker, watch, accept, stream)
+        .stream(ChunkerKind::Bbolt, chunker, watch, accept, stream)
         .await?;
     let unusable = |source| BackupError::Snapshot {
         origin: origin.to_owned(),

@@ -5,8 +5,8 @@ use std::io;
 
 use super::batch::{ArrangedBatch, Batch, Order};
 use super::table::{PackFacts, PackNumber, Place, Table};
-use crate::chunk::{Kind, Sink};
-use crate::format::recipe::{Run, Segment};
+use crate::chunk::{ChunkerKind, Sink};
+use crate::format::recipe::{PackSpan, Segment};
 
 /// Size of a segment's columns in memory at which it is closed. It limits the memory of writer and reader,
 /// and a 2 GiB database still fits one or two segments.
@@ -70,7 +70,7 @@ pub(super) struct Seen {
 
 /// See the module.
 pub(super) struct Recorder<F> {
-    kind: Kind,
+    kind: ChunkerKind,
     table: Table,
     hand_on: F,
     epoch: String,
@@ -97,7 +97,7 @@ fn too_much(what: &str) -> io::Error {
 
 impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
     /// Creates a recorder for one component. Packs are made for `epoch`, and `hand_on` takes the work.
-    pub(super) fn new(kind: Kind, table: Table, epoch: String, hand_on: F) -> Self {
+    pub(super) fn new(kind: ChunkerKind, table: Table, epoch: String, hand_on: F) -> Self {
         Self {
             kind,
             table,
@@ -184,7 +184,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
         self.close_pack()?;
         let raw = std::mem::take(&mut self.runs);
         self.waiting_from = 0;
-        let mut runs: Vec<Run> = Vec::with_capacity(raw.len());
+        let mut runs: Vec<PackSpan> = Vec::with_capacity(raw.len());
         for run in raw {
             let base = self.base(run.pack);
             let start = base.saturating_add(run.offset.into());
@@ -192,7 +192,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
                 Some(last) if last.start.saturating_add(last.length) == start => {
                     last.length = last.length.saturating_add(run.length.into());
                 }
-                _ => runs.push(Run {
+                _ => runs.push(PackSpan {
                     start,
                     length: run.length.into(),
                 }),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::recorder::{Recorder, Seen, Work};
 use super::table::{PackNumber, Table};
 use super::{BackupError, put};
-use crate::chunk::{Chunker, Kind};
+use crate::chunk::{Chunker, ChunkerKind};
 use crate::crypt::Sealer;
 use crate::digest::Digest;
 use crate::format::layout;
@@ -118,7 +118,7 @@ impl Spent {
 pub(super) async fn run<C, W>(
     context: &Context,
     table: Table,
-    kind: Kind,
+    kind: ChunkerKind,
     chunker: C,
     watch: W,
     accept: impl Fn(&W::Verdict) -> Option<u64>,

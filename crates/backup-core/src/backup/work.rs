@@ -9,7 +9,7 @@ use super::stages::{self, Context, Outcome, Spent, Watch};
 use super::table::Table;
 use super::{BackupError, Committed, Origin, Plan, Run, archive, etcd};
 use crate::causes;
-use crate::chunk::{Chunker, Kind};
+use crate::chunk::{Chunker, ChunkerKind};
 use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
@@ -66,7 +66,7 @@ impl<'r> Work<'r> {
     /// Runs one stream through the stages.
     pub(super) async fn stream<C, W>(
         &mut self,
-        kind: Kind,
+        kind: ChunkerKind,
         chunker: C,
         watch: W,
         accept: impl Fn(&W::Verdict) -> Option<u64>,

@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::Kind;
+    use crate::chunk::ChunkerKind;
     use crate::chunk::testing::{check, cut};
 
     fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -117,7 +117,7 @@ mod tests {
             let mut plain = noise(seed, length);
             plain.extend(vec![0; zeros]);
             let record = cut(CdcChunker::new(), &plain, &lengths);
-            check(Kind::Plain, &plain, &record, 2);
+            check(ChunkerKind::Plain, &plain, &record, 2);
             let whole = cut(CdcChunker::new(), &plain, &[plain.len()]);
             prop_assert!(record == whole, "the pieces it came in changed the chunks");
         }
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn a_layout_is_refused() {
         let bytes: &[u8] = b"plain";
-        let refused = crate::chunk::rebuild(Kind::Plain, 0, &[4], &mut { bytes }, &mut io::sink());
+        let refused =
+            crate::chunk::rebuild(ChunkerKind::Plain, 0, &[4], &mut { bytes }, &mut io::sink());
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 

@@ -22,29 +22,29 @@ const MAX_ORDER: usize = 512;
 /// Chunker that cuts a tar stream at its entries. Holds at most 2 MiB.
 #[derive(Debug, Default)]
 pub struct TarChunker {
-    state: State,
+    state: EntryState,
     /// The part of the current entry that is not a chunk yet.
     held: Vec<u8>,
     /// Attributes of the entry from the headers before it.
-    extra: Extra,
+    extra: ExtraAttributes,
     /// The plain offset up to which chunks were made.
     plain: u64,
 }
 
 /// Position in an entry.
 #[derive(Debug)]
-enum State {
+enum EntryState {
     /// In a header; the number of missing bytes.
     Head(usize),
     /// In held data; the number of missing bytes.
-    Data(usize, Role),
+    Data(usize, HeldData),
     /// In data that is cut by content.
     Large(u64, CdcChunker),
     /// After the last entry.
     Rest(CdcChunker),
 }
 
-impl Default for State {
+impl Default for EntryState {
     fn default() -> Self {
         Self::Head(BLOCK)
     }
@@ -52,7 +52,7 @@ impl Default for State {
 
 /// Purpose of the held data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum HeldData {
     /// Data of an entry.
     Entry,
     /// Name of the next entry (GNU); it began at this offset in `held`.
@@ -65,7 +65,7 @@ enum Role {
 
 /// Attributes of an entry from the headers before it.
 #[derive(Debug, Default)]
-struct Extra {
+struct ExtraAttributes {
     path: Option<Vec<u8>>,
     size: Option<u64>,
 }
@@ -86,7 +86,7 @@ impl TarChunker {
     }
 
     /// Processes a complete header; returns the next state.
-    fn header<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
+    fn header<S: Sink>(&mut self, sink: &mut S) -> io::Result<EntryState> {
         let at = self.held.len().saturating_sub(BLOCK);
         let block = self.held.get(at..).unwrap_or_default();
         let Some((header, size)) = sound(block) else {
@@ -94,9 +94,9 @@ impl TarChunker {
         };
         let kind = header.entry_type();
         let before = match kind {
-            EntryType::GNULongName => Some(Role::Name(self.held.len())),
-            EntryType::GNULongLink => Some(Role::Link),
-            EntryType::XHeader => Some(Role::Pax(self.held.len())),
+            EntryType::GNULongName => Some(HeldData::Name(self.held.len())),
+            EntryType::GNULongLink => Some(HeldData::Link),
+            EntryType::XHeader => Some(HeldData::Pax(self.held.len())),
             _ => None,
         };
         let size = match before {
@@ -118,32 +118,40 @@ impl TarChunker {
             self.extra.path = Some(header.path_bytes().into_owned());
         }
         match fits {
-            Some(padded) => self.data(padded, before.unwrap_or(Role::Entry), sink),
+            Some(padded) => self.data(padded, before.unwrap_or(HeldData::Entry), sink),
             None => {
                 let order = self.order().to_vec();
                 self.flush(sink)?;
-                Ok(State::Large(padded, CdcChunker::within(self.plain, &order)))
+                Ok(EntryState::Large(
+                    padded,
+                    CdcChunker::within(self.plain, &order),
+                ))
             }
         }
     }
 
     /// Returns the next state if held data lacks `lacks` bytes; processes the data if none are missing.
-    fn data<S: Sink>(&mut self, lacks: usize, role: Role, sink: &mut S) -> io::Result<State> {
+    fn data<S: Sink>(
+        &mut self,
+        lacks: usize,
+        role: HeldData,
+        sink: &mut S,
+    ) -> io::Result<EntryState> {
         if lacks > 0 {
-            return Ok(State::Data(lacks, role));
+            return Ok(EntryState::Data(lacks, role));
         }
         match role {
-            Role::Entry => {
+            HeldData::Entry => {
                 self.flush(sink)?;
-                self.extra = Extra::default();
+                self.extra = ExtraAttributes::default();
             }
-            Role::Link => {}
-            Role::Name(at) => {
+            HeldData::Link => {}
+            HeldData::Name(at) => {
                 let name = self.held.get(at..).unwrap_or_default();
                 let name = name.split(|&byte| byte == 0).next();
                 self.extra.path = name.map(<[u8]>::to_vec);
             }
-            Role::Pax(at) => {
+            HeldData::Pax(at) => {
                 let data = self.held.get(at..).unwrap_or_default();
                 for extension in PaxExtensions::new(data).flatten() {
                     let value = extension.value_bytes();
@@ -158,15 +166,15 @@ impl TarChunker {
                 }
             }
         }
-        Ok(State::Head(BLOCK))
+        Ok(EntryState::Head(BLOCK))
     }
 
     /// Ends the entries: the held bytes and the rest of the stream are cut by content.
-    fn rest<S: Sink>(&mut self, sink: &mut S) -> io::Result<State> {
+    fn rest<S: Sink>(&mut self, sink: &mut S) -> io::Result<EntryState> {
         let mut cdc = CdcChunker::within(self.plain, b"\0rest");
         cdc.push(&self.held, sink)?;
         self.held = Vec::new();
-        Ok(State::Rest(cdc))
+        Ok(EntryState::Rest(cdc))
     }
 
     fn order(&self) -> &[u8] {
@@ -194,15 +202,15 @@ impl Chunker for TarChunker {
     fn push<S: Sink>(&mut self, mut plain: &[u8], sink: &mut S) -> io::Result<()> {
         while !plain.is_empty() {
             self.state = match std::mem::take(&mut self.state) {
-                State::Head(lacks) => match self.hold(&mut plain, lacks) {
+                EntryState::Head(lacks) => match self.hold(&mut plain, lacks) {
                     0 => self.header(sink)?,
-                    lacks => State::Head(lacks),
+                    lacks => EntryState::Head(lacks),
                 },
-                State::Data(lacks, role) => {
+                EntryState::Data(lacks, role) => {
                     let lacks = self.hold(&mut plain, lacks);
                     self.data(lacks, role, sink)?
                 }
-                State::Large(lacks, mut cdc) => {
+                EntryState::Large(lacks, mut cdc) => {
                     let most = usize::try_from(lacks).unwrap_or(usize::MAX);
                     let (now, later) = plain.split_at(most.min(plain.len()));
                     plain = later;
@@ -210,17 +218,17 @@ impl Chunker for TarChunker {
                     self.forward(now.len());
                     let lacks = lacks.saturating_sub(now.len().try_into().unwrap_or(u64::MAX));
                     if lacks > 0 {
-                        State::Large(lacks, cdc)
+                        EntryState::Large(lacks, cdc)
                     } else {
                         cdc.finish(sink)?;
-                        self.extra = Extra::default();
-                        State::Head(BLOCK)
+                        self.extra = ExtraAttributes::default();
+                        EntryState::Head(BLOCK)
                     }
                 }
-                State::Rest(mut cdc) => {
+                EntryState::Rest(mut cdc) => {
                     cdc.push(plain, sink)?;
                     plain = &[];
-                    State::Rest(cdc)
+                    EntryState::Rest(cdc)
                 }
             };
         }
@@ -229,8 +237,8 @@ impl Chunker for TarChunker {
 
     fn finish<S: Sink>(mut self, sink: &mut S) -> io::Result<()> {
         match std::mem::take(&mut self.state) {
-            State::Head(_) | State::Data(..) => self.flush(sink),
-            State::Large(_, cdc) | State::Rest(cdc) => cdc.finish(sink),
+            EntryState::Head(_) | EntryState::Data(..) => self.flush(sink),
+            EntryState::Large(_, cdc) | EntryState::Rest(cdc) => cdc.finish(sink),
         }
     }
 }

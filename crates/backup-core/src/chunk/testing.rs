@@ -4,10 +4,10 @@
 
 use std::io;
 
-use super::{Chunker, Kind, MAX_CHUNK, Sink, rebuild};
+use super::{Chunker, ChunkerKind, MAX_CHUNK, Sink, rebuild};
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct RecordingSink {
     pub(crate) chunks: Vec<Vec<u8>>,
     pub(crate) orders: Vec<Vec<u8>>,
     pub(crate) layout: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Record {
     pub(crate) boundaries: Vec<(usize, usize, u64)>,
 }
 
-impl Sink for Record {
+impl Sink for RecordingSink {
     fn chunk(&mut self, bytes: &[u8], order: &[u8]) -> io::Result<()> {
         assert!(!bytes.is_empty() && bytes.len() <= MAX_CHUNK);
         self.chunks.push(bytes.to_vec());
@@ -36,8 +36,8 @@ impl Sink for Record {
 }
 
 /// Cuts `plain`, passed in pieces of `lengths` in turn.
-pub(crate) fn cut<C: Chunker>(mut chunker: C, plain: &[u8], lengths: &[usize]) -> Record {
-    let mut record = Record::default();
+pub(crate) fn cut<C: Chunker>(mut chunker: C, plain: &[u8], lengths: &[usize]) -> RecordingSink {
+    let mut record = RecordingSink::default();
     let mut rest = plain;
     let mut lengths = lengths.iter().cycle();
     while !rest.is_empty() {
@@ -53,7 +53,7 @@ pub(crate) fn cut<C: Chunker>(mut chunker: C, plain: &[u8], lengths: &[usize]) -
 }
 
 /// Rebuilds everything, and each segment between every `step`th boundary on its own.
-pub(crate) fn check(kind: Kind, plain: &[u8], record: &Record, step: usize) {
+pub(crate) fn check(kind: ChunkerKind, plain: &[u8], record: &RecordingSink, step: usize) {
     let whole = record.chunks.concat();
     let mut out = Vec::new();
     let n = rebuild(kind, 0, &record.layout, &mut whole.as_slice(), &mut out).unwrap();

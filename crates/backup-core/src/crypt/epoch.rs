@@ -43,11 +43,11 @@ pub fn new_epoch(recipients: &[Recipient]) -> Result<NewEpoch, SealError> {
 
 /// Secret halves of the epochs that a reader could unwrap.
 #[derive(Debug, Default)]
-pub struct EpochSecrets(BTreeMap<Recipient, Secret>);
+pub struct EpochSecrets(BTreeMap<Recipient, EpochKeys>);
 
 /// Keys derived from an epoch's secret half.
 #[derive(Debug)]
-struct Secret {
+struct EpochKeys {
     /// The secret half itself.
     epoch: Identities,
     /// Identity that opens journals of restores from it, and its public half, which nobody else knows: a
@@ -77,7 +77,7 @@ impl EpochSecrets {
         }
         let mut secret = Identities::none();
         secret.push_x25519(identity);
-        let secret = Secret {
+        let secret = EpochKeys {
             epoch: secret,
             journal: journal_identity(text.trim()),
             plan: derived(text.trim(), b"butler-backup v1 plan digests"),

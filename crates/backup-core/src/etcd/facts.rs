@@ -44,12 +44,12 @@ pub struct SnapshotFacts {
     /// Owners of the keys in it.
     pub contents: Contents,
     /// Live objects that API servers cannot decode.
-    pub torn: Torn,
+    pub torn: TornObjects,
 }
 
 /// Objects with values that are cut off or overwritten inside; etcd still starts from them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Torn {
+pub struct TornObjects {
     /// Objects found, in the order of their keys.
     pub objects: Vec<TornObject>,
     /// Whether there may be more.

@@ -39,10 +39,10 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use self::free::Freelist;
-use self::summary::{Fault, Kind, Summaries};
-use super::facts::{Contents, SnapshotError, Torn};
+use self::summary::{PageDefect, PageSummary, Summaries};
+use super::facts::{Contents, SnapshotError, TornObjects};
 use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta, wide};
-use crate::chunk::bbolt::window::{Taken, Unit, Visit, Window};
+use crate::chunk::bbolt::window::{Unit, Visit, VisitedPart, Window};
 use crate::digest::Digest;
 
 /// Facts from the pages of a snapshot.
@@ -69,14 +69,14 @@ pub struct PageFacts {
     /// See [`super::SnapshotFacts::contents`].
     pub contents: Contents,
     /// See [`super::SnapshotFacts::torn`].
-    pub torn: Torn,
+    pub torn: TornObjects,
 }
 
 /// Inspector that takes a snapshot's bytes in order and keeps what it needs to walk the trees.
 #[derive(Debug, Default)]
 pub struct Inspector {
     window: Window,
-    pages: Pages,
+    pages: PageSurvey,
 }
 
 impl Inspector {
@@ -126,13 +126,13 @@ impl Inspector {
 
 /// Newest sound meta page, and the summaries of all other pages.
 #[derive(Debug, Default)]
-struct Pages {
+struct PageSurvey {
     meta: Option<Meta>,
     freelist: Option<Freelist>,
     summaries: Summaries,
 }
 
-impl Pages {
+impl PageSurvey {
     fn meta(&mut self, page: &[u8], page_size: usize) {
         let meta = Meta::read(page).filter(|meta| meta.intact && meta.page_size == page_size);
         if meta.map(|meta| meta.txid) > self.meta.map(|meta| meta.txid) {
@@ -141,24 +141,27 @@ impl Pages {
     }
 }
 
-impl Visit for Pages {
+impl Visit for PageSurvey {
     type Error = Infallible;
 
-    fn visit(&mut self, unit: Unit<'_>) -> Result<Taken, Infallible> {
+    fn visit(&mut self, unit: Unit<'_>) -> Result<VisitedPart, Infallible> {
         if unit.number < 2 {
             self.meta(unit.page(), unit.page_size);
-            return Ok(Taken::Page);
+            return Ok(VisitedPart::Page);
         }
         let Some(header) = unit.header else {
-            return Ok(Taken::Page);
+            return Ok(VisitedPart::Page);
         };
         let whole = header.unit(unit.page_size) == Some(unit.bytes.len());
         let root = self.meta.is_some_and(|meta| meta.root == unit.number);
         let free = self.meta.and_then(|meta| meta.freelist) == Some(unit.number);
         match header.flags {
             LEAF | BRANCH if !whole => {
-                self.summaries
-                    .add(unit.number, header.overflow, Kind::Fault(Fault::TooLong));
+                self.summaries.add(
+                    unit.number,
+                    header.overflow,
+                    PageSummary::Fault(PageDefect::TooLong),
+                );
             }
             LEAF => page::leaf(&mut self.summaries, unit.number, header, unit.bytes, root),
             BRANCH => page::branch(&mut self.summaries, unit.number, header, unit.bytes),
@@ -166,6 +169,6 @@ impl Visit for Pages {
             _ => {}
         }
         // A freed page may claim overflow pages that are now in use, so each page is inspected.
-        Ok(Taken::Page)
+        Ok(VisitedPart::Page)
     }
 }

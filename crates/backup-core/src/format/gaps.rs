@@ -20,14 +20,14 @@ pub struct Gap {
     /// Component that it belongs to.
     pub component: ComponentName,
     /// Missing part of the component.
-    pub what: What,
+    pub what: MissingPart,
     /// Cause of the gap.
     pub cause: String,
 }
 
 /// Missing part of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum MissingPart {
     /// The whole component.
     Component,
     /// Unknown objects of a kind; or of a group, as `*.GROUP`; or a file.
@@ -46,8 +46,8 @@ impl Gap {
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         match &self.what {
-            What::Component => None,
-            What::Kind(kind) | What::Object { kind, .. } => Some(kind),
+            MissingPart::Component => None,
+            MissingPart::Kind(kind) | MissingPart::Object { kind, .. } => Some(kind),
         }
     }
 
@@ -65,9 +65,9 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let component = &self.component;
         match &self.what {
-            What::Component => write!(f, "component `{component}`"),
-            What::Kind(kind) => write!(f, "objects of {kind} in `{component}`"),
-            What::Object { kind, name } => write!(f, "{kind} {name} in `{component}`"),
+            MissingPart::Component => write!(f, "component `{component}`"),
+            MissingPart::Kind(kind) => write!(f, "objects of {kind} in `{component}`"),
+            MissingPart::Object { kind, name } => write!(f, "{kind} {name} in `{component}`"),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Manifest {
         let cause = finding.map_or("it was asked for and could not be taken", |f| &f.cause);
         Gap {
             component: name.clone(),
-            what: What::Component,
+            what: MissingPart::Component,
             cause: cause.to_owned(),
         }
     }
@@ -131,12 +131,13 @@ impl Manifest {
         let Some(archive) = &component.archive else {
             return Vec::new();
         };
-        let mut found: Vec<(What, String)> = archive.kinds.iter().flat_map(of_kind).collect();
+        let mut found: Vec<(MissingPart, String)> =
+            archive.kinds.iter().flat_map(of_kind).collect();
         found.extend(
             archive
                 .lacks
                 .iter()
-                .map(|lack| (What::Kind(lack.what.clone()), lack.cause.clone())),
+                .map(|lack| (MissingPart::Kind(lack.what.clone()), lack.cause.clone())),
         );
         found.extend(self.of_findings(component, archive));
         let gap = |(what, cause)| Gap {
@@ -148,7 +149,11 @@ impl Manifest {
     }
 
     /// Returns gaps of manifests older than `lacks`, which recorded them as findings only.
-    fn of_findings(&self, component: &Component, archive: &ArchiveFacts) -> Vec<(What, String)> {
+    fn of_findings(
+        &self,
+        component: &Component,
+        archive: &ArchiveFacts,
+    ) -> Vec<(MissingPart, String)> {
         let tells = |f: &&Finding| {
             let known = archive.lacks.iter().any(|lack| lack.what == f.object);
             let definitions =
@@ -158,7 +163,7 @@ impl Manifest {
             f.severity == Severity::Error && !known && (file || definitions && is_forbidden(f))
         };
         let told = self.findings.iter().filter(tells);
-        told.map(|f| (What::Kind(f.object.clone()), f.cause.clone()))
+        told.map(|f| (MissingPart::Kind(f.object.clone()), f.cause.clone()))
             .collect()
     }
 }
@@ -167,15 +172,15 @@ fn is_forbidden(finding: &Finding) -> bool {
     finding.cause.contains("forbids it")
 }
 
-fn of_kind(kind: &KindFacts) -> Vec<(What, String)> {
+fn of_kind(kind: &KindFacts) -> Vec<(MissingPart, String)> {
     let lost = kind.lost.iter().map(|lost| {
-        let what = What::Object {
+        let what = MissingPart::Object {
             kind: kind.resource.clone(),
             name: lost.name.clone(),
         };
         (what, lost.cause.clone())
     });
-    let mut gaps: Vec<(What, String)> = lost.collect();
+    let mut gaps: Vec<(MissingPart, String)> = lost.collect();
     let unread = kind
         .skipped
         .iter()
@@ -191,7 +196,7 @@ fn of_kind(kind: &KindFacts) -> Vec<(What, String)> {
     let gone = |why: &&String| why.starts_with("its definition was deleted");
     let failed = kind.failed.as_ref().filter(|why| !whole && !gone(why));
     if let Some(why) = failed.cloned().or(unread) {
-        gaps.push((What::Kind(kind.resource.clone()), why));
+        gaps.push((MissingPart::Kind(kind.resource.clone()), why));
     }
     gaps
 }

@@ -57,7 +57,7 @@ struct Worker {
 }
 
 /// Compressed bytes of a frame, and the number of plain bytes in them.
-struct Compressed {
+struct CompressedFrame {
     bytes: Vec<u8>,
     plain: u32,
 }
@@ -125,7 +125,7 @@ impl PackWriter {
     }
 
     /// Compresses the frames, in at most as many threads as there are workers.
-    fn compress(&mut self, frames: &[&[&[u8]]]) -> Result<Vec<Compressed>, PackError> {
+    fn compress(&mut self, frames: &[&[&[u8]]]) -> Result<Vec<CompressedFrame>, PackError> {
         let next = AtomicUsize::new(0);
         let work = |worker: &mut Worker| {
             let mut done = Vec::new();
@@ -153,7 +153,7 @@ impl PackWriter {
 }
 
 impl Worker {
-    fn compress(&mut self, chunks: &[&[u8]]) -> Result<Compressed, PackError> {
+    fn compress(&mut self, chunks: &[&[u8]]) -> Result<CompressedFrame, PackError> {
         self.plain.clear();
         for chunk in chunks {
             self.plain.extend_from_slice(chunk);
@@ -164,7 +164,7 @@ impl Worker {
             .compressor
             .compress_to_buffer(&self.plain, self.compressed.as_mut_slice())
             .map_err(zstd_failed)?;
-        Ok(Compressed {
+        Ok(CompressedFrame {
             bytes: self.compressed.get(..n).unwrap_or_default().to_vec(),
             plain: small(self.plain.len())?,
         })
@@ -196,7 +196,7 @@ fn small(n: usize) -> Result<u32, FormatError> {
 }
 
 /// Returns the skippable frame at the end of a pack.
-fn seek_table_of(frames: &[Compressed]) -> Result<Vec<u8>, FormatError> {
+fn seek_table_of(frames: &[CompressedFrame]) -> Result<Vec<u8>, FormatError> {
     let count = small(frames.len())?;
     let size = count.saturating_mul(8).saturating_add(9);
     let mut out = Vec::new();

@@ -4,7 +4,7 @@
 
 use super::FormatError;
 use super::varint::{self, Cursor};
-use crate::chunk::Kind;
+use crate::chunk::ChunkerKind;
 
 /// Largest unpacked segment; the writer begins a new one long before.
 pub const MAX_PLAIN: usize = 64 << 20;
@@ -18,7 +18,7 @@ const MAGIC: &[u8; 4] = b"BBR1";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Chunker that cut it.
-    pub kind: Kind,
+    pub kind: ChunkerKind,
     /// Offset of the part in the plain stream.
     pub start: u64,
     /// Its number of plain bytes.
@@ -26,22 +26,22 @@ pub struct Segment {
     /// The chunker's layout column.
     pub layout: Vec<u8>,
     /// Runs in pack space whose bytes in order form the transformed stream.
-    pub runs: Vec<Run>,
+    pub runs: Vec<PackSpan>,
 }
 
 /// Consecutive bytes in pack space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct PackSpan {
     /// Their start.
     pub start: u64,
     /// Their number; never 0.
     pub length: u64,
 }
 
-fn kind_byte(kind: Kind) -> u8 {
+fn kind_byte(kind: ChunkerKind) -> u8 {
     match kind {
-        Kind::Plain => 0,
-        Kind::Bbolt => 1,
+        ChunkerKind::Plain => 0,
+        ChunkerKind::Bbolt => 1,
     }
 }
 
@@ -105,8 +105,8 @@ fn parse(plain: &[u8], pack_space: u64) -> Option<Segment> {
         return None;
     }
     let kind = match cursor.bytes(1)? {
-        [0] => Kind::Plain,
-        [1] => Kind::Bbolt,
+        [0] => ChunkerKind::Plain,
+        [1] => ChunkerKind::Bbolt,
         _ => return None,
     };
     let (start, plain_bytes) = (cursor.varint()?, cursor.varint()?);
@@ -123,7 +123,7 @@ fn parse(plain: &[u8], pack_space: u64) -> Option<Segment> {
         let start = end.checked_add_signed(starts.signed()?)?;
         let length = cursor.varint().filter(|n| *n > 0)?;
         end = start.checked_add(length).filter(|end| *end <= pack_space)?;
-        runs.push(Run { start, length });
+        runs.push(PackSpan { start, length });
     }
     let done = starts.0.is_empty() && cursor.0.is_empty();
     done.then_some(Segment {
@@ -148,8 +148,8 @@ mod tests {
             start: u64,
             bbolt: bool,
         ) {
-            let runs = raw.iter().map(|&(start, length)| Run { start, length }).collect();
-            let kind = if bbolt { Kind::Bbolt } else { Kind::Plain };
+            let runs = raw.iter().map(|&(start, length)| PackSpan { start, length }).collect();
+            let kind = if bbolt { ChunkerKind::Bbolt } else { ChunkerKind::Plain };
             let segment = Segment { kind, start, plain_bytes: 7, layout, runs };
             let bytes = segment.encode(3).unwrap();
             prop_assert_eq!(Segment::decode(&bytes, 1 << 41).unwrap(), segment.clone());

@@ -13,16 +13,15 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::{Proxy, port};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::causes::BoxError;
 
 /// Connection to the server. At this stage only the connection to a proxy may use TLS.
-pub type Dialled = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub type ProxyStream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Error for a connection that failed through the proxy.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to {server} through the proxy {proxy}")]
-struct Through {
+struct ProxyConnectError {
     server: String,
     proxy: String,
     source: BoxError,
@@ -44,9 +43,9 @@ impl Dialer {
 }
 
 impl Service<Uri> for Dialer {
-    type Response = Dialled;
+    type Response = ProxyStream;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Dialled, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<ProxyStream, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.tcp.poll_ready(context).map_err(Into::into)
@@ -68,7 +67,7 @@ impl Service<Uri> for Dialer {
             dialled.map_err(|source| {
                 let server = server.authority().map_or("", |a| a.as_str()).to_owned();
                 let proxy = proxy.to_string();
-                let failed = Through {
+                let failed = ProxyConnectError {
                     server,
                     proxy,
                     source,
@@ -79,7 +78,7 @@ impl Service<Uri> for Dialer {
     }
 }
 
-async fn through(proxy: &Proxy, tcp: HttpConnector, server: Uri) -> Result<Dialled, BoxError> {
+async fn through(proxy: &Proxy, tcp: HttpConnector, server: Uri) -> Result<ProxyStream, BoxError> {
     match proxy.uri.scheme_str() {
         Some("https") => {
             let provider = rustls::crypto::ring::default_provider();

@@ -19,7 +19,7 @@ use super::objects::Objects;
 use super::verify::{SnapshotWriter, check_snapshot};
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
-use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, Torn, TrailerCheck};
+use crate::etcd::{Inspector, PageFacts, SnapshotError, SnapshotFacts, TornObjects, TrailerCheck};
 use crate::id::ComponentName;
 use crate::progress::Progress;
 use crate::scratch::Scratch;
@@ -48,7 +48,7 @@ pub struct HeldFacts {
     /// Whether the snapshot is a copy of a member's `db` file, which has no trailer.
     pub raw: bool,
     /// Live objects that no API server can decode.
-    pub torn: Torn,
+    pub torn: TornObjects,
 }
 
 /// See the module.
@@ -363,7 +363,7 @@ mod tests {
             storage_version: None,
             encryption_prefixes: Vec::new(),
             raw: true,
-            torn: Torn::default(),
+            torn: TornObjects::default(),
         };
         let held = HeldSnapshot {
             facts,

@@ -22,7 +22,7 @@ const PAGE: usize = 7;
 /// clock, which stands still until a test moves it.
 #[derive(Debug)]
 pub struct MemoryStore {
-    objects: Mutex<BTreeMap<String, Stored>>,
+    objects: Mutex<BTreeMap<String, MemoryObject>>,
     clock: Option<FixedClock>,
 }
 
@@ -39,7 +39,7 @@ impl Default for MemoryStore {
 }
 
 #[derive(Debug)]
-struct Stored {
+struct MemoryObject {
     key: Key,
     bytes: Bytes,
     digest: Digest,
@@ -51,7 +51,7 @@ struct Stored {
     hidden: bool,
 }
 
-impl Stored {
+impl MemoryObject {
     /// Refuses to read an archived object, as S3 does.
     fn readable(&self) -> Result<(), StoreError> {
         match &self.access {
@@ -132,7 +132,7 @@ impl MemoryStore {
             .is_some()
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, MemoryObject>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +170,7 @@ impl Store for MemoryStore {
         if objects.contains_key(key.as_str()) {
             return Ok(Created::Existed);
         }
-        let stored = Stored {
+        let stored = MemoryObject {
             key: key.clone(),
             bytes,
             digest,

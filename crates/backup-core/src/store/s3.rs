@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use self::client::Clients;
-use self::failure::{Failure, Meaning};
-use self::watch::Watch;
+use self::failure::{Failure, FailureKind};
+use self::watch::TryCounter;
 use super::{
     Access, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, WriteOnce,
     probe_object,
@@ -53,7 +53,7 @@ pub struct S3Store {
 }
 
 /// Outcome of a put.
-enum Put {
+enum PutOutcome {
     New,
     /// An object exists; `unsure` if it may be from an earlier try of this same put.
     Refused {
@@ -102,15 +102,15 @@ impl S3Store {
     /// Sends a request; repeats it once with fresh credentials if the current ones are refused.
     async fn call<T, F, Fut>(&self, send: F) -> Result<T, Failure>
     where
-        F: Fn(Client, Watch) -> Fut,
+        F: Fn(Client, TryCounter) -> Fut,
         Fut: Future<Output = Result<T, Failure>>,
     {
-        let watch = Watch::default();
+        let watch = TryCounter::default();
         let _turn = self
             .turns
             .acquire()
             .await
-            .map_err(|closed| Failure::new(Meaning::Other, &watch, closed))?;
+            .map_err(|closed| Failure::new(FailureKind::Other, &watch, closed))?;
         let (client, generation) = self.clients.current().await;
         match send(client, watch.clone()).await {
             Err(failure) if failure.refused() => match self.clients.reload(generation).await {
@@ -123,7 +123,7 @@ impl S3Store {
 
     /// Builds the error for callers. For a plain "not found" it checks whether the bucket exists.
     async fn error(&self, failure: Failure, verb: &str, key: Option<&Key>) -> StoreError {
-        if failure.meaning == Meaning::Missing {
+        if failure.meaning == FailureKind::Missing {
             let bucket = self
                 .call(async |client, watch| {
                     let request = client.head_bucket().bucket(&self.bucket).customize();
@@ -133,13 +133,13 @@ impl S3Store {
                     }
                 })
                 .await;
-            if bucket.is_err_and(|failure| failure.meaning == Meaning::Missing) {
+            if bucket.is_err_and(|failure| failure.meaning == FailureKind::Missing) {
                 return StoreError::NoBucket {
                     store: self.name.clone(),
                 };
             }
         }
-        if let (Meaning::Archived, Some(key)) = (failure.meaning, key) {
+        if let (FailureKind::Archived, Some(key)) = (failure.meaning, key) {
             // The answer does not name the storage class, or say whether a restore is in progress.
             let info = self.call(|client, watch| self.look(client, watch, key));
             let archived = match info.await.map(|info| info.access) {
@@ -156,7 +156,12 @@ impl S3Store {
     }
 
     /// Requests an object's head once.
-    async fn look(&self, client: Client, watch: Watch, key: &Key) -> Result<ObjectInfo, Failure> {
+    async fn look(
+        &self,
+        client: Client,
+        watch: TryCounter,
+        key: &Key,
+    ) -> Result<ObjectInfo, Failure> {
         let request = client
             .head_object()
             .bucket(&self.bucket)
@@ -171,7 +176,7 @@ impl S3Store {
         let size = head.content_length().map(u64::try_from);
         let Some(Ok(size)) = size else {
             let text = "the store told no size";
-            return Err(Failure::new(Meaning::Other, &watch, text));
+            return Err(Failure::new(FailureKind::Other, &watch, text));
         };
         Ok(ObjectInfo {
             key: key.clone(),
@@ -183,7 +188,7 @@ impl S3Store {
     }
 
     /// Puts an object. If the bytes arrive damaged, they are sent again.
-    async fn put(&self, key: &Key, bytes: &Bytes, digest: Digest) -> Result<Put, Failure> {
+    async fn put(&self, key: &Key, bytes: &Bytes, digest: Digest) -> Result<PutOutcome, Failure> {
         let mut sent = 0;
         loop {
             let result = self
@@ -193,7 +198,7 @@ impl S3Store {
             match result {
                 // Bytes that never had the digest were not damaged in transit.
                 Err(failure)
-                    if failure.meaning == Meaning::Damaged
+                    if failure.meaning == FailureKind::Damaged
                         && sent < BODIES
                         && Digest::of(bytes) == digest => {}
                 result => return result,
@@ -204,11 +209,11 @@ impl S3Store {
     async fn put_once(
         &self,
         client: Client,
-        watch: Watch,
+        watch: TryCounter,
         key: &Key,
         bytes: Bytes,
         digest: Digest,
-    ) -> Result<Put, Failure> {
+    ) -> Result<PutOutcome, Failure> {
         let request = client
             .put_object()
             .bucket(&self.bucket)
@@ -219,9 +224,9 @@ impl S3Store {
             .customize()
             .interceptor(watch.clone());
         match request.send().await {
-            Ok(_) => Ok(Put::New),
+            Ok(_) => Ok(PutOutcome::New),
             Err(error) => match Failure::of(error, &watch) {
-                failure if failure.meaning == Meaning::Exists => Ok(Put::Refused {
+                failure if failure.meaning == FailureKind::Exists => Ok(PutOutcome::Refused {
                     unsure: watch.unsure(),
                 }),
                 failure => Err(failure.of_create()),
@@ -258,9 +263,11 @@ impl Store for S3Store {
             });
         }
         match self.put(key, &bytes, digest).await {
-            Ok(Put::New) => Ok(Created::New),
-            Ok(Put::Refused { unsure: true }) if self.holds(key, digest).await? => Ok(Created::New),
-            Ok(Put::Refused { .. }) => Ok(Created::Existed),
+            Ok(PutOutcome::New) => Ok(Created::New),
+            Ok(PutOutcome::Refused { unsure: true }) if self.holds(key, digest).await? => {
+                Ok(Created::New)
+            }
+            Ok(PutOutcome::Refused { .. }) => Ok(Created::Existed),
             Err(failure) => Err(self.error(failure, "put", Some(key)).await),
         }
     }
@@ -345,7 +352,7 @@ impl Store for S3Store {
         for _ in 0..2 {
             second = match self.put(&key, &bytes, digest).await {
                 Ok(put) => Some(put),
-                Err(failure) if failure.meaning == Meaning::NotImplemented => return Ok(lacks),
+                Err(failure) if failure.meaning == FailureKind::NotImplemented => return Ok(lacks),
                 Err(failure) => return Err(self.error(failure, "put", Some(&key)).await),
             };
         }
@@ -357,7 +364,7 @@ impl Store for S3Store {
         };
         Ok(Probe {
             write_once: match second {
-                Some(Put::Refused { .. }) => WriteOnce::Honoured,
+                Some(PutOutcome::Refused { .. }) => WriteOnce::Honoured,
                 _ => WriteOnce::Ignored,
             },
             records_checksums: recorded == Some(digest),

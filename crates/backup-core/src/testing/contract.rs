@@ -1,10 +1,10 @@
 //! Contract of [`Store`], with a check for each promise that runs on any store.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::causes::BoxError;
 use crate::digest::Digest;
 use crate::store::{Key, Store};
 
@@ -16,14 +16,13 @@ mod races;
 /// Promise that a store broke.
 #[derive(Debug, thiserror::Error)]
 #[error("the store does not keep its promise: {promise}")]
-pub struct Broken {
+pub struct BrokenPromise {
     promise: &'static str,
     #[source]
     source: BoxError,
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
-type Kept = Result<(), BoxError>;
+type CheckResult = Result<(), BoxError>;
 
 /// Fails the check with a text unless the condition holds.
 macro_rules! ensure {
@@ -39,7 +38,7 @@ use ensure;
 ///
 /// # Errors
 /// The first broken promise.
-pub async fn run<F, S>(fresh: F) -> Result<(), Broken>
+pub async fn run<F, S>(fresh: F) -> Result<(), BrokenPromise>
 where
     F: AsyncFn() -> S,
     S: Store + 'static,
@@ -49,7 +48,7 @@ where
             $(
                 tracing::info!(promise = $text, "trying");
                 let store = Arc::new(fresh().await);
-                $check(store).await.map_err(|source| Broken { promise: $text, source })?;
+                $check(store).await.map_err(|source| BrokenPromise { promise: $text, source })?;
             )+
         };
     }
@@ -92,7 +91,7 @@ fn sample(seed: &str, length: usize) -> Bytes {
 }
 
 /// Creates an object, which must be new.
-async fn put(store: &dyn Store, name: &str, bytes: &Bytes) -> Kept {
+async fn put(store: &dyn Store, name: &str, bytes: &Bytes) -> CheckResult {
     let created = store
         .create(&key(name)?, bytes.clone(), Digest::of(bytes))
         .await?;

@@ -12,9 +12,9 @@ use crate::digest::Digest;
 use crate::store::{Created, Key, ObjectInfo, Page, Probe, Store, StoreError};
 
 mod plan;
-pub use plan::{Call, Counts, When};
+pub use plan::{CallCounts, CallFilter, StoreCall};
 
-use plan::Plan;
+use plan::FaultPlan;
 
 /// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FaultStore {
     inner: Arc<dyn Store>,
-    plan: Mutex<Plan>,
+    plan: Mutex<FaultPlan>,
     stopped: watch::Sender<bool>,
 }
 
@@ -58,7 +58,7 @@ impl FaultStore {
     }
 
     /// Applies `fault` to the calls of `when`. If several faults match a call, the first one added applies.
-    pub fn on(&self, when: When, fault: Fault) {
+    pub fn on(&self, when: CallFilter, fault: Fault) {
         self.plan().add(when, fault);
     }
 
@@ -69,7 +69,7 @@ impl FaultStore {
 
     /// Returns the calls so far, including those that failed on purpose.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> CallCounts {
         self.plan().counts()
     }
 
@@ -79,14 +79,14 @@ impl FaultStore {
         drop(self.stopped.subscribe().wait_for(|stopped| *stopped).await);
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    fn plan(&self) -> MutexGuard<'_, FaultPlan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call, and applies the fault that comes before it.
     async fn before(
         &self,
-        call: Call,
+        call: StoreCall,
         at: &str,
         bytes: usize,
     ) -> Result<Option<Fault>, StoreError> {
@@ -122,7 +122,7 @@ impl FaultStore {
     /// Applies the fault that comes after a call.
     async fn after<T>(
         &self,
-        call: Call,
+        call: StoreCall,
         at: &str,
         fault: Option<Fault>,
         result: Result<T, StoreError>,
@@ -142,7 +142,7 @@ impl FaultStore {
         std::future::pending::<()>().await;
     }
 
-    fn unavailable(&self, call: Call, at: &str) -> StoreError {
+    fn unavailable(&self, call: StoreCall, at: &str) -> StoreError {
         StoreError::Unavailable {
             store: self.describe(),
             operation: format!("{call:?} {at}"),
@@ -173,14 +173,14 @@ impl Store for FaultStore {
     }
 
     async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
-        let (call, at) = (Call::Create, key.as_str());
+        let (call, at) = (StoreCall::Create, key.as_str());
         let fault = self.before(call, at, bytes.len()).await?;
         let result = self.inner.create(key, bytes, digest).await;
         self.after(call, at, fault, result).await
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
-        let (call, at) = (Call::Get, key.as_str());
+        let (call, at) = (StoreCall::Get, key.as_str());
         let fault = self.before(call, at, 0).await?;
         let result = self.inner.get(key).await;
         let result = result.map(|bytes| self.brought(fault, bytes));
@@ -188,7 +188,7 @@ impl Store for FaultStore {
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let (call, at) = (Call::GetRange, key.as_str());
+        let (call, at) = (StoreCall::GetRange, key.as_str());
         let fault = self.before(call, at, 0).await?;
         let result = self.inner.get_range(key, range).await;
         let result = result.map(|bytes| self.brought(fault, bytes));
@@ -196,29 +196,29 @@ impl Store for FaultStore {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
-        let (call, at) = (Call::Head, key.as_str());
+        let (call, at) = (StoreCall::Head, key.as_str());
         let fault = self.before(call, at, 0).await?;
         let result = self.inner.head(key).await;
         self.after(call, at, fault, result).await
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, StoreError> {
-        let fault = self.before(Call::List, prefix, 0).await?;
+        let fault = self.before(StoreCall::List, prefix, 0).await?;
         let result = self.inner.list(prefix, from).await;
-        self.after(Call::List, prefix, fault, result).await
+        self.after(StoreCall::List, prefix, fault, result).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let (call, at) = (Call::Delete, key.as_str());
+        let (call, at) = (StoreCall::Delete, key.as_str());
         let fault = self.before(call, at, 0).await?;
         let result = self.inner.delete(key).await;
         self.after(call, at, fault, result).await
     }
 
     async fn probe(&self) -> Result<Probe, StoreError> {
-        let fault = self.before(Call::Probe, "", 0).await?;
+        let fault = self.before(StoreCall::Probe, "", 0).await?;
         let result = self.inner.probe().await;
-        self.after(Call::Probe, "", fault, result).await
+        self.after(StoreCall::Probe, "", fault, result).await
     }
 
     async fn date(&self) -> Result<Option<jiff::Timestamp>, StoreError> {

@@ -1,6 +1,5 @@
 //! Restore points of made-up objects, for tests of their readers.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::{ObjectPath, ResourceName};
 use crate::backup::{BackupError, Committed, Plan, Protection, Run};
+use crate::causes::BoxError;
 use crate::clock::FixedClock;
 use crate::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use crate::digest::Digest;
@@ -23,8 +23,6 @@ use crate::source::{
     ArchiveSink, ArchiveSource, ByteStream, ClusterSource, SourceError, Taken, Written,
 };
 use crate::store::Store;
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Path and JSON of an object.
 type Member = (ObjectPath, Vec<u8>);

@@ -5,7 +5,7 @@ use backup_core::crypt::SigningKey;
 use backup_core::format::layout;
 use backup_core::gc::{self, Rules};
 use backup_core::store::Store;
-use backup_core::testing::fault::{Call, Fault, FaultStore, When};
+use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
 use bytes::Bytes;
 use jiff::SignedDuration;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ async fn failures_end_it_and_it_can_be_made_again() {
     }
     world.pass(LONG);
     let rules = world.rules();
-    let deletes = || When::call(Call::Delete);
+    let deletes = || CallFilter::call(StoreCall::Delete);
     // Deletes are forbidden: only those in progress are tried.
     world.store.on(deletes(), Fault::Forbidden);
     let plan = world.look(&rules).await;
@@ -134,7 +134,7 @@ async fn a_run_that_took_too_long_looks_before_it_commits() {
     };
     let pause = std::time::Duration::from_millis(300);
     slow.on(
-        When::call(Call::Create).under("indexes/"),
+        CallFilter::call(StoreCall::Create).under("indexes/"),
         Fault::Slow(pause),
     );
     world.pass(SignedDuration::from_secs(1));

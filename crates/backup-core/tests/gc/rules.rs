@@ -10,7 +10,7 @@ use backup_core::gc::{self, Rules};
 use backup_core::progress::Silent;
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store, StoreError};
-use backup_core::testing::fault::{Call, Fault, When};
+use backup_core::testing::fault::{CallFilter, Fault, StoreCall};
 use bytes::Bytes;
 use jiff::SignedDuration;
 use std::collections::BTreeSet;
@@ -196,7 +196,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
     world.pass(LONG);
     // The request for the second page of the whole listing fails.
     world.store.on(
-        When::call(Call::List).under("").from(4).times(1),
+        CallFilter::call(StoreCall::List).under("").from(4).times(1),
         Fault::Unavailable,
     );
     let error = gc::look(&world.store(), &world.rules(), &Silent).await;
@@ -297,8 +297,8 @@ async fn a_look_that_cannot_ask_is_an_error_and_not_an_empty_prefix() {
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
-    for call in [Call::List, Call::Get] {
-        world.store.on(When::call(call), Fault::Forbidden);
+    for call in [StoreCall::List, StoreCall::Get] {
+        world.store.on(CallFilter::call(call), Fault::Forbidden);
         let error = gc::look(&world.store(), &world.rules(), &Silent).await;
         let error: &dyn std::error::Error = &error.unwrap_err();
         let store = std::iter::successors(Some(error), |e| e.source())

@@ -10,7 +10,7 @@ use backup_core::progress::Silent;
 use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Created, Key, Store};
-use backup_core::testing::fault::{Call, Fault, FaultStore, When};
+use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
@@ -95,7 +95,7 @@ impl World {
         let before = self.keys().await;
         let fault = Arc::new(FaultStore::new(self.store()));
         fault.on(
-            When::call(Call::Create).under("manifests/"),
+            CallFilter::call(StoreCall::Create).under("manifests/"),
             Fault::StopBefore,
         );
         let run = Run {

@@ -1,9 +1,9 @@
 //! Tests with false numbers, one by one: each causes an error that names the fault, and none makes the reader
 //! allocate the claimed memory.
 
-use backup_core::chunk::Kind;
+use backup_core::chunk::ChunkerKind;
 use backup_core::crypt::Trust;
-use backup_core::format::recipe::Run;
+use backup_core::format::recipe::PackSpan;
 
 use super::forged::Forge;
 use super::world::{World, runtime};
@@ -77,7 +77,7 @@ const LIES: &[(&str, Lie)] = &[
     }),
     ("leaves its packs", |f| {
         let mut segment = f.segment();
-        segment.runs.push(Run {
+        segment.runs.push(PackSpan {
             start: 1 << 60,
             length: 1,
         });
@@ -86,7 +86,7 @@ const LIES: &[(&str, Lie)] = &[
     ("takes more bytes than it gives", |f| {
         let mut segment = f.segment();
         segment.runs = vec![
-            Run {
+            PackSpan {
                 start: 0,
                 length: 100_000,
             };
@@ -115,7 +115,7 @@ const LIES: &[(&str, Lie)] = &[
     }),
     ("it has a layout", |f| {
         let mut segment = f.segment();
-        segment.kind = Kind::Plain;
+        segment.kind = ChunkerKind::Plain;
         f.set_segment(&segment);
     }),
     // Counts and lengths of 2^62 in a recipe of a few bytes.

@@ -20,7 +20,7 @@ use tower::Service;
 
 use super::endpoint::Endpoint;
 use backup_core::clock::Clock;
-use backup_core::proxy::{Dialer, Dialled, Proxies, Proxy};
+use backup_core::proxy::{Dialer, Proxies, Proxy, ProxyStream};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -134,7 +134,7 @@ struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TokioIo<Dialled>>>;
+    type Response = TokioIo<TlsStream<TokioIo<ProxyStream>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 

@@ -11,7 +11,7 @@ use super::VeleroError;
 use crate::RecoverError;
 use crate::select::Selection;
 use crate::spool::Spool;
-use backup_core::archive::{MAX_OBJECT, MemberError, Members, ObjectPath, told};
+use backup_core::archive::{MAX_OBJECT, MemberError, ObjectPath, TarMembers, told};
 use backup_core::digest::{Digest, HashingWriter};
 
 /// Size limit of the unpacked tarball: a backup of half a million objects is smaller.
@@ -69,7 +69,7 @@ impl TarballReader<'_> {
                 what: what.to_owned(),
             },
         };
-        for member in Members::of(&mut archive).map_err(not_read)? {
+        for member in TarMembers::of(&mut archive).map_err(not_read)? {
             let mut member = member.map_err(not_read)?;
             let (name, kind, size) = (member.name.clone(), member.kind, member.size);
             self.member(&name, kind, size, &mut member)?;

@@ -12,13 +12,13 @@ use backup_core::backup::Protection;
 use backup_core::catalog::Catalog;
 use backup_core::chunk::bbolt::BboltChunker;
 use backup_core::chunk::cdc::CdcChunker;
-use backup_core::chunk::{Chunker, Kind, Sink};
+use backup_core::chunk::{Chunker, ChunkerKind, Sink};
 use backup_core::crypt::{Identities, Sealer, Trust};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::{Component, Manifest, PackRef, StoredObject};
 use backup_core::format::pack::PackWriter;
-use backup_core::format::recipe::{Run, Segment};
+use backup_core::format::recipe::{PackSpan, Segment};
 use backup_core::progress::Silent;
 use backup_core::read;
 use backup_core::store::{Key, Store};
@@ -36,18 +36,18 @@ const SEGMENT: u64 = 90_000;
 
 /// Collector of a chunker's output into one pack space, with a new segment at intervals.
 struct Pieces {
-    kind: Kind,
+    kind: ChunkerKind,
     space: Vec<Vec<u8>>,
     places: HashMap<Vec<u8>, u64>,
     end: u64,
     segments: Vec<Segment>,
     layout: Vec<u8>,
-    runs: Vec<Run>,
+    runs: Vec<PackSpan>,
     start: u64,
 }
 
 impl Pieces {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ChunkerKind) -> Self {
         Self {
             kind,
             space: Vec::new(),
@@ -89,7 +89,7 @@ impl Sink for Pieces {
         }
         match self.runs.last_mut() {
             Some(last) if last.start + last.length == start => last.length += length,
-            _ => self.runs.push(Run { start, length }),
+            _ => self.runs.push(PackSpan { start, length }),
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Sink for Pieces {
     }
 }
 
-fn cut<C: Chunker>(mut chunker: C, kind: Kind, plain: &[u8]) -> Result<Pieces> {
+fn cut<C: Chunker>(mut chunker: C, kind: ChunkerKind, plain: &[u8]) -> Result<Pieces> {
     let mut pieces = Pieces::new(kind);
     chunker.push(plain, &mut pieces)?;
     chunker.finish(&mut pieces)?;
@@ -236,7 +236,7 @@ async fn segments_packs_and_records_of_every_kind_come_back() -> Result<()> {
         .collect();
     let noise = [noise.as_slice(), &noise].concat();
     let store = Arc::clone(&prefix.store) as Arc<dyn Store>;
-    let bbolt = cut(BboltChunker::new(), Kind::Bbolt, &database)?;
+    let bbolt = cut(BboltChunker::new(), ChunkerKind::Bbolt, &database)?;
     let kinds: Vec<u8> = (1..=6)
         .filter(|kind| {
             let of_kind = |s: &&Segment| s.layout.contains(&(0x20 | kind));
@@ -244,7 +244,7 @@ async fn segments_packs_and_records_of_every_kind_come_back() -> Result<()> {
         })
         .collect();
     assert_eq!(kinds, [1, 2, 3, 4, 5, 6], "a kind of record is missing");
-    let plain = cut(CdcChunker::new(), Kind::Plain, &noise)?;
+    let plain = cut(CdcChunker::new(), ChunkerKind::Plain, &noise)?;
     let mut manifest = like.clone();
     manifest.components = vec![
         component(store.as_ref(), &like, "etcd", &database, &bbolt).await?,

@@ -10,7 +10,7 @@ use std::thread;
 use cel::{Context, Program, Value as Cel};
 use serde_json::{Map, Value};
 
-use super::{Node, Violation, step};
+use super::{SchemaNode, Violation, step};
 
 /// Largest size of a rule in bytes.
 const MAX_TEXT: usize = 1024;
@@ -91,7 +91,7 @@ impl Rule {
 }
 
 /// Finds the first field of `object` that breaks a rule of the schema `root`.
-pub(super) fn broken(root: &Node, object: &Value) -> Option<Violation> {
+pub(super) fn broken(root: &SchemaNode, object: &Value) -> Option<Violation> {
     apart(|| {
         let mut field = String::new();
         let rule = root.broken_rule(object, &mut field)?;
@@ -108,7 +108,7 @@ fn apart<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
     })
 }
 
-impl Node {
+impl SchemaNode {
     /// Returns the first rule that `value` or a value below it breaks. `field` is the path of `value`, and
     /// becomes that of the fault.
     fn broken_rule(&self, value: &Value, field: &mut String) -> Option<String> {

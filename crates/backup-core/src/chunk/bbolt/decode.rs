@@ -5,7 +5,7 @@ mod input;
 use std::io::{self, Read, Write};
 
 use self::input::Input;
-use super::layout::{MAX_ID, Record, invalid};
+use super::layout::{LayoutRecord, MAX_ID, invalid};
 use super::page::{
     BRANCH, BranchRow, FREELIST, FREELIST_LONG, HEADER, Header, LEAF, LeafRow, MAX_UNIT, ROW, wide,
 };
@@ -20,15 +20,15 @@ pub(crate) fn rebuild(
     transformed: &mut dyn Read,
     out: &mut dyn Write,
 ) -> io::Result<u64> {
-    let mut pages = Pages {
+    let mut pages = PageWriter {
         input: Input::new(transformed),
         out,
         ready: Vec::new(),
         plain: start,
     };
-    while let Some((page_size, record)) = Record::read(&mut layout)? {
+    while let Some((page_size, record)) = LayoutRecord::read(&mut layout)? {
         pages.unit(page_size, record)?;
-        if matches!(record, Record::End { .. }) && !layout.is_empty() {
+        if matches!(record, LayoutRecord::End { .. }) && !layout.is_empty() {
             return Err(invalid(format_args!("its layout goes on behind the end")));
         }
         if pages.ready.len() >= WRITE {
@@ -40,7 +40,7 @@ pub(crate) fn rebuild(
     Ok(pages.plain.saturating_sub(start))
 }
 
-struct Pages<'a> {
+struct PageWriter<'a> {
     input: Input<'a>,
     out: &'a mut dyn Write,
     /// Whole pages that are not written yet, followed by the current unit.
@@ -49,7 +49,7 @@ struct Pages<'a> {
     plain: u64,
 }
 
-impl Pages<'_> {
+impl PageWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.write_all(&self.ready)?;
         self.ready.clear();
@@ -59,7 +59,7 @@ impl Pages<'_> {
         Ok(())
     }
 
-    fn unit(&mut self, page_size: usize, record: Record) -> io::Result<()> {
+    fn unit(&mut self, page_size: usize, record: LayoutRecord) -> io::Result<()> {
         let number = self.plain / wide(page_size);
         if !self.plain.is_multiple_of(wide(page_size)) {
             return Err(invalid(format_args!(
@@ -69,15 +69,15 @@ impl Pages<'_> {
         }
         let base = self.ready.len();
         match record {
-            Record::Leaf { count } => {
+            LayoutRecord::Leaf { count } => {
                 self.leaf(count)?;
                 self.close(base, page_size, number, LEAF, count)?;
             }
-            Record::Branch { count } => {
+            LayoutRecord::Branch { count } => {
                 self.branch(count)?;
                 self.close(base, page_size, number, BRANCH, count)?;
             }
-            Record::Freelist { pages, count } => {
+            LayoutRecord::Freelist { pages, count } => {
                 let short = u16::try_from(count).unwrap_or(FREELIST_LONG);
                 self.freelist(count, short == FREELIST_LONG)?;
                 // The layout parser has checked that this many pages fit in a unit.
@@ -90,15 +90,15 @@ impl Pages<'_> {
                 self.ready.resize(base.saturating_add(length), 0);
                 self.close(base, page_size, number, FREELIST, short)?;
             }
-            Record::Raw { pages } => {
+            LayoutRecord::Raw { pages } => {
                 let length = pages.saturating_mul(page_size);
                 self.input.take(length, &mut self.ready)?;
             }
-            Record::Zero { pages } => {
+            LayoutRecord::Zero { pages } => {
                 let length = pages.saturating_mul(page_size);
                 self.ready.resize(base.saturating_add(length), 0);
             }
-            Record::End { bytes } => self.input.take(bytes, &mut self.ready)?,
+            LayoutRecord::End { bytes } => self.input.take(bytes, &mut self.ready)?,
         }
         let length = self.ready.len().saturating_sub(base);
         self.plain = self

@@ -5,9 +5,9 @@ use std::io;
 use prost::encoding::{decode_varint, encode_varint};
 
 use super::canonical::Shape;
-use super::layout::{MAX_RUN, Record};
+use super::layout::{LayoutRecord, MAX_RUN};
 use super::page::{BranchRow, LeafRow, ROW, size, wide};
-use super::window::{End, Taken, Unit, Visit};
+use super::window::{StreamEnd, Unit, Visit, VisitedPart};
 use crate::chunk::{MAX_CHUNK, Sink};
 
 /// Elements smaller than this are grouped until the group has this many bytes: an index entry of a chunk
@@ -19,7 +19,7 @@ const MAX_RUN_BYTES: usize = 1 << 20;
 
 /// Run of pages that is not written yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
+enum PageRun {
     Zero,
     Raw,
 }
@@ -27,7 +27,7 @@ enum Run {
 /// State of the encoder: the current run, and buffers that are reused.
 #[derive(Debug, Default)]
 pub(super) struct Units {
-    run: Option<(Run, usize)>,
+    run: Option<(PageRun, usize)>,
     page_size: usize,
     /// The plain offset after the last unit or run that was written.
     plain: u64,
@@ -37,49 +37,49 @@ pub(super) struct Units {
 }
 
 /// [`Units`] with their sink.
-pub(super) struct WithSink<'a, S> {
+pub(super) struct SinkVisitor<'a, S> {
     units: &'a mut Units,
     sink: &'a mut S,
 }
 
-impl<S: Sink> Visit for WithSink<'_, S> {
+impl<S: Sink> Visit for SinkVisitor<'_, S> {
     type Error = io::Error;
 
-    fn visit(&mut self, unit: Unit<'_>) -> io::Result<Taken> {
+    fn visit(&mut self, unit: Unit<'_>) -> io::Result<VisitedPart> {
         self.units.write(unit, self.sink)
     }
 }
 
 impl Units {
-    pub(super) fn with_sink<'a, S: Sink>(&'a mut self, sink: &'a mut S) -> WithSink<'a, S> {
-        WithSink { units: self, sink }
+    pub(super) fn with_sink<'a, S: Sink>(&'a mut self, sink: &'a mut S) -> SinkVisitor<'a, S> {
+        SinkVisitor { units: self, sink }
     }
 
-    fn write<S: Sink>(&mut self, unit: Unit<'_>, sink: &mut S) -> io::Result<Taken> {
+    fn write<S: Sink>(&mut self, unit: Unit<'_>, sink: &mut S) -> io::Result<VisitedPart> {
         self.page_size = unit.page_size;
         let shape = Shape::of(unit);
         let record = match shape {
             Shape::Zero => {
-                self.extend(Run::Zero, sink)?;
-                return Ok(Taken::Page);
+                self.extend(PageRun::Zero, sink)?;
+                return Ok(VisitedPart::Page);
             }
             Shape::Raw => {
-                self.extend(Run::Raw, sink)?;
+                self.extend(PageRun::Raw, sink)?;
                 self.order(b"\0raw", &unit.number.to_be_bytes());
                 sink.chunk(unit.page(), &self.order)?;
-                return Ok(Taken::Page);
+                return Ok(VisitedPart::Page);
             }
             Shape::Leaf(rows, first) => {
                 self.end_run(sink)?;
                 self.leaf(unit.bytes, rows, first, sink)?;
-                Record::Leaf {
+                LayoutRecord::Leaf {
                     count: short(rows.len()),
                 }
             }
             Shape::Branch(rows, first) => {
                 self.end_run(sink)?;
                 self.branch(unit, rows, first, sink)?;
-                Record::Branch {
+                LayoutRecord::Branch {
                     count: short(rows.len()),
                 }
             }
@@ -87,18 +87,18 @@ impl Units {
                 self.end_run(sink)?;
                 self.freelist(ids, sink)?;
                 let pages = unit.bytes.len() / unit.page_size;
-                Record::Freelist {
+                LayoutRecord::Freelist {
                     pages,
                     count: ids.len(),
                 }
             }
         };
         self.record(record, unit.bytes.len(), sink)?;
-        Ok(Taken::Unit)
+        Ok(VisitedPart::Unit)
     }
 
     /// Writes the last, incomplete page.
-    pub(super) fn end<S: Sink>(mut self, end: &End, sink: &mut S) -> io::Result<()> {
+    pub(super) fn end<S: Sink>(mut self, end: &StreamEnd, sink: &mut S) -> io::Result<()> {
         self.end_run(sink)?;
         if end.bytes.is_empty() {
             return Ok(());
@@ -106,10 +106,15 @@ impl Units {
         self.page_size = end.page_size;
         sink.chunk(&end.bytes, b"\0end")?;
         let bytes = end.bytes.len();
-        self.record(Record::End { bytes }, bytes, sink)
+        self.record(LayoutRecord::End { bytes }, bytes, sink)
     }
 
-    fn record<S: Sink>(&mut self, record: Record, bytes: usize, sink: &mut S) -> io::Result<()> {
+    fn record<S: Sink>(
+        &mut self,
+        record: LayoutRecord,
+        bytes: usize,
+        sink: &mut S,
+    ) -> io::Result<()> {
         self.layout.clear();
         record.write(self.page_size, &mut self.layout);
         sink.layout(&self.layout)?;
@@ -117,7 +122,7 @@ impl Units {
         sink.boundary(self.plain)
     }
 
-    fn extend<S: Sink>(&mut self, kind: Run, sink: &mut S) -> io::Result<()> {
+    fn extend<S: Sink>(&mut self, kind: PageRun, sink: &mut S) -> io::Result<()> {
         let most = MAX_RUN.min(MAX_RUN_BYTES / self.page_size.max(1));
         match &mut self.run {
             Some((run, pages)) if *run == kind && *pages < most => {
@@ -137,8 +142,8 @@ impl Units {
             return Ok(());
         };
         let record = match run {
-            Run::Zero => Record::Zero { pages },
-            Run::Raw => Record::Raw { pages },
+            PageRun::Zero => LayoutRecord::Zero { pages },
+            PageRun::Raw => LayoutRecord::Raw { pages },
         };
         self.record(record, pages.saturating_mul(self.page_size), sink)
     }

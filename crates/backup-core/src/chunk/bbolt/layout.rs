@@ -15,7 +15,7 @@ pub(super) const MAX_ID: u64 = 1 << 48;
 
 /// Record of one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Record {
+pub(super) enum LayoutRecord {
     Leaf { count: u16 },
     Branch { count: u16 },
     Freelist { pages: usize, count: usize },
@@ -24,7 +24,7 @@ pub(super) enum Record {
     End { bytes: usize },
 }
 
-impl Record {
+impl LayoutRecord {
     /// Appends the record to `layout`. The page size is a power of two from 1 KiB to 64 KiB.
     pub(super) fn write(self, page_size: usize, layout: &mut Vec<u8>) {
         let (kind, numbers) = match self {

@@ -146,7 +146,7 @@ pub(crate) fn key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Piece {
+pub(crate) enum SampleUnit {
     Leaf(Vec<(u32, Vec<u8>, Vec<u8>)>),
     Branch(Vec<(Vec<u8>, u64)>),
     Freelist(Vec<u64>, usize),
@@ -179,33 +179,33 @@ fn element() -> impl Strategy<Value = (u32, Vec<u8>, Vec<u8>)> {
     ]
 }
 
-fn piece() -> impl Strategy<Value = Piece> {
+fn piece() -> impl Strategy<Value = SampleUnit> {
     let child = prop_oneof![9 => 0..1_u64 << 20, 1 => any::<u64>()];
     let ids = prop::collection::btree_set(0..1_u64 << 30, 0..300);
     prop_oneof![
-        8 => prop::collection::vec(element(), 0..12).prop_map(Piece::Leaf),
-        3 => prop::collection::vec((bytes(2_000), child), 0..60).prop_map(Piece::Branch),
-        1 => (ids, 0..4_usize).prop_map(|(ids, spare)| Piece::Freelist(ids.into_iter().collect(), spare)),
-        1 => (1..700_usize).prop_map(Piece::Zero),
-        1 => prop::collection::vec(any::<u8>(), 1..5_000).prop_map(Piece::Raw),
+        8 => prop::collection::vec(element(), 0..12).prop_map(SampleUnit::Leaf),
+        3 => prop::collection::vec((bytes(2_000), child), 0..60).prop_map(SampleUnit::Branch),
+        1 => (ids, 0..4_usize).prop_map(|(ids, spare)| SampleUnit::Freelist(ids.into_iter().collect(), spare)),
+        1 => (1..700_usize).prop_map(SampleUnit::Zero),
+        1 => prop::collection::vec(any::<u8>(), 1..5_000).prop_map(SampleUnit::Raw),
     ]
 }
 
 /// Generates a file of any pages, in any order.
-pub(crate) fn file() -> impl Strategy<Value = AnyFile> {
+pub(crate) fn file() -> impl Strategy<Value = SampleFile> {
     (0..7_u32, prop::collection::vec(piece(), 0..12)).prop_map(|(shift, pieces)| {
         let page_size = 1024 << shift;
         let mut file = File::new(page_size);
         for piece in &pieces {
             match piece {
-                Piece::Leaf(elements) => drop(file.leaf(elements)),
-                Piece::Branch(children) => drop(file.branch(children)),
-                Piece::Freelist(ids, spare) => drop(file.freelist(ids, *spare)),
-                Piece::Zero(pages) => {
+                SampleUnit::Leaf(elements) => drop(file.leaf(elements)),
+                SampleUnit::Branch(children) => drop(file.branch(children)),
+                SampleUnit::Freelist(ids, spare) => drop(file.freelist(ids, *spare)),
+                SampleUnit::Zero(pages) => {
                     let pages = (*pages * 1024).div_ceil(page_size);
                     file.bytes.resize(file.bytes.len() + pages * page_size, 0);
                 }
-                Piece::Raw(bytes) => {
+                SampleUnit::Raw(bytes) => {
                     file.bytes.extend(bytes);
                     file.bytes
                         .resize(file.bytes.len().next_multiple_of(page_size), 7);
@@ -213,15 +213,15 @@ pub(crate) fn file() -> impl Strategy<Value = AnyFile> {
             }
         }
         file.metas(2, 1);
-        AnyFile(file.page_size, file.bytes)
+        SampleFile(file.page_size, file.bytes)
     })
 }
 
 /// Page size and bytes of a generated file; its `Debug` output is short.
 #[derive(Clone)]
-pub(crate) struct AnyFile(pub(crate) usize, pub(crate) Vec<u8>);
+pub(crate) struct SampleFile(pub(crate) usize, pub(crate) Vec<u8>);
 
-impl std::fmt::Debug for AnyFile {
+impl std::fmt::Debug for SampleFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "file of {} bytes in pages of {}", self.1.len(), self.0)
     }

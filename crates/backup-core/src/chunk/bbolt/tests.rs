@@ -6,14 +6,14 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::sample::{AnyFile, File, file, harm, key_value, revision};
+use super::sample::{File, SampleFile, file, harm, key_value, revision};
 use super::*;
-use crate::chunk::testing::{Record, check, cut};
-use crate::chunk::{Kind, MAX_CHUNK};
+use crate::chunk::testing::{RecordingSink, check, cut};
+use crate::chunk::{ChunkerKind, MAX_CHUNK};
 
-fn round_trip(plain: &[u8], lengths: &[usize], step: usize) -> Record {
+fn round_trip(plain: &[u8], lengths: &[usize], step: usize) -> RecordingSink {
     let record = cut(BboltChunker::new(), plain, lengths);
-    check(Kind::Bbolt, plain, &record, step);
+    check(ChunkerKind::Bbolt, plain, &record, step);
     record
 }
 
@@ -28,7 +28,7 @@ proptest! {
         lengths in prop::collection::vec(1..9_000_usize, 1..6),
         step in 1..5_usize,
     ) {
-        let AnyFile(page_size, mut plain) = file;
+        let SampleFile(page_size, mut plain) = file;
         for harm in harms {
             harm.apply(page_size, &mut plain);
         }
@@ -104,7 +104,7 @@ fn refused_or_written(start: u64, layout: &[u8], mut transformed: &[u8]) {
 #[test]
 fn nothing_gives_nothing() {
     let record = round_trip(&[], &[1], 1);
-    assert_eq!(record, Record::default());
+    assert_eq!(record, RecordingSink::default());
 }
 
 #[test]

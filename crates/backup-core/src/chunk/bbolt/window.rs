@@ -29,12 +29,12 @@ pub(crate) trait Visit {
 
     /// Takes a page, or a page with its overflow; returns how much of it was taken (at least one page). The
     /// next visit begins after that.
-    fn visit(&mut self, unit: Unit<'_>) -> Result<Taken, Self::Error>;
+    fn visit(&mut self, unit: Unit<'_>) -> Result<VisitedPart, Self::Error>;
 }
 
 /// Part of a unit that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum VisitedPart {
     /// The first page.
     Page,
     /// The whole unit.
@@ -43,7 +43,7 @@ pub(crate) enum Taken {
 
 /// End of a stream.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct StreamEnd {
     /// Bytes after the last whole page.
     pub(crate) bytes: Vec<u8>,
     pub(crate) page_size: usize,
@@ -104,9 +104,9 @@ impl Window {
     }
 
     /// Ends the stream: visits the remaining pages, and returns the last incomplete page.
-    pub(crate) fn finish<V: Visit>(mut self, visitor: &mut V) -> Result<End, V::Error> {
+    pub(crate) fn finish<V: Visit>(mut self, visitor: &mut V) -> Result<StreamEnd, V::Error> {
         self.walk_held(true, visitor)?;
-        Ok(End {
+        Ok(StreamEnd {
             bytes: self.held,
             page_size: self.page_size,
             pages: self.number,
@@ -162,8 +162,8 @@ impl Window {
                 header,
             };
             let used = match visitor.visit(unit)? {
-                Taken::Page => page.len(),
-                Taken::Unit => unit.bytes.len(),
+                VisitedPart::Page => page.len(),
+                VisitedPart::Unit => unit.bytes.len(),
             };
             let pages = used / self.page_size;
             self.number = self.number.saturating_add(wide(pages));

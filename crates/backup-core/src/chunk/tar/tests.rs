@@ -4,8 +4,8 @@ use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;
 
 use super::TarChunker;
-use crate::chunk::testing::{Record, check, cut};
-use crate::chunk::{Kind, MAX_CHUNK};
+use crate::chunk::testing::{RecordingSink, check, cut};
+use crate::chunk::{ChunkerKind, MAX_CHUNK};
 
 fn header(size: u64) -> Header {
     let mut header = Header::new_gnu();
@@ -26,15 +26,15 @@ fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn round_trip(plain: &[u8], lengths: &[usize]) -> Record {
+fn round_trip(plain: &[u8], lengths: &[usize]) -> RecordingSink {
     let record = cut(TarChunker::new(), plain, lengths);
-    check(Kind::Plain, plain, &record, 1);
+    check(ChunkerKind::Plain, plain, &record, 1);
     let whole = cut(TarChunker::new(), plain, &[plain.len()]);
     assert!(record == whole, "the pieces it came in changed the chunks");
     record
 }
 
-fn names(record: &Record) -> Vec<String> {
+fn names(record: &RecordingSink) -> Vec<String> {
     let names = record
         .orders
         .iter()

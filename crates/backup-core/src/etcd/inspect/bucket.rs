@@ -15,7 +15,7 @@ pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 
 /// Role of a tree in etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum BucketRole {
     /// Bucket of buckets.
     Root,
     Key,
@@ -31,7 +31,7 @@ pub(super) enum Role {
     Other,
 }
 
-impl Role {
+impl BucketRole {
     /// Buckets that etcd creates when it starts, before it serves clients.
     pub(super) const MADE: [Self; 10] = [
         Self::Key,
@@ -107,22 +107,22 @@ impl Role {
 
 /// Buckets whose entries a leaf may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fits(pub(super) u16);
+pub(super) struct BucketSet(pub(super) u16);
 
-impl Fits {
+impl BucketSet {
     /// All buckets, as for a leaf without entries.
     pub(super) const ALL: Self = Self((1 << 12) - 1);
 
     /// Removes the buckets that cannot have such an entry.
     pub(super) fn narrow(&mut self, bucket: bool, key: &[u8], value: &[u8]) {
-        for role in Role::MADE.into_iter().chain([Role::Root]) {
+        for role in BucketRole::MADE.into_iter().chain([BucketRole::Root]) {
             if self.has(role) && !role.fits(bucket, key, value) {
                 self.0 &= !role.bit();
             }
         }
     }
 
-    pub(super) fn has(self, role: Role) -> bool {
+    pub(super) fn has(self, role: BucketRole) -> bool {
         self.0 & role.bit() != 0
     }
 }
@@ -134,7 +134,7 @@ fn meta(key: &[u8], value: &[u8]) -> bool {
             Revision::read(value).is_some_and(|revision| !revision.tombstone)
         }
         // etcd has written it since 3.6, and knows no schema change before that.
-        VERSION => Version::read(value).is_some_and(|version| version >= Version(3, 6)),
+        VERSION => EtcdVersion::read(value).is_some_and(|version| version >= EtcdVersion(3, 6)),
         b"confState" => serde_json::from_slice::<Option<ConfState>>(value).is_ok(),
         _ => true,
     }
@@ -161,11 +161,11 @@ fn alarm(key: &[u8]) -> bool {
 
 fn cluster(key: &[u8], value: &[u8]) -> bool {
     match key {
-        CLUSTER_VERSION => Version::read(value).is_some(),
+        CLUSTER_VERSION => EtcdVersion::read(value).is_some(),
         b"downgrade" => match serde_json::from_slice::<Option<Downgrade>>(value) {
             Ok(Some(downgrade)) if downgrade.enabled == Some(true) => {
                 let target = downgrade.target_version.unwrap_or_default();
-                Version::read(target.as_bytes()).is_some()
+                EtcdVersion::read(target.as_bytes()).is_some()
             }
             Ok(_) => true,
             Err(_) => false,
@@ -229,9 +229,9 @@ fn role(key: &[u8], value: &[u8]) -> bool {
 
 /// Major and minor version of an etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(u64, u64);
+pub(super) struct EtcdVersion(u64, u64);
 
-impl Version {
+impl EtcdVersion {
     fn read(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut parts = text.split('.').map(|part| {
@@ -296,15 +296,15 @@ struct Member {
 mod tests {
     use super::*;
 
-    fn check(role: Role, key: &[u8], value: &[u8]) -> bool {
-        let mut fits = Fits::ALL;
+    fn check(role: BucketRole, key: &[u8], value: &[u8]) -> bool {
+        let mut fits = BucketSet::ALL;
         fits.narrow(false, key, value);
         fits.has(role)
     }
 
     #[test]
     fn entries_of_bucket_meta_are_decoded() {
-        let meta = |key: &str, value: &[u8]| check(Role::Meta, key.as_bytes(), value);
+        let meta = |key: &str, value: &[u8]| check(BucketRole::Meta, key.as_bytes(), value);
         for key in ["consistent_index", "term"] {
             assert!(meta(key, &[0; 8]));
             assert!(!meta(key, &[0; 7]) && !meta(key, &[0; 9]) && !meta(key, &[]));
@@ -339,22 +339,33 @@ mod tests {
     #[test]
     fn entries_of_small_buckets_are_decoded() {
         let id = 7_u64.to_be_bytes();
-        assert!(check(Role::Lease, &id, b"\x08\x07\x10\x3c"));
-        assert!(!check(Role::Lease, &id, b"\x08\x07\x10") && !check(Role::Lease, &id, b""));
-        assert!(!check(Role::Lease, &id, b"\x08\x08\x10\x3c"));
-        assert!(!check(Role::Lease, &id[1..], b"\x08\x07\x10\x3c"));
-        assert!(check(Role::Alarm, b"\x08\x07\x10\x01", b""));
-        assert!(!check(Role::Alarm, b"\x08\x07\x10", b""));
-        assert!(!check(Role::Alarm, b"\x0a\x07", b"") && !check(Role::Alarm, b"\0\0", b""));
+        assert!(check(BucketRole::Lease, &id, b"\x08\x07\x10\x3c"));
+        assert!(
+            !check(BucketRole::Lease, &id, b"\x08\x07\x10") && !check(BucketRole::Lease, &id, b"")
+        );
+        assert!(!check(BucketRole::Lease, &id, b"\x08\x08\x10\x3c"));
+        assert!(!check(BucketRole::Lease, &id[1..], b"\x08\x07\x10\x3c"));
+        assert!(check(BucketRole::Alarm, b"\x08\x07\x10\x01", b""));
+        assert!(!check(BucketRole::Alarm, b"\x08\x07\x10", b""));
+        assert!(
+            !check(BucketRole::Alarm, b"\x0a\x07", b"") && !check(BucketRole::Alarm, b"\0\0", b"")
+        );
         let member = br#"{"id":9372538179322589801,"peerURLs":["http://a"],"name":"a"}"#;
-        assert!(check(Role::Members, b"8211f1d0f64f3269", member));
-        assert!(!check(Role::Members, b"8211f1d0f64f3268", member));
-        assert!(!check(Role::Members, b"8211f1d0f64f3269", &member[..40]));
-        assert!(check(Role::Removed, b"8211f1d0f64f3269", b"removed"));
-        assert!(!check(Role::Removed, b"a member", b"removed") && !check(Role::Removed, b"", b""));
-        assert!(check(Role::Cluster, b"clusterVersion", b"3.6.0"));
-        assert!(!check(Role::Cluster, b"clusterVersion", b"3.6"));
-        let downgrade = |value: &[u8]| check(Role::Cluster, b"downgrade", value);
+        assert!(check(BucketRole::Members, b"8211f1d0f64f3269", member));
+        assert!(!check(BucketRole::Members, b"8211f1d0f64f3268", member));
+        assert!(!check(
+            BucketRole::Members,
+            b"8211f1d0f64f3269",
+            &member[..40]
+        ));
+        assert!(check(BucketRole::Removed, b"8211f1d0f64f3269", b"removed"));
+        assert!(
+            !check(BucketRole::Removed, b"a member", b"removed")
+                && !check(BucketRole::Removed, b"", b"")
+        );
+        assert!(check(BucketRole::Cluster, b"clusterVersion", b"3.6.0"));
+        assert!(!check(BucketRole::Cluster, b"clusterVersion", b"3.6"));
+        let downgrade = |value: &[u8]| check(BucketRole::Cluster, b"downgrade", value);
         assert!(downgrade(br#"{"target-version":"","enabled":false}"#));
         assert!(downgrade(br#"{"target-version":"3.5.0","enabled":true}"#));
         assert!(!downgrade(br#"{"target-version":"","enabled":true}"#) && !downgrade(b"{"));
@@ -363,22 +374,24 @@ mod tests {
     #[test]
     fn entries_of_auth_buckets_are_decoded() {
         assert!(
-            check(Role::Auth, b"authEnabled", b"\x01") && check(Role::Auth, b"authEnabled", b"\0")
+            check(BucketRole::Auth, b"authEnabled", b"\x01")
+                && check(BucketRole::Auth, b"authEnabled", b"\0")
         );
         assert!(
-            !check(Role::Auth, b"authEnabled", b"\x07") && !check(Role::Auth, b"authEnabled", b"")
+            !check(BucketRole::Auth, b"authEnabled", b"\x07")
+                && !check(BucketRole::Auth, b"authEnabled", b"")
         );
-        assert!(check(Role::Auth, b"authRevision", &[0; 8]));
-        assert!(!check(Role::Auth, b"authRevision", &[0; 7]));
+        assert!(check(BucketRole::Auth, b"authRevision", &[0; 8]));
+        assert!(!check(BucketRole::Auth, b"authRevision", &[0; 7]));
         let user = b"\x0a\x04root\x12\x03abc\x1a\x04root\x22\x02\x08\x01";
-        assert!(check(Role::Users, b"root", user));
-        assert!(!check(Role::Users, b"ro", user));
-        assert!(!check(Role::Users, b"root", &user[..user.len() - 1]));
+        assert!(check(BucketRole::Users, b"root", user));
+        assert!(!check(BucketRole::Users, b"ro", user));
+        assert!(!check(BucketRole::Users, b"root", &user[..user.len() - 1]));
         let role = b"\x0a\x04root\x12\x08\x08\x02\x12\x01a\x1a\x01b";
-        assert!(check(Role::Roles, b"root", role));
-        assert!(!check(Role::Roles, b"root", &role[..role.len() - 1]));
+        assert!(check(BucketRole::Roles, b"root", role));
+        assert!(!check(BucketRole::Roles, b"root", &role[..role.len() - 1]));
         assert!(!check(
-            Role::Roles,
+            BucketRole::Roles,
             b"root",
             b"\x0a\x04root\x12\x02\x08\x80"
         ));
@@ -388,7 +401,7 @@ mod tests {
     fn versions_of_one_etcd_agree() {
         let agree = |storage: &str, cluster: &str| {
             let part = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
-            Version::agree(part(storage).as_deref(), part(cluster).as_deref())
+            EtcdVersion::agree(part(storage).as_deref(), part(cluster).as_deref())
         };
         assert!(agree("3.6.0", "3.6.0") && agree("3.7.0", "3.6.0") && agree("3.6.0", "3.7.0"));
         assert!(agree("", "3.5.0") && agree("", "3.6.0") && agree("3.6.0", "") && agree("", ""));

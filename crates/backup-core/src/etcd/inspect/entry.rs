@@ -15,14 +15,14 @@ pub(super) struct KeyValue<'a> {
 
 /// Reason why etcd does not start from a value, or starts with wrong data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum EntryDefect {
     Torn,
     Elsewhere,
     Counts,
     Twice,
 }
 
-impl Wrong {
+impl EntryDefect {
     const ALL: [Self; 4] = [Self::Torn, Self::Elsewhere, Self::Counts, Self::Twice];
 
     pub(super) fn tag(self) -> u8 {
@@ -88,7 +88,7 @@ impl<'a> KeyValue<'a> {
     }
 
     /// Checks a value against the key that it is stored under.
-    pub(super) fn check(self, revision: Revision) -> Result<(), Wrong> {
+    pub(super) fn check(self, revision: Revision) -> Result<(), EntryDefect> {
         // For a deleted key only its name is stored; and `etcdutl snapshot restore --bump-revision` writes
         // one entry without any fields.
         let bare = self.created == 0 && self.modified == 0 && self.version == 0;
@@ -96,7 +96,7 @@ impl<'a> KeyValue<'a> {
             return Ok(());
         }
         if revision.tombstone || self.modified != revision.main {
-            return Err(Wrong::Elsewhere);
+            return Err(EntryDefect::Elsewhere);
         }
         let first = self.version == 1;
         let agree = match self.created {
@@ -104,7 +104,7 @@ impl<'a> KeyValue<'a> {
             created if first => created == self.modified,
             created => self.version > 0 && created <= self.modified,
         };
-        agree.then_some(()).ok_or(Wrong::Counts)
+        agree.then_some(()).ok_or(EntryDefect::Counts)
     }
 }
 
@@ -150,9 +150,9 @@ mod tests {
         }
     }
 
-    fn judge(revision: Revision, value: &[u8]) -> Result<(), Wrong> {
+    fn judge(revision: Revision, value: &[u8]) -> Result<(), EntryDefect> {
         KeyValue::read(value)
-            .ok_or(Wrong::Torn)
+            .ok_or(EntryDefect::Torn)
             .and_then(|value| value.check(revision))
     }
 
@@ -187,15 +187,24 @@ mod tests {
 
     #[test]
     fn values_of_another_place_are_found() {
-        assert_eq!(judge(at(8, false), &wire(4, 9, 3)), Err(Wrong::Elsewhere));
-        assert_eq!(judge(at(9, true), &wire(4, 9, 3)), Err(Wrong::Elsewhere));
-        assert_eq!(judge(at(9, false), b"\x0a\x02/a"), Err(Wrong::Elsewhere));
+        assert_eq!(
+            judge(at(8, false), &wire(4, 9, 3)),
+            Err(EntryDefect::Elsewhere)
+        );
+        assert_eq!(
+            judge(at(9, true), &wire(4, 9, 3)),
+            Err(EntryDefect::Elsewhere)
+        );
+        assert_eq!(
+            judge(at(9, false), b"\x0a\x02/a"),
+            Err(EntryDefect::Elsewhere)
+        );
         for (created, version) in [(10, 3), (0, 3), (4, 0), (4, 1)] {
             let value = wire(created, 9, version);
-            assert_eq!(judge(at(9, false), &value), Err(Wrong::Counts));
+            assert_eq!(judge(at(9, false), &value), Err(EntryDefect::Counts));
         }
-        assert_eq!(judge(at(9, false), &wire(-4, 9, 3)), Err(Wrong::Torn));
+        assert_eq!(judge(at(9, false), &wire(-4, 9, 3)), Err(EntryDefect::Torn));
         let twice = [wire(4, 9, 3), wire(4, 9, 3)].concat();
-        assert_eq!(judge(at(9, false), &twice), Err(Wrong::Torn));
+        assert_eq!(judge(at(9, false), &twice), Err(EntryDefect::Torn));
     }
 }

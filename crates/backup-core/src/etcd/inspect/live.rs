@@ -16,7 +16,7 @@ const PART: usize = 1 << 20;
 
 /// Live entries.
 #[derive(Debug, Default)]
-pub(super) struct Live {
+pub(super) struct LiveEntries {
     /// Number of distinct keys; `None` if marks are missing.
     pub(super) keys: Option<u64>,
     /// Number of live keys by [`Mark::secret`].
@@ -26,13 +26,13 @@ pub(super) struct Live {
     /// Digest of all live entries.
     pub(super) content: Content,
     /// Requested entries that are live.
-    pub(super) found: HashSet<Place>,
+    pub(super) found: HashSet<EntryId>,
 }
 
 /// Identity of an entry: [`Mark::fingerprint`] of its key, and its digest.
-pub(super) type Place = (u64, u64);
+pub(super) type EntryId = (u64, u64);
 
-impl Live {
+impl LiveEntries {
     /// Returns the number of Secrets stored in this way.
     pub(super) fn secrets(&self, way: u8) -> u64 {
         self.secrets.get(usize::from(way)).copied().unwrap_or(0)
@@ -46,30 +46,30 @@ impl Live {
     }
 
     /// Updates the count of a folder. A tombstone has its key, so it is subtracted from the same folder.
-    fn moved(&mut self, folder: u16, change: Change) {
+    fn moved(&mut self, folder: u16, change: CountChange) {
         let at = usize::from(folder).min(Folders::MOST);
         if let Some(count) = self.folders.get_mut(at) {
             *count = match change {
-                Change::More => count.saturating_add(1),
-                Change::Same => *count,
-                Change::Less => count.saturating_sub(1),
+                CountChange::More => count.saturating_add(1),
+                CountChange::Same => *count,
+                CountChange::Less => count.saturating_sub(1),
             };
         }
     }
 }
 
-/// Marks of a leaf, and the folders of their keys, as in [`super::summary::Kind`].
-pub(super) type Marks<'a> = (&'a [u8], &'a [u8]);
+/// Marks of a leaf, and the folders of their keys, as in [`super::summary::PageSummary`].
+pub(super) type LeafMarks<'a> = (&'a [u8], &'a [u8]);
 
 /// Counts the live entries. `leaves` returns the marks of each leaf in the order of revisions; it is called
-/// for each pass. The live entries of `asked` are in [`Live::found`].
-pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
+/// for each pass. The live entries of `asked` are in [`LiveEntries::found`].
+pub(super) fn count<'a, I: Iterator<Item = LeafMarks<'a>>>(
     leaves: impl Fn() -> I,
-    asked: &HashSet<Place>,
-) -> Live {
-    let mut live = Live {
+    asked: &HashSet<EntryId>,
+) -> LiveEntries {
+    let mut live = LiveEntries {
         folders: vec![0; Folders::MOST.saturating_add(1)],
-        ..Live::default()
+        ..LiveEntries::default()
     };
     let mut all = 0_usize;
     let mut complete = true;
@@ -79,13 +79,13 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
     }
     let parts = wide(all.div_ceil(PART)).max(1);
     let mut keys = 0_u64;
-    let mut table: HashTable<Entry> = HashTable::new();
+    let mut table: HashTable<MarkedEntry> = HashTable::new();
     for part in 0..parts {
         table.clear();
         for (marks, folders) in leaves() {
             let mut folders = folders.as_chunks::<2>().0.iter();
             for kept in marks.as_chunks::<{ Mark::BYTES }>().0 {
-                let entry = Entry::read(kept);
+                let entry = MarkedEntry::read(kept);
                 let mark = entry.mark;
                 let folder = folders.next().map(|folder| u16::from_le_bytes(*folder));
                 if mark.fingerprint() % parts == part {
@@ -95,7 +95,7 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
             }
         }
         keys = keys.saturating_add(wide(table.len()));
-        for Entry { mark, digest } in &table {
+        for MarkedEntry { mark, digest } in &table {
             live.content.add(*digest);
             let place = (mark.fingerprint(), *digest);
             if !asked.is_empty() && asked.contains(&place) {
@@ -112,12 +112,12 @@ pub(super) fn count<'a, I: Iterator<Item = Marks<'a>>>(
 
 /// Mark, and the digest of its entry.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct MarkedEntry {
     mark: Mark,
     digest: u64,
 }
 
-impl Entry {
+impl MarkedEntry {
     fn read(kept: &[u8; Mark::BYTES]) -> Self {
         let (mark, digest) = kept.split_first_chunk().unwrap_or((&[0; 8], &[]));
         Self {
@@ -129,29 +129,29 @@ impl Entry {
 
 /// Effect of a mark on the number of live keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum CountChange {
     More,
     Same,
     Less,
 }
 
-fn put(table: &mut HashTable<Entry>, entry: Entry) -> Change {
+fn put(table: &mut HashTable<MarkedEntry>, entry: MarkedEntry) -> CountChange {
     let mark = entry.mark;
-    let hash = |e: &Entry| e.mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let same = |other: &Entry| other.mark.fingerprint() == mark.fingerprint();
+    let hash = |e: &MarkedEntry| e.mark.fingerprint().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let same = |other: &MarkedEntry| other.mark.fingerprint() == mark.fingerprint();
     match table.entry(hash(&entry), same, hash) {
         Slot::Occupied(found) if mark.tombstone() => {
             found.remove();
-            Change::Less
+            CountChange::Less
         }
         Slot::Occupied(mut found) => {
             *found.get_mut() = entry;
-            Change::Same
+            CountChange::Same
         }
-        Slot::Vacant(_) if mark.tombstone() => Change::Same,
+        Slot::Vacant(_) if mark.tombstone() => CountChange::Same,
         Slot::Vacant(place) => {
             place.insert(entry);
-            Change::More
+            CountChange::More
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Summaries of leaf and branch pages.
 
-use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Fits, VERSION};
+use super::bucket::{AUTH, BucketSet, CLUSTER_VERSION, COMPACTED, VERSION};
 use super::content;
-use super::entry::{KeyValue, Wrong};
-use super::summary::{Fault, Kind, Mark, Revision, Summaries, put, short, take};
+use super::entry::{EntryDefect, KeyValue};
+use super::summary::{Mark, PageDefect, PageSummary, Revision, Summaries, put, short, take};
 use super::torn;
 use super::tree::{Child, put_child};
 use super::value::{self, Folders};
@@ -11,13 +11,13 @@ use crate::chunk::bbolt::page::{BranchRow, HEADER, Header, LeafRow, ROW, rows, s
 
 /// Element that is kept unchanged: a bucket, or an element of bucket `meta`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept<'a> {
+pub(super) struct KeptElement<'a> {
     pub(super) bucket: bool,
     pub(super) key: &'a [u8],
     pub(super) value: &'a [u8],
 }
 
-impl<'a> Kept<'a> {
+impl<'a> KeptElement<'a> {
     /// Takes the next element off the front.
     pub(super) fn take(bytes: &mut &'a [u8]) -> Option<Self> {
         let (&bucket, rest) = bytes.split_first()?;
@@ -67,7 +67,11 @@ pub(super) fn leaf(to: &mut Summaries, page: u64, header: Header, unit: &[u8], r
     let mut scratch = std::mem::take(&mut to.scratch);
     scratch.clear();
     let kind = summarise(to, page, header, unit, root, &mut scratch);
-    to.add(page, header.overflow, kind.unwrap_or_else(Kind::Fault));
+    to.add(
+        page,
+        header.overflow,
+        kind.unwrap_or_else(PageSummary::Fault),
+    );
     to.scratch = scratch;
 }
 
@@ -79,10 +83,10 @@ pub(super) fn summarise<'a>(
     unit: &'a [u8],
     root: bool,
     scratch: &'a mut Vec<u8>,
-) -> Result<Kind<'a>, Fault> {
-    let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
+) -> Result<PageSummary<'a>, PageDefect> {
+    let rows = rows(unit, header.count).ok_or(PageDefect::OutOfPage)?;
     if let Some(kind) = revisions(to, page, unit, rows, scratch)? {
-        let Found {
+        let LeafData {
             first,
             last,
             marks,
@@ -90,7 +94,7 @@ pub(super) fn summarise<'a>(
             fits,
         } = kind;
         let (marks, folders) = scratch.split_at_checked(marks).unwrap_or_default();
-        return Ok(Kind::Revisions {
+        return Ok(PageSummary::Revisions {
             first,
             last,
             marks,
@@ -102,13 +106,13 @@ pub(super) fn summarise<'a>(
     scratch.clear();
     let mut first: &[u8] = &[];
     let mut last: &[u8] = &[];
-    let mut fits = Fits::ALL;
+    let mut fits = BucketSet::ALL;
     for (i, element) in elements(unit, rows).enumerate() {
-        let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
+        let Element { bucket, key, value } = element.ok_or(PageDefect::OutOfPage)?;
         if i == 0 {
             first = key;
         } else if key <= last {
-            return Err(Fault::KeyOrder);
+            return Err(PageDefect::KeyOrder);
         }
         last = key;
         fits.narrow(bucket, key, value);
@@ -118,13 +122,13 @@ pub(super) fn summarise<'a>(
         let named = !bucket && !wanted && value::name(value) == Some(key);
         let value = if named { &[] } else { value };
         if bucket || wanted || (named && to.keeps_name(key)) {
-            Kept { bucket, key, value }.put(scratch);
+            KeptElement { bucket, key, value }.put(scratch);
             if !to.keeps(scratch.len(), root) {
-                return Err(Fault::TooManyBuckets);
+                return Err(PageDefect::TooManyBuckets);
             }
         }
     }
-    Ok(Kind::Leaf {
+    Ok(PageSummary::Leaf {
         first: short(first),
         last: short(last),
         kept: scratch,
@@ -133,14 +137,14 @@ pub(super) fn summarise<'a>(
 }
 
 /// Data of a leaf of bucket `key` beside its marks.
-struct Found {
+struct LeafData {
     first: Revision,
     last: Revision,
     /// Number of bytes of marks that were kept; the folders follow them.
     marks: usize,
     /// The first revision that etcd does not start from.
-    wrong: Option<(Revision, Wrong)>,
-    fits: Fits,
+    wrong: Option<(Revision, EntryDefect)>,
+    fits: BucketSet,
 }
 
 /// Reads a leaf of bucket `key`; `None` if it is another leaf.
@@ -150,16 +154,16 @@ fn revisions(
     unit: &[u8],
     rows: &[[u8; ROW]],
     marks: &mut Vec<u8>,
-) -> Result<Option<Found>, Fault> {
+) -> Result<Option<LeafData>, PageDefect> {
     let room = to.room(rows.len());
     let mut folders = std::mem::take(&mut to.folder_scratch);
     folders.clear();
     let mut several = false;
     let mut ends: Option<(Revision, Revision)> = None;
     let mut wrong = None;
-    let mut fits = Fits::ALL;
+    let mut fits = BucketSet::ALL;
     for element in elements(unit, rows) {
-        let Element { bucket, key, value } = element.ok_or(Fault::OutOfPage)?;
+        let Element { bucket, key, value } = element.ok_or(PageDefect::OutOfPage)?;
         let (false, Some(revision)) = (bucket, Revision::read(key)) else {
             return Ok(None);
         };
@@ -167,7 +171,7 @@ fn revisions(
         let before = ends.map(|(_, last)| last);
         ends = match ends {
             None => Some((revision, revision)),
-            Some((_, last)) if revision <= last => return Err(Fault::KeyOrder),
+            Some((_, last)) if revision <= last => return Err(PageDefect::KeyOrder),
             Some((first, _)) => Some((first, revision)),
         };
         let entry = KeyValue::read(value).unwrap_or_default();
@@ -190,7 +194,7 @@ fn revisions(
             to.torn.note(page, revision.main, place, etcd_key);
         }
         if etcd_key == value::KUBE_SYSTEM {
-            value::Candidate::note(&mut to.candidates, page, revision, entry.object);
+            value::NamespaceRevision::note(&mut to.candidates, page, revision, entry.object);
         }
     }
     let kept = marks.len();
@@ -198,7 +202,7 @@ fn revisions(
         marks.extend_from_slice(&folders);
     }
     to.folder_scratch = folders;
-    Ok(ends.map(|(first, last)| Found {
+    Ok(ends.map(|(first, last)| LeafData {
         first,
         last,
         marks: kept,
@@ -208,11 +212,11 @@ fn revisions(
 }
 
 /// Returns the reason why etcd does not start from this entry, which follows the revision `before`.
-fn fault(revision: Revision, before: Option<Revision>, value: &[u8]) -> Option<Wrong> {
+fn fault(revision: Revision, before: Option<Revision>, value: &[u8]) -> Option<EntryDefect> {
     if before.is_some_and(|before| before.same_write(revision)) {
-        return Some(Wrong::Twice);
+        return Some(EntryDefect::Twice);
     }
-    let read = KeyValue::read(value).ok_or(Wrong::Torn);
+    let read = KeyValue::read(value).ok_or(EntryDefect::Torn);
     read.and_then(|entry| entry.check(revision)).err()
 }
 
@@ -221,15 +225,15 @@ pub(super) fn branch(to: &mut Summaries, page: u64, header: Header, unit: &[u8])
     let mut scratch = std::mem::take(&mut to.scratch);
     scratch.clear();
     let kind = match children(header, unit, &mut scratch) {
-        Ok(()) => Kind::Branch(&scratch),
-        Err(fault) => Kind::Fault(fault),
+        Ok(()) => PageSummary::Branch(&scratch),
+        Err(fault) => PageSummary::Fault(fault),
     };
     to.add(page, header.overflow, kind);
     to.scratch = scratch;
 }
 
-fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
-    let rows = rows(unit, header.count).ok_or(Fault::OutOfPage)?;
+fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), PageDefect> {
+    let rows = rows(unit, header.count).ok_or(PageDefect::OutOfPage)?;
     let mut before = Child::default();
     let mut last: Option<&[u8]> = None;
     for (row, place) in rows.iter().zip((HEADER..).step_by(ROW)) {
@@ -237,9 +241,9 @@ fn children(header: Header, unit: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> 
         let key = place
             .checked_add(size(row.position))
             .and_then(|from| unit.get(from..)?.get(..size(row.key)))
-            .ok_or(Fault::OutOfPage)?;
+            .ok_or(PageDefect::OutOfPage)?;
         if last.is_some_and(|last| key <= last) {
-            return Err(Fault::KeyOrder);
+            return Err(PageDefect::KeyOrder);
         }
         last = Some(key);
         before = put_child(&before, row.child, key, to);

@@ -2,10 +2,10 @@
 
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::bucket::Fits;
-use super::entry::Wrong;
+use super::bucket::BucketSet;
+use super::entry::EntryDefect;
 use super::torn;
-use super::value::{Candidate, Folders, Prefixes};
+use super::value::{Folders, NamespaceRevision, Prefixes};
 use crate::chunk::bbolt::page::wide;
 
 /// Largest number of revisions whose key and content are remembered, in 16 bytes each: 256 MiB. A Kubernetes
@@ -31,14 +31,14 @@ const LEAF: u8 = 6;
 
 /// Reason why a page cannot be part of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum PageDefect {
     TooLong,
     OutOfPage,
     KeyOrder,
     TooManyBuckets,
 }
 
-impl Fault {
+impl PageDefect {
     fn tag(self) -> u8 {
         match self {
             Self::TooLong => 0,
@@ -156,8 +156,8 @@ impl Mark {
 
 /// Summary of a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind<'a> {
-    Fault(Fault),
+pub(super) enum PageSummary<'a> {
+    Fault(PageDefect),
     /// A branch: its children, read by [`super::tree::children`].
     Branch(&'a [u8]),
     /// A leaf whose keys are all revisions: its first and last key and, if they were kept, the marks of its
@@ -169,18 +169,18 @@ pub(super) enum Kind<'a> {
         /// Folder of each mark, in two bytes; empty if all are in the first: see [`Folders`].
         folders: &'a [u8],
         /// The first revision that etcd does not start from, if this is a leaf of bucket `key`.
-        wrong: Option<(Revision, Wrong)>,
+        wrong: Option<(Revision, EntryDefect)>,
         /// Other buckets that it may be a leaf of.
-        fits: Fits,
+        fits: BucketSet,
     },
     /// Any other leaf: its first and last key, at most [`KEY`] bytes of each, and elements kept unchanged:
-    /// read by [`super::page::Kept`].
+    /// read by [`super::page::KeptElement`].
     Leaf {
         first: &'a [u8],
         last: &'a [u8],
         kept: &'a [u8],
         /// Buckets that it may be a leaf of.
-        fits: Fits,
+        fits: BucketSet,
     },
 }
 
@@ -197,8 +197,8 @@ pub(super) struct Summaries {
     pub(super) more_names: bool,
     pub(super) prefixes: Prefixes,
     pub(super) folders: Folders,
-    pub(super) candidates: Vec<Candidate>,
-    pub(super) torn: torn::Found,
+    pub(super) candidates: Vec<NamespaceRevision>,
+    pub(super) torn: torn::TornValues,
     /// Buffer that is reused for each page.
     pub(super) scratch: Vec<u8>,
     pub(super) folder_scratch: Vec<u8>,
@@ -226,16 +226,16 @@ impl Summaries {
     }
 
     /// Adds the summary of a page. Pages come in increasing order.
-    pub(super) fn add(&mut self, page: u64, overflow: u32, kind: Kind<'_>) {
+    pub(super) fn add(&mut self, page: u64, overflow: u32, kind: PageSummary<'_>) {
         self.head.clear();
         encode_varint(overflow.into(), &mut self.head);
         let tail = encode(kind, &mut self.head);
         match kind {
-            Kind::Revisions { marks, .. } => {
+            PageSummary::Revisions { marks, .. } => {
                 self.marks = self.marks.saturating_add(marks.len() / Mark::BYTES);
             }
-            Kind::Leaf { kept, .. } => self.kept = self.kept.saturating_add(kept.len()),
-            Kind::Fault(_) | Kind::Branch(_) => {}
+            PageSummary::Leaf { kept, .. } => self.kept = self.kept.saturating_add(kept.len()),
+            PageSummary::Fault(_) | PageSummary::Branch(_) => {}
         }
         let need = self.head.len().saturating_add(tail.len());
         let full = |block: &Vec<u8>| block.len().saturating_add(need) > BLOCK;
@@ -263,7 +263,7 @@ impl Summaries {
     }
 
     /// Returns the overflow and the summary at a place from [`Summaries::find`].
-    pub(super) fn at(&self, place: u32) -> Option<(u32, Kind<'_>)> {
+    pub(super) fn at(&self, place: u32) -> Option<(u32, PageSummary<'_>)> {
         let block = self
             .blocks
             .get(usize::try_from(place >> BLOCK_BITS).ok()?)?;
@@ -274,18 +274,18 @@ impl Summaries {
 }
 
 /// Writes all of `kind` except its largest part, which it returns.
-fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
+fn encode<'a>(kind: PageSummary<'a>, head: &mut Vec<u8>) -> &'a [u8] {
     let (tag, tail): (u8, &[u8]) = match kind {
-        Kind::Fault(fault) => (fault.tag(), &[]),
-        Kind::Branch(children) => (BRANCH, children),
-        Kind::Revisions { marks, .. } => (REVISIONS, marks),
-        Kind::Leaf { kept, .. } => (LEAF, kept),
+        PageSummary::Fault(fault) => (fault.tag(), &[]),
+        PageSummary::Branch(children) => (BRANCH, children),
+        PageSummary::Revisions { marks, .. } => (REVISIONS, marks),
+        PageSummary::Leaf { kept, .. } => (LEAF, kept),
     };
     head.push(tag);
     encode_varint(wide(tail.len()), head);
     match kind {
-        Kind::Fault(_) | Kind::Branch(_) => {}
-        Kind::Revisions {
+        PageSummary::Fault(_) | PageSummary::Branch(_) => {}
+        PageSummary::Revisions {
             first,
             last,
             folders,
@@ -305,7 +305,7 @@ fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
             encode_varint(last.main.wrapping_sub(first.main), head);
             encode_varint(last.tail(), head);
         }
-        Kind::Leaf {
+        PageSummary::Leaf {
             first, last, fits, ..
         } => {
             encode_varint(fits.0.into(), head);
@@ -316,17 +316,17 @@ fn encode<'a>(kind: Kind<'a>, head: &mut Vec<u8>) -> &'a [u8] {
     tail
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
+fn decode(mut bytes: &[u8]) -> Option<PageSummary<'_>> {
     let (&tag, rest) = bytes.split_first()?;
     bytes = rest;
     let length = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
     Some(match tag {
-        BRANCH => Kind::Branch(bytes.get(..length)?),
+        BRANCH => PageSummary::Branch(bytes.get(..length)?),
         REVISIONS => {
             let fits = take_fits(&mut bytes)?;
             let (&tag, rest) = bytes.split_first()?;
             bytes = rest;
-            let wrong = match Wrong::from_tag(tag) {
+            let wrong = match EntryDefect::from_tag(tag) {
                 None => None,
                 Some(wrong) => Some((take_revision(&mut bytes)?, wrong)),
             };
@@ -334,7 +334,7 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
             let first = take_revision(&mut bytes)?;
             let main = first.main.wrapping_add(decode_varint(&mut bytes).ok()?);
             let last = Revision::join(main, decode_varint(&mut bytes).ok()?);
-            Kind::Revisions {
+            PageSummary::Revisions {
                 first,
                 last,
                 marks: bytes.get(..length)?,
@@ -347,20 +347,20 @@ fn decode(mut bytes: &[u8]) -> Option<Kind<'_>> {
             let fits = take_fits(&mut bytes)?;
             let first = take(&mut bytes)?;
             let last = take(&mut bytes)?;
-            Kind::Leaf {
+            PageSummary::Leaf {
                 first,
                 last,
                 kept: bytes.get(..length)?,
                 fits,
             }
         }
-        tag => Kind::Fault(Fault::from_tag(tag)?),
+        tag => PageSummary::Fault(PageDefect::from_tag(tag)?),
     })
 }
 
-fn take_fits(bytes: &mut &[u8]) -> Option<Fits> {
+fn take_fits(bytes: &mut &[u8]) -> Option<BucketSet> {
     let fits = decode_varint(bytes).ok()?;
-    Some(Fits(u16::try_from(fits).ok()?))
+    Some(BucketSet(u16::try_from(fits).ok()?))
 }
 
 fn take_revision(bytes: &mut &[u8]) -> Option<Revision> {

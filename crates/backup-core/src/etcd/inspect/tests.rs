@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::bucket::Role;
+use super::bucket::BucketRole;
 use super::*;
 use crate::chunk::bbolt::BboltChunker;
 use crate::chunk::bbolt::page::Header;
-use crate::chunk::bbolt::sample::{AnyFile, File, file, harm, key_value, leaf_body, revision};
+use crate::chunk::bbolt::sample::{File, SampleFile, file, harm, key_value, leaf_body, revision};
 use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
-use crate::etcd::{Contents, SnapshotFacts, Torn, TrailerCheck};
+use crate::etcd::{Contents, SnapshotFacts, TornObjects, TrailerCheck};
 
 /// Snapshot written by etcd 3.6.16: configmaps, Secrets encrypted with a key that was changed, one plain
 /// Secret, `kube-system` created, deleted and created again, leases, a transaction, a compaction, a
@@ -75,7 +75,7 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
             roles: vec!["reader".into()],
             ..Contents::default()
         },
-        torn: Torn::default(),
+        torn: TornObjects::default(),
     };
     for step in [1, 32, 1000, 1024, 4096, 5000, 1 << 20] {
         assert_eq!(
@@ -90,7 +90,7 @@ fn a_real_snapshot_has_the_figures_that_etcdutl_tells() {
 fn a_real_snapshot_is_mostly_taken_apart() {
     let bytes = snapshot();
     let record = cut(BboltChunker::new(), &bytes, &[1024]);
-    check(crate::chunk::Kind::Bbolt, &bytes, &record, 3);
+    check(crate::chunk::ChunkerKind::Bbolt, &bytes, &record, 3);
     let kept: usize = record
         .orders
         .iter()
@@ -153,7 +153,7 @@ proptest! {
 
     #[test]
     fn any_file_is_judged(file in file(), harms in prop::collection::vec(harm(), 0..4)) {
-        let AnyFile(page_size, mut bytes) = file;
+        let SampleFile(page_size, mut bytes) = file;
         for harm in harms {
             harm.apply(page_size, &mut bytes);
         }
@@ -260,7 +260,7 @@ fn inline(name: &str, elements: &[Element]) -> (u32, Vec<u8>, Vec<u8>) {
 
 /// Returns all buckets that etcd creates, in order: `own`, and empty ones.
 fn buckets(own: &[Element]) -> Vec<Element> {
-    let names = Role::MADE.map(Role::name);
+    let names = BucketRole::MADE.map(BucketRole::name);
     let rest = names.into_iter().filter(|name| {
         let name = name.as_bytes();
         own.iter().all(|(_, own, _)| own != name)

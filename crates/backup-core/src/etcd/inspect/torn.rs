@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::live::Live;
+use super::live::LiveEntries;
 use super::summary::Mark;
 use super::wire::{self, Field};
 use crate::etcd::facts::{self, TornObject};
@@ -24,7 +24,7 @@ const KEY: usize = 1024;
 
 /// Revision whose object cannot be decoded, on a page that may be freed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Torn {
+pub(super) struct TornValue {
     pub(super) page: u64,
     pub(super) revision: u64,
     /// [`Mark::fingerprint`] of its key, and [`super::content::of_entry`] of it: together they determine
@@ -35,13 +35,13 @@ pub(super) struct Torn {
 
 /// All torn values that were found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) all: Vec<Torn>,
+pub(super) struct TornValues {
+    pub(super) all: Vec<TornValue>,
     /// Whether there were more than are remembered.
     pub(super) more: bool,
 }
 
-impl Found {
+impl TornValues {
     /// Adds a torn value. Pages come in increasing order.
     pub(super) fn note(
         &mut self,
@@ -57,7 +57,7 @@ impl Found {
         let key = etcd_key.get(..KEY).unwrap_or(etcd_key);
         let key = String::from_utf8_lossy(key);
         let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        self.all.push(Torn {
+        self.all.push(TornValue {
             page,
             revision,
             place: (mark.fingerprint(), digest),
@@ -66,7 +66,7 @@ impl Found {
     }
 
     /// Returns the torn values on a page.
-    pub(super) fn on(&self, page: u64) -> &[Torn] {
+    pub(super) fn on(&self, page: u64) -> &[TornValue] {
         let from = self.all.partition_point(|torn| torn.page < page);
         let rest = self.all.get(from..).unwrap_or_default();
         let length = rest.partition_point(|torn| torn.page == page);
@@ -76,7 +76,7 @@ impl Found {
 
 /// Returns the torn values that are live, of those that the tree reaches. Where keys were not counted this is
 /// unknown, so all of them are returned.
-pub(super) fn living(led: Vec<Torn>, live: &Live, more: bool) -> facts::Torn {
+pub(super) fn living(led: Vec<TornValue>, live: &LiveEntries, more: bool) -> facts::TornObjects {
     let led = led.into_iter();
     let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
     let mut objects: Vec<TornObject> = told
@@ -86,7 +86,7 @@ pub(super) fn living(led: Vec<Torn>, live: &Live, more: bool) -> facts::Torn {
         })
         .collect();
     objects.sort();
-    facts::Torn { objects, more }
+    facts::TornObjects { objects, more }
 }
 
 /// Reports whether the object under a key is one that the API server cannot decode. Encrypted values, and
@@ -109,13 +109,13 @@ pub(super) fn is_torn(etcd_key: &[u8], object: &[u8]) -> bool {
 fn is_kind(object: &[u8]) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Kind<'o> {
+    struct TypeMeta<'o> {
         #[serde(borrow)]
         kind: Cow<'o, str>,
         #[serde(borrow)]
         api_version: Cow<'o, str>,
     }
-    let kind = serde_json::from_slice::<Kind<'_>>(object);
+    let kind = serde_json::from_slice::<TypeMeta<'_>>(object);
     kind.is_ok_and(|kind| !kind.kind.is_empty() && !kind.api_version.is_empty())
 }
 
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn those_of_a_page_are_found() {
-        let mut found = Found::default();
+        let mut found = TornValues::default();
         for page in [3, 5, 5, 9] {
             found.note(page, page, (Mark::new(page, 0, false), 7), b"/a\n");
         }

@@ -161,12 +161,12 @@ impl Folders {
 
 /// Revision of the namespace `kube-system`, on a page that may be freed.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct NamespaceRevision {
     pub(super) page: u64,
     uid: Option<String>,
 }
 
-impl Candidate {
+impl NamespaceRevision {
     /// Largest number of pages on which candidates are remembered. The namespace is hardly ever written; more
     /// candidates come from copies on freed pages.
     const MOST: usize = 16 << 10;
@@ -193,20 +193,20 @@ impl Candidate {
 
 /// Envelope of objects stored by Kubernetes.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Unknown {
+struct Envelope {
     #[prost(bytes = "vec", tag = "2")]
     raw: Vec<u8>,
 }
 
 /// Beginning of any stored Kubernetes object.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
-struct Object {
+struct KubernetesObject {
     #[prost(message, optional, tag = "1")]
-    metadata: Option<Metadata>,
+    metadata: Option<ObjectMetadata>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
-struct Metadata {
+struct ObjectMetadata {
     #[prost(string, tag = "5")]
     uid: String,
 }
@@ -214,7 +214,9 @@ struct Metadata {
 /// Returns the UID of a Kubernetes object as stored in etcd: protobuf or JSON. `None` if it is encrypted.
 pub fn uid(object: &[u8]) -> Option<String> {
     let object = match object.strip_prefix(b"k8s\0") {
-        Some(wrapped) => Object::decode(Unknown::decode(wrapped).ok()?.raw.as_slice()).ok()?,
+        Some(wrapped) => {
+            KubernetesObject::decode(Envelope::decode(wrapped).ok()?.raw.as_slice()).ok()?
+        }
         None => serde_json::from_slice(object).ok()?,
     };
     let uid = object.metadata?.uid;

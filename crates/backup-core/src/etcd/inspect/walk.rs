@@ -1,13 +1,13 @@
 //! Walk of the trees over the summaries: every bucket, from the root that the meta page names.
 
-use super::bucket::{AUTH, CLUSTER_VERSION, COMPACTED, Role, VERSION, Version};
+use super::bucket::{AUTH, BucketRole, CLUSTER_VERSION, COMPACTED, EtcdVersion, VERSION};
 use super::free::Freelist;
 use super::live;
-use super::page::{Kept, summarise};
-use super::summary::{KEY, Kind, Revision, Summaries};
+use super::page::{KeptElement, summarise};
+use super::summary::{KEY, PageSummary, Revision, Summaries};
 use super::torn;
 use super::tree::{Child, children};
-use super::value::{Candidate, Folders, Prefixes};
+use super::value::{Folders, NamespaceRevision, Prefixes};
 use super::{Contents, PageFacts};
 use crate::chunk::bbolt::page::{Header, LEAF, Meta};
 use crate::etcd::facts::SnapshotError;
@@ -28,9 +28,9 @@ pub(super) fn walk(
         more_names: summaries.more_names,
         ..Contents::default()
     };
-    let mut walk = Walk {
-        seen: Seen::new(pages),
-        trees: vec![(Role::Root, Tree::Page(meta.root))],
+    let mut walk = TreeWalk {
+        seen: PageSet::new(pages),
+        trees: vec![(BucketRole::Root, PendingBucket::Page(meta.root))],
         found: Vec::new(),
         versions: (None, None),
         leaves: Vec::new(),
@@ -54,31 +54,34 @@ pub(super) fn walk(
     }
     while let Some((role, tree)) = walk.trees.pop() {
         match tree {
-            Tree::Page(root) => walk.tree(&summaries, role, root)?,
-            Tree::Inline { page, bytes } => walk.inline(role, page, &bytes)?,
+            PendingBucket::Page(root) => walk.tree(&summaries, role, root)?,
+            PendingBucket::Inline { page, bytes } => walk.inline(role, page, &bytes)?,
         }
     }
     for page in freelist.into_iter().flat_map(|freelist| &freelist.pages) {
         // A page in use must not be free: etcd would write into it.
         walk.seen.mark(*page, 0)?;
     }
-    if !walk.found.contains(&Role::Key) {
+    if !walk.found.contains(&BucketRole::Key) {
         return Err(SnapshotError::KeyBucketMissing);
     }
-    if let Some(role) = Role::MADE.iter().find(|role| !walk.found.contains(role)) {
+    if let Some(role) = BucketRole::MADE
+        .iter()
+        .find(|role| !walk.found.contains(role))
+    {
         return Err(SnapshotError::BucketMissing {
             bucket: role.name(),
         });
     }
     let (storage, cluster) = &walk.versions;
-    if !Version::agree(storage.as_deref(), cluster.as_deref()) {
+    if !EtcdVersion::agree(storage.as_deref(), cluster.as_deref()) {
         return Err(SnapshotError::VersionsDiffer);
     }
     Ok(walk.finish(&summaries))
 }
 
 /// Bucket that waits to be walked.
-enum Tree {
+enum PendingBucket {
     Page(u64),
     /// A small bucket inside its parent: on this page, as these bytes.
     Inline {
@@ -87,11 +90,11 @@ enum Tree {
     },
 }
 
-struct Walk {
-    seen: Seen,
-    trees: Vec<(Role, Tree)>,
+struct TreeWalk {
+    seen: PageSet,
+    trees: Vec<(BucketRole, PendingBucket)>,
     /// Buckets in the root.
-    found: Vec<Role>,
+    found: Vec<BucketRole>,
     /// Storage version and cluster version.
     versions: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// Places of the summaries of bucket `key`'s leaves, in the order of revisions.
@@ -99,16 +102,21 @@ struct Walk {
     /// Marks and folders of bucket `key`, if it is inside its parent.
     inline: (Vec<u8>, Vec<u8>),
     facts: PageFacts,
-    candidates: Vec<Candidate>,
-    torn: torn::Found,
+    candidates: Vec<NamespaceRevision>,
+    torn: torn::TornValues,
     /// Torn values that the tree reaches.
-    led: Vec<torn::Torn>,
+    led: Vec<torn::TornValue>,
     prefixes: Prefixes,
     folders: Folders,
 }
 
-impl Walk {
-    fn tree(&mut self, summaries: &Summaries, role: Role, root: u64) -> Result<(), SnapshotError> {
+impl TreeWalk {
+    fn tree(
+        &mut self,
+        summaries: &Summaries,
+        role: BucketRole,
+        root: u64,
+    ) -> Result<(), SnapshotError> {
         let mut last = Vec::new();
         let mut stack = vec![Child::root(root)];
         while let Some(child) = stack.pop() {
@@ -121,7 +129,7 @@ impl Walk {
                 return broken(page, "is neither a branch nor a leaf, or not in the file");
             };
             self.seen.mark(page, overflow)?;
-            if let Kind::Branch(bytes) = kind {
+            if let PageSummary::Branch(bytes) = kind {
                 let from = stack.len();
                 stack.extend(children(bytes));
                 let inner = stack.get_mut(from..).unwrap_or_default();
@@ -144,7 +152,7 @@ impl Walk {
         Ok(())
     }
 
-    fn inline(&mut self, role: Role, page: u64, bytes: &[u8]) -> Result<(), SnapshotError> {
+    fn inline(&mut self, role: BucketRole, page: u64, bytes: &[u8]) -> Result<(), SnapshotError> {
         let header = Header::read(bytes).filter(|header| header.flags == LEAF);
         let Some(header) = header else {
             return broken(page, "holds a small bucket that is not a leaf");
@@ -173,16 +181,16 @@ impl Walk {
     /// place of its summary, unless the leaf is inside its parent.
     fn leaf(
         &mut self,
-        role: Role,
+        role: BucketRole,
         page: u64,
         place: Option<u32>,
-        kind: Kind<'_>,
+        kind: PageSummary<'_>,
         last: &mut Vec<u8>,
     ) -> Result<(), SnapshotError> {
         match kind {
-            Kind::Fault(fault) => broken(page, fault.text()),
-            Kind::Branch(_) => broken(page, "is a branch where a leaf is wanted"),
-            Kind::Revisions {
+            PageSummary::Fault(fault) => broken(page, fault.text()),
+            PageSummary::Branch(_) => broken(page, "is a branch where a leaf is wanted"),
+            PageSummary::Revisions {
                 first,
                 last: end,
                 marks,
@@ -191,7 +199,7 @@ impl Walk {
                 fits,
             } => {
                 follow(page, &first.key(), &end.key(), last)?;
-                if role == Role::Key {
+                if role == BucketRole::Key {
                     if let Some((revision, wrong)) = wrong {
                         return Err(SnapshotError::BrokenEntry {
                             bucket: role.name(),
@@ -207,28 +215,28 @@ impl Walk {
                     self.revisions(page, end);
                 } else if !fits.has(role) {
                     return not_etcds(role, page);
-                } else if matches!(role, Role::Users | Role::Roles) {
+                } else if matches!(role, BucketRole::Users | BucketRole::Roles) {
                     // Names that look like revisions; such users may exist.
                     self.facts.contents.more_names = true;
                 }
                 Ok(())
             }
             // An empty bucket has one empty leaf.
-            Kind::Leaf {
+            PageSummary::Leaf {
                 first: [],
                 last: [],
                 kept: [],
                 ..
             } => Ok(()),
-            Kind::Leaf { fits, .. } if !fits.has(role) => not_etcds(role, page),
-            Kind::Leaf {
+            PageSummary::Leaf { fits, .. } if !fits.has(role) => not_etcds(role, page),
+            PageSummary::Leaf {
                 first,
                 last: end,
                 mut kept,
                 ..
             } => {
                 follow(page, first, end, last)?;
-                while let Some(element) = Kept::take(&mut kept) {
+                while let Some(element) = KeptElement::take(&mut kept) {
                     self.kept(role, page, element)?;
                 }
                 Ok(())
@@ -240,39 +248,44 @@ impl Walk {
         self.facts.revision = end.main;
         self.led.extend_from_slice(self.torn.on(page));
         // Revisions come in order, so the last candidate is the live one.
-        let found = |found: &Candidate| found.page;
+        let found = |found: &NamespaceRevision| found.page;
         if let Ok(at) = self.candidates.binary_search_by_key(&page, found) {
-            self.facts.kube_system_uid = self.candidates.get(at).and_then(Candidate::uid);
+            self.facts.kube_system_uid = self.candidates.get(at).and_then(NamespaceRevision::uid);
         }
     }
 
-    fn kept(&mut self, role: Role, page: u64, element: Kept<'_>) -> Result<(), SnapshotError> {
-        let Kept { bucket, key, value } = element;
+    fn kept(
+        &mut self,
+        role: BucketRole,
+        page: u64,
+        element: KeptElement<'_>,
+    ) -> Result<(), SnapshotError> {
+        let KeptElement { bucket, key, value } = element;
         if !bucket {
-            if role == Role::Meta && key == COMPACTED {
+            if role == BucketRole::Meta && key == COMPACTED {
                 self.facts.compact_revision = Revision::read(value).map(|revision| revision.main);
             }
-            if role == Role::Meta && key == VERSION {
+            if role == BucketRole::Meta && key == VERSION {
                 self.facts.storage_version = std::str::from_utf8(value).ok().map(str::to_owned);
                 self.versions.0 = Some(value.to_vec());
             }
-            if role == Role::Cluster && key == CLUSTER_VERSION {
+            if role == BucketRole::Cluster && key == CLUSTER_VERSION {
                 self.versions.1 = Some(value.to_vec());
             }
             let name = || String::from_utf8_lossy(key).into_owned();
             match role {
-                Role::Auth if key == AUTH => {
+                BucketRole::Auth if key == AUTH => {
                     self.facts.contents.auth_enabled = value == [1];
                 }
-                Role::Users => self.facts.contents.users.push(name()),
-                Role::Roles => self.facts.contents.roles.push(name()),
+                BucketRole::Users => self.facts.contents.users.push(name()),
+                BucketRole::Roles => self.facts.contents.roles.push(name()),
                 _ => {}
             }
             return Ok(());
         }
         let inner = match role {
-            Role::Root => Role::named(key),
-            _ => Role::Other,
+            BucketRole::Root => BucketRole::named(key),
+            _ => BucketRole::Other,
         };
         self.found.push(inner);
         // A bucket is its root page and a sequence number; a small bucket has no root but its only page after
@@ -281,11 +294,11 @@ impl Walk {
             return broken(page, "has a bucket without a root");
         };
         let tree = match u64::from_le_bytes(root) {
-            0 => Tree::Inline {
+            0 => PendingBucket::Inline {
                 page,
                 bytes: rest.get(8..).unwrap_or_default().to_vec(),
             },
-            root => Tree::Page(root),
+            root => PendingBucket::Page(root),
         };
         self.trees.push((inner, tree));
         Ok(())
@@ -294,7 +307,7 @@ impl Walk {
     fn finish(mut self, summaries: &Summaries) -> PageFacts {
         let leaves = || {
             let marks = |&place: &u32| match summaries.at(place) {
-                Some((_, Kind::Revisions { marks, folders, .. })) => (marks, folders),
+                Some((_, PageSummary::Revisions { marks, folders, .. })) => (marks, folders),
                 _ => (&[][..], &[][..]),
             };
             let inline = std::iter::once((self.inline.0.as_slice(), self.inline.1.as_slice()));
@@ -325,7 +338,7 @@ fn broken<T>(page: u64, what: &'static str) -> Result<T, SnapshotError> {
     Err(SnapshotError::BrokenTree { page, what })
 }
 
-fn not_etcds<T>(role: Role, page: u64) -> Result<T, SnapshotError> {
+fn not_etcds<T>(role: BucketRole, page: u64) -> Result<T, SnapshotError> {
     Err(SnapshotError::BrokenEntry {
         bucket: role.name(),
         page,
@@ -335,11 +348,11 @@ fn not_etcds<T>(role: Role, page: u64) -> Result<T, SnapshotError> {
 }
 
 /// Returns the first key of a leaf; empty if it has none.
-fn first_key(kind: &Kind<'_>) -> Option<Vec<u8>> {
+fn first_key(kind: &PageSummary<'_>) -> Option<Vec<u8>> {
     match kind {
-        Kind::Revisions { first, .. } => Some(first.key()),
-        Kind::Leaf { first, .. } => Some(first.to_vec()),
-        Kind::Fault(_) | Kind::Branch(_) => None,
+        PageSummary::Revisions { first, .. } => Some(first.key()),
+        PageSummary::Leaf { first, .. } => Some(first.to_vec()),
+        PageSummary::Fault(_) | PageSummary::Branch(_) => None,
     }
 }
 
@@ -363,12 +376,12 @@ fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(),
 }
 
 /// Pages that trees have reached: one bit each.
-struct Seen {
+struct PageSet {
     bits: Vec<u64>,
     pages: u64,
 }
 
-impl Seen {
+impl PageSet {
     /// Creates a set with the first two pages, which are metas.
     fn new(pages: u64) -> Self {
         let words = usize::try_from(pages / 64).unwrap_or(0).saturating_add(1);

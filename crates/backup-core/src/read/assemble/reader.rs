@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::packs::{Load, Move, Opened};
 use super::schedule::{Piece, behind, each_piece, piece, stays};
-use crate::format::recipe::Run;
+use crate::format::recipe::PackSpan;
 use crate::scratch::Scratch;
 
 /// Plan of how packs are opened for a stream.
@@ -51,7 +51,7 @@ pub(in crate::read) struct Opening {
 /// put aside. Returns `None` if a run reaches outside of the packs, or `cancel` is set.
 pub(in crate::read) fn sequence<'r>(
     loads: &mut [Load],
-    runs: impl Iterator<Item = &'r Run> + Clone,
+    runs: impl Iterator<Item = &'r PackSpan> + Clone,
     cancel: &CancellationToken,
 ) -> Option<Sequence> {
     let mut foreseen = Sequence {
@@ -116,7 +116,7 @@ pub(in crate::read) struct Stream<'a, R, N> {
     opens: Opens,
     /// Open packs, by their number.
     open: Vec<Option<Opened>>,
-    rest: Option<Run>,
+    rest: Option<PackSpan>,
     /// Position in the stream.
     at: u64,
     /// Position of the next bytes that were put aside.
@@ -149,7 +149,7 @@ impl<'a, R, N> Stream<'a, R, N> {
 
 impl<'r, R, N> Read for Stream<'_, R, N>
 where
-    R: Iterator<Item = &'r Run>,
+    R: Iterator<Item = &'r PackSpan>,
     N: FnMut() -> io::Result<Opened>,
 {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -218,13 +218,13 @@ mod tests {
         lengths.iter().map(one).collect()
     }
 
-    fn run(start: u64, length: u64) -> Run {
-        Run { start, length }
+    fn run(start: u64, length: u64) -> PackSpan {
+        PackSpan { start, length }
     }
 
     fn sequence<'r>(
         loads: &mut [Load],
-        runs: impl Iterator<Item = &'r Run> + Clone,
+        runs: impl Iterator<Item = &'r PackSpan> + Clone,
     ) -> Option<Sequence> {
         super::sequence(loads, runs, &CancellationToken::new())
     }
@@ -275,7 +275,7 @@ mod tests {
     fn of_packs_that_are_wanted_all_over_most_is_put_aside_and_none_is_opened_twice() {
         let mut packs = loads(&[PACK; 10]);
         let around = (0..10).flat_map(|at| (0..10).map(move |pack| run(pack * PACK + at, 1)));
-        let around: Vec<Run> = around.collect();
+        let around: Vec<PackSpan> = around.collect();
         let foreseen = sequence(&mut packs, around.iter()).unwrap();
         assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
         // Three packs are open all the time.
@@ -287,7 +287,7 @@ mod tests {
         let mut packs = loads(&[PACK; 10]);
         let moved = |from: u64| (0..10).map(move |pack| run(pack * PACK + from, 1));
         let whole = (0..10).flat_map(|pack| [run(pack * PACK, PACK), run(7, 1)]);
-        let runs: Vec<Run> = moved(3).chain(whole).chain(moved(7)).collect();
+        let runs: Vec<PackSpan> = moved(3).chain(whole).chain(moved(7)).collect();
         let foreseen = sequence(&mut packs, runs.iter()).unwrap();
         let second: Vec<usize> = (1..10).collect();
         let order = &foreseen.order;
@@ -321,7 +321,7 @@ mod tests {
             let mut packs = loads(&lengths);
             let size: u64 = lengths.iter().sum();
             let space: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
-            let runs: Vec<Run> = wanted
+            let runs: Vec<PackSpan> = wanted
                 .iter()
                 .map(|(at, length)| {
                     let start = u64::try_from(at.index(space.len())).unwrap();

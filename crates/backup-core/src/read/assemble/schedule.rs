@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use tokio_util::sync::CancellationToken;
 
 use super::packs::Load;
-use crate::format::recipe::Run;
+use crate::format::recipe::PackSpan;
 
 /// Size of the blocks in which the stream is planned; tests have small packs, and small blocks for them.
 pub(in crate::read) const BLOCK: u64 = if cfg!(test) { 64 } else { 4 << 20 };
@@ -35,7 +35,7 @@ pub(in crate::read) struct Piece {
 }
 
 /// Returns the first piece of `run`, which is at `at` in the stream; `None` behind the last pack.
-pub(in crate::read) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece> {
+pub(in crate::read) fn piece(loads: &[Load], run: PackSpan, at: u64) -> Option<Piece> {
     let number = loads.partition_point(|load| load.end() <= run.start);
     let load = loads.get(number)?;
     let block = at / BLOCK;
@@ -54,9 +54,9 @@ pub(in crate::read) fn piece(loads: &[Load], run: Run, at: u64) -> Option<Piece>
 }
 
 /// Returns the rest of `run` behind its first `length` bytes.
-pub(in crate::read) fn behind(run: Run, length: u64) -> Option<Run> {
+pub(in crate::read) fn behind(run: PackSpan, length: u64) -> Option<PackSpan> {
     let left = run.length.saturating_sub(length);
-    (left > 0).then_some(Run {
+    (left > 0).then_some(PackSpan {
         start: run.start.saturating_add(length),
         length: left,
     })
@@ -69,7 +69,7 @@ const LOOK: u32 = 4096;
 /// the packs, or `cancel` is set.
 pub(in crate::read) fn each_piece<'r>(
     loads: &mut [Load],
-    runs: impl Iterator<Item = &'r Run>,
+    runs: impl Iterator<Item = &'r PackSpan>,
     cancel: &CancellationToken,
     mut take: impl FnMut(&mut [Load], Piece) -> Option<()>,
 ) -> Option<()> {
@@ -95,7 +95,7 @@ pub(in crate::read) fn each_piece<'r>(
 /// a run reaches outside of the packs, or `cancel` is set.
 pub(in crate::read) fn stays<'r>(
     loads: &mut [Load],
-    runs: impl Iterator<Item = &'r Run>,
+    runs: impl Iterator<Item = &'r PackSpan>,
     cancel: &CancellationToken,
 ) -> Option<Vec<Option<RangeInclusive<u64>>>> {
     let mut uses = vec![Uses::default(); loads.len()];

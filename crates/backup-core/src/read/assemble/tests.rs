@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::schedule::BLOCK;
 use super::*;
-use crate::chunk::Kind;
+use crate::chunk::ChunkerKind;
 use crate::crypt::Sealer;
 use crate::format::layout;
 use crate::format::manifest::{PackRef, StoredObject};
 use crate::format::pack::PackWriter;
-use crate::format::recipe::Run;
+use crate::format::recipe::PackSpan;
 use crate::progress::Silent;
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
@@ -38,7 +38,7 @@ async fn put(store: &dyn Store, key: impl Fn(Digest) -> Key, bytes: Vec<u8>) -> 
 }
 
 /// Stores `packs` different packs, and a stream of `runs` in them.
-async fn stored(store: &dyn Store, packs: u64, runs: Vec<Run>) -> Stored {
+async fn stored(store: &dyn Store, packs: u64, runs: Vec<PackSpan>) -> Stored {
     let mut writer = PackWriter::new(1).unwrap();
     let (mut space, mut refs) = (Vec::new(), Vec::new());
     for number in 0..packs {
@@ -61,7 +61,7 @@ async fn stored(store: &dyn Store, packs: u64, runs: Vec<Run>) -> Stored {
     }
     let plain_bytes = u64::try_from(plain.len()).unwrap();
     let segment = Segment {
-        kind: Kind::Plain,
+        kind: ChunkerKind::Plain,
         start: 0,
         plain_bytes,
         layout: Vec::new(),
@@ -101,8 +101,8 @@ async fn assembled(store: Arc<dyn Store>, component: &Component) -> Result<Vec<u
 
 /// Returns runs of a few bytes of each of ten packs, then of all packs in order, each with a few bytes of the
 /// first.
-fn moved() -> Vec<Run> {
-    let run = |start, length| Run { start, length };
+fn moved() -> Vec<PackSpan> {
+    let run = |start, length| PackSpan { start, length };
     let early = (1..10).map(|pack| run(pack * PACK + 3, 2));
     let whole = (0..10).flat_map(|pack| [run(pack * PACK, PACK), run(7, 1)]);
     early.chain(whole).collect()
@@ -144,7 +144,7 @@ proptest! {
     fn whatever_a_recipe_wants_comes_back(
         wanted in prop::collection::vec((0..6 * PACK, 1..2 * PACK), 1..30),
     ) {
-        let runs = wanted.into_iter().map(|(start, length)| Run {
+        let runs = wanted.into_iter().map(|(start, length)| PackSpan {
             start,
             length: length.min(6 * PACK - start),
         });

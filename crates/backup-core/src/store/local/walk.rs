@@ -15,7 +15,7 @@ pub(super) fn page(
     from: Option<&str>,
     limit: usize,
 ) -> io::Result<Page> {
-    let mut walk = Walk {
+    let mut walk = FolderWalk {
         root,
         prefix,
         from,
@@ -28,7 +28,7 @@ pub(super) fn page(
     Ok(walk.page)
 }
 
-struct Walk<'a> {
+struct FolderWalk<'a> {
     root: &'a Path,
     prefix: &'a str,
     from: Option<&'a str>,
@@ -40,7 +40,7 @@ struct Walk<'a> {
     page: Page,
 }
 
-impl Walk<'_> {
+impl FolderWalk<'_> {
     /// Adds the files below `folder`, which is "" or ends in a slash; returns `true` if the page is full.
     fn folder(&mut self, folder: &str) -> io::Result<bool> {
         let mut entries = Vec::new();

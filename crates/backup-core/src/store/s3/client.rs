@@ -21,9 +21,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::S3Options;
-use super::credentials::Trimmed;
-use super::tidy::Tidy;
-use super::watch::AlsoRetry;
+use super::credentials::TrimmingProvider;
+use super::tidy::RepairingClient;
+use super::watch::RetryClassifier;
 use crate::proxy::Proxies;
 
 /// Connect timeout. A packet that opens a connection is sent again after 1 s and 3 s; this allows both.
@@ -63,11 +63,11 @@ pub(super) struct Clients {
     http: SharedHttpClient,
     /// Client for the source of credentials, which may be AWS itself.
     chain: SharedHttpClient,
-    current: Mutex<Current>,
+    current: Mutex<CurrentClient>,
 }
 
 #[derive(Debug)]
-struct Current {
+struct CurrentClient {
     client: Client,
     /// Increases with each reload, so that many refusals at once cause one reload.
     generation: u64,
@@ -94,7 +94,7 @@ impl Clients {
             options,
             http,
             chain,
-            current: Mutex::new(Current {
+            current: Mutex::new(CurrentClient {
                 client,
                 generation: 0,
                 reloaded: None,
@@ -147,7 +147,7 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
             let given = loaded.credentials_provider();
             let config = Builder::from(&loaded);
             match given {
-                Some(inner) => config.credentials_provider(Trimmed { inner }),
+                Some(inner) => config.credentials_provider(TrimmingProvider { inner }),
                 None => config,
             }
         }
@@ -172,7 +172,7 @@ async fn build(options: &S3Options, http: &SharedHttpClient, chain: &SharedHttpC
                 .token_bucket(TokenBucket::unlimited())
                 .build(),
         )
-        .retry_classifier(AlsoRetry)
+        .retry_classifier(RetryClassifier)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT)
@@ -239,5 +239,5 @@ fn http_client(
             builder.build()
         },
     );
-    Ok(SharedHttpClient::new(Tidy(client)))
+    Ok(SharedHttpClient::new(RepairingClient(client)))
 }

@@ -10,18 +10,18 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
     "the {part} from {origin} holds characters that no access key has: white space inside of it, or \
      other than ASCII"
 )]
-struct Unsendable {
+struct InvalidAccessKey {
     part: &'static str,
     origin: &'static str,
 }
 
 /// Provider that trims white space off the ends of the values of `inner`, as in a Secret made with `echo`.
 #[derive(Debug)]
-pub(super) struct Trimmed {
+pub(super) struct TrimmingProvider {
     pub(super) inner: SharedCredentialsProvider,
 }
 
-impl ProvideCredentials for Trimmed {
+impl ProvideCredentials for TrimmingProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -40,7 +40,7 @@ fn trimmed(given: &Credentials) -> Result<Credentials, CredentialsError> {
     let told = |part, text: &str| {
         let text = text.trim();
         let sendable = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        let odd = Unsendable {
+        let odd = InvalidAccessKey {
             part,
             origin: "the chain of credentials",
         };
@@ -75,7 +75,7 @@ mod tests {
             let token = token.map(str::to_owned);
             let given = Credentials::new(id, secret, token, None, "test");
             let inner = SharedCredentialsProvider::new(given);
-            async move { Trimmed { inner }.provide_credentials().await }
+            async move { TrimmingProvider { inner }.provide_credentials().await }
         };
         let given = gives("AKIA\n", " se/cret\r\n", Some("to+ken=\n"))
             .await

@@ -7,21 +7,21 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
-use super::tidy::NoS3;
-use super::watch::{Watch, find, untrusted};
+use super::tidy::NotS3Error;
+use super::watch::{TryCounter, find, untrusted};
 use crate::store::{Key, StoreError};
 
 /// Failed request with its classification.
 #[derive(Debug)]
 pub(super) struct Failure {
-    pub(super) meaning: Meaning,
+    pub(super) meaning: FailureKind,
     tries: u32,
     source: Box<dyn Error + Send + Sync>,
 }
 
 /// Meaning of a failure for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum FailureKind {
     NoSuchKey,
     NoSuchBucket,
     /// Not found, but object or bucket is unknown: answers to HEAD have no body.
@@ -51,7 +51,7 @@ pub(super) enum Meaning {
 /// Message from the store.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+struct StoreMessage(String);
 
 /// Error for a put that uses a feature unknown to the store.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ struct Said(String);
     "the store does not know create-if-absent (a put with If-None-Match: *), without which a restore \
      point could be overwritten; use another store, or a newer version of this one"
 )]
-struct NoConditions(#[source] Box<dyn Error + Send + Sync>);
+struct UnknownCondition(#[source] Box<dyn Error + Send + Sync>);
 
 /// Error for an untrusted TLS connection, with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +67,11 @@ struct NoConditions(#[source] Box<dyn Error + Send + Sync>);
     "no trusted TLS connection; if the store has its own CA, name its file in the store's URL \
      with ca=FILE, and if it speaks no TLS, begin the endpoint with http://"
 )]
-struct Untrusted(#[source] rustls::Error);
+struct UntrustedConnection(#[source] rustls::Error);
 
 /// Error for a certificate that our TLS never accepts, trusted or not.
 #[derive(Debug, thiserror::Error)]
-enum Odd {
+enum CertificateError {
     #[error(
         "no trusted TLS connection: the store shows the certificate of an authority as its own \
          (self-signed, with CA:TRUE), which TLS here does not take even where ca= names it; make the \
@@ -87,7 +87,7 @@ enum Odd {
     Unknown(#[source] rustls::Error),
 }
 
-impl Odd {
+impl CertificateError {
     fn of(error: &rustls::Error) -> Option<Self> {
         let rustls::Error::InvalidCertificate(why) = error else {
             return None;
@@ -113,8 +113,8 @@ impl Odd {
 impl Failure {
     /// Creates a failure that was found here and not reported by the SDK.
     pub(super) fn new(
-        meaning: Meaning,
-        watch: &Watch,
+        meaning: FailureKind,
+        watch: &TryCounter,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
         Self {
@@ -125,17 +125,17 @@ impl Failure {
     }
 
     /// Classifies an error of the SDK.
-    pub(super) fn of<E>(error: SdkError<E, HttpResponse>, watch: &Watch) -> Self
+    pub(super) fn of<E>(error: SdkError<E, HttpResponse>, watch: &TryCounter) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        if let Some(other) = find::<NoS3>(&error) {
-            return Self::new(Meaning::Other, watch, other.clone());
+        if let Some(other) = find::<NotS3Error>(&error) {
+            return Self::new(FailureKind::Other, watch, other.clone());
         }
         if let Some(tls) = untrusted(&error) {
-            return match Odd::of(tls) {
-                Some(odd) => Self::new(Meaning::Other, watch, odd),
-                None => Self::new(Meaning::Other, watch, Untrusted(tls.clone())),
+            return match CertificateError::of(tls) {
+                Some(odd) => Self::new(FailureKind::Other, watch, odd),
+                None => Self::new(FailureKind::Other, watch, UntrustedConnection(tls.clone())),
             };
         }
         if let Some(missing) = find::<CredentialsError>(&error) {
@@ -144,12 +144,16 @@ impl Failure {
             while let Some(below) = last.source() {
                 last = below;
             }
-            return Self::new(Meaning::NoCredentials, watch, Said(last.to_string()));
+            return Self::new(
+                FailureKind::NoCredentials,
+                watch,
+                StoreMessage(last.to_string()),
+            );
         }
         let Some(response) = error.raw_response() else {
             let meaning = match &error {
-                SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Meaning::Later,
-                _ => Meaning::Other,
+                SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => FailureKind::Later,
+                _ => FailureKind::Other,
             };
             return Self::new(meaning, watch, without_head(error));
         };
@@ -158,7 +162,7 @@ impl Failure {
         let meaning = match error.message() {
             // Codes differ between stores, and AWS returns only "denied".
             Some(message) if (400..500).contains(&status) && is_locked(message) => {
-                Meaning::Retained
+                FailureKind::Retained
             }
             _ => meaning(status, code),
         };
@@ -177,14 +181,14 @@ impl Failure {
             said.push_str(&format!(" (request {id})"));
         }
         said.push_str(hint(status, code));
-        Self::new(meaning, watch, Said(said))
+        Self::new(meaning, watch, StoreMessage(said))
     }
 
     /// Returns the failure of a create, whose condition the store may not support.
     pub(super) fn of_create(self) -> Self {
         match self.meaning {
-            Meaning::NotImplemented => Self {
-                source: Box::new(NoConditions(self.source)),
+            FailureKind::NotImplemented => Self {
+                source: Box::new(UnknownCondition(self.source)),
                 ..self
             },
             _ => self,
@@ -195,7 +199,7 @@ impl Failure {
     pub(super) fn refused(&self) -> bool {
         matches!(
             self.meaning,
-            Meaning::Denied | Meaning::BadCredentials | Meaning::NoCredentials
+            FailureKind::Denied | FailureKind::BadCredentials | FailureKind::NoCredentials
         )
     }
 
@@ -208,37 +212,37 @@ impl Failure {
         };
         let source = self.source;
         match (self.meaning, key) {
-            (Meaning::NoSuchKey | Meaning::Missing, Some(key)) => StoreError::NotFound {
+            (FailureKind::NoSuchKey | FailureKind::Missing, Some(key)) => StoreError::NotFound {
                 store,
                 key: key.clone(),
             },
-            (Meaning::Retained, Some(key)) => StoreError::Retained {
+            (FailureKind::Retained, Some(key)) => StoreError::Retained {
                 store,
                 key: key.clone(),
                 source,
             },
-            (Meaning::NoSuchBucket, _) => StoreError::NoBucket { store },
-            (Meaning::Denied, _) => StoreError::Forbidden {
+            (FailureKind::NoSuchBucket, _) => StoreError::NoBucket { store },
+            (FailureKind::Denied, _) => StoreError::Forbidden {
                 store,
                 operation,
                 source,
             },
-            (Meaning::BadCredentials, _) => StoreError::Credentials {
+            (FailureKind::BadCredentials, _) => StoreError::Credentials {
                 store,
                 operation,
                 source,
             },
-            (Meaning::NoCredentials, _) => StoreError::NoCredentials {
+            (FailureKind::NoCredentials, _) => StoreError::NoCredentials {
                 store,
                 operation,
                 source,
             },
-            (Meaning::Damaged, Some(key)) => StoreError::Checksum {
+            (FailureKind::Damaged, Some(key)) => StoreError::Checksum {
                 store,
                 key: key.clone(),
             },
-            (Meaning::NoSpace, _) => StoreError::NoSpace { store, operation },
-            (Meaning::Later | Meaning::BrokenOff, _) => StoreError::Unavailable {
+            (FailureKind::NoSpace, _) => StoreError::NoSpace { store, operation },
+            (FailureKind::Later | FailureKind::BrokenOff, _) => StoreError::Unavailable {
                 store,
                 operation,
                 tries: self.tries,
@@ -262,11 +266,11 @@ where
 }
 
 /// Classifies status and code. Codes come first: stores agree on them more than on the status.
-fn meaning(status: u16, code: &str) -> Meaning {
+fn meaning(status: u16, code: &str) -> FailureKind {
     match code {
-        "NoSuchKey" => Meaning::NoSuchKey,
-        "NoSuchBucket" => Meaning::NoSuchBucket,
-        "InvalidObjectState" => Meaning::Archived,
+        "NoSuchKey" => FailureKind::NoSuchKey,
+        "NoSuchBucket" => FailureKind::NoSuchBucket,
+        "InvalidObjectState" => FailureKind::Archived,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "InvalidToken"
@@ -277,27 +281,27 @@ fn meaning(status: u16, code: &str) -> Meaning {
         | "UnrecognizedClientException"
         | "InvalidSecurity"
         | "RequestExpired"
-        | "RequestTimeTooSkewed" => Meaning::BadCredentials,
+        | "RequestTimeTooSkewed" => FailureKind::BadCredentials,
         "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => {
-            Meaning::Damaged
+            FailureKind::Damaged
         }
         "QuotaExceeded"
         | "NoSpaceLeftOnDevice"
         | "InsufficientStorage"
         | "StorageFull"
         | "XMinioStorageFull"
-        | "XMinioAdminBucketQuotaExceeded" => Meaning::NoSpace,
-        "NotImplemented" => Meaning::NotImplemented,
+        | "XMinioAdminBucketQuotaExceeded" => FailureKind::NoSpace,
+        "NotImplemented" => FailureKind::NotImplemented,
         _ => match status {
-            401 | 403 => Meaning::Denied,
-            404 => Meaning::Missing,
-            408 | 409 | 429 => Meaning::Later,
-            412 => Meaning::Exists,
-            416 => Meaning::BeyondTheEnd,
-            501 => Meaning::NotImplemented,
-            507 => Meaning::NoSpace,
-            500.. => Meaning::Later,
-            _ => Meaning::Other,
+            401 | 403 => FailureKind::Denied,
+            404 => FailureKind::Missing,
+            408 | 409 | 429 => FailureKind::Later,
+            412 => FailureKind::Exists,
+            416 => FailureKind::BeyondTheEnd,
+            501 => FailureKind::NotImplemented,
+            507 => FailureKind::NoSpace,
+            500.. => FailureKind::Later,
+            _ => FailureKind::Other,
         },
     }
 }
@@ -327,20 +331,20 @@ mod tests {
 
     #[test]
     fn codes_come_before_the_status() {
-        assert_eq!(meaning(403, "QuotaExceeded"), Meaning::NoSpace);
+        assert_eq!(meaning(403, "QuotaExceeded"), FailureKind::NoSpace);
         assert_eq!(
             meaning(403, "SignatureDoesNotMatch"),
-            Meaning::BadCredentials
+            FailureKind::BadCredentials
         );
-        assert_eq!(meaning(400, "ExpiredToken"), Meaning::BadCredentials);
-        assert_eq!(meaning(403, "AccessDenied"), Meaning::Denied);
-        assert_eq!(meaning(403, "InvalidObjectState"), Meaning::Archived);
-        assert_eq!(meaning(403, ""), Meaning::Denied);
-        assert_eq!(meaning(404, "NoSuchBucket"), Meaning::NoSuchBucket);
-        assert_eq!(meaning(404, ""), Meaning::Missing);
-        assert_eq!(meaning(503, "SlowDown"), Meaning::Later);
-        assert_eq!(meaning(507, ""), Meaning::NoSpace);
-        assert_eq!(meaning(301, "PermanentRedirect"), Meaning::Other);
+        assert_eq!(meaning(400, "ExpiredToken"), FailureKind::BadCredentials);
+        assert_eq!(meaning(403, "AccessDenied"), FailureKind::Denied);
+        assert_eq!(meaning(403, "InvalidObjectState"), FailureKind::Archived);
+        assert_eq!(meaning(403, ""), FailureKind::Denied);
+        assert_eq!(meaning(404, "NoSuchBucket"), FailureKind::NoSuchBucket);
+        assert_eq!(meaning(404, ""), FailureKind::Missing);
+        assert_eq!(meaning(503, "SlowDown"), FailureKind::Later);
+        assert_eq!(meaning(507, ""), FailureKind::NoSpace);
+        assert_eq!(meaning(301, "PermanentRedirect"), FailureKind::Other);
     }
 
     #[test]

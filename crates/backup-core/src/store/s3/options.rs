@@ -116,7 +116,9 @@ impl Credentials {
     pub(super) fn provider(&self) -> Option<SharedCredentialsProvider> {
         match self {
             Self::Chain => None,
-            Self::Given(give) => Some(SharedCredentialsProvider::new(Given(Arc::clone(give)))),
+            Self::Given(give) => Some(SharedCredentialsProvider::new(SourceProvider(Arc::clone(
+                give,
+            )))),
         }
     }
 }
@@ -139,15 +141,15 @@ impl fmt::Debug for AccessKey {
 }
 
 /// Adapter that passes a given source to the SDK.
-struct Given(Arc<dyn GiveAccessKey>);
+struct SourceProvider(Arc<dyn GiveAccessKey>);
 
-impl fmt::Debug for Given {
+impl fmt::Debug for SourceProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Given(…)")
+        f.write_str("SourceProvider(…)")
     }
 }
 
-impl ProvideCredentials for Given {
+impl ProvideCredentials for SourceProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

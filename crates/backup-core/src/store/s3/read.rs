@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
 use super::client::REQUEST;
-use super::failure::{Failure, Meaning};
-use super::watch::Watch;
+use super::failure::{Failure, FailureKind};
+use super::watch::TryCounter;
 use super::{BODIES, CLAIM_ALONE, S3Store};
 use crate::digest::Digest;
 use crate::store::{Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, StoreError, cut};
@@ -33,7 +33,7 @@ const TOKEN: &str = "token ";
 const SMALL: [&str; 2] = ["signatures/", CLAIM_ALONE];
 
 /// Outcome of a get.
-enum Got {
+enum GetOutcome {
     Bytes(Bytes),
     TooLarge(u64),
 }
@@ -57,8 +57,8 @@ impl S3Store {
                 .await;
             fetched += 1;
             match result {
-                Ok(Got::Bytes(bytes)) => return Ok(bytes),
-                Ok(Got::TooLarge(size)) => {
+                Ok(GetOutcome::Bytes(bytes)) => return Ok(bytes),
+                Ok(GetOutcome::TooLarge(size)) => {
                     return Err(StoreError::TooLarge {
                         store: self.name.clone(),
                         key: key.clone(),
@@ -67,8 +67,10 @@ impl S3Store {
                 }
                 // The SDK retries until an answer begins; retries of the body happen here.
                 Err(failure)
-                    if matches!(failure.meaning, Meaning::Damaged | Meaning::BrokenOff)
-                        && fetched < BODIES => {}
+                    if matches!(
+                        failure.meaning,
+                        FailureKind::Damaged | FailureKind::BrokenOff
+                    ) && fetched < BODIES => {}
                 Err(failure) => return Err(self.error(failure, verb, Some(key)).await),
             }
         }
@@ -77,10 +79,10 @@ impl S3Store {
     async fn fetch(
         &self,
         client: Client,
-        watch: Watch,
+        watch: TryCounter,
         key: &Key,
         range: Option<Range<u64>>,
-    ) -> Result<Got, Failure> {
+    ) -> Result<GetOutcome, Failure> {
         let header = range
             .as_ref()
             .map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
@@ -101,8 +103,8 @@ impl S3Store {
         let output = match request.send().await {
             Ok(output) => output,
             Err(error) => match Failure::of(error, &watch) {
-                failure if range.is_some() && failure.meaning == Meaning::BeyondTheEnd => {
-                    return Ok(Got::Bytes(Bytes::new()));
+                failure if range.is_some() && failure.meaning == FailureKind::BeyondTheEnd => {
+                    return Ok(GetOutcome::Bytes(Bytes::new()));
                 }
                 failure => return Err(failure),
             },
@@ -111,7 +113,7 @@ impl S3Store {
         let body = tokio::time::timeout(REQUEST, body(output, range, &watch));
         match body.await {
             Ok(result) => result,
-            Err(late) => Err(Failure::new(Meaning::BrokenOff, &watch, late)),
+            Err(late) => Err(Failure::new(FailureKind::BrokenOff, &watch, late)),
         }
     }
 
@@ -120,7 +122,7 @@ impl S3Store {
     pub(super) async fn page(
         &self,
         client: Client,
-        watch: Watch,
+        watch: TryCounter,
         prefix: &str,
         from: Option<String>,
     ) -> Result<Page, Failure> {
@@ -148,11 +150,11 @@ impl S3Store {
         if token(GUESS).is_some_and(|last| repeats(&last)) {
             let text = "a listing ends, and the store does not tell what comes behind its last key \
                         (start-after), so that nobody knows whether it is whole";
-            return Err(Failure::new(Meaning::Other, &watch, text));
+            return Err(Failure::new(FailureKind::Other, &watch, text));
         }
         for object in output.contents() {
             self.add(&mut page, object)
-                .map_err(|text| Failure::new(Meaning::Other, &watch, text))?;
+                .map_err(|text| Failure::new(FailureKind::Other, &watch, text))?;
         }
         if output.is_truncated() == Some(true) {
             let next = output.next_continuation_token();
@@ -160,7 +162,7 @@ impl S3Store {
             // Either would make the caller loop endlessly or stop early.
             if page.next.is_none() || page.next == from {
                 let text = "a listing goes on, but the store does not say where";
-                return Err(Failure::new(Meaning::Other, &watch, text));
+                return Err(Failure::new(FailureKind::Other, &watch, text));
             }
         } else if !SMALL.iter().any(|small| prefix.starts_with(small)) {
             let last = output.contents().last().and_then(Object::key);
@@ -208,20 +210,22 @@ pub(super) fn time(told: &DateTime) -> Option<Timestamp> {
 async fn body(
     mut output: GetObjectOutput,
     range: Option<Range<u64>>,
-    watch: &Watch,
-) -> Result<Got, Failure> {
+    watch: &TryCounter,
+) -> Result<GetOutcome, Failure> {
     let told = output
         .content_length()
         .and_then(|length| u64::try_from(length).ok());
     if let Some(size) = told.filter(|size| *size > MAX_SIZE) {
-        return Ok(Got::TooLarge(size));
+        return Ok(GetOutcome::TooLarge(size));
     }
     let capacity = told.and_then(|size| usize::try_from(size).ok());
     let mut bytes = BytesMut::with_capacity(capacity.unwrap_or(0));
     while let Some(piece) = output.body.next().await {
-        let piece = piece.map_err(|error| Failure::new(Meaning::BrokenOff, watch, error))?;
+        let piece = piece.map_err(|error| Failure::new(FailureKind::BrokenOff, watch, error))?;
         if bytes.len().saturating_add(piece.len()) > MAX_OBJECT {
-            return Ok(Got::TooLarge(told.unwrap_or(MAX_SIZE.saturating_add(1))));
+            return Ok(GetOutcome::TooLarge(
+                told.unwrap_or(MAX_SIZE.saturating_add(1)),
+            ));
         }
         bytes.extend_from_slice(&piece);
     }
@@ -230,19 +234,19 @@ async fn body(
         let recorded = output.checksum_sha256().and_then(Digest::from_base64);
         if recorded.is_some_and(|recorded| recorded != Digest::of(&bytes)) {
             let text = "the bytes received do not have the checksum recorded at the put";
-            return Err(Failure::new(Meaning::Damaged, watch, text));
+            return Err(Failure::new(FailureKind::Damaged, watch, text));
         }
-        return Ok(Got::Bytes(bytes));
+        return Ok(GetOutcome::Bytes(bytes));
     };
     match output.content_range() {
         // The whole object, from a server or proxy that does not support ranges.
-        None => Ok(Got::Bytes(cut(&bytes, range))),
+        None => Ok(GetOutcome::Bytes(cut(&bytes, range))),
         Some(told) if told.starts_with(&format!("bytes {}-", range.start)) => {
-            Ok(Got::Bytes(cut(&bytes, 0..range.end - range.start)))
+            Ok(GetOutcome::Bytes(cut(&bytes, 0..range.end - range.start)))
         }
         Some(told) => {
             let text = format!("the store gave the range `{told}`, which was not asked for");
-            Err(Failure::new(Meaning::Other, watch, text))
+            Err(Failure::new(FailureKind::Other, watch, text))
         }
     }
 }

@@ -33,22 +33,24 @@ const BEGINNING: usize = 1_024;
 #[error(
     "there is no S3 at this address: the answer ({status}) is {what}; check `endpoint` in the store's URL"
 )]
-pub(super) struct NoS3 {
+pub(super) struct NotS3Error {
     status: u16,
     what: &'static str,
 }
 
 /// Client that repairs its answers.
 #[derive(Debug)]
-pub(super) struct Tidy(pub(super) SharedHttpClient);
+pub(super) struct RepairingClient(pub(super) SharedHttpClient);
 
-impl HttpClient for Tidy {
+impl HttpClient for RepairingClient {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector(self.0.http_connector(settings, components)))
+        SharedHttpConnector::new(RepairingConnector(
+            self.0.http_connector(settings, components),
+        ))
     }
 
     fn validate_base_client_config(
@@ -73,9 +75,9 @@ impl HttpClient for Tidy {
 }
 
 #[derive(Debug)]
-struct Connector(SharedHttpConnector);
+struct RepairingConnector(SharedHttpConnector);
 
-impl HttpConnector for Connector {
+impl HttpConnector for RepairingConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let lists = request.uri().contains("list-type=2");
         let head = request.method() == "HEAD";
@@ -83,7 +85,12 @@ impl HttpConnector for Connector {
         HttpConnectorFuture::new(async move {
             let mut answer = answer.await?;
             let status = answer.status().as_u16();
-            let no_s3 = |what| Err(ConnectorError::other(NoS3 { status, what }.into(), None));
+            let no_s3 = |what| {
+                Err(ConnectorError::other(
+                    NotS3Error { status, what }.into(),
+                    None,
+                ))
+            };
             let says_page = is_html(&answer);
             if head {
                 // Every object of S3 has an ETag.

@@ -15,16 +15,16 @@ use jiff::Timestamp;
 
 /// Counter of the tries of one request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watch(Arc<Tries>);
+pub(super) struct TryCounter(Arc<TryCounts>);
 
 #[derive(Debug, Default)]
-struct Tries {
+struct TryCounts {
     made: AtomicU32,
     unsure: AtomicBool,
     date: Mutex<Option<Timestamp>>,
 }
 
-impl Watch {
+impl TryCounter {
     /// Returns the number of tries so far.
     pub(super) fn tries(&self) -> u32 {
         self.0.made.load(Ordering::Relaxed)
@@ -41,7 +41,7 @@ impl Watch {
     }
 }
 
-impl Intercept for Watch {
+impl Intercept for TryCounter {
     fn name(&self) -> &'static str {
         "Watch"
     }
@@ -84,9 +84,9 @@ impl Intercept for Watch {
 
 /// Classifier that adds retries missing from the SDK's own rules.
 #[derive(Debug)]
-pub(super) struct AlsoRetry;
+pub(super) struct RetryClassifier;
 
-impl ClassifyRetry for AlsoRetry {
+impl ClassifyRetry for RetryClassifier {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         // 409: another conditional put of the same key is in progress. 408, 429: retry later.
         let later = context

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Kept, ensure, key, keys, put, sample};
+use super::{CheckResult, ensure, key, keys, put, sample};
 use crate::store::{Store, StoreError};
 
-pub(super) async fn takes_one(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn takes_one(store: Arc<dyn Store>) -> CheckResult {
     let names = ["packs/1", "packs/10", "packs/1a/b", "recipes/1"];
     for name in names {
         put(&*store, name, &sample(name, 100)).await?;
@@ -32,7 +32,7 @@ pub(super) async fn takes_one(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn of_nothing(store: Arc<dyn Store>) -> CheckResult {
     store.delete(&key("packs/1")?).await?;
     put(&*store, "packs/here/1", &sample("neighbour", 10)).await?;
     // The last two are a folder and a file if the store uses files.
@@ -44,7 +44,7 @@ pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn makes_room(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn makes_room(store: Arc<dyn Store>) -> CheckResult {
     let object = key("packs/1")?;
     for seed in ["first", "second"] {
         put(&*store, "packs/1", &sample(seed, 1_000)).await?;
@@ -59,7 +59,7 @@ pub(super) async fn makes_room(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn by_many(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn by_many(store: Arc<dyn Store>) -> CheckResult {
     for number in 0..16 {
         put(&*store, &format!("packs/{number}"), &sample("many", 10)).await?;
     }

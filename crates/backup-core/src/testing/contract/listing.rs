@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 
-use super::{BoxError, Kept, ensure, key, keys, put, sample};
+use super::{BoxError, CheckResult, ensure, key, keys, put, sample};
 use crate::store::{Page, Store};
 
-pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn of_nothing(store: Arc<dyn Store>) -> CheckResult {
     for prefix in ["", "packs/", "pa"] {
         let page = store.list(prefix, None).await?;
         ensure!(page == Page::default(), "it lists {page:?}");
@@ -16,7 +16,7 @@ pub(super) async fn of_nothing(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn in_order(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn in_order(store: Arc<dyn Store>) -> CheckResult {
     // `-` and `.` come before `/`; digits and letters come after it. A store in files that lists folder by
     // folder gets this wrong.
     let expected = [
@@ -30,7 +30,7 @@ pub(super) async fn in_order(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn by_prefix(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn by_prefix(store: Arc<dyn Store>) -> CheckResult {
     let all = ["index/1", "packs/00/1", "packs/01/1", "packs/01/2", "pages"];
     for name in all {
         put(&*store, name, &sample(name, 10)).await?;
@@ -60,7 +60,7 @@ pub(super) async fn by_prefix(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn in_pages(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn in_pages(store: Arc<dyn Store>) -> CheckResult {
     let mut expected: Vec<String> = (0..1_100).map(|n| format!("packs/{n:04}")).collect();
     expected.extend((0..5).map(|n| format!("points/{n}")));
     // Several at once, because one after the other takes long over a network.
@@ -84,7 +84,7 @@ pub(super) async fn in_pages(store: Arc<dyn Store>) -> Kept {
     more_than_one_page(&*store).await
 }
 
-pub(super) async fn with_times(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn with_times(store: Arc<dyn Store>) -> CheckResult {
     // A clock with whole seconds is up to one second behind.
     const COARSE: SignedDuration = SignedDuration::from_secs(2);
     let before = store.date().await?.ok_or("it tells no time")?;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Kept, ensure, key, keys, put, sample};
+use super::{CheckResult, ensure, key, keys, put, sample};
 use crate::digest::Digest;
 use crate::store::{Created, MAX_OBJECT, Store, StoreError, WriteOnce};
 
-pub(super) async fn come_back(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn come_back(store: Arc<dyn Store>) -> CheckResult {
     let bytes = sample("come back", 100_000);
     put(&*store, "packs/ab/object", &bytes).await?;
     let key = key("packs/ab/object")?;
@@ -27,7 +27,7 @@ pub(super) async fn come_back(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn come_back_at_both_ends(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn come_back_at_both_ends(store: Arc<dyn Store>) -> CheckResult {
     for (name, length) in [("empty", 0), ("largest", MAX_OBJECT)] {
         let bytes = sample(name, length);
         put(&*store, name, &bytes).await?;
@@ -44,7 +44,7 @@ pub(super) async fn come_back_at_both_ends(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn are_never_too_large(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn are_never_too_large(store: Arc<dyn Store>) -> CheckResult {
     let bytes = Bytes::from(vec![0; MAX_OBJECT.saturating_add(1)]);
     let result = store
         .create(&key("large")?, bytes.clone(), Digest::of(&bytes))
@@ -58,7 +58,7 @@ pub(super) async fn are_never_too_large(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn give_ranges(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn give_ranges(store: Arc<dyn Store>) -> CheckResult {
     let bytes = sample("ranges", 1_000);
     put(&*store, "object", &bytes).await?;
     let key = key("object")?;
@@ -82,7 +82,7 @@ pub(super) async fn give_ranges(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn are_missed(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn are_missed(store: Arc<dyn Store>) -> CheckResult {
     // With a neighbour, so that the folder exists if the store uses files.
     put(&*store, "packs/here", &sample("neighbour", 10)).await?;
     for name in ["packs/gone", "gone", "packs", "packs/here/below"] {
@@ -103,7 +103,7 @@ pub(super) async fn are_missed(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn are_never_changed(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn are_never_changed(store: Arc<dyn Store>) -> CheckResult {
     let first = sample("first", 5_000);
     put(&*store, "object", &first).await?;
     let key = key("object")?;
@@ -121,7 +121,7 @@ pub(super) async fn are_never_changed(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-pub(super) async fn have_their_digest(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn have_their_digest(store: Arc<dyn Store>) -> CheckResult {
     let key = key("packs/object")?;
     for bytes in [sample("sent", 70_000), Bytes::new()] {
         let result = store.create(&key, bytes, Digest::of(b"meant")).await;
@@ -140,7 +140,7 @@ pub(super) async fn have_their_digest(store: Arc<dyn Store>) -> Kept {
     put(&*store, "packs/object", &sample("meant", 10)).await
 }
 
-pub(super) async fn are_probed(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn are_probed(store: Arc<dyn Store>) -> CheckResult {
     for _ in 0..2 {
         let probe = store.probe().await?;
         ensure!(

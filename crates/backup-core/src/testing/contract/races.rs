@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{BoxError, Kept, ensure, key, keys, put, sample};
+use super::{BoxError, CheckResult, ensure, key, keys, put, sample};
 use crate::digest::Digest;
 use crate::store::{Created, MAX_OBJECT, Store, StoreError};
 
 const WRITERS: usize = 64;
 
-pub(super) async fn one_of_many_wins(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn one_of_many_wins(store: Arc<dyn Store>) -> CheckResult {
     let same = |_| sample("same", 50_000);
     let own = |writer: usize| sample(&format!("writer {writer}"), 50_000);
     race(&store, "claims/same", &same).await?;
@@ -21,7 +21,7 @@ pub(super) async fn one_of_many_wins(store: Arc<dyn Store>) -> Kept {
     Ok(())
 }
 
-async fn race(store: &Arc<dyn Store>, name: &str, bytes: &dyn Fn(usize) -> Bytes) -> Kept {
+async fn race(store: &Arc<dyn Store>, name: &str, bytes: &dyn Fn(usize) -> Bytes) -> CheckResult {
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         let (store, key, bytes) = (Arc::clone(store), key(name)?, bytes(writer));
@@ -53,7 +53,7 @@ async fn race(store: &Arc<dyn Store>, name: &str, bytes: &dyn Fn(usize) -> Bytes
     Ok(())
 }
 
-pub(super) async fn nothing_is_seen_in_part(store: Arc<dyn Store>) -> Kept {
+pub(super) async fn nothing_is_seen_in_part(store: Arc<dyn Store>) -> CheckResult {
     let bytes = sample("whole", MAX_OBJECT);
     let name = "packs/whole";
     let writer = {

@@ -4,7 +4,7 @@ use super::Fault;
 
 /// Kind of call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Call {
+pub enum StoreCall {
     /// [`Store::create`](crate::store::Store::create)
     Create,
     /// [`Store::get`](crate::store::Store::get)
@@ -23,8 +23,8 @@ pub enum Call {
 
 /// Selection of the calls that a fault applies to; every call by default.
 #[derive(Debug, Clone)]
-pub struct When {
-    call: Option<Call>,
+pub struct CallFilter {
+    call: Option<StoreCall>,
     prefix: String,
     /// Number of matching calls that succeed first.
     spared: u64,
@@ -32,7 +32,7 @@ pub struct When {
     times: u64,
 }
 
-impl When {
+impl CallFilter {
     /// Selects every call of any kind.
     #[must_use]
     pub fn any() -> Self {
@@ -46,7 +46,7 @@ impl When {
 
     /// Selects every call of this kind.
     #[must_use]
-    pub fn call(call: Call) -> Self {
+    pub fn call(call: StoreCall) -> Self {
         Self {
             call: Some(call),
             ..Self::any()
@@ -74,14 +74,14 @@ impl When {
         self
     }
 
-    fn fits(&self, call: Call, at: &str) -> bool {
+    fn fits(&self, call: StoreCall, at: &str) -> bool {
         self.call.is_none_or(|wanted| wanted == call) && at.starts_with(&self.prefix)
     }
 }
 
 /// Counts of the calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct CallCounts {
     /// Calls of `create`.
     pub creates: u64,
     /// Calls of `get`.
@@ -102,7 +102,7 @@ pub struct Counts {
     pub got_bytes: u64,
 }
 
-impl Counts {
+impl CallCounts {
     /// Returns the number of calls of any kind.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -117,13 +117,13 @@ impl Counts {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    rules: Vec<(When, Fault)>,
-    counts: Counts,
+pub(super) struct FaultPlan {
+    rules: Vec<(CallFilter, Fault)>,
+    counts: CallCounts,
 }
 
-impl Plan {
-    pub(super) fn add(&mut self, when: When, fault: Fault) {
+impl FaultPlan {
+    pub(super) fn add(&mut self, when: CallFilter, fault: Fault) {
         self.rules.push((when, fault));
     }
 
@@ -131,21 +131,21 @@ impl Plan {
         self.rules.clear();
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> CallCounts {
         self.counts
     }
 
     /// Counts a call that puts `bytes` bytes, and returns its fault.
-    pub(super) fn count(&mut self, call: Call, at: &str, bytes: usize) -> Option<Fault> {
+    pub(super) fn count(&mut self, call: StoreCall, at: &str, bytes: usize) -> Option<Fault> {
         let counts = &mut self.counts;
         let count = match call {
-            Call::Create => &mut counts.creates,
-            Call::Get => &mut counts.gets,
-            Call::GetRange => &mut counts.ranges,
-            Call::Head => &mut counts.heads,
-            Call::List => &mut counts.lists,
-            Call::Delete => &mut counts.deletes,
-            Call::Probe => &mut counts.probes,
+            StoreCall::Create => &mut counts.creates,
+            StoreCall::Get => &mut counts.gets,
+            StoreCall::GetRange => &mut counts.ranges,
+            StoreCall::Head => &mut counts.heads,
+            StoreCall::List => &mut counts.lists,
+            StoreCall::Delete => &mut counts.deletes,
+            StoreCall::Probe => &mut counts.probes,
         };
         *count += 1;
         counts.put_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);

@@ -16,7 +16,10 @@ async fn put(store: &FaultStore, key: &str) -> Result<Created, StoreError> {
 #[tokio::test]
 async fn a_lost_reply_leaves_the_object() {
     let store = store();
-    store.on(When::call(Call::Create).times(1), Fault::LostReply);
+    store.on(
+        CallFilter::call(StoreCall::Create).times(1),
+        Fault::LostReply,
+    );
     let error = put(&store, "a").await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert_eq!(put(&store, "a").await.unwrap(), Created::Existed);
@@ -26,8 +29,14 @@ async fn a_lost_reply_leaves_the_object() {
 async fn a_delete_fails_or_is_done_without_a_reply() {
     let store = store();
     put(&store, "a").await.unwrap();
-    store.on(When::call(Call::Delete).times(1), Fault::Unavailable);
-    store.on(When::call(Call::Delete).times(1), Fault::LostReply);
+    store.on(
+        CallFilter::call(StoreCall::Delete).times(1),
+        Fault::Unavailable,
+    );
+    store.on(
+        CallFilter::call(StoreCall::Delete).times(1),
+        Fault::LostReply,
+    );
     let key = "a".parse().unwrap();
     for left in [true, false] {
         let error = store.delete(&key).await.unwrap_err();
@@ -42,7 +51,10 @@ async fn a_delete_fails_or_is_done_without_a_reply() {
 async fn unavailable_leaves_nothing_and_counts() {
     let store = store();
     store.on(
-        When::call(Call::Create).under("packs/").from(2).times(1),
+        CallFilter::call(StoreCall::Create)
+            .under("packs/")
+            .from(2)
+            .times(1),
         Fault::Unavailable,
     );
     put(&store, "packs/1").await.unwrap();
@@ -57,8 +69,8 @@ async fn unavailable_leaves_nothing_and_counts() {
 #[tokio::test]
 async fn errors_are_of_the_kind_asked_for() {
     let store = store();
-    store.on(When::any().times(1), Fault::Forbidden);
-    store.on(When::any().times(1), Fault::NoSpace);
+    store.on(CallFilter::any().times(1), Fault::Forbidden);
+    store.on(CallFilter::any().times(1), Fault::NoSpace);
     let error = store.list("", None).await.unwrap_err();
     assert!(matches!(error, StoreError::Forbidden { .. }), "{error}");
     let error = put(&store, "a").await.unwrap_err();
@@ -70,7 +82,7 @@ async fn errors_are_of_the_kind_asked_for() {
 async fn gets_are_corrupted_in_one_bit() {
     let store = store();
     put(&store, "a").await.unwrap();
-    store.on(When::any().times(1), Fault::Corrupt);
+    store.on(CallFilter::any().times(1), Fault::Corrupt);
     let key = "a".parse().unwrap();
     assert_eq!(&store.get(&key).await.unwrap()[..], b"twelve\x21bytes");
     assert_eq!(&store.get(&key).await.unwrap()[..], b"twelve bytes");
@@ -82,7 +94,7 @@ async fn slow_calls_are_carried_out() {
     let store = store();
     let pause = Duration::from_millis(20);
     let began = tokio::time::Instant::now();
-    store.on(When::any(), Fault::Slow(pause));
+    store.on(CallFilter::any(), Fault::Slow(pause));
     assert_eq!(put(&store, "a").await.unwrap(), Created::New);
     assert!(began.elapsed() >= pause);
 }
@@ -92,7 +104,7 @@ async fn a_stopped_store_never_answers_again() {
     for (fault, left) in [(Fault::StopBefore, 1), (Fault::StopAfter, 2)] {
         let inner = Arc::new(MemoryStore::new());
         let store = Arc::new(FaultStore::new(Arc::<MemoryStore>::clone(&inner)));
-        store.on(When::any().from(2), fault);
+        store.on(CallFilter::any().from(2), fault);
         let run = async {
             for key in ["a", "b", "c"] {
                 put(&store, key).await.unwrap();

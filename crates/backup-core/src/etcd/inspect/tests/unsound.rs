@@ -140,7 +140,10 @@ fn entries_that_etcd_does_not_start_from_are_named() {
 
 #[test]
 fn every_bucket_that_etcd_makes_must_be_there() {
-    for missing in Role::MADE.into_iter().filter(|role| *role != Role::Key) {
+    for missing in BucketRole::MADE
+        .into_iter()
+        .filter(|role| *role != BucketRole::Key)
+    {
         let mut file = File::new(4096);
         let mut all = buckets(&[inline("key", &[put(3, "a")])]);
         all.retain(|(_, name, _)| name != missing.name().as_bytes());
