@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use backup_core::progress::{Progress, Silent};
+use backup_core::progress::{Progress, SilentProgress};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::clean;
@@ -111,7 +111,7 @@ impl Terminal {
     #[must_use]
     pub fn progress(&self) -> Arc<dyn Progress> {
         if self.quiet {
-            return Arc::new(Silent);
+            return Arc::new(SilentProgress);
         }
         let terminal = self.clone();
         if self.stderr_is_terminal {

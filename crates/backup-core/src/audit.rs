@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use crate::catalog::about_object;
-use crate::catalog::{Catalog, CatalogError, Entry, RestorePoint, is_future, list_pages};
+use crate::catalog::{Catalog, CatalogEntry, CatalogError, RestorePoint, is_future, list_pages};
 use crate::crypt::Trust;
 use crate::digest::Digest;
 use crate::format::claim::Claim;
@@ -25,7 +25,7 @@ mod torn;
 
 use components::Components;
 pub(crate) use findings::{finding, hidden, stranger, unreadable};
-pub(crate) use needs::{Needs, Place};
+pub(crate) use needs::{NeededObjects, ObjectRelation};
 pub use torn::{torn, torn_in};
 
 /// Objects checked at the same time: each check is a round trip and takes no memory.
@@ -92,13 +92,13 @@ pub enum AuditError {
 
 /// Object that a restore point needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub(crate) struct NeededObject {
     pub(crate) key: Key,
     pub(crate) digest: Digest,
     pub(crate) bytes: u64,
 }
 
-impl Expected {
+impl NeededObject {
     /// Returns all objects that `point` needs, each once, including its own manifest and signatures.
     pub(crate) fn of(point: &RestorePoint) -> Vec<Self> {
         let manifest = &point.manifest;
@@ -142,7 +142,7 @@ impl Expected {
 /// Checks the head of one object: whether it exists, with this size and this recorded checksum.
 pub(crate) async fn look_at(
     store: &dyn Store,
-    expected: &Expected,
+    expected: &NeededObject,
 ) -> Result<Option<Finding>, (Key, StoreError)> {
     match store.head(&expected.key).await {
         Ok(info) => Ok(match &info.access {
@@ -173,7 +173,7 @@ pub async fn run(
     let catalog = Catalog::new(Arc::clone(&store));
     let entries = catalog.list().await?;
     let now = catalog.time(&entries, options.now).await;
-    let mut needs = Needs::default();
+    let mut needs = NeededObjects::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
     let listed: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
     let mut newest = Components::default();
@@ -242,7 +242,7 @@ pub async fn run(
 /// Returns which restore points need no damaged object; `None` if no restore point needs one.
 async fn newest_sound(
     catalog: &Catalog,
-    entries: &[Entry],
+    entries: &[CatalogEntry],
     options: &Options,
     found: &[Finding],
 ) -> Option<Finding> {
@@ -260,7 +260,7 @@ async fn newest_sound(
             }
             all = all.saturating_add(1);
             let sound = point.ok().filter(|point| {
-                let needs = Expected::of(point);
+                let needs = NeededObject::of(point);
                 !needs.iter().any(|e| damaged.contains(e.key.as_str()))
             });
             match sound {
@@ -312,7 +312,7 @@ async fn claim(
 /// Walks the whole listing: removes the listed objects from `needs`, and reports the others.
 async fn list_all(
     store: &dyn Store,
-    needs: &mut Needs,
+    needs: &mut NeededObjects,
     report: &mut Report,
     options: &Options,
     progress: &dyn Progress,
@@ -335,16 +335,16 @@ async fn list_all(
             report.objects = report.objects.saturating_add(1);
             report.bytes = report.bytes.saturating_add(object.size);
             match needs.place(&object) {
-                Place::Needed(expected) => looks.push(expected),
+                ObjectRelation::Needed(expected) => looks.push(expected),
                 // Its name still states its digest.
-                Place::Apart(expected) => looks.extend(expected),
-                Place::Leftover(expected) => {
+                ObjectRelation::Apart(expected) => looks.extend(expected),
+                ObjectRelation::Leftover(expected) => {
                     report.unreferenced = report.unreferenced.saturating_add(1);
                     report.unreferenced_bytes =
                         report.unreferenced_bytes.saturating_add(object.size);
                     looks.push(expected);
                 }
-                Place::Foreign => report
+                ObjectRelation::Foreign => report
                     .findings
                     .push(findings::stranger(object.key.as_str())),
             }
@@ -381,7 +381,7 @@ async fn list_all(
 
 async fn download(
     store: &dyn Store,
-    expected: &Expected,
+    expected: &NeededObject,
 ) -> Result<Option<Finding>, (Key, StoreError)> {
     match store.get(&expected.key).await {
         Ok(bytes) => {

@@ -16,7 +16,7 @@ use crate::format::manifest::{Finding, Manifest, StoredObject};
 use crate::id::{ClusterName, ComponentName, RestorePointId};
 use crate::progress::Progress;
 use crate::source::{ArchiveSource, ByteStream, ClusterSource, SnapshotSource, SourceError};
-use crate::store::{Created, Key, Store};
+use crate::store::{CreateOutcome, Key, Store};
 
 mod archive;
 mod batch;
@@ -79,7 +79,7 @@ pub struct Run {
 
 /// Contents of the restore point to be taken.
 #[derive(Debug, Default)]
-pub struct Plan<'a> {
+pub struct BackupPlan<'a> {
     /// Components, in the order in which they are taken.
     pub parts: Vec<(ComponentName, Origin<'a>)>,
     /// Source of facts about the cluster; `None` if the run does not query its API.
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Origin<'_> {
 
 /// Restore point that was just committed.
 #[derive(Debug, Clone)]
-pub struct Committed {
+pub struct NewRestorePoint {
     /// Id of the restore point.
     pub id: RestorePointId,
     /// SHA-256 of the manifest.
@@ -148,7 +148,7 @@ async fn put(
         key: key.clone(),
         source,
     };
-    if store.create(key, bytes, digest).await.map_err(failed)? == Created::Existed {
+    if store.create(key, bytes, digest).await.map_err(failed)? == CreateOutcome::Existed {
         // Names are digests, so the object has the same bytes; another size means damage.
         let there = store.head(key).await.map_err(failed)?;
         if there.size != size || there.recorded.is_some_and(|r| r != digest) {
@@ -167,7 +167,7 @@ impl Run {
     ///
     /// # Errors
     /// See [`BackupError`]; nothing is committed then.
-    pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BackupError> {
+    pub async fn take(&self, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BackupError> {
         work::take(self, plan).await
     }
 
@@ -176,7 +176,7 @@ impl Run {
     ///
     /// # Errors
     /// [`BackupError::Lost`] if the store lacks an object or has it with another size or checksum.
-    pub async fn check(&self, committed: &Committed) -> Result<u64, BackupError> {
+    pub async fn check(&self, committed: &NewRestorePoint) -> Result<u64, BackupError> {
         check::check(self, committed).await
     }
 
@@ -185,7 +185,7 @@ impl Run {
     ///
     /// # Errors
     /// [`BackupError::Lost`] if the store lacks an object or has it with other bytes.
-    pub async fn read_back(&self, committed: &Committed) -> Result<u64, BackupError> {
+    pub async fn read_back(&self, committed: &NewRestorePoint) -> Result<u64, BackupError> {
         tokio::select! {
             () = self.cancel.cancelled() => Err(BackupError::Cancelled),
             read = check::read_back(self, committed) => read,
@@ -200,10 +200,10 @@ impl Run {
     pub async fn snapshot_etcd(
         &self,
         source: &dyn SnapshotSource,
-    ) -> Result<Committed, BackupError> {
-        self.take(Plan {
+    ) -> Result<NewRestorePoint, BackupError> {
+        self.take(BackupPlan {
             parts: vec![(ComponentName::etcd(), Origin::Snapshot(source))],
-            ..Plan::default()
+            ..BackupPlan::default()
         })
         .await
     }
@@ -217,10 +217,10 @@ impl Run {
         &self,
         name: &str,
         bytes: ByteStream,
-    ) -> Result<Committed, BackupError> {
-        self.take(Plan {
+    ) -> Result<NewRestorePoint, BackupError> {
+        self.take(BackupPlan {
             parts: vec![(ComponentName::etcd(), Origin::File { name, bytes })],
-            ..Plan::default()
+            ..BackupPlan::default()
         })
         .await
     }

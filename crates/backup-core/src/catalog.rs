@@ -21,9 +21,9 @@ mod left_out;
 mod load;
 mod newest;
 
-pub use self::hidden::Hidden;
-pub use self::left_out::LeftOut;
-pub use self::newest::{SKEW, View, is_future};
+pub use self::hidden::HiddenPoint;
+pub use self::left_out::Exclusions;
+pub use self::newest::{ReadPolicy, SKEW, is_future};
 
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.
 pub(crate) const READS: usize = 8;
@@ -110,7 +110,7 @@ pub enum CatalogError {
 
 /// Restore point in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// Id of the restore point.
     pub id: RestorePointId,
     /// SHA-256 of its manifest, from the name.
@@ -127,7 +127,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct RestorePoint {
     /// Entry in the catalogue.
-    pub entry: Entry,
+    pub entry: CatalogEntry,
     /// Manifest of the restore point.
     pub manifest: Manifest,
     /// Verdict on its signatures.
@@ -170,13 +170,13 @@ impl Catalog {
     ///
     /// # Errors
     /// If the store cannot be listed.
-    pub async fn list(&self) -> Result<Vec<Entry>, CatalogError> {
+    pub async fn list(&self) -> Result<Vec<CatalogEntry>, CatalogError> {
         let objects = all_objects(self.store.as_ref(), layout::MANIFESTS).await;
-        let mut entries: Vec<Entry> = objects
+        let mut entries: Vec<CatalogEntry> = objects
             .map_err(|e| self.failed(e))?
             .into_iter()
             .filter_map(|object| match ObjectKind::of(&object.key)? {
-                ObjectKind::Manifest { id, digest } => Some(Entry {
+                ObjectKind::Manifest { id, digest } => Some(CatalogEntry {
                     id,
                     digest,
                     key: object.key,

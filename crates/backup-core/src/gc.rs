@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{Needs, Place, about_object, hidden, stranger, unreadable};
+use crate::audit::{NeededObjects, ObjectRelation, about_object, hidden, stranger, unreadable};
 use crate::catalog::{Catalog, CatalogError, RestorePoint, list_pages};
 use crate::clock::Clock;
 use crate::crypt::{Trust, Verdict};
@@ -28,7 +28,7 @@ mod brake;
 mod findings;
 mod remove;
 
-pub use remove::{Removed, remove};
+pub use remove::{RemovalReport, remove};
 
 /// Largest number of leftovers that one plan removes: some 200 bytes each in memory. The next plan takes the
 /// rest.
@@ -45,7 +45,7 @@ const LISTING: SignedDuration = SignedDuration::from_hours(1);
 
 /// Rules for what may be removed.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct RemovalRules {
     /// Cluster that the prefix must belong to.
     pub cluster: ClusterName,
     /// Keys whose signatures are trusted. One restore point that none of them signed holds the plan.
@@ -89,7 +89,7 @@ pub struct Leftover {
 
 /// Contents of a prefix, and the objects that would be removed.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct RemovalPlan {
     /// Number of restore points.
     pub restore_points: u64,
     /// Objects that they need, including their manifests and signatures.
@@ -109,7 +109,7 @@ pub struct Plan {
     known: HashSet<Digest>,
 }
 
-impl Plan {
+impl RemovalPlan {
     fn hold(&mut self, finding: Finding) {
         self.held = true;
         self.findings.push(finding);
@@ -144,10 +144,10 @@ pub enum LeftoversError {
 /// If the store cannot be read, or cannot be listed to its end; everything else is a finding.
 pub async fn look(
     store: &Arc<dyn Store>,
-    rules: &Rules,
+    rules: &RemovalRules,
     progress: &dyn Progress,
-) -> Result<Plan, LeftoversError> {
-    let mut plan = Plan::default();
+) -> Result<RemovalPlan, LeftoversError> {
+    let mut plan = RemovalPlan::default();
     // Before the listing: an object that is put during it must not look older than it is.
     let now = time(store.as_ref(), rules, &mut plan).await?;
     progress.step("reading restore points", None);
@@ -155,7 +155,7 @@ pub async fn look(
     let entries = catalog.list().await?;
     plan.restore_points = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     let claim = claim(store.as_ref(), rules, &mut plan).await?;
-    let mut needs = Needs::default();
+    let mut needs = NeededObjects::default();
     let mut judge = Judge::new(rules, claim);
     for entries in entries.chunks(MANIFESTS) {
         for (entry, point) in entries
@@ -212,8 +212,8 @@ pub async fn look(
 /// because a younger age spares more. `None` holds the plan.
 async fn time(
     store: &dyn Store,
-    rules: &Rules,
-    plan: &mut Plan,
+    rules: &RemovalRules,
+    plan: &mut RemovalPlan,
 ) -> Result<Option<Timestamp>, LeftoversError> {
     let told = store.date().await.map_err(|source| failed(store, source))?;
     let Some(theirs) = told else {
@@ -239,8 +239,8 @@ fn failed(store: &dyn Store, source: StoreError) -> LeftoversError {
 /// Checks which cluster has the prefix, and returns the digest of its claim.
 async fn claim(
     store: &dyn Store,
-    rules: &Rules,
-    plan: &mut Plan,
+    rules: &RemovalRules,
+    plan: &mut RemovalPlan,
 ) -> Result<Option<Digest>, LeftoversError> {
     let key = layout::claim();
     match store.get(&key).await {
@@ -263,7 +263,7 @@ async fn claim(
 
 /// Judge of the restore points, which keeps the first doubt of each kind.
 struct Judge<'r> {
-    rules: &'r Rules,
+    rules: &'r RemovalRules,
     claim: Option<Digest>,
     distrusted: Option<(String, u64)>,
     strangers: Option<(String, u64)>,
@@ -271,7 +271,7 @@ struct Judge<'r> {
 }
 
 impl<'r> Judge<'r> {
-    fn new(rules: &'r Rules, claim: Option<Digest>) -> Self {
+    fn new(rules: &'r RemovalRules, claim: Option<Digest>) -> Self {
         Self {
             rules,
             claim,
@@ -313,10 +313,10 @@ fn count(doubt: &mut Option<(String, u64)>, text: String) {
 /// Walks the whole listing, and records the leftovers in the plan.
 async fn list(
     store: &dyn Store,
-    needs: &mut Needs,
-    rules: &Rules,
+    needs: &mut NeededObjects,
+    rules: &RemovalRules,
     now: Option<Timestamp>,
-    plan: &mut Plan,
+    plan: &mut RemovalPlan,
 ) -> Result<(), LeftoversError> {
     let mut strangers = Vec::new();
     let (mut unknown_manifests, mut ageless) = (false, 0_u64);
@@ -333,10 +333,10 @@ async fn list(
         }
         for object in page.objects {
             match needs.place(&object) {
-                Place::Needed(_) => plan.needed.add(object.size),
-                Place::Apart(_) => {}
-                Place::Foreign => stranger_is(object.key.as_str()),
-                Place::Leftover(_) => {
+                ObjectRelation::Needed(_) => plan.needed.add(object.size),
+                ObjectRelation::Apart(_) => {}
+                ObjectRelation::Foreign => stranger_is(object.key.as_str()),
+                ObjectRelation::Leftover(_) => {
                     plan.left.add(object.size);
                     match now.zip(object.modified) {
                         Some((now, put)) => old(plan, rules, now, object, put),
@@ -358,7 +358,13 @@ async fn list(
 }
 
 /// Records a leftover that is older than the grace time.
-fn old(plan: &mut Plan, rules: &Rules, now: Timestamp, object: ObjectInfo, put: Timestamp) {
+fn old(
+    plan: &mut RemovalPlan,
+    rules: &RemovalRules,
+    now: Timestamp,
+    object: ObjectInfo,
+    put: Timestamp,
+) {
     let age = now.duration_since(put);
     if age < rules.grace {
         if age.abs() > LISTING && age.is_negative() && !plan.held {

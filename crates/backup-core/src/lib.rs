@@ -15,7 +15,7 @@
 //! use backup_core::catalog::Catalog;
 //! use backup_core::clock::SystemClock;
 //! use backup_core::crypt::{Identities, SigningKey, Trust, new_identity};
-//! use backup_core::progress::Silent;
+//! use backup_core::progress::SilentProgress;
 //! use backup_core::read::{VerifyDepth, unlock, verify};
 //! use backup_core::store::Store;
 //! use backup_core::store::memory::MemoryStore;
@@ -35,7 +35,7 @@
 //!     reason: None,
 //!     pinned: false,
 //!     clock: Arc::new(SystemClock),
-//!     progress: Arc::new(Silent),
+//!     progress: Arc::new(SilentProgress),
 //!     cancel: Default::default(),
 //! };
 //! # let packed = include_bytes!("../tests/fixtures/etcd-3.6.16-objects.db.zst");
@@ -50,7 +50,7 @@
 //! identities.add("example", &identity)?;
 //! let depth = VerifyDepth::Full(unlock(&store, &point, &identities).await?);
 //! let scratch = std::env::temp_dir();
-//! verify(store, &point, depth, &scratch, Arc::new(Silent), Default::default()).await?;
+//! verify(store, &point, depth, &scratch, Arc::new(SilentProgress), Default::default()).await?;
 //! # Ok(())
 //! # }
 //! ```

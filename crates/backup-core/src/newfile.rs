@@ -15,7 +15,7 @@ const SUFFIX: &str = ".part";
 
 /// Treatment of a file that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
+pub enum OverwritePolicy {
     /// It is replaced when the new file is complete. A link is replaced too, and not followed.
     Replace,
     /// It stays, and creating the new file is an error.
@@ -30,7 +30,7 @@ pub struct NewFile {
     random: Option<TempPath>,
     target: PathBuf,
     folder: PathBuf,
-    existing: Existing,
+    existing: OverwritePolicy,
 }
 
 impl NewFile {
@@ -38,9 +38,9 @@ impl NewFile {
     ///
     /// # Errors
     /// When the file cannot be created, or `target` exists and is to stay or is not a regular file.
-    pub fn create(target: &Path, existing: Existing) -> io::Result<Self> {
+    pub fn create(target: &Path, existing: OverwritePolicy) -> io::Result<Self> {
         match target.symlink_metadata() {
-            Ok(_) if existing == Existing::Refuse => {
+            Ok(_) if existing == OverwritePolicy::Refuse => {
                 let there = "there is something of that name, and it stays";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, there));
             }
@@ -99,8 +99,8 @@ impl NewFile {
             }
         };
         let named = match self.existing {
-            Existing::Replace => random.persist(&self.target),
-            Existing::Refuse => random.persist_noclobber(&self.target),
+            OverwritePolicy::Replace => random.persist(&self.target),
+            OverwritePolicy::Refuse => random.persist_noclobber(&self.target),
         };
         named.map_err(|failed| failed.error)?;
         Ok(self.file)
@@ -111,7 +111,7 @@ impl NewFile {
 ///
 /// # Errors
 /// See [`NewFile`]; an existing file is then unchanged.
-pub fn write(target: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+pub fn write(target: &Path, bytes: &[u8], existing: OverwritePolicy) -> io::Result<()> {
     let file = NewFile::create(target, existing)?;
     file.file().write_all(bytes)?;
     file.finish().map(drop)
@@ -192,9 +192,9 @@ mod tests {
         let (target, other) = (folder.path().join("plan"), folder.path().join("other"));
         std::fs::write(&other, "of somebody else").unwrap();
         symlink(&other, &target).unwrap();
-        write(&target, b"ours", Existing::Refuse).unwrap_err();
+        write(&target, b"ours", OverwritePolicy::Refuse).unwrap_err();
         assert!(target.is_symlink());
-        write(&target, b"ours", Existing::Replace).unwrap();
+        write(&target, b"ours", OverwritePolicy::Replace).unwrap();
         assert!(!target.is_symlink());
         assert_eq!(std::fs::read(&target).unwrap(), b"ours");
         assert_eq!(std::fs::read(&other).unwrap(), b"of somebody else");
@@ -207,7 +207,7 @@ mod tests {
         std::fs::write(&target, "old").unwrap();
         std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o666)).unwrap();
         std::fs::hard_link(&target, &second).unwrap();
-        write(&target, b"new", Existing::Replace).unwrap();
+        write(&target, b"new", OverwritePolicy::Replace).unwrap();
         let mode = target.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read(&second).unwrap(), b"old");
@@ -222,7 +222,7 @@ mod tests {
         let below = folder.path().join("folder");
         std::fs::create_dir(&below).unwrap();
         for target in [&pipe, &below] {
-            let error = write(target, b"x", Existing::Replace).unwrap_err();
+            let error = write(target, b"x", OverwritePolicy::Replace).unwrap_err();
             assert!(error.to_string().contains("no regular file"), "{error}");
         }
         assert!(pipe.metadata().unwrap().file_type().is_fifo());
@@ -233,13 +233,13 @@ mod tests {
     fn one_that_is_not_finished_leaves_nothing_and_one_that_is_has_one_name() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("file");
-        let half = NewFile::create(&target, Existing::Replace).unwrap();
+        let half = NewFile::create(&target, OverwritePolicy::Replace).unwrap();
         half.file().write_all(b"half").unwrap();
         assert!(!target.exists());
         drop(half);
         assert_eq!(names(folder.path()), Vec::<String>::new());
-        let late = NewFile::create(&target, Existing::Refuse).unwrap();
-        write(&target, b"first", Existing::Refuse).unwrap();
+        let late = NewFile::create(&target, OverwritePolicy::Refuse).unwrap();
+        write(&target, b"first", OverwritePolicy::Refuse).unwrap();
         // Another writer was first, and its file stays.
         late.finish().unwrap_err();
         assert_eq!(std::fs::read(&target).unwrap(), b"first");
@@ -258,7 +258,7 @@ mod tests {
             random: Some(path),
             target: target.clone(),
             folder: folder.path().to_owned(),
-            existing: Existing::Replace,
+            existing: OverwritePolicy::Replace,
         };
         half.file().write_all(b"whole").unwrap();
         assert!(names(folder.path()).iter().all(|name| is_random(name)));

@@ -21,12 +21,12 @@ mod tenant;
 mod verify;
 
 pub use archive::ObjectReader;
-pub use damage::{Assessor, Damage, Lost};
-pub use fetch::{Fetched, fetch};
-pub use hold::{HeldFacts, HeldSnapshot, HoldError};
-pub use keys::{Unlocked, unlock};
+pub use damage::{Assessor, Damage, DataLoss};
+pub use fetch::{FetchedFile, fetch};
+pub use hold::{HoldError, LocalSnapshot, LocalSnapshotFacts};
+pub use keys::{PointKeys, unlock};
 pub use tenant::Kubeconfig;
-pub use verify::{Verified, VerifyDepth, verify};
+pub use verify::{VerifyDepth, VerifyReport, verify};
 
 /// Reason why something could not be read back.
 #[derive(Debug, thiserror::Error)]

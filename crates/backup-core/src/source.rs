@@ -11,9 +11,9 @@ mod archive;
 mod cluster;
 mod snapshot;
 
-pub use archive::{ArchiveSink, ArchiveSource, ObjectTap, Written};
-pub use cluster::{ClusterSource, Taken};
-pub use snapshot::{Candidate, Members, SnapshotSource, Unwell};
+pub use archive::{ArchiveReport, ArchiveSink, ArchiveSource, ObjectTap};
+pub use cluster::{ClusterSource, ComponentReport};
+pub use snapshot::{Candidate, Members, SnapshotSource, UnusableMember};
 
 /// A stream of plain bytes in blocks of up to a few hundred KiB.
 ///

@@ -31,7 +31,7 @@ const MAX_SIZE: u64 = MAX_OBJECT as u64;
 
 /// Outcome of a create-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// The object exists now and did not before.
     New,
     /// An object of that key existed already; it was not touched.
@@ -63,12 +63,12 @@ pub enum Access {
     /// whether it did. Listings report this state; a head never does.
     Tiered,
     /// It is in an archive.
-    Archived(Archived),
+    Archived(ArchiveState),
 }
 
 /// Details of an archived object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archived {
+pub struct ArchiveState {
     /// Name of the storage class at the store, such as `GLACIER`.
     pub class: String,
     /// Whether a copy can be read for some days.
@@ -103,17 +103,22 @@ pub trait Store: Debug + Send + Sync {
     }
 
     /// Puts `bytes` at `key` unless an object exists there. Atomic: other readers see all of it or nothing,
-    /// and only one of several writers gets [`Created::New`]. `digest` is the SHA-256 of `bytes`; a store
+    /// and only one of several writers gets [`CreateOutcome::New`]. `digest` is the SHA-256 of `bytes`; a store
     /// that receives different bytes, or more than [`MAX_OBJECT`], refuses them.
     ///
     /// A store that retries after a lost reply finds the object there, and cannot distinguish its own earlier
-    /// put from another writer's put of the same bytes. It then returns [`Created::New`] if the object there
+    /// put from another writer's put of the same bytes. It then returns [`CreateOutcome::New`] if the object there
     /// has this digest. So `New` always means that the object has these bytes, and `Existed` says nothing
     /// about its content.
     ///
     /// # Errors
     /// See [`StoreError`]; after an error the object may or may not exist.
-    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError>;
+    async fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<CreateOutcome, StoreError>;
 
     /// Returns the whole object, at most [`MAX_OBJECT`] bytes (more is [`StoreError::TooLarge`]).
     ///
@@ -166,7 +171,7 @@ pub trait Store: Debug + Send + Sync {
 
 /// Response of a store to a put of an existing key that `If-None-Match: *` forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteOnce {
+pub enum WriteOnceSupport {
     /// It refuses the put.
     Honoured,
     /// It overwrites the object.
@@ -179,7 +184,7 @@ pub enum WriteOnce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// Outcome of a second create of the same key.
-    pub write_once: WriteOnce,
+    pub write_once: WriteOnceSupport,
     /// Heads report the SHA-256 that was recorded at the put.
     pub records_checksums: bool,
 }
@@ -193,8 +198,8 @@ async fn probe_twice(store: &dyn Store) -> Result<Probe, StoreError> {
     let head = store.head(&key).await?;
     Ok(Probe {
         write_once: match second {
-            Created::Existed => WriteOnce::Honoured,
-            Created::New => WriteOnce::Ignored,
+            CreateOutcome::Existed => WriteOnceSupport::Honoured,
+            CreateOutcome::New => WriteOnceSupport::Ignored,
         },
         records_checksums: head.recorded == Some(digest),
     })
@@ -303,7 +308,7 @@ pub enum StoreError {
         /// The object.
         key: Key,
         /// The archive's details.
-        archived: Box<Archived>,
+        archived: Box<ArchiveState>,
     },
     /// The bytes received differ from the bytes sent.
     #[error("{store}: the bytes of {key} do not have the checksum that belongs to them")]

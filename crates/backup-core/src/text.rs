@@ -5,10 +5,10 @@ use zeroize::Zeroizing;
 /// Error for a file that is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not text: neither UTF-8 nor UTF-16 with a byte order mark")]
-pub struct NoText;
+pub struct NotTextError;
 
-impl From<NoText> for std::io::Error {
-    fn from(error: NoText) -> Self {
+impl From<NotTextError> for std::io::Error {
+    fn from(error: NotTextError) -> Self {
         Self::new(std::io::ErrorKind::InvalidData, error)
     }
 }
@@ -16,21 +16,21 @@ impl From<NoText> for std::io::Error {
 /// Decodes UTF-8, with or without a byte order mark, or UTF-16 with one. The result has no mark.
 ///
 /// # Errors
-/// [`NoText`].
-pub fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NoText> {
+/// [`NotTextError`].
+pub fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotTextError> {
     let wide = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
         let (pairs, odd) = rest.as_chunks::<2>();
         if !odd.is_empty() {
-            return Err(NoText);
+            return Err(NotTextError);
         }
         let units: Zeroizing<Vec<u16>> = Zeroizing::new(pairs.iter().map(|p| unit(*p)).collect());
-        String::from_utf16(&units).map_err(|_| NoText)
+        String::from_utf16(&units).map_err(|_| NotTextError)
     };
     let text = match bytes {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes)?,
         [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes)?,
         [0xef, 0xbb, 0xbf, rest @ ..] | rest => {
-            let text = std::str::from_utf8(rest).map_err(|_| NoText)?;
+            let text = std::str::from_utf8(rest).map_err(|_| NotTextError)?;
             text.to_owned()
         }
     };
@@ -58,8 +58,8 @@ mod tests {
             assert_eq!(decode(&bytes).unwrap().as_str(), text);
         }
         assert_eq!(decode(b"").unwrap().as_str(), "");
-        assert_eq!(decode(b"\xff\xfea"), Err(NoText));
-        assert_eq!(decode(b"\xff\xfe\x00\xd8"), Err(NoText));
-        assert_eq!(decode(b"a\xff"), Err(NoText));
+        assert_eq!(decode(b"\xff\xfea"), Err(NotTextError));
+        assert_eq!(decode(b"\xff\xfe\x00\xd8"), Err(NotTextError));
+        assert_eq!(decode(b"a\xff"), Err(NotTextError));
     }
 }

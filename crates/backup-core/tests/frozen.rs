@@ -14,8 +14,8 @@ use backup_core::digest::Digest;
 use backup_core::format::VERSION;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
-use backup_core::progress::Silent;
+use backup_core::newfile::OverwritePolicy;
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, VerifyDepth};
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
@@ -95,7 +95,7 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
             &point,
             VerifyDepth::Full(read("unlock", unlock().await)),
             folder.path(),
-            Arc::new(Silent),
+            Arc::new(SilentProgress),
             CancellationToken::new(),
         );
         let verified = read("verify", verified.await);
@@ -111,8 +111,8 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
             &point,
             read("unlock", unlock().await),
             &name,
-            (&target, Existing::Replace),
-            Arc::new(Silent),
+            (&target, OverwritePolicy::Replace),
+            Arc::new(SilentProgress),
             CancellationToken::new(),
         );
         let fetched = read("fetch", fetched.await);
@@ -125,7 +125,7 @@ async fn reads(prefix: &str, ids: [&str; 2], identities: &Identities) -> audit::
         max_age: None,
         now: "2026-11-23T14:00:00Z".parse().unwrap(),
     };
-    read("audit", audit::run(store, &options, &Silent).await)
+    read("audit", audit::run(store, &options, &SilentProgress).await)
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn import(
         reason: Some("a fixture".to_owned()),
         pinned: false,
         clock: Arc::<FixedClock>::clone(clock),
-        progress: Arc::new(Silent),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     };
     let block = Ok(Bytes::copy_from_slice(plain));

@@ -7,15 +7,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use backup_core::archive::StoredJson;
-use backup_core::backup::{Origin, Plan};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::catalog::Catalog;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
 use backup_core::id::ComponentName;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, Kubeconfig, ObjectReader, RestoreError};
 use backup_core::store::memory::MemoryStore;
-use backup_core::testing::objects::{Objects, World};
+use backup_core::testing::objects::{FixedArchive, World};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -35,16 +35,16 @@ fn secret(name: &str, data: &Value) -> Value {
     })
 }
 
-async fn reader(name: &ComponentName, objects: &Objects) -> ObjectReader {
+async fn reader(name: &ComponentName, objects: &FixedArchive) -> ObjectReader {
     let world = World::new(Arc::new(MemoryStore::new())).unwrap();
     take(&world, name, objects).await;
     newest(world).await
 }
 
-async fn take(world: &World, name: &ComponentName, objects: &Objects) {
-    let plan = Plan {
+async fn take(world: &World, name: &ComponentName, objects: &FixedArchive) {
+    let plan = BackupPlan {
         parts: vec![(name.clone(), Origin::Archive(objects))],
-        ..Plan::default()
+        ..BackupPlan::default()
     };
     world.take(plan).await.unwrap();
 }
@@ -62,7 +62,7 @@ async fn newest(world: World) -> ObjectReader {
         point: Arc::new(point),
         unlocked: Arc::new(unlocked),
         scratch: std::env::temp_dir(),
-        progress: Arc::new(Silent),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     }
 }
@@ -75,11 +75,11 @@ fn count(seen: &mut Vec<String>, object: StoredJson) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn many() -> (ComponentName, Objects) {
+fn many() -> (ComponentName, FixedArchive) {
     let objects: Vec<Value> = (0..3_000)
         .map(|n| config_map(&format!("ns-{}", n % 7), &format!("map-{n:04}")))
         .collect();
-    let objects = Objects::default().kind("configmaps", "ConfigMap", "v1", &objects);
+    let objects = FixedArchive::default().kind("configmaps", "ConfigMap", "v1", &objects);
     (ComponentName::secrets(), objects)
 }
 
@@ -116,7 +116,7 @@ async fn what_lies_scattered_over_many_packs_comes_back() {
     let world = World::new(Arc::new(MemoryStore::new())).unwrap();
     for round in 0..ROUNDS {
         let objects: Vec<Value> = (0..64).map(|number| object(number, round)).collect();
-        let objects = Objects::default().kind("configmaps", "ConfigMap", "v1", &objects);
+        let objects = FixedArchive::default().kind("configmaps", "ConfigMap", "v1", &objects);
         take(&world, &name, &objects).await;
     }
     let reader = newest(world).await;
@@ -223,7 +223,7 @@ async fn a_tenants_kubeconfig_is_the_best_there_is() {
         (&[other], None),
     ] {
         for reversed in [false, true] {
-            let objects = Objects::default().kind("secrets", "Secret", "v1", secrets);
+            let objects = FixedArchive::default().kind("secrets", "Secret", "v1", secrets);
             let objects = if reversed {
                 objects.reversed()
             } else {

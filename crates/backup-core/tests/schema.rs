@@ -14,7 +14,7 @@ use backup_core::crypt::new_identity;
 use backup_core::format::claim::Claim;
 use backup_core::format::layout;
 use backup_core::format::manifest::Manifest;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::store::Key;
 use backup_core::store::local::LocalStore;
 use serde_json::Value;
@@ -85,7 +85,7 @@ async fn what_a_run_writes_today_is_valid() {
         reason: Some("a test".to_owned()),
         pinned: true,
         clock: Arc::new(FixedClock::new("2026-11-23T12:00:00Z".parse().unwrap())),
-        progress: Arc::new(Silent),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     };
     let snapshot = std::fs::read(path("tests/fixtures/etcd-3.6.16-objects.db.zst")).unwrap();

@@ -11,7 +11,7 @@ use backup_core::digest::Digest;
 use backup_core::store::local::LocalStore;
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::url::StoreUrl;
-use backup_core::store::{Created, Key, OpenOptions, Store, StoreError, open};
+use backup_core::store::{CreateOutcome, Key, OpenOptions, Store, StoreError, open};
 use backup_core::testing::contract;
 use backup_core::testing::fault::FaultStore;
 use bytes::Bytes;
@@ -20,7 +20,11 @@ fn key(text: &str) -> Key {
     text.parse().unwrap()
 }
 
-async fn put(store: &dyn Store, name: &str, bytes: &'static [u8]) -> Result<Created, StoreError> {
+async fn put(
+    store: &dyn Store,
+    name: &str,
+    bytes: &'static [u8],
+) -> Result<CreateOutcome, StoreError> {
     let digest = Digest::of(bytes);
     store.create(&key(name), bytes.into(), digest).await
 }

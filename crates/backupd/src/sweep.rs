@@ -6,7 +6,7 @@ use std::time::Duration;
 use backup_cli::config::{Config, ConfigError, Encryption};
 use backup_core::clock::Clock;
 use backup_core::crypt::Trust;
-use backup_core::gc::Rules;
+use backup_core::gc::RemovalRules;
 use jiff::SignedDuration;
 
 /// Returns the rules that follow from the configuration. Trusted are the keys that it names, and the key that
@@ -18,7 +18,7 @@ pub(crate) fn rules(
     config: &Config,
     grace: Duration,
     clock: &Arc<dyn Clock>,
-) -> Result<Rules, ConfigError> {
+) -> Result<RemovalRules, ConfigError> {
     let cluster = config.need_cluster()?.clone();
     let mut keys = match &config.trust {
         Some(Trust::Keys(keys)) => keys.clone(),
@@ -31,7 +31,7 @@ pub(crate) fn rules(
         // A sweep from elsewhere has only the public half.
         config.need_trust()?;
     }
-    Ok(Rules {
+    Ok(RemovalRules {
         cluster,
         trust: Trust::Keys(keys),
         grace: SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX),

@@ -28,7 +28,9 @@ pub use self::keys::{SchemaKeys, schema_keys};
 use self::session::Session;
 use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
 use backup_core::clock::Clock;
-use backup_core::source::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
+use backup_core::source::{
+    ByteStream, Candidate, Members, SnapshotSource, SourceError, UnusableMember,
+};
 
 /// Connection settings and time limits of an etcd. The debug output contains no secret.
 #[derive(Debug, Clone)]
@@ -142,7 +144,7 @@ impl SnapshotSource for EtcdSource {
         members::rank(&self.options.name, members::ask_all(&session).await)
     }
 
-    async fn gone(&self, members: &Members) -> Vec<Unwell> {
+    async fn gone(&self, members: &Members) -> Vec<UnusableMember> {
         match self.session.lock().await.clone() {
             Some(session) => members::ask_again(&session, members).await,
             None => Vec::new(),

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::at_rest;
 use backup_core::format::export::ArchiveFacts;
 use backup_core::id::ComponentName;
-use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 use backup_core::text;
 
 /// Largest file; it is held in memory together with the other files. Configurations are some kilobytes.
@@ -145,7 +145,7 @@ async fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KitError> {
 
 #[async_trait]
 impl ArchiveSource for Kit {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         let mut facts = ArchiveFacts::default();
         for (name, bytes) in &self.files {
             let path = format!("{}/{name}", ComponentName::kit());
@@ -159,7 +159,7 @@ impl ArchiveSource for Kit {
         }
         facts.encryption_prefixes.sort();
         facts.encryption_prefixes.dedup();
-        Ok(Written {
+        Ok(ArchiveReport {
             facts,
             findings: Vec::new(),
         })

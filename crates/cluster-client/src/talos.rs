@@ -39,7 +39,9 @@ use self::session::{Session, in_band};
 use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
 use backup_core::clock::Clock;
 use backup_core::proxy::Proxies;
-use backup_core::source::{ByteStream, Candidate, Members, SnapshotSource, SourceError, Unwell};
+use backup_core::source::{
+    ByteStream, Candidate, Members, SnapshotSource, SourceError, UnusableMember,
+};
 
 /// Settings that locate a cluster's Talos API, and time limits.
 #[derive(Debug, Clone)]
@@ -162,7 +164,7 @@ impl SnapshotSource for TalosSource {
         Ok(members)
     }
 
-    async fn gone(&self, members: &Members) -> Vec<Unwell> {
+    async fn gone(&self, members: &Members) -> Vec<UnusableMember> {
         match self.session.lock().await.clone() {
             Some(session) => members::ask_again(&session, members).await,
             None => Vec::new(),

@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use backup_core::catalog::Entry;
+    use backup_core::catalog::CatalogEntry;
     use backup_core::crypt::Verdict;
     use backup_core::format::layout;
     use backup_core::format::manifest::Manifest;
@@ -127,7 +127,7 @@ mod tests {
         let digest = Digest::of(lineage.as_bytes());
         let id = RestorePointId::new(manifest.began, digest);
         RestorePoint {
-            entry: Entry {
+            entry: CatalogEntry {
                 key: layout::manifest(manifest.began, digest),
                 id,
                 digest,

@@ -9,7 +9,7 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::open::Access;
 use backup_cli::program::Frame;
-use backup_core::catalog::{CatalogError, RestorePoint, View};
+use backup_core::catalog::{CatalogError, ReadPolicy, RestorePoint};
 use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
 use backup_core::read::{ObjectReader, RestoreError, unlock};
@@ -65,7 +65,7 @@ struct Opened {
     config: Config,
     store: Arc<dyn Store>,
     /// View that decides which restore points count.
-    view: View,
+    view: ReadPolicy,
     /// Reasons for which restore points do not count, as far as they were reported.
     told: Mutex<HashSet<String>>,
 }
@@ -90,7 +90,7 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
     Ok(Opened {
         config,
         store,
-        view: View {
+        view: ReadPolicy {
             trust,
             now: frame.clock.now(),
         },

@@ -10,10 +10,10 @@ use crate::id::{ComponentName, RestorePointId};
 
 /// See the module. Restore points must be added oldest first.
 #[derive(Default)]
-pub(super) struct Components(BTreeMap<ComponentName, Newest>);
+pub(super) struct Components(BTreeMap<ComponentName, ComponentRecency>);
 
 #[derive(Default)]
-struct Newest {
+struct ComponentRecency {
     /// Newest restore point that has the component whole.
     whole: Option<RestorePointId>,
     /// Newer restore point without the whole component, and the gaps in it.

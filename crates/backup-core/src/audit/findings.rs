@@ -1,14 +1,14 @@
 //! Findings of an audit, with the severity, cause and remedy of each in one place.
 
-use super::{Expected, Options, Report};
-use crate::catalog::{CatalogError, Entry, Hidden, RestorePoint};
+use super::{NeededObject, Options, Report};
+use crate::catalog::{CatalogEntry, CatalogError, HiddenPoint, RestorePoint};
 use crate::crypt::Verdict;
 use crate::digest::Digest;
 use crate::format::FormatError;
 use crate::format::layout;
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
-use crate::store::Archived;
+use crate::store::ArchiveState;
 
 pub(crate) fn finding(
     severity: Severity,
@@ -42,7 +42,7 @@ pub(super) fn sound(touched: usize, all: usize, newest: Option<&RestorePointId>)
     finding(Severity::Info, "restore points", cause, &remedy)
 }
 
-pub(super) fn missing(expected: &Expected) -> Finding {
+pub(super) fn missing(expected: &NeededObject) -> Finding {
     finding(
         Severity::Error,
         &expected.key,
@@ -51,12 +51,12 @@ pub(super) fn missing(expected: &Expected) -> Finding {
     )
 }
 
-pub(super) fn changed(expected: &Expected) -> Finding {
+pub(super) fn changed(expected: &NeededObject) -> Finding {
     let cause = "its content is not what the store recorded when it was put".to_owned();
     finding(Severity::Error, &expected.key, cause, DAMAGED)
 }
 
-pub(super) fn archived(expected: &Expected, archived: &Archived) -> Finding {
+pub(super) fn archived(expected: &NeededObject, archived: &ArchiveState) -> Finding {
     let class = &archived.class;
     let rule = "end the lifecycle rule or the tiering that archives what lies below this prefix";
     if archived.copied {
@@ -72,7 +72,7 @@ pub(super) fn archived(expected: &Expected, archived: &Archived) -> Finding {
 }
 
 /// Compares the expected size and digest of an object with the found ones.
-pub(super) fn judge(expected: &Expected, size: u64, found: Option<Digest>) -> Option<Finding> {
+pub(super) fn judge(expected: &NeededObject, size: u64, found: Option<Digest>) -> Option<Finding> {
     let cause = match found {
         _ if size != expected.bytes => {
             format!("it has {size} bytes instead of {}", expected.bytes)
@@ -93,7 +93,7 @@ pub(super) fn judge(expected: &Expected, size: u64, found: Option<Digest>) -> Op
     Some(finding(Severity::Error, &expected.key, cause, DAMAGED))
 }
 
-pub(crate) fn unreadable(entry: &Entry, error: &CatalogError) -> Finding {
+pub(crate) fn unreadable(entry: &CatalogEntry, error: &CatalogError) -> Finding {
     let mut cause = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
@@ -139,7 +139,7 @@ pub(super) fn lost_parent(point: &RestorePoint, parent: &RestorePointId) -> Find
     )
 }
 
-pub(crate) fn hidden(hidden: &Hidden) -> Finding {
+pub(crate) fn hidden(hidden: &HiddenPoint) -> Finding {
     let (severity, remedy) = if hidden.there {
         let remedy = "look at the store, its proxy and its replication: what its listings hide is missed by \
             `latest`, and nothing is removed beside it";
@@ -182,7 +182,7 @@ pub(super) fn future(names: &[&RestorePointId]) -> Option<Finding> {
 
 pub(super) fn age(
     newest: Option<&RestorePointId>,
-    entries: &[Entry],
+    entries: &[CatalogEntry],
     options: &Options,
 ) -> Option<Finding> {
     let Some(newest) = newest else {

@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Expected;
-use crate::catalog::{Entry, RestorePoint};
+use super::NeededObject;
+use crate::catalog::{CatalogEntry, RestorePoint};
 use crate::digest::Digest;
 use crate::format::layout::{self, ObjectKind};
 use crate::store::ObjectInfo;
 
 /// Objects that restore points need, each once; some 90 bytes each in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Needs {
+pub(crate) struct NeededObjects {
     /// Needed objects, each with its size.
     objects: HashMap<ObjectKind, u64>,
     /// Existing manifests, including those that cannot be read.
@@ -19,28 +19,28 @@ pub(crate) struct Needs {
 
 /// Relation of a listed object to the restore points.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum ObjectRelation {
     /// A restore point needs it.
-    Needed(Expected),
+    Needed(NeededObject),
     /// No restore point needs it, and that is normal: the claim, a journal, a probe, a manifest that was put
     /// meanwhile or cannot be read, an additional signature. With the digest in its name, if that has to be
     /// checked.
-    Apart(Option<Expected>),
+    Apart(Option<NeededObject>),
     /// No manifest names it: a run that died left it, or a run is in progress.
-    Leftover(Expected),
+    Leftover(NeededObject),
     /// Its name is not one of the format.
     Foreign,
 }
 
-impl Needs {
+impl NeededObjects {
     /// Records that a manifest exists.
-    pub(crate) fn manifest(&mut self, entry: &Entry) {
+    pub(crate) fn manifest(&mut self, entry: &CatalogEntry) {
         self.manifests.insert(entry.digest);
     }
 
     /// Records the objects that a restore point needs.
     pub(crate) fn point(&mut self, point: &RestorePoint) {
-        let all = Expected::of(point).into_iter();
+        let all = NeededObject::of(point).into_iter();
         let all = all.filter_map(|e| Some((ObjectKind::of(&e.key)?, e.bytes)));
         self.objects.extend(all);
     }
@@ -51,12 +51,12 @@ impl Needs {
     }
 
     /// Classifies `object`, and removes it from the objects that are still to be found.
-    pub(crate) fn place(&mut self, object: &ObjectInfo) -> Place {
+    pub(crate) fn place(&mut self, object: &ObjectInfo) -> ObjectRelation {
         let Some(kind) = ObjectKind::of(&object.key) else {
-            return Place::Foreign;
+            return ObjectRelation::Foreign;
         };
         let promised = |bytes| {
-            kind.digest().map(|digest| Expected {
+            kind.digest().map(|digest| NeededObject {
                 key: object.key.clone(),
                 digest,
                 bytes,
@@ -64,11 +64,11 @@ impl Needs {
         };
         let needed = self.objects.remove(&kind);
         match (needed.and_then(promised), promised(object.size)) {
-            (Some(expected), _) => Place::Needed(expected),
-            (None, Some(expected)) if self.is_leftover(&kind) => Place::Leftover(expected),
+            (Some(expected), _) => ObjectRelation::Needed(expected),
+            (None, Some(expected)) if self.is_leftover(&kind) => ObjectRelation::Leftover(expected),
             // A probe shows what a store supports, and nobody reads its content.
-            (None, Some(_)) if matches!(kind, ObjectKind::Probe(_)) => Place::Apart(None),
-            (None, promised) => Place::Apart(promised),
+            (None, Some(_)) if matches!(kind, ObjectKind::Probe(_)) => ObjectRelation::Apart(None),
+            (None, promised) => ObjectRelation::Apart(promised),
         }
     }
 
@@ -89,11 +89,11 @@ impl Needs {
     }
 
     /// Returns the needed objects that were not listed.
-    pub(crate) fn missing(self) -> impl Iterator<Item = Expected> {
+    pub(crate) fn missing(self) -> impl Iterator<Item = NeededObject> {
         self.objects.into_iter().filter_map(|(kind, bytes)| {
             let digest = kind.digest()?;
             let key = layout::key_of(&kind)?;
-            Some(Expected { key, digest, bytes })
+            Some(NeededObject { key, digest, bytes })
         })
     }
 }

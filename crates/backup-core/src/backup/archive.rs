@@ -3,9 +3,9 @@
 use sha2::{Digest as _, Sha256};
 
 use super::BackupError;
-use super::commit::Part;
-use super::stages::{Outcome, Rejection, Watch};
-use super::work::Work;
+use super::commit::StoredComponent;
+use super::stages::{Observer, Outcome, Rejection};
+use super::work::RunState;
 use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;
@@ -17,12 +17,12 @@ const MEDIA_TYPE: &str = "application/x-tar";
 
 /// Watch that counts and digests the bytes of an archive.
 #[derive(Default)]
-struct ArchiveWatch {
+struct ArchiveObserver {
     sha256: Sha256,
     bytes: u64,
 }
 
-impl Watch for ArchiveWatch {
+impl Observer for ArchiveObserver {
     type Verdict = (Digest, u64);
 
     fn push(&mut self, bytes: &[u8]) {
@@ -40,7 +40,7 @@ impl Watch for ArchiveWatch {
 }
 
 pub(super) async fn archive(
-    work: &mut Work<'_>,
+    work: &mut RunState<'_>,
     name: &ComponentName,
     source: &dyn ArchiveSource,
 ) -> Result<(), BackupError> {
@@ -66,7 +66,7 @@ pub(super) async fn archive(
     let storing = work.stream(
         ChunkerKind::Plain,
         chunker,
-        ArchiveWatch::default(),
+        ArchiveObserver::default(),
         accept,
         stream,
     );
@@ -84,7 +84,7 @@ pub(super) async fn archive(
         run.finding(&mut work.findings, finding);
     }
     let (plain_sha256, plain_bytes) = stored.verdict;
-    work.parts.push(Part {
+    work.parts.push(StoredComponent {
         name: name.clone(),
         media_type: MEDIA_TYPE.to_owned(),
         plain_bytes,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{BackupError, Committed, Run};
+use super::{BackupError, NewRestorePoint, Run};
 use crate::catalog::Catalog;
 use crate::crypt::Trust;
 use crate::digest::Digest;
@@ -27,7 +27,7 @@ pub(super) async fn before(run: &Run, manifest: &Manifest) -> Result<(), BackupE
 }
 
 /// Checks the objects that `committed` names and its parent does not, and its manifest.
-pub(super) async fn check(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
+pub(super) async fn check(run: &Run, committed: &NewRestorePoint) -> Result<u64, BackupError> {
     let named = own(run, &committed.manifest).await;
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
     let found = look(run, &manifest).await?;
@@ -74,7 +74,7 @@ async fn look_at(run: &Run, named: BTreeMap<Key, StoredObject>) -> Result<(), Ba
 }
 
 /// Reads every object that `committed` names, and compares its bytes with its name.
-pub(super) async fn read_back(run: &Run, committed: &Committed) -> Result<u64, BackupError> {
+pub(super) async fn read_back(run: &Run, committed: &NewRestorePoint) -> Result<u64, BackupError> {
     let mut named = objects(&committed.manifest);
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
     let named_by_manifest = StoredObject {

@@ -6,16 +6,16 @@ use super::{BackupError, Run};
 use crate::digest::Digest;
 use crate::format::claim::Claim;
 use crate::format::{VERSION, layout};
-use crate::store::{Created, StoreError, WriteOnce};
+use crate::store::{CreateOutcome, StoreError, WriteOnceSupport};
 
 /// Claim of the prefix, and the SHA-256 of its stored bytes.
-pub(super) struct Claimed {
+pub(super) struct StoredClaim {
     pub(super) claim: Claim,
     pub(super) digest: Digest,
 }
 
 /// Reads the claim, or creates it if the prefix has none. Refuses the prefix of another cluster.
-pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
+pub(super) async fn claim(run: &Run) -> Result<StoredClaim, BackupError> {
     let key = layout::claim();
     let store = run.store.as_ref();
     let failed = |source| BackupError::Read {
@@ -27,11 +27,11 @@ pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
         Err(StoreError::NotFound { .. }) => {
             let probe = store.probe().await.map_err(failed)?;
             let answer = match probe.write_once {
-                WriteOnce::Honoured => None,
-                WriteOnce::Ignored => {
+                WriteOnceSupport::Honoured => None,
+                WriteOnceSupport::Ignored => {
                     Some("ignores `If-None-Match: *` and would overwrite objects")
                 }
-                WriteOnce::NotImplemented => Some(
+                WriteOnceSupport::NotImplemented => Some(
                     "answers a put with `If-None-Match: *` with 501: it does not know conditions",
                 ),
             };
@@ -54,9 +54,9 @@ pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
                 key: key.clone(),
                 source,
             })? {
-                Created::New => bytes,
+                CreateOutcome::New => bytes,
                 // Another run was faster, or our first try succeeded: the stored claim counts.
-                Created::Existed => store.get(&key).await.map_err(failed)?,
+                CreateOutcome::Existed => store.get(&key).await.map_err(failed)?,
             }
         }
         Err(other) => return Err(failed(other)),
@@ -74,7 +74,7 @@ pub(super) async fn claim(run: &Run) -> Result<Claimed, BackupError> {
             cluster: run.cluster.clone(),
         });
     }
-    Ok(Claimed {
+    Ok(StoredClaim {
         digest: Digest::of(&bytes),
         claim,
     })

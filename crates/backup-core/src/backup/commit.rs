@@ -4,11 +4,11 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::Memory;
-use super::recorder::Seen;
-use super::stages::Spent;
-use super::work::Work;
-use super::{BackupError, Committed, Protection, Run, check, put};
+use super::memory::RunHistory;
+use super::recorder::ComponentStats;
+use super::stages::UploadTotals;
+use super::work::RunState;
+use super::{BackupError, NewRestorePoint, Protection, Run, check, put};
 use crate::catalog::RestorePoint;
 use crate::crypt::{Sealer, Verdict, new_epoch};
 use crate::digest::Digest;
@@ -46,13 +46,13 @@ impl Draft {
     pub(super) async fn begin(
         run: &Run,
         parent: Option<&RestorePoint>,
-    ) -> Result<(Self, Sealer, Spent), BackupError> {
+    ) -> Result<(Self, Sealer, UploadTotals), BackupError> {
         let began = run.clock.now();
         let Protection::Recipients(recipients) = &run.protection else {
             return Ok((
                 Self { began, epoch: None },
                 Sealer::plain(),
-                Spent::default(),
+                UploadTotals::default(),
             ));
         };
         let mut recipients = recipients.clone();
@@ -66,13 +66,13 @@ impl Draft {
         {
             let sealer = Sealer::to(std::slice::from_ref(&epoch.recipient));
             let epoch = Some(epoch.clone());
-            return Ok((Self { began, epoch }, sealer, Spent::default()));
+            return Ok((Self { began, epoch }, sealer, UploadTotals::default()));
         }
         let new = new_epoch(&recipients)?;
         let sealer = Sealer::to(std::slice::from_ref(&new.recipient));
         let key = layout::epoch_key(new.digest);
         let key = put(run.store.as_ref(), &key, new.key_object, new.digest).await?;
-        let spent = Spent {
+        let spent = UploadTotals {
             objects: 1,
             bytes: key.bytes,
         };
@@ -100,12 +100,12 @@ fn month(time: Timestamp) -> (i16, i8) {
 }
 
 /// Component whose bytes are stored.
-pub(super) struct Part {
+pub(super) struct StoredComponent {
     pub(super) name: ComponentName,
     pub(super) media_type: String,
     pub(super) plain_bytes: u64,
     pub(super) plain_sha256: Digest,
-    pub(super) seen: Seen,
+    pub(super) seen: ComponentStats,
     pub(super) recipes: Vec<StoredObject>,
     pub(super) etcd: Option<EtcdFacts>,
     pub(super) archive: Option<ArchiveFacts>,
@@ -113,8 +113,8 @@ pub(super) struct Part {
 }
 
 /// Stores the indexes, the signature and, last, the manifest.
-pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
-    let Work {
+pub(super) async fn commit(work: RunState<'_>) -> Result<NewRestorePoint, BackupError> {
+    let RunState {
         run,
         findings,
         parts,
@@ -133,7 +133,7 @@ pub(super) async fn commit(work: Work<'_>) -> Result<Committed, BackupError> {
     let uid = kubernetes.as_ref().map(|k| k.uid.clone());
     let lineage = lineage(run, parent, &parts, uid);
     let (components, epochs) = components(&draft, &memory, &parts)?;
-    let sum = |of: fn(&Part) -> u64| parts.iter().map(of).fold(0, u64::saturating_add);
+    let sum = |of: fn(&StoredComponent) -> u64| parts.iter().map(of).fold(0, u64::saturating_add);
     let cost = Cost {
         read_bytes: sum(|p| p.plain_bytes),
         chunks: sum(|p| p.seen.chunks),
@@ -174,7 +174,7 @@ async fn put_manifest(
     run: &Run,
     began: Timestamp,
     manifest: Manifest,
-) -> Result<Committed, BackupError> {
+) -> Result<NewRestorePoint, BackupError> {
     manifest.check()?;
     let bytes = Bytes::from(manifest.to_bytes()?);
     if bytes.len() > MAX_MANIFEST {
@@ -199,7 +199,7 @@ async fn put_manifest(
         return Err(BackupError::Cancelled);
     }
     put(store, &layout::manifest(began, digest), bytes, digest).await?;
-    Ok(Committed {
+    Ok(NewRestorePoint {
         id,
         digest,
         manifest,
@@ -209,8 +209,8 @@ async fn put_manifest(
 async fn put_indexes(
     run: &Run,
     draft: &Draft,
-    memory: &Memory,
-    spent: &mut Spent,
+    memory: &RunHistory,
+    spent: &mut UploadTotals,
 ) -> Result<Vec<StoredObject>, BackupError> {
     let (known, used) = memory.table.counts();
     // Chunks that no newer snapshot uses pile up in the indexes of old runs. Once they outnumber the chunks
@@ -232,7 +232,7 @@ async fn put_indexes(
         drop(packs);
         let digest = Digest::of(&bytes);
         let object = put(run.store.as_ref(), &layout::index(digest), bytes, digest).await?;
-        *spent = spent.plus(Spent {
+        *spent = spent.plus(UploadTotals {
             objects: 1,
             bytes: object.bytes,
         });

@@ -1,8 +1,8 @@
 //! Components that are etcd snapshots, from the best member that gives a whole one or from a file.
 
-use super::commit::Part;
-use super::stages::{Outcome, Rejection, Stored, Watch};
-use super::work::Work;
+use super::commit::StoredComponent;
+use super::stages::{Observer, Outcome, Rejection, StoredStream};
+use super::work::RunState;
 use super::{BackupError, Run};
 use crate::audit;
 use crate::causes;
@@ -17,12 +17,12 @@ use crate::source::{ByteStream, Candidate, Members, SnapshotSource};
 const MEDIA_TYPE: &str = "application/vnd.etcd.snapshot";
 
 /// Watch that checks a snapshot while it streams.
-struct SnapshotWatch {
+struct SnapshotObserver {
     trailer: TrailerCheck,
     pages: Inspector,
 }
 
-impl Watch for SnapshotWatch {
+impl Observer for SnapshotObserver {
     type Verdict = Result<SnapshotFacts, SnapshotError>;
 
     fn push(&mut self, bytes: &[u8]) {
@@ -36,7 +36,7 @@ impl Watch for SnapshotWatch {
 }
 
 pub(super) async fn snapshot(
-    work: &mut Work<'_>,
+    work: &mut RunState<'_>,
     name: &ComponentName,
     source: &dyn SnapshotSource,
 ) -> Result<(), BackupError> {
@@ -89,11 +89,11 @@ pub(super) async fn snapshot(
 
 /// Takes the snapshot of one member. `Ok(Err(_))` means that the member gave no usable snapshot.
 async fn try_member(
-    work: &mut Work<'_>,
+    work: &mut RunState<'_>,
     name: &ComponentName,
     source: &dyn SnapshotSource,
     candidate: &Candidate,
-) -> Result<Result<(SnapshotFacts, Stored<()>), BackupError>, BackupError> {
+) -> Result<Result<(SnapshotFacts, StoredStream<()>), BackupError>, BackupError> {
     let what = format!("{name} snapshot from {}", candidate.node);
     work.run.progress.step(&what, None);
     match cancellable(work.run, source.open(candidate)).await? {
@@ -111,11 +111,11 @@ async fn cancellable<T>(run: &Run, work: impl Future<Output = T>) -> Result<T, B
 
 /// Runs one stream through the stages. `Ok(Err(_))` means that the stream was not taken.
 async fn attempt(
-    work: &mut Work<'_>,
+    work: &mut RunState<'_>,
     origin: &str,
     stream: ByteStream,
-) -> Result<Result<(SnapshotFacts, Stored<()>), BackupError>, BackupError> {
-    let watch = SnapshotWatch {
+) -> Result<Result<(SnapshotFacts, StoredStream<()>), BackupError>, BackupError> {
+    let watch = SnapshotObserver {
         trailer: TrailerCheck::new(),
         pages: Inspector::new(),
     };
@@ -129,14 +129,14 @@ async fn attempt(
         source,
     };
     Ok(match outcome {
-        Outcome::Stored(Stored {
+        Outcome::Stored(StoredStream {
             verdict,
             seen,
             recipes,
         }) => match verdict {
             Ok(facts) => Ok((
                 facts,
-                Stored {
+                StoredStream {
                     verdict: (),
                     seen,
                     recipes,
@@ -153,7 +153,7 @@ async fn attempt(
 }
 
 pub(super) async fn import(
-    work: &mut Work<'_>,
+    work: &mut RunState<'_>,
     name: &ComponentName,
     origin: &str,
     file: ByteStream,
@@ -178,8 +178,13 @@ pub(super) async fn import(
     Ok(())
 }
 
-fn part(name: &ComponentName, facts: &SnapshotFacts, from: &Candidate, stored: Stored<()>) -> Part {
-    Part {
+fn part(
+    name: &ComponentName,
+    facts: &SnapshotFacts,
+    from: &Candidate,
+    stored: StoredStream<()>,
+) -> StoredComponent {
+    StoredComponent {
         name: name.clone(),
         media_type: MEDIA_TYPE.to_owned(),
         plain_bytes: facts.plain_size,

@@ -1,7 +1,7 @@
 //! Memory of earlier runs: the parent, its epochs, and the chunks that are stored.
 
-use super::claim::Claimed;
-use super::table::Table;
+use super::claim::StoredClaim;
+use super::table::ChunkTable;
 use super::{BackupError, Run};
 use crate::catalog::RestorePoint;
 use crate::crypt::Recipient;
@@ -15,27 +15,27 @@ mod parents;
 
 use indexes::{IndexReader, learn, shared_packs};
 use kit::{carry, stands};
-use parents::{Found, find_parents};
+use parents::{EarlierPoints, find_parents};
 
 /// Component of an earlier restore point that this one also names.
-pub(super) struct Carried {
+pub(super) struct CarriedComponent {
     pub(super) component: Component,
     /// Epochs of the earlier restore point; the component's positions refer to these.
     pub(super) epochs: Vec<Epoch>,
 }
 
 /// See the module.
-pub(super) struct Memory {
+pub(super) struct RunHistory {
     /// Newest restore point with one of the components, if it can be trusted; else the newest sound one.
     pub(super) parent: Option<RestorePoint>,
     /// Chunks in earlier packs.
-    pub(super) table: Table,
+    pub(super) table: ChunkTable,
     /// Epochs that those packs may be encrypted to.
     pub(super) epochs: Vec<Epoch>,
     /// Index objects that the table was read from.
     pub(super) indexes: Vec<StoredObject>,
     /// Newest kit, which is named again; `None` if the run takes one.
-    pub(super) kit: Option<Carried>,
+    pub(super) kit: Option<CarriedComponent>,
     /// Whether no restore point has a kit.
     pub(super) kitless: bool,
     /// Recipient of new indexes besides the epoch.
@@ -43,7 +43,10 @@ pub(super) struct Memory {
 }
 
 /// Returns the names of the files in the newest kit; empty if there is none.
-pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String>, BackupError> {
+pub(super) async fn kit_files(
+    run: &Run,
+    claimed: &StoredClaim,
+) -> Result<Vec<String>, BackupError> {
     let name = ComponentName::kit();
     let found = find_parents(run, claimed, &[], &mut Vec::new()).await?;
     let component = found
@@ -57,21 +60,21 @@ pub(super) async fn kit_files(run: &Run, claimed: &Claimed) -> Result<Vec<String
 /// it, which is mostly the same one.
 pub(super) async fn recall(
     run: &Run,
-    claimed: &Claimed,
+    claimed: &StoredClaim,
     components: &[&ComponentName],
     findings: &mut Vec<Finding>,
-) -> Result<Memory, BackupError> {
+) -> Result<RunHistory, BackupError> {
     let reader = IndexReader::new(run, claimed);
-    let mut memory = Memory {
+    let mut memory = RunHistory {
         parent: None,
-        table: Table::new(reader.chunk_id_key.clone()),
+        table: ChunkTable::new(reader.chunk_id_key.clone()),
         epochs: Vec::new(),
         indexes: Vec::new(),
         kit: None,
         kitless: false,
         index_recipient: reader.recipient.clone(),
     };
-    let Found {
+    let EarlierPoints {
         parents,
         newest,
         kit,
@@ -102,7 +105,7 @@ pub(super) async fn recall(
             }
             Err(cause) => {
                 run.finding(findings, unread_indexes(parent, &cause));
-                memory.table = Table::new(reader.chunk_id_key.clone());
+                memory.table = ChunkTable::new(reader.chunk_id_key.clone());
                 memory.indexes.clear();
                 memory.epochs.clear();
                 break;

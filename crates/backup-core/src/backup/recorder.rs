@@ -4,7 +4,7 @@
 use std::io;
 
 use super::batch::{ArrangedBatch, Batch, Order};
-use super::table::{PackFacts, PackNumber, Place, Table};
+use super::table::{ChunkPlace, ChunkTable, PackFacts, PackNumber};
 use crate::chunk::{ChunkerKind, Sink};
 use crate::format::recipe::{PackSpan, Segment};
 
@@ -17,27 +17,27 @@ const MAX_WAITING: usize = 1 << 19;
 const MUCH_NEW: u64 = 4;
 /// A first snapshot is mostly new and should not take long. In stream order its recipe is a few runs, now and
 /// in every later snapshot that still refers to it: 15 % of an hour's bytes.
-const MUCH: Making = Making {
+const MUCH: PackSettings = PackSettings {
     level: 3,
     order: Order::AsItCame,
 };
 /// A later snapshot is small and should stay small. Compared with [`MUCH`], level 9 saves 9 % and the order
 /// by key 6 %, at three times the processor time for a tenth of the bytes.
-const LITTLE: Making = Making {
+const LITTLE: PackSettings = PackSettings {
     level: 9,
     order: Order::ByKey,
 };
 
 /// Settings for making a pack.
 #[derive(Debug, Clone, Copy)]
-struct Making {
+struct PackSettings {
     /// Compression level of zstd.
     level: i32,
     order: Order,
 }
 
 /// Work for the stage that compresses and encrypts, in the required order.
-pub(super) enum Work {
+pub(super) enum SealTask {
     /// Pack to be made.
     Pack {
         number: PackNumber,
@@ -59,7 +59,7 @@ struct RawRun {
 
 /// Statistics and packs of one recorded component.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct ComponentStats {
     pub(super) chunks: u64,
     pub(super) new_chunks: u64,
     chunk_bytes: u64,
@@ -71,7 +71,7 @@ pub(super) struct Seen {
 /// See the module.
 pub(super) struct Recorder<F> {
     kind: ChunkerKind,
-    table: Table,
+    table: ChunkTable,
     hand_on: F,
     epoch: String,
     batch: Batch,
@@ -85,7 +85,7 @@ pub(super) struct Recorder<F> {
     /// Start of each pack in the component's pack space.
     bases: hashbrown::HashMap<PackNumber, u64>,
     pack_space: u64,
-    seen: Seen,
+    seen: ComponentStats,
 }
 
 fn too_much(what: &str) -> io::Error {
@@ -95,9 +95,9 @@ fn too_much(what: &str) -> io::Error {
     )
 }
 
-impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
+impl<F: FnMut(SealTask) -> io::Result<()>> Recorder<F> {
     /// Creates a recorder for one component. Packs are made for `epoch`, and `hand_on` takes the work.
-    pub(super) fn new(kind: ChunkerKind, table: Table, epoch: String, hand_on: F) -> Self {
+    pub(super) fn new(kind: ChunkerKind, table: ChunkTable, epoch: String, hand_on: F) -> Self {
         Self {
             kind,
             table,
@@ -111,24 +111,24 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
             segment_start: 0,
             bases: hashbrown::HashMap::new(),
             pack_space: 0,
-            seen: Seen::default(),
+            seen: ComponentStats::default(),
         }
     }
 
     /// Closes the last pack and the last segment, which ends at `plain_bytes`.
-    pub(super) fn finish(mut self, plain_bytes: u64) -> io::Result<(Table, Seen)> {
+    pub(super) fn finish(mut self, plain_bytes: u64) -> io::Result<(ChunkTable, ComponentStats)> {
         self.close_segment(plain_bytes)?;
         Ok((self.table, self.seen))
     }
 
     /// Closes the last pack of a rejected stream, so that another attempt finds its chunks, and makes no
     /// recipe.
-    pub(super) fn abandon(mut self) -> io::Result<Table> {
+    pub(super) fn abandon(mut self) -> io::Result<ChunkTable> {
         self.close_pack()?;
         Ok(self.table)
     }
 
-    fn making(&self) -> Making {
+    fn making(&self) -> PackSettings {
         if self.seen.new_bytes > self.seen.chunk_bytes / MUCH_NEW {
             MUCH
         } else {
@@ -142,7 +142,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
             self.waiting_from = self.runs.len();
             return Ok(());
         };
-        let Making { level, order } = self.making();
+        let PackSettings { level, order } = self.making();
         let batch = std::mem::take(&mut self.batch).arranged(order);
         let plain = batch.plain_bytes();
         let mut offsets = vec![0_u32; batch.places().count()];
@@ -154,7 +154,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
             }
             self.table.put(
                 id,
-                Place {
+                ChunkPlace {
                     pack: number,
                     offset,
                     length,
@@ -173,7 +173,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
             self.push_run(run);
         }
         self.waiting_from = self.runs.len();
-        (self.hand_on)(Work::Pack {
+        (self.hand_on)(SealTask::Pack {
             number,
             batch,
             level,
@@ -206,7 +206,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
             runs,
         };
         self.segment_start = plain;
-        (self.hand_on)(Work::Recipe(segment))
+        (self.hand_on)(SealTask::Recipe(segment))
     }
 
     /// Returns where `pack` begins in the component's pack space; appends new packs to it.
@@ -223,14 +223,14 @@ impl<F: FnMut(Work) -> io::Result<()>> Recorder<F> {
     }
 }
 
-impl<F: FnMut(Work) -> io::Result<()>> Sink for Recorder<F> {
+impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
     fn chunk(&mut self, bytes: &[u8], order: &[u8]) -> io::Result<()> {
         let id = self.table.id(bytes);
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.seen.chunks = self.seen.chunks.saturating_add(1);
         self.seen.chunk_bytes = self.seen.chunk_bytes.saturating_add(size);
         if let Some(place) = self.table.find(&id, bytes.len()) {
-            let Place {
+            let ChunkPlace {
                 pack,
                 offset,
                 length,
@@ -261,7 +261,7 @@ impl<F: FnMut(Work) -> io::Result<()>> Sink for Recorder<F> {
             self.seen.new_bytes = self.seen.new_bytes.saturating_add(size);
             self.table.put(
                 id,
-                Place {
+                ChunkPlace {
                     pack,
                     offset,
                     length,

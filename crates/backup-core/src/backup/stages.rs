@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::{Recorder, Seen, Work};
-use super::table::{PackNumber, Table};
+use super::recorder::{ComponentStats, Recorder, SealTask};
+use super::table::{ChunkTable, PackNumber};
 use super::{BackupError, put};
 use crate::chunk::{Chunker, ChunkerKind};
 use crate::crypt::Sealer;
@@ -39,7 +39,7 @@ const UPLOADS: usize = 3;
 const RECIPE_LEVEL: i32 = 15;
 
 /// Observer that sees every plain byte in order, and gives a verdict at the end.
-pub(super) trait Watch: Send + 'static {
+pub(super) trait Observer: Send + 'static {
     /// Result of the observation.
     type Verdict: Send;
     fn push(&mut self, bytes: &[u8]);
@@ -60,7 +60,7 @@ pub(super) struct Context {
 /// Outcome of a stream.
 pub(super) enum Outcome<V> {
     /// Stored whole, and accepted.
-    Stored(Stored<V>),
+    Stored(StoredStream<V>),
     /// The stream broke, or its verdict was not accepted. Its chunks are stored and known.
     Rejected(Rejection<V>),
 }
@@ -72,40 +72,40 @@ pub(super) enum Rejection<V> {
 }
 
 /// Stream that was stored.
-pub(super) struct Stored<V> {
+pub(super) struct StoredStream<V> {
     pub(super) verdict: V,
-    pub(super) seen: Seen,
+    pub(super) seen: ComponentStats,
     pub(super) recipes: Vec<StoredObject>,
 }
 
 /// Objects that the upload stage put.
 #[derive(Default)]
-struct Put {
+struct UploadedObjects {
     packs: Vec<(PackNumber, Digest, u64)>,
     recipes: Vec<(usize, StoredObject)>,
     objects: u64,
     bytes: u64,
 }
 
-enum What {
+enum SealedKind {
     Pack(PackNumber),
     Recipe(usize),
 }
 
-struct Made {
-    what: What,
+struct SealedObject {
+    what: SealedKind,
     bytes: Bytes,
     digest: Digest,
 }
 
 /// Objects and bytes that were put.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
+pub(super) struct UploadTotals {
     pub(super) objects: u64,
     pub(super) bytes: u64,
 }
 
-impl Spent {
+impl UploadTotals {
     pub(super) fn plus(self, more: Self) -> Self {
         Self {
             objects: self.objects.saturating_add(more.objects),
@@ -117,16 +117,16 @@ impl Spent {
 /// Runs one stream through all stages. Returns the table in every outcome except an error.
 pub(super) async fn run<C, W>(
     context: &Context,
-    table: Table,
+    table: ChunkTable,
     kind: ChunkerKind,
     chunker: C,
     watch: W,
     accept: impl Fn(&W::Verdict) -> Option<u64>,
     stream: ByteStream,
-) -> Result<(Table, Spent, Outcome<W::Verdict>), BackupError>
+) -> Result<(ChunkTable, UploadTotals, Outcome<W::Verdict>), BackupError>
 where
     C: Chunker + Send + 'static,
-    W: Watch,
+    W: Observer,
 {
     let (watch_tx, watch_rx) = mpsc::channel(BLOCKS);
     let (cut_tx, cut_rx) = mpsc::channel(BLOCKS);
@@ -174,19 +174,19 @@ where
             facts.stored = Some((digest, bytes));
         }
     }
-    let spent = Spent {
+    let spent = UploadTotals {
         objects: put.objects,
         bytes: put.bytes,
     };
     let outcome = match (pumped, seen) {
-        (Err(Stop::Cancelled), _) => return Err(BackupError::Cancelled),
-        (Err(Stop::Source(e)), _) => Outcome::Rejected(Rejection::Source(e)),
+        (Err(PumpError::Cancelled), _) => return Err(BackupError::Cancelled),
+        (Err(PumpError::Source(e)), _) => Outcome::Rejected(Rejection::Source(e)),
         (Ok(()), None) => Outcome::Rejected(Rejection::Verdict(verdict)),
         (Ok(()), Some(seen)) => {
             let mut recipes = put.recipes;
             recipes.sort_by_key(|(position, _)| *position);
             let recipes = recipes.into_iter().map(|(_, object)| object).collect();
-            Outcome::Stored(Stored {
+            Outcome::Stored(StoredStream {
                 verdict,
                 seen,
                 recipes,
@@ -204,7 +204,7 @@ fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, BackupError
     result.map_err(BackupError::Panicked)
 }
 
-enum Stop {
+enum PumpError {
     Cancelled,
     Source(SourceError),
 }
@@ -214,16 +214,16 @@ async fn pump(
     mut stream: ByteStream,
     watch: mpsc::Sender<Bytes>,
     cut: mpsc::Sender<Bytes>,
-) -> Result<(), Stop> {
+) -> Result<(), PumpError> {
     loop {
         let next = tokio::select! {
-            () = context.cancel.cancelled() => return Err(Stop::Cancelled),
+            () = context.cancel.cancelled() => return Err(PumpError::Cancelled),
             next = stream.next() => next,
         };
         let Some(block) = next else {
             return Ok(());
         };
-        let block = block.map_err(Stop::Source)?;
+        let block = block.map_err(PumpError::Source)?;
         context
             .progress
             .advance(u64::try_from(block.len()).unwrap_or(0));
@@ -234,7 +234,7 @@ async fn pump(
     }
 }
 
-fn watch_stage<W: Watch>(mut blocks: mpsc::Receiver<Bytes>, mut watch: W) -> W::Verdict {
+fn watch_stage<W: Observer>(mut blocks: mpsc::Receiver<Bytes>, mut watch: W) -> W::Verdict {
     while let Some(block) = blocks.blocking_recv() {
         watch.push(&block);
     }
@@ -248,7 +248,7 @@ fn cut_stage<C, F>(
 ) -> io::Result<Recorder<F>>
 where
     C: Chunker,
-    F: FnMut(Work) -> io::Result<()>,
+    F: FnMut(SealTask) -> io::Result<()>,
 {
     while let Some(block) = blocks.blocking_recv() {
         chunker.push(&block, &mut recorder)?;
@@ -258,32 +258,35 @@ where
 }
 
 fn pack_stage(
-    mut work: mpsc::Receiver<Work>,
-    made: &mpsc::Sender<Made>,
+    mut work: mpsc::Receiver<SealTask>,
+    made: &mpsc::Sender<SealedObject>,
     sealer: &Sealer,
 ) -> Result<(), BackupError> {
     let mut writer = PackWriter::new(3)?;
     let mut segments = 0_usize;
     while let Some(work) = work.blocking_recv() {
         let (what, bytes) = match work {
-            Work::Pack {
+            SealTask::Pack {
                 number,
                 batch,
                 level,
             } => {
                 writer.set_level(level)?;
-                (What::Pack(number), writer.write(batch.bytes(), sealer)?)
+                (
+                    SealedKind::Pack(number),
+                    writer.write(batch.bytes(), sealer)?,
+                )
             }
-            Work::Recipe(segment) => {
+            SealTask::Recipe(segment) => {
                 let position = segments;
                 segments = segments.saturating_add(1);
                 let sealed = sealer.seal(&segment.encode(RECIPE_LEVEL)?)?;
-                (What::Recipe(position), sealed)
+                (SealedKind::Recipe(position), sealed)
             }
         };
         let digest = Digest::of(&bytes);
         if made
-            .blocking_send(Made {
+            .blocking_send(SealedObject {
                 what,
                 bytes: bytes.into(),
                 digest,
@@ -296,14 +299,17 @@ fn pack_stage(
     Ok(())
 }
 
-async fn upload(context: &Context, mut made: mpsc::Receiver<Made>) -> Result<Put, BackupError> {
-    let mut put_so_far = Put::default();
-    let mut puts: JoinSet<Result<(What, StoredObject), BackupError>> = JoinSet::new();
+async fn upload(
+    context: &Context,
+    mut made: mpsc::Receiver<SealedObject>,
+) -> Result<UploadedObjects, BackupError> {
+    let mut put_so_far = UploadedObjects::default();
+    let mut puts: JoinSet<Result<(SealedKind, StoredObject), BackupError>> = JoinSet::new();
     loop {
         while puts.len() >= UPLOADS {
             finish_one(&mut puts, &mut put_so_far).await?;
         }
-        let Some(Made {
+        let Some(SealedObject {
             what,
             bytes,
             digest,
@@ -314,8 +320,8 @@ async fn upload(context: &Context, mut made: mpsc::Receiver<Made>) -> Result<Put
         let store = Arc::clone(&context.store);
         puts.spawn(async move {
             let key = match what {
-                What::Pack(_) => layout::pack(digest),
-                What::Recipe(_) => layout::recipe(digest),
+                SealedKind::Pack(_) => layout::pack(digest),
+                SealedKind::Recipe(_) => layout::recipe(digest),
             };
             Ok((what, put(store.as_ref(), &key, bytes, digest).await?))
         });
@@ -327,8 +333,8 @@ async fn upload(context: &Context, mut made: mpsc::Receiver<Made>) -> Result<Put
 }
 
 async fn finish_one(
-    puts: &mut JoinSet<Result<(What, StoredObject), BackupError>>,
-    so_far: &mut Put,
+    puts: &mut JoinSet<Result<(SealedKind, StoredObject), BackupError>>,
+    so_far: &mut UploadedObjects,
 ) -> Result<(), BackupError> {
     let Some(done) = puts.join_next().await else {
         return Ok(());
@@ -337,8 +343,8 @@ async fn finish_one(
     so_far.objects = so_far.objects.saturating_add(1);
     so_far.bytes = so_far.bytes.saturating_add(object.bytes);
     match what {
-        What::Pack(number) => so_far.packs.push((number, object.sha256, object.bytes)),
-        What::Recipe(position) => so_far.recipes.push((position, object)),
+        SealedKind::Pack(number) => so_far.packs.push((number, object.sha256, object.bytes)),
+        SealedKind::Recipe(position) => so_far.recipes.push((position, object)),
     }
     Ok(())
 }

@@ -7,19 +7,19 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 use crate::format::index::{ChunkAt, ChunkId, PackChunks};
 
-/// Position of a pack in a [`Table`].
+/// Position of a pack in a [`ChunkTable`].
 pub(super) type PackNumber = u32;
 
 /// Place of a chunk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ChunkPlace {
     pub(super) pack: PackNumber,
     pub(super) offset: u32,
     pub(super) length: u32,
 }
 
 /// Facts about a chunk, in 24 bytes.
-struct Entry {
+struct ChunkEntry {
     id: ChunkId,
     /// Number of the pack; the top bit marks that this run used the chunk.
     pack: u32,
@@ -29,18 +29,18 @@ struct Entry {
 
 const USED: u32 = 1 << 31;
 
-/// Entries in a block of [`Entries`]: 384 KiB. The first block grows to that size, so a small table costs
+/// Entries in a block of [`ChunkEntries`]: 384 KiB. The first block grows to that size, so a small table costs
 /// little.
 const BLOCK: usize = 1 << 14;
 
 /// Entries by number. They are in blocks that do not move: a table that doubles and moves would need three
 /// times its size meanwhile, 150 MiB for a database of 8 GiB.
 #[derive(Default)]
-struct Entries(Vec<Vec<Entry>>);
+struct ChunkEntries(Vec<Vec<ChunkEntry>>);
 
-impl Entries {
+impl ChunkEntries {
     /// Appends an entry and returns its number; `None` after 2^32 entries.
-    fn push(&mut self, entry: Entry) -> Option<u32> {
+    fn push(&mut self, entry: ChunkEntry) -> Option<u32> {
         let full = self.0.last().is_none_or(|block| block.len() == BLOCK);
         let blocks = self.0.len();
         if full {
@@ -54,17 +54,17 @@ impl Entries {
         Some(number)
     }
 
-    fn get(&self, number: u32) -> Option<&Entry> {
+    fn get(&self, number: u32) -> Option<&ChunkEntry> {
         let number = usize::try_from(number).ok()?;
         self.0.get(number / BLOCK)?.get(number % BLOCK)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Entry> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut ChunkEntry> {
         let number = usize::try_from(number).ok()?;
         self.0.get_mut(number / BLOCK)?.get_mut(number % BLOCK)
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Entry> {
+    fn iter(&self) -> impl Iterator<Item = &ChunkEntry> {
         self.0.iter().flatten()
     }
 }
@@ -82,10 +82,10 @@ pub(super) struct PackFacts {
 }
 
 /// Chunks of a prefix that a run may refer to.
-pub(super) struct Table {
+pub(super) struct ChunkTable {
     key: Zeroizing<[u8; 32]>,
     packs: Vec<PackFacts>,
-    entries: Entries,
+    entries: ChunkEntries,
     /// Numbers of entries, by the hash of their ids: 5 bytes for each slot, and half of the slots are used.
     by_id: HashTable<u32>,
 }
@@ -96,12 +96,12 @@ fn hash(id: &ChunkId) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-impl Table {
+impl ChunkTable {
     pub(super) fn new(key: Zeroizing<[u8; 32]>) -> Self {
         Self {
             key,
             packs: Vec::new(),
-            entries: Entries::default(),
+            entries: ChunkEntries::default(),
             by_id: HashTable::new(),
         }
     }
@@ -125,7 +125,7 @@ impl Table {
             return;
         };
         for chunk in &pack.chunks {
-            let place = Place {
+            let place = ChunkPlace {
                 pack: number,
                 offset: chunk.offset,
                 length: chunk.length,
@@ -156,7 +156,7 @@ impl Table {
     }
 
     /// Finds a chunk and marks it as used by this run.
-    pub(super) fn find(&mut self, id: &ChunkId, length: usize) -> Option<Place> {
+    pub(super) fn find(&mut self, id: &ChunkId, length: usize) -> Option<ChunkPlace> {
         let entries = &self.entries;
         let same = |n: &u32| entries.get(*n).is_some_and(|e| e.id == *id);
         let number = *self.by_id.find(hash(id), same)?;
@@ -165,7 +165,7 @@ impl Table {
             return None;
         }
         entry.pack |= USED;
-        Some(Place {
+        Some(ChunkPlace {
             pack: entry.pack & !USED,
             offset: entry.offset,
             length: entry.length,
@@ -173,12 +173,12 @@ impl Table {
     }
 
     /// Records where a new chunk lies or will lie, and marks it as used by this run.
-    pub(super) fn put(&mut self, id: ChunkId, place: Place) {
+    pub(super) fn put(&mut self, id: ChunkId, place: ChunkPlace) {
         self.insert(id, place, USED);
     }
 
-    fn insert(&mut self, id: ChunkId, place: Place, used: u32) {
-        let entry = Entry {
+    fn insert(&mut self, id: ChunkId, place: ChunkPlace, used: u32) {
+        let entry = ChunkEntry {
             id,
             pack: place.pack | used,
             offset: place.offset,
@@ -215,17 +215,17 @@ impl Table {
     /// every chunk that this run used. They come pack by pack, so that they are not in memory twice. Packs
     /// without such chunks are left out.
     pub(super) fn index(&self, all: bool) -> impl Iterator<Item = PackChunks> {
-        let wanted = move |e: &&Entry| {
+        let wanted = move |e: &&ChunkEntry| {
             e.pack & USED != 0 && (all || self.pack(e.pack & !USED).is_some_and(|p| p.new))
         };
-        let mut entries: Vec<&Entry> = self.entries.iter().filter(wanted).collect();
+        let mut entries: Vec<&ChunkEntry> = self.entries.iter().filter(wanted).collect();
         entries.sort_unstable_by_key(|e| (e.pack & !USED, e.offset));
         let mut rest = entries.into_iter().peekable();
         std::iter::from_fn(move || {
             loop {
                 let first = rest.next()?;
                 let number = first.pack & !USED;
-                let at = |e: &Entry| ChunkAt {
+                let at = |e: &ChunkEntry| ChunkAt {
                     id: e.id,
                     offset: e.offset,
                     length: e.length,

@@ -2,35 +2,35 @@
 
 use zeroize::Zeroizing;
 
-use super::claim::{Claimed, claim};
-use super::commit::{Draft, Part, commit};
-use super::memory::{Memory, recall};
-use super::stages::{self, Context, Outcome, Spent, Watch};
-use super::table::Table;
-use super::{BackupError, Committed, Origin, Plan, Run, archive, etcd};
+use super::claim::{StoredClaim, claim};
+use super::commit::{Draft, StoredComponent, commit};
+use super::memory::{RunHistory, recall};
+use super::stages::{self, Context, Observer, Outcome, UploadTotals};
+use super::table::ChunkTable;
+use super::{BackupError, BackupPlan, NewRestorePoint, Origin, Run, archive, etcd};
 use crate::causes;
 use crate::chunk::{Chunker, ChunkerKind};
 use crate::format::export::{ArchiveFacts, KubernetesFacts};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::ComponentName;
 use crate::progress::Phase;
-use crate::source::{ByteStream, Taken};
+use crate::source::{ByteStream, ComponentReport};
 
 /// Run in progress: what it recalled of earlier runs, what it took, and what it put.
-pub(super) struct Work<'r> {
+pub(super) struct RunState<'r> {
     pub(super) run: &'r Run,
     pub(super) findings: Vec<Finding>,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<StoredComponent>,
     pub(super) missing: Vec<ComponentName>,
-    pub(super) claimed: Claimed,
+    pub(super) claimed: StoredClaim,
     pub(super) draft: Draft,
-    pub(super) memory: Memory,
-    pub(super) spent: Spent,
+    pub(super) memory: RunHistory,
+    pub(super) spent: UploadTotals,
     pub(super) kubernetes: Option<KubernetesFacts>,
     context: Context,
 }
 
-impl<'r> Work<'r> {
+impl<'r> RunState<'r> {
     /// Takes names instead of the plan: a file in the plan cannot be shared between threads while this waits.
     async fn begin(
         run: &'r Run,
@@ -74,9 +74,9 @@ impl<'r> Work<'r> {
     ) -> Result<Outcome<W::Verdict>, BackupError>
     where
         C: Chunker + Send + 'static,
-        W: Watch,
+        W: Observer,
     {
-        let lent = Table::new(Zeroizing::new([0; 32]));
+        let lent = ChunkTable::new(Zeroizing::new([0; 32]));
         let table = std::mem::replace(&mut self.memory.table, lent);
         let (table, spent, outcome) =
             stages::run(&self.context, table, kind, chunker, watch, accept, stream).await?;
@@ -94,8 +94,8 @@ impl<'r> Work<'r> {
         }
     }
 
-    fn taken(&self) -> Vec<Taken> {
-        let taken = self.parts.iter().map(|part| Taken {
+    fn taken(&self) -> Vec<ComponentReport> {
+        let taken = self.parts.iter().map(|part| ComponentReport {
             name: part.name.clone(),
             etcd: part.etcd.clone(),
             archive: part.archive.clone(),
@@ -104,9 +104,9 @@ impl<'r> Work<'r> {
     }
 }
 
-pub(super) async fn take(run: &Run, plan: Plan<'_>) -> Result<Committed, BackupError> {
+pub(super) async fn take(run: &Run, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BackupError> {
     let names: Vec<ComponentName> = plan.parts.iter().map(|(name, _)| name.clone()).collect();
-    let mut work = Work::begin(run, &names, plan.missing, plan.findings).await?;
+    let mut work = RunState::begin(run, &names, plan.missing, plan.findings).await?;
     run.progress.phase(Phase::Reading);
     let mut failures: Vec<(ComponentName, BackupError)> = Vec::new();
     for (name, origin) in plan.parts {
@@ -179,7 +179,7 @@ fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
 }
 
 /// Returns a finding if the restore point lacks a key that etcd's Secrets are encrypted with.
-fn key_at_rest(parts: &[Part], kit: Option<&ArchiveFacts>) -> Option<Finding> {
+fn key_at_rest(parts: &[StoredComponent], kit: Option<&ArchiveFacts>) -> Option<Finding> {
     let etcd = parts.iter().find(|p| p.name == ComponentName::etcd())?;
     let prefixes = &etcd.etcd.as_ref()?.encryption_prefixes;
     let held: Vec<&String> = parts

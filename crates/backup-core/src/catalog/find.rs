@@ -1,6 +1,6 @@
 //! Lookup of restore points by name.
 
-use super::{Catalog, CatalogError, Entry};
+use super::{Catalog, CatalogEntry, CatalogError};
 use crate::crypt::Trust;
 
 impl Catalog {
@@ -9,7 +9,7 @@ impl Catalog {
     ///
     /// # Errors
     /// If no restore point or several match, or the store cannot be listed.
-    pub async fn named(&self, wanted: &str, trust: &Trust) -> Result<Entry, CatalogError> {
+    pub async fn named(&self, wanted: &str, trust: &Trust) -> Result<CatalogEntry, CatalogError> {
         let mut entries = self.list().await?;
         entries.retain(|e| !wanted.is_empty() && e.id.as_str().starts_with(wanted));
         let (first, second) = match entries.as_slice() {
@@ -18,7 +18,7 @@ impl Catalog {
             [first, second, ..] => (first.clone(), second.clone()),
         };
         let count = entries.len();
-        let ambiguous = |first: &Entry, second: &Entry| CatalogError::Ambiguous {
+        let ambiguous = |first: &CatalogEntry, second: &CatalogEntry| CatalogError::Ambiguous {
             wanted: wanted.to_owned(),
             count,
             first: first.id.clone(),
@@ -27,7 +27,7 @@ impl Catalog {
         if matches!(trust, Trust::Anyone) {
             return Err(ambiguous(&first, &second));
         }
-        let mut only: Option<Entry> = None;
+        let mut only: Option<CatalogEntry> = None;
         for entry in entries {
             match (self.trusted(&entry, trust).await, &only) {
                 (Err(CatalogError::Distrusted { .. }), _) => {}

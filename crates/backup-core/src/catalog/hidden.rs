@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use futures::TryStreamExt as _;
 use serde::Deserialize;
 
-use super::{Catalog, CatalogError, Entry, MAX_SIGNATURE, about_object, all_objects};
+use super::{Catalog, CatalogEntry, CatalogError, MAX_SIGNATURE, about_object, all_objects};
 use crate::digest::Digest;
 use crate::format::layout::{self, ObjectKind};
 use crate::format::manifest::Parent;
@@ -22,7 +22,7 @@ const COMMENT: &str = "trusted comment: butler-backup restore point ";
 
 /// Restore point that is not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
+pub struct HiddenPoint {
     /// Id of the restore point.
     pub id: RestorePointId,
     /// Key of its manifest.
@@ -33,7 +33,7 @@ pub struct Hidden {
     pub there: bool,
 }
 
-impl Hidden {
+impl HiddenPoint {
     /// Returns one sentence that describes the restore point.
     #[must_use]
     pub fn told(&self) -> String {
@@ -67,9 +67,9 @@ impl Catalog {
     /// If the store cannot be listed or read.
     pub async fn hidden(
         &self,
-        listed: &[Entry],
+        listed: &[CatalogEntry],
         newest: Option<&RestorePointId>,
-    ) -> Result<Vec<Hidden>, CatalogError> {
+    ) -> Result<Vec<HiddenPoint>, CatalogError> {
         let known: HashSet<Digest> = listed.iter().map(|entry| entry.digest).collect();
         let mut named: BTreeMap<RestorePointId, (Digest, Key)> = BTreeMap::new();
         for (id, digest, by) in self.by_signatures(&known).await? {
@@ -93,7 +93,7 @@ impl Catalog {
                 Err(e) => return Err(self.failed(e)),
             };
             if there || newest.is_none_or(|newest| id > *newest) {
-                found.push(Hidden {
+                found.push(HiddenPoint {
                     id,
                     manifest,
                     named_by,

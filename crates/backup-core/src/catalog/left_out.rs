@@ -1,6 +1,6 @@
 //! Restore points that do not count, with one line for each reason.
 
-use super::{CatalogError, Entry};
+use super::{CatalogEntry, CatalogError};
 use crate::causes;
 use crate::crypt::Verdict;
 use crate::id::RestorePointId;
@@ -10,7 +10,7 @@ const TOLD: usize = 5;
 
 /// Restore points that a search passed over.
 #[derive(Debug, Default)]
-pub struct LeftOut {
+pub struct Exclusions {
     distrusted: usize,
     /// Newest restore point without a trusted signature.
     distrusted_newest: Option<(RestorePointId, Verdict)>,
@@ -19,10 +19,10 @@ pub struct LeftOut {
     future_last: Option<RestorePointId>,
     unreadable: usize,
     /// First restore points that cannot be read.
-    pub unread: Vec<(Entry, CatalogError)>,
+    pub unread: Vec<(CatalogEntry, CatalogError)>,
 }
 
-impl LeftOut {
+impl Exclusions {
     /// Adds a restore point without a trusted signature. The newest must come first.
     pub fn distrust(&mut self, id: &RestorePointId, verdict: Verdict) {
         self.distrusted = self.distrusted.saturating_add(1);
@@ -37,7 +37,7 @@ impl LeftOut {
     }
 
     /// Adds a restore point that cannot be read.
-    pub fn unreadable(&mut self, entry: &Entry, error: CatalogError) {
+    pub fn unreadable(&mut self, entry: &CatalogEntry, error: CatalogError) {
         self.unreadable = self.unreadable.saturating_add(1);
         if self.unread.len() < TOLD {
             self.unread.push((entry.clone(), error));

@@ -7,7 +7,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Catalog, CatalogError, Entry, MAX_SIGNATURE, READS, RestorePoint, about_object, list_pages,
+    Catalog, CatalogEntry, CatalogError, MAX_SIGNATURE, READS, RestorePoint, about_object,
+    list_pages,
 };
 use crate::crypt::{Trust, Verdict};
 use crate::digest::Digest;
@@ -21,19 +22,19 @@ use crate::store::{Key, Page, StoreError};
 const TOLD: usize = 16;
 
 /// Signatures beside a manifest, and the verdict on them.
-struct Judged {
+struct SignatureCheck {
     verdict: Verdict,
     signatures: Vec<StoredObject>,
 }
 
 /// Objects beside a manifest that may be signatures, listed as far as needed.
-struct Beside<'s> {
+struct SignaturePages<'s> {
     pages: BoxStream<'s, Result<Page, StoreError>>,
     /// Objects of the last page that has any.
     named: Vec<(Key, StoredObject)>,
 }
 
-impl Beside<'_> {
+impl SignaturePages<'_> {
     /// Reads the next page that has any; `named` is empty behind the last page.
     async fn more(&mut self) -> Result<(), StoreError> {
         self.named.clear();
@@ -60,7 +61,7 @@ impl Catalog {
     /// signature not even read. Other errors if the manifest is missing, changed or unreadable.
     pub async fn trusted(
         &self,
-        entry: &Entry,
+        entry: &CatalogEntry,
         trust: &Trust,
     ) -> Result<RestorePoint, CatalogError> {
         self.read(entry, trust, false).await
@@ -71,7 +72,11 @@ impl Catalog {
     /// # Errors
     /// If the manifest is missing, changed or unreadable. A bad signature is not an error: the verdict
     /// reports it.
-    pub async fn load(&self, entry: &Entry, trust: &Trust) -> Result<RestorePoint, CatalogError> {
+    pub async fn load(
+        &self,
+        entry: &CatalogEntry,
+        trust: &Trust,
+    ) -> Result<RestorePoint, CatalogError> {
         self.read(entry, trust, true).await
     }
 
@@ -79,7 +84,7 @@ impl Catalog {
     /// fail separately. All of them are held in memory at once.
     pub async fn all_trusted(
         &self,
-        entries: &[Entry],
+        entries: &[CatalogEntry],
         trust: &Trust,
     ) -> Vec<Result<RestorePoint, CatalogError>> {
         // Not a closure: the compiler could not prove that the future is `Send`.
@@ -92,7 +97,7 @@ impl Catalog {
 
     async fn read(
         &self,
-        entry: &Entry,
+        entry: &CatalogEntry,
         trust: &Trust,
         anyone: bool,
     ) -> Result<RestorePoint, CatalogError> {
@@ -101,7 +106,7 @@ impl Catalog {
             verdict,
         };
         let folder = layout::signatures_of(entry.digest);
-        let mut beside = Beside {
+        let mut beside = SignaturePages {
             pages: Box::pin(list_pages(self.store.as_ref(), &folder)),
             named: Vec::new(),
         };
@@ -123,7 +128,7 @@ impl Catalog {
         if bytes.len() > MAX_MANIFEST {
             return Err(unreadable(too_large()));
         }
-        let Judged {
+        let SignatureCheck {
             verdict,
             signatures,
         } = self.judge(beside, &bytes, trust).await?;
@@ -159,11 +164,11 @@ impl Catalog {
     /// access can add any number of false ones.
     async fn judge(
         &self,
-        mut beside: Beside<'_>,
+        mut beside: SignaturePages<'_>,
         bytes: &Bytes,
         trust: &Trust,
-    ) -> Result<Judged, CatalogError> {
-        let mut judged = Judged {
+    ) -> Result<SignatureCheck, CatalogError> {
+        let mut judged = SignatureCheck {
             verdict: trust.judge(bytes, &[]),
             signatures: Vec::new(),
         };

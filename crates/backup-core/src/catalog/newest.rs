@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Catalog, CatalogError, Entry, LeftOut, READS, RestorePoint, about_object};
+use super::{Catalog, CatalogEntry, CatalogError, Exclusions, READS, RestorePoint, about_object};
 use crate::crypt::Trust;
 use crate::format::gaps::Gap;
 use crate::id::{ComponentName, RestorePointId};
@@ -20,7 +20,7 @@ pub const SKEW: SignedDuration = SignedDuration::from_mins(15);
 
 /// Rules by which restore points count for a reader.
 #[derive(Debug, Clone)]
-pub struct View {
+pub struct ReadPolicy {
     /// Keys whose signatures are trusted.
     pub trust: Trust,
     /// Current time: a restore point later by more than [`SKEW`] does not count.
@@ -38,7 +38,7 @@ impl Catalog {
     /// Returns the time that names are compared with. If any of `entries` is in the future of `now`, the
     /// store's clock is queried too, and the later time counts: a machine whose clock was reset must be able
     /// to restore.
-    pub async fn time(&self, entries: &[Entry], now: Timestamp) -> Timestamp {
+    pub async fn time(&self, entries: &[CatalogEntry], now: Timestamp) -> Timestamp {
         if !entries.iter().any(|entry| is_future(&entry.id, now)) {
             return now;
         }
@@ -56,15 +56,15 @@ impl Catalog {
     /// If the store cannot be listed or read.
     pub async fn look_back<B>(
         &self,
-        view: &View,
+        view: &ReadPolicy,
         before: Option<&RestorePointId>,
         mut each: impl FnMut(RestorePoint) -> ControlFlow<B>,
-    ) -> Result<(Option<B>, LeftOut), CatalogError> {
+    ) -> Result<(Option<B>, Exclusions), CatalogError> {
         let mut entries = self.list().await?;
         let now = self.time(&entries, view.now).await;
         entries.retain(|entry| before.is_none_or(|before| entry.id < *before));
         entries.reverse();
-        let mut left_out = LeftOut::default();
+        let mut left_out = Exclusions::default();
         let future = entries.partition_point(|entry| is_future(&entry.id, now));
         let (future, entries) = entries.split_at_checked(future).unwrap_or_default();
         future.iter().for_each(|entry| left_out.future(&entry.id));
@@ -102,8 +102,8 @@ impl Catalog {
     /// If the store cannot be listed or read.
     pub async fn newest(
         &self,
-        view: &View,
-    ) -> Result<(Option<RestorePoint>, LeftOut), CatalogError> {
+        view: &ReadPolicy,
+    ) -> Result<(Option<RestorePoint>, Exclusions), CatalogError> {
         self.look_back(view, None, ControlFlow::Break).await
     }
 
@@ -114,7 +114,7 @@ impl Catalog {
     /// If the store cannot be listed or read.
     pub async fn whole_before(
         &self,
-        view: &View,
+        view: &ReadPolicy,
         before: &RestorePointId,
         gaps: &[Gap],
     ) -> Result<BTreeMap<ComponentName, RestorePointId>, CatalogError> {

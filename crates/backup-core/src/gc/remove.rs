@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Leftover, LeftoversError, Plan, Rules, Tally, findings};
-use crate::audit::Needs;
+use super::{Leftover, LeftoversError, RemovalPlan, RemovalRules, Tally, findings};
+use crate::audit::NeededObjects;
 use crate::catalog::{Catalog, CatalogError};
 use crate::crypt::Verdict;
 use crate::format::layout::ObjectKind;
@@ -30,7 +30,7 @@ const WIND_DOWN: Duration = Duration::from_secs(5);
 
 /// Result of a removal.
 #[derive(Debug, Default)]
-pub struct Removed {
+pub struct RemovalReport {
     /// Objects that were removed.
     pub removed: Tally,
     /// Number of objects that were spared, because a newer restore point names them.
@@ -51,18 +51,18 @@ pub struct Removed {
 /// objects that were removed.
 pub async fn remove(
     store: &Arc<dyn Store>,
-    rules: &Rules,
-    plan: &Plan,
+    rules: &RemovalRules,
+    plan: &RemovalPlan,
     cancel: &CancellationToken,
-) -> Result<Removed, LeftoversError> {
-    let mut result = Removed::default();
+) -> Result<RemovalReport, LeftoversError> {
+    let mut result = RemovalReport::default();
     if !plan.removes() {
         result.complete = !plan.held;
         return Ok(result);
     }
     let deadline = Instant::now() + LIMIT;
     let mut failed: Option<StoreError> = None;
-    let mut spared = Spared::new(store, rules, plan);
+    let mut spared = SparedObjects::new(store, rules, plan);
     let mut gone_through = 0_usize;
     for batch in plan.leftovers.chunks(BATCH) {
         let looked = tokio::select! {
@@ -164,22 +164,22 @@ fn may_do_others(error: &StoreError) -> bool {
 }
 
 /// Objects named by restore points that were committed after the plan was made.
-struct Spared<'p> {
+struct SparedObjects<'p> {
     catalog: Catalog,
-    rules: &'p Rules,
-    plan: &'p Plan,
+    rules: &'p RemovalRules,
+    plan: &'p RemovalPlan,
     seen: HashSet<crate::digest::Digest>,
-    needs: Needs,
+    needs: NeededObjects,
 }
 
-impl<'p> Spared<'p> {
-    fn new(store: &Arc<dyn Store>, rules: &'p Rules, plan: &'p Plan) -> Self {
+impl<'p> SparedObjects<'p> {
+    fn new(store: &Arc<dyn Store>, rules: &'p RemovalRules, plan: &'p RemovalPlan) -> Self {
         Self {
             catalog: Catalog::new(Arc::clone(store)),
             rules,
             plan,
             seen: plan.known.clone(),
-            needs: Needs::default(),
+            needs: NeededObjects::default(),
         }
     }
 

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::RestoreError;
 use super::assemble::{Assembly, assemble};
 use super::fetch::find_component;
-use super::keys::Unlocked;
-use super::objects::Objects;
+use super::keys::PointKeys;
+use super::objects::PointObjects;
 use crate::archive::{ArchiveError, StoredJson, read_objects};
 use crate::catalog::RestorePoint;
 use crate::id::ComponentName;
@@ -31,7 +31,7 @@ pub struct ObjectReader {
     /// The restore point.
     pub point: Arc<RestorePoint>,
     /// Keys that open the restore point.
-    pub unlocked: Arc<Unlocked>,
+    pub unlocked: Arc<PointKeys>,
     /// Folder with room for the largest component; the files in it are encrypted.
     pub scratch: PathBuf,
     /// Receiver of progress reports.
@@ -41,7 +41,7 @@ pub struct ObjectReader {
 }
 
 /// End of the reading side.
-enum Ended {
+enum ReadEnd {
     /// `each` stopped it, or it was cancelled.
     Early,
     /// It reached the end of the archive.
@@ -82,7 +82,7 @@ impl ObjectReader {
             source,
         })?;
         let assembly = Assembly {
-            objects: Objects {
+            objects: PointObjects {
                 store: Arc::clone(&self.store),
                 id: self.point.entry.id.clone(),
                 folder: None,
@@ -101,12 +101,12 @@ impl ObjectReader {
         let assembled = assembled.map(drop);
         let (state, ended) = reading.await.map_err(RestoreError::Panicked)?;
         match ended {
-            Ended::Early if self.cancel.is_cancelled() => Err(RestoreError::Cancelled),
+            ReadEnd::Early if self.cancel.is_cancelled() => Err(RestoreError::Cancelled),
             // The writing side failed because its reader was gone, which is not damage.
-            Ended::Early => Ok(state),
-            Ended::AtEnd => assembled.map(|()| state),
+            ReadEnd::Early => Ok(state),
+            ReadEnd::AtEnd => assembled.map(|()| state),
             // Damaged objects are the reason why the archive cannot be read.
-            Ended::Failed(source) => Err(assembled.err().unwrap_or_else(|| {
+            ReadEnd::Failed(source) => Err(assembled.err().unwrap_or_else(|| {
                 let component = name.clone();
                 RestoreError::Archive { component, source }
             })),
@@ -114,7 +114,7 @@ impl ObjectReader {
     }
 }
 
-fn read<T, F>(pipe: PipeReader, stop: &CancellationToken, mut state: T, mut each: F) -> (T, Ended)
+fn read<T, F>(pipe: PipeReader, stop: &CancellationToken, mut state: T, mut each: F) -> (T, ReadEnd)
 where
     F: FnMut(&mut T, StoredJson) -> ControlFlow<()>,
 {
@@ -129,7 +129,7 @@ where
         })
     });
     if early {
-        return (state, Ended::Early);
+        return (state, ReadEnd::Early);
     }
     // Reads to the last byte, also behind the end mark, or until the bytes are known to be damaged.
     while !stop.is_cancelled()
@@ -140,9 +140,9 @@ where
         pipe.consume(length);
     }
     let ended = match read {
-        _ if stop.is_cancelled() => Ended::Early,
-        Ok(()) => Ended::AtEnd,
-        Err(e) => Ended::Failed(e),
+        _ if stop.is_cancelled() => ReadEnd::Early,
+        Ok(()) => ReadEnd::AtEnd,
+        Err(e) => ReadEnd::Failed(e),
     };
     (state, ended)
 }

@@ -9,12 +9,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::opener::{keep_for_again, open_packs};
-use self::packs::{Load, loads};
-use self::reader::{Sequence, Stream, sequence};
+use self::packs::{PackLoad, loads};
+use self::reader::{OpeningPlan, PackStream, sequence};
 use self::writer::write_beside;
 use super::RestoreError;
-use super::keys::Unlocked;
-use super::objects::Objects;
+use super::keys::PointKeys;
+use super::objects::PointObjects;
 use super::recipes::{read_recipes, transformed_bytes};
 use crate::chunk;
 use crate::digest::Digest;
@@ -34,8 +34,8 @@ const AHEAD: usize = 1;
 
 /// Inputs of an assembly besides the component.
 pub(super) struct Assembly {
-    pub(super) objects: Objects,
-    pub(super) unlocked: Arc<Unlocked>,
+    pub(super) objects: PointObjects,
+    pub(super) unlocked: Arc<PointKeys>,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) cancel: CancellationToken,
     /// File that the bytes are written to, if any, for errors.
@@ -87,7 +87,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
             let ended = || io::Error::other("no more packs come");
             let next = || open.blocking_recv().ok_or_else(ended);
             let runs = segments.iter().flat_map(|segment| &segment.runs);
-            let mut transformed = Stream::new(&loads, sequence, runs, next, &scratch);
+            let mut transformed = PackStream::new(&loads, sequence, runs, next, &scratch);
             rebuild(
                 &component,
                 file.as_deref(),
@@ -110,9 +110,9 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
 /// Plans the opening of packs, on a thread that may take its time.
 async fn foresee(
     segments: Vec<Segment>,
-    mut loads: Vec<Load>,
+    mut loads: Vec<PackLoad>,
     cancel: &CancellationToken,
-) -> Result<(Vec<Segment>, Vec<Load>, Option<Sequence>), RestoreError> {
+) -> Result<(Vec<Segment>, Vec<PackLoad>, Option<OpeningPlan>), RestoreError> {
     let cancel = cancel.clone();
     let foreseen = spawn_blocking(move || {
         let runs = segments.iter().flat_map(|segment| &segment.runs);
@@ -144,7 +144,7 @@ fn rebuild<W: Write + Send>(
     let (rebuilt, written) = write_beside(out, |out| {
         for segment in segments {
             let own = transformed.by_ref().take(transformed_bytes(segment));
-            let mut stretch = Stretch {
+            let mut stretch = SegmentWriter {
                 out,
                 left: segment.plain_bytes,
                 cancel,
@@ -162,14 +162,14 @@ fn rebuild<W: Write + Send>(
 
 /// Writer for the bytes of one segment that refuses more than the segment should have: a few bytes of a
 /// hostile layout can stand for any number of zeros.
-struct Stretch<'o> {
+struct SegmentWriter<'o> {
     out: &'o mut dyn Write,
     left: u64,
     /// Checked at each write: a layout can produce any number of zeros.
     cancel: &'o CancellationToken,
 }
 
-impl Write for Stretch<'_> {
+impl Write for SegmentWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.cancel.is_cancelled() {
             return Err(io::Error::other("told to end"));
@@ -195,7 +195,7 @@ fn rebuild_segment(
     component: &Component,
     segment: &Segment,
     mut transformed: io::Take<impl Read>,
-    stretch: &mut Stretch<'_>,
+    stretch: &mut SegmentWriter<'_>,
 ) -> Result<(), RestoreError> {
     let written = chunk::rebuild(
         segment.kind,

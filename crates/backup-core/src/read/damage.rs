@@ -16,11 +16,11 @@ use super::archive::ObjectReader;
 use super::assemble::opener::open_packs;
 use super::assemble::reader::Opening;
 use super::assemble::{Assembly, scratch_in};
-use super::keys::{Unlocked, unlock};
-use super::objects::Objects;
+use super::keys::{PointKeys, unlock};
+use super::objects::PointObjects;
 use super::recipes::read_recipes;
-use crate::audit::{self, Expected};
-use crate::catalog::{Catalog, RestorePoint, View, is_future};
+use crate::audit::{self, NeededObject};
+use crate::catalog::{Catalog, ReadPolicy, RestorePoint, is_future};
 use crate::crypt::Identities;
 use crate::digest::Digest;
 use crate::format::layout;
@@ -35,7 +35,7 @@ mod lost;
 mod walk;
 
 use holes::{holes, read_around, split};
-pub use lost::Lost;
+pub use lost::DataLoss;
 use lost::{objects_lost, parts_lost};
 
 /// Attempts to read the rest of a component; each pack that turns out to be damaged starts a new attempt.
@@ -51,7 +51,7 @@ pub struct Assessor {
     /// Restore point that could not be read.
     pub point: Arc<RestorePoint>,
     /// Restore points that count as a replacement.
-    pub view: View,
+    pub view: ReadPolicy,
     /// Folder with room for the largest component; the files in it are encrypted.
     pub scratch: std::path::PathBuf,
     /// Receiver of progress reports.
@@ -68,7 +68,7 @@ pub struct Damage {
     /// Objects that cannot be used, each with the cause.
     pub objects: BTreeMap<Key, String>,
     /// Data that is lost with these objects.
-    pub lost: Lost,
+    pub lost: DataLoss,
     /// Newest older restore point that has the component without this damage.
     pub whole_in: Option<RestorePointId>,
 }
@@ -141,9 +141,9 @@ impl Assessor {
         Ok(damages)
     }
 
-    fn assembly(&self, point: &RestorePoint, unlocked: Unlocked) -> Assembly {
+    fn assembly(&self, point: &RestorePoint, unlocked: PointKeys) -> Assembly {
         Assembly {
-            objects: Objects {
+            objects: PointObjects {
                 store: Arc::clone(&self.store),
                 id: point.entry.id.clone(),
                 folder: None,
@@ -157,7 +157,7 @@ impl Assessor {
 
     /// Returns the objects of a component that are missing or have another size.
     async fn look(&self, component: &Component) -> Result<BTreeMap<Key, String>, RestoreError> {
-        let needed: Vec<Expected> = needs(component).collect();
+        let needed: Vec<NeededObject> = needs(component).collect();
         let mut looks = Vec::with_capacity(needed.len());
         for expected in &needed {
             looks.push(audit::look_at(self.store.as_ref(), expected));
@@ -208,7 +208,7 @@ impl Assessor {
             return Ok(Some(Damage {
                 component: component.name.clone(),
                 objects: broken,
-                lost: Lost::Everything,
+                lost: DataLoss::Everything,
                 whole_in: whole.map(|(point, _)| point.entry.id),
             }));
         };
@@ -250,7 +250,7 @@ impl Assessor {
         segments: &[Segment],
         broken: &mut BTreeMap<Key, String>,
         assembly: &Assembly,
-    ) -> Result<walk::Walked, RestoreError> {
+    ) -> Result<walk::ArchiveEntries, RestoreError> {
         for _ in 0..ATTEMPTS {
             // Each position of a scratch file is written only once.
             let scratch = Arc::new(scratch_in(&self.scratch, component)?);
@@ -271,7 +271,7 @@ impl Assessor {
                 }
             }
         }
-        Ok(walk::Walked::default())
+        Ok(walk::ArchiveEntries::default())
     }
 
     /// Returns the newest older restore point whose component of that name can be read without `broken`, and
@@ -349,11 +349,11 @@ impl Assessor {
 }
 
 /// Returns the objects that a component consists of.
-fn needs(component: &Component) -> impl Iterator<Item = Expected> {
+fn needs(component: &Component) -> impl Iterator<Item = NeededObject> {
     let packs = component.packs.iter();
     let packs = packs.map(|p| (layout::pack(p.sha256), p.sha256, p.bytes));
     let recipes = component.recipes.iter();
     let recipes = recipes.map(|r| (layout::recipe(r.sha256), r.sha256, r.bytes));
     let all = packs.chain(recipes);
-    all.map(|(key, digest, bytes): (Key, Digest, u64)| Expected { key, digest, bytes })
+    all.map(|(key, digest, bytes): (Key, Digest, u64)| NeededObject { key, digest, bytes })
 }

@@ -9,20 +9,20 @@ use std::ops::Range;
 const STRETCH: u64 = 32 << 20;
 
 /// See the module. Bytes are written from the start of the file.
-pub(super) struct EarlyFile {
+pub(super) struct WritebackFile {
     file: File,
     /// Range that was written and is not yet on its way to the disk.
     behind: Range<u64>,
 }
 
-impl EarlyFile {
+impl WritebackFile {
     pub(super) fn new(file: File) -> Self {
         let behind = 0..0;
         Self { file, behind }
     }
 }
 
-impl Write for EarlyFile {
+impl Write for WritebackFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         let end = self.behind.end;
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn it_holds_what_was_written_across_stretches() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut early = EarlyFile::new(file.reopen().unwrap());
+        let mut early = WritebackFile::new(file.reopen().unwrap());
         let block: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
         for _ in 0..70 {
             early.write_all(&block).unwrap();

@@ -7,21 +7,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
 use super::assemble::{Assembly, assemble};
-use super::early::EarlyFile;
-use super::keys::Unlocked;
-use super::objects::Objects;
-use super::parts::Parts;
+use super::early::WritebackFile;
+use super::keys::PointKeys;
+use super::objects::PointObjects;
+use super::parts::PartsFolder;
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::format::manifest::Component;
 use crate::id::ComponentName;
-use crate::newfile::{Existing, NewFile, folder_of};
+use crate::newfile::{NewFile, OverwritePolicy, folder_of};
 use crate::progress::Progress;
 use crate::store::Store;
 
 /// Component that was written to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedFile {
     /// Path of the file.
     pub file: PathBuf,
     /// Size in bytes.
@@ -60,12 +60,12 @@ pub(super) fn find_component<'p>(
 pub async fn fetch(
     store: Arc<dyn Store>,
     point: &RestorePoint,
-    unlocked: Unlocked,
+    unlocked: PointKeys,
     name: &ComponentName,
-    (target, existing): (&Path, Existing),
+    (target, existing): (&Path, OverwritePolicy),
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
-) -> Result<Fetched, RestoreError> {
+) -> Result<FetchedFile, RestoreError> {
     let component = find_component(point, name)?;
     let failed = |operation: &'static str| {
         let file = target.display().to_string();
@@ -80,9 +80,9 @@ pub async fn fetch(
     let parts = if store.is_folder() {
         None
     } else {
-        Parts::of(target, new.file(), progress.as_ref())?
+        PartsFolder::of(target, new.file(), progress.as_ref())?
     };
-    let objects = Objects {
+    let objects = PointObjects {
         store,
         id: point.entry.id.clone(),
         folder: parts.as_ref().map(|parts| parts.folder().to_owned()),
@@ -95,13 +95,13 @@ pub async fn fetch(
         file: Some(target.to_owned()),
     };
     let file = new.file().try_clone().map_err(failed("create"))?;
-    let file = EarlyFile::new(file);
+    let file = WritebackFile::new(file);
     drop(assemble(&assembly, component, &folder_of(target), file).await?);
     new.finish().map_err(failed("write"))?;
     if let Some(parts) = parts {
         parts.remove()?;
     }
-    Ok(Fetched {
+    Ok(FetchedFile {
         file: target.to_owned(),
         bytes: component.plain_bytes,
         sha256: component.plain_sha256,

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::RestoreError;
 use super::assemble::{Assembly, assemble, scratch_in};
 use super::fetch::find_component;
-use super::keys::Unlocked;
-use super::objects::Objects;
+use super::keys::PointKeys;
+use super::objects::PointObjects;
 use super::verify::{SnapshotWriter, check_snapshot};
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
@@ -30,7 +30,7 @@ const PIECE: usize = 64 << 10;
 
 /// Facts about a held snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldFacts {
+pub struct LocalSnapshotFacts {
     /// Size in bytes, including the trailer if there is one.
     pub bytes: u64,
     /// SHA-256 of all bytes.
@@ -53,17 +53,17 @@ pub struct HeldFacts {
 
 /// See the module.
 #[derive(Debug)]
-pub struct HeldSnapshot {
-    facts: HeldFacts,
-    place: Place,
+pub struct LocalSnapshot {
+    facts: LocalSnapshotFacts,
+    place: SnapshotPlace,
 }
 
-enum Place {
+enum SnapshotPlace {
     Scratch(Scratch),
     File(PathBuf),
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for SnapshotPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Scratch(_) => f.write_str("Scratch"),
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Place {
     }
 }
 
-impl HeldSnapshot {
+impl LocalSnapshot {
     /// Fetches a snapshot of a restore point into an encrypted scratch file in `folder`, and holds it if
     /// everything matches: every digest, the trailer, the walk over its pages, the revision.
     ///
@@ -81,7 +81,7 @@ impl HeldSnapshot {
     pub async fn fetch(
         store: Arc<dyn Store>,
         point: &RestorePoint,
-        unlocked: Arc<Unlocked>,
+        unlocked: Arc<PointKeys>,
         name: &ComponentName,
         folder: &Path,
         progress: Arc<dyn Progress>,
@@ -95,7 +95,7 @@ impl HeldSnapshot {
             });
         }
         let assembly = Assembly {
-            objects: Objects {
+            objects: PointObjects {
                 store,
                 id: point.entry.id.clone(),
                 folder: None,
@@ -105,7 +105,7 @@ impl HeldSnapshot {
             cancel,
             file: None,
         };
-        let out = Keeper {
+        let out = SnapshotKeeper {
             scratch: scratch_in(folder, component)?,
             at: 0,
             watch: SnapshotWriter::default(),
@@ -113,8 +113,8 @@ impl HeldSnapshot {
         let keeper = assemble(&assembly, component, folder, out).await?;
         let facts = check_snapshot(component, keeper.watch)?;
         Ok(Self {
-            facts: HeldFacts::of(facts),
-            place: Place::Scratch(keeper.scratch),
+            facts: LocalSnapshotFacts::of(facts),
+            place: SnapshotPlace::Scratch(keeper.scratch),
         })
     }
 
@@ -139,7 +139,7 @@ impl HeldSnapshot {
         let path = path.to_owned();
         let looked = spawn_blocking(move || {
             let facts = look(&path, raw)?;
-            let place = Place::File(path);
+            let place = SnapshotPlace::File(path);
             Ok(Self { facts, place })
         });
         looked.await.map_err(HoldError::Panicked)?
@@ -147,7 +147,7 @@ impl HeldSnapshot {
 
     /// Returns the facts about the snapshot.
     #[must_use]
-    pub fn facts(&self) -> &HeldFacts {
+    pub fn facts(&self) -> &LocalSnapshotFacts {
         &self.facts
     }
 }
@@ -184,7 +184,7 @@ pub enum HoldError {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-impl HeldFacts {
+impl LocalSnapshotFacts {
     fn of(facts: SnapshotFacts) -> Self {
         Self {
             bytes: facts.plain_size,
@@ -214,7 +214,7 @@ impl HeldFacts {
     }
 }
 
-fn look(path: &Path, raw: bool) -> Result<HeldFacts, HoldError> {
+fn look(path: &Path, raw: bool) -> Result<LocalSnapshotFacts, HoldError> {
     let file = path.display().to_string();
     let mut trailer = TrailerCheck::new();
     let mut pages = Inspector::new();
@@ -237,14 +237,14 @@ fn look(path: &Path, raw: bool) -> Result<HeldFacts, HoldError> {
     let unsound = |file: String| move |source| HoldError::Snapshot { file, source };
     if !raw {
         let facts = SnapshotFacts::join(trailer, pages).map_err(unsound(file))?;
-        return Ok(HeldFacts::of(facts));
+        return Ok(LocalSnapshotFacts::of(facts));
     }
     if trailer.is_ok() {
         return Err(HoldError::NotRaw { file });
     }
     let pages = pages.map_err(unsound(file))?;
     let sha256 = Digest::from_bytes(whole.finalize().into());
-    Ok(HeldFacts::of_raw(bytes, sha256, pages))
+    Ok(LocalSnapshotFacts::of_raw(bytes, sha256, pages))
 }
 
 fn each_piece(
@@ -261,7 +261,7 @@ fn each_piece(
     }
 }
 
-impl HeldSnapshot {
+impl LocalSnapshot {
     /// Gives all bytes in order, in pieces of at most 64 KiB. The snapshot can be read more than once.
     ///
     /// # Errors
@@ -280,10 +280,10 @@ impl HeldSnapshot {
             }
         };
         match &self.place {
-            Place::Scratch(scratch) => {
+            SnapshotPlace::Scratch(scratch) => {
                 each_piece(&mut scratch.reader(0, self.facts.bytes), &mut check)?;
             }
-            Place::File(path) => {
+            SnapshotPlace::File(path) => {
                 let mut file = File::open(path)?;
                 file.rewind()?;
                 each_piece(&mut file, &mut check)?;
@@ -300,13 +300,13 @@ impl HeldSnapshot {
 }
 
 /// Writer that puts bytes into the scratch file and feeds them to the checks.
-struct Keeper {
+struct SnapshotKeeper {
     scratch: Scratch,
     at: u64,
     watch: SnapshotWriter,
 }
 
-impl Write for Keeper {
+impl Write for SnapshotKeeper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.watch.write_all(bytes)?;
         self.scratch.put(self.at, &mut bytes.to_vec())?;
@@ -324,7 +324,7 @@ impl Write for Keeper {
 mod tests {
     use super::*;
 
-    fn pieces(held: &HeldSnapshot) -> io::Result<Vec<u8>> {
+    fn pieces(held: &LocalSnapshot) -> io::Result<Vec<u8>> {
         let mut got = Vec::new();
         held.pieces(&mut |bytes| {
             got.extend_from_slice(&bytes);
@@ -337,12 +337,12 @@ mod tests {
     async fn what_is_no_snapshot_is_not_held() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let missing = HeldSnapshot::file(&path).await.unwrap_err();
+        let missing = LocalSnapshot::file(&path).await.unwrap_err();
         assert!(matches!(missing, HoldError::Read { .. }), "{missing}");
         std::fs::write(&path, vec![7; 70_000]).unwrap();
         for error in [
-            HeldSnapshot::file(&path).await.unwrap_err(),
-            HeldSnapshot::raw_db(&path).await.unwrap_err(),
+            LocalSnapshot::file(&path).await.unwrap_err(),
+            LocalSnapshot::raw_db(&path).await.unwrap_err(),
         ] {
             assert!(matches!(error, HoldError::Snapshot { .. }), "{error}");
         }
@@ -354,7 +354,7 @@ mod tests {
         let path = folder.path().join("x");
         let bytes: Vec<u8> = (0..40_000_u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let facts = HeldFacts {
+        let facts = LocalSnapshotFacts {
             bytes: u64::try_from(bytes.len()).unwrap(),
             sha256: Digest::of(&bytes),
             revision: 1,
@@ -365,9 +365,9 @@ mod tests {
             raw: true,
             torn: TornObjects::default(),
         };
-        let held = HeldSnapshot {
+        let held = LocalSnapshot {
             facts,
-            place: Place::File(path.clone()),
+            place: SnapshotPlace::File(path.clone()),
         };
         assert!(pieces(&held).unwrap() == bytes);
         let mut other = bytes.clone();

@@ -15,12 +15,12 @@ use crate::store::Store;
 
 /// Keys that open the objects of one restore point.
 #[derive(Debug)]
-pub struct Unlocked {
+pub struct PointKeys {
     epochs: Vec<Epoch>,
     secrets: EpochSecrets,
 }
 
-impl Unlocked {
+impl PointKeys {
     /// Returns the keys for objects that are not encrypted.
     #[cfg(test)]
     pub(super) fn of_nothing() -> Self {
@@ -102,7 +102,7 @@ pub async fn unlock(
     store: &Arc<dyn Store>,
     point: &RestorePoint,
     identities: &Identities,
-) -> Result<Unlocked, RestoreError> {
+) -> Result<PointKeys, RestoreError> {
     let id = &point.entry.id;
     let mut secrets = EpochSecrets::default();
     let epochs = point.manifest.epochs();
@@ -133,7 +133,7 @@ pub async fn unlock(
             Err(source) => return Err(RestoreError::KeyObject { key, source }),
         }
     }
-    Ok(Unlocked {
+    Ok(PointKeys {
         epochs: point.manifest.epochs().to_vec(),
         secrets,
     })

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::RestoreError;
 use crate::digest::Digest;
 use crate::id::RestorePointId;
-use crate::newfile::{Existing, NewFile};
+use crate::newfile::{NewFile, OverwritePolicy};
 use crate::store::{Key, Store, StoreError};
 
 /// Gets the object at `key` and checks its bytes against `digest`.
@@ -37,13 +37,13 @@ pub(super) async fn get_named(
 /// Objects of one restore point. If there is a local folder, objects are kept in it as stored, encrypted, so
 /// that an interrupted fetch does not download them again.
 #[derive(Debug, Clone)]
-pub(super) struct Objects {
+pub(super) struct PointObjects {
     pub(super) store: Arc<dyn Store>,
     pub(super) id: RestorePointId,
     pub(super) folder: Option<PathBuf>,
 }
 
-impl Objects {
+impl PointObjects {
     /// Whether reading an object again costs little.
     pub(super) fn are_near(&self) -> bool {
         self.folder.is_some() || self.store.is_folder()
@@ -78,7 +78,7 @@ impl Objects {
 /// Writes `bytes` so that the file is whole or missing. It is not synced: its digest is checked when it is
 /// read again.
 fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = NewFile::create(file, Existing::Replace)?;
+    let new = NewFile::create(file, OverwritePolicy::Replace)?;
     new.file().write_all(bytes)?;
     new.name().map(drop)
 }

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 
 use super::RestoreError;
 use crate::digest::Digest;
-use crate::newfile::{self, Existing};
+use crate::newfile::{self, OverwritePolicy};
 use crate::progress::Progress;
 
 /// Empty file that marks a folder as made by a fetch.
 const MARK: &str = ".butler-fetch";
 
 /// See the module. The folder has the mark, is private, and belongs to the user who fetches.
-pub(super) struct Parts {
+pub(super) struct PartsFolder {
     folder: PathBuf,
 }
 
-impl Parts {
+impl PartsFolder {
     /// Opens the folder of `target`, or makes it if it is missing. `own` is a file that this process made
     /// there. Returns `None` and adds a note if the name is taken by something that a fetch did not make.
     pub(super) fn of(
@@ -31,7 +31,7 @@ impl Parts {
         let folder = PathBuf::from(folder);
         match DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => {
-                newfile::write(&folder.join(MARK), b"", Existing::Refuse)
+                newfile::write(&folder.join(MARK), b"", OverwritePolicy::Refuse)
                     .map_err(failed("create the folder", &folder))?;
                 Ok(Some(Self { folder }))
             }
@@ -102,11 +102,11 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
 
-    fn parts(target: &Path) -> Option<Parts> {
+    fn parts(target: &Path) -> Option<PartsFolder> {
         let own = tempfile::tempfile().unwrap();
-        Parts::of(target, &own, &Silent).unwrap()
+        PartsFolder::of(target, &own, &SilentProgress).unwrap()
     }
 
     #[test]

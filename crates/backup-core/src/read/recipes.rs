@@ -24,7 +24,7 @@ pub(super) async fn read_recipes(
         pack_space = pack_space.saturating_add(pack.plain_bytes);
         ends.push(pack_space);
     }
-    let mut work = Work::new(&ends);
+    let mut work = LayoutCost::new(&ends);
     let mut segments = Vec::new();
     let mut reached = 0_u64;
     for (at, object) in component.recipes.iter().enumerate() {
@@ -83,7 +83,7 @@ pub(super) async fn read_recipes(
 }
 
 /// Memory that the segments so far take, and the number of times that their runs cross into another pack.
-struct Work<'e> {
+struct LayoutCost<'e> {
     /// End of each pack in pack space.
     ends: &'e [u64],
     memory: u64,
@@ -91,7 +91,7 @@ struct Work<'e> {
     runs: u64,
 }
 
-impl<'e> Work<'e> {
+impl<'e> LayoutCost<'e> {
     fn new(ends: &'e [u64]) -> Self {
         Self {
             ends,

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Kubeconfig {
 /// Part of a Secret that is read here. Base64 and the names of keys need no JSON escapes, so nothing is
 /// copied.
 #[derive(Deserialize)]
-struct Secret<'j> {
+struct KubeconfigSecret<'j> {
     #[serde(borrow, default)]
     data: Option<BTreeMap<&'j str, &'j str>>,
 }
@@ -114,7 +114,7 @@ fn better(
         let Some((_, key)) = origin.split_once(' ').filter(|(place, _)| *place == secret) else {
             continue;
         };
-        let data = object.parse::<Secret>()?.data.unwrap_or_default();
+        let data = object.parse::<KubeconfigSecret>()?.data.unwrap_or_default();
         let bytes = data.get(key).and_then(|value| STANDARD.decode(value).ok());
         if let Some(bytes) = bytes.filter(|b| !b.is_empty()) {
             let kubeconfig = Kubeconfig {

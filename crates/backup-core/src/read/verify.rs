@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::RestoreError;
 use super::archive::ObjectReader;
 use super::assemble::{Assembly, assemble, mismatch};
-use super::keys::Unlocked;
-use super::objects::Objects;
+use super::keys::PointKeys;
+use super::objects::PointObjects;
 use crate::archive::{ArchiveError, StoredJson};
-use crate::audit::{self, Expected};
+use crate::audit::{self, NeededObject};
 use crate::catalog::RestorePoint;
 use crate::etcd::{Inspector, SnapshotFacts, TrailerCheck};
 use crate::format::manifest::{Component, Finding, Severity};
@@ -31,12 +31,12 @@ pub enum VerifyDepth {
     /// Presence, size and recorded checksum of every object; needs no key.
     Quick,
     /// Everything: digests, decryption, recipes, every plain byte, trailer and bbolt walk.
-    Full(Unlocked),
+    Full(PointKeys),
 }
 
 /// Result of a verification.
 #[derive(Debug, Clone, Default)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Number of objects that were checked.
     pub objects: u64,
     /// Size of the stored bytes of these objects.
@@ -59,9 +59,9 @@ pub async fn verify(
     scratch: &Path,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
-) -> Result<Verified, RestoreError> {
-    let expected = Expected::of(point);
-    let mut verified = Verified::default();
+) -> Result<VerifyReport, RestoreError> {
+    let expected = NeededObject::of(point);
+    let mut verified = VerifyReport::default();
     progress.step("looking at every object", None);
     let mut looks = futures::stream::iter(&expected)
         .map(|e| audit::look_at(store.as_ref(), e))
@@ -90,7 +90,7 @@ pub async fn verify(
         // Objects that are missing or have another size cannot be read; the findings already report them.
         return Ok(verified);
     }
-    let objects = Objects {
+    let objects = PointObjects {
         store,
         id: point.entry.id.clone(),
         folder: None,

@@ -19,7 +19,7 @@ pub trait ArchiveSource: Debug + Send + Sync {
     ///
     /// # Errors
     /// When nothing can be read. A partial failure is a finding.
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError>;
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError>;
 }
 
 /// Observer of the objects that are written to an archive.
@@ -31,7 +31,7 @@ pub trait ObjectTap: Debug + Send + Sync {
 
 /// Description of an archive, known once it is written.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct ArchiveReport {
     /// Facts for the manifest.
     pub facts: ArchiveFacts,
     /// Findings about the data that was read.

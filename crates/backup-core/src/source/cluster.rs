@@ -15,12 +15,12 @@ pub trait ClusterSource: Debug + Send + Sync {
     fn uid(&self) -> &str;
 
     /// Returns all other facts; called once all components of the run are `taken`.
-    async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>);
+    async fn facts(&self, taken: &[ComponentReport]) -> (KubernetesFacts, Vec<Finding>);
 }
 
 /// A component that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
+pub struct ComponentReport {
     /// Name of the component.
     pub name: ComponentName,
     /// Facts read from an etcd snapshot.

@@ -36,7 +36,7 @@ pub struct Members {
     /// Members to try, best first; never empty.
     pub candidates: Vec<Candidate>,
     /// Members that were expected and cannot be tried.
-    pub unwell: Vec<Unwell>,
+    pub unwell: Vec<UnusableMember>,
     /// Warnings about all of them, or about the connection to them.
     pub warnings: Vec<String>,
     /// Mismatches between the configuration and the members found.
@@ -45,7 +45,7 @@ pub struct Members {
 
 /// A member that was expected and cannot be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unwell {
+pub struct UnusableMember {
     /// Address of the node, in the form that [`Candidate::node`] has.
     pub node: String,
     /// Reason why it cannot be tried.
@@ -63,7 +63,7 @@ pub trait SnapshotSource: Debug + Send + Sync {
 
     /// Queries again the candidates of `members` that had no warnings, and returns those that fail now.
     /// Queries only their state, since a query for alarms adds an entry to etcd's log.
-    async fn gone(&self, members: &Members) -> Vec<Unwell>;
+    async fn gone(&self, members: &Members) -> Vec<UnusableMember>;
 
     /// Starts a snapshot of `candidate`.
     ///

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::sync::Semaphore;
 
 use super::{
-    Access, Created, Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, Probe, Store, StoreError,
+    Access, CreateOutcome, Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, Probe, Store, StoreError,
     probe_twice,
 };
 use crate::digest::{Digest, HashingWriter};
@@ -212,7 +212,12 @@ impl Store for LocalStore {
         true
     }
 
-    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<CreateOutcome, StoreError> {
         if bytes.len() > MAX_OBJECT {
             return Err(self.too_large(key, super::length(&bytes)));
         }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Access, Archived, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, cut,
-    probe_twice,
+    Access, ArchiveState, CreateOutcome, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store,
+    StoreError, cut, probe_twice,
 };
 use crate::clock::{Clock as _, FixedClock};
 use crate::digest::Digest;
@@ -117,7 +117,7 @@ impl MemoryStore {
     /// Moves an object to an archive, as a lifecycle rule does; returns `false` if it does not exist. With
     /// `tier` the store does so on its own, which a listing does not show.
     pub fn archive(&self, key: &Key, class: &str, tier: bool) -> bool {
-        let archived = Access::Archived(Archived {
+        let archived = Access::Archived(ArchiveState {
             class: class.to_owned(),
             copied: false,
             remedy: format!("restore the object first: `restore {key}`"),
@@ -150,7 +150,12 @@ impl Store for MemoryStore {
         "memory".to_owned()
     }
 
-    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<CreateOutcome, StoreError> {
         if bytes.len() > MAX_OBJECT {
             return Err(StoreError::TooLarge {
                 store: self.describe(),
@@ -168,7 +173,7 @@ impl Store for MemoryStore {
         tokio::task::yield_now().await;
         let mut objects = self.objects();
         if objects.contains_key(key.as_str()) {
-            return Ok(Created::Existed);
+            return Ok(CreateOutcome::Existed);
         }
         let stored = MemoryObject {
             key: key.clone(),
@@ -180,7 +185,7 @@ impl Store for MemoryStore {
             hidden: false,
         };
         objects.insert(key.as_str().to_owned(), stored);
-        Ok(Created::New)
+        Ok(CreateOutcome::New)
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {

@@ -15,8 +15,8 @@ use self::client::Clients;
 use self::failure::{Failure, FailureKind};
 use self::watch::TryCounter;
 use super::{
-    Access, Created, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError, WriteOnce,
-    probe_object,
+    Access, CreateOutcome, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError,
+    WriteOnceSupport, probe_object,
 };
 use crate::digest::Digest;
 
@@ -31,7 +31,7 @@ mod tidy;
 mod watch;
 
 pub use ca::{ParseCaError, read_ca};
-pub use options::{AccessKey, Credentials, GiveAccessKey, S3Options};
+pub use options::{AccessKey, AccessKeySource, Credentials, S3Options};
 
 /// Number of times that a body is sent or fetched when it arrives damaged or breaks off. Each time has all
 /// the tries of a request, so more would only hide a connection that damages everything.
@@ -254,7 +254,12 @@ impl Store for S3Store {
         self.name.clone()
     }
 
-    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<CreateOutcome, StoreError> {
         if bytes.len() > MAX_OBJECT {
             return Err(StoreError::TooLarge {
                 store: self.name.clone(),
@@ -263,11 +268,11 @@ impl Store for S3Store {
             });
         }
         match self.put(key, &bytes, digest).await {
-            Ok(PutOutcome::New) => Ok(Created::New),
+            Ok(PutOutcome::New) => Ok(CreateOutcome::New),
             Ok(PutOutcome::Refused { unsure: true }) if self.holds(key, digest).await? => {
-                Ok(Created::New)
+                Ok(CreateOutcome::New)
             }
-            Ok(PutOutcome::Refused { .. }) => Ok(Created::Existed),
+            Ok(PutOutcome::Refused { .. }) => Ok(CreateOutcome::Existed),
             Err(failure) => Err(self.error(failure, "put", Some(key)).await),
         }
     }
@@ -344,7 +349,7 @@ impl Store for S3Store {
     async fn probe(&self) -> Result<Probe, StoreError> {
         let (key, bytes, digest) = probe_object(self)?;
         let lacks = Probe {
-            write_once: WriteOnce::NotImplemented,
+            write_once: WriteOnceSupport::NotImplemented,
             records_checksums: false,
         };
         // A store without conditional puts overwrites the object, or answers 501.
@@ -364,8 +369,8 @@ impl Store for S3Store {
         };
         Ok(Probe {
             write_once: match second {
-                Some(PutOutcome::Refused { .. }) => WriteOnce::Honoured,
-                _ => WriteOnce::Ignored,
+                Some(PutOutcome::Refused { .. }) => WriteOnceSupport::Honoured,
+                _ => WriteOnceSupport::Ignored,
             },
             records_checksums: recorded == Some(digest),
         })

@@ -96,7 +96,7 @@ async fn put(store: &dyn Store, name: &str, bytes: &Bytes) -> CheckResult {
         .create(&key(name)?, bytes.clone(), Digest::of(bytes))
         .await?;
     ensure!(
-        created == crate::store::Created::New,
+        created == crate::store::CreateOutcome::New,
         "{name} is said to have been there"
     );
     Ok(())

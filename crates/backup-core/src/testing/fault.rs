@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::digest::Digest;
-use crate::store::{Created, Key, ObjectInfo, Page, Probe, Store, StoreError};
+use crate::store::{CreateOutcome, Key, ObjectInfo, Page, Probe, Store, StoreError};
 
 mod plan;
 pub use plan::{CallCounts, CallFilter, StoreCall};
@@ -172,7 +172,12 @@ impl Store for FaultStore {
         self.inner.describe()
     }
 
-    async fn create(&self, key: &Key, bytes: Bytes, digest: Digest) -> Result<Created, StoreError> {
+    async fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<CreateOutcome, StoreError> {
         let (call, at) = (StoreCall::Create, key.as_str());
         let fault = self.before(call, at, bytes.len()).await?;
         let result = self.inner.create(key, bytes, digest).await;

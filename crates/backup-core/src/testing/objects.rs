@@ -11,30 +11,31 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{ObjectPath, ResourceName};
-use crate::backup::{BackupError, Committed, Plan, Protection, Run};
+use crate::backup::{BackupError, BackupPlan, NewRestorePoint, Protection, Run};
 use crate::causes::BoxError;
 use crate::clock::FixedClock;
 use crate::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use crate::digest::Digest;
 use crate::format::export::{ArchiveFacts, Consistency, KindFacts, KubernetesFacts};
 use crate::format::manifest::Finding;
-use crate::progress::Silent;
+use crate::progress::SilentProgress;
 use crate::source::{
-    ArchiveSink, ArchiveSource, ByteStream, ClusterSource, SourceError, Taken, Written,
+    ArchiveReport, ArchiveSink, ArchiveSource, ByteStream, ClusterSource, ComponentReport,
+    SourceError,
 };
 use crate::store::Store;
 
 /// Path and JSON of an object.
-type Member = (ObjectPath, Vec<u8>);
+type ObjectJson = (ObjectPath, Vec<u8>);
 
 /// Component made of given objects.
 #[derive(Debug, Clone, Default)]
-pub struct Objects {
-    kinds: Vec<(KindFacts, Vec<Member>)>,
+pub struct FixedArchive {
+    kinds: Vec<(KindFacts, Vec<ObjectJson>)>,
     files: Vec<(String, Vec<u8>)>,
 }
 
-impl Objects {
+impl FixedArchive {
     /// Adds a kind, as `plural.group`, with its objects, which are sorted in the server's order.
     #[must_use]
     pub fn kind(mut self, resource: &str, kind: &str, version: &str, objects: &[Value]) -> Self {
@@ -113,7 +114,7 @@ fn length(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-fn member(resource: &ResourceName, object: &Value) -> Member {
+fn member(resource: &ResourceName, object: &Value) -> ObjectJson {
     let text = |at: &str| {
         object
             .pointer(at)
@@ -129,8 +130,8 @@ fn member(resource: &ResourceName, object: &Value) -> Member {
 }
 
 #[async_trait]
-impl ArchiveSource for Objects {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+impl ArchiveSource for FixedArchive {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         for (path, json) in self.kinds.iter().flat_map(|(_, members)| members) {
             out.object(path, json).await?;
         }
@@ -138,7 +139,7 @@ impl ArchiveSource for Objects {
             out.file(path, bytes).await?;
         }
         let kinds: Vec<_> = self.kinds.iter().map(|(facts, _)| facts.clone()).collect();
-        Ok(Written {
+        Ok(ArchiveReport {
             facts: ArchiveFacts {
                 objects: kinds.iter().map(|k| k.objects).sum(),
                 kinds,
@@ -151,15 +152,15 @@ impl ArchiveSource for Objects {
 
 /// Cluster with given facts.
 #[derive(Debug, Clone, Default)]
-pub struct Cluster(pub KubernetesFacts);
+pub struct FixedCluster(pub KubernetesFacts);
 
 #[async_trait]
-impl ClusterSource for Cluster {
+impl ClusterSource for FixedCluster {
     fn uid(&self) -> &str {
         &self.0.uid
     }
 
-    async fn facts(&self, _: &[Taken]) -> (KubernetesFacts, Vec<Finding>) {
+    async fn facts(&self, _: &[ComponentReport]) -> (KubernetesFacts, Vec<Finding>) {
         (self.0.clone(), Vec::new())
     }
 }
@@ -231,7 +232,7 @@ impl World {
     ///
     /// # Errors
     /// See [`Run::take`].
-    pub async fn take(&self, plan: Plan<'_>) -> Result<Committed, BoxError> {
+    pub async fn take(&self, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BoxError> {
         let run = Run {
             cluster: "butler-mgmt".parse()?,
             store: Arc::clone(&self.store),
@@ -241,7 +242,7 @@ impl World {
             reason: None,
             pinned: false,
             clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         };
         let committed = run.take(plan).await.map_err(|e: BackupError| Box::new(e))?;

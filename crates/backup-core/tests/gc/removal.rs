@@ -3,7 +3,7 @@
 use backup_core::backup::{BackupError, Run};
 use backup_core::crypt::SigningKey;
 use backup_core::format::layout;
-use backup_core::gc::{self, Rules};
+use backup_core::gc::{self, RemovalRules};
 use backup_core::store::Store;
 use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
     let bytes = world.memory.get(&manifest).await.unwrap();
     assert!(world.memory.remove(&manifest));
     world.pass(LONG);
-    let rules = Rules {
+    let rules = RemovalRules {
         past_the_brake: true,
         ..world.rules()
     };
@@ -146,7 +146,7 @@ async fn a_run_that_took_too_long_looks_before_it_commits() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         world.pass(LONG);
-        let rules = Rules {
+        let rules = RemovalRules {
             past_the_brake: true,
             ..world.rules()
         };

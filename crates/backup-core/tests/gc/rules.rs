@@ -6,8 +6,8 @@ use backup_core::crypt::{SigningKey, Trust};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
 use backup_core::format::manifest::Severity;
-use backup_core::gc::{self, Rules};
-use backup_core::progress::Silent;
+use backup_core::gc::{self, RemovalRules};
+use backup_core::progress::SilentProgress;
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store, StoreError};
 use backup_core::testing::fault::{CallFilter, Fault, StoreCall};
@@ -31,7 +31,7 @@ async fn what_a_dead_run_left_goes_once_it_is_old_and_nothing_else_does() {
         kinds.into_iter().collect::<Vec<_>>(),
         ["indexes", "keys", "packs", "recipes", "signatures"]
     );
-    let rules = Rules {
+    let rules = RemovalRules {
         past_the_brake: true,
         ..world.rules()
     };
@@ -104,7 +104,7 @@ async fn without_ages_nothing_goes() {
     world.pass(LONG);
     for minutes in [-6, 6] {
         let clock = FixedClock::new(world.clock.now() + SignedDuration::from_mins(minutes));
-        let rules = Rules {
+        let rules = RemovalRules {
             clock: Arc::new(clock),
             ..world.rules()
         };
@@ -114,7 +114,7 @@ async fn without_ages_nothing_goes() {
     world.drop_one("recipes/DIGEST").await;
     world.pass(GRACE);
     let clock = FixedClock::new(world.clock.now() - SignedDuration::from_mins(1));
-    let rules = Rules {
+    let rules = RemovalRules {
         clock: Arc::new(clock),
         ..world.rules()
     };
@@ -175,12 +175,12 @@ async fn a_manifest_that_cannot_be_read_or_trusted_holds_it() {
     world
         .held(&world.rules(), "a key that is not trusted")
         .await;
-    let rules = Rules {
+    let rules = RemovalRules {
         trust: Trust::Anyone,
         ..world.rules()
     };
     world.held(&rules, "not checked for a signature").await;
-    let rules = Rules {
+    let rules = RemovalRules {
         trust: Trust::Keys(vec![world.key().public().clone(), public]),
         ..world.rules()
     };
@@ -199,7 +199,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
         CallFilter::call(StoreCall::List).under("").from(4).times(1),
         Fault::Unavailable,
     );
-    let error = gc::look(&world.store(), &world.rules(), &Silent).await;
+    let error = gc::look(&world.store(), &world.rules(), &SilentProgress).await;
     let error = error.unwrap_err();
     assert!(
         error.to_string().contains("cannot look at memory"),
@@ -232,12 +232,12 @@ async fn a_prefix_of_another_or_without_encryption_is_left_alone() {
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
     world.pass(LONG);
-    let rules = Rules {
+    let rules = RemovalRules {
         cluster: "other".parse().unwrap(),
         ..world.rules()
     };
     world.held(&rules, "claimed for cluster `mgmt`").await;
-    let rules = Rules {
+    let rules = RemovalRules {
         unencrypted: true,
         ..world.rules()
     };
@@ -279,7 +279,7 @@ async fn the_brake_holds_until_somebody_has_looked() {
     world
         .held(&world.rules(), "there is no restore point")
         .await;
-    let rules = Rules {
+    let rules = RemovalRules {
         past_the_brake: true,
         ..world.rules()
     };
@@ -299,7 +299,7 @@ async fn a_look_that_cannot_ask_is_an_error_and_not_an_empty_prefix() {
     world.pass(LONG);
     for call in [StoreCall::List, StoreCall::Get] {
         world.store.on(CallFilter::call(call), Fault::Forbidden);
-        let error = gc::look(&world.store(), &world.rules(), &Silent).await;
+        let error = gc::look(&world.store(), &world.rules(), &SilentProgress).await;
         let error: &dyn std::error::Error = &error.unwrap_err();
         let store = std::iter::successors(Some(error), |e| e.source())
             .find_map(|e| e.downcast_ref::<StoreError>());

@@ -1,15 +1,15 @@
 //! Prefix in memory, with runs that commit or die, and sweeps.
 
-use backup_core::backup::{Committed, Protection, Run};
+use backup_core::backup::{NewRestorePoint, Protection, Run};
 use backup_core::catalog::Catalog;
 use backup_core::clock::{Clock as _, FixedClock};
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use backup_core::digest::Digest;
-use backup_core::gc::{self, Plan, Removed, Rules};
-use backup_core::progress::Silent;
+use backup_core::gc::{self, RemovalPlan, RemovalReport, RemovalRules};
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
-use backup_core::store::{Created, Key, Store};
+use backup_core::store::{CreateOutcome, Key, Store};
 use backup_core::testing::fault::{CallFilter, Fault, FaultStore, StoreCall};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -77,12 +77,12 @@ impl World {
             reason: None,
             pinned: false,
             clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         }
     }
 
-    pub(crate) async fn take(&self, run: &Run) -> Committed {
+    pub(crate) async fn take(&self, run: &Run) -> NewRestorePoint {
         self.pass(SignedDuration::from_secs(1));
         let bytes = futures::stream::iter([Ok(Bytes::from(snapshot()))]);
         run.import_etcd("test.snapshot", Box::pin(bytes))
@@ -117,7 +117,7 @@ impl World {
         let digest = Digest::of(&bytes);
         let key: Key = name.replace("DIGEST", &digest.to_string()).parse().unwrap();
         let created = self.memory.create(&key, bytes, digest).await.unwrap();
-        assert_eq!(created, Created::New);
+        assert_eq!(created, CreateOutcome::New);
         key
     }
 
@@ -133,8 +133,8 @@ impl World {
         }
     }
 
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
+    pub(crate) fn rules(&self) -> RemovalRules {
+        RemovalRules {
             cluster: "mgmt".parse().unwrap(),
             trust: Trust::Keys(vec![self.key().public().clone()]),
             grace: GRACE,
@@ -144,25 +144,27 @@ impl World {
         }
     }
 
-    pub(crate) async fn look(&self, rules: &Rules) -> Plan {
-        gc::look(&self.store(), rules, &Silent).await.unwrap()
+    pub(crate) async fn look(&self, rules: &RemovalRules) -> RemovalPlan {
+        gc::look(&self.store(), rules, &SilentProgress)
+            .await
+            .unwrap()
     }
 
-    pub(crate) async fn remove(&self, rules: &Rules, plan: &Plan) -> Removed {
+    pub(crate) async fn remove(&self, rules: &RemovalRules, plan: &RemovalPlan) -> RemovalReport {
         let cancel = CancellationToken::new();
         gc::remove(&self.store(), rules, plan, &cancel)
             .await
             .unwrap()
     }
 
-    pub(crate) async fn sweep(&self, rules: &Rules) -> (Plan, Removed) {
+    pub(crate) async fn sweep(&self, rules: &RemovalRules) -> (RemovalPlan, RemovalReport) {
         let plan = self.look(rules).await;
         let removed = self.remove(rules, &plan).await;
         (plan, removed)
     }
 
     /// Sweeps while a rule must hold the sweep: nothing is removed, and a finding has these words.
-    pub(crate) async fn held(&self, rules: &Rules, words: &str) -> Plan {
+    pub(crate) async fn held(&self, rules: &RemovalRules, words: &str) -> RemovalPlan {
         let before = self.keys().await;
         let (plan, removed) = self.sweep(rules).await;
         assert!(plan.held && !removed.complete, "{plan:?}");
@@ -191,7 +193,7 @@ impl World {
                 &point,
                 VerifyDepth::Full(unlocked),
                 &folder,
-                Arc::new(Silent),
+                Arc::new(SilentProgress),
                 CancellationToken::new(),
             );
             let found = verified.await.unwrap().findings;

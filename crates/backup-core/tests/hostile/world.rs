@@ -10,8 +10,8 @@ use backup_core::clock::FixedClock;
 use backup_core::crypt::{Identities, SigningKey, Trust, Verdict, new_identity};
 use backup_core::digest::Digest;
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
-use backup_core::progress::Silent;
+use backup_core::newfile::OverwritePolicy;
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store};
@@ -81,7 +81,7 @@ impl World {
             reason: None,
             pinned: false,
             clock: Arc::new(FixedClock::new("2026-11-23T12:00:00Z".parse().unwrap())),
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         };
         let block = Ok(Bytes::copy_from_slice(&plain));
@@ -111,7 +111,7 @@ impl World {
         let unlock = || read::unlock(&store, &point, &self.identities);
         let sound = async {
             let depth = VerifyDepth::Full(unlock().await?);
-            let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+            let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
             let store = Arc::clone(&store);
             read::verify(store, &point, depth, folder.path(), progress, cancel).await
         };
@@ -119,9 +119,9 @@ impl World {
         let (name, target) = (ComponentName::etcd(), folder.path().join("etcd"));
         let fetched = async {
             let unlocked = unlock().await?;
-            let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+            let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
             let store = Arc::clone(&store);
-            let to = (target.as_path(), Existing::Replace);
+            let to = (target.as_path(), OverwritePolicy::Replace);
             read::fetch(store, &point, unlocked, &name, to, progress, cancel).await
         };
         let fetched = fetched.await.map_err(text);

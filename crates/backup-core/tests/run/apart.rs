@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backup_core::backup::{Origin, Plan};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::catalog::Catalog;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
-use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 use backup_core::store::memory::MemoryStore;
-use backup_core::testing::objects::{Objects, World, etcd_snapshot};
+use backup_core::testing::objects::{FixedArchive, World, etcd_snapshot};
 use serde_json::json;
 
 fn components() -> [ComponentName; 7] {
@@ -32,28 +32,28 @@ fn refusal() -> SourceError {
     }
 }
 
-fn objects() -> Objects {
+fn objects() -> FixedArchive {
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": "a", "namespace": "default" },
     });
-    Objects::default().kind("configmaps", "ConfigMap", "v1", &[map])
+    FixedArchive::default().kind("configmaps", "ConfigMap", "v1", &[map])
 }
 
 /// Source that fails after its first objects.
 #[derive(Debug)]
-struct Broken(Objects);
+struct Broken(FixedArchive);
 
 #[async_trait]
 impl ArchiveSource for Broken {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         self.0.write(out).await?;
         Err(refusal())
     }
 }
 
 /// Returns a working origin of a component.
-fn working<'a>(name: &ComponentName, objects: &'a Objects) -> Origin<'a> {
+fn working<'a>(name: &ComponentName, objects: &'a FixedArchive) -> Origin<'a> {
     if *name != ComponentName::etcd() {
         return Origin::Archive(objects);
     }
@@ -93,9 +93,9 @@ async fn each_component_that_fails_costs_itself_alone_beside_each_other() {
                 if first {
                     parts.reverse();
                 }
-                let plan = Plan {
+                let plan = BackupPlan {
                     parts,
-                    ..Plan::default()
+                    ..BackupPlan::default()
                 };
                 world.take(plan).await.expect(&case);
                 let catalog = Catalog::new(Arc::clone(&world.store));

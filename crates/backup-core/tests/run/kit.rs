@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backup_core::backup::{Committed, Origin, Plan, Protection, Run};
+use backup_core::backup::{BackupPlan, NewRestorePoint, Origin, Protection, Run};
 use backup_core::catalog::RestorePoint;
 use backup_core::crypt::new_identity;
 use backup_core::format::export::ArchiveFacts;
 use backup_core::format::manifest::Severity;
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
-use backup_core::progress::Silent;
+use backup_core::newfile::OverwritePolicy;
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, RestoreError};
-use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 use tokio_util::sync::CancellationToken;
 
 use super::world::{World, snapshot};
@@ -26,7 +26,7 @@ struct OneFile {
 
 #[async_trait]
 impl ArchiveSource for OneFile {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         let path = format!("{}/{}", ComponentName::kit(), self.name);
         out.file(&path, self.text.as_bytes()).await?;
         let facts = ArchiveFacts {
@@ -35,19 +35,19 @@ impl ArchiveSource for OneFile {
             ..ArchiveFacts::default()
         };
         let findings = Vec::new();
-        Ok(Written { facts, findings })
+        Ok(ArchiveReport { facts, findings })
     }
 }
 
 /// Stores a kit of one file.
-pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> Committed {
+pub(super) async fn add_kit(run: &Run, name: &str, text: &str) -> NewRestorePoint {
     let kit = OneFile {
         name: name.to_owned(),
         text: text.to_owned(),
     };
-    run.take(Plan {
+    run.take(BackupPlan {
         parts: vec![(ComponentName::kit(), Origin::Archive(&kit))],
-        ..Plan::default()
+        ..BackupPlan::default()
     })
     .await
     .unwrap()
@@ -59,9 +59,9 @@ async fn fetch_kit(world: &World, point: &RestorePoint) -> Result<Vec<u8>, Resto
     let target = folder.path().join("kit.tar");
     let store = world.store();
     let unlocked = read::unlock(&store, point, &world.identities()).await?;
-    let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+    let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
     let name = ComponentName::kit();
-    let to = (target.as_path(), Existing::Replace);
+    let to = (target.as_path(), OverwritePolicy::Replace);
     read::fetch(store, point, unlocked, &name, to, progress, cancel).await?;
     Ok(std::fs::read(target).unwrap())
 }

@@ -2,8 +2,8 @@
 //! ignore them, and report them.
 
 use backup_core::audit;
-use backup_core::backup::{Committed, Run};
-use backup_core::catalog::{Catalog, View};
+use backup_core::backup::{NewRestorePoint, Run};
+use backup_core::catalog::{Catalog, ReadPolicy};
 use backup_core::clock::Clock as _;
 use backup_core::digest::Digest;
 use backup_core::format::layout;
@@ -38,12 +38,12 @@ async fn many(world: &World, like: &Manifest) {
     }
 }
 
-async fn an_hour_later(world: &World, run: &Run) -> Committed {
+async fn an_hour_later(world: &World, run: &Run) -> NewRestorePoint {
     world.clock.advance(SignedDuration::from_hours(1));
     world.import(run, &snapshot()).await.unwrap()
 }
 
-fn finding<'m>(committed: &'m Committed, words: &str) -> &'m Finding {
+fn finding<'m>(committed: &'m NewRestorePoint, words: &str) -> &'m Finding {
     let found = &committed.manifest.findings;
     let mut with = found.iter().filter(|f| f.cause.contains(words));
     let one = with.next().unwrap_or_else(|| panic!("{words}: {found:?}"));
@@ -76,7 +76,7 @@ async fn a_kit_and_a_parent_are_found_behind_any_number_of_planted_names() {
     assert_eq!(world.run().kit_files().await.unwrap(), ["cp.yaml"]);
 
     let catalog = Catalog::new(world.store());
-    let view = View {
+    let view = ReadPolicy {
         trust: world.trust(),
         now: world.clock.now(),
     };
@@ -91,7 +91,7 @@ async fn a_kit_and_a_parent_are_found_behind_any_number_of_planted_names() {
         max_age: Some(day),
         now: world.clock.now(),
     };
-    let progress = backup_core::progress::Silent;
+    let progress = backup_core::progress::SilentProgress;
     let report = audit::run(world.store(), &options, &progress)
         .await
         .unwrap();
@@ -112,7 +112,7 @@ async fn a_kit_is_named_however_many_restore_points_lack_it() {
     let kit = add_kit(&world.run(), "cp.yaml", "machine: {}\n").await;
     let own = kit.manifest.component(&ComponentName::kit()).unwrap();
     // Runs of an earlier version, which lost the kit.
-    let forget = |committed: &Committed| {
+    let forget = |committed: &NewRestorePoint| {
         let mut manifest = committed.manifest.clone();
         manifest
             .components

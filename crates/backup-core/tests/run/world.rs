@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use backup_core::audit;
-use backup_core::backup::{BackupError, Committed, Protection, Run};
+use backup_core::backup::{BackupError, NewRestorePoint, Protection, Run};
 use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::clock::{Clock as _, FixedClock};
 use backup_core::crypt::{Identities, Recipient, SigningKey, Trust, new_identity};
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
-use backup_core::progress::Silent;
+use backup_core::newfile::OverwritePolicy;
+use backup_core::progress::SilentProgress;
 use backup_core::read::{self, RestoreError, VerifyDepth};
 use backup_core::store::memory::MemoryStore;
 use backup_core::store::{Key, Store};
@@ -58,12 +58,16 @@ impl World {
             reason: Some("a test".to_owned()),
             pinned: false,
             clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         }
     }
 
-    pub(crate) async fn import(&self, run: &Run, bytes: &[u8]) -> Result<Committed, BackupError> {
+    pub(crate) async fn import(
+        &self,
+        run: &Run,
+        bytes: &[u8],
+    ) -> Result<NewRestorePoint, BackupError> {
         let blocks: Vec<_> = bytes
             .chunks(100_000)
             .map(|b| Ok(Bytes::copy_from_slice(b)))
@@ -99,8 +103,8 @@ impl World {
             point,
             unlocked,
             &ComponentName::etcd(),
-            (&target, Existing::Replace),
-            Arc::new(Silent),
+            (&target, OverwritePolicy::Replace),
+            Arc::new(SilentProgress),
             CancellationToken::new(),
         )
         .await?;
@@ -112,10 +116,10 @@ impl World {
     pub(crate) async fn verify(
         &self,
         point: &RestorePoint,
-    ) -> Result<read::Verified, RestoreError> {
+    ) -> Result<read::VerifyReport, RestoreError> {
         let store = self.store();
         let unlocked = read::unlock(&store, point, &self.identities()).await?;
-        let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+        let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
         let depth = VerifyDepth::Full(unlocked);
         read::verify(store, point, depth, &std::env::temp_dir(), progress, cancel).await
     }
@@ -131,7 +135,9 @@ impl World {
             max_age: None,
             now: self.clock.now(),
         };
-        audit::run(self.store(), &options, &Silent).await.unwrap()
+        audit::run(self.store(), &options, &SilentProgress)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn audit_with(&self, deep: bool) -> audit::Report {
@@ -141,7 +147,9 @@ impl World {
             max_age: None,
             now: self.clock.now(),
         };
-        audit::run(self.store(), &options, &Silent).await.unwrap()
+        audit::run(self.store(), &options, &SilentProgress)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn keys(&self, prefix: &str) -> Vec<Key> {

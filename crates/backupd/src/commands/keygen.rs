@@ -11,7 +11,7 @@ use backup_cli::failure::Failure;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::crypt::{SigningKey, new_identity};
-use backup_core::newfile::{Existing, NewFile};
+use backup_core::newfile::{NewFile, OverwritePolicy};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ fn create_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn write(path: &Path, text: &SecretString, mode: u32) -> anyhow::Result<()> {
-    let new = NewFile::create(path, Existing::Refuse);
+    let new = NewFile::create(path, OverwritePolicy::Refuse);
     let new = new.with_context(|| format!("create {}", path.display()))?;
     let written = || -> std::io::Result<()> {
         let mut file = new.file();

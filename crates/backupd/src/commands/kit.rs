@@ -6,7 +6,7 @@ use backup_cli::config::Config;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::backup::{Origin, Plan};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::id::ComponentName;
 use clap::Subcommand;
 use cluster_client::kit::Kit;
@@ -63,9 +63,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             return Err(lost(&dropped));
         }
     }
-    let plan = Plan {
+    let plan = BackupPlan {
         parts: vec![(ComponentName::kit(), Origin::Archive(&kit))],
-        ..Plan::default()
+        ..BackupPlan::default()
     };
     let committed = run.take(plan).await;
     drop(run);

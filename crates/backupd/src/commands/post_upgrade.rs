@@ -10,7 +10,7 @@ use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, RestorePoint, View};
+use backup_core::catalog::{Catalog, ReadPolicy, RestorePoint};
 use backup_core::crypt::Trust;
 use backup_core::format::manifest::{self, Manifest};
 use backup_core::store::Store;
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let means = Means::of(frame);
     let mut run = prepare_by(frame, &config, &Note::default(), &means).await?;
     let key = config.need_signing_key()?;
-    let view = View {
+    let view = ReadPolicy {
         trust: Trust::Keys(vec![key.public().clone()]),
         now: frame.clock.now(),
     };
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn find(
     store: &Arc<dyn Store>,
-    view: &View,
+    view: &ReadPolicy,
     against: Option<&str>,
 ) -> Result<RestorePoint, Failure> {
     let catalog = Catalog::new(Arc::clone(store));

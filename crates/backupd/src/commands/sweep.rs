@@ -11,7 +11,7 @@ use backup_cli::human;
 use backup_cli::open::{self, Access};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::gc::{self, LeftoversError, Plan, Removed};
+use backup_core::gc::{self, LeftoversError, RemovalPlan, RemovalReport};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             return Err(ConfigError::join(missing).into());
         }
     };
-    let rules = gc::Rules {
+    let rules = gc::RemovalRules {
         past_the_brake: args.past_the_brake,
         ..rules
     };
@@ -108,8 +108,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 }
 
 fn conclude(
-    plan: &Plan,
-    removed: Option<&Removed>,
+    plan: &RemovalPlan,
+    removed: Option<&RemovalReport>,
     failed: Option<LeftoversError>,
     swept: &Swept,
     frame: &Frame,
@@ -191,7 +191,12 @@ struct Old {
 }
 
 impl Swept {
-    fn of(store: String, grace: Duration, plan: &Plan, removed: Option<&Removed>) -> Self {
+    fn of(
+        store: String,
+        grace: Duration,
+        plan: &RemovalPlan,
+        removed: Option<&RemovalReport>,
+    ) -> Self {
         let mut found = findings::printed(&plan.findings);
         let gone = removed.map(|r| r.removed).unwrap_or_default();
         if let Some(removed) = removed {
@@ -281,7 +286,7 @@ mod tests {
     #[test]
     fn a_dry_run_reads_well_and_its_json_stays() {
         let tally = |objects, bytes| Tally { objects, bytes };
-        let mut plan = Plan::default();
+        let mut plan = RemovalPlan::default();
         plan.restore_points = 41;
         plan.needed = tally(310, 73_400_320);
         plan.left = tally(5, 2_400_000);
@@ -301,10 +306,10 @@ mod tests {
         let swept = Swept::of("s3://b/p".to_owned(), Duration::from_hours(24), &plan, None);
         insta::assert_snapshot!("sweep_table", render(&swept, Format::Table, None).unwrap());
         insta::assert_snapshot!("sweep_json", render(&swept, Format::Json, None).unwrap());
-        let removed = Removed {
+        let removed = RemovalReport {
             removed: tally(2, 1_900_000),
             complete: true,
-            ..Removed::default()
+            ..RemovalReport::default()
         };
         let swept = Swept::of(
             "s3://b/p".to_owned(),

@@ -12,9 +12,9 @@ use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::open::{self, Access};
 use backup_core::clock::Clock;
-use backup_core::gc::{self, Plan, Removed, Rules};
+use backup_core::gc::{self, RemovalPlan, RemovalReport, RemovalRules};
 use backup_core::id::ClusterName;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -64,8 +64,8 @@ pub(crate) fn pause(leftovers: &Leftovers) -> SignedDuration {
 /// Leftovers that were found, ready to be removed.
 pub(crate) struct Looked {
     store: Arc<dyn Store>,
-    rules: Rules,
-    plan: Plan,
+    rules: RemovalRules,
+    plan: RemovalPlan,
 }
 
 impl fmt::Debug for Looked {
@@ -86,7 +86,7 @@ pub(crate) enum Step {
 /// Sweep that is over.
 #[derive(Debug)]
 pub(crate) struct Swept {
-    result: Result<(Plan, Removed), String>,
+    result: Result<(RemovalPlan, RemovalReport), String>,
 }
 
 /// Searches for leftovers under the rules of the configuration.
@@ -99,12 +99,12 @@ pub(crate) async fn look(
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
         let store = open::store(config.need_store()?, Access::Read, &environment).await?;
-        let plan = gc::look(&store, &rules, &Silent).await?;
+        let plan = gc::look(&store, &rules, &SilentProgress).await?;
         Ok::<_, Failure>(Looked { store, rules, plan })
     };
     match looked.await {
         Ok(looked) if looked.plan.removes() => Step::Removable(Box::new(looked)),
-        Ok(looked) => over(Ok((looked.plan, Removed::default()))),
+        Ok(looked) => over(Ok((looked.plan, RemovalReport::default()))),
         Err(failure) => over(Err(failure.one_line())),
     }
 }
@@ -122,7 +122,7 @@ pub(crate) fn lost(cause: String) -> Step {
     over(Err(cause))
 }
 
-fn over(result: Result<(Plan, Removed), String>) -> Step {
+fn over(result: Result<(RemovalPlan, RemovalReport), String>) -> Step {
     Step::Over(Box::new(Swept { result }))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backup_cli::config::{Config, GitMirror};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_core::backup::Committed;
+use backup_core::backup::NewRestorePoint;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::Manifest;
 use backup_core::id::RestorePointId;
@@ -113,7 +113,7 @@ impl Job {
         config: &Arc<Config>,
         proxies: &Proxies,
         noted: Noted,
-        committed: &Committed,
+        committed: &NewRestorePoint,
     ) -> Self {
         Self {
             config: Arc::clone(config),

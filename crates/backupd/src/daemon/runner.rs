@@ -8,7 +8,7 @@ use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_core::backup::Committed;
+use backup_core::backup::NewRestorePoint;
 use backup_core::clock::Clock;
 use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
@@ -61,14 +61,14 @@ pub(crate) struct Ended {
     pub(crate) track: Arc<Track>,
     /// Committed restore point, and the number of objects that were afterwards found in the store; or the
     /// error.
-    pub(crate) result: Result<(Committed, u64), String>,
+    pub(crate) result: Result<(NewRestorePoint, u64), String>,
     /// Notes for the mirror.
     pub(crate) noted: Option<Noted>,
 }
 
 /// Result of a successful try.
 struct Done {
-    committed: Committed,
+    committed: NewRestorePoint,
     checked: u64,
     noted: Option<Noted>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backup_cli::config::Config;
 use backup_cli::open::kube_options;
 use backup_core::archive::ResourceName;
-use backup_core::backup::{Origin, Plan};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
@@ -251,7 +251,7 @@ impl Sources {
     }
 
     /// Returns the plan of the run.
-    pub(crate) fn plan(&mut self) -> Plan<'_> {
+    pub(crate) fn plan(&mut self) -> BackupPlan<'_> {
         let mut nowhere = std::mem::take(&mut self.nowhere);
         let others = self.etcd.is_some()
             || self.machine_config.is_some()
@@ -281,7 +281,7 @@ impl Sources {
         }
         let nowhere = nowhere.into_iter();
         parts.extend(nowhere.map(|(name, why)| (name, Origin::Nowhere(why))));
-        Plan {
+        BackupPlan {
             parts,
             cluster: self.export.as_deref().map(cluster_source),
             missing: self.missing.clone(),

@@ -6,7 +6,7 @@ use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::backup::{Committed, is_member};
+use backup_core::backup::{NewRestorePoint, is_member};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ struct Component {
 }
 
 impl Taken {
-    pub(crate) fn of(committed: &Committed) -> Self {
+    pub(crate) fn of(committed: &NewRestorePoint) -> Self {
         let manifest = &committed.manifest;
         let components = manifest.components.iter().map(|c| Component {
             name: c.name.to_string(),

@@ -7,7 +7,7 @@ use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusRe
 use super::session::Session;
 use crate::grpc::again;
 use crate::grpc::status::printable;
-use backup_core::source::{Candidate, Members, SourceError, Unwell};
+use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
 
 /// Members queried at once; each query is two small calls.
 const ASKED_AT_ONCE: usize = 8;
@@ -35,7 +35,7 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
 
 /// Queries again the state of the members that had no warnings, and returns those that do not answer
 /// now or have no leader.
-pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
+pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<UnusableMember> {
     let ask = |node| async move {
         match ask_status(session, node).await {
             Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
@@ -113,7 +113,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
         .filter_map(|answer| answer.status.as_ref().ok());
     let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
     let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
-    let mut unwell: Vec<Unwell> = Vec::new();
+    let mut unwell: Vec<UnusableMember> = Vec::new();
     for answer in answers {
         let node = answer.endpoint.clone();
         match judge(answer, &alarms, newest) {
@@ -124,7 +124,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
                     ranked.push((rank, candidate));
                 }
             }
-            Err(cause) => unwell.push(Unwell { node, cause }),
+            Err(cause) => unwell.push(UnusableMember { node, cause }),
         }
     }
     if ranked.is_empty() {

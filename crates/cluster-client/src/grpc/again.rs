@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 
-use backup_core::source::{Members, Unwell};
+use backup_core::source::{Members, UnusableMember};
 
 /// Members queried at once; each query is one small call.
 const ASKED_AT_ONCE: usize = 8;
@@ -14,7 +14,7 @@ pub(crate) const NO_LEADER: &str = "it has no leader";
 pub(crate) async fn ask_again<'m, A>(
     members: &'m Members,
     ask: impl Fn(&'m str) -> A,
-) -> Vec<Unwell>
+) -> Vec<UnusableMember>
 where
     A: Future<Output = Option<String>>,
 {
@@ -24,11 +24,11 @@ where
             let asked = ask(&candidate.node);
             async move {
                 let node = candidate.node.clone();
-                asked.await.map(|cause| Unwell { node, cause })
+                asked.await.map(|cause| UnusableMember { node, cause })
             }
         })
         .collect();
-    let answers: Vec<Option<Unwell>> = futures::stream::iter(questions)
+    let answers: Vec<Option<UnusableMember>> = futures::stream::iter(questions)
         .buffered(ASKED_AT_ONCE)
         .collect()
         .await;

@@ -24,7 +24,7 @@ use backup_core::format::export::{
 };
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
-use backup_core::source::{ClusterSource, SourceError, Taken};
+use backup_core::source::{ClusterSource, ComponentReport, SourceError};
 
 mod files;
 mod kinds;
@@ -257,7 +257,7 @@ impl ClusterSource for KubeExport {
         &self.uid
     }
 
-    async fn facts(&self, taken: &[Taken]) -> (KubernetesFacts, Vec<Finding>) {
+    async fn facts(&self, taken: &[ComponentReport]) -> (KubernetesFacts, Vec<Finding>) {
         let has = |name: &ComponentName| taken.iter().any(|t| t.name == *name);
         let mut facts = KubernetesFacts {
             uid: self.uid.clone(),

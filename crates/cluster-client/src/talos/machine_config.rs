@@ -22,7 +22,7 @@ use backup_core::clock::Clock;
 use backup_core::format::export::{ArchiveFacts, TalosClusterFacts};
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
-use backup_core::source::{ArchiveSink, ArchiveSource, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, SourceError};
 
 /// Namespace, type and id of the resource.
 const NAMESPACE: &str = "config";
@@ -156,7 +156,7 @@ struct Refused {
 
 #[async_trait]
 impl ArchiveSource for MachineConfigSource {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         let session = Session::begin(&self.options, &self.clock).await?;
         let mut whys = Vec::new();
         for target in session.targets() {
@@ -165,7 +165,7 @@ impl ArchiveSource for MachineConfigSource {
                     let name = config.node.replace(':', "-");
                     let path = format!("{}/{name}.yaml", ComponentName::machine_config());
                     out.file(&path, &config.text).await?;
-                    return Ok(Written {
+                    return Ok(ArchiveReport {
                         facts: ArchiveFacts {
                             objects: 1,
                             encryption_prefixes: config.prefixes,

@@ -13,7 +13,7 @@ use super::proto::machine::{
 };
 use super::session::{Session, Target, host_of, only};
 use crate::grpc::again;
-use backup_core::source::{Members, Unwell};
+use backup_core::source::{Members, UnusableMember};
 
 /// Nodes queried at once, four small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
@@ -125,7 +125,7 @@ pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Ot
 
 /// Queries again the state of the members that had no warnings, and returns those that do not answer
 /// now or have no leader.
-pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unwell> {
+pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<UnusableMember> {
     let ask = |label| async move {
         let target = session.target(label);
         match ask_status(session, target.node.as_deref()).await {

@@ -12,7 +12,7 @@ use crate::child;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use backup_core::read::{self, HeldSnapshot, HoldError, RestoreError, Unlocked};
+use backup_core::read::{self, HoldError, LocalSnapshot, PointKeys, RestoreError};
 use backup_core::store::Store;
 
 /// Time limit for etcd's tool. It copies 8 GiB in minutes, even on a slow disk.
@@ -157,7 +157,7 @@ pub enum DatastoreError {
 pub async fn restore_datastore(
     store: Arc<dyn Store>,
     point: &RestorePoint,
-    unlocked: Unlocked,
+    unlocked: PointKeys,
     name: &ComponentName,
     target: &DatastoreTarget,
     progress: Arc<dyn Progress>,
@@ -191,18 +191,18 @@ pub async fn restore_datastore(
         unlocked,
         name,
         // An existing file may belong to a person: it is neither replaced nor removed.
-        (&plain, backup_core::newfile::Existing::Refuse),
+        (&plain, backup_core::newfile::OverwritePolicy::Refuse),
         Arc::clone(&progress),
         cancel,
     )
     .await?;
     let plain = PlainSnapshotFile(plain);
-    let snapshot = HeldSnapshot::file(&plain.0).await?;
+    let snapshot = LocalSnapshot::file(&plain.0).await?;
     progress.step("etcdutl restores", None);
     etcdutl(&plain.0, target).await?;
     plain.remove()?;
     let database = target.data_dir.join("member").join("snap").join("db");
-    let found = HeldSnapshot::raw_db(&database).await?.facts().revision;
+    let found = LocalSnapshot::raw_db(&database).await?.facts().revision;
     let wanted = snapshot.facts().revision;
     if found != wanted {
         return Err(DatastoreError::OtherRevision {

@@ -8,7 +8,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::{ComponentName, RestorePointId};
-use backup_core::read::HeldFacts;
+use backup_core::read::LocalSnapshotFacts;
 use cluster_client::talos::nodes::{MemberView, ServiceView};
 
 /// Restore of etcd that was checked and not begun.
@@ -297,8 +297,8 @@ impl SnapshotFacts {
     }
 }
 
-impl From<&HeldFacts> for SnapshotFacts {
-    fn from(held: &HeldFacts) -> Self {
+impl From<&LocalSnapshotFacts> for SnapshotFacts {
+    fn from(held: &LocalSnapshotFacts) -> Self {
         Self {
             restore_point: None,
             bytes: held.bytes,

@@ -12,7 +12,7 @@ use super::log::{EtcdLog, EtcdPhase};
 use super::plan::{EtcdPlan, Proof, RestoredEtcd};
 use super::read_back;
 use backup_core::progress::Progress;
-use backup_core::read::HeldSnapshot;
+use backup_core::read::LocalSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
 
 /// Number of attempts. A snapshot that is lost between upload and bootstrap is uploaded again.
@@ -65,7 +65,7 @@ impl Pace {
 pub async fn run(
     nodes: &TalosNodes,
     plan: &EtcdPlan,
-    snapshot: Arc<HeldSnapshot>,
+    snapshot: Arc<LocalSnapshot>,
     log: &dyn EtcdLog,
     progress: Arc<dyn Progress>,
     pace: Pace,

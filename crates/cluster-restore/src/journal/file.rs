@@ -10,7 +10,7 @@ use super::super::{RecoverError, TOOL};
 use super::records::Record;
 use super::state::JournalState;
 use backup_core::digest::Digest;
-use backup_core::newfile::{Existing, NewFile};
+use backup_core::newfile::{NewFile, OverwritePolicy};
 
 /// Longest line: a webhook configuration of the largest size that etcd accepts.
 const MAX_LINE: u64 = 2 << 20;
@@ -46,7 +46,7 @@ impl Journal {
         let path = folder.join(format!("{restore}.journal"));
         let failed = |operation| failed(operation, &path);
         std::fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
-        let new = NewFile::create(&path, Existing::Refuse).map_err(failed("make"))?;
+        let new = NewFile::create(&path, OverwritePolicy::Refuse).map_err(failed("make"))?;
         let file = new.file().try_clone().map_err(failed("make"))?;
         lock(&file, &path)?;
         let mut journal = Self {

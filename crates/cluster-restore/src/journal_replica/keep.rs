@@ -13,15 +13,15 @@ use super::{PLAN_PART, ReplicaError, SEGMENT};
 use backup_core::crypt::{Opener, Sealer};
 use backup_core::digest::Digest;
 use backup_core::format::layout::{self, JournalPart};
-use backup_core::read::Unlocked;
-use backup_core::store::{Created, Store, StoreError};
+use backup_core::read::PointKeys;
+use backup_core::store::{CreateOutcome, Store, StoreError};
 
 use crate::plan::Plan;
 
 /// Keeper of the copy of one journal.
 pub struct ReplicaKeeper {
     store: Arc<dyn Store>,
-    unlocked: Arc<Unlocked>,
+    unlocked: Arc<PointKeys>,
     head: ReplicaHead,
     journal: PathBuf,
     plan: PathBuf,
@@ -46,7 +46,7 @@ impl ReplicaKeeper {
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
-        unlocked: Arc<Unlocked>,
+        unlocked: Arc<PointKeys>,
         (plan, plan_file): (&Plan, &Path),
         (restore, journal): (&str, &Path),
     ) -> Self {
@@ -203,7 +203,7 @@ impl ReplicaKeeper {
         })
     }
 
-    async fn create(&self, pending: &PendingPart) -> Result<Created, ReplicaError> {
+    async fn create(&self, pending: &PendingPart) -> Result<CreateOutcome, ReplicaError> {
         let key = layout::journal(&self.head.restore, pending.part);
         let key = key.ok_or_else(|| ReplicaError::NoSuch {
             restore: self.head.restore.clone(),
@@ -211,12 +211,12 @@ impl ReplicaKeeper {
         let (bytes, digest) = (pending.bytes.clone(), pending.digest);
         let created = self.store.create(&key, bytes, digest).await;
         let created = created.map_err(|source| self.failed(source))?;
-        if created == Created::Existed {
+        if created == CreateOutcome::Existed {
             // An earlier attempt may have succeeded although its answer was lost.
             let there = self.store.get(&key).await;
             let there = there.map_err(|source| self.failed(source))?;
             if Digest::of(&there) == digest {
-                return Ok(Created::New);
+                return Ok(CreateOutcome::New);
             }
         }
         Ok(created)
@@ -225,11 +225,11 @@ impl ReplicaKeeper {
     /// Stores lines and returns the position after them.
     async fn put(&mut self, pending: PendingPart, at: u64) -> Result<u64, ReplicaError> {
         match self.create(&pending).await {
-            Ok(Created::New) => {
+            Ok(CreateOutcome::New) => {
                 self.head = pending.head;
                 Ok(at.saturating_add(pending.length))
             }
-            Ok(Created::Existed) => {
+            Ok(CreateOutcome::Existed) => {
                 // Only somebody who can read the restore point can create a valid part.
                 let stored = StoredJournal::of(&self.store, &self.head.restore).await?;
                 let (_, opener) = self.keys()?;

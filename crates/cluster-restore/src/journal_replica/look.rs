@@ -13,7 +13,7 @@ use super::{ReplicaError, UNFOLDED};
 use backup_core::catalog::list_pages;
 use backup_core::crypt::Opener;
 use backup_core::format::layout::{self, JournalPart, ObjectKind};
-use backup_core::newfile::{Existing, NewFile};
+use backup_core::newfile::{NewFile, OverwritePolicy};
 use backup_core::store::{Store, StoreError};
 
 /// Size limit of a head: it has a few hundred bytes, and there are eight phases.
@@ -146,7 +146,7 @@ impl StoredJournal {
         };
         for (file, lines) in [(&plan, false), (&journal, true)] {
             // An existing journal was written by a restore that is not lost.
-            let to = match NewFile::create(file, Existing::Refuse) {
+            let to = match NewFile::create(file, OverwritePolicy::Refuse) {
                 // The plan may exist already: it is compared with the journal anyway.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !lines => continue,
                 made => made.map_err(failed("make", file))?,

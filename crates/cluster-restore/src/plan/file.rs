@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::{RecoverError, TOOL};
 use super::Plan;
-use backup_core::newfile::{self, Existing};
+use backup_core::newfile::{self, OverwritePolicy};
 
 /// Size limit of a plan file; more than half a million objects need.
 const MAX_PLAN: u64 = 256 << 20;
@@ -22,7 +22,7 @@ impl Plan {
         };
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
-        newfile::write(path, &text, Existing::Replace).map_err(failed)
+        newfile::write(path, &text, OverwritePolicy::Replace).map_err(failed)
     }
 
     /// Reads a plan and checks that nobody changed it.

@@ -10,7 +10,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
+use backup_core::newfile::OverwritePolicy;
 use backup_core::read::{self, RestoreError};
 use serde::Serialize;
 
@@ -56,16 +56,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let mut existing = if args.force {
-        Existing::Replace
+        OverwritePolicy::Replace
     } else {
-        Existing::Refuse
+        OverwritePolicy::Refuse
     };
     if args.to.symlink_metadata().is_ok() && !args.force {
         let question = format!("{} is there already: replace it?", args.to.display());
         frame
             .terminal
             .confirm(&question, "--force, or name another file with --to")?;
-        existing = Existing::Replace;
+        existing = OverwritePolicy::Replace;
     }
     let needs = Needs::Component(args.component.clone());
     let point = frame

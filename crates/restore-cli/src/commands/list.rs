@@ -7,7 +7,7 @@ use backup_cli::failure::Failure;
 use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, CatalogError, LeftOut, RestorePoint, is_future};
+use backup_core::catalog::{Catalog, CatalogError, Exclusions, RestorePoint, is_future};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         unreadable: Vec::new(),
         now: frame.clock.now(),
     };
-    let mut left_out = LeftOut::default();
+    let mut left_out = Exclusions::default();
     let listed = entries.iter().map(|entry| entry.digest).collect();
     let (mut lost, mut newest) = (None, None);
     for entries in entries.chunks(AT_ONCE) {

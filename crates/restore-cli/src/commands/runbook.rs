@@ -12,7 +12,7 @@ use backup_cli::output::{Format, Page, Report};
 use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
-use backup_core::newfile::{self, Existing};
+use backup_core::newfile::{self, OverwritePolicy};
 use cluster_client::talos::{ConfigSearch, Places};
 use cluster_restore::plan::Mode;
 use serde::Serialize;
@@ -207,7 +207,7 @@ fn runbook(facts: &Facts) -> document::Document {
 
 /// Writes the file so that it is whole or does not exist.
 fn keep(file: &std::path::Path, text: &str) -> Result<(), Failure> {
-    let kept = newfile::write(file, text.as_bytes(), Existing::Replace);
+    let kept = newfile::write(file, text.as_bytes(), OverwritePolicy::Replace);
     let kept = kept.with_context(|| format!("write the runbook to {}", file.display()));
     Ok(kept?)
 }

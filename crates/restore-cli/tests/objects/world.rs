@@ -6,13 +6,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use assert_cmd::cargo::cargo_bin;
-use backup_core::backup::{Origin, Plan};
+use backup_core::backup::{BackupPlan, Origin};
 use backup_core::format::export::{
     KubernetesFacts, LeftOut, SealedFacts, Skipped, TenantAnswer, TenantFacts,
 };
 use backup_core::id::ComponentName;
 use backup_core::store::local::LocalStore;
-use backup_core::testing::objects::{self, Cluster, Objects, etcd_snapshot};
+use backup_core::testing::objects::{self, FixedArchive, FixedCluster, etcd_snapshot};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,7 +107,7 @@ fn login(password: &str) -> Value {
     object("Secret", Some("team-a"), "login", &more)
 }
 
-fn resources(later: bool) -> Objects {
+fn resources(later: bool) -> FixedArchive {
     let butler = |plural: &str| format!("{plural}.butler.butlerlabs.dev");
     let spec = |workers: u8| json!({ "spec": { "workers": { "replicas": workers } } });
     let tenants = if later {
@@ -147,7 +147,7 @@ fn resources(later: bool) -> Objects {
     let managed = json!({ "metadata": {
         "labels": { "kustomize.toolkit.fluxcd.io/name": "apps" },
     } });
-    let objects = Objects::default()
+    let objects = FixedArchive::default()
         .kind(
             &butler("tenantclusters"),
             "TenantCluster",
@@ -201,7 +201,7 @@ fn resources(later: bool) -> Objects {
     }
 }
 
-fn secrets(later: bool) -> Objects {
+fn secrets(later: bool) -> FixedArchive {
     let password = if later {
         "canary-login-new"
     } else {
@@ -211,18 +211,18 @@ fn secrets(later: bool) -> Objects {
         login(password),
         object("Secret", Some("team-b"), "login", &json!({ "data": {} })),
     ];
-    Objects::default().kind("secrets", "Secret", "v1", &both)
+    FixedArchive::default().kind("secrets", "Secret", "v1", &both)
 }
 
-fn kubeconfigs() -> Objects {
+fn kubeconfigs() -> FixedArchive {
     let data = json!({ "data": { "admin.conf": base64("canary-kubeconfig") } });
     let secret = object("Secret", Some("one-1a2b"), "one-admin-kubeconfig", &data);
-    Objects::default()
+    FixedArchive::default()
         .kind("secrets", "Secret", "v1", &[secret])
         .file("management.kubeconfig", b"canary-kubeconfig")
 }
 
-fn facts() -> Cluster {
+fn facts() -> FixedCluster {
     let tenant = |namespace: &str, name: &str| TenantFacts {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -236,7 +236,7 @@ fn facts() -> Cluster {
         },
         ..TenantFacts::default()
     };
-    Cluster(KubernetesFacts {
+    FixedCluster(KubernetesFacts {
         uid: objects::ETCD_CLUSTER.to_owned(),
         version: "v1.36.1".to_owned(),
         server: "https://10.5.0.2:6443".to_owned(),
@@ -279,13 +279,13 @@ impl World {
                 (ComponentName::secrets(), Origin::Archive(&secrets)),
                 (ComponentName::kubeconfigs(), Origin::Archive(&keys)),
             ];
-            let crds = Objects::default().kind("customresourcedefinitions", "X", "v1", &[]);
+            let crds = FixedArchive::default().kind("customresourcedefinitions", "X", "v1", &[]);
             let mut missing = vec![ComponentName::crds()];
             if !later {
                 parts.push((ComponentName::crds(), Origin::Archive(&crds)));
                 missing.clear();
             }
-            let plan = Plan {
+            let plan = BackupPlan {
                 parts,
                 cluster: Some(&cluster),
                 missing,
@@ -294,7 +294,7 @@ impl World {
             ids.push(world.take(plan).await.unwrap().id.to_string());
         }
         let identity = folder.path().join("identity");
-        let existing = backup_core::newfile::Existing::Refuse;
+        let existing = backup_core::newfile::OverwritePolicy::Refuse;
         backup_core::newfile::write(&identity, world.identity().as_bytes(), existing).unwrap();
         let [first, second] = ids.try_into().unwrap();
         Self {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use backup_core::backup::{Origin, Plan, Protection, Run};
+use backup_core::backup::{BackupPlan, Origin, Protection, Run};
 use backup_core::catalog::Catalog;
 use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::id::ComponentName;
-use backup_core::newfile::Existing;
-use backup_core::progress::Silent;
+use backup_core::newfile::OverwritePolicy;
+use backup_core::progress::SilentProgress;
 use backup_core::read;
 use backup_core::store::Store;
 use backup_core::store::memory::MemoryStore;
@@ -33,15 +33,15 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
         reason: None,
         pinned: false,
         clock: Arc::new(SystemClock),
-        progress: Arc::new(Silent),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     };
     let source = source(ground.options("root")?);
     let name = ComponentName::datastore("default")?;
     let committed = run
-        .take(Plan {
+        .take(BackupPlan {
             parts: vec![(name.clone(), Origin::Snapshot(&source))],
-            ..Plan::default()
+            ..BackupPlan::default()
         })
         .await?;
 
@@ -93,8 +93,8 @@ async fn a_snapshot_comes_back_whole_with_its_tenants_users_and_roles() -> Resul
         &point,
         unlocked,
         &name,
-        (&file, Existing::Refuse),
-        Arc::new(Silent),
+        (&file, OverwritePolicy::Refuse),
+        Arc::new(SilentProgress),
         CancellationToken::new(),
     )
     .await?;

@@ -9,8 +9,8 @@ use backup_core::catalog::{Catalog, RestorePoint};
 use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust};
 use backup_core::id::ComponentName;
-use backup_core::progress::Silent;
-use backup_core::read::{HeldSnapshot, unlock};
+use backup_core::progress::SilentProgress;
+use backup_core::read::{LocalSnapshot, unlock};
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
 use cluster_client::talos::nodes::TalosNodes;
@@ -242,20 +242,20 @@ impl Bed {
     }
 
     /// Returns the whole, verified snapshot of the restore point.
-    pub(crate) async fn held(&self) -> Result<Arc<HeldSnapshot>> {
+    pub(crate) async fn held(&self) -> Result<Arc<LocalSnapshot>> {
         let (store, point) = self.point().await?;
         let mut identities = Identities::none();
         let key = std::fs::read_to_string(self.folder.join("keys/identity.key"))?;
         identities.add("test", &key.into())?;
         let unlocked = unlock(&store, &point, &identities).await?;
         let component = ComponentName::etcd();
-        let held = HeldSnapshot::fetch(
+        let held = LocalSnapshot::fetch(
             store,
             &point,
             Arc::new(unlocked),
             &component,
             self.folder.path(),
-            Arc::new(Silent),
+            Arc::new(SilentProgress),
             CancellationToken::new(),
         );
         Ok(Arc::new(held.await?))
@@ -282,7 +282,7 @@ impl Bed {
         let plan = self.plan(&nodes).await?;
         assert_eq!(plan.blockers, []);
         let held = self.held().await?;
-        Ok(run(&nodes, &plan, held, log, Arc::new(Silent), pace()).await)
+        Ok(run(&nodes, &plan, held, log, Arc::new(SilentProgress), pace()).await)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Tests of the etcd of a DataStore, restored into a fresh folder with the real etcdutl; users can sign in.
 
 use anyhow::{Context as _, Result};
-use backup_core::backup::{Origin, Plan, Protection, Run};
+use backup_core::backup::{BackupPlan, Origin, Protection, Run};
 use backup_core::catalog::Catalog;
 use backup_core::clock::SystemClock;
 use backup_core::crypt::{Identities, Trust, new_identity};
 use backup_core::id::ComponentName;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::read::unlock;
 use backup_core::store::Store;
 use backup_core::store::local::LocalStore;
@@ -37,14 +37,14 @@ pub(crate) async fn backed_up(
         reason: None,
         pinned: false,
         clock: Arc::new(SystemClock),
-        progress: Arc::new(Silent),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
     };
     let source = EtcdSource::new(options(etcd, "root")?, Arc::new(SystemClock));
     let name = ComponentName::datastore("default")?;
-    run.take(Plan {
+    run.take(BackupPlan {
         parts: vec![(name, Origin::Snapshot(&source))],
-        ..Plan::default()
+        ..BackupPlan::default()
     })
     .await?;
     let mut identities = Identities::none();
@@ -145,7 +145,7 @@ async fn users_sign_in_at_a_member_on_the_restored_folder() -> Result<()> {
             unlocked,
             &name,
             &target,
-            Arc::new(Silent),
+            Arc::new(SilentProgress),
             CancellationToken::new(),
         );
         let error = ended.await.unwrap_err();

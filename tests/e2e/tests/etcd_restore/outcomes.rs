@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use backup_core::progress::Silent;
-use backup_core::read::HeldSnapshot;
+use backup_core::progress::SilentProgress;
+use backup_core::read::LocalSnapshot;
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{EtcdPhase, EtcdPlan, EtcdRestoreError, Proof, RestoredEtcd, run};
 use e2e::talos::{Etcd as Backend, ServiceState};
@@ -19,9 +19,9 @@ use super::bed::{Bed, Kept, OTHER, TARGET, pace};
 async fn unheard(
     nodes: &TalosNodes,
     plan: &EtcdPlan,
-    held: Arc<HeldSnapshot>,
+    held: Arc<LocalSnapshot>,
 ) -> Result<RestoredEtcd, EtcdRestoreError> {
-    let (log, silent) = (Kept::default(), Arc::new(Silent));
+    let (log, silent) = (Kept::default(), Arc::new(SilentProgress));
     run(nodes, plan, held, &log, silent, pace()).await
 }
 
@@ -32,7 +32,7 @@ async fn what_an_earlier_attempt_restored_is_found_and_left_alone() -> Result<()
     let nodes = bed.nodes("os:admin", &[TARGET, OTHER]).await?;
     let plan = bed.plan(&nodes).await?;
     let held = bed.held().await?;
-    let (log, silent) = (Kept::default(), Arc::new(Silent));
+    let (log, silent) = (Kept::default(), Arc::new(SilentProgress));
     let first = run(&nodes, &plan, Arc::clone(&held), &log, silent, pace()).await?;
     let done = || (bed.calls("EtcdRecover"), bed.calls("Bootstrap"));
     let before = done();
@@ -272,7 +272,7 @@ async fn a_file_that_changes_after_it_was_checked_leaves_nothing_at_the_node() -
     let bed = Bed::new().await?;
     bed.lose().await?;
     let file = bed.fetched().await?;
-    let held = Arc::new(HeldSnapshot::file(&file).await?);
+    let held = Arc::new(LocalSnapshot::file(&file).await?);
     let nodes = bed.nodes("os:admin", &[TARGET]).await?;
     let wanted = cluster_restore::etcd::EtcdRequest {
         target: Some(TARGET.to_owned()),

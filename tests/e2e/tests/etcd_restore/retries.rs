@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use cluster_restore::etcd::{EtcdPhase, EtcdRestoreError, Pace, run};
 
 use super::bed::{Bed, Kept, TARGET, pace};
@@ -95,7 +95,7 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
         &plan,
         Arc::clone(&held),
         &log,
-        Arc::new(Silent),
+        Arc::new(SilentProgress),
         short,
     )
     .await;
@@ -113,7 +113,7 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
         }
         Ok(())
     });
-    let restored = run(&nodes, &plan, held, &log, Arc::new(Silent), pace()).await?;
+    let restored = run(&nodes, &plan, held, &log, Arc::new(SilentProgress), pace()).await?;
     assert!(!restored.already);
     // The previous run had uploaded, so this one checked whether a restore is at work.
     let looked = log.count(

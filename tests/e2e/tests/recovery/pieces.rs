@@ -19,7 +19,7 @@ use backup_core::format::layout;
 use backup_core::format::manifest::{Component, Manifest, PackRef, StoredObject};
 use backup_core::format::pack::PackWriter;
 use backup_core::format::recipe::{PackSpan, Segment};
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::read;
 use backup_core::store::{Key, Store};
 use bytes::Bytes;
@@ -290,9 +290,9 @@ async fn fetch(
         &SecretString::from(std::fs::read_to_string(identity)?),
     )?;
     let unlocked = read::unlock(store, &point, &identities).await?;
-    let (progress, cancel) = (Arc::new(Silent), CancellationToken::new());
+    let (progress, cancel) = (Arc::new(SilentProgress), CancellationToken::new());
     let (store, name) = (Arc::clone(store), name.parse()?);
-    let to = (target, backup_core::newfile::Existing::Replace);
+    let to = (target, backup_core::newfile::OverwritePolicy::Replace);
     read::fetch(store, &point, unlocked, &name, to, progress, cancel).await?;
     Ok(())
 }

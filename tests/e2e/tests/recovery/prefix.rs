@@ -5,12 +5,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use backup_core::backup::{Committed, Protection, Run};
+use backup_core::backup::{NewRestorePoint, Protection, Run};
 use backup_core::clock::FixedClock;
 use backup_core::crypt::{Recipient, SigningKey, new_identity};
 use backup_core::digest::Digest;
 use backup_core::format::layout;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::store::local::LocalStore;
 use bytes::Bytes;
 use e2e::Folder;
@@ -77,7 +77,11 @@ impl Prefix {
     }
 
     /// Stores `plain` as a restore point, an hour after the previous one.
-    pub(crate) async fn import(&self, protection: Protection, plain: &[u8]) -> Result<Committed> {
+    pub(crate) async fn import(
+        &self,
+        protection: Protection,
+        plain: &[u8],
+    ) -> Result<NewRestorePoint> {
         self.clock.advance(jiff::SignedDuration::from_hours(1));
         let run = Run {
             cluster: "butler-mgmt".parse()?,
@@ -88,7 +92,7 @@ impl Prefix {
             reason: None,
             pinned: false,
             clock: Arc::clone(&self.clock) as _,
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         };
         let block = Ok(Bytes::copy_from_slice(plain));
@@ -97,7 +101,7 @@ impl Prefix {
     }
 
     /// Returns the manifest's path from the folder.
-    pub(crate) fn manifest(point: &Committed) -> String {
+    pub(crate) fn manifest(point: &NewRestorePoint) -> String {
         let key = layout::manifest(point.manifest.began, point.digest);
         format!("copy/{key}")
     }

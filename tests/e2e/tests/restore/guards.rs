@@ -29,7 +29,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryRe
         store,
         point: Arc::new(point),
         scratch: bed.folder.path().to_owned(),
-        progress: Arc::new(backup_core::progress::Silent),
+        progress: Arc::new(backup_core::progress::SilentProgress),
         cancel: CancellationToken::new(),
     };
     let tenants = reader
@@ -61,7 +61,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryRe
             keep_stopped: false,
         },
         clock: Arc::new(SystemClock),
-        progress: Arc::new(backup_core::progress::Silent),
+        progress: Arc::new(backup_core::progress::SilentProgress),
         cancel: CancellationToken::new(),
     };
     Ok(recovery.run().await?)

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use backup_core::store::s3::{AccessKey, Credentials, GiveAccessKey, S3Options, S3Store};
+use backup_core::store::s3::{AccessKey, AccessKeySource, Credentials, S3Options, S3Store};
 use backup_core::store::url::StoreUrl;
-use backup_core::store::{Created, OpenOptions, Probe, Store, StoreError, WriteOnce, open};
+use backup_core::store::{
+    CreateOutcome, OpenOptions, Probe, Store, StoreError, WriteOnceSupport, open,
+};
 use e2e::s3::Keys;
 use e2e::wait;
 use tokio::process::Command;
@@ -136,13 +138,16 @@ async fn a_user_without_rights_is_forbidden_and_one_who_may_only_put_puts() -> R
         .policy(policy)
         .send()
         .await?;
-    assert_eq!(put(&store, "packs/1", &sample(1, 10)).await?, Created::New);
+    assert_eq!(
+        put(&store, "packs/1", &sample(1, 10)).await?,
+        CreateOutcome::New
+    );
     assert_eq!(
         put(&store, "packs/1", &sample(2, 10)).await?,
-        Created::Existed
+        CreateOutcome::Existed
     );
     let expected = Probe {
-        write_once: WriteOnce::Honoured,
+        write_once: WriteOnceSupport::Honoured,
         records_checksums: false,
     };
     assert_eq!(store.probe().await?, expected);
@@ -165,7 +170,7 @@ struct Rotated {
     right_from: u32,
 }
 
-impl GiveAccessKey for Rotated {
+impl AccessKeySource for Rotated {
     fn access_key(&self) -> Result<AccessKey, Box<dyn Error + Send + Sync>> {
         let right = self.asked.fetch_add(1, Ordering::Relaxed) >= self.right_from;
         let secret = if right {
@@ -205,7 +210,7 @@ async fn refused_credentials_are_asked_for_anew_once() -> Result<()> {
             futures::future::join_all(names.iter().map(|name| put(&store, name, &bytes))).await;
         for result in results {
             match result {
-                Ok(created) => assert!(goes_well && created == Created::New),
+                Ok(created) => assert!(goes_well && created == CreateOutcome::New),
                 Err(error) => {
                     let text = chain(&error);
                     assert!(!goes_well, "{text}");
@@ -239,7 +244,10 @@ async fn a_certificate_that_is_not_trusted_is_told_at_once_with_what_to_do() -> 
         ..OpenOptions::default()
     };
     let store = open(&url, options).await?;
-    assert_eq!(put(&*store, "packs/1", &sample(1, 10)).await?, Created::New);
+    assert_eq!(
+        put(&*store, "packs/1", &sample(1, 10)).await?,
+        CreateOutcome::New
+    );
     Ok(())
 }
 

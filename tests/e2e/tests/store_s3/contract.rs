@@ -4,7 +4,7 @@ use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectVersion};
 use backup_core::store::s3::{S3Options, S3Store};
-use backup_core::store::{Probe, Store, StoreError, WriteOnce};
+use backup_core::store::{Probe, Store, StoreError, WriteOnceSupport};
 use backup_core::testing::contract;
 
 use super::shared::{Server, key, put, sample};
@@ -163,7 +163,7 @@ async fn a_bucket_with_object_lock_takes_objects() -> Result<()> {
     })
     .await?;
     let expected = Probe {
-        write_once: WriteOnce::Honoured,
+        write_once: WriteOnceSupport::Honoured,
         records_checksums: true,
     };
     assert_eq!(store.probe().await?, expected);

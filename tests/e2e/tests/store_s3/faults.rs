@@ -3,7 +3,7 @@
 use anyhow::Result;
 use backup_core::digest::Digest;
 use backup_core::store::s3::{S3Options, S3Store};
-use backup_core::store::{Created, Probe, Store, StoreError, WriteOnce};
+use backup_core::store::{CreateOutcome, Probe, Store, StoreError, WriteOnceSupport};
 use e2e::proxy::{Fault, Lasting, Proxy};
 use http::Method;
 
@@ -29,7 +29,7 @@ async fn a_put_whose_reply_is_lost_is_known_to_be_done() -> Result<()> {
     let (_server, proxy, store) = start().await?;
     let bytes = sample(1, 100_000);
     proxy.on(Method::PUT, Fault::LoseReply, ONCE);
-    assert_eq!(put(&store, "packs/1", &bytes).await?, Created::New);
+    assert_eq!(put(&store, "packs/1", &bytes).await?, CreateOutcome::New);
     assert_eq!(proxy.count(&Method::PUT), 2);
     assert_eq!(proxy.count(&Method::HEAD), 1);
     assert_eq!(store.get(&key("packs/1")).await?, bytes);
@@ -48,7 +48,7 @@ async fn a_put_that_was_retried_onto_another_object_is_not_taken_for_done() -> R
     ] {
         proxy.on(Method::PUT, fault, ONCE);
         let created = put(&store, "manifests/1", &sample(2, 1_000)).await?;
-        assert_eq!(created, Created::Existed, "{fault:?}");
+        assert_eq!(created, CreateOutcome::Existed, "{fault:?}");
     }
     assert_eq!(store.get(&key("manifests/1")).await?, first);
     Ok(())
@@ -60,7 +60,7 @@ async fn a_first_put_onto_an_object_costs_one_request() -> Result<()> {
     put(&store, "packs/1", &sample(1, 1_000)).await?;
     assert_eq!(
         put(&store, "packs/1", &sample(1, 1_000)).await?,
-        Created::Existed
+        CreateOutcome::Existed
     );
     assert_eq!(proxy.seen().len(), 2);
     Ok(())
@@ -76,7 +76,7 @@ async fn conflicts_of_conditional_puts_are_tried_again() -> Result<()> {
     );
     assert_eq!(
         put(&store, "packs/1", &sample(1, 1_000)).await?,
-        Created::New
+        CreateOutcome::New
     );
     assert_eq!(proxy.count(&Method::PUT), 3);
     Ok(())
@@ -87,7 +87,7 @@ async fn bytes_damaged_on_the_way_there_are_sent_again() -> Result<()> {
     let (_server, proxy, store) = start().await?;
     let bytes = sample(1, 100_000);
     proxy.on(Method::PUT, Fault::FlipRequest, ONCE);
-    assert_eq!(put(&store, "packs/1", &bytes).await?, Created::New);
+    assert_eq!(put(&store, "packs/1", &bytes).await?, CreateOutcome::New);
     assert_eq!(store.get(&key("packs/1")).await?, bytes);
 
     proxy.on(Method::PUT, Fault::FlipRequest, ALWAYS);
@@ -172,7 +172,7 @@ async fn a_full_store_and_one_without_conditions_are_told() -> Result<()> {
     }
     proxy.on(Method::PUT, Fault::Answer(501, "NotImplemented"), ONCE);
     let expected = Probe {
-        write_once: WriteOnce::NotImplemented,
+        write_once: WriteOnceSupport::NotImplemented,
         records_checksums: false,
     };
     assert_eq!(store.probe().await?, expected);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use backup_core::store::s3::{S3Options, S3Store};
-use backup_core::store::{Created, Store, StoreError};
+use backup_core::store::{CreateOutcome, Store, StoreError};
 use e2e::proxy::{Fault, Lasting, Proxy};
 use e2e::wait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -30,7 +30,7 @@ async fn thirty_seconds_of_slow_down_are_survived() -> Result<()> {
     let bytes = sample(1, 10_000);
     let puts = names.iter().map(|name| put(&store, name, &bytes));
     for created in futures::future::try_join_all(puts).await? {
-        assert_eq!(created, Created::New);
+        assert_eq!(created, CreateOutcome::New);
     }
     assert!(
         proxy.count(&Method::PUT) > names.len(),
@@ -108,7 +108,7 @@ async fn a_server_that_is_killed_and_started_again_is_survived() -> Result<()> {
     let (created, outage) = tokio::join!(puts, outage);
     outage?;
     // Each is known to be new, even if the kill came between the object and the reply.
-    assert_eq!(created?, [Created::New; 40]);
+    assert_eq!(created?, [CreateOutcome::New; 40]);
     let page = store.list("", None).await?;
     let listed: Vec<_> = page
         .objects

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use backup_core::digest::Digest;
 use backup_core::store::s3::{Credentials, S3Options, S3Store};
-use backup_core::store::{Created, Key, Store, StoreError};
+use backup_core::store::{CreateOutcome, Key, Store, StoreError};
 use bytes::Bytes;
 use e2e::Folder;
 use e2e::s3::{Keys, REGION, S3};
@@ -58,7 +58,7 @@ pub(crate) async fn put(
     store: &dyn Store,
     name: &str,
     bytes: &Bytes,
-) -> Result<Created, StoreError> {
+) -> Result<CreateOutcome, StoreError> {
     store
         .create(&key(name), bytes.clone(), Digest::of(bytes))
         .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backup_core::clock::SystemClock;
-use backup_core::source::{ArchiveSink, ArchiveSource as _, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource as _, SourceError};
 use cluster_client::talos::{MachineConfigSource, TalosSource};
 use e2e::talos::machine_config::{JOIN_TOKEN, of};
 use e2e::talos::{CallFault, TalosVersion};
@@ -17,7 +17,7 @@ fn source(lab: &Lab, role: &str) -> MachineConfigSource {
 }
 
 /// Returns everything that the source writes, and its result.
-async fn write(source: &MachineConfigSource) -> (Vec<u8>, Result<Written, SourceError>) {
+async fn write(source: &MachineConfigSource) -> (Vec<u8>, Result<ArchiveReport, SourceError>) {
     let (mut sink, stream) = ArchiveSink::new();
     let reading = tokio::spawn(stream.collect::<Vec<_>>());
     let written = source.write(&mut sink).await;

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Part};
+use super::{Draft, StoredComponent};
 use crate::backup::BackupError;
-use crate::backup::memory::Memory;
+use crate::backup::memory::RunHistory;
 use crate::format::FormatError;
 use crate::format::manifest::{Component, Epoch, PackRef};
 
 /// Returns the components as the manifest lists them, and the epochs in the order of their positions.
 pub(super) fn components(
     draft: &Draft,
-    memory: &Memory,
-    parts: &[Part],
+    memory: &RunHistory,
+    parts: &[StoredComponent],
 ) -> Result<(Vec<Component>, Vec<Epoch>), BackupError> {
     let all: BTreeMap<&str, &Epoch> = memory
         .epochs

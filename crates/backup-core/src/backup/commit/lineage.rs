@@ -1,6 +1,6 @@
 //! Lineage of a restore point, which shows whether the cluster is still that of its parent.
 
-use super::Part;
+use super::StoredComponent;
 use crate::backup::Run;
 use crate::catalog::RestorePoint;
 use crate::format::manifest::Lineage;
@@ -10,7 +10,7 @@ use crate::id::ComponentName;
 pub(super) fn lineage(
     run: &Run,
     parent: Option<&RestorePoint>,
-    parts: &[Part],
+    parts: &[StoredComponent],
     uid: Option<String>,
 ) -> Lineage {
     let own = parts.iter().find(|p| p.name == ComponentName::etcd());

@@ -1,6 +1,6 @@
 //! Findings about earlier restore points.
 
-use crate::catalog::{Entry, Hidden, LeftOut};
+use crate::catalog::{CatalogEntry, Exclusions, HiddenPoint};
 use crate::format::manifest::{Finding, Severity};
 use crate::id::RestorePointId;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ pub(super) fn distrusted(id: &str, cause: String) -> Finding {
 }
 
 /// Returns one finding for each reason why restore points do not count.
-pub(super) fn left_out(left_out: &LeftOut, future: &[Entry]) -> Vec<Finding> {
+pub(super) fn left_out(left_out: &Exclusions, future: &[CatalogEntry]) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some((newest, verdict)) = left_out.distrusted_newest() {
         let more = match left_out.distrusted() {
@@ -65,7 +65,7 @@ pub(super) fn lost_parent(newest: &RestorePointId, parent: &RestorePointId) -> F
 
 /// Returns the finding that no restore point is left. It is a warning for a single one, which may belong to a
 /// first run that died early.
-pub(super) fn gone(last: &Hidden, count: usize) -> Finding {
+pub(super) fn gone(last: &HiddenPoint, count: usize) -> Finding {
     Finding {
         severity: if count > 1 {
             Severity::Error

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _};
 use zeroize::Zeroizing;
 
-use super::super::claim::Claimed;
-use super::super::table::Table;
+use super::super::claim::StoredClaim;
+use super::super::table::ChunkTable;
 use super::super::{Protection, Run};
 use crate::catalog::{RestorePoint, list_pages};
 use crate::crypt::{Identities, Opener, Recipient, SigningKey};
@@ -30,7 +30,7 @@ pub(super) struct IndexReader {
 }
 
 impl IndexReader {
-    pub(super) fn new(run: &Run, claimed: &Claimed) -> Self {
+    pub(super) fn new(run: &Run, claimed: &StoredClaim) -> Self {
         let encrypted = matches!(run.protection, Protection::Recipients(_));
         let (identities, recipient) = run
             .signing_key
@@ -98,7 +98,7 @@ pub(super) async fn learn(
     reader: &IndexReader,
     indexes: &[&StoredObject],
     shared: Vec<(Digest, u64)>,
-    table: &mut Table,
+    table: &mut ChunkTable,
 ) -> Result<usize, String> {
     let mut wanted: HashMap<Digest, u64> = shared.into_iter().collect();
     // A pack known from another restore point would get a second number.

@@ -1,6 +1,6 @@
 //! Kit of an earlier restore point, which a run without a kit names again.
 
-use super::Carried;
+use super::CarriedComponent;
 use crate::backup::Run;
 use crate::catalog::RestorePoint;
 use crate::causes;
@@ -14,7 +14,7 @@ pub(super) fn carry(
     run: &Run,
     point: RestorePoint,
     findings: &mut Vec<Finding>,
-) -> Option<Carried> {
+) -> Option<CarriedComponent> {
     let mut component = point.manifest.component(&ComponentName::kit())?.clone();
     let epochs = point.manifest.epochs().to_vec();
     let recipients = run.protection.recipients();
@@ -46,7 +46,7 @@ pub(super) fn carry(
         run.finding(findings, again(Severity::Warning, cause));
     }
     component.carried_from.get_or_insert(point.entry.id);
-    Some(Carried { component, epochs })
+    Some(CarriedComponent { component, epochs })
 }
 
 /// Checks whether the objects of a kit exist and can be read at once. They are few, and nothing else checks

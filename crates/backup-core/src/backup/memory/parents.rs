@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::claim::Claimed;
+use super::super::claim::StoredClaim;
 use super::super::{BackupError, Run};
 use super::faults;
 use crate::catalog::{
-    Catalog, CatalogError, Entry, LeftOut, READS, RestorePoint, SKEW, about_object, is_future,
+    Catalog, CatalogEntry, CatalogError, Exclusions, READS, RestorePoint, SKEW, about_object,
+    is_future,
 };
 use crate::crypt::Trust;
 use crate::format::manifest::Finding;
@@ -21,7 +22,7 @@ use crate::store::StoreError;
 const LOOK_BACK: usize = 50;
 
 /// Result of the search among earlier restore points.
-pub(super) struct Found {
+pub(super) struct EarlierPoints {
     /// Parents of the run; see [`find_parents`].
     pub(super) parents: Vec<RestorePoint>,
     /// Newest of all sound restore points.
@@ -33,18 +34,18 @@ pub(super) struct Found {
 }
 
 /// Reader that returns the sound ones among earlier restore points, newest first.
-struct Walk<'r> {
+struct PointWalk<'r> {
     run: &'r Run,
-    claimed: &'r Claimed,
+    claimed: &'r StoredClaim,
     catalog: Catalog,
     trust: Trust,
-    left_out: LeftOut,
+    left_out: Exclusions,
     findings: &'r mut Vec<Finding>,
 }
 
-impl Walk<'_> {
+impl PointWalk<'_> {
     /// Returns the sound restore points of `entries`, in their order.
-    async fn read(&mut self, entries: &[Entry]) -> Result<Vec<RestorePoint>, BackupError> {
+    async fn read(&mut self, entries: &[CatalogEntry]) -> Result<Vec<RestorePoint>, BackupError> {
         let mut sound = Vec::new();
         let points = self.catalog.all_trusted(entries, &self.trust).await;
         for (entry, point) in entries.iter().zip(points) {
@@ -91,20 +92,20 @@ fn unreadable(source: StoreError) -> BackupError {
 /// newest kit, however old it is.
 pub(super) async fn find_parents(
     run: &Run,
-    claimed: &Claimed,
+    claimed: &StoredClaim,
     components: &[&ComponentName],
     findings: &mut Vec<Finding>,
-) -> Result<Found, BackupError> {
+) -> Result<EarlierPoints, BackupError> {
     let trust = match &run.signing_key {
         Some(key) => Trust::Keys(vec![key.public().clone()]),
         None => Trust::Anyone,
     };
-    let mut walk = Walk {
+    let mut walk = PointWalk {
         run,
         claimed,
         catalog: Catalog::new(Arc::clone(&run.store)),
         trust,
-        left_out: LeftOut::default(),
+        left_out: Exclusions::default(),
         findings,
     };
     let mut entries = walk.catalog.list().await.map_err(|e| match e {
@@ -118,9 +119,9 @@ pub(super) async fn find_parents(
     let listed: HashSet<_> = entries.iter().map(|entry| entry.digest).collect();
     entries.reverse();
     let now = walk.catalog.time(&entries, run.clock.now()).await;
-    let (future, past): (Vec<Entry>, Vec<Entry>) =
+    let (future, past): (Vec<CatalogEntry>, Vec<CatalogEntry>) =
         entries.into_iter().partition(|e| is_future(&e.id, now));
-    let mut search = Search::new(components);
+    let mut search = ParentSearch::new(components);
     // Mostly the newest has all components.
     let mut next = 1_usize;
     let mut rest = past.as_slice();
@@ -131,14 +132,14 @@ pub(super) async fn find_parents(
         let (now, later) = rest.split_at_checked(next).unwrap_or((rest, &[]));
         rest = later;
         next = next.saturating_mul(2).min(READS);
-        let now: Vec<Entry> = now.iter().filter(|e| search.wants(e)).cloned().collect();
+        let now: Vec<CatalogEntry> = now.iter().filter(|e| search.wants(e)).cloned().collect();
         for point in walk.read(&now).await? {
             search.take_in(point);
         }
     }
     // A clock that once ran ahead must not cost the kit.
     if search.seeks_kit() {
-        let may: Vec<Entry> = future
+        let may: Vec<CatalogEntry> = future
             .iter()
             .filter(|e| search.may_have_kit(e))
             .cloned()
@@ -149,7 +150,7 @@ pub(super) async fn find_parents(
             }
         }
     }
-    let Walk {
+    let PointWalk {
         left_out, catalog, ..
     } = walk;
     for finding in faults::left_out(&left_out, &future) {
@@ -171,7 +172,7 @@ pub(super) async fn find_parents(
         None => {}
     }
     let kitless = search.seeks_kit();
-    Ok(Found {
+    Ok(EarlierPoints {
         parents: search.parents,
         newest: search.newest,
         kit: search.kit,
@@ -180,7 +181,7 @@ pub(super) async fn find_parents(
 }
 
 /// Components and kit to search for, and the restore points found so far.
-struct Search<'c> {
+struct ParentSearch<'c> {
     wanted: Vec<&'c ComponentName>,
     parents: Vec<RestorePoint>,
     newest: Option<RestorePoint>,
@@ -191,7 +192,7 @@ struct Search<'c> {
     known_without: Option<Timestamp>,
 }
 
-impl<'c> Search<'c> {
+impl<'c> ParentSearch<'c> {
     fn new(components: &[&'c ComponentName]) -> Self {
         Self {
             wanted: components.to_vec(),
@@ -217,13 +218,13 @@ impl<'c> Search<'c> {
     }
 
     /// Whether a restore point may have a wanted component or kit.
-    fn wants(&self, entry: &Entry) -> bool {
+    fn wants(&self, entry: &CatalogEntry) -> bool {
         self.seeks_parents() || self.seeks_kit() && self.may_have_kit(entry)
     }
 
     /// Whether a restore point may have a kit. One that existed when a run found no kit has none; one that
     /// was put later may have one.
-    fn may_have_kit(&self, entry: &Entry) -> bool {
+    fn may_have_kit(&self, entry: &CatalogEntry) -> bool {
         let knew = self
             .known_without
             .and_then(|began| began.checked_sub(SKEW).ok());

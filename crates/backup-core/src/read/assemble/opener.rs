@@ -10,10 +10,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
 use super::Assembly;
-use super::packs::{Load, Opened, Spare, scratch_failed};
-use super::reader::{Opening, Sequence};
+use super::packs::{FramePool, PackLoad, UnpackedPack, scratch_failed};
+use super::reader::{Opening, OpeningPlan};
 use crate::read::RestoreError;
-use crate::read::keys::Unlocked;
+use crate::read::keys::PointKeys;
 use crate::scratch::Scratch;
 use crate::store::MAX_OBJECT;
 
@@ -29,8 +29,8 @@ const OPENING: usize = 2;
 /// objects are not kept.
 pub(in crate::read) fn keep_for_again(
     assembly: &Assembly,
-    loads: &mut [Load],
-    foreseen: &Sequence,
+    loads: &mut [PackLoad],
+    foreseen: &OpeningPlan,
 ) -> u64 {
     let mut end = foreseen.aside;
     if assembly.objects.are_near() {
@@ -53,18 +53,18 @@ pub(in crate::read) fn keep_for_again(
 /// `full`. Ends early if the receiver is gone. Without `full`, bytes are only put aside.
 pub(in crate::read) async fn open_packs(
     assembly: &Assembly,
-    loads: &Arc<Vec<Load>>,
+    loads: &Arc<Vec<PackLoad>>,
     order: Vec<Opening>,
     scratch: &Arc<Scratch>,
-    full: Option<Sender<Opened>>,
+    full: Option<Sender<UnpackedPack>>,
 ) -> Result<(), RestoreError> {
     let wanted = order.into_iter();
     let wanted = wanted.filter_map(|opening| Some((opening, loads.get(opening.number)?)));
-    let wanted: Vec<(Opening, &Load)> = wanted.collect();
+    let wanted: Vec<(Opening, &PackLoad)> = wanted.collect();
     let sizes = wanted.iter().map(|(_, load)| load.pack.bytes);
     let total = sizes.fold(0, u64::saturating_add);
     assembly.progress.step("reading packs", Some(total));
-    let spare = Arc::<Spare>::default();
+    let spare = Arc::<FramePool>::default();
     let mut opened = futures::stream::iter(wanted)
         .map(|(opening, load)| async move {
             if !opening.first && load.kept.is_some() {
@@ -84,7 +84,7 @@ pub(in crate::read) async fn open_packs(
                     let plain = plain(load, opening, bytes, &unlocked, &spare, &scratch)?;
                     Ok((plain, load.pack.bytes))
                 }
-                None => Ok((Opened::default(), 0)),
+                None => Ok((UnpackedPack::default(), 0)),
             });
             async { opening.await.map_err(RestoreError::Panicked)? }
         })
@@ -114,13 +114,13 @@ pub(in crate::read) async fn open_packs(
 /// Opens a pack from its stored `bytes`, or from the bytes that were kept. The first opening puts bytes
 /// aside. If the stay does not begin, that is all, and the result is empty.
 fn plain(
-    load: &Load,
+    load: &PackLoad,
     opening: Opening,
     bytes: Option<Bytes>,
-    unlocked: &Unlocked,
-    spare: &Arc<Spare>,
+    unlocked: &PointKeys,
+    spare: &Arc<FramePool>,
     scratch: &Scratch,
-) -> Result<Opened, RestoreError> {
+) -> Result<UnpackedPack, RestoreError> {
     let failed = |source| scratch_failed(scratch, source);
     let bytes = match (bytes, load.kept) {
         (Some(bytes), _) => bytes,
@@ -133,7 +133,7 @@ fn plain(
     }
     if !opening.stays {
         load.put_parts_aside(&bytes, unlocked, scratch)?;
-        return Ok(Opened::default());
+        return Ok(UnpackedPack::default());
     }
     let mut plain = load.open(&bytes, unlocked, spare)?;
     if opening.first {
@@ -143,7 +143,7 @@ fn plain(
 }
 
 /// Returns the stored bytes that were kept of a pack.
-fn take_back(load: &Load, kept: Option<u64>, scratch: &Scratch) -> io::Result<Bytes> {
+fn take_back(load: &PackLoad, kept: Option<u64>, scratch: &Scratch) -> io::Result<Bytes> {
     let kept = kept.ok_or(io::ErrorKind::NotFound)?;
     // An object that was opened once has at most 16 MiB.
     let size = usize::try_from(load.pack.bytes).unwrap_or(MAX_OBJECT);

@@ -11,7 +11,7 @@ use crate::format::manifest::{Component, PackRef};
 use crate::format::pack::{OpenPack, PackError};
 use crate::format::recipe::Segment;
 use crate::read::RestoreError;
-use crate::read::keys::Unlocked;
+use crate::read::keys::PointKeys;
 use crate::scratch::Scratch;
 use crate::store::Key;
 
@@ -20,7 +20,7 @@ const SPARE: usize = 16;
 
 /// Part of pack space that is put into a scratch file.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::read) struct Move {
+pub(in crate::read) struct ScratchMove {
     /// Start in pack space.
     pub(in crate::read) from: u64,
     /// Position in the scratch file.
@@ -30,20 +30,20 @@ pub(in crate::read) struct Move {
 }
 
 /// One pack, and the parts of it that are put into the scratch file.
-pub(in crate::read) struct Load {
+pub(in crate::read) struct PackLoad {
     key: Key,
     pub(in crate::read) pack: PackRef,
     base: u64,
-    pub(in crate::read) moves: Vec<Move>,
+    pub(in crate::read) moves: Vec<ScratchMove>,
     /// Position of its stored bytes in the scratch file, if they are kept for a second opening.
     pub(in crate::read) kept: Option<u64>,
 }
 
 /// Returns the packs of `component` in the order of pack space, with nothing to put aside yet.
-pub(in crate::read) fn loads(component: &Component) -> Vec<Load> {
+pub(in crate::read) fn loads(component: &Component) -> Vec<PackLoad> {
     let mut base = 0_u64;
     let packs = component.packs.iter().map(|pack| {
-        let load = Load::new(pack.clone(), base);
+        let load = PackLoad::new(pack.clone(), base);
         base = base.saturating_add(pack.plain_bytes);
         load
     });
@@ -56,7 +56,7 @@ pub(in crate::read) fn scatter(
     component: &Component,
     segments: &[Segment],
     cancel: &CancellationToken,
-) -> Vec<Load> {
+) -> Vec<PackLoad> {
     let mut loads = loads(component);
     let mut to = 0_u64;
     for run in segments.iter().flat_map(|s| &s.runs) {
@@ -69,7 +69,7 @@ pub(in crate::read) fn scatter(
         for load in loads.iter_mut().skip(first) {
             let length = load.end().saturating_sub(from).min(left);
             if length > 0 {
-                load.moves.push(Move { from, to, length });
+                load.moves.push(ScratchMove { from, to, length });
             }
             from = from.saturating_add(length);
             to = to.saturating_add(length);
@@ -83,7 +83,7 @@ pub(in crate::read) fn scatter(
     loads
 }
 
-impl Load {
+impl PackLoad {
     fn new(pack: PackRef, base: u64) -> Self {
         Self {
             key: layout::pack(pack.sha256),
@@ -130,7 +130,7 @@ impl Load {
         moves.map(|m| m.to..m.to.saturating_add(m.length))
     }
 
-    fn decrypt(&self, stored: &[u8], unlocked: &Unlocked) -> Result<OpenPack, RestoreError> {
+    fn decrypt(&self, stored: &[u8], unlocked: &PointKeys) -> Result<OpenPack, RestoreError> {
         let opener = unlocked.opener(self.pack.epoch);
         OpenPack::open(stored, opener, self.pack.plain_bytes).map_err(|e| self.bad(e))
     }
@@ -144,11 +144,11 @@ impl Load {
     pub(in crate::read) fn open(
         &self,
         stored: &[u8],
-        unlocked: &Unlocked,
-        spare: &Arc<Spare>,
-    ) -> Result<Opened, RestoreError> {
+        unlocked: &PointKeys,
+        spare: &Arc<FramePool>,
+    ) -> Result<UnpackedPack, RestoreError> {
         let pack = self.decrypt(stored, unlocked)?;
-        let mut plain = Opened::new(Arc::clone(spare));
+        let mut plain = UnpackedPack::new(Arc::clone(spare));
         pack.each_frame(|| spare.take(), |at, frame| plain.push(at, frame))
             .map_err(|e| self.bad(e))?;
         Ok(plain)
@@ -157,7 +157,7 @@ impl Load {
     /// Puts the bytes that are needed outside of the stay from the plain bytes into the scratch file.
     pub(in crate::read) fn put_aside(
         &self,
-        plain: &mut Opened,
+        plain: &mut UnpackedPack,
         scratch: &Scratch,
     ) -> Result<(), RestoreError> {
         self.put(plain, scratch, |_| Ok(None))
@@ -167,17 +167,19 @@ impl Load {
     pub(in crate::read) fn put_parts_aside(
         &self,
         stored: &[u8],
-        unlocked: &Unlocked,
+        unlocked: &PointKeys,
         scratch: &Scratch,
     ) -> Result<(), RestoreError> {
         let pack = self.decrypt(stored, unlocked)?;
-        self.put(&mut Opened::default(), scratch, |at| pack.frame_at(at))
+        self.put(&mut UnpackedPack::default(), scratch, |at| {
+            pack.frame_at(at)
+        })
     }
 
     /// Puts all moves aside. If `plain` lacks the bytes at a position, it is replaced with the `frame` there.
     fn put(
         &self,
-        plain: &mut Opened,
+        plain: &mut UnpackedPack,
         scratch: &Scratch,
         frame: impl Fn(u64) -> Result<Option<(u64, Vec<u8>)>, PackError>,
     ) -> Result<(), RestoreError> {
@@ -220,13 +222,13 @@ pub(in crate::read) fn scratch_failed(scratch: &Scratch, source: io::Error) -> R
 
 /// Plain bytes of a pack, in frames as they were unpacked, so that none is copied. Their buffers are reused.
 #[derive(Debug, Default)]
-pub(in crate::read) struct Opened {
+pub(in crate::read) struct UnpackedPack {
     frames: Vec<(u64, Vec<u8>)>,
-    spare: Arc<Spare>,
+    spare: Arc<FramePool>,
 }
 
-impl Opened {
-    fn new(spare: Arc<Spare>) -> Self {
+impl UnpackedPack {
+    fn new(spare: Arc<FramePool>) -> Self {
         let frames = Vec::new();
         Self { frames, spare }
     }
@@ -247,7 +249,7 @@ impl Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for UnpackedPack {
     fn drop(&mut self) {
         let frames = self.frames.drain(..);
         self.spare.put(frames.map(|(_, frame)| frame));
@@ -257,9 +259,9 @@ impl Drop for Opened {
 /// Buffers of closed frames. The allocator would return their memory to the system, which would clear it for
 /// the next ones: that caused three times as many page faults.
 #[derive(Debug, Default)]
-pub(in crate::read) struct Spare(Mutex<Vec<Vec<u8>>>);
+pub(in crate::read) struct FramePool(Mutex<Vec<Vec<u8>>>);
 
-impl Spare {
+impl FramePool {
     fn take(&self) -> Vec<u8> {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.pop().unwrap_or_default()

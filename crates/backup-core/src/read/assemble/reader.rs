@@ -8,14 +8,14 @@ use std::ops::RangeInclusive;
 
 use tokio_util::sync::CancellationToken;
 
-use super::packs::{Load, Move, Opened};
-use super::schedule::{Piece, behind, each_piece, piece, stays};
+use super::packs::{PackLoad, ScratchMove, UnpackedPack};
+use super::schedule::{PackPiece, behind, each_piece, piece, stays};
 use crate::format::recipe::PackSpan;
 use crate::scratch::Scratch;
 
 /// Plan of how packs are opened for a stream.
 #[derive(Debug, Default)]
-pub(in crate::read) struct Sequence {
+pub(in crate::read) struct OpeningPlan {
     /// Openings, in order.
     pub(in crate::read) order: Vec<Opening>,
     /// Blocks of the stream in which each pack is open.
@@ -26,8 +26,8 @@ pub(in crate::read) struct Sequence {
     pub(in crate::read) aside: u64,
 }
 
-impl Sequence {
-    fn stays(&self, piece: Piece) -> bool {
+impl OpeningPlan {
+    fn stays(&self, piece: PackPiece) -> bool {
         let stay = self.stays.get(piece.number);
         stay.is_some_and(|stay| {
             stay.as_ref()
@@ -50,16 +50,16 @@ pub(in crate::read) struct Opening {
 /// Plans how the packs `loads` are opened for a stream of `runs`, and records in their moves which bytes they
 /// put aside. Returns `None` if a run reaches outside of the packs, or `cancel` is set.
 pub(in crate::read) fn sequence<'r>(
-    loads: &mut [Load],
+    loads: &mut [PackLoad],
     runs: impl Iterator<Item = &'r PackSpan> + Clone,
     cancel: &CancellationToken,
-) -> Option<Sequence> {
-    let mut foreseen = Sequence {
+) -> Option<OpeningPlan> {
+    let mut foreseen = OpeningPlan {
         stays: stays(loads, runs.clone(), cancel)?,
         wanted: vec![0; loads.len()],
-        ..Sequence::default()
+        ..OpeningPlan::default()
     };
-    let mut opened = Opens::none(loads);
+    let mut opened = OpeningState::none(loads);
     each_piece(loads, runs, cancel, |loads, piece| {
         let stays = foreseen.stays(piece);
         foreseen.order.extend(opened.opening(piece.number, stays)?);
@@ -67,7 +67,7 @@ pub(in crate::read) fn sequence<'r>(
             let wanted = foreseen.wanted.get_mut(piece.number)?;
             *wanted = wanted.saturating_add(piece.length);
         } else {
-            loads.get_mut(piece.number)?.moves.push(Move {
+            loads.get_mut(piece.number)?.moves.push(ScratchMove {
                 from: piece.from,
                 to: foreseen.aside,
                 length: piece.length,
@@ -83,10 +83,10 @@ pub(in crate::read) fn sequence<'r>(
 }
 
 /// Openings of each pack so far: any at all, and the one for its stay.
-struct Opens(Vec<(bool, bool)>);
+struct OpeningState(Vec<(bool, bool)>);
 
-impl Opens {
-    fn none(loads: &[Load]) -> Self {
+impl OpeningState {
+    fn none(loads: &[PackLoad]) -> Self {
         Self(vec![(false, false); loads.len()])
     }
 
@@ -107,15 +107,15 @@ impl Opens {
 
 /// Transformed stream, read from packs that `next` returns in the planned order, and from the bytes that they
 /// put aside.
-pub(in crate::read) struct Stream<'a, R, N> {
-    loads: &'a [Load],
-    foreseen: Sequence,
+pub(in crate::read) struct PackStream<'a, R, N> {
+    loads: &'a [PackLoad],
+    foreseen: OpeningPlan,
     runs: R,
     next: N,
     scratch: &'a Scratch,
-    opens: Opens,
+    opens: OpeningState,
     /// Open packs, by their number.
-    open: Vec<Option<Opened>>,
+    open: Vec<Option<UnpackedPack>>,
     rest: Option<PackSpan>,
     /// Position in the stream.
     at: u64,
@@ -123,11 +123,11 @@ pub(in crate::read) struct Stream<'a, R, N> {
     aside: u64,
 }
 
-impl<'a, R, N> Stream<'a, R, N> {
+impl<'a, R, N> PackStream<'a, R, N> {
     /// Creates the stream of `runs` in `loads`, as planned in `foreseen`.
     pub(in crate::read) fn new(
-        loads: &'a [Load],
-        foreseen: Sequence,
+        loads: &'a [PackLoad],
+        foreseen: OpeningPlan,
         runs: R,
         next: N,
         scratch: &'a Scratch,
@@ -138,7 +138,7 @@ impl<'a, R, N> Stream<'a, R, N> {
             runs,
             next,
             scratch,
-            opens: Opens::none(loads),
+            opens: OpeningState::none(loads),
             open: loads.iter().map(|_| None).collect(),
             rest: None,
             at: 0,
@@ -147,10 +147,10 @@ impl<'a, R, N> Stream<'a, R, N> {
     }
 }
 
-impl<'r, R, N> Read for Stream<'_, R, N>
+impl<'r, R, N> Read for PackStream<'_, R, N>
 where
     R: Iterator<Item = &'r PackSpan>,
-    N: FnMut() -> io::Result<Opened>,
+    N: FnMut() -> io::Result<UnpackedPack>,
 {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let Some(run) = self.rest.take().or_else(|| self.runs.next().copied()) else {
@@ -208,10 +208,10 @@ mod tests {
     use crate::digest::Digest;
 
     /// Returns packs of these lengths, one behind the other.
-    fn loads(lengths: &[u64]) -> Vec<Load> {
+    fn loads(lengths: &[u64]) -> Vec<PackLoad> {
         let mut base = 0_u64;
         let one = |length: &u64| {
-            let load = Load::for_test(Digest::of(&base.to_le_bytes()), base, *length);
+            let load = PackLoad::for_test(Digest::of(&base.to_le_bytes()), base, *length);
             base += length;
             load
         };
@@ -223,9 +223,9 @@ mod tests {
     }
 
     fn sequence<'r>(
-        loads: &mut [Load],
+        loads: &mut [PackLoad],
         runs: impl Iterator<Item = &'r PackSpan> + Clone,
-    ) -> Option<Sequence> {
+    ) -> Option<OpeningPlan> {
         super::sequence(loads, runs, &CancellationToken::new())
     }
 
@@ -245,8 +245,8 @@ mod tests {
         telling.join().unwrap();
     }
 
-    fn opened(plain: &[u8], frame: usize) -> Opened {
-        let mut opened = Opened::default();
+    fn opened(plain: &[u8], frame: usize) -> UnpackedPack {
+        let mut opened = UnpackedPack::default();
         let mut at = 0;
         for part in plain.chunks(frame) {
             opened.push(at, part.to_vec());
@@ -258,7 +258,7 @@ mod tests {
     /// Size of a pack, in the same proportion to a block as a real pack.
     const PACK: u64 = BLOCK * 15 / 4;
 
-    fn numbers(foreseen: &Sequence) -> Vec<usize> {
+    fn numbers(foreseen: &OpeningPlan) -> Vec<usize> {
         let order = foreseen.order.iter();
         order.map(|opening| opening.number).collect()
     }
@@ -305,7 +305,7 @@ mod tests {
         let scratch = Scratch::create(&std::env::temp_dir(), 100).unwrap();
         let foreseen = sequence(&mut packs, [run(90, 10)].iter()).unwrap();
         let next = || Ok(opened(&[0; 100], 30));
-        let mut stream = Stream::new(&packs, foreseen, wrong.iter(), next, &scratch);
+        let mut stream = PackStream::new(&packs, foreseen, wrong.iter(), next, &scratch);
         let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
@@ -346,7 +346,7 @@ mod tests {
                 }
                 Ok(plain)
             };
-            let mut stream = Stream::new(&packs, foreseen, runs.iter(), next, &scratch);
+            let mut stream = PackStream::new(&packs, foreseen, runs.iter(), next, &scratch);
             let (mut got, mut buffer) = (Vec::new(), vec![0; piece]);
             loop {
                 let n = stream.read(&mut buffer).unwrap();

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use tokio_util::sync::CancellationToken;
 
-use super::packs::Load;
+use super::packs::PackLoad;
 use crate::format::recipe::PackSpan;
 
 /// Size of the blocks in which the stream is planned; tests have small packs, and small blocks for them.
@@ -21,7 +21,7 @@ const ROOM: u8 = 3;
 
 /// Bytes of the stream that are in one block and in one pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::read) struct Piece {
+pub(in crate::read) struct PackPiece {
     /// Number of the pack.
     pub(in crate::read) number: usize,
     /// Start in pack space.
@@ -35,7 +35,7 @@ pub(in crate::read) struct Piece {
 }
 
 /// Returns the first piece of `run`, which is at `at` in the stream; `None` behind the last pack.
-pub(in crate::read) fn piece(loads: &[Load], run: PackSpan, at: u64) -> Option<Piece> {
+pub(in crate::read) fn piece(loads: &[PackLoad], run: PackSpan, at: u64) -> Option<PackPiece> {
     let number = loads.partition_point(|load| load.end() <= run.start);
     let load = loads.get(number)?;
     let block = at / BLOCK;
@@ -44,7 +44,7 @@ pub(in crate::read) fn piece(loads: &[Load], run: PackSpan, at: u64) -> Option<P
         .saturating_mul(BLOCK)
         .saturating_sub(at);
     let of_pack = load.end().saturating_sub(run.start);
-    Some(Piece {
+    Some(PackPiece {
         number,
         from: run.start,
         within: run.start.checked_sub(load.base())?,
@@ -68,10 +68,10 @@ const LOOK: u32 = 4096;
 /// Calls `take` with each piece of `runs` in order. Returns `None` if `take` does, a run reaches outside of
 /// the packs, or `cancel` is set.
 pub(in crate::read) fn each_piece<'r>(
-    loads: &mut [Load],
+    loads: &mut [PackLoad],
     runs: impl Iterator<Item = &'r PackSpan>,
     cancel: &CancellationToken,
-    mut take: impl FnMut(&mut [Load], Piece) -> Option<()>,
+    mut take: impl FnMut(&mut [PackLoad], PackPiece) -> Option<()>,
 ) -> Option<()> {
     let mut at = 0_u64;
     let mut pieces = 0_u32;
@@ -94,11 +94,11 @@ pub(in crate::read) fn each_piece<'r>(
 /// Returns the blocks in which each pack is open, if any: at most three packs in one block. Returns `None` if
 /// a run reaches outside of the packs, or `cancel` is set.
 pub(in crate::read) fn stays<'r>(
-    loads: &mut [Load],
+    loads: &mut [PackLoad],
     runs: impl Iterator<Item = &'r PackSpan>,
     cancel: &CancellationToken,
 ) -> Option<Vec<Option<RangeInclusive<u64>>>> {
-    let mut uses = vec![Uses::default(); loads.len()];
+    let mut uses = vec![PackUses::default(); loads.len()];
     let mut blocks = 0_usize;
     each_piece(loads, runs, cancel, |_, piece| {
         uses.get_mut(piece.number)?.add(piece.block, piece.length);
@@ -129,7 +129,7 @@ pub(in crate::read) fn stays<'r>(
 
 /// Blocks of the stream that need bytes of one pack, and how many.
 #[derive(Debug, Clone, Default)]
-struct Uses {
+struct PackUses {
     first: Option<u64>,
     /// Last blocks that need bytes of the pack, and how many; they span no more than the longest stay.
     last: VecDeque<(u64, u64)>,
@@ -137,7 +137,7 @@ struct Uses {
     most: VecDeque<(u64, u64)>,
 }
 
-impl Uses {
+impl PackUses {
     fn add(&mut self, block: u64, length: u64) {
         self.first.get_or_insert(block);
         if let Some((_, bytes)) = self.last.back_mut().filter(|(last, _)| *last == block) {

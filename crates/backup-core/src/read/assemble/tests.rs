@@ -11,7 +11,7 @@ use crate::format::layout;
 use crate::format::manifest::{PackRef, StoredObject};
 use crate::format::pack::PackWriter;
 use crate::format::recipe::PackSpan;
-use crate::progress::Silent;
+use crate::progress::SilentProgress;
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
 use crate::store::{Key, Store};
@@ -21,7 +21,7 @@ use crate::testing::fault::FaultStore;
 const PACK: u64 = BLOCK * 15 / 4;
 
 /// Stored component: its manifest entry, and its plain bytes.
-struct Stored {
+struct SampleComponent {
     component: Component,
     plain: Vec<u8>,
 }
@@ -38,7 +38,7 @@ async fn put(store: &dyn Store, key: impl Fn(Digest) -> Key, bytes: Vec<u8>) -> 
 }
 
 /// Stores `packs` different packs, and a stream of `runs` in them.
-async fn stored(store: &dyn Store, packs: u64, runs: Vec<PackSpan>) -> Stored {
+async fn stored(store: &dyn Store, packs: u64, runs: Vec<PackSpan>) -> SampleComponent {
     let mut writer = PackWriter::new(1).unwrap();
     let (mut space, mut refs) = (Vec::new(), Vec::new());
     for number in 0..packs {
@@ -81,18 +81,18 @@ async fn stored(store: &dyn Store, packs: u64, runs: Vec<PackSpan>) -> Stored {
         archive: None,
         more: BTreeMap::new(),
     };
-    Stored { component, plain }
+    SampleComponent { component, plain }
 }
 
 async fn assembled(store: Arc<dyn Store>, component: &Component) -> Result<Vec<u8>, RestoreError> {
     let assembly = Assembly {
-        objects: Objects {
+        objects: PointObjects {
             store,
             id: "20261123t124500000z-1a2b3c4d5e6f".parse().unwrap(),
             folder: None,
         },
-        unlocked: Arc::new(Unlocked::of_nothing()),
-        progress: Arc::new(Silent),
+        unlocked: Arc::new(PointKeys::of_nothing()),
+        progress: Arc::new(SilentProgress),
         cancel: CancellationToken::new(),
         file: None,
     };
@@ -111,7 +111,7 @@ fn moved() -> Vec<PackSpan> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_is_opened_again_is_not_downloaded_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::default())));
-    let Stored { component, plain } = stored(store.as_ref(), 10, moved()).await;
+    let SampleComponent { component, plain } = stored(store.as_ref(), 10, moved()).await;
     let mut loads = loads(&component);
     let foreseen = sequence(
         &mut loads,
@@ -134,7 +134,7 @@ async fn a_pack_that_is_opened_again_is_not_downloaded_again() {
 async fn a_pack_in_a_folder_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(folder.path()).await.unwrap());
-    let Stored { component, plain } = stored(store.as_ref(), 10, moved()).await;
+    let SampleComponent { component, plain } = stored(store.as_ref(), 10, moved()).await;
     assert!(assembled(store, &component).await.unwrap() == plain);
 }
 
@@ -154,7 +154,7 @@ proptest! {
             .unwrap();
         let (got, plain) = runtime.block_on(async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-            let Stored { component, plain } = stored(store.as_ref(), 6, runs.collect()).await;
+            let SampleComponent { component, plain } = stored(store.as_ref(), 6, runs.collect()).await;
             (assembled(store, &component).await, plain)
         });
         prop_assert!(got.unwrap() == plain);

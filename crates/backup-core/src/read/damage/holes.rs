@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::walk::{Hole, Walked, walk};
+use super::walk::{ArchiveEntries, Hole, walk};
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 use crate::read::RestoreError;
-use crate::read::assemble::packs::{Load, scatter};
+use crate::read::assemble::packs::{PackLoad, scatter};
 use crate::scratch::Scratch;
 use crate::store::Key;
 
@@ -20,7 +20,7 @@ pub(super) fn split(
     segments: &[Segment],
     broken: &BTreeMap<Key, String>,
     cancel: &CancellationToken,
-) -> (Vec<Load>, Vec<Load>) {
+) -> (Vec<PackLoad>, Vec<PackLoad>) {
     let loads = scatter(component, segments, cancel).into_iter();
     loads.partition(|load| broken.contains_key(load.key()))
 }
@@ -33,7 +33,7 @@ pub(super) fn holes(
     cancel: &CancellationToken,
 ) -> Vec<Hole> {
     let (bad, _) = split(component, segments, broken, cancel);
-    let mut holes: Vec<Hole> = bad.iter().flat_map(Load::wanted).collect();
+    let mut holes: Vec<Hole> = bad.iter().flat_map(PackLoad::wanted).collect();
     holes.sort_unstable_by_key(|hole| hole.start);
     let mut merged: Vec<Hole> = Vec::new();
     for hole in holes {
@@ -51,7 +51,7 @@ pub(super) async fn read_around(
     holes: Vec<Hole>,
     scratch: Arc<Scratch>,
     cancel: &CancellationToken,
-) -> Result<Walked, RestoreError> {
+) -> Result<ArchiveEntries, RestoreError> {
     let (bytes, cancel) = (component.plain_bytes, cancel.clone());
     let walked = spawn_blocking(move || walk(&scratch, bytes, &holes, &cancel)).await;
     walked.map_err(RestoreError::Panicked)

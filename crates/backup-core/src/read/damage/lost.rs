@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::walk::{Hole, Walked};
+use super::walk::{ArchiveEntries, Hole};
 use crate::archive::ObjectPath;
 use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
@@ -14,7 +14,7 @@ const RANGES: usize = 8;
 
 /// Data that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lost {
+pub enum DataLoss {
     /// Objects of an archive.
     Objects {
         /// Number of objects.
@@ -39,7 +39,7 @@ pub enum Lost {
     Everything,
 }
 
-impl std::fmt::Display for Lost {
+impl std::fmt::Display for DataLoss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Objects {
@@ -83,9 +83,9 @@ impl std::fmt::Display for Lost {
 /// restore point has and the rest lacks. They are counted by kind, as in the manifest.
 pub(super) fn objects_lost(
     component: &Component,
-    read: Walked,
+    read: ArchiveEntries,
     older: Option<&BTreeSet<String>>,
-) -> Lost {
+) -> DataLoss {
     let kind = |name: &str| -> String {
         let path = name.parse::<ObjectPath>();
         path.map_or_else(|_| "files".to_owned(), |path| path.resource.to_string())
@@ -119,7 +119,7 @@ pub(super) fn objects_lost(
         let path = name.parse::<ObjectPath>();
         path.map_or(name, |path| format!("{} {}", path.resource, path.object()))
     });
-    Lost::Objects {
+    DataLoss::Objects {
         count: all.saturating_sub(seen),
         kinds,
         named: named.collect(),
@@ -128,7 +128,7 @@ pub(super) fn objects_lost(
 
 /// Returns the lost parts of a snapshot: the segments with holes, as far as they can be determined without
 /// the pages.
-pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[Hole]) -> Lost {
+pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[Hole]) -> DataLoss {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut from = 0_u64;
     for segment in segments {
@@ -150,7 +150,7 @@ pub(super) fn parts_lost(component: &Component, segments: &[Segment], holes: &[H
     let bytes = holes.iter().map(|h| h.end.saturating_sub(h.start));
     let more = ranges.len().saturating_sub(RANGES);
     ranges.truncate(RANGES);
-    Lost::Parts {
+    DataLoss::Parts {
         bytes: bytes.fold(0, u64::saturating_add),
         of: component.plain_bytes,
         ranges,

@@ -16,7 +16,7 @@ pub(super) type Hole = Range<u64>;
 
 /// Entries of an archive, by whether all of their bytes exist.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(super) struct ArchiveEntries {
     /// Entries whose bytes all exist.
     pub(super) whole: BTreeSet<String>,
     /// Entries that have a header but miss other bytes. Others are in holes with their names.
@@ -31,13 +31,13 @@ pub(super) fn walk(
     bytes: u64,
     holes: &[Hole],
     cancel: &CancellationToken,
-) -> Walked {
+) -> ArchiveEntries {
     let block = u64::try_from(BLOCK).unwrap_or(512);
     let hole_at = |range: Range<u64>| {
         let first = holes.partition_point(|hole| hole.end <= range.start);
         holes.get(first).filter(|hole| hole.start < range.end)
     };
-    let mut walked = Walked::default();
+    let mut walked = ArchiveEntries::default();
     let mut name: Option<Vec<u8>> = None;
     let mut at = 0_u64;
     let mut members = 0_u64;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use crate::store::{Created, Key};
+use crate::store::{CreateOutcome, Key};
 
 /// Name of a create in errors.
 pub(super) const VERB: &str = "put";
@@ -14,7 +14,7 @@ pub(super) const VERB: &str = "put";
 pub(super) const TEMP_PREFIX: &str = ".tmp-";
 
 /// Creates the file of `key` with `bytes` unless it exists. The caller has checked the bytes.
-pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created> {
+pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<CreateOutcome> {
     let target = root.join(key.as_str());
     let folder = make_folders(root, key)?;
     match target.symlink_metadata() {
@@ -22,10 +22,10 @@ pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         // A pipe or a link is not the object either.
         Ok(metadata) if !metadata.is_file() => {
-            return super::must_be_regular(&metadata).map(|()| Created::Existed);
+            return super::must_be_regular(&metadata).map(|()| CreateOutcome::Existed);
         }
         // Its writer may not have synced the folder yet, and the caller relies on the file's durability.
-        Ok(_) => return sync(&folder).map(|()| Created::Existed),
+        Ok(_) => return sync(&folder).map(|()| CreateOutcome::Existed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -38,8 +38,10 @@ pub(super) fn create(root: &Path, key: &Key, bytes: &[u8]) -> io::Result<Created
     temp.write_all(bytes)?;
     temp.as_file().sync_all()?;
     let created = match temp.persist_noclobber(&target) {
-        Ok(_) => Created::New,
-        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,
+        Ok(_) => CreateOutcome::New,
+        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
+            CreateOutcome::Existed
+        }
         Err(failed) => return Err(failed.error),
     };
     sync(&folder)?;

@@ -4,7 +4,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::StorageClass;
 
 use super::S3Store;
-use crate::store::{Access, Archived, Key};
+use crate::store::{Access, ArchiveState, Key};
 
 /// Class whose objects S3 moves on its own, also into archives if the bucket is configured so.
 const TIERED: &str = "INTELLIGENT_TIERING";
@@ -40,7 +40,7 @@ impl S3Store {
 
     /// Describes an archived object. `restore` is the state of its restore at S3: `ongoing-request="true"`,
     /// or `"false"` with the time until which its copy can be read.
-    pub(super) fn archived(&self, key: &Key, class: &str, restore: Option<&str>) -> Archived {
+    pub(super) fn archived(&self, key: &Key, class: &str, restore: Option<&str>) -> ArchiveState {
         let ongoing = |is: &str| {
             let told = format!("ongoing-request=\"{is}\"");
             restore.is_some_and(|restore| restore.contains(&told))
@@ -50,7 +50,7 @@ impl S3Store {
         } else {
             format!("restore the object first: `{}`", self.command(key, class))
         };
-        Archived {
+        ArchiveState {
             class: class.to_owned(),
             copied: ongoing("false"),
             remedy,

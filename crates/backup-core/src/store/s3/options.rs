@@ -72,7 +72,7 @@ pub enum Credentials {
     #[default]
     Chain,
     /// A given source. It is queried again after a refusal, so it should read its file each time.
-    Given(Arc<dyn GiveAccessKey>),
+    Given(Arc<dyn AccessKeySource>),
 }
 
 /// Access key and its secret.
@@ -87,7 +87,7 @@ pub struct AccessKey {
 }
 
 /// Source of an access key.
-pub trait GiveAccessKey: Send + Sync {
+pub trait AccessKeySource: Send + Sync {
     /// Returns the access key to use from now on.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ pub trait GiveAccessKey: Send + Sync {
     fn access_key(&self) -> Result<AccessKey, Box<dyn Error + Send + Sync>>;
 }
 
-impl GiveAccessKey for AccessKey {
+impl AccessKeySource for AccessKey {
     fn access_key(&self) -> Result<AccessKey, Box<dyn Error + Send + Sync>> {
         Ok(self.clone())
     }
@@ -116,9 +116,9 @@ impl Credentials {
     pub(super) fn provider(&self) -> Option<SharedCredentialsProvider> {
         match self {
             Self::Chain => None,
-            Self::Given(give) => Some(SharedCredentialsProvider::new(SourceProvider(Arc::clone(
-                give,
-            )))),
+            Self::Given(give) => Some(SharedCredentialsProvider::new(AccessKeyProvider(
+                Arc::clone(give),
+            ))),
         }
     }
 }
@@ -141,15 +141,15 @@ impl fmt::Debug for AccessKey {
 }
 
 /// Adapter that passes a given source to the SDK.
-struct SourceProvider(Arc<dyn GiveAccessKey>);
+struct AccessKeyProvider(Arc<dyn AccessKeySource>);
 
-impl fmt::Debug for SourceProvider {
+impl fmt::Debug for AccessKeyProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SourceProvider(…)")
     }
 }
 
-impl ProvideCredentials for SourceProvider {
+impl ProvideCredentials for AccessKeyProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{CheckResult, ensure, key, keys, put, sample};
 use crate::digest::Digest;
-use crate::store::{Created, MAX_OBJECT, Store, StoreError, WriteOnce};
+use crate::store::{CreateOutcome, MAX_OBJECT, Store, StoreError, WriteOnceSupport};
 
 pub(super) async fn come_back(store: Arc<dyn Store>) -> CheckResult {
     let bytes = sample("come back", 100_000);
@@ -110,7 +110,7 @@ pub(super) async fn are_never_changed(store: Arc<dyn Store>) -> CheckResult {
     for bytes in [first.clone(), sample("second", 4_000), Bytes::new()] {
         let digest = Digest::of(&bytes);
         let created = store.create(&key, bytes, digest).await?;
-        ensure!(created == Created::Existed, "it is said to be new");
+        ensure!(created == CreateOutcome::Existed, "it is said to be new");
         ensure!(store.get(&key).await? == first, "it was changed");
         let recorded = store.head(&key).await?.recorded;
         ensure!(
@@ -144,7 +144,7 @@ pub(super) async fn are_probed(store: Arc<dyn Store>) -> CheckResult {
     for _ in 0..2 {
         let probe = store.probe().await?;
         ensure!(
-            probe.write_once == WriteOnce::Honoured && probe.records_checksums,
+            probe.write_once == WriteOnceSupport::Honoured && probe.records_checksums,
             "the probe says {probe:?}"
         );
         let left = keys(&*store, "").await?;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{BoxError, CheckResult, ensure, key, keys, put, sample};
 use crate::digest::Digest;
-use crate::store::{Created, MAX_OBJECT, Store, StoreError};
+use crate::store::{CreateOutcome, MAX_OBJECT, Store, StoreError};
 
 const WRITERS: usize = 64;
 
@@ -36,7 +36,7 @@ async fn race(store: &Arc<dyn Store>, name: &str, bytes: &dyn Fn(usize) -> Bytes
     let mut winners = Vec::new();
     while let Some(result) = writers.join_next().await {
         let (digest, created) = result??;
-        if created == Created::New {
+        if created == CreateOutcome::New {
             winners.push(digest);
         }
     }

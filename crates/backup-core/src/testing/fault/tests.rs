@@ -7,7 +7,7 @@ fn store() -> FaultStore {
     FaultStore::new(Arc::new(MemoryStore::new()))
 }
 
-async fn put(store: &FaultStore, key: &str) -> Result<Created, StoreError> {
+async fn put(store: &FaultStore, key: &str) -> Result<CreateOutcome, StoreError> {
     let bytes = Bytes::from_static(b"twelve bytes");
     let digest = Digest::of(&bytes);
     store.create(&key.parse().unwrap(), bytes, digest).await
@@ -22,7 +22,7 @@ async fn a_lost_reply_leaves_the_object() {
     );
     let error = put(&store, "a").await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert_eq!(put(&store, "a").await.unwrap(), Created::Existed);
+    assert_eq!(put(&store, "a").await.unwrap(), CreateOutcome::Existed);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn unavailable_leaves_nothing_and_counts() {
     put(&store, "packs/1").await.unwrap();
     put(&store, "index/1").await.unwrap();
     put(&store, "packs/2").await.unwrap_err();
-    assert_eq!(put(&store, "packs/2").await.unwrap(), Created::New);
+    assert_eq!(put(&store, "packs/2").await.unwrap(), CreateOutcome::New);
     let counts = store.counts();
     assert_eq!((counts.creates, counts.put_bytes), (4, 48));
     assert_eq!(counts.calls(), 4);
@@ -95,7 +95,7 @@ async fn slow_calls_are_carried_out() {
     let pause = Duration::from_millis(20);
     let began = tokio::time::Instant::now();
     store.on(CallFilter::any(), Fault::Slow(pause));
-    assert_eq!(put(&store, "a").await.unwrap(), Created::New);
+    assert_eq!(put(&store, "a").await.unwrap(), CreateOutcome::New);
     assert!(began.elapsed() >= pause);
 }
 

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_cli::failure::Failure;
 use backup_cli::open::{self, Access};
-use backup_core::catalog::{Catalog, RestorePoint, View};
+use backup_core::catalog::{Catalog, ReadPolicy, RestorePoint};
 use backup_core::causes;
 use backup_core::crypt::Trust;
 use backup_core::id::ClusterName;
@@ -99,7 +99,7 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
     let catalog = Catalog::new(store);
     let count = catalog.list().await.map_err(|e| failed(e.into()))?.len();
     let limit = asked.limit.unwrap_or(USUAL).min(MOST);
-    let view = View {
+    let view = ReadPolicy {
         trust: Trust::Keys(vec![key.public().clone()]),
         now: api.clock.now(),
     };

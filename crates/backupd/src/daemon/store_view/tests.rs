@@ -1,9 +1,9 @@
-use backup_core::backup::{Committed, Protection, Run};
+use backup_core::backup::{NewRestorePoint, Protection, Run};
 use backup_core::clock::{Clock as _, FixedClock};
 use backup_core::crypt::new_identity;
 use backup_core::digest::Digest;
 use backup_core::format::layout;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use backup_core::store::memory::MemoryStore;
 use backup_core::testing::objects::etcd_snapshot;
 use jiff::SignedDuration;
@@ -22,7 +22,7 @@ impl World {
         SigningKey::parse("test", &self.key).unwrap()
     }
 
-    async fn take(&self) -> Committed {
+    async fn take(&self) -> NewRestorePoint {
         let run = Run {
             cluster: "test".parse().unwrap(),
             store: Arc::clone(&self.store),
@@ -32,7 +32,7 @@ impl World {
             reason: None,
             pinned: false,
             clock: Arc::<FixedClock>::clone(&self.clock),
-            progress: Arc::new(Silent),
+            progress: Arc::new(SilentProgress),
             cancel: CancellationToken::new(),
         };
         let taken = run.import_etcd("etcd", etcd_snapshot().unwrap()).await;

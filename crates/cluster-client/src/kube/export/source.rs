@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{KubeExport, files, odd, visit};
 use backup_core::id::ComponentName;
-use backup_core::source::{ArchiveSink, ArchiveSource, ObjectTap, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, ObjectTap, SourceError};
 
 /// Archive of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl KubeSource {
 
 #[async_trait]
 impl ArchiveSource for KubeSource {
-    async fn write(&self, out: &mut ArchiveSink) -> Result<Written, SourceError> {
+    async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         if let Some(tap) = &self.tap {
             out.show_to(Arc::clone(tap));
         }

@@ -12,7 +12,7 @@ use super::unfit::Unfit;
 use super::{KubeArchive, KubeExport};
 use backup_core::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use backup_core::format::manifest::{Finding, Severity};
-use backup_core::source::{ArchiveSink, SourceError, Written};
+use backup_core::source::{ArchiveReport, ArchiveSink, SourceError};
 
 /// Kinds whose first page is requested at the same time: most kinds have only one.
 const AHEAD: usize = 3;
@@ -22,8 +22,8 @@ pub(super) async fn visit(
     export: &KubeExport,
     archive: KubeArchive,
     mut out: Option<&mut ArchiveSink>,
-) -> Result<Written, SourceError> {
-    let mut written = Written::default();
+) -> Result<ArchiveReport, SourceError> {
+    let mut written = ArchiveReport::default();
     let kinds = export.kinds(archive);
     let selector = match archive {
         // Objects that a restore depends on are never excluded by a label.

@@ -6,7 +6,7 @@ use crate::talos::explain::{Failure, Reason};
 use crate::talos::proto::machine::EtcdMemberAlarm;
 use crate::talos::proto::machine::etcd_member_alarm::AlarmType;
 use crate::talos::session::host_of;
-use backup_core::source::{Candidate, Members, SourceError, Unwell};
+use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
 
 /// Largest acceptable lag, in raft entries. Members are queried within a second or two, in which a busy
 /// cluster writes some hundred entries.
@@ -51,7 +51,7 @@ pub(in super::super) fn rank(
         .unwrap_or_default();
 
     let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
-    let mut unwell: Vec<Unwell> = Vec::new();
+    let mut unwell: Vec<UnusableMember> = Vec::new();
     // Problems that no single member has: common to all, or caused by an entry in the talosconfig.
     let mut shared = Vec::new();
     let mut failures = Vec::new();
@@ -89,7 +89,7 @@ pub(in super::super) fn rank(
     for (node, failure) in failures {
         match failure.reason {
             Reason::Worker | Reason::NoForwarding => shared.push(failure),
-            _ => unwell.push(Unwell {
+            _ => unwell.push(UnusableMember {
                 node,
                 cause: failure.to_string(),
             }),
@@ -116,7 +116,7 @@ pub(in super::super) fn rank(
 }
 
 /// Returns the problem of a member that is not a candidate for a snapshot.
-fn other((node, status): Other) -> Option<Unwell> {
+fn other((node, status): Other) -> Option<UnusableMember> {
     let cause = match status {
         // A client that may not query it cannot judge it.
         Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => return None,
@@ -124,7 +124,7 @@ fn other((node, status): Other) -> Option<Unwell> {
         Ok(status) if status.leader == 0 => "it knows no leader".to_owned(),
         Ok(_) => return None,
     };
-    Some(Unwell { node, cause })
+    Some(UnusableMember { node, cause })
 }
 
 /// Returns failures as sentences; failures with the same meaning become one sentence.
@@ -150,7 +150,7 @@ fn summed_up(failures: Vec<Failure>) -> Vec<String> {
 
 enum Judged {
     Candidate(Rank, Box<Candidate>),
-    LeftOut(Unwell),
+    LeftOut(UnusableMember),
     Failed(String, Failure),
 }
 
@@ -226,7 +226,7 @@ fn judge(
         || member.is_some_and(|member| member.is_learner)
     {
         let cause = format!("node {node} is a learner: its data may be old until it is promoted");
-        return Judged::LeftOut(Unwell { node, cause });
+        return Judged::LeftOut(UnusableMember { node, cause });
     }
     if let Some(status) = &status {
         rank.leader = status.leader != 0 && status.leader == status.member_id;

@@ -8,7 +8,7 @@ use super::super::look::{ETCD, NodeReport};
 use super::super::plan::RestoredEtcd;
 use super::super::read_back::read_back;
 use super::EtcdRequest;
-use backup_core::progress::Silent;
+use backup_core::progress::SilentProgress;
 use cluster_client::talos::nodes::{ServiceView, TalosNodes};
 
 /// State of the target's etcd, seen from this restore.
@@ -39,7 +39,7 @@ impl TargetEtcdState {
         if !is_up(nodes, node, target.facts.etcd.clone(), patience).await {
             return Self::Unread("it is not healthy".to_owned());
         }
-        match read_back(nodes, node, &Silent).await {
+        match read_back(nodes, node, &SilentProgress).await {
             Ok(back) => match back.restored(&wanted.snapshot, wanted.proof, true) {
                 Ok(restored) => Self::Holds(restored),
                 Err(difference) => Self::Other(difference),

@@ -12,7 +12,7 @@ use super::super::plan::{EtcdPlan, NodeRole};
 use super::super::wipe::WipeCommand;
 use super::{EtcdRestoreError, Pace};
 use backup_core::progress::Progress;
-use backup_core::read::HeldSnapshot;
+use backup_core::read::LocalSnapshot;
 use bytes::Bytes;
 use cluster_client::talos::nodes::{
     CallError, CallErrorKind, ServiceView, TalosNodes, Upload, UploadError,
@@ -22,7 +22,7 @@ use cluster_client::talos::nodes::{
 pub(super) struct Job<'a> {
     pub(super) nodes: &'a TalosNodes,
     pub(super) plan: &'a EtcdPlan,
-    pub(super) snapshot: Arc<HeldSnapshot>,
+    pub(super) snapshot: Arc<LocalSnapshot>,
     pub(super) log: &'a dyn EtcdLog,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) pace: Pace,
@@ -56,7 +56,7 @@ pub(super) enum NodeOutcome {
 
 /// A held snapshot as the Talos API takes it.
 #[derive(Debug)]
-struct SnapshotUpload(Arc<HeldSnapshot>);
+struct SnapshotUpload(Arc<LocalSnapshot>);
 
 impl Upload for SnapshotUpload {
     fn bytes(&self) -> u64 {

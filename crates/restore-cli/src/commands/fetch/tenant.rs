@@ -8,7 +8,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
 use backup_core::digest::Digest;
 use backup_core::format::export::TenantFacts;
-use backup_core::newfile::{self, Existing};
+use backup_core::newfile::{self, OverwritePolicy};
 use backup_core::read::Kubeconfig;
 
 use super::{Args, Fetched};
@@ -23,7 +23,7 @@ pub(super) struct Wanted<'a> {
     pub(super) point: &'a RestorePoint,
     pub(super) identities: &'a Identities,
     /// Treatment of an existing file.
-    pub(super) existing: Existing,
+    pub(super) existing: OverwritePolicy,
 }
 
 pub(super) async fn run(

@@ -3,7 +3,7 @@
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
-use backup_core::catalog::{Catalog, LeftOut, RestorePoint};
+use backup_core::catalog::{Catalog, Exclusions, RestorePoint};
 
 use super::{LATEST, Needs};
 use crate::commands::Opened;
@@ -26,7 +26,7 @@ impl Opened {
 
     /// Reports the restore points that do not count, each reason once, because a command may search several
     /// times.
-    pub(in super::super) fn tell(&self, left_out: &LeftOut, frame: &Frame) {
+    pub(in super::super) fn tell(&self, left_out: &Exclusions, frame: &Frame) {
         let told = self.told.lock();
         let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
         for (reason, line) in left_out.lines() {

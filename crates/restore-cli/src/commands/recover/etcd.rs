@@ -9,7 +9,7 @@ use backup_cli::program::Frame;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
-use backup_core::read::{HeldSnapshot, unlock};
+use backup_core::read::{LocalSnapshot, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
     EtcdLog, EtcdPhase, EtcdPlan, EtcdRequest, LogError, Pace, Proof, SnapshotFacts, preflight,
@@ -127,7 +127,7 @@ pub(super) async fn restore(
         let opening = async { Ok(unlock(&ground.opened.store, &ground.point, &identities).await?) };
         let unlocked = frame.or_cancelled(opening).await?;
         let (component, folder) = (ComponentName::etcd(), scratch.folder(frame));
-        let held = HeldSnapshot::fetch(
+        let held = LocalSnapshot::fetch(
             Arc::clone(&ground.opened.store),
             &ground.point,
             Arc::new(unlocked),

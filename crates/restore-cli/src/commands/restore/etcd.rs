@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
-use backup_core::read::{HeldSnapshot, HoldError, unlock};
+use backup_core::read::{HoldError, LocalSnapshot, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
     EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
@@ -117,7 +117,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 /// Location of the snapshot.
 enum Source {
     Stored(Box<Opened>, Box<RestorePoint>),
-    File(Box<HeldSnapshot>),
+    File(Box<LocalSnapshot>),
 }
 
 /// Finds the snapshot. A file is quick to verify, so it is verified before the plan, which then shows its
@@ -128,11 +128,11 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
             "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
              restore point if there is one",
         );
-        let held = HeldSnapshot::raw_db(file).await;
+        let held = LocalSnapshot::raw_db(file).await;
         return Ok(Source::File(Box::new(held.map_err(|e| not_held(file, e))?)));
     }
     if let Some(file) = &args.snapshot {
-        let held = HeldSnapshot::file(file).await;
+        let held = LocalSnapshot::file(file).await;
         let held = held.map_err(|e| not_held(file, e))?;
         return Ok(Source::File(Box::new(held)));
     }
@@ -244,7 +244,7 @@ fn confirm(args: &Args, plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
 }
 
 /// Fetches and verifies the whole snapshot before anything is uploaded.
-async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot, Failure> {
+async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<LocalSnapshot, Failure> {
     let (opened, point) = match source {
         Source::File(held) => return Ok(*held),
         Source::Stored(opened, point) => (opened, point),
@@ -253,7 +253,7 @@ async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<HeldSnapshot
     let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };
     let unlocked = frame.or_cancelled(unlocked).await?;
     let (component, scratch) = (ComponentName::etcd(), args.scratch.folder(frame));
-    let held = HeldSnapshot::fetch(
+    let held = LocalSnapshot::fetch(
         Arc::clone(&opened.store),
         &point,
         Arc::new(unlocked),

@@ -2,7 +2,7 @@
 
 use super::*;
 use backup_cli::output::{Format, render};
-use backup_core::catalog::Entry;
+use backup_core::catalog::CatalogEntry;
 use backup_core::crypt::Verdict;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::Manifest;
@@ -116,7 +116,7 @@ pub(in crate::commands) fn point() -> RestorePoint {
     let began = "2026-11-23T12:00:00Z".parse().unwrap();
     let id = RestorePointId::new(began, digest);
     RestorePoint {
-        entry: Entry {
+        entry: CatalogEntry {
             key: format!("manifests/{id}.json").parse().unwrap(),
             id,
             digest,
