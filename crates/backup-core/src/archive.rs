@@ -22,7 +22,7 @@ pub use json::{Flaw, read_json};
 pub use json::{MAX_DEPTH, is_too_deep, same, serialize_number};
 pub use mask::{SENSITIVE, SensitiveValue, mask, mask_beside};
 pub use members::MemberError;
-pub use members::{MAX_EXTENSION, MAX_MEMBERS, TarMembers, told};
+pub use members::{MAX_EXTENSION, MAX_MEMBERS, TarMembers, quote_name};
 pub use path::{ObjectPath, ParsePathError, ResourceName};
 pub use read::ObjectHead;
 pub use read::{ArchiveError, MAX_OBJECT, StoredJson, read_objects};

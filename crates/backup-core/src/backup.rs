@@ -25,11 +25,11 @@ mod claim;
 mod commit;
 mod error;
 mod etcd;
-mod memory;
+mod history;
 mod recorder;
+mod run_state;
 mod stages;
 mod table;
-mod work;
 
 pub use error::BackupError;
 
@@ -168,7 +168,7 @@ impl Run {
     /// # Errors
     /// See [`BackupError`]; nothing is committed then.
     pub async fn take(&self, plan: BackupPlan<'_>) -> Result<NewRestorePoint, BackupError> {
-        work::take(self, plan).await
+        run_state::take(self, plan).await
     }
 
     /// Checks in the store, by size and checksum, every object that this run put for `committed`, and returns
@@ -232,7 +232,7 @@ impl Run {
     /// If the store cannot be read, or its prefix belongs to another cluster.
     pub async fn kit_files(&self) -> Result<Vec<String>, BackupError> {
         let claimed = claim::claim(self).await?;
-        memory::kit_files(self, &claimed).await
+        history::kit_files(self, &claimed).await
     }
 
     fn finding(&self, findings: &mut Vec<Finding>, finding: Finding) {

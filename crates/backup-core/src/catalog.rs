@@ -15,14 +15,14 @@ use crate::format::manifest::{Manifest, StoredObject};
 use crate::id::RestorePointId;
 use crate::store::{Key, ObjectInfo, Page, Store, StoreError};
 
+mod exclusions;
 mod find;
 mod hidden;
-mod left_out;
 mod load;
 mod newest;
 
+pub use self::exclusions::Exclusions;
 pub use self::hidden::HiddenPoint;
-pub use self::left_out::Exclusions;
 pub use self::newest::{ReadPolicy, SKEW, is_future};
 
 /// Manifests read at the same time: hides round trips, holds a few MiB at most.

@@ -2,9 +2,9 @@
 //! and they are removed once they are older than any run can be.
 //!
 //! A deletion cannot be undone, so every doubt stops it: a manifest that cannot be read or trusted, a listing
-//! that lacks a needed object, a missing or wrong clock, more leftovers than dead runs can explain. [`look`]
-//! only reads. [`remove`] reads the manifests again before each batch, and spares the objects that new ones
-//! name. It can be interrupted at any point, and repeated.
+//! that lacks a needed object, a missing or wrong clock, more leftovers than dead runs can explain.
+//! [`plan_removal`] only reads. [`remove`] reads the manifests again before each batch, and spares the
+//! objects that new ones name. It can be interrupted at any point, and repeated.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ pub enum LeftoversError {
 ///
 /// # Errors
 /// If the store cannot be read, or cannot be listed to its end; everything else is a finding.
-pub async fn look(
+pub async fn plan_removal(
     store: &Arc<dyn Store>,
     rules: &RemovalRules,
     progress: &dyn Progress,

@@ -10,21 +10,21 @@ use crate::store::{Key, StoreError};
 mod archive;
 mod assemble;
 mod damage;
-mod early;
 mod fetch;
-mod hold;
 mod keys;
+mod local_snapshot;
 mod objects;
 mod parts;
 mod recipes;
 mod tenant;
 mod verify;
+mod writeback;
 
 pub use archive::ObjectReader;
 pub use damage::{Assessor, Damage, DataLoss};
 pub use fetch::{FetchedFile, fetch};
-pub use hold::{HoldError, LocalSnapshot, LocalSnapshotFacts};
 pub use keys::{PointKeys, unlock};
+pub use local_snapshot::{LocalSnapshot, LocalSnapshotError, LocalSnapshotFacts};
 pub use tenant::Kubeconfig;
 pub use verify::{VerifyDepth, VerifyReport, verify};
 

@@ -103,13 +103,13 @@ pub trait Store: Debug + Send + Sync {
     }
 
     /// Puts `bytes` at `key` unless an object exists there. Atomic: other readers see all of it or nothing,
-    /// and only one of several writers gets [`CreateOutcome::New`]. `digest` is the SHA-256 of `bytes`; a store
-    /// that receives different bytes, or more than [`MAX_OBJECT`], refuses them.
+    /// and only one of several writers gets [`CreateOutcome::New`]. `digest` is the SHA-256 of `bytes`; a
+    /// store that receives different bytes, or more than [`MAX_OBJECT`], refuses them.
     ///
     /// A store that retries after a lost reply finds the object there, and cannot distinguish its own earlier
-    /// put from another writer's put of the same bytes. It then returns [`CreateOutcome::New`] if the object there
-    /// has this digest. So `New` always means that the object has these bytes, and `Existed` says nothing
-    /// about its content.
+    /// put from another writer's put of the same bytes. It then returns [`CreateOutcome::New`] if the object
+    /// there has this digest. So `New` always means that the object has these bytes, and `Existed` says
+    /// nothing about its content.
     ///
     /// # Errors
     /// See [`StoreError`]; after an error the object may or may not exist.

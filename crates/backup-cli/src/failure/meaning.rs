@@ -5,7 +5,7 @@ use backup_core::backup::BackupError;
 use backup_core::catalog::CatalogError;
 use backup_core::gc::LeftoversError;
 use backup_core::proxy::ProxyError;
-use backup_core::read::{HoldError, RestoreError};
+use backup_core::read::{LocalSnapshotError, RestoreError};
 use backup_core::store::StoreError;
 use cluster_client::kit::KitError;
 use cluster_client::kube::KubeError;
@@ -120,10 +120,10 @@ fn datastore(error: &DatastoreError) -> Option<Exit> {
     }
 }
 
-fn hold(error: &HoldError) -> Option<Exit> {
+fn hold(error: &LocalSnapshotError) -> Option<Exit> {
     match error {
-        HoldError::Snapshot { .. } => Some(Exit::Damaged),
-        HoldError::NotRaw { .. } => Some(Exit::Usage),
+        LocalSnapshotError::Snapshot { .. } => Some(Exit::Damaged),
+        LocalSnapshotError::NotRaw { .. } => Some(Exit::Usage),
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ pub enum MemberError {
 }
 
 /// Quotes and cuts a member's name for an error.
-pub fn told(name: &str) -> String {
+pub fn quote_name(name: &str) -> String {
     format!("{:?}", name.chars().take(SHOWN_NAME).collect::<String>())
 }
 
@@ -167,7 +167,7 @@ fn extended(own: &str, bytes: &[u8]) -> Result<Option<String>, MemberError> {
 
 fn hostile(member: &str, what: &'static str) -> MemberError {
     MemberError::Hostile {
-        member: told(member),
+        member: quote_name(member),
         what,
     }
 }

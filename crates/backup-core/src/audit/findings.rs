@@ -149,7 +149,7 @@ pub(crate) fn hidden(hidden: &HiddenPoint) -> Finding {
             replica or an older version of the object";
         (Severity::Warning, remedy)
     };
-    finding(severity, &hidden.manifest, hidden.told(), remedy)
+    finding(severity, &hidden.manifest, hidden.describe(), remedy)
 }
 
 pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {

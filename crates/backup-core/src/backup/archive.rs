@@ -4,8 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::BackupError;
 use super::commit::StoredComponent;
+use super::run_state::RunState;
 use super::stages::{Observer, Outcome, Rejection};
-use super::work::RunState;
 use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::RunHistory;
+use super::history::RunHistory;
 use super::recorder::ComponentStats;
+use super::run_state::RunState;
 use super::stages::UploadTotals;
-use super::work::RunState;
 use super::{BackupError, NewRestorePoint, Protection, Run, check, put};
 use crate::catalog::RestorePoint;
 use crate::crypt::{Sealer, Verdict, new_epoch};

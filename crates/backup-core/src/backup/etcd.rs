@@ -1,8 +1,8 @@
 //! Components that are etcd snapshots, from the best member that gives a whole one or from a file.
 
 use super::commit::StoredComponent;
+use super::run_state::RunState;
 use super::stages::{Observer, Outcome, Rejection, StoredStream};
-use super::work::RunState;
 use super::{BackupError, Run};
 use crate::audit;
 use crate::causes;

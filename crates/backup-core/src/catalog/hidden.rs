@@ -36,7 +36,7 @@ pub struct HiddenPoint {
 impl HiddenPoint {
     /// Returns one sentence that describes the restore point.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self { id, named_by, .. } = self;
         if self.there {
             format!(

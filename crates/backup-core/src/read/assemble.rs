@@ -58,7 +58,7 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
     }
     let segments = read_recipes(assembly, component).await?;
     let loads = loads(component);
-    let (segments, mut loads, sequence) = foresee(segments, loads, &assembly.cancel).await?;
+    let (segments, mut loads, sequence) = plan_openings(segments, loads, &assembly.cancel).await?;
     let sequence = match sequence {
         None if assembly.cancel.is_cancelled() => return Err(RestoreError::Cancelled),
         None => {
@@ -108,18 +108,18 @@ pub(super) async fn assemble<W: Write + Send + 'static>(
 }
 
 /// Plans the opening of packs, on a thread that may take its time.
-async fn foresee(
+async fn plan_openings(
     segments: Vec<Segment>,
     mut loads: Vec<PackLoad>,
     cancel: &CancellationToken,
 ) -> Result<(Vec<Segment>, Vec<PackLoad>, Option<OpeningPlan>), RestoreError> {
     let cancel = cancel.clone();
-    let foreseen = spawn_blocking(move || {
+    let openings = spawn_blocking(move || {
         let runs = segments.iter().flat_map(|segment| &segment.runs);
         let sequence = sequence(&mut loads, runs, &cancel);
         (segments, loads, sequence)
     });
-    foreseen.await.map_err(RestoreError::Panicked)
+    openings.await.map_err(RestoreError::Panicked)
 }
 
 pub(super) fn scratch_in(folder: &Path, component: &Component) -> Result<Scratch, RestoreError> {

@@ -31,12 +31,12 @@ use crate::progress::Progress;
 use crate::store::{Key, Store, StoreError};
 
 mod holes;
-mod lost;
+mod loss;
 mod walk;
 
 use holes::{holes, read_around, split};
-pub use lost::DataLoss;
-use lost::{objects_lost, parts_lost};
+pub use loss::DataLoss;
+use loss::{objects_lost, parts_lost};
 
 /// Attempts to read the rest of a component; each pack that turns out to be damaged starts a new attempt.
 const ATTEMPTS: usize = 8;

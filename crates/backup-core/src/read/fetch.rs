@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::RestoreError;
 use super::assemble::{Assembly, assemble};
-use super::early::WritebackFile;
 use super::keys::PointKeys;
 use super::objects::PointObjects;
 use super::parts::PartsFolder;
+use super::writeback::WritebackFile;
 use crate::catalog::RestorePoint;
 use crate::digest::Digest;
 use crate::format::manifest::Component;

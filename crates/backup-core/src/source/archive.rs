@@ -65,7 +65,7 @@ impl ArchiveSink {
     }
 
     /// Shows every following object to `tap`.
-    pub fn show_to(&mut self, tap: Arc<dyn ObjectTap>) {
+    pub fn attach_tap(&mut self, tap: Arc<dyn ObjectTap>) {
         self.tap = Some(tap);
     }
 

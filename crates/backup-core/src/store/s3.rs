@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use self::client::Clients;
 use self::failure::{Failure, FailureKind};
-use self::watch::TryCounter;
+use self::tries::TryCounter;
 use super::{
     Access, CreateOutcome, Key, MAX_OBJECT, ObjectInfo, Page, Probe, Store, StoreError,
     WriteOnceSupport, probe_object,
@@ -27,8 +27,8 @@ mod credentials;
 mod failure;
 mod options;
 mod read;
-mod tidy;
-mod watch;
+mod repair;
+mod tries;
 
 pub use ca::{ParseCaError, read_ca};
 pub use options::{AccessKey, AccessKeySource, Credentials, S3Options};
@@ -183,7 +183,7 @@ impl S3Store {
             size,
             recorded: head.checksum_sha256().and_then(Digest::from_base64),
             modified: head.last_modified().and_then(read::time),
-            access: self.headed(key, &head),
+            access: self.access_of_head(key, &head),
         })
     }
 

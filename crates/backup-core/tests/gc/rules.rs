@@ -199,7 +199,7 @@ async fn a_listing_that_is_not_whole_holds_it() {
         CallFilter::call(StoreCall::List).under("").from(4).times(1),
         Fault::Unavailable,
     );
-    let error = gc::look(&world.store(), &world.rules(), &SilentProgress).await;
+    let error = gc::plan_removal(&world.store(), &world.rules(), &SilentProgress).await;
     let error = error.unwrap_err();
     assert!(
         error.to_string().contains("cannot look at memory"),
@@ -299,7 +299,7 @@ async fn a_look_that_cannot_ask_is_an_error_and_not_an_empty_prefix() {
     world.pass(LONG);
     for call in [StoreCall::List, StoreCall::Get] {
         world.store.on(CallFilter::call(call), Fault::Forbidden);
-        let error = gc::look(&world.store(), &world.rules(), &SilentProgress).await;
+        let error = gc::plan_removal(&world.store(), &world.rules(), &SilentProgress).await;
         let error: &dyn std::error::Error = &error.unwrap_err();
         let store = std::iter::successors(Some(error), |e| e.source())
             .find_map(|e| e.downcast_ref::<StoreError>());

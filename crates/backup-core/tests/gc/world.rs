@@ -145,7 +145,7 @@ impl World {
     }
 
     pub(crate) async fn look(&self, rules: &RemovalRules) -> RemovalPlan {
-        gc::look(&self.store(), rules, &SilentProgress)
+        gc::plan_removal(&self.store(), rules, &SilentProgress)
             .await
             .unwrap()
     }

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     // A sweep creates nothing, so the folder must exist.
     let store = open::store(url, Access::Read, &frame.environment).await?;
     let progress = frame.terminal.progress();
-    let looked = async { Ok(gc::look(&store, &rules, progress.as_ref()).await?) };
+    let looked = async { Ok(gc::plan_removal(&store, &rules, progress.as_ref()).await?) };
     let plan = frame.or_cancelled(looked).await?;
     let removed = if args.dry_run {
         Ok(None)

@@ -99,7 +99,7 @@ pub(crate) async fn look(
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
         let store = open::store(config.need_store()?, Access::Read, &environment).await?;
-        let plan = gc::look(&store, &rules, &SilentProgress).await?;
+        let plan = gc::plan_removal(&store, &rules, &SilentProgress).await?;
         Ok::<_, Failure>(Looked { store, rules, plan })
     };
     match looked.await {

@@ -12,7 +12,7 @@ use crate::child;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use backup_core::read::{self, HoldError, LocalSnapshot, PointKeys, RestoreError};
+use backup_core::read::{self, LocalSnapshot, LocalSnapshotError, PointKeys, RestoreError};
 use backup_core::store::Store;
 
 /// Time limit for etcd's tool. It copies 8 GiB in minutes, even on a slow disk.
@@ -86,7 +86,7 @@ pub enum DatastoreError {
     Restore(#[from] RestoreError),
     /// The snapshot, or the database made from it, is not sound.
     #[error(transparent)]
-    Hold(#[from] HoldError),
+    Hold(#[from] LocalSnapshotError),
     /// The tool cannot be run.
     #[error("cannot run {program}; name etcd's own tool with --etcdutl FILE")]
     NoTool {

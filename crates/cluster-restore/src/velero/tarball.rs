@@ -11,7 +11,7 @@ use super::VeleroError;
 use crate::RecoverError;
 use crate::select::Selection;
 use crate::spool::Spool;
-use backup_core::archive::{MAX_OBJECT, MemberError, ObjectPath, TarMembers, told};
+use backup_core::archive::{MAX_OBJECT, MemberError, ObjectPath, TarMembers, quote_name};
 use backup_core::digest::{Digest, HashingWriter};
 
 /// Size limit of the unpacked tarball: a backup of half a million objects is smaller.
@@ -198,7 +198,7 @@ impl TarballReader<'_> {
     fn hostile(&self, member: &str, what: &str) -> VeleroError {
         VeleroError::Hostile {
             file: self.file.clone(),
-            member: told(member),
+            member: quote_name(member),
             what: what.to_owned(),
         }
     }

@@ -219,7 +219,7 @@ impl Opened {
         let newest = Some(&found.entry.id);
         for hidden in catalog.hidden(&entries, newest).await? {
             if hidden.id > found.entry.id {
-                frame.terminal.warn(&hidden.told());
+                frame.terminal.warn(&hidden.describe());
             }
         }
         Ok(found)

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     }
     let hidden = catalog.hidden(&entries, newest.as_ref()).await?;
     for hidden in &hidden {
-        frame.terminal.warn(&hidden.told());
+        frame.terminal.warn(&hidden.describe());
     }
     if entries.is_empty() {
         frame

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Draft, StoredComponent};
 use crate::backup::BackupError;
-use crate::backup::memory::RunHistory;
+use crate::backup::history::RunHistory;
 use crate::format::FormatError;
 use crate::format::manifest::{Component, Epoch, PackRef};
 

@@ -30,13 +30,13 @@ const OPENING: usize = 2;
 pub(in crate::read) fn keep_for_again(
     assembly: &Assembly,
     loads: &mut [PackLoad],
-    foreseen: &OpeningPlan,
+    openings: &OpeningPlan,
 ) -> u64 {
-    let mut end = foreseen.aside;
+    let mut end = openings.aside;
     if assembly.objects.are_near() {
         return end;
     }
-    for (before, opening) in foreseen.order.iter().zip(foreseen.order.iter().skip(1)) {
+    for (before, opening) in openings.order.iter().zip(openings.order.iter().skip(1)) {
         // Directly after its first opening, which is still in progress, nothing is kept yet.
         if opening.first || before.number == opening.number {
             continue;

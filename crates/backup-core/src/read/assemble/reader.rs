@@ -54,32 +54,32 @@ pub(in crate::read) fn sequence<'r>(
     runs: impl Iterator<Item = &'r PackSpan> + Clone,
     cancel: &CancellationToken,
 ) -> Option<OpeningPlan> {
-    let mut foreseen = OpeningPlan {
+    let mut openings = OpeningPlan {
         stays: stays(loads, runs.clone(), cancel)?,
         wanted: vec![0; loads.len()],
         ..OpeningPlan::default()
     };
     let mut opened = OpeningState::none(loads);
     each_piece(loads, runs, cancel, |loads, piece| {
-        let stays = foreseen.stays(piece);
-        foreseen.order.extend(opened.opening(piece.number, stays)?);
+        let stays = openings.stays(piece);
+        openings.order.extend(opened.opening(piece.number, stays)?);
         if stays {
-            let wanted = foreseen.wanted.get_mut(piece.number)?;
+            let wanted = openings.wanted.get_mut(piece.number)?;
             *wanted = wanted.saturating_add(piece.length);
         } else {
             loads.get_mut(piece.number)?.moves.push(ScratchMove {
                 from: piece.from,
-                to: foreseen.aside,
+                to: openings.aside,
                 length: piece.length,
             });
-            foreseen.aside = foreseen.aside.saturating_add(piece.length);
+            openings.aside = openings.aside.saturating_add(piece.length);
         }
         Some(())
     })?;
     for load in loads {
         load.moves.sort_unstable_by_key(|m| m.from);
     }
-    Some(foreseen)
+    Some(openings)
 }
 
 /// Openings of each pack so far: any at all, and the one for its stay.
@@ -109,7 +109,7 @@ impl OpeningState {
 /// put aside.
 pub(in crate::read) struct PackStream<'a, R, N> {
     loads: &'a [PackLoad],
-    foreseen: OpeningPlan,
+    openings: OpeningPlan,
     runs: R,
     next: N,
     scratch: &'a Scratch,
@@ -124,17 +124,17 @@ pub(in crate::read) struct PackStream<'a, R, N> {
 }
 
 impl<'a, R, N> PackStream<'a, R, N> {
-    /// Creates the stream of `runs` in `loads`, as planned in `foreseen`.
+    /// Creates the stream of `runs` in `loads`, as planned in `openings`.
     pub(in crate::read) fn new(
         loads: &'a [PackLoad],
-        foreseen: OpeningPlan,
+        openings: OpeningPlan,
         runs: R,
         next: N,
         scratch: &'a Scratch,
     ) -> Self {
         Self {
             loads,
-            foreseen,
+            openings,
             runs,
             next,
             scratch,
@@ -161,7 +161,7 @@ where
         let most = usize::try_from(piece.length).unwrap_or(usize::MAX);
         let most = most.min(buf.len());
         let into = buf.get_mut(..most).ok_or_else(lacking)?;
-        let stays = self.foreseen.stays(piece);
+        let stays = self.openings.stays(piece);
         let open = self.open.get_mut(piece.number).ok_or_else(lacking)?;
         let due = self.opens.opening(piece.number, stays);
         if let Some(opening) = due.ok_or_else(lacking)? {
@@ -181,7 +181,7 @@ where
         }
         let bytes = u64::try_from(read).unwrap_or(u64::MAX);
         if stays {
-            let left = self.foreseen.wanted.get_mut(piece.number);
+            let left = self.openings.wanted.get_mut(piece.number);
             let left = left.ok_or_else(lacking)?;
             *left = left.saturating_sub(bytes);
             if *left == 0 {
@@ -258,17 +258,17 @@ mod tests {
     /// Size of a pack, in the same proportion to a block as a real pack.
     const PACK: u64 = BLOCK * 15 / 4;
 
-    fn numbers(foreseen: &OpeningPlan) -> Vec<usize> {
-        let order = foreseen.order.iter();
+    fn numbers(openings: &OpeningPlan) -> Vec<usize> {
+        let order = openings.order.iter();
         order.map(|opening| opening.number).collect()
     }
 
     #[test]
     fn packs_in_order_are_opened_once_and_put_nothing_aside() {
         let mut packs = loads(&[PACK; 10]);
-        let foreseen = sequence(&mut packs, [run(0, 10 * PACK)].iter()).unwrap();
-        assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
-        assert_eq!(foreseen.aside, 0);
+        let openings = sequence(&mut packs, [run(0, 10 * PACK)].iter()).unwrap();
+        assert_eq!(numbers(&openings), (0..10).collect::<Vec<_>>());
+        assert_eq!(openings.aside, 0);
     }
 
     #[test]
@@ -276,10 +276,10 @@ mod tests {
         let mut packs = loads(&[PACK; 10]);
         let around = (0..10).flat_map(|at| (0..10).map(move |pack| run(pack * PACK + at, 1)));
         let around: Vec<PackSpan> = around.collect();
-        let foreseen = sequence(&mut packs, around.iter()).unwrap();
-        assert_eq!(numbers(&foreseen), (0..10).collect::<Vec<_>>());
+        let openings = sequence(&mut packs, around.iter()).unwrap();
+        assert_eq!(numbers(&openings), (0..10).collect::<Vec<_>>());
         // Three packs are open all the time.
-        assert_eq!(foreseen.aside, 7 * 10);
+        assert_eq!(openings.aside, 7 * 10);
     }
 
     #[test]
@@ -288,13 +288,13 @@ mod tests {
         let moved = |from: u64| (0..10).map(move |pack| run(pack * PACK + from, 1));
         let whole = (0..10).flat_map(|pack| [run(pack * PACK, PACK), run(7, 1)]);
         let runs: Vec<PackSpan> = moved(3).chain(whole).chain(moved(7)).collect();
-        let foreseen = sequence(&mut packs, runs.iter()).unwrap();
+        let openings = sequence(&mut packs, runs.iter()).unwrap();
         let second: Vec<usize> = (1..10).collect();
-        let order = &foreseen.order;
+        let order = &openings.order;
         assert!(order.iter().all(|o| o.first || o.stays));
         let again = order.iter().filter(|o| !o.first).map(|o| o.number);
         assert_eq!(again.collect::<Vec<_>>(), second);
-        assert!(foreseen.aside < PACK / 2, "{}", foreseen.aside);
+        assert!(openings.aside < PACK / 2, "{}", openings.aside);
     }
 
     #[test]
@@ -303,9 +303,9 @@ mod tests {
         let wrong = [run(90, 20)];
         assert!(sequence(&mut packs, wrong.iter()).is_none());
         let scratch = Scratch::create(&std::env::temp_dir(), 100).unwrap();
-        let foreseen = sequence(&mut packs, [run(90, 10)].iter()).unwrap();
+        let openings = sequence(&mut packs, [run(90, 10)].iter()).unwrap();
         let next = || Ok(opened(&[0; 100], 30));
-        let mut stream = PackStream::new(&packs, foreseen, wrong.iter(), next, &scratch);
+        let mut stream = PackStream::new(&packs, openings, wrong.iter(), next, &scratch);
         let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
@@ -334,9 +334,9 @@ mod tests {
             };
             let expected: Vec<u8> = runs.iter().flat_map(|r| cut(r.start, r.length)).copied().collect();
             let scratch = Scratch::create(&std::env::temp_dir(), size).unwrap();
-            let foreseen = sequence(&mut packs, runs.iter()).unwrap();
-            let aside = foreseen.aside;
-            let mut order = foreseen.order.clone().into_iter();
+            let openings = sequence(&mut packs, runs.iter()).unwrap();
+            let aside = openings.aside;
+            let mut order = openings.order.clone().into_iter();
             let next = || {
                 let opening = order.next().expect("one more than foreseen");
                 let load = &packs[opening.number];
@@ -346,7 +346,7 @@ mod tests {
                 }
                 Ok(plain)
             };
-            let mut stream = PackStream::new(&packs, foreseen, runs.iter(), next, &scratch);
+            let mut stream = PackStream::new(&packs, openings, runs.iter(), next, &scratch);
             let (mut got, mut buffer) = (Vec::new(), vec![0; piece]);
             loop {
                 let n = stream.read(&mut buffer).unwrap();

@@ -113,13 +113,13 @@ async fn a_pack_that_is_opened_again_is_not_downloaded_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::default())));
     let SampleComponent { component, plain } = stored(store.as_ref(), 10, moved()).await;
     let mut loads = loads(&component);
-    let foreseen = sequence(
+    let openings = sequence(
         &mut loads,
         moved().iter(),
         &tokio_util::sync::CancellationToken::new(),
     )
     .unwrap();
-    let again = foreseen.order.iter().filter(|o| !o.first).count();
+    let again = openings.order.iter().filter(|o| !o.first).count();
     assert!(again >= 5, "{again}");
 
     let before = store.counts().gets;

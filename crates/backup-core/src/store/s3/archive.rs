@@ -28,7 +28,7 @@ impl S3Store {
     }
 
     /// Returns the access that a head reports.
-    pub(super) fn headed(&self, key: &Key, head: &HeadObjectOutput) -> Access {
+    pub(super) fn access_of_head(&self, key: &Key, head: &HeadObjectOutput) -> Access {
         let class = head.storage_class().map(StorageClass::as_str);
         let class = match (head.archive_status(), class) {
             (Some(tier), _) => tier.as_str(),

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 
 use super::S3Options;
 use super::credentials::TrimmingProvider;
-use super::tidy::RepairingClient;
-use super::watch::RetryClassifier;
+use super::repair::RepairingClient;
+use super::tries::RetryClassifier;
 use crate::proxy::Proxies;
 
 /// Connect timeout. A packet that opens a connection is sent again after 1 s and 3 s; this allows both.

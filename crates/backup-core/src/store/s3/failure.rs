@@ -7,8 +7,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
-use super::tidy::NotS3Error;
-use super::watch::{TryCounter, find, untrusted};
+use super::repair::NotS3Error;
+use super::tries::{TryCounter, find, untrusted};
 use crate::store::{Key, StoreError};
 
 /// Failed request with its classification.

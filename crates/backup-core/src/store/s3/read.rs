@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::client::REQUEST;
 use super::failure::{Failure, FailureKind};
-use super::watch::TryCounter;
+use super::tries::TryCounter;
 use super::{BODIES, CLAIM_ALONE, S3Store};
 use crate::digest::Digest;
 use crate::store::{Key, MAX_OBJECT, MAX_SIZE, ObjectInfo, Page, StoreError, cut};

@@ -79,7 +79,7 @@ impl KubeSource {
 impl ArchiveSource for KubeSource {
     async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
         if let Some(tap) = &self.tap {
-            out.show_to(Arc::clone(tap));
+            out.attach_tap(Arc::clone(tap));
         }
         let (export, archive) = (self.export.as_ref(), self.archive);
         let mut findings = Vec::new();

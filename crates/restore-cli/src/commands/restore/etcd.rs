@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::etcd::SnapshotError;
 use backup_core::id::ComponentName;
-use backup_core::read::{HoldError, LocalSnapshot, unlock};
+use backup_core::read::{LocalSnapshot, LocalSnapshotError, unlock};
 use cluster_client::talos::nodes::TalosNodes;
 use cluster_restore::etcd::{
     EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
@@ -145,14 +145,14 @@ async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
 
 /// Makes the failure for a file that is not a sound snapshot. The file may be packed, or, without its
 /// trailer, a copy of a db file.
-fn not_held(file: &Path, error: HoldError) -> Failure {
-    let unsound = matches!(&error, HoldError::Snapshot { .. });
+fn not_held(file: &Path, error: LocalSnapshotError) -> Failure {
+    let unsound = matches!(&error, LocalSnapshotError::Snapshot { .. });
     if let Some(packing) = Packing::of_file(file).filter(|_| unsound) {
         return packing.refused(file, "give snapshot.db instead");
     }
     let bare = matches!(
         &error,
-        HoldError::Snapshot {
+        LocalSnapshotError::Snapshot {
             source: SnapshotError::NoTrailer { .. },
             ..
         }

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::claim::{StoredClaim, claim};
 use super::commit::{Draft, StoredComponent, commit};
-use super::memory::{RunHistory, recall};
+use super::history::{RunHistory, load_history};
 use super::stages::{self, Context, Observer, Outcome, UploadTotals};
 use super::table::ChunkTable;
 use super::{BackupError, BackupPlan, NewRestorePoint, Origin, Run, archive, etcd};
@@ -40,7 +40,7 @@ impl<'r> RunState<'r> {
     ) -> Result<Self, BackupError> {
         let claimed = claim(run).await?;
         let names: Vec<&ComponentName> = names.iter().collect();
-        let memory = recall(run, &claimed, &names, &mut findings).await?;
+        let memory = load_history(run, &claimed, &names, &mut findings).await?;
         let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
         let context = Context {
             store: std::sync::Arc::clone(&run.store),

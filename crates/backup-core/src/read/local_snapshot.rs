@@ -122,7 +122,7 @@ impl LocalSnapshot {
     ///
     /// # Errors
     /// If the file cannot be read, is cut off or damaged, or is not an etcd snapshot.
-    pub async fn file(path: &Path) -> Result<Self, HoldError> {
+    pub async fn file(path: &Path) -> Result<Self, LocalSnapshotError> {
         Self::look(path, false).await
     }
 
@@ -131,18 +131,18 @@ impl LocalSnapshot {
     ///
     /// # Errors
     /// If the file cannot be read, or its pages cannot be walked.
-    pub async fn raw_db(path: &Path) -> Result<Self, HoldError> {
+    pub async fn raw_db(path: &Path) -> Result<Self, LocalSnapshotError> {
         Self::look(path, true).await
     }
 
-    async fn look(path: &Path, raw: bool) -> Result<Self, HoldError> {
+    async fn look(path: &Path, raw: bool) -> Result<Self, LocalSnapshotError> {
         let path = path.to_owned();
         let looked = spawn_blocking(move || {
             let facts = look(&path, raw)?;
             let place = SnapshotPlace::File(path);
             Ok(Self { facts, place })
         });
-        looked.await.map_err(HoldError::Panicked)?
+        looked.await.map_err(LocalSnapshotError::Panicked)?
     }
 
     /// Returns the facts about the snapshot.
@@ -154,7 +154,7 @@ impl LocalSnapshot {
 
 /// Reason why a file cannot be held.
 #[derive(Debug, thiserror::Error)]
-pub enum HoldError {
+pub enum LocalSnapshotError {
     /// The file cannot be read.
     #[error("cannot read the snapshot {file}")]
     Read {
@@ -214,7 +214,7 @@ impl LocalSnapshotFacts {
     }
 }
 
-fn look(path: &Path, raw: bool) -> Result<LocalSnapshotFacts, HoldError> {
+fn look(path: &Path, raw: bool) -> Result<LocalSnapshotFacts, LocalSnapshotError> {
     let file = path.display().to_string();
     let mut trailer = TrailerCheck::new();
     let mut pages = Inspector::new();
@@ -229,18 +229,18 @@ fn look(path: &Path, raw: bool) -> Result<LocalSnapshotFacts, HoldError> {
             Ok(())
         })
     });
-    read.map_err(|source| HoldError::Read {
+    read.map_err(|source| LocalSnapshotError::Read {
         file: file.clone(),
         source,
     })?;
     let (trailer, pages) = (trailer.finish(), pages.finish());
-    let unsound = |file: String| move |source| HoldError::Snapshot { file, source };
+    let unsound = |file: String| move |source| LocalSnapshotError::Snapshot { file, source };
     if !raw {
         let facts = SnapshotFacts::join(trailer, pages).map_err(unsound(file))?;
         return Ok(LocalSnapshotFacts::of(facts));
     }
     if trailer.is_ok() {
-        return Err(HoldError::NotRaw { file });
+        return Err(LocalSnapshotError::NotRaw { file });
     }
     let pages = pages.map_err(unsound(file))?;
     let sha256 = Digest::from_bytes(whole.finalize().into());
@@ -338,13 +338,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let missing = LocalSnapshot::file(&path).await.unwrap_err();
-        assert!(matches!(missing, HoldError::Read { .. }), "{missing}");
+        assert!(
+            matches!(missing, LocalSnapshotError::Read { .. }),
+            "{missing}"
+        );
         std::fs::write(&path, vec![7; 70_000]).unwrap();
         for error in [
             LocalSnapshot::file(&path).await.unwrap_err(),
             LocalSnapshot::raw_db(&path).await.unwrap_err(),
         ] {
-            assert!(matches!(error, HoldError::Snapshot { .. }), "{error}");
+            assert!(
+                matches!(error, LocalSnapshotError::Snapshot { .. }),
+                "{error}"
+            );
         }
     }
 

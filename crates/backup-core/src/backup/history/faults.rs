@@ -75,7 +75,7 @@ pub(super) fn gone(last: &HiddenPoint, count: usize) -> Finding {
         object: format!("restore point {}", last.id),
         cause: format!(
             "no restore point is listed, and signatures name {count}: {}",
-            last.told()
+            last.describe()
         ),
         remedy: "find out who deleted them, and put them back from a replica; a kit that was with them has to \
                  be added again: `backupd kit add FILE…`"

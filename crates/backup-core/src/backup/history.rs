@@ -58,7 +58,7 @@ pub(super) async fn kit_files(
 
 /// Recalls what a run of `components` can build upon: for each component the newest restore point that has
 /// it, which is mostly the same one.
-pub(super) async fn recall(
+pub(super) async fn load_history(
     run: &Run,
     claimed: &StoredClaim,
     components: &[&ComponentName],
