@@ -23,7 +23,7 @@ mod findings;
 mod needs;
 mod torn;
 
-use components::Components;
+use components::ComponentStates;
 pub(crate) use findings::{finding, hidden, stranger, unreadable};
 pub(crate) use needs::{NeededObjects, ObjectRelation};
 pub use torn::{torn, torn_in};
@@ -176,7 +176,7 @@ pub async fn run(
     let mut needs = NeededObjects::default();
     let mut claims: Vec<(RestorePointId, Digest)> = Vec::new();
     let listed: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
-    let mut newest = Components::default();
+    let mut newest = ComponentStates::default();
     let mut future: Vec<&RestorePointId> = Vec::new();
     for entries in entries.chunks(MANIFESTS) {
         let points = catalog.all_trusted(entries, &options.trust).await;

@@ -10,7 +10,7 @@ use crate::id::{ComponentName, RestorePointId};
 
 /// See the module. Restore points must be added oldest first.
 #[derive(Default)]
-pub(super) struct Components(BTreeMap<ComponentName, ComponentRecency>);
+pub(super) struct ComponentStates(BTreeMap<ComponentName, ComponentRecency>);
 
 #[derive(Default)]
 struct ComponentRecency {
@@ -20,7 +20,7 @@ struct ComponentRecency {
     partial: Option<(RestorePointId, Vec<Gap>)>,
 }
 
-impl Components {
+impl ComponentStates {
     pub(super) fn take_in(&mut self, point: &RestorePoint) {
         let manifest = &point.manifest;
         let there = manifest.components.iter().map(|c| &c.name);

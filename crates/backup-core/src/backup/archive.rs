@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::BackupError;
 use super::commit::StoredComponent;
 use super::run_state::RunState;
-use super::stages::{Observer, Outcome, Rejection};
+use super::stages::{Observer, StreamOutcome, StreamRejection};
 use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;
@@ -72,9 +72,9 @@ pub(super) async fn archive(
     );
     let (written, outcome) = tokio::join!(writing, storing);
     let stored = match outcome? {
-        Outcome::Stored(stored) => stored,
-        Outcome::Rejected(Rejection::Source(e)) => return Err(BackupError::Source(e)),
-        Outcome::Rejected(Rejection::Verdict(_)) => return Err(unwritten()),
+        StreamOutcome::Stored(stored) => stored,
+        StreamOutcome::Rejected(StreamRejection::Source(e)) => return Err(BackupError::Source(e)),
+        StreamOutcome::Rejected(StreamRejection::Verdict(_)) => return Err(unwritten()),
     };
     if run.cancel.is_cancelled() {
         return Err(BackupError::Cancelled);

@@ -13,7 +13,7 @@ const MAX_ORDER: usize = 128;
 
 /// Order of the chunks in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ChunkOrder {
     /// Order of the stream: runs of it stay whole, so recipes are short.
     AsItCame,
     /// Order of the keys that the chunker gave, then of the stream: versions of one object lie together and
@@ -57,9 +57,9 @@ impl Batch {
     }
 
     /// Puts the chunks in the order in which they will be stored.
-    pub(super) fn arranged(self, order: Order) -> ArrangedBatch {
+    pub(super) fn arranged(self, order: ChunkOrder) -> ArrangedBatch {
         let mut arranged: Vec<usize> = (0..self.chunks.len()).collect();
-        if order == Order::ByKey {
+        if order == ChunkOrder::ByKey {
             let key = |i: &usize| {
                 self.chunks
                     .get(*i)

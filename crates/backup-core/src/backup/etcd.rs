@@ -2,7 +2,7 @@
 
 use super::commit::StoredComponent;
 use super::run_state::RunState;
-use super::stages::{Observer, Outcome, Rejection, StoredStream};
+use super::stages::{Observer, StoredStream, StreamOutcome, StreamRejection};
 use super::{BackupError, Run};
 use crate::audit;
 use crate::causes;
@@ -129,7 +129,7 @@ async fn attempt(
         source,
     };
     Ok(match outcome {
-        Outcome::Stored(StoredStream {
+        StreamOutcome::Stored(StoredStream {
             verdict,
             seen,
             recipes,
@@ -144,11 +144,11 @@ async fn attempt(
             )),
             Err(e) => Err(unusable(e)),
         },
-        Outcome::Rejected(Rejection::Verdict(Err(e))) => Err(unusable(e)),
-        Outcome::Rejected(Rejection::Verdict(Ok(_))) => Err(BackupError::Stage(
+        StreamOutcome::Rejected(StreamRejection::Verdict(Err(e))) => Err(unusable(e)),
+        StreamOutcome::Rejected(StreamRejection::Verdict(Ok(_))) => Err(BackupError::Stage(
             std::io::Error::other("a good snapshot was not stored"),
         )),
-        Outcome::Rejected(Rejection::Source(e)) => Err(BackupError::Source(e)),
+        StreamOutcome::Rejected(StreamRejection::Source(e)) => Err(BackupError::Source(e)),
     })
 }
 

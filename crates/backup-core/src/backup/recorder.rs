@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::batch::{ArrangedBatch, Batch, Order};
+use super::batch::{ArrangedBatch, Batch, ChunkOrder};
 use super::table::{ChunkPlace, ChunkTable, PackFacts, PackNumber};
 use crate::chunk::{ChunkerKind, Sink};
 use crate::format::recipe::{PackSpan, Segment};
@@ -19,13 +19,13 @@ const MUCH_NEW: u64 = 4;
 /// in every later snapshot that still refers to it: 15 % of an hour's bytes.
 const MUCH: PackSettings = PackSettings {
     level: 3,
-    order: Order::AsItCame,
+    order: ChunkOrder::AsItCame,
 };
 /// A later snapshot is small and should stay small. Compared with [`MUCH`], level 9 saves 9 % and the order
 /// by key 6 %, at three times the processor time for a tenth of the bytes.
 const LITTLE: PackSettings = PackSettings {
     level: 9,
-    order: Order::ByKey,
+    order: ChunkOrder::ByKey,
 };
 
 /// Settings for making a pack.
@@ -33,7 +33,7 @@ const LITTLE: PackSettings = PackSettings {
 struct PackSettings {
     /// Compression level of zstd.
     level: i32,
-    order: Order,
+    order: ChunkOrder,
 }
 
 /// Work for the stage that compresses and encrypts, in the required order.
@@ -50,7 +50,7 @@ pub(super) enum SealTask {
 
 /// Run whose place in pack space is not yet known.
 #[derive(Clone, Copy)]
-struct RawRun {
+struct UnplacedSpan {
     pack: PackNumber,
     /// Offset in the pack; while the pack is being collected, a position in the batch.
     offset: u32,
@@ -78,7 +78,7 @@ pub(super) struct Recorder<F> {
     /// Number of the pack that the batch will become; assigned with its first chunk.
     collecting: Option<PackNumber>,
     layout: Vec<u8>,
-    runs: Vec<RawRun>,
+    runs: Vec<UnplacedSpan>,
     /// Index of the first run that may wait for the batch's places.
     waiting_from: usize,
     segment_start: u64,
@@ -235,7 +235,7 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
                 offset,
                 length,
             } = place;
-            let run = RawRun {
+            let run = UnplacedSpan {
                 pack,
                 offset,
                 length,
@@ -267,7 +267,7 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
                     length,
                 },
             );
-            self.runs.push(RawRun {
+            self.runs.push(UnplacedSpan {
                 pack,
                 offset,
                 length,
@@ -285,7 +285,7 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
     }
 
     fn boundary(&mut self, plain: u64) -> io::Result<()> {
-        let columns = self.runs.len().saturating_mul(size_of::<RawRun>());
+        let columns = self.runs.len().saturating_mul(size_of::<UnplacedSpan>());
         if columns.saturating_add(self.layout.len()) > SEGMENT_BYTES {
             self.close_segment(plain)?;
         }
@@ -295,7 +295,7 @@ impl<F: FnMut(SealTask) -> io::Result<()>> Sink for Recorder<F> {
 
 impl<F> Recorder<F> {
     /// Appends a run whose place is known, and merges it with the previous run if that place is known too.
-    fn push_run(&mut self, run: RawRun) {
+    fn push_run(&mut self, run: UnplacedSpan) {
         if let Some(last) = self.runs.last_mut()
             && self.collecting != Some(last.pack)
             && last.pack == run.pack

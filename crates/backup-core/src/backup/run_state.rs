@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::claim::{StoredClaim, claim};
 use super::commit::{Draft, StoredComponent, commit};
 use super::history::{RunHistory, load_history};
-use super::stages::{self, Context, Observer, Outcome, UploadTotals};
+use super::stages::{self, Observer, StageContext, StreamOutcome, UploadTotals};
 use super::table::ChunkTable;
 use super::{BackupError, BackupPlan, NewRestorePoint, Origin, Run, archive, etcd};
 use crate::causes;
@@ -27,7 +27,7 @@ pub(super) struct RunState<'r> {
     pub(super) memory: RunHistory,
     pub(super) spent: UploadTotals,
     pub(super) kubernetes: Option<KubernetesFacts>,
-    context: Context,
+    context: StageContext,
 }
 
 impl<'r> RunState<'r> {
@@ -42,7 +42,7 @@ impl<'r> RunState<'r> {
         let names: Vec<&ComponentName> = names.iter().collect();
         let memory = load_history(run, &claimed, &names, &mut findings).await?;
         let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
-        let context = Context {
+        let context = StageContext {
             store: std::sync::Arc::clone(&run.store),
             sealer,
             epoch: draft.epoch_text(),
@@ -71,7 +71,7 @@ impl<'r> RunState<'r> {
         watch: W,
         accept: impl Fn(&W::Verdict) -> Option<u64>,
         stream: ByteStream,
-    ) -> Result<Outcome<W::Verdict>, BackupError>
+    ) -> Result<StreamOutcome<W::Verdict>, BackupError>
     where
         C: Chunker + Send + 'static,
         W: Observer,

@@ -48,7 +48,7 @@ pub(super) trait Observer: Send + 'static {
 
 /// Settings that the stages of every stream share.
 #[derive(Clone)]
-pub(super) struct Context {
+pub(super) struct StageContext {
     pub(super) store: Arc<dyn Store>,
     pub(super) sealer: Sealer,
     /// Public half of the epoch that `sealer` encrypts to; empty if it does not encrypt.
@@ -58,15 +58,15 @@ pub(super) struct Context {
 }
 
 /// Outcome of a stream.
-pub(super) enum Outcome<V> {
+pub(super) enum StreamOutcome<V> {
     /// Stored whole, and accepted.
     Stored(StoredStream<V>),
     /// The stream broke, or its verdict was not accepted. Its chunks are stored and known.
-    Rejected(Rejection<V>),
+    Rejected(StreamRejection<V>),
 }
 
 /// Reason why a stream was not taken.
-pub(super) enum Rejection<V> {
+pub(super) enum StreamRejection<V> {
     Source(SourceError),
     Verdict(V),
 }
@@ -116,14 +116,14 @@ impl UploadTotals {
 
 /// Runs one stream through all stages. Returns the table in every outcome except an error.
 pub(super) async fn run<C, W>(
-    context: &Context,
+    context: &StageContext,
     table: ChunkTable,
     kind: ChunkerKind,
     chunker: C,
     watch: W,
     accept: impl Fn(&W::Verdict) -> Option<u64>,
     stream: ByteStream,
-) -> Result<(ChunkTable, UploadTotals, Outcome<W::Verdict>), BackupError>
+) -> Result<(ChunkTable, UploadTotals, StreamOutcome<W::Verdict>), BackupError>
 where
     C: Chunker + Send + 'static,
     W: Observer,
@@ -180,13 +180,13 @@ where
     };
     let outcome = match (pumped, seen) {
         (Err(PumpError::Cancelled), _) => return Err(BackupError::Cancelled),
-        (Err(PumpError::Source(e)), _) => Outcome::Rejected(Rejection::Source(e)),
-        (Ok(()), None) => Outcome::Rejected(Rejection::Verdict(verdict)),
+        (Err(PumpError::Source(e)), _) => StreamOutcome::Rejected(StreamRejection::Source(e)),
+        (Ok(()), None) => StreamOutcome::Rejected(StreamRejection::Verdict(verdict)),
         (Ok(()), Some(seen)) => {
             let mut recipes = put.recipes;
             recipes.sort_by_key(|(position, _)| *position);
             let recipes = recipes.into_iter().map(|(_, object)| object).collect();
-            Outcome::Stored(StoredStream {
+            StreamOutcome::Stored(StoredStream {
                 verdict,
                 seen,
                 recipes,
@@ -210,7 +210,7 @@ enum PumpError {
 }
 
 async fn pump(
-    context: &Context,
+    context: &StageContext,
     mut stream: ByteStream,
     watch: mpsc::Sender<Bytes>,
     cut: mpsc::Sender<Bytes>,
@@ -300,7 +300,7 @@ fn pack_stage(
 }
 
 async fn upload(
-    context: &Context,
+    context: &StageContext,
     mut made: mpsc::Receiver<SealedObject>,
 ) -> Result<UploadedObjects, BackupError> {
     let mut put_so_far = UploadedObjects::default();

@@ -66,7 +66,7 @@ pub(crate) use decode::rebuild;
 #[derive(Debug, Default)]
 pub struct BboltChunker {
     window: window::Window,
-    units: encode::Units,
+    units: encode::UnitEncoder,
 }
 
 impl BboltChunker {

@@ -42,7 +42,7 @@ use self::free::Freelist;
 use self::summary::{PageDefect, PageSummary, Summaries};
 use super::facts::{Contents, SnapshotError, TornObjects};
 use crate::chunk::bbolt::page::{BRANCH, FREELIST, LEAF, Meta, wide};
-use crate::chunk::bbolt::window::{Unit, Visit, VisitedPart, Window};
+use crate::chunk::bbolt::window::{Unit, UnitVisitor, VisitedPart, Window};
 use crate::digest::Digest;
 
 /// Facts from the pages of a snapshot.
@@ -141,7 +141,7 @@ impl PageSurvey {
     }
 }
 
-impl Visit for PageSurvey {
+impl UnitVisitor for PageSurvey {
     type Error = Infallible;
 
     fn visit(&mut self, unit: Unit<'_>) -> Result<VisitedPart, Infallible> {

@@ -7,7 +7,7 @@ use prost::encoding::{decode_varint, encode_varint};
 use super::canonical::Shape;
 use super::layout::{LayoutRecord, MAX_RUN};
 use super::page::{BranchRow, LeafRow, ROW, size, wide};
-use super::window::{StreamEnd, Unit, Visit, VisitedPart};
+use super::window::{StreamEnd, Unit, UnitVisitor, VisitedPart};
 use crate::chunk::{MAX_CHUNK, Sink};
 
 /// Elements smaller than this are grouped until the group has this many bytes: an index entry of a chunk
@@ -26,7 +26,7 @@ enum PageRun {
 
 /// State of the encoder: the current run, and buffers that are reused.
 #[derive(Debug, Default)]
-pub(super) struct Units {
+pub(super) struct UnitEncoder {
     run: Option<(PageRun, usize)>,
     page_size: usize,
     /// The plain offset after the last unit or run that was written.
@@ -36,13 +36,13 @@ pub(super) struct Units {
     layout: Vec<u8>,
 }
 
-/// [`Units`] with their sink.
+/// [`UnitEncoder`] with its sink.
 pub(super) struct SinkVisitor<'a, S> {
-    units: &'a mut Units,
+    units: &'a mut UnitEncoder,
     sink: &'a mut S,
 }
 
-impl<S: Sink> Visit for SinkVisitor<'_, S> {
+impl<S: Sink> UnitVisitor for SinkVisitor<'_, S> {
     type Error = io::Error;
 
     fn visit(&mut self, unit: Unit<'_>) -> io::Result<VisitedPart> {
@@ -50,7 +50,7 @@ impl<S: Sink> Visit for SinkVisitor<'_, S> {
     }
 }
 
-impl Units {
+impl UnitEncoder {
     pub(super) fn with_sink<'a, S: Sink>(&'a mut self, sink: &'a mut S) -> SinkVisitor<'a, S> {
         SinkVisitor { units: self, sink }
     }

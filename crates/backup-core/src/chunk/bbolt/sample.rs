@@ -229,7 +229,7 @@ impl std::fmt::Debug for SampleFile {
 
 /// Defect that a damaged or hostile file may have.
 #[derive(Debug, Clone)]
-pub(crate) enum Harm {
+pub(crate) enum SampleDefect {
     /// Changes a byte, at a share of the length.
     Byte(prop::sample::Index, u8),
     /// Changes a header field of a page, or of a row after it.
@@ -242,19 +242,19 @@ pub(crate) enum Harm {
     More(Vec<u8>),
 }
 
-pub(crate) fn harm() -> impl Strategy<Value = Harm> {
+pub(crate) fn harm() -> impl Strategy<Value = SampleDefect> {
     use prop::sample::Index;
     let number = prop_oneof![Just(u32::MAX), Just(0xFFFF), 0..70_000_u32, any::<u32>()];
     prop_oneof![
-        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Harm::Byte(at, byte)),
-        4 => (any::<Index>(), 0..24_usize, number).prop_map(|(page, at, to)| Harm::Field(page, at * 2, to)),
-        1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Harm::Copy(from, to)),
-        1 => any::<Index>().prop_map(Harm::Cut),
-        1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(Harm::More),
+        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| SampleDefect::Byte(at, byte)),
+        4 => (any::<Index>(), 0..24_usize, number).prop_map(|(page, at, to)| SampleDefect::Field(page, at * 2, to)),
+        1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| SampleDefect::Copy(from, to)),
+        1 => any::<Index>().prop_map(SampleDefect::Cut),
+        1 => prop::collection::vec(any::<u8>(), 0..100).prop_map(SampleDefect::More),
     ]
 }
 
-impl Harm {
+impl SampleDefect {
     pub(crate) fn apply(&self, page_size: usize, bytes: &mut Vec<u8>) {
         let pages = bytes.len() / page_size;
         match self {

@@ -23,7 +23,7 @@ impl<'a> Unit<'a> {
 }
 
 /// Receiver of the pages of a stream.
-pub(crate) trait Visit {
+pub(crate) trait UnitVisitor {
     /// Error of the receiver.
     type Error;
 
@@ -79,7 +79,7 @@ impl Default for Window {
 
 impl Window {
     /// Takes the next bytes of the stream and visits the units that they complete.
-    pub(crate) fn push<V: Visit>(
+    pub(crate) fn push<V: UnitVisitor>(
         &mut self,
         mut plain: &[u8],
         visitor: &mut V,
@@ -104,7 +104,7 @@ impl Window {
     }
 
     /// Ends the stream: visits the remaining pages, and returns the last incomplete page.
-    pub(crate) fn finish<V: Visit>(mut self, visitor: &mut V) -> Result<StreamEnd, V::Error> {
+    pub(crate) fn finish<V: UnitVisitor>(mut self, visitor: &mut V) -> Result<StreamEnd, V::Error> {
         self.walk_held(true, visitor)?;
         Ok(StreamEnd {
             bytes: self.held,
@@ -113,7 +113,7 @@ impl Window {
         })
     }
 
-    fn walk_held<V: Visit>(&mut self, last: bool, visitor: &mut V) -> Result<(), V::Error> {
+    fn walk_held<V: UnitVisitor>(&mut self, last: bool, visitor: &mut V) -> Result<(), V::Error> {
         let mut held = std::mem::take(&mut self.held);
         let used = self.walk(held.get(self.start..).unwrap_or_default(), last, visitor)?;
         self.start = self.start.saturating_add(used);
@@ -131,7 +131,7 @@ impl Window {
     }
 
     /// Visits the complete units at the beginning of `bytes`; returns their number of bytes.
-    fn walk<V: Visit>(
+    fn walk<V: UnitVisitor>(
         &mut self,
         bytes: &[u8],
         last: bool,
