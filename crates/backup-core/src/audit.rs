@@ -194,7 +194,7 @@ pub async fn run(
                     let lost = lost.map(|parent| findings::lost_parent(&point, parent));
                     report.findings.extend(lost);
                     if !is_future {
-                        newest.take_in(&point);
+                        newest.add(&point);
                         report.newest = Some(entry.id.clone());
                     }
                     claims.push((entry.id.clone(), point.manifest.claim));

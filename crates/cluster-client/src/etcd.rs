@@ -144,7 +144,7 @@ impl SnapshotSource for EtcdSource {
         members::rank(&self.options.name, members::ask_all(&session).await)
     }
 
-    async fn gone(&self, members: &Members) -> Vec<UnusableMember> {
+    async fn lost_members(&self, members: &Members) -> Vec<UnusableMember> {
         match self.session.lock().await.clone() {
             Some(session) => members::ask_again(&session, members).await,
             None => Vec::new(),

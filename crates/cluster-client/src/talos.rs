@@ -164,7 +164,7 @@ impl SnapshotSource for TalosSource {
         Ok(members)
     }
 
-    async fn gone(&self, members: &Members) -> Vec<UnusableMember> {
+    async fn lost_members(&self, members: &Members) -> Vec<UnusableMember> {
         match self.session.lock().await.clone() {
             Some(session) => members::ask_again(&session, members).await,
             None => Vec::new(),

@@ -21,7 +21,7 @@ struct ComponentRecency {
 }
 
 impl ComponentStates {
-    pub(super) fn take_in(&mut self, point: &RestorePoint) {
+    pub(super) fn add(&mut self, point: &RestorePoint) {
         let manifest = &point.manifest;
         let there = manifest.components.iter().map(|c| &c.name);
         for name in there.chain(&manifest.missing) {

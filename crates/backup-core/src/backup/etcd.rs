@@ -52,11 +52,11 @@ pub(super) async fn snapshot(
             Ok((facts, stored)) => {
                 for (node, attempt) in &attempts {
                     // The failure was reported when it happened.
-                    work.findings.push(passed_over(name, node, attempt));
+                    work.findings.push(skipped_member(name, node, attempt));
                 }
                 let mut findings = audit::torn(name, &facts.torn, Severity::Error);
-                findings.extend(unwell(name, &members));
-                findings.extend(gone(run, name, source, &members).await?);
+                findings.extend(unusable_members(name, &members));
+                findings.extend(lost_members(run, name, source, &members).await?);
                 for finding in findings {
                     run.finding(&mut work.findings, finding);
                 }
@@ -223,7 +223,7 @@ fn etcd_facts(facts: &SnapshotFacts, from: &Candidate) -> EtcdFacts {
     }
 }
 
-fn passed_over(name: &ComponentName, node: &str, attempt: &str) -> Finding {
+fn skipped_member(name: &ComponentName, node: &str, attempt: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: of_member(name, node),
@@ -239,7 +239,7 @@ fn of_member(name: &ComponentName, node: &str) -> String {
 
 /// Returns a finding for each problem of the members and of their configuration. Each member has its own
 /// address, whichever member gave the snapshot.
-fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
+fn unusable_members(name: &ComponentName, members: &Members) -> Vec<Finding> {
     let finding = |object: String, cause: &str| Finding {
         severity: Severity::Warning,
         object,
@@ -260,13 +260,15 @@ fn unwell(name: &ComponentName, members: &Members) -> Vec<Finding> {
 }
 
 /// Checks the members again after the snapshot: a member in a crash loop answers some of the time.
-async fn gone(
+async fn lost_members(
     run: &Run,
     name: &ComponentName,
     source: &dyn SnapshotSource,
     before: &Members,
 ) -> Result<Vec<Finding>, BackupError> {
-    let gone = cancellable(run, source.gone(before)).await?.into_iter();
+    let gone = cancellable(run, source.lost_members(before))
+        .await?
+        .into_iter();
     let gone = gone.map(|member| Finding {
         severity: Severity::Warning,
         object: of_member(name, &member.node),

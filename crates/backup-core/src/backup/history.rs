@@ -13,8 +13,8 @@ mod indexes;
 mod kit;
 mod parents;
 
-use indexes::{IndexReader, learn, shared_packs};
-use kit::{carry, stands};
+use indexes::{IndexReader, load_indexes, shared_packs};
+use kit::{carry_kit, check_kit};
 use parents::{EarlierPoints, find_parents};
 
 /// Component of an earlier restore point that this one also names.
@@ -81,9 +81,9 @@ pub(super) async fn load_history(
         kitless,
     } = find_parents(run, claimed, components, findings).await?;
     memory.kitless = kitless;
-    memory.kit = kit.and_then(|point| carry(run, point, findings));
+    memory.kit = kit.and_then(|point| carry_kit(run, point, findings));
     if let Some(kit) = &memory.kit {
-        stands(run, &kit.component, findings).await;
+        check_kit(run, &kit.component, findings).await;
     }
     for parent in parents.iter().filter(|p| reader.can_read(p)) {
         let packs = parent.manifest.components.iter().flat_map(|c| &c.packs);
@@ -94,7 +94,7 @@ pub(super) async fn load_history(
         let known: Vec<&StoredObject> = memory.indexes.iter().collect();
         let new = parent.manifest.indexes.iter();
         let new: Vec<&StoredObject> = new.filter(|i| !known.contains(i)).collect();
-        match learn(run, &reader, &new, shared, &mut memory.table).await {
+        match load_indexes(run, &reader, &new, shared, &mut memory.table).await {
             Ok(archived) => {
                 if archived > 0 {
                     run.finding(findings, archived_packs(parent, archived));

@@ -115,7 +115,7 @@ impl ChunkTable {
     }
 
     /// Adds the chunks that an index lists for one pack.
-    pub(super) fn learn(&mut self, pack: &PackChunks) {
+    pub(super) fn add_chunks(&mut self, pack: &PackChunks) {
         let Some(number) = self.add_pack(PackFacts {
             stored: Some((pack.pack, pack.stored_bytes)),
             plain_bytes: pack.plain_bytes,

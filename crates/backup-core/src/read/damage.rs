@@ -100,7 +100,7 @@ fn about(error: &RestoreError) -> Option<(&Key, String)> {
 }
 
 /// Does the same as `about`, but returns the failure itself if it is about something else.
-fn told(error: RestoreError) -> Result<(Key, String), RestoreError> {
+fn key_and_cause(error: RestoreError) -> Result<(Key, String), RestoreError> {
     match about(&error) {
         Some((key, why)) => Ok((key.clone(), why)),
         None => Err(error),
@@ -198,7 +198,7 @@ impl Assessor {
             match read_recipes(assembly, component).await {
                 Ok(segments) => Some(segments),
                 Err(error) => {
-                    broken.extend([told(error)?]);
+                    broken.extend([key_and_cause(error)?]);
                     None
                 }
             }
@@ -267,7 +267,7 @@ impl Assessor {
                     return read_around(component, holes, scratch, &self.cancel).await;
                 }
                 Err(error) => {
-                    broken.extend([told(error)?]);
+                    broken.extend([key_and_cause(error)?]);
                 }
             }
         }

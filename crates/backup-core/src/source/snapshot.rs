@@ -63,7 +63,7 @@ pub trait SnapshotSource: Debug + Send + Sync {
 
     /// Queries again the candidates of `members` that had no warnings, and returns those that fail now.
     /// Queries only their state, since a query for alarms adds an entry to etcd's log.
-    async fn gone(&self, members: &Members) -> Vec<UnusableMember>;
+    async fn lost_members(&self, members: &Members) -> Vec<UnusableMember>;
 
     /// Starts a snapshot of `candidate`.
     ///

@@ -74,9 +74,9 @@ impl FixedArchive {
 
     /// Changes the manifest's facts about the kind `resource`.
     #[must_use]
-    pub fn told(mut self, resource: &str, tell: impl Fn(&mut KindFacts)) -> Self {
+    pub fn with_facts(mut self, resource: &str, change: impl Fn(&mut KindFacts)) -> Self {
         let kinds = self.kinds.iter_mut().map(|(facts, _)| facts);
-        kinds.filter(|f| f.resource == resource).for_each(tell);
+        kinds.filter(|f| f.resource == resource).for_each(change);
         self
     }
 

@@ -179,7 +179,7 @@ fn resources(later: bool) -> FixedArchive {
             &[object("Namespace", None, "team-a", &managed)],
         )
         .kind("webhooks.example.com", "Webhook", "v1", &[])
-        .told(&butler("tenantclusters"), |kind| {
+        .with_facts(&butler("tenantclusters"), |kind| {
             kind.skipped = vec![Skipped {
                 reason: "being deleted".to_owned(),
                 objects: 1,
@@ -188,7 +188,7 @@ fn resources(later: bool) -> FixedArchive {
             }];
         });
     if later {
-        objects.told("webhooks.example.com", |kind| {
+        objects.with_facts("webhooks.example.com", |kind| {
             kind.failed = Some("500: the conversion webhook does not answer".to_owned());
         })
     } else {

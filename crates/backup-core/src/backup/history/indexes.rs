@@ -93,7 +93,7 @@ pub(super) fn shared_packs(run: &Run, parent: &RestorePoint) -> Vec<(Digest, u64
 
 /// Learns the chunks in `indexes` that lie in `shared` packs, if those packs still exist and can be read at
 /// once. Returns how many packs are archived.
-pub(super) async fn learn(
+pub(super) async fn load_indexes(
     run: &Run,
     reader: &IndexReader,
     indexes: &[&StoredObject],
@@ -132,7 +132,7 @@ pub(super) async fn learn(
             .iter()
             .filter(|p| wanted.get(&p.pack) == Some(&p.stored_bytes))
         {
-            table.learn(pack);
+            table.add_chunks(pack);
         }
     }
     Ok(archived)

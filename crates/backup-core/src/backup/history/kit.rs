@@ -10,7 +10,7 @@ use crate::id::ComponentName;
 use crate::store::{Access, StoreError};
 
 /// Returns the kit of `point`, if this run can name it again; else adds a finding with the reason.
-pub(super) fn carry(
+pub(super) fn carry_kit(
     run: &Run,
     point: RestorePoint,
     findings: &mut Vec<Finding>,
@@ -51,7 +51,7 @@ pub(super) fn carry(
 
 /// Checks whether the objects of a kit exist and can be read at once. They are few, and nothing else checks
 /// them before a restore.
-pub(super) async fn stands(run: &Run, component: &Component, findings: &mut Vec<Finding>) {
+pub(super) async fn check_kit(run: &Run, component: &Component, findings: &mut Vec<Finding>) {
     let packs = component.packs.iter();
     let packs = packs.map(|pack| (layout::pack(pack.sha256), pack.bytes));
     let recipes = component.recipes.iter();

@@ -134,7 +134,7 @@ pub(super) async fn find_parents(
         next = next.saturating_mul(2).min(READS);
         let now: Vec<CatalogEntry> = now.iter().filter(|e| search.wants(e)).cloned().collect();
         for point in walk.read(&now).await? {
-            search.take_in(point);
+            search.add(point);
         }
     }
     // A clock that once ran ahead must not cost the kit.
@@ -238,7 +238,7 @@ impl<'c> ParentSearch<'c> {
         }
     }
 
-    fn take_in(&mut self, point: RestorePoint) {
+    fn add(&mut self, point: RestorePoint) {
         self.sound = self.sound.saturating_add(1);
         if self.newest.is_none() {
             self.newest = Some(point.clone());

@@ -76,7 +76,11 @@ impl TornValues {
 
 /// Returns the torn values that are live, of those that the tree reaches. Where keys were not counted this is
 /// unknown, so all of them are returned.
-pub(super) fn living(led: Vec<TornValue>, live: &LiveEntries, more: bool) -> facts::TornObjects {
+pub(super) fn live_objects(
+    led: Vec<TornValue>,
+    live: &LiveEntries,
+    more: bool,
+) -> facts::TornObjects {
     let led = led.into_iter();
     let told = led.filter(|torn| live.keys.is_none() || live.found.contains(&torn.place));
     let mut objects: Vec<TornObject> = told

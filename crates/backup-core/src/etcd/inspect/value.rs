@@ -153,7 +153,7 @@ impl Folders {
     }
 
     /// Returns the folders that have keys, with `counts` in the order of numbers.
-    pub(super) fn told(self, counts: &[u64]) -> BTreeMap<String, u64> {
+    pub(super) fn by_name(self, counts: &[u64]) -> BTreeMap<String, u64> {
         let counted = self.names.into_iter().zip(counts.iter().copied());
         counted.filter(|(_, count)| *count > 0).collect()
     }

@@ -327,9 +327,9 @@ impl TreeWalk {
         }
         if live.keys.is_some() {
             self.facts.contents.more_prefixes = live.more_folders();
-            self.facts.contents.prefixes = self.folders.told(&live.folders);
+            self.facts.contents.prefixes = self.folders.by_name(&live.folders);
         }
-        self.facts.torn = torn::living(self.led, &live, self.torn.more);
+        self.facts.torn = torn::live_objects(self.led, &live, self.torn.more);
         self.facts
     }
 }
