@@ -121,18 +121,18 @@ pub(super) async fn commit(work: RunState<'_>) -> Result<NewRestorePoint, Backup
         missing,
         claimed,
         draft,
-        memory,
+        history,
         mut spent,
         kubernetes,
         ..
     } = work;
     run.progress.phase(Phase::Storing);
     run.progress.step("committing", None);
-    let indexes = put_indexes(run, &draft, &memory, &mut spent).await?;
-    let parent = memory.parent.as_ref();
+    let indexes = put_indexes(run, &draft, &history, &mut spent).await?;
+    let parent = history.parent.as_ref();
     let uid = kubernetes.as_ref().map(|k| k.uid.clone());
     let lineage = lineage(run, parent, &parts, uid);
-    let (components, epochs) = components(&draft, &memory, &parts)?;
+    let (components, epochs) = components(&draft, &history, &parts)?;
     let sum = |of: fn(&StoredComponent) -> u64| parts.iter().map(of).fold(0, u64::saturating_add);
     let cost = Cost {
         read_bytes: sum(|p| p.plain_bytes),
@@ -161,7 +161,7 @@ pub(super) async fn commit(work: RunState<'_>) -> Result<NewRestorePoint, Backup
         },
         components,
         missing,
-        kitless: memory.kitless,
+        kitless: history.kitless,
         kubernetes,
         indexes,
         findings,
@@ -209,24 +209,24 @@ async fn put_manifest(
 async fn put_indexes(
     run: &Run,
     draft: &Draft,
-    memory: &RunHistory,
+    history: &RunHistory,
     spent: &mut UploadTotals,
 ) -> Result<Vec<StoredObject>, BackupError> {
-    let (known, used) = memory.table.counts();
+    let (known, used) = history.table.counts();
     // Chunks that no newer snapshot uses pile up in the indexes of old runs. Once they outnumber the chunks
     // in use, or the indexes are too many, one index of the chunks in use replaces all of them.
-    let all = memory.indexes.len() >= MAX_INDEXES || known > used.saturating_mul(2);
+    let all = history.indexes.len() >= MAX_INDEXES || known > used.saturating_mul(2);
     let mut indexes = if all {
         Vec::new()
     } else {
-        memory.indexes.clone()
+        history.indexes.clone()
     };
-    let sealer = match (&draft.epoch, &memory.index_recipient) {
+    let sealer = match (&draft.epoch, &history.index_recipient) {
         (None, _) => Sealer::plain(),
         (Some(epoch), None) => Sealer::to(std::slice::from_ref(&epoch.recipient)),
         (Some(epoch), Some(own)) => Sealer::to(&[epoch.recipient.clone(), own.clone()]),
     };
-    for packs in split(memory.table.index(all)) {
+    for packs in split(history.table.index(all)) {
         let bytes = Bytes::from(sealer.seal(&index::encode(&packs)?)?);
         // Frees the memory before the upload.
         drop(packs);

@@ -1,4 +1,4 @@
-//! Memory of earlier runs: the parent, its epochs, and the chunks that are stored.
+//! History of earlier runs: the parent, its epochs, and the chunks that are stored.
 
 use super::claim::StoredClaim;
 use super::table::ChunkTable;
@@ -65,7 +65,7 @@ pub(super) async fn load_history(
     findings: &mut Vec<Finding>,
 ) -> Result<RunHistory, BackupError> {
     let reader = IndexReader::new(run, claimed);
-    let mut memory = RunHistory {
+    let mut history = RunHistory {
         parent: None,
         table: ChunkTable::new(reader.chunk_id_key.clone()),
         epochs: Vec::new(),
@@ -80,9 +80,9 @@ pub(super) async fn load_history(
         kit,
         kitless,
     } = find_parents(run, claimed, components, findings).await?;
-    memory.kitless = kitless;
-    memory.kit = kit.and_then(|point| carry_kit(run, point, findings));
-    if let Some(kit) = &memory.kit {
+    history.kitless = kitless;
+    history.kit = kit.and_then(|point| carry_kit(run, point, findings));
+    if let Some(kit) = &history.kit {
         check_kit(run, &kit.component, findings).await;
     }
     for parent in parents.iter().filter(|p| reader.can_read(p)) {
@@ -91,30 +91,30 @@ pub(super) async fn load_history(
         if shared.len() < packs.count() {
             run.finding(findings, new_recipient(parent));
         }
-        let known: Vec<&StoredObject> = memory.indexes.iter().collect();
+        let known: Vec<&StoredObject> = history.indexes.iter().collect();
         let new = parent.manifest.indexes.iter();
         let new: Vec<&StoredObject> = new.filter(|i| !known.contains(i)).collect();
-        match load_indexes(run, &reader, &new, shared, &mut memory.table).await {
+        match load_indexes(run, &reader, &new, shared, &mut history.table).await {
             Ok(archived) => {
                 if archived > 0 {
                     run.finding(findings, archived_packs(parent, archived));
                 }
                 let new: Vec<StoredObject> = new.into_iter().cloned().collect();
-                memory.indexes.extend(new);
-                memory.epochs.extend_from_slice(parent.manifest.epochs());
+                history.indexes.extend(new);
+                history.epochs.extend_from_slice(parent.manifest.epochs());
             }
             Err(cause) => {
                 run.finding(findings, unread_indexes(parent, &cause));
-                memory.table = ChunkTable::new(reader.chunk_id_key.clone());
-                memory.indexes.clear();
-                memory.epochs.clear();
+                history.table = ChunkTable::new(reader.chunk_id_key.clone());
+                history.indexes.clear();
+                history.epochs.clear();
                 break;
             }
         }
     }
     // A new component belongs to the same incarnation of the cluster as all others.
-    memory.parent = parents.into_iter().next().or(newest);
-    Ok(memory)
+    history.parent = parents.into_iter().next().or(newest);
+    Ok(history)
 }
 
 fn archived_packs(parent: &RestorePoint, count: usize) -> Finding {

@@ -24,7 +24,7 @@ pub(super) struct RunState<'r> {
     pub(super) missing: Vec<ComponentName>,
     pub(super) claimed: StoredClaim,
     pub(super) draft: Draft,
-    pub(super) memory: RunHistory,
+    pub(super) history: RunHistory,
     pub(super) spent: UploadTotals,
     pub(super) kubernetes: Option<KubernetesFacts>,
     context: StageContext,
@@ -40,8 +40,8 @@ impl<'r> RunState<'r> {
     ) -> Result<Self, BackupError> {
         let claimed = claim(run).await?;
         let names: Vec<&ComponentName> = names.iter().collect();
-        let memory = load_history(run, &claimed, &names, &mut findings).await?;
-        let (draft, sealer, spent) = Draft::begin(run, memory.parent.as_ref()).await?;
+        let history = load_history(run, &claimed, &names, &mut findings).await?;
+        let (draft, sealer, spent) = Draft::begin(run, history.parent.as_ref()).await?;
         let context = StageContext {
             store: std::sync::Arc::clone(&run.store),
             sealer,
@@ -56,7 +56,7 @@ impl<'r> RunState<'r> {
             missing,
             claimed,
             draft,
-            memory,
+            history,
             spent,
             kubernetes: None,
             context,
@@ -77,10 +77,10 @@ impl<'r> RunState<'r> {
         W: Observer,
     {
         let lent = ChunkTable::new(Zeroizing::new([0; 32]));
-        let table = std::mem::replace(&mut self.memory.table, lent);
+        let table = std::mem::replace(&mut self.history.table, lent);
         let (table, spent, outcome) =
             stages::run(&self.context, table, kind, chunker, watch, accept, stream).await?;
-        self.memory.table = table;
+        self.history.table = table;
         self.spent = self.spent.plus(spent);
         Ok(outcome)
     }
@@ -145,7 +145,7 @@ pub(super) async fn take(run: &Run, plan: BackupPlan<'_>) -> Result<NewRestorePo
             run.finding(&mut work.findings, finding);
         }
     }
-    let kit = work.memory.kit.as_ref();
+    let kit = work.history.kit.as_ref();
     let kit = kit.and_then(|kit| kit.component.archive.as_ref());
     if let Some(finding) = key_at_rest(&work.parts, kit) {
         run.finding(&mut work.findings, finding);

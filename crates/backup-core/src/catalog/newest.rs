@@ -64,10 +64,10 @@ impl Catalog {
         let now = self.time(&entries, view.now).await;
         entries.retain(|entry| before.is_none_or(|before| entry.id < *before));
         entries.reverse();
-        let mut left_out = Exclusions::default();
+        let mut exclusions = Exclusions::default();
         let future = entries.partition_point(|entry| is_future(&entry.id, now));
         let (future, entries) = entries.split_at_checked(future).unwrap_or_default();
-        future.iter().for_each(|entry| left_out.future(&entry.id));
+        future.iter().for_each(|entry| exclusions.future(&entry.id));
         let mut looked = 0_usize;
         for entries in entries.chunks(READS) {
             let loaded = self.all_trusted(entries, &view.trust).await;
@@ -76,24 +76,24 @@ impl Catalog {
                     Ok(point) => {
                         looked = looked.saturating_add(1);
                         if let ControlFlow::Break(found) = each(point) {
-                            return Ok((Some(found), left_out));
+                            return Ok((Some(found), exclusions));
                         }
                     }
                     Err(CatalogError::Distrusted { verdict, .. }) => {
-                        left_out.distrust(&entry.id, verdict);
+                        exclusions.distrust(&entry.id, verdict);
                     }
                     // An object that is gone or archived says nothing about the others.
                     Err(CatalogError::Store { store, source }) if !about_object(&source) => {
                         return Err(CatalogError::Store { store, source });
                     }
-                    Err(error) => left_out.unreadable(entry, error),
+                    Err(error) => exclusions.unreadable(entry, error),
                 }
             }
             if looked >= LOOKED {
                 break;
             }
         }
-        Ok((None, left_out))
+        Ok((None, exclusions))
     }
 
     /// Returns the newest restore point that counts, and those that were passed over.

@@ -11,18 +11,18 @@ use crate::format::manifest::{Component, Epoch, PackRef};
 /// Returns the components as the manifest lists them, and the epochs in the order of their positions.
 pub(super) fn components(
     draft: &Draft,
-    memory: &RunHistory,
+    history: &RunHistory,
     parts: &[StoredComponent],
 ) -> Result<(Vec<Component>, Vec<Epoch>), BackupError> {
-    let all: BTreeMap<&str, &Epoch> = memory
+    let all: BTreeMap<&str, &Epoch> = history
         .epochs
         .iter()
         .chain(&draft.epoch)
-        .chain(memory.kit.iter().flat_map(|kit| &kit.epochs))
+        .chain(history.kit.iter().flat_map(|kit| &kit.epochs))
         .map(|e| (e.recipient.as_str(), e))
         .collect();
     let missing = |what: &str| FormatError::damaged("run", format!("a {what} is not known"));
-    let table = &memory.table;
+    let table = &history.table;
     let current = draft.epoch.as_ref().map(|e| e.recipient.clone());
     let mut used: Vec<&Epoch> = Vec::new();
     for number in parts.iter().flat_map(|p| &p.seen.packs) {
@@ -36,7 +36,7 @@ pub(super) fn components(
             used.push(epoch);
         }
     }
-    let kit = memory.kit.as_ref();
+    let kit = history.kit.as_ref();
     for position in kit.iter().flat_map(|kit| epochs_of(&kit.component)) {
         let epoch = kit.and_then(|kit| kit.epochs.get(position));
         let epoch = epoch.ok_or_else(|| missing("kit's epoch"))?;

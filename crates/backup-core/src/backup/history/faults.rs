@@ -24,10 +24,10 @@ pub(super) fn distrusted(id: &str, cause: String) -> Finding {
 }
 
 /// Returns one finding for each reason why restore points do not count.
-pub(super) fn left_out(left_out: &Exclusions, future: &[CatalogEntry]) -> Vec<Finding> {
+pub(super) fn exclusions(exclusions: &Exclusions, future: &[CatalogEntry]) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some((newest, verdict)) = left_out.distrusted_newest() {
-        let more = match left_out.distrusted() {
+    if let Some((newest, verdict)) = exclusions.distrusted_newest() {
+        let more = match exclusions.distrusted() {
             0 | 1 => String::new(),
             n => format!(", nor are {} more,", n.saturating_sub(1)),
         };

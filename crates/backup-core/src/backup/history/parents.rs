@@ -39,7 +39,7 @@ struct PointWalk<'r> {
     claimed: &'r StoredClaim,
     catalog: Catalog,
     trust: Trust,
-    left_out: Exclusions,
+    exclusions: Exclusions,
     findings: &'r mut Vec<Finding>,
 }
 
@@ -58,7 +58,7 @@ impl PointWalk<'_> {
                 }
                 Ok(point) => sound.push(point),
                 Err(CatalogError::Distrusted { id, verdict }) => {
-                    self.left_out.distrust(&id, verdict);
+                    self.exclusions.distrust(&id, verdict);
                 }
                 Err(CatalogError::Store {
                     source: source @ StoreError::Archived { .. },
@@ -105,7 +105,7 @@ pub(super) async fn find_parents(
         claimed,
         catalog: Catalog::new(Arc::clone(&run.store)),
         trust,
-        left_out: Exclusions::default(),
+        exclusions: Exclusions::default(),
         findings,
     };
     let mut entries = walk.catalog.list().await.map_err(|e| match e {
@@ -151,9 +151,11 @@ pub(super) async fn find_parents(
         }
     }
     let PointWalk {
-        left_out, catalog, ..
+        exclusions,
+        catalog,
+        ..
     } = walk;
-    for finding in faults::left_out(&left_out, &future) {
+    for finding in faults::exclusions(&exclusions, &future) {
         run.finding(findings, finding);
     }
     match &search.newest {
