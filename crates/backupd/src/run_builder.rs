@@ -12,7 +12,7 @@ use backup_cli::program::Frame;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::Clock;
 use backup_core::progress::Progress;
-use cluster_client::kube::Kept;
+use cluster_client::kube::ObjectCache;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) mod reach;
@@ -33,7 +33,7 @@ pub(crate) struct Means {
 /// Kept objects of a cluster, and whether they are listed again anyway.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeping {
-    pub(crate) kept: Arc<Kept>,
+    pub(crate) kept: Arc<ObjectCache>,
     pub(crate) anew: bool,
 }
 

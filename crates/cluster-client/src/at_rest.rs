@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use self::documents::{
-    DiscoveryIdentity, Encryption, EtcdEncryption, Kind, KubeCluster, Resources, Root,
+    DiscoveryIdentity, DocumentKind, Encryption, EtcdEncryption, KubeCluster, Resources,
+    RootDocument,
 };
 use backup_core::digest::Digest;
 
@@ -22,7 +23,7 @@ const AESGCM: &str = "k8s:enc:aesgcm:v1:";
 
 /// Facts found in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Known {
+pub(super) struct ConfigFacts {
     /// Prefixes of the values that were encrypted with its keys.
     pub(super) prefixes: BTreeSet<String>,
     /// Type of the machine, if the file is a machine configuration.
@@ -37,7 +38,7 @@ pub(super) struct Known {
 
 /// Searches all YAML documents of `text`. A document that cannot be read yields nothing and does not
 /// affect the others.
-pub(super) fn examine(text: &str) -> Known {
+pub(super) fn examine(text: &str) -> ConfigFacts {
     let (mut known, wrapped) = look(text);
     for text in wrapped {
         let (inner, _) = look(&text);
@@ -52,16 +53,16 @@ pub(super) fn examine(text: &str) -> Known {
 
 /// Returns the facts of the documents, and the texts embedded in them:
 /// `talosctl get machineconfig --output yaml` prints the file as one value.
-fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
-    let (mut known, mut documents) = (Known::default(), Known::default());
+fn look(text: &str) -> (ConfigFacts, Vec<Zeroizing<String>>) {
+    let (mut known, mut documents) = (ConfigFacts::default(), ConfigFacts::default());
     let mut wrapped = Vec::new();
     for text in split(text) {
-        let Some(Kind { kind }) = read(text) else {
+        let Some(DocumentKind { kind }) = read(text) else {
             continue;
         };
         match kind.as_deref() {
             None => {
-                let mut root: Root = read(text).unwrap_or_default();
+                let mut root: RootDocument = read(text).unwrap_or_default();
                 wrapped.extend(root.spec.take().map(Zeroizing::new));
                 known.root(root);
             }
@@ -93,8 +94,8 @@ fn look(text: &str) -> (Known, Vec<Zeroizing<String>>) {
     (known, wrapped)
 }
 
-impl Known {
-    fn root(&mut self, root: Root) {
+impl ConfigFacts {
+    fn root(&mut self, root: RootDocument) {
         let machine = root.machine.and_then(|machine| machine.kind);
         self.machine = self.machine.take().or(machine);
         let cluster = root.cluster.unwrap_or_default();

@@ -25,8 +25,10 @@ use tonic::Status;
 
 pub use self::identity::{EtcdClientCertificate, EtcdTls};
 pub use self::keys::{SchemaKeys, schema_keys};
-use self::session::Session;
-use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use self::session::EtcdSession;
+use crate::grpc::stream::{
+    FIRST_BYTE, SnapshotMessage, SnapshotStream, StallHandler, StatusExplainer, StreamLimits,
+};
 use backup_core::clock::Clock;
 use backup_core::source::{
     ByteStream, Candidate, Members, SnapshotSource, SourceError, UnusableMember,
@@ -99,7 +101,7 @@ impl EtcdOptions {
     /// When one cannot be read, or the client certificate is not valid at `now`.
     pub fn check(&self, now: Timestamp) -> Result<(), EtcdConfigError> {
         session::endpoints(&self.endpoints)?;
-        identity::Identity::check(&self.tls, now).map(drop)
+        identity::EtcdCredentials::check(&self.tls, now).map(drop)
     }
 }
 
@@ -108,7 +110,7 @@ pub struct EtcdSource {
     options: EtcdOptions,
     clock: Arc<dyn Clock>,
     /// Session that the last call of `members` created; `open` continues with it.
-    session: Mutex<Option<Arc<Session>>>,
+    session: Mutex<Option<Arc<EtcdSession>>>,
 }
 
 impl fmt::Debug for EtcdSource {
@@ -130,8 +132,8 @@ impl EtcdSource {
         }
     }
 
-    async fn begin(&self) -> Result<Arc<Session>, SourceError> {
-        let session = Arc::new(Session::begin(&self.options, &self.clock)?);
+    async fn begin(&self) -> Result<Arc<EtcdSession>, SourceError> {
+        let session = Arc::new(EtcdSession::begin(&self.options, &self.clock)?);
         *self.session.lock().await = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -158,7 +160,7 @@ impl SnapshotSource for EtcdSource {
             Some(session) => session,
             None => self.begin().await?,
         };
-        let limits = Limits {
+        let limits = StreamLimits {
             idle: self.options.idle_timeout,
             total: self.options.total_timeout,
             begun: Instant::now(),
@@ -182,19 +184,19 @@ impl SnapshotSource for EtcdSource {
         });
         let (messages, first) = opened.await?;
         let call = session.about(METHOD, endpoint);
-        let explain: Explain = Box::new(move |status| {
+        let explain: StatusExplainer = Box::new(move |status| {
             let failure = call.failed(status);
             (failure.text, failure.cause)
         });
         // Each member is a separate endpoint: the next one is reached over another connection.
-        let stalled: Stalled = Box::new(|| ());
+        let stalled: StallHandler = Box::new(|| ());
         let origin = format!("{endpoint} of {}", self.options.name);
         let stream = SnapshotStream::new(origin, (explain, stalled), messages, first, limits);
         Ok(Box::pin(stream))
     }
 }
 
-impl Piece for proto::SnapshotResponse {
+impl SnapshotMessage for proto::SnapshotResponse {
     fn bytes(self) -> Result<Bytes, Status> {
         Ok(self.blob)
     }

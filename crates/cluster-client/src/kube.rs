@@ -4,37 +4,38 @@
 //! listed in pages; one page is processed while the next one is loaded. A kind that cannot be listed
 //! does not affect the others, and the manifest records it.
 //!
-//! A daemon that watches a cluster keeps the objects it has read ([`Kept`]): a run for a change then
+//! A daemon that watches a cluster keeps the objects it has read ([`ObjectCache`]): a run for a change then
 //! reads only the objects that the watches reported.
 
+mod cache;
 mod connect;
 pub mod datastores;
 mod discover;
 mod export;
 mod failure;
-mod kept;
 pub mod kubeconfig;
 pub mod lease;
 mod list;
 mod object;
 mod pieces;
-mod reading;
+mod reader;
 mod refer;
 mod request;
 mod scope;
 pub mod sealed;
 mod secrets;
 mod select;
+mod server;
 pub mod target;
 mod tenants;
 pub mod watch;
 
+pub use cache::{CacheStats, ObjectCache};
 pub use connect::KubeOptions;
 pub use export::{KubeArchive, KubeExport, KubeSource};
 pub use failure::KubeError;
-pub use kept::{Holds, Kept};
-pub use reading::Memory;
+pub use reader::RunCache;
 pub use request::WriteError;
 pub use scope::NOISE;
 pub use select::{ParseSelectionError, Selection};
-pub use tenants::{ClusterView, PlaneView, TenantNow, Unmet, control_plane};
+pub use tenants::{ClusterView, PlaneView, TenantState, UnmetCondition, control_plane};

@@ -35,3 +35,6 @@ pub mod talos;
 mod at_rest;
 mod grpc;
 mod pem;
+
+/// Any error, as the cause of another.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;

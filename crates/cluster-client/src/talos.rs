@@ -5,13 +5,13 @@
 //! stream that ends without an error is not necessarily a complete snapshot: the server hides read
 //! errors. Only the snapshot's own trailer proves completeness, and the reader of the bytes checks it.
 
+mod addresses;
 mod config;
 mod explain;
 mod identity;
 mod machine_config;
 mod members;
 pub mod nodes;
-mod places;
 mod proto;
 mod roles;
 mod search;
@@ -28,15 +28,17 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tonic::Status;
 
-use self::config::Context;
+pub use self::addresses::TalosAddresses;
 pub use self::config::TalosConfigError;
-use self::identity::Identity;
+use self::config::TalosContext;
+use self::identity::TalosCredentials;
 pub use self::machine_config::MachineConfigSource;
-pub use self::places::Places;
 pub use self::roles::Roles;
 pub use self::search::ConfigSearch;
-use self::session::{Session, in_band};
-use crate::grpc::stream::{Explain, FIRST_BYTE, Limits, Piece, SnapshotStream, Stalled};
+use self::session::{TalosSession, in_band};
+use crate::grpc::stream::{
+    FIRST_BYTE, SnapshotMessage, SnapshotStream, StallHandler, StatusExplainer, StreamLimits,
+};
 use backup_core::clock::Clock;
 use backup_core::proxy::Proxies;
 use backup_core::source::{
@@ -99,7 +101,7 @@ pub struct TalosSource {
     options: TalosOptions,
     clock: Arc<dyn Clock>,
     /// Session that the last call of `members` created; `open` continues with it.
-    session: Mutex<Option<Arc<Session>>>,
+    session: Mutex<Option<Arc<TalosSession>>>,
 }
 
 impl fmt::Debug for TalosSource {
@@ -127,12 +129,12 @@ impl TalosSource {
     /// When the talosconfig or its certificate cannot be used.
     pub async fn valid_until(&self) -> Result<Timestamp, TalosConfigError> {
         let path = self.options.search.find()?;
-        let context = Context::load(&path, &self.options.overrides()).await?;
-        Ok(Identity::check(&context, self.clock.now())?.not_after)
+        let context = TalosContext::load(&path, &self.options.overrides()).await?;
+        Ok(TalosCredentials::check(&context, self.clock.now())?.not_after)
     }
 
-    async fn begin(&self) -> Result<Arc<Session>, SourceError> {
-        let session = Arc::new(Session::begin(&self.options, &self.clock).await?);
+    async fn begin(&self) -> Result<Arc<TalosSession>, SourceError> {
+        let session = Arc::new(TalosSession::begin(&self.options, &self.clock).await?);
         *self.session.lock().await = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -144,11 +146,11 @@ impl SnapshotSource for TalosSource {
         let session = self.begin().await?;
         let mut answers = members::ask_all(&session).await;
         // If all are silent over one endpoint, the endpoint itself may be the cause.
-        if answers.iter().all(members::Answers::hung) && session.rotate() {
+        if answers.iter().all(members::TalosMemberAnswers::hung) && session.rotate() {
             answers = members::ask_all(&session).await;
         }
         let others = members::ask_others(&session, &answers).await;
-        let findings = members::differences(session.naming, &answers);
+        let findings = members::differences(session.node_source, &answers);
         let mut members = members::rank(answers, others).map_err(|mut error| {
             // A warning about the talosconfig may well be the reason.
             for warning in &session.warnings {
@@ -228,13 +230,13 @@ impl SnapshotSource for TalosSource {
         };
         let origin = format!("node {}", target.label);
         let watched = Arc::clone(&session);
-        let explain: Explain = Box::new(move |status| {
+        let explain: StatusExplainer = Box::new(move |status| {
             let failure = session.stream_failure(&target, endpoint, status);
             (failure.text(), failure.cause)
         });
         // The next member is reached over another endpoint: this one may be the part that hangs.
-        let stalled: Stalled = Box::new(move || watched.avoid(endpoint));
-        let limits = Limits {
+        let stalled: StallHandler = Box::new(move || watched.avoid(endpoint));
+        let limits = StreamLimits {
             idle: self.options.idle_timeout,
             total: self.options.total_timeout,
             begun,
@@ -244,7 +246,7 @@ impl SnapshotSource for TalosSource {
     }
 }
 
-impl Piece for proto::common::Data {
+impl SnapshotMessage for proto::common::Data {
     fn bytes(self) -> Result<Bytes, Status> {
         in_band(self.metadata.as_ref())?;
         Ok(self.bytes)

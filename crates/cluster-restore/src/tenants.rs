@@ -20,7 +20,7 @@ use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Manifest, Severity};
 use cluster_client::kube::datastores::{Datastore, datastores};
-use cluster_client::kube::{KubeExport, TenantNow};
+use cluster_client::kube::{KubeExport, TenantState};
 
 /// DataStore of control planes that name none, as Steward's chart calls it.
 pub(crate) const DEFAULT_DATASTORE: &str = "default";
@@ -202,7 +202,7 @@ pub async fn check(
     let before = manifest.kubernetes.as_ref();
     let before = before.map(|k| k.tenants.as_slice()).unwrap_or_default();
     let ((now, _), stores) = tokio::join!(
-        export.tenants_now(clock.as_ref()),
+        export.tenant_states(clock.as_ref()),
         datastores(export.client(), clock.now()),
     );
     let stores = stores.map_err(|error| data::told(&error));
@@ -213,7 +213,7 @@ pub async fn check(
 /// Returns the data of each tenant that has a control plane, by `NAMESPACE/NAME`.
 async fn data_of(
     before: &[TenantFacts],
-    now: &[TenantNow],
+    now: &[TenantState],
     stores: Result<Vec<Datastore>, String>,
     manifest: &Manifest,
     clock: &Arc<dyn Clock>,

@@ -16,7 +16,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::clock::Clock;
-use cluster_client::talos::{Places, Roles};
+use cluster_client::talos::{Roles, TalosAddresses};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -188,7 +188,7 @@ fn admitted(
             return Ok(());
         }
     };
-    if let Ok(places) = Places::read_now(&search, config.talos.context.as_deref()) {
+    if let Ok(places) = TalosAddresses::read_now(&search, config.talos.context.as_deref()) {
         warnings.extend(nodes::lacking(&config.talos.nodes, &places));
     }
     let lacking = config.components.iter().filter_map(|component| {

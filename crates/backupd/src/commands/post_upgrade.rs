@@ -14,7 +14,7 @@ use backup_core::catalog::{Catalog, ReadPolicy, RestorePoint};
 use backup_core::crypt::Trust;
 use backup_core::format::manifest::{self, Manifest};
 use backup_core::store::Store;
-use cluster_client::kube::TenantNow;
+use cluster_client::kube::TenantState;
 use cluster_restore::tenants;
 use serde::Serialize;
 
@@ -163,7 +163,7 @@ fn compare(before: &Manifest, after: &Manifest) -> Vec<manifest::Finding> {
     let tenants = match (tenants_of(before), tenants_of(after)) {
         (Some(old), Some(new)) => {
             // Both lists come from restore points, which contain no more data of the tenants' objects.
-            let new: Vec<TenantNow> = new.into_iter().map(TenantNow::from).collect();
+            let new: Vec<TenantState> = new.into_iter().map(TenantState::from).collect();
             tenants::compare(&old, &new, &BTreeMap::new(), after.began)
         }
         _ => Vec::new(),

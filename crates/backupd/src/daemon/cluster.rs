@@ -11,7 +11,7 @@ use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_core::clock::Clock;
 use backup_core::id::{ClusterName, ComponentName};
-use cluster_client::kube::Kept;
+use cluster_client::kube::ObjectCache;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ pub(crate) struct Ground {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     /// Objects that the watches and the runs keep of the cluster.
-    pub(crate) kept: Arc<Kept>,
+    pub(crate) kept: Arc<ObjectCache>,
     /// Seed of the jitter.
     pub(crate) seed: u64,
     /// Longest sleep, after which the clock is checked again.
@@ -308,7 +308,7 @@ impl Work {
 
     /// Brings the board up to date.
     fn tell(&self) {
-        let kept = self.ground.kept.holds();
+        let kept = self.ground.kept.stats();
         self.board(|cluster| {
             cluster.view.kept = KeptView {
                 objects: kept.objects,

@@ -11,7 +11,7 @@ use backup_cli::failure::Failure;
 use backup_core::clock::Clock;
 use backup_core::source::SourceError;
 use cluster_client::kube::KubeOptions;
-use cluster_client::kube::lease::{Held, LeaseHandle, LeaseOptions};
+use cluster_client::kube::lease::{LeaseHandle, LeaseOptions, LeaseState};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ impl Election {
             // A claim that panics is a failed claim.
             (handle, held) = apart(claim, |cause| (None, Err(cause))).await;
             match held {
-                Ok(Held::Own { transitions }) => {
+                Ok(LeaseState::Own { transitions }) => {
                     (renewed, answered) = (Some(began), began);
                     self.set(Lead::Leading {
                         lease: self.lease(),
@@ -127,7 +127,7 @@ impl Election {
                         transitions,
                     });
                 }
-                Ok(Held::Other { holder }) => {
+                Ok(LeaseState::Other { holder }) => {
                     (renewed, answered) = (None, began);
                     self.set(self.following(Some(holder), None));
                 }
@@ -201,7 +201,7 @@ async fn claim(
     kube: KubeOptions,
     options: LeaseOptions,
     now: Timestamp,
-) -> (Option<LeaseHandle>, Result<Held, String>) {
+) -> (Option<LeaseHandle>, Result<LeaseState, String>) {
     let mut handle = handle;
     let claimed = async {
         let handle = match &mut handle {

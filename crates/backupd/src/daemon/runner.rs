@@ -14,7 +14,7 @@ use backup_core::format::gaps;
 use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::progress::Progress;
-use cluster_client::kube::Kept;
+use cluster_client::kube::ObjectCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ pub(crate) struct Job {
     pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
-    pub(crate) kept: Arc<Kept>,
+    pub(crate) kept: Arc<ObjectCache>,
     pub(crate) lead: watch::Receiver<Lead>,
     /// Token that prevents new tries.
     pub(crate) stop: CancellationToken,
@@ -309,7 +309,7 @@ mod tests {
             findings: Vec::new(),
             clock: Arc::new(Broken),
             environment: Environment::default(),
-            kept: Arc::new(Kept::new(folder.path().to_owned())),
+            kept: Arc::new(ObjectCache::new(folder.path().to_owned())),
             lead,
             stop: CancellationToken::new(),
             cancel: CancellationToken::new(),

@@ -13,8 +13,8 @@ use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 use backup_core::source::{ClusterSource, ObjectTap, SourceError};
 use cluster_client::etcd::EtcdSource;
-use cluster_client::kube::datastores::{self, Reach};
-use cluster_client::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, Memory};
+use cluster_client::kube::datastores::{self, DatastoreAccess};
+use cluster_client::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, RunCache};
 use cluster_client::talos::{MachineConfigSource, TalosSource};
 
 use super::Means;
@@ -173,7 +173,7 @@ impl Sources {
         let kept = config.kubernetes.keep_kubeconfigs.clone();
         let clock = Arc::clone(&means.clock);
         let memory = means.memory.as_ref();
-        let memory = memory.map(|m| Memory::new(Arc::clone(&m.kept), m.anew));
+        let memory = memory.map(|m| RunCache::new(Arc::clone(&m.kept), m.anew));
         let export = KubeExport::begin_with(options, selection, kept, clock, memory).await?;
         let export = Arc::new(export);
         self.archives = archives.iter().map(|a| export.archive(*a)).collect();
@@ -210,13 +210,13 @@ impl Sources {
             let Ok(name) = ComponentName::datastore(&store.name) else {
                 continue;
             };
-            match store.reach {
-                Reach::Etcd(options) => {
+            match store.access {
+                DatastoreAccess::Etcd(options) => {
                     let source = EtcdSource::new(*options, Arc::clone(&means.clock));
                     self.databases.push((name, source));
                 }
-                Reach::Broken { .. } => self.missing.push(name),
-                Reach::NotCovered { .. } => {}
+                DatastoreAccess::Broken { .. } => self.missing.push(name),
+                DatastoreAccess::NotCovered { .. } => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 /// Kind of a document; the oldest document of a machine configuration has none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Kind {
+pub(super) struct DocumentKind {
     pub(super) kind: Option<String>,
 }
 
@@ -16,50 +16,50 @@ pub(super) struct Kind {
 /// `talosctl gen secrets` writes it.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Root {
-    pub(super) machine: Option<Machine>,
+pub(super) struct RootDocument {
+    pub(super) machine: Option<MachineSection>,
     #[serde(alias = "Cluster")]
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<ClusterSection>,
     #[serde(alias = "Secrets")]
-    pub(super) secrets: Option<Bundle>,
+    pub(super) secrets: Option<SecretsBundle>,
     /// Text of the file, if it is a resource as `talosctl get` prints it.
     pub(super) spec: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Machine {
+pub(super) struct MachineSection {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Cluster {
+pub(super) struct ClusterSection {
     #[serde(alias = "Id")]
     pub(super) id: Option<String>,
     pub(super) cluster_name: Option<String>,
-    pub(super) secretbox_encryption_secret: Secret,
-    pub(super) aescbc_encryption_secret: Secret,
-    pub(super) etcd: Option<Etcd>,
+    pub(super) secretbox_encryption_secret: SecretPresence,
+    pub(super) aescbc_encryption_secret: SecretPresence,
+    pub(super) etcd: Option<EtcdSection>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Etcd {
+pub(super) struct EtcdSection {
     pub(super) image: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Bundle {
+pub(super) struct SecretsBundle {
     #[serde(
         rename = "secretboxencryptionsecret",
         alias = "SecretboxEncryptionSecret"
     )]
-    pub(super) secretbox_encryption_secret: Secret,
+    pub(super) secretbox_encryption_secret: SecretPresence,
     #[serde(rename = "aescbcencryptionsecret", alias = "AESCBCEncryptionSecret")]
-    pub(super) aescbc_encryption_secret: Secret,
+    pub(super) aescbc_encryption_secret: SecretPresence,
 }
 
 /// Document `DiscoveryIdentityConfig`, since Talos 1.14.
@@ -113,53 +113,53 @@ pub(super) struct Keys {
 
 /// Whether a secret is present and not empty. Its value is not kept.
 #[derive(Default, Clone, Copy)]
-pub(super) struct Secret(pub(super) bool);
+pub(super) struct SecretPresence(pub(super) bool);
 
-impl<'de> Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for SecretPresence {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = Secret;
+        struct PresenceVisitor;
+        impl<'de> Visitor<'de> for PresenceVisitor {
+            type Value = SecretPresence;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a secret")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret(!text.trim().is_empty()))
+            fn visit_str<E>(self, text: &str) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(!text.trim().is_empty()))
             }
 
-            fn visit_unit<E>(self) -> Result<Secret, E> {
-                Ok(Secret(false))
+            fn visit_unit<E>(self) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(false))
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Secret, E> {
-                Ok(Secret(false))
+            fn visit_bool<E>(self, _: bool) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(false))
             }
 
             // YAML reads a secret of digits only as a number.
-            fn visit_u64<E>(self, _: u64) -> Result<Secret, E> {
-                Ok(Secret(true))
+            fn visit_u64<E>(self, _: u64) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(true))
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<Secret, E> {
-                Ok(Secret(true))
+            fn visit_i64<E>(self, _: i64) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(true))
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Secret, E> {
-                Ok(Secret(true))
+            fn visit_f64<E>(self, _: f64) -> Result<SecretPresence, E> {
+                Ok(SecretPresence(true))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Secret, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<SecretPresence, A::Error> {
                 while all.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Secret(false))
+                Ok(SecretPresence(false))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Secret, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<SecretPresence, A::Error> {
                 while all.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Secret(false))
+                Ok(SecretPresence(false))
             }
         }
-        deserializer.deserialize_any(Look)
+        deserializer.deserialize_any(PresenceVisitor)
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::grpc::status::{Cause, NoWay};
+use crate::grpc::status::{Cause, ConnectFailure};
 use backup_core::source::SourceError;
 
 /// Reason why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum EtcdFailureReason {
     /// The endpoint does not answer.
     Unreachable,
     /// The endpoint's name has no address.
@@ -33,7 +33,7 @@ pub(super) enum Reason {
     Other,
 }
 
-impl Reason {
+impl EtcdFailureReason {
     /// Whether every member would give the same answer.
     fn everywhere(self) -> bool {
         matches!(
@@ -45,21 +45,21 @@ impl Reason {
 
 /// Failure of a call.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) reason: Reason,
+pub(super) struct EtcdFailure {
+    pub(super) reason: EtcdFailureReason,
     /// Operation and endpoint, what the failure means and what to do; without the cause.
     pub(super) text: String,
     pub(super) cause: Cause,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for EtcdFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.text, self.cause)
     }
 }
 
-impl From<Failure> for SourceError {
-    fn from(failure: Failure) -> Self {
+impl From<EtcdFailure> for SourceError {
+    fn from(failure: EtcdFailure) -> Self {
         Self {
             try_other_member: !failure.reason.everywhere(),
             operation: failure.text,
@@ -70,7 +70,7 @@ impl From<Failure> for SourceError {
 
 /// Description of a call for messages.
 #[derive(Debug, Clone)]
-pub(super) struct Call {
+pub(super) struct EtcdCall {
     /// Name of the method.
     pub(super) method: &'static str,
     /// Endpoint as dialled.
@@ -81,110 +81,115 @@ pub(super) struct Call {
     pub(super) user: Option<String>,
 }
 
-impl Call {
+impl EtcdCall {
     /// Returns the failure of a call that had no answer within `limit`.
-    pub(super) fn hung(&self, limit: Duration) -> Failure {
+    pub(super) fn hung(&self, limit: Duration) -> EtcdFailure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
-        self.failure(Reason::Hung, cause)
+        self.failure(EtcdFailureReason::Hung, cause)
     }
 
     /// Returns the failure that `status` means.
-    pub(super) fn failed(&self, status: &Status) -> Failure {
+    pub(super) fn failed(&self, status: &Status) -> EtcdFailure {
         let cause = Cause::of(status);
         self.failure(reason(status, &cause), cause)
     }
 
-    fn failure(&self, reason: Reason, cause: Cause) -> Failure {
+    fn failure(&self, reason: EtcdFailureReason, cause: Cause) -> EtcdFailure {
         let Self {
             method,
             endpoint,
             owner,
             ..
         } = self;
-        Failure {
+        EtcdFailure {
             reason,
             text: format!("{method} at {endpoint} of {owner}: {}", self.advice(reason)),
             cause,
         }
     }
 
-    fn advice(&self, reason: Reason) -> String {
+    fn advice(&self, reason: EtcdFailureReason) -> String {
         let user = match &self.user {
             Some(user) => format!("the user `{user}`"),
             None => "a client without a name".to_owned(),
         };
         let text = match reason {
-            Reason::Unreachable => {
+            EtcdFailureReason::Unreachable => {
                 "not reachable. Check that this etcd runs, and that its endpoint can be reached from \
                  here; one that refuses the client certificate may look the same"
             }
-            Reason::NoAddress => {
+            EtcdFailureReason::NoAddress => {
                 "its name has no address. Check how the endpoint is written, and the DNS of this \
                  machine"
             }
-            Reason::Impostor => {
+            EtcdFailureReason::Impostor => {
                 "its certificate is not believed. Check that `certificateAuthority` is the authority \
                  of this etcd, and that the endpoint is written as in its certificate"
             }
-            Reason::Stranger => {
+            EtcdFailureReason::Stranger => {
                 "the client certificate was refused. It must be of the authority that this etcd was \
                  given as `--trusted-ca-file`: renew `clientCertificate`"
             }
-            Reason::Anonymous => {
+            EtcdFailureReason::Anonymous => {
                 "auth is on, and nobody has signed in. The client certificate's common name must be \
                  that of a user, or user and password must be given"
             }
-            Reason::NoUser => {
+            EtcdFailureReason::NoUser => {
                 return format!(
                     "it has no user `{}`. The client certificate's common name must be that of a user \
                      with the role `root`",
                     self.user.as_deref().unwrap_or_default()
                 );
             }
-            Reason::Login => "user or password is wrong. Put right `basicAuth`",
-            Reason::NotPermitted if self.method == super::keys::METHOD => {
+            EtcdFailureReason::Login => "user or password is wrong. Put right `basicAuth`",
+            EtcdFailureReason::NotPermitted if self.method == super::keys::METHOD => {
                 return format!(
                     "{user} may not. Counting keys needs a role that may read them, such as `root`"
                 );
             }
-            Reason::NotPermitted => {
+            EtcdFailureReason::NotPermitted => {
                 return format!(
                     "{user} may not. A snapshot needs the role `root`: `etcdctl user grant-role USER \
                      root`, or use the certificate of a user who has it"
                 );
             }
-            Reason::Hung => {
+            EtcdFailureReason::Hung => {
                 "no answer. This etcd is overloaded, still starting or without quorum: see \
                  `etcdctl endpoint status`"
             }
-            Reason::Other => "failed",
+            EtcdFailureReason::Other => "failed",
         };
         text.to_owned()
     }
 }
 
 /// Classifies a status by its meaning.
-fn reason(status: &Status, cause: &Cause) -> Reason {
+fn reason(status: &Status, cause: &Cause) -> EtcdFailureReason {
     // A status made by the client's own transport has an error below it; a server's status has none.
     if std::error::Error::source(status).is_some() {
-        return match NoWay::of(cause) {
-            NoWay::Authority | NoWay::Name | NoWay::Dates | NoWay::Certificate => Reason::Impostor,
-            NoWay::Client => Reason::Stranger,
-            NoWay::Dns => Reason::NoAddress,
-            NoWay::Silence => Reason::Unreachable,
+        return match ConnectFailure::of(cause) {
+            ConnectFailure::Authority
+            | ConnectFailure::Name
+            | ConnectFailure::Dates
+            | ConnectFailure::Certificate => EtcdFailureReason::Impostor,
+            ConnectFailure::Client => EtcdFailureReason::Stranger,
+            ConnectFailure::Dns => EtcdFailureReason::NoAddress,
+            ConnectFailure::Silence => EtcdFailureReason::Unreachable,
         };
     }
     let text = status.message();
     match status.code() {
-        Code::PermissionDenied => Reason::NotPermitted,
-        Code::InvalidArgument if text.contains("user name is empty") => Reason::Anonymous,
+        Code::PermissionDenied => EtcdFailureReason::NotPermitted,
+        Code::InvalidArgument if text.contains("user name is empty") => {
+            EtcdFailureReason::Anonymous
+        }
         // etcd reports a user without a password with the code Unknown.
-        _ if text.contains("authentication failed") => Reason::Login,
-        _ if text.contains("user name not found") => Reason::NoUser,
-        Code::Unauthenticated => Reason::Anonymous,
-        Code::Unavailable => Reason::Unreachable,
-        Code::DeadlineExceeded | Code::Cancelled => Reason::Hung,
-        _ => Reason::Other,
+        _ if text.contains("authentication failed") => EtcdFailureReason::Login,
+        _ if text.contains("user name not found") => EtcdFailureReason::NoUser,
+        Code::Unauthenticated => EtcdFailureReason::Anonymous,
+        Code::Unavailable => EtcdFailureReason::Unreachable,
+        Code::DeadlineExceeded | Code::Cancelled => EtcdFailureReason::Hung,
+        _ => EtcdFailureReason::Other,
     }
 }
 
@@ -192,8 +197,8 @@ fn reason(status: &Status, cause: &Cause) -> Reason {
 mod tests {
     use super::*;
 
-    fn fail(status: &Status) -> Failure {
-        let call = Call {
+    fn fail(status: &Status) -> EtcdFailure {
+        let call = EtcdCall {
             method: "Maintenance.Snapshot",
             endpoint: "10.0.0.2:2379".to_owned(),
             owner: "DataStore `default`".to_owned(),
@@ -208,32 +213,32 @@ mod tests {
             (
                 Code::InvalidArgument,
                 "etcdserver: user name is empty",
-                Reason::Anonymous,
+                EtcdFailureReason::Anonymous,
             ),
             (
                 Code::InvalidArgument,
                 "etcdserver: authentication failed, invalid user ID or password",
-                Reason::Login,
+                EtcdFailureReason::Login,
             ),
             (
                 Code::Unauthenticated,
                 "etcdserver: invalid auth token",
-                Reason::Anonymous,
+                EtcdFailureReason::Anonymous,
             ),
             (
                 Code::PermissionDenied,
                 "etcdserver: permission denied",
-                Reason::NotPermitted,
+                EtcdFailureReason::NotPermitted,
             ),
             (
                 Code::FailedPrecondition,
                 "etcdserver: user name not found",
-                Reason::NoUser,
+                EtcdFailureReason::NoUser,
             ),
             (
                 Code::InvalidArgument,
                 "etcdserver: something else",
-                Reason::Other,
+                EtcdFailureReason::Other,
             ),
         ] {
             let failure = fail(&Status::new(code, text));

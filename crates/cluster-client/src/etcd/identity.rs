@@ -27,14 +27,14 @@ pub struct EtcdClientCertificate {
 }
 
 /// Parsed form of [`EtcdTls`]. Not `Debug`: it holds a private key.
-pub(super) struct Identity {
+pub(super) struct EtcdCredentials {
     pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     /// Common name of the client certificate, which etcd takes as the user.
     pub(super) user: Option<String>,
 }
 
-impl Identity {
+impl EtcdCredentials {
     /// Parses `tls`, and checks that the client certificate is valid at `now`.
     pub(super) fn check(tls: &EtcdTls, now: Timestamp) -> Result<Self, EtcdConfigError> {
         let bad = |field| move |problem| EtcdConfigError::Field { field, problem };
@@ -50,7 +50,7 @@ impl Identity {
             certificates(&client.certificate).map_err(bad("clientCertificate.certificate"))?;
         let key =
             private_key(client.key.expose_secret()).map_err(bad("clientCertificate.privateKey"))?;
-        let user = look(&chain, now).map_err(bad("clientCertificate.certificate"))?;
+        let user = examine(&chain, now).map_err(bad("clientCertificate.certificate"))?;
         Ok(Self {
             authorities,
             own: Some((chain, key)),
@@ -60,7 +60,7 @@ impl Identity {
 }
 
 /// Returns the common name of a client certificate that is valid at `now`.
-fn look(chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Option<String>, String> {
+fn examine(chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Option<String>, String> {
     let leaf = chain.first().ok_or(NO_CERTIFICATE)?;
     if let Some(problem) = unusable_key(leaf) {
         return Err(problem.to_owned());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::explain::Failure;
+use super::explain::EtcdFailure;
 use super::proto::{RangeRequest, RangeResponse};
-use super::session::Session;
+use super::session::EtcdSession;
 use super::{EtcdOptions, SourceError};
 use crate::grpc::status::printable;
 use backup_core::clock::Clock;
@@ -44,7 +44,7 @@ pub async fn schema_keys(
     clock: &Arc<dyn Clock>,
     schemas: &[String],
 ) -> Result<BTreeMap<String, SchemaKeys>, SourceError> {
-    let session = Session::begin(options, clock)?;
+    let session = EtcdSession::begin(options, clock)?;
     let mut last = None;
     for endpoint in session.endpoints() {
         match at(&session, endpoint, schemas).await {
@@ -67,10 +67,10 @@ pub async fn schema_keys(
 }
 
 async fn at(
-    session: &Session,
+    session: &EtcdSession,
     endpoint: &str,
     schemas: &[String],
-) -> Result<BTreeMap<String, SchemaKeys>, Failure> {
+) -> Result<BTreeMap<String, SchemaKeys>, EtcdFailure> {
     let mut looks = Vec::with_capacity(schemas.len());
     for schema in schemas {
         looks.push(look(session, endpoint, schema));
@@ -82,10 +82,10 @@ async fn at(
 }
 
 async fn look(
-    session: &Session,
+    session: &EtcdSession,
     endpoint: &str,
     schema: &str,
-) -> Result<(String, SchemaKeys), Failure> {
+) -> Result<(String, SchemaKeys), EtcdFailure> {
     let counted = range(session, endpoint, below(&format!("/{schema}"))).await?;
     let mut found = SchemaKeys::of(&counted);
     if found.keys > 0 {
@@ -116,10 +116,10 @@ fn below(folder: &str) -> RangeRequest {
 }
 
 async fn range(
-    session: &Session,
+    session: &EtcdSession,
     endpoint: &str,
     request: RangeRequest,
-) -> Result<RangeResponse, Failure> {
+) -> Result<RangeResponse, EtcdFailure> {
     let limit = session.call_timeout();
     let reply = session.keys(METHOD, endpoint, limit, |mut client, headers| {
         Box::pin(async move { Ok(client.range(headers.request(request)).await?.into_inner()) })

@@ -2,9 +2,9 @@
 
 use futures::StreamExt as _;
 
-use super::explain::{Failure, Reason};
+use super::explain::{EtcdFailure, EtcdFailureReason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
-use super::session::Session;
+use super::session::EtcdSession;
 use crate::grpc::again;
 use crate::grpc::status::printable;
 use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
@@ -18,14 +18,14 @@ const LAG: u64 = 1_000;
 const ERRORS_TOLD: usize = 8;
 
 /// Answers of one member about itself.
-pub(super) struct Answers {
+pub(super) struct EtcdMemberAnswers {
     endpoint: String,
-    status: Result<StatusResponse, Failure>,
-    alarms: Result<Vec<AlarmMember>, Failure>,
+    status: Result<StatusResponse, EtcdFailure>,
+    alarms: Result<Vec<AlarmMember>, EtcdFailure>,
 }
 
 /// Queries every member, each call with its own deadline.
-pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
+pub(super) async fn ask_all(session: &EtcdSession) -> Vec<EtcdMemberAnswers> {
     let questions: Vec<_> = session.endpoints().map(|e| ask(session, e)).collect();
     futures::stream::iter(questions)
         .buffered(ASKED_AT_ONCE)
@@ -35,7 +35,7 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
 
 /// Queries again the state of the members that had no warnings, and returns those that do not answer
 /// now or have no leader.
-pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<UnusableMember> {
+pub(super) async fn ask_again(session: &EtcdSession, members: &Members) -> Vec<UnusableMember> {
     let ask = |node| async move {
         match ask_status(session, node).await {
             Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
@@ -46,7 +46,7 @@ pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<Unusa
     again::ask_again(members, ask).await
 }
 
-async fn ask_status(session: &Session, endpoint: &str) -> Result<StatusResponse, Failure> {
+async fn ask_status(session: &EtcdSession, endpoint: &str) -> Result<StatusResponse, EtcdFailure> {
     let limit = session.call_timeout();
     let asked = session.call(
         "Maintenance.Status",
@@ -62,7 +62,7 @@ async fn ask_status(session: &Session, endpoint: &str) -> Result<StatusResponse,
     asked.await
 }
 
-async fn ask(session: &Session, endpoint: &str) -> Answers {
+async fn ask(session: &EtcdSession, endpoint: &str) -> EtcdMemberAnswers {
     let limit = session.call_timeout();
     let status = ask_status(session, endpoint);
     let alarms = session.call(
@@ -77,7 +77,7 @@ async fn ask(session: &Session, endpoint: &str) -> Answers {
         },
     );
     let (status, alarms) = tokio::join!(status, alarms);
-    Answers {
+    EtcdMemberAnswers {
         endpoint: endpoint.to_owned(),
         status,
         alarms,
@@ -86,7 +86,7 @@ async fn ask(session: &Session, endpoint: &str) -> Answers {
 
 /// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-struct Rank {
+struct EtcdMemberRank {
     /// Whether its data is known to be damaged: such a member is the last resort.
     corrupt: bool,
     /// Whether it did not report its state.
@@ -101,7 +101,7 @@ struct Rank {
 ///
 /// # Errors
 /// When there is none to try; gives the reason for each.
-pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, SourceError> {
+pub(super) fn rank(owner: &str, answers: Vec<EtcdMemberAnswers>) -> Result<Members, SourceError> {
     let alarms: Vec<AlarmMember> = answers
         .iter()
         .filter_map(|answer| answer.alarms.as_ref().ok())
@@ -112,7 +112,7 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
         .iter()
         .filter_map(|answer| answer.status.as_ref().ok());
     let newest = states.map(|s| s.raft_applied_index).max().unwrap_or(0);
-    let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
+    let mut ranked: Vec<(EtcdMemberRank, Candidate)> = Vec::new();
     let mut unwell: Vec<UnusableMember> = Vec::new();
     for answer in answers {
         let node = answer.endpoint.clone();
@@ -160,12 +160,12 @@ pub(super) fn rank(owner: &str, answers: Vec<Answers>) -> Result<Members, Source
 
 /// Returns the rank of a member, or the reason why it cannot be used.
 fn judge(
-    answer: Answers,
+    answer: EtcdMemberAnswers,
     alarms: &[AlarmMember],
     newest: u64,
-) -> Result<(Rank, Candidate), String> {
+) -> Result<(EtcdMemberRank, Candidate), String> {
     let endpoint = answer.endpoint;
-    let mut rank = Rank::default();
+    let mut rank = EtcdMemberRank::default();
     let mut warnings = Vec::new();
     let status = match answer.status {
         Ok(status) => Some(status),
@@ -173,11 +173,11 @@ fn judge(
             let reason = failure.reason;
             let gone = matches!(
                 reason,
-                Reason::Unreachable
-                    | Reason::NoAddress
-                    | Reason::Impostor
-                    | Reason::Stranger
-                    | Reason::Login
+                EtcdFailureReason::Unreachable
+                    | EtcdFailureReason::NoAddress
+                    | EtcdFailureReason::Impostor
+                    | EtcdFailureReason::Stranger
+                    | EtcdFailureReason::Login
             );
             if gone {
                 return Err(failure.to_string());
@@ -245,11 +245,11 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
-    use super::super::explain::Call;
+    use super::super::explain::EtcdCall;
     use super::super::proto::ResponseHeader;
     use super::*;
 
-    fn answers(member: u64, change: impl FnOnce(&mut StatusResponse)) -> Answers {
+    fn answers(member: u64, change: impl FnOnce(&mut StatusResponse)) -> EtcdMemberAnswers {
         let mut status = StatusResponse {
             header: Some(ResponseHeader { member_id: member }),
             version: "3.5.17".to_owned(),
@@ -259,14 +259,14 @@ mod tests {
             ..StatusResponse::default()
         };
         change(&mut status);
-        Answers {
+        EtcdMemberAnswers {
             endpoint: format!("10.0.0.{member}:2379"),
             status: Ok(status),
             alarms: Ok(Vec::new()),
         }
     }
 
-    fn order(answers: Vec<Answers>) -> Vec<String> {
+    fn order(answers: Vec<EtcdMemberAnswers>) -> Vec<String> {
         let ranked = rank("DataStore `default`", answers).unwrap();
         ranked.candidates.into_iter().map(|c| c.node).collect()
     }
@@ -305,14 +305,14 @@ mod tests {
 
     #[test]
     fn with_no_member_each_is_told_with_its_reason() {
-        let call = Call {
+        let call = EtcdCall {
             method: "Maintenance.Status",
             endpoint: "10.0.0.9:2379".to_owned(),
             owner: "DataStore `default`".to_owned(),
             user: None,
         };
         let gone = || call.failed(&tonic::Status::unavailable("connection refused"));
-        let answers = Answers {
+        let answers = EtcdMemberAnswers {
             endpoint: "10.0.0.9:2379".to_owned(),
             status: Err(gone()),
             alarms: Err(gone()),

@@ -8,8 +8,8 @@ use secrecy::ExposeSecret as _;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::explain::{Call, Failure};
-use super::identity::Identity;
+use super::explain::{EtcdCall, EtcdFailure};
+use super::identity::EtcdCredentials;
 use super::proto::AuthenticateRequest;
 use super::proto::auth_client::AuthClient;
 use super::proto::kv_client::KvClient;
@@ -28,21 +28,21 @@ const MAX_MESSAGE: usize = 1 << 20;
 const MAX_MEMBERS: usize = 32;
 
 /// Client of one member.
-pub(super) type Client = MaintenanceClient<Channel>;
+pub(super) type EtcdClient = MaintenanceClient<Channel>;
 
 /// State that one run needs to call one etcd.
-pub(super) struct Session {
+pub(super) struct EtcdSession {
     owner: String,
     user: Option<String>,
     login: Option<EtcdLogin>,
-    members: Vec<Member>,
+    members: Vec<MemberConnection>,
     call_timeout: Duration,
 }
 
 /// One member, known by its endpoint.
-struct Member {
+struct MemberConnection {
     endpoint: String,
-    client: Client,
+    client: EtcdClient,
     auth: AuthClient<Channel>,
     kv: KvClient<Channel>,
 }
@@ -70,7 +70,7 @@ pub(super) fn endpoints(written: &[String]) -> Result<Vec<Endpoint>, EtcdConfigE
     Ok(endpoints)
 }
 
-impl Session {
+impl EtcdSession {
     /// Checks the options; connects only when a call is made.
     pub(super) fn begin(
         options: &EtcdOptions,
@@ -83,7 +83,7 @@ impl Session {
             source: Some(Box::new(error)),
         };
         let endpoints = endpoints(&options.endpoints).map_err(unusable)?;
-        let identity = Identity::check(&options.tls, clock.now()).map_err(unusable)?;
+        let identity = EtcdCredentials::check(&options.tls, clock.now()).map_err(unusable)?;
         let shown = identity.own.as_ref();
         let shown = shown.map(|(chain, key)| (chain.as_slice(), key));
         let tls = connect::tls_config(&identity.authorities, shown, Arc::clone(clock));
@@ -103,9 +103,9 @@ impl Session {
                 try_other_member: false,
                 source: Some(error),
             })?;
-            members.push(Member {
+            members.push(MemberConnection {
                 endpoint: endpoint.to_string(),
-                client: Client::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
+                client: EtcdClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
                 auth: AuthClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
                 kv: KvClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
             });
@@ -131,8 +131,8 @@ impl Session {
     }
 
     /// Describes a call of `method` at `endpoint`, for its failures.
-    pub(super) fn about(&self, method: &'static str, endpoint: &str) -> Call {
-        Call {
+    pub(super) fn about(&self, method: &'static str, endpoint: &str) -> EtcdCall {
+        EtcdCall {
             method,
             endpoint: endpoint.to_owned(),
             owner: self.owner.clone(),
@@ -147,11 +147,11 @@ impl Session {
         endpoint: &str,
         limit: Duration,
         send: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, EtcdFailure>
     where
-        F: FnOnce(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
+        F: FnOnce(EtcdClient, EtcdHeaders) -> BoxFuture<'static, Result<T, Status>>,
     {
-        let send = |member: &Member, headers| send(member.client.clone(), headers);
+        let send = |member: &MemberConnection, headers| send(member.client.clone(), headers);
         self.at(method, endpoint, limit, send).await
     }
 
@@ -162,11 +162,11 @@ impl Session {
         endpoint: &str,
         limit: Duration,
         send: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, EtcdFailure>
     where
-        F: FnOnce(KvClient<Channel>, Headers) -> BoxFuture<'static, Result<T, Status>>,
+        F: FnOnce(KvClient<Channel>, EtcdHeaders) -> BoxFuture<'static, Result<T, Status>>,
     {
-        let send = |member: &Member, headers| send(member.kv.clone(), headers);
+        let send = |member: &MemberConnection, headers| send(member.kv.clone(), headers);
         self.at(method, endpoint, limit, send).await
     }
 
@@ -175,8 +175,8 @@ impl Session {
         method: &'static str,
         endpoint: &str,
         limit: Duration,
-        send: impl FnOnce(&Member, Headers) -> BoxFuture<'static, Result<T, Status>>,
-    ) -> Result<T, Failure> {
+        send: impl FnOnce(&MemberConnection, EtcdHeaders) -> BoxFuture<'static, Result<T, Status>>,
+    ) -> Result<T, EtcdFailure> {
         let call = self.about(method, endpoint);
         let member = self.members.iter().find(|m| m.endpoint == endpoint);
         let Some(member) = member else {
@@ -192,9 +192,9 @@ impl Session {
 
     /// Gets a token, if a password is configured. A token lives for minutes, so each call gets its own; a
     /// stream that was started with one may outlive it.
-    async fn sign_in(&self, member: &Member) -> Result<Headers, Failure> {
+    async fn sign_in(&self, member: &MemberConnection) -> Result<EtcdHeaders, EtcdFailure> {
         let Some(login) = &self.login else {
-            return Ok(Headers { token: None });
+            return Ok(EtcdHeaders { token: None });
         };
         let call = self.about("Auth.Authenticate", &member.endpoint);
         let mut auth = member.auth.clone();
@@ -203,7 +203,7 @@ impl Session {
             password: login.password.expose_secret().to_owned(),
         });
         match tokio::time::timeout(self.call_timeout, answer).await {
-            Ok(Ok(reply)) => Ok(Headers {
+            Ok(Ok(reply)) => Ok(EtcdHeaders {
                 token: Some(reply.into_inner().token.into()),
             }),
             // Auth is off: everyone may do everything.
@@ -211,7 +211,7 @@ impl Session {
                 if status.code() == Code::FailedPrecondition
                     && status.message().contains("not enabled") =>
             {
-                Ok(Headers { token: None })
+                Ok(EtcdHeaders { token: None })
             }
             Ok(Err(status)) => Err(call.failed(&status)),
             Err(_) => Err(call.hung(self.call_timeout)),
@@ -220,11 +220,11 @@ impl Session {
 }
 
 /// Headers that a call carries beside its message.
-pub(super) struct Headers {
+pub(super) struct EtcdHeaders {
     token: Option<secrecy::SecretString>,
 }
 
-impl Headers {
+impl EtcdHeaders {
     /// Returns a request with these headers.
     pub(super) fn request<M>(self, message: M) -> Request<M> {
         let mut request = Request::new(message);

@@ -19,10 +19,9 @@ use tonic::transport::{Channel, Endpoint as HttpEndpoint};
 use tower::Service;
 
 use super::endpoint::Endpoint;
+use crate::BoxError;
 use backup_core::clock::Clock;
 use backup_core::proxy::{Dialer, Proxies, Proxy, ProxyStream};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bytes that one stream may run ahead of its reader. A second of the fastest server seen (80 MB/s)
 /// would be more than needed; a tenth of it covers a slow consumer.
@@ -58,13 +57,13 @@ impl TimeProvider for ClockTime {
 }
 
 /// Client certificate with the chain that is sent along, and its key.
-pub(crate) type Shown<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
+pub(crate) type CertificateAndKey<'a> = (&'a [CertificateDer<'static>], &'a PrivateKeyDer<'static>);
 
 /// Returns the TLS configuration that all connections of a run share. It trusts servers whose
 /// certificate is signed by `authorities`, and presents the client certificate `own`.
 pub(crate) fn tls_config(
     authorities: &[CertificateDer<'static>],
-    own: Option<Shown<'_>>,
+    own: Option<CertificateAndKey<'_>>,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

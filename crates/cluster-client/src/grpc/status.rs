@@ -34,7 +34,7 @@ impl Cause {
 
 /// Reason why a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoWay {
+pub(crate) enum ConnectFailure {
     /// The name has no address.
     Dns,
     /// The server's certificate is signed by an authority that is not trusted.
@@ -51,7 +51,7 @@ pub(crate) enum NoWay {
     Silence,
 }
 
-impl NoWay {
+impl ConnectFailure {
     /// Derives the reason from the error text of the transport.
     pub(crate) fn of(cause: &Cause) -> Self {
         let text = cause.0.as_str();

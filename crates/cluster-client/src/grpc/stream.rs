@@ -21,20 +21,20 @@ const BLOCK: usize = 256 << 10;
 pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(15);
 
 /// Message that carries a piece of a snapshot.
-pub(crate) trait Piece {
+pub(crate) trait SnapshotMessage {
     /// Returns its bytes, or the error that it carries.
     fn bytes(self) -> Result<Bytes, Status>;
 }
 
 /// Function that explains a failed stream: what it means and what to do, and the cause.
-pub(crate) type Explain = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
+pub(crate) type StatusExplainer = Box<dyn Fn(&Status) -> (String, Cause) + Send>;
 
 /// Function called when a stream hangs.
-pub(crate) type Stalled = Box<dyn Fn() + Send>;
+pub(crate) type StallHandler = Box<dyn Fn() + Send>;
 
 /// Time limits of a snapshot.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct StreamLimits {
     /// Longest time without a byte.
     pub(crate) idle: Duration,
     /// Total time, counted from `begun`.
@@ -47,8 +47,8 @@ pub(crate) struct Limits {
 pub(crate) struct SnapshotStream<M> {
     /// Origin for messages, as in `node 10.5.0.3`.
     origin: String,
-    explain: Explain,
-    stalled: Stalled,
+    explain: StatusExplainer,
+    stalled: StallHandler,
     messages: Option<Streaming<M>>,
     /// Bytes that were received and not yet passed on.
     block: BytesMut,
@@ -67,12 +67,12 @@ impl<M> SnapshotStream<M> {
     /// Continues with `messages`, of which `first` was already read.
     pub(crate) fn new(
         origin: String,
-        (explain, stalled): (Explain, Stalled),
+        (explain, stalled): (StatusExplainer, StallHandler),
         messages: Streaming<M>,
         first: Bytes,
-        limits: Limits,
+        limits: StreamLimits,
     ) -> Self {
-        let Limits { idle, total, begun } = limits;
+        let StreamLimits { idle, total, begun } = limits;
         Self {
             origin,
             explain,
@@ -137,7 +137,7 @@ impl<M> SnapshotStream<M> {
     }
 }
 
-impl<M: Piece> Stream for SnapshotStream<M> {
+impl<M: SnapshotMessage> Stream for SnapshotStream<M> {
     type Item = Result<Bytes, SourceError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -16,10 +16,9 @@ use tower::ServiceBuilder;
 
 use super::failure::KubeError;
 use super::kubeconfig::{anchors, compact};
+use crate::BoxError;
 use crate::pem::{certificates, unusable_key};
 use backup_core::proxy::{Dialer, Proxies, Proxy};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Placeholder where a kubeconfig names a proxy, or could.
 const UNUSED_PROXY: &str = "http://proxy.invalid";

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::leaf::{Leaf, Leaves};
+use self::leaf::{LeafField, LeafReader};
 pub use self::schemas::{TenantSchema, schemas};
 use self::secret::InCluster;
 pub use self::secret::{SecretSource, SecretValue};
@@ -47,13 +47,13 @@ pub struct Datastore {
     /// Tenant control planes that use it, according to its status: `NAMESPACE/NAME`.
     pub used_by: Vec<String>,
     /// Whether and how its data can be read.
-    pub reach: Reach,
+    pub access: DatastoreAccess,
 }
 
 /// Result of resolving a DataStore: whether and how its data can be read. The debug output contains no
 /// secret.
 #[derive(Debug, Clone)]
-pub enum Reach {
+pub enum DatastoreAccess {
     /// Its data is read from its etcd.
     Etcd(Box<EtcdOptions>),
     /// Its data cannot be read: the driver is not etcd.
@@ -70,7 +70,7 @@ pub enum Reach {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+struct DatastoreSpec {
     driver: String,
     endpoints: Vec<String>,
     basic_auth: Option<BasicAuth>,
@@ -80,27 +80,27 @@ struct Spec {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct BasicAuth {
-    username: Leaf,
-    password: Leaf,
+    username: LeafField,
+    password: LeafField,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct TlsConfig {
-    certificate_authority: Pair,
-    client_certificate: Option<Pair>,
+    certificate_authority: CertificatePair,
+    client_certificate: Option<CertificatePair>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Pair {
-    certificate: Leaf,
-    private_key: Leaf,
+struct CertificatePair {
+    certificate: LeafField,
+    private_key: LeafField,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
+struct DatastoreStatus {
     used_by: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ struct Status {
 /// certificates.
 ///
 /// # Errors
-/// When they cannot be listed. A problem of one of them is in its [`Reach`].
+/// When they cannot be listed. A problem of one of them is in its [`DatastoreAccess`].
 pub async fn datastores(
     client: &kube::Client,
     now: Timestamp,
@@ -195,36 +195,41 @@ pub async fn look(
     secrets: &dyn SecretSource,
     now: Timestamp,
 ) -> Datastore {
-    let leaves = &Leaves::new(secrets);
+    let leaves = &LeafReader::new(secrets);
     let mut part = |field: &str| data.get_mut(field).map(serde_json::Value::take);
-    let status = part("status").and_then(|status| serde_json::from_value::<Status>(status).ok());
+    let status =
+        part("status").and_then(|status| serde_json::from_value::<DatastoreStatus>(status).ok());
     let spec = part("spec").unwrap_or_default();
     // The parser's message is left out: it may quote the value.
-    let spec = serde_path_to_error::deserialize::<_, Spec>(spec)
+    let spec = serde_path_to_error::deserialize::<_, DatastoreSpec>(spec)
         .map_err(|error| format!("`spec.{}` is not of its type", error.path()));
-    let reach = match spec {
+    let access = match spec {
         Ok(spec) if spec.driver == "etcd" => match options(&name, spec, leaves).await {
             Ok(options) => match options.check(now) {
-                Ok(()) => Reach::Etcd(Box::new(options)),
-                Err(error) => Reach::Broken {
+                Ok(()) => DatastoreAccess::Etcd(Box::new(options)),
+                Err(error) => DatastoreAccess::Broken {
                     cause: error.to_string(),
                 },
             },
-            Err(cause) => Reach::Broken { cause },
+            Err(cause) => DatastoreAccess::Broken { cause },
         },
-        Ok(spec) => Reach::NotCovered {
+        Ok(spec) => DatastoreAccess::NotCovered {
             driver: spec.driver,
         },
-        Err(cause) => Reach::Broken { cause },
+        Err(cause) => DatastoreAccess::Broken { cause },
     };
     Datastore {
         name,
         used_by: status.unwrap_or_default().used_by,
-        reach,
+        access,
     }
 }
 
-async fn options(name: &str, spec: Spec, leaves: &Leaves<'_>) -> Result<EtcdOptions, String> {
+async fn options(
+    name: &str,
+    spec: DatastoreSpec,
+    leaves: &LeafReader<'_>,
+) -> Result<EtcdOptions, String> {
     let Some(tls) = spec.tls_config else {
         return Err("`tlsConfig` is missing: an etcd takes nobody without certificates".to_owned());
     };
@@ -270,9 +275,9 @@ pub fn unmet(datastores: &[Datastore]) -> Vec<Finding> {
 
 fn finding(store: &Datastore) -> Option<Finding> {
     let object = format!("{}{}", ComponentName::DATASTORE, store.name);
-    match &store.reach {
-        Reach::Etcd(_) => None,
-        Reach::NotCovered { driver } => Some(Finding {
+    match &store.access {
+        DatastoreAccess::Etcd(_) => None,
+        DatastoreAccess::NotCovered { driver } => Some(Finding {
             severity: Severity::Warning,
             cause: format!(
                 "not covered: it keeps its data in {}, and only etcd is backed up; {}",
@@ -285,7 +290,7 @@ fn finding(store: &Datastore) -> Option<Finding> {
                     .to_owned(),
             object,
         }),
-        Reach::Broken { cause } => Some(Finding {
+        DatastoreAccess::Broken { cause } => Some(Finding {
             severity: Severity::Error,
             cause: format!(
                 "the way to its etcd is broken: {cause}; {}",

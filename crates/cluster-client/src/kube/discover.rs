@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, API
 
 use super::failure::KubeError;
 use super::object::Object;
-use super::reading::{Memory, Reading};
+use super::reader::{KindReader, RunCache};
 use super::request::{Api, parse};
 use super::scope::{CRDS, noise};
 use backup_core::archive::ResourceName;
@@ -84,7 +84,7 @@ impl Kind {
 
 /// Result of a discovery.
 #[derive(Debug, Default)]
-pub(super) struct Discovered {
+pub(super) struct Discovery {
     /// Kinds in the order of their names.
     pub(super) kinds: Vec<Kind>,
     /// Kinds that could not be discovered, for the manifest.
@@ -97,8 +97,8 @@ pub(super) struct Discovered {
 }
 
 /// Queries all groups and definitions; those in `memory` are not queried again.
-pub(super) async fn discover(api: &Api, memory: Option<&Memory>) -> Result<Discovered, KubeError> {
-    let mut found = Discovered::default();
+pub(super) async fn discover(api: &Api, memory: Option<&RunCache>) -> Result<Discovery, KubeError> {
+    let mut found = Discovery::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
     let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;
     add(&mut kinds, "", "v1", core);
@@ -190,8 +190,8 @@ fn add(
 /// Adds the facts from the definitions, and kinds that were defined a moment ago.
 async fn definitions(
     api: &Api,
-    memory: Option<&Memory>,
-    found: &mut Discovered,
+    memory: Option<&RunCache>,
+    found: &mut Discovery,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) -> Result<(), KubeError> {
     let name = ResourceName::from(CRDS);
@@ -199,7 +199,7 @@ async fn definitions(
         return Ok(());
     };
     let path = kind.path();
-    let reading = Reading::begin(api, &kind, None, memory).await;
+    let reading = KindReader::begin(api, &kind, None, memory).await;
     let mut reading = reading.by(CRDS_A_PAGE).record();
     let mut recorder = reading.recorder();
     loop {
@@ -256,7 +256,7 @@ async fn definitions(
     Ok(())
 }
 
-impl Discovered {
+impl Discovery {
     /// Records that a kind is not read for `reason`, and the consequence.
     fn leave(
         &mut self,

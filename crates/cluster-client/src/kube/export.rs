@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use super::connect::KubeOptions;
 use super::datastores::{TenantSchema, schemas};
-use super::discover::{Discovered, Kind, discover};
+use super::discover::{Discovery, Kind, discover};
 use super::list::understood;
-use super::reading::Memory;
+use super::reader::RunCache;
 use super::refer::References;
 use super::request::Api;
 use super::scope::SECRETS;
-use super::sealed::Trial;
-use super::select::{Home, Scope, Selection};
+use super::sealed::SealingKeyTrial;
+use super::select::{KindDestination, KindScope, Selection};
+use super::server::{NamespaceHead, ServerVersion};
 use backup_core::archive::ResourceName;
 use backup_core::clock::Clock;
 use backup_core::format::export::{
@@ -26,11 +26,11 @@ use backup_core::format::manifest::Finding;
 use backup_core::id::ComponentName;
 use backup_core::source::{ClusterSource, ComponentReport, SourceError};
 
+mod admission;
 mod files;
 mod kinds;
 mod odd;
 mod source;
-mod unfit;
 mod visit;
 
 pub use source::{KubeArchive, KubeSource};
@@ -43,7 +43,7 @@ pub struct KubeExport {
     api: Api,
     uid: String,
     version: String,
-    discovered: Discovered,
+    discovered: Discovery,
     /// Kinds that a webhook converts, in other versions: used when the webhook is down.
     unconverted: BTreeMap<ResourceName, Vec<Kind>>,
     selection: Selection,
@@ -51,13 +51,13 @@ pub struct KubeExport {
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
     /// Objects kept from earlier runs.
-    memory: Option<Memory>,
-    learnt: Mutex<Learnt>,
+    memory: Option<RunCache>,
+    collected: Mutex<CollectedFacts>,
 }
 
 /// Facts collected from objects about other objects.
 #[derive(Default)]
-struct Learnt {
+struct CollectedFacts {
     references: References,
     /// Namespaces that contain Butler's objects.
     butlers: BTreeSet<String>,
@@ -66,31 +66,15 @@ struct Learnt {
     /// Kinds that may refer to Secrets and could not be read.
     unread: Vec<Lack>,
     /// Trial of the sealing keys on the SealedSecrets; `None` until there is a key.
-    trial: Option<Trial>,
+    trial: Option<SealingKeyTrial>,
     /// Facts about the kubeconfigs that are files.
     kubeconfigs: Vec<KubeconfigFacts>,
 }
 
-impl std::fmt::Debug for Learnt {
+impl std::fmt::Debug for CollectedFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Learnt").finish_non_exhaustive()
+        f.debug_struct("CollectedFacts").finish_non_exhaustive()
     }
-}
-
-#[derive(Deserialize)]
-struct Version {
-    #[serde(rename = "gitVersion")]
-    git_version: String,
-}
-
-#[derive(Deserialize)]
-struct Identified {
-    metadata: Identity,
-}
-
-#[derive(Deserialize)]
-struct Identity {
-    uid: String,
 }
 
 impl KubeExport {
@@ -117,12 +101,12 @@ impl KubeExport {
         selection: Selection,
         files: Vec<PathBuf>,
         clock: Arc<dyn Clock>,
-        memory: Option<Memory>,
+        memory: Option<RunCache>,
     ) -> Result<Self, SourceError> {
         let api = Api::connect(options).await?;
-        let version: Version = api.get("/version", "version").await?;
+        let version: ServerVersion = api.get("/version", "version").await?;
         let path = "/api/v1/namespaces/kube-system";
-        let system: Identified = api.get(path, "namespace").await?;
+        let system: NamespaceHead = api.get(path, "namespace").await?;
         if let Some(selector) = &selection.selector {
             understood(&api, selector).await?;
         }
@@ -145,7 +129,7 @@ impl KubeExport {
             files,
             clock,
             memory,
-            learnt: Mutex::default(),
+            collected: Mutex::default(),
         })
     }
 
@@ -172,7 +156,7 @@ impl KubeExport {
         &self.api
     }
 
-    pub(super) fn memory(&self) -> Option<&Memory> {
+    pub(super) fn memory(&self) -> Option<&RunCache> {
         self.memory.as_ref()
     }
 
@@ -187,19 +171,25 @@ impl KubeExport {
             let name = kind.resource.as_str();
             match archive {
                 KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => name == SECRETS,
-                KubeArchive::Crds => self.selection.scope(kind) == Scope::Take(Home::Crds),
-                KubeArchive::Resources => {
-                    self.selection.scope(kind) == Scope::Take(Home::Resources)
+                KubeArchive::Crds => {
+                    self.selection.scope(kind) == KindScope::Take(KindDestination::Crds)
                 }
-                KubeArchive::Secrets => self.selection.scope(kind) == Scope::Take(Home::Secrets),
+                KubeArchive::Resources => {
+                    self.selection.scope(kind) == KindScope::Take(KindDestination::Resources)
+                }
+                KubeArchive::Secrets => {
+                    self.selection.scope(kind) == KindScope::Take(KindDestination::Secrets)
+                }
             }
         };
         self.discovered.kinds.iter().filter(takes).collect()
     }
 
-    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+    fn collected(&self) -> MutexGuard<'_, CollectedFacts> {
         // A panic cannot leave the data half-changed.
-        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns kinds that belong in `archive` and were not discovered, or unreadable kinds that decide what
@@ -212,7 +202,7 @@ impl KubeExport {
                     .filter(|lack| self.selection.may_want(&lack.what, &self.discovered.kinds));
                 wanted.cloned().collect()
             }
-            KubeArchive::Secrets => self.learnt().unread.clone(),
+            KubeArchive::Secrets => self.collected().unread.clone(),
             KubeArchive::Crds | KubeArchive::SealedSecrets | KubeArchive::Kubeconfigs => Vec::new(),
         }
     }
@@ -225,7 +215,7 @@ impl KubeExport {
     /// Returns the result of the trial of the sealing keys; nothing if the kind does not exist.
     fn sealed(&self) -> (Option<SealedFacts>, Vec<Finding>) {
         let kinds = &self.discovered.kinds;
-        let trial = self.learnt().trial.take();
+        let trial = self.collected().trial.take();
         if !kinds.iter().any(|k| k.resource.as_str() == SEALED_SECRETS) {
             return (None, Vec::new());
         }
@@ -239,8 +229,8 @@ impl KubeExport {
                 .kinds
                 .iter()
                 .filter_map(|kind| match self.selection.scope(kind) {
-                    Scope::Take(_) => None,
-                    Scope::LeaveOut(reason) => Some(LeftOut {
+                    KindScope::Take(_) => None,
+                    KindScope::LeaveOut(reason) => Some(LeftOut {
                         resource: kind.resource.to_string(),
                         reason,
                     }),
@@ -264,7 +254,7 @@ impl ClusterSource for KubeExport {
             version: self.version.clone(),
             server: self.api.server.clone(),
             crd_chart: self.discovered.crd_chart.clone(),
-            kubeconfigs: std::mem::take(&mut self.learnt().kubeconfigs),
+            kubeconfigs: std::mem::take(&mut self.collected().kubeconfigs),
             ..KubernetesFacts::default()
         };
         let mut findings = Vec::new();
@@ -284,7 +274,7 @@ impl ClusterSource for KubeExport {
                 findings.extend(told);
             }
         }
-        findings.extend(self.memory.iter().flat_map(Memory::findings));
+        findings.extend(self.memory.iter().flat_map(RunCache::findings));
         for component in taken {
             if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
                 let tenants = of_datastore(name, &facts.tenants);

@@ -17,7 +17,7 @@ use backup_core::text;
 
 mod access;
 
-pub use access::Access;
+pub use access::KubeconfigAccess;
 pub(super) use access::anchors;
 
 /// Largest kubeconfig. They have 6 KiB; a Secret has at most 1 MiB.
@@ -27,16 +27,16 @@ const MAX_AUTHORITIES: usize = 32;
 
 /// Result of examining a kubeconfig.
 #[derive(Debug)]
-pub struct Examined {
+pub struct KubeconfigReport {
     /// Facts that are not secret.
     pub facts: KubeconfigFacts,
     /// Data needed to connect; `None` if `facts.unusable` gives the reason.
-    pub client: Option<Access>,
+    pub client: Option<KubeconfigAccess>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Raw {
+struct RawKubeconfig {
     #[serde(default)]
     current_context: Option<String>,
     #[serde(default)]
@@ -50,23 +50,23 @@ struct Raw {
 #[derive(Deserialize)]
 struct NamedCluster {
     name: String,
-    cluster: Option<Cluster>,
+    cluster: Option<ClusterFields>,
 }
 
 #[derive(Deserialize)]
 struct NamedUser {
     name: String,
-    user: Option<User>,
+    user: Option<UserFields>,
 }
 
 #[derive(Deserialize)]
 struct NamedContext {
     name: String,
-    context: Option<Context>,
+    context: Option<ContextFields>,
 }
 
 #[derive(Deserialize)]
-struct Context {
+struct ContextFields {
     #[serde(default)]
     cluster: String,
     #[serde(default)]
@@ -75,7 +75,7 @@ struct Context {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-struct Cluster {
+struct ClusterFields {
     server: Option<String>,
     certificate_authority: Option<String>,
     certificate_authority_data: Option<String>,
@@ -86,7 +86,7 @@ struct Cluster {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-struct User {
+struct UserFields {
     client_certificate: Option<String>,
     client_certificate_data: Option<String>,
     client_key: Option<String>,
@@ -110,19 +110,19 @@ fn hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D:
 
 /// Examines a kubeconfig's current context; `origin` is the place where it was found.
 #[must_use]
-pub fn examine(origin: &str, bytes: &[u8]) -> Examined {
+pub fn examine(origin: &str, bytes: &[u8]) -> KubeconfigReport {
     let mut facts = KubeconfigFacts {
         origin: origin.to_owned(),
         ..KubeconfigFacts::default()
     };
     match judge(&mut facts, bytes) {
-        Ok(client) => Examined {
+        Ok(client) => KubeconfigReport {
             facts,
             client: Some(client),
         },
         Err(why) => {
             facts.unusable = Some(why);
-            Examined {
+            KubeconfigReport {
                 facts,
                 client: None,
             }
@@ -130,7 +130,7 @@ pub fn examine(origin: &str, bytes: &[u8]) -> Examined {
     }
 }
 
-fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
+fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<KubeconfigAccess, String> {
     let (cluster, user) = current(parse(bytes)?)?;
     // First collect all facts that are not secret, then check whether it can be used.
     let server = server(cluster.server.as_deref());
@@ -217,7 +217,7 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
         };
         return Err(why.to_owned());
     }
-    Ok(Access {
+    Ok(KubeconfigAccess {
         server,
         authorities: authorities.into_iter().map(|der| der.to_vec()).collect(),
         identity,
@@ -227,7 +227,7 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<Access, String> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Raw, String> {
+fn parse(bytes: &[u8]) -> Result<RawKubeconfig, String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
@@ -249,7 +249,7 @@ fn parse(bytes: &[u8]) -> Result<Raw, String> {
 
 /// Returns the cluster and the user of the current context. Errors contain their names, which are not
 /// secret.
-fn current(raw: Raw) -> Result<(Cluster, User), String> {
+fn current(raw: RawKubeconfig) -> Result<(ClusterFields, UserFields), String> {
     let name = raw.current_context.filter(|name| !name.is_empty());
     let name = name.ok_or("current-context is not set")?;
     let contexts = raw.contexts.unwrap_or_default();

@@ -18,7 +18,7 @@ use backup_core::source::SourceError;
 
 /// Holder of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum LeaseState {
     /// This process holds it. The holder and this number identify one term: both change when it changes
     /// hands.
     Own {
@@ -79,7 +79,7 @@ impl LeaseHandle {
     ///
     /// # Errors
     /// When the API does not answer or refuses. The holder is then unknown.
-    pub async fn claim(&mut self, now: Timestamp) -> Result<Held, SourceError> {
+    pub async fn claim(&mut self, now: Timestamp) -> Result<LeaseState, SourceError> {
         let failed = |e| failed(&self.server, &self.options, e);
         let Some(lease) = self.api.get_opt(&self.options.name).await.map_err(failed)? else {
             let lease = Lease {
@@ -97,7 +97,7 @@ impl LeaseHandle {
         let holder = spec.holder_identity.clone().unwrap_or_default();
         let own = holder == self.options.holder;
         if !own && !holder.is_empty() && !self.has_run_out(&lease, &spec) {
-            return Ok(Held::Other { holder });
+            return Ok(LeaseState::Other { holder });
         }
         let acquired = spec
             .acquire_time
@@ -173,12 +173,16 @@ impl LeaseHandle {
         }
     }
 
-    fn settled(&self, written: kube::Result<Lease>, transitions: i32) -> Result<Held, SourceError> {
+    fn settled(
+        &self,
+        written: kube::Result<Lease>,
+        transitions: i32,
+    ) -> Result<LeaseState, SourceError> {
         match written {
-            Ok(_) => Ok(Held::Own {
+            Ok(_) => Ok(LeaseState::Own {
                 transitions: i64::from(transitions),
             }),
-            Err(e) if is_conflict(&e) => Ok(Held::Other {
+            Err(e) if is_conflict(&e) => Ok(LeaseState::Other {
                 holder: "somebody who was faster".to_owned(),
             }),
             Err(e) => Err(failed(&self.server, &self.options, e)),

@@ -31,7 +31,7 @@ pub(super) struct Page {
 }
 
 /// Page with the metadata of the answer.
-pub(super) struct Answer {
+pub(super) struct ListAnswer {
     pub(super) page: Page,
     pub(super) resource_version: String,
     /// Token that continues the list; empty at its end.
@@ -40,7 +40,7 @@ pub(super) struct Answer {
     pub(super) remaining: Option<u64>,
 }
 
-impl Answer {
+impl ListAnswer {
     pub(super) fn read(path: &str, bytes: &Bytes) -> Result<Self, KubeError> {
         let raw: RawPage<'_> = parse(path, "list", bytes)?;
         let items = raw.items.unwrap_or_default();
@@ -206,7 +206,7 @@ impl<'a> Listing<'a> {
     }
 
     fn page(&mut self, path: &str, bytes: &Bytes) -> Result<Page, KubeError> {
-        let answer = Answer::read(path, bytes)?;
+        let answer = ListAnswer::read(path, bytes)?;
         if self.resource_version.is_none() {
             self.resource_version = Some(answer.resource_version).filter(|v| !v.is_empty());
             if self.resource_version.is_none() {

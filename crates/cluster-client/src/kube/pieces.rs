@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::discover::{Kind, continued};
 use super::failure::KubeError;
-use super::list::{Answer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
+use super::list::{ListAnswer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
 use super::request::Api;
 use backup_core::format::export::Lost;
 
@@ -32,14 +32,14 @@ const NEWEST: i64 = -1;
 
 /// Position at which a list continues.
 #[derive(Serialize, Deserialize)]
-struct Token {
+struct ContinueToken {
     v: String,
     rv: i64,
     start: String,
 }
 
 /// Reader that skips unreadable objects; see the module.
-pub(super) struct Pieces<'a> {
+pub(super) struct SkippingReader<'a> {
     api: Api,
     kind: &'a Kind,
     /// Kind in the other versions in which its objects may be stored.
@@ -68,7 +68,7 @@ pub(super) struct Pieces<'a> {
     pub(super) restarted: bool,
 }
 
-impl<'a> Pieces<'a> {
+impl<'a> SkippingReader<'a> {
     /// Continues where `listing` failed with `error`.
     pub(super) fn after(
         api: &Api,
@@ -149,7 +149,7 @@ impl<'a> Pieces<'a> {
         again
     }
 
-    fn page(&mut self, answer: Answer) -> Result<Page, KubeError> {
+    fn page(&mut self, answer: ListAnswer) -> Result<Page, KubeError> {
         self.failed = 0;
         let items = u64::try_from(answer.page.items.len()).unwrap_or(u64::MAX);
         let behind = answer.remaining.unwrap_or_default();
@@ -180,7 +180,7 @@ impl<'a> Pieces<'a> {
         Ok(answer.page)
     }
 
-    async fn answer(&self, start: &str, limit: usize) -> Result<Answer, KubeError> {
+    async fn answer(&self, start: &str, limit: usize) -> Result<ListAnswer, KubeError> {
         self.answer_in(self.version, start, limit).await
     }
 
@@ -189,11 +189,11 @@ impl<'a> Pieces<'a> {
         version: usize,
         start: &str,
         limit: usize,
-    ) -> Result<Answer, KubeError> {
+    ) -> Result<ListAnswer, KubeError> {
         let token = if start.is_empty() {
             String::new()
         } else {
-            let token = Token {
+            let token = ContinueToken {
                 v: VERSION.to_owned(),
                 rv: NEWEST,
                 start: start.to_owned(),
@@ -207,7 +207,7 @@ impl<'a> Pieces<'a> {
         let query = format!("{path}?limit={limit}{token}{}", self.selector);
         let most = if limit > 1 { MAX_PAGE } else { MAX_SINGLE };
         let bytes = self.api.bytes(&query, most).await?;
-        Answer::read(&path, &bytes)
+        ListAnswer::read(&path, &bytes)
     }
 
     /// Reports whether a list that starts at `start` fails at its first object in every version.
@@ -296,7 +296,7 @@ fn smaller(limit: usize) -> usize {
 /// Returns the key that a token names.
 fn start_of(token: &str) -> Option<String> {
     let json = URL_SAFE_NO_PAD.decode(token).ok()?;
-    let token: Token = serde_json::from_slice(&json).ok()?;
+    let token: ContinueToken = serde_json::from_slice(&json).ok()?;
     (token.v == VERSION).then_some(token.start)
 }
 

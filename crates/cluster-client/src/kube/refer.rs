@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 mod words;
 
-use words::{Word, Words, flat};
+use words::{FieldMeaning, FieldMeanings, flat};
 
 /// Maximum number of remembered unambiguous references, some 100 bytes each. Above that every Secret is
 /// taken.
@@ -41,15 +41,15 @@ const USUAL: [(&str, &str); 9] = [
 
 /// Kind that is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Target {
+pub(super) enum ReferenceTarget {
     Secret,
     ConfigMap,
 }
 
 /// Reference to an object; without a namespace the object may be in any.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Reference {
-    pub(super) target: Target,
+pub(super) struct ObjectReference {
+    pub(super) target: ReferenceTarget,
     pub(super) namespace: Option<String>,
     pub(super) name: String,
 }
@@ -65,7 +65,7 @@ pub(super) struct Referrer<'a> {
 
 /// Origin of a reference.
 #[derive(Debug, Clone)]
-struct Known {
+struct ReferenceOrigin {
     resource: String,
     /// First object that has the reference.
     object: String,
@@ -75,10 +75,10 @@ struct Known {
 
 /// Reference to a missing object.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Unmet<'a> {
+pub(super) struct MissingReference<'a> {
     /// Kind that has the reference.
     pub(super) resource: &'a str,
-    pub(super) target: Target,
+    pub(super) target: ReferenceTarget,
     /// Namespace in which it is missing; if not named, the one in which the operator would look.
     pub(super) namespace: Option<&'a str>,
     pub(super) name: &'a str,
@@ -89,18 +89,18 @@ pub(super) struct Unmet<'a> {
 /// All references that were found.
 #[derive(Debug, Default)]
 pub(super) struct References {
-    known: HashMap<Reference, Known>,
+    known: HashMap<ObjectReference, ReferenceOrigin>,
     /// Possible names, each as a hash of target, namespace and name.
     names: HashSet<u64>,
     hasher: RandomState,
-    words: Words,
+    words: FieldMeanings,
     /// Whether there were too many to remember.
     overflowed: bool,
 }
 
 /// Position of the walk in an object.
 #[derive(Clone, Copy)]
-struct Spot<'a> {
+struct WalkPosition<'a> {
     by: Referrer<'a>,
     /// Namespace of names that have none of their own.
     own: Option<&'a str>,
@@ -109,7 +109,7 @@ struct Spot<'a> {
     /// Whether a field on the path concerns secrets or settings.
     speaks: bool,
     /// Kind that the last such field meant.
-    of: Option<Target>,
+    of: Option<ReferenceTarget>,
     /// Whether unambiguous references are recorded: metadata contains none that must resolve.
     shapes: bool,
     depth: usize,
@@ -125,7 +125,7 @@ impl References {
             return;
         };
         for (key, value) in fields {
-            let spot = Spot {
+            let spot = WalkPosition {
                 by,
                 own: tenant.filter(|_| key == "status").or(by.namespace),
                 around: &[],
@@ -138,7 +138,7 @@ impl References {
                 for key in ["annotations", "labels", "ownerReferences"] {
                     if let Some(value) = value.get(key) {
                         let shapes = false;
-                        self.walk(Spot { shapes, ..spot }, key, value);
+                        self.walk(WalkPosition { shapes, ..spot }, key, value);
                     }
                 }
             } else {
@@ -148,11 +148,11 @@ impl References {
     }
 
     /// Reports whether a reference to the object exists, and records that the object exists.
-    pub(super) fn meet(&mut self, target: Target, namespace: &str, name: &str) -> bool {
+    pub(super) fn meet(&mut self, target: ReferenceTarget, namespace: &str, name: &str) -> bool {
         let mut met = self.overflowed;
         for namespace in [Some(namespace), None] {
             met |= self.names.contains(&self.hash(target, namespace, name));
-            let reference = Reference {
+            let reference = ObjectReference {
                 target,
                 namespace: namespace.map(ToOwned::to_owned),
                 name: name.to_owned(),
@@ -166,10 +166,10 @@ impl References {
     }
 
     /// Returns the references to missing objects, in the order of the kinds that have them.
-    pub(super) fn unmet(&self) -> Vec<Unmet<'_>> {
+    pub(super) fn unmet(&self) -> Vec<MissingReference<'_>> {
         let unmet = self.known.iter().filter(|(_, known)| !known.met);
         let mut unmet: Vec<_> = unmet
-            .map(|(reference, by)| Unmet {
+            .map(|(reference, by)| MissingReference {
                 resource: &by.resource,
                 target: reference.target,
                 namespace: reference.namespace.as_deref().or(usual(&by.resource)),
@@ -181,16 +181,16 @@ impl References {
         unmet
     }
 
-    fn hash(&self, target: Target, namespace: Option<&str>, name: &str) -> u64 {
+    fn hash(&self, target: ReferenceTarget, namespace: Option<&str>, name: &str) -> u64 {
         self.hasher.hash_one((target, namespace, name))
     }
 
-    fn walk(&mut self, spot: Spot<'_>, key: &str, value: &Value) {
+    fn walk(&mut self, spot: WalkPosition<'_>, key: &str, value: &Value) {
         let Some(depth) = spot.depth.checked_sub(1) else {
             return;
         };
         let word = self.words.word(key);
-        let spot = Spot {
+        let spot = WalkPosition {
             speaks: spot.speaks || word.speaks,
             of: word.of.or(spot.of),
             depth,
@@ -208,11 +208,11 @@ impl References {
         }
     }
 
-    fn object(&mut self, spot: Spot<'_>, word: Word, fields: &Map<String, Value>) {
+    fn object(&mut self, spot: WalkPosition<'_>, word: FieldMeaning, fields: &Map<String, Value>) {
         let text = |key: &str| fields.get(key).and_then(Value::as_str);
         let kind = match text("kind") {
-            Some("Secret") => Some(Target::Secret),
-            Some("ConfigMap") => Some(Target::ConfigMap),
+            Some("Secret") => Some(ReferenceTarget::Secret),
+            Some("ConfigMap") => Some(ReferenceTarget::ConfigMap),
             _ => None,
         };
         let selected = word.selects.filter(|_| text("key").is_some());
@@ -226,7 +226,7 @@ impl References {
         let others = beside.iter().map(|(_, namespace)| *namespace);
         let around = others.chain(spot.around.iter().copied());
         let around: Vec<&str> = around.take(MAX_AROUND).collect();
-        let spot = Spot {
+        let spot = WalkPosition {
             around: &around,
             of: kind.or(spot.of),
             speaks: spot.speaks || kind.is_some(),
@@ -240,7 +240,7 @@ impl References {
                 .iter()
                 .find(|(of, _)| value.is_string() && *of == stem(key));
             let own = own.map(|(_, namespace)| *namespace).or(spot.own);
-            self.walk(Spot { own, ..spot }, key, value);
+            self.walk(WalkPosition { own, ..spot }, key, value);
         }
     }
 
@@ -260,7 +260,7 @@ impl References {
     }
 
     /// Handles a string below a field that concerns secrets.
-    fn text(&mut self, spot: Spot<'_>, word: Word, text: &str) {
+    fn text(&mut self, spot: WalkPosition<'_>, word: FieldMeaning, text: &str) {
         if let Some(target) = word.names {
             self.note(spot, target, spot.own, text, false);
         }
@@ -284,8 +284,8 @@ impl References {
     }
 
     /// Remembers a possible name.
-    fn name(&mut self, of: Option<Target>, namespace: Option<&str>, name: &str) {
-        for target in [Target::Secret, Target::ConfigMap] {
+    fn name(&mut self, of: Option<ReferenceTarget>, namespace: Option<&str>, name: &str) {
+        for target in [ReferenceTarget::Secret, ReferenceTarget::ConfigMap] {
             if of.is_some_and(|of| of != target) || self.overflowed {
                 continue;
             }
@@ -298,8 +298,8 @@ impl References {
     /// Remembers an unambiguous reference.
     fn note(
         &mut self,
-        spot: Spot<'_>,
-        target: Target,
+        spot: WalkPosition<'_>,
+        target: ReferenceTarget,
         namespace: Option<&str>,
         name: &str,
         optional: bool,
@@ -311,16 +311,19 @@ impl References {
             self.overflowed = true;
             return;
         }
-        let reference = Reference {
+        let reference = ObjectReference {
             target,
             namespace: namespace.map(ToOwned::to_owned),
             name: name.to_owned(),
         };
-        let known = self.known.entry(reference).or_insert_with(|| Known {
-            resource: spot.by.resource.to_owned(),
-            object: spot.by.object(),
-            met: true,
-        });
+        let known = self
+            .known
+            .entry(reference)
+            .or_insert_with(|| ReferenceOrigin {
+                resource: spot.by.resource.to_owned(),
+                object: spot.by.object(),
+                met: true,
+            });
         known.met &= optional;
     }
 }

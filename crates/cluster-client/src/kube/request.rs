@@ -22,8 +22,8 @@ use backup_core::proxy::Proxies;
 
 mod write;
 
-pub(super) use write::Write;
 pub use write::WriteError;
+pub(super) use write::WriteRequest;
 
 /// Largest small answer. A list of kinds or a version is some KiB; the largest groups have 300.
 pub(super) const SMALL: usize = 4 << 20;
@@ -72,7 +72,7 @@ pub(super) struct Api {
 }
 
 /// Answer that arrives line by line.
-pub(super) struct Lines {
+pub(super) struct LineStream {
     api: Api,
     path: String,
     blocks: BodyDataStream<Body>,
@@ -84,7 +84,7 @@ pub(super) struct Lines {
 /// Server's description of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Status {
+struct ApiStatus {
     message: String,
     reason: String,
     metadata: StatusMeta,
@@ -227,12 +227,12 @@ impl Api {
 
     /// Opens the stream of heads of objects from `path`, line by line, for as long as the server sends.
     /// There are no retries.
-    pub(super) async fn lines(&self, path: &str) -> Result<Lines, KubeError> {
+    pub(super) async fn lines(&self, path: &str) -> Result<LineStream, KubeError> {
         let asked = self.ask(path, HEAD);
         let Ok(response) = tokio::time::timeout(self.request_timeout, asked).await else {
             return Err(self.slow(path));
         };
-        Ok(Lines {
+        Ok(LineStream {
             api: self.clone(),
             path: path.to_owned(),
             blocks: response?.into_body().into_data_stream(),
@@ -292,7 +292,7 @@ impl Api {
         after: Option<u64>,
         text: &[u8],
     ) -> KubeError {
-        let told: Status = serde_json::from_slice(text).unwrap_or_default();
+        let told: ApiStatus = serde_json::from_slice(text).unwrap_or_default();
         let message = if told.message.is_empty() {
             String::from_utf8_lossy(text).chars().take(300).collect()
         } else {
@@ -342,7 +342,7 @@ impl Api {
     }
 }
 
-impl Lines {
+impl LineStream {
     /// Returns the next line, at most `most` bytes; `None` at the end.
     pub(super) async fn next(&mut self, most: usize) -> Result<Option<Bytes>, KubeError> {
         loop {

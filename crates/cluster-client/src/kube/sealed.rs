@@ -26,8 +26,8 @@ use backup_core::format::manifest::{Finding, Severity};
 mod open;
 mod trial;
 
-pub use open::Proof;
-pub use trial::Trial;
+pub use open::UnsealOutcome;
+pub use trial::SealingKeyTrial;
 
 /// Label of sealing keys; its value is their state.
 const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
@@ -42,16 +42,16 @@ const MAX_KEYS: usize = 256;
 #[derive(Default)]
 pub struct Keyring {
     /// Keys, oldest first.
-    keys: Vec<Held>,
+    keys: Vec<KeyringEntry>,
 }
 
 /// Key with its public facts.
-struct Held {
+struct KeyringEntry {
     facts: SealingKey,
     key: RsaPrivateKey,
 }
 
-impl Held {
+impl KeyringEntry {
     fn compromised(&self) -> bool {
         self.facts.state.as_deref() == Some(COMPROMISED)
     }
@@ -121,18 +121,18 @@ impl KeyProblem {
 }
 
 #[derive(Deserialize)]
-struct Secret {
+struct KeySecret {
     #[serde(default)]
-    metadata: Metadata,
+    metadata: KeySecretMeta,
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
-    data: Option<Data>,
+    data: Option<KeySecretData>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Metadata {
+struct KeySecretMeta {
     namespace: String,
     name: String,
     labels: Option<std::collections::BTreeMap<String, String>>,
@@ -140,7 +140,7 @@ struct Metadata {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Data {
+struct KeySecretData {
     #[serde(rename = "tls.crt")]
     certificate: Option<String>,
     #[serde(rename = "tls.key", deserialize_with = "hidden")]
@@ -164,7 +164,7 @@ impl Keyring {
     /// # Errors
     /// When the controller could not use it; the keyring is then unchanged.
     pub fn add(&mut self, secret_json: &[u8]) -> Result<(), KeyProblem> {
-        let secret: Secret =
+        let secret: KeySecret =
             serde_json::from_slice(secret_json).map_err(|e| KeyProblem::NoSecret {
                 line: e.line(),
                 column: e.column(),
@@ -211,8 +211,8 @@ impl Keyring {
             not_before,
             certificate_sha256: Some(Digest::of(&der)),
         };
-        let order = |held: &Held| (held.facts.not_before, held.facts.secret.clone());
-        let held = Held { facts, key };
+        let order = |held: &KeyringEntry| (held.facts.not_before, held.facts.secret.clone());
+        let held = KeyringEntry { facts, key };
         let at = self.keys.partition_point(|k| order(k) <= order(&held));
         self.keys.insert(at, held);
         Ok(())

@@ -4,7 +4,7 @@ use super::object::{Meta, Object};
 
 /// Destination of a Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SecretDestination {
     /// None, with the reason: the cluster creates it again, or it would be wrong anywhere else.
     Nowhere(&'static str),
     /// The archive of the keys with which sealed-secrets decrypts.
@@ -25,28 +25,30 @@ const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 const OLD_KEY: &str = "sealed-secrets-key";
 
 /// Returns the destination of a Secret or ConfigMap, by its type, labels and name.
-pub(super) fn place(object: &Object) -> Place {
+pub(super) fn place(object: &Object) -> SecretDestination {
     let name = object.meta.name.as_str();
     match object.secret_type.as_deref() {
         Some("kubernetes.io/service-account-token") => {
-            return Place::Nowhere("a service account's token");
+            return SecretDestination::Nowhere("a service account's token");
         }
-        Some("bootstrap.kubernetes.io/token") => return Place::Nowhere("a bootstrap token"),
-        Some("helm.sh/release.v1") => return Place::Secrets { always: true },
+        Some("bootstrap.kubernetes.io/token") => {
+            return SecretDestination::Nowhere("a bootstrap token");
+        }
+        Some("helm.sh/release.v1") => return SecretDestination::Secrets { always: true },
         _ => {}
     }
     if name == "kube-root-ca.crt" {
-        return Place::Nowhere("made in every namespace by the cluster");
+        return SecretDestination::Nowhere("made in every namespace by the cluster");
     }
     // Releases before 0.9 had one key without a label.
     let old_key = name == OLD_KEY && object.secret_type.as_deref() == Some("kubernetes.io/tls");
     if has_key_label(&object.meta) || old_key {
-        return Place::SealedSecrets;
+        return SecretDestination::SealedSecrets;
     }
     if object.secret_type.is_some() && is_named_kubeconfig(&object.meta) {
-        return Place::Kubeconfigs;
+        return SecretDestination::Kubeconfigs;
     }
-    Place::Secrets { always: false }
+    SecretDestination::Secrets { always: false }
 }
 
 fn has_key_label(meta: &Meta) -> bool {
@@ -63,19 +65,19 @@ fn is_named_kubeconfig(meta: &Meta) -> bool {
 
 /// Returns the destination of a Secret or ConfigMap as far as its head shows it, which has no type: at
 /// worst it is treated as one without a reference.
-pub(super) fn place_of_head(secret: bool, meta: &Meta) -> Place {
+pub(super) fn place_of_head(secret: bool, meta: &Meta) -> SecretDestination {
     if meta.name == "kube-root-ca.crt" {
-        return Place::Nowhere("made in every namespace by the cluster");
+        return SecretDestination::Nowhere("made in every namespace by the cluster");
     }
     // A leader writes such an object every few seconds.
     if meta.has_annotation("control-plane.alpha.kubernetes.io/leader") {
-        return Place::Nowhere("whoever leads takes it again");
+        return SecretDestination::Nowhere("whoever leads takes it again");
     }
     if secret && (has_key_label(meta) || meta.name == OLD_KEY) {
-        return Place::SealedSecrets;
+        return SecretDestination::SealedSecrets;
     }
     if secret && is_named_kubeconfig(meta) {
-        return Place::Kubeconfigs;
+        return SecretDestination::Kubeconfigs;
     }
-    Place::Secrets { always: false }
+    SecretDestination::Secrets { always: false }
 }

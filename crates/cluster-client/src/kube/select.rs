@@ -58,16 +58,16 @@ impl ParseSelectionError {
 
 /// Treatment of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum KindScope {
     /// Its objects are listed for this component.
-    Take(Home),
+    Take(KindDestination),
     /// It is not listed, with the reason.
     LeaveOut(String),
 }
 
 /// Component that a kind's objects go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Home {
+pub(super) enum KindDestination {
     /// CustomResourceDefinitions.
     Crds,
     /// Secrets and ConfigMaps, whose component depends on the object.
@@ -120,20 +120,20 @@ impl Selection {
     }
 
     /// Returns the treatment of a kind.
-    pub(super) fn scope(&self, kind: &Kind) -> Scope {
+    pub(super) fn scope(&self, kind: &Kind) -> KindScope {
         let name = kind.resource.as_str();
         let home = match name {
-            CRDS => Home::Crds,
-            SECRETS | CONFIG_MAPS => Home::Secrets,
-            _ => Home::Resources,
+            CRDS => KindDestination::Crds,
+            SECRETS | CONFIG_MAPS => KindDestination::Secrets,
+            _ => KindDestination::Resources,
         };
-        let out = |why: &str| Scope::LeaveOut(why.to_owned());
+        let out = |why: &str| KindScope::LeaveOut(why.to_owned());
         if names(&self.exclude_resources, kind) {
             return out("excluded by the selection");
         }
         let by_name = named(&self.include_resources, kind);
         if !by_name && let Some(reason) = scope::noise(name) {
-            return Scope::LeaveOut(format!("noise: {reason}"));
+            return KindScope::LeaveOut(format!("noise: {reason}"));
         }
         if !kind.can_list {
             return out("it cannot be listed");
@@ -142,7 +142,7 @@ impl Selection {
             if !names(&self.include_resources, kind) {
                 return out("not included by the selection");
             }
-        } else if home == Home::Resources && !kind.custom && !BUILT_IN.contains(&name) {
+        } else if home == KindDestination::Resources && !kind.custom && !BUILT_IN.contains(&name) {
             return out(if kind.aggregated {
                 "served by an extension API, not kept in etcd"
             } else {
@@ -151,10 +151,10 @@ impl Selection {
         }
         let cluster = self.takes_cluster_resources();
         // Everything else depends on CRDs.
-        if !kind.namespaced && !cluster && home != Home::Crds && name != "namespaces" {
+        if !kind.namespaced && !cluster && home != KindDestination::Crds && name != "namespaces" {
             return out("it has no namespace, and only some namespaces are included");
         }
-        Scope::Take(home)
+        KindScope::Take(home)
     }
 
     /// Reports whether the selection may include a kind, or a group as `*.GROUP`, that could not be
@@ -227,29 +227,29 @@ mod tests {
     #[test]
     fn the_default_takes_what_a_restore_needs() {
         let scope = |k: &Kind| Selection::default().scope(k);
-        let take = |home| Scope::Take(home);
+        let take = |home| KindScope::Take(home);
         assert_eq!(
             scope(&kind("teams.butler.butlerlabs.dev", "Team", false, true)),
-            take(Home::Resources)
+            take(KindDestination::Resources)
         );
         assert_eq!(
             scope(&kind("secrets", "Secret", true, false)),
-            take(Home::Secrets)
+            take(KindDestination::Secrets)
         );
         assert_eq!(
             scope(&kind("namespaces", "Namespace", false, false)),
-            take(Home::Resources)
+            take(KindDestination::Resources)
         );
         assert_eq!(
             scope(&kind(CRDS, "CustomResourceDefinition", false, false)),
-            take(Home::Crds)
+            take(KindDestination::Crds)
         );
         for out in [
             kind("pods", "Pod", true, false),
             kind("events", "Event", true, false),
             kind("orders.acme.cert-manager.io", "Order", true, true),
         ] {
-            assert!(matches!(scope(&out), Scope::LeaveOut(_)), "{out:?}");
+            assert!(matches!(scope(&out), KindScope::LeaveOut(_)), "{out:?}");
         }
     }
 
@@ -261,15 +261,15 @@ mod tests {
         };
         assert_eq!(
             some.scope(&kind("pods", "Pod", true, false)),
-            Scope::Take(Home::Resources)
+            KindScope::Take(KindDestination::Resources)
         );
         assert_eq!(
             some.scope(&kind("events", "Event", true, false)),
-            Scope::Take(Home::Resources)
+            KindScope::Take(KindDestination::Resources)
         );
         assert!(matches!(
             some.scope(&kind("secrets", "Secret", true, false)),
-            Scope::LeaveOut(_)
+            KindScope::LeaveOut(_)
         ));
         let all = Selection {
             include_resources: set(&["*"]),
@@ -278,15 +278,15 @@ mod tests {
         };
         assert_eq!(
             all.scope(&kind("pods", "Pod", true, false)),
-            Scope::Take(Home::Resources)
+            KindScope::Take(KindDestination::Resources)
         );
         assert!(matches!(
             all.scope(&kind("events", "Event", true, false)),
-            Scope::LeaveOut(_)
+            KindScope::LeaveOut(_)
         ));
         assert!(matches!(
             all.scope(&kind("secrets", "Secret", true, false)),
-            Scope::LeaveOut(_)
+            KindScope::LeaveOut(_)
         ));
     }
 
@@ -297,9 +297,12 @@ mod tests {
             ..Selection::default()
         };
         let team = kind("teams.butler.butlerlabs.dev", "Team", false, true);
-        assert!(matches!(some.scope(&team), Scope::LeaveOut(_)));
+        assert!(matches!(some.scope(&team), KindScope::LeaveOut(_)));
         some.include_cluster_resources = Some(true);
-        assert_eq!(some.scope(&team), Scope::Take(Home::Resources));
+        assert_eq!(
+            some.scope(&team),
+            KindScope::Take(KindDestination::Resources)
+        );
         assert!(some.wants_namespace("team-a") && !some.wants_namespace("team-b"));
     }
 

@@ -20,6 +20,7 @@ use super::discover::{Kind, discover};
 use super::failure::KubeError;
 use super::list::Listing;
 use super::request::Api;
+use super::server::{NamespaceHead, ServerVersion};
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::manifest::Finding;
 
@@ -55,22 +56,6 @@ pub struct KubeTarget {
     findings: Vec<Finding>,
 }
 
-#[derive(Deserialize)]
-struct Version {
-    #[serde(rename = "gitVersion")]
-    git_version: String,
-}
-
-#[derive(Deserialize)]
-struct Identified {
-    metadata: Identity,
-}
-
-#[derive(Deserialize)]
-struct Identity {
-    uid: String,
-}
-
 impl KubeTarget {
     /// Connects, identifies the cluster, and discovers its kinds.
     ///
@@ -78,9 +63,9 @@ impl KubeTarget {
     /// When the API cannot be reached or rejects the credentials.
     pub async fn connect(options: &KubeOptions) -> Result<Self, KubeError> {
         let api = Api::connect(options).await?;
-        let version: Version = api.get("/version", "version").await?;
+        let version: ServerVersion = api.get("/version", "version").await?;
         let path = "/api/v1/namespaces/kube-system";
-        let system: Identified = api.get(path, "namespace").await?;
+        let system: NamespaceHead = api.get(path, "namespace").await?;
         let mut target = Self {
             api,
             uid: system.metadata.uid,
@@ -274,7 +259,7 @@ impl KubeTarget {
     /// Returns the object at `path` from the list of its kind.
     async fn listed(&self, kind: &Kind, path: &ObjectPath) -> Result<Option<Value>, KubeError> {
         #[derive(Deserialize)]
-        struct Found {
+        struct ObjectList {
             items: Vec<Value>,
         }
         let list = format!("{}?{}", kind.path(), named(&path.name));
@@ -283,7 +268,7 @@ impl KubeTarget {
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) => return Err(e),
         };
-        let found: Found = super::request::parse(&list, "list", &bytes)?;
+        let found: ObjectList = super::request::parse(&list, "list", &bytes)?;
         let mut found = found.items.into_iter();
         Ok(found.find(|item| path_of(&path.resource, item).as_ref() == Some(path)))
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::discover::Kind;
 use super::export::KubeExport;
 use super::failure::KubeError;
-use super::reading::{Memory, Reading};
+use super::reader::{KindReader, RunCache};
 use super::request::Api;
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -21,14 +21,14 @@ mod ask;
 mod check;
 mod cluster;
 mod credentials;
-mod now;
 mod plane;
+mod state;
 
-use cluster::{ControlPlane, Tenant};
-use now::{Cluster, Clusters};
+use cluster::{ControlPlane, TenantCluster};
+use state::{ClusterViews, ListedCluster};
 
-pub use now::{ClusterView, PlaneView, TenantNow, Unmet};
 pub use plane::control_plane;
+pub use state::{ClusterView, PlaneView, TenantState, UnmetCondition};
 
 /// Tenants queried at the same time: each holds one connection and one page of nodes.
 const PARALLEL: usize = 8;
@@ -56,12 +56,12 @@ impl KubeExport {
 
     /// Does the same as [`KubeExport::tenants`], and adds the state of control planes and Clusters, which no
     /// restore point contains.
-    pub async fn tenants_now(&self, clock: &dyn Clock) -> (Vec<TenantNow>, Vec<Finding>) {
+    pub async fn tenant_states(&self, clock: &dyn Clock) -> (Vec<TenantState>, Vec<Finding>) {
         let (api, memory, kinds) = (self.api(), self.memory(), self.all_kinds());
         let (mut tenants, mut findings) = baseline(api, memory, kinds, clock).await;
-        let (clusters, failed) = list::<Cluster>(api, memory, kinds, CLUSTERS).await;
+        let (clusters, failed) = list::<ListedCluster>(api, memory, kinds, CLUSTERS).await;
         findings.extend(failed);
-        let mut clusters: Clusters = clusters.into_iter().map(|c| (c.key, c.view)).collect();
+        let mut clusters: ClusterViews = clusters.into_iter().map(|c| (c.key, c.view)).collect();
         for tenant in &mut tenants {
             let facts = &tenant.facts;
             let namespace = facts.tenant_namespace.clone().unwrap_or_default();
@@ -73,12 +73,12 @@ impl KubeExport {
 
 async fn baseline(
     api: &Api,
-    memory: Option<&Memory>,
+    memory: Option<&RunCache>,
     kinds: &[Kind],
     clock: &dyn Clock,
-) -> (Vec<TenantNow>, Vec<Finding>) {
+) -> (Vec<TenantState>, Vec<Finding>) {
     let mut findings = Vec::new();
-    let (mut tenants, failed) = list::<Tenant>(api, memory, kinds, TENANTS).await;
+    let (mut tenants, failed) = list::<TenantCluster>(api, memory, kinds, TENANTS).await;
     findings.extend(failed);
     if tenants.is_empty() {
         return (Vec::new(), findings);
@@ -100,11 +100,11 @@ async fn baseline(
     let asked = tenants
         .into_iter()
         .map(|tenant| check::check(api, tenant, planes, now));
-    let mut asked: Vec<(TenantNow, Vec<Finding>)> = futures::stream::iter(asked)
+    let mut asked: Vec<(TenantState, Vec<Finding>)> = futures::stream::iter(asked)
         .buffer_unordered(PARALLEL)
         .collect()
         .await;
-    let key = |tenant: &TenantNow| (tenant.facts.namespace.clone(), tenant.facts.name.clone());
+    let key = |tenant: &TenantState| (tenant.facts.namespace.clone(), tenant.facts.name.clone());
     asked.sort_by_key(|(tenant, _)| key(tenant));
     let mut found = Vec::new();
     for (tenant, told) in asked {
@@ -117,7 +117,7 @@ async fn baseline(
 /// Returns the objects of a kind, as far as `T` reads them, and a finding if some are missing.
 async fn list<T: DeserializeOwned>(
     api: &Api,
-    memory: Option<&Memory>,
+    memory: Option<&RunCache>,
     kinds: &[Kind],
     resource: &str,
 ) -> (Vec<T>, Option<Finding>) {
@@ -126,7 +126,7 @@ async fn list<T: DeserializeOwned>(
         return (found, None);
     };
     let mut unreadable = 0_usize;
-    let mut reading = Reading::begin(api, kind, None, memory).await;
+    let mut reading = KindReader::begin(api, kind, None, memory).await;
     let failed = loop {
         match reading.next().await {
             Ok(Some(page)) => {

@@ -15,22 +15,22 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::cache::ObjectCache;
 use super::connect::KubeOptions;
-use super::discover::{Discovered, Kind, discover};
+use super::discover::{Discovery, Kind, discover};
 use super::failure::KubeError;
-use super::kept::Kept;
 use super::scope::{CONFIG_MAPS, CRDS, SECRETS, noise};
-use super::select::{Home, Scope, Selection};
+use super::select::{KindDestination, KindScope, Selection};
 use backup_core::archive::ResourceName;
 use backup_core::id::ComponentName;
 
-mod concern;
-mod follow;
-mod reach;
+mod affected;
+mod connection;
+mod watcher;
 
-use concern::Concern;
-use follow::Follow;
-use reach::Reach;
+use affected::AffectedComponents;
+use connection::WatchConnection;
+use watcher::KindWatcher;
 
 /// Maximum number of watched kinds: each costs a connection. A Butler cluster with everything that the
 /// platform brings has about 150.
@@ -89,50 +89,51 @@ pub trait WatchListener: Send + Sync {
 }
 
 /// Running watches, each with the version of its kind.
-type Handles = BTreeMap<ResourceName, (AbortHandle, String)>;
-type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
+type WatchHandles = BTreeMap<ResourceName, (AbortHandle, String)>;
+type RunningWatches<'a> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), Aborted>> + Send + 'a>>>;
 
-/// Watches until it is dropped. Records its reports in `kept`, which no other watches may use.
+/// Watches until it is dropped. Records its reports in `cache`, which no other watches may use.
 pub async fn watch(
     options: &KubeOptions,
     wanted: &WatchOptions,
-    kept: &Kept,
+    cache: &ObjectCache,
     listener: &dyn WatchListener,
 ) {
-    let ground = Ground {
-        reach: Reach::new(options.clone()),
+    let context = WatchContext {
+        connection: WatchConnection::new(options.clone()),
         wanted,
-        kept,
+        cache,
         listener,
         beginning: Semaphore::new(AT_ONCE),
         defined: Notify::new(),
     };
-    let mut handles = Handles::new();
-    let mut running: Running<'_> = FuturesUnordered::new();
+    let mut handles = WatchHandles::new();
+    let mut running: RunningWatches<'_> = FuturesUnordered::new();
     let mut failures: u32 = 0;
     let mut next = Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
                 // Watches continue meanwhile: discovery of a large cluster takes seconds.
-                let found = discovered(&ground, &mut running).await;
+                let found = discovered(&context, &mut running).await;
                 match found {
                     Ok(found) => {
                         failures = 0;
                         next = Instant::now() + DISCOVER_EVERY;
-                        adjust(&ground, found, &mut handles, &running);
+                        adjust(&context, found, &mut handles, &running);
                     }
                     Err(error) => {
                         let pause = DISCOVER_AGAIN.saturating_mul(1 << failures.min(8));
                         next = Instant::now() + pause.min(DISCOVER_AGAIN_AT_MOST);
                         failures = failures.saturating_add(1);
-                        ground.reach.renew().await;
-                        let all = ground.all_components();
+                        context.connection.renew().await;
+                        let all = context.all_components();
                         listener.state(DISCOVERY, &all, WatchState::Broken(error.line()));
                     }
                 }
             }
-            () = ground.defined.notified() => {
+            () = context.defined.notified() => {
                 next = next.min(Instant::now() + SETTLE);
             }
             // A watch ends only when it is aborted.
@@ -145,17 +146,17 @@ pub async fn watch(
 const DISCOVERY: &str = "kinds";
 
 /// State shared by all watches.
-struct Ground<'a> {
-    reach: Reach,
+struct WatchContext<'a> {
+    connection: WatchConnection,
     wanted: &'a WatchOptions,
-    kept: &'a Kept,
+    cache: &'a ObjectCache,
     listener: &'a dyn WatchListener,
     beginning: Semaphore,
     /// Signal that a definition was created, changed or deleted.
     defined: Notify,
 }
 
-impl Ground<'_> {
+impl WatchContext<'_> {
     fn all_components(&self) -> Vec<ComponentName> {
         self.wanted.components.iter().cloned().collect()
     }
@@ -163,11 +164,11 @@ impl Ground<'_> {
 
 /// Discovers while watches continue.
 async fn discovered(
-    ground: &Ground<'_>,
-    running: &mut Running<'_>,
-) -> Result<Discovered, KubeError> {
+    context: &WatchContext<'_>,
+    running: &mut RunningWatches<'_>,
+) -> Result<Discovery, KubeError> {
     let found = async {
-        let api = ground.reach.api().await?;
+        let api = context.connection.api().await?;
         discover(&api, None).await
     };
     let mut found = std::pin::pin!(found);
@@ -181,19 +182,19 @@ async fn discovered(
 
 /// Starts watches on new kinds, and ends those on kinds that are gone.
 fn adjust<'a>(
-    ground: &'a Ground<'a>,
-    found: Discovered,
-    handles: &mut Handles,
-    running: &Running<'a>,
+    context: &'a WatchContext<'a>,
+    found: Discovery,
+    handles: &mut WatchHandles,
+    running: &RunningWatches<'a>,
 ) {
-    let mut kinds: Vec<(Kind, Concern)> = Vec::new();
+    let mut kinds: Vec<(Kind, AffectedComponents)> = Vec::new();
     let mut left = 0_usize;
     for kind in found.kinds {
-        let Some(concern) = concern(ground.wanted, &kind) else {
+        let Some(affected) = affected(context.wanted, &kind) else {
             continue;
         };
         if kinds.len() < MOST {
-            kinds.push((kind, concern));
+            kinds.push((kind, affected));
         } else {
             left = left.saturating_add(1);
         }
@@ -203,36 +204,38 @@ fn adjust<'a>(
         let stays = kinds.iter().any(|(kind, _)| same(kind));
         if !stays {
             handle.abort();
-            ground.kept.ended(resource);
-            ground.listener.ended(resource.as_str());
+            context.cache.watch_ended(resource);
+            context.listener.ended(resource.as_str());
         }
         stays
     });
-    for (number, (kind, concern)) in kinds.into_iter().enumerate() {
+    for (number, (kind, affected)) in kinds.into_iter().enumerate() {
         let resource = kind.resource.clone();
         if handles.contains_key(&resource) {
             continue;
         }
         let (handle, registration) = AbortHandle::new_pair();
         handles.insert(resource, (handle, kind.version.clone()));
-        let follow = async move {
-            Follow::new(ground, &kind, concern, number).forever().await;
+        let watcher = async move {
+            KindWatcher::new(context, &kind, affected, number)
+                .forever()
+                .await;
         };
-        running.push(Abortable::new(follow, registration).boxed());
+        running.push(Abortable::new(watcher, registration).boxed());
     }
     if left > 0 {
         let text = format!("{left} kinds are not watched: {MOST} are the most");
-        let all = ground.all_components();
-        ground
+        let all = context.all_components();
+        context
             .listener
             .state(DISCOVERY, &all, WatchState::Refused(text));
     } else {
-        ground.listener.ended(DISCOVERY);
+        context.listener.ended(DISCOVERY);
     }
 }
 
 /// Returns the components that changes of a kind concern; `None` if it needs no watch.
-fn concern(wanted: &WatchOptions, kind: &Kind) -> Option<Concern> {
+fn affected(wanted: &WatchOptions, kind: &Kind) -> Option<AffectedComponents> {
     let name = kind.resource.as_str();
     // Even if the selection names it: such kinds change all the time.
     if noise(name).is_some() || !kind.can_list {
@@ -240,14 +243,14 @@ fn concern(wanted: &WatchOptions, kind: &Kind) -> Option<Concern> {
     }
     let home = match (wanted.selection.scope(kind), name) {
         // Sealing keys and kubeconfigs are taken whatever is selected.
-        (_, SECRETS) => Home::Secrets,
-        (Scope::Take(home), _) => home,
-        (Scope::LeaveOut(_), _) => return None,
+        (_, SECRETS) => KindDestination::Secrets,
+        (KindScope::Take(home), _) => home,
+        (KindScope::LeaveOut(_), _) => return None,
     };
-    let concern = Concern::new(kind, home);
+    let affected = AffectedComponents::new(kind, home);
     // Definitions announce new kinds.
-    (!concern.all(wanted).is_empty() || (name == CRDS && watches_resources(wanted)))
-        .then_some(concern)
+    (!affected.all(wanted).is_empty() || (name == CRDS && watches_resources(wanted)))
+        .then_some(affected)
 }
 
 fn watches_resources(wanted: &WatchOptions) -> bool {

@@ -93,7 +93,7 @@ fn not_read(path: &Path, source: std::io::Error) -> TalosConfigError {
 }
 
 #[derive(Deserialize)]
-struct RawConfig {
+struct RawTalosconfig {
     #[serde(default)]
     context: Option<String>,
     #[serde(default)]
@@ -125,7 +125,7 @@ struct RawContext {
 /// Context of a talosconfig, decoded, with its certificates still as PEM text.
 ///
 /// Not `Debug`: it holds a private key.
-pub(super) struct Context {
+pub(super) struct TalosContext {
     /// Path of the file that contains it, for messages.
     pub(super) file: String,
     /// Name of the context.
@@ -156,7 +156,7 @@ pub(super) struct Overrides<'a> {
     pub(super) nodes: &'a [String],
 }
 
-impl Context {
+impl TalosContext {
     /// Reads the file at `path` and selects a context.
     pub(super) async fn load(
         path: &Path,
@@ -213,7 +213,7 @@ impl Context {
         if text.trim().is_empty() {
             return Err(TalosConfigError::Empty { file });
         }
-        let raw: RawConfig = serde_path_to_error::deserialize(
+        let raw: RawTalosconfig = serde_path_to_error::deserialize(
             serde_yaml_ng::Deserializer::from_str(text),
         )
         .map_err(|error| TalosConfigError::Syntax {

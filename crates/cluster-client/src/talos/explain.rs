@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::identity::{ADMIN, SNAPSHOT_ROLES, describe_roles};
 use super::machine_config;
-use crate::grpc::status::{Cause, NoWay};
+use crate::grpc::status::{Cause, ConnectFailure};
 
 /// Methods that only an administrator may call.
 const ADMIN_METHODS: [&str; 2] = ["EtcdRecover", "Bootstrap"];
@@ -22,11 +22,11 @@ const ETCD_METHODS: [&str; 4] = [
 
 /// Reason why a call failed, as far as a caller acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum TalosFailureReason {
     /// The endpoint cannot be reached, or cannot reach the node: another endpoint may.
     Unreachable,
     /// The connection to the endpoint fails for a known reason: another endpoint may work.
-    NoWay(NoWay),
+    Connection(ConnectFailure),
     /// The endpoint itself stopped answering: another endpoint may answer.
     Stalled,
     /// The endpoint is a worker, which answers only for itself: another endpoint may forward.
@@ -45,9 +45,9 @@ pub(super) enum Reason {
 
 /// Failure of a call.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct TalosFailure {
     /// Reason, as far as a caller acts on it.
-    pub(super) reason: Reason,
+    pub(super) reason: TalosFailureReason,
     /// Status code from the server or the transport.
     pub(super) code: Code,
     /// Method, node and endpoint of the call.
@@ -58,17 +58,17 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
 }
 
-impl Reason {
+impl TalosFailureReason {
     /// Reports whether the endpoint is the cause, so that another one may succeed.
     pub(super) fn of_endpoint(self) -> bool {
         matches!(
             self,
-            Self::Unreachable | Self::NoWay(_) | Self::Stalled | Self::NoForwarding
+            Self::Unreachable | Self::Connection(_) | Self::Stalled | Self::NoForwarding
         )
     }
 }
 
-impl Failure {
+impl TalosFailure {
     /// Returns the operation and place, what the failure means and what to do; without the cause.
     pub(super) fn text(&self) -> String {
         format!("{}: {}", self.at, self.advice)
@@ -98,7 +98,7 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for TalosFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} ({})", self.at, self.advice, self.cause)
     }
@@ -106,7 +106,7 @@ impl std::fmt::Display for Failure {
 
 /// Description of a call: method, endpoint and node.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct TalosCall<'a> {
     /// Name of the method.
     pub(super) method: &'static str,
     /// Endpoint as dialled.
@@ -117,7 +117,7 @@ pub(super) struct Call<'a> {
     pub(super) roles: &'a BTreeSet<String>,
 }
 
-impl Call<'_> {
+impl TalosCall<'_> {
     fn at(&self) -> String {
         match self.node {
             Some(node) => format!(
@@ -129,26 +129,26 @@ impl Call<'_> {
     }
 
     /// Returns the failure of a call that had no answer within `limit`.
-    pub(super) fn hung(&self, limit: Duration) -> Failure {
+    pub(super) fn hung(&self, limit: Duration) -> TalosFailure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
-        self.failure(Reason::Hung, Code::DeadlineExceeded, cause)
+        self.failure(TalosFailureReason::Hung, Code::DeadlineExceeded, cause)
     }
 
     /// Returns the failure of a call that had no answer within `limit`, at an endpoint that does not
     /// answer for itself either.
-    pub(super) fn stalled(&self, limit: Duration) -> Failure {
+    pub(super) fn stalled(&self, limit: Duration) -> TalosFailure {
         let cause = Cause(format!("no answer within {} s", limit.as_secs_f64()));
-        self.failure(Reason::Stalled, Code::DeadlineExceeded, cause)
+        self.failure(TalosFailureReason::Stalled, Code::DeadlineExceeded, cause)
     }
 
     /// Returns the failure that `status` means.
-    pub(super) fn failed(&self, status: &Status) -> Failure {
+    pub(super) fn failed(&self, status: &Status) -> TalosFailure {
         let cause = Cause::of(status);
         self.failure(reason(status, &cause), status.code(), cause)
     }
 
-    fn failure(&self, reason: Reason, code: Code, cause: Cause) -> Failure {
-        Failure {
+    fn failure(&self, reason: TalosFailureReason, code: Code, cause: Cause) -> TalosFailure {
+        TalosFailure {
             reason,
             code,
             at: self.at(),
@@ -157,27 +157,27 @@ impl Call<'_> {
         }
     }
 
-    fn advice(&self, reason: Reason) -> String {
+    fn advice(&self, reason: TalosFailureReason) -> String {
         let text = match reason {
-            Reason::Unreachable => no_way(NoWay::Silence),
-            Reason::NoWay(way) => no_way(way),
-            Reason::Stalled => {
+            TalosFailureReason::Unreachable => connect_advice(ConnectFailure::Silence),
+            TalosFailureReason::Connection(way) => connect_advice(way),
+            TalosFailureReason::Stalled => {
                 "the endpoint does not answer, for itself either: its node is frozen, overloaded or \
                  cut off. That says nothing of other nodes' etcd: see this node's console, or take it \
                  out of `endpoints`"
             }
-            Reason::NoForwarding => {
+            TalosFailureReason::NoForwarding => {
                 "this endpoint is a worker node and forwards to nobody. Put control plane nodes \
                  into `endpoints`"
             }
-            Reason::Role if self.method == machine_config::METHOD => {
+            TalosFailureReason::Role if self.method == machine_config::METHOD => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is {ADMIN}: use an admin \
                      talosconfig, or add the file with `backupd kit add FILE`",
                     describe_roles(self.roles)
                 );
             }
-            Reason::Role if ADMIN_METHODS.contains(&self.method) => {
+            TalosFailureReason::Role if ADMIN_METHODS.contains(&self.method) => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is {ADMIN}: use the \
                      talosconfig that `talosctl gen config` or `talosctl config new --roles {ADMIN}` \
@@ -185,7 +185,7 @@ impl Call<'_> {
                     describe_roles(self.roles)
                 );
             }
-            Reason::Role if !ETCD_METHODS.contains(&self.method) => {
+            TalosFailureReason::Role if !ETCD_METHODS.contains(&self.method) => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is one of {}: \
                      `talosctl config new --roles {ADMIN}`",
@@ -193,7 +193,7 @@ impl Call<'_> {
                     self.needed()
                 );
             }
-            Reason::Role => {
+            TalosFailureReason::Role => {
                 return format!(
                     "not allowed. The client certificate carries {}, needed is one of {}: \
                      `talosctl config new --roles os:etcd:backup`",
@@ -201,17 +201,19 @@ impl Call<'_> {
                     self.needed()
                 );
             }
-            Reason::Unknown => "this version of Talos does not know the call",
-            Reason::Worker => "not a control plane node, so it has no etcd. Take it out of `nodes`",
-            Reason::Hung if !ETCD_METHODS.contains(&self.method) => {
+            TalosFailureReason::Unknown => "this version of Talos does not know the call",
+            TalosFailureReason::Worker => {
+                "not a control plane node, so it has no etcd. Take it out of `nodes`"
+            }
+            TalosFailureReason::Hung if !ETCD_METHODS.contains(&self.method) => {
                 "no answer. The node is overloaded, restarting or cut off: see `talosctl dmesg` and \
                  its console"
             }
-            Reason::Hung => {
+            TalosFailureReason::Hung => {
                 "no answer. The node's etcd is down, still joining or without quorum: see \
                  `talosctl service etcd` and `talosctl etcd status`"
             }
-            Reason::Other => "failed",
+            TalosFailureReason::Other => "failed",
         };
         text.to_owned()
     }
@@ -230,34 +232,34 @@ impl Call<'_> {
 }
 
 /// Explains a connection that fails: what it means, and what to do.
-fn no_way(way: NoWay) -> &'static str {
+fn connect_advice(way: ConnectFailure) -> &'static str {
     match way {
-        NoWay::Dns => {
+        ConnectFailure::Dns => {
             "the endpoint's name has no address. Check how it is written in `endpoints`, and the DNS of \
              this machine; or write an address"
         }
-        NoWay::Authority => {
+        ConnectFailure::Authority => {
             "the endpoint's certificate is of another authority than `ca` of the talosconfig. It is of \
              another cluster, or its authority was replaced: check `endpoints`, or get a new \
              talosconfig"
         }
-        NoWay::Name => {
+        ConnectFailure::Name => {
             "the endpoint's certificate does not have the name or address that `endpoints` has. Write \
              one that it has, such as the node's address, or add the name to `machine.certSANs`"
         }
-        NoWay::Dates => {
+        ConnectFailure::Dates => {
             "the endpoint's certificate is not valid at this time. Check the clocks of this machine and \
              of the node"
         }
-        NoWay::Certificate => {
+        ConnectFailure::Certificate => {
             "the endpoint's certificate is not believed. Check that a Talos API listens there, port \
              50000"
         }
-        NoWay::Client => {
+        ConnectFailure::Client => {
             "the endpoint refuses the client certificate. It is of another cluster, or out of date: get \
              a new talosconfig"
         }
-        NoWay::Silence => {
+        ConnectFailure::Silence => {
             "not reachable. Check address, port 50000 and firewall, and that the node is up; a server \
              that refuses the client certificate looks the same, then renew the talosconfig"
         }
@@ -265,26 +267,30 @@ fn no_way(way: NoWay) -> &'static str {
 }
 
 /// Classifies a status by its meaning.
-fn reason(status: &Status, cause: &Cause) -> Reason {
+fn reason(status: &Status, cause: &Cause) -> TalosFailureReason {
     // A status made by the client's own transport has an error below it; a server's status has none.
     if status.source().is_some() {
-        return match NoWay::of(cause) {
-            NoWay::Silence => Reason::Unreachable,
-            way => Reason::NoWay(way),
+        return match ConnectFailure::of(cause) {
+            ConnectFailure::Silence => TalosFailureReason::Unreachable,
+            way => TalosFailureReason::Connection(way),
         };
     }
     let text = status.message();
     match status.code() {
-        Code::Unavailable => Reason::Unreachable,
-        Code::DeadlineExceeded | Code::Cancelled => Reason::Hung,
-        Code::PermissionDenied if text.contains("no request forwarding") => Reason::NoForwarding,
-        Code::PermissionDenied => Reason::Role,
-        Code::Unimplemented if text.contains("control plane") || text.contains("machine type") => {
-            Reason::Worker
+        Code::Unavailable => TalosFailureReason::Unreachable,
+        Code::DeadlineExceeded | Code::Cancelled => TalosFailureReason::Hung,
+        Code::PermissionDenied if text.contains("no request forwarding") => {
+            TalosFailureReason::NoForwarding
         }
-        Code::Unimplemented => Reason::Unknown,
-        Code::FailedPrecondition if text.contains("control plane node") => Reason::Worker,
-        _ => Reason::Other,
+        Code::PermissionDenied => TalosFailureReason::Role,
+        Code::Unimplemented if text.contains("control plane") || text.contains("machine type") => {
+            TalosFailureReason::Worker
+        }
+        Code::Unimplemented => TalosFailureReason::Unknown,
+        Code::FailedPrecondition if text.contains("control plane node") => {
+            TalosFailureReason::Worker
+        }
+        _ => TalosFailureReason::Other,
     }
 }
 
@@ -292,9 +298,9 @@ fn reason(status: &Status, cause: &Cause) -> Reason {
 mod tests {
     use super::*;
 
-    fn fail(method: &'static str, status: &Status) -> Failure {
+    fn fail(method: &'static str, status: &Status) -> TalosFailure {
         let roles = BTreeSet::from(["os:reader".to_owned()]);
-        let call = Call {
+        let call = TalosCall {
             method,
             endpoint: "10.0.0.2:50000",
             node: Some("10.0.0.3"),
@@ -306,7 +312,7 @@ mod tests {
     #[test]
     fn trap_18_permission_denied_has_two_meanings() {
         let role = fail("EtcdSnapshot", &Status::permission_denied("not authorized"));
-        assert_eq!(role.reason, Reason::Role);
+        assert_eq!(role.reason, TalosFailureReason::Role);
         assert!(role.advice.contains("the roles os:reader"), "{role}");
         assert!(
             role.advice
@@ -316,7 +322,7 @@ mod tests {
             "EtcdSnapshot",
             &Status::permission_denied("no request forwarding"),
         );
-        assert_eq!(worker.reason, Reason::NoForwarding);
+        assert_eq!(worker.reason, TalosFailureReason::NoForwarding);
         assert!(worker.advice.contains("`endpoints`"), "{worker}");
     }
 
@@ -326,22 +332,22 @@ mod tests {
             (
                 Code::Unimplemented,
                 "EtcdSnapshot is only available on control plane nodes",
-                Reason::Worker,
+                TalosFailureReason::Worker,
             ),
             (
                 Code::Unimplemented,
                 "machine type is not set",
-                Reason::Worker,
+                TalosFailureReason::Worker,
             ),
             (
                 Code::FailedPrecondition,
                 "can only be performed on a control plane node",
-                Reason::Worker,
+                TalosFailureReason::Worker,
             ),
             (
                 Code::Unimplemented,
                 "unknown method EtcdStatus",
-                Reason::Unknown,
+                TalosFailureReason::Unknown,
             ),
         ] {
             assert_eq!(

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::config::{Context, TalosConfigError};
+use super::config::{TalosConfigError, TalosContext};
 
 /// Shortest lifetime of a certificate that a person renews, who needs an early warning.
 const LONG_LIVED: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -29,7 +29,7 @@ pub(super) const ADMIN: &str = "os:admin";
 /// Client certificate and trusted authorities of a connection.
 ///
 /// Not `Debug`: it holds a private key.
-pub(super) struct Identity {
+pub(super) struct TalosCredentials {
     /// Accepted authorities; at least one.
     pub(super) authorities: Vec<CertificateDer<'static>>,
     /// Client's certificate and the chain that is sent along.
@@ -44,13 +44,13 @@ pub(super) struct Identity {
     pub(super) warnings: Vec<String>,
 }
 
-impl Identity {
+impl TalosCredentials {
     /// Extracts the certificates and the key from `context`, and checks them at the time `now`.
     ///
     /// # Errors
     /// When something cannot be read, when the certificate is not valid now, or when no server would
     /// accept it from a client.
-    pub(super) fn check(context: &Context, now: Timestamp) -> Result<Self, TalosConfigError> {
+    pub(super) fn check(context: &TalosContext, now: Timestamp) -> Result<Self, TalosConfigError> {
         let bad = |field, problem: String| TalosConfigError::Field {
             file: context.file.clone(),
             context: context.name.clone(),
@@ -66,12 +66,12 @@ impl Identity {
         if let Some(problem) = unusable_key(leaf) {
             return Err(bad("crt", problem.to_owned()));
         }
-        let looked = look(leaf, now).map_err(|problem| bad("crt", problem))?;
+        let facts = examine(leaf, now).map_err(|problem| bad("crt", problem))?;
         Ok(Self {
             authorities,
-            roles: looked.roles,
-            not_after: looked.not_after,
-            warnings: looked
+            roles: facts.roles,
+            not_after: facts.not_after,
+            warnings: facts
                 .warnings
                 .into_iter()
                 .map(|warning| {
@@ -90,14 +90,14 @@ impl Identity {
 const RENEW: &str = "make a new one with `talosctl config new --roles os:etcd:backup`; in a cluster \
                      see the events of its ServiceAccount (`kubectl describe tsa`)";
 
-struct Looked {
+struct CertificateFacts {
     roles: BTreeSet<String>,
     not_after: Timestamp,
     warnings: Vec<String>,
 }
 
 /// Checks a client certificate on its own.
-fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
+fn examine(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<CertificateFacts, String> {
     let (_, certificate) = X509Certificate::from_der(leaf)
         .map_err(|_| "does not hold a certificate that can be read".to_owned())?;
     let mut warnings = Vec::new();
@@ -168,7 +168,7 @@ fn look(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Looked, String> {
             SNAPSHOT_ROLES.join(", ")
         ));
     }
-    Ok(Looked {
+    Ok(CertificateFacts {
         roles,
         not_after,
         warnings,

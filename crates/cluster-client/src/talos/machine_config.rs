@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use prost::Message as _;
 use zeroize::Zeroizing;
 
-use super::config::Context;
-use super::explain::{Failure, Reason};
-use super::identity::{ADMIN, Identity, describe_roles};
+use super::config::TalosContext;
+use super::explain::{TalosFailure, TalosFailureReason};
+use super::identity::{ADMIN, TalosCredentials, describe_roles};
 use super::proto::cosi::resource::{GetRequest, MachineConfigSpec};
-use super::session::{Session, Target};
+use super::session::{NodeTarget, TalosSession};
 use super::{TalosOptions, TalosSource};
 use crate::at_rest;
 use backup_core::clock::Clock;
@@ -58,9 +58,9 @@ impl MachineConfigSource {
     pub async fn forbidden(&self) -> Result<Option<Finding>, SourceError> {
         let path = self.options.search.find().map_err(super::fixed)?;
         let overrides = self.options.overrides();
-        let context = Context::load(&path, &overrides).await;
+        let context = TalosContext::load(&path, &overrides).await;
         let context = context.map_err(super::fixed)?;
-        let identity = Identity::check(&context, self.clock.now()).map_err(super::fixed)?;
+        let identity = TalosCredentials::check(&context, self.clock.now()).map_err(super::fixed)?;
         if identity.roles.contains(ADMIN) {
             return Ok(None);
         }
@@ -77,20 +77,24 @@ impl MachineConfigSource {
         }))
     }
 
-    async fn get(&self, session: &Session, target: &Target) -> Result<Config, Refused> {
+    async fn get(
+        &self,
+        session: &TalosSession,
+        target: &NodeTarget,
+    ) -> Result<NodeConfig, ConfigRefusal> {
         let got = read(session, target).await;
-        let text = got.map_err(|failure| Refused {
-            everywhere: failure.reason == Reason::Role,
+        let text = got.map_err(|failure| ConfigRefusal {
+            everywhere: failure.reason == TalosFailureReason::Role,
             why: failure.to_string(),
         })?;
-        let here = |why: &str| Refused {
+        let here = |why: &str| ConfigRefusal {
             everywhere: false,
             why: format!("{METHOD} at node {}: {why}", target.label),
         };
         let known = std::str::from_utf8(&text).map(at_rest::examine);
         let known = known.map_err(|_| here("what it gave is no text"))?;
         match known.machine.as_deref() {
-            Some("controlplane" | "init") => Ok(Config {
+            Some("controlplane" | "init") => Ok(NodeConfig {
                 node: target.label.clone(),
                 text,
                 prefixes: known.prefixes.into_iter().collect(),
@@ -107,9 +111,9 @@ impl MachineConfigSource {
 
 /// Reads the machine configuration of a node, as text.
 pub(super) async fn read(
-    session: &Session,
-    target: &Target,
-) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    session: &TalosSession,
+    target: &NodeTarget,
+) -> Result<Zeroizing<Vec<u8>>, TalosFailure> {
     let (limit, node) = (session.call_timeout(), target.node.as_deref());
     let got = session.state(METHOD, node, limit, |mut client, mut to| {
         Box::pin(async move {
@@ -140,7 +144,7 @@ const REMEDY: &str = "add the file once with `backupd kit add FILE`, as `talosct
                       v1alpha1 -o jsonpath='{.spec}'` prints it";
 
 /// Configuration of one node. Not `Debug`: it holds the cluster's secrets.
-struct Config {
+struct NodeConfig {
     node: String,
     text: Zeroizing<Vec<u8>>,
     prefixes: Vec<String>,
@@ -148,7 +152,7 @@ struct Config {
 }
 
 /// Reason why a node returned nothing.
-struct Refused {
+struct ConfigRefusal {
     /// Whether other nodes would give the same answer.
     everywhere: bool,
     why: String,
@@ -157,7 +161,7 @@ struct Refused {
 #[async_trait]
 impl ArchiveSource for MachineConfigSource {
     async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
-        let session = Session::begin(&self.options, &self.clock).await?;
+        let session = TalosSession::begin(&self.options, &self.clock).await?;
         let mut whys = Vec::new();
         for target in session.targets() {
             match self.get(&session, target).await {
@@ -175,9 +179,9 @@ impl ArchiveSource for MachineConfigSource {
                         findings: Vec::new(),
                     });
                 }
-                Err(refused) => {
-                    whys.push(refused.why);
-                    if refused.everywhere {
+                Err(refusal) => {
+                    whys.push(refusal.why);
+                    if refusal.everywhere {
                         break;
                     }
                 }

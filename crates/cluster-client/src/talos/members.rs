@@ -7,11 +7,11 @@ use futures::StreamExt as _;
 
 pub(super) use self::listed::differences;
 pub(super) use self::rank::rank;
-use super::explain::{Failure, Reason};
+use super::explain::{TalosFailure, TalosFailureReason};
 use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
-use super::session::{Session, Target, host_of, only};
+use super::session::{NodeTarget, TalosSession, host_of, only};
 use crate::grpc::again;
 use backup_core::source::{Members, UnusableMember};
 
@@ -22,23 +22,23 @@ const ASKED_AT_ONCE: usize = 8;
 const MAX_MEMBERS: usize = 32;
 
 /// Answers of one member about itself.
-pub(super) struct Answers {
-    target: Target,
-    status: Result<EtcdMemberStatus, Failure>,
-    alarms: Result<Vec<EtcdMemberAlarm>, Failure>,
-    members: Result<Vec<EtcdMember>, Failure>,
-    version: Result<VersionInfo, Failure>,
+pub(super) struct TalosMemberAnswers {
+    target: NodeTarget,
+    status: Result<EtcdMemberStatus, TalosFailure>,
+    alarms: Result<Vec<EtcdMemberAlarm>, TalosFailure>,
+    members: Result<Vec<EtcdMember>, TalosFailure>,
+    version: Result<VersionInfo, TalosFailure>,
 }
 
-impl Answers {
+impl TalosMemberAnswers {
     /// Reports whether the member did not answer in time.
     pub(super) fn hung(&self) -> bool {
-        matches!(&self.status, Err(failure) if failure.reason == Reason::Hung)
+        matches!(&self.status, Err(failure) if failure.reason == TalosFailureReason::Hung)
     }
 }
 
 /// Queries every member of the session, each call with its own deadline.
-pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
+pub(super) async fn ask_all(session: &TalosSession) -> Vec<TalosMemberAnswers> {
     let questions: Vec<_> = session
         .targets()
         .iter()
@@ -50,7 +50,7 @@ pub(super) async fn ask_all(session: &Session) -> Vec<Answers> {
         .await
 }
 
-async fn ask(session: &Session, target: &Target) -> Answers {
+async fn ask(session: &TalosSession, target: &NodeTarget) -> TalosMemberAnswers {
     let node = target.node.as_deref();
     let limit = session.call_timeout();
     let status = ask_status(session, node);
@@ -75,7 +75,7 @@ async fn ask(session: &Session, target: &Target) -> Answers {
         })
     });
     let (status, alarms, members, version) = tokio::join!(status, alarms, members, version);
-    Answers {
+    TalosMemberAnswers {
         target: target.clone(),
         status,
         alarms,
@@ -85,11 +85,14 @@ async fn ask(session: &Session, target: &Target) -> Answers {
 }
 
 /// Address and state of a member that is not a candidate for a snapshot.
-pub(super) type Other = (String, Result<EtcdMemberStatus, Failure>);
+pub(super) type OtherMember = (String, Result<EtcdMemberStatus, TalosFailure>);
 
 /// Queries the members that others list and that the session does not know: they are also expected to
 /// be well.
-pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Other> {
+pub(super) async fn ask_others(
+    session: &TalosSession,
+    answers: &[TalosMemberAnswers],
+) -> Vec<OtherMember> {
     let lists = answers.iter().filter_map(|a| a.members.as_ref().ok());
     let ids: Vec<u64> = answers
         .iter()
@@ -125,21 +128,31 @@ pub(super) async fn ask_others(session: &Session, answers: &[Answers]) -> Vec<Ot
 
 /// Queries again the state of the members that had no warnings, and returns those that do not answer
 /// now or have no leader.
-pub(super) async fn ask_again(session: &Session, members: &Members) -> Vec<UnusableMember> {
+pub(super) async fn ask_again(session: &TalosSession, members: &Members) -> Vec<UnusableMember> {
     let ask = |label| async move {
         let target = session.target(label);
         match ask_status(session, target.node.as_deref()).await {
             Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
             Ok(_) => None,
             // A call that was not allowed before is not allowed now.
-            Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => None,
+            Err(failure)
+                if matches!(
+                    failure.reason,
+                    TalosFailureReason::Role | TalosFailureReason::Unknown
+                ) =>
+            {
+                None
+            }
             Err(failure) => Some(failure.to_string()),
         }
     };
     again::ask_again(members, ask).await
 }
 
-async fn ask_status(session: &Session, node: Option<&str>) -> Result<EtcdMemberStatus, Failure> {
+async fn ask_status(
+    session: &TalosSession,
+    node: Option<&str>,
+) -> Result<EtcdMemberStatus, TalosFailure> {
     let limit = session.call_timeout();
     let asked = session.call("EtcdStatus", node, limit, |mut client, mut to| {
         Box::pin(async move {

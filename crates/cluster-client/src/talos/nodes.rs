@@ -18,12 +18,12 @@ pub use self::upload::{Upload, UploadError};
 pub use self::views::{
     FolderView, MachineView, MemberStatusView, MemberView, ServiceView, TimeView,
 };
-use super::explain::{Failure, Reason};
+use super::explain::{TalosFailure, TalosFailureReason};
 use super::proto::cosi::resource::{GetRequest, TimeStatusSpec};
 use super::proto::machine::{
     BootstrapRequest, EtcdMemberListRequest, ListRequest, ServiceRestartRequest,
 };
-use super::session::{Session, Target, in_band, only};
+use super::session::{NodeTarget, TalosSession, in_band, only};
 use super::{TalosOptions, TalosSource, machine_config};
 use crate::at_rest;
 use crate::grpc::status::{Cause, printable};
@@ -37,7 +37,7 @@ const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Nodes of one cluster, as a talosconfig names them.
 pub struct TalosNodes {
-    session: Arc<Session>,
+    session: Arc<TalosSession>,
     options: TalosOptions,
     clock: Arc<dyn Clock>,
 }
@@ -92,17 +92,20 @@ impl CallError {
     }
 }
 
-impl From<Failure> for CallError {
-    fn from(failure: Failure) -> Self {
+impl From<TalosFailure> for CallError {
+    fn from(failure: TalosFailure) -> Self {
         let absent = failure.code == Code::NotFound
             || (failure.code == Code::Unknown && failure.cause.0.contains("no such file"));
         let kind = match (failure.reason, failure.code) {
-            (Reason::Unreachable | Reason::NoForwarding | Reason::NoWay(_), _) => {
-                CallErrorKind::Unreachable
-            }
-            (Reason::Role, _) => CallErrorKind::NotAllowed,
-            (Reason::Worker, _) => CallErrorKind::Worker,
-            (Reason::Hung | Reason::Stalled, _) => CallErrorKind::Hung,
+            (
+                TalosFailureReason::Unreachable
+                | TalosFailureReason::NoForwarding
+                | TalosFailureReason::Connection(_),
+                _,
+            ) => CallErrorKind::Unreachable,
+            (TalosFailureReason::Role, _) => CallErrorKind::NotAllowed,
+            (TalosFailureReason::Worker, _) => CallErrorKind::Worker,
+            (TalosFailureReason::Hung | TalosFailureReason::Stalled, _) => CallErrorKind::Hung,
             (_, Code::FailedPrecondition) => CallErrorKind::NotReady,
             (_, Code::AlreadyExists) => CallErrorKind::NotEmpty,
             _ if absent => CallErrorKind::NotFound,
@@ -122,7 +125,7 @@ impl TalosNodes {
     /// # Errors
     /// When the talosconfig or its certificate cannot be used.
     pub async fn begin(options: TalosOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
-        let session = Arc::new(Session::begin(&options, &clock).await?);
+        let session = Arc::new(TalosSession::begin(&options, &clock).await?);
         Ok(Self {
             session,
             options,
@@ -222,7 +225,7 @@ impl TalosNodes {
     /// # Errors
     /// When the node refuses or cannot be reached; only an administrator may read it.
     pub async fn machine(&self, node: &str) -> Result<MachineView, CallError> {
-        let target = Target {
+        let target = NodeTarget {
             label: node.to_owned(),
             node: Some(node.to_owned()),
         };

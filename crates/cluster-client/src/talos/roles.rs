@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::config::{Context, Overrides, TalosConfigError};
-use super::identity::{ADMIN, Identity, SNAPSHOT_ROLES, describe_roles};
+use super::config::{Overrides, TalosConfigError, TalosContext};
+use super::identity::{ADMIN, SNAPSHOT_ROLES, TalosCredentials, describe_roles};
 use super::search::ConfigSearch;
 use backup_core::id::ComponentName;
 
@@ -28,8 +28,8 @@ impl Roles {
             context,
             ..Overrides::default()
         };
-        let context = Context::load_now(&path, &overrides)?;
-        Ok(Self(Identity::check(&context, now)?.roles))
+        let context = TalosContext::load_now(&path, &overrides)?;
+        Ok(Self(TalosCredentials::check(&context, now)?.roles))
     }
 
     /// Returns the roles of which a component needs one; empty if it is not read through the Talos API.

@@ -9,9 +9,9 @@ use futures::future::BoxFuture;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::config::Context;
-use super::explain::{Call, Failure, Reason};
-use super::identity::Identity;
+use super::config::TalosContext;
+use super::explain::{TalosCall, TalosFailure, TalosFailureReason};
+use super::identity::TalosCredentials;
 use super::proto::cosi::resource::state_client::StateClient;
 use super::proto::machine::machine_service_client::MachineServiceClient;
 use super::{SourceError, TalosOptions};
@@ -23,11 +23,11 @@ use backup_core::digest::Digest;
 mod reply;
 mod targets;
 
-pub(super) use self::reply::{Headers, host_of, in_band, only};
-pub(super) use self::targets::{Naming, Target};
+pub(super) use self::reply::{TalosHeaders, host_of, in_band, only};
+pub(super) use self::targets::{NodeSource, NodeTarget};
 
 /// Client of one endpoint.
-pub(super) type Client = MachineServiceClient<Channel>;
+pub(super) type TalosClient = MachineServiceClient<Channel>;
 
 /// Largest message: the server accepts and sends messages up to this size since Talos 1.5; those it
 /// sends are 1 KiB.
@@ -40,13 +40,13 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 const SENT_ONCE: [&str; 3] = ["EtcdRecover", "Bootstrap", "ServiceRestart"];
 
 /// State that one run needs to call one cluster.
-pub(super) struct Session {
-    links: Vec<Link>,
+pub(super) struct TalosSession {
+    connections: Vec<EndpointConnection>,
     /// Endpoint that answered last: the next call starts there.
     good: AtomicUsize,
-    targets: Vec<Target>,
+    targets: Vec<NodeTarget>,
     /// Origin of the names of the nodes.
-    pub(super) naming: Naming,
+    pub(super) node_source: NodeSource,
     /// Nodes of the talosconfig's context, regardless of those that the run uses.
     own_nodes: Vec<String>,
     cluster: Option<String>,
@@ -60,27 +60,27 @@ pub(super) struct Session {
     call_timeout: Duration,
 }
 
-struct Link {
+struct EndpointConnection {
     name: String,
     /// Host as written.
     host: String,
     /// Whether it, or a node behind it, hung once: other endpoints are then used first.
     stalled: AtomicBool,
-    client: Client,
+    client: TalosClient,
     state: StateClient<Channel>,
 }
 
-impl Session {
+impl TalosSession {
     /// Reads the talosconfig again, checks the certificate, and determines the nodes.
     pub(super) async fn begin(
         options: &TalosOptions,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let path = options.search.find().map_err(super::fixed)?;
-        let context = Context::load(&path, &options.overrides())
+        let context = TalosContext::load(&path, &options.overrides())
             .await
             .map_err(super::fixed)?;
-        let identity = Identity::check(&context, clock.now()).map_err(super::fixed)?;
+        let identity = TalosCredentials::check(&context, clock.now()).map_err(super::fixed)?;
         let shown = (identity.chain.as_slice(), &identity.key);
         let tls = connect::tls_config(&identity.authorities, Some(shown), Arc::clone(clock))
             .map_err(|error| SourceError {
@@ -91,7 +91,7 @@ impl Session {
                 try_other_member: false,
                 source: Some(Box::new(error)),
             })?;
-        let mut links = Vec::new();
+        let mut connections = Vec::new();
         for endpoint in &context.endpoints {
             let (tls, limit) = (Arc::clone(&tls), options.connect_timeout);
             let channel = connect::channel(
@@ -106,21 +106,21 @@ impl Session {
                 try_other_member: false,
                 source: Some(error),
             })?;
-            links.push(Link {
+            connections.push(EndpointConnection {
                 name: endpoint.to_string(),
                 host: endpoint.host().to_owned(),
                 stalled: AtomicBool::new(false),
                 state: StateClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE),
-                client: Client::new(channel)
+                client: TalosClient::new(channel)
                     .max_decoding_message_size(MAX_MESSAGE)
                     .max_encoding_message_size(MAX_MESSAGE),
             });
         }
         let mut session = Self {
-            links,
+            connections,
             good: AtomicUsize::new(0),
             targets: Vec::new(),
-            naming: Naming::of(options, &context),
+            node_source: NodeSource::of(options, &context),
             own_nodes: context.own_nodes.clone(),
             cluster: context.cluster.clone(),
             roles: identity.roles,
@@ -139,40 +139,43 @@ impl Session {
 
     /// Makes the next call start at the next endpoint; returns false if there is only one.
     pub(super) fn rotate(&self) -> bool {
-        let next = (self.good.load(Ordering::Relaxed) + 1) % self.links.len().max(1);
+        let next = (self.good.load(Ordering::Relaxed) + 1) % self.connections.len().max(1);
         self.good.store(next, Ordering::Relaxed);
-        self.links.len() > 1
+        self.connections.len() > 1
     }
 
     /// Makes later calls prefer other endpoints, if there are any.
     pub(super) fn avoid(&self, endpoint: usize) {
-        if let Some(link) = self.links.get(endpoint) {
-            link.stalled.store(true, Ordering::Relaxed);
+        if let Some(connection) = self.connections.get(endpoint) {
+            connection.stalled.store(true, Ordering::Relaxed);
         }
     }
 
     /// Returns the endpoints in the order in which they are tried: the one that answered last, then those
     /// after it, and those that hung at the end.
-    fn order(&self, node: Option<&str>) -> Vec<(usize, &Link)> {
+    fn order(&self, node: Option<&str>) -> Vec<(usize, &EndpointConnection)> {
         // A node never has such a name: it is an endpoint, with its port.
-        let named = self.links.iter().position(|link| node == Some(&link.name));
-        if let Some(link) = named.and_then(|at| Some((at, self.links.get(at)?))) {
-            return vec![link];
+        let named = self
+            .connections
+            .iter()
+            .position(|connection| node == Some(&connection.name));
+        if let Some(connection) = named.and_then(|at| Some((at, self.connections.get(at)?))) {
+            return vec![connection];
         }
         let start = self.good.load(Ordering::Relaxed);
-        let links = self.links.iter().enumerate();
-        let mut order: Vec<_> = links.collect();
+        let connections = self.connections.iter().enumerate();
+        let mut order: Vec<_> = connections.collect();
         let start = start.checked_rem(order.len()).unwrap_or(0);
         order.rotate_left(start);
-        order.sort_by_key(|(_, link)| link.stalled.load(Ordering::Relaxed));
+        order.sort_by_key(|(_, connection)| connection.stalled.load(Ordering::Relaxed));
         order
     }
 
     /// Reports whether an endpoint answers for itself: a refusal is an answer.
-    async fn is_alive(&self, link: &Link) -> bool {
+    async fn is_alive(&self, connection: &EndpointConnection) -> bool {
         let (mut client, mut to) = (
-            link.client.clone(),
-            Headers {
+            connection.client.clone(),
+            TalosHeaders {
                 node: None,
                 cluster: self.cluster.clone(),
             },
@@ -196,11 +199,12 @@ impl Session {
         node: Option<&str>,
         limit: Duration,
         send: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, TalosFailure>
     where
-        F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
+        F: Fn(TalosClient, TalosHeaders) -> BoxFuture<'static, Result<T, Status>>,
     {
-        let send = |link: &Link, headers| send(link.client.clone(), headers);
+        let send =
+            |connection: &EndpointConnection, headers| send(connection.client.clone(), headers);
         Ok(self.over(method, node, limit, send).await?.0)
     }
 
@@ -211,11 +215,12 @@ impl Session {
         node: Option<&str>,
         limit: Duration,
         send: F,
-    ) -> Result<(T, usize), Failure>
+    ) -> Result<(T, usize), TalosFailure>
     where
-        F: Fn(Client, Headers) -> BoxFuture<'static, Result<T, Status>>,
+        F: Fn(TalosClient, TalosHeaders) -> BoxFuture<'static, Result<T, Status>>,
     {
-        let send = |link: &Link, headers| send(link.client.clone(), headers);
+        let send =
+            |connection: &EndpointConnection, headers| send(connection.client.clone(), headers);
         self.over(method, node, limit, send).await
     }
 
@@ -226,11 +231,12 @@ impl Session {
         node: Option<&str>,
         limit: Duration,
         send: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, TalosFailure>
     where
-        F: Fn(StateClient<Channel>, Headers) -> BoxFuture<'static, Result<T, Status>>,
+        F: Fn(StateClient<Channel>, TalosHeaders) -> BoxFuture<'static, Result<T, Status>>,
     {
-        let send = |link: &Link, headers| send(link.state.clone(), headers);
+        let send =
+            |connection: &EndpointConnection, headers| send(connection.state.clone(), headers);
         Ok(self.over(method, node, limit, send).await?.0)
     }
 
@@ -239,31 +245,31 @@ impl Session {
         method: &'static str,
         node: Option<&str>,
         limit: Duration,
-        send: impl Fn(&Link, Headers) -> BoxFuture<'static, Result<T, Status>>,
-    ) -> Result<(T, usize), Failure> {
+        send: impl Fn(&EndpointConnection, TalosHeaders) -> BoxFuture<'static, Result<T, Status>>,
+    ) -> Result<(T, usize), TalosFailure> {
         let mut failures = Vec::new();
-        let mut hung: Option<Failure> = None;
-        for (index, link) in self.order(node) {
-            let node = node.filter(|node| *node != link.name);
-            let call = Call {
+        let mut hung: Option<TalosFailure> = None;
+        for (index, connection) in self.order(node) {
+            let node = node.filter(|node| *node != connection.name);
+            let call = TalosCall {
                 method,
-                endpoint: &link.name,
+                endpoint: &connection.name,
                 node,
                 roles: &self.roles,
             };
-            let headers = Headers {
+            let headers = TalosHeaders {
                 node: node.map(str::to_owned),
                 cluster: self.cluster.clone(),
             };
-            let failure = match tokio::time::timeout(limit, send(link, headers)).await {
+            let failure = match tokio::time::timeout(limit, send(connection, headers)).await {
                 Ok(Ok(value)) => {
                     self.good.store(index, Ordering::Relaxed);
                     return Ok((value, index));
                 }
                 Ok(Err(status)) => call.failed(&status),
-                Err(_) if self.is_alive(link).await => {
+                Err(_) if self.is_alive(connection).await => {
                     let failure = call.hung(limit);
-                    let own = node.is_none_or(|node| node == link.host);
+                    let own = node.is_none_or(|node| node == connection.host);
                     if own || hung.is_some() || SENT_ONCE.contains(&method) {
                         return Err(failure);
                     }
@@ -288,13 +294,15 @@ impl Session {
         if let Some(hung) = hung {
             return Err(hung);
         }
-        Err(Failure::merge(failures).unwrap_or_else(|| Failure {
-            reason: Reason::Other,
-            code: tonic::Code::Unknown,
-            at: method.to_owned(),
-            advice: "there is no endpoint to ask".to_owned(),
-            cause: Cause("the list of endpoints is empty".to_owned()),
-        }))
+        Err(
+            TalosFailure::merge(failures).unwrap_or_else(|| TalosFailure {
+                reason: TalosFailureReason::Other,
+                code: tonic::Code::Unknown,
+                at: method.to_owned(),
+                advice: "there is no endpoint to ask".to_owned(),
+                cause: Cause("the list of endpoints is empty".to_owned()),
+            }),
+        )
     }
 
     /// Returns the time limit of a short call.
@@ -305,16 +313,16 @@ impl Session {
     /// Returns the failure of a stream that was already open over this endpoint.
     pub(super) fn stream_failure(
         &self,
-        target: &Target,
+        target: &NodeTarget,
         endpoint: usize,
         status: &Status,
-    ) -> Failure {
-        let call = Call {
+    ) -> TalosFailure {
+        let call = TalosCall {
             method: "EtcdSnapshot",
             endpoint: self
-                .links
+                .connections
                 .get(endpoint)
-                .map_or("", |link| link.name.as_str()),
+                .map_or("", |connection| connection.name.as_str()),
             node: target.node.as_deref(),
             roles: &self.roles,
         };

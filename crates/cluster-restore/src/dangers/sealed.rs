@@ -7,7 +7,7 @@ use super::{DangerChecker, LiveObjects};
 use crate::plan::Danger;
 use crate::spool::Entry;
 use backup_core::format::manifest::Severity;
-use cluster_client::kube::sealed::Proof;
+use cluster_client::kube::sealed::UnsealOutcome;
 
 pub(crate) const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
 /// Largest number of SealedSecrets that are tried one by one; each takes some milliseconds per key.
@@ -40,7 +40,7 @@ impl DangerChecker {
             let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new) else {
                 return;
             };
-            let opens = |proof: Proof| !matches!(proof, Proof::NotOpened { .. });
+            let opens = |proof: UnsealOutcome| !matches!(proof, UnsealOutcome::NotOpened { .. });
             rings.iter().any(|ring| opens(ring.prove(&text)))
         };
         if !opened {

@@ -8,7 +8,7 @@ use super::{Aspect, DataState, Difference, DifferenceCause, TenantCheck, TenantD
 use backup_core::digest::Digest;
 use backup_core::format::export::{KubeconfigFacts, TenantFacts};
 use backup_core::format::manifest::Severity;
-use cluster_client::kube::TenantNow;
+use cluster_client::kube::TenantState;
 
 mod objects;
 
@@ -17,7 +17,7 @@ mod objects;
 #[must_use]
 pub fn compare(
     before: &[TenantFacts],
-    now: &[TenantNow],
+    now: &[TenantState],
     data: &BTreeMap<String, TenantData>,
     at: Timestamp,
 ) -> Vec<TenantCheck> {
@@ -108,7 +108,7 @@ fn answered(now: &TenantFacts) -> TenantCheck {
 
 fn check(
     old: &TenantFacts,
-    new: &TenantNow,
+    new: &TenantState,
     data: Option<&TenantData>,
     at: Timestamp,
 ) -> TenantCheck {

@@ -14,7 +14,7 @@ use backup_core::clock::Clock;
 use backup_core::format::manifest::{EtcdFacts, Manifest};
 use backup_core::source::SourceError;
 use cluster_client::etcd::{EtcdOptions, SchemaKeys, schema_keys};
-use cluster_client::kube::datastores::{Datastore, Reach};
+use cluster_client::kube::datastores::{Datastore, DatastoreAccess};
 
 /// DataStores that are read at the same time.
 const AT_ONCE: usize = 4;
@@ -114,15 +114,15 @@ async fn one(
     let mut why: Vec<String> = Vec::new();
     let mut tried: Vec<&EtcdOptions> = Vec::new();
     for way in &home.ways {
-        let options = match &way.reach {
-            Reach::Etcd(options) => options,
-            Reach::NotCovered { driver } => {
+        let options = match &way.access {
+            DatastoreAccess::Etcd(options) => options,
+            DatastoreAccess::NotCovered { driver } => {
                 why.push(format!(
                     "it keeps its data in {driver}, which is not read here"
                 ));
                 continue;
             }
-            Reach::Broken { cause } => {
+            DatastoreAccess::Broken { cause } => {
                 why.push(format!("the way to it is broken: {cause}"));
                 continue;
             }

@@ -1,7 +1,7 @@
 use super::*;
 use backup_core::digest::Digest;
 use backup_core::format::export::{ControlPlaneFacts, KubeconfigFacts, TenantAnswer};
-use cluster_client::kube::{ClusterView, PlaneView, Unmet};
+use cluster_client::kube::{ClusterView, PlaneView, UnmetCondition};
 
 fn tenant(name: &str) -> TenantFacts {
     TenantFacts {
@@ -35,8 +35,8 @@ fn tenant(name: &str) -> TenantFacts {
 }
 
 /// Returns the same tenant with its objects, all of them healthy.
-fn now(facts: &TenantFacts) -> TenantNow {
-    TenantNow {
+fn now(facts: &TenantFacts) -> TenantState {
+    TenantState {
         facts: facts.clone(),
         plane: Some(PlaneView::default()),
         cluster: Some(ClusterView {
@@ -47,7 +47,7 @@ fn now(facts: &TenantFacts) -> TenantNow {
 }
 
 /// Compares tenants whose data is all there.
-fn compared(before: &[TenantFacts], now: &[TenantNow]) -> Vec<TenantCheck> {
+fn compared(before: &[TenantFacts], now: &[TenantState]) -> Vec<TenantCheck> {
     let state = DataState::Own {
         keys: 9,
         before: Some(9),
@@ -149,13 +149,13 @@ fn what_can_go_wrong_in_a_restore_is_told() {
 #[test]
 fn what_the_objects_say_is_told_and_a_pause_is_no_failure() {
     let before = ["deleting", "paused", "unmet", "without"].map(tenant);
-    let mut now: Vec<TenantNow> = before.iter().map(now).collect();
+    let mut now: Vec<TenantState> = before.iter().map(now).collect();
     for tenant in &mut now {
         let (plane, cluster) = (
             tenant.plane.as_mut().unwrap(),
             tenant.cluster.as_mut().unwrap(),
         );
-        let condition = Unmet {
+        let condition = UnmetCondition {
             condition: "Ready".to_owned(),
             status: "False".to_owned(),
             why: "WaitingForPods: 0 of 2".to_owned(),
@@ -201,7 +201,7 @@ fn data_that_is_gone_or_anothers_fails_and_what_was_not_seen_is_not_called_good(
     let before = [tenant("one")];
     let mut foreign = now(&before[0]);
     foreign.facts.answer.kube_system_uid = Some("other".to_owned());
-    let one = |now: &TenantNow, datastore, state| {
+    let one = |now: &TenantState, datastore, state| {
         let data = BTreeMap::from([(named(&now.facts), TenantData { datastore, state })]);
         let at = "2026-11-24T00:00:00Z".parse().unwrap();
         compare(&before, std::slice::from_ref(now), &data, at).remove(0)
@@ -227,7 +227,7 @@ fn data_that_is_gone_or_anothers_fails_and_what_was_not_seen_is_not_called_good(
 #[test]
 fn a_kubeconfig_that_ended_is_told_by_what_ended_it() {
     let before = [tenant("expired"), tenant("lost")];
-    let mut now: Vec<TenantNow> = before.iter().map(now).collect();
+    let mut now: Vec<TenantState> = before.iter().map(now).collect();
     let kubeconfig = now[0].facts.kubeconfig.as_mut().unwrap();
     kubeconfig.client_not_after = Some("2026-11-23T00:00:00Z".parse().unwrap());
     now[1].facts.kubeconfig = None;

@@ -13,7 +13,7 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::newfile::{self, OverwritePolicy};
-use cluster_client::talos::{ConfigSearch, Places};
+use cluster_client::talos::{ConfigSearch, TalosAddresses};
 use cluster_restore::plan::Mode;
 use serde::Serialize;
 
@@ -174,7 +174,7 @@ async fn nodes(config: &Config, frame: &Frame) -> Nodes {
         talos_home: environment.talos_home.clone(),
         home: environment.home.clone(),
     };
-    let places = Places::read(&search, config.talos.context.as_deref()).await;
+    let places = TalosAddresses::read(&search, config.talos.context.as_deref()).await;
     let named = config.talos.nodes.clone();
     match places {
         Ok(places) => Nodes {

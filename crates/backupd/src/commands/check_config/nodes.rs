@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use cluster_client::talos::Places;
+use cluster_client::talos::TalosAddresses;
 
 /// Warns of endpoints that are not among `nodes`. Skips a single endpoint, which may be a load balancer, and
 /// skips all if a node is given by name, which may have any address.
-pub(super) fn lacking(nodes: &[String], places: &Places) -> Vec<String> {
+pub(super) fn lacking(nodes: &[String], places: &TalosAddresses) -> Vec<String> {
     let named: Option<Vec<IpAddr>> = nodes.iter().map(|node| node.parse().ok()).collect();
     let Some(named) = named.filter(|named| !named.is_empty() && places.addresses.len() > 1) else {
         return Vec::new();
@@ -27,10 +27,10 @@ pub(super) fn lacking(nodes: &[String], places: &Places) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn places(addresses: &[&str]) -> Places {
-        Places {
+    fn places(addresses: &[&str]) -> TalosAddresses {
+        TalosAddresses {
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            ..Places::default()
+            ..TalosAddresses::default()
         }
     }
 

@@ -21,7 +21,7 @@ use super::*;
 use crate::daemon::apart;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
-use cluster_client::kube::Kept;
+use cluster_client::kube::ObjectCache;
 
 /// Time limit, long enough for a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -111,7 +111,7 @@ impl Bed {
             queue,
             clock: told,
             environment: Environment::default(),
-            kept: Arc::new(Kept::new(folder.path().to_owned())),
+            kept: Arc::new(ObjectCache::new(folder.path().to_owned())),
             seed: 1,
             slice: Duration::from_millis(5),
             grace: Duration::ZERO,

@@ -11,15 +11,15 @@ use super::secret::{SecretSource, SecretValue};
 /// Leaf field. Not `Debug`: the content may be a private key.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Leaf {
+pub(super) struct LeafField {
     #[serde(deserialize_with = "wiped")]
     content: Option<Zeroizing<String>>,
-    secret_reference: Option<Reference>,
+    secret_reference: Option<SecretKeyReference>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Reference {
+struct SecretKeyReference {
     name: String,
     namespace: String,
     key_path: String,
@@ -32,30 +32,34 @@ fn wiped<'de, D: serde::Deserializer<'de>>(
 }
 
 /// Reader of leaf fields.
-pub(super) struct Leaves<'s> {
+pub(super) struct LeafReader<'s> {
     secrets: &'s dyn SecretSource,
 }
 
-impl<'s> Leaves<'s> {
+impl<'s> LeafReader<'s> {
     pub(super) fn new(secrets: &'s dyn SecretSource) -> Self {
         Self { secrets }
     }
 
     /// Returns the text of the leaf at `field`, which is not secret.
-    pub(super) async fn text(&self, field: &str, leaf: &Leaf) -> Result<String, String> {
+    pub(super) async fn text(&self, field: &str, leaf: &LeafField) -> Result<String, String> {
         let bytes = self.bytes(field, leaf).await?;
         let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;
         Ok(text.to_owned())
     }
 
     /// Returns the text of the leaf at `field` as a secret.
-    pub(super) async fn secret(&self, field: &str, leaf: &Leaf) -> Result<SecretString, String> {
+    pub(super) async fn secret(
+        &self,
+        field: &str,
+        leaf: &LeafField,
+    ) -> Result<SecretString, String> {
         let bytes = self.bytes(field, leaf).await?;
         let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;
         Ok(SecretString::from(text))
     }
 
-    async fn bytes(&self, field: &str, leaf: &Leaf) -> Result<Zeroizing<Vec<u8>>, String> {
+    async fn bytes(&self, field: &str, leaf: &LeafField) -> Result<Zeroizing<Vec<u8>>, String> {
         if let Some(content) = leaf.content.as_ref().filter(|content| !content.is_empty()) {
             let decoded = STANDARD.decode(content.as_bytes());
             return decoded
@@ -67,7 +71,7 @@ impl<'s> Leaves<'s> {
                 "`{field}` has neither `content` nor `secretReference`: give one of them"
             ));
         };
-        let Reference {
+        let SecretKeyReference {
             name,
             namespace,
             key_path,

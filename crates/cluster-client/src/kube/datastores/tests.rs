@@ -109,8 +109,8 @@ async fn one(objects: BTreeMap<String, Value>) -> Datastore {
 }
 
 fn cause(store: &Datastore) -> &str {
-    match &store.reach {
-        Reach::Broken { cause } => cause,
+    match &store.access {
+        DatastoreAccess::Broken { cause } => cause,
         other => panic!("{other:?} is not broken"),
     }
 }
@@ -129,7 +129,7 @@ async fn an_etcd_is_reached_by_what_its_secrets_hold_and_prints_no_key() {
     let key = String::from_utf8(key).unwrap();
     let store = one(objects).await;
     assert_eq!(store.used_by, ["one/cp", "two/cp"]);
-    let Reach::Etcd(options) = &store.reach else {
+    let DatastoreAccess::Etcd(options) = &store.access else {
         panic!("{store:?}");
     };
     assert_eq!(options.endpoints, ["etcd-0.etcd.steward-system.svc:2379"]);
@@ -148,7 +148,7 @@ async fn content_is_taken_before_a_reference() {
     let mut objects = whole(store);
     objects.remove(&path("etcd-certs"));
     let store = one(objects).await;
-    let Reach::Etcd(options) = &store.reach else {
+    let DatastoreAccess::Etcd(options) = &store.access else {
         panic!("{store:?}");
     };
     assert_eq!(options.tls.authority, certificate);

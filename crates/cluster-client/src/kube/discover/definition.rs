@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::super::scope::is_butlers_group;
 use super::schema::lacking;
-use super::{Discovered, Kind};
+use super::{Discovery, Kind};
 use backup_core::archive::ResourceName;
 use backup_core::format::manifest::{Finding, Severity};
 
@@ -40,14 +40,14 @@ struct CrdSpec<'a> {
     #[serde(borrow)]
     versions: Vec<CrdVersion<'a>>,
     #[serde(default)]
-    conversion: Option<Conversion>,
+    conversion: Option<CrdConversion>,
     /// Whether unknown fields are never pruned, whatever the schemas say.
     #[serde(default)]
     preserve_unknown_fields: bool,
 }
 
 #[derive(Debug, Deserialize)]
-struct Conversion {
+struct CrdConversion {
     strategy: String,
 }
 
@@ -89,7 +89,7 @@ struct CrdStatus {
     #[serde(deserialize_with = "nullable")]
     stored_versions: Vec<String>,
     #[serde(deserialize_with = "nullable")]
-    conditions: Vec<Condition>,
+    conditions: Vec<CrdCondition>,
 }
 
 /// Reads a list that the API server writes as `null` while it is empty, as in a new definition.
@@ -103,7 +103,7 @@ where
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Condition {
+struct CrdCondition {
     #[serde(rename = "type")]
     of: String,
     status: String,
@@ -133,7 +133,7 @@ impl Crd<'_> {
 /// Adds or corrects the kind that a definition creates, and records findings about it.
 pub(super) fn defined(
     crd: &Crd<'_>,
-    found: &mut Discovered,
+    found: &mut Discovery,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) {
     let name = crd.resource();

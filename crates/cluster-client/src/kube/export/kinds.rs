@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::super::cache::ListRecorder;
 use super::super::discover::Kind;
-use super::super::kept::Recorder;
 use super::super::object::Object;
-use super::super::reading::Reading;
-use super::super::refer::{Referrer, Target};
+use super::super::reader::KindReader;
+use super::super::refer::{ReferenceTarget, Referrer};
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
-use super::super::sealed::Trial;
-use super::super::secrets::{Place, place};
-use super::unfit::Unfit;
+use super::super::sealed::SealingKeyTrial;
+use super::super::secrets::{SecretDestination, place};
+use super::admission::AdmissionCheck;
 use super::{KubeArchive, KubeExport, SEALED_SECRETS, odd};
 use backup_core::archive::{ObjectPath, is_too_deep, read_json};
 use backup_core::digest::Digest;
@@ -31,21 +31,21 @@ const NOT_REFERRED: &str = "not in Butler's namespaces, and nothing refers to it
 const ELSEWHERE: &str = "its namespace is not included";
 
 /// Reason why an object is not taken.
-struct Skip {
+struct SkipReason {
     reason: &'static str,
     by_name: bool,
 }
 
 /// Objects that are not taken for one reason.
 #[derive(Default)]
-struct Left {
+struct SkippedObjects {
     objects: u64,
     names: Vec<String>,
     namespaces: BTreeMap<String, u64>,
 }
 
 /// Counters of a kind so far.
-pub(super) struct Tally {
+pub(super) struct KindTally {
     kind: Kind,
     sha256: Sha256,
     pub(super) objects: u64,
@@ -55,22 +55,22 @@ pub(super) struct Tally {
     pub(super) unreadable: u64,
     bytes: u64,
     /// Objects that are not taken, by reason.
-    skipped: BTreeMap<&'static str, Left>,
+    skipped: BTreeMap<&'static str, SkippedObjects>,
     managed_by: BTreeMap<String, u64>,
     /// Objects that the kind's definition does not admit.
-    pub(super) unfit: Unfit,
+    pub(super) admission: AdmissionCheck,
     /// Greatest `NAMESPACE/NAME` so far: a list that started again continues after it.
     last: String,
 }
 
 /// Object that is taken.
-pub(super) struct Entry {
+pub(super) struct TakenObject {
     pub(super) path: ObjectPath,
     pub(super) json: Bytes,
 }
 
-impl Tally {
-    pub(super) fn new(kind: &Kind, unfit: Unfit) -> Self {
+impl KindTally {
+    pub(super) fn new(kind: &Kind, admission: AdmissionCheck) -> Self {
         Self {
             kind: kind.clone(),
             sha256: Sha256::new(),
@@ -80,7 +80,7 @@ impl Tally {
             bytes: 0,
             skipped: BTreeMap::new(),
             managed_by: BTreeMap::new(),
-            unfit,
+            admission,
             last: String::new(),
         }
     }
@@ -92,8 +92,8 @@ impl Tally {
         archive: KubeArchive,
         items: Vec<Bytes>,
         restarted: bool,
-        mut recorder: Option<&mut Recorder>,
-    ) -> Vec<Entry> {
+        mut recorder: Option<&mut ListRecorder>,
+    ) -> Vec<TakenObject> {
         let mut objects = Vec::with_capacity(items.len());
         for item in items {
             match Object::read(&self.kind, item) {
@@ -120,7 +120,7 @@ impl Tally {
                 learn(export, &object, value);
             }
             match skip(export, archive, &object) {
-                Some(Skip { reason, by_name }) => {
+                Some(SkipReason { reason, by_name }) => {
                     let left = self.skip(reason, by_name.then_some(&place));
                     if reason == NOT_REFERRED {
                         left.count(object.path.namespace.as_deref().unwrap_or_default());
@@ -129,7 +129,7 @@ impl Tally {
                 None => {
                     attempt(export, archive, &object);
                     if let Some(value) = &value {
-                        self.unfit.judge(&object.path, value);
+                        self.admission.judge(&object.path, value);
                     }
                     taken.push(self.take(object));
                 }
@@ -139,7 +139,7 @@ impl Tally {
         taken
     }
 
-    fn take(&mut self, object: Object) -> Entry {
+    fn take(&mut self, object: Object) -> TakenObject {
         if is_too_deep(&object.json) {
             let first = || (object.path.object(), 0);
             let (_, count) = self.deep.get_or_insert_with(first);
@@ -153,13 +153,13 @@ impl Tally {
         self.objects = self.objects.saturating_add(1);
         let size = u64::try_from(object.json.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(size);
-        Entry {
+        TakenObject {
             path: object.path,
             json: object.json,
         }
     }
 
-    fn skip(&mut self, reason: &'static str, name: Option<&str>) -> &mut Left {
+    fn skip(&mut self, reason: &'static str, name: Option<&str>) -> &mut SkippedObjects {
         let left = self.skipped.entry(reason).or_default();
         left.objects = left.objects.saturating_add(1);
         if let Some(name) = name.filter(|_| left.names.len() < MAX_NAMES) {
@@ -171,7 +171,7 @@ impl Tally {
     /// Returns the manifest's facts about the kind.
     pub(super) fn facts(
         self,
-        reading: &Reading<'_>,
+        reading: &KindReader<'_>,
         scope: Option<CompleteIn>,
         lost: Vec<Lost>,
         failed: Option<String>,
@@ -211,7 +211,7 @@ impl Tally {
     }
 }
 
-impl Left {
+impl SkippedObjects {
     fn count(&mut self, namespace: &str) {
         let known = self.namespaces.contains_key(namespace);
         if known || self.namespaces.len() < MAX_NAMESPACES {
@@ -222,7 +222,11 @@ impl Left {
 }
 
 /// Returns the objects that could not be read and belong in `archive`, as far as their names show it.
-pub(super) fn lost(export: &KubeExport, archive: KubeArchive, reading: &Reading<'_>) -> Vec<Lost> {
+pub(super) fn lost(
+    export: &KubeExport,
+    archive: KubeArchive,
+    reading: &KindReader<'_>,
+) -> Vec<Lost> {
     let always = matches!(archive, KubeArchive::Crds | KubeArchive::SealedSecrets);
     let namespaced = reading.kind().namespaced;
     let wanted = |lost: &&Lost| {
@@ -254,7 +258,7 @@ fn value_of(archive: KubeArchive, object: &Object) -> Option<serde_json::Value> 
 fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
     let resource = &object.path.resource;
     let namespace = object.path.namespace.as_deref();
-    let mut learnt = export.learnt();
+    let mut collected = export.collected();
     let by = Referrer {
         resource: resource.as_str(),
         namespace,
@@ -262,17 +266,17 @@ fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
     };
     // References of an object that is not taken do not matter.
     if namespace.is_none_or(|namespace| export.selection.wants_namespace(namespace)) {
-        learnt.references.collect(by, value);
+        collected.references.collect(by, value);
     }
     if resource.as_str() == "namespaces" {
         if is_butlers(&object.meta.name, object.meta.labels.keys()) {
-            learnt.butlers.insert(object.meta.name.clone());
+            collected.butlers.insert(object.meta.name.clone());
         }
     } else if is_butlers_group(resource.group()) {
         let tenant = value.pointer("/status/tenantNamespace");
         let tenant = tenant.and_then(serde_json::Value::as_str);
         let names = namespace.into_iter().chain(tenant);
-        learnt.butlers.extend(names.map(ToOwned::to_owned));
+        collected.butlers.extend(names.map(ToOwned::to_owned));
     }
 }
 
@@ -280,15 +284,15 @@ fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
 fn attempt(export: &KubeExport, archive: KubeArchive, object: &Object) {
     match archive {
         KubeArchive::SealedSecrets => {
-            let mut learnt = export.learnt();
-            learnt
+            let mut collected = export.collected();
+            collected
                 .trial
-                .get_or_insert_with(Trial::new)
+                .get_or_insert_with(SealingKeyTrial::new)
                 .key(&object.json);
         }
         KubeArchive::Resources if object.path.resource.as_str() == SEALED_SECRETS => {
-            let mut learnt = export.learnt();
-            let trial = learnt.trial.get_or_insert_with(Trial::new);
+            let mut collected = export.collected();
+            let trial = collected.trial.get_or_insert_with(SealingKeyTrial::new);
             trial.sealed_secret(&object.json);
         }
         _ => {}
@@ -296,9 +300,9 @@ fn attempt(export: &KubeExport, archive: KubeArchive, object: &Object) {
 }
 
 /// Returns why an object is not taken into `archive`; `None` if it is taken.
-fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Skip> {
+fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<SkipReason> {
     let plain = |reason| {
-        Some(Skip {
+        Some(SkipReason {
             reason,
             by_name: false,
         })
@@ -308,8 +312,8 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
         _ => None,
     };
     match (archive, place) {
-        (KubeArchive::SealedSecrets, Some(Place::SealedSecrets))
-        | (KubeArchive::Kubeconfigs, Some(Place::Kubeconfigs))
+        (KubeArchive::SealedSecrets, Some(SecretDestination::SealedSecrets))
+        | (KubeArchive::Kubeconfigs, Some(SecretDestination::Kubeconfigs))
         | (KubeArchive::Crds | KubeArchive::Resources, None) => {}
         (KubeArchive::Secrets, Some(place)) => {
             // Called first: it records that the object exists.
@@ -333,30 +337,38 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
     {
         return plain(ELSEWHERE);
     }
-    object.meta.deletion_timestamp.as_ref().map(|_| Skip {
+    object.meta.deletion_timestamp.as_ref().map(|_| SkipReason {
         reason: "it is being deleted",
         by_name: true,
     })
 }
 
 /// Returns why a Secret or ConfigMap does not belong in the component of Secrets; records that it exists.
-fn not_wanted(export: &KubeExport, object: &Object, place: Place) -> Option<&'static str> {
+fn not_wanted(
+    export: &KubeExport,
+    object: &Object,
+    place: SecretDestination,
+) -> Option<&'static str> {
     let kind = object.path.resource.as_str();
     let namespace = object.path.namespace.as_deref().unwrap_or_default();
     let target = if kind == SECRETS {
-        Target::Secret
+        ReferenceTarget::Secret
     } else {
-        Target::ConfigMap
+        ReferenceTarget::ConfigMap
     };
-    let mut learnt = export.learnt();
-    let referred = learnt.references.meet(target, namespace, &object.meta.name);
+    let mut collected = export.collected();
+    let referred = collected
+        .references
+        .meet(target, namespace, &object.meta.name);
     match place {
-        Place::Nowhere(reason) => Some(reason),
-        Place::SealedSecrets | Place::Kubeconfigs => Some("it belongs to another component"),
-        Place::Secrets { always } => {
+        SecretDestination::Nowhere(reason) => Some(reason),
+        SecretDestination::SealedSecrets | SecretDestination::Kubeconfigs => {
+            Some("it belongs to another component")
+        }
+        SecretDestination::Secrets { always } => {
             let wanted = always
                 || referred
-                || learnt.butlers.contains(namespace)
+                || collected.butlers.contains(namespace)
                 || is_butlers(namespace, [])
                 || export.by_name();
             (!wanted).then_some(NOT_REFERRED)

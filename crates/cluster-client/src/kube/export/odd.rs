@@ -2,7 +2,7 @@
 
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
-use super::super::refer::{References, Unmet};
+use super::super::refer::{MissingReference, References};
 use super::KubeExport;
 use backup_core::archive::MAX_DEPTH;
 use backup_core::format::export::Lost;
@@ -31,7 +31,7 @@ pub(super) fn unmet(references: &References) -> Vec<Finding> {
     findings
 }
 
-fn of_kind(unmet: &[Unmet<'_>]) -> Option<Finding> {
+fn of_kind(unmet: &[MissingReference<'_>]) -> Option<Finding> {
     let kind = unmet.first()?.resource;
     let first = unmet.iter().take(MAX_UNMET).map(|unmet| {
         let (target, name, by) = (unmet.target, unmet.name, unmet.object);

@@ -83,7 +83,7 @@ impl ArchiveSource for KubeSource {
         }
         let (export, archive) = (self.export.as_ref(), self.archive);
         let mut findings = Vec::new();
-        if archive == KubeArchive::Secrets && !export.learnt().complete {
+        if archive == KubeArchive::Secrets && !export.collected().complete {
             // References to Secrets were not read in this run: read them now, and keep only the
             // findings and the kinds that could not be read, whose Secrets may be missing.
             let read = visit::visit(export, KubeArchive::Resources, None).await?;
@@ -99,13 +99,13 @@ impl ArchiveSource for KubeSource {
         written.facts.lacks.extend(lacks);
         let number = u64::try_from(kept.len()).unwrap_or(u64::MAX);
         written.facts.objects = written.facts.objects.saturating_add(number);
-        export.learnt().kubeconfigs.extend(kept);
+        export.collected().kubeconfigs.extend(kept);
         written.findings.extend(findings);
         match archive {
-            KubeArchive::Resources => export.learnt().complete = true,
+            KubeArchive::Resources => export.collected().complete = true,
             KubeArchive::Secrets => written
                 .findings
-                .extend(odd::unmet(&export.learnt().references)),
+                .extend(odd::unmet(&export.collected().references)),
             _ => {}
         }
         Ok(written)

@@ -5,10 +5,10 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
 use super::super::list::Page;
-use super::super::reading::Reading;
-use super::kinds::{self, Tally};
+use super::super::reader::KindReader;
+use super::admission::AdmissionCheck;
+use super::kinds::{self, KindTally};
 use super::odd::{failed, not_read, otherwise, too_deep, unreadable};
-use super::unfit::Unfit;
 use super::{KubeArchive, KubeExport};
 use backup_core::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use backup_core::format::manifest::{Finding, Severity};
@@ -39,15 +39,15 @@ pub(super) async fn visit(
     let scope = selector.is_none().then(|| export.selection.namespaces());
     while let Some((reading, first)) = listings.next().await {
         let is_empty = !matches!(&first, Ok(Some(page)) if !page.items.is_empty());
-        let unfit = match archive {
+        let admission = match archive {
             KubeArchive::Resources if !is_empty => {
-                Unfit::of_kind(&export.api, reading.kind()).await
+                AdmissionCheck::of_kind(&export.api, reading.kind()).await
             }
-            _ => Unfit::default(),
+            _ => AdmissionCheck::default(),
         };
         written.findings.extend(otherwise(export, reading.kind()));
         let of = (archive, scope.clone());
-        let (facts, findings) = kind(export, of, (reading, unfit), first, &mut out).await?;
+        let (facts, findings) = kind(export, of, (reading, admission), first, &mut out).await?;
         let is_error = findings.iter().any(|f| f.severity == Severity::Error);
         written.findings.extend(findings);
         if let Some(facts) = facts {
@@ -55,7 +55,7 @@ pub(super) async fn visit(
                 && is_error
                 && let (Some(why), []) = (&facts.failed, facts.lost.as_slice())
             {
-                export.learnt().unread.push(Lack {
+                export.collected().unread.push(Lack {
                     what: facts.resource.clone(),
                     cause: format!("Secrets that its objects refer to may be missing: {why}"),
                 });
@@ -75,8 +75,8 @@ async fn begin<'a>(
     export: &'a KubeExport,
     kind: &'a Kind,
     selector: Option<&'a str>,
-) -> (Reading<'a>, Result<Option<Page>, KubeError>) {
-    let reading = Reading::begin(&export.api, kind, selector, export.memory.as_ref()).await;
+) -> (KindReader<'a>, Result<Option<Page>, KubeError>) {
+    let reading = KindReader::begin(&export.api, kind, selector, export.memory.as_ref()).await;
     let mut reading = reading.record();
     if !export.unconverted.contains_key(&kind.resource) {
         let first = reading.next().await;
@@ -104,9 +104,9 @@ async fn unconverted<'a>(
     export: &'a KubeExport,
     kind: &Kind,
     selector: Option<&'a str>,
-) -> Option<(Reading<'a>, Result<Option<Page>, KubeError>)> {
+) -> Option<(KindReader<'a>, Result<Option<Page>, KubeError>)> {
     for other in export.unconverted.get(&kind.resource)? {
-        let mut reading = Reading::begin(&export.api, other, selector, None).await;
+        let mut reading = KindReader::begin(&export.api, other, selector, None).await;
         let first = reading.next_whole().await;
         if first.is_ok() {
             return Some((reading, first));
@@ -116,7 +116,7 @@ async fn unconverted<'a>(
 }
 
 /// Returns the finding for objects that are in the archive in another version than the kind's others.
-fn unconverted_part(kind: &Kind, reading: &Reading<'_>) -> Option<Finding> {
+fn unconverted_part(kind: &Kind, reading: &KindReader<'_>) -> Option<Finding> {
     let count = reading.unconverted();
     (count > 0).then(|| Finding {
         severity: Severity::Warning,
@@ -133,12 +133,12 @@ fn unconverted_part(kind: &Kind, reading: &Reading<'_>) -> Option<Finding> {
 async fn kind(
     export: &KubeExport,
     (archive, scope): (KubeArchive, Option<CompleteIn>),
-    (mut reading, unfit): (Reading<'_>, Unfit),
+    (mut reading, admission): (KindReader<'_>, AdmissionCheck),
     first: Result<Option<Page>, KubeError>,
     out: &mut Option<&mut ArchiveSink>,
 ) -> Result<(Option<KindFacts>, Vec<Finding>), SourceError> {
     let kind = reading.kind();
-    let mut tally = Tally::new(kind, unfit);
+    let mut tally = KindTally::new(kind, admission);
     let mut recorder = reading.recorder();
     let mut next = first;
     loop {
@@ -157,7 +157,7 @@ async fn kind(
                 let deep = deep.map(|(first, count)| too_deep(kind, &first, count));
                 let lost = kinds::lost(export, archive, &reading);
                 let findings = odd.into_iter().chain(deep);
-                let findings = findings.chain(tally.unfit.finding(kind));
+                let findings = findings.chain(tally.admission.finding(kind));
                 let findings = findings.chain(unconverted_part(kind, &reading));
                 let findings = findings.chain(not_read(kind, &archive.component(), &lost));
                 let findings = findings.collect();

@@ -12,7 +12,7 @@ use backup_core::proxy::{Proxies, Proxy};
 
 /// Server and credentials. The debug output contains only the server.
 #[derive(Clone)]
-pub struct Access {
+pub struct KubeconfigAccess {
     pub(super) server: String,
     /// Certificates (DER) of the authorities that the server is verified against.
     pub(super) authorities: Vec<Vec<u8>>,
@@ -25,7 +25,7 @@ pub struct Access {
     pub(super) proxy: Option<Proxy>,
 }
 
-impl Access {
+impl KubeconfigAccess {
     /// Returns the server's address.
     #[must_use]
     pub fn server(&self) -> &str {
@@ -76,8 +76,8 @@ pub(in crate::kube) fn anchors(authorities: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     if found.is_empty() { authorities } else { found }
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for KubeconfigAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Access({})", self.server)
+        write!(f, "KubeconfigAccess({})", self.server)
     }
 }

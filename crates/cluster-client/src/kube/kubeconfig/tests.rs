@@ -55,7 +55,10 @@ fn the_current_context_decides() {
     assert_eq!(facts.client_not_after.unwrap().to_string(), until);
     assert!(facts.ca_sha256.is_some());
     let access = examined.client.unwrap();
-    assert_eq!(format!("{access:?}"), "Access(https://192.0.2.9:6443)");
+    assert_eq!(
+        format!("{access:?}"),
+        "KubeconfigAccess(https://192.0.2.9:6443)"
+    );
 }
 
 #[tokio::test]

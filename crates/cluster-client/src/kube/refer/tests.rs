@@ -18,7 +18,7 @@ fn collected(namespace: Option<&str>, object: &Value) -> References {
 fn unmet(object: &Value) -> Vec<String> {
     let references = collected(Some("own"), object);
     let unmet = references.unmet();
-    let text = |r: &Unmet<'_>| {
+    let text = |r: &MissingReference<'_>| {
         let namespace = r.namespace.unwrap_or("?");
         format!("{:?} {namespace}/{}", r.target, r.name)
     };
@@ -96,12 +96,21 @@ fn a_name_below_a_field_that_speaks_of_secrets_is_taken() {
         json!({ "secretName": "it", "targetNamespace": "elsewhere" }),
     ] {
         let mut references = collected(Some("own"), &json!({ "spec": spec }));
-        assert!(references.meet(Target::Secret, "own", "it"), "{spec}");
-        assert!(!references.meet(Target::Secret, "other", "it"), "{spec}");
-        assert!(!references.meet(Target::Secret, "own", "other"), "{spec}");
+        assert!(
+            references.meet(ReferenceTarget::Secret, "own", "it"),
+            "{spec}"
+        );
+        assert!(
+            !references.meet(ReferenceTarget::Secret, "other", "it"),
+            "{spec}"
+        );
+        assert!(
+            !references.meet(ReferenceTarget::Secret, "own", "other"),
+            "{spec}"
+        );
     }
     let annotated = json!({ "metadata": { "annotations": { "example.com/auth-secret": "it" } } });
-    assert!(collected(Some("own"), &annotated).meet(Target::Secret, "own", "it"));
+    assert!(collected(Some("own"), &annotated).meet(ReferenceTarget::Secret, "own", "it"));
 }
 
 #[test]
@@ -115,10 +124,13 @@ fn a_name_elsewhere_is_not_taken() {
         json!({ "spec": { "replicas": "it" } }),
     ] {
         let mut references = collected(Some("own"), &object);
-        assert!(!references.meet(Target::Secret, "own", "it"), "{object}");
+        assert!(
+            !references.meet(ReferenceTarget::Secret, "own", "it"),
+            "{object}"
+        );
     }
     let settings = json!({ "spec": { "secretRef": { "name": "it" } } });
-    assert!(!collected(Some("own"), &settings).meet(Target::ConfigMap, "own", "it"));
+    assert!(!collected(Some("own"), &settings).meet(ReferenceTarget::ConfigMap, "own", "it"));
 }
 
 #[test]
@@ -126,15 +138,15 @@ fn the_namespace_beside_or_around_is_looked_at() {
     let around = json!({ "spec": { "targetNamespace": "other", "values": { "secret": "it" } } });
     let mut references = collected(Some("own"), &around);
     for namespace in ["own", "other"] {
-        assert!(references.meet(Target::Secret, namespace, "it"));
+        assert!(references.meet(ReferenceTarget::Secret, namespace, "it"));
     }
     let beside = json!({ "parameters": {
         "csi.storage.k8s.io/provisioner-secret-name": "it",
         "csi.storage.k8s.io/provisioner-secret-namespace": "other",
     } });
     let mut references = collected(None, &beside);
-    assert!(references.meet(Target::Secret, "other", "it"));
-    assert!(!references.meet(Target::Secret, "third", "it"));
+    assert!(references.meet(ReferenceTarget::Secret, "other", "it"));
+    assert!(!references.meet(ReferenceTarget::Secret, "third", "it"));
 }
 
 #[test]
@@ -150,9 +162,9 @@ fn the_status_of_a_tenant_means_its_own_namespace() {
 fn what_is_there_is_no_reference_to_nothing() {
     let user = json!({ "status": { "passwordSecretRef": { "name": "a" } } });
     let mut references = collected(None, &user);
-    assert!(!references.meet(Target::Secret, "x", "b"));
-    assert!(!references.meet(Target::ConfigMap, "x", "a"));
-    assert!(references.meet(Target::Secret, "x", "a"));
+    assert!(!references.meet(ReferenceTarget::Secret, "x", "b"));
+    assert!(!references.meet(ReferenceTarget::ConfigMap, "x", "a"));
+    assert!(references.meet(ReferenceTarget::Secret, "x", "a"));
     assert!(references.unmet().is_empty());
 }
 
@@ -185,5 +197,5 @@ fn too_many_names_take_every_secret() {
     let many: Vec<String> = (0..MAX_NAMES / 2).map(|n| format!("n{n}")).collect();
     references.collect(from(Some("own")), &json!({ "spec": { "auth": many } }));
     assert!(references.names.len() <= MAX_NAMES);
-    assert!(references.meet(Target::Secret, "other", "any"));
+    assert!(references.meet(ReferenceTarget::Secret, "other", "any"));
 }

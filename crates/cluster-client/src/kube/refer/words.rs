@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Target;
+use super::ReferenceTarget;
 
 /// Word parts that indicate Secrets and settings anywhere in a name.
 const PARTS: [&str; 9] = [
@@ -26,32 +26,32 @@ const MAX_KNOWN: usize = 50_000;
 
 /// Meaning of a field name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Word {
+pub(super) struct FieldMeaning {
     /// Whether a string below it may be the name of a Secret or ConfigMap.
     pub(super) speaks: bool,
     /// Which of the two, if the name shows it.
-    pub(super) of: Option<Target>,
+    pub(super) of: Option<ReferenceTarget>,
     /// Kind that an object with `name` in it certainly refers to.
-    pub(super) refers: Option<Target>,
+    pub(super) refers: Option<ReferenceTarget>,
     /// The same, if there is a `key` beside the `name`, as in `contentFrom.secret` of kubeadm's files.
-    pub(super) selects: Option<Target>,
+    pub(super) selects: Option<ReferenceTarget>,
     /// Kind whose name a string in it certainly is.
-    pub(super) names: Option<Target>,
+    pub(super) names: Option<ReferenceTarget>,
     /// Whether a string in it is a namespace.
     pub(super) namespace: bool,
 }
 
 /// Field names seen so far: a few thousand, which recur.
 #[derive(Debug, Default)]
-pub(super) struct Words(HashMap<Box<str>, Word>);
+pub(super) struct FieldMeanings(HashMap<Box<str>, FieldMeaning>);
 
-impl Words {
+impl FieldMeanings {
     /// Returns the meaning of the field `key`.
-    pub(super) fn word(&mut self, key: &str) -> Word {
+    pub(super) fn word(&mut self, key: &str) -> FieldMeaning {
         if let Some(word) = self.0.get(key) {
             return *word;
         }
-        let word = Word::of(key);
+        let word = FieldMeaning::of(key);
         if self.0.len() < MAX_KNOWN {
             self.0.insert(key.into(), word);
         }
@@ -59,12 +59,12 @@ impl Words {
     }
 }
 
-impl Word {
+impl FieldMeaning {
     fn of(key: &str) -> Self {
         let flat = flat(key);
         let of = match (flat.contains("secret"), flat.contains("configmap")) {
-            (true, false) => Some(Target::Secret),
-            (false, true) => Some(Target::ConfigMap),
+            (true, false) => Some(ReferenceTarget::Secret),
+            (false, true) => Some(ReferenceTarget::ConfigMap),
             _ => None,
         };
         Self {
@@ -110,7 +110,7 @@ fn words(key: &str) -> impl Iterator<Item = String> {
 }
 
 /// Recognizes a field that contains a reference as an object with `name`, by the end of its name.
-fn refers(flat: &str) -> Option<Target> {
+fn refers(flat: &str) -> Option<ReferenceTarget> {
     const SECRET: [&str; 6] = [
         "secretref",
         "credentialsref",
@@ -121,20 +121,20 @@ fn refers(flat: &str) -> Option<Target> {
     ];
     const CONFIG_MAP: [&str; 3] = ["configmapref", "configmapreference", "configmapkeyref"];
     if SECRET.iter().any(|end| flat.ends_with(end)) {
-        Some(Target::Secret)
+        Some(ReferenceTarget::Secret)
     } else if CONFIG_MAP.iter().any(|end| flat.ends_with(end)) {
-        Some(Target::ConfigMap)
+        Some(ReferenceTarget::ConfigMap)
     } else {
         None
     }
 }
 
 /// Recognizes a field that contains a name.
-fn names(flat: &str) -> Option<Target> {
+fn names(flat: &str) -> Option<ReferenceTarget> {
     if flat.ends_with("secretname") {
-        Some(Target::Secret)
+        Some(ReferenceTarget::Secret)
     } else if flat.ends_with("configmapname") {
-        Some(Target::ConfigMap)
+        Some(ReferenceTarget::ConfigMap)
     } else {
         None
     }
@@ -163,7 +163,7 @@ mod tests {
             "parentRef",
             "target",
         ] {
-            assert!(Word::of(key).speaks, "{key}");
+            assert!(FieldMeaning::of(key).speaks, "{key}");
         }
         for key in [
             "replicas",
@@ -175,15 +175,15 @@ mod tests {
             "keyboard",
             "refreshInterval",
         ] {
-            assert!(!Word::of(key).speaks, "{key}");
+            assert!(!FieldMeaning::of(key).speaks, "{key}");
         }
     }
 
     #[test]
     fn a_field_may_say_which_of_the_two_it_means() {
-        let of = |key: &str| Word::of(key).of;
-        assert_eq!(of("superuserSecret"), Some(Target::Secret));
-        assert_eq!(of("configMap"), Some(Target::ConfigMap));
+        let of = |key: &str| FieldMeaning::of(key).of;
+        assert_eq!(of("superuserSecret"), Some(ReferenceTarget::Secret));
+        assert_eq!(of("configMap"), Some(ReferenceTarget::ConfigMap));
         assert_eq!(of("secretOrConfigMap"), None);
         assert_eq!(of("valuesFrom"), None);
     }

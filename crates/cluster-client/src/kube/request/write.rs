@@ -9,7 +9,7 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Api, MAX_ERROR, Status};
+use super::{Api, ApiStatus, MAX_ERROR};
 use backup_core::archive::read_json;
 
 /// Largest answer: it is the object, and requests are limited to 3 MiB.
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Write request.
 #[derive(Clone)]
-pub(in crate::kube) struct Write<'a> {
+pub(in crate::kube) struct WriteRequest<'a> {
     pub(in crate::kube) method: Method,
     /// Path and query.
     pub(in crate::kube) path: String,
@@ -135,7 +135,10 @@ impl WriteError {
 impl Api {
     /// Sends `write`, and returns the object as it is after the write. A write whose answer was lost is
     /// retried: the caller must judge the result of the retry.
-    pub(in crate::kube) async fn write(&self, write: &Write<'_>) -> Result<Value, WriteError> {
+    pub(in crate::kube) async fn write(
+        &self,
+        write: &WriteRequest<'_>,
+    ) -> Result<Value, WriteError> {
         let began = Instant::now();
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -155,7 +158,7 @@ impl Api {
             .await
     }
 
-    async fn write_once(&self, write: &Write<'_>) -> Result<Value, WriteError> {
+    async fn write_once(&self, write: &WriteRequest<'_>) -> Result<Value, WriteError> {
         match tokio::time::timeout(self.request_timeout, self.written(write)).await {
             Ok(answer) => answer,
             Err(_) => Err(WriteError::Slow {
@@ -165,7 +168,7 @@ impl Api {
         }
     }
 
-    async fn written(&self, write: &Write<'_>) -> Result<Value, WriteError> {
+    async fn written(&self, write: &WriteRequest<'_>) -> Result<Value, WriteError> {
         let lost = |e: Box<dyn std::error::Error + Send + Sync>| WriteError::Unreachable {
             request: write.request(),
             server: self.server.clone(),
@@ -201,7 +204,7 @@ impl Api {
                 request: write.request(),
             });
         }
-        let told: Status = serde_json::from_slice(&bytes).unwrap_or_default();
+        let told: ApiStatus = serde_json::from_slice(&bytes).unwrap_or_default();
         let message = if told.message.is_empty() {
             String::from_utf8_lossy(&bytes).chars().take(300).collect()
         } else {
@@ -218,7 +221,7 @@ impl Api {
     }
 }
 
-impl Write<'_> {
+impl WriteRequest<'_> {
     fn request(&self) -> String {
         let path = self.path.split('?').next().unwrap_or_default();
         format!("{} {path}", self.method)

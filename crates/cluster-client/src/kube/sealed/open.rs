@@ -11,7 +11,7 @@ use rsa::sha2::Sha256;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Held, Keyring};
+use super::{Keyring, KeyringEntry};
 
 /// Annotations that widen the scope, if they are exactly `true`. The controller reads those of the
 /// SealedSecret itself; those of its template are only copied to the Secret that it creates.
@@ -22,7 +22,7 @@ const MAX_JSON: usize = 4 << 20;
 
 /// Result of opening a SealedSecret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum UnsealOutcome {
     /// A key opens it.
     Opened {
         /// Name of the key's Secret, as `NAMESPACE/NAME`.
@@ -42,16 +42,16 @@ pub enum Proof {
 
 /// SealedSecret, reduced to the fields needed to open it.
 #[derive(Deserialize)]
-struct Sealed {
+struct SealedSecret {
     #[serde(default)]
-    metadata: Metadata,
+    metadata: SealedSecretMeta,
     #[serde(default)]
-    spec: Spec,
+    spec: SealedSecretSpec,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Metadata {
+struct SealedSecretMeta {
     namespace: String,
     name: String,
     annotations: Option<BTreeMap<String, String>>,
@@ -59,15 +59,15 @@ struct Metadata {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Spec {
+struct SealedSecretSpec {
     encrypted_data: Option<BTreeMap<String, String>>,
     /// Whole Secret in one value, as in the first releases.
     data: Option<String>,
 }
 
-impl Sealed {
+impl SealedSecret {
     fn label(&self) -> String {
-        let Metadata {
+        let SealedSecretMeta {
             namespace, name, ..
         } = &self.metadata;
         let wide = |key| {
@@ -96,12 +96,12 @@ impl Keyring {
     /// Tries the keys on the SealedSecret, given as the API server's JSON. Takes milliseconds of computing
     /// for each key.
     #[must_use]
-    pub fn prove(&self, sealed_secret_json: &[u8]) -> Proof {
-        let not = |why: String| Proof::NotOpened { why };
+    pub fn prove(&self, sealed_secret_json: &[u8]) -> UnsealOutcome {
+        let not = |why: String| UnsealOutcome::NotOpened { why };
         if sealed_secret_json.len() > MAX_JSON {
             return not("it is larger than an API server takes".to_owned());
         }
-        let sealed: Sealed = match serde_json::from_slice(sealed_secret_json) {
+        let sealed: SealedSecret = match serde_json::from_slice(sealed_secret_json) {
             Ok(sealed) => sealed,
             Err(e) => {
                 let (line, column) = (e.line(), e.column());
@@ -111,7 +111,7 @@ impl Keyring {
             }
         };
         let Some((name, text)) = sealed.item() else {
-            return Proof::Empty;
+            return UnsealOutcome::Empty;
         };
         let Ok(bytes) = STANDARD.decode(text) else {
             return not(format!("its item {name} is not base64"));
@@ -124,19 +124,19 @@ impl Keyring {
         }
         let label = sealed.label();
         // The newest key seals, so it opens most; compromised keys are tried last.
-        let (compromised, sound): (Vec<&Held>, Vec<&Held>) =
+        let (compromised, sound): (Vec<&KeyringEntry>, Vec<&KeyringEntry>) =
             self.keys.iter().rev().partition(|held| held.compromised());
         let mut damaged = None;
         for held in sound.into_iter().chain(compromised) {
             match opens(held, &label, wrapped, encrypted) {
-                Opens::Yes => {
-                    return Proof::Opened {
+                KeyOutcome::Yes => {
+                    return UnsealOutcome::Opened {
                         key: held.facts.secret.clone(),
                         compromised: held.compromised(),
                     };
                 }
-                Opens::Damaged => damaged = Some(held.facts.secret.as_str()),
-                Opens::No => {}
+                KeyOutcome::Damaged => damaged = Some(held.facts.secret.as_str()),
+                KeyOutcome::No => {}
             }
         }
         match damaged {
@@ -149,7 +149,7 @@ impl Keyring {
     }
 }
 
-enum Opens {
+enum KeyOutcome {
     Yes,
     No,
     /// The key fits, but the data encrypted with it is damaged.
@@ -163,20 +163,20 @@ fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Decrypts, and wipes the result.
-fn opens(held: &Held, label: &str, wrapped: &[u8], encrypted: &[u8]) -> Opens {
+fn opens(held: &KeyringEntry, label: &str, wrapped: &[u8], encrypted: &[u8]) -> KeyOutcome {
     let padding = Oaep::new_with_label::<Sha256, _>(label);
     let Ok(session) = held.key.decrypt(padding, wrapped).map(Zeroizing::new) else {
-        return Opens::No;
+        return KeyOutcome::No;
     };
     let Ok(cipher) = Aes256Gcm::new_from_slice(&session) else {
-        return Opens::Damaged;
+        return KeyOutcome::Damaged;
     };
     // A session key is used once, so the nonce is zero.
     match cipher
         .decrypt(&Nonce::default(), encrypted)
         .map(Zeroizing::new)
     {
-        Ok(_clear) => Opens::Yes,
-        Err(_) => Opens::Damaged,
+        Ok(_clear) => KeyOutcome::Yes,
+        Err(_) => KeyOutcome::Damaged,
     }
 }

@@ -79,13 +79,13 @@ fn sealed(annotations: &Value, item: &[u8]) -> Value {
     })
 }
 
-fn prove(keyring: &Keyring, sealed: &Value) -> Proof {
+fn prove(keyring: &Keyring, sealed: &Value) -> UnsealOutcome {
     keyring.prove(sealed.to_string().as_bytes())
 }
 
-fn why(proof: &Proof) -> &str {
+fn why(proof: &UnsealOutcome) -> &str {
     match proof {
-        Proof::NotOpened { why } => why,
+        UnsealOutcome::NotOpened { why } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -110,7 +110,7 @@ fn each_scope_has_its_label() {
     ] {
         for label in labels {
             let proof = prove(&keys, &sealed(annotations, &OLD.seal(label, b"secret")));
-            let opened = matches!(proof, Proof::Opened { .. });
+            let opened = matches!(proof, UnsealOutcome::Opened { .. });
             assert_eq!(opened, label == right, "{annotations} {label:?}: {proof:?}");
         }
     }
@@ -129,7 +129,10 @@ fn the_form_of_the_first_releases_is_opened() {
     let keys = keyring(&[OLD.secret("sealed-secrets-key", None)]);
     let mut object = sealed(&Value::Null, b"");
     object["spec"] = json!({ "data": STANDARD.encode(OLD.seal("shop/db", b"{}")) });
-    assert!(matches!(prove(&keys, &object), Proof::Opened { .. }));
+    assert!(matches!(
+        prove(&keys, &object),
+        UnsealOutcome::Opened { .. }
+    ));
 }
 
 #[test]
@@ -163,7 +166,10 @@ fn pkcs8_is_read_too() {
     secret["data"]["tls.key"] = STANDARD.encode(pem.as_bytes()).into();
     let keys = keyring(&[secret]);
     let object = sealed(&Value::Null, &OLD.seal("shop/db", b"secret"));
-    assert!(matches!(prove(&keys, &object), Proof::Opened { .. }));
+    assert!(matches!(
+        prove(&keys, &object),
+        UnsealOutcome::Opened { .. }
+    ));
 }
 
 #[test]
@@ -243,7 +249,7 @@ fn keys_that_the_controller_could_not_use_are_refused() {
 
 #[test]
 fn a_trial_tells_what_stays_closed() {
-    let mut trial = Trial::new();
+    let mut trial = SealingKeyTrial::new();
     let secret = |value: Value| value.to_string().into_bytes();
     trial.key(&secret(OLD.secret("key-old", Some("compromised"))));
     let mut broken = NEW.secret("key-new", Some("active"));
@@ -280,14 +286,14 @@ proptest! {
     fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let keys = keyring(&[OLD.secret("key-1", Some("active"))]);
         prop_assert!(Keyring::new().add(&bytes).is_err());
-        let raw = matches!(keys.prove(&bytes), Proof::NotOpened { .. } | Proof::Empty);
+        let raw = matches!(keys.prove(&bytes), UnsealOutcome::NotOpened { .. } | UnsealOutcome::Empty);
         prop_assert!(raw);
-        let item = matches!(prove(&keys, &sealed(&Value::Null, &bytes)), Proof::NotOpened { .. });
+        let item = matches!(prove(&keys, &sealed(&Value::Null, &bytes)), UnsealOutcome::NotOpened { .. });
         prop_assert!(item);
         // As long as a key's ciphertext, so that decryption is really tried.
         let mut tried = vec![1, 0];
         tried.extend(bytes.iter().chain([&0; 300]).take(300));
-        let item = matches!(prove(&keys, &sealed(&Value::Null, &tried)), Proof::NotOpened { .. });
+        let item = matches!(prove(&keys, &sealed(&Value::Null, &tried)), UnsealOutcome::NotOpened { .. });
         prop_assert!(item);
     }
 }

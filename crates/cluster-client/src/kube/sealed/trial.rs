@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::open::Proof;
+use super::open::UnsealOutcome;
 use super::{KeyProblem, Keyring};
 use backup_core::format::export::SealedFacts;
 use backup_core::format::manifest::{Finding, Severity};
@@ -12,34 +12,34 @@ const MAX_NAMED: usize = 20;
 
 /// Trial of a restore point's keys on its SealedSecrets.
 #[derive(Debug, Default)]
-pub struct Trial {
+pub struct SealingKeyTrial {
     keyring: Keyring,
     problems: Vec<Finding>,
     facts: SealedFacts,
-    closed: Named,
-    compromised: Named,
+    closed: OutcomeList,
+    compromised: OutcomeList,
 }
 
 /// Objects with one outcome, the first of them by name.
 #[derive(Debug, Default)]
-struct Named {
+struct OutcomeList {
     objects: u64,
     first: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
-struct Identified {
-    metadata: Identity,
+struct SealedSecretHead {
+    metadata: SealedSecretName,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Identity {
+struct SealedSecretName {
     namespace: String,
     name: String,
 }
 
-impl Named {
+impl OutcomeList {
     fn add(&mut self, name: impl FnOnce() -> String, why: String) {
         self.objects = self.objects.saturating_add(1);
         if self.first.len() < MAX_NAMED {
@@ -54,7 +54,7 @@ impl Named {
     }
 }
 
-impl Trial {
+impl SealingKeyTrial {
     /// Creates a trial without keys.
     #[must_use]
     pub fn new() -> Self {
@@ -78,20 +78,22 @@ impl Trial {
     /// Tries the keys on a SealedSecret.
     pub fn sealed_secret(&mut self, json: &[u8]) {
         self.facts.sealed_secrets = self.facts.sealed_secrets.saturating_add(1);
-        let name = || match serde_json::from_slice::<Identified>(json) {
-            Ok(Identified { metadata }) => format!("{}/{}", metadata.namespace, metadata.name),
+        let name = || match serde_json::from_slice::<SealedSecretHead>(json) {
+            Ok(SealedSecretHead { metadata }) => {
+                format!("{}/{}", metadata.namespace, metadata.name)
+            }
             Err(_) => "without a name".to_owned(),
         };
         match self.keyring.prove(json) {
-            Proof::Opened { key, compromised } => {
+            UnsealOutcome::Opened { key, compromised } => {
                 self.facts.opened = self.facts.opened.saturating_add(1);
                 if compromised {
                     self.compromised.add(name, key);
                 }
             }
-            Proof::NotOpened { why } => self.closed.add(name, why),
+            UnsealOutcome::NotOpened { why } => self.closed.add(name, why),
             // It contains nothing that could be lost.
-            Proof::Empty => self.facts.opened = self.facts.opened.saturating_add(1),
+            UnsealOutcome::Empty => self.facts.opened = self.facts.opened.saturating_add(1),
         }
     }
 

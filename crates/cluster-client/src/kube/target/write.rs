@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::KubeTarget;
 use super::place::{in_version, list_in, place};
 use crate::kube::discover::Kind;
-use crate::kube::request::{Write, WriteError};
+use crate::kube::request::{WriteError, WriteRequest};
 use backup_core::archive::ObjectPath;
 
 /// Field manager of the writes.
@@ -58,7 +58,7 @@ impl KubeTarget {
     ) -> Result<Value, WriteError> {
         let place = place(&self.served(path, body)?, path, "");
         let dry = if dry_run { "&dryRun=All" } else { "" };
-        let write = Write {
+        let write = WriteRequest {
             method: Method::PATCH,
             path: format!("{place}?fieldManager={MANAGER}&force=true{dry}"),
             content_type: APPLY,
@@ -131,7 +131,7 @@ impl KubeTarget {
 
     async fn delete_with(&self, path: &ObjectPath, options: &Value) -> Result<(), WriteError> {
         let kind = &self.served(path, &Value::Null)?;
-        let write = Write {
+        let write = WriteRequest {
             method: Method::DELETE,
             path: place(kind, path, ""),
             content_type: JSON,
@@ -164,7 +164,7 @@ impl KubeTarget {
         dry_run: bool,
     ) -> Result<Value, WriteError> {
         let dry = if dry_run { "&dryRun=All" } else { "" };
-        let write = Write {
+        let write = WriteRequest {
             method,
             path: format!("{place}?fieldManager={MANAGER}{dry}"),
             content_type,

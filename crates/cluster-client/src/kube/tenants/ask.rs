@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::super::discover::continued;
 use super::super::failure::KubeError;
 use super::super::request::Api;
+use super::super::server::{NamespaceHead, ServerVersion};
 use super::{PER_TENANT, told};
-use crate::kube::kubeconfig::Access;
+use crate::kube::kubeconfig::KubeconfigAccess;
 use backup_core::format::export::TenantAnswer;
 use backup_core::proxy::Proxies;
 
@@ -20,34 +21,16 @@ const CONTROL_PLANE: [&str; 2] = [
     "node-role.kubernetes.io/master",
 ];
 
-#[derive(Deserialize)]
-struct Version {
-    #[serde(rename = "gitVersion")]
-    git_version: String,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Named {
-    metadata: Identity,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Identity {
-    uid: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Nodes {
-    metadata: ListMeta,
+struct NodeList {
+    metadata: NodeListMeta,
     items: Vec<Node>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ListMeta {
+struct NodeListMeta {
     #[serde(rename = "continue")]
     token: String,
 }
@@ -68,12 +51,12 @@ struct NodeMeta {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NodeStatus {
-    conditions: Vec<Condition>,
+    conditions: Vec<NodeCondition>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Condition {
+struct NodeCondition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
@@ -91,7 +74,7 @@ impl Node {
 }
 
 /// Queries the tenant within its time limit; answers received before the limit are kept.
-pub(super) async fn ask(access: &Access, proxies: &Proxies) -> TenantAnswer {
+pub(super) async fn ask(access: &KubeconfigAccess, proxies: &Proxies) -> TenantAnswer {
     let mut answer = TenantAnswer::default();
     let api = match access.client(PER_TENANT, proxies) {
         Ok(client) => Api::impatient_of(client, access.server().to_owned(), PER_TENANT),
@@ -124,12 +107,12 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
         }
         Err(e) => return Err(e),
     }
-    let version: Version = api.get("/version", "version").await?;
+    let version: ServerVersion = api.get("/version", "version").await?;
     answer.version = Some(version.git_version.chars().take(MAX_VERSION).collect());
     let (mut ready, mut token) = (0_u64, String::new());
     for _ in 0..MAX_PAGES {
         let path = format!("/api/v1/nodes?limit={PAGE}{}", continued(&token));
-        let nodes: Nodes = api.get(&path, "list of nodes").await?;
+        let nodes: NodeList = api.get(&path, "list of nodes").await?;
         let counted = nodes.items.iter().filter(|node| node.counts()).count();
         ready = ready.saturating_add(counted.try_into().unwrap_or(u64::MAX));
         token = nodes.metadata.token;
@@ -140,8 +123,8 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
     answer.nodes_ready = Some(ready);
     // A kubeconfig without the right to read it is still accepted.
     let path = "/api/v1/namespaces/kube-system";
-    let system: Result<Named, KubeError> = api.get(path, "namespace").await;
-    let uid = system.ok().map(|named| named.metadata.uid);
+    let system: Result<NamespaceHead, KubeError> = api.get(path, "namespace").await;
+    let uid = system.ok().map(|namespace| namespace.metadata.uid);
     answer.kube_system_uid = uid.filter(|uid| (1..=MAX_VERSION).contains(&uid.len()));
     Ok(())
 }

@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::failure::KubeError;
 use super::super::request::Api;
-use super::cluster::Tenant;
-use super::now::{PlaneView, TenantNow};
+use super::cluster::TenantCluster;
+use super::state::{PlaneView, TenantState};
 use super::{ControlPlanes, PER_TENANT, ask, credentials, told};
-use crate::kube::kubeconfig::Examined;
+use crate::kube::kubeconfig::KubeconfigReport;
 use backup_core::digest::Digest;
 use backup_core::format::export::{KubeconfigFacts, TenantFacts};
 use backup_core::format::manifest::{Finding, Severity};
@@ -19,11 +19,11 @@ const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Checks one tenant.
 pub(super) async fn check(
     api: &Api,
-    tenant: Tenant,
+    tenant: TenantCluster,
     planes: &ControlPlanes,
     now: Timestamp,
-) -> (TenantNow, Vec<Finding>) {
-    let mut seen = Seen::of(&tenant);
+) -> (TenantState, Vec<Finding>) {
+    let mut seen = TenantCheck::of(&tenant);
     let held = tokio::time::timeout(PER_TENANT, held(api, &tenant, planes, &mut seen)).await;
     let examined = match held {
         Ok(Ok(examined)) => examined,
@@ -64,10 +64,10 @@ pub(super) async fn check(
 /// Reads the tenant's data in the management cluster: control plane, kubeconfig, authority.
 async fn held(
     api: &Api,
-    tenant: &Tenant,
+    tenant: &TenantCluster,
     planes: &ControlPlanes,
-    seen: &mut Seen,
-) -> Result<Option<(Examined, &'static str)>, KubeError> {
+    seen: &mut TenantCheck,
+) -> Result<Option<(KubeconfigReport, &'static str)>, KubeError> {
     let namespace = match seen.facts.tenant_namespace.clone() {
         Some(told) => Some(told),
         None => credentials::namespace(api, tenant).await?,
@@ -102,7 +102,7 @@ async fn held(
 }
 
 /// Facts about a tenant so far.
-pub(super) struct Seen {
+pub(super) struct TenantCheck {
     pub(super) facts: TenantFacts,
     plane: Option<PlaneView>,
     /// Certificates of its control plane's authority; empty if unknown.
@@ -112,8 +112,8 @@ pub(super) struct Seen {
     settled: bool,
 }
 
-impl Seen {
-    pub(super) fn of(tenant: &Tenant) -> Self {
+impl TenantCheck {
+    pub(super) fn of(tenant: &TenantCluster) -> Self {
         let facts = tenant.facts();
         let phase = facts.phase.clone().unwrap_or_default();
         let settled = phase == "Ready";
@@ -225,8 +225,8 @@ impl Seen {
         });
     }
 
-    fn done(self) -> (TenantNow, Vec<Finding>) {
-        let tenant = TenantNow {
+    fn done(self) -> (TenantState, Vec<Finding>) {
+        let tenant = TenantState {
             facts: self.facts,
             plane: self.plane,
             cluster: None,

@@ -3,20 +3,20 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::now::PlaneView;
 use super::plane::control_plane;
+use super::state::PlaneView;
 use backup_core::format::export::{ControlPlaneFacts, TenantAnswer, TenantFacts};
 
 /// Metadata that identifies an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Metadata {
+pub(super) struct ObjectIdentity {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
 }
 
-impl Metadata {
+impl ObjectIdentity {
     pub(super) fn key(&self) -> (&str, &str) {
         (&self.namespace, &self.name)
     }
@@ -25,8 +25,8 @@ impl Metadata {
 /// TenantCluster object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Tenant {
-    pub(super) metadata: Metadata,
+pub(super) struct TenantCluster {
+    pub(super) metadata: ObjectIdentity,
     pub(super) spec: TenantSpec,
     pub(super) status: TenantStatus,
 }
@@ -35,12 +35,12 @@ pub(super) struct Tenant {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct TenantSpec {
     kubernetes_version: Option<String>,
-    workers: Workers,
+    workers: TenantWorkers,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Workers {
+struct TenantWorkers {
     replicas: Option<u64>,
 }
 
@@ -50,17 +50,17 @@ pub(super) struct TenantStatus {
     pub(super) phase: Option<String>,
     pub(super) tenant_namespace: Option<String>,
     pub(super) control_plane_endpoint: Option<String>,
-    pub(super) kubeconfig_secret_ref: Option<NameOnly>,
+    pub(super) kubeconfig_secret_ref: Option<SecretRef>,
     worker_nodes_ready: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct NameOnly {
+pub(super) struct SecretRef {
     pub(super) name: String,
 }
 
-impl Tenant {
+impl TenantCluster {
     /// Returns the facts from its own fields.
     pub(super) fn facts(&self) -> TenantFacts {
         TenantFacts {

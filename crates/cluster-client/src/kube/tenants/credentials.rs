@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::super::failure::KubeError;
 use super::super::request::Api;
-use super::cluster::{Metadata, Tenant};
-use crate::kube::kubeconfig::{self, Examined};
+use super::cluster::{ObjectIdentity, TenantCluster};
+use crate::kube::kubeconfig::{self, KubeconfigReport};
 use backup_core::digest::Digest;
 
 /// Keys of a kubeconfig Secret, those that work from outside the cluster first.
@@ -25,7 +25,7 @@ const KEYS: [&str; 5] = [
 pub(super) const IN_CLUSTER: &str = "admin.svc";
 
 #[derive(Deserialize)]
-struct Secret {
+struct TenantSecret {
     #[serde(default, deserialize_with = "hidden")]
     data: BTreeMap<String, Zeroizing<String>>,
 }
@@ -42,25 +42,28 @@ fn hidden<'de, D: Deserializer<'de>>(
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Namespaces {
+struct NamespaceList {
     items: Vec<Namespace>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Namespace {
-    metadata: Metadata,
+    metadata: ObjectIdentity,
 }
 
 /// Finds the tenant's namespace by labels, for a status that does not name it.
-pub(super) async fn namespace(api: &Api, tenant: &Tenant) -> Result<Option<String>, KubeError> {
+pub(super) async fn namespace(
+    api: &Api,
+    tenant: &TenantCluster,
+) -> Result<Option<String>, KubeError> {
     let (namespace, name) = tenant.metadata.key();
     let selector = format!(
         "butler.butlerlabs.dev/source-namespace={namespace},butler.butlerlabs.dev/source-name={name}"
     );
     let selector: String = url::form_urlencoded::byte_serialize(selector.as_bytes()).collect();
     let path = format!("/api/v1/namespaces?limit=2&labelSelector={selector}");
-    let found: Namespaces = api.get(&path, "list of namespaces").await?;
+    let found: NamespaceList = api.get(&path, "list of namespaces").await?;
     Ok(match found.items.as_slice() {
         [one] => Some(one.metadata.name.clone()),
         // With two of them the choice would be a guess.
@@ -71,9 +74,9 @@ pub(super) async fn namespace(api: &Api, tenant: &Tenant) -> Result<Option<Strin
 /// Returns the kubeconfig of a tenant whose objects are in `namespace`, and its key in the Secret.
 pub(super) async fn kubeconfig(
     api: &Api,
-    tenant: &Tenant,
+    tenant: &TenantCluster,
     namespace: &str,
-) -> Result<Option<(Examined, &'static str)>, KubeError> {
+) -> Result<Option<(KubeconfigReport, &'static str)>, KubeError> {
     let name = &tenant.metadata.name;
     let mut secrets = vec![
         format!("{name}-admin-kubeconfig"),
@@ -118,7 +121,7 @@ pub(super) async fn authority(
     Ok(pem.map_or_else(Vec::new, |pem| kubeconfig::pem_sha256(&pem)))
 }
 
-async fn secret(api: &Api, namespace: &str, name: &str) -> Result<Option<Secret>, KubeError> {
+async fn secret(api: &Api, namespace: &str, name: &str) -> Result<Option<TenantSecret>, KubeError> {
     // Both may come from a status, which anyone with the right may write.
     if !is_name(namespace) || !is_name(name) {
         return Ok(None);

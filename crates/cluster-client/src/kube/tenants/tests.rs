@@ -2,14 +2,14 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::ask::Node;
-use super::check::{Seen, same_address};
-use super::cluster::{ControlPlane, Tenant};
+use super::check::{TenantCheck, same_address};
+use super::cluster::{ControlPlane, TenantCluster};
 use super::credentials::is_name;
 use backup_core::digest::Digest;
 use backup_core::format::export::{AuthorityFacts, KubeconfigFacts};
 use backup_core::format::manifest::Severity;
 
-fn tenant(status: &serde_json::Value) -> Tenant {
+fn tenant(status: &serde_json::Value) -> TenantCluster {
     serde_json::from_value(json!({
         "metadata": { "namespace": "team-a", "name": "shop", "uid": "u-1" },
         "spec": { "kubernetesVersion": "v1.36.1", "workers": { "replicas": 3 } },
@@ -18,7 +18,7 @@ fn tenant(status: &serde_json::Value) -> Tenant {
     .unwrap()
 }
 
-fn told(seen: &Seen) -> Vec<(Severity, &str)> {
+fn told(seen: &TenantCheck) -> Vec<(Severity, &str)> {
     let told = seen.findings.iter();
     told.map(|f| (f.severity, f.cause.as_str())).collect()
 }
@@ -67,18 +67,18 @@ fn the_status_of_a_control_plane_has_the_last_word() {
 fn phases_that_matter_are_told() {
     let ready = tenant(&json!({ "phase": "Ready" }));
     assert_eq!(
-        told(&Seen::of(&ready)),
+        told(&TenantCheck::of(&ready)),
         [(
             Severity::Warning,
             "it is Ready and its status names no tenantNamespace"
         )]
     );
-    let young = Seen::of(&tenant(&json!({ "phase": "Provisioning" })));
+    let young = TenantCheck::of(&tenant(&json!({ "phase": "Provisioning" })));
     assert_eq!(told(&young)[0].0, Severity::Info);
-    let none = Seen::of(&tenant(&json!({})));
+    let none = TenantCheck::of(&tenant(&json!({})));
     assert!(told(&none)[0].1.contains("none yet"));
     assert_eq!(
-        told(&Seen::of(&tenant(&json!({ "phase": "Failed" }))))[0].0,
+        told(&TenantCheck::of(&tenant(&json!({ "phase": "Failed" }))))[0].0,
         Severity::Warning
     );
 }
@@ -86,10 +86,10 @@ fn phases_that_matter_are_told() {
 #[test]
 fn a_tenant_that_sleeps_is_no_warning() {
     let status = json!({ "phase": "Ready", "tenantNamespace": "shop-1" });
-    let mut seen = Seen::of(&tenant(&status));
+    let mut seen = TenantCheck::of(&tenant(&status));
     seen.fail("nobody there");
     assert_eq!(told(&seen)[0].0, Severity::Warning);
-    let mut seen = Seen::of(&tenant(&status));
+    let mut seen = TenantCheck::of(&tenant(&status));
     seen.facts.control_plane = Some(backup_core::format::export::ControlPlaneFacts {
         status: Some("Sleeping".to_owned()),
         ..Default::default()
@@ -117,7 +117,7 @@ fn a_kubeconfig_is_held_against_the_cluster() {
         unusable: None,
     };
     let judge = |facts: &KubeconfigFacts, key: &str| {
-        let mut seen = Seen::of(&tenant(&status));
+        let mut seen = TenantCheck::of(&tenant(&status));
         seen.authority = vec![Digest::of(b"ca")];
         seen.kubeconfig(facts, key, now);
         let causes = seen.findings.iter().map(|f| f.cause.clone());
@@ -158,7 +158,7 @@ fn any_certificate_of_an_authority_counts() {
         };
         let plane: Vec<Digest> = plane.iter().map(|name| Digest::of(name)).collect();
         facts.narrow(&plane);
-        let mut seen = Seen::of(&tenant(
+        let mut seen = TenantCheck::of(&tenant(
             &json!({ "phase": "Ready", "tenantNamespace": "a" }),
         ));
         seen.authority = plane;

@@ -17,8 +17,8 @@ fn usual() -> String {
     ))
 }
 
-fn parse(text: &str) -> Result<Context, TalosConfigError> {
-    Context::parse("/etc/talosconfig", text, &Overrides::default())
+fn parse(text: &str) -> Result<TalosContext, TalosConfigError> {
+    TalosContext::parse("/etc/talosconfig", text, &Overrides::default())
 }
 
 fn refusal(text: &str) -> String {
@@ -55,7 +55,7 @@ fn what_a_run_wants_goes_before_what_the_file_says() {
         nodes: &["cp-9".to_owned()],
     };
     let text = usual().replace("context: lab\n", "context: other\n");
-    let context = Context::parse("f", &text, &overrides).unwrap();
+    let context = TalosContext::parse("f", &text, &overrides).unwrap();
     assert_eq!(context.endpoints[0].to_string(), "10.9.9.9:1");
     assert_eq!(context.nodes, ["cp-9"]);
 }

@@ -28,15 +28,15 @@ const CLIENT: [ExtendedKeyUsagePurpose; 1] = [ExtendedKeyUsagePurpose::ClientAut
 
 #[test]
 fn an_ordinary_certificate_gives_its_roles_and_no_warning() {
-    let looked = look(&certificate(Some("os:etcd:backup"), &CLIENT), now()).unwrap();
-    assert_eq!(looked.roles, BTreeSet::from(["os:etcd:backup".to_owned()]));
-    assert_eq!(looked.warnings, Vec::<String>::new());
+    let facts = examine(&certificate(Some("os:etcd:backup"), &CLIENT), now()).unwrap();
+    assert_eq!(facts.roles, BTreeSet::from(["os:etcd:backup".to_owned()]));
+    assert_eq!(facts.warnings, Vec::<String>::new());
 }
 
 #[test]
 fn an_expired_certificate_says_since_when_and_what_to_do() {
     let late = "2027-01-01T00:00:01Z".parse().unwrap();
-    let Err(error) = look(&certificate(Some("os:admin"), &CLIENT), late) else {
+    let Err(error) = examine(&certificate(Some("os:admin"), &CLIENT), late) else {
         panic!("accepted");
     };
     assert!(error.contains("expired on 2027-01-01T00:00:00Z"), "{error}");
@@ -46,7 +46,7 @@ fn an_expired_certificate_says_since_when_and_what_to_do() {
 #[test]
 fn a_certificate_of_tomorrow_points_to_the_clock() {
     let early = "2025-12-31T00:00:00Z".parse().unwrap();
-    let Err(error) = look(&certificate(Some("os:admin"), &CLIENT), early) else {
+    let Err(error) = examine(&certificate(Some("os:admin"), &CLIENT), early) else {
         panic!("accepted");
     };
     assert!(error.contains("clock"), "{error}");
@@ -55,12 +55,12 @@ fn a_certificate_of_tomorrow_points_to_the_clock() {
 #[test]
 fn trap_14_the_end_of_a_certificate_is_announced() {
     let near = "2026-12-20T00:00:00Z".parse().unwrap();
-    let looked = look(&certificate(Some("os:admin"), &CLIENT), near).unwrap();
-    assert_eq!(looked.warnings.len(), 1);
+    let facts = examine(&certificate(Some("os:admin"), &CLIENT), near).unwrap();
+    assert_eq!(facts.warnings.len(), 1);
     assert!(
-        looked.warnings[0].contains("expires soon"),
+        facts.warnings[0].contains("expires soon"),
         "{:?}",
-        looked.warnings
+        facts.warnings
     );
 }
 
@@ -68,21 +68,21 @@ fn trap_14_the_end_of_a_certificate_is_announced() {
 fn trap_12_any_usage_but_client_auth_is_noticed() {
     use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
     let server = certificate(Some("os:admin"), &[ServerAuth]);
-    assert!(look(&server, now()).is_err());
+    assert!(examine(&server, now()).is_err());
     for usages in [&[ClientAuth, ServerAuth][..], &[]] {
-        let looked = look(&certificate(Some("os:admin"), usages), now()).unwrap();
-        assert!(looked.warnings[0].contains("1.12"), "{:?}", looked.warnings);
+        let facts = examine(&certificate(Some("os:admin"), usages), now()).unwrap();
+        assert!(facts.warnings[0].contains("1.12"), "{:?}", facts.warnings);
     }
 }
 
 #[test]
 fn a_role_that_may_not_take_snapshots_is_noticed() {
     for role in [Some("os:reader"), None] {
-        let looked = look(&certificate(role, &CLIENT), now()).unwrap();
+        let facts = examine(&certificate(role, &CLIENT), now()).unwrap();
         assert!(
-            looked.warnings[0].contains("os:etcd:backup"),
+            facts.warnings[0].contains("os:etcd:backup"),
             "{:?}",
-            looked.warnings
+            facts.warnings
         );
     }
 }

@@ -2,23 +2,26 @@
 //! snapshot when the others are gone, and a node that left the cluster never gives one.
 
 use super::super::proto::machine::EtcdMember;
-use super::super::session::{Naming, host_of};
-use super::{Answers, MAX_MEMBERS, Reason};
+use super::super::session::{NodeSource, host_of};
+use super::{MAX_MEMBERS, TalosFailureReason, TalosMemberAnswers};
 use crate::grpc::status::printable;
 use backup_core::format::manifest::{Finding, Severity};
 
 /// Returns findings for members that are not named, and for named nodes that are not members. Empty if
 /// no member returned its list, or if nodes cannot be matched with members.
-pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<Finding> {
-    let (Some(place), Some(list)) = (naming.place(), list(answers)) else {
+pub(in super::super) fn differences(
+    source: NodeSource,
+    answers: &[TalosMemberAnswers],
+) -> Vec<Finding> {
+    let (Some(place), Some(list)) = (source.place(), list(answers)) else {
         return Vec::new();
     };
-    let is = |answer: &Answers, member: &EtcdMember| {
+    let is = |answer: &TalosMemberAnswers, member: &EtcdMember| {
         id(answer) == Some(member.id) || called(member, &answer.target.label)
     };
-    let absent = |answer: &&Answers| !list.iter().any(|member| is(answer, member));
+    let absent = |answer: &&TalosMemberAnswers| !list.iter().any(|member| is(answer, member));
     // It answers, and may be any of the members under an address that the list does not have.
-    let unsure = |answer: &Answers| id(answer).is_none() && answer.members.is_ok();
+    let unsure = |answer: &TalosMemberAnswers| id(answer).is_none() && answer.members.is_ok();
     if answers.iter().filter(absent).any(unsure) {
         return Vec::new();
     }
@@ -34,13 +37,17 @@ pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<
             "{address} is a control plane node and is not in {place}: where the nodes that are named \
              are gone, no snapshot is taken of it"
         );
-        finding(cause, format!("add {address} to {}", naming.add()))
+        finding(cause, format!("add {address} to {}", source.add()))
     });
     let gone = answers.iter().filter(absent).filter(|answer| {
         let status = answer.status.as_ref();
         // A worker is identified by its failure, and a call that is not allowed proves nothing.
         status.err().is_none_or(|failure| {
-            let unknown = [Reason::Worker, Reason::Role, Reason::Unknown];
+            let unknown = [
+                TalosFailureReason::Worker,
+                TalosFailureReason::Role,
+                TalosFailureReason::Unknown,
+            ];
             !unknown.contains(&failure.reason)
         })
     });
@@ -61,7 +68,7 @@ pub(in super::super) fn differences(naming: Naming, answers: &[Answers]) -> Vec<
 }
 
 /// Returns the most current list: that of a member with a leader, and with the highest applied index.
-fn list(answers: &[Answers]) -> Option<&[EtcdMember]> {
+fn list(answers: &[TalosMemberAnswers]) -> Option<&[EtcdMember]> {
     let told = answers.iter().filter_map(|answer| {
         let list = answer
             .members
@@ -76,7 +83,7 @@ fn list(answers: &[Answers]) -> Option<&[EtcdMember]> {
     Some(list.get(..MAX_MEMBERS).unwrap_or(list))
 }
 
-fn id(answer: &Answers) -> Option<u64> {
+fn id(answer: &TalosMemberAnswers) -> Option<u64> {
     let status = answer.status.as_ref().ok()?;
     (status.member_id != 0).then_some(status.member_id)
 }
@@ -109,20 +116,23 @@ mod tests {
     use super::*;
 
     /// Returns three members, of which the first `named` are named.
-    fn named(named: u64) -> Vec<Answers> {
+    fn named(named: u64) -> Vec<TalosMemberAnswers> {
         (1..=named).map(answers).collect()
     }
 
-    fn told(naming: Naming, answers: &[Answers]) -> Vec<String> {
-        let findings = differences(naming, answers);
+    fn told(source: NodeSource, answers: &[TalosMemberAnswers]) -> Vec<String> {
+        let findings = differences(source, answers);
         assert!(findings.iter().all(|f| f.severity == Severity::Warning));
         findings.into_iter().map(|finding| finding.cause).collect()
     }
 
     #[test]
     fn members_that_are_not_named_are_told_with_the_place_to_name_them() {
-        assert_eq!(told(Naming::Configuration, &named(3)), Vec::<String>::new());
-        let found = differences(Naming::Configuration, &named(2));
+        assert_eq!(
+            told(NodeSource::Configuration, &named(3)),
+            Vec::<String>::new()
+        );
+        let found = differences(NodeSource::Configuration, &named(2));
         let [finding] = found.as_slice() else {
             panic!("{found:#?}");
         };
@@ -130,7 +140,7 @@ mod tests {
         let words = "10.0.0.3 is a control plane node and is not in talos.nodes";
         assert!(finding.cause.starts_with(words), "{finding:?}");
         assert_eq!(finding.remedy, "add 10.0.0.3 to `talos.nodes`");
-        let found = differences(Naming::Endpoints, &named(1));
+        let found = differences(NodeSource::Endpoints, &named(1));
         assert_eq!(found.len(), 2);
         assert!(found[0].cause.contains("10.0.0.2"), "{found:?}");
         assert!(
@@ -138,7 +148,7 @@ mod tests {
             "{found:?}"
         );
         // When no node is named, none is missing.
-        assert_eq!(told(Naming::Nobody, &named(1)), Vec::<String>::new());
+        assert_eq!(told(NodeSource::Nobody, &named(1)), Vec::<String>::new());
     }
 
     #[test]
@@ -149,7 +159,7 @@ mod tests {
             left.status = Err(failure(code, ""));
             left.members = Err(failure(code, ""));
             all.push(left);
-            let found = told(Naming::Configuration, &all);
+            let found = told(NodeSource::Configuration, &all);
             assert_eq!(found.len(), 2, "{found:?}");
             assert!(
                 found[0].starts_with("10.0.0.3 is a control plane node"),
@@ -165,7 +175,7 @@ mod tests {
         removed.status.as_mut().unwrap().leader = 0;
         all.push(removed);
         all.push(answers(3));
-        let found = told(Naming::Configuration, &all);
+        let found = told(NodeSource::Configuration, &all);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].contains("its member 0000000000000009"),
@@ -180,10 +190,10 @@ mod tests {
         all[0].target.label = "192.168.0.1".to_owned();
         all[1].target.label = "cp-2".to_owned();
         all[1].status = Err(failure(Code::Unavailable, ""));
-        assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
+        assert_eq!(told(NodeSource::Configuration, &all), Vec::<String>::new());
         // A node whose state may not be queried may be any member.
         all[0].status = Err(failure(Code::PermissionDenied, "not authorized"));
-        assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
+        assert_eq!(told(NodeSource::Configuration, &all), Vec::<String>::new());
         // A worker has its own message.
         let mut all = named(3);
         let mut worker = answers(9);
@@ -196,11 +206,11 @@ mod tests {
             "is only available on control plane nodes",
         ));
         all.push(worker);
-        assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
+        assert_eq!(told(NodeSource::Configuration, &all), Vec::<String>::new());
         // If nobody may list the members, nothing is known.
         let mut all = named(1);
         all[0].members = Err(failure(Code::PermissionDenied, "not authorized"));
-        assert_eq!(told(Naming::Configuration, &all), Vec::<String>::new());
+        assert_eq!(told(NodeSource::Configuration, &all), Vec::<String>::new());
     }
 
     #[test]
@@ -213,7 +223,7 @@ mod tests {
         list[3].hostname = String::new();
         list[3].peer_urls = vec!["https://10.0.0.4:2380".to_owned()];
         all[0].members = Ok(list);
-        let found = told(Naming::Configuration, &all);
+        let found = told(NodeSource::Configuration, &all);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
             found[0].starts_with("cp-2 is a control plane node"),

@@ -1,8 +1,8 @@
 //! Ranking of the members by their answers, with warnings for the operator.
 
-use super::{Answers, Other};
+use super::{OtherMember, TalosMemberAnswers};
 use crate::grpc::status::printable;
-use crate::talos::explain::{Failure, Reason};
+use crate::talos::explain::{TalosFailure, TalosFailureReason};
 use crate::talos::proto::machine::EtcdMemberAlarm;
 use crate::talos::proto::machine::etcd_member_alarm::AlarmType;
 use crate::talos::session::host_of;
@@ -16,7 +16,7 @@ const ERRORS_TOLD: usize = 8;
 
 /// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+struct TalosMemberRank {
     /// Whether its data is known to be damaged: such a member is the last resort.
     corrupt: bool,
     /// Whether it did not answer.
@@ -34,8 +34,8 @@ struct Rank {
 /// # Errors
 /// When there is none to try; gives the reason for each.
 pub(in super::super) fn rank(
-    answers: Vec<Answers>,
-    others: Vec<Other>,
+    answers: Vec<TalosMemberAnswers>,
+    others: Vec<OtherMember>,
 ) -> Result<Members, SourceError> {
     let alarms: Vec<EtcdMemberAlarm> = answers
         .iter()
@@ -50,14 +50,14 @@ pub(in super::super) fn rank(
         .max()
         .unwrap_or_default();
 
-    let mut ranked: Vec<(Rank, Candidate)> = Vec::new();
+    let mut ranked: Vec<(TalosMemberRank, Candidate)> = Vec::new();
     let mut unwell: Vec<UnusableMember> = Vec::new();
     // Problems that no single member has: common to all, or caused by an entry in the talosconfig.
     let mut shared = Vec::new();
     let mut failures = Vec::new();
     for answer in answers {
         match judge(answer, &alarms, newest, &mut shared) {
-            Judged::Candidate(rank, candidate) => {
+            MemberVerdict::Candidate(rank, candidate) => {
                 // Two names with one member id are one member.
                 let twin = candidate.member_id.is_some()
                     && ranked
@@ -67,8 +67,8 @@ pub(in super::super) fn rank(
                     ranked.push((rank, *candidate));
                 }
             }
-            Judged::LeftOut(left_out) => unwell.push(left_out),
-            Judged::Failed(node, failure) => failures.push((node, failure)),
+            MemberVerdict::LeftOut(left_out) => unwell.push(left_out),
+            MemberVerdict::Failed(node, failure) => failures.push((node, failure)),
         }
     }
     if ranked.is_empty() {
@@ -88,7 +88,7 @@ pub(in super::super) fn rank(
     ranked.sort_by_key(|(rank, _)| *rank);
     for (node, failure) in failures {
         match failure.reason {
-            Reason::Worker | Reason::NoForwarding => shared.push(failure),
+            TalosFailureReason::Worker | TalosFailureReason::NoForwarding => shared.push(failure),
             _ => unwell.push(UnusableMember {
                 node,
                 cause: failure.to_string(),
@@ -116,10 +116,17 @@ pub(in super::super) fn rank(
 }
 
 /// Returns the problem of a member that is not a candidate for a snapshot.
-fn other((node, status): Other) -> Option<UnusableMember> {
+fn other((node, status): OtherMember) -> Option<UnusableMember> {
     let cause = match status {
         // A client that may not query it cannot judge it.
-        Err(failure) if matches!(failure.reason, Reason::Role | Reason::Unknown) => return None,
+        Err(failure)
+            if matches!(
+                failure.reason,
+                TalosFailureReason::Role | TalosFailureReason::Unknown
+            ) =>
+        {
+            return None;
+        }
         Err(failure) => failure.to_string(),
         Ok(status) if status.leader == 0 => "it knows no leader".to_owned(),
         Ok(_) => return None,
@@ -128,10 +135,10 @@ fn other((node, status): Other) -> Option<UnusableMember> {
 }
 
 /// Returns failures as sentences; failures with the same meaning become one sentence.
-fn summed_up(failures: Vec<Failure>) -> Vec<String> {
-    let mut groups: Vec<Vec<Failure>> = Vec::new();
+fn summed_up(failures: Vec<TalosFailure>) -> Vec<String> {
+    let mut groups: Vec<Vec<TalosFailure>> = Vec::new();
     for failure in failures {
-        let same = |group: &&mut Vec<Failure>| {
+        let same = |group: &&mut Vec<TalosFailure>| {
             group.first().is_some_and(|other| {
                 (&other.advice, &other.cause) == (&failure.advice, &failure.cause)
             })
@@ -143,26 +150,26 @@ fn summed_up(failures: Vec<Failure>) -> Vec<String> {
     }
     groups
         .into_iter()
-        .filter_map(Failure::merge)
+        .filter_map(TalosFailure::merge)
         .map(|failure| failure.to_string())
         .collect()
 }
 
-enum Judged {
-    Candidate(Rank, Box<Candidate>),
+enum MemberVerdict {
+    Candidate(TalosMemberRank, Box<Candidate>),
     LeftOut(UnusableMember),
-    Failed(String, Failure),
+    Failed(String, TalosFailure),
 }
 
 fn judge(
-    answer: Answers,
+    answer: TalosMemberAnswers,
     alarms: &[EtcdMemberAlarm],
     newest: u64,
-    shared: &mut Vec<Failure>,
-) -> Judged {
+    shared: &mut Vec<TalosFailure>,
+) -> MemberVerdict {
     let node = answer.target.label;
     let mut warnings = Vec::new();
-    let mut rank = Rank {
+    let mut rank = TalosMemberRank {
         corrupt: false,
         silent: false,
         behind: false,
@@ -172,16 +179,17 @@ fn judge(
     let status = match answer.status {
         Ok(status) => Some(status),
         Err(failure) => match failure.reason {
-            reason if reason.of_endpoint() || reason == Reason::Worker => {
-                return Judged::Failed(node, failure);
+            reason if reason.of_endpoint() || reason == TalosFailureReason::Worker => {
+                return MemberVerdict::Failed(node, failure);
             }
-            Reason::Role | Reason::Unknown => {
+            TalosFailureReason::Role | TalosFailureReason::Unknown => {
                 rank.unknown = true;
                 shared.push(failure);
                 None
             }
             reason => {
-                rank.silent = matches!(reason, Reason::Hung | Reason::Other);
+                rank.silent =
+                    matches!(reason, TalosFailureReason::Hung | TalosFailureReason::Other);
                 rank.unknown = true;
                 warnings.push(format!("state, lag and role are not known: {failure}"));
                 None
@@ -194,15 +202,18 @@ fn judge(
     };
     for failure in answer.alarms.err().into_iter().chain(lists) {
         match failure.reason {
-            Reason::Role | Reason::Unknown => shared.push(failure),
+            TalosFailureReason::Role | TalosFailureReason::Unknown => shared.push(failure),
             // A silent member is silent in all calls.
-            Reason::Hung if rank.silent => {}
+            TalosFailureReason::Hung if rank.silent => {}
             _ => warnings.push(failure.to_string()),
         }
     }
     // The role that may take snapshots may not query the version; this is expected.
     if let Err(failure) = &answer.version
-        && !matches!(failure.reason, Reason::Role | Reason::Unknown)
+        && !matches!(
+            failure.reason,
+            TalosFailureReason::Role | TalosFailureReason::Unknown
+        )
         && !rank.silent
     {
         warnings.push(failure.to_string());
@@ -226,7 +237,7 @@ fn judge(
         || member.is_some_and(|member| member.is_learner)
     {
         let cause = format!("node {node} is a learner: its data may be old until it is promoted");
-        return Judged::LeftOut(UnusableMember { node, cause });
+        return MemberVerdict::LeftOut(UnusableMember { node, cause });
     }
     if let Some(status) = &status {
         rank.leader = status.leader != 0 && status.leader == status.member_id;
@@ -269,7 +280,7 @@ fn judge(
             _ => {}
         }
     }
-    Judged::Candidate(
+    MemberVerdict::Candidate(
         rank,
         Box::new(Candidate {
             member_name: member.map(|member| printable(&member.hostname)),

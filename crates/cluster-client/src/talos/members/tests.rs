@@ -1,12 +1,12 @@
 use tonic::{Code, Status};
 
-use super::super::explain::Call;
+use super::super::explain::TalosCall;
 use super::super::proto::machine::etcd_member_alarm::AlarmType;
 use super::*;
 
-pub(super) fn failure(code: Code, text: &str) -> Failure {
+pub(super) fn failure(code: Code, text: &str) -> TalosFailure {
     let roles = std::collections::BTreeSet::new();
-    let call = Call {
+    let call = TalosCall {
         method: "EtcdStatus",
         endpoint: "e",
         node: Some("n"),
@@ -24,10 +24,10 @@ pub(super) fn member(id: u64) -> EtcdMember {
     }
 }
 
-pub(super) fn answers(id: u64) -> Answers {
+pub(super) fn answers(id: u64) -> TalosMemberAnswers {
     let node = format!("10.0.0.{id}");
-    Answers {
-        target: Target {
+    TalosMemberAnswers {
+        target: NodeTarget {
             label: node.clone(),
             node: Some(node),
         },
@@ -48,7 +48,7 @@ pub(super) fn answers(id: u64) -> Answers {
     }
 }
 
-fn order(answers: Vec<Answers>) -> Vec<String> {
+fn order(answers: Vec<TalosMemberAnswers>) -> Vec<String> {
     let members = rank(answers, Vec::new()).unwrap();
     members
         .candidates
@@ -57,17 +57,17 @@ fn order(answers: Vec<Answers>) -> Vec<String> {
         .collect()
 }
 
-fn ranked(answers: Vec<Answers>) -> Members {
+fn ranked(answers: Vec<TalosMemberAnswers>) -> Members {
     rank(answers, Vec::new()).unwrap()
 }
 
-fn three(change: impl FnOnce(&mut Vec<Answers>)) -> Vec<Answers> {
+fn three(change: impl FnOnce(&mut Vec<TalosMemberAnswers>)) -> Vec<TalosMemberAnswers> {
     let mut all = vec![answers(1), answers(2), answers(3)];
     change(&mut all);
     all
 }
 
-fn status(answers: &mut Answers) -> &mut EtcdMemberStatus {
+fn status(answers: &mut TalosMemberAnswers) -> &mut EtcdMemberStatus {
     answers.status.as_mut().unwrap()
 }
 

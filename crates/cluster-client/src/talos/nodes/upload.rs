@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::{CallError, TalosNodes};
 use crate::talos::proto::common::Data;
-use crate::talos::session::{Client, Headers, only};
+use crate::talos::session::{TalosClient, TalosHeaders, only};
 use backup_core::progress::Progress;
 
 /// Pieces read ahead of those sent; the reader makes each up to 64 KiB large.
@@ -79,8 +79,8 @@ impl TalosNodes {
 
 /// Sends the snapshot. The outer result is the server's, the inner one the reader's.
 async fn send(
-    mut client: Client,
-    mut to: Headers,
+    mut client: TalosClient,
+    mut to: TalosHeaders,
     snapshot: Arc<dyn Upload>,
     progress: Arc<dyn Progress>,
     idle: Duration,

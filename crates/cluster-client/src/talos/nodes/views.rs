@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::at_rest::Known;
+use crate::at_rest::ConfigFacts;
 use crate::grpc::status::printable;
 use crate::talos::proto::machine::{EtcdMember, EtcdMemberStatus, FileInfo, ServiceInfo};
 use crate::talos::session::host_of;
@@ -23,8 +23,8 @@ pub struct MachineView {
     pub etcd_image: Option<String>,
 }
 
-impl From<Known> for MachineView {
-    fn from(known: Known) -> Self {
+impl From<ConfigFacts> for MachineView {
+    fn from(known: ConfigFacts) -> Self {
         Self {
             kind: known.machine.map(|kind| printable(&kind)),
             cluster: known.cluster.map(|name| printable(&name)),

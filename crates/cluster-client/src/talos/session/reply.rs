@@ -9,12 +9,12 @@ use crate::talos::proto::common::Metadata;
 
 /// Headers of a call, as `talosctl` sends them.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Headers {
+pub(in super::super) struct TalosHeaders {
     pub(super) node: Option<String>,
     pub(super) cluster: Option<String>,
 }
 
-impl Headers {
+impl TalosHeaders {
     /// Returns a request with these headers.
     ///
     /// Always uses `node`, never `nodes`: with `nodes`, errors hide in replies that are OK.

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{Session, host_of, only};
+use super::{TalosSession, host_of, only};
 use crate::grpc::endpoint::Endpoint;
 use crate::talos::TalosOptions;
-use crate::talos::config::Context;
-use crate::talos::explain::Failure;
+use crate::talos::config::TalosContext;
+use crate::talos::explain::TalosFailure;
 use crate::talos::proto::machine::EtcdMemberListRequest;
 
 /// Maximum number of members, more than any etcd cluster has; further ones in a list are not queried.
@@ -14,7 +14,7 @@ const MAX_MEMBERS: usize = 32;
 
 /// Origin of the names of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Naming {
+pub(in super::super) enum NodeSource {
     /// The configuration, or a flag that overrides it.
     Configuration,
     /// The context of the talosconfig.
@@ -25,9 +25,9 @@ pub(in super::super) enum Naming {
     Nobody,
 }
 
-impl Naming {
+impl NodeSource {
     /// Determines the origin for a configuration and the context that it uses.
-    pub(super) fn of(options: &TalosOptions, context: &Context) -> Self {
+    pub(super) fn of(options: &TalosOptions, context: &TalosContext) -> Self {
         match (options.nodes.is_empty(), context.nodes.is_empty()) {
             (false, _) => Self::Configuration,
             (true, false) => Self::Talosconfig,
@@ -58,16 +58,16 @@ impl Naming {
 
 /// Member that can be queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Target {
+pub(in super::super) struct NodeTarget {
     /// Name in messages and in a `Candidate`.
     pub(in super::super) label: String,
     /// Value of the `node` header; `None` if only the endpoint is known.
     pub(in super::super) node: Option<String>,
 }
 
-impl Session {
+impl TalosSession {
     /// Returns the members to query, in the order of the configuration; never empty.
-    pub(in super::super) fn targets(&self) -> &[Target] {
+    pub(in super::super) fn targets(&self) -> &[NodeTarget] {
         &self.targets
     }
 
@@ -75,13 +75,13 @@ impl Session {
     /// endpoint whose host cannot be a node's address is named with its port, and calls to that name go to
     /// this endpoint only.
     pub(in super::super) fn known(&self) -> Vec<String> {
-        let endpoints = self
-            .links
-            .iter()
-            .map(|link| match link.host.parse::<IpAddr>() {
-                Ok(address) if !address.is_loopback() => address.to_string(),
-                _ => link.name.clone(),
-            });
+        let endpoints =
+            self.connections
+                .iter()
+                .map(|connection| match connection.host.parse::<IpAddr>() {
+                    Ok(address) if !address.is_loopback() => address.to_string(),
+                    _ => connection.name.clone(),
+                });
         let mut known: Vec<String> = Vec::new();
         for name in self.own_nodes.iter().cloned().chain(endpoints) {
             if !known.contains(&name) {
@@ -92,9 +92,9 @@ impl Session {
     }
 
     /// Returns the target for a candidate's `node`.
-    pub(in super::super) fn target(&self, label: &str) -> Target {
+    pub(in super::super) fn target(&self, label: &str) -> NodeTarget {
         let known = self.targets.iter().find(|target| target.label == label);
-        known.cloned().unwrap_or_else(|| Target {
+        known.cloned().unwrap_or_else(|| NodeTarget {
             label: label.to_owned(),
             node: Some(label.to_owned()),
         })
@@ -104,8 +104,8 @@ impl Session {
     ///
     /// An endpoint given by name is a load balancer or the Service in a cluster: a node does not know
     /// itself by that name, so the name cannot be the value of `node`.
-    pub(super) async fn find_targets(&mut self, context: &Context) -> Vec<Target> {
-        let named = |node: String| Target {
+    pub(super) async fn find_targets(&mut self, context: &TalosContext) -> Vec<NodeTarget> {
+        let named = |node: String| NodeTarget {
             label: node.clone(),
             node: Some(node),
         };
@@ -114,7 +114,7 @@ impl Session {
         }
         let addresses: Vec<IpAddr> = context.endpoints.iter().filter_map(Endpoint::ip).collect();
         if addresses.len() == context.endpoints.len() {
-            let mut targets: Vec<Target> = Vec::new();
+            let mut targets: Vec<NodeTarget> = Vec::new();
             for address in addresses {
                 let target = named(address.to_string());
                 if !targets.contains(&target) {
@@ -134,9 +134,9 @@ impl Session {
                     "the talosconfig names no `nodes` and the cluster did not tell its members, so \
                      whichever node answers is used: set `nodes` ({reason})"
                 ));
-                let mut targets: Vec<Target> = Vec::new();
+                let mut targets: Vec<NodeTarget> = Vec::new();
                 for endpoint in &context.endpoints {
-                    let target = Target {
+                    let target = NodeTarget {
                         label: endpoint.host().to_owned(),
                         node: None,
                     };
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// Returns the addresses of the cluster's members, as the first endpoint that answers lists them.
-    async fn members_of_any(&self) -> Result<Vec<String>, Failure> {
+    async fn members_of_any(&self) -> Result<Vec<String>, TalosFailure> {
         let members = self
             .call(
                 "EtcdMemberList",

@@ -3,12 +3,12 @@
 use crate::tenants::{Aspect, DifferenceCause, TenantCheck};
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::Severity;
-use cluster_client::kube::{TenantNow, Unmet};
+use cluster_client::kube::{TenantState, UnmetCondition};
 
 /// Value that a restore writes into the pause annotation.
 const OURS: &str = "butler-restore";
 
-pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut TenantCheck) {
+pub(super) fn control_plane(old: &TenantFacts, new: &TenantState, check: &mut TenantCheck) {
     const HERE: Aspect = Aspect::ControlPlane;
     let Some(facts) = &new.facts.control_plane else {
         if old.control_plane.is_some() {
@@ -87,7 +87,7 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantNow, check: &mut Tena
     unmet(what, HERE, &view.unmet, view.paused.is_some(), check);
 }
 
-pub(super) fn cluster(new: &TenantNow, check: &mut TenantCheck) {
+pub(super) fn cluster(new: &TenantState, check: &mut TenantCheck) {
     const HERE: Aspect = Aspect::Cluster;
     let Some(view) = &new.cluster else {
         return check.unseen(HERE, "no Cluster of its name is in its namespace");
@@ -126,9 +126,15 @@ pub(super) fn cluster(new: &TenantNow, check: &mut TenantCheck) {
 }
 
 /// Reports conditions; those of a paused object are for information only.
-fn unmet(what: &str, aspect: Aspect, unmet: &[Unmet], paused: bool, check: &mut TenantCheck) {
+fn unmet(
+    what: &str,
+    aspect: Aspect,
+    unmet: &[UnmetCondition],
+    paused: bool,
+    check: &mut TenantCheck,
+) {
     for condition in unmet {
-        let Unmet {
+        let UnmetCondition {
             condition,
             status,
             why,

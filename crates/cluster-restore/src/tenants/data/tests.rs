@@ -80,10 +80,10 @@ fn data_is_judged_by_its_keys_and_by_whose_they_are() {
 #[tokio::test]
 async fn what_cannot_be_looked_into_is_never_called_good() {
     let clock: Arc<dyn Clock> = Arc::new(backup_core::clock::SystemClock);
-    let way = |reach| Datastore {
+    let way = |access| Datastore {
         name: "default".to_owned(),
         used_by: Vec::new(),
-        reach,
+        access,
     };
     let not_checked = async |ways| {
         let homes = [DatastoreRoutes {
@@ -98,9 +98,9 @@ async fn what_cannot_be_looked_into_is_never_called_good() {
     };
     assert!(not_checked(Vec::new()).await.contains("no such DataStore"));
     let driver = "PostgreSQL".to_owned();
-    let other = way(Reach::NotCovered { driver });
+    let other = way(DatastoreAccess::NotCovered { driver });
     let cause = "Secret a/b is missing".to_owned();
-    let broken = way(Reach::Broken { cause });
+    let broken = way(DatastoreAccess::Broken { cause });
     let why = not_checked(vec![other, broken]).await;
     assert!(
         why.contains("PostgreSQL") && why.contains("a/b is missing"),

@@ -20,7 +20,7 @@ fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
         let text = crd.to_string();
         let crd: Crd<'_> = serde_json::from_str(&text).unwrap();
         let mut kinds = BTreeMap::new();
-        defined(&crd, &mut Discovered::default(), &mut kinds);
+        defined(&crd, &mut Discovery::default(), &mut kinds);
         kinds.into_values().next().unwrap()
     };
     let kind = crd(json!({ "status": {} }));
@@ -35,7 +35,11 @@ fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
 
 /// Examines a definition with these versions (name, served, stored, fields), and the versions in which
 /// objects were stored.
-fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool) -> Told {
+fn told(
+    versions: &[(&str, bool, bool, &[&str])],
+    stored: &[&str],
+    webhook: bool,
+) -> KindAndFindings {
     let versions = versions.iter().map(|(name, served, storage, fields)| {
         let fields = fields.iter().map(|f| ((*f).to_owned(), json!({})));
         let spec = json!({ "properties": fields.collect::<serde_json::Map<_, _>>() });
@@ -56,7 +60,7 @@ fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool
     });
     let text = crd.to_string();
     let crd: Crd<'_> = serde_json::from_str(&text).unwrap();
-    let (mut found, mut kinds) = (Discovered::default(), BTreeMap::new());
+    let (mut found, mut kinds) = (Discovery::default(), BTreeMap::new());
     // Result of the discovery so far: the server prefers `v1`.
     let list = json!({ "groupVersion": "example.com/v1", "resources": [
         { "name": "teams", "singularName": "", "kind": "Team", "namespaced": false, "verbs": ["list"] },
@@ -68,7 +72,7 @@ fn told(versions: &[(&str, bool, bool, &[&str])], stored: &[&str], webhook: bool
     (kinds.into_values().next().unwrap(), findings.collect())
 }
 
-type Told = (Kind, Vec<(Severity, String)>);
+type KindAndFindings = (Kind, Vec<(Severity, String)>);
 
 #[test]
 fn a_kind_is_read_in_the_version_that_is_stored() {

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::config::{Context, Overrides, TalosConfigError};
+use super::config::{Overrides, TalosConfigError, TalosContext};
 use super::search::ConfigSearch;
 use crate::grpc::endpoint::Endpoint;
 
 /// Names in one context of a talosconfig.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Places {
+pub struct TalosAddresses {
     /// Path of the file.
     pub file: String,
     /// Name of the context.
@@ -21,7 +21,7 @@ pub struct Places {
     pub nodes: Vec<String>,
 }
 
-impl Places {
+impl TalosAddresses {
     /// Reads those of `context`, or of the file's current context.
     ///
     /// # Errors
@@ -34,13 +34,15 @@ impl Places {
             context,
             ..Overrides::default()
         };
-        Ok(Self::of(Context::load(&search.find()?, &overrides).await?))
+        Ok(Self::of(
+            TalosContext::load(&search.find()?, &overrides).await?,
+        ))
     }
 
-    /// Does the same as [`Places::read`], without an async runtime.
+    /// Does the same as [`TalosAddresses::read`], without an async runtime.
     ///
     /// # Errors
-    /// See [`Places::read`].
+    /// See [`TalosAddresses::read`].
     pub fn read_now(
         search: &ConfigSearch,
         context: Option<&str>,
@@ -49,10 +51,13 @@ impl Places {
             context,
             ..Overrides::default()
         };
-        Ok(Self::of(Context::load_now(&search.find()?, &overrides)?))
+        Ok(Self::of(TalosContext::load_now(
+            &search.find()?,
+            &overrides,
+        )?))
     }
 
-    fn of(context: Context) -> Self {
+    fn of(context: TalosContext) -> Self {
         Self {
             file: context.file,
             context: context.name,

@@ -18,11 +18,11 @@ pub(super) struct Slot {
 pub(super) struct Table {
     /// All names, one after the other.
     names: String,
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
     bytes: u64,
 }
 
-struct Entry {
+struct TableEntry {
     slot: Slot,
     /// End of its name. 4 GiB of names are more than 500 000 of the longest.
     end: u32,
@@ -45,7 +45,7 @@ impl Table {
             return false;
         };
         self.names.push_str(name);
-        self.entries.push(Entry { slot, end });
+        self.entries.push(TableEntry { slot, end });
         self.bytes = self.bytes.saturating_add(u64::from(slot.length));
         true
     }
@@ -207,7 +207,7 @@ mod tests {
             assert!(table.push(&name, slot(number)));
         }
         table.shrink();
-        let bytes = table.names.capacity() + table.entries.capacity() * size_of::<Entry>();
+        let bytes = table.names.capacity() + table.entries.capacity() * size_of::<TableEntry>();
         assert!(bytes < 10_000_000, "{bytes}");
     }
 }

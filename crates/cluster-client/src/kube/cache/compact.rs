@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::pages::body;
-use super::{File, Holding, Kept, MOST_BYTES, Slot, Table};
+use super::{CachedObjects, MOST_BYTES, ObjectCache, ScratchFile, Slot, Table};
 use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;
 
@@ -14,49 +14,49 @@ use backup_core::scratch::Scratch;
 const SMALL: u64 = 16 << 20;
 
 /// Kind whose bodies are moved.
-struct Moving {
+struct TableMove {
     kind: ResourceName,
     epoch: u64,
     from: Arc<Table>,
     to: Table,
 }
 
-impl Kept {
+impl ObjectCache {
     /// Copies the kept bodies into a new file if more than half of this one is unused. Must be called
     /// between two runs: the copy does not happen while a list is being written.
-    pub(in super::super) async fn tidy(self: &Arc<Self>) {
-        let kept = Arc::clone(self);
-        let tidied = spawn_blocking(move || kept.tidy_now()).await;
-        if let Err(error) = tidied.map_err(io::Error::other).flatten() {
+    pub(in super::super) async fn compact(self: &Arc<Self>) {
+        let cache = Arc::clone(self);
+        let compacted = spawn_blocking(move || cache.compact_now()).await;
+        if let Err(error) = compacted.map_err(io::Error::other).flatten() {
             tracing::warn!(%error, "the scratch file cannot be written anew; everything is listed again");
-            let mut inner = self.lock();
-            inner.file = None;
-            let kinds: Vec<ResourceName> = inner.kinds.keys().cloned().collect();
+            let mut state = self.lock();
+            state.file = None;
+            let kinds: Vec<ResourceName> = state.kinds.keys().cloned().collect();
             for kind in &kinds {
-                inner.forget(kind, "the scratch file could not be written anew");
+                state.forget(kind, "the scratch file could not be written anew");
             }
         }
     }
 
-    pub(super) fn tidy_now(&self) -> io::Result<()> {
+    pub(super) fn compact_now(&self) -> io::Result<()> {
         let (old, end, mut moving) = {
-            let mut inner = self.lock();
-            let live: u64 = inner.tables().map(|table| table.bytes()).sum();
-            let Some(file) = &inner.file else {
+            let mut state = self.lock();
+            let live: u64 = state.tables().map(|table| table.bytes()).sum();
+            let Some(file) = &state.file else {
                 return Ok(());
             };
             let (scratch, end) = (Arc::clone(&file.scratch), file.end);
             let dead = end.saturating_sub(live);
-            let listing = |w: &super::Watched| matches!(w.holding, Holding::Listing);
-            if dead <= live || end < SMALL || inner.kinds.values().any(listing) {
+            let listing = |w: &super::WatchedKind| matches!(w.objects, CachedObjects::Listing);
+            if dead <= live || end < SMALL || state.kinds.values().any(listing) {
                 return Ok(());
             }
             if live == 0 {
-                inner.file = None;
+                state.file = None;
                 return Ok(());
             }
-            let kinds = inner.kinds.iter().filter_map(|(kind, w)| match &w.holding {
-                Holding::All(table) => Some(Moving {
+            let kinds = state.kinds.iter().filter_map(|(kind, w)| match &w.objects {
+                CachedObjects::All(table) => Some(TableMove {
                     kind: kind.clone(),
                     epoch: w.epoch,
                     from: Arc::clone(table),
@@ -79,26 +79,26 @@ impl Kept {
             }
             one.to.shrink();
         }
-        let mut inner = self.lock();
-        if inner.file.as_ref().is_none_or(|file| file.end != end) {
+        let mut state = self.lock();
+        if state.file.as_ref().is_none_or(|file| file.end != end) {
             // Another task wrote meanwhile: compact at a later time.
             return Ok(());
         }
         for one in moving {
-            let Some(watched) = inner.in_epoch(&one.kind, one.epoch) else {
+            let Some(watched) = state.in_epoch(&one.kind, one.epoch) else {
                 continue;
             };
-            match &watched.holding {
-                Holding::All(table) if Arc::ptr_eq(table, &one.from) => {
-                    watched.holding = Holding::All(Arc::new(one.to));
+            match &watched.objects {
+                CachedObjects::All(table) if Arc::ptr_eq(table, &one.from) => {
+                    watched.objects = CachedObjects::All(Arc::new(one.to));
                 }
-                _ => inner.forget(
+                _ => state.forget(
                     &one.kind,
                     "it changed while the scratch file was written anew",
                 ),
             }
         }
-        inner.file = Some(File {
+        state.file = Some(ScratchFile {
             scratch: Arc::new(new),
             end: at,
         });

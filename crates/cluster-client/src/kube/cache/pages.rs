@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::update::Snapshot;
-use super::{Kept, Slot};
+use super::update::CacheSnapshot;
+use super::{ObjectCache, Slot};
 use crate::kube::list::Page;
 use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;
@@ -17,20 +17,20 @@ const PAGE: usize = 500;
 const MAX_PAGE: usize = 8 << 20;
 
 /// Reader of the pages; see the module.
-pub(in super::super) struct Pages {
-    snapshot: Arc<Snapshot>,
+pub(in super::super) struct CachedPages {
+    snapshot: Arc<CacheSnapshot>,
     next: usize,
 }
 
-impl Pages {
-    pub(in super::super) fn new(snapshot: Snapshot) -> Self {
+impl CachedPages {
+    pub(in super::super) fn new(snapshot: CacheSnapshot) -> Self {
         Self {
             snapshot: Arc::new(snapshot),
             next: 0,
         }
     }
 
-    pub(in super::super) fn snapshot(&self) -> &Snapshot {
+    pub(in super::super) fn snapshot(&self) -> &CacheSnapshot {
         &self.snapshot
     }
 
@@ -47,7 +47,7 @@ impl Pages {
     }
 }
 
-fn page(snapshot: &Snapshot, from: usize) -> io::Result<Vec<Bytes>> {
+fn page(snapshot: &CacheSnapshot, from: usize) -> io::Result<Vec<Bytes>> {
     let Some(scratch) = &snapshot.scratch else {
         return Err(io::Error::other("there is no scratch file"));
     };
@@ -78,7 +78,7 @@ pub(super) fn body(scratch: &Scratch, slot: Slot) -> io::Result<Vec<u8>> {
     Ok(json)
 }
 
-impl Kept {
+impl ObjectCache {
     /// Records that the kept objects of `kind` could not be read back.
     pub(in super::super) fn unreadable(&self, kind: &ResourceName, error: &io::Error) {
         tracing::warn!(%kind, %error, "what is kept cannot be read back");

@@ -13,7 +13,7 @@ const MAX_NAMES: usize = 5;
 
 /// Checker of the objects of one kind, which counts those that the definition does not admit.
 #[derive(Debug, Default)]
-pub(super) struct Unfit {
+pub(super) struct AdmissionCheck {
     schema: Option<Schema>,
     /// Reason why the definition cannot be read.
     unread: Option<String>,
@@ -21,24 +21,24 @@ pub(super) struct Unfit {
     first: Vec<String>,
 }
 
-impl Unfit {
+impl AdmissionCheck {
     /// Reads the definition of a custom kind.
     pub(super) async fn of_kind(api: &Api, kind: &Kind) -> Self {
-        let mut unfit = Self::default();
+        let mut admission = Self::default();
         if !kind.custom {
-            return unfit;
+            return admission;
         }
         let (plural, group) = CRDS.split_once('.').unwrap_or((CRDS, ""));
         let path = format!("/apis/{group}/v1/{plural}/{}", kind.resource);
         match api.get::<Value>(&path, "definition").await {
             Ok(definition) => {
-                unfit.schema = Schema::of_definition(&definition, &kind.version);
+                admission.schema = Schema::of_definition(&definition, &kind.version);
             }
             // It was deleted since its objects were listed.
             Err(e) if e.is_not_found() => {}
-            Err(e) => unfit.unread = Some(e.line()),
+            Err(e) => admission.unread = Some(e.line()),
         }
-        unfit
+        admission
     }
 
     /// Checks one object that is taken.

@@ -16,14 +16,14 @@ use super::scope::CRDS;
 use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;
 
+mod compact;
 mod pages;
 mod record;
 mod table;
-mod tidy;
 mod update;
 
-pub(super) use pages::Pages;
-pub(super) use record::{Drift, Failed, Recorder};
+pub(super) use pages::CachedPages;
+pub(super) use record::{Drift, ListRecorder, RecordFailure};
 use table::{Slot, Table};
 
 /// Maximum number of kept objects: with 32 bytes and a name for each they take 40 MiB.
@@ -39,14 +39,14 @@ const CHANGED_ALWAYS: usize = 64;
 const CHANGED_MEANWHILE: usize = 4096;
 
 /// Cache of a cluster's objects; see the module.
-pub struct Kept {
+pub struct ObjectCache {
     folder: PathBuf,
-    inner: Mutex<Inner>,
+    state: Mutex<CacheState>,
 }
 
 /// Amount of kept data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Holds {
+pub struct CacheStats {
     /// Number of objects whose bodies need not be read again.
     pub objects: u64,
     /// Size of the scratch file.
@@ -56,39 +56,39 @@ pub struct Holds {
 }
 
 #[derive(Default)]
-struct Inner {
+struct CacheState {
     /// UID of the cluster and version of the API server from which everything was read.
     origin: Option<(String, String)>,
-    file: Option<File>,
-    kinds: BTreeMap<ResourceName, Watched>,
+    file: Option<ScratchFile>,
+    kinds: BTreeMap<ResourceName, WatchedKind>,
     /// Number of epochs assigned so far.
     epochs: u64,
     drifted: u64,
 }
 
 /// Scratch file. Each position in it is assigned once.
-struct File {
+struct ScratchFile {
     scratch: Arc<Scratch>,
     end: u64,
 }
 
 /// Kind that is watched.
-struct Watched {
+struct WatchedKind {
     /// Epoch, which changes whenever the knowledge about the kind becomes invalid.
     epoch: u64,
     /// Version in which its objects are read.
     version: String,
-    hears: Hears,
+    coverage: WatchCoverage,
     /// Revision up to which its watch has reported.
     place: u64,
     /// Changes that its watch reported and that were not read yet.
-    told: BTreeMap<Box<str>, Told>,
-    holding: Holding,
+    changes: BTreeMap<Box<str>, ReportedChange>,
+    objects: CachedObjects,
 }
 
 /// Whether a watch reports all changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hears {
+enum WatchCoverage {
     No,
     /// The watch was interrupted, and is complete again once it reaches this revision.
     From(u64),
@@ -96,7 +96,7 @@ enum Hears {
 }
 
 /// Kept objects of a kind.
-enum Holding {
+enum CachedObjects {
     /// None, with the reason.
     Nothing(String),
     /// A list is being read.
@@ -106,12 +106,12 @@ enum Holding {
 
 /// Last reported change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Told {
+struct ReportedChange {
     revision: u64,
     gone: bool,
 }
 
-impl Told {
+impl ReportedChange {
     /// Reports whether the change came after the object was read. A deletion with the same revision as the
     /// deleted object came after it.
     fn is_news_of(self, slot: Slot) -> bool {
@@ -119,53 +119,53 @@ impl Told {
     }
 }
 
-impl Kept {
+impl ObjectCache {
     /// Creates an empty cache; its scratch file will be in `folder`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            inner: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         // A panic cannot leave the data half-changed.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Discards everything, because other watches will start.
     pub fn clear(&self) {
-        let mut inner = self.lock();
-        *inner = Inner {
-            epochs: inner.epochs,
-            drifted: inner.drifted,
-            ..Inner::default()
+        let mut state = self.lock();
+        *state = CacheState {
+            epochs: state.epochs,
+            drifted: state.drifted,
+            ..CacheState::default()
         };
     }
 
     /// Returns the amount of kept data.
     #[must_use]
-    pub fn holds(&self) -> Holds {
-        let inner = self.lock();
-        Holds {
-            objects: u64::try_from(inner.objects()).unwrap_or(u64::MAX),
-            bytes: inner.file.as_ref().map_or(0, |file| file.end),
-            drifted: inner.drifted,
+    pub fn stats(&self) -> CacheStats {
+        let state = self.lock();
+        CacheStats {
+            objects: u64::try_from(state.objects()).unwrap_or(u64::MAX),
+            bytes: state.file.as_ref().map_or(0, |file| file.end),
+            drifted: state.drifted,
         }
     }
 
     /// Sets the cluster and the version of its API server from which all following data is read: another
     /// version may render the same object differently.
-    pub(super) fn of(&self, uid: &str, version: &str) {
-        let mut inner = self.lock();
+    pub(super) fn set_origin(&self, uid: &str, version: &str) {
+        let mut state = self.lock();
         let origin = (uid.to_owned(), version.to_owned());
-        if inner.origin.as_ref() != Some(&origin) {
-            let first = inner.origin.is_none();
-            inner.origin = Some(origin);
-            let kinds: Vec<ResourceName> = inner.kinds.keys().cloned().collect();
+        if state.origin.as_ref() != Some(&origin) {
+            let first = state.origin.is_none();
+            state.origin = Some(origin);
+            let kinds: Vec<ResourceName> = state.kinds.keys().cloned().collect();
             for kind in kinds.iter().filter(|_| !first) {
-                inner.forget(kind, "the API server is another one now");
+                state.forget(kind, "the API server is another one now");
             }
         }
     }
@@ -173,78 +173,78 @@ impl Kept {
     // Reports of the watches.
 
     /// Records that the watch on `kind` starts at `place`: all changes from there on will be reported.
-    pub(super) fn began(&self, kind: &Kind, place: &str) {
-        let mut inner = self.lock();
+    pub(super) fn watch_started(&self, kind: &Kind, place: &str) {
+        let mut state = self.lock();
         // Extension APIs may not keep revisions in order, and may not report all changes.
         let Some(place) = place.parse().ok().filter(|_| !kind.aggregated) else {
-            inner.kinds.remove(&kind.resource);
+            state.kinds.remove(&kind.resource);
             return;
         };
-        let epoch = inner.epoch();
-        let watched = Watched {
+        let epoch = state.epoch();
+        let watched = WatchedKind {
             epoch,
             version: kind.version.clone(),
-            hears: Hears::No,
+            coverage: WatchCoverage::No,
             place,
-            told: BTreeMap::new(),
-            holding: Holding::Nothing("it was not read since its watch began".to_owned()),
+            changes: BTreeMap::new(),
+            objects: CachedObjects::Nothing("it was not read since its watch began".to_owned()),
         };
-        inner.kinds.insert(kind.resource.clone(), watched);
+        state.kinds.insert(kind.resource.clone(), watched);
     }
 
     /// Records that the watch on `kind` is connected. If it was interrupted, `now` is the current revision,
     /// and the watch is complete once it has reached it.
-    pub(super) fn hears(&self, kind: &Kind, now: Option<&str>) {
-        let mut inner = self.lock();
-        let Some(watched) = inner.kinds.get_mut(&kind.resource) else {
+    pub(super) fn connected(&self, kind: &Kind, now: Option<&str>) {
+        let mut state = self.lock();
+        let Some(watched) = state.kinds.get_mut(&kind.resource) else {
             return;
         };
         match now.map(str::parse) {
-            Some(Ok(now)) if now > watched.place => watched.hears = Hears::From(now),
-            Some(Ok(_)) => watched.hears = Hears::Yes,
+            Some(Ok(now)) if now > watched.place => watched.coverage = WatchCoverage::From(now),
+            Some(Ok(_)) => watched.coverage = WatchCoverage::Yes,
             // A watch that the server ended regularly continues as before.
-            None if watched.hears == Hears::No => watched.hears = Hears::Yes,
+            None if watched.coverage == WatchCoverage::No => watched.coverage = WatchCoverage::Yes,
             None | Some(Err(_)) => {}
         }
     }
 
     /// Records that the watch on `kind` is interrupted.
-    pub(super) fn hears_not(&self, kind: &Kind) {
+    pub(super) fn disconnected(&self, kind: &Kind) {
         if let Some(watched) = self.lock().kinds.get_mut(&kind.resource) {
-            watched.hears = Hears::No;
+            watched.coverage = WatchCoverage::No;
         }
     }
 
     /// Records that the watch on `kind` ended or lost its position.
-    pub(super) fn ended(&self, kind: &ResourceName) {
+    pub(super) fn watch_ended(&self, kind: &ResourceName) {
         self.lock().kinds.remove(kind);
     }
 
     /// Records that the watch on `kind` has reached `revision`, and the `object` (`NAMESPACE/NAME`) that was
     /// created or changed at that revision, or deleted if the flag is set.
-    pub(super) fn told(&self, kind: &Kind, revision: &str, object: Option<(String, bool)>) {
-        let mut inner = self.lock();
-        let objects = inner.objects();
-        let Some(watched) = inner.kinds.get_mut(&kind.resource) else {
+    pub(super) fn report(&self, kind: &Kind, revision: &str, object: Option<(String, bool)>) {
+        let mut state = self.lock();
+        let objects = state.objects();
+        let Some(watched) = state.kinds.get_mut(&kind.resource) else {
             return;
         };
         let Ok(revision) = revision.parse::<u64>() else {
-            inner.forget(&kind.resource, "its revisions are no numbers");
+            state.forget(&kind.resource, "its revisions are no numbers");
             return;
         };
         watched.place = watched.place.max(revision);
-        if matches!(watched.hears, Hears::From(place) if place <= revision) {
-            watched.hears = Hears::Yes;
+        if matches!(watched.coverage, WatchCoverage::From(place) if place <= revision) {
+            watched.coverage = WatchCoverage::Yes;
         }
         let Some((name, gone)) = object else {
             return;
         };
-        let most = match &watched.holding {
-            Holding::Nothing(_) => return,
-            Holding::Listing => CHANGED_MEANWHILE,
-            Holding::All(table) => {
+        let most = match &watched.objects {
+            CachedObjects::Nothing(_) => return,
+            CachedObjects::Listing => CHANGED_MEANWHILE,
+            CachedObjects::All(table) => {
                 let known = table.find(&name);
-                if known.is_some_and(|slot| !(Told { revision, gone }).is_news_of(slot)) {
+                if known.is_some_and(|slot| !(ReportedChange { revision, gone }).is_news_of(slot)) {
                     return;
                 }
                 // A full table accepts no new objects.
@@ -252,9 +252,11 @@ impl Kept {
                     .min(MOST_OBJECTS.saturating_sub(objects))
             }
         };
-        watched.told.insert(name.into(), Told { revision, gone });
-        if watched.told.len() > most {
-            inner.forget(
+        watched
+            .changes
+            .insert(name.into(), ReportedChange { revision, gone });
+        if watched.changes.len() > most {
+            state.forget(
                 &kind.resource,
                 "so much of it changed that a list costs less",
             );
@@ -262,7 +264,7 @@ impl Kept {
     }
 
     /// Records that the kind defined by `definition` may be rendered differently from now on.
-    pub(super) fn defined(&self, definition: &str) {
+    pub(super) fn definition_changed(&self, definition: &str) {
         let kind = ResourceName::from(definition);
         self.lock().forget(&kind, "its definition changed");
     }
@@ -276,10 +278,10 @@ impl Kept {
 
     /// Reserves `bytes` bytes, and returns the file and the position.
     fn room(&self, bytes: u64) -> io::Result<(Arc<Scratch>, u64)> {
-        let mut inner = self.lock();
-        let file = match &mut inner.file {
+        let mut state = self.lock();
+        let file = match &mut state.file {
             Some(file) => file,
-            none => none.insert(File {
+            none => none.insert(ScratchFile {
                 scratch: Arc::new(Scratch::create(&self.folder, MOST_BYTES)?),
                 end: 0,
             }),
@@ -296,8 +298,8 @@ impl Kept {
     }
 
     /// Returns why the objects of `kind`, as now discovered, cannot be kept or may be outdated.
-    fn doubt(inner: &Inner, kind: &Kind) -> Option<&'static str> {
-        let Some(watched) = inner.kinds.get(&kind.resource) else {
+    fn doubt(state: &CacheState, kind: &Kind) -> Option<&'static str> {
+        let Some(watched) = state.kinds.get(&kind.resource) else {
             return Some("there is no watch on it now");
         };
         if kind.converted {
@@ -306,18 +308,18 @@ impl Kept {
         if watched.version != kind.version {
             return Some("it is served in another version now");
         }
-        if watched.hears != Hears::Yes {
+        if watched.coverage != WatchCoverage::Yes {
             return Some("its watch has not heard everything");
         }
         let heard = |kind: &str| {
-            let definitions = inner.kinds.get(&ResourceName::from(kind));
-            definitions.is_some_and(|definitions| definitions.hears == Hears::Yes)
+            let definitions = state.kinds.get(&ResourceName::from(kind));
+            definitions.is_some_and(|definitions| definitions.coverage == WatchCoverage::Yes)
         };
         (kind.custom && !heard(CRDS)).then_some("the watch on definitions has not heard everything")
     }
 }
 
-impl Inner {
+impl CacheState {
     fn epoch(&mut self) -> u64 {
         self.epochs = self.epochs.saturating_add(1);
         self.epochs
@@ -328,14 +330,14 @@ impl Inner {
     }
 
     fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.kinds.values().filter_map(|w| match &w.holding {
-            Holding::All(table) => Some(table),
+        self.kinds.values().filter_map(|w| match &w.objects {
+            CachedObjects::All(table) => Some(table),
             _ => None,
         })
     }
 
     /// Returns the kind, if it is still in that epoch.
-    fn in_epoch(&mut self, kind: &ResourceName, epoch: u64) -> Option<&mut Watched> {
+    fn in_epoch(&mut self, kind: &ResourceName, epoch: u64) -> Option<&mut WatchedKind> {
         self.kinds.get_mut(kind).filter(|w| w.epoch == epoch)
     }
 
@@ -343,15 +345,15 @@ impl Inner {
         let epoch = self.epoch();
         if let Some(watched) = self.kinds.get_mut(kind) {
             watched.epoch = epoch;
-            watched.told.clear();
-            watched.holding = Holding::Nothing(why.to_owned());
+            watched.changes.clear();
+            watched.objects = CachedObjects::Nothing(why.to_owned());
         }
     }
 }
 
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for ObjectCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kept({:?})", self.holds())
+        write!(f, "ObjectCache({:?})", self.stats())
     }
 }
 

@@ -27,11 +27,11 @@ const WANTED: [&str; 8] = [
 const MOST: usize = 64;
 
 /// Clusters by namespace and name.
-pub(super) type Clusters = BTreeMap<(String, String), ClusterView>;
+pub(super) type ClusterViews = BTreeMap<(String, String), ClusterView>;
 
 /// Current state of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TenantNow {
+pub struct TenantState {
     /// Facts that a restore point would contain.
     pub facts: TenantFacts,
     /// TenantControlPlane of the tenant, if there is one.
@@ -42,7 +42,7 @@ pub struct TenantNow {
 
 /// Condition that should be `True` and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unmet {
+pub struct UnmetCondition {
     /// Type of the condition.
     pub condition: String,
     /// Actual status.
@@ -61,7 +61,7 @@ pub struct PlaneView {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Conditions of it and of its Deployment that are not as they should be.
-    pub unmet: Vec<Unmet>,
+    pub unmet: Vec<UnmetCondition>,
 }
 
 /// State of a Cluster API Cluster.
@@ -74,10 +74,10 @@ pub struct ClusterView {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Conditions that are not as they should be.
-    pub unmet: Vec<Unmet>,
+    pub unmet: Vec<UnmetCondition>,
 }
 
-impl From<TenantFacts> for TenantNow {
+impl From<TenantFacts> for TenantState {
     fn from(facts: TenantFacts) -> Self {
         Self {
             facts,
@@ -107,12 +107,12 @@ impl PlaneView {
 /// Cluster of a list.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Value")]
-pub(super) struct Cluster {
+pub(super) struct ListedCluster {
     pub(super) key: (String, String),
     pub(super) view: ClusterView,
 }
 
-impl From<Value> for Cluster {
+impl From<Value> for ListedCluster {
     fn from(object: Value) -> Self {
         let name = |pointer: &str| text(&object, pointer).unwrap_or_default();
         let held = object.pointer("/spec/paused").and_then(Value::as_bool);
@@ -141,21 +141,21 @@ fn is_deleting(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
-fn unmet(object: &Value, lists: [&str; 2]) -> Vec<Unmet> {
+fn unmet(object: &Value, lists: [&str; 2]) -> Vec<UnmetCondition> {
     let lists = lists
         .into_iter()
         .filter_map(|list| object.pointer(list)?.as_array());
-    let mut found: Vec<Unmet> = Vec::new();
+    let mut found: Vec<UnmetCondition> = Vec::new();
     for condition in lists.flatten().take(MOST) {
         let told = |field: &str| text(condition, field).unwrap_or_default();
         let (kind, status) = (told("/type"), told("/status"));
-        let known = |unmet: &Unmet| unmet.condition == kind;
+        let known = |unmet: &UnmetCondition| unmet.condition == kind;
         if status == "True" || !WANTED.contains(&kind.as_str()) || found.iter().any(known) {
             continue;
         }
         let why = [told("/reason"), told("/message")];
         let why: Vec<String> = why.into_iter().filter(|text| !text.is_empty()).collect();
-        found.push(Unmet {
+        found.push(UnmetCondition {
             condition: kind,
             status,
             why: why.join(": "),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cache::{CachedPages, Drift, ListRecorder, ObjectCache, RecordFailure};
 use super::discover::Kind;
 use super::failure::KubeError;
-use super::kept::{Drift, Failed, Kept, Pages, Recorder};
 use super::list::{Listing, Page};
-use super::pieces::Pieces;
+use super::pieces::SkippingReader;
 use super::request::Api;
 use backup_core::archive::ResourceName;
 use backup_core::format::export::{Consistency, Lost, Watched};
@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Objects that a run has from earlier runs.
 #[derive(Debug)]
-pub struct Memory {
-    kept: Arc<Kept>,
+pub struct RunCache {
+    cache: Arc<ObjectCache>,
     /// Whether everything is listed again regardless.
     anew: bool,
-    run: Mutex<Run>,
+    run: Mutex<RunState>,
 }
 
 /// State of the memory in this run.
 #[derive(Debug, Default)]
-struct Run {
+struct RunState {
     /// Kinds whose lists were recorded: once per run is enough.
     recorded: BTreeSet<ResourceName>,
     /// Time until which lists wait; set by the first that has to.
@@ -41,37 +41,37 @@ struct Run {
     findings: Vec<Finding>,
 }
 
-impl Memory {
+impl RunCache {
     /// Creates the memory of a run. The run uses the kept objects as far as they are valid; with `anew` it
     /// lists everything and corrects the kept objects.
     #[must_use]
-    pub fn new(kept: Arc<Kept>, anew: bool) -> Self {
+    pub fn new(cache: Arc<ObjectCache>, anew: bool) -> Self {
         Self {
-            kept,
+            cache,
             anew,
             run: Mutex::default(),
         }
     }
 
-    fn run(&self) -> MutexGuard<'_, Run> {
+    fn run(&self) -> MutexGuard<'_, RunState> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a run on this cluster and this version of its API server.
     pub(super) async fn begin(&self, uid: &str, version: &str) {
-        self.kept.of(uid, version);
-        self.kept.tidy().await;
+        self.cache.set_origin(uid, version);
+        self.cache.compact().await;
     }
 
-    fn record(&self, kind: &Kind) -> Option<Recorder> {
+    fn record(&self, kind: &Kind) -> Option<ListRecorder> {
         if self.run().recorded.contains(&kind.resource) {
             return None;
         }
-        self.kept.record(kind)
+        self.cache.record(kind)
     }
 
     /// Records a list that was read to its end.
-    pub(super) async fn recorded(&self, kind: &Kind, recorder: Recorder) {
+    pub(super) async fn recorded(&self, kind: &Kind, recorder: ListRecorder) {
         let patience = {
             let mut run = self.run();
             run.recorded.insert(kind.resource.clone());
@@ -91,10 +91,10 @@ impl Memory {
                          component taken by cron more often, and please report it"
                     .to_owned(),
             }),
-            Err(Failed::Odd(why)) => {
+            Err(RecordFailure::Odd(why)) => {
                 tracing::debug!(kind = %kind.resource, why, "its list cannot be kept");
             }
-            Err(Failed::Scratch(why)) => {
+            Err(RecordFailure::Scratch(why)) => {
                 let mut run = self.run();
                 if !std::mem::replace(&mut run.told, true) {
                     run.findings.push(Finding {
@@ -118,31 +118,31 @@ impl Memory {
 }
 
 /// Reader of a kind from its start to its end.
-pub(super) struct Reading<'a> {
+pub(super) struct KindReader<'a> {
     api: &'a Api,
     kind: &'a Kind,
     selector: Option<&'a str>,
-    memory: Option<&'a Memory>,
-    from: From<'a>,
+    memory: Option<&'a RunCache>,
+    from: ReaderSource<'a>,
     /// Reason why it is listed although it was to be taken from the kept objects.
     because: Option<String>,
-    recorder: Option<Recorder>,
+    recorder: Option<ListRecorder>,
 }
 
-enum From<'a> {
+enum ReaderSource<'a> {
     List(Listing<'a>),
-    Kept(Pages),
+    Cache(CachedPages),
     /// The list failed on single objects.
-    Pieces(Box<Pieces<'a>>),
+    Skipping(Box<SkippingReader<'a>>),
 }
 
-impl<'a> Reading<'a> {
+impl<'a> KindReader<'a> {
     /// Prepares the reader; lists nothing yet.
     pub(super) async fn begin(
         api: &'a Api,
         kind: &'a Kind,
         selector: Option<&'a str>,
-        memory: Option<&'a Memory>,
+        memory: Option<&'a RunCache>,
     ) -> Self {
         // Label selectors are applied by the server: kept objects of one selection do not fit another.
         let memory = memory.filter(|_| selector.is_none());
@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
             kind,
             selector,
             memory,
-            from: From::List(Listing::new(api, kind, selector)),
+            from: ReaderSource::List(Listing::new(api, kind, selector)),
             because: None,
             recorder: None,
         };
@@ -159,9 +159,9 @@ impl<'a> Reading<'a> {
             return reading;
         };
         if !memory.anew {
-            match memory.kept.current(api, kind).await {
+            match memory.cache.current(api, kind).await {
                 Ok(snapshot) => {
-                    reading.from = From::Kept(Pages::new(snapshot));
+                    reading.from = ReaderSource::Cache(CachedPages::new(snapshot));
                     return reading;
                 }
                 Err(why) => reading.because(why),
@@ -173,7 +173,7 @@ impl<'a> Reading<'a> {
     /// Records its objects for the next run, if they are listed. Must be called before the first page, so
     /// that changes during the list are not missed.
     pub(super) fn record(mut self) -> Self {
-        if let (From::List(_), Some(memory)) = (&self.from, self.memory) {
+        if let (ReaderSource::List(_), Some(memory)) = (&self.from, self.memory) {
             self.recorder = memory.record(self.kind);
         }
         self
@@ -186,8 +186,8 @@ impl<'a> Reading<'a> {
 
     /// Sets the number of objects per page, if it is listed.
     pub(super) fn by(mut self, limit: usize) -> Self {
-        if let From::List(listing) = self.from {
-            self.from = From::List(listing.by(limit));
+        if let ReaderSource::List(listing) = self.from {
+            self.from = ReaderSource::List(listing.by(limit));
         }
         self
     }
@@ -197,16 +197,16 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes the recorder of the objects for the next run; `None` if they need not be recorded.
-    pub(super) fn recorder(&mut self) -> Option<Recorder> {
+    pub(super) fn recorder(&mut self) -> Option<ListRecorder> {
         self.recorder.take()
     }
 
     /// Reports whether it had to start again: objects up to the last one come twice.
     pub(super) fn restarted(&self) -> bool {
         match &self.from {
-            From::List(listing) => listing.restarted(),
-            From::Kept(_) => false,
-            From::Pieces(pieces) => pieces.restarted,
+            ReaderSource::List(listing) => listing.restarted(),
+            ReaderSource::Cache(_) => false,
+            ReaderSource::Skipping(pieces) => pieces.restarted,
         }
     }
 
@@ -222,60 +222,60 @@ impl<'a> Reading<'a> {
     /// Returns the next page; fails if the list fails on an object.
     pub(super) async fn next_whole(&mut self) -> Result<Option<Page>, KubeError> {
         let failed = match &mut self.from {
-            From::List(listing) => return listing.next().await,
-            From::Pieces(pieces) => return pieces.next().await,
-            From::Kept(pages) => match pages.next().await {
+            ReaderSource::List(listing) => return listing.next().await,
+            ReaderSource::Skipping(pieces) => return pieces.next().await,
+            ReaderSource::Cache(pages) => match pages.next().await {
                 Ok(page) => return Ok(page),
                 Err(failed) => failed,
             },
         };
         // The list continues after the last object that could be read.
         if let Some(memory) = self.memory {
-            memory.kept.unreadable(&self.kind.resource, &failed);
+            memory.cache.unreadable(&self.kind.resource, &failed);
         }
         self.because(format!("the scratch file could not be read: {failed}"));
         let listing = Listing::new(self.api, self.kind, self.selector).after_others();
         let mut listing = Box::new(listing);
         let page = listing.next().await;
-        self.from = From::List(*listing);
+        self.from = ReaderSource::List(*listing);
         page
     }
 
     /// Continues with a reader that skips the objects on which the list failed with `error`.
     pub(super) async fn around(&mut self, error: KubeError) -> Result<Option<Page>, KubeError> {
-        let From::List(listing) = &self.from else {
+        let ReaderSource::List(listing) = &self.from else {
             return Err(error);
         };
         let kind = &self.kind.resource;
         tracing::debug!(%kind, error = %error, "its list fails; its objects are read in pieces");
-        let pieces = Pieces::after(self.api, self.kind, self.selector, listing, &error);
+        let pieces = SkippingReader::after(self.api, self.kind, self.selector, listing, &error);
         let mut pieces = Box::new(pieces);
         let page = pieces.next().await;
-        self.from = From::Pieces(pieces);
+        self.from = ReaderSource::Skipping(pieces);
         page
     }
 
     /// Returns objects that exist and could not be read.
     pub(super) fn lost(&self) -> &[Lost] {
         match &self.from {
-            From::Pieces(pieces) => &pieces.lost,
-            From::List(_) | From::Kept(_) => &[],
+            ReaderSource::Skipping(pieces) => &pieces.lost,
+            ReaderSource::List(_) | ReaderSource::Cache(_) => &[],
         }
     }
 
     /// Returns the number of objects read in another version because no webhook converts them now.
     pub(super) fn unconverted(&self) -> u64 {
         match &self.from {
-            From::Pieces(pieces) => pieces.unconverted,
-            From::List(_) | From::Kept(_) => 0,
+            ReaderSource::Skipping(pieces) => pieces.unconverted,
+            ReaderSource::List(_) | ReaderSource::Cache(_) => 0,
         }
     }
 
     /// Returns why the list failed, if objects were read nevertheless.
     pub(super) fn list_failed(&self) -> Option<String> {
         match &self.from {
-            From::Pieces(pieces) => Some(pieces.because.clone()),
-            From::List(_) | From::Kept(_) => None,
+            ReaderSource::Skipping(pieces) => Some(pieces.because.clone()),
+            ReaderSource::List(_) | ReaderSource::Cache(_) => None,
         }
     }
 
@@ -287,25 +287,25 @@ impl<'a> Reading<'a> {
     /// Returns the revision reported at its start.
     pub(super) fn resource_version(&self) -> Option<String> {
         match &self.from {
-            From::List(listing) => listing.resource_version.clone(),
-            From::Kept(pages) => Some(pages.snapshot().place.to_string()),
-            From::Pieces(pieces) => pieces.resource_version.clone(),
+            ReaderSource::List(listing) => listing.resource_version.clone(),
+            ReaderSource::Cache(pages) => Some(pages.snapshot().place.to_string()),
+            ReaderSource::Skipping(pieces) => pieces.resource_version.clone(),
         }
     }
 
     pub(super) fn consistency(&self) -> Consistency {
         match &self.from {
-            From::List(listing) => listing.consistency,
-            From::Kept(pages) if pages.snapshot().fetched == 0 => Consistency::OneRevision,
-            From::Kept(_) | From::Pieces(_) => Consistency::Continued,
+            ReaderSource::List(listing) => listing.consistency,
+            ReaderSource::Cache(pages) if pages.snapshot().fetched == 0 => Consistency::OneRevision,
+            ReaderSource::Cache(_) | ReaderSource::Skipping(_) => Consistency::Continued,
         }
     }
 
     /// Returns the manifest's entry for a kind that was not listed.
     pub(super) fn watched(&self) -> Option<Watched> {
         match &self.from {
-            From::List(_) | From::Pieces(_) => None,
-            From::Kept(pages) => Some(Watched {
+            ReaderSource::List(_) | ReaderSource::Skipping(_) => None,
+            ReaderSource::Cache(pages) => Some(Watched {
                 fetched: pages.snapshot().fetched,
                 gone: pages.snapshot().gone,
             }),

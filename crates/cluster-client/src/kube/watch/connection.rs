@@ -13,12 +13,12 @@ use super::super::request::Api;
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Shared connection; see the module.
-pub(super) struct Reach {
+pub(super) struct WatchConnection {
     options: KubeOptions,
     current: Mutex<Option<(Api, Instant)>>,
 }
 
-impl Reach {
+impl WatchConnection {
     pub(super) fn new(options: KubeOptions) -> Self {
         Self {
             // The watches retry on their own, and report it.

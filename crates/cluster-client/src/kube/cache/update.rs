@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Holding, Kept, Slot, Table, Told};
+use super::{CachedObjects, ObjectCache, ReportedChange, Slot, Table};
 use crate::kube::discover::Kind;
 use crate::kube::failure::KubeError;
 use crate::kube::object::Object;
@@ -24,7 +24,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 const MAX_OBJECT: usize = 16 << 20;
 
 /// All objects of a kind, as its watch has reported them.
-pub(in super::super) struct Snapshot {
+pub(in super::super) struct CacheSnapshot {
     pub(super) table: Arc<Table>,
     /// Scratch file; `None` if there are no objects.
     pub(super) scratch: Option<Arc<Scratch>>,
@@ -37,22 +37,22 @@ pub(in super::super) struct Snapshot {
 }
 
 /// Update in progress. If it is dropped before its end, the reported changes are outstanding again.
-struct Update<'k> {
-    kept: &'k Kept,
+struct CacheUpdate<'k> {
+    cache: &'k ObjectCache,
     kind: ResourceName,
     epoch: u64,
     table: Arc<Table>,
     place: u64,
-    told: BTreeMap<Box<str>, Told>,
+    changes: BTreeMap<Box<str>, ReportedChange>,
 }
 
-impl Kept {
+impl ObjectCache {
     /// Returns all objects of `kind` without a list, or the reason why a list is needed.
     pub(in super::super) async fn current(
         self: &Arc<Self>,
         api: &Api,
         kind: &Kind,
-    ) -> Result<Snapshot, String> {
+    ) -> Result<CacheSnapshot, String> {
         let update = self.begin(kind)?;
         let changed = tokio::time::timeout(WITHIN, self.read(api, kind, &update)).await;
         let changed = changed.unwrap_or_else(|_| {
@@ -64,25 +64,25 @@ impl Kept {
         update.finish(&changed)
     }
 
-    fn begin(&self, kind: &Kind) -> Result<Update<'_>, String> {
-        let mut inner = self.lock();
-        if let Some(doubt) = Self::doubt(&inner, kind) {
+    fn begin(&self, kind: &Kind) -> Result<CacheUpdate<'_>, String> {
+        let mut state = self.lock();
+        if let Some(doubt) = Self::doubt(&state, kind) {
             return Err(doubt.to_owned());
         }
-        let watched = inner.kinds.get_mut(&kind.resource);
+        let watched = state.kinds.get_mut(&kind.resource);
         let watched = watched.ok_or("there is no watch on it now")?;
-        let table = match &watched.holding {
-            Holding::All(table) => Arc::clone(table),
-            Holding::Listing => return Err("it is being listed".to_owned()),
-            Holding::Nothing(why) => return Err(why.clone()),
+        let table = match &watched.objects {
+            CachedObjects::All(table) => Arc::clone(table),
+            CachedObjects::Listing => return Err("it is being listed".to_owned()),
+            CachedObjects::Nothing(why) => return Err(why.clone()),
         };
-        Ok(Update {
-            kept: self,
+        Ok(CacheUpdate {
+            cache: self,
             kind: kind.resource.clone(),
             epoch: watched.epoch,
             table,
             place: watched.place,
-            told: std::mem::take(&mut watched.told),
+            changes: std::mem::take(&mut watched.changes),
         })
     }
 
@@ -91,17 +91,17 @@ impl Kept {
         self: &Arc<Self>,
         api: &Api,
         kind: &Kind,
-        update: &Update<'_>,
+        update: &CacheUpdate<'_>,
     ) -> Result<BTreeMap<Box<str>, Option<Slot>>, String> {
-        let news = update.told.iter().filter(|(name, told)| {
+        let news = update.changes.iter().filter(|(name, change)| {
             let known = update.table.find(name);
-            known.is_none_or(|slot| told.is_news_of(slot))
+            known.is_none_or(|slot| change.is_news_of(slot))
         });
-        let reads = news.map(|(name, told)| async move {
-            let read = if told.gone {
+        let reads = news.map(|(name, change)| async move {
+            let read = if change.gone {
                 None
             } else {
-                self.one(api, kind, name, told.revision).await?
+                self.one(api, kind, name, change.revision).await?
             };
             Ok::<_, String>((name.clone(), read))
         });
@@ -118,7 +118,7 @@ impl Kept {
         api: &Api,
         kind: &Kind,
         name: &str,
-        told: u64,
+        reported: u64,
     ) -> Result<Option<Slot>, String> {
         let (namespace, own) = match name.split_once('/') {
             Some((namespace, own)) => (Some(namespace.to_owned()), own),
@@ -136,7 +136,7 @@ impl Kept {
         };
         let object = Object::read_alone(kind, &bytes).map_err(|e| e.line())?;
         let revision = object.meta.resource_version.parse().unwrap_or(0);
-        if object.path != path || revision < told {
+        if object.path != path || revision < reported {
             return Err("an object was read in an older state than its watch told".to_owned());
         }
         let slot = Slot {
@@ -162,8 +162,11 @@ fn is_gone(error: &KubeError, name: &str) -> bool {
     }
 }
 
-impl Update<'_> {
-    fn finish(mut self, changed: &BTreeMap<Box<str>, Option<Slot>>) -> Result<Snapshot, String> {
+impl CacheUpdate<'_> {
+    fn finish(
+        mut self,
+        changed: &BTreeMap<Box<str>, Option<Slot>>,
+    ) -> Result<CacheSnapshot, String> {
         let gone = changed.values().filter(|slot| slot.is_none()).count();
         let fetched = changed.len().saturating_sub(gone);
         let table = if changed.is_empty() {
@@ -172,15 +175,15 @@ impl Update<'_> {
             let table = self.table.changed(changed);
             Arc::new(table.ok_or("there is no more room for its objects")?)
         };
-        self.told.clear();
-        let mut inner = self.kept.lock();
-        let Some(watched) = inner.in_epoch(&self.kind, self.epoch) else {
+        self.changes.clear();
+        let mut state = self.cache.lock();
+        let Some(watched) = state.in_epoch(&self.kind, self.epoch) else {
             return Err("it changed as a whole while it was read".to_owned());
         };
-        watched.holding = Holding::All(Arc::clone(&table));
-        let scratch = inner.file.as_ref().map(|file| Arc::clone(&file.scratch));
-        drop(inner);
-        Ok(Snapshot {
+        watched.objects = CachedObjects::All(Arc::clone(&table));
+        let scratch = state.file.as_ref().map(|file| Arc::clone(&file.scratch));
+        drop(state);
+        Ok(CacheSnapshot {
             table,
             scratch,
             place: self.place,
@@ -190,24 +193,24 @@ impl Update<'_> {
     }
 }
 
-impl Drop for Update<'_> {
+impl Drop for CacheUpdate<'_> {
     fn drop(&mut self) {
-        let told = std::mem::take(&mut self.told);
-        if told.is_empty() {
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() {
             return;
         }
-        let mut inner = self.kept.lock();
-        if let Some(watched) = inner.in_epoch(&self.kind, self.epoch) {
-            for (name, told) in told {
-                watched.told.entry(name).or_insert(told);
+        let mut state = self.cache.lock();
+        if let Some(watched) = state.in_epoch(&self.kind, self.epoch) {
+            for (name, change) in changes {
+                watched.changes.entry(name).or_insert(change);
             }
         }
     }
 }
 
-impl std::fmt::Debug for Update<'_> {
+impl std::fmt::Debug for CacheUpdate<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Update({})", self.kind)
+        write!(f, "CacheUpdate({})", self.kind)
     }
 }
 

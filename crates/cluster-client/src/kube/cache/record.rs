@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::{Holding, Kept, MOST_OBJECTS, Slot, Table, Told};
+use super::{CachedObjects, MOST_OBJECTS, ObjectCache, ReportedChange, Slot, Table};
 use crate::kube::discover::Kind;
 use backup_core::archive::ResourceName;
 
@@ -19,23 +19,23 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_SUSPECTS: usize = 1000;
 
 /// Recorder of the objects of one list. If it is dropped before the end, nothing is kept.
-pub(in super::super) struct Recorder {
-    kept: Arc<Kept>,
+pub(in super::super) struct ListRecorder {
+    cache: Arc<ObjectCache>,
     kind: ResourceName,
     epoch: u64,
     table: Table,
     /// Objects kept before.
-    before: Option<Before>,
+    before: Option<PreviousList>,
     /// Objects of this page that must be written: name, revision, JSON.
     page: Vec<(Box<str>, u64, Bytes)>,
     /// Reason why this list cannot be kept.
-    failed: Option<Failed>,
+    failed: Option<RecordFailure>,
 }
 
-struct Before {
+struct PreviousList {
     table: Arc<Table>,
     /// Changes reported since.
-    told: BTreeMap<Box<str>, Told>,
+    changes: BTreeMap<Box<str>, ReportedChange>,
     /// Whether these are all changes, so that a difference is significant.
     heard: bool,
     /// Index of the first object that the list has not reached.
@@ -55,7 +55,7 @@ struct Suspects {
 
 /// Reason why a list is not kept.
 #[derive(Debug)]
-pub(in super::super) enum Failed {
+pub(in super::super) enum RecordFailure {
     /// Writing to the scratch file failed.
     Scratch(String),
     /// The list cannot be kept.
@@ -71,28 +71,28 @@ pub(in super::super) struct Drift {
     pub(in super::super) first: String,
 }
 
-impl Kept {
+impl ObjectCache {
     /// Starts recording a list of `kind` that is about to be read; `None` if it cannot be kept.
-    pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<Recorder> {
-        let mut inner = self.lock();
-        let heard = Self::doubt(&inner, kind).is_none();
-        let watched = inner.kinds.get_mut(&kind.resource)?;
+    pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<ListRecorder> {
+        let mut state = self.lock();
+        let heard = Self::doubt(&state, kind).is_none();
+        let watched = state.kinds.get_mut(&kind.resource)?;
         if watched.version != kind.version || kind.converted {
             return None;
         }
-        let told = std::mem::take(&mut watched.told);
-        let before = match std::mem::replace(&mut watched.holding, Holding::Listing) {
-            Holding::All(table) => Some(Before {
+        let changes = std::mem::take(&mut watched.changes);
+        let before = match std::mem::replace(&mut watched.objects, CachedObjects::Listing) {
+            CachedObjects::All(table) => Some(PreviousList {
                 table,
-                told,
+                changes,
                 heard,
                 next: 0,
                 suspects: Suspects::default(),
             }),
             _ => None,
         };
-        Some(Recorder {
-            kept: Arc::clone(self),
+        Some(ListRecorder {
+            cache: Arc::clone(self),
             kind: kind.resource.clone(),
             epoch: watched.epoch,
             table: Table::default(),
@@ -103,11 +103,11 @@ impl Kept {
     }
 }
 
-impl Recorder {
+impl ListRecorder {
     /// Records an object; they come in the order of their names (`NAMESPACE/NAME`).
     pub(in super::super) fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
         let Ok(revision) = revision.parse() else {
-            self.failed = Some(Failed::Odd("its revisions are no numbers"));
+            self.failed = Some(RecordFailure::Odd("its revisions are no numbers"));
             return;
         };
         self.page.push((name.into(), revision, json.clone()));
@@ -120,7 +120,7 @@ impl Recorder {
             return;
         }
         if self.table.len().saturating_add(page.len()) > MOST_OBJECTS {
-            self.failed = Some(Failed::Odd("it has more objects than are kept"));
+            self.failed = Some(RecordFailure::Odd("it has more objects than are kept"));
             return;
         }
         let mut slots = Vec::with_capacity(page.len());
@@ -138,24 +138,27 @@ impl Recorder {
             }
             slots.push((name, slot, known));
         }
-        let mut places = match self.kept.put(bodies).await {
+        let mut places = match self.cache.put(bodies).await {
             Ok(places) => places.into_iter(),
             Err(e) => {
-                self.failed = Some(Failed::Scratch(e.to_string()));
+                self.failed = Some(RecordFailure::Scratch(e.to_string()));
                 return;
             }
         };
         for (name, slot, known) in slots {
             let at = known.or_else(|| places.next()).unwrap_or_default();
             if !self.table.push(name, Slot { at, ..slot }) {
-                self.failed = Some(Failed::Odd("its list is not in the order of names"));
+                self.failed = Some(RecordFailure::Odd("its list is not in the order of names"));
                 return;
             }
         }
     }
 
     /// Completes the list. Waits at most until `patience` for outstanding reports of the watches.
-    pub(in super::super) async fn finish(mut self, patience: Instant) -> Result<Drift, Failed> {
+    pub(in super::super) async fn finish(
+        mut self,
+        patience: Instant,
+    ) -> Result<Drift, RecordFailure> {
         self.flush().await;
         if let Some(failed) = self.failed.take() {
             return Err(failed);
@@ -165,37 +168,37 @@ impl Recorder {
         let before = self.before.take();
         let (mut missing, mut drift) = (Vec::new(), Drift::default());
         {
-            let mut inner = self.kept.lock();
-            let full = inner.objects().saturating_add(table.len()) > MOST_OBJECTS;
+            let mut state = self.cache.lock();
+            let full = state.objects().saturating_add(table.len()) > MOST_OBJECTS;
             // If not, another watch has started meanwhile, or the definition changed.
-            let Some(watched) = inner.in_epoch(&self.kind, self.epoch) else {
+            let Some(watched) = state.in_epoch(&self.kind, self.epoch) else {
                 return Ok(drift);
             };
             if full {
-                return Err(Failed::Odd("there are more objects than are kept"));
+                return Err(RecordFailure::Odd("there are more objects than are kept"));
             }
             if let Some(Suspects {
                 changed,
                 gone,
                 more,
-            }) = before.and_then(Before::end)
+            }) = before.and_then(PreviousList::end)
             {
                 for (name, revision) in changed {
-                    let told = watched.told.get(&name);
+                    let change = watched.changes.get(&name);
                     // The watch may still report changes that it has not reached.
-                    if revision <= watched.place && told.is_none_or(|t| t.revision < revision) {
+                    if revision <= watched.place && change.is_none_or(|t| t.revision < revision) {
                         drift.add(&name, 1);
                     }
                 }
                 drift.objects = drift.objects.saturating_add(more);
                 missing = gone;
             }
-            watched.holding = Holding::All(table);
+            watched.objects = CachedObjects::All(table);
         }
         // A list does not show when an object was deleted.
         while !missing.is_empty() {
-            if let Some(watched) = self.kept.lock().in_epoch(&self.kind, self.epoch) {
-                missing.retain(|name| !watched.told.get(name).is_some_and(|told| told.gone));
+            if let Some(watched) = self.cache.lock().in_epoch(&self.kind, self.epoch) {
+                missing.retain(|name| !watched.changes.get(name).is_some_and(|change| change.gone));
             } else {
                 missing.clear();
             }
@@ -208,8 +211,8 @@ impl Recorder {
             drift.add(name, missing.len());
         }
         if drift.objects > 0 {
-            let mut inner = self.kept.lock();
-            inner.drifted = inner.drifted.saturating_add(1);
+            let mut state = self.cache.lock();
+            state.drifted = state.drifted.saturating_add(1);
         }
         Ok(drift)
     }
@@ -224,7 +227,7 @@ impl Drift {
     }
 }
 
-impl Before {
+impl PreviousList {
     /// Returns the position of an object's body, if the object is unchanged.
     fn meet(&mut self, name: &str, now: Slot) -> Option<u64> {
         while let Some((passed, _)) = self.table.get(self.next)
@@ -261,7 +264,7 @@ impl Before {
 
     /// Records an object whose state differs; the revision is 0 if it is not in the list.
     fn suspect(&mut self, name: Box<str>, revision: u64) {
-        if self.told.contains_key(&name) {
+        if self.changes.contains_key(&name) {
             return;
         }
         let Suspects {
@@ -279,29 +282,29 @@ impl Before {
     }
 }
 
-impl Drop for Recorder {
+impl Drop for ListRecorder {
     fn drop(&mut self) {
-        let mut inner = self.kept.lock();
-        if let Some(watched) = inner.in_epoch(&self.kind, self.epoch)
-            && matches!(watched.holding, Holding::Listing)
+        let mut state = self.cache.lock();
+        if let Some(watched) = state.in_epoch(&self.kind, self.epoch)
+            && matches!(watched.objects, CachedObjects::Listing)
         {
-            watched.told.clear();
-            watched.holding = Holding::Nothing("its last list could not be kept".to_owned());
+            watched.changes.clear();
+            watched.objects = CachedObjects::Nothing("its last list could not be kept".to_owned());
         }
     }
 }
 
-impl Kept {
+impl ObjectCache {
     /// Writes `bodies` to the scratch file, and returns the position of each.
     pub(super) async fn put(self: &Arc<Self>, bodies: Vec<Bytes>) -> io::Result<Vec<u64>> {
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let kept = Arc::clone(self);
+        let cache = Arc::clone(self);
         let written = spawn_blocking(move || {
             let length = bodies.iter().map(Bytes::len).sum();
             let mut block = zeroize::Zeroizing::new(Vec::with_capacity(length));
-            let (scratch, begin) = kept.room(u64::try_from(length).unwrap_or(u64::MAX))?;
+            let (scratch, begin) = cache.room(u64::try_from(length).unwrap_or(u64::MAX))?;
             let mut places = Vec::with_capacity(bodies.len());
             for body in bodies {
                 let at = u64::try_from(block.len()).unwrap_or(u64::MAX);

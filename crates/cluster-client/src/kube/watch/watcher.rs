@@ -11,9 +11,9 @@ use super::super::discover::Kind;
 use super::super::failure::KubeError;
 use super::super::object::Meta;
 use super::super::request::{Api, parse};
-use super::super::select::Home;
-use super::concern::Concern;
-use super::{Change, Ground, WatchState};
+use super::super::select::KindDestination;
+use super::affected::AffectedComponents;
+use super::{Change, WatchContext, WatchState};
 
 /// Duration of a watch before the server ends it, and the range of extra seconds, so that not all watches
 /// start again at once. A connection that died silently is noticed at this time.
@@ -35,10 +35,10 @@ const REFUSALS: u32 = 10;
 const MAX_LINE: usize = 3 << 20;
 
 /// One watch; see the module.
-pub(super) struct Follow<'a> {
-    ground: &'a Ground<'a>,
+pub(super) struct KindWatcher<'a> {
+    context: &'a WatchContext<'a>,
     kind: &'a Kind,
-    concern: Concern,
+    affected: AffectedComponents,
     lasts: Duration,
     /// Revision up to which it has reported.
     place: Option<String>,
@@ -55,26 +55,26 @@ pub(super) struct Follow<'a> {
 }
 
 #[derive(Deserialize)]
-struct Heads {
-    metadata: ListMeta,
+struct HeadList {
+    metadata: HeadListMeta,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListMeta {
+struct HeadListMeta {
     #[serde(default)]
     resource_version: String,
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct WatchEvent {
     #[serde(rename = "type")]
     what: String,
-    object: Object,
+    object: EventObject,
 }
 
 #[derive(Deserialize)]
-struct Object {
+struct EventObject {
     #[serde(default)]
     metadata: Meta,
     /// Status code, if the event is an error.
@@ -84,19 +84,19 @@ struct Object {
     message: String,
 }
 
-impl<'a> Follow<'a> {
+impl<'a> KindWatcher<'a> {
     pub(super) fn new(
-        ground: &'a Ground<'a>,
+        context: &'a WatchContext<'a>,
         kind: &'a Kind,
-        concern: Concern,
+        affected: AffectedComponents,
         number: usize,
     ) -> Self {
         let number = u64::try_from(number).unwrap_or(0);
         let more = number.wrapping_mul(7).checked_rem(SPREAD).unwrap_or(0);
         Self {
-            ground,
+            context,
             kind,
-            concern,
+            affected,
             lasts: LASTS.saturating_add(Duration::from_secs(more)),
             place: None,
             now: None,
@@ -113,10 +113,10 @@ impl<'a> Follow<'a> {
 
     fn tell(&self, state: WatchState) {
         if state != WatchState::Watching {
-            self.ground.kept.hears_not(self.kind);
+            self.context.cache.disconnected(self.kind);
         }
-        let components = self.concern.all(self.ground.wanted);
-        self.ground.listener.state(self.name(), &components, state);
+        let components = self.affected.all(self.context.wanted);
+        self.context.listener.state(self.name(), &components, state);
     }
 
     /// Watches until it is dropped.
@@ -136,7 +136,7 @@ impl<'a> Follow<'a> {
                 Ok(()) => tokio::time::sleep(pause).await,
                 Err(KubeError::Gone { .. }) => {
                     self.forget();
-                    self.ground.listener.lost(self.name());
+                    self.context.listener.lost(self.name());
                     if !well {
                         tokio::time::sleep(pause).await;
                     }
@@ -157,7 +157,7 @@ impl<'a> Follow<'a> {
                     }
                     self.tell(WatchState::Broken(error.line()));
                     tokio::time::sleep(error.retry_after().unwrap_or(pause).max(pause)).await;
-                    self.ground.reach.renew().await;
+                    self.context.connection.renew().await;
                 }
             }
         }
@@ -166,12 +166,12 @@ impl<'a> Follow<'a> {
     /// Discards the position.
     fn forget(&mut self) {
         self.place = None;
-        self.ground.kept.ended(&self.kind.resource);
+        self.context.cache.watch_ended(&self.kind.resource);
     }
 
     /// Runs one watch request to its end.
     async fn once(&mut self) -> Result<(), KubeError> {
-        let api = self.ground.reach.api().await?;
+        let api = self.context.connection.api().await?;
         let place = self.begin(&api).await?;
         let path = self.kind.path();
         let lasts = self.lasts.as_secs();
@@ -183,9 +183,9 @@ impl<'a> Follow<'a> {
         let mut lines = api.lines(&watch).await?;
         self.up = Some(Instant::now());
         self.refusals = 0;
-        self.ground
-            .kept
-            .hears(self.kind, self.now.take().as_deref());
+        self.context
+            .cache
+            .connected(self.kind, self.now.take().as_deref());
         self.tell(WatchState::Watching);
         let end = Instant::now() + self.lasts + GRACE;
         loop {
@@ -199,7 +199,7 @@ impl<'a> Follow<'a> {
             let Some(line) = line? else {
                 return Ok(());
             };
-            let event: Event = parse(&path, "event of a watch", &line)?;
+            let event: WatchEvent = parse(&path, "event of a watch", &line)?;
             self.heard(&path, event)?;
         }
     }
@@ -223,7 +223,7 @@ impl<'a> Follow<'a> {
         }
         let place = self.ask(api).await?;
         self.place = Some(place.clone());
-        self.ground.kept.began(self.kind, &place);
+        self.context.cache.watch_started(self.kind, &place);
         // A list from now on contains all changes before this position.
         let what = if self.began {
             format!("the watch on {} began anew", self.name())
@@ -231,17 +231,17 @@ impl<'a> Follow<'a> {
             format!("the watch on {} began", self.name())
         };
         self.began = true;
-        self.changed(self.concern.all(self.ground.wanted), what);
+        self.changed(self.affected.all(self.context.wanted), what);
         Ok(place)
     }
 
     /// Returns the current revision.
     async fn ask(&self, api: &Api) -> Result<String, KubeError> {
         // The semaphore is not closed while the watches live.
-        let _permit = self.ground.beginning.acquire().await;
+        let _permit = self.context.beginning.acquire().await;
         let path = format!("{}?limit=1{}", self.kind.path(), self.selector());
         let bytes = api.heads().impatient().bytes(&path, MAX_LINE).await?;
-        let heads: Heads = parse(&path, "list", &bytes)?;
+        let heads: HeadList = parse(&path, "list", &bytes)?;
         let place = heads.metadata.resource_version;
         let is_one = !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric());
         if is_one && place != "0" {
@@ -257,15 +257,15 @@ impl<'a> Follow<'a> {
 
     fn selector(&self) -> String {
         // As in the export: Secrets of two components are taken whatever their labels are.
-        let selector = self.ground.wanted.selection.selector.as_deref();
-        let selector = selector.filter(|_| self.concern.home() == Home::Resources);
+        let selector = self.context.wanted.selection.selector.as_deref();
+        let selector = selector.filter(|_| self.affected.home() == KindDestination::Resources);
         selector
             .map(super::super::list::selected)
             .unwrap_or_default()
     }
 
-    fn heard(&mut self, path: &str, event: Event) -> Result<(), KubeError> {
-        let Object {
+    fn heard(&mut self, path: &str, event: WatchEvent) -> Result<(), KubeError> {
+        let EventObject {
             metadata: meta,
             code,
             message,
@@ -283,7 +283,7 @@ impl<'a> Follow<'a> {
                 },
             });
         }
-        self.ground.listener.heard(self.name());
+        self.context.listener.heard(self.name());
         if !meta.resource_version.is_empty() {
             self.place = Some(meta.resource_version.clone());
         }
@@ -292,23 +292,23 @@ impl<'a> Follow<'a> {
             "MODIFIED" => "was changed",
             "DELETED" => "was deleted",
             _ => {
-                let kept = self.ground.kept;
-                kept.told(self.kind, &meta.resource_version, None);
+                let cache = self.context.cache;
+                cache.report(self.kind, &meta.resource_version, None);
                 return Ok(());
             }
         };
         let namespace = meta.namespace.as_deref();
         let namespace = namespace.map(|n| format!("{n}/")).unwrap_or_default();
         let object = (format!("{namespace}{}", meta.name), event.what == "DELETED");
-        let kept = self.ground.kept;
-        kept.told(self.kind, &meta.resource_version, Some(object));
-        if self.concern.home() == Home::Crds {
-            kept.defined(&meta.name);
-            self.ground.defined.notify_one();
+        let cache = self.context.cache;
+        cache.report(self.kind, &meta.resource_version, Some(object));
+        if self.affected.home() == KindDestination::Crds {
+            cache.definition_changed(&meta.name);
+            self.context.defined.notify_one();
         }
         let components = self
-            .concern
-            .of(self.ground.wanted, &meta, event.what == "ADDED");
+            .affected
+            .of(self.context.wanted, &meta, event.what == "ADDED");
         let what = format!("{} {namespace}{} {happened}", self.name(), meta.name);
         self.changed(components, what);
         Ok(())
@@ -316,7 +316,7 @@ impl<'a> Follow<'a> {
 
     fn changed(&self, components: Vec<backup_core::id::ComponentName>, what: String) {
         if !components.is_empty() {
-            self.ground.listener.changed(Change { components, what });
+            self.context.listener.changed(Change { components, what });
         }
     }
 }

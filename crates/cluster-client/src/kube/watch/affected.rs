@@ -4,8 +4,8 @@ use super::super::discover::Kind;
 use super::super::export::KubeArchive;
 use super::super::object::Meta;
 use super::super::scope::SECRETS;
-use super::super::secrets::{Place, place_of_head};
-use super::super::select::Home;
+use super::super::secrets::{SecretDestination, place_of_head};
+use super::super::select::KindDestination;
 use super::{WatchOptions, has_places};
 use backup_core::id::ComponentName;
 
@@ -18,16 +18,16 @@ const OF_TENANT: &[KubeArchive] = &[
 ];
 
 /// Components that changes of one kind concern.
-pub(super) struct Concern {
-    home: Home,
+pub(super) struct AffectedComponents {
+    home: KindDestination,
     secret: bool,
     places: bool,
     tenants: bool,
     namespaces: bool,
 }
 
-impl Concern {
-    pub(super) fn new(kind: &Kind, home: Home) -> Self {
+impl AffectedComponents {
+    pub(super) fn new(kind: &Kind, home: KindDestination) -> Self {
         let name = kind.resource.as_str();
         Self {
             home,
@@ -38,23 +38,23 @@ impl Concern {
         }
     }
 
-    pub(super) fn home(&self) -> Home {
+    pub(super) fn home(&self) -> KindDestination {
         self.home
     }
 
     /// Returns the components that any object of the kind may concern.
     pub(super) fn all(&self, wanted: &WatchOptions) -> Vec<ComponentName> {
         let archives: &[KubeArchive] = match self.home {
-            Home::Crds => &[KubeArchive::Crds, KubeArchive::Resources],
-            Home::Secrets if self.secret => &[
+            KindDestination::Crds => &[KubeArchive::Crds, KubeArchive::Resources],
+            KindDestination::Secrets if self.secret => &[
                 KubeArchive::SealedSecrets,
                 KubeArchive::Kubeconfigs,
                 KubeArchive::Resources,
                 KubeArchive::Secrets,
             ],
-            Home::Secrets => &[KubeArchive::Secrets],
-            Home::Resources if self.tenants => OF_TENANT,
-            Home::Resources => &[KubeArchive::Resources],
+            KindDestination::Secrets => &[KubeArchive::Secrets],
+            KindDestination::Resources if self.tenants => OF_TENANT,
+            KindDestination::Resources => &[KubeArchive::Resources],
         };
         named(archives, wanted)
     }
@@ -63,16 +63,18 @@ impl Concern {
     pub(super) fn of(&self, wanted: &WatchOptions, meta: &Meta, new: bool) -> Vec<ComponentName> {
         let place = self.places.then(|| place_of_head(self.secret, meta));
         let archives: &[KubeArchive] = match (self.home, place) {
-            (_, Some(Place::Nowhere(_))) => &[],
-            (_, Some(Place::SealedSecrets)) => &[KubeArchive::SealedSecrets],
-            (_, Some(Place::Kubeconfigs)) => OF_TENANT,
-            (_, Some(Place::Secrets { .. })) | (Home::Secrets, None) => &[KubeArchive::Secrets],
-            (Home::Crds, None) => &[KubeArchive::Crds, KubeArchive::Resources],
-            (Home::Resources, None) if self.tenants && new => OF_TENANT,
-            (Home::Resources, None) => &[KubeArchive::Resources],
+            (_, Some(SecretDestination::Nowhere(_))) => &[],
+            (_, Some(SecretDestination::SealedSecrets)) => &[KubeArchive::SealedSecrets],
+            (_, Some(SecretDestination::Kubeconfigs)) => OF_TENANT,
+            (_, Some(SecretDestination::Secrets { .. })) | (KindDestination::Secrets, None) => {
+                &[KubeArchive::Secrets]
+            }
+            (KindDestination::Crds, None) => &[KubeArchive::Crds, KubeArchive::Resources],
+            (KindDestination::Resources, None) if self.tenants && new => OF_TENANT,
+            (KindDestination::Resources, None) => &[KubeArchive::Resources],
         };
         // Objects that a restore depends on are never excluded by their namespace.
-        let always = archives == [KubeArchive::SealedSecrets] || self.home == Home::Crds;
+        let always = archives == [KubeArchive::SealedSecrets] || self.home == KindDestination::Crds;
         let namespace = if self.namespaces {
             Some(&meta.name)
         } else {
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
     use backup_core::archive::ResourceName;
 
-    fn concern(resource: &str, home: Home) -> Concern {
+    fn affected(resource: &str, home: KindDestination) -> AffectedComponents {
         let kind = Kind {
             resource: ResourceName::from(resource),
             kind: String::new(),
@@ -114,10 +116,10 @@ mod tests {
             stored_version: None,
             converted: false,
         };
-        Concern::new(&kind, home)
+        AffectedComponents::new(&kind, home)
     }
 
-    fn told(concern: &Concern, head: serde_json::Value, new: bool) -> Vec<String> {
+    fn told(affected: &AffectedComponents, head: serde_json::Value, new: bool) -> Vec<String> {
         let wanted = WatchOptions {
             selection: Selection {
                 exclude_namespaces: ["velero".to_owned()].into(),
@@ -126,13 +128,13 @@ mod tests {
             components: KubeArchive::ALL.map(KubeArchive::component).into(),
         };
         let meta = serde_json::from_value(head).unwrap();
-        let names = concern.of(&wanted, &meta, new).into_iter();
+        let names = affected.of(&wanted, &meta, new).into_iter();
         names.map(|name| name.to_string()).collect()
     }
 
     #[test]
     fn a_secret_concerns_what_it_goes_to() {
-        let secrets = concern("secrets", Home::Secrets);
+        let secrets = affected("secrets", KindDestination::Secrets);
         let label = "sealedsecrets.bitnami.com/sealed-secrets-key";
         for namespace in ["flux-system", "velero"] {
             let key = serde_json::json!({
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_written_all_the_time_concerns_nothing() {
-        let maps = concern("configmaps", Home::Secrets);
+        let maps = affected("configmaps", KindDestination::Secrets);
         let leader = serde_json::json!({
             "name": "some-controller", "namespace": "butler-system",
             "annotations": { "control-plane.alpha.kubernetes.io/leader": "{}" },
@@ -167,14 +169,14 @@ mod tests {
 
     #[test]
     fn a_new_tenant_concerns_all_that_it_is_made_of() {
-        let tenants = concern(TENANTS, Home::Resources);
+        let tenants = affected(TENANTS, KindDestination::Resources);
         let tenant = || serde_json::json!({ "name": "alpha", "namespace": "butler-tenants" });
         assert_eq!(
             told(&tenants, tenant(), true),
             ["resources", "kubeconfigs", "secrets"]
         );
         assert_eq!(told(&tenants, tenant(), false), ["resources"]);
-        let crds = concern(super::super::CRDS, Home::Crds);
+        let crds = affected(super::super::CRDS, KindDestination::Crds);
         let crd = serde_json::json!({ "name": "teams.butler.butlerlabs.dev" });
         assert_eq!(told(&crds, crd, true), ["crds", "resources"]);
     }
