@@ -39,9 +39,9 @@ pub(super) struct ConfigFacts {
 /// Searches all YAML documents of `text`. A document that cannot be read yields nothing and does not
 /// affect the others.
 pub(super) fn examine(text: &str) -> ConfigFacts {
-    let (mut known, wrapped) = look(text);
+    let (mut known, wrapped) = examine_documents(text);
     for text in wrapped {
-        let (inner, _) = look(&text);
+        let (inner, _) = examine_documents(&text);
         known.prefixes.extend(inner.prefixes);
         known.machine = known.machine.or(inner.machine);
         known.cluster = known.cluster.or(inner.cluster);
@@ -53,7 +53,7 @@ pub(super) fn examine(text: &str) -> ConfigFacts {
 
 /// Returns the facts of the documents, and the texts embedded in them:
 /// `talosctl get machineconfig --output yaml` prints the file as one value.
-fn look(text: &str) -> (ConfigFacts, Vec<Zeroizing<String>>) {
+fn examine_documents(text: &str) -> (ConfigFacts, Vec<Zeroizing<String>>) {
     let (mut known, mut documents) = (ConfigFacts::default(), ConfigFacts::default());
     let mut wrapped = Vec::new();
     for text in split(text) {

@@ -254,7 +254,7 @@ impl SnapshotMessage for proto::common::Data {
 }
 
 /// Fault of the talosconfig: another member does no better.
-fn fixed(error: TalosConfigError) -> SourceError {
+fn config_error(error: TalosConfigError) -> SourceError {
     SourceError {
         operation: "use the talosconfig".to_owned(),
         try_other_member: false,

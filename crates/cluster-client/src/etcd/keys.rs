@@ -73,7 +73,7 @@ async fn at(
 ) -> Result<BTreeMap<String, SchemaKeys>, EtcdFailure> {
     let mut looks = Vec::with_capacity(schemas.len());
     for schema in schemas {
-        looks.push(look(session, endpoint, schema));
+        looks.push(count_keys(session, endpoint, schema));
     }
     futures::stream::iter(looks)
         .buffer_unordered(AT_ONCE)
@@ -81,7 +81,7 @@ async fn at(
         .await
 }
 
-async fn look(
+async fn count_keys(
     session: &EtcdSession,
     endpoint: &str,
     schema: &str,

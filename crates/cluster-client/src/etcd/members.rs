@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use super::explain::{EtcdFailure, EtcdFailureReason};
 use super::proto::{AlarmMember, AlarmRequest, AlarmType, StatusRequest, StatusResponse};
 use super::session::EtcdSession;
-use crate::grpc::again;
+use crate::grpc::recheck;
 use crate::grpc::status::printable;
 use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
 
@@ -15,7 +15,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// etcd writes some hundred entries.
 const LAG: u64 = 1_000;
 /// Maximum number of a member's own error messages in the warnings.
-const ERRORS_TOLD: usize = 8;
+const MAX_ERRORS: usize = 8;
 
 /// Answers of one member about itself.
 pub(super) struct EtcdMemberAnswers {
@@ -38,12 +38,12 @@ pub(super) async fn ask_all(session: &EtcdSession) -> Vec<EtcdMemberAnswers> {
 pub(super) async fn ask_again(session: &EtcdSession, members: &Members) -> Vec<UnusableMember> {
     let ask = |node| async move {
         match ask_status(session, node).await {
-            Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
+            Ok(status) if status.leader == 0 => Some(recheck::NO_LEADER.to_owned()),
             Ok(_) => None,
             Err(failure) => Some(failure.to_string()),
         }
     };
-    again::ask_again(members, ask).await
+    recheck::ask_again(members, ask).await
 }
 
 async fn ask_status(session: &EtcdSession, endpoint: &str) -> Result<StatusResponse, EtcdFailure> {
@@ -213,7 +213,7 @@ fn judge(
             rank.behind = true;
             warnings.push(format!("it is {lag} raft entries behind"));
         }
-        let errors = status.errors.iter().take(ERRORS_TOLD);
+        let errors = status.errors.iter().take(MAX_ERRORS);
         warnings.extend(errors.map(|error| format!("it says: {}", printable(error))));
     }
     for alarm in alarms {

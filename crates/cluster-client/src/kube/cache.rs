@@ -114,7 +114,7 @@ struct ReportedChange {
 impl ReportedChange {
     /// Reports whether the change came after the object was read. A deletion with the same revision as the
     /// deleted object came after it.
-    fn is_news_of(self, slot: Slot) -> bool {
+    fn is_newer_than(self, slot: Slot) -> bool {
         slot.revision < self.revision || (self.gone && slot.revision == self.revision)
     }
 }
@@ -244,7 +244,9 @@ impl ObjectCache {
             CachedObjects::Listing => CHANGED_MEANWHILE,
             CachedObjects::All(table) => {
                 let known = table.find(&name);
-                if known.is_some_and(|slot| !(ReportedChange { revision, gone }).is_news_of(slot)) {
+                if known
+                    .is_some_and(|slot| !(ReportedChange { revision, gone }).is_newer_than(slot))
+                {
                     return;
                 }
                 // A full table accepts no new objects.
@@ -277,7 +279,7 @@ impl ObjectCache {
     }
 
     /// Reserves `bytes` bytes, and returns the file and the position.
-    fn room(&self, bytes: u64) -> io::Result<(Arc<Scratch>, u64)> {
+    fn reserve(&self, bytes: u64) -> io::Result<(Arc<Scratch>, u64)> {
         let mut state = self.lock();
         let file = match &mut state.file {
             Some(file) => file,
@@ -298,7 +300,7 @@ impl ObjectCache {
     }
 
     /// Returns why the objects of `kind`, as now discovered, cannot be kept or may be outdated.
-    fn doubt(state: &CacheState, kind: &Kind) -> Option<&'static str> {
+    fn mistrust_reason(state: &CacheState, kind: &Kind) -> Option<&'static str> {
         let Some(watched) = state.kinds.get(&kind.resource) else {
             return Some("there is no watch on it now");
         };

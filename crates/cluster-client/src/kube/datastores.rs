@@ -37,7 +37,7 @@ const AT_ONCE: usize = 4;
 /// Time limit for each call: an API server that is up answers within a second.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Maximum number of tenants that a finding names.
-const TENANTS_TOLD: usize = 20;
+const MAX_TENANTS_NAMED: usize = 20;
 
 /// DataStore object.
 #[derive(Debug, Clone)]
@@ -141,12 +141,12 @@ async fn list(client: &kube::Client) -> Result<Vec<DynamicObject>, SourceError> 
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && objects.is_empty() => {
                 return Ok(objects);
             }
-            Ok(Err(error)) => return Err(not_listed(said(&error))),
-            Err(_) => return Err(not_listed(late())),
+            Ok(Err(error)) => return Err(list_error(error_text(&error))),
+            Err(_) => return Err(list_error(timeout_text())),
         };
         objects.extend(listed.items);
         if objects.len() > MOST {
-            return Err(not_listed(format!("there are more than {MOST}")));
+            return Err(list_error(format!("there are more than {MOST}")));
         }
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page.continue_token = Some(token),
@@ -155,7 +155,7 @@ async fn list(client: &kube::Client) -> Result<Vec<DynamicObject>, SourceError> 
     }
 }
 
-fn not_listed(why: String) -> SourceError {
+fn list_error(why: String) -> SourceError {
     SourceError {
         operation: "list datastores.steward.butlerlabs.dev, which the ClusterRole must allow"
             .to_owned(),
@@ -164,12 +164,12 @@ fn not_listed(why: String) -> SourceError {
     }
 }
 
-fn late() -> String {
+fn timeout_text() -> String {
     format!("no answer within {} s", CALL_TIMEOUT.as_secs())
 }
 
 /// Returns the error text of the API server or the transport.
-fn said(error: &kube::Error) -> String {
+fn error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => printable(&status.message),
         other => {
@@ -309,16 +309,16 @@ fn tenants(used_by: &[String]) -> String {
     if used_by.is_empty() {
         return "no tenant is known to use it".to_owned();
     }
-    let told: Vec<_> = used_by
+    let named: Vec<_> = used_by
         .iter()
-        .take(TENANTS_TOLD)
+        .take(MAX_TENANTS_NAMED)
         .map(|t| printable(t))
         .collect();
-    let more = match used_by.len().saturating_sub(TENANTS_TOLD) {
+    let more = match used_by.len().saturating_sub(MAX_TENANTS_NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("without it there is no data of {}{more}", told.join(", "))
+    format!("without it there is no data of {}{more}", named.join(", "))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use backup_core::format::manifest::{Finding, Severity};
 mod definition;
 mod schema;
 
-use definition::{Crd, defined};
+use definition::{Crd, add_definition};
 
 /// Groups queried at the same time: hides round trips.
 const AT_ONCE: usize = 4;
@@ -96,8 +96,8 @@ pub(super) struct Discovery {
     pub(super) crd_chart: Option<String>,
 }
 
-/// Queries all groups and definitions; those in `memory` are not queried again.
-pub(super) async fn discover(api: &Api, memory: Option<&RunCache>) -> Result<Discovery, KubeError> {
+/// Queries all groups and definitions; those in `cache` are not queried again.
+pub(super) async fn discover(api: &Api, cache: Option<&RunCache>) -> Result<Discovery, KubeError> {
     let mut found = Discovery::default();
     let mut kinds: BTreeMap<ResourceName, Kind> = BTreeMap::new();
     let core: APIResourceList = api.get("/api/v1", "list of kinds").await?;
@@ -120,11 +120,11 @@ pub(super) async fn discover(api: &Api, memory: Option<&RunCache>) -> Result<Dis
             Ok(list) => add(&mut kinds, &group, &version, list),
             Err(e) if e.is_of_the_server() => return Err(e),
             Err(e) if e.is_not_found() && !is_served(api, &group, &version).await => {}
-            Err(e) => found.not_discovered(&group, &version, &e),
+            Err(e) => found.add_failure(&group, &version, &e),
         }
     }
     drop(lists);
-    definitions(api, memory, &mut found, &mut kinds).await?;
+    definitions(api, cache, &mut found, &mut kinds).await?;
     found.kinds = kinds.into_values().collect();
     Ok(found)
 }
@@ -190,7 +190,7 @@ fn add(
 /// Adds the facts from the definitions, and kinds that were defined a moment ago.
 async fn definitions(
     api: &Api,
-    memory: Option<&RunCache>,
+    cache: Option<&RunCache>,
     found: &mut Discovery,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) -> Result<(), KubeError> {
@@ -199,7 +199,7 @@ async fn definitions(
         return Ok(());
     };
     let path = kind.path();
-    let reading = KindReader::begin(api, &kind, None, memory).await;
+    let reading = KindReader::begin(api, &kind, None, cache).await;
     let mut reading = reading.by(CRDS_A_PAGE).record();
     let mut recorder = reading.recorder();
     loop {
@@ -224,7 +224,7 @@ async fn definitions(
         };
         for item in page.items {
             let crd: Crd<'_> = parse(&path, "definition", &item)?;
-            defined(&crd, found, kinds);
+            add_definition(&crd, found, kinds);
             if let Some(recorder) = &mut recorder {
                 let object = Object::read(&kind, item)?;
                 recorder.object(
@@ -250,15 +250,15 @@ async fn definitions(
             });
         }
     }
-    if let (Some(memory), Some(recorder), None) = (memory, recorder, reading.list_failed()) {
-        memory.recorded(&kind, recorder).await;
+    if let (Some(cache), Some(recorder), None) = (cache, recorder, reading.list_failed()) {
+        cache.recorded(&kind, recorder).await;
     }
     Ok(())
 }
 
 impl Discovery {
     /// Records that a kind is not read for `reason`, and the consequence.
-    fn leave(
+    fn exclude(
         &mut self,
         severity: Severity,
         kind: &ResourceName,
@@ -277,7 +277,7 @@ impl Discovery {
         });
     }
 
-    fn not_discovered(&mut self, group: &str, version: &str, error: &KubeError) {
+    fn add_failure(&mut self, group: &str, version: &str, error: &KubeError) {
         let resource = format!("*.{group}");
         let known = noise(&format!("x.{group}"));
         let reason = match known {
@@ -301,7 +301,7 @@ impl Discovery {
 }
 
 /// Returns the query parameter that continues a list; empty for its start.
-pub(super) fn continued(token: &str) -> String {
+pub(super) fn continue_query(token: &str) -> String {
     if token.is_empty() {
         return String::new();
     }

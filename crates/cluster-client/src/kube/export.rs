@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use super::connect::KubeOptions;
 use super::datastores::{TenantSchema, schemas};
 use super::discover::{Discovery, Kind, discover};
-use super::list::understood;
+use super::list::check_selector;
 use super::reader::RunCache;
-use super::refer::References;
+use super::references::References;
 use super::request::Api;
 use super::scope::SECRETS;
 use super::sealed::SealingKeyTrial;
@@ -28,8 +28,8 @@ use backup_core::source::{ClusterSource, ComponentReport, SourceError};
 
 mod admission;
 mod files;
+mod findings;
 mod kinds;
-mod odd;
 mod source;
 mod visit;
 
@@ -51,7 +51,7 @@ pub struct KubeExport {
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
     /// Objects kept from earlier runs.
-    memory: Option<RunCache>,
+    cache: Option<RunCache>,
     collected: Mutex<CollectedFacts>,
 }
 
@@ -92,7 +92,7 @@ impl KubeExport {
         Self::begin_with(options, selection, files, clock, None).await
     }
 
-    /// Does the same as [`KubeExport::begin`]; kinds in `memory` need not be listed.
+    /// Does the same as [`KubeExport::begin`]; kinds in `cache` need not be listed.
     ///
     /// # Errors
     /// See [`KubeExport::begin`].
@@ -101,21 +101,21 @@ impl KubeExport {
         selection: Selection,
         files: Vec<PathBuf>,
         clock: Arc<dyn Clock>,
-        memory: Option<RunCache>,
+        cache: Option<RunCache>,
     ) -> Result<Self, SourceError> {
         let api = Api::connect(options).await?;
         let version: ServerVersion = api.get("/version", "version").await?;
         let path = "/api/v1/namespaces/kube-system";
         let system: NamespaceHead = api.get(path, "namespace").await?;
         if let Some(selector) = &selection.selector {
-            understood(&api, selector).await?;
+            check_selector(&api, selector).await?;
         }
-        if let Some(memory) = &memory {
-            memory
+        if let Some(cache) = &cache {
+            cache
                 .begin(&system.metadata.uid, &version.git_version)
                 .await;
         }
-        let discovered = discover(&api, memory.as_ref()).await?;
+        let discovered = discover(&api, cache.as_ref()).await?;
         let kinds = discovered.kinds.iter();
         let unconverted = kinds.map(|kind| (kind.resource.clone(), kind.unconverted()));
         let unconverted = unconverted.filter(|(_, kinds)| !kinds.is_empty()).collect();
@@ -128,7 +128,7 @@ impl KubeExport {
             selection,
             files,
             clock,
-            memory,
+            cache,
             collected: Mutex::default(),
         })
     }
@@ -156,8 +156,8 @@ impl KubeExport {
         &self.api
     }
 
-    pub(super) fn memory(&self) -> Option<&RunCache> {
-        self.memory.as_ref()
+    pub(super) fn cache(&self) -> Option<&RunCache> {
+        self.cache.as_ref()
     }
 
     /// Returns all discovered kinds, taken or not.
@@ -274,7 +274,7 @@ impl ClusterSource for KubeExport {
                 findings.extend(told);
             }
         }
-        findings.extend(self.memory.iter().flat_map(RunCache::findings));
+        findings.extend(self.cache.iter().flat_map(RunCache::findings));
         for component in taken {
             if let (Some(name), Some(etcd)) = (component.name.datastore_name(), &component.etcd) {
                 let tenants = of_datastore(name, &facts.tenants);

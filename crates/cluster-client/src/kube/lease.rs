@@ -90,7 +90,7 @@ impl LeaseHandle {
                 spec: Some(self.spec(micro(now), now, 0)),
             };
             let made = self.api.create(&PostParams::default(), &lease).await;
-            return self.settled(made, 0);
+            return self.write_result(made, 0);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or(0);
@@ -118,7 +118,7 @@ impl LeaseHandle {
             .api
             .replace(&self.options.name, &params, &renewed)
             .await;
-        self.settled(replaced, transitions)
+        self.write_result(replaced, transitions)
     }
 
     /// Gives the lease back, so that no other process has to wait for it to expire.
@@ -173,7 +173,7 @@ impl LeaseHandle {
         }
     }
 
-    fn settled(
+    fn write_result(
         &self,
         written: kube::Result<Lease>,
         transitions: i32,

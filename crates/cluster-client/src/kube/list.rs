@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::discover::{Kind, continued};
+use super::discover::{Kind, continue_query};
 use super::failure::KubeError;
 use super::request::{Api, parse};
 use backup_core::format::export::Consistency;
@@ -93,8 +93,8 @@ pub(super) struct Listing<'a> {
 
 /// Checks that the server understands a label selector, so that it is refused once and not for every
 /// kind.
-pub(super) async fn understood(api: &Api, selector: &str) -> Result<(), KubeError> {
-    let path = format!("/api/v1/namespaces?limit=1{}", selected(selector));
+pub(super) async fn check_selector(api: &Api, selector: &str) -> Result<(), KubeError> {
+    let path = format!("/api/v1/namespaces?limit=1{}", selector_query(selector));
     match api.bytes(&path, MAX_SINGLE).await {
         Err(KubeError::Status {
             status: StatusCode::BAD_REQUEST,
@@ -111,7 +111,7 @@ pub(super) async fn understood(api: &Api, selector: &str) -> Result<(), KubeErro
 }
 
 /// Returns the query parameter that lists only objects with these labels.
-pub(super) fn selected(selector: &str) -> String {
+pub(super) fn selector_query(selector: &str) -> String {
     let text: String = url::form_urlencoded::byte_serialize(selector.as_bytes()).collect();
     format!("&labelSelector={text}")
 }
@@ -122,7 +122,7 @@ impl<'a> Listing<'a> {
         Self {
             api,
             kind,
-            selector: selector.map(selected).unwrap_or_default(),
+            selector: selector.map(selector_query).unwrap_or_default(),
             limit: PAGE,
             token: None,
             ended: false,
@@ -161,7 +161,7 @@ impl<'a> Listing<'a> {
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         let mut not_found = 0;
         while !self.ended {
-            let token = continued(self.token.as_deref().unwrap_or_default());
+            let token = continue_query(self.token.as_deref().unwrap_or_default());
             let path = self.kind.path();
             let query = format!("{path}?limit={}{token}{}", self.limit, self.selector);
             let most = if self.limit > 1 { MAX_PAGE } else { MAX_SINGLE };

@@ -10,44 +10,44 @@ use super::cache::{CachedPages, Drift, ListRecorder, ObjectCache, RecordFailure}
 use super::discover::Kind;
 use super::failure::KubeError;
 use super::list::{Listing, Page};
-use super::pieces::SkippingReader;
 use super::request::Api;
+use super::skipping_reader::SkippingReader;
 use backup_core::archive::ResourceName;
 use backup_core::format::export::{Consistency, Lost, Watched};
 use backup_core::format::manifest::{Finding, Severity};
 
 /// Time for which all lists of a run together may wait for outstanding reports of the watches, which
 /// usually take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REPORT_WAIT: Duration = Duration::from_secs(5);
 
-/// Objects that a run has from earlier runs.
+/// Use of the object cache by one run.
 #[derive(Debug)]
 pub struct RunCache {
-    cache: Arc<ObjectCache>,
+    objects: Arc<ObjectCache>,
     /// Whether everything is listed again regardless.
     anew: bool,
     run: Mutex<RunState>,
 }
 
-/// State of the memory in this run.
+/// State of the cache's use in this run.
 #[derive(Debug, Default)]
 struct RunState {
     /// Kinds whose lists were recorded: once per run is enough.
     recorded: BTreeSet<ResourceName>,
     /// Time until which lists wait; set by the first that has to.
-    patience: Option<Instant>,
+    deadline: Option<Instant>,
     /// Whether it was already reported that nothing can be kept.
     told: bool,
     findings: Vec<Finding>,
 }
 
 impl RunCache {
-    /// Creates the memory of a run. The run uses the kept objects as far as they are valid; with `anew` it
-    /// lists everything and corrects the kept objects.
+    /// Creates the use of a cache by one run. The run takes the kept objects as far as they are valid;
+    /// with `anew` it lists everything and corrects them.
     #[must_use]
-    pub fn new(cache: Arc<ObjectCache>, anew: bool) -> Self {
+    pub fn new(objects: Arc<ObjectCache>, anew: bool) -> Self {
         Self {
-            cache,
+            objects,
             anew,
             run: Mutex::default(),
         }
@@ -59,26 +59,26 @@ impl RunCache {
 
     /// Starts a run on this cluster and this version of its API server.
     pub(super) async fn begin(&self, uid: &str, version: &str) {
-        self.cache.set_origin(uid, version);
-        self.cache.compact().await;
+        self.objects.set_origin(uid, version);
+        self.objects.compact().await;
     }
 
     fn record(&self, kind: &Kind) -> Option<ListRecorder> {
         if self.run().recorded.contains(&kind.resource) {
             return None;
         }
-        self.cache.record(kind)
+        self.objects.record(kind)
     }
 
     /// Records a list that was read to its end.
     pub(super) async fn recorded(&self, kind: &Kind, recorder: ListRecorder) {
-        let patience = {
+        let deadline = {
             let mut run = self.run();
             run.recorded.insert(kind.resource.clone());
-            let until = Instant::now() + PATIENCE;
-            *run.patience.get_or_insert(until)
+            let until = Instant::now() + REPORT_WAIT;
+            *run.deadline.get_or_insert(until)
         };
-        match recorder.finish(patience).await {
+        match recorder.finish(deadline).await {
             Ok(Drift { objects: 0, .. }) => {}
             Ok(Drift { objects, first }) => self.run().findings.push(Finding {
                 severity: Severity::Warning,
@@ -122,7 +122,7 @@ pub(super) struct KindReader<'a> {
     api: &'a Api,
     kind: &'a Kind,
     selector: Option<&'a str>,
-    memory: Option<&'a RunCache>,
+    cache: Option<&'a RunCache>,
     from: ReaderSource<'a>,
     /// Reason why it is listed although it was to be taken from the kept objects.
     because: Option<String>,
@@ -142,24 +142,24 @@ impl<'a> KindReader<'a> {
         api: &'a Api,
         kind: &'a Kind,
         selector: Option<&'a str>,
-        memory: Option<&'a RunCache>,
+        cache: Option<&'a RunCache>,
     ) -> Self {
         // Label selectors are applied by the server: kept objects of one selection do not fit another.
-        let memory = memory.filter(|_| selector.is_none());
+        let cache = cache.filter(|_| selector.is_none());
         let mut reading = Self {
             api,
             kind,
             selector,
-            memory,
+            cache,
             from: ReaderSource::List(Listing::new(api, kind, selector)),
             because: None,
             recorder: None,
         };
-        let Some(memory) = memory else {
+        let Some(cache) = cache else {
             return reading;
         };
-        if !memory.anew {
-            match memory.cache.current(api, kind).await {
+        if !cache.anew {
+            match cache.objects.current(api, kind).await {
                 Ok(snapshot) => {
                     reading.from = ReaderSource::Cache(CachedPages::new(snapshot));
                     return reading;
@@ -173,8 +173,8 @@ impl<'a> KindReader<'a> {
     /// Records its objects for the next run, if they are listed. Must be called before the first page, so
     /// that changes during the list are not missed.
     pub(super) fn record(mut self) -> Self {
-        if let (ReaderSource::List(_), Some(memory)) = (&self.from, self.memory) {
-            self.recorder = memory.record(self.kind);
+        if let (ReaderSource::List(_), Some(cache)) = (&self.from, self.cache) {
+            self.recorder = cache.record(self.kind);
         }
         self
     }
@@ -230,8 +230,8 @@ impl<'a> KindReader<'a> {
             },
         };
         // The list continues after the last object that could be read.
-        if let Some(memory) = self.memory {
-            memory.cache.unreadable(&self.kind.resource, &failed);
+        if let Some(cache) = self.cache {
+            cache.objects.unreadable(&self.kind.resource, &failed);
         }
         self.because(format!("the scratch file could not be read: {failed}"));
         let listing = Listing::new(self.api, self.kind, self.selector).after_others();

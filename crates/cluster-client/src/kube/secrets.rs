@@ -25,7 +25,7 @@ const SEALING_KEY: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 const OLD_KEY: &str = "sealed-secrets-key";
 
 /// Returns the destination of a Secret or ConfigMap, by its type, labels and name.
-pub(super) fn place(object: &Object) -> SecretDestination {
+pub(super) fn destination(object: &Object) -> SecretDestination {
     let name = object.meta.name.as_str();
     match object.secret_type.as_deref() {
         Some("kubernetes.io/service-account-token") => {
@@ -65,7 +65,7 @@ fn is_named_kubeconfig(meta: &Meta) -> bool {
 
 /// Returns the destination of a Secret or ConfigMap as far as its head shows it, which has no type: at
 /// worst it is treated as one without a reference.
-pub(super) fn place_of_head(secret: bool, meta: &Meta) -> SecretDestination {
+pub(super) fn destination_of_head(secret: bool, meta: &Meta) -> SecretDestination {
     if meta.name == "kube-root-ca.crt" {
         return SecretDestination::Nowhere("made in every namespace by the cluster");
     }

@@ -122,7 +122,7 @@ impl Selection {
     /// Returns the treatment of a kind.
     pub(super) fn scope(&self, kind: &Kind) -> KindScope {
         let name = kind.resource.as_str();
-        let home = match name {
+        let destination = match name {
             CRDS => KindDestination::Crds,
             SECRETS | CONFIG_MAPS => KindDestination::Secrets,
             _ => KindDestination::Resources,
@@ -142,7 +142,10 @@ impl Selection {
             if !names(&self.include_resources, kind) {
                 return out("not included by the selection");
             }
-        } else if home == KindDestination::Resources && !kind.custom && !BUILT_IN.contains(&name) {
+        } else if destination == KindDestination::Resources
+            && !kind.custom
+            && !BUILT_IN.contains(&name)
+        {
             return out(if kind.aggregated {
                 "served by an extension API, not kept in etcd"
             } else {
@@ -151,10 +154,14 @@ impl Selection {
         }
         let cluster = self.takes_cluster_resources();
         // Everything else depends on CRDs.
-        if !kind.namespaced && !cluster && home != KindDestination::Crds && name != "namespaces" {
+        if !kind.namespaced
+            && !cluster
+            && destination != KindDestination::Crds
+            && name != "namespaces"
+        {
             return out("it has no namespace, and only some namespaces are included");
         }
-        KindScope::Take(home)
+        KindScope::Take(destination)
     }
 
     /// Reports whether the selection may include a kind, or a group as `*.GROUP`, that could not be
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn the_default_takes_what_a_restore_needs() {
         let scope = |k: &Kind| Selection::default().scope(k);
-        let take = |home| KindScope::Take(home);
+        let take = |destination| KindScope::Take(destination);
         assert_eq!(
             scope(&kind("teams.butler.butlerlabs.dev", "Team", false, true)),
             take(KindDestination::Resources)

@@ -17,11 +17,11 @@ use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
 use backup_core::format::manifest::{Finding, Severity};
 
-mod ask;
 mod check;
 mod cluster;
 mod credentials;
 mod plane;
+mod query;
 mod state;
 
 use cluster::{ControlPlane, TenantCluster};
@@ -48,8 +48,7 @@ impl KubeExport {
     /// Returns the tenants by namespace and name, each queried through its own kubeconfig, and the
     /// findings. Empty if the kind does not exist.
     pub async fn tenants(&self, clock: &dyn Clock) -> (Vec<TenantFacts>, Vec<Finding>) {
-        let (tenants, findings) =
-            baseline(self.api(), self.memory(), self.all_kinds(), clock).await;
+        let (tenants, findings) = baseline(self.api(), self.cache(), self.all_kinds(), clock).await;
         let facts = tenants.into_iter().map(|tenant| tenant.facts);
         (facts.collect(), findings)
     }
@@ -57,9 +56,9 @@ impl KubeExport {
     /// Does the same as [`KubeExport::tenants`], and adds the state of control planes and Clusters, which no
     /// restore point contains.
     pub async fn tenant_states(&self, clock: &dyn Clock) -> (Vec<TenantState>, Vec<Finding>) {
-        let (api, memory, kinds) = (self.api(), self.memory(), self.all_kinds());
-        let (mut tenants, mut findings) = baseline(api, memory, kinds, clock).await;
-        let (clusters, failed) = list::<ListedCluster>(api, memory, kinds, CLUSTERS).await;
+        let (api, cache, kinds) = (self.api(), self.cache(), self.all_kinds());
+        let (mut tenants, mut findings) = baseline(api, cache, kinds, clock).await;
+        let (clusters, failed) = list::<ListedCluster>(api, cache, kinds, CLUSTERS).await;
         findings.extend(failed);
         let mut clusters: ClusterViews = clusters.into_iter().map(|c| (c.key, c.view)).collect();
         for tenant in &mut tenants {
@@ -73,17 +72,17 @@ impl KubeExport {
 
 async fn baseline(
     api: &Api,
-    memory: Option<&RunCache>,
+    cache: Option<&RunCache>,
     kinds: &[Kind],
     clock: &dyn Clock,
 ) -> (Vec<TenantState>, Vec<Finding>) {
     let mut findings = Vec::new();
-    let (mut tenants, failed) = list::<TenantCluster>(api, memory, kinds, TENANTS).await;
+    let (mut tenants, failed) = list::<TenantCluster>(api, cache, kinds, TENANTS).await;
     findings.extend(failed);
     if tenants.is_empty() {
         return (Vec::new(), findings);
     }
-    let (planes, failed) = list::<ControlPlane>(api, memory, kinds, CONTROL_PLANES).await;
+    let (planes, failed) = list::<ControlPlane>(api, cache, kinds, CONTROL_PLANES).await;
     findings.extend(failed);
     let mut by_namespace = ControlPlanes::new();
     for plane in planes {
@@ -107,9 +106,9 @@ async fn baseline(
     let key = |tenant: &TenantState| (tenant.facts.namespace.clone(), tenant.facts.name.clone());
     asked.sort_by_key(|(tenant, _)| key(tenant));
     let mut found = Vec::new();
-    for (tenant, told) in asked {
+    for (tenant, error_line) in asked {
         found.push(tenant);
-        findings.extend(told);
+        findings.extend(error_line);
     }
     (found, findings)
 }
@@ -117,7 +116,7 @@ async fn baseline(
 /// Returns the objects of a kind, as far as `T` reads them, and a finding if some are missing.
 async fn list<T: DeserializeOwned>(
     api: &Api,
-    memory: Option<&RunCache>,
+    cache: Option<&RunCache>,
     kinds: &[Kind],
     resource: &str,
 ) -> (Vec<T>, Option<Finding>) {
@@ -126,7 +125,7 @@ async fn list<T: DeserializeOwned>(
         return (found, None);
     };
     let mut unreadable = 0_usize;
-    let mut reading = KindReader::begin(api, kind, None, memory).await;
+    let mut reading = KindReader::begin(api, kind, None, cache).await;
     let failed = loop {
         match reading.next().await {
             Ok(Some(page)) => {
@@ -161,7 +160,7 @@ async fn list<T: DeserializeOwned>(
 }
 
 /// Shortens an error for a finding, since texts of another party's server may be long.
-fn told(error: &KubeError) -> String {
+fn error_line(error: &KubeError) -> String {
     const MOST: usize = 400;
     let line = error.line();
     line.chars()

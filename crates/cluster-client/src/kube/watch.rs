@@ -116,7 +116,7 @@ pub async fn watch(
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
                 // Watches continue meanwhile: discovery of a large cluster takes seconds.
-                let found = discovered(&context, &mut running).await;
+                let found = discover_while_watching(&context, &mut running).await;
                 match found {
                     Ok(found) => {
                         failures = 0;
@@ -163,7 +163,7 @@ impl WatchContext<'_> {
 }
 
 /// Discovers while watches continue.
-async fn discovered(
+async fn discover_while_watching(
     context: &WatchContext<'_>,
     running: &mut RunningWatches<'_>,
 ) -> Result<Discovery, KubeError> {
@@ -241,13 +241,13 @@ fn affected(wanted: &WatchOptions, kind: &Kind) -> Option<AffectedComponents> {
     if noise(name).is_some() || !kind.can_list {
         return None;
     }
-    let home = match (wanted.selection.scope(kind), name) {
+    let destination = match (wanted.selection.scope(kind), name) {
         // Sealing keys and kubeconfigs are taken whatever is selected.
         (_, SECRETS) => KindDestination::Secrets,
-        (KindScope::Take(home), _) => home,
+        (KindScope::Take(destination), _) => destination,
         (KindScope::LeaveOut(_), _) => return None,
     };
-    let affected = AffectedComponents::new(kind, home);
+    let affected = AffectedComponents::new(kind, destination);
     // Definitions announce new kinds.
     (!affected.all(wanted).is_empty() || (name == CRDS && watches_resources(wanted)))
         .then_some(affected)

@@ -56,11 +56,12 @@ impl MachineConfigSource {
     /// # Errors
     /// When the talosconfig cannot be used at all.
     pub async fn forbidden(&self) -> Result<Option<Finding>, SourceError> {
-        let path = self.options.search.find().map_err(super::fixed)?;
+        let path = self.options.search.find().map_err(super::config_error)?;
         let overrides = self.options.overrides();
         let context = TalosContext::load(&path, &overrides).await;
-        let context = context.map_err(super::fixed)?;
-        let identity = TalosCredentials::check(&context, self.clock.now()).map_err(super::fixed)?;
+        let context = context.map_err(super::config_error)?;
+        let identity =
+            TalosCredentials::check(&context, self.clock.now()).map_err(super::config_error)?;
         if identity.roles.contains(ADMIN) {
             return Ok(None);
         }

@@ -1,18 +1,18 @@
 //! Queries to the members of an etcd behind the Talos API: their state, and the members they know.
 
-mod listed;
+mod differences;
 mod rank;
 
 use futures::StreamExt as _;
 
-pub(super) use self::listed::differences;
+pub(super) use self::differences::differences;
 pub(super) use self::rank::rank;
 use super::explain::{TalosFailure, TalosFailureReason};
 use super::proto::machine::{
     EtcdMember, EtcdMemberAlarm, EtcdMemberListRequest, EtcdMemberStatus, VersionInfo,
 };
 use super::session::{NodeTarget, TalosSession, host_of, only};
-use crate::grpc::again;
+use crate::grpc::recheck;
 use backup_core::source::{Members, UnusableMember};
 
 /// Nodes queried at once, four small calls each: an API server has 2 threads and 128 MiB.
@@ -132,7 +132,7 @@ pub(super) async fn ask_again(session: &TalosSession, members: &Members) -> Vec<
     let ask = |label| async move {
         let target = session.target(label);
         match ask_status(session, target.node.as_deref()).await {
-            Ok(status) if status.leader == 0 => Some(again::NO_LEADER.to_owned()),
+            Ok(status) if status.leader == 0 => Some(recheck::NO_LEADER.to_owned()),
             Ok(_) => None,
             // A call that was not allowed before is not allowed now.
             Err(failure)
@@ -146,7 +146,7 @@ pub(super) async fn ask_again(session: &TalosSession, members: &Members) -> Vec<
             Err(failure) => Some(failure.to_string()),
         }
     };
-    again::ask_again(members, ask).await
+    recheck::ask_again(members, ask).await
 }
 
 async fn ask_status(

@@ -76,11 +76,12 @@ impl TalosSession {
         options: &TalosOptions,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
-        let path = options.search.find().map_err(super::fixed)?;
+        let path = options.search.find().map_err(super::config_error)?;
         let context = TalosContext::load(&path, &options.overrides())
             .await
-            .map_err(super::fixed)?;
-        let identity = TalosCredentials::check(&context, clock.now()).map_err(super::fixed)?;
+            .map_err(super::config_error)?;
+        let identity =
+            TalosCredentials::check(&context, clock.now()).map_err(super::config_error)?;
         let shown = (identity.chain.as_slice(), &identity.key);
         let tls = connect::tls_config(&identity.authorities, Some(shown), Arc::clone(clock))
             .map_err(|error| SourceError {

@@ -75,7 +75,7 @@ impl ObjectCache {
     /// Starts recording a list of `kind` that is about to be read; `None` if it cannot be kept.
     pub(in super::super) fn record(self: &Arc<Self>, kind: &Kind) -> Option<ListRecorder> {
         let mut state = self.lock();
-        let heard = Self::doubt(&state, kind).is_none();
+        let heard = Self::mistrust_reason(&state, kind).is_none();
         let watched = state.kinds.get_mut(&kind.resource)?;
         if watched.version != kind.version || kind.converted {
             return None;
@@ -132,7 +132,10 @@ impl ListRecorder {
                 length: u32::try_from(json.len()).unwrap_or(u32::MAX),
                 sum: crc32fast::hash(json),
             };
-            let known = self.before.as_mut().and_then(|b| b.meet(name, slot));
+            let known = self
+                .before
+                .as_mut()
+                .and_then(|b| b.unchanged_body(name, slot));
             if known.is_none() {
                 bodies.push(json.clone());
             }
@@ -154,10 +157,10 @@ impl ListRecorder {
         }
     }
 
-    /// Completes the list. Waits at most until `patience` for outstanding reports of the watches.
+    /// Completes the list. Waits at most until `deadline` for outstanding reports of the watches.
     pub(in super::super) async fn finish(
         mut self,
-        patience: Instant,
+        deadline: Instant,
     ) -> Result<Drift, RecordFailure> {
         self.flush().await;
         if let Some(failed) = self.failed.take() {
@@ -202,7 +205,7 @@ impl ListRecorder {
             } else {
                 missing.clear();
             }
-            if Instant::now() >= patience {
+            if Instant::now() >= deadline {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
@@ -229,7 +232,7 @@ impl Drift {
 
 impl PreviousList {
     /// Returns the position of an object's body, if the object is unchanged.
-    fn meet(&mut self, name: &str, now: Slot) -> Option<u64> {
+    fn unchanged_body(&mut self, name: &str, now: Slot) -> Option<u64> {
         while let Some((passed, _)) = self.table.get(self.next)
             && passed < name
         {
@@ -304,7 +307,7 @@ impl ObjectCache {
         let written = spawn_blocking(move || {
             let length = bodies.iter().map(Bytes::len).sum();
             let mut block = zeroize::Zeroizing::new(Vec::with_capacity(length));
-            let (scratch, begin) = cache.room(u64::try_from(length).unwrap_or(u64::MAX))?;
+            let (scratch, begin) = cache.reserve(u64::try_from(length).unwrap_or(u64::MAX))?;
             let mut places = Vec::with_capacity(bodies.len());
             for body in bodies {
                 let at = u64::try_from(block.len()).unwrap_or(u64::MAX);

@@ -129,7 +129,7 @@ async fn every_doubt_is_a_list() {
             k.definition_changed("configmaps")
         }),
         ("the API server is another one now", |k| {
-            k.of("uid", "v1.37.0");
+            k.set_origin("uid", "v1.37.0");
         }),
         ("so much of it changed that a list costs less", |k| {
             for number in 0..=64 {

@@ -66,8 +66,8 @@ impl ObjectCache {
 
     fn begin(&self, kind: &Kind) -> Result<CacheUpdate<'_>, String> {
         let mut state = self.lock();
-        if let Some(doubt) = Self::doubt(&state, kind) {
-            return Err(doubt.to_owned());
+        if let Some(mistrust_reason) = Self::mistrust_reason(&state, kind) {
+            return Err(mistrust_reason.to_owned());
         }
         let watched = state.kinds.get_mut(&kind.resource);
         let watched = watched.ok_or("there is no watch on it now")?;
@@ -95,7 +95,7 @@ impl ObjectCache {
     ) -> Result<BTreeMap<Box<str>, Option<Slot>>, String> {
         let news = update.changes.iter().filter(|(name, change)| {
             let known = update.table.find(name);
-            known.is_none_or(|slot| change.is_news_of(slot))
+            known.is_none_or(|slot| change.is_newer_than(slot))
         });
         let reads = news.map(|(name, change)| async move {
             let read = if change.gone {

@@ -12,7 +12,7 @@ use super::secret::{SecretSource, SecretValue};
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct LeafField {
-    #[serde(deserialize_with = "wiped")]
+    #[serde(deserialize_with = "zeroizing")]
     content: Option<Zeroizing<String>>,
     secret_reference: Option<SecretKeyReference>,
 }
@@ -25,7 +25,7 @@ struct SecretKeyReference {
     key_path: String,
 }
 
-fn wiped<'de, D: serde::Deserializer<'de>>(
+fn zeroizing<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Zeroizing<String>>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
@@ -44,7 +44,7 @@ impl<'s> LeafReader<'s> {
     /// Returns the text of the leaf at `field`, which is not secret.
     pub(super) async fn text(&self, field: &str, leaf: &LeafField) -> Result<String, String> {
         let bytes = self.bytes(field, leaf).await?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| not_text(field))?;
         Ok(text.to_owned())
     }
 
@@ -55,7 +55,7 @@ impl<'s> LeafReader<'s> {
         leaf: &LeafField,
     ) -> Result<SecretString, String> {
         let bytes = self.bytes(field, leaf).await?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| no_text(field))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| not_text(field))?;
         Ok(SecretString::from(text))
     }
 
@@ -95,6 +95,6 @@ impl<'s> LeafReader<'s> {
     }
 }
 
-fn no_text(field: &str) -> String {
+fn not_text(field: &str) -> String {
     format!("`{field}` is no text")
 }

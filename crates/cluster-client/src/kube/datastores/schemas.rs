@@ -6,7 +6,7 @@ use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use backup_core::id::ComponentName;
 
 /// Maximum number of names in one finding.
-const TOLD: usize = 20;
+const MAX_NAMES: usize = 20;
 
 /// Tenant control plane and the location of its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
         let has = |t: &&TenantSchema| !etcd.prefixes.contains_key(&t.schema);
         let empty = tenants.iter().filter(has);
         let empty = empty.map(|t| format!("{} (/{}/)", t.tenant, t.schema));
-        if let Some(names) = told(empty) {
+        if let Some(names) = shortened(empty) {
             let cause = format!("tenants without data: {names}");
             let remedy = "if they are not new, their schema is another one than they say: see \
                           `status.storage.setup` of each TenantControlPlane";
@@ -49,7 +49,7 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
         let orphans = etcd.prefixes.iter();
         let orphans = orphans.filter(|(p, _)| !p.is_empty() && !known.contains(p.as_str()));
         let orphans = orphans.map(|(prefix, keys)| format!("/{prefix}/ ({keys} keys)"));
-        if let Some(names) = told(orphans) {
+        if let Some(names) = shortened(orphans) {
             let cause = format!("data without a tenant: {names}");
             let remedy = "it is kept with the rest; see whether a tenant was deleted by mistake, or \
                           belongs to another management cluster";
@@ -89,7 +89,10 @@ fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static 
     }
     let lacking = lacking.iter();
     let lacking = lacking.map(|(tenant, lacks)| format!("{tenant} ({})", lacks.join(", ")));
-    let cause = format!("tenants without their user or role: {}", told(lacking)?);
+    let cause = format!(
+        "tenants without their user or role: {}",
+        shortened(lacking)?
+    );
     Some((
         cause,
         "Steward makes them again when it reconciles these tenants",
@@ -97,13 +100,13 @@ fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static 
 }
 
 /// Lists the first of `names` and the number of the others; `None` if there are none.
-fn told(names: impl Iterator<Item = String>) -> Option<String> {
+fn shortened(names: impl Iterator<Item = String>) -> Option<String> {
     let names: Vec<String> = names.collect();
-    let more = match names.len().saturating_sub(TOLD) {
+    let more = match names.len().saturating_sub(MAX_NAMES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let shown = names.get(..TOLD).unwrap_or(&names).join(", ");
+    let shown = names.get(..MAX_NAMES).unwrap_or(&names).join(", ");
     (!names.is_empty()).then(|| format!("{shown}{more}"))
 }
 

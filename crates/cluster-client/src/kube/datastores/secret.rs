@@ -8,7 +8,7 @@ use kube::api::Api;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CALL_TIMEOUT, late, said};
+use super::{CALL_TIMEOUT, error_text, timeout_text};
 
 /// Value at a key of a Secret. Not `Debug`: it is secret.
 pub enum SecretValue {
@@ -63,8 +63,8 @@ impl SecretSource for InCluster<'_> {
         let api: Api<Secret> = Api::namespaced(self.0.clone(), namespace);
         let got = match tokio::time::timeout(CALL_TIMEOUT, api.get_opt(name)).await {
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
-            Ok(got) => got.map_err(|error| said(&error))?,
-            Err(_) => return Err(late()),
+            Ok(got) => got.map_err(|error| error_text(&error))?,
+            Err(_) => return Err(timeout_text()),
         };
         let Some(secret) = got else {
             return Ok(SecretValue::NoSecret);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::scope::is_butlers_group;
-use super::schema::lacking;
+use super::schema::missing_fields;
 use super::{Discovery, Kind};
 use backup_core::archive::ResourceName;
 use backup_core::format::manifest::{Finding, Severity};
@@ -131,14 +131,14 @@ impl Crd<'_> {
 }
 
 /// Adds or corrects the kind that a definition creates, and records findings about it.
-pub(super) fn defined(
+pub(super) fn add_definition(
     crd: &Crd<'_>,
     found: &mut Discovery,
     kinds: &mut BTreeMap<ResourceName, Kind>,
 ) {
     let name = crd.resource();
     if let Some(message) = crd.names_refused() {
-        found.leave(
+        found.exclude(
             Severity::Warning,
             &name,
             (
@@ -152,7 +152,7 @@ pub(super) fn defined(
     let stored = crd.spec.versions.iter().find(|v| v.storage);
     let served = |v: &&CrdVersion<'_>| v.served;
     let Some(first) = crd.spec.versions.iter().find(served) else {
-        found.leave(
+        found.exclude(
             Severity::Error,
             &name,
             (
@@ -229,7 +229,7 @@ pub(super) fn defined(
 
 /// Returns a finding about data that is lost when objects are not read in their stored version.
 fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
-    let told = |severity, cause, remedy: &str| {
+    let finding = |severity, cause, remedy: &str| {
         Some(Finding {
             severity,
             object: kind.resource.to_string(),
@@ -248,12 +248,12 @@ fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     if !webhook && !crd.spec.preserve_unknown_fields {
         let reading = crd.version(read)?;
         let lacks = |version: &str| {
-            let fields = lacking(reading.schema?, crd.version(version)?.schema?);
+            let fields = missing_fields(reading.schema?, crd.version(version)?.schema?);
             (!fields.is_empty()).then(|| (version.to_owned(), fields))
         };
         if let Some((version, fields)) = stored.iter().find_map(|v| lacks(v)) {
             let fields = fields.join(", ");
-            return told(
+            return finding(
                 Severity::Warning,
                 format!(
                     "objects may be stored as {version} and are read as {read}, which lacks fields \
@@ -275,7 +275,7 @@ fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     } else {
         "no field is lost by that"
     };
-    told(
+    finding(
         Severity::Info,
         format!(
             "objects are stored as {version}, which is not served, and are read as {read}: {by}"

@@ -8,7 +8,7 @@ const MAX_FIELDS: usize = 8;
 
 /// Returns the fields that `stored` has and `read` lacks: an object that is stored in one version loses
 /// them when it is read in the other. Returns the first few, as `spec.replicas`.
-pub(super) fn lacking(read: &RawValue, stored: &RawValue) -> Vec<String> {
+pub(super) fn missing_fields(read: &RawValue, stored: &RawValue) -> Vec<String> {
     let schema = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
     let mut fields = Vec::new();
     if let (Some(read), Some(stored)) = (schema(read), schema(stored)) {
@@ -75,7 +75,7 @@ mod tests {
             let whole = json!({ "openAPIV3Schema": { "type": "object", "properties": of } });
             RawValue::from_string(whole.to_string()).unwrap()
         };
-        lacking(&schema(read), &schema(stored))
+        missing_fields(&schema(read), &schema(stored))
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) async fn write(
             Ok(bytes) => {
                 out.file(&format!("files/{name}"), &bytes).await?;
                 let facts = examine(&name, &bytes).facts;
-                findings.extend(ending(path, &facts, now));
+                findings.extend(expiry_finding(path, &facts, now));
                 written.push(facts);
                 last = name;
                 continue;
@@ -56,7 +56,7 @@ pub(super) async fn write(
     Ok((written, lacks))
 }
 
-fn ending(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Option<Finding> {
+fn expiry_finding(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Option<Finding> {
     let until = facts.client_not_after?;
     let soon = now.checked_add(SOON).unwrap_or(now);
     (until < soon).then(|| Finding {

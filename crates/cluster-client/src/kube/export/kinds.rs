@@ -9,12 +9,12 @@ use super::super::cache::ListRecorder;
 use super::super::discover::Kind;
 use super::super::object::Object;
 use super::super::reader::KindReader;
-use super::super::refer::{ReferenceTarget, Referrer};
+use super::super::references::{ReferenceTarget, Referrer};
 use super::super::scope::{CONFIG_MAPS, SECRETS, is_butlers, is_butlers_group};
 use super::super::sealed::SealingKeyTrial;
-use super::super::secrets::{SecretDestination, place};
+use super::super::secrets::{SecretDestination, destination};
 use super::admission::AdmissionCheck;
-use super::{KubeArchive, KubeExport, SEALED_SECRETS, odd};
+use super::{KubeArchive, KubeExport, SEALED_SECRETS, findings};
 use backup_core::archive::{ObjectPath, is_too_deep, read_json};
 use backup_core::digest::Digest;
 use backup_core::format::export::{CompleteIn, KindFacts, Lost, Skipped};
@@ -117,7 +117,7 @@ impl KindTally {
             }
             let value = value_of(archive, &object);
             if let Some(value) = &value {
-                learn(export, &object, value);
+                collect_facts(export, &object, value);
             }
             match skip(export, archive, &object) {
                 Some(SkipReason { reason, by_name }) => {
@@ -127,7 +127,7 @@ impl KindTally {
                     }
                 }
                 None => {
-                    attempt(export, archive, &object);
+                    try_keys(export, archive, &object);
                     if let Some(value) = &value {
                         self.admission.judge(&object.path, value);
                     }
@@ -243,7 +243,7 @@ fn not_whole(unreadable: u64, lost: &[Lost]) -> Option<String> {
     let odd = (unreadable > 0).then(|| {
         format!("{unreadable} of its objects have no name or cannot be read, and were left out")
     });
-    let lost = (!lost.is_empty()).then(|| odd::lost_of(lost));
+    let lost = (!lost.is_empty()).then(|| findings::lost_of(lost));
     let all: Vec<String> = odd.into_iter().chain(lost).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -255,7 +255,7 @@ fn value_of(archive: KubeArchive, object: &Object) -> Option<serde_json::Value> 
 }
 
 /// Records the facts that an object contains about others.
-fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
+fn collect_facts(export: &KubeExport, object: &Object, value: &serde_json::Value) {
     let resource = &object.path.resource;
     let namespace = object.path.namespace.as_deref();
     let mut collected = export.collected();
@@ -281,7 +281,7 @@ fn learn(export: &KubeExport, object: &Object, value: &serde_json::Value) {
 }
 
 /// Tries the sealing keys of the restore point on its SealedSecrets.
-fn attempt(export: &KubeExport, archive: KubeArchive, object: &Object) {
+fn try_keys(export: &KubeExport, archive: KubeArchive, object: &Object) {
     match archive {
         KubeArchive::SealedSecrets => {
             let mut collected = export.collected();
@@ -307,17 +307,17 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
             by_name: false,
         })
     };
-    let place = match object.path.resource.as_str() {
-        SECRETS | CONFIG_MAPS => Some(place(object)),
+    let destination = match object.path.resource.as_str() {
+        SECRETS | CONFIG_MAPS => Some(destination(object)),
         _ => None,
     };
-    match (archive, place) {
+    match (archive, destination) {
         (KubeArchive::SealedSecrets, Some(SecretDestination::SealedSecrets))
         | (KubeArchive::Kubeconfigs, Some(SecretDestination::Kubeconfigs))
         | (KubeArchive::Crds | KubeArchive::Resources, None) => {}
-        (KubeArchive::Secrets, Some(place)) => {
+        (KubeArchive::Secrets, Some(destination)) => {
             // Called first: it records that the object exists.
-            let reason = not_wanted(export, object, place);
+            let reason = exclusion_reason(export, object, destination);
             let namespace = object.path.namespace.as_deref().unwrap_or_default();
             // In a namespace that is not included, no object can be missed.
             let outside = !export.selection.wants_namespace(namespace);
@@ -344,10 +344,10 @@ fn skip(export: &KubeExport, archive: KubeArchive, object: &Object) -> Option<Sk
 }
 
 /// Returns why a Secret or ConfigMap does not belong in the component of Secrets; records that it exists.
-fn not_wanted(
+fn exclusion_reason(
     export: &KubeExport,
     object: &Object,
-    place: SecretDestination,
+    destination: SecretDestination,
 ) -> Option<&'static str> {
     let kind = object.path.resource.as_str();
     let namespace = object.path.namespace.as_deref().unwrap_or_default();
@@ -359,8 +359,8 @@ fn not_wanted(
     let mut collected = export.collected();
     let referred = collected
         .references
-        .meet(target, namespace, &object.meta.name);
-    match place {
+        .mark_present(target, namespace, &object.meta.name);
+    match destination {
         SecretDestination::Nowhere(reason) => Some(reason),
         SecretDestination::SealedSecrets | SecretDestination::Kubeconfigs => {
             Some("it belongs to another component")

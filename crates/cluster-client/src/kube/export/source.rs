@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{KubeExport, files, odd, visit};
+use super::{KubeExport, files, findings, visit};
 use backup_core::id::ComponentName;
 use backup_core::source::{ArchiveReport, ArchiveSink, ArchiveSource, ObjectTap, SourceError};
 
@@ -105,7 +105,7 @@ impl ArchiveSource for KubeSource {
             KubeArchive::Resources => export.collected().complete = true,
             KubeArchive::Secrets => written
                 .findings
-                .extend(odd::unmet(&export.collected().references)),
+                .extend(findings::missing_references(&export.collected().references)),
             _ => {}
         }
         Ok(written)

@@ -7,8 +7,8 @@ use super::super::failure::KubeError;
 use super::super::list::Page;
 use super::super::reader::KindReader;
 use super::admission::AdmissionCheck;
+use super::findings::{list_failure, lost_objects, other_version, too_deep, unreadable};
 use super::kinds::{self, KindTally};
-use super::odd::{failed, not_read, otherwise, too_deep, unreadable};
 use super::{KubeArchive, KubeExport};
 use backup_core::format::export::{ArchiveFacts, CompleteIn, KindFacts, Lack};
 use backup_core::format::manifest::{Finding, Severity};
@@ -45,7 +45,9 @@ pub(super) async fn visit(
             }
             _ => AdmissionCheck::default(),
         };
-        written.findings.extend(otherwise(export, reading.kind()));
+        written
+            .findings
+            .extend(other_version(export, reading.kind()));
         let of = (archive, scope.clone());
         let (facts, findings) = kind(export, of, (reading, admission), first, &mut out).await?;
         let is_error = findings.iter().any(|f| f.severity == Severity::Error);
@@ -76,7 +78,7 @@ async fn begin<'a>(
     kind: &'a Kind,
     selector: Option<&'a str>,
 ) -> (KindReader<'a>, Result<Option<Page>, KubeError>) {
-    let reading = KindReader::begin(&export.api, kind, selector, export.memory.as_ref()).await;
+    let reading = KindReader::begin(&export.api, kind, selector, export.cache.as_ref()).await;
     let mut reading = reading.record();
     if !export.unconverted.contains_key(&kind.resource) {
         let first = reading.next().await;
@@ -147,10 +149,10 @@ async fn kind(
             Ok(None) => {
                 let odd = tally.unreadable;
                 // A kind with unreadable objects is not kept at all.
-                if let (Some(memory), Some(recorder), 0, None) =
-                    (&export.memory, recorder, odd, reading.list_failed())
+                if let (Some(cache), Some(recorder), 0, None) =
+                    (&export.cache, recorder, odd, reading.list_failed())
                 {
-                    memory.recorded(kind, recorder).await;
+                    cache.recorded(kind, recorder).await;
                 }
                 let odd = (odd > 0).then(|| unreadable(kind, odd));
                 let deep = tally.deep.take();
@@ -159,7 +161,7 @@ async fn kind(
                 let findings = odd.into_iter().chain(deep);
                 let findings = findings.chain(tally.admission.finding(kind));
                 let findings = findings.chain(unconverted_part(kind, &reading));
-                let findings = findings.chain(not_read(kind, &archive.component(), &lost));
+                let findings = findings.chain(lost_objects(kind, &archive.component(), &lost));
                 let findings = findings.collect();
                 return Ok((Some(tally.facts(&reading, scope, lost, None)), findings));
             }
@@ -183,9 +185,9 @@ async fn kind(
                 ));
             }
             Err(e) => {
-                let finding = failed(kind, &e, tally.objects);
+                let finding = list_failure(kind, &e, tally.objects);
                 let lost = kinds::lost(export, archive, &reading);
-                let findings = not_read(kind, &archive.component(), &lost);
+                let findings = lost_objects(kind, &archive.component(), &lost);
                 let findings = std::iter::once(finding).chain(findings).collect();
                 let facts = tally.facts(&reading, None, lost, Some(e.line()));
                 return Ok((Some(facts), findings));

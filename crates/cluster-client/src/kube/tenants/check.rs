@@ -6,7 +6,7 @@ use super::super::failure::KubeError;
 use super::super::request::Api;
 use super::cluster::TenantCluster;
 use super::state::{PlaneView, TenantState};
-use super::{ControlPlanes, PER_TENANT, ask, credentials, told};
+use super::{ControlPlanes, PER_TENANT, credentials, error_line, query};
 use crate::kube::kubeconfig::KubeconfigReport;
 use backup_core::digest::Digest;
 use backup_core::format::export::{KubeconfigFacts, TenantFacts};
@@ -23,53 +23,54 @@ pub(super) async fn check(
     planes: &ControlPlanes,
     now: Timestamp,
 ) -> (TenantState, Vec<Finding>) {
-    let mut seen = TenantCheck::of(&tenant);
-    let held = tokio::time::timeout(PER_TENANT, held(api, &tenant, planes, &mut seen)).await;
-    let examined = match held {
+    let mut check = TenantCheck::of(&tenant);
+    let examined =
+        tokio::time::timeout(PER_TENANT, read_secrets(api, &tenant, planes, &mut check)).await;
+    let examined = match examined {
         Ok(Ok(examined)) => examined,
         Ok(Err(e)) => {
-            let why = format!("its Secrets could not be read: {}", told(&e));
-            seen.fail(&why);
-            return seen.done();
+            let why = format!("its Secrets could not be read: {}", error_line(&e));
+            check.fail(&why);
+            return check.finish();
         }
         Err(_) => {
             let within = PER_TENANT.as_secs();
-            seen.fail(&format!("its Secrets could not be read within {within} s"));
-            return seen.done();
+            check.fail(&format!("its Secrets could not be read within {within} s"));
+            return check.finish();
         }
     };
     let Some((mut examined, key)) = examined else {
-        seen.fail("it has no kubeconfig Secret");
-        return seen.done();
+        check.fail("it has no kubeconfig Secret");
+        return check.finish();
     };
-    examined.facts.narrow(&seen.authority);
-    seen.kubeconfig(&examined.facts, key, now);
+    examined.facts.narrow(&check.authority);
+    check.kubeconfig(&examined.facts, key, now);
     let unusable = examined.facts.unusable.clone();
-    seen.facts.kubeconfig = Some(examined.facts);
+    check.facts.kubeconfig = Some(examined.facts);
     match examined.client {
         Some(access) => {
-            seen.facts.answer = ask::ask(&access, &api.proxies).await;
-            if let Some(why) = seen.facts.answer.failure.clone() {
-                seen.fail(&why);
+            check.facts.answer = query::query(&access, &api.proxies).await;
+            if let Some(why) = check.facts.answer.failure.clone() {
+                check.fail(&why);
             }
         }
         None => {
             let why = unusable.unwrap_or_default();
-            seen.fail(&format!("its kubeconfig was not used: {why}"));
+            check.fail(&format!("its kubeconfig was not used: {why}"));
         }
     }
-    seen.done()
+    check.finish()
 }
 
 /// Reads the tenant's data in the management cluster: control plane, kubeconfig, authority.
-async fn held(
+async fn read_secrets(
     api: &Api,
     tenant: &TenantCluster,
     planes: &ControlPlanes,
-    seen: &mut TenantCheck,
+    check: &mut TenantCheck,
 ) -> Result<Option<(KubeconfigReport, &'static str)>, KubeError> {
-    let namespace = match seen.facts.tenant_namespace.clone() {
-        Some(told) => Some(told),
+    let namespace = match check.facts.tenant_namespace.clone() {
+        Some(error_line) => Some(error_line),
         None => credentials::namespace(api, tenant).await?,
     };
     let Some(namespace) = namespace else {
@@ -83,12 +84,12 @@ async fn held(
     // The tenant's own namespace has one control plane, whatever its name.
     let plane = named.or_else(|| here.first());
     if let Some(plane) = plane {
-        seen.facts.control_plane = Some(plane.facts.clone());
-        seen.plane = Some(plane.view.clone());
+        check.facts.control_plane = Some(plane.facts.clone());
+        check.plane = Some(plane.view.clone());
         let name = &plane.facts.name;
-        seen.authority = credentials::authority(api, &namespace, name).await?;
-        if seen.authority.is_empty() {
-            seen.say(
+        check.authority = credentials::authority(api, &namespace, name).await?;
+        if check.authority.is_empty() {
+            check.add_finding(
                 Severity::Warning,
                 format!(
                     "the authority of its control plane is not in Secret {namespace}/{name}-ca"
@@ -117,15 +118,15 @@ impl TenantCheck {
         let facts = tenant.facts();
         let phase = facts.phase.clone().unwrap_or_default();
         let settled = phase == "Ready";
-        let mut seen = Self {
+        let mut check = Self {
             facts,
             plane: None,
             authority: Vec::new(),
             findings: Vec::new(),
             settled,
         };
-        if settled && seen.facts.tenant_namespace.is_none() {
-            seen.say(
+        if settled && check.facts.tenant_namespace.is_none() {
+            check.add_finding(
                 Severity::Warning,
                 "it is Ready and its status names no tenantNamespace".to_owned(),
                 "set status.tenantNamespace to the namespace that its control plane is in: \
@@ -134,7 +135,7 @@ impl TenantCheck {
         }
         if !settled {
             let phase = if phase.is_empty() { "none yet" } else { &phase };
-            seen.say(
+            check.add_finding(
                 if phase == "Failed" {
                     Severity::Warning
                 } else {
@@ -144,7 +145,7 @@ impl TenantCheck {
                 "take another restore point when it is Ready",
             );
         }
-        seen
+        check
     }
 
     /// Checks a kubeconfig against the facts from the management cluster.
@@ -164,7 +165,7 @@ impl TenantCheck {
             } else {
                 "expires at"
             };
-            self.say(
+            self.add_finding(
                 Severity::Warning,
                 format!("the {what} in {origin} {ended} {until}"),
                 "let Steward renew it (annotation certs.steward.butlerlabs.dev/rotate on its \
@@ -174,7 +175,7 @@ impl TenantCheck {
         let trusted = found.trusted();
         let known = !trusted.is_empty() && !self.authority.is_empty();
         if known && !trusted.iter().any(|a| self.authority.contains(&a.sha256)) {
-            self.say(
+            self.add_finding(
                 Severity::Warning,
                 format!("the authority in {origin} is not that of its control plane"),
                 "let Steward make the kubeconfig anew by deleting its Secret: with this one no \
@@ -187,7 +188,7 @@ impl TenantCheck {
         {
             let cause =
                 format!("the server in {origin} is {server}, its control plane is at {endpoint}");
-            self.say(
+            self.add_finding(
                 Severity::Warning,
                 cause,
                 "see which of both is right: workers and users follow the kubeconfig",
@@ -205,7 +206,7 @@ impl TenantCheck {
             Severity::Info
         };
         self.facts.answer.failure = Some(why.to_owned());
-        self.say(
+        self.add_finding(
             severity,
             format!("it was not asked to the end: {why}"),
             "see that its kubeconfig works from where the backup runs; a restore cannot be \
@@ -213,7 +214,7 @@ impl TenantCheck {
         );
     }
 
-    fn say(&mut self, severity: Severity, cause: String, remedy: &str) {
+    fn add_finding(&mut self, severity: Severity, cause: String, remedy: &str) {
         let TenantFacts {
             namespace, name, ..
         } = &self.facts;
@@ -225,7 +226,7 @@ impl TenantCheck {
         });
     }
 
-    fn done(self) -> (TenantState, Vec<Finding>) {
+    fn finish(self) -> (TenantState, Vec<Finding>) {
         let tenant = TenantState {
             facts: self.facts,
             plane: self.plane,

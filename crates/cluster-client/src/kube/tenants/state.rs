@@ -13,7 +13,7 @@ const PAUSED: &str = "/metadata/annotations/steward.butlerlabs.dev~1paused";
 /// The same annotation of Cluster API.
 const CLUSTER_PAUSED: &str = "/metadata/annotations/cluster.x-k8s.io~1paused";
 /// Conditions for which `False` is bad; for others, such as `Paused` or `ScalingUp`, it is good.
-const WANTED: [&str; 8] = [
+const EXPECTED_TRUE: [&str; 8] = [
     "Available",
     "ControlPlaneAvailable",
     "ControlPlaneInitialized",
@@ -147,13 +147,13 @@ fn unmet(object: &Value, lists: [&str; 2]) -> Vec<UnmetCondition> {
         .filter_map(|list| object.pointer(list)?.as_array());
     let mut found: Vec<UnmetCondition> = Vec::new();
     for condition in lists.flatten().take(MOST) {
-        let told = |field: &str| text(condition, field).unwrap_or_default();
-        let (kind, status) = (told("/type"), told("/status"));
+        let field = |name: &str| text(condition, name).unwrap_or_default();
+        let (kind, status) = (field("/type"), field("/status"));
         let known = |unmet: &UnmetCondition| unmet.condition == kind;
-        if status == "True" || !WANTED.contains(&kind.as_str()) || found.iter().any(known) {
+        if status == "True" || !EXPECTED_TRUE.contains(&kind.as_str()) || found.iter().any(known) {
             continue;
         }
-        let why = [told("/reason"), told("/message")];
+        let why = [field("/reason"), field("/message")];
         let why: Vec<String> = why.into_iter().filter(|text| !text.is_empty()).collect();
         found.push(UnmetCondition {
             condition: kind,

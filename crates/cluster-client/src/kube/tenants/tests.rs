@@ -1,10 +1,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::ask::Node;
 use super::check::{TenantCheck, same_address};
 use super::cluster::{ControlPlane, TenantCluster};
 use super::credentials::is_name;
+use super::query::Node;
 use backup_core::digest::Digest;
 use backup_core::format::export::{AuthorityFacts, KubeconfigFacts};
 use backup_core::format::manifest::Severity;
@@ -18,8 +18,8 @@ fn tenant(status: &serde_json::Value) -> TenantCluster {
     .unwrap()
 }
 
-fn told(seen: &TenantCheck) -> Vec<(Severity, &str)> {
-    let told = seen.findings.iter();
+fn told(check: &TenantCheck) -> Vec<(Severity, &str)> {
+    let told = check.findings.iter();
     told.map(|f| (f.severity, f.cause.as_str())).collect()
 }
 
@@ -86,17 +86,17 @@ fn phases_that_matter_are_told() {
 #[test]
 fn a_tenant_that_sleeps_is_no_warning() {
     let status = json!({ "phase": "Ready", "tenantNamespace": "shop-1" });
-    let mut seen = TenantCheck::of(&tenant(&status));
-    seen.fail("nobody there");
-    assert_eq!(told(&seen)[0].0, Severity::Warning);
-    let mut seen = TenantCheck::of(&tenant(&status));
-    seen.facts.control_plane = Some(backup_core::format::export::ControlPlaneFacts {
+    let mut check = TenantCheck::of(&tenant(&status));
+    check.fail("nobody there");
+    assert_eq!(told(&check)[0].0, Severity::Warning);
+    let mut check = TenantCheck::of(&tenant(&status));
+    check.facts.control_plane = Some(backup_core::format::export::ControlPlaneFacts {
         status: Some("Sleeping".to_owned()),
         ..Default::default()
     });
-    seen.fail("nobody there");
-    assert_eq!(told(&seen)[0].0, Severity::Info);
-    assert_eq!(seen.facts.answer.failure.as_deref(), Some("nobody there"));
+    check.fail("nobody there");
+    assert_eq!(told(&check)[0].0, Severity::Info);
+    assert_eq!(check.facts.answer.failure.as_deref(), Some("nobody there"));
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn a_kubeconfig_is_held_against_the_cluster() {
         unusable: None,
     };
     let judge = |facts: &KubeconfigFacts, key: &str| {
-        let mut seen = TenantCheck::of(&tenant(&status));
-        seen.authority = vec![Digest::of(b"ca")];
-        seen.kubeconfig(facts, key, now);
-        let causes = seen.findings.iter().map(|f| f.cause.clone());
+        let mut check = TenantCheck::of(&tenant(&status));
+        check.authority = vec![Digest::of(b"ca")];
+        check.kubeconfig(facts, key, now);
+        let causes = check.findings.iter().map(|f| f.cause.clone());
         causes.collect::<Vec<_>>().join("\n")
     };
     assert_eq!(judge(&right, "admin.conf"), "");
@@ -158,12 +158,12 @@ fn any_certificate_of_an_authority_counts() {
         };
         let plane: Vec<Digest> = plane.iter().map(|name| Digest::of(name)).collect();
         facts.narrow(&plane);
-        let mut seen = TenantCheck::of(&tenant(
+        let mut check = TenantCheck::of(&tenant(
             &json!({ "phase": "Ready", "tenantNamespace": "a" }),
         ));
-        seen.authority = plane;
-        seen.kubeconfig(&facts, "admin.conf", now);
-        let causes = seen.findings.iter().map(|f| f.cause.clone());
+        check.authority = plane;
+        check.kubeconfig(&facts, "admin.conf", now);
+        let causes = check.findings.iter().map(|f| f.cause.clone());
         (facts.ca_sha256, causes.collect::<Vec<_>>().join("\n"))
     };
     let (old, new) = (

@@ -4,7 +4,7 @@ use super::super::discover::Kind;
 use super::super::export::KubeArchive;
 use super::super::object::Meta;
 use super::super::scope::SECRETS;
-use super::super::secrets::{SecretDestination, place_of_head};
+use super::super::secrets::{SecretDestination, destination_of_head};
 use super::super::select::KindDestination;
 use super::{WatchOptions, has_places};
 use backup_core::id::ComponentName;
@@ -19,7 +19,7 @@ const OF_TENANT: &[KubeArchive] = &[
 
 /// Components that changes of one kind concern.
 pub(super) struct AffectedComponents {
-    home: KindDestination,
+    destination: KindDestination,
     secret: bool,
     places: bool,
     tenants: bool,
@@ -27,10 +27,10 @@ pub(super) struct AffectedComponents {
 }
 
 impl AffectedComponents {
-    pub(super) fn new(kind: &Kind, home: KindDestination) -> Self {
+    pub(super) fn new(kind: &Kind, destination: KindDestination) -> Self {
         let name = kind.resource.as_str();
         Self {
-            home,
+            destination,
             secret: name == SECRETS,
             places: has_places(kind),
             tenants: name == TENANTS,
@@ -38,13 +38,13 @@ impl AffectedComponents {
         }
     }
 
-    pub(super) fn home(&self) -> KindDestination {
-        self.home
+    pub(super) fn destination(&self) -> KindDestination {
+        self.destination
     }
 
     /// Returns the components that any object of the kind may concern.
     pub(super) fn all(&self, wanted: &WatchOptions) -> Vec<ComponentName> {
-        let archives: &[KubeArchive] = match self.home {
+        let archives: &[KubeArchive] = match self.destination {
             KindDestination::Crds => &[KubeArchive::Crds, KubeArchive::Resources],
             KindDestination::Secrets if self.secret => &[
                 KubeArchive::SealedSecrets,
@@ -56,13 +56,13 @@ impl AffectedComponents {
             KindDestination::Resources if self.tenants => OF_TENANT,
             KindDestination::Resources => &[KubeArchive::Resources],
         };
-        named(archives, wanted)
+        component_names(archives, wanted)
     }
 
     /// Returns the components that a change of the object with this head concerns.
     pub(super) fn of(&self, wanted: &WatchOptions, meta: &Meta, new: bool) -> Vec<ComponentName> {
-        let place = self.places.then(|| place_of_head(self.secret, meta));
-        let archives: &[KubeArchive] = match (self.home, place) {
+        let place = self.places.then(|| destination_of_head(self.secret, meta));
+        let archives: &[KubeArchive] = match (self.destination, place) {
             (_, Some(SecretDestination::Nowhere(_))) => &[],
             (_, Some(SecretDestination::SealedSecrets)) => &[KubeArchive::SealedSecrets],
             (_, Some(SecretDestination::Kubeconfigs)) => OF_TENANT,
@@ -74,7 +74,8 @@ impl AffectedComponents {
             (KindDestination::Resources, None) => &[KubeArchive::Resources],
         };
         // Objects that a restore depends on are never excluded by their namespace.
-        let always = archives == [KubeArchive::SealedSecrets] || self.home == KindDestination::Crds;
+        let always =
+            archives == [KubeArchive::SealedSecrets] || self.destination == KindDestination::Crds;
         let namespace = if self.namespaces {
             Some(&meta.name)
         } else {
@@ -85,11 +86,11 @@ impl AffectedComponents {
         {
             return Vec::new();
         }
-        named(archives, wanted)
+        component_names(archives, wanted)
     }
 }
 
-fn named(archives: &[KubeArchive], wanted: &WatchOptions) -> Vec<ComponentName> {
+fn component_names(archives: &[KubeArchive], wanted: &WatchOptions) -> Vec<ComponentName> {
     let names = archives.iter().map(|archive| archive.component());
     names
         .filter(|name| wanted.components.contains(name))
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
     use backup_core::archive::ResourceName;
 
-    fn affected(resource: &str, home: KindDestination) -> AffectedComponents {
+    fn affected(resource: &str, destination: KindDestination) -> AffectedComponents {
         let kind = Kind {
             resource: ResourceName::from(resource),
             kind: String::new(),
@@ -116,10 +117,10 @@ mod tests {
             stored_version: None,
             converted: false,
         };
-        AffectedComponents::new(&kind, home)
+        AffectedComponents::new(&kind, destination)
     }
 
-    fn told(affected: &AffectedComponents, head: serde_json::Value, new: bool) -> Vec<String> {
+    fn names(affected: &AffectedComponents, head: serde_json::Value, new: bool) -> Vec<String> {
         let wanted = WatchOptions {
             selection: Selection {
                 exclude_namespaces: ["velero".to_owned()].into(),
@@ -141,15 +142,15 @@ mod tests {
                 "name": "sealed-secrets-keyabcde", "namespace": namespace,
                 "labels": { label: "compromised" },
             });
-            assert_eq!(told(&secrets, key, true), ["sealed-secrets"]);
+            assert_eq!(names(&secrets, key, true), ["sealed-secrets"]);
         }
         let kubeconfig = serde_json::json!({ "name": "alpha-kubeconfig", "namespace": "alpha" });
         let of_tenant = ["resources", "kubeconfigs", "secrets"];
-        assert_eq!(told(&secrets, kubeconfig, false), of_tenant);
+        assert_eq!(names(&secrets, kubeconfig, false), of_tenant);
         let other = serde_json::json!({ "name": "credentials", "namespace": "alpha" });
-        assert_eq!(told(&secrets, other, true), ["secrets"]);
+        assert_eq!(names(&secrets, other, true), ["secrets"]);
         let elsewhere = serde_json::json!({ "name": "credentials", "namespace": "velero" });
-        assert!(told(&secrets, elsewhere, true).is_empty());
+        assert!(names(&secrets, elsewhere, true).is_empty());
     }
 
     #[test]
@@ -159,12 +160,12 @@ mod tests {
             "name": "some-controller", "namespace": "butler-system",
             "annotations": { "control-plane.alpha.kubernetes.io/leader": "{}" },
         });
-        assert!(told(&maps, leader, false).is_empty());
+        assert!(names(&maps, leader, false).is_empty());
         let root = serde_json::json!({ "name": "kube-root-ca.crt", "namespace": "butler-system" });
-        assert!(told(&maps, root, true).is_empty());
+        assert!(names(&maps, root, true).is_empty());
         // It is not a kubeconfig, whatever its name is.
         let map = serde_json::json!({ "name": "a-kubeconfig", "namespace": "butler-system" });
-        assert_eq!(told(&maps, map, true), ["secrets"]);
+        assert_eq!(names(&maps, map, true), ["secrets"]);
     }
 
     #[test]
@@ -172,12 +173,12 @@ mod tests {
         let tenants = affected(TENANTS, KindDestination::Resources);
         let tenant = || serde_json::json!({ "name": "alpha", "namespace": "butler-tenants" });
         assert_eq!(
-            told(&tenants, tenant(), true),
+            names(&tenants, tenant(), true),
             ["resources", "kubeconfigs", "secrets"]
         );
-        assert_eq!(told(&tenants, tenant(), false), ["resources"]);
+        assert_eq!(names(&tenants, tenant(), false), ["resources"]);
         let crds = affected(super::super::CRDS, KindDestination::Crds);
         let crd = serde_json::json!({ "name": "teams.butler.butlerlabs.dev" });
-        assert_eq!(told(&crds, crd, true), ["crds", "resources"]);
+        assert_eq!(names(&crds, crd, true), ["crds", "resources"]);
     }
 }

@@ -258,9 +258,10 @@ impl<'a> KindWatcher<'a> {
     fn selector(&self) -> String {
         // As in the export: Secrets of two components are taken whatever their labels are.
         let selector = self.context.wanted.selection.selector.as_deref();
-        let selector = selector.filter(|_| self.affected.home() == KindDestination::Resources);
+        let selector =
+            selector.filter(|_| self.affected.destination() == KindDestination::Resources);
         selector
-            .map(super::super::list::selected)
+            .map(super::super::list::selector_query)
             .unwrap_or_default()
     }
 
@@ -302,7 +303,7 @@ impl<'a> KindWatcher<'a> {
         let object = (format!("{namespace}{}", meta.name), event.what == "DELETED");
         let cache = self.context.cache;
         cache.report(self.kind, &meta.resource_version, Some(object));
-        if self.affected.home() == KindDestination::Crds {
+        if self.affected.destination() == KindDestination::Crds {
             cache.definition_changed(&meta.name);
             self.context.defined.notify_one();
         }

@@ -12,7 +12,7 @@ use backup_core::source::{Candidate, Members, SourceError, UnusableMember};
 /// cluster writes some hundred entries.
 const LAG: u64 = 1_000;
 /// Maximum number of a member's own error messages in the warnings.
-const ERRORS_TOLD: usize = 8;
+const MAX_ERRORS: usize = 8;
 
 /// Rank of a member; the order of the fields is the order in which they count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +73,7 @@ pub(in super::super) fn rank(
     }
     if ranked.is_empty() {
         let mut left_out: Vec<String> = unwell.into_iter().map(|member| member.cause).collect();
-        left_out.extend(summed_up(failures.into_iter().map(|(_, f)| f).collect()));
+        left_out.extend(summarize(failures.into_iter().map(|(_, f)| f).collect()));
         let operation = format!(
             "no etcd member to take a snapshot from: {}",
             left_out.join("; ")
@@ -96,7 +96,7 @@ pub(in super::super) fn rank(
         }
     }
     unwell.extend(others.into_iter().filter_map(other));
-    let mut warnings = summed_up(shared);
+    let mut warnings = summarize(shared);
     if alarms
         .iter()
         .any(|a| a.alarm == i32::from(AlarmType::Nospace))
@@ -135,7 +135,7 @@ fn other((node, status): OtherMember) -> Option<UnusableMember> {
 }
 
 /// Returns failures as sentences; failures with the same meaning become one sentence.
-fn summed_up(failures: Vec<TalosFailure>) -> Vec<String> {
+fn summarize(failures: Vec<TalosFailure>) -> Vec<String> {
     let mut groups: Vec<Vec<TalosFailure>> = Vec::new();
     for failure in failures {
         let same = |group: &&mut Vec<TalosFailure>| {
@@ -256,7 +256,7 @@ fn judge(
                 lag.max(unapplied)
             ));
         }
-        for error in status.errors.iter().take(ERRORS_TOLD) {
+        for error in status.errors.iter().take(MAX_ERRORS) {
             warnings.push(format!(
                 "the member at node {node} says: {}",
                 printable(error)

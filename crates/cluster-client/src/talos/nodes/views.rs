@@ -155,8 +155,8 @@ pub struct MemberStatusView {
 impl From<EtcdMemberStatus> for MemberStatusView {
     fn from(status: EtcdMemberStatus) -> Self {
         /// Maximum number of error messages that are kept.
-        const TOLD: usize = 8;
-        let errors = status.errors.iter().take(TOLD);
+        const MAX_ERRORS: usize = 8;
+        let errors = status.errors.iter().take(MAX_ERRORS);
         Self {
             member_id: format!("{:016x}", status.member_id),
             etcd_version: printable(&status.protocol_version),

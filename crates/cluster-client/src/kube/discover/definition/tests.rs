@@ -20,7 +20,7 @@ fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
         let text = crd.to_string();
         let crd: Crd<'_> = serde_json::from_str(&text).unwrap();
         let mut kinds = BTreeMap::new();
-        defined(&crd, &mut Discovery::default(), &mut kinds);
+        add_definition(&crd, &mut Discovery::default(), &mut kinds);
         kinds.into_values().next().unwrap()
     };
     let kind = crd(json!({ "status": {} }));
@@ -35,7 +35,7 @@ fn a_kind_that_only_its_definition_tells_has_its_status_and_versions() {
 
 /// Examines a definition with these versions (name, served, stored, fields), and the versions in which
 /// objects were stored.
-fn told(
+fn read_definition(
     versions: &[(&str, bool, bool, &[&str])],
     stored: &[&str],
     webhook: bool,
@@ -67,7 +67,7 @@ fn told(
     ] });
     let list = serde_json::from_value(list).unwrap();
     super::super::add(&mut kinds, "example.com", "v1", list);
-    defined(&crd, &mut found, &mut kinds);
+    add_definition(&crd, &mut found, &mut kinds);
     let findings = found.findings.into_iter().map(|f| (f.severity, f.cause));
     (kinds.into_values().next().unwrap(), findings.collect())
 }
@@ -78,21 +78,25 @@ type KindAndFindings = (Kind, Vec<(Severity, String)>);
 fn a_kind_is_read_in_the_version_that_is_stored() {
     let (v1, old) = (&["a"][..], &["a", "only"][..]);
     let versions = [("v1", true, false, v1), ("v1beta1", true, true, old)];
-    let (kind, findings) = told(&versions, &["v1beta1"], false);
+    let (kind, findings) = read_definition(&versions, &["v1beta1"], false);
     assert_eq!(kind.version, "v1beta1");
     assert_eq!(kind.also_served, ["v1"]);
     assert_eq!(findings, []);
     // Objects read in their stored version need no webhook.
-    let (kind, findings) = told(&versions, &["v1beta1"], true);
+    let (kind, findings) = read_definition(&versions, &["v1beta1"], true);
     assert!(!kind.converted && findings.is_empty());
-    assert!(told(&versions, &["v1", "v1beta1"], true).0.converted);
+    assert!(
+        read_definition(&versions, &["v1", "v1beta1"], true)
+            .0
+            .converted
+    );
 }
 
 #[test]
 fn fields_that_cannot_be_read_are_told() {
     let (v1, old) = (&["a"][..], &["a", "only"][..]);
     let unserved = [("v1", true, false, v1), ("v1beta1", false, true, old)];
-    let (kind, findings) = told(&unserved, &["v1beta1"], false);
+    let (kind, findings) = read_definition(&unserved, &["v1beta1"], false);
     assert_eq!(kind.version, "v1");
     let [(Severity::Warning, cause)] = &*findings else {
         panic!("{findings:?}");
@@ -101,13 +105,13 @@ fn fields_that_cannot_be_read_are_told() {
     assert!(cause.contains("spec.only"), "{cause}");
     // The storage version was changed, and objects were not rewritten.
     let moved = [("v1", true, true, v1), ("v1beta1", true, false, old)];
-    let (_, findings) = told(&moved, &["v1beta1", "v1"], false);
+    let (_, findings) = read_definition(&moved, &["v1beta1", "v1"], false);
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!(told(&moved, &["v1"], false).1, []);
+    assert_eq!(read_definition(&moved, &["v1"], false).1, []);
     // Nothing is lost if no field is missing, and the effect of a webhook is unknown.
     let same = [("v1", true, false, old), ("v1beta1", false, true, old)];
     for (versions, webhook) in [(same, false), (unserved, true)] {
-        let (_, findings) = told(&versions, &["v1beta1"], webhook);
+        let (_, findings) = read_definition(&versions, &["v1beta1"], webhook);
         assert!(matches!(&*findings, [(Severity::Info, _)]), "{findings:?}");
     }
 }

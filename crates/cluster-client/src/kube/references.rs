@@ -10,9 +10,9 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde_json::{Map, Value};
 
-mod words;
+mod field_names;
 
-use words::{FieldMeaning, FieldMeanings, flat};
+use field_names::{FieldMeaning, FieldMeanings, flat};
 
 /// Maximum number of remembered unambiguous references, some 100 bytes each. Above that every Secret is
 /// taken.
@@ -27,7 +27,7 @@ const MAX_AROUND: usize = 8;
 
 /// Namespaces in which operators look up references of kinds without a namespace, if the objects do not
 /// name one.
-const USUAL: [(&str, &str); 9] = [
+const DEFAULT_NAMESPACES: [(&str, &str); 9] = [
     ("butler.butlerlabs.dev", "butler-system"),
     ("steward.butlerlabs.dev", "steward-system"),
     ("cert-manager.io", "cert-manager"),
@@ -70,7 +70,7 @@ struct ReferenceOrigin {
     /// First object that has the reference.
     object: String,
     /// Whether the target was seen, or is optional.
-    met: bool,
+    present: bool,
 }
 
 /// Reference to a missing object.
@@ -148,37 +148,45 @@ impl References {
     }
 
     /// Reports whether a reference to the object exists, and records that the object exists.
-    pub(super) fn meet(&mut self, target: ReferenceTarget, namespace: &str, name: &str) -> bool {
-        let mut met = self.overflowed;
+    pub(super) fn mark_present(
+        &mut self,
+        target: ReferenceTarget,
+        namespace: &str,
+        name: &str,
+    ) -> bool {
+        let mut present = self.overflowed;
         for namespace in [Some(namespace), None] {
-            met |= self.names.contains(&self.hash(target, namespace, name));
+            present |= self.names.contains(&self.hash(target, namespace, name));
             let reference = ObjectReference {
                 target,
                 namespace: namespace.map(ToOwned::to_owned),
                 name: name.to_owned(),
             };
             if let Some(known) = self.known.get_mut(&reference) {
-                known.met = true;
-                met = true;
+                known.present = true;
+                present = true;
             }
         }
-        met
+        present
     }
 
     /// Returns the references to missing objects, in the order of the kinds that have them.
-    pub(super) fn unmet(&self) -> Vec<MissingReference<'_>> {
-        let unmet = self.known.iter().filter(|(_, known)| !known.met);
-        let mut unmet: Vec<_> = unmet
+    pub(super) fn missing(&self) -> Vec<MissingReference<'_>> {
+        let missing = self.known.iter().filter(|(_, known)| !known.present);
+        let mut missing: Vec<_> = missing
             .map(|(reference, by)| MissingReference {
                 resource: &by.resource,
                 target: reference.target,
-                namespace: reference.namespace.as_deref().or(usual(&by.resource)),
+                namespace: reference
+                    .namespace
+                    .as_deref()
+                    .or(default_namespace(&by.resource)),
                 name: &reference.name,
                 object: &by.object,
             })
             .collect();
-        unmet.sort();
-        unmet
+        missing.sort();
+        missing
     }
 
     fn hash(&self, target: ReferenceTarget, namespace: Option<&str>, name: &str) -> u64 {
@@ -322,9 +330,9 @@ impl References {
             .or_insert_with(|| ReferenceOrigin {
                 resource: spot.by.resource.to_owned(),
                 object: spot.by.object(),
-                met: true,
+                present: true,
             });
-        known.met &= optional;
+        known.present &= optional;
     }
 }
 
@@ -355,14 +363,17 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Returns the namespace in which the operator of a kind without a namespace looks for its Secrets.
-fn usual(resource: &str) -> Option<&'static str> {
+fn default_namespace(resource: &str) -> Option<&'static str> {
     let group = resource.split_once('.').map(|(_, group)| group)?;
     let of = |(ours, _): &&(&str, &str)| {
         group
             .strip_suffix(ours)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    USUAL.iter().find(of).map(|(_, namespace)| *namespace)
+    DEFAULT_NAMESPACES
+        .iter()
+        .find(of)
+        .map(|(_, namespace)| *namespace)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(in super::super) fn differences(
         return Vec::new();
     };
     let is = |answer: &TalosMemberAnswers, member: &EtcdMember| {
-        id(answer) == Some(member.id) || called(member, &answer.target.label)
+        id(answer) == Some(member.id) || is_named(member, &answer.target.label)
     };
     let absent = |answer: &&TalosMemberAnswers| !list.iter().any(|member| is(answer, member));
     // It answers, and may be any of the members under an address that the list does not have.
@@ -89,7 +89,7 @@ fn id(answer: &TalosMemberAnswers) -> Option<u64> {
 }
 
 /// Reports whether a node with this address or name is the member.
-fn called(member: &EtcdMember, label: &str) -> bool {
+fn is_named(member: &EtcdMember, label: &str) -> bool {
     let address = label.parse().ok();
     let mut urls = member.client_urls.iter().chain(&member.peer_urls);
     member.hostname == label || urls.any(|url| address.is_some() && host_of(url) == address)

@@ -15,14 +15,14 @@ fn collected(namespace: Option<&str>, object: &Value) -> References {
     references
 }
 
-fn unmet(object: &Value) -> Vec<String> {
+fn missing(object: &Value) -> Vec<String> {
     let references = collected(Some("own"), object);
-    let unmet = references.unmet();
+    let missing = references.missing();
     let text = |r: &MissingReference<'_>| {
         let namespace = r.namespace.unwrap_or("?");
         format!("{:?} {namespace}/{}", r.target, r.name)
     };
-    unmet.iter().map(text).collect()
+    missing.iter().map(text).collect()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn references_without_doubt_are_found_by_shape() {
         "status": { "passwordSecretRef": { "name": "butler-user-a-password" } },
     });
     assert_eq!(
-        unmet(&object),
+        missing(&object),
         [
             "Secret butler-system/harvester",
             "Secret longhorn-system/csi",
@@ -97,20 +97,20 @@ fn a_name_below_a_field_that_speaks_of_secrets_is_taken() {
     ] {
         let mut references = collected(Some("own"), &json!({ "spec": spec }));
         assert!(
-            references.meet(ReferenceTarget::Secret, "own", "it"),
+            references.mark_present(ReferenceTarget::Secret, "own", "it"),
             "{spec}"
         );
         assert!(
-            !references.meet(ReferenceTarget::Secret, "other", "it"),
+            !references.mark_present(ReferenceTarget::Secret, "other", "it"),
             "{spec}"
         );
         assert!(
-            !references.meet(ReferenceTarget::Secret, "own", "other"),
+            !references.mark_present(ReferenceTarget::Secret, "own", "other"),
             "{spec}"
         );
     }
     let annotated = json!({ "metadata": { "annotations": { "example.com/auth-secret": "it" } } });
-    assert!(collected(Some("own"), &annotated).meet(ReferenceTarget::Secret, "own", "it"));
+    assert!(collected(Some("own"), &annotated).mark_present(ReferenceTarget::Secret, "own", "it"));
 }
 
 #[test]
@@ -125,12 +125,16 @@ fn a_name_elsewhere_is_not_taken() {
     ] {
         let mut references = collected(Some("own"), &object);
         assert!(
-            !references.meet(ReferenceTarget::Secret, "own", "it"),
+            !references.mark_present(ReferenceTarget::Secret, "own", "it"),
             "{object}"
         );
     }
     let settings = json!({ "spec": { "secretRef": { "name": "it" } } });
-    assert!(!collected(Some("own"), &settings).meet(ReferenceTarget::ConfigMap, "own", "it"));
+    assert!(!collected(Some("own"), &settings).mark_present(
+        ReferenceTarget::ConfigMap,
+        "own",
+        "it"
+    ));
 }
 
 #[test]
@@ -138,15 +142,15 @@ fn the_namespace_beside_or_around_is_looked_at() {
     let around = json!({ "spec": { "targetNamespace": "other", "values": { "secret": "it" } } });
     let mut references = collected(Some("own"), &around);
     for namespace in ["own", "other"] {
-        assert!(references.meet(ReferenceTarget::Secret, namespace, "it"));
+        assert!(references.mark_present(ReferenceTarget::Secret, namespace, "it"));
     }
     let beside = json!({ "parameters": {
         "csi.storage.k8s.io/provisioner-secret-name": "it",
         "csi.storage.k8s.io/provisioner-secret-namespace": "other",
     } });
     let mut references = collected(None, &beside);
-    assert!(references.meet(ReferenceTarget::Secret, "other", "it"));
-    assert!(!references.meet(ReferenceTarget::Secret, "third", "it"));
+    assert!(references.mark_present(ReferenceTarget::Secret, "other", "it"));
+    assert!(!references.mark_present(ReferenceTarget::Secret, "third", "it"));
 }
 
 #[test]
@@ -155,17 +159,17 @@ fn the_status_of_a_tenant_means_its_own_namespace() {
         "spec": { "infrastructure": { "secretRef": { "name": "a" } } },
         "status": { "tenantNamespace": "one-1a2b", "kubeconfigSecretRef": { "name": "k" } },
     });
-    assert_eq!(unmet(&tenant), ["Secret one-1a2b/k", "Secret own/a"]);
+    assert_eq!(missing(&tenant), ["Secret one-1a2b/k", "Secret own/a"]);
 }
 
 #[test]
 fn what_is_there_is_no_reference_to_nothing() {
     let user = json!({ "status": { "passwordSecretRef": { "name": "a" } } });
     let mut references = collected(None, &user);
-    assert!(!references.meet(ReferenceTarget::Secret, "x", "b"));
-    assert!(!references.meet(ReferenceTarget::ConfigMap, "x", "a"));
-    assert!(references.meet(ReferenceTarget::Secret, "x", "a"));
-    assert!(references.unmet().is_empty());
+    assert!(!references.mark_present(ReferenceTarget::Secret, "x", "b"));
+    assert!(!references.mark_present(ReferenceTarget::ConfigMap, "x", "a"));
+    assert!(references.mark_present(ReferenceTarget::Secret, "x", "a"));
+    assert!(references.missing().is_empty());
 }
 
 #[test]
@@ -179,9 +183,9 @@ fn a_reference_of_the_whole_cluster_is_missed_where_its_operator_looks() {
             name: "le",
         };
         references.collect(by, &issuer);
-        let unmet = references.unmet();
-        assert_eq!(unmet.len(), 1);
-        unmet
+        let missing = references.missing();
+        assert_eq!(missing.len(), 1);
+        missing
             .first()
             .and_then(|u| u.namespace.map(ToOwned::to_owned))
     };
@@ -197,5 +201,5 @@ fn too_many_names_take_every_secret() {
     let many: Vec<String> = (0..MAX_NAMES / 2).map(|n| format!("n{n}")).collect();
     references.collect(from(Some("own")), &json!({ "spec": { "auth": many } }));
     assert!(references.names.len() <= MAX_NAMES);
-    assert!(references.meet(ReferenceTarget::Secret, "other", "any"));
+    assert!(references.mark_present(ReferenceTarget::Secret, "other", "any"));
 }

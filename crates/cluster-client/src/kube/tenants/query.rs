@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::super::discover::continued;
+use super::super::discover::continue_query;
 use super::super::failure::KubeError;
 use super::super::request::Api;
 use super::super::server::{NamespaceHead, ServerVersion};
-use super::{PER_TENANT, told};
+use super::{PER_TENANT, error_line};
 use crate::kube::kubeconfig::KubeconfigAccess;
 use backup_core::format::export::TenantAnswer;
 use backup_core::proxy::Proxies;
@@ -74,7 +74,7 @@ impl Node {
 }
 
 /// Queries the tenant within its time limit; answers received before the limit are kept.
-pub(super) async fn ask(access: &KubeconfigAccess, proxies: &Proxies) -> TenantAnswer {
+pub(super) async fn query(access: &KubeconfigAccess, proxies: &Proxies) -> TenantAnswer {
     let mut answer = TenantAnswer::default();
     let api = match access.client(PER_TENANT, proxies) {
         Ok(client) => Api::impatient_of(client, access.server().to_owned(), PER_TENANT),
@@ -83,10 +83,10 @@ pub(super) async fn ask(access: &KubeconfigAccess, proxies: &Proxies) -> TenantA
             return answer;
         }
     };
-    let asked = tokio::time::timeout(PER_TENANT, questions(&api, &mut answer)).await;
+    let asked = tokio::time::timeout(PER_TENANT, fill_answer(&api, &mut answer)).await;
     match asked {
         Ok(Ok(())) => {}
-        Ok(Err(e)) => answer.failure = Some(told(&e)),
+        Ok(Err(e)) => answer.failure = Some(error_line(&e)),
         Err(_) => {
             answer.failure = Some(format!(
                 "{} did not answer within {} s",
@@ -98,7 +98,7 @@ pub(super) async fn ask(access: &KubeconfigAccess, proxies: &Proxies) -> TenantA
     answer
 }
 
-async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError> {
+async fn fill_answer(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError> {
     match api.bytes("/readyz", MAX_READYZ).await {
         Ok(_) => answer.ready = Some(true),
         Err(e @ KubeError::Status { .. }) => {
@@ -111,7 +111,7 @@ async fn questions(api: &Api, answer: &mut TenantAnswer) -> Result<(), KubeError
     answer.version = Some(version.git_version.chars().take(MAX_VERSION).collect());
     let (mut ready, mut token) = (0_u64, String::new());
     for _ in 0..MAX_PAGES {
-        let path = format!("/api/v1/nodes?limit={PAGE}{}", continued(&token));
+        let path = format!("/api/v1/nodes?limit={PAGE}{}", continue_query(&token));
         let nodes: NodeList = api.get(&path, "list of nodes").await?;
         let counted = nodes.items.iter().filter(|node| node.counts()).count();
         ready = ready.saturating_add(counted.try_into().unwrap_or(u64::MAX));

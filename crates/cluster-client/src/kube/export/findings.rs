@@ -2,7 +2,7 @@
 
 use super::super::discover::Kind;
 use super::super::failure::KubeError;
-use super::super::refer::{MissingReference, References};
+use super::super::references::{MissingReference, References};
 use super::KubeExport;
 use backup_core::archive::MAX_DEPTH;
 use backup_core::format::export::Lost;
@@ -10,16 +10,16 @@ use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 
 /// Maximum number of references to missing objects that are named for one kind.
-const MAX_UNMET: usize = 5;
+const MAX_MISSING: usize = 5;
 /// Maximum number of kinds whose references to missing objects are reported.
 const MAX_KINDS: usize = 20;
 /// Maximum number of unreadable objects that are named.
 const MAX_LOST: usize = 5;
 
 /// Returns findings about references to missing objects, one for each kind that has them.
-pub(super) fn unmet(references: &References) -> Vec<Finding> {
-    let unmet = references.unmet();
-    let kinds = unmet.chunk_by(|a, b| a.resource == b.resource);
+pub(super) fn missing_references(references: &References) -> Vec<Finding> {
+    let missing = references.missing();
+    let kinds = missing.chunk_by(|a, b| a.resource == b.resource);
     let others: usize = kinds.clone().skip(MAX_KINDS).map(<[_]>::len).sum();
     let mut findings: Vec<Finding> = kinds.take(MAX_KINDS).filter_map(of_kind).collect();
     if others > 0 {
@@ -31,17 +31,17 @@ pub(super) fn unmet(references: &References) -> Vec<Finding> {
     findings
 }
 
-fn of_kind(unmet: &[MissingReference<'_>]) -> Option<Finding> {
-    let kind = unmet.first()?.resource;
-    let first = unmet.iter().take(MAX_UNMET).map(|unmet| {
-        let (target, name, by) = (unmet.target, unmet.name, unmet.object);
-        match unmet.namespace {
+fn of_kind(missing: &[MissingReference<'_>]) -> Option<Finding> {
+    let kind = missing.first()?.resource;
+    let first = missing.iter().take(MAX_MISSING).map(|missing| {
+        let (target, name, by) = (missing.target, missing.name, missing.object);
+        match missing.namespace {
             Some(namespace) => format!("{target:?} {namespace}/{name} (from {by})"),
             None => format!("{target:?} {name} in any namespace (from {by})"),
         }
     });
     let first = first.collect::<Vec<_>>().join(", ");
-    let more = match unmet.len().saturating_sub(MAX_UNMET) {
+    let more = match missing.len().saturating_sub(MAX_MISSING) {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
@@ -90,7 +90,7 @@ pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
 }
 
 /// Returns the finding for a kind that is read in another version than intended.
-pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
+pub(super) fn other_version(export: &KubeExport, read: &Kind) -> Option<Finding> {
     let meant = export.all_kinds().iter();
     let meant = meant.filter(|kind| kind.resource == read.resource && kind.version != read.version);
     meant.map(|kind| Finding {
@@ -107,7 +107,11 @@ pub(super) fn otherwise(export: &KubeExport, read: &Kind) -> Option<Finding> {
 }
 
 /// Returns the finding for objects of `component` that exist and could not be read.
-pub(super) fn not_read(kind: &Kind, component: &ComponentName, lost: &[Lost]) -> Option<Finding> {
+pub(super) fn lost_objects(
+    kind: &Kind,
+    component: &ComponentName,
+    lost: &[Lost],
+) -> Option<Finding> {
     let first = lost.first()?;
     let own = match first.name.split_once('/') {
         Some((namespace, name)) => format!("{name} -n {namespace}"),
@@ -144,7 +148,7 @@ pub(super) fn lost_of(lost: &[Lost]) -> String {
 }
 
 /// Returns the manifest's finding for a kind that could not be listed.
-pub(super) fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
+pub(super) fn list_failure(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
     let so_far = if taken > 0 {
         format!(" after {taken} objects")
     } else {
@@ -170,7 +174,7 @@ pub(super) fn failed(kind: &Kind, error: &KubeError, taken: u64) -> Finding {
 mod tests {
     use serde_json::json;
 
-    use super::super::super::refer::Referrer;
+    use super::super::super::references::Referrer;
     use super::*;
 
     #[test]
@@ -191,7 +195,7 @@ mod tests {
                 references.collect(by, &secret);
             }
         }
-        let told = unmet(&references);
+        let told = missing_references(&references);
         let told = told.iter().map(|f| format!("{}: {}", f.object, f.cause));
         insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
     }

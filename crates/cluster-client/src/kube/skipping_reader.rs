@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::discover::{Kind, continued};
+use super::discover::{Kind, continue_query};
 use super::failure::KubeError;
-use super::list::{ListAnswer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selected};
+use super::list::{ListAnswer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selector_query};
 use super::request::Api;
 use backup_core::format::export::Lost;
 
@@ -82,7 +82,7 @@ impl<'a> SkippingReader<'a> {
         // Starts again if a token cannot be read: the objects already read come again.
         let restarted = listing.restarted() || (token.is_some() && start.is_none());
         Self {
-            selector: selector.map(selected).unwrap_or_default(),
+            selector: selector.map(selector_query).unwrap_or_default(),
             start: start.unwrap_or_default(),
             because: error.line(),
             resource_version: listing.resource_version.clone(),
@@ -199,7 +199,7 @@ impl<'a> SkippingReader<'a> {
                 start: start.to_owned(),
             };
             let json = serde_json::to_vec(&token).unwrap_or_default();
-            continued(&URL_SAFE_NO_PAD.encode(json))
+            continue_query(&URL_SAFE_NO_PAD.encode(json))
         };
         let other = version.checked_sub(1);
         let other = other.and_then(|version| self.others.get(version));
@@ -234,8 +234,8 @@ impl<'a> SkippingReader<'a> {
         if self.lost.len() >= MAX_LOST || self.fails(BEHIND_ALL).await? {
             return Err(error);
         }
-        let told = told(self.kind, &error).filter(|name| *name >= self.start);
-        let name = match told {
+        let name_in_error = name_in_error(self.kind, &error).filter(|name| *name >= self.start);
+        let name = match name_in_error {
             Some(name) => name,
             None => {
                 let Some(found) = self.found().await? else {
@@ -302,7 +302,7 @@ fn start_of(token: &str) -> Option<String> {
 
 /// Returns the object that the server's message names, as in
 /// `unable to transform key "/registry/secrets/a/b": …`.
-fn told(kind: &Kind, error: &KubeError) -> Option<String> {
+fn name_in_error(kind: &Kind, error: &KubeError) -> Option<String> {
     let words = error.words();
     let (_, rest) = words.split_once("key \"/")?;
     let (key, _) = rest.split_once('"')?;
