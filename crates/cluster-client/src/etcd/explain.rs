@@ -16,9 +16,9 @@ pub(super) enum EtcdFailureReason {
     /// The endpoint's name has no address.
     NoAddress,
     /// The server's certificate is not trusted.
-    Impostor,
+    UntrustedServer,
     /// The server refuses the client certificate.
-    Stranger,
+    RefusedClient,
     /// Auth is on, and the call had no user.
     Anonymous,
     /// The client's user does not exist there.
@@ -122,11 +122,11 @@ impl EtcdCall {
                 "its name has no address. Check how the endpoint is written, and the DNS of this \
                  machine"
             }
-            EtcdFailureReason::Impostor => {
+            EtcdFailureReason::UntrustedServer => {
                 "its certificate is not believed. Check that `certificateAuthority` is the authority \
                  of this etcd, and that the endpoint is written as in its certificate"
             }
-            EtcdFailureReason::Stranger => {
+            EtcdFailureReason::RefusedClient => {
                 "the client certificate was refused. It must be of the authority that this etcd was \
                  given as `--trusted-ca-file`: renew `clientCertificate`"
             }
@@ -171,10 +171,10 @@ fn reason(status: &Status, cause: &Cause) -> EtcdFailureReason {
             ConnectFailure::Authority
             | ConnectFailure::Name
             | ConnectFailure::Dates
-            | ConnectFailure::Certificate => EtcdFailureReason::Impostor,
-            ConnectFailure::Client => EtcdFailureReason::Stranger,
+            | ConnectFailure::Certificate => EtcdFailureReason::UntrustedServer,
+            ConnectFailure::Client => EtcdFailureReason::RefusedClient,
             ConnectFailure::Dns => EtcdFailureReason::NoAddress,
-            ConnectFailure::Silence => EtcdFailureReason::Unreachable,
+            ConnectFailure::NoAnswer => EtcdFailureReason::Unreachable,
         };
     }
     let text = status.message();

@@ -175,8 +175,8 @@ fn judge(
                 reason,
                 EtcdFailureReason::Unreachable
                     | EtcdFailureReason::NoAddress
-                    | EtcdFailureReason::Impostor
-                    | EtcdFailureReason::Stranger
+                    | EtcdFailureReason::UntrustedServer
+                    | EtcdFailureReason::RefusedClient
                     | EtcdFailureReason::Login
             );
             if gone {

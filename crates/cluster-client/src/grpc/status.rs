@@ -48,7 +48,7 @@ pub(crate) enum ConnectFailure {
     /// The server refuses the client certificate.
     Client,
     /// The server does not answer, or the reason is unknown.
-    Silence,
+    NoAnswer,
 }
 
 impl ConnectFailure {
@@ -78,7 +78,7 @@ impl ConnectFailure {
         if has("dns error") || has("failed to lookup address") {
             return Self::Dns;
         }
-        Self::Silence
+        Self::NoAnswer
     }
 }
 

@@ -89,10 +89,10 @@ struct WatchedKind {
 /// Whether a watch reports all changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WatchCoverage {
-    No,
+    Interrupted,
     /// The watch was interrupted, and is complete again once it reaches this revision.
-    From(u64),
-    Yes,
+    CompleteFrom(u64),
+    Complete,
 }
 
 /// Kept objects of a kind.
@@ -184,7 +184,7 @@ impl ObjectCache {
         let watched = WatchedKind {
             epoch,
             version: kind.version.clone(),
-            coverage: WatchCoverage::No,
+            coverage: WatchCoverage::Interrupted,
             place,
             changes: BTreeMap::new(),
             objects: CachedObjects::Nothing("it was not read since its watch began".to_owned()),
@@ -200,10 +200,14 @@ impl ObjectCache {
             return;
         };
         match now.map(str::parse) {
-            Some(Ok(now)) if now > watched.place => watched.coverage = WatchCoverage::From(now),
-            Some(Ok(_)) => watched.coverage = WatchCoverage::Yes,
+            Some(Ok(now)) if now > watched.place => {
+                watched.coverage = WatchCoverage::CompleteFrom(now)
+            }
+            Some(Ok(_)) => watched.coverage = WatchCoverage::Complete,
             // A watch that the server ended regularly continues as before.
-            None if watched.coverage == WatchCoverage::No => watched.coverage = WatchCoverage::Yes,
+            None if watched.coverage == WatchCoverage::Interrupted => {
+                watched.coverage = WatchCoverage::Complete
+            }
             None | Some(Err(_)) => {}
         }
     }
@@ -211,7 +215,7 @@ impl ObjectCache {
     /// Records that the watch on `kind` is interrupted.
     pub(super) fn disconnected(&self, kind: &Kind) {
         if let Some(watched) = self.lock().kinds.get_mut(&kind.resource) {
-            watched.coverage = WatchCoverage::No;
+            watched.coverage = WatchCoverage::Interrupted;
         }
     }
 
@@ -233,8 +237,8 @@ impl ObjectCache {
             return;
         };
         watched.place = watched.place.max(revision);
-        if matches!(watched.coverage, WatchCoverage::From(place) if place <= revision) {
-            watched.coverage = WatchCoverage::Yes;
+        if matches!(watched.coverage, WatchCoverage::CompleteFrom(place) if place <= revision) {
+            watched.coverage = WatchCoverage::Complete;
         }
         let Some((name, gone)) = object else {
             return;
@@ -310,12 +314,12 @@ impl ObjectCache {
         if watched.version != kind.version {
             return Some("it is served in another version now");
         }
-        if watched.coverage != WatchCoverage::Yes {
+        if watched.coverage != WatchCoverage::Complete {
             return Some("its watch has not heard everything");
         }
         let heard = |kind: &str| {
             let definitions = state.kinds.get(&ResourceName::from(kind));
-            definitions.is_some_and(|definitions| definitions.coverage == WatchCoverage::Yes)
+            definitions.is_some_and(|definitions| definitions.coverage == WatchCoverage::Complete)
         };
         (kind.custom && !heard(CRDS)).then_some("the watch on definitions has not heard everything")
     }

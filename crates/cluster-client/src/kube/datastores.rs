@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::leaf::{LeafField, LeafReader};
 pub use self::schemas::{TenantSchema, schemas};
-use self::secret::InCluster;
+use self::secret::ClusterSecrets;
 pub use self::secret::{SecretSource, SecretValue};
 use crate::etcd::{EtcdClientCertificate, EtcdLogin, EtcdOptions, EtcdTls};
 use crate::grpc::status::printable;
@@ -114,7 +114,7 @@ pub async fn datastores(
     now: Timestamp,
 ) -> Result<Vec<Datastore>, SourceError> {
     let objects = list(client).await?;
-    let secrets = InCluster(client);
+    let secrets = ClusterSecrets(client);
     let looks = objects.into_iter().map(|object| {
         let name = object.metadata.name.unwrap_or_default();
         look(name, object.data, &secrets, now)

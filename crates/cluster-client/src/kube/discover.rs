@@ -104,7 +104,7 @@ pub(super) async fn discover(api: &Api, cache: Option<&RunCache>) -> Result<Disc
     add(&mut kinds, "", "v1", core);
     let groups: APIGroupList = api.get("/apis", "list of groups").await?;
     let versions = groups.groups.iter().flat_map(in_order);
-    let soon = api.impatient();
+    let soon = api.with_short_retries();
     let mut lists = stream::iter(versions)
         .map(|(group, version)| {
             let soon = &soon;
@@ -200,7 +200,7 @@ async fn definitions(
     };
     let path = kind.path();
     let reading = KindReader::begin(api, &kind, None, cache).await;
-    let mut reading = reading.by(CRDS_A_PAGE).record();
+    let mut reading = reading.with_limit(CRDS_A_PAGE).record();
     let mut recorder = reading.recorder();
     loop {
         let page = match reading.next().await {

@@ -110,7 +110,7 @@ pub enum KubeError {
 
 impl KubeError {
     /// Reports whether the same request may succeed a little later.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Slow { .. } => true,
             Self::Status { status, .. } => {
@@ -122,12 +122,12 @@ impl KubeError {
 
     /// Reports whether the server failed internally, as on an object that it cannot decrypt, decode or
     /// convert.
-    pub(super) fn is_inside(&self) -> bool {
+    pub(super) fn is_internal(&self) -> bool {
         matches!(self, Self::Status { status, .. } if *status == StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Returns the server's own message, or the error in one line.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn message_or_line(&self) -> String {
         match self {
             Self::Status { message, .. } if !message.is_empty() => message.clone(),
             _ => self.line(),
@@ -135,7 +135,7 @@ impl KubeError {
     }
 
     /// Reports whether the server refuses the client, rather than this request.
-    pub(super) fn is_of_rights(&self) -> bool {
+    pub(super) fn is_denied(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Unauthorized { .. })
     }
 

@@ -105,7 +105,7 @@ pub(super) async fn check_selector(api: &Api, selector: &str) -> Result<(), Kube
             message,
         }),
         // A missing right to list namespaces is reported when they are listed.
-        Err(e) if e.is_of_rights() => Ok(()),
+        Err(e) if e.is_denied() => Ok(()),
         answer => answer.map(drop),
     }
 }
@@ -134,12 +134,12 @@ impl<'a> Listing<'a> {
     }
 
     /// Sets the number of objects per page.
-    pub(super) fn by(self, limit: usize) -> Self {
+    pub(super) fn with_limit(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
 
     /// Marks the list as a repetition: objects up to the last one already read come again.
-    pub(super) fn after_others(self) -> Self {
+    pub(super) fn as_repetition(self) -> Self {
         Self {
             restarted: true,
             consistency: Consistency::Continued,

@@ -25,7 +25,7 @@ const REPORT_WAIT: Duration = Duration::from_secs(5);
 pub struct RunCache {
     objects: Arc<ObjectCache>,
     /// Whether everything is listed again regardless.
-    anew: bool,
+    relist: bool,
     run: Mutex<RunState>,
 }
 
@@ -43,12 +43,12 @@ struct RunState {
 
 impl RunCache {
     /// Creates the use of a cache by one run. The run takes the kept objects as far as they are valid;
-    /// with `anew` it lists everything and corrects them.
+    /// with `relist` it lists everything and corrects them.
     #[must_use]
-    pub fn new(objects: Arc<ObjectCache>, anew: bool) -> Self {
+    pub fn new(objects: Arc<ObjectCache>, relist: bool) -> Self {
         Self {
             objects,
-            anew,
+            relist,
             run: Mutex::default(),
         }
     }
@@ -125,7 +125,7 @@ pub(super) struct KindReader<'a> {
     cache: Option<&'a RunCache>,
     from: ReaderSource<'a>,
     /// Reason why it is listed although it was to be taken from the kept objects.
-    because: Option<String>,
+    reason: Option<String>,
     recorder: Option<ListRecorder>,
 }
 
@@ -152,19 +152,19 @@ impl<'a> KindReader<'a> {
             selector,
             cache,
             from: ReaderSource::List(Listing::new(api, kind, selector)),
-            because: None,
+            reason: None,
             recorder: None,
         };
         let Some(cache) = cache else {
             return reading;
         };
-        if !cache.anew {
+        if !cache.relist {
             match cache.objects.current(api, kind).await {
                 Ok(snapshot) => {
                     reading.from = ReaderSource::Cache(CachedPages::new(snapshot));
                     return reading;
                 }
-                Err(why) => reading.because(why),
+                Err(why) => reading.set_reason(why),
             }
         }
         reading
@@ -179,15 +179,15 @@ impl<'a> KindReader<'a> {
         self
     }
 
-    fn because(&mut self, why: String) {
+    fn set_reason(&mut self, why: String) {
         tracing::debug!(kind = %self.kind.resource, why, "listed anew");
-        self.because = Some(why);
+        self.reason = Some(why);
     }
 
     /// Sets the number of objects per page, if it is listed.
-    pub(super) fn by(mut self, limit: usize) -> Self {
+    pub(super) fn with_limit(mut self, limit: usize) -> Self {
         if let ReaderSource::List(listing) = self.from {
-            self.from = ReaderSource::List(listing.by(limit));
+            self.from = ReaderSource::List(listing.with_limit(limit));
         }
         self
     }
@@ -214,7 +214,7 @@ impl<'a> KindReader<'a> {
     pub(super) async fn next(&mut self) -> Result<Option<Page>, KubeError> {
         match self.next_whole().await {
             // Extension APIs may not keep to the order of names, nor use tokens that name a key.
-            Err(e) if e.is_inside() && !self.kind.aggregated => self.around(e).await,
+            Err(e) if e.is_internal() && !self.kind.aggregated => self.skip_unreadable(e).await,
             answer => answer,
         }
     }
@@ -233,8 +233,8 @@ impl<'a> KindReader<'a> {
         if let Some(cache) = self.cache {
             cache.objects.unreadable(&self.kind.resource, &failed);
         }
-        self.because(format!("the scratch file could not be read: {failed}"));
-        let listing = Listing::new(self.api, self.kind, self.selector).after_others();
+        self.set_reason(format!("the scratch file could not be read: {failed}"));
+        let listing = Listing::new(self.api, self.kind, self.selector).as_repetition();
         let mut listing = Box::new(listing);
         let page = listing.next().await;
         self.from = ReaderSource::List(*listing);
@@ -242,7 +242,10 @@ impl<'a> KindReader<'a> {
     }
 
     /// Continues with a reader that skips the objects on which the list failed with `error`.
-    pub(super) async fn around(&mut self, error: KubeError) -> Result<Option<Page>, KubeError> {
+    pub(super) async fn skip_unreadable(
+        &mut self,
+        error: KubeError,
+    ) -> Result<Option<Page>, KubeError> {
         let ReaderSource::List(listing) = &self.from else {
             return Err(error);
         };
@@ -274,7 +277,7 @@ impl<'a> KindReader<'a> {
     /// Returns why the list failed, if objects were read nevertheless.
     pub(super) fn list_failed(&self) -> Option<String> {
         match &self.from {
-            ReaderSource::Skipping(pieces) => Some(pieces.because.clone()),
+            ReaderSource::Skipping(pieces) => Some(pieces.reason.clone()),
             ReaderSource::List(_) | ReaderSource::Cache(_) => None,
         }
     }
@@ -314,6 +317,6 @@ impl<'a> KindReader<'a> {
 
     /// Returns the reason why it was listed although kept objects exist.
     pub(super) fn listed_because(&self) -> Option<String> {
-        self.because.clone()
+        self.reason.clone()
     }
 }

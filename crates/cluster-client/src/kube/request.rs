@@ -121,7 +121,11 @@ impl Api {
     }
 
     /// Creates the API from an existing client. Nothing is retried.
-    pub(super) fn impatient_of(client: Client, server: String, request_timeout: Duration) -> Self {
+    pub(super) fn without_retries(
+        client: Client,
+        server: String,
+        request_timeout: Duration,
+    ) -> Self {
         Self {
             client,
             server,
@@ -144,7 +148,7 @@ impl Api {
     }
 
     /// Returns the same API, with shorter retries for a part of it that answers with errors.
-    pub(super) fn impatient(&self) -> Self {
+    pub(super) fn with_short_retries(&self) -> Self {
         Self {
             refused_for: self.refused_for.min(REFUSED_SOON),
             ..self.clone()
@@ -152,7 +156,7 @@ impl Api {
     }
 
     /// Returns the same API, without retries after an internal error.
-    pub(super) fn once_inside(&self) -> Self {
+    pub(super) fn without_internal_retries(&self) -> Self {
         Self {
             tries_of_500: 1,
             ..self.clone()
@@ -197,7 +201,7 @@ impl Api {
                     KubeError::Status { .. } => self.refused_for,
                     _ => self.retry_for,
                 };
-                let passing = e.is_passing() || (e.is_of_rights() && self.is_learning());
+                let passing = e.is_transient() || (e.is_denied() && self.is_learning());
                 passing && failed_inside < self.tries_of_500 && began.elapsed() < left
             })
             .adjust(|e, pause| match (e.retry_after(), pause) {

@@ -62,7 +62,7 @@ pub(super) struct SkippingReader<'a> {
     /// Number of objects that only a version other than the kind's own returned.
     pub(super) unconverted: u64,
     /// Error of the list.
-    pub(super) because: String,
+    pub(super) reason: String,
     /// Revision that the list reported before it failed.
     pub(super) resource_version: Option<String>,
     pub(super) restarted: bool,
@@ -84,7 +84,7 @@ impl<'a> SkippingReader<'a> {
         Self {
             selector: selector.map(selector_query).unwrap_or_default(),
             start: start.unwrap_or_default(),
-            because: error.line(),
+            reason: error.line(),
             resource_version: listing.resource_version.clone(),
             restarted,
             ..Self::empty(api, kind)
@@ -94,7 +94,7 @@ impl<'a> SkippingReader<'a> {
     /// Creates a reader at the start of the list.
     fn empty(api: &Api, kind: &'a Kind) -> Self {
         Self {
-            api: api.once_inside(),
+            api: api.without_internal_retries(),
             kind,
             others: kind.unconverted(),
             failed: 0,
@@ -108,7 +108,7 @@ impl<'a> SkippingReader<'a> {
             expected: None,
             lost: Vec::new(),
             unconverted: 0,
-            because: String::new(),
+            reason: String::new(),
             resource_version: None,
             restarted: false,
         }
@@ -123,9 +123,9 @@ impl<'a> SkippingReader<'a> {
                     self.most = smaller(self.limit);
                     self.limit = self.most;
                 }
-                Err(e) if e.is_inside() && self.limit > 1 => self.limit = smaller(self.limit),
-                Err(e) if e.is_inside() && self.turn() => {}
-                Err(e) if e.is_inside() => self.step_over(e).await?,
+                Err(e) if e.is_internal() && self.limit > 1 => self.limit = smaller(self.limit),
+                Err(e) if e.is_internal() && self.turn() => {}
+                Err(e) if e.is_internal() => self.step_over(e).await?,
                 // A version that is no longer served returns no object.
                 Err(e) if e.is_not_found() && self.version > 0 && self.turn() => {}
                 Err(e) => return Err(e),
@@ -221,7 +221,7 @@ impl<'a> SkippingReader<'a> {
         for version in 0..=self.others.len() {
             match self.answer_in(version, &start, 1).await {
                 Ok(_) => return Ok(false),
-                Err(e) if e.is_inside() || (version > 0 && e.is_not_found()) => {}
+                Err(e) if e.is_internal() || (version > 0 && e.is_not_found()) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -251,7 +251,7 @@ impl<'a> SkippingReader<'a> {
         self.left = self.left.map(|left| left.saturating_sub(1));
         self.lost.push(Lost {
             name,
-            cause: error.words(),
+            cause: error.message_or_line(),
         });
         Ok(())
     }
@@ -303,7 +303,7 @@ fn start_of(token: &str) -> Option<String> {
 /// Returns the object that the server's message names, as in
 /// `unable to transform key "/registry/secrets/a/b": …`.
 fn name_in_error(kind: &Kind, error: &KubeError) -> Option<String> {
-    let words = error.words();
+    let words = error.message_or_line();
     let (_, rest) = words.split_once("key \"/")?;
     let (key, _) = rest.split_once('"')?;
     let mut parts = key.rsplit('/');

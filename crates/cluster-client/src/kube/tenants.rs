@@ -94,7 +94,7 @@ async fn baseline(
     tenants.dedup_by(|a, b| a.metadata.key() == b.metadata.key());
 
     // Secrets that cannot be read are also a result, and no reason to wait for a minute.
-    let api = &api.impatient();
+    let api = &api.with_short_retries();
     let (planes, now) = (&by_namespace, clock.now());
     let asked = tenants
         .into_iter()

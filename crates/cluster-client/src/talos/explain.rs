@@ -159,7 +159,7 @@ impl TalosCall<'_> {
 
     fn advice(&self, reason: TalosFailureReason) -> String {
         let text = match reason {
-            TalosFailureReason::Unreachable => connect_advice(ConnectFailure::Silence),
+            TalosFailureReason::Unreachable => connect_advice(ConnectFailure::NoAnswer),
             TalosFailureReason::Connection(way) => connect_advice(way),
             TalosFailureReason::Stalled => {
                 "the endpoint does not answer, for itself either: its node is frozen, overloaded or \
@@ -259,7 +259,7 @@ fn connect_advice(way: ConnectFailure) -> &'static str {
             "the endpoint refuses the client certificate. It is of another cluster, or out of date: get \
              a new talosconfig"
         }
-        ConnectFailure::Silence => {
+        ConnectFailure::NoAnswer => {
             "not reachable. Check address, port 50000 and firewall, and that the node is up; a server \
              that refuses the client certificate looks the same, then renew the talosconfig"
         }
@@ -271,7 +271,7 @@ fn reason(status: &Status, cause: &Cause) -> TalosFailureReason {
     // A status made by the client's own transport has an error below it; a server's status has none.
     if status.source().is_some() {
         return match ConnectFailure::of(cause) {
-            ConnectFailure::Silence => TalosFailureReason::Unreachable,
+            ConnectFailure::NoAnswer => TalosFailureReason::Unreachable,
             way => TalosFailureReason::Connection(way),
         };
     }

@@ -30,7 +30,7 @@ fn kind() -> Kind {
 fn nobody() -> Api {
     let url = "http://127.0.0.1:1".parse().unwrap();
     let client = ::kube::Client::try_from(::kube::Config::new(url)).unwrap();
-    Api::impatient_of(client, "nobody".to_owned(), Duration::from_secs(5))
+    Api::without_retries(client, "nobody".to_owned(), Duration::from_secs(5))
 }
 
 fn cache(folder: &Path) -> Arc<ObjectCache> {
@@ -115,8 +115,8 @@ async fn what_was_listed_is_read_again_as_it_was() {
 async fn every_doubt_is_a_list() {
     let folder = tempfile::tempdir().unwrap();
     let cache = cache(folder.path());
-    type Doubt = (&'static str, fn(&ObjectCache));
-    let doubts: [Doubt; 6] = [
+    type Invalidation = (&'static str, fn(&ObjectCache));
+    let invalidations: [Invalidation; 6] = [
         ("its watch has not heard everything", |k| {
             k.disconnected(&kind());
         }),
@@ -140,12 +140,12 @@ async fn every_doubt_is_a_list() {
             k.watch_ended(&kind().resource)
         }),
     ];
-    for (why, doubt) in doubts {
+    for (why, invalidate) in invalidations {
         cache.watch_started(&kind(), "100");
         cache.connected(&kind(), None);
         list(&cache, &TWO).await.unwrap();
         read(&cache).await.unwrap();
-        doubt(&cache);
+        invalidate(&cache);
         assert_eq!(read(&cache).await.unwrap_err(), why);
     }
     // A watch that was interrupted is complete once it reaches the revision current at its return.

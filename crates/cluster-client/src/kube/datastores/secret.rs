@@ -55,10 +55,10 @@ pub trait SecretSource: Send + Sync {
 }
 
 /// Source that reads Secrets directly from a cluster.
-pub(super) struct InCluster<'c>(pub(super) &'c kube::Client);
+pub(super) struct ClusterSecrets<'c>(pub(super) &'c kube::Client);
 
 #[async_trait]
-impl SecretSource for InCluster<'_> {
+impl SecretSource for ClusterSecrets<'_> {
     async fn value(&self, namespace: &str, name: &str, key: &str) -> Result<SecretValue, String> {
         let api: Api<Secret> = Api::namespaced(self.0.clone(), namespace);
         let got = match tokio::time::timeout(CALL_TIMEOUT, api.get_opt(name)).await {

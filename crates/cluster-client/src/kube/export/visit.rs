@@ -86,12 +86,12 @@ async fn begin<'a>(
     }
     // All objects in another version are better than some in this one.
     match reading.next_whole().await {
-        Err(e) if !e.is_of_the_server() && !e.is_of_rights() => {
+        Err(e) if !e.is_of_the_server() && !e.is_denied() => {
             if let Some(other) = unconverted(export, kind, selector).await {
                 return other;
             }
-            let first = if e.is_inside() {
-                reading.around(e).await
+            let first = if e.is_internal() {
+                reading.skip_unreadable(e).await
             } else {
                 Err(e)
             };

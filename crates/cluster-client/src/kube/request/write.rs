@@ -95,7 +95,7 @@ impl WriteError {
         self.is("Conflict")
     }
 
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Slow { .. } => true,
             Self::Refused { status, .. } => {
@@ -147,7 +147,7 @@ impl Api {
             .with_jitter();
         (|| self.write_once(write))
             .retry(pauses)
-            .when(|e| e.is_passing() && began.elapsed() < self.retry_for)
+            .when(|e| e.is_transient() && began.elapsed() < self.retry_for)
             .adjust(|e, pause| match (e.retry_after(), pause) {
                 (Some(asked), Some(own)) => Some(asked.max(own).min(LONGEST_PAUSE)),
                 (_, own) => own,

@@ -77,7 +77,7 @@ impl Node {
 pub(super) async fn query(access: &KubeconfigAccess, proxies: &Proxies) -> TenantAnswer {
     let mut answer = TenantAnswer::default();
     let api = match access.client(PER_TENANT, proxies) {
-        Ok(client) => Api::impatient_of(client, access.server().to_owned(), PER_TENANT),
+        Ok(client) => Api::without_retries(client, access.server().to_owned(), PER_TENANT),
         Err(e) => {
             answer.failure = Some(format!("its kubeconfig cannot be used: {e}"));
             return answer;

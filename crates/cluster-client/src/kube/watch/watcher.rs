@@ -45,9 +45,9 @@ pub(super) struct KindWatcher<'a> {
     /// Server revision after a break; the watch has missed nothing once it reaches it.
     now: Option<String>,
     /// Whether the last try failed.
-    shaken: bool,
+    failed_before: bool,
     /// Whether it ever had a position.
-    began: bool,
+    had_position: bool,
     /// Time since which it receives changes.
     up: Option<Instant>,
     /// Number of refusals in a row.
@@ -100,8 +100,8 @@ impl<'a> KindWatcher<'a> {
             lasts: LASTS.saturating_add(Duration::from_secs(more)),
             place: None,
             now: None,
-            shaken: false,
-            began: false,
+            failed_before: false,
+            had_position: false,
             up: None,
             refusals: 0,
         }
@@ -111,7 +111,7 @@ impl<'a> KindWatcher<'a> {
         self.kind.resource.as_str()
     }
 
-    fn tell(&self, state: WatchState) {
+    fn report_state(&self, state: WatchState) {
         if state != WatchState::Watching {
             self.context.cache.disconnected(self.kind);
         }
@@ -130,7 +130,7 @@ impl<'a> KindWatcher<'a> {
                 pauses = self::pauses();
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            self.shaken = result.is_err();
+            self.failed_before = result.is_err();
             match result {
                 Ok(()) if well => {}
                 Ok(()) => tokio::time::sleep(pause).await,
@@ -142,7 +142,7 @@ impl<'a> KindWatcher<'a> {
                     }
                 }
                 Err(error) if is_refusal(&error) => {
-                    self.tell(WatchState::Refused(error.line()));
+                    self.report_state(WatchState::Refused(error.line()));
                     self.refusals = self.refusals.saturating_add(1);
                     let soon = self.refusals < REFUSALS;
                     tokio::time::sleep(if soon { pause } else { REFUSED_PAUSE }).await;
@@ -155,7 +155,7 @@ impl<'a> KindWatcher<'a> {
                         // It would fail again at the same event.
                         self.forget();
                     }
-                    self.tell(WatchState::Broken(error.line()));
+                    self.report_state(WatchState::Broken(error.line()));
                     tokio::time::sleep(error.retry_after().unwrap_or(pause).max(pause)).await;
                     self.context.connection.renew().await;
                 }
@@ -186,7 +186,7 @@ impl<'a> KindWatcher<'a> {
         self.context
             .cache
             .connected(self.kind, self.now.take().as_deref());
-        self.tell(WatchState::Watching);
+        self.report_state(WatchState::Watching);
         let end = Instant::now() + self.lasts + GRACE;
         loop {
             let Ok(line) = tokio::time::timeout_at(end, lines.next(MAX_LINE)).await else {
@@ -200,7 +200,7 @@ impl<'a> KindWatcher<'a> {
                 return Ok(());
             };
             let event: WatchEvent = parse(&path, "event of a watch", &line)?;
-            self.heard(&path, event)?;
+            self.handle_event(&path, event)?;
         }
     }
 
@@ -208,7 +208,7 @@ impl<'a> KindWatcher<'a> {
     async fn begin(&mut self, api: &Api) -> Result<String, KubeError> {
         if let Some(place) = self.place.clone() {
             // An etcd restored to an older state would report nothing until it has reached this revision.
-            if !self.shaken {
+            if !self.failed_before {
                 return Ok(place);
             }
             let now = self.ask(api).await?;
@@ -225,12 +225,12 @@ impl<'a> KindWatcher<'a> {
         self.place = Some(place.clone());
         self.context.cache.watch_started(self.kind, &place);
         // A list from now on contains all changes before this position.
-        let what = if self.began {
+        let what = if self.had_position {
             format!("the watch on {} began anew", self.name())
         } else {
             format!("the watch on {} began", self.name())
         };
-        self.began = true;
+        self.had_position = true;
         self.changed(self.affected.all(self.context.wanted), what);
         Ok(place)
     }
@@ -240,7 +240,11 @@ impl<'a> KindWatcher<'a> {
         // The semaphore is not closed while the watches live.
         let _permit = self.context.beginning.acquire().await;
         let path = format!("{}?limit=1{}", self.kind.path(), self.selector());
-        let bytes = api.heads().impatient().bytes(&path, MAX_LINE).await?;
+        let bytes = api
+            .heads()
+            .with_short_retries()
+            .bytes(&path, MAX_LINE)
+            .await?;
         let heads: HeadList = parse(&path, "list", &bytes)?;
         let place = heads.metadata.resource_version;
         let is_one = !place.is_empty() && place.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -265,7 +269,7 @@ impl<'a> KindWatcher<'a> {
             .unwrap_or_default()
     }
 
-    fn heard(&mut self, path: &str, event: WatchEvent) -> Result<(), KubeError> {
+    fn handle_event(&mut self, path: &str, event: WatchEvent) -> Result<(), KubeError> {
         let EventObject {
             metadata: meta,
             code,
