@@ -29,6 +29,7 @@ mod history;
 mod recorder;
 mod run_state;
 mod stages;
+mod stored_component;
 mod table;
 
 pub use error::BackupError;

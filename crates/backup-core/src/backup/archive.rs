@@ -3,9 +3,9 @@
 use sha2::{Digest as _, Sha256};
 
 use super::BackupError;
-use super::commit::StoredComponent;
 use super::run_state::RunState;
 use super::stages::{Observer, StreamOutcome, StreamRejection};
+use super::stored_component::StoredComponent;
 use crate::chunk::ChunkerKind;
 use crate::chunk::tar::TarChunker;
 use crate::digest::Digest;

@@ -5,20 +5,19 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::history::RunHistory;
-use super::recorder::ComponentStats;
 use super::run_state::RunState;
 use super::stages::UploadTotals;
+use super::stored_component::StoredComponent;
 use super::{BackupError, NewRestorePoint, Protection, Run, check, put};
 use crate::catalog::RestorePoint;
 use crate::crypt::{Sealer, Verdict, new_epoch};
 use crate::digest::Digest;
-use crate::format::export::ArchiveFacts;
 use crate::format::index::{self, MAX_CHUNKS, PackChunks};
 use crate::format::manifest::{
-    Cost, Encryption, Epoch, EtcdFacts, MAX_MANIFEST, Manifest, Parent, StoredObject,
+    Cost, Encryption, Epoch, MAX_MANIFEST, Manifest, Parent, StoredObject,
 };
 use crate::format::{FormatError, VERSION, layout};
-use crate::id::{ComponentName, RestorePointId};
+use crate::id::RestorePointId;
 use crate::progress::Phase;
 
 mod components;
@@ -97,19 +96,6 @@ impl Draft {
 fn month(time: Timestamp) -> (i16, i8) {
     let date = time.to_zoned_datetime(TimeZone::UTC);
     (date.year(), date.month())
-}
-
-/// Component whose bytes are stored.
-pub(super) struct StoredComponent {
-    pub(super) name: ComponentName,
-    pub(super) media_type: String,
-    pub(super) plain_bytes: u64,
-    pub(super) plain_sha256: Digest,
-    pub(super) seen: ComponentStats,
-    pub(super) recipes: Vec<StoredObject>,
-    pub(super) etcd: Option<EtcdFacts>,
-    pub(super) archive: Option<ArchiveFacts>,
-    pub(super) kube_system_uid: Option<String>,
 }
 
 /// Stores the indexes, the signature and, last, the manifest.

@@ -1,8 +1,8 @@
 //! Components that are etcd snapshots, from the best member that gives a whole one or from a file.
 
-use super::commit::StoredComponent;
 use super::run_state::RunState;
 use super::stages::{Observer, StoredStream, StreamOutcome, StreamRejection};
+use super::stored_component::StoredComponent;
 use super::{BackupError, Run};
 use crate::audit;
 use crate::causes;

@@ -3,9 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::claim::{StoredClaim, claim};
-use super::commit::{Draft, StoredComponent, commit};
+use super::commit::{Draft, commit};
 use super::history::{RunHistory, load_history};
 use super::stages::{self, Observer, StageContext, StreamOutcome, UploadTotals};
+use super::stored_component::StoredComponent;
 use super::table::ChunkTable;
 use super::{BackupError, BackupPlan, NewRestorePoint, Origin, Run, archive, etcd};
 use crate::causes;

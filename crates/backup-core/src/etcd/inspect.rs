@@ -23,6 +23,7 @@ mod entry;
 mod free;
 mod live;
 mod page;
+mod revision;
 mod summary;
 mod torn;
 mod tree;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, StoredComponent};
+use super::Draft;
 use crate::backup::BackupError;
 use crate::backup::history::RunHistory;
+use crate::backup::stored_component::StoredComponent;
 use crate::format::FormatError;
 use crate::format::manifest::{Component, Epoch, PackRef};
 

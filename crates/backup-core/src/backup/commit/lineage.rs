@@ -1,7 +1,7 @@
 //! Lineage of a restore point, which shows whether the cluster is still that of its parent.
 
-use super::StoredComponent;
 use crate::backup::Run;
+use crate::backup::stored_component::StoredComponent;
 use crate::catalog::RestorePoint;
 use crate::format::manifest::Lineage;
 use crate::id::ComponentName;

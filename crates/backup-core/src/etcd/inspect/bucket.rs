@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::summary::Revision;
+use super::revision::Revision;
 use super::wire::{self, Field};
 
 /// Elements of bucket `meta` that are kept.

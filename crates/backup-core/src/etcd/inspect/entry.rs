@@ -1,6 +1,6 @@
 //! Entry of bucket `key`: the `mvccpb.KeyValue` of a revision, as etcd decodes it when it starts.
 
-use super::summary::Revision;
+use super::revision::Revision;
 use super::wire::{self, Field};
 
 /// Value of bucket `key`.

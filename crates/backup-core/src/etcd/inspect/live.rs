@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
 use super::content::Content;
-use super::summary::Mark;
+use super::revision::Mark;
 use super::value::Folders;
 use crate::chunk::bbolt::page::wide;
 

@@ -3,7 +3,8 @@
 use super::bucket::{AUTH, BucketSet, CLUSTER_VERSION, COMPACTED, VERSION};
 use super::content;
 use super::entry::{EntryDefect, KeyValue};
-use super::summary::{Mark, PageDefect, PageSummary, Revision, Summaries, put, short, take};
+use super::revision::{Mark, Revision};
+use super::summary::{PageDefect, PageSummary, Summaries, put, short, take};
 use super::torn;
 use super::tree::{Child, put_child};
 use super::value::{self, Folders};

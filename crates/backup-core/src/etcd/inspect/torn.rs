@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::live::LiveEntries;
-use super::summary::Mark;
+use super::revision::Mark;
 use super::wire::{self, Field};
 use crate::etcd::facts::{self, TornObject};
 

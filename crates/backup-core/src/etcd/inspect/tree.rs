@@ -2,7 +2,8 @@
 
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::summary::{KEY, Revision, put, short, take};
+use super::revision::Revision;
+use super::summary::{KEY, put, short, take};
 
 const OTHER: u8 = 0;
 const REVISION: u8 = 1;

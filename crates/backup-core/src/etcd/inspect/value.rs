@@ -6,7 +6,7 @@ use std::hash::Hasher as _;
 use prost::Message as _;
 use serde::Deserialize;
 
-use super::summary::Revision;
+use super::revision::Revision;
 use super::wire::{self, Field};
 
 /// etcd key of the namespace whose UID identifies the cluster.

@@ -4,7 +4,8 @@ use super::bucket::{AUTH, BucketRole, CLUSTER_VERSION, COMPACTED, EtcdVersion, V
 use super::free::Freelist;
 use super::live;
 use super::page::{KeptElement, summarise};
-use super::summary::{KEY, PageSummary, Revision, Summaries};
+use super::revision::Revision;
+use super::summary::{KEY, PageSummary, Summaries};
 use super::torn;
 use super::tree::{Child, children};
 use super::value::{Folders, NamespaceRevision, Prefixes};
