@@ -201,12 +201,12 @@ impl ObjectCache {
         };
         match now.map(str::parse) {
             Some(Ok(now)) if now > watched.place => {
-                watched.coverage = WatchCoverage::CompleteFrom(now)
+                watched.coverage = WatchCoverage::CompleteFrom(now);
             }
             Some(Ok(_)) => watched.coverage = WatchCoverage::Complete,
             // A watch that the server ended regularly continues as before.
             None if watched.coverage == WatchCoverage::Interrupted => {
-                watched.coverage = WatchCoverage::Complete
+                watched.coverage = WatchCoverage::Complete;
             }
             None | Some(Err(_)) => {}
         }

@@ -139,7 +139,7 @@ impl<'a> Listing<'a> {
     }
 
     /// Marks the list as a repetition: objects up to the last one already read come again.
-    pub(super) fn as_repetition(self) -> Self {
+    pub(super) fn into_repetition(self) -> Self {
         Self {
             restarted: true,
             consistency: Consistency::Continued,

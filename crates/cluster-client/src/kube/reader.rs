@@ -234,7 +234,7 @@ impl<'a> KindReader<'a> {
             cache.objects.unreadable(&self.kind.resource, &failed);
         }
         self.set_reason(format!("the scratch file could not be read: {failed}"));
-        let listing = Listing::new(self.api, self.kind, self.selector).as_repetition();
+        let listing = Listing::new(self.api, self.kind, self.selector).into_repetition();
         let mut listing = Box::new(listing);
         let page = listing.next().await;
         self.from = ReaderSource::List(*listing);

@@ -126,7 +126,7 @@ async fn every_doubt_is_a_list() {
             k.report(&kind(), "399", None);
         }),
         ("its definition changed", |k| {
-            k.definition_changed("configmaps")
+            k.definition_changed("configmaps");
         }),
         ("the API server is another one now", |k| {
             k.set_origin("uid", "v1.37.0");
@@ -137,7 +137,7 @@ async fn every_doubt_is_a_list() {
             }
         }),
         ("there is no watch on it now", |k| {
-            k.watch_ended(&kind().resource)
+            k.watch_ended(&kind().resource);
         }),
     ];
     for (why, invalidate) in invalidations {
