@@ -23,25 +23,25 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::cluster::{Ground, Inputs};
+use self::cluster::{ClusterContext, Inputs};
 use self::election::{Election, LeaseName};
-use self::files::{Files, Loaded};
+use self::files::{ConfigFiles, LoadedFiles};
 use self::http::Api;
-use self::http::access::{Access, Token};
-use self::http::host::Names;
+use self::http::access::{AccessRules, Token};
+use self::http::host::HostNames;
 use self::http::listener::{Limits, serve};
 use self::lead::Lead;
 use self::queue::Queue;
 use self::shard::Shard;
-use self::status::Board;
+use self::status::StatusBoard;
 use crate::run_builder::UNENCRYPTED;
 use crate::tls;
 
-mod apart;
 mod cluster;
 pub(crate) mod election;
 mod files;
 mod http;
+mod isolation;
 mod lead;
 mod leftovers;
 mod metrics;
@@ -80,7 +80,7 @@ pub(crate) struct Options {
     /// Whether reads need no token and no certificate.
     pub(crate) open_reads: bool,
     /// Files for HTTPS.
-    pub(crate) tls: Option<tls::Files>,
+    pub(crate) tls: Option<tls::TlsFiles>,
     /// Time that a run may continue after the stop.
     pub(crate) grace: Duration,
     /// Shard whose clusters are run.
@@ -94,7 +94,7 @@ pub(crate) struct Options {
 }
 
 /// Task of a cluster.
-struct Cluster {
+struct ClusterTask {
     task: Id,
     config: watch::Sender<Arc<Config>>,
     stop: CancellationToken,
@@ -103,18 +103,18 @@ struct Cluster {
 struct Daemon<'a> {
     options: Options,
     frame: &'a Frame,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     lead: watch::Receiver<Lead>,
     seed: u64,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    clusters: BTreeMap<ClusterName, Cluster>,
+    clusters: BTreeMap<ClusterName, ClusterTask>,
     elector: Option<Id>,
 }
 
 /// Runs until the frame is cancelled.
 pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure> {
-    let mut files = Files::new(options.config.clone(), options.shard);
+    let mut files = ConfigFiles::new(options.config.clone(), options.shard);
     let loaded = files.load(frame.clock.now())?;
     let broken = loaded.files.iter().filter_map(|file| file.error.as_deref());
     let broken: Vec<&str> = broken.collect();
@@ -132,7 +132,7 @@ pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure
     let (probed, health) = listen(options.health_listen)?;
     let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
 
-    let board = Board::new(frame.clock.now(), options.shard);
+    let board = StatusBoard::new(frame.clock.now(), options.shard);
     let stop = CancellationToken::new();
     let (leads, lead) = watch::channel(Lead::Unelected);
     let over = CancellationToken::new();
@@ -160,12 +160,12 @@ pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure
         clusters: BTreeMap::new(),
         elector: None,
     };
-    let access = Access {
+    let access = AccessRules {
         token,
         certificates: tls.as_ref().is_some_and(|tls| tls.knows_clients()),
         open_reads: daemon.options.open_reads,
     };
-    let names = Names {
+    let names = HostNames {
         given: daemon
             .options
             .names
@@ -234,7 +234,11 @@ fn panicked(error: JoinError) -> Failure {
 
 impl Daemon<'_> {
     /// Keeps the tasks in step with the configuration, until the end.
-    async fn watch(&mut self, files: &mut Files, hangups: &mut Signal) -> Result<Exit, Failure> {
+    async fn watch(
+        &mut self,
+        files: &mut ConfigFiles,
+        hangups: &mut Signal,
+    ) -> Result<Exit, Failure> {
         loop {
             tokio::select! {
                 () = self.frame.cancel.cancelled() => return Ok(Exit::Complete),
@@ -252,7 +256,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn load(&mut self, files: &mut Files) {
+    fn load(&mut self, files: &mut ConfigFiles) {
         tracing::info!("reading the configuration again");
         match files.load(self.frame.clock.now()) {
             Ok(loaded) => self.configure(loaded),
@@ -264,7 +268,7 @@ impl Daemon<'_> {
     }
 
     /// Starts, reconfigures and ends the tasks of clusters as the configuration says.
-    fn configure(&mut self, loaded: Loaded) {
+    fn configure(&mut self, loaded: LoadedFiles) {
         for file in &loaded.files {
             if let Some(error) = &file.error {
                 let file = file.path.display();
@@ -302,7 +306,7 @@ impl Daemon<'_> {
         let kept = Arc::new(ObjectCache::new(self.frame.environment.temp.clone()));
         let stop = self.stop.child_token();
         let (sender, receiver) = watch::channel(config);
-        let ground = Ground {
+        let context = ClusterContext {
             name: name.clone(),
             board: Arc::clone(&self.board),
             queue,
@@ -313,10 +317,10 @@ impl Daemon<'_> {
             slice: SLICE,
             grace: self.options.grace,
         };
-        let watches = watches::Ground {
+        let watches = watches::WatchContext {
             name: name.clone(),
             board: Arc::clone(&self.board),
-            queue: Arc::clone(&ground.queue),
+            queue: Arc::clone(&context.queue),
             clock: Arc::clone(&self.frame.clock),
             environment: self.frame.environment.clone(),
             kept,
@@ -327,18 +331,18 @@ impl Daemon<'_> {
             stop: stop.clone(),
         };
         let (watched, ends) = (inputs.clone(), stop.clone());
-        self.tasks.spawn(apart::again(
+        self.tasks.spawn(isolation::repeat(
             "watching a cluster",
-            apart::PAUSE,
+            isolation::PAUSE,
             ends,
             move || watches::keep(watches.clone(), watched.clone()),
         ));
         let ends = stop.clone();
-        let work = apart::again("the work on a cluster", apart::PAUSE, ends, move || {
-            cluster::work(ground.clone(), inputs.clone())
+        let work = isolation::repeat("the work on a cluster", isolation::PAUSE, ends, move || {
+            cluster::work(context.clone(), inputs.clone())
         });
         let task = self.tasks.spawn(work).id();
-        let cluster = Cluster {
+        let cluster = ClusterTask {
             task,
             config: sender,
             stop,

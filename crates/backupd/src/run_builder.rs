@@ -15,30 +15,30 @@ use backup_core::progress::Progress;
 use cluster_client::kube::ObjectCache;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) mod reach;
+pub(crate) mod report;
 pub(crate) mod sources;
-pub(crate) mod taken;
+pub(crate) mod talos_access;
 
 /// Inputs from the command or daemon that starts a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Means {
+pub(crate) struct RunContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: CancellationToken,
     /// Objects kept from earlier runs; a command keeps none.
-    pub(crate) memory: Option<Keeping>,
+    pub(crate) memory: Option<ObjectMemory>,
 }
 
 /// Kept objects of a cluster, and whether they are listed again anyway.
 #[derive(Debug, Clone)]
-pub(crate) struct Keeping {
+pub(crate) struct ObjectMemory {
     pub(crate) kept: Arc<ObjectCache>,
     pub(crate) anew: bool,
 }
 
-impl Means {
-    /// Returns the means of a command.
+impl RunContext {
+    /// Returns the context of a command.
     pub(crate) fn of(frame: &Frame) -> Self {
         Self {
             clock: Arc::clone(&frame.clock),
@@ -68,16 +68,20 @@ pub(crate) async fn prepare_by(
     frame: &Frame,
     config: &Config,
     note: &Note,
-    means: &Means,
+    context: &RunContext,
 ) -> Result<Run, Failure> {
     if config.encryption == Some(Encryption::None) {
         frame.terminal.warn(UNENCRYPTED);
     }
-    prepare(config, note, means).await
+    prepare(config, note, context).await
 }
 
 /// Prepares a run from the configuration.
-pub(crate) async fn prepare(config: &Config, note: &Note, means: &Means) -> Result<Run, Failure> {
+pub(crate) async fn prepare(
+    config: &Config,
+    note: &Note,
+    context: &RunContext,
+) -> Result<Run, Failure> {
     let (cluster, url, encryption, key) = (
         config.need_cluster(),
         config.need_store(),
@@ -97,14 +101,14 @@ pub(crate) async fn prepare(config: &Config, note: &Note, means: &Means) -> Resu
     };
     Ok(Run {
         cluster: cluster.clone(),
-        store: open::store(url, Access::Write, &means.environment).await?,
+        store: open::store(url, Access::Write, &context.environment).await?,
         protection,
         signing_key: Some(key),
         tool: concat!("backupd ", env!("CARGO_PKG_VERSION")).to_owned(),
         reason: note.reason.clone(),
         pinned: note.pin,
-        clock: Arc::clone(&means.clock),
-        progress: Arc::clone(&means.progress),
-        cancel: means.cancel.clone(),
+        clock: Arc::clone(&context.clock),
+        progress: Arc::clone(&context.progress),
+        cancel: context.cancel.clone(),
     })
 }

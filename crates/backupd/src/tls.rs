@@ -26,7 +26,7 @@ const HTTP: &[u8] = b"http/1.1";
 
 /// Files of the listener.
 #[derive(Debug, Clone)]
-pub(crate) struct Files {
+pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
     /// Authority whose clients may ask for restore points.
@@ -34,16 +34,16 @@ pub(crate) struct Files {
 }
 
 /// Sizes and times by which a change of the files is noticed.
-type Print = Vec<Option<(u64, Option<SystemTime>)>>;
+type TlsFileStamps = Vec<Option<(u64, Option<SystemTime>)>>;
 
 /// TLS of the listener.
 pub(crate) struct Listener {
-    files: Files,
-    current: Mutex<(Print, Current)>,
+    files: TlsFiles,
+    current: Mutex<(TlsFileStamps, TlsState)>,
 }
 
 /// Last content of the files.
-struct Current {
+struct TlsState {
     config: Arc<ServerConfig>,
     /// Certificate that the listener shows.
     own: CertificateDer<'static>,
@@ -62,7 +62,7 @@ impl Listener {
     ///
     /// # Errors
     /// Fails when a file cannot be read, the key is open to others, or the files do not belong together.
-    pub(crate) fn read(files: Files) -> Result<Self, Failure> {
+    pub(crate) fn read(files: TlsFiles) -> Result<Self, Failure> {
         let current = Mutex::new((files.print(), files.current()?));
         Ok(Self { files, current })
     }
@@ -110,8 +110,8 @@ impl Listener {
     }
 }
 
-impl Files {
-    fn print(&self) -> Print {
+impl TlsFiles {
+    fn print(&self) -> TlsFileStamps {
         let files = [
             Some(&self.certificate),
             Some(&self.key),
@@ -126,7 +126,7 @@ impl Files {
             .collect()
     }
 
-    fn current(&self) -> Result<Current, Failure> {
+    fn current(&self) -> Result<TlsState, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -153,7 +153,7 @@ impl Files {
             format!("use the certificate {certificate} with the key {key}")
         })?;
         config.alpn_protocols = vec![HTTP.to_vec()];
-        Ok(Current {
+        Ok(TlsState {
             config: Arc::new(config),
             own,
         })

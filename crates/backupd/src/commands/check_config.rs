@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::flags::{self, WriteFlags};
-use crate::run_builder::reach::talos_search;
+use crate::run_builder::talos_access::talos_search;
 
 use self::kubernetes::Kubernetes;
 
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 /// Checked configuration as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Checked {
+struct ConfigReport {
     cluster: String,
     store: String,
     talos: Talos,
@@ -73,8 +73,8 @@ struct Checked {
     encryption: &'static str,
     recipients: Vec<String>,
     signing_public_key: String,
-    components: Vec<Component>,
-    next_restore_points: Vec<points::Point>,
+    components: Vec<ComponentSchedule>,
+    next_restore_points: Vec<points::PlannedPoint>,
     git_mirror: Option<mirror::Mirror>,
     leftovers: Option<leftovers::Leftovers>,
     warnings: Vec<String>,
@@ -92,15 +92,15 @@ struct Talos {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Component {
+struct ComponentSchedule {
     name: String,
     cron: Option<String>,
     time_zone: Option<String>,
-    next_runs: Vec<Run>,
+    next_runs: Vec<UpcomingRun>,
 }
 
 #[derive(Debug, Serialize)]
-struct Run {
+struct UpcomingRun {
     utc: Timestamp,
     local: String,
 }
@@ -109,7 +109,7 @@ fn check(
     config: &Config,
     environment: &Environment,
     clock: &dyn Clock,
-) -> Result<Checked, ConfigError> {
+) -> Result<ConfigReport, ConfigError> {
     let needs = (
         config.need_cluster(),
         config.need_store(),
@@ -141,7 +141,7 @@ fn check(
     }
     let git_mirror = mirror::Mirror::of(config, &mut warnings)?;
     let leftovers = leftovers::Leftovers::of(config, &mut warnings);
-    Ok(Checked {
+    Ok(ConfigReport {
         cluster: cluster.to_string(),
         store: store.to_string(),
         talos: Talos {
@@ -211,14 +211,14 @@ fn local(time: &jiff::ZonedDateTime) -> String {
     time.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
 }
 
-fn component(component: &backup_cli::config::Component, now: Timestamp) -> Component {
+fn component(component: &backup_cli::config::Component, now: Timestamp) -> ComponentSchedule {
     let schedule = component.schedule.as_ref();
     let runs = schedule.map(|s| s.upcoming(now, RUNS)).unwrap_or_default();
-    let run = |time: &jiff::ZonedDateTime| Run {
+    let run = |time: &jiff::ZonedDateTime| UpcomingRun {
         utc: time.timestamp(),
         local: local(time),
     };
-    Component {
+    ComponentSchedule {
         name: component.name.to_string(),
         cron: schedule.map(|s| s.cron().to_owned()),
         time_zone: schedule.map(|s| s.zone_name().to_owned()),
@@ -226,7 +226,7 @@ fn component(component: &backup_cli::config::Component, now: Timestamp) -> Compo
     }
 }
 
-impl Report for Checked {
+impl Report for ConfigReport {
     fn page(&self, page: &mut Page) {
         let or = |text: &Option<String>, other: &str| text.clone().unwrap_or(other.to_owned());
         let nodes = if self.talos.nodes.is_empty() {

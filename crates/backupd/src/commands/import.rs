@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::flags::{self, NoteFlags, WriteFlags};
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Means, prepare_by};
+use crate::run_builder::report::RunReport;
+use crate::run_builder::{RunContext, prepare_by};
 
 mod packed;
 
@@ -51,12 +51,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&given, frame.clock.now())?;
     // Opens the file before the store is touched, so that a misspelt file name costs nothing.
     let file = open(&args.file)?;
-    let run = prepare_by(frame, &config, &args.note.note(), &Means::of(frame)).await?;
+    let run = prepare_by(frame, &config, &args.note.note(), &RunContext::of(frame)).await?;
     let committed = run
         .import_etcd(&args.file.display().to_string(), file)
         .await;
     drop(run);
-    Taken::of(&committed?).tell(frame)
+    RunReport::of(&committed?).print(frame)
 }
 
 fn open(path: &Path) -> Result<ByteStream, Failure> {

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 /// Created files and public keys. Holds no secret.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Made {
+struct KeygenReport {
     identity_file: PathBuf,
     recipient: String,
     signing_key_file: PathBuf,
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-fn make(folder: &Path) -> Result<Made, Failure> {
+fn make(folder: &Path) -> Result<KeygenReport, Failure> {
     let (identity, recipient) = new_identity();
     let signing = SigningKey::generate()?;
     let identity_text = SecretString::from(format!(
@@ -52,7 +52,7 @@ fn make(folder: &Path) -> Result<Made, Failure> {
          # public key: {recipient}\n{}\n",
         identity.expose_secret()
     ));
-    let made = Made {
+    let made = KeygenReport {
         identity_file: folder.join("identity.key"),
         recipient: recipient.to_string(),
         signing_key_file: folder.join("signing.key"),
@@ -107,7 +107,7 @@ fn write(path: &Path, text: &SecretString, mode: u32) -> anyhow::Result<()> {
     written().with_context(|| format!("write {}", path.display()))
 }
 
-impl Report for Made {
+impl Report for KeygenReport {
     fn page(&self, page: &mut Page) {
         let file = |path: &Path| path.display().to_string();
         page.heading("Opens restore points: for the people who restore, never for the cluster");
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn it_says_which_half_goes_where() {
-        let made = Made {
+        let made = KeygenReport {
             identity_file: "keys/identity.key".into(),
             recipient: "age1public".to_owned(),
             signing_key_file: "keys/signing.key".into(),

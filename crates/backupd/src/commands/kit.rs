@@ -12,8 +12,8 @@ use clap::Subcommand;
 use cluster_client::kit::Kit;
 
 use crate::flags::{self, NoteFlags, WriteFlags};
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Means, prepare_by};
+use crate::run_builder::report::RunReport;
+use crate::run_builder::{RunContext, prepare_by};
 
 /// Keep files that a restore needs and no API hands out
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&given, frame.clock.now())?;
     // Reads the files before the store is touched, so that a misspelt file name costs nothing.
     let kit = Kit::read(&args.files).await?;
-    let run = prepare_by(frame, &config, &args.note.note(), &Means::of(frame)).await?;
+    let run = prepare_by(frame, &config, &args.note.note(), &RunContext::of(frame)).await?;
     if !args.replace {
         let mut dropped = run.kit_files().await?;
         dropped.retain(|old| kit.names().all(|new| new != old));
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let committed = run.take(plan).await;
     drop(run);
-    Taken::of(&committed?).tell(frame)
+    RunReport::of(&committed?).print(frame)
 }
 
 /// Refuses a new kit that lacks files of the present kit.

@@ -18,11 +18,11 @@ use cluster_client::kube::TenantState;
 use cluster_restore::tenants;
 use serde::Serialize;
 
-use super::upgrade::{BEFORE, ReachFlags, Versions};
+use super::upgrade::{BEFORE, UpgradeFlags, Versions};
 use crate::run_builder::Note;
+use crate::run_builder::report::RunReport;
 use crate::run_builder::sources::Sources;
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Means, prepare_by};
+use crate::run_builder::{RunContext, prepare_by};
 
 /// Number of restore points that are searched for the one before the upgrade, newest first.
 const LOOK_BACK: usize = 200;
@@ -39,13 +39,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RESTORE-POINT")]
     against: Option<String>,
     #[command(flatten)]
-    reach: ReachFlags,
+    reach: UpgradeFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let config = Config::load(&args.reach.given(), frame.clock.now())?;
-    let means = Means::of(frame);
-    let mut run = prepare_by(frame, &config, &Note::default(), &means).await?;
+    let context = RunContext::of(frame);
+    let mut run = prepare_by(frame, &config, &Note::default(), &context).await?;
     let key = config.need_signing_key()?;
     let view = ReadPolicy {
         trust: Trust::Keys(vec![key.public().clone()]),
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let (before, mut sources) = frame
         .or_cancelled(async {
             let before = find(&run.store, &view, args.against.as_deref()).await?;
-            Ok((before, Sources::open(&config, &[], &means).await))
+            Ok((before, Sources::open(&config, &[], &context).await))
         })
         .await?;
     let id = before.entry.id.to_string();
@@ -62,10 +62,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let committed = run.take(sources.plan()).await?;
     let objects = run.check(&committed).await?;
     tracing::debug!(objects, "the store has what was put");
-    drop((run, means));
-    let taken = Taken::of(&committed);
+    drop((run, context));
+    let taken = RunReport::of(&committed);
     let found = compare(&before.manifest, &committed.manifest);
-    let after = After {
+    let after = PostUpgradeReport {
         compared_with: id.clone(),
         restore_point: committed.id.to_string(),
         before: Versions::of(&before.manifest),
@@ -208,7 +208,7 @@ fn finding(severity: manifest::Severity, object: &str, cause: String) -> manifes
 /// Printed result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct After {
+struct PostUpgradeReport {
     compared_with: String,
     restore_point: String,
     before: Versions,
@@ -216,7 +216,7 @@ struct After {
     findings: Vec<Finding>,
 }
 
-impl Report for After {
+impl Report for PostUpgradeReport {
     fn page(&self, page: &mut Page) {
         page.fields([
             ("Before", self.compared_with.clone()),

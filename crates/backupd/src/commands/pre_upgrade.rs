@@ -8,11 +8,11 @@ use backup_cli::program::Frame;
 use backup_core::format::export::TenantFacts;
 use serde::Serialize;
 
-use super::upgrade::{BEFORE, ReachFlags, Versions};
+use super::upgrade::{BEFORE, UpgradeFlags, Versions};
 use crate::run_builder::Note;
+use crate::run_builder::report::RunReport;
 use crate::run_builder::sources::Sources;
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Means, prepare_by};
+use crate::run_builder::{RunContext, prepare_by};
 
 /// Phases in which a controller is changing a tenant, so that a restore point would contain a half-done
 /// state.
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    reach: ReachFlags,
+    reach: UpgradeFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
@@ -52,11 +52,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         reason: Some(reason.unwrap_or_else(|| BEFORE.to_owned())),
         pin: true,
     };
-    let means = Means::of(frame);
-    let run = prepare_by(frame, &config, &note, &means).await?;
+    let context = RunContext::of(frame);
+    let run = prepare_by(frame, &config, &note, &context).await?;
     let mut sources = frame
         .or_cancelled(async {
-            let sources = Sources::open(&config, &[], &means).await;
+            let sources = Sources::open(&config, &[], &context).await;
             let tenants = sources.tenants(frame.clock.as_ref()).await;
             match unsettled(tenants.as_deref()) {
                 Some(why) if args.force => frame.terminal.warn(&why),
@@ -68,11 +68,11 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .await?;
     let committed = run.take(sources.plan()).await?;
     let objects = run.read_back(&committed).await?;
-    drop((run, means));
-    let before = Before {
+    drop((run, context));
+    let before = PreUpgradeReport {
         versions: Versions::of(&committed.manifest),
         read_back_objects: objects,
-        taken: Taken::of(&committed),
+        taken: RunReport::of(&committed),
     };
     frame.terminal.emit(&before)?;
     Ok(before.taken.conclude(frame))
@@ -104,14 +104,14 @@ fn unsettled(tenants: Option<&[TenantFacts]>) -> Option<String> {
 /// Printed result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Before {
+struct PreUpgradeReport {
     #[serde(flatten)]
-    taken: Taken,
+    taken: RunReport,
     versions: Versions,
     read_back_objects: u64,
 }
 
-impl Report for Before {
+impl Report for PreUpgradeReport {
     fn page(&self, page: &mut Page) {
         self.taken.page(page);
         page.heading("Versions");

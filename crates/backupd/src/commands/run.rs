@@ -11,7 +11,7 @@ use backup_cli::program::Frame;
 use crate::daemon::election::LeaseName;
 use crate::daemon::shard::Shard;
 use crate::daemon::{self, Options};
-use crate::tls::Files;
+use crate::tls::TlsFiles;
 
 /// Time that the daemon takes beyond the grace time of runs, to end cancelled runs and send the end of
 /// streams.
@@ -105,8 +105,8 @@ impl Args {
     }
 
     /// Returns the files for HTTPS, if they are given.
-    fn tls(&self) -> Option<Files> {
-        Some(Files {
+    fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
             certificate: self.tls_cert.clone()?,
             key: self.tls_key.clone()?,
             client_ca: self.client_ca.clone(),

@@ -8,11 +8,11 @@ use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 
 use crate::flags::{self, NoteFlags, WriteFlags};
+use crate::run_builder::report::RunReport;
 use crate::run_builder::sources::Sources;
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Means, prepare_by};
+use crate::run_builder::{RunContext, prepare_by};
 
-mod ask;
+mod client;
 
 /// Take a restore point now
 ///
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     note: NoteFlags,
     #[command(flatten)]
-    ask: ask::AskFlags,
+    ask: client::AskFlags,
     #[command(flatten)]
     write: WriteFlags,
     #[command(flatten)]
@@ -47,14 +47,14 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     if let Some(daemon) = &args.ask.daemon {
-        let wanted = ask::Wanted {
+        let wanted = client::RequestBody {
             cluster: args.write.cluster.cluster.as_deref(),
             components: &args.components,
             reason: args.note.reason.as_deref(),
             pin: args.note.pin,
         };
         // The future is large because it covers connections with and without TLS.
-        let asked = Box::pin(ask::ask(daemon, &args.ask, &wanted, frame));
+        let asked = Box::pin(client::ask(daemon, &args.ask, &wanted, frame));
         return frame.or_cancelled(asked).await;
     }
     let given = Given {
@@ -63,12 +63,12 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..flags::given(&args.write, Some(&args.talos))
     };
     let config = Config::load(&given, frame.clock.now())?;
-    let means = Means::of(frame);
-    let run = prepare_by(frame, &config, &args.note.note(), &means).await?;
+    let context = RunContext::of(frame);
+    let run = prepare_by(frame, &config, &args.note.note(), &context).await?;
     let mut sources = frame
-        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &means).await) })
+        .or_cancelled(async { Ok(Sources::open(&config, &args.components, &context).await) })
         .await?;
     let committed = run.take(sources.plan()).await;
-    drop((run, means));
-    Taken::of(&committed?).tell(frame)
+    drop((run, context));
+    RunReport::of(&committed?).print(frame)
 }

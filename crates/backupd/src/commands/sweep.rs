@@ -94,7 +94,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         Ok(removed) => (removed, None),
         Err(error) => (None, Some(error)),
     };
-    let swept = Swept::of(store.describe(), grace, &plan, removed.as_ref());
+    let swept = SweepReport::of(store.describe(), grace, &plan, removed.as_ref());
     frame.terminal.emit(&swept)?;
     for finding in swept
         .findings
@@ -111,7 +111,7 @@ fn conclude(
     plan: &RemovalPlan,
     removed: Option<&RemovalReport>,
     failed: Option<LeftoversError>,
-    swept: &Swept,
+    swept: &SweepReport,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     if let Some(error) = failed {
@@ -161,7 +161,7 @@ fn grace(args: &Args, config: &Config) -> Result<Duration, Failure> {
 /// Printed result of `sweep`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Swept {
+struct SweepReport {
     store: String,
     grace_seconds: u64,
     restore_points: u64,
@@ -178,19 +178,19 @@ struct Swept {
     removed_bytes: u64,
     spared_objects: u64,
     /// Leftovers older than the grace time; at most ten thousand.
-    old: Vec<Old>,
+    old: Vec<LeftoverRow>,
     worst: Option<Severity>,
     findings: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize)]
-struct Old {
+struct LeftoverRow {
     key: String,
     bytes: u64,
     put: Timestamp,
 }
 
-impl Swept {
+impl SweepReport {
     fn of(
         store: String,
         grace: Duration,
@@ -220,7 +220,7 @@ impl Swept {
             old: plan
                 .leftovers
                 .iter()
-                .map(|l| Old {
+                .map(|l| LeftoverRow {
                     key: l.key.to_string(),
                     bytes: l.bytes,
                     put: l.put,
@@ -232,7 +232,7 @@ impl Swept {
     }
 }
 
-impl Report for Swept {
+impl Report for SweepReport {
     fn page(&self, page: &mut Page) {
         let both = |objects: u64, bytes: u64| format!("{objects}, {}", human::bytes(bytes));
         let grace = SignedDuration::from_secs(self.grace_seconds.try_into().unwrap_or(i64::MAX));
@@ -303,7 +303,7 @@ mod tests {
             put: "2026-11-23T12:00:00Z".parse().unwrap(),
         });
         plan.leftovers.extend(old);
-        let swept = Swept::of("s3://b/p".to_owned(), Duration::from_hours(24), &plan, None);
+        let swept = SweepReport::of("s3://b/p".to_owned(), Duration::from_hours(24), &plan, None);
         insta::assert_snapshot!("sweep_table", render(&swept, Format::Table, None).unwrap());
         insta::assert_snapshot!("sweep_json", render(&swept, Format::Json, None).unwrap());
         let removed = RemovalReport {
@@ -311,7 +311,7 @@ mod tests {
             complete: true,
             ..RemovalReport::default()
         };
-        let swept = Swept::of(
+        let swept = SweepReport::of(
             "s3://b/p".to_owned(),
             Duration::from_hours(24),
             &plan,

@@ -12,7 +12,7 @@ pub(crate) const BEFORE: &str = "pre-upgrade";
 
 /// The flags of both.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ReachFlags {
+pub(crate) struct UpgradeFlags {
     #[command(flatten)]
     write: WriteFlags,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(crate) struct ReachFlags {
     select: SelectFlags,
 }
 
-impl ReachFlags {
+impl UpgradeFlags {
     pub(crate) fn given(&self) -> Given {
         Given {
             kube: self.kube.clone(),

@@ -17,17 +17,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::apart;
+use super::isolation;
 use super::lead::Lead;
-use super::mirror::{self, Mirrored};
-use super::queue::{Queue, Wanted};
-use super::run_handle::{State, Track};
-use super::runner::{self, Ended, Job};
-use super::status::{self, Board, ComponentView, KeptView};
-use super::store_view::Facts;
-use super::timetable::{Due, Timetable, Why};
+use super::mirror::{self, MirrorOutcome};
+use super::queue::{Queue, RunRequest};
+use super::run_handle::{RunHandle, RunState};
+use super::runner::{self, RunJob, RunOutcome};
+use super::status::{self, CacheView, ComponentView, StatusBoard};
+use super::store_view::StoreFacts;
+use super::timetable::{DueComponent, DueReason, Timetable};
 use super::watch_health;
-use look::Looked;
+use store_check::StoreCheck;
 use sweep::Sweep;
 
 /// Difference between the clock and elapsed time from which the clock counts as set.
@@ -35,11 +35,11 @@ const JUMP: SignedDuration = SignedDuration::from_secs(30);
 
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
-/// Fixed inputs of the work.
+/// Fixed inputs of the worker.
 #[derive(Debug, Clone)]
-pub(crate) struct Ground {
+pub(crate) struct ClusterContext {
     pub(crate) name: ClusterName,
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<StatusBoard>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
@@ -53,7 +53,7 @@ pub(crate) struct Ground {
     pub(crate) grace: Duration,
 }
 
-/// Inputs that may change during the work.
+/// Inputs that may change during the worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Inputs {
     pub(crate) config: watch::Receiver<Arc<Config>>,
@@ -62,26 +62,26 @@ pub(crate) struct Inputs {
     pub(crate) stop: CancellationToken,
 }
 
-struct Work {
-    ground: Ground,
+struct Worker {
+    context: ClusterContext,
     config: Arc<Config>,
     lead: watch::Receiver<Lead>,
     table: Timetable,
-    run: Pending<Ended>,
+    run: Pending<RunOutcome>,
     /// Components of the run at work; empty for everything.
     at_work: Vec<ComponentName>,
     stop: CancellationToken,
     cancel: CancellationToken,
-    mirror: Pending<Mirrored>,
+    mirror: Pending<MirrorOutcome>,
     /// Restore points that wait to be mirrored.
-    mirrors: mirror::Waiting,
-    look: Pending<Looked>,
+    mirrors: mirror::MirrorQueue,
+    store_check: Pending<StoreCheck>,
     sweep: Sweep,
-    next_look: Timestamp,
+    next_store_check: Timestamp,
     next_count: Timestamp,
     /// Whether missed runs were read from the store.
     recalled: bool,
-    facts: Option<Facts>,
+    facts: Option<StoreFacts>,
     /// Times when this daemon took each component. The store has no time for a component without anything to
     /// take.
     taken: BTreeMap<ComponentName, Timestamp>,
@@ -90,11 +90,11 @@ struct Work {
 }
 
 /// Works until the stop.
-pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
+pub(crate) async fn work(context: ClusterContext, mut inputs: Inputs) {
     let config = Arc::clone(&inputs.config.borrow_and_update());
-    let now = ground.clock.now();
-    let mut work = Work {
-        table: Timetable::new(&ground.name, &config, ground.seed, now),
+    let now = context.clock.now();
+    let mut worker = Worker {
+        table: Timetable::new(&context.name, &config, context.seed, now),
         config,
         lead: inputs.lead.clone(),
         stop: inputs.stop.clone(),
@@ -102,58 +102,58 @@ pub(crate) async fn work(ground: Ground, mut inputs: Inputs) {
         at_work: Vec::new(),
         cancel: CancellationToken::new(),
         mirror: None,
-        mirrors: mirror::Waiting::default(),
-        look: None,
+        mirrors: mirror::MirrorQueue::default(),
+        store_check: None,
         sweep: Sweep::new(now),
-        next_look: now,
+        next_store_check: now,
         next_count: now,
         recalled: false,
         facts: None,
         taken: BTreeMap::new(),
         seen: (now, Instant::now()),
-        ground,
+        context,
     };
-    work.end_lost_run();
+    worker.end_lost_run();
     let mut kill_at: Option<Instant> = None;
     loop {
         let stopping = kill_at.is_some();
-        let mirrors = work.mirror.is_some() && !work.cancel.is_cancelled();
-        if stopping && work.run.is_none() && !mirrors && !work.sweep.removes() {
+        let mirrors = worker.mirror.is_some() && !worker.cancel.is_cancelled();
+        if stopping && worker.run.is_none() && !mirrors && !worker.sweep.removes() {
             // The next run mirrors again what a mirror dropped here did not finish.
             return;
         }
         if !stopping {
-            work.turn();
+            worker.turn();
         }
-        let sleep = work.sleep();
-        let queue = Arc::clone(&work.ground.queue);
+        let sleep = worker.sleep();
+        let queue = Arc::clone(&worker.context.queue);
         tokio::select! {
-            ended = ready(&mut work.run) => work.ended(ended),
-            mirrored = ready(&mut work.mirror) => work.mirrored(mirrored),
-            looked = ready(&mut work.look) => work.looked(looked),
-            step = ready(&mut work.sweep.work) => work.swept(step),
+            outcome = ready(&mut worker.run) => worker.finish_run(outcome),
+            outcome = ready(&mut worker.mirror) => worker.finish_mirror(outcome),
+            check = ready(&mut worker.store_check) => worker.finish_store_check(check),
+            step = ready(&mut worker.sweep.work) => worker.finish_sweep_step(step),
             () = queue.news() => {}
             changed = inputs.config.changed(), if !stopping => {
                 if changed.is_ok() {
-                    work.config = Arc::clone(&inputs.config.borrow_and_update());
-                    work.table.reload(&work.config, work.ground.clock.now());
-                    let config = Arc::clone(&work.config);
-                    work.board(|cluster| cluster.configured(config));
+                    worker.config = Arc::clone(&inputs.config.borrow_and_update());
+                    worker.table.reload(&worker.config, worker.context.clock.now());
+                    let config = Arc::clone(&worker.config);
+                    worker.board(|cluster| cluster.configured(config));
                 }
             }
             changed = inputs.lead.changed(), if !stopping => {
                 if changed.is_ok() {
                     inputs.lead.mark_unchanged();
                     // Another daemon may have made runs meanwhile.
-                    work.recalled = false;
-                    work.next_look = work.ground.clock.now();
+                    worker.recalled = false;
+                    worker.next_store_check = worker.context.clock.now();
                 }
             }
             () = inputs.stop.cancelled(), if !stopping => {
-                kill_at = Some(Instant::now() + work.ground.grace);
-                work.refuse("the daemon is stopping");
+                kill_at = Some(Instant::now() + worker.context.grace);
+                worker.refuse("the daemon is stopping");
             }
-            () = until(kill_at), if stopping && !work.cancel.is_cancelled() => work.cancel.cancel(),
+            () = until(kill_at), if stopping && !worker.cancel.is_cancelled() => worker.cancel.cancel(),
             () = tokio::time::sleep(sleep) => {}
         }
     }
@@ -176,48 +176,48 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-impl Work {
+impl Worker {
     /// Ends the run that was at work when the previous work panicked.
     fn end_lost_run(&self) {
         self.board(|cluster| {
-            if let Some(track) = cluster.track.take() {
-                let cause = apart::LOST.to_owned();
-                track.go(State::Failed { cause });
-                cluster.count(&track.status());
+            if let Some(handle) = cluster.handle.take() {
+                let cause = isolation::LOST.to_owned();
+                handle.go(RunState::Failed { cause });
+                cluster.count(&handle.status());
             }
         });
     }
 
     /// Does everything that is due now.
     fn turn(&mut self) {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         self.watch_clock(now);
         for due in self.table.due(now) {
             self.admit(due);
         }
-        if self.look.is_none() && self.run.is_none() && now >= self.next_look {
-            self.begin_look(now);
+        if self.store_check.is_none() && self.run.is_none() && now >= self.next_store_check {
+            self.begin_store_check(now);
         }
         // Missed runs must be known first, or the first run would be made twice.
-        let first_look = !self.recalled && self.look.is_some();
-        if self.run.is_none() && !first_look && !self.sweep.makes_room(self.ground.queue.len()) {
+        let first_look = !self.recalled && self.store_check.is_some();
+        if self.run.is_none() && !first_look && !self.sweep.makes_room(self.context.queue.len()) {
             self.begin_run(now);
         }
         self.begin_sweep(now);
-        self.tell();
+        self.update_board();
     }
 
     /// Returns the time for which nothing has to be done.
     fn sleep(&self) -> Duration {
-        let now = self.ground.clock.now();
-        let looks = self.look.is_none().then_some(self.next_look);
-        let ready = self.ground.queue.ready_at(self.config.runs.on_change, now);
+        let now = self.context.clock.now();
+        let looks = self.store_check.is_none().then_some(self.next_store_check);
+        let ready = self.context.queue.ready_at(self.config.runs.on_change, now);
         let times = self.table.next().into_iter().chain(looks).chain(ready);
         let next = times.map(|time| time.duration_since(now)).min();
         let next = next
             .unwrap_or(SignedDuration::MAX)
             .max(SignedDuration::from_millis(1));
-        next.unsigned_abs().min(self.ground.slice)
+        next.unsigned_abs().min(self.context.slice)
     }
 
     fn watch_clock(&mut self, now: Timestamp) {
@@ -228,12 +228,12 @@ impl Work {
             return;
         }
         let seconds = jump.as_secs();
-        tracing::warn!(cluster = %self.ground.name, seconds, "this machine's clock was set");
+        tracing::warn!(cluster = %self.context.name, seconds, "this machine's clock was set");
         if jump.is_negative() {
             self.table.put_back(now);
             self.next_count = self.next_count.min(now);
         }
-        self.next_look = self.next_look.min(now);
+        self.next_store_check = self.next_store_check.min(now);
         self.board(|cluster| {
             let jumps = &mut cluster.view.totals.clock_jumps;
             *jumps = jumps.saturating_add(1);
@@ -241,7 +241,7 @@ impl Work {
     }
 
     /// Puts a due component into the queue, unless it is being taken.
-    fn admit(&mut self, due: Due) {
+    fn admit(&mut self, due: DueComponent) {
         if !self.lead.borrow().admits(&due.component) {
             return;
         }
@@ -249,13 +249,13 @@ impl Work {
         let taken_now =
             running && (self.at_work.is_empty() || self.at_work.contains(&due.component));
         let component = due.component.clone();
-        if !taken_now && self.ground.queue.due(due.component, due.why) {
+        if !taken_now && self.context.queue.due(due.component, due.why) {
             return;
         }
-        if due.why == Why::Retry {
+        if due.why == DueReason::Retry {
             return;
         }
-        let cluster = &self.ground.name;
+        let cluster = &self.context.name;
         tracing::warn!(%cluster, %component, "skipped: the run before it has not ended");
         self.board(|cluster| {
             let view = cluster.view.components.entry(component).or_default();
@@ -265,41 +265,41 @@ impl Work {
 
     fn begin_run(&mut self, now: Timestamp) {
         let lead = self.lead.borrow().clone();
-        let Some(wanted) = self.ground.queue.next(self.config.runs.on_change, now) else {
+        let Some(wanted) = self.context.queue.next(self.config.runs.on_change, now) else {
             return;
         };
         if !lead.allows(&wanted) {
-            if let Some(track) = wanted.track {
+            if let Some(handle) = wanted.handle {
                 let cause = "this daemon does not lead any more".to_owned();
-                track.go(State::Failed { cause });
+                handle.go(RunState::Failed { cause });
             }
             return;
         }
-        let track = wanted.track.clone().unwrap_or_else(|| {
+        let handle = wanted.handle.clone().unwrap_or_else(|| {
             let components = wanted.components.clone();
-            Track::new(
-                &self.ground.name,
+            RunHandle::new(
+                &self.context.name,
                 components,
                 wanted.cause,
-                &self.ground.clock,
+                &self.context.clock,
             )
         });
         self.cancel = CancellationToken::new();
         self.at_work.clone_from(&wanted.components);
         let mut findings = Vec::new();
         self.board(|cluster| {
-            cluster.watch(&track);
-            cluster.track = Some(Arc::clone(&track));
+            cluster.watch(&handle);
+            cluster.handle = Some(Arc::clone(&handle));
             findings = watch_health::findings(&cluster.view, &wanted.components);
         });
-        self.run = Some(Box::pin(runner::make(Job {
+        self.run = Some(Box::pin(runner::make(RunJob {
             config: Arc::clone(&self.config),
             wanted,
-            track,
+            handle,
             findings,
-            clock: Arc::clone(&self.ground.clock),
-            environment: self.ground.environment.clone(),
-            kept: Arc::clone(&self.ground.kept),
+            clock: Arc::clone(&self.context.clock),
+            environment: self.context.environment.clone(),
+            kept: Arc::clone(&self.context.kept),
             lead: self.lead.clone(),
             stop: self.stop.clone(),
             cancel: self.cancel.clone(),
@@ -307,10 +307,10 @@ impl Work {
     }
 
     /// Brings the board up to date.
-    fn tell(&self) {
-        let kept = self.ground.kept.stats();
+    fn update_board(&self) {
+        let kept = self.context.kept.stats();
         self.board(|cluster| {
-            cluster.view.kept = KeptView {
+            cluster.view.kept = CacheView {
                 objects: kept.objects,
                 bytes: kept.bytes,
                 drifted: kept.drifted,
@@ -324,7 +324,7 @@ impl Work {
                 let last_success = facts
                     .and_then(|facts| facts.last(name))
                     .max(self.taken.get(name).copied());
-                let now = self.ground.clock.now();
+                let now = self.context.clock.now();
                 let view = ComponentView {
                     overdue_since: self.table.overdue(name, last_success, now),
                     cron: component.schedule.as_ref().map(|s| s.cron().to_owned()),
@@ -347,22 +347,22 @@ impl Work {
 
     /// Ends all runs on demand that wait, with `cause` as their failure.
     fn refuse(&self, cause: &str) {
-        for wanted in self.ground.queue.refuse() {
-            let Wanted { track, .. } = wanted;
-            if let Some(track) = track {
+        for wanted in self.context.queue.refuse() {
+            let RunRequest { handle, .. } = wanted;
+            if let Some(handle) = handle {
                 let cause = cause.to_owned();
-                track.go(State::Failed { cause });
+                handle.go(RunState::Failed { cause });
             }
         }
     }
 
-    fn board(&self, change: impl FnOnce(&mut status::Cluster)) {
-        self.ground.board.with(&self.ground.name, change);
+    fn board(&self, change: impl FnOnce(&mut status::ClusterEntry)) {
+        self.context.board.with(&self.context.name, change);
     }
 }
 
-mod ended;
-mod look;
+mod follow_up;
+mod store_check;
 mod sweep;
 
 #[cfg(test)]

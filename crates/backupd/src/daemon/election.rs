@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use super::apart::apart;
+use super::isolation::isolate;
 use super::lead::Lead;
-use super::status::Board;
+use super::status::StatusBoard;
 
 /// Duration of a lease without renewal: the longest time without a leader after a death.
 const LASTS: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ pub(crate) struct Election {
     kube: KubeOptions,
     alone_after: Duration,
     clock: Arc<dyn Clock>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     lead: watch::Sender<Lead>,
     /// Token that ends the election, when no run is at work any more.
     over: CancellationToken,
@@ -57,7 +57,7 @@ impl Election {
         options: &Options,
         environment: &Environment,
         clock: &Arc<dyn Clock>,
-        board: &Arc<Board>,
+        board: &Arc<StatusBoard>,
         lead: watch::Sender<Lead>,
         over: CancellationToken,
     ) -> Option<Self> {
@@ -117,7 +117,7 @@ impl Election {
             let claim = claim(handle.take(), kube, options, self.clock.now());
             let held;
             // A claim that panics is a failed claim.
-            (handle, held) = apart(claim, |cause| (None, Err(cause))).await;
+            (handle, held) = isolate(claim, |cause| (None, Err(cause))).await;
             match held {
                 Ok(LeaseState::Own { transitions }) => {
                     (renewed, answered) = (Some(began), began);

@@ -15,17 +15,17 @@ use super::status::FileStatus;
 
 /// Files of the configuration; see the module.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct ConfigFiles {
     path: PathBuf,
     shard: Shard,
     /// Last good content of each file.
     good: BTreeMap<PathBuf, Arc<Config>>,
-    print: Vec<Print>,
+    print: Vec<FileStamp>,
 }
 
 /// Size and time by which a change of a file is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Print {
+struct FileStamp {
     path: PathBuf,
     bytes: u64,
     modified: Option<std::time::SystemTime>,
@@ -33,13 +33,13 @@ struct Print {
 
 /// Result of a load.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedFiles {
     /// Clusters of this shard.
     pub(crate) clusters: BTreeMap<ClusterName, Arc<Config>>,
     pub(crate) files: Vec<FileStatus>,
 }
 
-impl Files {
+impl ConfigFiles {
     pub(crate) fn new(path: PathBuf, shard: Shard) -> Self {
         Self {
             path,
@@ -58,11 +58,11 @@ impl Files {
     ///
     /// # Errors
     /// Fails when the folder itself cannot be read; the earlier configuration then still applies.
-    pub(crate) fn load(&mut self, now: Timestamp) -> Result<Loaded, ConfigError> {
+    pub(crate) fn load(&mut self, now: Timestamp) -> Result<LoadedFiles, ConfigError> {
         self.print = print(&self.path);
         let read = read_files(&self.path, now)?;
         let mut good = BTreeMap::new();
-        let mut loaded = Loaded {
+        let mut loaded = LoadedFiles {
             clusters: BTreeMap::new(),
             files: Vec::with_capacity(read.len()),
         };
@@ -98,7 +98,7 @@ impl Files {
     }
 }
 
-fn print(path: &Path) -> Vec<Print> {
+fn print(path: &Path) -> Vec<FileStamp> {
     let mut paths = vec![path.to_owned()];
     if let Ok(entries) = std::fs::read_dir(path) {
         paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
@@ -106,7 +106,7 @@ fn print(path: &Path) -> Vec<Print> {
     }
     let prints = paths.into_iter().filter_map(|path| {
         let metadata = path.metadata().ok()?;
-        Some(Print {
+        Some(FileStamp {
             path,
             bytes: metadata.len(),
             modified: metadata.modified().ok(),

@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::lead::Lead;
 use super::metrics::{CONTENT_TYPE, Metrics};
-use super::status::Board;
-use access::{Access, Guard};
-use host::Names;
-use snapshots::Keys;
+use super::status::StatusBoard;
+use access::{AccessRules, RequestKind};
+use host::HostNames;
+use snapshots::IdempotencyKeys;
 
 pub(crate) mod access;
 pub(crate) mod host;
@@ -43,14 +43,14 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// State from which all answers are made.
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lead: watch::Receiver<Lead>,
-    pub(crate) access: Access,
-    pub(crate) names: Names,
+    pub(crate) access: AccessRules,
+    pub(crate) names: HostNames,
     pub(crate) stop: CancellationToken,
     metrics: Metrics,
-    keys: Keys,
+    keys: IdempotencyKeys,
     streams: Arc<Semaphore>,
     /// Slots for answers that read the store.
     reads: Semaphore,
@@ -59,10 +59,10 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(
-        board: Arc<Board>,
+        board: Arc<StatusBoard>,
         clock: Arc<dyn Clock>,
         lead: watch::Receiver<Lead>,
-        (access, names): (Access, Names),
+        (access, names): (AccessRules, HostNames),
         stop: CancellationToken,
         environment: Environment,
     ) -> Self {
@@ -74,7 +74,7 @@ impl Api {
             access,
             names,
             stop,
-            keys: Keys::default(),
+            keys: IdempotencyKeys::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             reads: Semaphore::new(2),
             environment,
@@ -124,16 +124,16 @@ pub(crate) fn pages(api: &Arc<Api>) -> Router {
     let guarded = |guard| middleware::from_fn_with_state((Arc::clone(api), guard), access::guard);
     let writes = Router::new()
         .route("/v1/snapshots", post(snapshots::take))
-        .layer(guarded(Guard::Writes));
+        .layer(guarded(RequestKind::Writes));
     let reads = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/restore-points", get(points::list))
         .route("/v1/runs/{run}", get(snapshots::run))
         .layer(middleware::from_fn(in_time))
-        .layer(guarded(Guard::Reads));
+        .layer(guarded(RequestKind::Reads));
     let streams = Router::new()
         .route("/v1/runs/{run}/events", get(snapshots::events))
-        .layer(guarded(Guard::Reads));
+        .layer(guarded(RequestKind::Reads));
     let open = open()
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn(in_time));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::queue::Wanted;
+use super::queue::RunRequest;
 use backup_core::id::ComponentName;
 
 /// Lead of this daemon; see the module.
@@ -35,7 +35,7 @@ pub(crate) enum Lead {
 
 impl Lead {
     /// Reports whether a run may begin.
-    pub(crate) fn allows(&self, wanted: &Wanted) -> bool {
+    pub(crate) fn allows(&self, wanted: &RunRequest) -> bool {
         match self {
             Self::Unelected | Self::Leading { .. } => true,
             Self::Following { .. } => false,

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::status::Failed;
+use super::status::FailureRecord;
 use crate::sweep;
 
 /// Longest pause between two sweeps, each of which lists everything and reads all manifests.
@@ -42,7 +42,7 @@ pub(crate) struct LeftoversView {
     pub(crate) removed_objects: u64,
     pub(crate) removed_bytes: u64,
     /// Reason why the last sweep did not remove what it should.
-    pub(crate) problem: Option<Failed>,
+    pub(crate) problem: Option<FailureRecord>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -62,30 +62,30 @@ pub(crate) fn pause(leftovers: &Leftovers) -> SignedDuration {
 }
 
 /// Leftovers that were found, ready to be removed.
-pub(crate) struct Looked {
+pub(crate) struct Removal {
     store: Arc<dyn Store>,
     rules: RemovalRules,
     plan: RemovalPlan,
 }
 
-impl fmt::Debug for Looked {
+impl fmt::Debug for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Looked").field(&self.plan).finish()
+        f.debug_tuple("Removal").field(&self.plan).finish()
     }
 }
 
 /// Outcome of one step of a sweep.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum SweepStep {
     /// There are leftovers to remove.
-    Removable(Box<Looked>),
+    Removable(Box<Removal>),
     /// The sweep is over; contains its report.
-    Over(Box<Swept>),
+    Over(Box<SweepResult>),
 }
 
 /// Sweep that is over.
 #[derive(Debug)]
-pub(crate) struct Swept {
+pub(crate) struct SweepResult {
     result: Result<(RemovalPlan, RemovalReport), String>,
 }
 
@@ -95,38 +95,38 @@ pub(crate) async fn look(
     clock: Arc<dyn Clock>,
     environment: Environment,
     wanted: Leftovers,
-) -> Step {
+) -> SweepStep {
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
         let store = open::store(config.need_store()?, Access::Read, &environment).await?;
         let plan = gc::plan_removal(&store, &rules, &SilentProgress).await?;
-        Ok::<_, Failure>(Looked { store, rules, plan })
+        Ok::<_, Failure>(Removal { store, rules, plan })
     };
     match looked.await {
-        Ok(looked) if looked.plan.removes() => Step::Removable(Box::new(looked)),
+        Ok(looked) if looked.plan.removes() => SweepStep::Removable(Box::new(looked)),
         Ok(looked) => over(Ok((looked.plan, RemovalReport::default()))),
         Err(failure) => over(Err(failure.one_line())),
     }
 }
 
 /// Removes the leftovers that were found, until `cancel` stops it.
-pub(crate) async fn remove(looked: Box<Looked>, cancel: CancellationToken) -> Step {
-    let Looked { store, rules, plan } = *looked;
+pub(crate) async fn remove(looked: Box<Removal>, cancel: CancellationToken) -> SweepStep {
+    let Removal { store, rules, plan } = *looked;
     let removed = gc::remove(&store, &rules, &plan, &cancel).await;
     let removed = removed.map_err(|error| Failure::from(anyhow::Error::new(error)).one_line());
     over(removed.map(|removed| (plan, removed)))
 }
 
 /// Makes the result of a sweep that failed.
-pub(crate) fn lost(cause: String) -> Step {
+pub(crate) fn lost(cause: String) -> SweepStep {
     over(Err(cause))
 }
 
-fn over(result: Result<(RemovalPlan, RemovalReport), String>) -> Step {
-    Step::Over(Box::new(Swept { result }))
+fn over(result: Result<(RemovalPlan, RemovalReport), String>) -> SweepStep {
+    SweepStep::Over(Box::new(SweepResult { result }))
 }
 
-impl Swept {
+impl SweepResult {
     /// Reports whether the sweep was stopped for something else and has more to do.
     pub(crate) fn was_stopped(&self) -> bool {
         match &self.result {
@@ -141,7 +141,7 @@ impl Swept {
     }
 
     /// Reports the sweep on the board and in the log.
-    pub(crate) fn tell(self, cluster: &ClusterName, view: &mut LeftoversView, now: Timestamp) {
+    pub(crate) fn report(self, cluster: &ClusterName, view: &mut LeftoversView, now: Timestamp) {
         let stopped = self.was_stopped();
         let problem = match self.result {
             Ok((plan, removed)) => {
@@ -169,7 +169,7 @@ impl Swept {
         match problem {
             Some(cause) => {
                 tracing::warn!(%cluster, error = cause, "leftovers of runs that died were not removed");
-                view.problem = Some(Failed { at: now, cause });
+                view.problem = Some(FailureRecord { at: now, cause });
             }
             // A sweep that was stopped is not complete, and has no problem to report either.
             None if stopped => {}

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::Board;
+use super::status::StatusBoard;
 
 mod samples;
 
@@ -21,14 +21,14 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MetricKind,
     pub(crate) labels: &'static [&'static str],
     pub(crate) help: &'static str,
 }
 
 /// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     Gauge,
     Counter,
 }
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric {
         name,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels,
         help,
     }
@@ -49,7 +49,7 @@ const fn counter(
 ) -> Metric {
     Metric {
         name,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels,
         help,
     }
@@ -327,9 +327,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(board: Arc<Board>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(board: Arc<StatusBoard>, clock: Arc<dyn Clock>) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(OfBoard { board, clock }));
+        registry.register_collector(Box::new(BoardCollector { board, clock }));
         Self { registry }
     }
 
@@ -343,12 +343,12 @@ impl Metrics {
 }
 
 #[derive(Debug)]
-struct OfBoard {
-    board: Arc<Board>,
+struct BoardCollector {
+    board: Arc<StatusBoard>,
     clock: Arc<dyn Clock>,
 }
 
-impl Collector for OfBoard {
+impl Collector for BoardCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let samples = samples::of(&self.board.status(self.clock.now()));
         for metric in METRICS {
@@ -358,8 +358,8 @@ impl Collector for OfBoard {
             }
             let name = format!("{PREFIX}{}", metric.name);
             let kind = match metric.kind {
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::Counter => MetricType::Counter,
             };
             let mut family = encoder.encode_descriptor(&name, metric.help, None, kind)?;
             for sample in own {
@@ -380,10 +380,10 @@ impl Collector for OfBoard {
     }
 }
 
-fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+fn encode(kind: MetricKind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
     match kind {
-        Kind::Gauge => ConstGauge::new(value).encode(encoder),
-        Kind::Counter => ConstCounter::new(value).encode(encoder),
+        MetricKind::Gauge => ConstGauge::new(value).encode(encoder),
+        MetricKind::Counter => ConstCounter::new(value).encode(encoder),
     }
 }
 
@@ -401,8 +401,8 @@ fn document() -> String {
     );
     for metric in METRICS {
         let (kind, end) = match metric.kind {
-            Kind::Gauge => ("gauge", ""),
-            Kind::Counter => ("counter", "_total"),
+            MetricKind::Gauge => ("gauge", ""),
+            MetricKind::Counter => ("counter", "_total"),
         };
         let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
         let labels = labels.join(", ");

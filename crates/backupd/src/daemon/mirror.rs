@@ -17,8 +17,8 @@ use cluster_restore::mirror::{Access, MirrorError, PublishReport, StagedObjects,
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::apart::apart;
-use super::status::{Failed, View};
+use super::isolation::isolate;
+use super::status::{ClusterView, FailureRecord};
 use crate::run_builder::sources::Sources;
 
 /// Largest number of restore points that wait to be mirrored, each with its notes on the disk. Older ones are
@@ -41,7 +41,7 @@ pub(crate) struct MirrorView {
     /// Time when the remote last had everything that was to be mirrored.
     pub(crate) last_success: Option<Timestamp>,
     /// Reason why the remote does not have it now.
-    pub(crate) problem: Option<Failed>,
+    pub(crate) problem: Option<FailureRecord>,
     /// Commits that the remote does not have yet.
     pub(crate) unpushed: u64,
     /// Fields that the last commit left out because they may be secret.
@@ -66,13 +66,13 @@ impl MirrorView {
 }
 
 /// Notes of a run for the mirror, or the error that prevented them.
-pub(crate) type Noted = Result<StagedObjects, MirrorError>;
+pub(crate) type StagedNotes = Result<StagedObjects, MirrorError>;
 
 /// Recorder of the objects that a run reads, if they are to be mirrored.
 #[derive(Debug)]
-pub(crate) struct Notes(Option<Result<Arc<StagingArea>, MirrorError>>);
+pub(crate) struct NoteRecorder(Option<Result<Arc<StagingArea>, MirrorError>>);
 
-impl Notes {
+impl NoteRecorder {
     /// Begins to record what `sources` read.
     pub(crate) fn begin(config: &Config, sources: &mut Sources) -> Self {
         let begun = config.git_mirror.as_ref().zip(sources.mirrored());
@@ -86,16 +86,16 @@ impl Notes {
     }
 
     /// Returns the recorded notes.
-    pub(crate) fn end(self) -> Option<Noted> {
+    pub(crate) fn end(self) -> Option<StagedNotes> {
         Some(self.0?.and_then(|stage| stage.take()))
     }
 }
 
 /// Restore point to be mirrored.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct MirrorJob {
     config: Arc<Config>,
-    noted: Noted,
+    noted: StagedNotes,
     id: RestorePointId,
     manifest: Arc<Manifest>,
     proxies: Proxies,
@@ -103,16 +103,16 @@ pub(crate) struct Job {
 
 /// Outcome of mirroring one restore point.
 #[derive(Debug)]
-pub(crate) struct Mirrored {
+pub(crate) struct MirrorOutcome {
     id: RestorePointId,
     result: Result<PublishReport, String>,
 }
 
-impl Job {
+impl MirrorJob {
     pub(crate) fn new(
         config: &Arc<Config>,
         proxies: &Proxies,
-        noted: Noted,
+        noted: StagedNotes,
         committed: &NewRestorePoint,
     ) -> Self {
         Self {
@@ -124,16 +124,16 @@ impl Job {
         }
     }
 
-    pub(crate) async fn run(self) -> Mirrored {
+    pub(crate) async fn run(self) -> MirrorOutcome {
         let id = self.id.clone();
-        let published = apart(self.publish(), |cause| {
+        let published = isolate(self.publish(), |cause| {
             Err(Failure::message(Exit::Failed, cause))
         });
         let result = match tokio::time::timeout(LIMIT, published).await {
             Ok(published) => published.map_err(|failure| failure.one_line()),
             Err(_) => Err(format!("not done within {} s", LIMIT.as_secs())),
         };
-        Mirrored { id, result }
+        MirrorOutcome { id, result }
     }
 
     async fn publish(self) -> Result<PublishReport, Failure> {
@@ -156,11 +156,11 @@ impl Job {
 
 /// Restore points that wait to be mirrored.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(VecDeque<Job>);
+pub(crate) struct MirrorQueue(VecDeque<MirrorJob>);
 
-impl Waiting {
+impl MirrorQueue {
     /// Adds a restore point; returns true if the oldest was dropped.
-    pub(crate) fn push(&mut self, job: Job) -> bool {
+    pub(crate) fn push(&mut self, job: MirrorJob) -> bool {
         self.0.push_back(job);
         let full = self.0.len() > WAITING;
         if full {
@@ -169,14 +169,14 @@ impl Waiting {
         full
     }
 
-    pub(crate) fn next(&mut self) -> Option<Job> {
+    pub(crate) fn next(&mut self) -> Option<MirrorJob> {
         self.0.pop_front()
     }
 }
 
-impl Mirrored {
+impl MirrorOutcome {
     /// Reports the outcome on the board and in the log.
-    pub(crate) fn tell(self, view: &mut View, clock: &dyn Clock) {
+    pub(crate) fn report(self, view: &mut ClusterView, clock: &dyn Clock) {
         let (cluster, now) = (view.cluster.clone(), clock.now());
         let Some(view) = &mut view.mirror else {
             return;
@@ -212,7 +212,7 @@ impl Mirrored {
             }
             Some(cause) => {
                 tracing::error!(%cluster, restore_point, error = cause, "not mirrored");
-                view.problem = Some(Failed { at: now, cause });
+                view.problem = Some(FailureRecord { at: now, cause });
             }
         }
     }

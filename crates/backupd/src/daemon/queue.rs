@@ -16,8 +16,8 @@ use backup_core::id::ComponentName;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use super::run_handle::{Cause, Track};
-use super::timetable::Why;
+use super::run_handle::{RunCause, RunHandle};
+use super::timetable::DueReason;
 use crate::run_builder::Note;
 
 /// Largest number of runs on demand that wait. More would be the same restore point again.
@@ -31,13 +31,13 @@ const KEY_LONGEST: Duration = Duration::from_secs(5);
 
 /// Run to be made.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct RunRequest {
     /// Components of the run; empty for everything.
     pub(crate) components: Vec<ComponentName>,
-    pub(crate) cause: Cause,
+    pub(crate) cause: RunCause,
     pub(crate) note: Note,
-    /// Track of the run, if it is followed already.
-    pub(crate) track: Option<Arc<Track>>,
+    /// Handle of the run, if it is followed already.
+    pub(crate) handle: Option<Arc<RunHandle>>,
 }
 
 /// Error for a full queue.
@@ -48,15 +48,15 @@ pub(crate) struct QueueFull;
 /// Queue of one cluster; see the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueueState>,
     news: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    demands: VecDeque<Wanted>,
-    scheduled: BTreeMap<ComponentName, Cause>,
-    changes: BTreeMap<ComponentName, Change>,
+struct QueueState {
+    demands: VecDeque<RunRequest>,
+    scheduled: BTreeMap<ComponentName, RunCause>,
+    changes: BTreeMap<ComponentName, PendingChange>,
     /// Number of changes noted since the last run for changes began.
     noted: u64,
     /// Begin of the last run for changes, and the number of such runs in quick succession.
@@ -65,13 +65,13 @@ struct Waiting {
 
 /// Changes of a component since its last run.
 #[derive(Debug)]
-struct Change {
+struct PendingChange {
     first: Timestamp,
     last: Timestamp,
     reason: String,
 }
 
-impl Change {
+impl PendingChange {
     fn ready(&self, component: &ComponentName, debounce: OnChange, row: u32) -> Timestamp {
         let debounce = if *component == ComponentName::sealed_secrets() {
             OnChange {
@@ -92,7 +92,7 @@ impl Change {
     }
 }
 
-impl Waiting {
+impl QueueState {
     /// Returns the times at which changes are ready.
     fn ready(&self, debounce: OnChange, now: Timestamp) -> impl Iterator<Item = Timestamp> {
         let row = self.row(debounce, now);
@@ -109,7 +109,7 @@ impl Waiting {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Adds a run on demand.
-    pub(crate) fn demand(&self, wanted: Wanted) -> Result<(), QueueFull> {
+    pub(crate) fn demand(&self, wanted: RunRequest) -> Result<(), QueueFull> {
         let mut waiting = self.lock();
         if waiting.demands.len() >= DEMANDS {
             return Err(QueueFull);
@@ -135,7 +135,7 @@ impl Queue {
         waiting.noted = waiting.noted.saturating_add(1);
         for component in components {
             let change = waiting.changes.entry(component.clone());
-            let change = change.or_insert_with(|| Change {
+            let change = change.or_insert_with(|| PendingChange {
                 first: now,
                 last: now,
                 reason: reason.to_owned(),
@@ -146,11 +146,11 @@ impl Queue {
     }
 
     /// Adds a component that is due; returns false if it waits already.
-    pub(crate) fn due(&self, component: ComponentName, why: Why) -> bool {
+    pub(crate) fn due(&self, component: ComponentName, why: DueReason) -> bool {
         let cause = match why {
-            Why::Schedule => Cause::Schedule,
-            Why::CatchUp => Cause::CatchUp,
-            Why::Retry => Cause::Retry,
+            DueReason::Schedule => RunCause::Schedule,
+            DueReason::CatchUp => RunCause::CatchUp,
+            DueReason::Retry => RunCause::Retry,
         };
         self.lock().scheduled.insert(component, cause).is_none()
     }
@@ -169,14 +169,18 @@ impl Queue {
     }
 
     /// Takes the next run out: first runs on demand, then due components, then changes.
-    pub(crate) fn next(&self, debounce: OnChange, now: Timestamp) -> Option<Wanted> {
+    pub(crate) fn next(&self, debounce: OnChange, now: Timestamp) -> Option<RunRequest> {
         let mut waiting = self.lock();
         if let Some(demand) = waiting.demands.pop_front() {
             return Some(demand);
         }
         if !waiting.scheduled.is_empty() {
             let scheduled = std::mem::take(&mut waiting.scheduled);
-            let cause = scheduled.values().min().copied().unwrap_or(Cause::Schedule);
+            let cause = scheduled
+                .values()
+                .min()
+                .copied()
+                .unwrap_or(RunCause::Schedule);
             // A component that is taken anyway needs no run for its changes.
             waiting
                 .changes
@@ -202,11 +206,15 @@ impl Queue {
             1 => format!("change: {first}"),
             more => format!("change: {first} and {} more", more.saturating_sub(1)),
         };
-        Some(wanted(changes.into_keys().collect(), Cause::Change, reason))
+        Some(wanted(
+            changes.into_keys().collect(),
+            RunCause::Change,
+            reason,
+        ))
     }
 
     /// Takes out all runs on demand and drops the rest, for a daemon that cannot make them.
-    pub(crate) fn refuse(&self) -> Vec<Wanted> {
+    pub(crate) fn refuse(&self) -> Vec<RunRequest> {
         let mut waiting = self.lock();
         waiting.scheduled.clear();
         waiting.changes.clear();
@@ -215,16 +223,16 @@ impl Queue {
     }
 }
 
-fn wanted(components: Vec<ComponentName>, cause: Cause, reason: String) -> Wanted {
+fn wanted(components: Vec<ComponentName>, cause: RunCause, reason: String) -> RunRequest {
     let note = Note {
         reason: Some(reason),
         pin: false,
     };
-    Wanted {
+    RunRequest {
         components,
         cause,
         note,
-        track: None,
+        handle: None,
     }
 }
 
@@ -253,7 +261,7 @@ mod tests {
         }
         // One run every eight seconds, the longest wait.
         assert_eq!(runs.len(), 7);
-        assert!(runs.iter().all(|run| run.cause == Cause::Change));
+        assert!(runs.iter().all(|run| run.cause == RunCause::Change));
         let reason = runs
             .first()
             .and_then(|run| run.note.reason.clone())
@@ -322,12 +330,12 @@ mod tests {
     fn what_is_due_takes_changes_along() {
         let queue = Queue::default();
         let resources = ComponentName::resources();
-        assert!(queue.due(resources.clone(), Why::Schedule));
+        assert!(queue.due(resources.clone(), DueReason::Schedule));
         assert!(
-            !queue.due(resources.clone(), Why::Schedule),
+            !queue.due(resources.clone(), DueReason::Schedule),
             "it waits already"
         );
-        assert!(queue.due(ComponentName::etcd(), Why::CatchUp));
+        assert!(queue.due(ComponentName::etcd(), DueReason::CatchUp));
         queue.changed(std::slice::from_ref(&resources), "one changed", at(0));
         let run = queue.next(DEBOUNCE, at(0)).unwrap();
         assert_eq!(run.components, [ComponentName::etcd(), resources]);
@@ -337,7 +345,7 @@ mod tests {
     #[test]
     fn people_are_refused_rather_than_queued_without_end() {
         let queue = Queue::default();
-        let demand = || wanted(Vec::new(), Cause::Demand, String::new());
+        let demand = || wanted(Vec::new(), RunCause::Demand, String::new());
         for _ in 0..DEMANDS {
             queue.demand(demand()).unwrap();
         }

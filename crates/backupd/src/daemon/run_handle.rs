@@ -1,4 +1,4 @@
-//! Track of one run: a state that only goes forward, and events for subscribers.
+//! Handle of one run: a state that only goes forward, and events for subscribers.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ const EVENTS: usize = 64;
 /// Cause of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Cause {
+pub(crate) enum RunCause {
     /// Its scheduled time came.
     Schedule,
     /// Its scheduled time was missed.
@@ -30,7 +30,7 @@ pub(crate) enum Cause {
     Demand,
 }
 
-impl Cause {
+impl RunCause {
     /// Returns the reason as it is written in the restore point.
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Cause {
 /// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
-pub(crate) enum State {
+pub(crate) enum RunState {
     /// The run is in the queue, or checks what there is.
     Selected,
     /// The run reads its sources, and puts new data.
@@ -71,7 +71,7 @@ pub(crate) enum State {
     },
 }
 
-impl State {
+impl RunState {
     /// Reports whether the state is final.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Committed { .. } | Self::Failed { .. })
@@ -112,10 +112,10 @@ impl State {
 /// Event of a run.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Event {
+pub(crate) struct RunEvent {
     pub(crate) at: Timestamp,
     #[serde(flatten)]
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     pub(crate) read_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<String>,
@@ -129,7 +129,7 @@ pub(crate) struct Event {
 pub(crate) struct RunStatus {
     pub(crate) run: String,
     pub(crate) cluster: ClusterName,
-    pub(crate) cause: Cause,
+    pub(crate) cause: RunCause,
     /// Components of the run; empty for everything.
     pub(crate) components: Vec<ComponentName>,
     pub(crate) asked: Timestamp,
@@ -141,7 +141,7 @@ pub(crate) struct RunStatus {
     pub(crate) failed_try: Option<FailedTry>,
     pub(crate) read_bytes: u64,
     #[serde(flatten)]
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<String>,
     /// Result, as `backupd snapshot --output json` prints it.
@@ -157,25 +157,25 @@ pub(crate) struct FailedTry {
     pub(crate) cause: String,
 }
 
-/// Track of one run; see the module.
-pub(crate) struct Track {
+/// Handle of one run; see the module.
+pub(crate) struct RunHandle {
     clock: Arc<dyn Clock>,
     status: Mutex<RunStatus>,
     bytes: AtomicU64,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<RunEvent>,
 }
 
-impl fmt::Debug for Track {
+impl fmt::Debug for RunHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Track({})", self.lock().run)
+        write!(f, "RunHandle({})", self.lock().run)
     }
 }
 
-impl Track {
+impl RunHandle {
     pub(crate) fn new(
         cluster: &ClusterName,
         components: Vec<ComponentName>,
-        cause: Cause,
+        cause: RunCause,
         clock: &Arc<dyn Clock>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -191,7 +191,7 @@ impl Track {
                 tries: 0,
                 failed_try: None,
                 read_bytes: 0,
-                state: State::Selected,
+                state: RunState::Selected,
                 step: None,
                 result: None,
             }),
@@ -215,8 +215,8 @@ impl Track {
         self.lock().run.clone()
     }
 
-    /// Subscribes to events from here on. A late subscriber reads [`Track::status`].
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Event> {
+    /// Subscribes to events from here on. A late subscriber reads [`RunHandle::status`].
+    pub(crate) fn listen(&self) -> broadcast::Receiver<RunEvent> {
         self.events.subscribe()
     }
 
@@ -228,7 +228,7 @@ impl Track {
         status.began.get_or_insert(now);
         status.tries = status.tries.saturating_add(1);
         drop(status);
-        self.go(State::Selected);
+        self.go(RunState::Selected);
     }
 
     /// Notes that a try failed; the run goes on.
@@ -243,7 +243,7 @@ impl Track {
     }
 
     /// Goes to `state`, if it may follow.
-    pub(crate) fn go(&self, state: State) {
+    pub(crate) fn go(&self, state: RunState) {
         let mut status = self.lock();
         if !status.state.leads_to(&state) {
             tracing::debug!(from = status.state.word(), to = state.word(), "not gone");
@@ -256,12 +256,12 @@ impl Track {
         status.step = None;
         tracing::debug!(state = status.state.word(), "run");
         drop(status);
-        self.tell(None);
+        self.send_event(None);
     }
 
-    fn tell(&self, note: Option<String>) {
+    fn send_event(&self, note: Option<String>) {
         let status = self.status();
-        let event = Event {
+        let event = RunEvent {
             at: self.clock.now(),
             state: status.state,
             read_bytes: status.read_bytes,
@@ -273,11 +273,11 @@ impl Track {
     }
 }
 
-impl Progress for Track {
+impl Progress for RunHandle {
     fn step(&self, title: &str, _: Option<u64>) {
         tracing::info!(step = title, "run");
         self.lock().step = Some(title.to_owned());
-        self.tell(None);
+        self.send_event(None);
     }
 
     fn advance(&self, bytes: u64) {
@@ -286,13 +286,13 @@ impl Progress for Track {
 
     fn note(&self, text: &str) {
         tracing::warn!(note = text, "run");
-        self.tell(Some(text.to_owned()));
+        self.send_event(Some(text.to_owned()));
     }
 
     fn phase(&self, phase: Phase) {
         self.go(match phase {
-            Phase::Reading => State::Reading,
-            Phase::Storing => State::Storing,
+            Phase::Reading => RunState::Reading,
+            Phase::Storing => RunState::Storing,
         });
     }
 }
@@ -302,13 +302,18 @@ mod tests {
     use super::*;
     use backup_core::clock::SystemClock;
 
-    fn track() -> Arc<Track> {
+    fn handle() -> Arc<RunHandle> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Track::new(&"mgmt".parse().unwrap(), Vec::new(), Cause::Demand, &clock)
+        RunHandle::new(
+            &"mgmt".parse().unwrap(),
+            Vec::new(),
+            RunCause::Demand,
+            &clock,
+        )
     }
 
-    fn committed() -> State {
-        State::Committed {
+    fn committed() -> RunState {
+        RunState::Committed {
             restore_point: "x".to_owned(),
             missing: Vec::new(),
             not_whole: Vec::new(),
@@ -317,39 +322,39 @@ mod tests {
 
     #[test]
     fn states_go_forward_and_ends_are_ends() {
-        let track = track();
-        track.go(committed());
+        let handle = handle();
+        handle.go(committed());
         assert_eq!(
-            track.status().state,
-            State::Selected,
+            handle.status().state,
+            RunState::Selected,
             "nothing was verified"
         );
-        track.phase(Phase::Reading);
-        track.phase(Phase::Storing);
-        track.phase(Phase::Reading);
-        assert_eq!(track.status().state, State::Storing);
-        track.begin();
-        assert_eq!(track.status().state, State::Selected, "another try");
+        handle.phase(Phase::Reading);
+        handle.phase(Phase::Storing);
+        handle.phase(Phase::Reading);
+        assert_eq!(handle.status().state, RunState::Storing);
+        handle.begin();
+        assert_eq!(handle.status().state, RunState::Selected, "another try");
         for state in [
-            State::Reading,
-            State::Storing,
-            State::Verifying,
+            RunState::Reading,
+            RunState::Storing,
+            RunState::Verifying,
             committed(),
         ] {
-            track.go(state.clone());
-            assert_eq!(track.status().state, state);
+            handle.go(state.clone());
+            assert_eq!(handle.status().state, state);
         }
         let cause = "too late".to_owned();
-        track.go(State::Failed { cause });
-        assert_eq!(track.status().state, committed());
+        handle.go(RunState::Failed { cause });
+        assert_eq!(handle.status().state, committed());
     }
 
     #[tokio::test]
     async fn a_listener_that_sleeps_costs_nothing_and_is_told() {
-        let track = track();
-        let mut listener = track.listen();
+        let handle = handle();
+        let mut listener = handle.listen();
         for _ in 0..10_000 {
-            track.step("reading", None);
+            handle.step("reading", None);
         }
         let missed = listener.recv().await.unwrap_err();
         assert!(matches!(missed, broadcast::error::RecvError::Lagged(n) if n >= 9_000));

@@ -20,14 +20,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::apart::apart;
+use super::isolation::isolate;
 use super::lead::Lead;
-use super::mirror::{Noted, Notes};
-use super::queue::Wanted;
-use super::run_handle::{Cause, State, Track};
+use super::mirror::{NoteRecorder, StagedNotes};
+use super::queue::RunRequest;
+use super::run_handle::{RunCause, RunHandle, RunState};
+use crate::run_builder::report::RunReport;
 use crate::run_builder::sources::Sources;
-use crate::run_builder::taken::Taken;
-use crate::run_builder::{Keeping, Means, prepare};
+use crate::run_builder::{ObjectMemory, RunContext, prepare};
 
 /// Pause before the second try; later pauses double, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -38,10 +38,10 @@ const WIND_DOWN: Duration = Duration::from_secs(6);
 
 /// Inputs of one run.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct RunJob {
     pub(crate) config: Arc<Config>,
-    pub(crate) wanted: Wanted,
-    pub(crate) track: Arc<Track>,
+    pub(crate) wanted: RunRequest,
+    pub(crate) handle: Arc<RunHandle>,
     /// Findings from before the run.
     pub(crate) findings: Vec<Finding>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -56,26 +56,26 @@ pub(crate) struct Job {
 
 /// Outcome of a run.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) wanted: Wanted,
-    pub(crate) track: Arc<Track>,
+pub(crate) struct RunOutcome {
+    pub(crate) wanted: RunRequest,
+    pub(crate) handle: Arc<RunHandle>,
     /// Committed restore point, and the number of objects that were afterwards found in the store; or the
     /// error.
     pub(crate) result: Result<(NewRestorePoint, u64), String>,
     /// Notes for the mirror.
-    pub(crate) noted: Option<Noted>,
+    pub(crate) noted: Option<StagedNotes>,
 }
 
 /// Result of a successful try.
-struct Done {
+struct TryResult {
     committed: NewRestorePoint,
     checked: u64,
-    noted: Option<Noted>,
+    noted: Option<StagedNotes>,
 }
 
 /// Makes the run to its end.
-pub(crate) async fn make(job: Job) -> Ended {
-    let status = job.track.status();
+pub(crate) async fn make(job: RunJob) -> RunOutcome {
+    let status = job.handle.status();
     let names: Vec<&str> = status
         .components
         .iter()
@@ -88,17 +88,17 @@ pub(crate) async fn make(job: Job) -> Ended {
     };
     // The span has this level so that no log level removes the run's id from its lines.
     let span = tracing::error_span!("run", id = %status.run, cluster = %status.cluster);
-    let (track, wanted) = (Arc::clone(&job.track), job.wanted.clone());
+    let (handle, wanted) = (Arc::clone(&job.handle), job.wanted.clone());
     async move {
         let cause = status.cause.reason();
         tracing::info!(components = names, cause, "a run begins");
         let began = Instant::now();
-        let result = apart(async move { until_deadline(&job).await }, |cause| {
+        let result = isolate(async move { until_deadline(&job).await }, |cause| {
             Err(Failure::message(Exit::Failed, cause))
         });
         let result = result.await;
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let bytes = track.status().read_bytes;
+        let bytes = handle.status().read_bytes;
         let (noted, result) = match result {
             Ok(done) => (done.noted, Ok((done.committed, done.checked))),
             Err(failure) => (None, Err(failure)),
@@ -117,8 +117,8 @@ pub(crate) async fn make(job: Job) -> Ended {
                 let there = committed.manifest.components.iter().map(|c| c.name.clone());
                 let not_whole = there.filter(|name| gaps.iter().any(|gap| gap.component == *name));
                 let not_whole = not_whole.collect();
-                track.keep(serde_json::to_value(Taken::of(&committed)).unwrap_or_default());
-                track.go(State::Committed {
+                handle.keep(serde_json::to_value(RunReport::of(&committed)).unwrap_or_default());
+                handle.go(RunState::Committed {
                     restore_point,
                     missing,
                     not_whole,
@@ -128,15 +128,15 @@ pub(crate) async fn make(job: Job) -> Ended {
             Err(failure) => {
                 let cause = failure.one_line();
                 tracing::error!(millis, bytes, error = cause, "no restore point");
-                track.go(State::Failed {
+                handle.go(RunState::Failed {
                     cause: cause.clone(),
                 });
                 Err(cause)
             }
         };
-        Ended {
+        RunOutcome {
             wanted,
-            track,
+            handle,
             result,
             noted,
         }
@@ -145,7 +145,7 @@ pub(crate) async fn make(job: Job) -> Ended {
     .await
 }
 
-async fn until_deadline(job: &Job) -> Result<Done, Failure> {
+async fn until_deadline(job: &RunJob) -> Result<TryResult, Failure> {
     let deadline = job.config.runs.deadline;
     let mut tried = std::pin::pin!(tries(job, deadline));
     let late = tokio::select! {
@@ -172,7 +172,7 @@ async fn until_deadline(job: &Job) -> Result<Done, Failure> {
     ))
 }
 
-async fn tries(job: &Job, deadline: Duration) -> Result<Done, Failure> {
+async fn tries(job: &RunJob, deadline: Duration) -> Result<TryResult, Failure> {
     let began = Instant::now();
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
@@ -194,7 +194,7 @@ async fn tries(job: &Job, deadline: Duration) -> Result<Done, Failure> {
         };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(error = failure.one_line(), pause_ms, "trying again");
-        job.track.try_failed(failure.one_line());
+        job.handle.try_failed(failure.one_line());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Another try would be new work, which the stop forbids.
@@ -210,37 +210,37 @@ fn may_pass(failure: &Failure) -> bool {
     matches!(failure.exit(), Exit::Failed | Exit::Usage)
 }
 
-async fn once(job: &Job) -> Result<Done, Failure> {
+async fn once(job: &RunJob) -> Result<TryResult, Failure> {
     if job.cancel.is_cancelled() {
         return Err(Failure::message(Exit::Interrupted, "interrupted"));
     }
-    job.track.begin();
-    let track = Arc::clone(&job.track);
-    let progress: Arc<dyn Progress> = track;
-    let means = Means {
+    job.handle.begin();
+    let handle = Arc::clone(&job.handle);
+    let progress: Arc<dyn Progress> = handle;
+    let context = RunContext {
         clock: Arc::clone(&job.clock),
         environment: job.environment.clone(),
         progress,
         cancel: job.cancel.clone(),
-        memory: Some(Keeping {
+        memory: Some(ObjectMemory {
             kept: Arc::clone(&job.kept),
             // Runs for other reasons list everything again, which checks the kept objects.
-            anew: job.wanted.cause != Cause::Change,
+            anew: job.wanted.cause != RunCause::Change,
         }),
     };
-    let run = prepare(&job.config, &job.wanted.note, &means).await?;
+    let run = prepare(&job.config, &job.wanted.note, &context).await?;
     let mut sources = tokio::select! {
-        opened = Sources::open(&job.config, &job.wanted.components, &means) => opened,
+        opened = Sources::open(&job.config, &job.wanted.components, &context) => opened,
         () = job.cancel.cancelled() => {
             return Err(Failure::message(Exit::Interrupted, "interrupted; nothing was committed"));
         }
     };
     sources.add(job.findings.iter().cloned());
-    let notes = Notes::begin(&job.config, &mut sources);
+    let notes = NoteRecorder::begin(&job.config, &mut sources);
     let committed = Box::pin(run.take(sources.plan())).await?;
-    job.track.go(State::Verifying);
+    job.handle.go(RunState::Verifying);
     let checked = run.check(&committed).await?;
-    Ok(Done {
+    Ok(TryResult {
         committed,
         checked,
         noted: notes.end(),
@@ -295,17 +295,17 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let components = vec![ComponentName::etcd()];
         let cluster = "mgmt".parse().unwrap();
-        let track = Track::new(&cluster, components.clone(), Cause::Demand, &clock);
+        let handle = RunHandle::new(&cluster, components.clone(), RunCause::Demand, &clock);
         let (_leads, lead) = watch::channel(Lead::Unelected);
-        let ended = make(Job {
+        let ended = make(RunJob {
             config: Arc::new(config),
-            wanted: Wanted {
+            wanted: RunRequest {
                 components,
-                cause: Cause::Demand,
+                cause: RunCause::Demand,
                 note: Note::default(),
-                track: None,
+                handle: None,
             },
-            track: Arc::clone(&track),
+            handle: Arc::clone(&handle),
             findings: Vec::new(),
             clock: Arc::new(Broken),
             environment: Environment::default(),
@@ -317,6 +317,6 @@ mod tests {
         .await;
         let cause = ended.result.err().unwrap();
         assert!(cause.contains("a fault of this program"), "{cause}");
-        assert!(matches!(track.status().state, State::Failed { .. }));
+        assert!(matches!(handle.status().state, RunState::Failed { .. }));
     }
 }

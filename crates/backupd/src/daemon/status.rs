@@ -13,24 +13,24 @@ use super::lead::Lead;
 use super::leftovers::LeftoversView;
 use super::mirror::MirrorView;
 use super::queue::Queue;
-use super::run_handle::{RunStatus, State, Track};
+use super::run_handle::{RunHandle, RunState, RunStatus};
 use super::shard::Shard;
-use super::store_view::Facts;
+use super::store_view::StoreFacts;
 
 /// Number of runs for each cluster that the board still reports after their end.
 const RECENT: usize = 20;
 
 /// State of all clusters; see the module.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct StatusBoard {
     pub(crate) started: Timestamp,
     pub(crate) shard: Shard,
-    inner: Mutex<Inner>,
+    inner: Mutex<BoardState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    clusters: BTreeMap<ClusterName, Cluster>,
+struct BoardState {
+    clusters: BTreeMap<ClusterName, ClusterEntry>,
     files: Vec<FileStatus>,
     lead: Lead,
     reloads: u64,
@@ -51,24 +51,24 @@ pub(crate) struct FileStatus {
 
 /// One cluster.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterEntry {
     pub(crate) queue: Arc<Queue>,
     pub(crate) config: Arc<Config>,
-    pub(crate) view: View,
-    pub(crate) track: Option<Arc<Track>>,
+    pub(crate) view: ClusterView,
+    pub(crate) handle: Option<Arc<RunHandle>>,
     /// Runs that wait, are at work, or ended not long ago.
-    pub(crate) tracks: VecDeque<Arc<Track>>,
+    pub(crate) handles: VecDeque<Arc<RunHandle>>,
 }
 
 /// State of one cluster as it is reported.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct View {
+pub(crate) struct ClusterView {
     pub(crate) cluster: ClusterName,
     pub(crate) store: String,
     pub(crate) components: BTreeMap<ComponentName, ComponentView>,
     /// Facts from the last check of the store.
-    pub(crate) restore_points: Option<Facts>,
+    pub(crate) restore_points: Option<StoreFacts>,
     /// End of this daemon's newest restore point whose objects were afterwards found in the store as they had
     /// been put; unknown for restore points from before the start.
     pub(crate) newest_checked: Option<Timestamp>,
@@ -81,7 +81,7 @@ pub(crate) struct View {
     pub(crate) totals: Totals,
     /// Watches, by kind.
     pub(crate) watches: BTreeMap<String, WatchView>,
-    pub(crate) kept: KeptView,
+    pub(crate) kept: CacheView,
     /// Git mirror, if there is one.
     pub(crate) mirror: Option<MirrorView>,
     /// Leftovers of runs that died, if they are removed.
@@ -93,7 +93,7 @@ pub(crate) struct View {
 /// Objects that are kept for runs on change, so that those need not list them.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct KeptView {
+pub(crate) struct CacheView {
     pub(crate) objects: u64,
     /// Size of the scratch file.
     pub(crate) bytes: u64,
@@ -107,7 +107,7 @@ pub(crate) struct KeptView {
 pub(crate) struct WatchView {
     /// Components that changes of the kind may concern.
     pub(crate) components: Vec<ComponentName>,
-    pub(crate) state: Hearing,
+    pub(crate) state: WatchStatus,
     /// Begin of the present state.
     pub(crate) since: Timestamp,
     /// Time of the server's last message, which may also report that nothing happened.
@@ -119,7 +119,7 @@ pub(crate) struct WatchView {
 /// State of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Hearing {
+pub(crate) enum WatchStatus {
     /// The watch receives changes.
     Watching,
     /// The watch broke and is tried again.
@@ -128,7 +128,7 @@ pub(crate) enum Hearing {
     Refused,
 }
 
-impl Hearing {
+impl WatchStatus {
     pub(crate) const ALL: [Self; 3] = [Self::Watching, Self::Broken, Self::Refused];
 
     pub(crate) fn word(self) -> &'static str {
@@ -168,7 +168,7 @@ pub(crate) struct ComponentView {
     pub(crate) next_run: Option<Timestamp>,
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) last_restore_point: Option<String>,
-    pub(crate) last_failure: Option<Failed>,
+    pub(crate) last_failure: Option<FailureRecord>,
     /// Failed runs in a row. A run at work counts as soon as one of its tries has failed.
     pub(crate) failures_in_a_row: u32,
     /// Time since which a restore point of the component is due and missing, regardless of runs at work.
@@ -179,7 +179,7 @@ pub(crate) struct ComponentView {
 
 /// Failed run.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Failed {
+pub(crate) struct FailureRecord {
     pub(crate) at: Timestamp,
     pub(crate) cause: String,
 }
@@ -205,12 +205,12 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClusterStatus {
     #[serde(flatten)]
-    pub(crate) view: View,
+    pub(crate) view: ClusterView,
     pub(crate) run: Option<RunStatus>,
     pub(crate) recent: Vec<RunStatus>,
 }
 
-impl Board {
+impl StatusBoard {
     pub(crate) fn new(started: Timestamp, shard: Shard) -> Arc<Self> {
         Arc::new(Self {
             started,
@@ -219,7 +219,7 @@ impl Board {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,7 +259,7 @@ impl Board {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let view = View {
+        let view = ClusterView {
             cluster: cluster.clone(),
             store,
             components: BTreeMap::new(),
@@ -270,17 +270,17 @@ impl Board {
             talosconfig_valid_until: None,
             totals: Totals::default(),
             watches: BTreeMap::new(),
-            kept: KeptView::default(),
+            kept: CacheView::default(),
             mirror: config.git_mirror.as_ref().map(MirrorView::of),
             leftovers: config.leftovers.as_ref().map(LeftoversView::of),
             queued: 0,
         };
-        let new = Cluster {
+        let new = ClusterEntry {
             queue,
             config,
             view,
-            track: None,
-            tracks: VecDeque::new(),
+            handle: None,
+            handles: VecDeque::new(),
         };
         self.lock().clusters.insert(cluster, new);
     }
@@ -293,7 +293,7 @@ impl Board {
     pub(crate) fn with<T>(
         &self,
         cluster: &ClusterName,
-        change: impl FnOnce(&mut Cluster) -> T,
+        change: impl FnOnce(&mut ClusterEntry) -> T,
     ) -> Option<T> {
         self.lock().clusters.get_mut(cluster).map(change)
     }
@@ -307,10 +307,10 @@ impl Board {
     }
 
     /// Finds a run by its id.
-    pub(crate) fn find(&self, run: &str) -> Option<Arc<Track>> {
+    pub(crate) fn find(&self, run: &str) -> Option<Arc<RunHandle>> {
         let inner = self.lock();
-        let mut tracks = inner.clusters.values().flat_map(|cluster| &cluster.tracks);
-        tracks.find(|track| track.run() == run).cloned()
+        let mut handles = inner.clusters.values().flat_map(|cluster| &cluster.handles);
+        handles.find(|handle| handle.run() == run).cloned()
     }
 
     /// Returns the whole state at `now`.
@@ -319,13 +319,13 @@ impl Board {
         let clusters = inner.clusters.values().map(|cluster| {
             let mut view = cluster.view.clone();
             view.queued = cluster.queue.len();
-            if let Some(track) = &cluster.track {
-                view.tried(&track.status());
+            if let Some(handle) = &cluster.handle {
+                view.tried(&handle.status());
             }
-            let ended = cluster.tracks.iter().rev().map(|track| track.status());
+            let ended = cluster.handles.iter().rev().map(|handle| handle.status());
             ClusterStatus {
                 view,
-                run: cluster.track.as_ref().map(|track| track.status()),
+                run: cluster.handle.as_ref().map(|handle| handle.status()),
                 recent: ended.filter(|run| run.state.is_end()).collect(),
             }
         });
@@ -343,7 +343,7 @@ impl Board {
     }
 }
 
-impl View {
+impl ClusterView {
     /// Counts a run at work whose tries failed as a failed run, because it may go on trying for long.
     fn tried(&mut self, run: &RunStatus) {
         let Some(failed) = &run.failed_try else {
@@ -352,7 +352,7 @@ impl View {
         for (name, component) in &mut self.components {
             if run.components.is_empty() || run.components.contains(name) {
                 component.failures_in_a_row = component.failures_in_a_row.saturating_add(1);
-                component.last_failure = Some(Failed {
+                component.last_failure = Some(FailureRecord {
                     at: failed.at,
                     cause: failed.cause.clone(),
                 });
@@ -361,17 +361,17 @@ impl View {
     }
 }
 
-impl Cluster {
+impl ClusterEntry {
     /// Remembers a run, and forgets the oldest that has ended.
-    pub(crate) fn watch(&mut self, track: &Arc<Track>) {
-        if self.tracks.iter().any(|known| Arc::ptr_eq(known, track)) {
+    pub(crate) fn watch(&mut self, handle: &Arc<RunHandle>) {
+        if self.handles.iter().any(|known| Arc::ptr_eq(known, handle)) {
             return;
         }
-        self.tracks.push_back(Arc::clone(track));
-        while self.tracks.len() > RECENT {
-            let ended = |track: &Arc<Track>| track.status().state.is_end();
-            match self.tracks.iter().position(ended) {
-                Some(oldest) => drop(self.tracks.remove(oldest)),
+        self.handles.push_back(Arc::clone(handle));
+        while self.handles.len() > RECENT {
+            let ended = |handle: &Arc<RunHandle>| handle.status().state.is_end();
+            match self.handles.iter().position(ended) {
+                Some(oldest) => drop(self.handles.remove(oldest)),
                 None => break,
             }
         }
@@ -400,10 +400,10 @@ impl Cluster {
     pub(crate) fn count(&mut self, status: &RunStatus) {
         let totals = &mut self.view.totals;
         let counter = match &status.state {
-            State::Committed {
+            RunState::Committed {
                 missing, not_whole, ..
             } if missing.is_empty() && not_whole.is_empty() => &mut totals.committed,
-            State::Committed { .. } => &mut totals.partial,
+            RunState::Committed { .. } => &mut totals.partial,
             _ => &mut totals.failed,
         };
         *counter = counter.saturating_add(1);

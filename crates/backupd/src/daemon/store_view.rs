@@ -21,7 +21,7 @@ const CERTIFICATES: usize = 1_000;
 /// Facts about the restore points of a cluster.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Facts {
+pub(crate) struct StoreFacts {
     pub(crate) count: usize,
     pub(crate) newest: Option<String>,
     pub(crate) newest_at: Option<Timestamp>,
@@ -63,7 +63,7 @@ pub(crate) struct Certificate {
     pub(crate) valid_until: Timestamp,
 }
 
-impl Facts {
+impl StoreFacts {
     /// Adds a restore point that is newer than all before.
     pub(crate) fn newer(&mut self, id: &RestorePointId, manifest: &Manifest) {
         self.newest = Some(id.to_string());
@@ -184,10 +184,10 @@ pub(crate) async fn look(
     store: &Arc<dyn Store>,
     cluster: &ClusterName,
     key: &SigningKey,
-    known: Option<Facts>,
+    known: Option<StoreFacts>,
     names: &[ComponentName],
     now: Timestamp,
-) -> Result<Facts, CatalogError> {
+) -> Result<StoreFacts, CatalogError> {
     let trust = Trust::Keys(vec![key.public().clone()]);
     let catalog = Catalog::new(Arc::clone(store));
     let mut entries = catalog.list().await?;

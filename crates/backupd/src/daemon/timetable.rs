@@ -18,7 +18,7 @@ const LONGEST_AFTER_PARTIAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// Reason why a component is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Why {
+pub(crate) enum DueReason {
     /// Its scheduled time came.
     Schedule,
     /// Its scheduled time was missed.
@@ -29,9 +29,9 @@ pub(crate) enum Why {
 
 /// Component that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct DueComponent {
     pub(crate) component: ComponentName,
-    pub(crate) why: Why,
+    pub(crate) why: DueReason,
 }
 
 /// Timetable of a cluster; see the module.
@@ -40,26 +40,26 @@ pub(crate) struct Timetable {
     cluster: ClusterName,
     /// Seed of the jitter, as an argument for tests.
     seed: u64,
-    lines: Vec<Line>,
+    lines: Vec<TimetableEntry>,
 }
 
 /// One component.
 #[derive(Debug)]
-struct Line {
+struct TimetableEntry {
     component: Component,
     /// Times up to here are handled.
     done: Timestamp,
     /// Times up to here do not count as missed: the schedule did not exist, or was paused.
     since: Timestamp,
     /// Run that must be made up for, and the time to try.
-    owed: Option<(Timestamp, Why)>,
+    owed: Option<(Timestamp, DueReason)>,
     failures: u32,
 }
 
 impl Timetable {
     /// Makes the table of a configuration. Nothing before `now` is due until [`Timetable::recall`].
     pub(crate) fn new(cluster: &ClusterName, config: &Config, seed: u64, now: Timestamp) -> Self {
-        let lines = config.components.iter().map(|component| Line {
+        let lines = config.components.iter().map(|component| TimetableEntry {
             component: component.clone(),
             done: now,
             since: now,
@@ -79,7 +79,7 @@ impl Timetable {
         let lines = config.components.iter().map(|component| {
             let before = old.iter().find(|l| l.component.name == component.name);
             let scheduled = before.filter(|l| !l.component.paused);
-            Line {
+            TimetableEntry {
                 component: component.clone(),
                 // Times during a pause are not made up for.
                 done: scheduled.map_or(now, |line| line.done.min(now)),
@@ -110,7 +110,7 @@ impl Timetable {
             // Runs that were missed before the start still count as missed.
             line.since = last(&line.component.name).map_or(line.since, |last| last.min(line.since));
             if missed && line.component.catch_up && !line.component.paused && line.owed.is_none() {
-                line.owed = Some((now, Why::CatchUp));
+                line.owed = Some((now, DueReason::CatchUp));
             } else if !missed {
                 line.owed = None;
                 line.failures = 0;
@@ -119,11 +119,11 @@ impl Timetable {
     }
 
     /// Returns the due components; each time is returned once.
-    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Due> {
+    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<DueComponent> {
         let (cluster, seed) = (&self.cluster, self.seed);
         let due = self.lines.iter_mut().filter_map(|line| {
             let why = line.due(cluster, seed, now)?;
-            Some(Due {
+            Some(DueComponent {
                 component: line.component.name.clone(),
                 why,
             })
@@ -142,7 +142,7 @@ impl Timetable {
         self.next_of_line(line?)
     }
 
-    fn next_of_line(&self, line: &Line) -> Option<Timestamp> {
+    fn next_of_line(&self, line: &TimetableEntry) -> Option<Timestamp> {
         let planned = line.planned(&self.cluster, self.seed).map(|(_, at)| at);
         planned.into_iter().chain(line.owed.map(|(at, _)| at)).min()
     }
@@ -176,7 +176,7 @@ impl Timetable {
             return;
         }
         let pause = FIRST_PAUSE.saturating_mul(1_i32 << doublings).min(longest);
-        line.owed = now.checked_add(pause).ok().map(|at| (at, Why::Retry));
+        line.owed = now.checked_add(pause).ok().map(|at| (at, DueReason::Retry));
     }
 
     /// Returns the number of failures of `component` in a row.
@@ -213,14 +213,14 @@ impl Timetable {
         }
     }
 
-    fn line(&mut self, component: &ComponentName) -> Option<&mut Line> {
+    fn line(&mut self, component: &ComponentName) -> Option<&mut TimetableEntry> {
         self.lines
             .iter_mut()
             .find(|l| l.component.name == *component)
     }
 }
 
-impl Line {
+impl TimetableEntry {
     /// Returns the next time that is not handled, and the time when its run begins.
     fn planned(&self, cluster: &ClusterName, seed: u64) -> Option<(Timestamp, Timestamp)> {
         let schedule = self.component.schedule.as_ref();
@@ -239,7 +239,7 @@ impl Line {
         Some((time, time.checked_add(late).ok()?))
     }
 
-    fn due(&mut self, cluster: &ClusterName, seed: u64, now: Timestamp) -> Option<Why> {
+    fn due(&mut self, cluster: &ClusterName, seed: u64, now: Timestamp) -> Option<DueReason> {
         if self.component.paused {
             return None;
         }
@@ -253,8 +253,8 @@ impl Line {
             self.done = last.max(time);
             let late = now.duration_since(self.done) > LATE.max(signed(self.component.jitter));
             why = match (late, self.component.catch_up) {
-                (false, _) => Some(Why::Schedule),
-                (true, true) => Some(Why::CatchUp),
+                (false, _) => Some(DueReason::Schedule),
+                (true, true) => Some(DueReason::CatchUp),
                 (true, false) => None,
             };
         }

@@ -3,21 +3,21 @@
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::ComponentName;
 
-use super::status::{Hearing, View, WatchView};
+use super::status::{ClusterView, WatchStatus, WatchView};
 
 /// Largest number of kinds that are listed one by one.
 const TOLD: usize = 20;
 
 /// Returns a finding for each watch that concerns one of `wanted` (empty for everything) and receives no
 /// changes.
-pub(crate) fn findings(view: &View, wanted: &[ComponentName]) -> Vec<Finding> {
+pub(crate) fn findings(view: &ClusterView, wanted: &[ComponentName]) -> Vec<Finding> {
     let concerns = |watch: &WatchView| {
         wanted.is_empty() || watch.components.iter().any(|name| wanted.contains(name))
     };
     let deaf = view
         .watches
         .iter()
-        .filter(|(_, watch)| watch.state != Hearing::Watching && concerns(watch));
+        .filter(|(_, watch)| watch.state != WatchStatus::Watching && concerns(watch));
     let deaf: Vec<_> = deaf.collect();
     let told = deaf
         .iter()
@@ -39,7 +39,7 @@ pub(crate) fn findings(view: &View, wanted: &[ComponentName]) -> Vec<Finding> {
 fn finding(kind: &str, watch: &WatchView) -> Finding {
     let problem = watch.problem.as_deref().unwrap_or("no answer yet");
     let (state, remedy) = match watch.state {
-        Hearing::Refused => (
+        WatchStatus::Refused => (
             "cannot be watched",
             "apply deploy/rbac.yaml, or grant the verb `watch`; until then its changes wait for the \
              cron of the component",
@@ -64,13 +64,16 @@ mod tests {
     use super::*;
     use crate::daemon::queue::Queue;
     use crate::daemon::shard::Shard;
-    use crate::daemon::status::Board;
+    use crate::daemon::status::StatusBoard;
     use jiff::Timestamp;
     use std::sync::Arc;
 
-    fn told(watches: &[(&str, Hearing, ComponentName)], wanted: &[ComponentName]) -> Vec<String> {
+    fn told(
+        watches: &[(&str, WatchStatus, ComponentName)],
+        wanted: &[ComponentName],
+    ) -> Vec<String> {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
-        let board = Board::new(now, Shard::ALL);
+        let board = StatusBoard::new(now, Shard::ALL);
         let config = backup_cli::config::Config::load(&Default::default(), now).unwrap();
         let name = "mgmt".parse().unwrap();
         board.add(name, Arc::new(Queue::default()), Arc::new(config));
@@ -94,9 +97,13 @@ mod tests {
     fn only_those_that_hear_nothing_of_what_is_taken_are_told() {
         let (secrets, crds) = (ComponentName::secrets(), ComponentName::crds());
         let watches = [
-            ("secrets", Hearing::Refused, secrets.clone()),
-            ("configmaps", Hearing::Watching, secrets.clone()),
-            ("customresourcedefinitions", Hearing::Broken, crds.clone()),
+            ("secrets", WatchStatus::Refused, secrets.clone()),
+            ("configmaps", WatchStatus::Watching, secrets.clone()),
+            (
+                "customresourcedefinitions",
+                WatchStatus::Broken,
+                crds.clone(),
+            ),
         ];
         assert_eq!(told(&watches, &[secrets]), ["watch of secrets"]);
         assert_eq!(
@@ -113,7 +120,7 @@ mod tests {
         let resources = ComponentName::resources();
         let watches: Vec<_> = names
             .iter()
-            .map(|name| (name.as_str(), Hearing::Broken, resources.clone()))
+            .map(|name| (name.as_str(), WatchStatus::Broken, resources.clone()))
             .collect();
         let told = told(&watches, &[]);
         assert_eq!((told.len(), told.last().unwrap().as_str()), (21, "watches"));

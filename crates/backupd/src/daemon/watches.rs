@@ -14,13 +14,13 @@ use tracing::Instrument as _;
 
 use super::cluster::Inputs;
 use super::queue::Queue;
-use super::status::{self, Board, Hearing, WatchView};
+use super::status::{self, StatusBoard, WatchStatus, WatchView};
 
 /// Fixed inputs of the watches.
 #[derive(Debug, Clone)]
-pub(crate) struct Ground {
+pub(crate) struct WatchContext {
     pub(crate) name: ClusterName,
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<StatusBoard>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) environment: Environment,
@@ -28,30 +28,32 @@ pub(crate) struct Ground {
 }
 
 /// Connection and kinds to watch; `None` for no watches.
-type Plan = Option<(KubeOptions, WatchOptions)>;
+type WatchPlan = Option<(KubeOptions, WatchOptions)>;
 
 /// Keeps the watches that the configuration asks for, until the stop.
 ///
 /// Only the daemon that makes runs watches. When it begins to, everything counts as changed.
-pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
-    let span = tracing::error_span!("watch", cluster = %ground.name);
+pub(crate) async fn keep(context: WatchContext, mut inputs: Inputs) {
+    let span = tracing::error_span!("watch", cluster = %context.name);
     let stop = inputs.stop.clone();
     let work = async {
         loop {
             let config = Arc::clone(&inputs.config.borrow_and_update());
             let leads = inputs.lead.borrow_and_update().takes_demands();
-            let plan = plan(&ground, &config).filter(|_| leads);
-            ground.board(|cluster| cluster.view.watches.clear());
-            ground.kept.clear();
+            let plan = plan(&context, &config).filter(|_| leads);
+            context.board(|cluster| cluster.view.watches.clear());
+            context.kept.clear();
             let watching = async {
                 match &plan {
-                    Some((options, wanted)) => watch(options, wanted, &ground.kept, &ground).await,
+                    Some((options, wanted)) => {
+                        watch(options, wanted, &context.kept, &context).await
+                    }
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = watching => {}
-                () = changed(&ground, &mut inputs, &plan) => {}
+                () = changed(&context, &mut inputs, &plan) => {}
             }
         }
     };
@@ -62,7 +64,7 @@ pub(crate) async fn keep(ground: Ground, mut inputs: Inputs) {
 }
 
 /// Waits until the plan changes.
-async fn changed(ground: &Ground, inputs: &mut Inputs, plan: &Plan) {
+async fn changed(context: &WatchContext, inputs: &mut Inputs, plan: &WatchPlan) {
     loop {
         // The senders are dropped at the end, when the stop is cancelled too.
         tokio::select! {
@@ -72,14 +74,14 @@ async fn changed(ground: &Ground, inputs: &mut Inputs, plan: &Plan) {
         }
         let config = Arc::clone(&inputs.config.borrow_and_update());
         let leads = inputs.lead.borrow_and_update().takes_demands();
-        let next = self::plan(ground, &config).filter(|_| leads);
+        let next = self::plan(context, &config).filter(|_| leads);
         if !same(&next, plan) {
             return;
         }
     }
 }
 
-fn same(one: &Plan, other: &Plan) -> bool {
+fn same(one: &WatchPlan, other: &WatchPlan) -> bool {
     match (one, other) {
         (None, None) => true,
         (Some((a_options, a)), Some((b_options, b))) => {
@@ -98,14 +100,14 @@ fn same(one: &Plan, other: &Plan) -> bool {
     }
 }
 
-fn plan(ground: &Ground, config: &Config) -> Plan {
+fn plan(context: &WatchContext, config: &Config) -> WatchPlan {
     let wanted = config.components.iter();
     let wanted = wanted.filter(|component| component.on_change && !component.paused);
     let components: BTreeSet<ComponentName> = wanted.map(|c| c.name.clone()).collect();
     if components.is_empty() {
         return None;
     }
-    let Some(options) = kube_options(config, &ground.environment) else {
+    let Some(options) = kube_options(config, &context.environment) else {
         tracing::warn!("no way to the Kubernetes API is configured: no change is noticed");
         return None;
     };
@@ -117,13 +119,13 @@ fn plan(ground: &Ground, config: &Config) -> Plan {
     Some((options, wanted))
 }
 
-impl Ground {
-    fn board(&self, change: impl FnOnce(&mut status::Cluster)) {
+impl WatchContext {
+    fn board(&self, change: impl FnOnce(&mut status::ClusterEntry)) {
         self.board.with(&self.name, change);
     }
 }
 
-impl WatchListener for Ground {
+impl WatchListener for WatchContext {
     fn changed(&self, change: Change) {
         tracing::debug!(what = change.what, "changed");
         self.queue
@@ -137,9 +139,9 @@ impl WatchListener for Ground {
     fn state(&self, kind: &str, components: &[ComponentName], state: WatchState) {
         let now = self.clock.now();
         let (state, problem) = match state {
-            WatchState::Watching => (Hearing::Watching, None),
-            WatchState::Broken(problem) => (Hearing::Broken, Some(problem)),
-            WatchState::Refused(problem) => (Hearing::Refused, Some(problem)),
+            WatchState::Watching => (WatchStatus::Watching, None),
+            WatchState::Broken(problem) => (WatchStatus::Broken, Some(problem)),
+            WatchState::Refused(problem) => (WatchStatus::Refused, Some(problem)),
         };
         let mut before = None;
         self.board(|cluster| {
@@ -155,12 +157,12 @@ impl WatchListener for Ground {
             if watch.state != state {
                 watch.since = now;
             }
-            if state == Hearing::Watching {
+            if state == WatchStatus::Watching {
                 watch.heard = Some(now);
             }
             watch.state = state;
             watch.problem.clone_from(&problem);
-            if state == Hearing::Broken && before == Some(Hearing::Watching) {
+            if state == WatchStatus::Broken && before == Some(WatchStatus::Watching) {
                 let breaks = &mut cluster.view.totals.watch_breaks;
                 *breaks = breaks.saturating_add(1);
             }
@@ -171,9 +173,9 @@ impl WatchListener for Ground {
         }
         let problem = problem.unwrap_or_default();
         match state {
-            Hearing::Watching => tracing::info!(kind, "watching"),
-            Hearing::Broken => tracing::warn!(kind, problem, "the watch broke; trying again"),
-            Hearing::Refused => tracing::error!(
+            WatchStatus::Watching => tracing::info!(kind, "watching"),
+            WatchStatus::Broken => tracing::warn!(kind, problem, "the watch broke; trying again"),
+            WatchStatus::Refused => tracing::error!(
                 kind,
                 problem,
                 "it cannot be watched; its components go by their cron"

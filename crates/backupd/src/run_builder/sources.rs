@@ -17,8 +17,8 @@ use cluster_client::kube::datastores::{self, DatastoreAccess};
 use cluster_client::kube::{KubeArchive, KubeExport, KubeOptions, KubeSource, RunCache};
 use cluster_client::talos::{MachineConfigSource, TalosSource};
 
-use super::Means;
-use super::reach::talos_options;
+use super::RunContext;
+use super::talos_access::talos_options;
 
 /// Parses a component that this version can back up.
 pub(crate) fn component(text: &str) -> Result<ComponentName, String> {
@@ -42,9 +42,9 @@ pub(crate) fn components() -> Vec<ComponentName> {
 }
 
 /// Requested components.
-struct Wanted<'a>(&'a [ComponentName]);
+struct ComponentSelection<'a>(&'a [ComponentName]);
 
-impl Wanted<'_> {
+impl ComponentSelection<'_> {
     fn everything(&self) -> bool {
         self.0.is_empty()
     }
@@ -90,10 +90,14 @@ pub(crate) struct Sources {
 impl Sources {
     /// Opens the sources that `wanted` needs; empty means everything that is configured. A source that cannot
     /// be opened costs only its own component.
-    pub(crate) async fn open(config: &Config, wanted: &[ComponentName], means: &Means) -> Self {
-        let wanted = Wanted(wanted);
-        let options = talos_options(&config.talos, &means.environment);
-        let talos = TalosSource::new(options, Arc::clone(&means.clock));
+    pub(crate) async fn open(
+        config: &Config,
+        wanted: &[ComponentName],
+        context: &RunContext,
+    ) -> Self {
+        let wanted = ComponentSelection(wanted);
+        let options = talos_options(&config.talos, &context.environment);
+        let talos = TalosSource::new(options, Arc::clone(&context.clock));
         let mut sources = Self {
             etcd: None,
             machine_config: None,
@@ -116,13 +120,13 @@ impl Sources {
         if archives.is_empty() && !wanted.has_datastores() {
             return sources;
         }
-        match kube_options(config, &means.environment) {
+        match kube_options(config, &context.environment) {
             Some(options) => {
-                means.progress.step("asking the Kubernetes API", None);
-                if let Err(error) = sources.export(&options, config, &archives, means).await {
+                context.progress.step("asking the Kubernetes API", None);
+                if let Err(error) = sources.export(&options, config, &archives, context).await {
                     sources.no_export(&archives, &wanted, error);
                 }
-                sources.databases(&wanted, means).await;
+                sources.databases(&wanted, context).await;
             }
             None if wanted.everything() => sources.findings.push(not_configured(&archives)),
             None => sources.no_export(&archives, &wanted, no_way()),
@@ -131,7 +135,12 @@ impl Sources {
     }
 
     /// Notes that nothing comes through the Kubernetes API.
-    fn no_export(&mut self, archives: &[KubeArchive], wanted: &Wanted<'_>, why: SourceError) {
+    fn no_export(
+        &mut self,
+        archives: &[KubeArchive],
+        wanted: &ComponentSelection<'_>,
+        why: SourceError,
+    ) {
         let names = archives.iter().map(|archive| archive.component());
         let datastores = wanted.has_datastores().then(ComponentName::datastores);
         // With everything wanted, DataStores are taken if there are any, and that is unknown here.
@@ -140,7 +149,7 @@ impl Sources {
         self.unreached = Some(why);
     }
 
-    async fn machine_config(&mut self, talos: &TalosSource, wanted: &Wanted<'_>) {
+    async fn machine_config(&mut self, talos: &TalosSource, wanted: &ComponentSelection<'_>) {
         let source = talos.machine_config();
         let why = match source.forbidden().await {
             Ok(None) => {
@@ -167,12 +176,12 @@ impl Sources {
         options: &KubeOptions,
         config: &Config,
         archives: &[KubeArchive],
-        means: &Means,
+        context: &RunContext,
     ) -> Result<(), SourceError> {
         let selection = config.kubernetes.selection.clone();
         let kept = config.kubernetes.keep_kubeconfigs.clone();
-        let clock = Arc::clone(&means.clock);
-        let memory = means.memory.as_ref();
+        let clock = Arc::clone(&context.clock);
+        let memory = context.memory.as_ref();
         let memory = memory.map(|m| RunCache::new(Arc::clone(&m.kept), m.anew));
         let export = KubeExport::begin_with(options, selection, kept, clock, memory).await?;
         let export = Arc::new(export);
@@ -182,11 +191,11 @@ impl Sources {
     }
 
     /// Finds the tenants' databases.
-    async fn databases(&mut self, wanted: &Wanted<'_>, means: &Means) {
+    async fn databases(&mut self, wanted: &ComponentSelection<'_>, context: &RunContext) {
         let Some(export) = self.export.as_ref().filter(|_| wanted.has_datastores()) else {
             return;
         };
-        let found = match datastores::datastores(export.client(), means.clock.now()).await {
+        let found = match datastores::datastores(export.client(), context.clock.now()).await {
             Ok(found) => found,
             Err(e) => {
                 self.missing.push(ComponentName::datastores());
@@ -212,7 +221,7 @@ impl Sources {
             };
             match store.access {
                 DatastoreAccess::Etcd(options) => {
-                    let source = EtcdSource::new(*options, Arc::clone(&means.clock));
+                    let source = EtcdSource::new(*options, Arc::clone(&context.clock));
                     self.databases.push((name, source));
                 }
                 DatastoreAccess::Broken { .. } => self.missing.push(name),

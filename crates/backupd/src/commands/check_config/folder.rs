@@ -12,20 +12,20 @@ use backup_cli::program::Frame;
 use backup_core::clock::Clock;
 use serde::Serialize;
 
-use super::{Checked, check};
+use super::{ConfigReport, check};
 
 /// All files of a folder.
 #[derive(Debug, Serialize)]
-pub(super) struct Folder {
-    files: Vec<File>,
+pub(super) struct FolderReport {
+    files: Vec<FileReport>,
 }
 
 #[derive(Debug, Serialize)]
-struct File {
+struct FileReport {
     file: String,
     /// Checked configuration; absent if the file cannot be used.
     #[serde(flatten)]
-    checked: Option<Checked>,
+    checked: Option<ConfigReport>,
     /// Problems of the file.
     problems: Vec<String>,
 }
@@ -44,7 +44,7 @@ pub(super) fn run(given: &Given, path: &Path, frame: &Frame) -> Result<Exit, Fai
                     name one file, or leave the flags out";
         return Err(Failure::message(Exit::Usage, text));
     }
-    let folder = Folder::read(path, &frame.environment, frame.clock.as_ref())?;
+    let folder = FolderReport::read(path, &frame.environment, frame.clock.as_ref())?;
     frame.terminal.emit(&folder)?;
     for file in &folder.files {
         let warnings = file.checked.iter().flat_map(|checked| &checked.warnings);
@@ -63,7 +63,7 @@ pub(super) fn run(given: &Given, path: &Path, frame: &Frame) -> Result<Exit, Fai
     Ok(Exit::Complete)
 }
 
-impl Folder {
+impl FolderReport {
     pub(super) fn read(
         path: &Path,
         environment: &Environment,
@@ -77,7 +77,7 @@ impl Folder {
                 let problems = error.problems().iter();
                 problems.map(ToString::to_string).collect()
             });
-            File {
+            FileReport {
                 file: file.path.display().to_string(),
                 checked: checked.ok(),
                 problems: problems.unwrap_or_default(),
@@ -94,7 +94,7 @@ impl Folder {
     }
 }
 
-impl Report for Folder {
+impl Report for FolderReport {
     fn page(&self, page: &mut Page) {
         for file in &self.files {
             page.heading(&format!("==> {}", file.file));

@@ -23,13 +23,13 @@ pub(super) struct Kubernetes {
     server: Option<String>,
     timeout_seconds: u64,
     keep_kubeconfigs: Vec<String>,
-    selection: Taken,
+    selection: SelectionReport,
 }
 
 /// Selection of objects.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Taken {
+struct SelectionReport {
     include_namespaces: BTreeSet<String>,
     exclude_namespaces: BTreeSet<String>,
     include_resources: BTreeSet<String>,
@@ -82,7 +82,7 @@ impl Kubernetes {
             server,
             timeout_seconds: kube.timeout.as_secs(),
             keep_kubeconfigs: kept.map(|file| file.display().to_string()).collect(),
-            selection: Taken::of(&kube.selection),
+            selection: SelectionReport::of(&kube.selection),
         }
     }
 
@@ -112,7 +112,7 @@ impl Kubernetes {
     }
 }
 
-impl Taken {
+impl SelectionReport {
     fn of(selection: &Selection) -> Self {
         Self {
             include_namespaces: selection.include_namespaces.clone(),

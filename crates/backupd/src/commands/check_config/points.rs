@@ -12,23 +12,25 @@ use super::RUNS;
 
 /// Future restore point.
 #[derive(Debug, Serialize)]
-pub(super) struct Point {
+pub(super) struct PlannedPoint {
     utc: Timestamp,
     local: String,
     components: Vec<String>,
 }
 
 /// Returns the next restore points.
-pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<Point> {
-    let mut points: BTreeMap<Timestamp, Point> = BTreeMap::new();
+pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<PlannedPoint> {
+    let mut points: BTreeMap<Timestamp, PlannedPoint> = BTreeMap::new();
     for component in components.iter().filter(|component| !component.paused) {
         let schedule = component.schedule.iter();
         for time in schedule.flat_map(|schedule| schedule.upcoming(now, RUNS)) {
-            let point = points.entry(time.timestamp()).or_insert_with(|| Point {
-                utc: time.timestamp(),
-                local: super::local(&time),
-                components: Vec::new(),
-            });
+            let point = points
+                .entry(time.timestamp())
+                .or_insert_with(|| PlannedPoint {
+                    utc: time.timestamp(),
+                    local: super::local(&time),
+                    components: Vec::new(),
+                });
             point.components.push(component.name.to_string());
         }
     }
@@ -36,7 +38,7 @@ pub(super) fn next(components: &[Component], now: Timestamp) -> Vec<Point> {
 }
 
 /// Writes the restore points as a table.
-pub(super) fn table(page: &mut Page, points: &[Point]) {
+pub(super) fn table(page: &mut Page, points: &[PlannedPoint]) {
     if points.is_empty() {
         return;
     }

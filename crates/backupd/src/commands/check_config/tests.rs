@@ -30,12 +30,12 @@ users:
 ";
 
 /// Checks the documented default file, changed by `change`, in a folder with its keys.
-fn checked(change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
+fn checked(change: impl Fn(String) -> String) -> Result<ConfigReport, ConfigError> {
     checked_by("os:etcd:backup", change)
 }
 
 /// Checks the file with a talosconfig of this role.
-fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<Checked, ConfigError> {
+fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<ConfigReport, ConfigError> {
     // Two days before daylight saving time ends in Europe.
     let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
     let schedules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schedules");
@@ -80,7 +80,7 @@ fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<Checked, 
     check(&config, &environment, &clock)
 }
 
-fn shown(checked: &Checked, format: Format) -> String {
+fn shown(checked: &ConfigReport, format: Format) -> String {
     let text = render(checked, format, None).unwrap();
     let folder = Path::new(checked.talos.config.as_deref().unwrap()).parent();
     let text = text.replace(folder.unwrap().to_str().unwrap(), "FOLDER");
@@ -301,7 +301,7 @@ fn a_folder_is_checked_file_by_file() {
         fs::write(schedules.join(name), text).unwrap();
     }
     let clock = FixedClock::new("2026-10-23T12:00:00Z".parse().unwrap());
-    let read = folder::Folder::read(&schedules, &Environment::default(), &clock).unwrap();
+    let read = folder::FolderReport::read(&schedules, &Environment::default(), &clock).unwrap();
     for (name, format) in [
         ("folder_table", Format::Table),
         ("folder_json", Format::Json),

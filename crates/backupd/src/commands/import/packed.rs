@@ -9,7 +9,7 @@ use backup_cli::failure::Failure;
 use backup_cli::packing::{HEAD, Packing};
 use flate2::read::MultiGzDecoder;
 
-type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
+type RewoundReader<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// Returns the snapshot in `file`, unpacked if gzip or zstd packed it.
 ///
@@ -35,7 +35,7 @@ pub(super) fn unpacked(path: &Path, file: File) -> Result<Box<dyn Read + Send>, 
 }
 
 /// Returns the first bytes, and a reader of the whole input.
-fn begin<R: Read>(mut from: R) -> io::Result<(Vec<u8>, Whole<R>)> {
+fn begin<R: Read>(mut from: R) -> io::Result<(Vec<u8>, RewoundReader<R>)> {
     let mut head = Vec::with_capacity(HEAD);
     let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
     from.by_ref().take(limit).read_to_end(&mut head)?;

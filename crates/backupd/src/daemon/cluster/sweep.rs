@@ -5,17 +5,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Pending, Work};
-use crate::daemon::apart::apart;
-use crate::daemon::leftovers::{self, Looked, Step};
+use super::{Pending, Worker};
+use crate::daemon::isolation::isolate;
+use crate::daemon::leftovers::{self, Removal, SweepStep};
 
 /// Progress of the sweep.
 pub(super) struct Sweep {
-    pub(super) work: Pending<Step>,
+    pub(super) work: Pending<SweepStep>,
     /// Token that stops a removal at work; `None` while there is none.
     removal: Option<CancellationToken>,
     /// Leftovers that wait to be removed while a run is at work.
-    looked: Option<Box<Looked>>,
+    removable: Option<Box<Removal>>,
     /// Whether a run was made since the last sweep.
     owed: bool,
     next: Timestamp,
@@ -26,7 +26,7 @@ impl Sweep {
         Self {
             work: None,
             removal: None,
-            looked: None,
+            removable: None,
             owed: false,
             next: now,
         }
@@ -51,7 +51,7 @@ impl Sweep {
     }
 }
 
-impl Work {
+impl Worker {
     /// Begins the next step of a sweep if it is due.
     pub(super) fn begin_sweep(&mut self, now: Timestamp) {
         let wanted = self
@@ -59,7 +59,7 @@ impl Work {
             .leftovers
             .filter(|_| self.lead.borrow().sweeps());
         let Some(wanted) = wanted else {
-            self.sweep.looked = None;
+            self.sweep.removable = None;
             if let Some(cancel) = &self.sweep.removal {
                 cancel.cancel();
             }
@@ -69,41 +69,44 @@ impl Work {
             return;
         }
         if self.run.is_none()
-            && let Some(looked) = self.sweep.looked.take()
+            && let Some(removable) = self.sweep.removable.take()
         {
             let cancel = self.stop.child_token();
             self.sweep.removal = Some(cancel.clone());
-            self.sweep.work = Some(apart(leftovers::remove(looked, cancel), leftovers::lost));
-        } else if self.sweep.looked.is_none() && self.sweep.owed && now >= self.sweep.next {
+            self.sweep.work = Some(isolate(
+                leftovers::remove(removable, cancel),
+                leftovers::lost,
+            ));
+        } else if self.sweep.removable.is_none() && self.sweep.owed && now >= self.sweep.next {
             self.sweep.owed = false;
-            let (config, clock) = (Arc::clone(&self.config), Arc::clone(&self.ground.clock));
-            let environment = self.ground.environment.clone();
+            let (config, clock) = (Arc::clone(&self.config), Arc::clone(&self.context.clock));
+            let environment = self.context.environment.clone();
             let looks = leftovers::look(config, clock, environment, wanted);
-            self.sweep.work = Some(apart(looks, leftovers::lost));
+            self.sweep.work = Some(isolate(looks, leftovers::lost));
         }
     }
 
-    pub(super) fn swept(&mut self, step: Step) {
-        let now = self.ground.clock.now();
-        let swept = match step {
-            Step::Removable(looked) => {
-                self.sweep.looked = Some(looked);
+    pub(super) fn finish_sweep_step(&mut self, step: SweepStep) {
+        let now = self.context.clock.now();
+        let result = match step {
+            SweepStep::Removable(removable) => {
+                self.sweep.removable = Some(removable);
                 return;
             }
-            Step::Over(swept) => swept,
+            SweepStep::Over(result) => result,
         };
         self.sweep.removal = None;
         let pause = self.config.leftovers.as_ref().map(leftovers::pause);
-        if swept.was_stopped() {
+        if result.was_stopped() {
             // The findings are not counted twice: a new search finds the rest.
             self.sweep.owed = true;
         } else if let Some(pause) = pause {
             self.sweep.next = now.checked_add(pause).unwrap_or(Timestamp::MAX);
         }
-        let name = &self.ground.name;
+        let name = &self.context.name;
         self.board(|cluster| {
             if let Some(view) = &mut cluster.view.leftovers {
-                swept.tell(name, view, now);
+                result.report(name, view, now);
             }
         });
     }

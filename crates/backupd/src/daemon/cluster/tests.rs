@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::daemon::apart;
+use crate::daemon::isolation;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shard::Shard;
 use cluster_client::kube::ObjectCache;
@@ -42,7 +42,7 @@ impl Clock for TestClock {
 
 struct Bed {
     clock: Arc<TestClock>,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
     store: PathBuf,
@@ -97,7 +97,7 @@ impl Bed {
             fixed: FixedClock::new(now),
             panics: AtomicBool::new(false),
         });
-        let board = Board::new(now, Shard::ALL);
+        let board = StatusBoard::new(now, Shard::ALL);
         let queue = Arc::new(Queue::default());
         board.add(name(), Arc::clone(&queue), Arc::clone(&config));
         let (leads, lead) = watch::channel(Lead::Unelected);
@@ -105,7 +105,7 @@ impl Bed {
         let stop = CancellationToken::new();
         let told = Arc::clone(&clock);
         let told: Arc<dyn Clock> = told;
-        let ground = Ground {
+        let context = ClusterContext {
             name: name(),
             board: Arc::clone(&board),
             queue,
@@ -121,8 +121,8 @@ impl Bed {
             lead,
             stop: stop.clone(),
         };
-        let task = apart::again("the work", Duration::ZERO, stop.clone(), move || {
-            work(ground.clone(), inputs.clone())
+        let task = isolation::repeat("the work", Duration::ZERO, stop.clone(), move || {
+            work(context.clone(), inputs.clone())
         });
         let task = tokio::spawn(task);
         Self {
@@ -139,11 +139,11 @@ impl Bed {
         }
     }
 
-    fn see<T>(&self, look: impl Fn(&status::Cluster) -> T) -> T {
+    fn see<T>(&self, look: impl Fn(&status::ClusterEntry) -> T) -> T {
         self.board.with(&name(), |cluster| look(cluster)).unwrap()
     }
 
-    async fn until(&self, what: &str, wanted: impl Fn(&status::Cluster) -> bool) {
+    async fn until(&self, what: &str, wanted: impl Fn(&status::ClusterEntry) -> bool) {
         let end = Instant::now() + LIMIT;
         while !self.see(&wanted) {
             assert!(
@@ -164,14 +164,14 @@ impl Bed {
             self.turn().await;
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
-        self.until("no run at work", |cluster| cluster.track.is_none())
+        self.until("no run at work", |cluster| cluster.handle.is_none())
             .await;
     }
 
     /// Waits for the end of a turn, which removes a component that is not configured from the board.
     async fn turn(&self) {
         let mark: ComponentName = "mark".parse().unwrap();
-        let add = |cluster: &mut status::Cluster| {
+        let add = |cluster: &mut status::ClusterEntry| {
             let components = &mut cluster.view.components;
             components.insert(mark.clone(), ComponentView::default());
         };
@@ -303,7 +303,7 @@ async fn a_component_that_the_role_does_not_allow_costs_itself_alone() {
     let bed = Bed::with(&before_the_hour(), components, "20s").await;
     bed.until("the first", |cluster| cluster.view.totals.partial == 1)
         .await;
-    bed.until("no run at work", |cluster| cluster.track.is_none())
+    bed.until("no run at work", |cluster| cluster.handle.is_none())
         .await;
     let etcd = bed.told(&ComponentName::etcd());
     assert!(etcd.last_success.is_some());
@@ -321,7 +321,7 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     let bed = Bed::with(&before_the_hour(), "etcd: { cron: 0 * * * * }", "120s").await;
     bed.until("the first", |cluster| cluster.view.totals.committed == 1)
         .await;
-    bed.until("no run at work", |cluster| cluster.track.is_none())
+    bed.until("no run at work", |cluster| cluster.handle.is_none())
         .await;
     let name = ComponentName::etcd();
     assert_eq!(bed.told(&name).overdue_since, None);
@@ -338,7 +338,7 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     bed.clock.fixed.advance(SignedDuration::from_secs(15));
     // The run is still at work, and its failures are reported before its end.
     bed.until("a try that failed", |cluster| {
-        let run = cluster.track.as_ref().map(|track| track.status());
+        let run = cluster.handle.as_ref().map(|handle| handle.status());
         run.is_some_and(|run| run.failed_try.is_some())
     })
     .await;
@@ -354,7 +354,7 @@ async fn a_run_that_tries_again_and_again_is_a_failure_and_what_is_due_is_overdu
     refuse(false);
     bed.until("the second", |cluster| cluster.view.totals.committed == 2)
         .await;
-    bed.until("no run at work", |cluster| cluster.track.is_none())
+    bed.until("no run at work", |cluster| cluster.handle.is_none())
         .await;
     let told = bed.told(&name);
     assert_eq!((told.overdue_since, told.failures_in_a_row), (None, 0));
@@ -367,25 +367,25 @@ async fn a_panic_of_the_work_is_a_failed_run_and_the_work_goes_on() {
     let bed = Bed::start(&before_the_hour()).await;
     bed.until("the first", |cluster| cluster.view.totals.committed == 1)
         .await;
-    bed.until("no run at work", |cluster| cluster.track.is_none())
+    bed.until("no run at work", |cluster| cluster.handle.is_none())
         .await;
     let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&bed.clock);
-    let track = Track::new(
+    let handle = RunHandle::new(
         &name(),
         Vec::new(),
-        super::super::run_handle::Cause::Demand,
+        super::super::run_handle::RunCause::Demand,
         &clock,
     );
-    let at_work = |cluster: &mut status::Cluster| cluster.track = Some(Arc::clone(&track));
+    let at_work = |cluster: &mut status::ClusterEntry| cluster.handle = Some(Arc::clone(&handle));
     bed.board.with(&name(), at_work).unwrap();
     bed.clock.panics.store(true, Ordering::SeqCst);
     bed.until("the failed run", |cluster| cluster.view.totals.failed == 1)
         .await;
-    let State::Failed { cause } = track.status().state else {
-        panic!("{:?}", track.status());
+    let RunState::Failed { cause } = handle.status().state else {
+        panic!("{:?}", handle.status());
     };
     assert!(cause.contains("a panic"), "{cause}");
-    assert!(bed.see(|cluster| cluster.track.is_none()));
+    assert!(bed.see(|cluster| cluster.handle.is_none()));
     bed.pass(15).await;
     assert_eq!((bed.committed(), bed.failed(), bed.row()), (2, 1, 0));
     bed.end().await;

@@ -21,7 +21,7 @@ const SHORTEST: usize = 16;
 
 /// Credentials that requests need.
 #[derive(Debug, Default)]
-pub(crate) struct Access {
+pub(crate) struct AccessRules {
     pub(crate) token: Option<Token>,
     /// Whether a certificate is accepted as well.
     pub(crate) certificates: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Access {
 
 /// Purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
+pub(super) enum RequestKind {
     /// Reading.
     Reads,
     /// Taking a restore point.
@@ -40,7 +40,7 @@ pub(super) enum Guard {
 
 /// Whether the client of a connection has shown a certificate of the authority.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Certified(pub(crate) bool);
+pub(crate) struct PeerCertificate(pub(crate) bool);
 
 /// Bearer token, kept as its digest so that comparing takes the same time for right and wrong tokens.
 pub(crate) struct Token(Digest);
@@ -70,9 +70,9 @@ impl Token {
 
 /// Passes a request on, or answers with the missing credentials.
 pub(super) async fn guard(
-    State((api, wants)): State<(Arc<Api>, Guard)>,
+    State((api, wants)): State<(Arc<Api>, RequestKind)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Extension(certified): Extension<Certified>,
+    Extension(certified): Extension<PeerCertificate>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -81,8 +81,8 @@ pub(super) async fn guard(
     let checked = of_no_page(headers)
         .and_then(|()| api.names.check(uri, headers))
         .and_then(|()| match wants {
-            Guard::Reads => may_read(&api.access, certified, headers),
-            Guard::Writes => allowed(&api.access, peer.ip(), certified, headers),
+            RequestKind::Reads => may_read(&api.access, certified, headers),
+            RequestKind::Writes => allowed(&api.access, peer.ip(), certified, headers),
         });
     match checked {
         Ok(()) => next.run(request).await,
@@ -101,7 +101,11 @@ fn of_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn may_read(access: &Access, certified: Certified, headers: &HeaderMap) -> Result<(), Refusal> {
+fn may_read(
+    access: &AccessRules,
+    certified: PeerCertificate,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     let configured = access.token.is_some() || access.certificates;
     if access.open_reads || !configured {
         return Ok(());
@@ -110,9 +114,9 @@ fn may_read(access: &Access, certified: Certified, headers: &HeaderMap) -> Resul
 }
 
 fn allowed(
-    access: &Access,
+    access: &AccessRules,
     peer: IpAddr,
-    certified: Certified,
+    certified: PeerCertificate,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
     if access.token.is_some() || access.certificates {
@@ -128,7 +132,11 @@ fn allowed(
 }
 
 /// Checks that the client shows the configured credentials.
-fn shown(access: &Access, certified: Certified, headers: &HeaderMap) -> Result<(), Refusal> {
+fn shown(
+    access: &AccessRules,
+    certified: PeerCertificate,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     if access.certificates && certified.0 {
         return Ok(());
     }
@@ -164,7 +172,11 @@ mod tests {
             ("10.5.0.2", false),
             ("::ffff:10.5.0.2", false),
         ] {
-            assert_eq!(asks(&Access::default(), peer, false, &none), is, "{peer}");
+            assert_eq!(
+                asks(&AccessRules::default(), peer, false, &none),
+                is,
+                "{peer}"
+            );
         }
     }
 
@@ -183,12 +195,12 @@ mod tests {
     fn reads_want_what_is_configured_unless_they_are_open() {
         let good = headers(&[(header::AUTHORIZATION, "Bearer a token of enough length")]);
         let none = HeaderMap::new();
-        let reads = |access: &Access, certified, headers: &HeaderMap| {
-            may_read(access, Certified(certified), headers).is_ok()
+        let reads = |access: &AccessRules, certified, headers: &HeaderMap| {
+            may_read(access, PeerCertificate(certified), headers).is_ok()
         };
-        assert!(reads(&Access::default(), false, &none));
+        assert!(reads(&AccessRules::default(), false, &none));
         for (token, certificates) in [(true, false), (false, true), (true, true)] {
-            let mut access = Access {
+            let mut access = AccessRules {
                 token: token.then(|| Token(Digest::of(b"a token of enough length"))),
                 certificates,
                 open_reads: false,
@@ -201,9 +213,9 @@ mod tests {
         }
     }
 
-    fn asks(access: &Access, peer: &str, certified: bool, headers: &HeaderMap) -> bool {
+    fn asks(access: &AccessRules, peer: &str, certified: bool, headers: &HeaderMap) -> bool {
         let peer = peer.parse().unwrap();
-        allowed(access, peer, Certified(certified), headers).is_ok()
+        allowed(access, peer, PeerCertificate(certified), headers).is_ok()
     }
 
     #[test]
@@ -218,10 +230,10 @@ mod tests {
             none.clone(),
         ];
         for certificates in [false, true] {
-            let access = Access {
+            let access = AccessRules {
                 token: token(),
                 certificates,
-                ..Access::default()
+                ..AccessRules::default()
             };
             assert!(asks(&access, "10.5.0.2", false, &good));
             for bad in &bad {
@@ -233,9 +245,9 @@ mod tests {
                 );
             }
         }
-        let access = Access {
+        let access = AccessRules {
             certificates: true,
-            ..Access::default()
+            ..AccessRules::default()
         };
         assert!(asks(&access, "10.5.0.2", true, &none));
         assert!(!asks(&access, "127.0.0.1", false, &none));

@@ -15,14 +15,14 @@ use crate::tls;
 
 /// Names that the listener answers to, in addition to addresses and `localhost`.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct HostNames {
     /// Names from the flags, and the machine's own name.
     pub(crate) given: Vec<String>,
     /// Listener whose certificate contains further names.
     pub(crate) tls: Option<Arc<tls::Listener>>,
 }
 
-impl Names {
+impl HostNames {
     /// Accepts a request if it names this listener.
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let bad = |error: &str| Refusal::new(StatusCode::BAD_REQUEST, error);
@@ -61,7 +61,7 @@ impl Names {
 mod tests {
     use super::*;
 
-    fn answers(names: &Names, host: &str, uri: &str) -> Result<(), StatusCode> {
+    fn answers(names: &HostNames, host: &str, uri: &str) -> Result<(), StatusCode> {
         let headers = [(header::HOST, host.parse().unwrap())];
         let uri = uri.parse().unwrap();
         let checked = names.check(&uri, &headers.into_iter().collect());
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_request_for_another_name_is_refused() {
-        let names = Names {
+        let names = HostNames {
             given: vec!["butler.example.org".to_owned(), "pod-1".to_owned()],
             tls: None,
         };

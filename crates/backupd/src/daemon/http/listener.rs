@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
-use super::access::Certified;
+use super::access::PeerCertificate;
 use crate::tls;
 
 /// Largest head of a request.
@@ -80,14 +80,14 @@ pub(crate) async fn serve(
     limits: Limits,
     over: CancellationToken,
 ) {
-    let mut crowd = Crowd::default();
+    let mut table = ConnectionTable::default();
     let mut connections = FuturesUnordered::new();
     loop {
         let room = limits.oldest_ends || connections.len() < limits.connections;
         tokio::select! {
             accepted = listener.accept(), if room => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some((id, ended)) = crowd.enter(peer.ip(), &limits) {
+                    if let Some((id, ended)) = table.enter(peer.ip(), &limits) {
                         let served = connection(stream, peer, tls.clone(), router.clone(), limits);
                         connections.push(async move {
                             // A connection that makes room is dropped where it is.
@@ -102,7 +102,7 @@ pub(crate) async fn serve(
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             },
-            Some(id) = connections.next() => crowd.leave(id),
+            Some(id) = connections.next() => table.leave(id),
             () = over.cancelled() => break,
         }
     }
@@ -113,13 +113,13 @@ pub(crate) async fn serve(
 
 /// Present connections, oldest first.
 #[derive(Debug, Default)]
-struct Crowd {
+struct ConnectionTable {
     next: u64,
     here: BTreeMap<u64, (IpAddr, CancellationToken)>,
     told: Option<Instant>,
 }
 
-impl Crowd {
+impl ConnectionTable {
     /// Registers a connection; `None` if its client has too many.
     fn enter(&mut self, peer: IpAddr, limits: &Limits) -> Option<(u64, CancellationToken)> {
         let client = client(peer);
@@ -173,13 +173,13 @@ async fn connection(
     let mut stream: Stream = Box::pin(TimeoutWriter::new(stream));
     stream.as_mut().set_timeout_pinned(Some(limits.unread));
     let Some(tls) = tls else {
-        return speak(stream, peer, Certified(false), router, limits).await;
+        return speak(stream, peer, PeerCertificate(false), router, limits).await;
     };
     match tokio::time::timeout(limits.head, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             // A certificate of another authority ends the handshake.
             let shown = stream.get_ref().1.peer_certificates();
-            let certified = Certified(shown.is_some_and(|chain| !chain.is_empty()));
+            let certified = PeerCertificate(shown.is_some_and(|chain| !chain.is_empty()));
             speak(stream, peer, certified, router, limits).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with this client"),
@@ -187,8 +187,13 @@ async fn connection(
     }
 }
 
-async fn speak<S>(stream: S, peer: SocketAddr, certified: Certified, router: Router, limits: Limits)
-where
+async fn speak<S>(
+    stream: S,
+    peer: SocketAddr,
+    certified: PeerCertificate,
+    router: Router,
+    limits: Limits,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let service = router
@@ -217,35 +222,35 @@ mod tests {
 
     #[test]
     fn a_client_has_its_share_and_no_more() {
-        let mut crowd = Crowd::default();
+        let mut table = ConnectionTable::default();
         let mut of_first = Vec::new();
         for _ in 0..Limits::API.of_client {
-            of_first.push(crowd.enter(ip("10.5.0.2"), &Limits::API).unwrap().0);
+            of_first.push(table.enter(ip("10.5.0.2"), &Limits::API).unwrap().0);
         }
-        assert!(crowd.enter(ip("10.5.0.2"), &Limits::API).is_none());
-        assert!(crowd.enter(ip("::ffff:10.5.0.2"), &Limits::API).is_none());
-        assert!(crowd.enter(ip("10.5.0.3"), &Limits::API).is_some());
-        crowd.leave(of_first[3]);
-        assert!(crowd.enter(ip("10.5.0.2"), &Limits::API).is_some());
+        assert!(table.enter(ip("10.5.0.2"), &Limits::API).is_none());
+        assert!(table.enter(ip("::ffff:10.5.0.2"), &Limits::API).is_none());
+        assert!(table.enter(ip("10.5.0.3"), &Limits::API).is_some());
+        table.leave(of_first[3]);
+        assert!(table.enter(ip("10.5.0.2"), &Limits::API).is_some());
         // All addresses of one IPv6 network are one client.
         for last in 1..=Limits::API.of_client {
             let peer = ip(&format!("2001:db8::{last}"));
-            assert!(crowd.enter(peer, &Limits::API).is_some());
+            assert!(table.enter(peer, &Limits::API).is_some());
         }
-        assert!(crowd.enter(ip("2001:db8::ffff"), &Limits::API).is_none());
-        assert!(crowd.enter(ip("2001:db8:0:1::1"), &Limits::API).is_some());
+        assert!(table.enter(ip("2001:db8::ffff"), &Limits::API).is_none());
+        assert!(table.enter(ip("2001:db8:0:1::1"), &Limits::API).is_some());
     }
 
     #[test]
     fn a_probe_is_served_whoever_came_before() {
-        let mut crowd = Crowd::default();
+        let mut table = ConnectionTable::default();
         let mut entered = Vec::new();
         for _ in 0..100 {
-            entered.push(crowd.enter(ip("10.5.0.2"), &Limits::HEALTH).unwrap().1);
+            entered.push(table.enter(ip("10.5.0.2"), &Limits::HEALTH).unwrap().1);
         }
         let ended = entered.iter().filter(|ended| ended.is_cancelled()).count();
         assert_eq!(ended, 100 - Limits::HEALTH.connections);
         assert!(entered[0].is_cancelled() && !entered[99].is_cancelled());
-        assert_eq!(crowd.here.len(), Limits::HEALTH.connections);
+        assert_eq!(table.here.len(), Limits::HEALTH.connections);
     }
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Refusal, json};
-use crate::daemon::apart::apart;
+use crate::daemon::isolation::isolate;
 
 /// Largest number of restore points in one answer; `restore-cli list` reads all.
 const MOST: usize = 100;
@@ -24,18 +24,18 @@ const MOST: usize = 100;
 const USUAL: usize = 20;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct ListQuery {
     cluster: Option<ClusterName>,
     limit: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+struct PointList {
     cluster: ClusterName,
     /// Number of all restore points.
     count: usize,
-    restore_points: Vec<Point>,
+    restore_points: Vec<PointEntry>,
     /// Restore points that do not count, a line for each reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
@@ -43,10 +43,10 @@ struct Listed {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Point {
+struct PointEntry {
     id: String,
     #[serde(flatten)]
-    read: Option<Read>,
+    read: Option<PointFacts>,
     /// Reason why the manifest cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -54,7 +54,7 @@ struct Point {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Read {
+struct PointFacts {
     began: Timestamp,
     ended: Timestamp,
     components: Vec<String>,
@@ -69,8 +69,8 @@ struct Read {
 }
 
 /// `GET /v1/restore-points`.
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(asked): Query<Asked>) -> Response {
-    let listed = apart(async move { listed(&api, asked).await }, |cause| {
+pub(super) async fn list(State(api): State<Arc<Api>>, Query(asked): Query<ListQuery>) -> Response {
+    let listed = isolate(async move { listed(&api, asked).await }, |cause| {
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, cause))
     });
     match listed.await {
@@ -79,7 +79,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Query(asked): Query<Asked>
     }
 }
 
-async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
+async fn listed(api: &Api, asked: ListQuery) -> Result<PointList, Refusal> {
     let cluster = asked.cluster.or_else(|| api.board.only()).ok_or_else(|| {
         let error = "name it with `?cluster=NAME`: there are several";
         Refusal::new(StatusCode::BAD_REQUEST, error)
@@ -103,24 +103,24 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
         trust: Trust::Keys(vec![key.public().clone()]),
         now: api.clock.now(),
     };
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<PointEntry> = Vec::new();
     let each = |point: RestorePoint| {
         if points.len() >= limit {
             return ControlFlow::Break(());
         }
-        points.push(Point::of(point));
+        points.push(PointEntry::of(point));
         ControlFlow::Continue(())
     };
     let looked = catalog.look_back(&view, None, each).await;
     let (_, left_out) = looked.map_err(|e| failed(e.into()))?;
-    points.extend(left_out.unread.iter().map(|(entry, error)| Point {
+    points.extend(left_out.unread.iter().map(|(entry, error)| PointEntry {
         id: entry.id.to_string(),
         read: None,
         error: Some(causes::line(error)),
     }));
     points.sort_by(|a, b| b.id.cmp(&a.id));
     let told = left_out.distrusted_line().into_iter();
-    Ok(Listed {
+    Ok(PointList {
         cluster,
         count,
         restore_points: points,
@@ -128,11 +128,11 @@ async fn listed(api: &Api, asked: Asked) -> Result<Listed, Refusal> {
     })
 }
 
-impl Point {
+impl PointEntry {
     fn of(point: RestorePoint) -> Self {
         let id = point.entry.id.to_string();
         let manifest = point.manifest;
-        let read = Read {
+        let read = PointFacts {
             began: manifest.began,
             ended: manifest.ended,
             components: manifest

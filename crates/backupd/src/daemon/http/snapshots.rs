@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::stream::follow;
 use super::{Api, Refusal, json};
-use crate::daemon::queue::Wanted;
-use crate::daemon::run_handle::{Cause, Track};
+use crate::daemon::queue::RunRequest;
+use crate::daemon::run_handle::{RunCause, RunHandle};
 use crate::run_builder::Note;
 use crate::run_builder::sources::component;
 
@@ -33,11 +33,11 @@ const LONGEST: usize = 200;
 
 /// Accepted requests, by their idempotency key.
 #[derive(Debug, Default)]
-pub(super) struct Keys(Mutex<VecDeque<(String, Digest, Arc<Track>)>>);
+pub(super) struct IdempotencyKeys(Mutex<VecDeque<(String, Digest, Arc<RunHandle>)>>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Asked {
+struct SnapshotRequest {
     cluster: Option<ClusterName>,
     #[serde(default)]
     components: Vec<String>,
@@ -47,14 +47,14 @@ struct Asked {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Wait {
+pub(super) struct WaitQuery {
     wait: Option<bool>,
 }
 
 /// `POST /v1/snapshots`.
 pub(super) async fn take(
     State(api): State<Arc<Api>>,
-    Query(wait): Query<Wait>,
+    Query(wait): Query<WaitQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -62,8 +62,8 @@ pub(super) async fn take(
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
-    let track = match begin(&api, &headers, &body) {
-        Ok(track) => track,
+    let handle = match begin(&api, &headers, &body) {
+        Ok(handle) => handle,
         Err(refusal) => {
             let busy = refusal.status == StatusCode::TOO_MANY_REQUESTS;
             let mut answer = refusal.into_response();
@@ -74,9 +74,9 @@ pub(super) async fn take(
         }
     };
     if wait.wait == Some(false) {
-        return (StatusCode::ACCEPTED, json(&track.status())).into_response();
+        return (StatusCode::ACCEPTED, json(&handle.status())).into_response();
     }
-    follow(&api, track)
+    follow(&api, handle)
 }
 
 /// Reads the body, if it arrives in time and is not too large.
@@ -110,7 +110,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
     Ok(kept)
 }
 
-fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Track>, Refusal> {
+fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<RunHandle>, Refusal> {
     let key = key(headers)?;
     let digest = Digest::of(body);
     // The lock is held to the end: of two requests with the same key, the second finds the first.
@@ -118,28 +118,28 @@ fn begin(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Track>, Refu
     let known = keys
         .iter()
         .find(|(known, _, _)| Some(known) == key.as_ref());
-    if let Some((_, known, track)) = known {
+    if let Some((_, known, handle)) = known {
         return if *known == digest {
-            Ok(Arc::clone(track))
+            Ok(Arc::clone(handle))
         } else {
             let error = "this idempotency key came with another request before";
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error))
         };
     }
-    let track = demand(api, body)?;
+    let handle = demand(api, body)?;
     if let Some(key) = key {
         if keys.len() >= KEYS {
             keys.pop_front();
         }
-        keys.push_back((key, digest, Arc::clone(&track)));
+        keys.push_back((key, digest, Arc::clone(&handle)));
     }
-    Ok(track)
+    Ok(handle)
 }
 
-fn demand(api: &Api, body: &[u8]) -> Result<Arc<Track>, Refusal> {
+fn demand(api: &Api, body: &[u8]) -> Result<Arc<RunHandle>, Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let body = if body.is_empty() { b"{}" } else { body };
-    let asked: Asked = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
+    let asked: SnapshotRequest = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
     let parsed: Result<Vec<ComponentName>, _> =
         asked.components.iter().map(|c| component(c)).collect();
     let components = parsed.map_err(bad)?;
@@ -161,26 +161,26 @@ fn demand(api: &Api, body: &[u8]) -> Result<Arc<Track>, Refusal> {
     }
     let cluster = asked.cluster.or_else(|| api.board.only());
     let cluster = cluster.ok_or_else(|| bad("name the `cluster`: there are several".to_owned()))?;
-    let cause = Cause::Demand;
-    let track = Track::new(&cluster, components.clone(), cause, &api.clock);
-    let wanted = Wanted {
+    let cause = RunCause::Demand;
+    let handle = RunHandle::new(&cluster, components.clone(), cause, &api.clock);
+    let wanted = RunRequest {
         components,
         cause,
         note: Note {
             reason: asked.reason.or_else(|| Some(cause.reason().to_owned())),
             pin: asked.pin,
         },
-        track: Some(Arc::clone(&track)),
+        handle: Some(Arc::clone(&handle)),
     };
     let put = api.board.with(&cluster, |here| {
         let put = here.queue.demand(wanted);
         if put.is_ok() {
-            here.watch(&track);
+            here.watch(&handle);
         }
         put
     });
     match put {
-        Some(Ok(())) => Ok(track),
+        Some(Ok(())) => Ok(handle),
         Some(Err(full)) => Err(Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             full.to_string(),
@@ -212,7 +212,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 /// `GET /v1/runs/RUN`.
 pub(super) async fn run(State(api): State<Arc<Api>>, Path(run): Path<String>) -> Response {
     match api.board.find(&run) {
-        Some(track) => json(&track.status()),
+        Some(handle) => json(&handle.status()),
         None => no_run().into_response(),
     }
 }
@@ -220,7 +220,7 @@ pub(super) async fn run(State(api): State<Arc<Api>>, Path(run): Path<String>) ->
 /// `GET /v1/runs/RUN/events`.
 pub(super) async fn events(State(api): State<Arc<Api>>, Path(run): Path<String>) -> Response {
     match api.board.find(&run) {
-        Some(track) => follow(&api, track),
+        Some(handle) => follow(&api, handle),
         None => no_run().into_response(),
     }
 }

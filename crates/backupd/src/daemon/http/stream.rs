@@ -13,43 +13,43 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::{Api, Refusal};
-use crate::daemon::run_handle::{Event, RunStatus, Track};
+use crate::daemon::run_handle::{RunEvent, RunHandle, RunStatus};
 
 /// Longest time between two lines, so that both ends see that the other is there.
 const PULSE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
-enum Line {
+enum StreamLine {
     /// Status of the run: the first line, some lines between, and the last.
     Status(RunStatus),
     /// Event of the run.
-    Progress(Event),
+    Progress(RunEvent),
     /// Number of events that a slow reader missed.
     #[serde(rename_all = "camelCase")]
     Missed { events: u64 },
 }
 
-struct Reader {
-    track: Arc<Track>,
-    events: broadcast::Receiver<Event>,
+struct RunStream {
+    handle: Arc<RunHandle>,
+    events: broadcast::Receiver<RunEvent>,
     begun: bool,
     ended: bool,
     _turn: OwnedSemaphorePermit,
 }
 
-/// Streams `track` to its end.
-pub(super) fn follow(api: &Api, track: Arc<Track>) -> Response {
+/// Streams `handle` to its end.
+pub(super) fn follow(api: &Api, handle: Arc<RunHandle>) -> Response {
     let Ok(turn) = Arc::clone(&api.streams).try_acquire_owned() else {
         let error = format!(
             "too many follow runs already; ask for /v1/runs/{} now and then",
-            track.run()
+            handle.run()
         );
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response();
     };
-    let reader = Reader {
-        events: track.listen(),
-        track,
+    let reader = RunStream {
+        events: handle.listen(),
+        handle,
         begun: false,
         ended: false,
         _turn: turn,
@@ -62,33 +62,33 @@ pub(super) fn follow(api: &Api, track: Arc<Track>) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-impl Reader {
+impl RunStream {
     async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
         if self.ended {
             return None;
         }
-        let status = self.track.status();
+        let status = self.handle.status();
         if !self.begun || status.state.is_end() {
             (self.begun, self.ended) = (true, status.state.is_end());
-            return Some(line(&Line::Status(status)));
+            return Some(line(&StreamLine::Status(status)));
         }
         let told = match tokio::time::timeout(PULSE, self.events.recv()).await {
             // The status reports the end, because it contains the result.
             Ok(Ok(event)) if event.state.is_end() => {
                 self.ended = true;
-                Line::Status(self.track.status())
+                StreamLine::Status(self.handle.status())
             }
-            Ok(Ok(event)) => Line::Progress(event),
-            Ok(Err(broadcast::error::RecvError::Lagged(events))) => Line::Missed { events },
+            Ok(Ok(event)) => StreamLine::Progress(event),
+            Ok(Err(broadcast::error::RecvError::Lagged(events))) => StreamLine::Missed { events },
             Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => {
-                Line::Status(self.track.status())
+                StreamLine::Status(self.handle.status())
             }
         };
         Some(line(&told))
     }
 }
 
-fn line(line: &Line) -> serde_json::Result<Bytes> {
+fn line(line: &StreamLine) -> serde_json::Result<Bytes> {
     let text = serde_json::to_string(line)?;
     let mut text = clean::json(&text).into_owned();
     text.push('\n');

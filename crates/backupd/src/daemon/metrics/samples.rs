@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::Sample;
 use crate::daemon::lead::Lead;
-use crate::daemon::status::{ClusterStatus, Hearing, Status};
-use crate::daemon::store_view::Facts;
+use crate::daemon::status::{ClusterStatus, Status, WatchStatus};
+use crate::daemon::store_view::StoreFacts;
 
 /// States of a run, and `idle` when none is at work.
 const STATES: [&str; 5] = ["idle", "selected", "reading", "storing", "verifying"];
@@ -243,7 +243,7 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
     if view.watches.is_empty() {
         return;
     }
-    for state in Hearing::ALL {
+    for state in WatchStatus::ALL {
         let in_state = view.watches.values().filter(|watch| watch.state == state);
         all.add(
             "watches",
@@ -257,7 +257,7 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
     all.add("kept_drifts", &cluster, float(view.kept.drifted));
     // A refused watch has no lag, because it does not exist.
     let watches = view.watches.values();
-    let watches = watches.filter(|watch| watch.state != Hearing::Refused);
+    let watches = watches.filter(|watch| watch.state != WatchStatus::Refused);
     let heard = watches.map(|watch| watch.heard.unwrap_or(watch.since));
     if let Some(oldest) = heard.min() {
         let lag = now.duration_since(oldest).as_secs().max(0);
@@ -265,7 +265,7 @@ fn of_watches(all: &mut Samples, status: &ClusterStatus, now: Timestamp) {
     }
 }
 
-fn of_store(all: &mut Samples, name: &str, facts: &Facts) {
+fn of_store(all: &mut Samples, name: &str, facts: &StoreFacts) {
     let cluster = [("cluster", name)];
     let gaps = &facts.gaps;
     for (component, facts) in &facts.components {

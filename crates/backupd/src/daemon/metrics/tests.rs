@@ -6,8 +6,8 @@ use crate::daemon::leftovers::LeftoversView;
 use crate::daemon::mirror::MirrorView;
 use crate::daemon::queue::Queue;
 use crate::daemon::shard::Shard;
-use crate::daemon::status::{FileStatus, Hearing, WatchView};
-use crate::daemon::store_view::{Certificate, ComponentFacts, Facts};
+use crate::daemon::status::{FileStatus, WatchStatus, WatchView};
+use crate::daemon::store_view::{Certificate, ComponentFacts, StoreFacts};
 use backup_core::clock::FixedClock;
 use backup_core::id::ComponentName;
 use jiff::Timestamp;
@@ -17,8 +17,8 @@ fn now() -> Timestamp {
 }
 
 /// Returns a board with values for everything.
-fn board() -> Arc<Board> {
-    let board = Board::new(now(), Shard::ALL);
+fn board() -> Arc<StatusBoard> {
+    let board = StatusBoard::new(now(), Shard::ALL);
     board.set_lead(Lead::Leading {
         lease: "butler-system/butler-backup".to_owned(),
         holder: "pod-1".to_owned(),
@@ -47,7 +47,7 @@ fn board() -> Arc<Board> {
         cluster.view.newest_checked = Some(now());
         let watch = WatchView {
             components: vec![ComponentName::secrets()],
-            state: Hearing::Watching,
+            state: WatchStatus::Watching,
             since: now(),
             heard: Some(now()),
             problem: None,
@@ -73,7 +73,7 @@ fn board() -> Arc<Board> {
             bytes: 1 << 40,
             objects: Some(15_210),
         };
-        cluster.view.restore_points = Some(Facts {
+        cluster.view.restore_points = Some(StoreFacts {
             count: 41,
             newest: Some("x".to_owned()),
             newest_at: Some(now()),
@@ -85,7 +85,7 @@ fn board() -> Arc<Board> {
                 valid_until: now(),
             }],
             objects: Some((70, 1 << 30)),
-            ..Facts::default()
+            ..StoreFacts::default()
         });
     });
     board
@@ -125,7 +125,7 @@ fn names_follow_the_rules_of_prometheus() {
             assert!(!name.contains(unit) || name.ends_with(unit), "{name}");
         }
         assert!(
-            *kind == Kind::Gauge || !name.contains("timestamp"),
+            *kind == MetricKind::Gauge || !name.contains("timestamp"),
             "{name}"
         );
     }
@@ -140,7 +140,7 @@ fn everything_that_is_listed_is_served_and_nothing_else() {
     let clock = Arc::new(FixedClock::new(now()));
     let text = Metrics::new(board(), clock).text();
     for metric in METRICS {
-        let kind = if metric.kind == Kind::Gauge {
+        let kind = if metric.kind == MetricKind::Gauge {
             "gauge"
         } else {
             "counter"

@@ -50,7 +50,7 @@ impl World {
         self.store.create(&key, bytes, digest).await.unwrap();
     }
 
-    async fn look(&self, known: Option<Facts>) -> Facts {
+    async fn look(&self, known: Option<StoreFacts>) -> StoreFacts {
         let (cluster, names) = ("test".parse().unwrap(), [ComponentName::etcd()]);
         let now = self.clock.now();
         look(&self.store, &cluster, &self.key(), known, &names, now)

@@ -29,7 +29,7 @@ fn walk(
     from: Timestamp,
     to: Timestamp,
     step: SignedDuration,
-) -> Vec<(Timestamp, Why)> {
+) -> Vec<(Timestamp, DueReason)> {
     let mut runs = Vec::new();
     let mut now = from;
     while now <= to {
@@ -55,8 +55,8 @@ fn each_time_is_due_once() {
         at("2026-11-23T15:30:00Z"),
         SignedDuration::from_secs(10),
     );
-    let hours =
-        ["12", "13", "14", "15"].map(|h| (at(&format!("2026-11-23T{h}:00:00Z")), Why::Schedule));
+    let hours = ["12", "13", "14", "15"]
+        .map(|h| (at(&format!("2026-11-23T{h}:00:00Z")), DueReason::Schedule));
     assert_eq!(runs, hours);
 }
 
@@ -68,9 +68,9 @@ fn a_long_sleep_costs_one_run() {
     let due = table.due(at("2027-03-01T10:17:00Z"));
     assert_eq!(
         due,
-        [Due {
+        [DueComponent {
             component: etcd.clone(),
-            why: Why::CatchUp
+            why: DueReason::CatchUp
         }]
     );
     assert_eq!(table.due(at("2027-03-01T10:17:10Z")), []);
@@ -102,9 +102,9 @@ fn after_a_restart_the_store_tells_what_is_owed() {
             .collect::<Vec<_>>()
     };
     assert_eq!(recalled(Some("2026-11-23T11:00:09Z")), []);
-    assert_eq!(recalled(Some("2026-11-23T10:00:09Z")), [Why::CatchUp]);
-    assert_eq!(recalled(Some("2019-11-23T10:00:09Z")), [Why::CatchUp]);
-    assert_eq!(recalled(None), [Why::CatchUp]);
+    assert_eq!(recalled(Some("2026-11-23T10:00:09Z")), [DueReason::CatchUp]);
+    assert_eq!(recalled(Some("2019-11-23T10:00:09Z")), [DueReason::CatchUp]);
+    assert_eq!(recalled(None), [DueReason::CatchUp]);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn ten_years_of_a_daemon_take_each_day_once() {
                 .checked_add(SignedDuration::from_secs(runs % 7))
                 .unwrap();
             for due in table.due(now) {
-                assert_eq!(due.why, Why::Schedule, "{zone} {now}");
+                assert_eq!(due.why, DueReason::Schedule, "{zone} {now}");
                 table.taken(&due.component);
                 runs += 1;
             }
@@ -253,7 +253,7 @@ fn one_that_lacks_something_is_tried_again_less_and_less_often() {
         pauses.push(next.duration_since(now).as_mins());
         now = next;
         let due = table.due(now);
-        assert_eq!(due.first().map(|due| due.why), Some(Why::Retry));
+        assert_eq!(due.first().map(|due| due.why), Some(DueReason::Retry));
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     assert_eq!(table.failures(&secrets), 9);

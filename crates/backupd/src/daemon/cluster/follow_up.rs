@@ -6,26 +6,26 @@ use backup_core::format::gaps;
 use backup_core::format::manifest::{Finding, Manifest, Severity};
 use backup_core::id::ComponentName;
 
-use super::Work;
-use crate::daemon::mirror::{self, Mirrored};
-use crate::daemon::runner::Ended;
+use super::Worker;
+use crate::daemon::mirror::{self, MirrorOutcome};
+use crate::daemon::runner::RunOutcome;
 use crate::daemon::{status, store_view};
 
-impl Work {
-    pub(super) fn ended(&mut self, ended: Ended) {
-        let now = self.ground.clock.now();
-        let asked = if ended.wanted.components.is_empty() {
+impl Worker {
+    pub(super) fn finish_run(&mut self, outcome: RunOutcome) {
+        let now = self.context.clock.now();
+        let asked = if outcome.wanted.components.is_empty() {
             self.config
                 .components
                 .iter()
                 .map(|c| c.name.clone())
                 .collect()
         } else {
-            ended.wanted.components.clone()
+            outcome.wanted.components.clone()
         };
         let mut failed: Vec<(ComponentName, String)> = Vec::new();
         for name in asked {
-            match &ended.result {
+            match &outcome.result {
                 Ok((committed, _)) if store_view::holds(&committed.manifest, &name) => {
                     self.table.taken(&name);
                     self.taken.insert(name, committed.manifest.ended);
@@ -45,7 +45,7 @@ impl Work {
             }
         }
         for (name, _) in &failed {
-            match &ended.result {
+            match &outcome.result {
                 // The part that could be read is stored; the rest may be broken for long.
                 Ok((committed, _)) if committed.manifest.component(name).is_some() => {
                     self.table.partial(name, now);
@@ -53,7 +53,7 @@ impl Work {
                 _ => self.table.failed(name, now),
             }
         }
-        if let Ok((committed, _)) = &ended.result {
+        if let Ok((committed, _)) = &outcome.result {
             let mut facts = self.facts.take().unwrap_or_default();
             facts.newer(&committed.id, &committed.manifest);
             facts.count = facts.count.saturating_add(1);
@@ -62,13 +62,13 @@ impl Work {
         }
         let facts = self.facts.clone();
         self.board(|cluster| {
-            cluster.track = None;
-            cluster.count(&ended.track.status());
+            cluster.handle = None;
+            cluster.count(&outcome.handle.status());
             for (name, cause) in failed {
                 let view = cluster.view.components.entry(name).or_default();
-                view.last_failure = Some(status::Failed { at: now, cause });
+                view.last_failure = Some(status::FailureRecord { at: now, cause });
             }
-            if let Ok((committed, checked)) = &ended.result {
+            if let Ok((committed, checked)) = &outcome.result {
                 let totals = &mut cluster.view.totals;
                 totals.stored_bytes = totals
                     .stored_bytes
@@ -78,15 +78,15 @@ impl Work {
                 cluster.view.newest_checked = Some(committed.manifest.ended);
             }
         });
-        if let (Ok((committed, _)), Some(noted)) = (&ended.result, ended.noted) {
-            let job = mirror::Job::new(
+        if let (Ok((committed, _)), Some(noted)) = (&outcome.result, outcome.noted) {
+            let job = mirror::MirrorJob::new(
                 &self.config,
-                &self.ground.environment.proxies,
+                &self.context.environment.proxies,
                 noted,
                 committed,
             );
             if self.mirrors.push(job) {
-                let cluster = &self.ground.name;
+                let cluster = &self.context.name;
                 tracing::warn!(%cluster, "a restore point was not mirrored: too many wait");
                 self.board(|cluster| {
                     if let Some(view) = &mut cluster.view.mirror {
@@ -107,9 +107,9 @@ impl Work {
         }
     }
 
-    pub(super) fn mirrored(&mut self, mirrored: Mirrored) {
-        let clock = Arc::clone(&self.ground.clock);
-        self.board(|cluster| mirrored.tell(&mut cluster.view, clock.as_ref()));
+    pub(super) fn finish_mirror(&mut self, outcome: MirrorOutcome) {
+        let clock = Arc::clone(&self.context.clock);
+        self.board(|cluster| outcome.report(&mut cluster.view, clock.as_ref()));
         self.begin_mirror();
     }
 }

@@ -11,31 +11,31 @@ use backup_core::id::ComponentName;
 use cluster_client::talos::TalosSource;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{JUMP, Work};
-use crate::daemon::apart::apart;
-use crate::daemon::store_view::{self, Facts};
-use crate::run_builder::reach::talos_options;
+use super::{JUMP, Worker};
+use crate::daemon::isolation::isolate;
+use crate::daemon::store_view::{self, StoreFacts};
+use crate::run_builder::talos_access::talos_options;
 
 /// Interval between checks of the store for restore points that others put there.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
+const CHECK_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// Pause after a failed check.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+const CHECK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 /// Interval between counts of all objects, which list everything.
 const COUNT_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Result of a check of the store.
-pub(super) struct Looked {
-    facts: Result<Facts, String>,
+pub(super) struct StoreCheck {
+    facts: Result<StoreFacts, String>,
     skew: Option<i64>,
     talos: Option<Timestamp>,
     counted: bool,
 }
 
-impl Work {
-    pub(super) fn begin_look(&mut self, now: Timestamp) {
+impl Worker {
+    pub(super) fn begin_store_check(&mut self, now: Timestamp) {
         let config = Arc::clone(&self.config);
-        let clock = Arc::clone(&self.ground.clock);
-        let environment = self.ground.environment.clone();
+        let clock = Arc::clone(&self.context.clock);
+        let environment = self.context.environment.clone();
         let known = self.facts.clone();
         let count = now >= self.next_count;
         let work = async move {
@@ -43,24 +43,24 @@ impl Work {
                 talos_options(&config.talos, &environment),
                 Arc::clone(&clock),
             );
-            let mut looked = Looked {
+            let mut check = StoreCheck {
                 facts: Err(String::new()),
                 skew: None,
                 talos: talos.valid_until().await.ok(),
                 counted: count,
             };
-            looked.facts = look(
+            check.facts = look(
                 &config,
                 &environment,
                 clock.as_ref(),
                 known,
-                &mut looked.skew,
+                &mut check.skew,
                 count,
             )
             .await;
-            looked
+            check
         };
-        self.look = Some(apart(work, |cause| Looked {
+        self.store_check = Some(isolate(work, |cause| StoreCheck {
             facts: Err(cause),
             skew: None,
             talos: None,
@@ -68,11 +68,11 @@ impl Work {
         }));
     }
 
-    pub(super) fn looked(&mut self, looked: Looked) {
-        let now = self.ground.clock.now();
-        let cluster = &self.ground.name;
+    pub(super) fn finish_store_check(&mut self, check: StoreCheck) {
+        let now = self.context.clock.now();
+        let cluster = &self.context.name;
         let after = |by| now.checked_add(by).unwrap_or(Timestamp::MAX);
-        let told = match looked.facts {
+        let outcome = match check.facts {
             Ok(mut facts) => {
                 // A run may have ended during the check.
                 if let Some(own) = self
@@ -80,14 +80,14 @@ impl Work {
                     .take()
                     .filter(|own| own.newest_at > facts.newest_at)
                 {
-                    facts = Facts {
+                    facts = StoreFacts {
                         count: facts.count.max(own.count),
                         objects: facts.objects.or(own.objects),
                         ..own
                     };
                 }
-                self.next_look = after(LOOK_EVERY);
-                if looked.counted {
+                self.next_store_check = after(CHECK_EVERY);
+                if check.counted {
                     self.next_count = after(COUNT_EVERY);
                 }
                 if !self.recalled {
@@ -98,19 +98,19 @@ impl Work {
                 Ok(facts)
             }
             Err(error) => {
-                self.next_look = after(LOOK_AGAIN);
+                self.next_store_check = after(CHECK_AGAIN);
                 tracing::error!(%cluster, error, "the store cannot be looked at");
                 Err(error)
             }
         };
-        if let Some(skew) = looked.skew.filter(|skew| skew.abs() > JUMP.as_secs()) {
+        if let Some(skew) = check.skew.filter(|skew| skew.abs() > JUMP.as_secs()) {
             tracing::warn!(%cluster, skew, "this machine's clock differs from the store's");
         }
         self.board(|cluster| {
             let view = &mut cluster.view;
-            view.talosconfig_valid_until = looked.talos;
-            view.clock_skew_seconds = looked.skew.or(view.clock_skew_seconds);
-            match told {
+            view.talosconfig_valid_until = check.talos;
+            view.clock_skew_seconds = check.skew.or(view.clock_skew_seconds);
+            match outcome {
                 Ok(facts) => {
                     view.restore_points = Some(facts);
                     view.store_error = None;
@@ -125,10 +125,10 @@ async fn look(
     config: &Config,
     environment: &Environment,
     clock: &dyn Clock,
-    known: Option<Facts>,
+    known: Option<StoreFacts>,
     skew: &mut Option<i64>,
     count: bool,
-) -> Result<Facts, String> {
+) -> Result<StoreFacts, String> {
     let failed = |failure: Failure| failure.one_line();
     let url = config.need_store().map_err(|e| e.to_string())?;
     let key = config.need_signing_key().map_err(|e| e.to_string())?;

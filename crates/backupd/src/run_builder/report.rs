@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 /// Restore point that was just taken, as it is printed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Taken {
+pub(crate) struct RunReport {
     restore_point: String,
     cluster: String,
     began: Timestamp,
     ended: Timestamp,
     pinned: bool,
     reason: Option<String>,
-    components: Vec<Component>,
+    components: Vec<ComponentReport>,
     read_bytes: u64,
     stored_bytes: u64,
     stored_objects: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Taken {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Component {
+struct ComponentReport {
     name: String,
     plain_bytes: u64,
     plain_sha256: String,
@@ -47,10 +47,10 @@ struct Component {
     objects: Option<u64>,
 }
 
-impl Taken {
+impl RunReport {
     pub(crate) fn of(committed: &NewRestorePoint) -> Self {
         let manifest = &committed.manifest;
-        let components = manifest.components.iter().map(|c| Component {
+        let components = manifest.components.iter().map(|c| ComponentReport {
             name: c.name.to_string(),
             plain_bytes: c.plain_bytes,
             plain_sha256: c.plain_sha256.to_string(),
@@ -80,7 +80,7 @@ impl Taken {
     }
 
     /// Parses the report of a daemon.
-    pub(crate) fn told(value: serde_json::Value) -> serde_json::Result<Self> {
+    pub(crate) fn from_value(value: serde_json::Value) -> serde_json::Result<Self> {
         let mut taken: Self = serde_json::from_value(value)?;
         let errors = taken.findings.iter().any(|f| f.severity == Severity::Error);
         taken.partial = errors || !taken.missing.is_empty() || !taken.lacks.is_empty();
@@ -88,7 +88,7 @@ impl Taken {
     }
 
     /// Prints the report and the next step.
-    pub(crate) fn tell(&self, frame: &Frame) -> Result<Exit, Failure> {
+    pub(crate) fn print(&self, frame: &Frame) -> Result<Exit, Failure> {
         frame.terminal.emit(self)?;
         Ok(self.conclude(frame))
     }
@@ -116,7 +116,7 @@ impl Taken {
     }
 }
 
-impl Report for Taken {
+impl Report for RunReport {
     fn page(&self, page: &mut Page) {
         let took = self.ended.duration_since(self.began);
         let mut fields = vec![
@@ -179,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_run_reads_well_and_its_json_stays() {
-        let taken = Taken {
+        let taken = RunReport {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             cluster: "butler-mgmt".to_owned(),
             began: "2026-11-23T12:00:00Z".parse().unwrap(),
             ended: "2026-11-23T12:00:09Z".parse().unwrap(),
             pinned: true,
             reason: Some("before 1.36".to_owned()),
-            components: vec![Component {
+            components: vec![ComponentReport {
                 name: "etcd".to_owned(),
                 plain_bytes: 262_144_032,
                 plain_sha256: "00".repeat(32),

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::run_builder::taken::Taken;
+use crate::run_builder::report::RunReport;
 use crate::tls;
 
 /// Largest accepted line: a result with all its findings.
@@ -62,7 +62,7 @@ pub(super) struct AskFlags {
 
 /// Requested restore point.
 #[derive(Debug, Serialize)]
-pub(super) struct Wanted<'a> {
+pub(super) struct RequestBody<'a> {
     pub(super) cluster: Option<&'a str>,
     pub(super) components: &'a [ComponentName],
     pub(super) reason: Option<&'a str>,
@@ -72,7 +72,7 @@ pub(super) struct Wanted<'a> {
 /// Line of the answer, with the fields that are used here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct AnswerLine {
     state: Option<String>,
     #[serde(default)]
     read_bytes: u64,
@@ -85,7 +85,7 @@ struct Line {
 pub(super) async fn ask(
     daemon: &Uri,
     flags: &AskFlags,
-    wanted: &Wanted<'_>,
+    wanted: &RequestBody<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let usage = |text: &str| Failure::message(Exit::Usage, format!("--daemon {daemon}: {text}"));
@@ -167,7 +167,7 @@ where
 fn request(
     authority: &str,
     flags: &AskFlags,
-    wanted: &Wanted<'_>,
+    wanted: &RequestBody<'_>,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let body = serde_json::to_vec(wanted).context("write the request")?;
     let mut request = Request::builder()
@@ -197,7 +197,7 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
         return Err(refused(status, answer).await);
     }
     let progress = frame.terminal.progress();
-    let mut told = Told::default();
+    let mut shown = ShownProgress::default();
     let mut body = answer.into_body();
     let mut held = BytesMut::new();
     let mut last = None;
@@ -206,8 +206,9 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
         held.extend_from_slice(part.data_ref().map_or(&[][..], |data| data));
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line = held.split_to(end.saturating_add(1));
-            let line: Line = serde_json::from_slice(&line).context("understand the daemon")?;
-            told.tell(&line, &progress);
+            let line: AnswerLine =
+                serde_json::from_slice(&line).context("understand the daemon")?;
+            shown.update(&line, &progress);
             last = Some(line);
         }
         if held.len() > LINE {
@@ -220,8 +221,8 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
     drop(progress);
     let last = last.ok_or_else(|| Failure::message(Exit::Failed, "the daemon told nothing"))?;
     if let Some(result) = last.result {
-        let taken = Taken::told(result).context("understand the daemon's result")?;
-        return taken.tell(frame);
+        let report = RunReport::from_value(result).context("understand the daemon's result")?;
+        return report.print(frame);
     }
     let cause = match last.state.as_deref() {
         Some("failed") => last.error.unwrap_or_default(),
@@ -235,14 +236,14 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
 
 async fn refused(status: StatusCode, answer: Response<Incoming>) -> Failure {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct RefusalBody {
         error: String,
     }
     let body = Limited::new(answer.into_body(), REFUSAL).collect().await;
     let body = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let why = match serde_json::from_slice::<Refusal>(&body) {
+    let why = match serde_json::from_slice::<RefusalBody>(&body) {
         Ok(refusal) => refusal.error,
         Err(_) => String::from_utf8_lossy(&body).chars().take(300).collect(),
     };
@@ -259,13 +260,13 @@ async fn refused(status: StatusCode, answer: Response<Incoming>) -> Failure {
 
 /// Part of the run that was shown already.
 #[derive(Default)]
-struct Told {
+struct ShownProgress {
     step: Option<String>,
     bytes: u64,
 }
 
-impl Told {
-    fn tell(&mut self, line: &Line, progress: &Arc<dyn Progress>) {
+impl ShownProgress {
+    fn update(&mut self, line: &AnswerLine, progress: &Arc<dyn Progress>) {
         if line.step.is_some() && line.step != self.step {
             self.step.clone_from(&line.step);
             progress.step(line.step.as_deref().unwrap_or_default(), None);

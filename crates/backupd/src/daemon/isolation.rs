@@ -16,7 +16,7 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(30);
 
 /// Runs `work` in a task of its own, which ends when the future is dropped. After a panic, `lost` converts
 /// the message into the result.
-pub(crate) fn apart<T: Send + 'static>(
+pub(crate) fn isolate<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     lost: impl FnOnce(String) -> T + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = T> + Send>> {
@@ -34,7 +34,7 @@ pub(crate) fn apart<T: Send + 'static>(
 
 /// Runs the work that `begin` returns to its end. After a panic it pauses and runs the work again, until the
 /// stop.
-pub(crate) async fn again<F>(
+pub(crate) async fn repeat<F>(
     what: &'static str,
     pause: Duration,
     stop: CancellationToken,
@@ -48,7 +48,7 @@ pub(crate) async fn again<F>(
             work.await;
             true
         };
-        if apart(done, |_| false).await {
+        if isolate(done, |_| false).await {
             return;
         }
         tracing::error!(what, "it is begun again in {} s", pause.as_secs());
@@ -73,8 +73,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_result_like_any_other() {
-        assert_eq!(apart(async { Ok(broken(false)) }, Err).await, Ok(7));
-        let lost = apart(async { Ok(broken(true)) }, Err).await.unwrap_err();
+        assert_eq!(isolate(async { Ok(broken(false)) }, Err).await, Ok(7));
+        let lost = isolate(async { Ok(broken(true)) }, Err).await.unwrap_err();
         assert_eq!(lost, LOST);
     }
 
@@ -87,7 +87,7 @@ mod tests {
             tokio::task::yield_now().await;
             std::future::pending::<()>().await;
         };
-        let work = apart(work, |_| ());
+        let work = isolate(work, |_| ());
         tokio::task::yield_now().await;
         drop(work);
         tokio::time::timeout(Duration::from_secs(30), async {
@@ -104,7 +104,7 @@ mod tests {
     async fn what_goes_on_for_ever_is_begun_again() {
         let tries = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&tries);
-        again(
+        repeat(
             "a test",
             Duration::ZERO,
             CancellationToken::new(),
