@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn trap_11_an_ipv6_literal_loses_its_brackets() {
+    fn an_ipv6_literal_loses_its_brackets() {
         let endpoint = Endpoint::parse("[fd00::1]:6000", 50_000).unwrap();
         assert_eq!(endpoint.host(), "fd00::1");
         assert!(endpoint.ip().is_some());

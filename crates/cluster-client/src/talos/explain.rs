@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn trap_18_permission_denied_has_two_meanings() {
+    fn permission_denied_has_two_meanings() {
         let role = fail("EtcdSnapshot", &Status::permission_denied("not authorized"));
         assert_eq!(role.reason, TalosFailureReason::Role);
         assert!(role.advice.contains("the roles os:reader"), "{role}");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn trap_15_a_worker_is_told_from_an_old_server() {
+    fn a_worker_is_told_from_an_old_server() {
         for (code, text, reason) in [
             (
                 Code::Unimplemented,

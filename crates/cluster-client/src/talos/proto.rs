@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn trap_9_fields_in_any_order_and_without_bytes_are_read() {
+    fn fields_in_any_order_and_without_bytes_are_read() {
         let late = bytes("12036162630a0a0a0831302e302e302e32");
         let data = Data::decode(late.as_slice()).unwrap();
         assert_eq!(data.bytes, "abc");

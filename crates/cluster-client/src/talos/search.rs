@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trap_24_no_home_is_needed_and_no_file_is_created() {
+    fn no_home_is_needed_and_no_file_is_created() {
         let folder = tempfile::tempdir().unwrap();
         let wanted = folder.path().join("config");
         let error = ConfigSearch::at(&wanted).find().unwrap_err().to_string();

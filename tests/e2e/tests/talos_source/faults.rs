@@ -28,7 +28,7 @@ async fn a_snapshot_comes_whole_and_in_large_blocks() {
 }
 
 #[tokio::test]
-async fn trap_8_every_call_names_its_node_and_looks_like_talosctl() {
+async fn every_call_names_its_node_and_looks_like_talosctl() {
     let lab = Lab::start().await;
     let text = lab.options("os:operator");
     let path = text.search.explicit.clone().unwrap();
@@ -48,7 +48,7 @@ async fn trap_8_every_call_names_its_node_and_looks_like_talosctl() {
 }
 
 #[tokio::test]
-async fn trap_1_a_cut_stream_ends_well_and_is_passed_on_as_it_came() {
+async fn a_cut_stream_ends_well_and_is_passed_on_as_it_came() {
     let lab = Lab::start().await;
     for cut in [1, 1024, 300_000] {
         for node in lab.cluster.nodes() {
@@ -61,7 +61,7 @@ async fn trap_1_a_cut_stream_ends_well_and_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
-async fn trap_1_an_empty_stream_is_a_refusal() {
+async fn an_empty_stream_is_a_refusal() {
     let lab = Lab::start().await;
     let source = lab.source();
     let candidate = lab.candidate(&source, NODES[1]).await;
@@ -91,7 +91,7 @@ async fn a_flipped_bit_is_passed_on_for_the_trailer_to_find() {
 }
 
 #[tokio::test]
-async fn trap_7_a_stream_that_stalls_is_given_up() {
+async fn a_stream_that_stalls_is_given_up() {
     let lab = Lab::start().await;
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.snapshot = Some(StreamFault::StallAfter(300_000)));
@@ -112,7 +112,7 @@ async fn trap_7_a_stream_that_stalls_is_given_up() {
 }
 
 #[tokio::test]
-async fn trap_7_a_snapshot_that_never_begins_is_given_up() {
+async fn a_snapshot_that_never_begins_is_given_up() {
     let lab = Lab::start().await;
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.snapshot = Some(StreamFault::StallAfter(0)));
@@ -131,7 +131,7 @@ async fn trap_7_a_snapshot_that_never_begins_is_given_up() {
 }
 
 #[tokio::test]
-async fn trap_7_the_total_time_ends_a_stream_that_is_not_idle_for_long() {
+async fn the_total_time_ends_a_stream_that_is_not_idle_for_long() {
     let lab = Lab::start().await;
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.snapshot = Some(StreamFault::StallAfter(1000)));
@@ -145,7 +145,7 @@ async fn trap_7_the_total_time_ends_a_stream_that_is_not_idle_for_long() {
 }
 
 #[tokio::test]
-async fn trap_8_an_error_in_band_is_a_failure_whatever_its_code() {
+async fn an_error_in_band_is_a_failure_whatever_its_code() {
     let lab = Lab::start().await;
     for code in [Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable] {
         for at in [0, 5000] {

@@ -12,7 +12,7 @@ use tonic::Code;
 use super::lab::{Lab, NODES, chain, refusal, snapshot, source, specs, take};
 
 #[tokio::test]
-async fn trap_17_learners_are_skipped_and_damaged_members_come_last() {
+async fn learners_are_skipped_and_damaged_members_come_last() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[1].fault(|faults| faults.learner = true);
     lab.cluster.nodes()[2].fault(|faults| faults.corrupt = true);
@@ -31,7 +31,7 @@ async fn trap_17_learners_are_skipped_and_damaged_members_come_last() {
 }
 
 #[tokio::test]
-async fn trap_17_a_lag_and_a_full_disk_are_told() {
+async fn a_lag_and_a_full_disk_are_told() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[1].fault(|faults| faults.lag = 4_000);
     lab.cluster.nodes()[2].fault(|faults| faults.nospace = true);
@@ -49,7 +49,7 @@ async fn trap_17_a_lag_and_a_full_disk_are_told() {
 }
 
 #[tokio::test]
-async fn trap_15_an_old_server_that_knows_or_allows_no_status_is_used() {
+async fn an_old_server_that_knows_or_allows_no_status_is_used() {
     for (version, role) in [
         (TalosVersion(1, 10), "os:etcd:backup"),
         (TalosVersion(1, 3), "os:admin"),
@@ -81,7 +81,7 @@ async fn the_role_for_backups_is_enough_from_1_11_on() {
 }
 
 #[tokio::test]
-async fn trap_7_the_call_that_hangs_is_named_and_the_rest_goes_on() {
+async fn the_call_that_hangs_is_named_and_the_rest_goes_on() {
     let lab = Lab::start().await;
     for node in lab.cluster.nodes() {
         node.fault(|faults| faults.no_quorum = true);
@@ -104,7 +104,7 @@ async fn trap_7_the_call_that_hangs_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn trap_7_a_member_whose_etcd_is_down_comes_last() {
+async fn a_member_whose_etcd_is_down_comes_last() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[1].fault(|faults| faults.etcd_down = true);
     let mut options = lab.options("os:operator");
@@ -119,7 +119,7 @@ async fn trap_7_a_member_whose_etcd_is_down_comes_last() {
 }
 
 #[tokio::test]
-async fn trap_16_another_endpoint_is_used_when_one_is_gone() {
+async fn another_endpoint_is_used_when_one_is_gone() {
     let lab = Lab::start().await;
     lab.cluster.nodes()[0].fault(|faults| faults.unreachable = true);
     let source = lab.source();
@@ -154,7 +154,7 @@ async fn with_no_endpoint_left_each_node_is_named_with_its_reason() {
 }
 
 #[tokio::test]
-async fn trap_18_a_missing_role_and_a_worker_endpoint_are_told_apart() {
+async fn a_missing_role_and_a_worker_endpoint_are_told_apart() {
     let lab = Lab::start().await;
     let source_of_reader = source(lab.options("os:reader"));
     let candidates = source_of_reader.members().await.unwrap().candidates;

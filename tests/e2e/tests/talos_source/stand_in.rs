@@ -200,7 +200,7 @@ async fn a_good_snapshot_is_restored_after_the_answer() {
         std::fs::read(lab.path("var/lib/etcd/member/snap/db")).unwrap(),
         snapshot(3)
     );
-    // Trap 5: a second one finds the data of the first.
+    // A second one finds the data of the first.
     let status = lab.bootstrap(false).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
     let services = lab.admin().service_list(()).await.unwrap().into_inner();
@@ -214,7 +214,7 @@ async fn a_good_snapshot_is_restored_after_the_answer() {
 }
 
 #[tokio::test]
-async fn trap_3_a_wrong_hash_leaves_the_data_folder_dirty() {
+async fn a_wrong_hash_leaves_the_data_folder_dirty() {
     for damage in [0, 1] {
         let lab = empty(|_| {}).await;
         let mut bytes = snapshot(3).to_vec();

@@ -33,7 +33,7 @@ async fn an_expired_certificate_is_refused_before_any_call() {
 }
 
 #[tokio::test]
-async fn trap_14_a_renewed_talosconfig_is_used_by_the_next_run() {
+async fn a_renewed_talosconfig_is_used_by_the_next_run() {
     let lab = Lab::start().await;
     let short = ClientSpec {
         until: SignedDuration::from_mins(20),
@@ -60,7 +60,7 @@ async fn trap_14_a_renewed_talosconfig_is_used_by_the_next_run() {
 }
 
 #[tokio::test]
-async fn trap_12_a_certificate_that_the_server_refuses_says_why_it_may_be() {
+async fn a_certificate_that_the_server_refuses_says_why_it_may_be() {
     let lab = Lab::start().await;
     let spec = ClientSpec {
         usages: vec![
@@ -126,7 +126,7 @@ async fn a_client_certificate_of_another_cluster_and_a_name_without_address_are_
 }
 
 #[tokio::test]
-async fn trap_11_the_server_is_checked_against_the_host_as_written() {
+async fn the_server_is_checked_against_the_host_as_written() {
     let lab = Lab::start().await;
     let mut options = lab.options("os:operator");
     let by_name = lab
@@ -175,7 +175,7 @@ async fn a_key_of_another_certificate_is_named() {
 }
 
 #[tokio::test]
-async fn trap_24_a_talosconfig_that_is_not_there_is_not_created() {
+async fn a_talosconfig_that_is_not_there_is_not_created() {
     let lab = Lab::start().await;
     let mut options = lab.options("os:admin");
     let folder = tempfile::tempdir().unwrap();

@@ -53,7 +53,7 @@ fn a_certificate_of_tomorrow_points_to_the_clock() {
 }
 
 #[test]
-fn trap_14_the_end_of_a_certificate_is_announced() {
+fn the_end_of_a_certificate_is_announced() {
     let near = "2026-12-20T00:00:00Z".parse().unwrap();
     let facts = examine(&certificate(Some("os:admin"), &CLIENT), near).unwrap();
     assert_eq!(facts.warnings.len(), 1);
@@ -65,7 +65,7 @@ fn trap_14_the_end_of_a_certificate_is_announced() {
 }
 
 #[test]
-fn trap_12_any_usage_but_client_auth_is_noticed() {
+fn any_usage_but_client_auth_is_noticed() {
     use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
     let server = certificate(Some("os:admin"), &[ServerAuth]);
     assert!(examine(&server, now()).is_err());
@@ -88,7 +88,7 @@ fn a_role_that_may_not_take_snapshots_is_noticed() {
 }
 
 #[test]
-fn trap_10_a_key_with_talos_own_label_is_read() {
+fn a_key_with_talos_own_label_is_read() {
     // The key of RFC 8410, section 10.3: PKCS#8 version 1, without the public half.
     let body = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC";
     for label in ["ED25519 PRIVATE KEY", "PRIVATE KEY"] {

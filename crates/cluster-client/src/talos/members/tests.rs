@@ -87,7 +87,7 @@ fn followers_go_before_the_leader_in_the_order_of_the_configuration() {
 }
 
 #[test]
-fn trap_17_a_learner_is_left_out_and_named() {
+fn a_learner_is_left_out_and_named() {
     let members = ranked(three(|all| status(&mut all[1]).is_learner = true));
     let mut nodes = members.candidates.iter().map(|candidate| &candidate.node);
     assert!(nodes.all(|node| node != "10.0.0.2"));
@@ -101,7 +101,7 @@ fn trap_17_a_learner_is_left_out_and_named() {
 }
 
 #[test]
-fn trap_17_a_corrupt_member_is_the_last_resort() {
+fn a_corrupt_member_is_the_last_resort() {
     let alarm = EtcdMemberAlarm {
         member_id: 2,
         alarm: i32::from(AlarmType::Corrupt),
@@ -113,7 +113,7 @@ fn trap_17_a_corrupt_member_is_the_last_resort() {
 }
 
 #[test]
-fn trap_17_a_full_cluster_is_told_but_does_not_hinder() {
+fn a_full_cluster_is_told_but_does_not_hinder() {
     let alarm = EtcdMemberAlarm {
         member_id: 1,
         alarm: i32::from(AlarmType::Nospace),
@@ -130,7 +130,7 @@ fn trap_17_a_full_cluster_is_told_but_does_not_hinder() {
 }
 
 #[test]
-fn trap_17_a_member_that_lags_goes_behind_the_leader() {
+fn a_member_that_lags_goes_behind_the_leader() {
     let all = three(|all| status(&mut all[1]).raft_applied_index = 8_000);
     assert_eq!(order(all), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
     let all = three(|all| {
@@ -144,7 +144,7 @@ fn trap_17_a_member_that_lags_goes_behind_the_leader() {
 }
 
 #[test]
-fn trap_15_an_old_server_is_used_with_a_warning() {
+fn an_old_server_is_used_with_a_warning() {
     for code in [Code::PermissionDenied, Code::Unimplemented] {
         let all = three(|all| {
             for answer in all {
@@ -182,7 +182,7 @@ fn the_role_for_snapshots_may_not_ask_for_the_version_and_that_is_no_warning() {
 }
 
 #[test]
-fn trap_7_a_member_that_hangs_comes_after_those_that_answer() {
+fn a_member_that_hangs_comes_after_those_that_answer() {
     let all = three(|all| all[1].status = Err(failure(Code::DeadlineExceeded, "")));
     let candidates = ranked(all).candidates;
     assert_eq!(candidates[2].node, "10.0.0.2");
