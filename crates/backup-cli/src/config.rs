@@ -24,7 +24,7 @@ mod secret;
 
 pub use files::{ConfigFile, MAX_FILES, read_files};
 pub use mirror::GitMirror;
-pub use problem::{ConfigError, Origin, Problem, Sourced};
+pub use problem::{ConfigError, ConfigValue, Origin, Problem};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{read_secret, read_token};
 
@@ -33,7 +33,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Flags that a command has; flags that it lacks stay at their default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Given {
+pub struct ConfigFlags {
     /// Location of the configuration and the restore points.
     pub store: StoreFlags,
     /// Cluster whose restore points are written.
@@ -68,9 +68,9 @@ pub struct Config {
     /// Recipients of what is written.
     pub encryption: Option<Encryption>,
     /// File with the signing key.
-    pub signing_key: Option<Sourced<PathBuf>>,
+    pub signing_key: Option<ConfigValue<PathBuf>>,
     /// Files with keys that decrypt.
-    pub identities: Vec<Sourced<PathBuf>>,
+    pub identities: Vec<ConfigValue<PathBuf>>,
     /// Signatures that are trusted.
     pub trust: Option<Trust>,
     /// Settings of the runs.
@@ -183,10 +183,10 @@ impl Config {
     ///
     /// # Errors
     /// Returns all problems in one error.
-    pub fn load(given: &Given, now: Timestamp) -> Result<Self, ConfigError> {
+    pub fn load(given: &ConfigFlags, now: Timestamp) -> Result<Self, ConfigError> {
         let raw = match &given.store.config {
             Some(path) => raw::parse(path, &read(path)?)?,
-            None => raw::Raw::default(),
+            None => raw::RawConfig::default(),
         };
         check::check(given, raw, now)
     }

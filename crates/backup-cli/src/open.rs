@@ -20,7 +20,7 @@ const MAX_CA: u64 = 4 << 20;
 
 /// Intended use of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum StoreAccess {
     /// Read: a folder must exist.
     Read,
     /// Write: a missing folder is created.
@@ -33,12 +33,12 @@ pub enum Access {
 /// Fails when the folder is missing or cannot be created, or the CA file of the URL cannot be read.
 pub async fn store(
     url: &StoreUrl,
-    access: Access,
+    access: StoreAccess,
     environment: &Environment,
 ) -> Result<Arc<dyn Store>, Failure> {
     let store: Arc<dyn Store> = match (url, access) {
-        (StoreUrl::Folder(path), Access::Read) => Arc::new(LocalStore::open(path).await?),
-        (StoreUrl::Folder(path), Access::Write) => Arc::new(LocalStore::create(path).await?),
+        (StoreUrl::Folder(path), StoreAccess::Read) => Arc::new(LocalStore::open(path).await?),
+        (StoreUrl::Folder(path), StoreAccess::Write) => Arc::new(LocalStore::create(path).await?),
         // The search for credentials is a large future; boxing keeps it out of the callers' futures.
         (StoreUrl::S3(s3), _) => {
             Arc::new(Box::pin(S3Store::open(options(s3, environment)?)).await?)

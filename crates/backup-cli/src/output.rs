@@ -39,7 +39,7 @@ pub struct RenderError {
 }
 
 #[derive(Serialize)]
-struct Versioned<'a, R> {
+struct VersionedReport<'a, R> {
     version: u32,
     #[serde(flatten)]
     report: &'a R,
@@ -55,7 +55,7 @@ pub fn render<R: Report>(
     format: Format,
     width: Option<u16>,
 ) -> Result<String, RenderError> {
-    let versioned = Versioned {
+    let versioned = VersionedReport {
         version: R::VERSION,
         report,
     };

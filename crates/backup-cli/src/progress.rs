@@ -18,13 +18,13 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(200);
 
 /// Bar with bytes, rate and remaining time.
-pub(crate) struct Bar {
+pub(crate) struct BarProgress {
     draw: MultiProgress,
     terminal: Terminal,
     current: Mutex<Option<ProgressBar>>,
 }
 
-impl Bar {
+impl BarProgress {
     pub(crate) fn new(draw: MultiProgress, terminal: Terminal) -> Self {
         Self {
             draw,
@@ -34,13 +34,13 @@ impl Bar {
     }
 }
 
-impl fmt::Debug for Bar {
+impl fmt::Debug for BarProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Bar")
     }
 }
 
-impl Drop for Bar {
+impl Drop for BarProgress {
     fn drop(&mut self) {
         let current = self
             .current
@@ -65,7 +65,7 @@ fn style(total: Option<u64>) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-impl Progress for Bar {
+impl Progress for BarProgress {
     fn step(&self, title: &str, total: Option<u64>) {
         let bar = match total {
             Some(total) => ProgressBar::new(total),
@@ -111,7 +111,7 @@ fn done(title: &str, bytes: u64, took: Duration) -> String {
 }
 
 /// Progress lines: one when a step begins, one when it ends, and one every few seconds between.
-pub(crate) struct Lines<W: Fn(&str) + Send + Sync> {
+pub(crate) struct LineProgress<W: Fn(&str) + Send + Sync> {
     write: W,
     /// Time since some fixed moment; only differences count.
     elapsed: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -126,7 +126,7 @@ struct Step {
     told: Duration,
 }
 
-impl<W: Fn(&str) + Send + Sync> Lines<W> {
+impl<W: Fn(&str) + Send + Sync> LineProgress<W> {
     pub(crate) fn new(write: W) -> Self {
         let start = Instant::now();
         Self::timed(write, move || start.elapsed())
@@ -148,7 +148,7 @@ impl<W: Fn(&str) + Send + Sync> Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + Send + Sync> Drop for Lines<W> {
+impl<W: Fn(&str) + Send + Sync> Drop for LineProgress<W> {
     fn drop(&mut self) {
         let current = self.current.get_mut();
         let current = current.unwrap_or_else(PoisonError::into_inner).take();
@@ -156,13 +156,13 @@ impl<W: Fn(&str) + Send + Sync> Drop for Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + Send + Sync> fmt::Debug for Lines<W> {
+impl<W: Fn(&str) + Send + Sync> fmt::Debug for LineProgress<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lines")
     }
 }
 
-impl<W: Fn(&str) + Send + Sync> Progress for Lines<W> {
+impl<W: Fn(&str) + Send + Sync> Progress for LineProgress<W> {
     fn step(&self, title: &str, total: Option<u64>) {
         let now = (self.elapsed)();
         let before = self
@@ -225,7 +225,7 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(0));
         let written = Arc::new(Mutex::new(Vec::new()));
         let (clock, sink) = (Arc::clone(&seconds), Arc::clone(&written));
-        let lines = Lines::timed(
+        let lines = LineProgress::timed(
             move |line: &str| sink.lock().unwrap().push(line.to_owned()),
             move || Duration::from_secs(clock.load(Ordering::Relaxed)),
         );

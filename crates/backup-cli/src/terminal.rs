@@ -11,7 +11,7 @@ use crate::clean;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format, Report};
-use crate::progress::{Bar, Lines};
+use crate::progress::{BarProgress, LineProgress};
 
 /// Output of a command. Clones print to the same place.
 #[derive(Debug, Clone)]
@@ -115,9 +115,9 @@ impl Terminal {
         }
         let terminal = self.clone();
         if self.stderr_is_terminal {
-            return Arc::new(Bar::new(self.draw.clone(), terminal));
+            return Arc::new(BarProgress::new(self.draw.clone(), terminal));
         }
-        Arc::new(Lines::new(move |line| terminal.status(line)))
+        Arc::new(LineProgress::new(move |line| terminal.status(line)))
     }
 
     /// Removes what progress has drawn.

@@ -183,7 +183,7 @@ pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure
     if let Some(election) = election {
         daemon.elector = Some(daemon.tasks.spawn(election.hold()).id());
     }
-    let (pages, probes) = (http::pages(&api), http::health(&api));
+    let (pages, probes) = (http::api_routes(&api), http::health_routes(&api));
     daemon
         .tasks
         .spawn(serve(listener, tls, pages, Limits::API, over.clone()));
@@ -200,7 +200,7 @@ pub(crate) async fn run(options: Options, frame: &Frame) -> Result<Exit, Failure
         over.cancel();
     }
     while let Some(joined) = daemon.tasks.join_next_with_id().await {
-        let (task, ()) = joined.map_err(panicked)?;
+        let (task, ()) = joined.map_err(panic_failure)?;
         daemon.clusters.retain(|_, cluster| cluster.task != task);
         if daemon.clusters.is_empty() {
             // The election ends only now, because a run at work is made under the lease.
@@ -226,7 +226,7 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     Ok((listener, listens))
 }
 
-fn panicked(error: JoinError) -> Failure {
+fn panic_failure(error: JoinError) -> Failure {
     Failure::from(
         anyhow::Error::new(error).context("a part of the daemon failed; please report this"),
     )
@@ -243,7 +243,7 @@ impl Daemon<'_> {
             tokio::select! {
                 () = self.frame.cancel.cancelled() => return Ok(Exit::Complete),
                 Some(joined) = self.tasks.join_next_with_id() => match joined {
-                    Err(error) => return Err(panicked(error)),
+                    Err(error) => return Err(panic_failure(error)),
                     Ok((task, ())) => self.clusters.retain(|_, cluster| cluster.task != task),
                 },
                 _ = hangups.recv() => self.load(files),
@@ -339,7 +339,7 @@ impl Daemon<'_> {
         ));
         let ends = stop.clone();
         let work = isolation::repeat("the work on a cluster", isolation::PAUSE, ends, move || {
-            cluster::work(context.clone(), inputs.clone())
+            cluster::run_worker(context.clone(), inputs.clone())
         });
         let task = self.tasks.spawn(work).id();
         let cluster = ClusterTask {

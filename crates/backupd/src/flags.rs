@@ -1,6 +1,6 @@
 //! Flags that several commands share.
 
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::flags::{ClusterFlags, SealFlags, StoreFlags, TalosFlags};
 use backup_core::id::ComponentName;
 
@@ -48,12 +48,12 @@ pub(crate) fn importable(text: &str) -> Result<ComponentName, String> {
 }
 
 /// Converts the flags into input for the configuration.
-pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> Given {
-    Given {
+pub(crate) fn given(write: &WriteFlags, talos: Option<&TalosFlags>) -> ConfigFlags {
+    ConfigFlags {
         store: write.store.clone(),
         cluster: write.cluster.clone(),
         seal: write.seal.clone(),
         talos: talos.cloned().unwrap_or_default(),
-        ..Given::default()
+        ..ConfigFlags::default()
     }
 }

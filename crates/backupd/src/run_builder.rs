@@ -7,7 +7,7 @@ use std::sync::Arc;
 use backup_cli::config::{Config, ConfigError, Encryption};
 use backup_cli::environment::Environment;
 use backup_cli::failure::Failure;
-use backup_cli::open::{self, Access};
+use backup_cli::open::{self, StoreAccess};
 use backup_cli::program::Frame;
 use backup_core::backup::{Protection, Run};
 use backup_core::clock::Clock;
@@ -101,7 +101,7 @@ pub(crate) async fn prepare(
     };
     Ok(Run {
         cluster: cluster.clone(),
-        store: open::store(url, Access::Write, &context.environment).await?,
+        store: open::store(url, StoreAccess::Write, &context.environment).await?,
         protection,
         signing_key: Some(key),
         tool: concat!("backupd ", env!("CARGO_PKG_VERSION")).to_owned(),

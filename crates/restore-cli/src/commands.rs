@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use backup_cli::config::{Config, ConfigError, Given};
+use backup_cli::config::{Config, ConfigError, ConfigFlags};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
-use backup_cli::open::Access;
+use backup_cli::open::StoreAccess;
 use backup_cli::program::Frame;
 use backup_core::catalog::{CatalogError, ReadPolicy, RestorePoint};
 use backup_core::crypt::{Identities, Trust, Verdict};
@@ -61,7 +61,7 @@ pub(crate) async fn run(command: &Command, frame: &Frame) -> Result<Exit, Failur
 }
 
 /// Configuration and store, with which every command begins.
-struct Opened {
+struct OpenedStore {
     config: Config,
     store: Arc<dyn Store>,
     /// View that decides which restore points count.
@@ -71,7 +71,7 @@ struct Opened {
 }
 
 /// Opens the store for reading; warns if any signature is trusted.
-async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
+async fn open(given: &ConfigFlags, frame: &Frame) -> Result<OpenedStore, Failure> {
     let config = Config::load(given, frame.clock.now())?;
     let (url, trust) = match (config.need_store(), config.need_trust()) {
         (Ok(url), Ok(trust)) => (url, trust.clone()),
@@ -80,14 +80,14 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
             return Err(ConfigError::join(missing).into());
         }
     };
-    let store = backup_cli::open::store(url, Access::Read, &frame.environment).await?;
+    let store = backup_cli::open::store(url, StoreAccess::Read, &frame.environment).await?;
     if matches!(trust, Trust::Anyone) {
         frame.terminal.warn(
             "signatures are not checked (trust is none): whoever can write to the store can make \
              you restore what they like",
         );
     }
-    Ok(Opened {
+    Ok(OpenedStore {
         config,
         store,
         view: ReadPolicy {
@@ -98,13 +98,13 @@ async fn open(given: &Given, frame: &Frame) -> Result<Opened, Failure> {
     })
 }
 
-impl Opened {
+impl OpenedStore {
     /// Returns a reader of the objects of `point`, unlocked with one of `identities`.
     async fn reader(
         &self,
         point: &RestorePoint,
         identities: &Identities,
-        reading: &Reading,
+        reading: &ReadSettings,
         frame: &Frame,
     ) -> Result<ObjectReader, Failure> {
         let unlocking = async { Ok(unlock(&self.store, point, identities).await?) };
@@ -121,13 +121,13 @@ impl Opened {
 }
 
 /// Settings that commands which read objects share in addition to the store.
-struct Reading {
+struct ReadSettings {
     scratch: PathBuf,
     progress: Arc<dyn Progress>,
 }
 
 /// Makes a failure to read objects, with a hint.
-fn not_read(error: RestoreError) -> Failure {
+fn read_failure(error: RestoreError) -> Failure {
     let full = disk_is_full(&error);
     let failure = Failure::from(error);
     if full {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::flags::{IdentityFlags, StoreFlags, TrustFlags};
 use backup_cli::program::Frame;
 
@@ -26,19 +26,19 @@ pub(crate) struct ReadFlags {
 
 impl LookFlags {
     /// Converts the flags into input for the configuration.
-    pub(crate) fn given(&self) -> Given {
-        Given {
+    pub(crate) fn given(&self) -> ConfigFlags {
+        ConfigFlags {
             store: self.store.clone(),
             trust: self.trust.clone(),
-            ..Given::default()
+            ..ConfigFlags::default()
         }
     }
 }
 
 impl ReadFlags {
     /// Converts the flags into input for the configuration.
-    pub(crate) fn given(&self) -> Given {
-        Given {
+    pub(crate) fn given(&self) -> ConfigFlags {
+        ConfigFlags {
             identity: self.identity.clone(),
             ..self.look.given()
         }
@@ -47,7 +47,7 @@ impl ReadFlags {
 
 /// Which restore point.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Selection {
+pub(crate) struct PointArg {
     /// The restore point: an id, the beginning of one, or `latest`, the newest that has what is
     /// needed
     #[arg(value_name = "RESTORE-POINT")]

@@ -7,9 +7,9 @@ use backup_core::crypt::{PublicKey, Recipient, Trust};
 use jiff::{SignedDuration, Timestamp};
 use serde_saphyr::Spanned;
 
-use super::problem::{ConfigError, Origin, Problem, Sourced};
-use super::raw::{NoneOr, Raw, RawEncryption, RawKubernetes, RawTalos, Text};
-use super::{Config, Encryption, Given, Kubernetes, Talos};
+use super::problem::{ConfigError, ConfigValue, Origin, Problem};
+use super::raw::{NoneOr, RawConfig, RawEncryption, RawKubernetes, RawTalos, Text};
+use super::{Config, ConfigFlags, Encryption, Kubernetes, Talos};
 use crate::flags::TalosFlags;
 
 /// Default longest pause inside a snapshot. A healthy server never pauses this long; the limit covers a slow
@@ -28,7 +28,11 @@ mod mirror;
 mod runs;
 mod selection;
 
-pub(super) fn check(given: &Given, raw: Raw, now: Timestamp) -> Result<Config, ConfigError> {
+pub(super) fn check(
+    given: &ConfigFlags,
+    raw: RawConfig,
+    now: Timestamp,
+) -> Result<Config, ConfigError> {
     let mut checker = Checker {
         file: given.store.config.clone(),
         problems: Vec::new(),
@@ -102,9 +106,9 @@ impl Checker {
         self.problems.push(Problem::new(origin, message));
     }
 
-    fn sourced(&self, text: Text, field: &str) -> Sourced<String> {
+    fn sourced(&self, text: Text, field: &str) -> ConfigValue<String> {
         let origin = self.at(&text, field);
-        Sourced::new(text.value, origin)
+        ConfigValue::new(text.value, origin)
     }
 
     /// Returns the flag's value if it was given, or the file's value.
@@ -114,9 +118,9 @@ impl Checker {
         flag: Option<&String>,
         field: &str,
         file: Option<Text>,
-    ) -> Option<Sourced<String>> {
+    ) -> Option<ConfigValue<String>> {
         match flag {
-            Some(value) => Some(Sourced::new(value.clone(), Origin::Flag(name))),
+            Some(value) => Some(ConfigValue::new(value.clone(), Origin::Flag(name))),
             None => file.map(|text| self.sourced(text, field)),
         }
     }
@@ -127,17 +131,17 @@ impl Checker {
         flag: Option<&PathBuf>,
         field: &str,
         file: Option<Text>,
-    ) -> Option<Sourced<PathBuf>> {
+    ) -> Option<ConfigValue<PathBuf>> {
         match flag {
-            Some(value) => Some(Sourced::new(value.clone(), Origin::Flag(name))),
+            Some(value) => Some(ConfigValue::new(value.clone(), Origin::Flag(name))),
             None => file.map(|text| self.file_path(text, field)),
         }
     }
 
     /// Resolves a path of the file; a relative path begins at the file's folder.
-    fn file_path(&self, text: Text, field: &str) -> Sourced<PathBuf> {
+    fn file_path(&self, text: Text, field: &str) -> ConfigValue<PathBuf> {
         let text = self.sourced(text, field);
-        Sourced::new(self.beside_file(Path::new(&text.value)), text.origin)
+        ConfigValue::new(self.beside_file(Path::new(&text.value)), text.origin)
     }
 
     fn beside_file(&self, path: &Path) -> PathBuf {
@@ -147,7 +151,7 @@ impl Checker {
         }
     }
 
-    fn parsed<T>(&mut self, text: Sourced<String>) -> Option<T>
+    fn parsed<T>(&mut self, text: ConfigValue<String>) -> Option<T>
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
@@ -199,7 +203,7 @@ impl Checker {
 
     fn duration_up_to(
         &mut self,
-        text: Sourced<String>,
+        text: ConfigValue<String>,
         longest: SignedDuration,
     ) -> Option<Duration> {
         match text.value.parse::<SignedDuration>() {
@@ -229,14 +233,14 @@ impl Checker {
 
     fn encryption(
         &mut self,
-        given: &Given,
+        given: &ConfigFlags,
         raw: Option<Spanned<NoneOr<RawEncryption>>>,
     ) -> Option<Encryption> {
         if given.seal.encryption.is_some() {
             return Some(Encryption::None);
         }
         let flags = given.seal.recipients.iter();
-        let flags = flags.map(|key| Sourced::new(key.clone(), Origin::Flag("--recipient")));
+        let flags = flags.map(|key| ConfigValue::new(key.clone(), Origin::Flag("--recipient")));
         let mut keys: Vec<_> = flags.collect();
         if keys.is_empty() {
             let raw = raw?;
@@ -263,7 +267,7 @@ impl Checker {
         Some(Encryption::Recipients(recipients))
     }
 
-    fn identities(&self, given: &Given, raw: Vec<Text>) -> Vec<Sourced<PathBuf>> {
+    fn identities(&self, given: &ConfigFlags, raw: Vec<Text>) -> Vec<ConfigValue<PathBuf>> {
         if given.identity.identities.is_empty() {
             let files = raw.into_iter().enumerate();
             return files
@@ -272,14 +276,18 @@ impl Checker {
         }
         let flags = given.identity.identities.iter();
         flags
-            .map(|path| Sourced::new(path.clone(), Origin::Flag("--identity")))
+            .map(|path| ConfigValue::new(path.clone(), Origin::Flag("--identity")))
             .collect()
     }
 
-    fn trust(&mut self, given: &Given, raw: Option<Spanned<NoneOr<Vec<Text>>>>) -> Option<Trust> {
+    fn trust(
+        &mut self,
+        given: &ConfigFlags,
+        raw: Option<Spanned<NoneOr<Vec<Text>>>>,
+    ) -> Option<Trust> {
         let flags = given.trust.trust.iter();
         let mut keys: Vec<_> = flags
-            .map(|key| Sourced::new(key.clone(), Origin::Flag("--trust")))
+            .map(|key| ConfigValue::new(key.clone(), Origin::Flag("--trust")))
             .collect();
         if keys.iter().any(|key| key.value == "none") {
             if keys.len() > 1 {
@@ -307,7 +315,7 @@ impl Checker {
     }
 
     /// Parses a public key, given as text or as the file that contains it.
-    fn public_key(&mut self, key: Sourced<String>) -> Option<PublicKey> {
+    fn public_key(&mut self, key: ConfigValue<String>) -> Option<PublicKey> {
         let error = match PublicKey::parse(&key.value) {
             Ok(public) => return Some(public),
             Err(error) => error,
@@ -338,7 +346,7 @@ impl Checker {
         None
     }
 
-    fn kubernetes(&mut self, given: &Given, mut raw: RawKubernetes) -> Kubernetes {
+    fn kubernetes(&mut self, given: &ConfigFlags, mut raw: RawKubernetes) -> Kubernetes {
         let selection = self.selection(&given.select, &mut raw);
         let kubeconfig = self.path(
             "--kubeconfig",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::problem::{ConfigError, Origin, Problem};
-use super::{Config, Given};
+use super::{Config, ConfigFlags};
 use crate::flags::StoreFlags;
 
 /// Largest number of files. This is enough for a fleet; a folder with more files is the wrong folder.
@@ -77,12 +77,12 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 fn read(path: &Path, now: Timestamp) -> Result<Config, ConfigError> {
-    let given = Given {
+    let given = ConfigFlags {
         store: StoreFlags {
             config: Some(path.to_owned()),
             ..StoreFlags::default()
         },
-        ..Given::default()
+        ..ConfigFlags::default()
     };
     let config = Config::load(&given, now)?;
     let lacking = [

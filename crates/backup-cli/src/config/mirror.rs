@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cluster_restore::mirror::{Access, Mirror, ssh};
 use secrecy::ExposeSecret as _;
 
-use super::problem::{ConfigError, Problem, Sourced};
+use super::problem::{ConfigError, ConfigValue, Problem};
 use super::secret;
 
 /// Git mirror of definitions and custom resources, with its credentials.
@@ -16,11 +16,11 @@ pub struct GitMirror {
     /// User name for the token.
     pub user: String,
     /// File with the token for https.
-    pub token_file: Option<Sourced<PathBuf>>,
+    pub token_file: Option<ConfigValue<PathBuf>>,
     /// File with the private key for ssh.
-    pub ssh_key: Option<Sourced<PathBuf>>,
+    pub ssh_key: Option<ConfigValue<PathBuf>>,
     /// File with the known hosts for ssh.
-    pub known_hosts: Option<Sourced<PathBuf>>,
+    pub known_hosts: Option<ConfigValue<PathBuf>>,
     /// Certificate authorities for https.
     pub ca_file: Option<PathBuf>,
 }
@@ -58,7 +58,7 @@ impl GitMirror {
 }
 
 /// Checks that ssh can use the private key in the file `path` without asking anybody.
-fn usable_key(path: &Sourced<PathBuf>) -> Result<(), ConfigError> {
+fn usable_key(path: &ConfigValue<PathBuf>) -> Result<(), ConfigError> {
     let text = secret::read_closed("key for ssh", path)?;
     ssh::check_key(text.expose_secret()).map_err(|odd| {
         let why = format!("the key for ssh {} {odd}", path.value.display());

@@ -50,14 +50,14 @@ impl fmt::Display for Origin {
 
 /// Value with the place where it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced<T> {
+pub struct ConfigValue<T> {
     /// Value.
     pub value: T,
     /// Place where the value was given.
     pub origin: Origin,
 }
 
-impl<T> Sourced<T> {
+impl<T> ConfigValue<T> {
     pub(super) fn new(value: T, origin: Origin) -> Self {
         Self { value, origin }
     }

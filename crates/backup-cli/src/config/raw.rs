@@ -16,7 +16,7 @@ pub(super) type Text = Spanned<String>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Raw {
+pub(super) struct RawConfig {
     pub(super) cluster: Option<Text>,
     pub(super) store: Option<Text>,
     pub(super) talos: Option<RawTalos>,
@@ -142,16 +142,16 @@ pub(super) struct RawLeftovers {
 }
 
 /// Value that may stand in place of `none`.
-pub(super) trait Wanted {
+pub(super) trait NoneAlternative {
     /// Allowed values in words, including `none`.
     const WANTED: &'static str;
 }
 
-impl Wanted for RawEncryption {
+impl NoneAlternative for RawEncryption {
     const WANTED: &'static str = "want `none`, or the key `recipients` with a list of public keys";
 }
 
-impl Wanted for Vec<Text> {
+impl NoneAlternative for Vec<Text> {
     const WANTED: &'static str = "want `none`, or a list of minisign public keys or `.pub` files";
 }
 
@@ -164,7 +164,7 @@ pub(super) enum NoneOr<T> {
     Some(T),
 }
 
-impl<'de, T: Deserialize<'de> + Wanted> Deserialize<'de> for NoneOr<T> {
+impl<'de, T: Deserialize<'de> + NoneAlternative> Deserialize<'de> for NoneOr<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NoneOrVisitor(PhantomData))
     }
@@ -172,7 +172,7 @@ impl<'de, T: Deserialize<'de> + Wanted> Deserialize<'de> for NoneOr<T> {
 
 struct NoneOrVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de> + Wanted> Visitor<'de> for NoneOrVisitor<T> {
+impl<'de, T: Deserialize<'de> + NoneAlternative> Visitor<'de> for NoneOrVisitor<T> {
     type Value = NoneOr<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,13 +201,13 @@ impl<'de, T: Deserialize<'de> + Wanted> Visitor<'de> for NoneOrVisitor<T> {
 }
 
 /// Reads the text of a configuration file; `path` is for messages.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Raw, Problem> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<RawConfig, Problem> {
     let mut field = String::new();
     // Errors contain no excerpts of the file: an excerpt would show a secret that stands nearby.
     let options = serde_saphyr::options! { with_snippet: false };
     let raw = serde_saphyr::with_deserializer_from_str_with_options(text, options, |d| {
         let mut track = serde_path_to_error::Track::new();
-        Raw::deserialize(serde_path_to_error::Deserializer::new(d, &mut track))
+        RawConfig::deserialize(serde_path_to_error::Deserializer::new(d, &mut track))
             .inspect_err(|_| field = field_of(&track.path()))
     });
     raw.map_err(|error| {

@@ -8,7 +8,7 @@ use backup_core::text;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::problem::{ConfigError, Origin, Problem, Sourced};
+use super::problem::{ConfigError, ConfigValue, Origin, Problem};
 
 /// Largest secret file. A key file is some hundred bytes, an RSA key some thousand; a larger file is the
 /// wrong file.
@@ -27,7 +27,7 @@ pub(super) struct Secret {
 }
 
 /// Reads the secret file `path`; `what` names its kind, as in `signing key`.
-pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Problem> {
+pub(super) fn read(what: &str, path: &ConfigValue<PathBuf>) -> Result<Secret, Problem> {
     let file = path.value.display();
     let problem = |message: String| Problem::new(path.origin.clone(), message);
     let unreadable = |e: std::io::Error| problem(format!("cannot read the {what} {file}: {e}"));
@@ -59,7 +59,10 @@ pub(super) fn read(what: &str, path: &Sourced<PathBuf>) -> Result<Secret, Proble
 }
 
 /// Reads the secret file `path`, which must not be open to others.
-pub(super) fn read_closed(what: &str, path: &Sourced<PathBuf>) -> Result<SecretString, Problem> {
+pub(super) fn read_closed(
+    what: &str,
+    path: &ConfigValue<PathBuf>,
+) -> Result<SecretString, Problem> {
     let secret = read(what, path)?;
     match secret.exposed {
         Some(exposed) => Err(Problem::new(path.origin.clone(), exposed)),
@@ -69,7 +72,7 @@ pub(super) fn read_closed(what: &str, path: &Sourced<PathBuf>) -> Result<SecretS
 
 /// Reads a token under the rules of [`read_token`].
 pub(super) fn token_of(
-    path: &Sourced<PathBuf>,
+    path: &ConfigValue<PathBuf>,
     shortest: usize,
 ) -> Result<SecretString, ConfigError> {
     let secret = read_closed("token", path)?;
@@ -90,7 +93,7 @@ pub(super) fn token_of(
 /// # Errors
 /// Fails when the file cannot be read, is open to others, or does not contain a token.
 pub fn read_token(path: &Path, shortest: usize) -> Result<SecretString, ConfigError> {
-    let path = Sourced::new(path.to_owned(), Origin::Flag("--token-file"));
+    let path = ConfigValue::new(path.to_owned(), Origin::Flag("--token-file"));
     token_of(&path, shortest)
 }
 
@@ -104,6 +107,6 @@ pub fn read_secret(
     flag: &'static str,
     path: &Path,
 ) -> Result<SecretString, ConfigError> {
-    let path = Sourced::new(path.to_owned(), Origin::Flag(flag));
+    let path = ConfigValue::new(path.to_owned(), Origin::Flag(flag));
     Ok(read_closed(what, &path)?)
 }

@@ -20,8 +20,8 @@ fn folder(yaml: &str) -> TempDir {
     folder
 }
 
-fn given(folder: &TempDir) -> Given {
-    let mut given = Given::default();
+fn given(folder: &TempDir) -> ConfigFlags {
+    let mut given = ConfigFlags::default();
     given.store.config = Some(folder.path().join("butler.yaml"));
     given
 }
@@ -216,12 +216,12 @@ signing: {key: keys/signing.key}
 
 #[test]
 fn a_wrong_flag_is_told_by_its_name_and_what_is_needed_too() {
-    let mut given = Given::default();
+    let mut given = ConfigFlags::default();
     given.store.store = Some("nowhere".to_owned());
     given.trust.trust = vec!["none".to_owned(), "RWx".to_owned()];
     let error = Config::load(&given, now()).unwrap_err();
     insta::assert_snapshot!(error);
-    let config = Config::load(&Given::default(), now()).unwrap();
+    let config = Config::load(&ConfigFlags::default(), now()).unwrap();
     let told = [
         config.need_cluster().unwrap_err(),
         config.need_store().unwrap_err(),

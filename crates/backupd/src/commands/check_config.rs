@@ -7,7 +7,7 @@ mod leftovers;
 mod mirror;
 mod nodes;
 
-use backup_cli::config::{Config, ConfigError, Encryption, Given};
+use backup_cli::config::{Config, ConfigError, ConfigFlags, Encryption};
 use backup_cli::environment::Environment;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let given = Given {
+    let given = ConfigFlags {
         kube: args.kube.clone(),
         select: args.select.clone(),
         ..flags::given(&args.write, Some(&args.talos))
@@ -134,7 +134,7 @@ fn check(
                 .to_owned(),
         );
     }
-    admitted(config, environment, clock.now(), &mut warnings)?;
+    check_roles(config, environment, clock.now(), &mut warnings)?;
     let kubernetes = Kubernetes::of(config, environment, &mut warnings);
     if config.components.is_empty() {
         warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
@@ -173,7 +173,7 @@ fn check(
 
 /// Refuses a component that the talosconfig's certificate may not read, because it could never be taken.
 /// Warns of endpoints that are not among the nodes.
-fn admitted(
+fn check_roles(
     config: &Config,
     environment: &Environment,
     now: Timestamp,

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .or_cancelled(async {
             let sources = Sources::open(&config, &[], &context).await;
             let tenants = sources.tenants(frame.clock.as_ref()).await;
-            match unsettled(tenants.as_deref()) {
+            match busy_reason(tenants.as_deref()) {
                 Some(why) if args.force => frame.terminal.warn(&why),
                 Some(why) => return Err(refused(why)),
                 None => {}
@@ -84,7 +84,7 @@ fn refused(why: String) -> Failure {
 }
 
 /// Returns the reason why an upgrade should not begin now, if there is one.
-fn unsettled(tenants: Option<&[TenantFacts]>) -> Option<String> {
+fn busy_reason(tenants: Option<&[TenantFacts]>) -> Option<String> {
     let Some(tenants) = tenants else {
         let why =
             "the Kubernetes API was not reached, so nobody knows what its controllers are doing";
@@ -147,14 +147,14 @@ mod tests {
             tenant("b", Some("Failed")),
             tenant("c", None),
         ];
-        assert_eq!(unsettled(Some(&rest)), None);
-        assert_eq!(unsettled(Some(&[])), None);
+        assert_eq!(busy_reason(Some(&rest)), None);
+        assert_eq!(busy_reason(Some(&[])), None);
         let busy = [
             tenant("a", Some("Provisioning")),
             tenant("b", Some("Ready")),
         ];
-        let why = unsettled(Some(&busy)).unwrap();
+        let why = busy_reason(Some(&busy)).unwrap();
         assert_eq!(why, "tenants are being worked on: team-a/a is Provisioning");
-        assert!(unsettled(None).unwrap().contains("not reached"));
+        assert!(busy_reason(None).unwrap().contains("not reached"));
     }
 }

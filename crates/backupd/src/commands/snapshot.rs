@@ -1,6 +1,6 @@
 //! Command `backupd snapshot`, which takes one restore point now.
 
-use backup_cli::config::{Config, Given};
+use backup_cli::config::{Config, ConfigFlags};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
@@ -54,10 +54,10 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             pin: args.note.pin,
         };
         // The future is large because it covers connections with and without TLS.
-        let asked = Box::pin(client::ask(daemon, &args.ask, &wanted, frame));
+        let asked = Box::pin(client::request_snapshot(daemon, &args.ask, &wanted, frame));
         return frame.or_cancelled(asked).await;
     }
-    let given = Given {
+    let given = ConfigFlags {
         kube: args.kube.clone(),
         select: args.select.clone(),
         ..flags::given(&args.write, Some(&args.talos))

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use backup_cli::config::{Config, ConfigError, Given, Leftovers};
+use backup_cli::config::{Config, ConfigError, ConfigFlags, Leftovers};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
 use backup_cli::flags::{ClusterFlags, StoreFlags, TrustFlags};
 use backup_cli::human;
-use backup_cli::open::{self, Access};
+use backup_cli::open::{self, StoreAccess};
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::gc::{self, LeftoversError, RemovalPlan, RemovalReport};
@@ -55,11 +55,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let given = Given {
+    let given = ConfigFlags {
         store: args.store.clone(),
         cluster: args.cluster.clone(),
         trust: args.trust.clone(),
-        ..Given::default()
+        ..ConfigFlags::default()
     };
     let config = Config::load(&given, frame.clock.now())?;
     let grace = grace(args, &config)?;
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ..rules
     };
     // A sweep creates nothing, so the folder must exist.
-    let store = open::store(url, Access::Read, &frame.environment).await?;
+    let store = open::store(url, StoreAccess::Read, &frame.environment).await?;
     let progress = frame.terminal.progress();
     let looked = async { Ok(gc::plan_removal(&store, &rules, progress.as_ref()).await?) };
     let plan = frame.or_cancelled(looked).await?;

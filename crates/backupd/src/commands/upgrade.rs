@@ -1,6 +1,6 @@
 //! Parts that the two commands around an upgrade share.
 
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::flags::{KubeFlags, SelectFlags, TalosFlags};
 use backup_core::format::manifest::Manifest;
 use serde::Serialize;
@@ -24,8 +24,8 @@ pub(crate) struct UpgradeFlags {
 }
 
 impl UpgradeFlags {
-    pub(crate) fn given(&self) -> Given {
-        Given {
+    pub(crate) fn given(&self) -> ConfigFlags {
+        ConfigFlags {
             kube: self.kube.clone(),
             select: self.select.clone(),
             ..flags::given(&self.write, Some(&self.talos))

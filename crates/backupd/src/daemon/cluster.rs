@@ -90,7 +90,7 @@ struct Worker {
 }
 
 /// Works until the stop.
-pub(crate) async fn work(context: ClusterContext, mut inputs: Inputs) {
+pub(crate) async fn run_worker(context: ClusterContext, mut inputs: Inputs) {
     let config = Arc::clone(&inputs.config.borrow_and_update());
     let now = context.clock.now();
     let mut worker = Worker {
@@ -292,7 +292,7 @@ impl Worker {
             cluster.handle = Some(Arc::clone(&handle));
             findings = watch_health::findings(&cluster.view, &wanted.components);
         });
-        self.run = Some(Box::pin(runner::make(RunJob {
+        self.run = Some(Box::pin(runner::run(RunJob {
             config: Arc::clone(&self.config),
             wanted,
             handle,

@@ -120,7 +120,7 @@ fn json(value: &impl Serialize) -> Response {
 }
 
 /// Returns the routes for metrics, status and restore points, and for health on the same listener.
-pub(crate) fn pages(api: &Arc<Api>) -> Router {
+pub(crate) fn api_routes(api: &Arc<Api>) -> Router {
     let guarded = |guard| middleware::from_fn_with_state((Arc::clone(api), guard), access::guard);
     let writes = Router::new()
         .route("/v1/snapshots", post(snapshots::take))
@@ -129,35 +129,35 @@ pub(crate) fn pages(api: &Arc<Api>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/restore-points", get(points::list))
         .route("/v1/runs/{run}", get(snapshots::run))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(limit_time))
         .layer(guarded(RequestKind::Reads));
     let streams = Router::new()
         .route("/v1/runs/{run}/events", get(snapshots::events))
         .layer(guarded(RequestKind::Reads));
-    let open = open()
+    let open = open_routes()
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn(in_time));
-    finished(writes.merge(reads).merge(streams).merge(open), api)
+        .layer(middleware::from_fn(limit_time));
+    with_fallback(writes.merge(reads).merge(streams).merge(open), api)
 }
 
 /// Returns the routes for health alone.
-pub(crate) fn health(api: &Arc<Api>) -> Router {
-    finished(open(), api)
+pub(crate) fn health_routes(api: &Arc<Api>) -> Router {
+    with_fallback(open_routes(), api)
 }
 
-fn open() -> Router<Arc<Api>> {
+fn open_routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
 }
 
-fn finished(router: Router<Arc<Api>>, api: &Arc<Api>) -> Router {
+fn with_fallback(router: Router<Arc<Api>>, api: &Arc<Api>) -> Router {
     router
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such page"))
         .with_state(Arc::clone(api))
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(ANSWER, next.run(request)).await {
         Ok(answer) => answer,
         Err(_) => {

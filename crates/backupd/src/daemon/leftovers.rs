@@ -10,7 +10,7 @@ use backup_cli::config::{Config, Leftovers};
 use backup_cli::environment::Environment;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
-use backup_cli::open::{self, Access};
+use backup_cli::open::{self, StoreAccess};
 use backup_core::clock::Clock;
 use backup_core::gc::{self, RemovalPlan, RemovalReport, RemovalRules};
 use backup_core::id::ClusterName;
@@ -90,7 +90,7 @@ pub(crate) struct SweepResult {
 }
 
 /// Searches for leftovers under the rules of the configuration.
-pub(crate) async fn look(
+pub(crate) async fn search(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     environment: Environment,
@@ -98,14 +98,14 @@ pub(crate) async fn look(
 ) -> SweepStep {
     let looked = async {
         let rules = sweep::rules(&config, wanted.grace, &clock)?;
-        let store = open::store(config.need_store()?, Access::Read, &environment).await?;
+        let store = open::store(config.need_store()?, StoreAccess::Read, &environment).await?;
         let plan = gc::plan_removal(&store, &rules, &SilentProgress).await?;
         Ok::<_, Failure>(Removal { store, rules, plan })
     };
     match looked.await {
         Ok(looked) if looked.plan.removes() => SweepStep::Removable(Box::new(looked)),
-        Ok(looked) => over(Ok((looked.plan, RemovalReport::default()))),
-        Err(failure) => over(Err(failure.one_line())),
+        Ok(looked) => finish(Ok((looked.plan, RemovalReport::default()))),
+        Err(failure) => finish(Err(failure.one_line())),
     }
 }
 
@@ -114,15 +114,15 @@ pub(crate) async fn remove(looked: Box<Removal>, cancel: CancellationToken) -> S
     let Removal { store, rules, plan } = *looked;
     let removed = gc::remove(&store, &rules, &plan, &cancel).await;
     let removed = removed.map_err(|error| Failure::from(anyhow::Error::new(error)).one_line());
-    over(removed.map(|removed| (plan, removed)))
+    finish(removed.map(|removed| (plan, removed)))
 }
 
 /// Makes the result of a sweep that failed.
-pub(crate) fn lost(cause: String) -> SweepStep {
-    over(Err(cause))
+pub(crate) fn failed(cause: String) -> SweepStep {
+    finish(Err(cause))
 }
 
-fn over(result: Result<(RemovalPlan, RemovalReport), String>) -> SweepStep {
+fn finish(result: Result<(RemovalPlan, RemovalReport), String>) -> SweepStep {
     SweepStep::Over(Box::new(SweepResult { result }))
 }
 

@@ -74,7 +74,7 @@ struct TryResult {
 }
 
 /// Makes the run to its end.
-pub(crate) async fn make(job: RunJob) -> RunOutcome {
+pub(crate) async fn run(job: RunJob) -> RunOutcome {
     let status = job.handle.status();
     let names: Vec<&str> = status
         .components
@@ -147,7 +147,7 @@ pub(crate) async fn make(job: RunJob) -> RunOutcome {
 
 async fn until_deadline(job: &RunJob) -> Result<TryResult, Failure> {
     let deadline = job.config.runs.deadline;
-    let mut tried = std::pin::pin!(tries(job, deadline));
+    let mut tried = std::pin::pin!(try_repeatedly(job, deadline));
     let late = tokio::select! {
         result = &mut tried => return result,
         () = tokio::time::sleep(deadline) => true,
@@ -172,7 +172,7 @@ async fn until_deadline(job: &RunJob) -> Result<TryResult, Failure> {
     ))
 }
 
-async fn tries(job: &RunJob, deadline: Duration) -> Result<TryResult, Failure> {
+async fn try_repeatedly(job: &RunJob, deadline: Duration) -> Result<TryResult, Failure> {
     let began = Instant::now();
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
@@ -181,11 +181,11 @@ async fn tries(job: &RunJob, deadline: Duration) -> Result<TryResult, Failure> {
         .with_jitter()
         .build();
     loop {
-        let failure = match once(job).await {
+        let failure = match try_once(job).await {
             Ok(done) => return Ok(done),
             Err(failure) => failure,
         };
-        let again = may_pass(&failure) && job.lead.borrow().allows(&job.wanted);
+        let again = is_transient(&failure) && job.lead.borrow().allows(&job.wanted);
         let pause = pauses
             .next()
             .filter(|pause| again && began.elapsed() + *pause < deadline);
@@ -206,11 +206,11 @@ async fn tries(job: &RunJob, deadline: Duration) -> Result<TryResult, Failure> {
 
 /// Reports whether the same run may succeed a little later. A talosconfig that cannot be read may be one that
 /// is being written just now.
-fn may_pass(failure: &Failure) -> bool {
+fn is_transient(failure: &Failure) -> bool {
     matches!(failure.exit(), Exit::Failed | Exit::Usage)
 }
 
-async fn once(job: &RunJob) -> Result<TryResult, Failure> {
+async fn try_once(job: &RunJob) -> Result<TryResult, Failure> {
     if job.cancel.is_cancelled() {
         return Err(Failure::message(Exit::Interrupted, "interrupted"));
     }
@@ -250,7 +250,7 @@ async fn once(job: &RunJob) -> Result<TryResult, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backup_cli::config::Given;
+    use backup_cli::config::ConfigFlags;
     use backup_cli::flags::StoreFlags;
     use backup_core::clock::SystemClock;
     use backup_core::crypt::SigningKey;
@@ -284,12 +284,12 @@ mod tests {
             path("store").display()
         );
         std::fs::write(path("mgmt.yaml"), yaml).unwrap();
-        let given = Given {
+        let given = ConfigFlags {
             store: StoreFlags {
                 config: Some(path("mgmt.yaml")),
                 store: None,
             },
-            ..Given::default()
+            ..ConfigFlags::default()
         };
         let config = Config::load(&given, SystemClock.now()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -297,7 +297,7 @@ mod tests {
         let cluster = "mgmt".parse().unwrap();
         let handle = RunHandle::new(&cluster, components.clone(), RunCause::Demand, &clock);
         let (_leads, lead) = watch::channel(Lead::Unelected);
-        let ended = make(RunJob {
+        let ended = run(RunJob {
             config: Arc::new(config),
             wanted: RunRequest {
                 components,

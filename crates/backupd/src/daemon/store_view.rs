@@ -81,14 +81,14 @@ impl StoreFacts {
         };
         (self.errors, self.warnings) = (of(Severity::Error), of(Severity::Warning));
         self.components.extend(components(id, manifest));
-        self.judge(manifest);
+        self.record_gaps(manifest);
         if manifest.kubernetes.is_some() {
             self.certificates = certificates(manifest);
         }
     }
 
     /// Records the gaps of each component that the restore point should contain.
-    fn judge(&mut self, manifest: &Manifest) {
+    fn record_gaps(&mut self, manifest: &Manifest) {
         let own = manifest
             .components
             .iter()
@@ -180,7 +180,7 @@ fn certificates(manifest: &Manifest) -> Vec<Certificate> {
 /// Reads the restore points in the store. `known` is the earlier result: manifests up to its newest are not
 /// read again. `names` are the components whose newest restore point is searched. Only restore points that
 /// `key` signed for `cluster` count, and no id that lies in the future.
-pub(crate) async fn look(
+pub(crate) async fn read_facts(
     store: &Arc<dyn Store>,
     cluster: &ClusterName,
     key: &SigningKey,

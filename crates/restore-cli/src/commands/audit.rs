@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let progress = frame.terminal.progress();
     let report = audit::run(opened.store, &options, progress.as_ref()).await?;
     drop(progress);
-    let audited = Audited::of(store, args.deep, &report);
+    let audited = AuditReport::of(store, args.deep, &report);
     frame.terminal.emit(&audited)?;
     Ok(findings::exit_of(audited.worst))
 }
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 /// Printed result of `audit`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Audited {
+struct AuditReport {
     store: String,
     deep: bool,
     restore_points: u64,
@@ -72,7 +72,7 @@ struct Audited {
     findings: Vec<Finding>,
 }
 
-impl Audited {
+impl AuditReport {
     fn of(store: String, deep: bool, report: &audit::Report) -> Self {
         let findings = findings::printed(&report.findings);
         Self {
@@ -90,7 +90,7 @@ impl Audited {
     }
 }
 
-impl Report for Audited {
+impl Report for AuditReport {
     fn page(&self, page: &mut Page) {
         let looked = if self.deep {
             "every object downloaded and its SHA-256 taken"
@@ -164,7 +164,7 @@ mod tests {
             ],
         };
 
-        let audited = Audited::of("s3://b/p".to_owned(), false, &report);
+        let audited = AuditReport::of("s3://b/p".to_owned(), false, &report);
         assert_eq!(findings::exit_of(audited.worst), Exit::Damaged);
         insta::assert_snapshot!(
             "audit_table",

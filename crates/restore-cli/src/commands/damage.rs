@@ -9,15 +9,15 @@ use backup_core::catalog::RestorePoint;
 use backup_core::crypt::Identities;
 use backup_core::read::{Assessor, Damage, RestoreError};
 
-use super::{Opened, not_read};
+use super::{OpenedStore, read_failure};
 
 /// Largest number of objects that are named; a restore point whose store lost many names the first.
 const NAMED: usize = 3;
 
-impl Opened {
+impl OpenedStore {
     /// Makes a failure to read `point`, with the loss and the newest older restore point without it. `again`
     /// is the command that takes that restore point's id.
-    pub(super) async fn not_read(
+    pub(super) async fn read_failure(
         &self,
         error: RestoreError,
         (point, identities): (&RestorePoint, &Identities),
@@ -28,7 +28,7 @@ impl Opened {
         let damages = self
             .damages(Some(&error), (point, identities), scratch, frame)
             .await;
-        let failure = not_read(error);
+        let failure = read_failure(error);
         let lines = damages.iter().flat_map(|damage| hints(damage, again));
         lines.fold(failure, Failure::hint)
     }

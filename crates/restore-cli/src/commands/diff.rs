@@ -7,8 +7,8 @@ use backup_core::archive::ResourceName;
 use backup_core::catalog::RestorePoint;
 
 use crate::commands::kinds;
-use crate::commands::latest::Needs;
-use crate::commands::{Reading, open};
+use crate::commands::latest::Requirement;
+use crate::commands::{ReadSettings, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 mod compare;
@@ -18,8 +18,8 @@ mod plan;
 mod report;
 
 use compare::{Comparison, Filter};
-use merge::Sides;
-use plan::Pair;
+use merge::ReaderPair;
+use plan::ComponentPair;
 
 /// Compare the objects of two restore points
 ///
@@ -66,8 +66,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let needs = match &args.kind {
-        Some(kind) => Needs::Kind(kind.clone()),
-        None => Needs::Objects,
+        Some(kind) => Requirement::Kind(kind.clone()),
+        None => Requirement::Objects,
     };
     let before = opened.find(&args.before, &needs, frame);
     let before = frame.or_cancelled(before).await?;
@@ -84,14 +84,15 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let mut comparison = Comparison::new(filter, options);
     let pairs = plan::pairs(&before, &after);
-    let read: Vec<&Pair<'_>> = pairs.iter().filter(|pair| comparison.begin(pair)).collect();
+    let read: Vec<&ComponentPair<'_>> =
+        pairs.iter().filter(|pair| comparison.begin(pair)).collect();
     if !read.is_empty() {
         let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-        let reading = Reading {
+        let reading = ReadSettings {
             scratch: args.scratch.folder(frame),
             progress: frame.terminal.progress(),
         };
-        let sides = Sides {
+        let sides = ReaderPair {
             before: opened.reader(&before, &identities, &reading, frame).await?,
             after: opened.reader(&after, &identities, &reading, frame).await?,
         };

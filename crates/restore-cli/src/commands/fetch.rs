@@ -14,10 +14,10 @@ use backup_core::newfile::OverwritePolicy;
 use backup_core::read::{self, RestoreError};
 use serde::Serialize;
 
-use crate::commands::gaps::Lacked;
-use crate::commands::latest::Needs;
+use crate::commands::gaps::GapReport;
+use crate::commands::latest::Requirement;
 use crate::commands::{disk_is_full, open};
-use crate::flags::{ReadFlags, Selection};
+use crate::flags::{PointArg, ReadFlags};
 
 mod tenant;
 
@@ -30,7 +30,7 @@ mod tenant;
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: PointArg,
     /// Fetch this component
     #[arg(long, value_name = "NAME")]
     component: ComponentName,
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             .confirm(&question, "--force, or name another file with --to")?;
         existing = OverwritePolicy::Replace;
     }
-    let needs = Needs::Component(args.component.clone());
+    let needs = Requirement::Component(args.component.clone());
     let point = frame
         .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         frame.terminal.warn(&told);
     }
     if let Some(tenant) = &args.tenant {
-        let wanted = tenant::Wanted {
+        let wanted = tenant::TenantRequest {
             tenant,
             point: &point,
             identities: &identities,
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     .await;
     drop(progress);
     let fetched = fetched.map_err(advised)?;
-    frame.terminal.emit(&Fetched {
+    frame.terminal.emit(&FetchReport {
         restore_point: point.entry.id.to_string(),
         component: args.component.to_string(),
         kubeconfig: None,
@@ -152,7 +152,7 @@ fn advised(error: RestoreError) -> Failure {
 /// Printed result of `fetch`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Fetched {
+struct FetchReport {
     restore_point: String,
     component: String,
     /// Origin of a tenant's kubeconfig: `NAMESPACE/SECRET KEY`.
@@ -163,10 +163,10 @@ struct Fetched {
     sha256: String,
     /// Parts of the component that the file lacks, because the restore point lacks them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    lacks: Vec<Lacked>,
+    lacks: Vec<GapReport>,
 }
 
-impl Report for Fetched {
+impl Report for FetchReport {
     fn page(&self, page: &mut Page) {
         let mut fields = vec![
             ("Restore point", self.restore_point.clone()),
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_fetch_reads_well_and_its_json_stays() {
-        let mut fetched = Fetched {
+        let mut fetched = FetchReport {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             component: "etcd".to_owned(),
             kubeconfig: None,

@@ -10,12 +10,12 @@ use backup_core::format::manifest::{Finding, Severity};
 use backup_core::id::{ComponentName, RestorePointId};
 use serde::Serialize;
 
-use super::Opened;
+use super::OpenedStore;
 
 /// Gap of a restore point as it is printed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Lacked {
+pub(super) struct GapReport {
     component: String,
     /// Kind, group as `*.GROUP`, or file; absent if the whole component is missing.
     kind: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Lacked {
     whole_in: Option<String>,
 }
 
-impl Lacked {
+impl GapReport {
     fn new(gap: &Gap, whole: &BTreeMap<ComponentName, RestorePointId>) -> Self {
         Self {
             component: gap.component.to_string(),
@@ -82,16 +82,16 @@ impl Lacked {
     }
 }
 
-impl Opened {
+impl OpenedStore {
     /// Returns `gaps` of `point`, each with the newest older restore point that has the missing data.
     pub(super) async fn lacked(
         &self,
         point: &RestorePoint,
         gaps: &[Gap],
-    ) -> Result<Vec<Lacked>, Failure> {
+    ) -> Result<Vec<GapReport>, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
         let whole = catalog.whole_before(&self.view, &point.entry.id, gaps);
         let whole = whole.await?;
-        Ok(gaps.iter().map(|gap| Lacked::new(gap, &whole)).collect())
+        Ok(gaps.iter().map(|gap| GapReport::new(gap, &whole)).collect())
     }
 }

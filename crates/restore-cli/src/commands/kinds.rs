@@ -27,16 +27,16 @@ const ALIKE: f32 = 0.6;
 
 /// Kind that a component of a restore point lists.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Listed<'m> {
+pub(super) struct ListedKind<'m> {
     pub(super) component: &'m ComponentName,
     pub(super) facts: &'m KindFacts,
 }
 
 /// Returns every listed kind, component by component.
-pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Listed<'_>> {
+pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = ListedKind<'_>> {
     manifest.components.iter().flat_map(|component| {
         let kinds = component.archive.iter().flat_map(|a| &a.kinds);
-        kinds.map(|facts| Listed {
+        kinds.map(|facts| ListedKind {
             component: &component.name,
             facts,
         })

@@ -11,18 +11,18 @@ use backup_core::format::gaps::{self, Gap};
 use backup_core::format::manifest::Manifest;
 use backup_core::id::{ComponentName, RestorePointId};
 
-use super::{Opened, kinds, refused};
+use super::{OpenedStore, kinds, refused};
 
-mod left_out;
+mod exclusions;
 
-pub(super) use left_out::TRUST;
+pub(super) use exclusions::TRUST;
 
 /// Word on the command line.
 pub(super) const LATEST: &str = "latest";
 
 /// Data that a restore point must have to be the latest one.
 #[derive(Debug, Clone)]
-pub(super) enum Needs {
+pub(super) enum Requirement {
     /// No particular data.
     Nothing,
     /// This component, whole if any restore point has it whole.
@@ -37,7 +37,7 @@ pub(super) enum Needs {
     SomeOfKind(String),
 }
 
-impl Needs {
+impl Requirement {
     fn words(&self) -> String {
         match self {
             Self::Nothing => "anything".to_owned(),
@@ -129,13 +129,13 @@ pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
 
 /// Newer restore points that were passed over because of gaps.
 #[derive(Default)]
-struct Passed {
+struct SkippedPoints {
     count: usize,
     /// Newest of them, with the reason.
     newest: Option<(RestorePointId, String)>,
 }
 
-impl Passed {
+impl SkippedPoints {
     /// Records a restore point that was passed over; `gaps` are its gaps.
     fn over(&mut self, point: &RestorePoint, gaps: &[Gap]) {
         self.count += 1;
@@ -155,7 +155,7 @@ impl Passed {
             .get_or_insert_with(|| (point.entry.id.clone(), told()));
     }
 
-    fn told(&self, found: &RestorePoint, needs: &Needs) -> Option<String> {
+    fn warning(&self, found: &RestorePoint, needs: &Requirement) -> Option<String> {
         let (newest, told) = self.newest.as_ref()?;
         let (id, words) = (&found.entry.id, needs.words());
         let newer = if self.count == 1 {
@@ -167,13 +167,13 @@ impl Passed {
     }
 }
 
-impl Opened {
+impl OpenedStore {
     /// Finds the restore point that `wanted` names, if it counts. For `latest` it finds the newest that has
     /// the needed data, and reports the restore points that were passed over.
     pub(super) async fn find(
         &self,
         wanted: &str,
-        needs: &Needs,
+        needs: &Requirement,
         frame: &Frame,
     ) -> Result<RestorePoint, Failure> {
         // However many names there are, a cancellation ends the search.
@@ -184,7 +184,7 @@ impl Opened {
     async fn found(
         &self,
         wanted: &str,
-        needs: &Needs,
+        needs: &Requirement,
         frame: &Frame,
     ) -> Result<RestorePoint, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
@@ -194,20 +194,20 @@ impl Opened {
             return point.map_err(refused);
         }
         let mut found = match needs {
-            Needs::Nothing => self.any(&catalog, frame).await?,
-            Needs::Objects => self.whole(&catalog, frame).await?,
+            Requirement::Nothing => self.any(&catalog, frame).await?,
+            Requirement::Objects => self.whole(&catalog, frame).await?,
             needs => self.newest(&catalog, needs, None, frame).await?,
         };
-        if let (None, Needs::Kind(kind)) = (&found, needs) {
-            let some = Needs::SomeOfKind(kind.clone());
+        if let (None, Requirement::Kind(kind)) = (&found, needs) {
+            let some = Requirement::SomeOfKind(kind.clone());
             found = self.newest(&catalog, &some, None, frame).await?;
         }
         let Some(found) = found else {
             // The error of the newest restore point is the best description of what exists.
             return match self.any(&catalog, frame).await? {
                 None => Err(self.none(&catalog).await),
-                Some(newest) if matches!(needs, Needs::Kind(_)) => Ok(newest),
-                Some(_) => Err(self.nowhere(needs)),
+                Some(newest) if matches!(needs, Requirement::Kind(_)) => Ok(newest),
+                Some(_) => Err(self.no_such_data(needs)),
             };
         };
         let entries = catalog.list().await?;
@@ -232,7 +232,7 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let catalog = Catalog::new(Arc::clone(&self.store));
-        let needs = Needs::Part(ComponentName::resources());
+        let needs = Requirement::Part(ComponentName::resources());
         let before = Some(&point.entry.id);
         let newest = self.newest(&catalog, &needs, before, frame);
         frame.or_cancelled(newest).await
@@ -241,11 +241,11 @@ impl Opened {
     async fn newest(
         &self,
         catalog: &Catalog,
-        needs: &Needs,
+        needs: &Requirement,
         before: Option<&RestorePointId>,
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
-        let mut passed = Passed::default();
+        let mut passed = SkippedPoints::default();
         // Newest restore point with a part of the data, used if none has it whole.
         let mut part: Option<(RestorePoint, Vec<Gap>)> = None;
         let (found, left_out) = catalog
@@ -264,8 +264,11 @@ impl Opened {
                 }
             })
             .await?;
-        self.tell(&left_out, frame);
-        if let Some(told) = found.as_ref().and_then(|found| passed.told(found, needs)) {
+        self.warn_of(&left_out, frame);
+        if let Some(told) = found
+            .as_ref()
+            .and_then(|found| passed.warning(found, needs))
+        {
             frame.terminal.status(&told);
         }
         if let (None, Some((point, gaps))) = (&found, part) {
@@ -288,7 +291,7 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let known: BTreeSet<ComponentName> = object_components().into();
-        let (mut there, mut passed) = (BTreeSet::new(), Passed::default());
+        let (mut there, mut passed) = (BTreeSet::new(), SkippedPoints::default());
         // Newest restore point of each set of components; there are 31 sets at most.
         let mut candidates: Vec<(BTreeSet<ComponentName>, RestorePoint)> = Vec::new();
         let (found, left_out) = catalog
@@ -311,9 +314,9 @@ impl Opened {
                 ControlFlow::Continue(())
             })
             .await?;
-        self.tell(&left_out, frame);
+        self.warn_of(&left_out, frame);
         if let Some(found) = found {
-            if let Some(told) = passed.told(&found, &Needs::Objects) {
+            if let Some(told) = passed.warning(&found, &Requirement::Objects) {
                 frame.terminal.status(&told);
             }
             return Ok(Some(found));

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let mut entries = catalog.list().await?;
     entries.reverse();
     let now = catalog.time(&entries, opened.view.now).await;
-    let mut list = List {
+    let mut list = PointList {
         restore_points: Vec::new(),
         distrusted: Vec::new(),
         unreadable: Vec::new(),
@@ -56,16 +56,16 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
                     } else {
                         newest.get_or_insert_with(|| entry.id.clone());
                     }
-                    list.restore_points.push(Row::of(&point));
+                    list.restore_points.push(PointRow::of(&point));
                 }
                 Err(CatalogError::Distrusted { id, verdict }) => {
                     left_out.distrust(&id, verdict);
-                    list.distrusted.push(Distrusted {
+                    list.distrusted.push(DistrustedPoint {
                         id: id.to_string(),
                         signature: signature(verdict),
                     });
                 }
-                Err(error) => list.unreadable.push(Unreadable {
+                Err(error) => list.unreadable.push(UnreadablePoint {
                     id: entry.id.to_string(),
                     cause: Failure::from(error).one_line(),
                 }),
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
     }
     frame.terminal.emit(&list)?;
-    opened.tell(&left_out, frame);
+    opened.warn_of(&left_out, frame);
     // One warning is enough here; `restore-cli audit` reports all.
     if let Some(told) = &lost {
         frame.terminal.status(told);
@@ -97,19 +97,19 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 /// Printed result of `list`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct List {
-    restore_points: Vec<Row>,
+struct PointList {
+    restore_points: Vec<PointRow>,
     /// Restore points that no trusted key signed; they are not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    distrusted: Vec<Distrusted>,
-    unreadable: Vec<Unreadable>,
+    distrusted: Vec<DistrustedPoint>,
+    unreadable: Vec<UnreadablePoint>,
     #[serde(skip)]
     now: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+struct PointRow {
     id: String,
     cluster: String,
     began: Timestamp,
@@ -132,19 +132,19 @@ struct Row {
 
 /// Restore point that no trusted key signed.
 #[derive(Debug, Serialize)]
-struct Distrusted {
+struct DistrustedPoint {
     id: String,
     signature: &'static str,
 }
 
 /// Restore point that exists and cannot be read.
 #[derive(Debug, Serialize)]
-struct Unreadable {
+struct UnreadablePoint {
     id: String,
     cause: String,
 }
 
-impl Row {
+impl PointRow {
     fn of(point: &RestorePoint) -> Self {
         let manifest = &point.manifest;
         let components = &manifest.components;
@@ -195,7 +195,7 @@ impl Row {
     }
 }
 
-impl Report for List {
+impl Report for PointList {
     fn page(&self, page: &mut Page) {
         let rows = self.restore_points.iter().map(|row| {
             [
@@ -247,8 +247,8 @@ mod tests {
     use backup_cli::output::{Format, render};
     use backup_core::crypt::Verdict;
 
-    fn row(id: &str, began: &str, pinned: bool, reason: Option<&str>) -> Row {
-        Row {
+    fn row(id: &str, began: &str, pinned: bool, reason: Option<&str>) -> PointRow {
+        PointRow {
             id: id.to_owned(),
             cluster: "butler-mgmt".to_owned(),
             began: began.parse().unwrap(),
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_list_reads_well_and_its_json_stays() {
-        let list = List {
+        let list = PointList {
             restore_points: vec![
                 row(
                     "20261123t120000000z-1a2b3c4d5e6f",
@@ -289,7 +289,7 @@ mod tests {
                 ),
             ],
             distrusted: Vec::new(),
-            unreadable: vec![Unreadable {
+            unreadable: vec![UnreadablePoint {
                 id: "20261123t100000000z-ffffffffffff".to_owned(),
                 cause: "its manifest was changed".to_owned(),
             }],

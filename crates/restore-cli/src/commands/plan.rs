@@ -10,10 +10,10 @@ use clap::ValueEnum;
 use cluster_restore::plan::{Mode, Step};
 
 use super::recover::{
-    Alike, Asked, Ground, Journals, ObjectFlags, Shown, SourceFlags, TargetFlags, Took, Wanted,
-    failed, look_at_etcd,
+    JournalFlags, ObjectFlags, PastDurations, PlanReport, PlanRequest, PointSelection,
+    RestoreContext, RestoreFilter, SourceFlags, TargetFlags, failed, look_at_etcd,
 };
-use crate::flags::{ReadFlags, ScratchFlags, Selection};
+use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
 /// How a cluster is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,7 +47,7 @@ pub(crate) enum StepFlag {
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    point: Selection,
+    point: PointArg,
     /// Restore in this way
     #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
     mode: ModeFlag,
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "restore-plan.json")]
     to: PathBuf,
     #[command(flatten)]
-    journals: Journals,
+    journals: JournalFlags,
     #[command(flatten)]
     source: SourceFlags,
     #[command(flatten)]
@@ -83,48 +83,52 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ModeFlag::Rebuild => Mode::Rebuild,
     };
     let source = args.source.source(args.objects.prune())?;
-    let wanted = Wanted {
+    let wanted = PointSelection {
         point: &args.point.restore_point,
         forward: args.forward_to.as_deref(),
         steps: steps(mode, &args.only)?,
         source: &source,
     };
     let flags = (&args.read, &args.kube, &args.scratch);
-    let ground = Ground::open(wanted, flags, frame).await?;
-    let asked = Asked {
+    let context = RestoreContext::open(wanted, flags, frame).await?;
+    let plan_request = PlanRequest {
         mode,
-        steps: ground.steps.clone(),
+        steps: context.steps.clone(),
         options: args.objects.options(),
         source,
         dry_run: true,
     };
-    let plan = if asked.steps.contains(&Step::Etcd) {
+    let plan = if plan_request.steps.contains(&Step::Etcd) {
         let etcd = look_at_etcd(
-            &ground,
-            (&args.talos, &asked.options.allow),
+            &context,
+            (&args.talos, &plan_request.options.allow),
             &args.read,
             frame,
         );
         let etcd = frame.or_cancelled(etcd).await?;
-        let material = ground.material(&asked, None, frame).await?;
-        let answer = ground.answer(frame).await?.ok();
-        let plan = ground
-            .foresee(&asked, &material, answer.as_ref(), frame)
+        let material = context.material(&plan_request, None, frame).await?;
+        let answer = context.answer(frame).await?.ok();
+        let plan = context
+            .predict(&plan_request, &material, answer.as_ref(), frame)
             .await?;
         plan.with_etcd(etcd).map_err(failed)?
     } else {
-        let target = frame.or_cancelled(ground.target()).await?;
-        let material = ground.material(&asked, Some(&target), frame).await?;
-        ground.survey(&asked, &target, &material, frame).await?
+        let target = frame.or_cancelled(context.target()).await?;
+        let material = context
+            .material(&plan_request, Some(&target), frame)
+            .await?;
+        context
+            .survey(&plan_request, &target, &material, frame)
+            .await?
     };
     plan.write(&args.to).map_err(failed)?;
-    let alike = Alike {
+    let filter = RestoreFilter {
         cluster: &plan.cluster,
         mode: plan.mode,
         steps: Some(&plan.steps),
     };
-    let took = Took::last(&args.journals.journals, &ground.opened.store, &alike).await;
-    let shown = Shown {
+    let took = PastDurations::last(&args.journals.journals, &context.opened.store, &filter).await;
+    let shown = PlanReport {
         file: args.to.display().to_string(),
         plan: &plan,
         last_seconds: took.and_then(|took| took.whole.as_secs().try_into().ok()),

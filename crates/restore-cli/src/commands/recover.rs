@@ -1,26 +1,31 @@
 //! Parts that planning, running and resuming a restore share.
 
-mod carry;
+mod context;
 mod copy;
+mod durations;
 mod etcd;
+mod execute;
 mod flags;
-mod ground;
-mod reach;
 mod report;
 mod source;
 mod talos;
-mod took;
+mod targets;
 
-pub(crate) use carry::{Consent, Means, Objects, go_on, hold, plan_of, run, unblocked};
-pub(crate) use copy::{Copying, fetched};
-pub(crate) use etcd::{Journalled, look_at_etcd};
-pub(crate) use flags::{Journals, ObjectFlags, RunFlags, Waits};
-pub(crate) use ground::{Asked, Ground, Wanted, target_of};
-pub(crate) use reach::Reach;
-pub(crate) use report::{COMPLETE, COMPLETE_OF_PARTIAL, Ran, Shown, way_on, word};
+pub(crate) use context::{PlanRequest, PointSelection, RestoreContext, target_of};
+pub(crate) use copy::{JournalCopier, fetch_copy};
+pub(crate) use durations::{PastDurations, RestoreFilter};
+pub(crate) use etcd::{JournalLog, look_at_etcd};
+pub(crate) use execute::{
+    Consent, ExecuteSettings, ObjectSpools, check_blockers, check_unchanged, continue_run, plan_of,
+    run,
+};
+pub(crate) use flags::{JournalFlags, ObjectFlags, RunFlags, WaitFlags};
+pub(crate) use report::{
+    COMPLETE, COMPLETE_OF_PARTIAL, PlanReport, RestoreReport, next_step, word,
+};
 pub(crate) use source::{Source, SourceFlags, same};
 pub(crate) use talos::TargetFlags;
-pub(crate) use took::{Alike, Took};
+pub(crate) use targets::RestoreTargets;
 
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;

@@ -25,7 +25,7 @@ enum Command {
 
 /// Which restore point, where it is not what the command is about.
 #[derive(Debug, Clone, clap::Args)]
-struct At {
+struct PointFlag {
     /// Look into this restore point: an id, the beginning of one, or `latest`, the newest that has
     /// what is needed
     #[arg(long, value_name = "RESTORE-POINT", default_value = "latest")]

@@ -14,10 +14,11 @@ mod etcd;
 
 use super::plan::ModeFlag;
 use super::recover::{
-    Asked, Consent, Ground, Journals, Means, ObjectFlags, Reach, RunFlags, Shown, SourceFlags,
-    Waits, Wanted, failed, hold, run as carry_out, same, unblocked,
+    Consent, ExecuteSettings, JournalFlags, ObjectFlags, PlanReport, PlanRequest, PointSelection,
+    RestoreContext, RestoreTargets, RunFlags, SourceFlags, WaitFlags, check_blockers,
+    check_unchanged, failed, run as execute, same,
 };
-use crate::flags::{ReadFlags, ScratchFlags, Selection};
+use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
 /// Run a plan that `restore-cli plan` made, or one step with a plan of its own
 ///
@@ -57,16 +58,16 @@ enum StepCommand {
 #[command(after_help = backup_cli::exit::HELP)]
 struct StepArgs {
     #[command(flatten)]
-    point: Selection,
+    point: PointArg,
     /// Restore in this way
     #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
     mode: ModeFlag,
     #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
-    journals: Journals,
+    journals: JournalFlags,
     #[command(flatten)]
-    waits: Waits,
+    waits: WaitFlags,
     #[command(flatten)]
     source: SourceFlags,
     #[command(flatten)]
@@ -88,8 +89,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             Box::pin(one(args, Step::Resources, frame)).await
         }
         (Some(StepCommand::Verify(args)), _) => {
-            let asked = Box::pin(super::verify_tenants::run(args, frame));
-            frame.or_cancelled(asked).await
+            let verification = Box::pin(super::verify_tenants::run(args, frame));
+            frame.or_cancelled(verification).await
         }
         (None, Some(plan)) => Box::pin(whole(plan, args, frame)).await,
         (None, None) => Err(Failure::message(Exit::Usage, "no plan is named")
@@ -99,9 +100,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 
 async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let plan = Plan::read(plan).map_err(failed)?;
-    let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
-    ground.admit_steps(&plan.steps)?;
-    let asked = Asked::of(&plan);
+    let context = RestoreContext::of_plan(&plan, args.flags.context_flags(), frame).await?;
+    context.admit_steps(&plan.steps)?;
+    let plan_request = PlanRequest::of(&plan);
     // The objects of etcd's snapshot exist only after its restore.
     let (target, material) = if plan.has(Step::Etcd) {
         if let Some(blocker) = plan.blockers().first() {
@@ -109,52 +110,58 @@ async fn whole(plan: &Path, args: &Args, frame: &Frame) -> Result<Exit, Failure>
                 Failure::message(Exit::Refused, blocker.cause.clone()).hint(blocker.remedy.clone())
             );
         }
-        let material = ground.material(&asked, None, frame).await?;
+        let material = context.material(&plan_request, None, frame).await?;
         same(&plan.origin, &material.origin)?;
         // Tenants' data may be gone since the plan. The outcome of objects was only forecast, and is
         // determined later.
-        let now = ground.foresee(&asked, &material, None, frame).await?;
-        unblocked(&now)?;
+        let now = context
+            .predict(&plan_request, &material, None, frame)
+            .await?;
+        check_blockers(&now)?;
         (None, material)
     } else {
-        let target = frame.or_cancelled(ground.target()).await?;
-        let material = ground.material(&asked, Some(&target), frame).await?;
+        let target = frame.or_cancelled(context.target()).await?;
+        let material = context
+            .material(&plan_request, Some(&target), frame)
+            .await?;
         same(&plan.origin, &material.origin)?;
-        let now = ground.survey(&asked, &target, &material, frame).await?;
-        hold(&plan, &now)?;
+        let now = context
+            .survey(&plan_request, &target, &material, frame)
+            .await?;
+        check_unchanged(&plan, &now)?;
         (Some(target), material)
     };
-    let reach = Reach::look(
-        &ground,
+    let targets = RestoreTargets::check(
+        &context,
         (&plan, plan.etcd.as_ref()),
         target.as_ref(),
         args.flags.nodes(),
         frame,
     )
     .await?;
-    args.flags.consent.ask(&plan, &reach, frame)?;
-    let carried = carry_out(
-        ground,
+    args.flags.consent.ask(&plan, &targets, frame)?;
+    let execution = execute(
+        context,
         plan,
         (target, material.objects),
         &args.flags.journals,
-        args.flags.means(),
+        args.flags.settings(),
         frame,
     );
-    Box::pin(carried).await
+    Box::pin(execution).await
 }
 
 async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure> {
     let source = args.source.source(args.objects.prune())?;
-    let wanted = Wanted {
+    let wanted = PointSelection {
         point: &args.point.restore_point,
         forward: None,
         steps: vec![step],
         source: &source,
     };
     let flags = (&args.read, &args.kube, &args.scratch);
-    let ground = Ground::open(wanted, flags, frame).await?;
-    let asked = Asked {
+    let context = RestoreContext::open(wanted, flags, frame).await?;
+    let plan_request = PlanRequest {
         mode: match args.mode {
             ModeFlag::InPlace => Mode::InPlace,
             ModeFlag::Rebuild => Mode::Rebuild,
@@ -164,34 +171,38 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
         source,
         dry_run: true,
     };
-    let target = frame.or_cancelled(ground.target()).await?;
-    let material = ground.material(&asked, Some(&target), frame).await?;
-    let plan = ground.survey(&asked, &target, &material, frame).await?;
+    let target = frame.or_cancelled(context.target()).await?;
+    let material = context
+        .material(&plan_request, Some(&target), frame)
+        .await?;
+    let plan = context
+        .survey(&plan_request, &target, &material, frame)
+        .await?;
     if !plan.blockers().is_empty() {
         let file = "(of this step)".to_owned();
         let last_seconds = None;
-        frame.terminal.emit(&Shown {
+        frame.terminal.emit(&PlanReport {
             file,
             plan: &plan,
             last_seconds,
         })?;
         return Ok(Exit::Refused);
     }
-    let reach = Reach::of(&target, frame).await?;
-    args.consent.ask(&plan, &reach, frame)?;
-    let means = Means {
+    let targets = RestoreTargets::of(&target, frame).await?;
+    args.consent.ask(&plan, &targets, frame)?;
+    let settings = ExecuteSettings {
         patience: args.waits.patience(),
         talos: None,
         read: &args.read,
         scratch: &args.scratch,
     };
-    let carried = carry_out(
-        ground,
+    let execution = execute(
+        context,
         plan,
         (Some(target), material.objects),
         &args.journals,
-        means,
+        settings,
         frame,
     );
-    Box::pin(carried).await
+    Box::pin(execution).await
 }

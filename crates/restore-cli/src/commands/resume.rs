@@ -9,8 +9,8 @@ use cluster_restore::journal::{Journal, Phase, Record};
 use cluster_restore::plan::{Step, admit};
 
 use super::recover::{
-    Asked, COMPLETE, COMPLETE_OF_PARTIAL, Ground, Reach, RunFlags, Source, failed, fetched, go_on,
-    plan_of, same,
+    COMPLETE, COMPLETE_OF_PARTIAL, PlanRequest, RestoreContext, RestoreTargets, RunFlags, Source,
+    continue_run, failed, fetch_copy, plan_of, same,
 };
 
 /// Go on with a restore from where its journal ends
@@ -30,11 +30,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let folder = &args.flags.journals.journals;
-    let (path, from_store) = match super::status::Named::of(args.journal.as_deref(), folder)? {
-        super::status::Named::File(path) => (path, false),
-        super::status::Named::Restore(restore) => {
+    let (path, from_store) = match super::status::JournalName::of(args.journal.as_deref(), folder)?
+    {
+        super::status::JournalName::File(path) => (path, false),
+        super::status::JournalName::Restore(restore) => {
             let given = args.flags.read.given();
-            let (path, _) = fetched(&restore, folder, &given, frame).await?;
+            let (path, _) = fetch_copy(&restore, folder, &given, frame).await?;
             let told = format!("journal: {}, from the store", path.display());
             frame.terminal.status(&told);
             (path, true)
@@ -57,13 +58,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Partial);
     }
-    let ground = Ground::of_plan(&plan, args.flags.reached(), frame).await?;
-    ground.admit_steps(&plan.steps)?;
+    let context = RestoreContext::of_plan(&plan, args.flags.context_flags(), frame).await?;
+    context.admit_steps(&plan.steps)?;
     // With a step on etcd the API may not be up yet; the step waits for it.
     let target = if plan.has(Step::Etcd) {
         None
     } else {
-        Some(frame.or_cancelled(ground.target()).await?)
+        Some(frame.or_cancelled(context.target()).await?)
     };
     if let Some(target) = &target {
         admit(&plan, target).map_err(failed)?;
@@ -73,14 +74,17 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         let etcd = plan.etcd.as_ref();
         let etcd = etcd.filter(|_| !journal.state.is_done(Phase::Etcd));
         let nodes = args.flags.nodes();
-        let reach = Reach::look(&ground, (&plan, etcd), target.as_ref(), nodes, frame).await?;
-        args.flags.consent.ask(&plan, &reach, frame)?;
+        let targets =
+            RestoreTargets::check(&context, (&plan, etcd), target.as_ref(), nodes, frame).await?;
+        args.flags.consent.ask(&plan, &targets, frame)?;
     }
-    let asked = Asked {
+    let plan_request = PlanRequest {
         source: Source::begun(&plan.origin),
-        ..Asked::of(&plan)
+        ..PlanRequest::of(&plan)
     };
-    let material = ground.material(&asked, target.as_ref(), frame).await?;
+    let material = context
+        .material(&plan_request, target.as_ref(), frame)
+        .await?;
     same(&plan.origin, &material.origin)?;
     let at = frame.clock.now();
     journal
@@ -89,7 +93,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             copied: from_store,
         }])
         .map_err(failed)?;
-    let means = args.flags.means();
+    let settings = args.flags.settings();
     let objects = material.objects;
-    go_on(ground, plan, (target, objects), journal, means, frame).await
+    continue_run(context, plan, (target, objects), journal, settings, frame).await
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use backup_cli::config::{Config, Given};
+use backup_cli::config::{Config, ConfigFlags};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::TalosFlags;
@@ -20,10 +20,10 @@ use serde::Serialize;
 use self::document::Form;
 use self::facts::{Facts, Nodes};
 use super::plan::ModeFlag;
-use super::recover::{Alike, Journals, Took};
-use crate::commands::latest::Needs;
-use crate::commands::{Opened, open};
-use crate::flags::{LookFlags, Selection};
+use super::recover::{JournalFlags, PastDurations, RestoreFilter};
+use crate::commands::latest::Requirement;
+use crate::commands::{OpenedStore, open};
+use crate::flags::{LookFlags, PointArg};
 
 mod document;
 mod etcd;
@@ -45,7 +45,7 @@ mod trouble;
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: PointArg,
     /// Restore in this way
     #[arg(long, value_enum, value_name = "MODE", default_value = "in-place")]
     mode: ModeFlag,
@@ -71,13 +71,13 @@ pub(crate) struct Args {
     )]
     nodes: Vec<String>,
     #[command(flatten)]
-    journals: Journals,
+    journals: JournalFlags,
     #[command(flatten)]
     look: LookFlags,
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let given = Given {
+    let given = ConfigFlags {
         talos: TalosFlags {
             talosconfig: args.talosconfig.clone(),
             context: args.context.clone(),
@@ -87,8 +87,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let opened = open(&given, frame).await?;
     let (mode, needs) = match args.mode {
-        ModeFlag::InPlace => (Mode::InPlace, Needs::Component(ComponentName::etcd())),
-        ModeFlag::Rebuild => (Mode::Rebuild, Needs::Objects),
+        ModeFlag::InPlace => (Mode::InPlace, Requirement::Component(ComponentName::etcd())),
+        ModeFlag::Rebuild => (Mode::Rebuild, Requirement::Objects),
     };
     let found = opened.find(&args.selection.restore_point, &needs, frame);
     // The manifest's names go into commands, so the restore point must have a trusted signature.
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     can_be(mode, &point)?;
     let facts = facts(opened, point, mode, args, frame).await?;
     let text = runbook(&facts).written(args.format);
-    let written = Written {
+    let written = RunbookReport {
         restore_point: facts.id(),
         mode,
         file: args.to.as_ref().map(|file| file.display().to_string()),
@@ -140,19 +140,19 @@ fn can_be(mode: Mode, point: &RestorePoint) -> Result<(), Failure> {
 }
 
 async fn facts(
-    opened: Opened,
+    opened: OpenedStore,
     point: RestorePoint,
     mode: Mode,
     args: &Args,
     frame: &Frame,
 ) -> Result<Facts, Failure> {
     let nodes = nodes(&opened.config, frame).await;
-    let alike = Alike {
+    let filter = RestoreFilter {
         cluster: &point.manifest.cluster,
         mode,
         steps: None,
     };
-    let took = Took::last(&args.journals.journals, &opened.store, &alike).await;
+    let took = PastDurations::last(&args.journals.journals, &opened.store, &filter).await;
     let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     Ok(Facts {
         mode,
@@ -215,7 +215,7 @@ fn keep(file: &std::path::Path, text: &str) -> Result<(), Failure> {
 /// Printed result of `runbook` if it wrote a file, or for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct RunbookReport {
     restore_point: String,
     mode: Mode,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,7 +226,7 @@ struct Written {
     text: Option<String>,
 }
 
-impl Report for Written {
+impl Report for RunbookReport {
     fn page(&self, page: &mut Page) {
         page.fields([
             ("Restore point", self.restore_point.clone()),

@@ -7,9 +7,9 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::Catalog;
 
-use crate::commands::latest::{LATEST, Needs};
+use crate::commands::latest::{LATEST, Requirement};
 use crate::commands::{open, warn_untrusted};
-use crate::flags::{ReadFlags, Selection};
+use crate::flags::{PointArg, ReadFlags};
 
 pub(super) mod report;
 
@@ -18,7 +18,7 @@ pub(super) mod report;
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: PointArg,
     /// List kinds without objects and kinds that were not listed, too
     #[arg(long)]
     all: bool,
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&args.read.given(), frame).await?;
     let wanted = &args.selection.restore_point;
     let point = if wanted == LATEST {
-        opened.find(wanted, &Needs::Nothing, frame).await?
+        opened.find(wanted, &Requirement::Nothing, frame).await?
     } else {
         // An untrusted manifest may be shown, with a warning about its signature.
         let catalog = Catalog::new(Arc::clone(&opened.store));
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     warn_untrusted(&point, frame);
     let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     let now = frame.clock.now();
-    let shown = report::Shown::of(&point, now, args.all).lacking(lacked);
+    let shown = report::PointReport::of(&point, now, args.all).lacking(lacked);
     frame.terminal.emit(&shown)?;
     Ok(Exit::Complete)
 }

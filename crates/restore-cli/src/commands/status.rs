@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use backup_cli::config::{Config, Given};
+use backup_cli::config::{Config, ConfigFlags};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{Finding, table};
-use backup_cli::open::Access;
+use backup_cli::open::StoreAccess;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::store::{Store, StoreError};
@@ -17,7 +17,7 @@ use cluster_restore::journal::{Journal, JournalState, Outcome, Phase};
 use cluster_restore::journal_replica::{self, ReplicaHead};
 use serde::Serialize;
 
-use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, Journals, failed, fetched};
+use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, JournalFlags, failed, fetch_copy};
 use crate::flags::ReadFlags;
 
 /// Largest number of objects that are listed for people.
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(value_name = "JOURNAL")]
     journal: Option<PathBuf>,
     #[command(flatten)]
-    journals: Journals,
+    journals: JournalFlags,
     #[command(flatten)]
     read: ReadFlags,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let folder = &args.journals.journals;
     let given = args.read.given();
-    let named = Named::of(args.journal.as_deref(), folder);
+    let named = JournalName::of(args.journal.as_deref(), folder);
     let listing = args.journal.is_none();
     let in_store = if listing {
         stored(&given, frame).await?
@@ -53,26 +53,26 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         Vec::new()
     };
     let (path, state) = match named {
-        Ok(Named::File(path)) => {
+        Ok(JournalName::File(path)) => {
             let state = Journal::look(&path).map_err(failed)?;
             (path.display().to_string(), state)
         }
-        Ok(Named::Restore(restore)) => {
+        Ok(JournalName::Restore(restore)) => {
             let scratch = tempfile::tempdir_in(&frame.environment.temp)
                 .context("make a folder for the journal")?;
-            let (path, _) = fetched(&restore, scratch.path(), &given, frame).await?;
+            let (path, _) = fetch_copy(&restore, scratch.path(), &given, frame).await?;
             let state = Journal::look(&path).map_err(failed)?;
             (restore, state)
         }
         Err(_) if !in_store.is_empty() => {
-            frame.terminal.emit(&InStore {
+            frame.terminal.emit(&StoredJournals {
                 journals_in_store: in_store,
             })?;
             return Ok(Exit::Complete);
         }
         Err(failure) => return Err(failure),
     };
-    let mut told = Told::of(path, &state);
+    let mut told = JournalReport::of(path, &state);
     told.journals_in_store = in_store;
     frame.terminal.emit(&told)?;
     Ok(match told.ended.as_deref() {
@@ -82,14 +82,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 }
 
 /// Journal as a person names it.
-pub(super) enum Named {
+pub(super) enum JournalName {
     /// File that exists.
     File(PathBuf),
     /// Restore, whose journal may be in the store.
     Restore(String),
 }
 
-impl Named {
+impl JournalName {
     /// Resolves `named`, or returns the newest journal of `folder`.
     pub(super) fn of(named: Option<&Path>, folder: &Path) -> Result<Self, Failure> {
         let Some(named) = named else {
@@ -112,18 +112,18 @@ impl Named {
 
 /// Returns the copies in the store, newest first; none where no store is configured. Warns if the store
 /// cannot be read.
-async fn stored(given: &Given, frame: &Frame) -> Result<Vec<StoredTold>, Failure> {
+async fn stored(given: &ConfigFlags, frame: &Frame) -> Result<Vec<StoredJournalReport>, Failure> {
     let config = Config::load(given, frame.clock.now())?;
     let Ok(url) = config.need_store() else {
         return Ok(Vec::new());
     };
     let heads = async {
-        let store = backup_cli::open::store(url, Access::Read, &frame.environment).await?;
+        let store = backup_cli::open::store(url, StoreAccess::Read, &frame.environment).await?;
         Ok(heads(&store).await?)
     };
     let heads = frame.or_cancelled(heads).await;
     match heads {
-        Ok(heads) => Ok(heads.iter().map(StoredTold::of).collect()),
+        Ok(heads) => Ok(heads.iter().map(StoredJournalReport::of).collect()),
         Err(failure) if failure.exit() == Exit::Interrupted => Err(failure),
         Err(failure) => {
             frame.terminal.warn(&format!(
@@ -185,32 +185,32 @@ pub(super) fn plan_of(journal: &Path) -> PathBuf {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct JournalReport {
     journal: String,
     restore: String,
     began: Option<jiff::Timestamp>,
     /// `complete`, `partial`, `failed`; absent while it runs or after a crash.
     ended: Option<String>,
     resumed: u64,
-    phases: Vec<PhaseTold>,
+    phases: Vec<PhaseReport>,
     etcd: Vec<String>,
     objects: BTreeMap<Outcome, u64>,
-    failed: Vec<Failed>,
+    failed: Vec<ObjectFailure>,
     still_stopped: Vec<String>,
     /// Whether everything that is missing is beyond the help of `resume`.
     stuck: bool,
     findings: Vec<Finding>,
-    journals_in_store: Vec<StoredTold>,
+    journals_in_store: Vec<StoredJournalReport>,
 }
 
 /// Copies of journals alone.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct InStore {
-    journals_in_store: Vec<StoredTold>,
+struct StoredJournals {
+    journals_in_store: Vec<StoredJournalReport>,
 }
 
-impl Report for InStore {
+impl Report for StoredJournals {
     fn page(&self, page: &mut Page) {
         in_store(page, &self.journals_in_store);
     }
@@ -219,7 +219,7 @@ impl Report for InStore {
 /// Copy of a journal, from its head.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StoredTold {
+struct StoredJournalReport {
     restore: String,
     restore_point: String,
     began: Option<jiff::Timestamp>,
@@ -230,7 +230,7 @@ struct StoredTold {
     phase: Option<Phase>,
 }
 
-impl StoredTold {
+impl StoredJournalReport {
     fn of(head: &ReplicaHead) -> Self {
         Self {
             restore: head.restore.clone(),
@@ -243,7 +243,7 @@ impl StoredTold {
     }
 }
 
-fn in_store(page: &mut Page, journals: &[StoredTold]) {
+fn in_store(page: &mut Page, journals: &[StoredJournalReport]) {
     if journals.is_empty() {
         return;
     }
@@ -267,29 +267,32 @@ fn in_store(page: &mut Page, journals: &[StoredTold]) {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PhaseTold {
+struct PhaseReport {
     phase: Phase,
     /// Duration; absent while the phase is at work.
     seconds: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Failed {
+struct ObjectFailure {
     object: String,
     why: String,
 }
 
-impl Told {
+impl JournalReport {
     fn of(journal: String, state: &JournalState) -> Self {
-        let phases = state.phases.iter().map(|(phase, (began, done))| PhaseTold {
-            phase: *phase,
-            seconds: done.map(|done| done.duration_since(*began).as_secs()),
-        });
+        let phases = state
+            .phases
+            .iter()
+            .map(|(phase, (began, done))| PhaseReport {
+                phase: *phase,
+                seconds: done.map(|done| done.duration_since(*began).as_secs()),
+            });
         let failed = state
             .written
             .iter()
             .filter(|(_, d)| d.outcome == Outcome::Failed);
-        let failed = failed.map(|(object, done)| Failed {
+        let failed = failed.map(|(object, done)| ObjectFailure {
             object: object.clone(),
             why: done.why.clone().unwrap_or_default(),
         });
@@ -319,7 +322,7 @@ impl Told {
     }
 }
 
-impl Report for Told {
+impl Report for JournalReport {
     fn page(&self, page: &mut Page) {
         let ended = self
             .ended
@@ -378,7 +381,7 @@ impl Report for Told {
                 "Nothing is left to do. `restore-cli show RESTORE-POINT` names what it lacked, and \
                  which older restore point has it.",
             ),
-            _ => page.line(&super::recover::way_on(self.stuck, &self.journal)),
+            _ => page.line(&super::recover::next_step(self.stuck, &self.journal)),
         }
     }
 }

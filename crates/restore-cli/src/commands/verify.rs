@@ -16,9 +16,9 @@ use backup_core::read::{self, Damage, VerifyDepth};
 use backup_core::store::Key;
 use serde::Serialize;
 
-use crate::commands::latest::{LATEST, Needs};
-use crate::commands::{Opened, damage, disk_is_full, distrust, open, signature};
-use crate::flags::{ReadFlags, ScratchFlags, Selection};
+use crate::commands::latest::{LATEST, Requirement};
+use crate::commands::{OpenedStore, damage, disk_is_full, distrust, open, signature};
+use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
 /// Verify one restore point without writing anything but scratch files
 ///
@@ -29,7 +29,7 @@ use crate::flags::{ReadFlags, ScratchFlags, Selection};
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: PointArg,
     /// Look at presence, sizes and recorded checksums only; needs no key
     #[arg(long)]
     quick: bool,
@@ -43,9 +43,9 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let point = match frame.or_cancelled(point(&opened, args, frame)).await? {
-        Point::Trusted(point) => point,
-        Point::Distrusted { id, key, verdict } => {
-            let report = Verified::of_distrusted(&id, &key, verdict, args.quick);
+        Candidate::Trusted(point) => point,
+        Candidate::Distrusted { id, key, verdict } => {
+            let report = VerifyReport::of_distrusted(&id, &key, verdict, args.quick);
             frame.terminal.emit(&report)?;
             return Ok(Exit::Damaged);
         }
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     )
     .await;
     drop(progress);
-    let mut report = Verified {
+    let mut report = VerifyReport {
         restore_point: point.entry.id.to_string(),
         quick: args.quick,
         sound: false,
@@ -128,7 +128,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 }
 
 /// Restore point to verify.
-enum Point {
+enum Candidate {
     Trusted(Box<RestorePoint>),
     /// No trusted key signed it: that is the result, and nothing of it is read.
     Distrusted {
@@ -138,17 +138,17 @@ enum Point {
     },
 }
 
-async fn point(opened: &Opened, args: &Args, frame: &Frame) -> Result<Point, Failure> {
+async fn point(opened: &OpenedStore, args: &Args, frame: &Frame) -> Result<Candidate, Failure> {
     let wanted = &args.selection.restore_point;
     if wanted == LATEST {
-        let point = opened.find(wanted, &Needs::Nothing, frame).await?;
-        return Ok(Point::Trusted(Box::new(point)));
+        let point = opened.find(wanted, &Requirement::Nothing, frame).await?;
+        return Ok(Candidate::Trusted(Box::new(point)));
     }
     let catalog = Catalog::new(Arc::clone(&opened.store));
     let entry = catalog.named(wanted, &opened.view.trust).await?;
     match catalog.trusted(&entry, &opened.view.trust).await {
-        Ok(point) => Ok(Point::Trusted(Box::new(point))),
-        Err(CatalogError::Distrusted { id, verdict }) => Ok(Point::Distrusted {
+        Ok(point) => Ok(Candidate::Trusted(Box::new(point))),
+        Err(CatalogError::Distrusted { id, verdict }) => Ok(Candidate::Distrusted {
             id,
             key: entry.key,
             verdict,
@@ -189,7 +189,7 @@ fn lost(damage: &Damage) -> Finding {
 /// Printed result of `verify`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Verified {
+struct VerifyReport {
     restore_point: String,
     quick: bool,
     /// Whether all requested data is there and can be read back.
@@ -203,7 +203,7 @@ struct Verified {
     findings: Vec<Finding>,
 }
 
-impl Verified {
+impl VerifyReport {
     fn of_distrusted(id: &RestorePointId, key: &Key, verdict: Verdict, quick: bool) -> Self {
         Self {
             restore_point: id.to_string(),
@@ -226,7 +226,7 @@ impl Verified {
     }
 }
 
-impl Report for Verified {
+impl Report for VerifyReport {
     fn page(&self, page: &mut Page) {
         let damaged = findings::worst(&self.findings) == Some(Severity::Error);
         let result = match (self.sound, self.quick) {
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_verification_reads_well_and_its_json_stays() {
-        let mut report = Verified {
+        let mut report = VerifyReport {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             quick: false,
             sound: true,

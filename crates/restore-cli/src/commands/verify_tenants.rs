@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backup_cli::config::{Config, Given};
+use backup_cli::config::{Config, ConfigFlags};
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::findings::{self, Finding, Severity};
@@ -18,9 +18,9 @@ use cluster_client::kube::{KubeExport, Selection};
 use cluster_restore::tenants::{Aspect, AspectOutcome, TenantCheck, check};
 use serde::Serialize;
 
-use crate::commands::latest::Needs;
+use crate::commands::latest::Requirement;
 use crate::commands::open;
-use crate::flags::{LookFlags, Selection as Point};
+use crate::flags::{LookFlags, PointArg};
 
 /// Ask every tenant's API server, and compare with a restore point
 ///
@@ -33,7 +33,7 @@ use crate::flags::{LookFlags, Selection as Point};
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    point: Point,
+    point: PointArg,
     #[command(flatten)]
     look: LookFlags,
     #[command(flatten)]
@@ -41,12 +41,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
-    let given = Given {
+    let given = ConfigFlags {
         kube: args.kube.clone(),
         ..args.look.given()
     };
     let opened = open(&given, frame).await?;
-    let needs = Needs::Component(ComponentName::resources());
+    let needs = Requirement::Component(ComponentName::resources());
     let point = opened
         .find(&args.point.restore_point, &needs, frame)
         .await?;
@@ -60,7 +60,7 @@ pub(super) async fn verified(
     config: &Config,
     point: &RestorePoint,
     frame: &Frame,
-) -> Result<Verified, Failure> {
+) -> Result<TenantsReport, Failure> {
     let id = point.entry.id.to_string();
     if point.manifest.kubernetes.is_none() {
         let told = format!("restore point {id} knows nothing of tenants");
@@ -80,23 +80,23 @@ pub(super) async fn verified(
         Ok::<_, SourceError>(check(&export, &point.manifest, &clock).await)
     };
     let checks = checks.await.map_err(anyhow::Error::new)?;
-    Ok(Verified::of(id, &checks))
+    Ok(TenantsReport::of(id, &checks))
 }
 
 /// Printed result of `verify-tenants`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Verified {
+pub(super) struct TenantsReport {
     restore_point: String,
     connected: usize,
-    tenants: Vec<Tenant>,
+    tenants: Vec<TenantResult>,
     worst: Option<Severity>,
     findings: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Tenant {
+struct TenantResult {
     tenant: String,
     connected: bool,
     version: Option<String>,
@@ -147,7 +147,7 @@ fn word(outcome: AspectOutcome) -> &'static str {
     }
 }
 
-impl Tenant {
+impl TenantResult {
     fn of(check: &TenantCheck) -> Self {
         let checks = Aspect::ALL
             .into_iter()
@@ -183,7 +183,7 @@ impl Tenant {
     }
 }
 
-impl Verified {
+impl TenantsReport {
     /// Returns the exit code.
     pub(super) fn exit(&self) -> Exit {
         findings::exit_of(self.worst)
@@ -205,14 +205,14 @@ impl Verified {
         Self {
             restore_point,
             connected: checks.iter().filter(|check| check.connected).count(),
-            tenants: checks.iter().map(Tenant::of).collect(),
+            tenants: checks.iter().map(TenantResult::of).collect(),
             worst: findings::worst(&findings),
             findings,
         }
     }
 }
 
-impl Report for Verified {
+impl Report for TenantsReport {
     fn page(&self, page: &mut Page) {
         page.fields([
             ("Restore point", self.restore_point.clone()),

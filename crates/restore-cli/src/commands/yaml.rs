@@ -11,16 +11,16 @@ pub(super) fn to_yaml(object: &Value) -> String {
     // Strings that YAML 1.1 would read as something else are quoted, because the output may be applied again.
     // Long lines stay whole, as kubectl leaves them.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    let yaml = serde_saphyr::to_string_with_options(&Sorted(object), options);
+    let yaml = serde_saphyr::to_string_with_options(&SortedValue(object), options);
     // The YAML writer fails for a number that no double can represent. JSON can represent it, and is valid
     // YAML.
     yaml.unwrap_or_else(|_| format!("{object:#}\n"))
 }
 
 /// Value whose maps are written in kubectl's order.
-struct Sorted<'v>(&'v Value);
+struct SortedValue<'v>(&'v Value);
 
-impl Serialize for Sorted<'_> {
+impl Serialize for SortedValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Object(map) => {
@@ -28,14 +28,14 @@ impl Serialize for Sorted<'_> {
                 entries.sort_by(|(a, _), (b, _)| order(a, b));
                 let mut out = serializer.serialize_map(Some(entries.len()))?;
                 for (key, value) in entries {
-                    out.serialize_entry(key, &Sorted(value))?;
+                    out.serialize_entry(key, &SortedValue(value))?;
                 }
                 out.end()
             }
             Value::Array(items) => {
                 let mut out = serializer.serialize_seq(Some(items.len()))?;
                 for item in items {
-                    out.serialize_element(&Sorted(item))?;
+                    out.serialize_element(&SortedValue(item))?;
                 }
                 out.end()
             }

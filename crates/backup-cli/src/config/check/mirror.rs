@@ -8,7 +8,7 @@ use cluster_restore::mirror::{Mirror, ssh, usual_path};
 
 use super::Checker;
 use crate::config::GitMirror;
-use crate::config::problem::Sourced;
+use crate::config::problem::ConfigValue;
 use crate::config::raw::{RawGitMirror, Text};
 
 /// Default branch, as in most repositories.
@@ -29,7 +29,7 @@ impl Checker {
         let file = |c: &Self, text: Option<Text>, name: &str| {
             text.map(|text| {
                 let path = c.file_path(text, &field(name));
-                Sourced::new(absolute(path.value), path.origin)
+                ConfigValue::new(absolute(path.value), path.origin)
             })
         };
         let (token_file, ssh_key) = (
@@ -103,8 +103,8 @@ impl Checker {
         &mut self,
         repository: &str,
         is_folder: bool,
-        token: Option<&Sourced<PathBuf>>,
-        key: Option<&Sourced<PathBuf>>,
+        token: Option<&ConfigValue<PathBuf>>,
+        key: Option<&ConfigValue<PathBuf>>,
     ) {
         let scheme = scheme(repository);
         let rest = repository.split_once("://").map_or("", |(_, rest)| rest);

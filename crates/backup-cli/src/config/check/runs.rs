@@ -7,7 +7,7 @@ use cluster_client::kube::KubeArchive;
 use jiff::Timestamp;
 
 use super::Checker;
-use crate::config::problem::Sourced;
+use crate::config::problem::ConfigValue;
 use crate::config::raw::{RawComponent, RawComponents, RawOnChange, RawRuns};
 use crate::config::{Component, OnChange, Runs, Schedule, ScheduleError};
 
@@ -20,8 +20,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// Settings that a component inherits.
-struct Inherited {
-    zone: Option<Sourced<String>>,
+struct InheritedSettings {
+    zone: Option<ConfigValue<String>>,
     jitter: Duration,
     catch_up: bool,
     paused: bool,
@@ -34,7 +34,7 @@ impl Checker {
         components: RawComponents,
         now: Timestamp,
     ) -> (Runs, Vec<Component>) {
-        let inherited = Inherited {
+        let inherited = InheritedSettings {
             zone: raw.time_zone.map(|z| self.sourced(z, "runs.time-zone")),
             jitter: self.duration(raw.jitter, "runs.jitter").unwrap_or_default(),
             catch_up: raw.catch_up.unwrap_or(true),
@@ -72,7 +72,7 @@ impl Checker {
     fn components(
         &mut self,
         raw: RawComponents,
-        inherited: &Inherited,
+        inherited: &InheritedSettings,
         now: Timestamp,
     ) -> Vec<Component> {
         let datastores = ComponentName::datastores();
@@ -98,7 +98,7 @@ impl Checker {
         &mut self,
         name: ComponentName,
         mut raw: RawComponent,
-        inherited: &Inherited,
+        inherited: &InheritedSettings,
         now: Timestamp,
     ) -> Component {
         let jitter = self.duration(raw.jitter.take(), &format!("components.{name}.jitter"));
@@ -128,7 +128,7 @@ impl Checker {
         &mut self,
         name: &ComponentName,
         raw: RawComponent,
-        inherited: &Inherited,
+        inherited: &InheritedSettings,
         now: Timestamp,
     ) -> Option<Schedule> {
         let cron = raw.cron?;
@@ -137,7 +137,7 @@ impl Checker {
         let own = own.map(|zone| self.sourced(zone, &format!("components.{name}.time-zone")));
         let zone = own
             .or_else(|| inherited.zone.clone())
-            .unwrap_or_else(|| Sourced::new("UTC".to_owned(), cron_at.clone()));
+            .unwrap_or_else(|| ConfigValue::new("UTC".to_owned(), cron_at.clone()));
         match Schedule::parse(&cron.value, &zone.value, now) {
             Ok(schedule) => Some(schedule),
             Err(e @ ScheduleError::Zone { .. }) => {

@@ -3,7 +3,7 @@
 use cluster_client::kube::Selection;
 
 use super::Checker;
-use crate::config::problem::{Origin, Sourced};
+use crate::config::problem::{ConfigValue, Origin};
 use crate::config::raw::{RawKubernetes, Text};
 use crate::flags::SelectFlags;
 
@@ -41,7 +41,7 @@ impl Checker {
             "kubernetes.selector",
             raw.selector.take(),
         );
-        let values = |list: &[Sourced<String>]| list.iter().map(|n| n.value.clone()).collect();
+        let values = |list: &[ConfigValue<String>]| list.iter().map(|n| n.value.clone()).collect();
         let [
             include_namespaces,
             exclude_namespaces,
@@ -75,7 +75,7 @@ impl Checker {
         flags: &[String],
         field: &str,
         file: Option<Vec<Text>>,
-    ) -> Vec<Sourced<String>> {
+    ) -> Vec<ConfigValue<String>> {
         if flags.is_empty() {
             let texts = file.unwrap_or_default().into_iter().enumerate();
             return texts
@@ -84,7 +84,7 @@ impl Checker {
         }
         let flags = flags.iter();
         flags
-            .map(|text| Sourced::new(text.clone(), Origin::Flag(name)))
+            .map(|text| ConfigValue::new(text.clone(), Origin::Flag(name)))
             .collect()
     }
 }

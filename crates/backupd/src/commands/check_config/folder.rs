@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backup_cli::config::{ConfigError, Given, read_files};
+use backup_cli::config::{ConfigError, ConfigFlags, read_files};
 use backup_cli::environment::Environment;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
@@ -31,13 +31,13 @@ struct FileReport {
 }
 
 /// Checks each file of the folder, and conflicts between two files.
-pub(super) fn run(given: &Given, path: &Path, frame: &Frame) -> Result<Exit, Failure> {
-    let alone = Given {
+pub(super) fn run(given: &ConfigFlags, path: &Path, frame: &Frame) -> Result<Exit, Failure> {
+    let alone = ConfigFlags {
         store: StoreFlags {
             config: given.store.config.clone(),
             ..StoreFlags::default()
         },
-        ..Given::default()
+        ..ConfigFlags::default()
     };
     if *given != alone {
         let text = "a folder is checked as `backupd run` takes it, which has no flags over its files; \

@@ -131,7 +131,10 @@ impl SelectionReport {
         } else {
             "and nothing that has none"
         };
-        format!("{included}{}, {cluster}", but(&self.exclude_namespaces))
+        format!(
+            "{included}{}, {cluster}",
+            excluding(&self.exclude_namespaces)
+        )
     }
 
     fn kinds(&self) -> String {
@@ -143,7 +146,7 @@ impl SelectionReport {
         } else {
             or_all(&self.include_resources, "all")
         };
-        format!("{included}{}", but(&self.exclude_resources))
+        format!("{included}{}", excluding(&self.exclude_resources))
     }
 }
 
@@ -158,7 +161,7 @@ fn or_all(names: &BTreeSet<String>, all: &str) -> String {
         .join(", ")
 }
 
-fn but(names: &BTreeSet<String>) -> String {
+fn excluding(names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         return String::new();
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::output::{Format, render};
 use backup_core::clock::FixedClock;
 use backup_core::crypt::SigningKey;
@@ -70,7 +70,7 @@ fn checked_by(role: &str, change: impl Fn(String) -> String) -> Result<ConfigRep
         .iter()
         .fold(change(yaml), |yaml, place| yaml.replace(place, &here));
     fs::write(folder.path().join("butler.yaml"), yaml).unwrap();
-    let mut given = Given::default();
+    let mut given = ConfigFlags::default();
     given.store.config = Some(folder.path().join("butler.yaml"));
     let config = Config::load(&given, clock.now())?;
     let environment = Environment {

@@ -82,7 +82,7 @@ struct AnswerLine {
     result: Option<serde_json::Value>,
 }
 
-pub(super) async fn ask(
+pub(super) async fn request_snapshot(
     daemon: &Uri,
     flags: &AskFlags,
     wanted: &RequestBody<'_>,
@@ -97,7 +97,7 @@ pub(super) async fn ask(
     };
     let authority = daemon.authority().ok_or_else(|| usage(wants))?;
     let host = authority.host().trim_matches(['[', ']']);
-    if flags.token_file.is_some() && !secure && !flags.insecure_token && !is_here(host) {
+    if flags.token_file.is_some() && !secure && !flags.insecure_token && !is_local(host) {
         let failure = usage("the token would go to another machine in the clear");
         return Err(failure.hint(
             "give an https address and --daemon-ca; where a proxy or a mesh encrypts what is sent, \
@@ -136,7 +136,7 @@ pub(super) async fn ask(
 }
 
 /// Reports whether a request to `host` stays on this machine.
-fn is_here(host: &str) -> bool {
+fn is_local(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost")
         || address.is_ok_and(|address| address.to_canonical().is_loopback())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backup_cli::config::Config;
 use backup_cli::environment::Environment;
 use backup_cli::failure::Failure;
-use backup_cli::open::{self, Access};
+use backup_cli::open::{self, StoreAccess};
 use backup_core::clock::Clock;
 use backup_core::id::ComponentName;
 use cluster_client::talos::TalosSource;
@@ -49,7 +49,7 @@ impl Worker {
                 talos: talos.valid_until().await.ok(),
                 counted: count,
             };
-            check.facts = look(
+            check.facts = check_store(
                 &config,
                 &environment,
                 clock.as_ref(),
@@ -121,7 +121,7 @@ impl Worker {
     }
 }
 
-async fn look(
+async fn check_store(
     config: &Config,
     environment: &Environment,
     clock: &dyn Clock,
@@ -133,14 +133,14 @@ async fn look(
     let url = config.need_store().map_err(|e| e.to_string())?;
     let key = config.need_signing_key().map_err(|e| e.to_string())?;
     let cluster = config.need_cluster().map_err(|e| e.to_string())?;
-    let store = open::store(url, Access::Write, environment)
+    let store = open::store(url, StoreAccess::Write, environment)
         .await
         .map_err(failed)?;
     if let Some(theirs) = store.date().await.map_err(|e| failed(e.into()))? {
         *skew = Some(clock.now().duration_since(theirs).as_secs());
     }
     let names: Vec<ComponentName> = config.components.iter().map(|c| c.name.clone()).collect();
-    let mut facts = store_view::look(&store, cluster, &key, known, &names, clock.now())
+    let mut facts = store_view::read_facts(&store, cluster, &key, known, &names, clock.now())
         .await
         .map_err(|e| failed(e.into()))?;
     if count {

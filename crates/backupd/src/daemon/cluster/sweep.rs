@@ -75,14 +75,14 @@ impl Worker {
             self.sweep.removal = Some(cancel.clone());
             self.sweep.work = Some(isolate(
                 leftovers::remove(removable, cancel),
-                leftovers::lost,
+                leftovers::failed,
             ));
         } else if self.sweep.removable.is_none() && self.sweep.owed && now >= self.sweep.next {
             self.sweep.owed = false;
             let (config, clock) = (Arc::clone(&self.config), Arc::clone(&self.context.clock));
             let environment = self.context.environment.clone();
-            let looks = leftovers::look(config, clock, environment, wanted);
-            self.sweep.work = Some(isolate(looks, leftovers::lost));
+            let looks = leftovers::search(config, clock, environment, wanted);
+            self.sweep.work = Some(isolate(looks, leftovers::failed));
         }
     }
 

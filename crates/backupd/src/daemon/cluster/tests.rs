@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::flags::StoreFlags;
 use backup_core::clock::FixedClock;
 use backup_core::crypt::SigningKey;
@@ -85,12 +85,12 @@ impl Bed {
         std::fs::write(path("mgmt.yaml"), yaml).unwrap();
         // The certificates use this machine's time, so the clock begins near it.
         let now: Timestamp = now.parse().unwrap();
-        let given = Given {
+        let given = ConfigFlags {
             store: StoreFlags {
                 config: Some(path("mgmt.yaml")),
                 store: None,
             },
-            ..Given::default()
+            ..ConfigFlags::default()
         };
         let config = Arc::new(Config::load(&given, now).unwrap());
         let clock = Arc::new(TestClock {
@@ -122,7 +122,7 @@ impl Bed {
             stop: stop.clone(),
         };
         let task = isolation::repeat("the work", Duration::ZERO, stop.clone(), move || {
-            work(context.clone(), inputs.clone())
+            run_worker(context.clone(), inputs.clone())
         });
         let task = tokio::spawn(task);
         Self {

@@ -78,11 +78,11 @@ pub(super) async fn guard(
 ) -> Response {
     let (uri, headers) = (request.uri(), request.headers());
     // A page in a browser does not act for its user, whatever credentials the browser adds to its requests.
-    let checked = of_no_page(headers)
+    let checked = check_origin(headers)
         .and_then(|()| api.names.check(uri, headers))
         .and_then(|()| match wants {
-            RequestKind::Reads => may_read(&api.access, certified, headers),
-            RequestKind::Writes => allowed(&api.access, peer.ip(), certified, headers),
+            RequestKind::Reads => check_read(&api.access, certified, headers),
+            RequestKind::Writes => check_write(&api.access, peer.ip(), certified, headers),
         });
     match checked {
         Ok(()) => next.run(request).await,
@@ -93,7 +93,7 @@ pub(super) async fn guard(
     }
 }
 
-fn of_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(header::ORIGIN) {
         let error = "not for pages in a browser";
         return Err(Refusal::new(StatusCode::FORBIDDEN, error));
@@ -101,7 +101,7 @@ fn of_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn may_read(
+fn check_read(
     access: &AccessRules,
     certified: PeerCertificate,
     headers: &HeaderMap,
@@ -110,17 +110,17 @@ fn may_read(
     if access.open_reads || !configured {
         return Ok(());
     }
-    shown(access, certified, headers)
+    check_credentials(access, certified, headers)
 }
 
-fn allowed(
+fn check_write(
     access: &AccessRules,
     peer: IpAddr,
     certified: PeerCertificate,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
     if access.token.is_some() || access.certificates {
-        return shown(access, certified, headers);
+        return check_credentials(access, certified, headers);
     }
     if peer.to_canonical().is_loopback() {
         return Ok(());
@@ -132,7 +132,7 @@ fn allowed(
 }
 
 /// Checks that the client shows the configured credentials.
-fn shown(
+fn check_credentials(
     access: &AccessRules,
     certified: PeerCertificate,
     headers: &HeaderMap,
@@ -186,9 +186,9 @@ mod tests {
             (header::ORIGIN, "https://example.com"),
             (header::AUTHORIZATION, "Bearer a token of enough length"),
         ]);
-        let refused = of_no_page(&page).unwrap_err();
+        let refused = check_origin(&page).unwrap_err();
         assert_eq!(refused.status, StatusCode::FORBIDDEN);
-        assert!(of_no_page(&HeaderMap::new()).is_ok());
+        assert!(check_origin(&HeaderMap::new()).is_ok());
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         let good = headers(&[(header::AUTHORIZATION, "Bearer a token of enough length")]);
         let none = HeaderMap::new();
         let reads = |access: &AccessRules, certified, headers: &HeaderMap| {
-            may_read(access, PeerCertificate(certified), headers).is_ok()
+            check_read(access, PeerCertificate(certified), headers).is_ok()
         };
         assert!(reads(&AccessRules::default(), false, &none));
         for (token, certificates) in [(true, false), (false, true), (true, true)] {
@@ -215,7 +215,7 @@ mod tests {
 
     fn asks(access: &AccessRules, peer: &str, certified: bool, headers: &HeaderMap) -> bool {
         let peer = peer.parse().unwrap();
-        allowed(access, peer, PeerCertificate(certified), headers).is_ok()
+        check_write(access, peer, PeerCertificate(certified), headers).is_ok()
     }
 
     #[test]

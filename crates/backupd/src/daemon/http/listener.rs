@@ -173,21 +173,21 @@ async fn connection(
     let mut stream: Stream = Box::pin(TimeoutWriter::new(stream));
     stream.as_mut().set_timeout_pinned(Some(limits.unread));
     let Some(tls) = tls else {
-        return speak(stream, peer, PeerCertificate(false), router, limits).await;
+        return serve_http(stream, peer, PeerCertificate(false), router, limits).await;
     };
     match tokio::time::timeout(limits.head, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             // A certificate of another authority ends the handshake.
             let shown = stream.get_ref().1.peer_certificates();
             let certified = PeerCertificate(shown.is_some_and(|chain| !chain.is_empty()));
-            speak(stream, peer, certified, router, limits).await;
+            serve_http(stream, peer, certified, router, limits).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with this client"),
         Err(_) => tracing::debug!(%peer, "a client did not end its handshake"),
     }
 }
 
-async fn speak<S>(
+async fn serve_http<S>(
     stream: S,
     peer: SocketAddr,
     certified: PeerCertificate,

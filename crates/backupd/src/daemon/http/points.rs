@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use backup_cli::failure::Failure;
-use backup_cli::open::{self, Access};
+use backup_cli::open::{self, StoreAccess};
 use backup_core::catalog::{Catalog, ReadPolicy, RestorePoint};
 use backup_core::causes;
 use backup_core::crypt::Trust;
@@ -94,7 +94,7 @@ async fn listed(api: &Api, asked: ListQuery) -> Result<PointList, Refusal> {
     let failed = |failure: Failure| Refusal::new(StatusCode::BAD_GATEWAY, failure.one_line());
     let url = config.need_store().map_err(|e| failed(e.into()))?;
     let key = config.need_signing_key().map_err(|e| failed(e.into()))?;
-    let store = open::store(url, Access::Write, &api.environment).await;
+    let store = open::store(url, StoreAccess::Write, &api.environment).await;
     let store = store.map_err(failed)?;
     let catalog = Catalog::new(store);
     let count = catalog.list().await.map_err(|e| failed(e.into()))?.len();

@@ -50,10 +50,10 @@ impl World {
         self.store.create(&key, bytes, digest).await.unwrap();
     }
 
-    async fn look(&self, known: Option<StoreFacts>) -> StoreFacts {
+    async fn read_facts(&self, known: Option<StoreFacts>) -> StoreFacts {
         let (cluster, names) = ("test".parse().unwrap(), [ComponentName::etcd()]);
         let now = self.clock.now();
-        look(&self.store, &cluster, &self.key(), known, &names, now)
+        read_facts(&self.store, &cluster, &self.key(), known, &names, now)
             .await
             .unwrap()
     }
@@ -83,12 +83,12 @@ async fn what_its_key_did_not_sign_and_names_of_the_future_are_no_facts() {
             .await;
     }
     world.clock.advance(SignedDuration::from_hours(1));
-    let facts = world.look(None).await;
+    let facts = world.read_facts(None).await;
     assert_eq!(facts.newest, Some(taken.id.to_string()));
     assert_eq!(facts.newest_at, Some(taken.manifest.ended));
     let known = facts.components.get(&ComponentName::etcd()).unwrap();
     assert_eq!(known.restore_point, taken.id.to_string());
     let later = world.take().await;
-    let facts = world.look(Some(facts)).await;
+    let facts = world.read_facts(Some(facts)).await;
     assert_eq!(facts.newest, Some(later.id.to_string()));
 }

@@ -1,7 +1,7 @@
 //! Tests of the timetable against clocks that sleep, jump and change to daylight saving time.
 
 use super::*;
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::flags::StoreFlags;
 
 fn at(text: &str) -> Timestamp {
@@ -12,12 +12,12 @@ fn table(yaml: &str, now: Timestamp) -> Timetable {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.yaml");
     std::fs::write(&file, yaml).unwrap();
-    let given = Given {
+    let given = ConfigFlags {
         store: StoreFlags {
             config: Some(file),
             store: None,
         },
-        ..Given::default()
+        ..ConfigFlags::default()
     };
     let config = Config::load(&given, now).unwrap();
     Timetable::new(&"mgmt".parse().unwrap(), &config, 7, now)

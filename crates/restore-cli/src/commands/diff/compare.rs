@@ -6,7 +6,7 @@ use backup_cli::failure::Failure;
 use backup_core::archive::{ArchiveError, Change, ObjectPath, ResourceName, StoredJson};
 
 use super::patch::patch;
-use super::plan::{Kind, Pair};
+use super::plan::{ComponentPair, KindPair};
 
 /// Largest number of objects of a kind that are named unless all are requested.
 pub(super) const NAMES: usize = 10;
@@ -63,7 +63,7 @@ pub(super) struct Tally {
 
 /// Kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Word {
+pub(super) enum ChangeKind {
     Added,
     Removed,
     Recreated,
@@ -71,7 +71,7 @@ pub(super) enum Word {
     Status,
 }
 
-impl Word {
+impl ChangeKind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -85,10 +85,10 @@ impl Word {
 
 /// Object that differs.
 #[derive(Debug)]
-pub(super) struct Different {
+pub(super) struct ObjectDifference {
     pub(super) component: String,
     pub(super) path: ObjectPath,
-    pub(super) word: Word,
+    pub(super) word: ChangeKind,
     pub(super) patch: Option<String>,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Comparison {
     options: Options,
     patched: usize,
     pub(super) tallies: BTreeMap<(String, String), Tally>,
-    pub(super) objects: Vec<Different>,
+    pub(super) objects: Vec<ObjectDifference>,
     /// Objects that are named without a patch for lack of room.
     pub(super) unpatched: u64,
 }
@@ -117,7 +117,7 @@ impl Comparison {
     }
 
     /// Records the facts of the manifests about a component; returns whether its objects must be read.
-    pub(super) fn begin(&mut self, pair: &Pair<'_>) -> bool {
+    pub(super) fn begin(&mut self, pair: &ComponentPair<'_>) -> bool {
         let mut read = false;
         for (resource, kind) in &pair.kinds {
             if !self.filter.takes_kind(resource) {
@@ -142,7 +142,7 @@ impl Comparison {
         component: &str,
         before: Option<&StoredJson>,
         after: Option<&StoredJson>,
-    ) -> Result<(), Told> {
+    ) -> Result<(), ComparisonError> {
         let Some(path) = before.or(after).map(|object| &object.path) else {
             return Ok(());
         };
@@ -155,20 +155,20 @@ impl Comparison {
         };
         let word = match (before, after) {
             (Some(before), Some(after)) => match Change::between(before, after)? {
-                Change::Recreated => Word::Recreated,
-                Change::Changed => Word::Changed,
-                Change::Status if self.options.status => Word::Status,
+                Change::Recreated => ChangeKind::Recreated,
+                Change::Changed => ChangeKind::Changed,
+                Change::Status if self.options.status => ChangeKind::Status,
                 Change::Status | Change::Same => return Ok(()),
             },
-            (Some(_), None) => Word::Removed,
-            _ => Word::Added,
+            (Some(_), None) => ChangeKind::Removed,
+            _ => ChangeKind::Added,
         };
         let count = match word {
-            Word::Added => &mut tally.added,
-            Word::Removed => &mut tally.removed,
-            Word::Recreated => &mut tally.recreated,
-            Word::Changed => &mut tally.changed,
-            Word::Status => &mut tally.status,
+            ChangeKind::Added => &mut tally.added,
+            ChangeKind::Removed => &mut tally.removed,
+            ChangeKind::Recreated => &mut tally.recreated,
+            ChangeKind::Changed => &mut tally.changed,
+            ChangeKind::Status => &mut tally.status,
         };
         *count = count.saturating_add(1);
         let named = tally.differing().saturating_sub(tally.unnamed);
@@ -180,7 +180,7 @@ impl Comparison {
             (Some(before), Some(after)) if self.options.patch => self.patch(before, after)?,
             _ => None,
         };
-        self.objects.push(Different {
+        self.objects.push(ObjectDifference {
             component: component.to_owned(),
             path: path.clone(),
             word,
@@ -189,7 +189,11 @@ impl Comparison {
         Ok(())
     }
 
-    fn patch(&mut self, before: &StoredJson, after: &StoredJson) -> Result<Option<String>, Told> {
+    fn patch(
+        &mut self,
+        before: &StoredJson,
+        after: &StoredJson,
+    ) -> Result<Option<String>, ComparisonError> {
         if self.patched >= MAX_PATCHES {
             self.unpatched = self.unpatched.saturating_add(1);
             return Ok(None);
@@ -202,20 +206,20 @@ impl Comparison {
 
 /// Reason why the comparison of objects ended.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum ComparisonError {
     /// Object that cannot be read.
     Archive(ArchiveError),
     /// Any other failure.
     Failure(Failure),
 }
 
-impl From<ArchiveError> for Told {
+impl From<ArchiveError> for ComparisonError {
     fn from(error: ArchiveError) -> Self {
         Self::Archive(error)
     }
 }
 
-impl From<Failure> for Told {
+impl From<Failure> for ComparisonError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
@@ -236,7 +240,7 @@ impl Tally {
 }
 
 /// Returns a note that explains the numbers of a kind.
-fn note(kind: &Kind<'_>) -> Option<String> {
+fn note(kind: &KindPair<'_>) -> Option<String> {
     let (before, after) = kind.before.zip(kind.after)?;
     let mut notes = Vec::new();
     if before.version != after.version {

@@ -11,24 +11,24 @@ use backup_core::id::ComponentName;
 use backup_core::read::{ObjectReader, RestoreError};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::compare::{Comparison, Told};
-use super::plan::Pair;
-use crate::commands::not_read;
+use super::compare::{Comparison, ComparisonError};
+use super::plan::ComponentPair;
+use crate::commands::read_failure;
 
 /// Objects of a side that wait for the other side: one could be 16 MiB, and more would not be faster.
 const WAITING: usize = 2;
 
 /// Readers of the two restore points.
-pub(super) struct Sides {
+pub(super) struct ReaderPair {
     pub(super) before: ObjectReader,
     pub(super) after: ObjectReader,
 }
 
-impl Sides {
+impl ReaderPair {
     /// Compares the objects of one component; returns `comparison` with the results.
     pub(super) async fn compare(
         &self,
-        pair: &Pair<'_>,
+        pair: &ComponentPair<'_>,
         comparison: Comparison,
     ) -> Result<Comparison, Failure> {
         let (was, from_before) = channel(WAITING);
@@ -37,8 +37,8 @@ impl Sides {
         let merging = tokio::task::spawn_blocking(move || {
             merge(
                 &name,
-                Side::new("A", from_before),
-                Side::new("B", from_after),
+                MergeInput::new("A", from_before),
+                MergeInput::new("B", from_after),
                 comparison,
             )
         });
@@ -49,8 +49,8 @@ impl Sides {
         );
         let merged = merged.context("compare objects")?;
         // If a side could not be read to its end, the merge has no value.
-        before.map_err(not_read)?;
-        after.map_err(not_read)?;
+        before.map_err(read_failure)?;
+        after.map_err(read_failure)?;
         merged
     }
 }
@@ -69,7 +69,7 @@ async fn send(
 }
 
 /// One side of a merge.
-struct Side {
+struct MergeInput {
     name: &'static str,
     objects: Receiver<StoredJson>,
     next: Option<StoredJson>,
@@ -80,7 +80,7 @@ fn place(path: &ObjectPath) -> (&str, String) {
     (path.resource.as_str(), path.object())
 }
 
-impl Side {
+impl MergeInput {
     fn new(name: &'static str, objects: Receiver<StoredJson>) -> Self {
         Self {
             name,
@@ -111,15 +111,15 @@ impl Side {
 
 fn merge(
     name: &ComponentName,
-    mut before: Side,
-    mut after: Side,
+    mut before: MergeInput,
+    mut after: MergeInput,
     mut comparison: Comparison,
 ) -> Result<Comparison, Failure> {
     before.advance()?;
     after.advance()?;
     let told = |told| match told {
-        Told::Failure(failure) => failure,
-        Told::Archive(source) => not_read(RestoreError::Archive {
+        ComparisonError::Failure(failure) => failure,
+        ComparisonError::Archive(source) => read_failure(RestoreError::Archive {
             component: name.clone(),
             source,
         }),

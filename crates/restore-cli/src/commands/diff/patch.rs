@@ -6,7 +6,7 @@ use backup_core::archive::{StoredJson, mask, mask_beside, strip_server_owned};
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::compare::Told;
+use super::compare::ComparisonError;
 use crate::commands::yaml::to_yaml;
 
 /// Lines shown around a change.
@@ -15,7 +15,11 @@ const CONTEXT: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns the patch from `before` to `after`; empty if nothing that is shown differs.
-pub(super) fn patch(before: &StoredJson, after: &StoredJson, status: bool) -> Result<String, Told> {
+pub(super) fn patch(
+    before: &StoredJson,
+    after: &StoredJson,
+    status: bool,
+) -> Result<String, ComparisonError> {
     let resource = &before.path.resource;
     let (mut was, mut is) = (before.value()?, after.value()?);
     for object in [&mut was, &mut is] {
@@ -29,7 +33,7 @@ pub(super) fn patch(before: &StoredJson, after: &StoredJson, status: bool) -> Re
     unified(&was, &is, &before.path.to_string())
 }
 
-fn unified(was: &Value, is: &Value, name: &str) -> Result<String, Told> {
+fn unified(was: &Value, is: &Value, name: &str) -> Result<String, ComparisonError> {
     let (was, is) = (to_yaml(was), to_yaml(is));
     let diff = TextDiff::configure()
         .timeout(PATIENCE)

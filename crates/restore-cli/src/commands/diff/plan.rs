@@ -9,24 +9,24 @@ use backup_core::id::ComponentName;
 
 /// Component as both restore points have it.
 #[derive(Debug)]
-pub(super) struct Pair<'p> {
+pub(super) struct ComponentPair<'p> {
     pub(super) name: &'p ComponentName,
     pub(super) before: Option<&'p Component>,
     pub(super) after: Option<&'p Component>,
     /// Kinds that at least one of the two lists, by name.
-    pub(super) kinds: BTreeMap<&'p str, Kind<'p>>,
+    pub(super) kinds: BTreeMap<&'p str, KindPair<'p>>,
 }
 
 /// Kind of a component as both restore points have it.
 #[derive(Debug)]
-pub(super) struct Kind<'p> {
+pub(super) struct KindPair<'p> {
     pub(super) before: Option<&'p KindFacts>,
     pub(super) after: Option<&'p KindFacts>,
     /// Reason why its objects cannot be compared, if they cannot.
     pub(super) obstacle: Option<String>,
 }
 
-impl Pair<'_> {
+impl ComponentPair<'_> {
     /// Reports whether both have the component, with the same bytes.
     pub(super) fn same(&self) -> bool {
         match (self.before, self.after) {
@@ -37,13 +37,16 @@ impl Pair<'_> {
 }
 
 /// Returns every component of the two, in the order of the first.
-pub(super) fn pairs<'p>(before: &'p RestorePoint, after: &'p RestorePoint) -> Vec<Pair<'p>> {
+pub(super) fn pairs<'p>(
+    before: &'p RestorePoint,
+    after: &'p RestorePoint,
+) -> Vec<ComponentPair<'p>> {
     let (before, after) = (&before.manifest, &after.manifest);
     let mut seen = BTreeSet::new();
     let components = before.components.iter().chain(&after.components);
-    let mut pairs: Vec<Pair<'_>> = Vec::new();
+    let mut pairs: Vec<ComponentPair<'_>> = Vec::new();
     for component in components.filter(|c| seen.insert(&c.name)) {
-        let mut pair = Pair {
+        let mut pair = ComponentPair {
             name: &component.name,
             before: before.component(&component.name),
             after: after.component(&component.name),
@@ -56,10 +59,10 @@ pub(super) fn pairs<'p>(before: &'p RestorePoint, after: &'p RestorePoint) -> Ve
 }
 
 fn kinds<'p>(
-    pair: &Pair<'p>,
+    pair: &ComponentPair<'p>,
     before: &'p Manifest,
     after: &'p Manifest,
-) -> BTreeMap<&'p str, Kind<'p>> {
+) -> BTreeMap<&'p str, KindPair<'p>> {
     let facts = |component: Option<&'p Component>| -> BTreeMap<&'p str, &'p KindFacts> {
         let kinds = component.and_then(|c| c.archive.as_ref());
         let kinds = kinds.into_iter().flat_map(|a| &a.kinds);
@@ -71,7 +74,7 @@ fn kinds<'p>(
         let (was, is) = (was.get(name).copied(), is.get(name).copied());
         let obstacle = obstacle("A", before, pair.name, pair.before, name, was)
             .or_else(|| obstacle("B", after, pair.name, pair.after, name, is));
-        Kind {
+        KindPair {
             before: was,
             after: is,
             obstacle,

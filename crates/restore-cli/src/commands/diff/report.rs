@@ -7,40 +7,40 @@ use backup_core::format::manifest::Component;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::compare::{Comparison, Different, Tally, Word};
-use super::plan::Pair;
+use super::compare::{ChangeKind, Comparison, ObjectDifference, Tally};
+use super::plan::ComponentPair;
 
 /// Printed result of `diff`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Differences {
-    before: Point,
-    after: Point,
-    components: Vec<Row>,
+    before: PointSummary,
+    after: PointSummary,
+    components: Vec<ComponentRow>,
     kinds: Vec<KindRow>,
-    objects: Vec<Object>,
+    objects: Vec<ObjectChange>,
     /// Objects that are named without a patch, because there are too many.
     unpatched: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Point {
+struct PointSummary {
     id: String,
     began: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+struct ComponentRow {
     name: String,
-    state: State,
-    before: Option<Held>,
-    after: Option<Held>,
+    state: ComponentState,
+    before: Option<ComponentFacts>,
+    after: Option<ComponentFacts>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum State {
+enum ComponentState {
     Same,
     Differs,
     NotComparable,
@@ -48,7 +48,7 @@ enum State {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Held {
+struct ComponentFacts {
     plain_bytes: u64,
     plain_sha256: String,
     objects: Option<u64>,
@@ -73,7 +73,7 @@ struct KindRow {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Object {
+struct ObjectChange {
     change: &'static str,
     resource: String,
     component: String,
@@ -86,29 +86,33 @@ impl Differences {
     pub(super) fn of(
         before: &RestorePoint,
         after: &RestorePoint,
-        pairs: &[Pair<'_>],
+        pairs: &[ComponentPair<'_>],
         comparison: Comparison,
     ) -> Self {
         let kinds = comparison.tallies.into_iter();
         Self {
-            before: Point::of(before),
-            after: Point::of(after),
-            components: pairs.iter().map(Row::of).collect(),
+            before: PointSummary::of(before),
+            after: PointSummary::of(after),
+            components: pairs.iter().map(ComponentRow::of).collect(),
             kinds: kinds
                 .map(|((component, resource), tally)| KindRow::of(component, resource, tally))
                 .collect(),
-            objects: comparison.objects.into_iter().map(Object::of).collect(),
+            objects: comparison
+                .objects
+                .into_iter()
+                .map(ObjectChange::of)
+                .collect(),
             unpatched: comparison.unpatched,
         }
     }
 
     /// Reports whether anything differs or cannot be compared.
     pub(super) fn differ(&self) -> bool {
-        self.components.iter().any(Row::differs) || self.kinds.iter().any(KindRow::is_told)
+        self.components.iter().any(ComponentRow::differs) || self.kinds.iter().any(KindRow::is_told)
     }
 }
 
-impl Point {
+impl PointSummary {
     fn of(point: &RestorePoint) -> Self {
         Self {
             id: point.entry.id.to_string(),
@@ -117,44 +121,45 @@ impl Point {
     }
 }
 
-impl Row {
-    fn of(pair: &Pair<'_>) -> Self {
+impl ComponentRow {
+    fn of(pair: &ComponentPair<'_>) -> Self {
         let state = if pair.before.is_none() || pair.after.is_none() {
-            State::NotComparable
+            ComponentState::NotComparable
         } else if pair.same() {
-            State::Same
+            ComponentState::Same
         } else {
-            State::Differs
+            ComponentState::Differs
         };
         Self {
             name: pair.name.to_string(),
             state,
-            before: pair.before.map(Held::of),
-            after: pair.after.map(Held::of),
+            before: pair.before.map(ComponentFacts::of),
+            after: pair.after.map(ComponentFacts::of),
         }
     }
 
     /// Reports whether the component has a difference that its kinds do not show. Archives whose bytes differ
     /// may contain equal objects.
     fn differs(&self) -> bool {
-        let archive = |held: &Option<Held>| held.as_ref().is_some_and(|h| h.objects > Some(0));
+        let archive =
+            |held: &Option<ComponentFacts>| held.as_ref().is_some_and(|h| h.objects > Some(0));
         match self.state {
-            State::Same => false,
-            State::NotComparable => true,
-            State::Differs => !archive(&self.before) && !archive(&self.after),
+            ComponentState::Same => false,
+            ComponentState::NotComparable => true,
+            ComponentState::Differs => !archive(&self.before) && !archive(&self.after),
         }
     }
 
     fn state(&self) -> &'static str {
         match self.state {
-            State::Same => "same",
-            State::Differs => "differs",
-            State::NotComparable => "NOT COMPARABLE",
+            ComponentState::Same => "same",
+            ComponentState::Differs => "differs",
+            ComponentState::NotComparable => "NOT COMPARABLE",
         }
     }
 }
 
-impl Held {
+impl ComponentFacts {
     fn of(component: &Component) -> Self {
         let etcd = component.etcd.as_ref();
         // Files without kinds are compared as a whole.
@@ -232,8 +237,8 @@ impl KindRow {
     }
 }
 
-impl Object {
-    fn of(different: Different) -> Self {
+impl ObjectChange {
+    fn of(different: ObjectDifference) -> Self {
         Self {
             change: different.word.as_str(),
             resource: different.path.resource.to_string(),
@@ -252,7 +257,7 @@ impl Object {
     }
 
     fn removed(&self) -> bool {
-        self.change == Word::Removed.as_str()
+        self.change == ChangeKind::Removed.as_str()
     }
 }
 
@@ -260,7 +265,10 @@ impl Report for Differences {
     fn page(&self, page: &mut Page) {
         page.fields([("A", point(&self.before)), ("B", point(&self.after))]);
         page.heading("Components");
-        let held = |held: &Option<Held>| held.as_ref().map_or_else(|| "-".to_owned(), Held::text);
+        let held = |held: &Option<ComponentFacts>| {
+            held.as_ref()
+                .map_or_else(|| "-".to_owned(), ComponentFacts::text)
+        };
         let rows = self.components.iter().map(|row| {
             [
                 row.name.clone(),
@@ -332,7 +340,7 @@ impl Differences {
             let (more, resource) = (kind.unnamed, &kind.resource);
             page.line(&format!("and {more} more of {resource}; --all names them"));
         }
-        if self.objects.iter().any(Object::removed) {
+        if self.objects.iter().any(ObjectChange::removed) {
             page.line(&format!(
                 "What was removed is in A: `restore-cli resources get KIND NAME --at {}`",
                 self.before.id
@@ -341,6 +349,6 @@ impl Differences {
     }
 }
 
-fn point(point: &Point) -> String {
+fn point(point: &PointSummary) -> String {
     format!("{}, {}", point.id, human::utc(point.began))
 }

@@ -11,14 +11,14 @@ use backup_core::format::export::TenantFacts;
 use backup_core::newfile::{self, OverwritePolicy};
 use backup_core::read::Kubeconfig;
 
-use super::{Args, Fetched};
-use crate::commands::{Opened, Reading, not_read};
+use super::{Args, FetchReport};
+use crate::commands::{OpenedStore, ReadSettings, read_failure};
 
 /// Largest number of tenants that are named in place of an unknown one.
 const NAMED: usize = 10;
 
 /// Tenant's kubeconfig to fetch, with the means to fetch it.
-pub(super) struct Wanted<'a> {
+pub(super) struct TenantRequest<'a> {
     pub(super) tenant: &'a str,
     pub(super) point: &'a RestorePoint,
     pub(super) identities: &'a Identities,
@@ -28,25 +28,25 @@ pub(super) struct Wanted<'a> {
 
 pub(super) async fn run(
     args: &Args,
-    wanted: &Wanted<'_>,
-    opened: &Opened,
+    wanted: &TenantRequest<'_>,
+    opened: &OpenedStore,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let point = wanted.point;
     let tenant = find(point, wanted.tenant)?;
-    let reading = Reading {
+    let reading = ReadSettings {
         scratch: frame.environment.temp.clone(),
         progress: frame.terminal.progress(),
     };
     let reader = opened
         .reader(point, wanted.identities, &reading, frame)
         .await?;
-    let found = reader.kubeconfig(tenant).await.map_err(not_read)?;
+    let found = reader.kubeconfig(tenant).await.map_err(read_failure)?;
     drop((reader, reading));
     let kubeconfig = found.ok_or_else(|| none(point, tenant))?;
     newfile::write(&args.to, kubeconfig.bytes(), wanted.existing)
         .with_context(|| format!("write {}", args.to.display()))?;
-    frame.terminal.emit(&Fetched {
+    frame.terminal.emit(&FetchReport {
         restore_point: point.entry.id.to_string(),
         component: args.component.to_string(),
         kubeconfig: Some(kubeconfig.origin.clone()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
@@ -20,9 +20,9 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Ground;
-use crate::commands::latest::Needs;
-use crate::commands::{Opened, open, status};
+use super::RestoreContext;
+use crate::commands::latest::Requirement;
+use crate::commands::{OpenedStore, open, status};
 
 /// Interval between updates of the copy. Lines that a crash loses from the copy are checked again anyway.
 const EVERY: Duration = Duration::from_secs(2);
@@ -32,14 +32,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// Copy of a journal that is being written.
-pub(crate) struct Copying {
-    keeping: Mutex<Keeping>,
+pub(crate) struct JournalCopier {
+    state: Mutex<CopierState>,
     /// Token that ends the work if somebody else continues the restore.
     stop: CancellationToken,
     terminal: Terminal,
 }
 
-struct Keeping {
+struct CopierState {
     /// Keeper of the copy; `None` where the copy cannot be sealed or was given up.
     keeper: Option<ReplicaKeeper>,
     /// Time of the next try after a failure.
@@ -48,25 +48,25 @@ struct Keeping {
     elsewhere: Option<Failure>,
 }
 
-impl Copying {
+impl JournalCopier {
     /// Begins the copy of `journal`. Warns if it cannot be sealed.
     pub(crate) async fn of(
-        ground: &Ground,
+        context: &RestoreContext,
         plan: &Plan,
         journal: &Journal,
         frame: &Frame,
     ) -> Result<Arc<Self>, Failure> {
-        let config = &ground.opened.config;
+        let config = &context.opened.config;
         let identities = config.identities(|text| frame.terminal.warn(text))?;
         let unlocking = async {
-            let unlocked = unlock(&ground.opened.store, &ground.point, &identities).await;
+            let unlocked = unlock(&context.opened.store, &context.point, &identities).await;
             Ok(unlocked.map_err(Failure::from))
         };
         let path = journal.path();
         let (keeper, told) = match frame.or_cancelled(unlocking).await? {
             Ok(unlocked) => {
                 let keeper = ReplicaKeeper::new(
-                    Arc::clone(&ground.opened.store),
+                    Arc::clone(&context.opened.store),
                     Arc::new(unlocked),
                     (plan, &status::plan_of(path)),
                     (&journal.state.restore, path),
@@ -79,7 +79,7 @@ impl Copying {
             }
         };
         Ok(Arc::new(Self {
-            keeping: Mutex::new(Keeping {
+            state: Mutex::new(CopierState {
                 keeper,
                 again: None,
                 told,
@@ -92,7 +92,7 @@ impl Copying {
 
     /// Does `work`, and updates the copy meanwhile. If somebody else continues the same restore, the work
     /// ends, or does not begin.
-    pub(crate) async fn beside<T>(
+    pub(crate) async fn run_alongside<T>(
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
@@ -121,39 +121,39 @@ impl Copying {
     }
 
     async fn elsewhere(&self) -> Option<Failure> {
-        self.keeping.lock().await.elsewhere.take()
+        self.state.lock().await.elsewhere.take()
     }
 }
 
 #[async_trait]
-impl JournalReplica for Copying {
+impl JournalReplica for JournalCopier {
     async fn catch_up(&self) {
-        let mut keeping = self.keeping.lock().await;
-        let waits = keeping.again.is_some_and(|again| Instant::now() < again);
-        let Some(keeper) = keeping.keeper.as_mut().filter(|_| !waits) else {
+        let mut state = self.state.lock().await;
+        let waits = state.again.is_some_and(|again| Instant::now() < again);
+        let Some(keeper) = state.keeper.as_mut().filter(|_| !waits) else {
             return;
         };
         let why = match timeout(WITHIN, keeper.catch_up()).await {
             Ok(Ok(())) => {
-                keeping.again = None;
+                state.again = None;
                 return;
             }
             Ok(Err(error @ ReplicaError::Elsewhere { .. })) => {
-                keeping.keeper = None;
-                keeping.elsewhere = Some(stored_failed(error));
+                state.keeper = None;
+                state.elsewhere = Some(stored_failed(error));
                 self.stop.cancel();
                 return;
             }
             Ok(Err(error)) => {
                 if !is_transient(&error) {
-                    keeping.keeper = None;
+                    state.keeper = None;
                 }
                 stored_failed(error).one_line()
             }
             Err(_) => "the store took too long".to_owned(),
         };
-        keeping.again = Some(Instant::now() + AGAIN);
-        if !std::mem::replace(&mut keeping.told, true) {
+        state.again = Some(Instant::now() + AGAIN);
+        if !std::mem::replace(&mut state.told, true) {
             no_copy(&why, &self.terminal);
         }
     }
@@ -189,10 +189,10 @@ fn stored_failed(error: ReplicaError) -> Failure {
 }
 
 /// Writes the copy of the journal of `restore` into `folder`; returns its path and its head.
-pub(crate) async fn fetched(
+pub(crate) async fn fetch_copy(
     restore: &str,
     folder: &Path,
-    given: &Given,
+    given: &ConfigFlags,
     frame: &Frame,
 ) -> Result<(PathBuf, ReplicaHead), Failure> {
     let opened = frame.or_cancelled(open(given, frame)).await?;
@@ -213,7 +213,7 @@ pub(crate) async fn fetched(
 }
 
 async fn lay(
-    opened: &Opened,
+    opened: &OpenedStore,
     stored: &StoredJournal,
     head: &ReplicaHead,
     folder: &Path,
@@ -221,7 +221,7 @@ async fn lay(
 ) -> Result<PathBuf, Failure> {
     // The restore point's key opens the copy, so the restore point must have a trusted signature.
     let id = head.restore_point.id.to_string();
-    let point = opened.find(&id, &Needs::Nothing, frame).await?;
+    let point = opened.find(&id, &Requirement::Nothing, frame).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let unlocked = unlock(&opened.store, &point, &identities).await?;
     let (_, opener) = unlocked

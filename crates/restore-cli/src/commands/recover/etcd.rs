@@ -18,18 +18,18 @@ use cluster_restore::etcd::{
 use cluster_restore::journal::{Journal, Record};
 use cluster_restore::plan::Danger;
 
-use super::ground::only_etcd;
-use super::{Ground, TargetFlags};
+use super::context::only_etcd;
+use super::{RestoreContext, TargetFlags};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Checks the nodes onto which etcd is to be restored. Changes nothing.
 pub(crate) async fn look_at_etcd(
-    ground: &Ground,
+    context: &RestoreContext,
     (talos, allow): (&TargetFlags, &BTreeSet<Danger>),
     read: &ReadFlags,
     frame: &Frame,
 ) -> Result<EtcdPlan, Failure> {
-    let point = &ground.point;
+    let point = &context.point;
     let snapshot = SnapshotFacts::of(point).ok_or_else(|| {
         let told = format!("restore point {} has no component `etcd`", point.entry.id);
         Failure::message(Exit::NotFound, told)
@@ -47,8 +47,8 @@ pub(crate) async fn look_at_etcd(
         proof: None,
     };
     let mut plan = preflight(&nodes, wanted).await;
-    if !ground.has_api() {
-        let what = if only_etcd(&ground.steps) {
+    if !context.has_api() {
+        let what = if only_etcd(&context.steps) {
             "the Kubernetes API is not asked whether it is back"
         } else {
             "the steps after etcd cannot be done"
@@ -96,13 +96,13 @@ async fn nodes_now(
 
 /// Restores etcd as `plan` says, from the point where an earlier attempt ended.
 pub(super) async fn restore(
-    ground: &Ground,
+    context: &RestoreContext,
     (plan, allow): (&EtcdPlan, &BTreeSet<Danger>),
-    means: (&TargetFlags, &ReadFlags, &ScratchFlags),
+    settings: (&TargetFlags, &ReadFlags, &ScratchFlags),
     journal: &mut Journal,
     frame: &Frame,
 ) -> Result<Vec<Finding>, Failure> {
-    let (talos, read, scratch) = means;
+    let (talos, read, scratch) = settings;
     let nodes = frame.or_cancelled(talos.nodes(read, frame)).await?;
     // A copy's last lines may be missing. The work that this restore was going to do then counts as asked
     // for.
@@ -120,16 +120,17 @@ pub(super) async fn restore(
             );
             return Err(Failure::message(Exit::Refused, told).hint(blocker.remedy.clone()));
         }
-        let identities = ground
+        let identities = context
             .opened
             .config
             .identities(|text| frame.terminal.warn(text))?;
-        let opening = async { Ok(unlock(&ground.opened.store, &ground.point, &identities).await?) };
+        let opening =
+            async { Ok(unlock(&context.opened.store, &context.point, &identities).await?) };
         let unlocked = frame.or_cancelled(opening).await?;
         let (component, folder) = (ComponentName::etcd(), scratch.folder(frame));
         let held = LocalSnapshot::fetch(
-            Arc::clone(&ground.opened.store),
-            &ground.point,
+            Arc::clone(&context.opened.store),
+            &context.point,
             Arc::new(unlocked),
             &component,
             &folder,
@@ -139,15 +140,15 @@ pub(super) async fn restore(
         let held = match held.await {
             Ok(held) => held,
             Err(error) => {
-                let of = (&ground.point, &identities);
+                let of = (&context.point, &identities);
                 let again = "restore-cli plan";
-                return Err(ground
+                return Err(context
                     .opened
-                    .not_read(error, of, &folder, again, frame)
+                    .read_failure(error, of, &folder, again, frame)
                     .await);
             }
         };
-        let log = Journalled::new(journal, frame);
+        let log = JournalLog::new(journal, frame);
         let restoring = async {
             let pace = Pace::default();
             Ok(run(
@@ -192,13 +193,13 @@ pub(super) async fn restore(
 }
 
 /// Log that writes each phase to the journal before the next begins.
-pub(crate) struct Journalled<'a> {
+pub(crate) struct JournalLog<'a> {
     journal: Mutex<&'a mut Journal>,
     clock: Arc<dyn Clock>,
     frame: Frame,
 }
 
-impl<'a> Journalled<'a> {
+impl<'a> JournalLog<'a> {
     pub(crate) fn new(journal: &'a mut Journal, frame: &Frame) -> Self {
         Self {
             journal: Mutex::new(journal),
@@ -208,13 +209,13 @@ impl<'a> Journalled<'a> {
     }
 }
 
-impl std::fmt::Debug for Journalled<'_> {
+impl std::fmt::Debug for JournalLog<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journalled").finish_non_exhaustive()
     }
 }
 
-impl EtcdLog for Journalled<'_> {
+impl EtcdLog for JournalLog<'_> {
     fn reached(&self, phase: &EtcdPhase) -> Result<(), LogError> {
         self.frame.terminal.status(&phase.to_string());
         let record = Record::Etcd {

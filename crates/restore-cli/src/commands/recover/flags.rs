@@ -10,14 +10,14 @@ use cluster_restore::Timeouts;
 use cluster_restore::fill::Fill;
 use cluster_restore::plan::{Danger, ExistingPolicy, Options};
 
-use super::ground::Flags;
-use super::{Consent, Means, TargetFlags};
+use super::context::ContextFlags;
+use super::{Consent, ExecuteSettings, TargetFlags};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Where journals are kept.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Journal")]
-pub(crate) struct Journals {
+pub(crate) struct JournalFlags {
     /// Keep journals and the plans they follow in this folder
     #[arg(long, value_name = "FOLDER", default_value = "butler-restores")]
     pub(crate) journals: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct Journals {
 /// How long things are waited for.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Waiting")]
-pub(crate) struct Waits {
+pub(crate) struct WaitFlags {
     /// Look for losses this many seconds after the last object was made; a garbage collector may
     /// need half a minute
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -40,7 +40,7 @@ pub(crate) struct Waits {
     keep_stopped: bool,
 }
 
-impl Waits {
+impl WaitFlags {
     /// Returns the waiting times for a run.
     pub(crate) fn patience(&self) -> Timeouts {
         Timeouts {
@@ -57,9 +57,9 @@ pub(crate) struct RunFlags {
     #[command(flatten)]
     pub(crate) consent: Consent,
     #[command(flatten)]
-    pub(crate) journals: Journals,
+    pub(crate) journals: JournalFlags,
     #[command(flatten)]
-    waits: Waits,
+    waits: WaitFlags,
     #[command(flatten)]
     scratch: ScratchFlags,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(crate) struct RunFlags {
 
 impl RunFlags {
     /// Returns the flags for the store and the cluster.
-    pub(crate) fn reached(&self) -> Flags<'_> {
+    pub(crate) fn context_flags(&self) -> ContextFlags<'_> {
         (&self.read, &self.kube, &self.scratch)
     }
 
@@ -81,9 +81,9 @@ impl RunFlags {
         (&self.talos, &self.read)
     }
 
-    /// Returns the means of executing the plan, including a step on etcd.
-    pub(crate) fn means(&self) -> Means<'_> {
-        Means {
+    /// Returns the settings for executing the plan, including a step on etcd.
+    pub(crate) fn settings(&self) -> ExecuteSettings<'_> {
+        ExecuteSettings {
             patience: self.waits.patience(),
             talos: Some(&self.talos),
             read: &self.read,

@@ -10,7 +10,7 @@ use cluster_restore::plan::{Mode, ObjectPlan, Plan, Step};
 use cluster_restore::{RecoveryReport, quiesce::ParkedItem};
 use serde::Serialize;
 
-use crate::commands::verify_tenants::Verified;
+use crate::commands::verify_tenants::TenantsReport;
 
 /// End of a restore with nothing left to do.
 pub(crate) const COMPLETE: &str = "complete";
@@ -23,7 +23,7 @@ const LISTED: usize = 40;
 /// Plan as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown<'a> {
+pub(crate) struct PlanReport<'a> {
     /// Path of the plan's file.
     pub(crate) file: String,
     pub(crate) plan: &'a Plan,
@@ -31,7 +31,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) last_seconds: Option<u64>,
 }
 
-impl Report for Shown<'_> {
+impl Report for PlanReport<'_> {
     fn page(&self, page: &mut Page) {
         let plan = self.plan;
         let target = plan.target.as_ref().map_or_else(
@@ -210,7 +210,7 @@ pub(crate) fn word(outcome: Outcome) -> &'static str {
 /// End of a run as it is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Ran {
+pub(crate) struct RestoreReport {
     /// Name of the restore.
     pub(crate) restore: String,
     /// Path of the journal.
@@ -227,10 +227,10 @@ pub(crate) struct Ran {
     pub(crate) seconds: u64,
     pub(crate) findings: Vec<Finding>,
     /// Tenants, compared with the restore point.
-    pub(crate) tenants: Option<Verified>,
+    pub(crate) tenants: Option<TenantsReport>,
 }
 
-impl Ran {
+impl RestoreReport {
     pub(crate) fn new(
         restore: &str,
         journal: String,
@@ -267,7 +267,10 @@ impl Ran {
 
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
-        let tenants = self.tenants.as_ref().map_or(Exit::Complete, Verified::exit);
+        let tenants = self
+            .tenants
+            .as_ref()
+            .map_or(Exit::Complete, TenantsReport::exit);
         if self.ended == COMPLETE && tenants == Exit::Complete {
             Exit::Complete
         } else {
@@ -288,7 +291,7 @@ fn past(outcome: Outcome) -> &'static str {
     }
 }
 
-impl Report for Ran {
+impl Report for RestoreReport {
     fn page(&self, page: &mut Page) {
         let objects = self.objects.iter().map(|(what, n)| format!("{n} {what}"));
         page.fields([
@@ -321,13 +324,13 @@ impl Report for Ran {
         if self.ended != "partial" {
             page.line("Compare tenants any day with: restore-cli verify-tenants RESTORE-POINT");
         } else {
-            page.line(&way_on(self.stuck, &self.journal));
+            page.line(&next_step(self.stuck, &self.journal));
         }
     }
 }
 
 /// Returns what to do about a restore that is not complete.
-pub(crate) fn way_on(stuck: bool, journal: &str) -> String {
+pub(crate) fn next_step(stuck: bool, journal: &str) -> String {
     if stuck {
         return "What failed cannot be changed in place. Do what its lines say: each has a command, \
                 or the flag that leaves it out of the next plan. Then plan again."

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use backup_cli::config::{Config, Given};
+use backup_cli::config::{Config, ConfigFlags};
 use backup_cli::failure::Failure;
 use backup_cli::flags::TalosFlags;
 use backup_cli::program::Frame;
@@ -54,7 +54,7 @@ impl TargetFlags {
 
     /// Returns the options for the Talos API, from flags, configuration and environment.
     fn options(&self, read: &ReadFlags, frame: &Frame) -> Result<TalosOptions, Failure> {
-        let given = Given {
+        let given = ConfigFlags {
             talos: self.given(),
             ..read.given()
         };

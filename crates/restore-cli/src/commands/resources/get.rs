@@ -14,12 +14,12 @@ use backup_core::read::{ObjectReader, RestoreError};
 use serde::Serialize as _;
 use serde_json::Value;
 
-use super::At;
+use super::PointFlag;
 use super::ls::holding;
-use crate::commands::kinds::{self, Listed};
-use crate::commands::latest::Needs;
+use crate::commands::kinds::{self, ListedKind};
+use crate::commands::latest::Requirement;
 use crate::commands::yaml::to_yaml;
-use crate::commands::{Reading, not_read, open};
+use crate::commands::{ReadSettings, open, read_failure};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Largest number of names that are remembered for proposals; further names are ignored.
@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
     #[command(flatten)]
-    at: At,
+    at: PointFlag,
     /// Show secret values
     #[arg(long)]
     show_secrets: bool,
@@ -61,19 +61,21 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
-    let needs = Needs::Kind(args.kind.clone());
+    let needs = Requirement::Kind(args.kind.clone());
     let found = opened.find(&args.at.at, &needs, frame);
     let point = frame.or_cancelled(found).await?;
     let resource = kinds::resolve(&[&point.manifest], &args.kind)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let reading = Reading {
+    let reading = ReadSettings {
         scratch: args.scratch.folder(frame),
         progress: frame.terminal.progress(),
     };
     let reader = opened.reader(&point, &identities, &reading, frame).await?;
-    let mut found = Found::default();
+    let mut found = LookupResult::default();
     for listed in holding(&point, &resource) {
-        found = read(&reader, listed, args, found).await.map_err(not_read)?;
+        found = read(&reader, listed, args, found)
+            .await
+            .map_err(read_failure)?;
         // The same Secret may be in several components.
         if found.object.is_some() {
             break;
@@ -121,7 +123,7 @@ fn to_json(object: &Value) -> Result<String, Failure> {
 
 /// Results of searching for an object.
 #[derive(Default)]
-struct Found {
+struct LookupResult {
     object: Option<StoredJson>,
     /// Other objects of that name, in other namespaces.
     others: Vec<String>,
@@ -131,15 +133,15 @@ struct Found {
 
 async fn read(
     reader: &ObjectReader,
-    listed: Listed<'_>,
+    listed: ListedKind<'_>,
     args: &Args,
-    found: Found,
-) -> Result<Found, RestoreError> {
+    found: LookupResult,
+) -> Result<LookupResult, RestoreError> {
     let resource = ResourceName::from(listed.facts.resource.as_str());
     let (name, namespace) = (args.name.clone(), args.namespace.clone());
     let namespaced = listed.facts.namespaced;
     let mut left = listed.facts.objects;
-    let each = move |found: &mut Found, object: StoredJson| {
+    let each = move |found: &mut LookupResult, object: StoredJson| {
         if object.path.resource != resource {
             return ControlFlow::Continue(());
         }
@@ -163,7 +165,7 @@ async fn read(
     reader.fold(listed.component, found, each).await
 }
 
-impl Found {
+impl LookupResult {
     /// Returns the object, if there is exactly one.
     fn the_one(self, resource: &ResourceName, args: &Args) -> Result<StoredJson, Failure> {
         match (self.object, self.others.is_empty()) {

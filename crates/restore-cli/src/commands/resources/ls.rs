@@ -14,11 +14,11 @@ use backup_core::read::{ObjectReader, RestoreError};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::At;
+use super::PointFlag;
 use super::overview::Overview;
-use crate::commands::kinds::{self, Listed};
-use crate::commands::latest::Needs;
-use crate::commands::{Reading, not_read, open};
+use crate::commands::kinds::{self, ListedKind};
+use crate::commands::latest::Requirement;
+use crate::commands::{ReadSettings, open, read_failure};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Largest number of objects that are listed; further ones are counted. A row takes some 100 bytes, and this
@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "NAMESPACE", requires = "kind")]
     namespace: Option<String>,
     #[command(flatten)]
-    at: At,
+    at: PointFlag,
     #[command(flatten)]
     scratch: ScratchFlags,
     #[command(flatten)]
@@ -49,8 +49,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let needs = match &args.kind {
-        Some(kind) => Needs::Kind(kind.clone()),
-        None => Needs::Component(ComponentName::resources()),
+        Some(kind) => Requirement::Kind(kind.clone()),
+        None => Requirement::Component(ComponentName::resources()),
     };
     let found = opened.find(&args.at.at, &needs, frame);
     let point = frame.or_cancelled(found).await?;
@@ -60,12 +60,12 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let resource = kinds::resolve(&[&point.manifest], kind)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let reading = Reading {
+    let reading = ReadSettings {
         scratch: args.scratch.folder(frame),
         progress: frame.terminal.progress(),
     };
     let reader = opened.reader(&point, &identities, &reading, frame).await?;
-    let mut list = List {
+    let mut list = ObjectList {
         restore_point: point.entry.id.to_string(),
         resource: resource.to_string(),
         objects: Vec::new(),
@@ -73,14 +73,14 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         now: frame.clock.now(),
     };
     for listed in holding(&point, &resource) {
-        let wanted = Wanted {
+        let wanted = ObjectQuery {
             component: listed.component.clone(),
             resource: resource.clone(),
             namespace: args.namespace.clone(),
             left: listed.facts.objects,
         };
         let found = read(&reader, wanted).await;
-        list.add(found.map_err(not_read)?);
+        list.add(found.map_err(read_failure)?);
     }
     drop((reader, reading));
     frame.terminal.emit(&list)?;
@@ -97,13 +97,13 @@ pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 pub(super) fn holding<'p>(
     point: &'p RestorePoint,
     resource: &'p ResourceName,
-) -> impl Iterator<Item = Listed<'p>> {
+) -> impl Iterator<Item = ListedKind<'p>> {
     kinds::listed(&point.manifest)
         .filter(|l| l.facts.resource == resource.as_str() && l.facts.objects > 0)
 }
 
 /// Selection of the objects of a component.
-struct Wanted {
+struct ObjectQuery {
     component: ComponentName,
     resource: ResourceName,
     namespace: Option<String>,
@@ -112,24 +112,24 @@ struct Wanted {
 }
 
 #[derive(Default)]
-struct Found {
-    rows: Vec<Row>,
+struct ObjectPage {
+    rows: Vec<ObjectRow>,
     more: u64,
     failed: Option<ArchiveError>,
 }
 
-async fn read(reader: &ObjectReader, mut wanted: Wanted) -> Result<Found, RestoreError> {
+async fn read(reader: &ObjectReader, mut wanted: ObjectQuery) -> Result<ObjectPage, RestoreError> {
     let component = wanted.component.clone();
-    let each = move |found: &mut Found, object: StoredJson| wanted.look(found, &object);
-    let found = reader.fold(&component, Found::default(), each).await?;
+    let each = move |found: &mut ObjectPage, object: StoredJson| wanted.look(found, &object);
+    let found = reader.fold(&component, ObjectPage::default(), each).await?;
     match found.failed {
         Some(source) => Err(RestoreError::Archive { component, source }),
         None => Ok(found),
     }
 }
 
-impl Wanted {
-    fn look(&mut self, found: &mut Found, object: &StoredJson) -> ControlFlow<()> {
+impl ObjectQuery {
+    fn look(&mut self, found: &mut ObjectPage, object: &StoredJson) -> ControlFlow<()> {
         if object.path.resource != self.resource {
             return ControlFlow::Continue(());
         }
@@ -137,7 +137,7 @@ impl Wanted {
             if found.rows.len() >= MAX_ROWS {
                 found.more = found.more.saturating_add(1);
             } else {
-                match Row::of(&self.component, object) {
+                match ObjectRow::of(&self.component, object) {
                     Ok(row) => found.rows.push(row),
                     Err(e) => {
                         found.failed = Some(e);
@@ -157,10 +157,10 @@ impl Wanted {
 /// Printed result of `resources ls KIND`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct List {
+struct ObjectList {
     restore_point: String,
     resource: String,
-    objects: Vec<Row>,
+    objects: Vec<ObjectRow>,
     /// Number of objects beyond those that are listed.
     more: u64,
     #[serde(skip)]
@@ -169,7 +169,7 @@ struct List {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+struct ObjectRow {
     namespace: Option<String>,
     name: String,
     component: String,
@@ -177,7 +177,7 @@ struct Row {
     managed_by: Option<&'static str>,
 }
 
-impl Row {
+impl ObjectRow {
     fn of(component: &ComponentName, object: &StoredJson) -> Result<Self, ArchiveError> {
         let head = object.head()?;
         Ok(Self {
@@ -190,8 +190,8 @@ impl Row {
     }
 }
 
-impl List {
-    fn add(&mut self, found: Found) {
+impl ObjectList {
+    fn add(&mut self, found: ObjectPage) {
         let room = MAX_ROWS.saturating_sub(self.objects.len());
         let over = found.rows.len().saturating_sub(room);
         self.objects.extend(found.rows.into_iter().take(room));
@@ -200,7 +200,7 @@ impl List {
     }
 }
 
-impl Report for List {
+impl Report for ObjectList {
     fn page(&self, page: &mut Page) {
         let dash = || "-".to_owned();
         let rows = self.objects.iter().map(|row| {
@@ -241,21 +241,21 @@ mod tests {
 
     #[test]
     fn objects_read_well_and_their_json_stays() {
-        let row = |namespace: Option<&str>, name: &str, managed_by| Row {
+        let row = |namespace: Option<&str>, name: &str, managed_by| ObjectRow {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
             component: "resources".to_owned(),
             created: Some("2026-11-01T09:30:00Z".parse().unwrap()),
             managed_by,
         };
-        let mut list = List {
+        let mut list = ObjectList {
             restore_point: "20261123t120000000z-1a2b3c4d5e6f".to_owned(),
             resource: "tenantclusters.butler.butlerlabs.dev".to_owned(),
             objects: Vec::new(),
             more: 0,
             now: "2026-11-23T12:45:00Z".parse().unwrap(),
         };
-        list.add(Found {
+        list.add(ObjectPage {
             rows: vec![
                 row(Some("team-a"), "one", None),
                 row(None, "two", Some("flux")),

@@ -6,20 +6,20 @@ use backup_core::catalog::RestorePoint;
 use backup_core::format::export::{Consistency, KindFacts};
 use serde::Serialize;
 
-use crate::commands::kinds::{Listed, listed};
+use crate::commands::kinds::{ListedKind, listed};
 
 /// Printed result of `resources ls`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Overview {
     restore_point: String,
-    kinds: Vec<Kind>,
+    kinds: Vec<KindSummary>,
     left_out: usize,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Kind {
+struct KindSummary {
     resource: String,
     kind: String,
     component: String,
@@ -27,12 +27,12 @@ struct Kind {
     bytes: u64,
     version: String,
     consistency: &'static str,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkipCount>,
     failed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Skipped {
+struct SkipCount {
     reason: String,
     objects: u64,
 }
@@ -42,16 +42,16 @@ impl Overview {
         let kubernetes = point.manifest.kubernetes.as_ref();
         Self {
             restore_point: point.entry.id.to_string(),
-            kinds: listed(&point.manifest).map(Kind::of).collect(),
+            kinds: listed(&point.manifest).map(KindSummary::of).collect(),
             left_out: kubernetes.map_or(0, |k| k.left_out.len()),
         }
     }
 }
 
-impl Kind {
-    fn of(listed: Listed<'_>) -> Self {
+impl KindSummary {
+    fn of(listed: ListedKind<'_>) -> Self {
         let facts = listed.facts;
-        let skipped = facts.skipped.iter().map(|s| Skipped {
+        let skipped = facts.skipped.iter().map(|s| SkipCount {
             reason: s.reason.clone(),
             objects: s.objects,
         });

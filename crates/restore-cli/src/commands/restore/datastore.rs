@@ -13,9 +13,9 @@ use backup_core::read::unlock;
 use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
 use serde::Serialize;
 
-use crate::commands::latest::Needs;
+use crate::commands::latest::Requirement;
 use crate::commands::open;
-use crate::flags::{ReadFlags, Selection};
+use crate::flags::{PointArg, ReadFlags};
 
 /// Restore the etcd of a DataStore into the data folder of a fresh member
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME")]
     datastore: String,
     #[command(flatten)]
-    selection: Selection,
+    selection: PointArg,
     /// Make this folder, which must not exist
     #[arg(long, value_name = "FOLDER")]
     data_dir: PathBuf,
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let needs = Needs::Component(component.clone());
+    let needs = Requirement::Component(component.clone());
     let point = frame
         .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
         .await?;
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let restored = restored.await?;
     let facts = point.manifest.component(&component);
     let facts = facts.and_then(|component| component.etcd.as_ref());
-    frame.terminal.emit(&Restored {
+    frame.terminal.emit(&DatastoreRestoreReport {
         restore_point: point.entry.id.to_string(),
         component: component.to_string(),
         data_dir: restored.data_dir.display().to_string(),
@@ -113,7 +113,7 @@ fn token(datastore: &str, id: &RestorePointId) -> String {
 /// Printed result of `restore datastore`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Restored {
+struct DatastoreRestoreReport {
     restore_point: String,
     component: String,
     data_dir: String,
@@ -124,7 +124,7 @@ struct Restored {
     etcd_flags: Vec<String>,
 }
 
-impl Report for Restored {
+impl Report for DatastoreRestoreReport {
     fn page(&self, page: &mut Page) {
         page.fields([
             ("Restore point", self.restore_point.clone()),

@@ -20,10 +20,10 @@ use cluster_restore::etcd::{
 };
 use cluster_restore::plan::Danger;
 
-use self::report::{Planned, Restored};
-use crate::commands::latest::{LATEST, Needs};
-use crate::commands::recover::{Journalled, Journals, TargetFlags};
-use crate::commands::{Opened, open};
+use self::report::{EtcdPlanReport, EtcdRestoreReport};
+use crate::commands::latest::{LATEST, Requirement};
+use crate::commands::recover::{JournalFlags, JournalLog, TargetFlags};
+use crate::commands::{OpenedStore, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 mod journal;
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long)]
     restart_kubelets: bool,
     #[command(flatten)]
-    journals: Journals,
+    journals: JournalFlags,
     #[command(flatten)]
     scratch: ScratchFlags,
     #[command(flatten)]
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     confirm(args, &plan, frame)?;
     let snapshot = Arc::new(hold(args, source, frame).await?);
     let mut journal = journal::open(&args.journals, &plan, frame)?;
-    let log = Journalled::new(&mut journal, frame);
+    let log = JournalLog::new(&mut journal, frame);
     let progress = frame.terminal.progress();
     let restoring = async {
         let pace = Pace::default();
@@ -115,32 +115,34 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
 }
 
 /// Location of the snapshot.
-enum Source {
-    Stored(Box<Opened>, Box<RestorePoint>),
+enum SnapshotSource {
+    Stored(Box<OpenedStore>, Box<RestorePoint>),
     File(Box<LocalSnapshot>),
 }
 
 /// Finds the snapshot. A file is quick to verify, so it is verified before the plan, which then shows its
 /// content.
-async fn source(args: &Args, frame: &Frame) -> Result<Source, Failure> {
+async fn source(args: &Args, frame: &Frame) -> Result<SnapshotSource, Failure> {
     if let Some(file) = &args.raw_db {
         frame.terminal.warn(
             "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
              restore point if there is one",
         );
         let held = LocalSnapshot::raw_db(file).await;
-        return Ok(Source::File(Box::new(held.map_err(|e| not_held(file, e))?)));
+        return Ok(SnapshotSource::File(Box::new(
+            held.map_err(|e| not_held(file, e))?,
+        )));
     }
     if let Some(file) = &args.snapshot {
         let held = LocalSnapshot::file(file).await;
         let held = held.map_err(|e| not_held(file, e))?;
-        return Ok(Source::File(Box::new(held)));
+        return Ok(SnapshotSource::File(Box::new(held)));
     }
     let opened = open(&args.read.given(), frame).await?;
     let wanted = args.restore_point.as_deref().unwrap_or(LATEST);
-    let needs = Needs::Component(ComponentName::etcd());
+    let needs = Requirement::Component(ComponentName::etcd());
     let point = opened.find(wanted, &needs, frame).await?;
-    Ok(Source::Stored(Box::new(opened), Box::new(point)))
+    Ok(SnapshotSource::Stored(Box::new(opened), Box::new(point)))
 }
 
 /// Makes the failure for a file that is not a sound snapshot. The file may be packed, or, without its
@@ -167,12 +169,12 @@ fn not_held(file: &Path, error: LocalSnapshotError) -> Failure {
 
 async fn look(
     args: &Args,
-    source: &Source,
+    source: &SnapshotSource,
     frame: &Frame,
 ) -> Result<(TalosNodes, EtcdPlan), Failure> {
     let snapshot = match source {
-        Source::File(held) => SnapshotFacts::from(held.facts()),
-        Source::Stored(_, point) => SnapshotFacts::of(point).ok_or_else(|| {
+        SnapshotSource::File(held) => SnapshotFacts::from(held.facts()),
+        SnapshotSource::Stored(_, point) => SnapshotFacts::of(point).ok_or_else(|| {
             let told = format!("restore point {} has no component `etcd`", point.entry.id);
             Failure::message(Exit::NotFound, told).hint("choose one from `restore-cli list`")
         })?,
@@ -205,7 +207,7 @@ async fn look(
 
 /// Shows the plan on stderr for the person. Data goes to stdout once, at the end.
 fn show(plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
-    let text = backup_cli::output::render(&Planned::of(plan), Format::Table, None)?;
+    let text = backup_cli::output::render(&EtcdPlanReport::of(plan), Format::Table, None)?;
     frame.terminal.status(&text);
     Ok(())
 }
@@ -244,10 +246,14 @@ fn confirm(args: &Args, plan: &EtcdPlan, frame: &Frame) -> Result<(), Failure> {
 }
 
 /// Fetches and verifies the whole snapshot before anything is uploaded.
-async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<LocalSnapshot, Failure> {
+async fn hold(
+    args: &Args,
+    source: SnapshotSource,
+    frame: &Frame,
+) -> Result<LocalSnapshot, Failure> {
     let (opened, point) = match source {
-        Source::File(held) => return Ok(*held),
-        Source::Stored(opened, point) => (opened, point),
+        SnapshotSource::File(held) => return Ok(*held),
+        SnapshotSource::Stored(opened, point) => (opened, point),
     };
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };
@@ -267,7 +273,7 @@ async fn hold(args: &Args, source: Source, frame: &Frame) -> Result<LocalSnapsho
         Err(error) => {
             let of = (point.as_ref(), &identities);
             let again = "restore-cli restore etcd";
-            Err(opened.not_read(error, of, &scratch, again, frame).await)
+            Err(opened.read_failure(error, of, &scratch, again, frame).await)
         }
     }
 }
@@ -291,7 +297,7 @@ async fn after(
         frame.terminal.status("restarting kubelets");
         restart_kubelets(nodes, &mut list).await;
     }
-    let report = Restored::new(plan, restored, joined, list);
+    let report = EtcdRestoreReport::new(plan, restored, joined, list);
     frame.terminal.emit(&report)?;
     Ok(report.exit())
 }

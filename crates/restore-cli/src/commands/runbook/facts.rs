@@ -9,8 +9,8 @@ use backup_core::store::url::StoreUrl;
 use cluster_restore::plan::Mode;
 
 use super::shell::word;
-use crate::commands::gaps::Lacked;
-use crate::commands::recover::Took;
+use crate::commands::gaps::GapReport;
+use crate::commands::recover::PastDurations;
 
 /// Facts of a runbook; see the module.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ pub(super) struct Facts {
     pub(super) store: StoreUrl,
     pub(super) trust: Trust,
     pub(super) nodes: Nodes,
-    pub(super) took: Option<Took>,
+    pub(super) took: Option<PastDurations>,
     /// Gaps of the restore point.
-    pub(super) lacked: Vec<Lacked>,
+    pub(super) lacked: Vec<GapReport>,
 }
 
 /// Nodes of the cluster and access to them, as far as known.

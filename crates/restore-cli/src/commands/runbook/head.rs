@@ -6,7 +6,7 @@ use backup_core::format::manifest::Component;
 
 use super::document::{Document, code};
 use super::facts::Facts;
-use crate::commands::gaps::Lacked;
+use crate::commands::gaps::GapReport;
 
 /// Writes the opening.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
@@ -126,7 +126,7 @@ fn restore_point(document: &mut Document, facts: &Facts) {
         );
         document.table(
             ["LACKS", "WHY", "NEWEST OLDER THAT HAS IT"],
-            facts.lacked.iter().map(Lacked::cells),
+            facts.lacked.iter().map(GapReport::cells),
         );
     }
     took(document, facts);

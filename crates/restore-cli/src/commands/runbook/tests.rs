@@ -20,7 +20,7 @@ fn known(mode: Mode) -> Facts {
             endpoints: vec!["10.5.0.2:50000".to_owned()],
             context: Some("butler".to_owned()),
         },
-        took: Some(Took::told(
+        took: Some(PastDurations::of_seconds(
             "2026-11-20T03:00:00Z".parse().unwrap(),
             &[
                 (Phase::Quiesce, 12),

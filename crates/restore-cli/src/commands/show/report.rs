@@ -8,7 +8,7 @@ use backup_core::format::manifest::{self, Encryption};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::gaps::Lacked;
+use crate::commands::gaps::GapReport;
 use crate::commands::signature;
 
 mod objects;
@@ -18,7 +18,7 @@ use objects::{Archive, Kubernetes};
 /// Printed result of `show`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Shown {
+pub(super) struct PointReport {
     id: String,
     cluster: String,
     manifest_key: String,
@@ -36,7 +36,7 @@ pub(super) struct Shown {
     components: Vec<Component>,
     missing: Vec<String>,
     /// Requested data that the restore point lacks.
-    lacks: Vec<Lacked>,
+    lacks: Vec<GapReport>,
     kubernetes: Option<Kubernetes>,
     findings: Vec<Finding>,
     cost: Cost,
@@ -112,7 +112,7 @@ struct Cost {
     stored_bytes: u64,
 }
 
-impl Shown {
+impl PointReport {
     pub(super) fn of(point: &RestorePoint, now: Timestamp, all: bool) -> Self {
         let manifest = point.manifest.clone();
         let cost = manifest.cost;
@@ -164,9 +164,9 @@ impl Shown {
     }
 }
 
-impl Shown {
+impl PointReport {
     /// Adds the gaps of the restore point.
-    pub(super) fn lacking(self, lacks: Vec<Lacked>) -> Self {
+    pub(super) fn lacking(self, lacks: Vec<GapReport>) -> Self {
         Self { lacks, ..self }
     }
 }
@@ -246,7 +246,7 @@ impl Component {
     }
 }
 
-impl Report for Shown {
+impl Report for PointReport {
     fn page(&self, page: &mut Page) {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         let openers = if self.recipients.is_empty() {
@@ -283,7 +283,7 @@ impl Report for Shown {
         }
         if !self.lacks.is_empty() {
             page.heading("PARTIAL: what was asked for and is not in it");
-            let rows = self.lacks.iter().map(Lacked::cells);
+            let rows = self.lacks.iter().map(GapReport::cells);
             page.table(["LACKS", "WHY", "NEWEST OLDER THAT HAS IT"], rows);
         }
         if let Some(kubernetes) = &self.kubernetes {

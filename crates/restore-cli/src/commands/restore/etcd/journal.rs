@@ -8,7 +8,7 @@ use backup_core::digest::Digest;
 use cluster_restore::etcd::{EtcdPlan, Proof};
 use cluster_restore::journal::Journal;
 
-use crate::commands::recover::{Journals, failed};
+use crate::commands::recover::{JournalFlags, failed};
 
 /// Folder of these journals, beside the journals of whole restores, which `resume` continues.
 const FOLDER: &str = "etcd";
@@ -26,12 +26,12 @@ fn name(plan: &EtcdPlan) -> String {
     )
 }
 
-fn folder(journals: &Journals) -> PathBuf {
+fn folder(journals: &JournalFlags) -> PathBuf {
     journals.journals.join(FOLDER)
 }
 
 /// Returns the proof in the journal of this restore, if there is one.
-pub(super) fn proof(journals: &Journals, plan: &EtcdPlan) -> Result<Option<Proof>, Failure> {
+pub(super) fn proof(journals: &JournalFlags, plan: &EtcdPlan) -> Result<Option<Proof>, Failure> {
     let path = folder(journals).join(format!("{}.journal", name(plan)));
     if !path.exists() {
         return Ok(None);
@@ -41,7 +41,7 @@ pub(super) fn proof(journals: &Journals, plan: &EtcdPlan) -> Result<Option<Proof
 
 /// Opens the journal of this restore, or begins it.
 pub(super) fn open(
-    journals: &Journals,
+    journals: &JournalFlags,
     plan: &EtcdPlan,
     frame: &Frame,
 ) -> Result<Journal, Failure> {

@@ -12,15 +12,15 @@ use super::printed;
 /// Plan for a person.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub(super) struct Planned<'a>(&'a EtcdPlan);
+pub(super) struct EtcdPlanReport<'a>(&'a EtcdPlan);
 
-impl<'a> Planned<'a> {
+impl<'a> EtcdPlanReport<'a> {
     pub(super) fn of(plan: &'a EtcdPlan) -> Self {
         Self(plan)
     }
 }
 
-impl Report for Planned<'_> {
+impl Report for EtcdPlanReport<'_> {
     fn page(&self, page: &mut Page) {
         let plan = self.0;
         let snapshot = &plan.snapshot;
@@ -81,7 +81,7 @@ impl Report for Planned<'_> {
 /// Printed result of `restore etcd`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Restored {
+pub(super) struct EtcdRestoreReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     restore_point: Option<String>,
     cluster: String,
@@ -92,7 +92,7 @@ pub(super) struct Restored {
     findings: Vec<Finding>,
 }
 
-impl Restored {
+impl EtcdRestoreReport {
     pub(super) fn new(
         plan: &EtcdPlan,
         etcd: RestoredEtcd,
@@ -129,7 +129,7 @@ impl Restored {
     }
 }
 
-impl Report for Restored {
+impl Report for EtcdRestoreReport {
     fn page(&self, page: &mut Page) {
         let etcd = &self.etcd;
         page.fields([

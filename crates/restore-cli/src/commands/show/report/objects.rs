@@ -13,14 +13,14 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Archive {
     objects: u64,
-    kinds: Vec<Kind>,
+    kinds: Vec<KindReport>,
     encryption_prefixes: Vec<String>,
     files: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Kind {
+struct KindReport {
     resource: String,
     kind: String,
     version: String,
@@ -43,14 +43,14 @@ pub(super) struct Kubernetes {
     server: String,
     uid: String,
     crd_chart: Option<String>,
-    sealed_secrets: Option<Sealed>,
-    tenants: Vec<Tenant>,
-    left_out: Vec<LeftOut>,
+    sealed_secrets: Option<SealedSecrets>,
+    tenants: Vec<TenantReport>,
+    left_out: Vec<Exclusion>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Sealed {
+struct SealedSecrets {
     keys: Vec<SealingKey>,
     sealed_secrets: u64,
     opened: u64,
@@ -64,7 +64,7 @@ struct SealingKey {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Tenant {
+struct TenantReport {
     namespace: String,
     name: String,
     phase: Option<String>,
@@ -81,14 +81,14 @@ struct Tenant {
 }
 
 #[derive(Debug, Serialize)]
-struct LeftOut {
+struct Exclusion {
     resource: String,
     reason: String,
 }
 
 impl Archive {
     pub(super) fn of(facts: &export::ArchiveFacts) -> Self {
-        let kinds = facts.kinds.iter().map(|kind| Kind {
+        let kinds = facts.kinds.iter().map(|kind| KindReport {
             resource: kind.resource.clone(),
             kind: kind.kind.clone(),
             version: kind.version.clone(),
@@ -122,8 +122,8 @@ impl Archive {
     }
 
     pub(super) fn page(&self, page: &mut Page, all: bool) {
-        let told = |kind: &&Kind| all || kind.objects > 0 || kind.failed.is_some();
-        let shown: Vec<&Kind> = self.kinds.iter().filter(told).collect();
+        let told = |kind: &&KindReport| all || kind.objects > 0 || kind.failed.is_some();
+        let shown: Vec<&KindReport> = self.kinds.iter().filter(told).collect();
         let empty = self.kinds.len().saturating_sub(shown.len());
         if !shown.is_empty() {
             let rows = shown.iter().map(|kind| {
@@ -148,7 +148,7 @@ impl Archive {
     }
 }
 
-impl Kind {
+impl KindReport {
     /// Describes the objects that were left in namespaces because nothing refers to them.
     fn left(&self, all: bool) -> Option<String> {
         let most = if all { usize::MAX } else { NAMESPACES };
@@ -177,7 +177,7 @@ impl Kind {
 
 impl Kubernetes {
     pub(super) fn of(facts: &export::KubernetesFacts) -> Self {
-        let left_out = facts.left_out.iter().map(|left| LeftOut {
+        let left_out = facts.left_out.iter().map(|left| Exclusion {
             resource: left.resource.clone(),
             reason: left.reason.clone(),
         });
@@ -186,8 +186,8 @@ impl Kubernetes {
             server: facts.server.clone(),
             uid: facts.uid.clone(),
             crd_chart: facts.crd_chart.clone(),
-            sealed_secrets: facts.sealed_secrets.as_ref().map(Sealed::of),
-            tenants: facts.tenants.iter().map(Tenant::of).collect(),
+            sealed_secrets: facts.sealed_secrets.as_ref().map(SealedSecrets::of),
+            tenants: facts.tenants.iter().map(TenantReport::of).collect(),
             left_out: left_out.collect(),
         }
     }
@@ -205,7 +205,7 @@ impl Kubernetes {
             ),
             (
                 "  Sealed Secrets",
-                sealed.map_or_else(|| "no such kind".to_owned(), Sealed::text),
+                sealed.map_or_else(|| "no such kind".to_owned(), SealedSecrets::text),
             ),
             ("  Not listed", format!("{} kinds", self.left_out.len())),
         ]);
@@ -223,7 +223,7 @@ impl Kubernetes {
                     "KUBECONFIG UNTIL",
                     "API SERVER",
                 ],
-                self.tenants.iter().map(Tenant::cells),
+                self.tenants.iter().map(TenantReport::cells),
             );
         }
         if self.left_out.is_empty() {
@@ -240,7 +240,7 @@ impl Kubernetes {
     }
 }
 
-impl Sealed {
+impl SealedSecrets {
     fn of(facts: &export::SealedFacts) -> Self {
         let keys = facts.keys.iter().map(|key| SealingKey {
             secret: key.secret.clone(),
@@ -264,7 +264,7 @@ impl Sealed {
     }
 }
 
-impl Tenant {
+impl TenantReport {
     fn of(facts: &export::TenantFacts) -> Self {
         let plane = facts.control_plane.as_ref();
         Self {

@@ -131,9 +131,9 @@ pub(in crate::commands) fn point() -> RestorePoint {
 
 #[test]
 fn a_manifest_reads_well_and_its_json_stays() {
-    let shown = Shown::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), false);
+    let shown = PointReport::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), false);
     insta::assert_snapshot!("show_table", render(&shown, Format::Table, None).unwrap());
-    let all = Shown::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), true);
+    let all = PointReport::of(&point(), "2026-11-23T12:45:00Z".parse().unwrap(), true);
     insta::assert_snapshot!("show_all_table", render(&all, Format::Table, None).unwrap());
     insta::assert_snapshot!("show_json", render(&shown, Format::Json, None).unwrap());
 }

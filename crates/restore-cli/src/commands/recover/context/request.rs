@@ -12,13 +12,13 @@ use cluster_restore::spool::Spool;
 use cluster_restore::{Request, foresee, gaps, lineage, survey};
 
 use super::material::Material;
-use super::{Ground, named};
-use crate::commands::gaps::Lacked;
-use crate::commands::recover::{Objects, Source, failed};
+use super::{RestoreContext, named};
+use crate::commands::gaps::GapReport;
+use crate::commands::recover::{ObjectSpools, Source, failed};
 
 /// Parameters of a plan.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct PlanRequest {
     pub(crate) mode: Mode,
     pub(crate) steps: Vec<Step>,
     pub(crate) options: Options,
@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     pub(crate) dry_run: bool,
 }
 
-impl Asked {
+impl PlanRequest {
     /// Returns the parameters of `plan`, to check whether it would be the same now.
     pub(crate) fn of(plan: &Plan) -> Self {
         Self {
@@ -41,19 +41,23 @@ impl Asked {
     }
 }
 
-impl Ground {
+impl RestoreContext {
     /// Makes the plan of a restore that begins with etcd. `answer` is the cluster that answers at the
     /// kubeconfig's address now, if any.
-    pub(crate) async fn foresee(
+    pub(crate) async fn predict(
         &self,
-        asked: &Asked,
+        plan_request: &PlanRequest,
         material: &Material,
         answer: Option<&Target>,
         frame: &Frame,
     ) -> Result<Plan, Failure> {
-        let Objects { spool, base } = &material.objects;
-        let mut request = self.request(asked, material, answer, frame);
-        let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
+        let ObjectSpools { spool, base } = &material.objects;
+        let mut request = self.request(plan_request, material, answer, frame);
+        let lacks = self.lacks_of(
+            &plan_request.steps,
+            &plan_request.options,
+            &plan_request.source,
+        );
         request.findings.extend(lacks.await);
         let base = base.as_ref().map(|(base, _)| base);
         let foreseen = foresee(&request, spool, base);
@@ -65,14 +69,18 @@ impl Ground {
     /// Makes a plan of these objects for this cluster.
     pub(crate) async fn survey(
         &self,
-        asked: &Asked,
+        plan_request: &PlanRequest,
         target: &KubeTarget,
         material: &Material,
         frame: &Frame,
     ) -> Result<Plan, Failure> {
-        let Objects { spool, base } = &material.objects;
-        let mut request = self.request(asked, material, None, frame);
-        let lacks = self.lacks_of(&asked.steps, &asked.options, &asked.source);
+        let ObjectSpools { spool, base } = &material.objects;
+        let mut request = self.request(plan_request, material, None, frame);
+        let lacks = self.lacks_of(
+            &plan_request.steps,
+            &plan_request.options,
+            &plan_request.source,
+        );
         request.findings.extend(lacks.await);
         // The future is too large for a caller's stack.
         let planned = Box::pin(survey(
@@ -89,8 +97,8 @@ impl Ground {
 
     /// Returns the facts that identify the restored cluster. When etcd comes back, only its restore point
     /// counts.
-    fn cluster_facts(&self, asked: &Asked, spool: &Spool) -> ClusterFacts {
-        if asked.steps.contains(&Step::Etcd) {
+    fn cluster_facts(&self, plan_request: &PlanRequest, spool: &Spool) -> ClusterFacts {
+        if plan_request.steps.contains(&Step::Etcd) {
             return ClusterFacts::of([&self.point], None);
         }
         ClusterFacts::of([&self.point, self.objects()], Some(spool))
@@ -111,7 +119,7 @@ impl Ground {
         let gaps = gaps(&objects.manifest, steps, options);
         // Gaps are reported even if the store cannot be queried for older restore points.
         let lacked = self.opened.lacked(objects, &gaps).await;
-        let lacked = lacked.unwrap_or_else(|_| Lacked::alone(&gaps));
+        let lacked = lacked.unwrap_or_else(|_| GapReport::alone(&gaps));
         let findings = lacked.iter();
         let findings = findings.map(|one| one.finding(Severity::Warning, "restore-cli plan"));
         findings.collect()
@@ -120,7 +128,7 @@ impl Ground {
     /// Returns the request for a plan.
     fn request(
         &self,
-        asked: &Asked,
+        plan_request: &PlanRequest,
         material: &Material,
         answer: Option<&Target>,
         frame: &Frame,
@@ -135,28 +143,28 @@ impl Ground {
         // A Velero tarball does not prove that a kind is complete.
         let complete = archives
             .flat_map(|a| &a.kinds)
-            .filter(|_| !matches!(asked.source, Source::Velero(_)))
+            .filter(|_| !matches!(plan_request.source, Source::Velero(_)))
             .filter_map(|k| Some((k.resource.clone(), k.complete.clone()?)));
         let (point, forward) = (&self.point, self.forward.as_ref());
         let spool = &material.objects.spool;
-        let lineage = lineage(point, forward, self.claim, spool, &asked.options);
+        let lineage = lineage(point, forward, self.claim, spool, &plan_request.options);
         let findings = material.findings.iter().cloned().chain(lineage);
         Request {
             cluster: self.point.manifest.cluster.clone(),
-            mode: asked.mode,
-            steps: asked.steps.clone(),
+            mode: plan_request.mode,
+            steps: plan_request.steps.clone(),
             restore_point: named(&self.point),
             origin: material.origin.clone(),
             findings: findings.collect(),
             base: material.objects.base.as_ref().map(|(_, of)| of.clone()),
-            cluster_facts: self.cluster_facts(asked, spool),
+            cluster_facts: self.cluster_facts(plan_request, spool),
             answer: answer.cloned(),
             captured: objects.manifest.began,
             datastores: datastores(&[&self.point, objects]),
             tenants: kubernetes.map(|k| k.tenants.clone()).unwrap_or_default(),
             complete: complete.collect(),
-            options: asked.options.clone(),
-            dry_run: asked.dry_run,
+            options: plan_request.options.clone(),
+            dry_run: plan_request.dry_run,
             key: material.key.clone(),
             guards: cluster_restore::guards::Guards::default(),
             now: frame.clock.now(),

@@ -11,12 +11,12 @@ use cluster_restore::spool::Spool;
 use cluster_restore::velero::read_velero;
 use cluster_restore::{ContentKey, RecoverError, Selection, of_steps, read_archive};
 
-use super::{Asked, Ground, named};
-use crate::commands::recover::{Objects, Source, failed};
+use super::{PlanRequest, RestoreContext, named};
+use crate::commands::recover::{ObjectSpools, Source, failed};
 
 /// Objects to write, with their origin.
 pub(crate) struct Material {
-    pub(crate) objects: Objects,
+    pub(crate) objects: ObjectSpools,
     pub(crate) origin: Origin,
     /// Key for digests of the objects.
     pub(super) key: ContentKey,
@@ -24,7 +24,7 @@ pub(crate) struct Material {
     pub(super) findings: Vec<Finding>,
 }
 
-impl Ground {
+impl RestoreContext {
     /// Reads the objects of `point` that `options` choose.
     pub(crate) async fn spool(
         &self,
@@ -45,7 +45,7 @@ impl Ground {
             Ok(spool) => Ok(spool),
             Err(RecoverError::Archive(source)) => Err(self
                 .opened
-                .not_read(
+                .read_failure(
                     *source,
                     (point, &identities),
                     &self.reading.scratch,
@@ -74,16 +74,16 @@ impl Ground {
     /// Reads the objects from the requested source. `target` supplies the kinds that nothing else defines.
     pub(crate) async fn material(
         &self,
-        asked: &Asked,
+        plan_request: &PlanRequest,
         target: Option<&KubeTarget>,
         frame: &Frame,
     ) -> Result<Material, Failure> {
-        let options = &asked.options;
+        let options = &plan_request.options;
         let objects = self.objects();
         let scratch = self.reading.scratch.as_path();
         if !self.writes_objects() {
             return Ok(Material {
-                objects: Objects {
+                objects: ObjectSpools {
                     spool: Spool::create(scratch, 0).map_err(failed)?,
                     base: None,
                 },
@@ -95,7 +95,7 @@ impl Ground {
             });
         }
         let key = self.content_key(frame).await?;
-        let (spool, origin, findings) = match &asked.source {
+        let (spool, origin, findings) = match &plan_request.source {
             Source::Archive => {
                 let spool = self.spool(objects, options, frame).await?;
                 let restore_point = named(objects);
@@ -135,9 +135,10 @@ impl Ground {
             }
         };
         let mut spool = spool;
-        of_steps(&mut spool, &asked.steps);
+        of_steps(&mut spool, &plan_request.steps);
         // Objects as the restored etcd has them, if other objects are brought forward from there.
-        let from_elsewhere = asked.source != Source::Archive && asked.mode == Mode::InPlace;
+        let from_elsewhere =
+            plan_request.source != Source::Archive && plan_request.mode == Mode::InPlace;
         let base = self.base.as_ref().filter(|base| {
             // A base that is only close adds nothing to what a living cluster shows.
             let exact = base.entry.digest == self.point.entry.digest;
@@ -148,7 +149,7 @@ impl Ground {
             None => None,
         };
         Ok(Material {
-            objects: Objects { spool, base },
+            objects: ObjectSpools { spool, base },
             origin,
             key,
             findings,

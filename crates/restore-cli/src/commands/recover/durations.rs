@@ -15,52 +15,52 @@ use crate::commands::status;
 
 /// Last complete restore of a cluster in one mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Took {
+pub(crate) struct PastDurations {
     pub(crate) began: Timestamp,
     pub(crate) whole: SignedDuration,
     phases: Vec<(Phase, SignedDuration)>,
 }
 
 /// Criteria for restores of the same kind.
-pub(crate) struct Alike<'a> {
+pub(crate) struct RestoreFilter<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) mode: Mode,
     /// Steps of the restore; `None` for any.
     pub(crate) steps: Option<&'a [Step]>,
 }
 
-impl Alike<'_> {
-    fn are(&self, cluster: &ClusterName, mode: Mode, steps: &[Step]) -> bool {
+impl RestoreFilter<'_> {
+    fn matches(&self, cluster: &ClusterName, mode: Mode, steps: &[Step]) -> bool {
         let same = self.steps.is_none_or(|wanted| wanted == steps);
         same && self.mode == mode && self.cluster == cluster
     }
 }
 
-impl Took {
+impl PastDurations {
     /// Returns the newest complete restore without interruption, from the journals in `folder` and those with
     /// a copy in `store`; `None` also without a folder, or if the store cannot be read.
     pub(crate) async fn last(
         folder: &Path,
         store: &Arc<dyn Store>,
-        alike: &Alike<'_>,
+        filter: &RestoreFilter<'_>,
     ) -> Option<Self> {
         let heads = status::heads(store).await.unwrap_or_default();
         let mut heads = heads.into_iter();
         let copied = heads.find_map(|head| {
-            let is = alike.are(&head.cluster, head.mode, &head.steps);
+            let is = filter.matches(&head.cluster, head.mode, &head.steps);
             let told = head.told;
             is.then(|| Self::of(told.began, told.ended, told.resumed, &told.phases))?
         });
-        let own = Self::in_folder(folder, alike);
+        let own = Self::in_folder(folder, filter);
         own.into_iter().chain(copied).max_by_key(|took| took.began)
     }
 
-    fn in_folder(folder: &Path, alike: &Alike<'_>) -> Option<Self> {
+    fn in_folder(folder: &Path, filter: &RestoreFilter<'_>) -> Option<Self> {
         let journals = status::all(folder).ok()?;
         let newest = journals.iter().rev().take(status::LOOKED);
         newest.into_iter().find_map(|path| {
             let plan = Plan::read(&status::plan_of(path)).ok()?;
-            if !alike.are(&plan.cluster, plan.mode, &plan.steps) {
+            if !filter.matches(&plan.cluster, plan.mode, &plan.steps) {
                 return None;
             }
             let state = Journal::look(path).ok()?;
@@ -95,7 +95,7 @@ impl Took {
 
     /// Makes a value for tests of the output.
     #[cfg(test)]
-    pub(crate) fn told(began: Timestamp, seconds: &[(Phase, i64)]) -> Self {
+    pub(crate) fn of_seconds(began: Timestamp, seconds: &[(Phase, i64)]) -> Self {
         let phases = seconds
             .iter()
             .map(|(phase, seconds)| (*phase, SignedDuration::from_secs(*seconds)));

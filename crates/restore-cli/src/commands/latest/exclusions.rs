@@ -5,14 +5,14 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, Exclusions, RestorePoint};
 
-use super::{LATEST, Needs};
-use crate::commands::Opened;
+use super::{LATEST, Requirement};
+use crate::commands::OpenedStore;
 
 /// Hint for a store without any trusted signature.
 pub(in super::super) const TRUST: &str = "give the public key of the daemon that writes here with --trust; `restore-cli \
     audit` tells of every restore point who vouches for it";
 
-impl Opened {
+impl OpenedStore {
     /// Finds the newest restore point that counts.
     pub(super) async fn any(
         &self,
@@ -20,13 +20,13 @@ impl Opened {
         frame: &Frame,
     ) -> Result<Option<RestorePoint>, Failure> {
         let (newest, left_out) = catalog.newest(&self.view).await?;
-        self.tell(&left_out, frame);
+        self.warn_of(&left_out, frame);
         Ok(newest)
     }
 
     /// Reports the restore points that do not count, each reason once, because a command may search several
     /// times.
-    pub(in super::super) fn tell(&self, left_out: &Exclusions, frame: &Frame) {
+    pub(in super::super) fn warn_of(&self, left_out: &Exclusions, frame: &Frame) {
         let told = self.told.lock();
         let mut told = told.unwrap_or_else(std::sync::PoisonError::into_inner);
         for (reason, line) in left_out.lines() {
@@ -67,7 +67,7 @@ impl Opened {
     }
 
     /// Returns the failure for data that no restore point has.
-    pub(super) fn nowhere(&self, needs: &Needs) -> Failure {
+    pub(super) fn no_such_data(&self, needs: &Requirement) -> Failure {
         let told = format!(
             "no restore point of {} has {}",
             self.store.describe(),

@@ -18,8 +18,11 @@ use cluster_restore::plan::{Plan, Step, admit_answer};
 use cluster_restore::spool::Spool;
 use cluster_restore::{JournalReplica, Recovery, RecoveryReport, Timeouts};
 
-use super::ground::only_etcd;
-use super::{Copying, Ground, Journals, Ran, Reach, TargetFlags, etcd, failed};
+use super::context::only_etcd;
+use super::{
+    JournalCopier, JournalFlags, RestoreContext, RestoreReport, RestoreTargets, TargetFlags, etcd,
+    failed,
+};
 use crate::commands::{status, verify_tenants};
 use crate::flags::{ReadFlags, ScratchFlags};
 
@@ -44,7 +47,12 @@ pub(crate) struct Consent {
 impl Consent {
     /// Shows the connected clusters and nodes, and asks a person to type the cluster's name, or accepts the
     /// flags instead.
-    pub(crate) fn ask(&self, plan: &Plan, reach: &Reach, frame: &Frame) -> Result<(), Failure> {
+    pub(crate) fn ask(
+        &self,
+        plan: &Plan,
+        targets: &RestoreTargets,
+        frame: &Frame,
+    ) -> Result<(), Failure> {
         let cluster = plan.cluster.as_str();
         if let Some(named) = &self.target
             && named != cluster
@@ -54,13 +62,13 @@ impl Consent {
                 .hint("look at both again; nothing was changed"));
         }
         if self.yes {
-            frame.terminal.status(&reach.told(plan));
+            frame.terminal.status(&targets.describe(plan));
             return Ok(());
         }
         let question = format!(
             "This writes cluster {cluster}, as of {}.\n{}",
             plan.restore_point.id,
-            reach.told(plan)
+            targets.describe(plan)
         );
         frame
             .terminal
@@ -69,7 +77,7 @@ impl Consent {
 }
 
 /// Refuses a plan that does not fit the present state.
-pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
+pub(crate) fn check_unchanged(plan: &Plan, now: &Plan) -> Result<(), Failure> {
     if let Some(answer) = &now.target {
         admit_answer(plan, answer).map_err(failed)?;
     }
@@ -81,11 +89,11 @@ pub(crate) fn hold(plan: &Plan, now: &Plan) -> Result<(), Failure> {
         );
         return Err(Failure::message(Exit::Refused, told).hint("plan again, and look at it again"));
     }
-    unblocked(now)
+    check_blockers(now)
 }
 
 /// Refuses a plan that has blockers now.
-pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
+pub(crate) fn check_blockers(now: &Plan) -> Result<(), Failure> {
     let blockers = now.blockers();
     if let Some(first) = blockers.first() {
         let told = format!(
@@ -99,8 +107,8 @@ pub(crate) fn unblocked(now: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Means of executing a plan.
-pub(crate) struct Means<'a> {
+/// Settings for executing a plan.
+pub(crate) struct ExecuteSettings<'a> {
     pub(crate) patience: Timeouts,
     pub(crate) talos: Option<&'a TargetFlags>,
     pub(crate) read: &'a ReadFlags,
@@ -108,7 +116,7 @@ pub(crate) struct Means<'a> {
 }
 
 /// Objects to write.
-pub(crate) struct Objects {
+pub(crate) struct ObjectSpools {
     pub(crate) spool: Spool,
     /// Objects as the restored etcd has them, with their restore point.
     pub(crate) base: Option<(Spool, Parent)>,
@@ -116,11 +124,11 @@ pub(crate) struct Objects {
 
 /// Begins a journal and runs `plan`.
 pub(crate) async fn run(
-    ground: Ground,
+    context: RestoreContext,
     plan: Plan,
-    (target, objects): (Option<KubeTarget>, Objects),
-    journals: &Journals,
-    means: Means<'_>,
+    (target, objects): (Option<KubeTarget>, ObjectSpools),
+    journals: &JournalFlags,
+    settings: ExecuteSettings<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let now = frame.clock.now();
@@ -134,31 +142,31 @@ pub(crate) async fn run(
     frame
         .terminal
         .status(&format!("journal: {}", journal.path().display()));
-    go_on(ground, plan, (target, objects), journal, means, frame).await
+    continue_run(context, plan, (target, objects), journal, settings, frame).await
 }
 
 /// Continues `journal` from its end, and keeps its copy in the store up to date meanwhile.
-pub(crate) async fn go_on(
-    ground: Ground,
+pub(crate) async fn continue_run(
+    context: RestoreContext,
     plan: Plan,
-    written: (Option<KubeTarget>, Objects),
+    written: (Option<KubeTarget>, ObjectSpools),
     journal: Journal,
-    means: Means<'_>,
+    settings: ExecuteSettings<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
-    let copy = Copying::of(&ground, &plan, &journal, frame).await?;
-    let copied: Arc<dyn JournalReplica> = Arc::<Copying>::clone(&copy);
-    let work = go(ground, plan, written, (journal, copied), means, frame);
-    Box::pin(copy.beside(Box::pin(work))).await
+    let copy = JournalCopier::of(&context, &plan, &journal, frame).await?;
+    let copied: Arc<dyn JournalReplica> = Arc::<JournalCopier>::clone(&copy);
+    let work = run_phases(context, plan, written, (journal, copied), settings, frame);
+    Box::pin(copy.run_alongside(Box::pin(work))).await
 }
 
 /// Continues `journal` from its end.
-async fn go(
-    ground: Ground,
+async fn run_phases(
+    context: RestoreContext,
     plan: Plan,
-    (target, objects): (Option<KubeTarget>, Objects),
+    (target, objects): (Option<KubeTarget>, ObjectSpools),
     (mut journal, copy): (Journal, Arc<dyn JournalReplica>),
-    means: Means<'_>,
+    settings: ExecuteSettings<'_>,
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let path = journal.path().display().to_string();
@@ -168,7 +176,7 @@ async fn go(
         .as_ref()
         .filter(|_| !journal.state.is_done(Phase::Etcd))
     {
-        let Some(talos) = means.talos else {
+        let Some(talos) = settings.talos else {
             return Err(Failure::message(Exit::Usage, "the plan has a step on etcd"));
         };
         let at = frame.clock.now();
@@ -176,11 +184,11 @@ async fn go(
         journal
             .write(vec![Record::PhaseBegun { phase, at }])
             .map_err(failed)?;
-        let means = (talos, means.read, means.scratch);
+        let settings = (talos, settings.read, settings.scratch);
         let restored = etcd::restore(
-            &ground,
+            &context,
             (etcd, &plan.options.allow),
-            means,
+            settings,
             &mut journal,
             frame,
         )
@@ -193,12 +201,12 @@ async fn go(
         records.push(Record::PhaseDone { phase, at });
         journal.write(records).map_err(failed)?;
     }
-    if only_etcd(&plan.steps) && !ground.has_api() {
-        return etcd_alone(&mut journal, path, frame);
+    if only_etcd(&plan.steps) && !context.has_api() {
+        return finish_etcd_only(&mut journal, path, frame);
     }
     let target = match target {
         Some(target) => target,
-        None => ground.target_within(API_WITHIN, frame).await.map_err(on)?,
+        None => context.target_within(API_WITHIN, frame).await.map_err(on)?,
     };
     let mut recovery = Recovery {
         plan,
@@ -207,10 +215,10 @@ async fn go(
         base: objects.base.map(|(base, _)| base),
         journal,
         guards: Guards::default(),
-        patience: means.patience,
+        patience: settings.patience,
         clock: Arc::clone(&frame.clock),
         copy,
-        progress: ground.progress(),
+        progress: context.progress(),
         cancel: frame.cancel.clone(),
     };
     let ended = match recovery.run().await {
@@ -226,7 +234,7 @@ async fn go(
     let at = frame.clock.now();
     let began = recovery.journal.state.began.unwrap_or(at);
     let seconds = u64::try_from(at.duration_since(began).as_secs()).unwrap_or(0);
-    let mut ran = Ran::new(
+    let mut ran = RestoreReport::new(
         &recovery.journal.state.restore,
         path.clone(),
         &ended,
@@ -238,9 +246,9 @@ async fn go(
             .journal
             .write(vec![Record::PhaseBegun { phase, at }])
             .map_err(failed)?;
-        let config = &ground.opened.config;
+        let config = &context.opened.config;
         let verified = async {
-            let baseline = ground.baseline(frame).await?;
+            let baseline = context.baseline(frame).await?;
             verify_tenants::verified(config, &baseline, frame).await
         };
         let verified = verified.await;
@@ -261,7 +269,7 @@ async fn go(
             }
         }
     }
-    ran.lacks(findings::printed(&ground.lacks(&recovery.plan).await));
+    ran.lacks(findings::printed(&context.lacks(&recovery.plan).await));
     let at = frame.clock.now();
     let how = ran.ended.to_owned();
     recovery
@@ -273,7 +281,7 @@ async fn go(
 }
 
 /// Ends a restore of etcd alone, where no access to the Kubernetes API is configured.
-fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit, Failure> {
+fn finish_etcd_only(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit, Failure> {
     let mut ended = RecoveryReport {
         findings: journal.state.findings().cloned().collect(),
         ..RecoveryReport::default()
@@ -287,7 +295,7 @@ fn etcd_alone(journal: &mut Journal, path: String, frame: &Frame) -> Result<Exit
     let at = frame.clock.now();
     let began = journal.state.began.unwrap_or(at);
     let seconds = u64::try_from(at.duration_since(began).as_secs()).unwrap_or(0);
-    let ran = Ran::new(&journal.state.restore, path, &ended, seconds);
+    let ran = RestoreReport::new(&journal.state.restore, path, &ended, seconds);
     let how = ran.ended.to_owned();
     journal
         .write(vec![Record::Ended { how, at }])

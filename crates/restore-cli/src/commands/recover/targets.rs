@@ -1,4 +1,4 @@
-//! Reach of a restore: the cluster and the nodes that its kubeconfig and talosconfig address now, as a person
+//! Targets of a restore: the cluster and the nodes that its kubeconfig and talosconfig address now, as a person
 //! is shown before anything is written.
 
 use backup_cli::failure::Failure;
@@ -7,14 +7,14 @@ use cluster_client::kube::target::KubeTarget;
 use cluster_restore::etcd::{EtcdPlan, NodeRole};
 use cluster_restore::plan::{Mode, Plan, Target, admit_answer};
 
-use super::{Ground, TargetFlags, etcd, failed, target_of};
+use super::{RestoreContext, TargetFlags, etcd, failed, target_of};
 use crate::flags::ReadFlags;
 
 /// Largest number of nodes that are named in a line.
 const NAMED: usize = 8;
 
-/// Reach of a restore; see the module.
-pub(crate) struct Reach {
+/// Targets of a restore; see the module.
+pub(crate) struct RestoreTargets {
     /// Cluster that answers at the kubeconfig's address, or why none does.
     api: Result<Target, String>,
     /// Names of its nodes; `None` if they cannot be listed.
@@ -23,35 +23,35 @@ pub(crate) struct Reach {
     etcd: Option<EtcdPlan>,
 }
 
-impl Reach {
+impl RestoreTargets {
     /// Checks everything that `plan` is going to write to, and the nodes if `etcd` is still to come. Changes
     /// nothing.
     ///
     /// # Errors
     /// Fails when a cluster answers that the plan may not write into, or the nodes are not those of the plan.
-    pub(crate) async fn look(
-        ground: &Ground,
+    pub(crate) async fn check(
+        context: &RestoreContext,
         (plan, etcd): (&Plan, Option<&EtcdPlan>),
         target: Option<&KubeTarget>,
         talos: (&TargetFlags, &ReadFlags),
         frame: &Frame,
     ) -> Result<Self, Failure> {
-        let mut reach = match target {
+        let mut targets = match target {
             Some(target) => Self::of(target, frame).await?,
             None => Self {
-                api: ground.answer(frame).await?,
+                api: context.answer(frame).await?,
                 nodes: None,
                 etcd: None,
             },
         };
-        if let Ok(answer) = &reach.api {
+        if let Ok(answer) = &targets.api {
             admit_answer(plan, answer).map_err(failed)?;
         }
         if let Some(planned) = etcd {
             let now = etcd::now(planned, &plan.options.allow, talos, frame);
-            reach.etcd = Some(frame.or_cancelled(now).await?);
+            targets.etcd = Some(frame.or_cancelled(now).await?);
         }
-        Ok(reach)
+        Ok(targets)
     }
 
     /// Returns the cluster `target` with its nodes.
@@ -74,7 +74,7 @@ impl Reach {
     }
 
     /// Describes the present connections, and what the plan expects, a line each.
-    pub(crate) fn told(&self, plan: &Plan) -> String {
+    pub(crate) fn describe(&self, plan: &Plan) -> String {
         let mut lines = Vec::new();
         lines.push(match &self.api {
             Ok(api) => format!(

@@ -1,4 +1,4 @@
-//! Ground of a restore: the checked restore point, its objects, the cluster.
+//! Context of a restore: the checked restore point, its objects, the cluster.
 
 mod material;
 mod request;
@@ -6,7 +6,7 @@ mod request;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_cli::config::Given;
+use backup_cli::config::ConfigFlags;
 use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
@@ -21,18 +21,18 @@ use cluster_client::kube::KubeOptions;
 use cluster_client::kube::target::KubeTarget;
 use cluster_restore::plan::{Origin, Plan, Step, Target};
 
-pub(crate) use self::request::Asked;
+pub(crate) use self::request::PlanRequest;
 use super::Source;
-use crate::commands::latest::{LATEST, Needs, has_objects};
-use crate::commands::{Opened, Reading, open};
+use crate::commands::latest::{LATEST, Requirement, has_objects};
+use crate::commands::{OpenedStore, ReadSettings, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Time in which a running API server answers; one whose etcd is gone does not.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Ground of a restore; see the module.
-pub(crate) struct Ground {
-    pub(crate) opened: Opened,
+/// Context of a restore; see the module.
+pub(crate) struct RestoreContext {
+    pub(crate) opened: OpenedStore,
     pub(crate) point: RestorePoint,
     /// Restore point of the objects, if it is another one.
     forward: Option<RestorePoint>,
@@ -41,13 +41,13 @@ pub(crate) struct Ground {
     /// Steps of the restore.
     pub(crate) steps: Vec<Step>,
     kube: Option<KubeOptions>,
-    reading: Reading,
+    reading: ReadSettings,
     /// SHA-256 of the prefix's claim, if it could be read.
     claim: Option<Digest>,
 }
 
 /// Restore points that a restore uses.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct PointSelection<'a> {
     pub(crate) point: &'a str,
     pub(crate) forward: Option<&'a str>,
     pub(crate) steps: Vec<Step>,
@@ -55,59 +55,67 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Flags for the store, the cluster and scratch files.
-pub(crate) type Flags<'a> = (&'a ReadFlags, &'a KubeFlags, &'a ScratchFlags);
+pub(crate) type ContextFlags<'a> = (&'a ReadFlags, &'a KubeFlags, &'a ScratchFlags);
 
-impl Ground {
+impl RestoreContext {
     /// Opens the store and finds the wanted restore point, which must be trusted. With `latest` a step on
     /// etcd takes the newest with etcd, and objects are brought forward to the newest that has them.
     pub(crate) async fn open(
-        wanted: Wanted<'_>,
-        flags: Flags<'_>,
+        wanted: PointSelection<'_>,
+        flags: ContextFlags<'_>,
         frame: &Frame,
     ) -> Result<Self, Failure> {
-        let mut ground = Self::begin(wanted.point, &needs(&wanted), flags, frame).await?;
-        ground.steps = wanted.steps;
-        let etcd = ground.steps.contains(&Step::Etcd);
+        let mut context = Self::begin(wanted.point, &needs(&wanted), flags, frame).await?;
+        context.steps = wanted.steps;
+        let etcd = context.steps.contains(&Step::Etcd);
         let forward = match (wanted.forward, wanted.source) {
             (_, Source::Velero(_)) => None,
             (Some(forward), _) => Some(forward),
-            (None, _) if wanted.point == LATEST && etcd && ground.writes_objects() => Some(LATEST),
+            (None, _) if wanted.point == LATEST && etcd && context.writes_objects() => Some(LATEST),
             (None, _) => None,
         };
         match forward {
-            Some(LATEST) => ground.forward = ground.newer(frame).await?,
+            Some(LATEST) => context.forward = context.newer(frame).await?,
             Some(forward) => {
-                let found = ground.opened.find(forward, &Needs::Nothing, frame).await?;
-                if found.entry.id < ground.point.entry.id {
-                    let told =
-                        format!("{} is older than {}", found.entry.id, ground.point.entry.id);
+                let found = context
+                    .opened
+                    .find(forward, &Requirement::Nothing, frame)
+                    .await?;
+                if found.entry.id < context.point.entry.id {
+                    let told = format!(
+                        "{} is older than {}",
+                        found.entry.id, context.point.entry.id
+                    );
                     return Err(Failure::message(Exit::Usage, told).hint(
                         "objects are brought forward in time; plan the older one by itself",
                     ));
                 }
-                let other = found.entry.digest != ground.point.entry.digest;
-                ground.forward = other.then_some(found);
+                let other = found.entry.digest != context.point.entry.digest;
+                context.forward = other.then_some(found);
             }
             None => {}
         }
-        let own = has_objects(&ground.point.manifest);
+        let own = has_objects(&context.point.manifest);
         if own {
-            ground.base = Some(ground.point.clone());
-        } else if etcd && (ground.forward.is_some() || *wanted.source != Source::Archive) {
-            ground.base = ground.opened.objects_before(&ground.point, frame).await?;
+            context.base = Some(context.point.clone());
+        } else if etcd && (context.forward.is_some() || *wanted.source != Source::Archive) {
+            context.base = context.opened.objects_before(&context.point, frame).await?;
         } else if *wanted.source == Source::Archive
-            && ground.forward.is_none()
+            && context.forward.is_none()
             && (etcd || wanted.forward.is_some())
         {
-            ground.leaves_objects(frame);
+            context.drop_object_steps(frame);
         }
-        Ok(ground)
+        Ok(context)
     }
 
     /// Finds the newest restore point with objects that is newer than etcd's snapshot: one with all objects,
     /// or any other. The restored etcd already has the objects of older ones.
     async fn newer(&self, frame: &Frame) -> Result<Option<RestorePoint>, Failure> {
-        for needs in [Needs::Objects, Needs::Component(ComponentName::resources())] {
+        for needs in [
+            Requirement::Objects,
+            Requirement::Component(ComponentName::resources()),
+        ] {
             match self.opened.find(LATEST, &needs, frame).await {
                 Ok(found) if found.entry.id > self.point.entry.id => {
                     return Ok(Some(found));
@@ -121,7 +129,7 @@ impl Ground {
     }
 
     /// Drops the steps on objects, because the snapshot has none besides etcd and nothing is newer.
-    fn leaves_objects(&mut self, frame: &Frame) {
+    fn drop_object_steps(&mut self, frame: &Frame) {
         if !self.writes_objects() {
             return;
         }
@@ -141,11 +149,11 @@ impl Ground {
 
     async fn begin(
         point: &str,
-        needs: &Needs,
-        (read, kube, scratch): Flags<'_>,
+        needs: &Requirement,
+        (read, kube, scratch): ContextFlags<'_>,
         frame: &Frame,
     ) -> Result<Self, Failure> {
-        let given = Given {
+        let given = ConfigFlags {
             kube: kube.clone(),
             ..read.given()
         };
@@ -155,7 +163,7 @@ impl Ground {
         let claim = opened.store.get(&layout::claim()).await.ok();
         let claim = claim.map(|bytes| Digest::of(&bytes));
         let kube = kube_options(&opened.config, &frame.environment);
-        let reading = Reading {
+        let reading = ReadSettings {
             scratch: scratch.folder(frame),
             progress: frame.terminal.progress(),
         };
@@ -171,29 +179,32 @@ impl Ground {
         })
     }
 
-    /// Opens the ground of a plan: the same restore points, by their digests.
+    /// Opens the context of a plan: the same restore points, by their digests.
     pub(crate) async fn of_plan(
         plan: &Plan,
-        flags: Flags<'_>,
+        flags: ContextFlags<'_>,
         frame: &Frame,
     ) -> Result<Self, Failure> {
         let id = plan.restore_point.id.to_string();
-        let mut ground = Self::begin(&id, &Needs::Nothing, flags, frame).await?;
-        same_point(&ground.point, &plan.restore_point)?;
-        ground.steps.clone_from(&plan.steps);
+        let mut context = Self::begin(&id, &Requirement::Nothing, flags, frame).await?;
+        same_point(&context.point, &plan.restore_point)?;
+        context.steps.clone_from(&plan.steps);
         if let Origin::Archive { restore_point } | Origin::Git { restore_point, .. } = &plan.origin
             && *restore_point != plan.restore_point
         {
             let id = restore_point.id.to_string();
-            let found = ground.opened.find(&id, &Needs::Nothing, frame).await?;
+            let found = context
+                .opened
+                .find(&id, &Requirement::Nothing, frame)
+                .await?;
             same_point(&found, restore_point)?;
-            ground.forward = Some(found);
+            context.forward = Some(found);
         }
         // A base that is only close serves for the forecast: differences from it are not conflicts.
         if plan.base.as_ref() == Some(&plan.restore_point) {
-            ground.base = Some(ground.point.clone());
+            context.base = Some(context.point.clone());
         }
-        Ok(ground)
+        Ok(context)
     }
 
     /// Returns the restore point of the objects.
@@ -208,7 +219,7 @@ impl Ground {
         if has_objects(&objects.manifest) {
             return Ok(objects.clone());
         }
-        let needs = Needs::Component(ComponentName::resources());
+        let needs = Requirement::Component(ComponentName::resources());
         let found = self.opened.find(LATEST, &needs, frame).await?;
         Ok(found)
     }
@@ -309,16 +320,16 @@ pub(crate) fn target_of(target: &KubeTarget) -> Target {
 }
 
 /// Returns the data that the restore point must have if the newest is requested.
-fn needs(wanted: &Wanted<'_>) -> Needs {
+fn needs(wanted: &PointSelection<'_>) -> Requirement {
     let has = |step| wanted.steps.contains(&step);
     if has(Step::Etcd) {
-        return Needs::Component(ComponentName::etcd());
+        return Requirement::Component(ComponentName::etcd());
     }
     match wanted.source {
-        Source::Velero(_) => Needs::Nothing,
-        _ if has(Step::Resources) => Needs::Objects,
-        _ if has(Step::Crds) => Needs::Component(ComponentName::crds()),
-        _ => Needs::Component(ComponentName::resources()),
+        Source::Velero(_) => Requirement::Nothing,
+        _ if has(Step::Resources) => Requirement::Objects,
+        _ if has(Step::Crds) => Requirement::Component(ComponentName::crds()),
+        _ => Requirement::Component(ComponentName::resources()),
     }
 }
 
