@@ -17,8 +17,8 @@ mod schema;
 mod write;
 
 pub use change::{Change, strip_server_owned};
-pub use head::Head;
-pub use json::{Flaw, read_json};
+pub use head::ObjectProperties;
+pub use json::{JsonFlaw, read_json};
 pub use json::{MAX_DEPTH, is_too_deep, same, serialize_number};
 pub use mask::{SENSITIVE, SensitiveValue, mask, mask_beside};
 pub use members::MemberError;

@@ -29,7 +29,7 @@ pub(crate) use needs::{NeededObjects, ObjectRelation};
 pub use torn::{torn, torn_in};
 
 /// Objects checked at the same time: each check is a round trip and takes no memory.
-pub(crate) const LOOKS: usize = 32;
+pub(crate) const MAX_PARALLEL: usize = 32;
 
 /// Manifests held at the same time while they are read: at most 4 MiB each, mostly some KiB.
 const MANIFESTS: usize = 32;
@@ -360,7 +360,7 @@ async fn list_all(
                     look_at(store, &e).await
                 }
             })
-            .buffer_unordered(if options.deep { 4 } else { LOOKS });
+            .buffer_unordered(if options.deep { 4 } else { MAX_PARALLEL });
         let failed = |(key, source): (Key, StoreError)| AuditError::Store {
             key: key.to_string(),
             source,

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use backup_core::archive::{Flaw, MAX_DEPTH, ObjectPath};
+use backup_core::archive::{JsonFlaw, MAX_DEPTH, ObjectPath};
 use cluster_client::kube::{KubeError, WriteError};
 
 // Programs that a restore starts.
@@ -232,9 +232,9 @@ pub enum RecoverError {
 }
 
 impl RecoverError {
-    fn flawed(path: &ObjectPath, flaw: Flaw) -> Self {
+    fn flawed(path: &ObjectPath, flaw: JsonFlaw) -> Self {
         let path = path.to_string();
-        let Flaw { line, column, .. } = flaw;
+        let JsonFlaw { line, column, .. } = flaw;
         if flaw.too_deep {
             Self::TooDeep { path }
         } else {

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 /// Properties of an object for a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct ObjectProperties {
     /// UID of the object.
     pub uid: Option<String>,
     /// Time of creation.
@@ -18,8 +18,8 @@ pub struct Head {
     pub managed_by: Option<&'static str>,
 }
 
-/// Parts of an object that [`Head`] is made of. Only the names of annotations are read: a value may repeat a
-/// whole Secret.
+/// Parts of an object that [`ObjectProperties`] is made of. Only the names of annotations are read: a value may
+/// repeat a whole Secret.
 #[derive(Deserialize)]
 pub(super) struct HeadFields<'j> {
     #[serde(borrow)]
@@ -38,8 +38,8 @@ struct HeadMetadata<'j> {
 }
 
 impl HeadFields<'_> {
-    pub(super) fn head(self) -> Head {
-        Head {
+    pub(super) fn head(self) -> ObjectProperties {
+        ObjectProperties {
             managed_by: self.metadata.managed_by(),
             uid: self.metadata.uid,
             created: self.metadata.creation_timestamp,
@@ -77,7 +77,7 @@ impl HeadMetadata<'_> {
 mod tests {
     use super::*;
 
-    fn head(metadata: &serde_json::Value) -> Head {
+    fn head(metadata: &serde_json::Value) -> ObjectProperties {
         let text = serde_json::json!({ "metadata": metadata }).to_string();
         serde_json::from_str::<HeadFields>(&text).unwrap().head()
     }
@@ -130,6 +130,6 @@ mod tests {
         }));
         assert_eq!(found.uid.as_deref(), Some("8d8d"));
         assert_eq!(found.created, Some("2026-11-01T00:00:00Z".parse().unwrap()));
-        assert_eq!(head(&serde_json::json!({})), Head::default());
+        assert_eq!(head(&serde_json::json!({})), ObjectProperties::default());
     }
 }

@@ -11,7 +11,7 @@ pub const MAX_DEPTH: usize = 1000;
 
 /// Fault in JSON that cannot be read. The parser's message is not repeated, because it quotes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flaw {
+pub struct JsonFlaw {
     /// Line in which the parser stopped.
     pub line: usize,
     /// Column in the line.
@@ -22,14 +22,14 @@ pub struct Flaw {
 
 /// Reads JSON that may be nested down to [`MAX_DEPTH`]. Parts that `T` keeps as text or skips, such as the
 /// items of a list, may be nested deeper.
-pub fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Flaw> {
+pub fn read_json<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, JsonFlaw> {
     let too_deep = is_too_deep(json);
     let mut reader = serde_json::Deserializer::from_slice(json);
     if !too_deep {
         reader.disable_recursion_limit();
     }
     let read = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    read.map_err(|e| Flaw {
+    read.map_err(|e| JsonFlaw {
         line: e.line(),
         column: e.column(),
         too_deep,

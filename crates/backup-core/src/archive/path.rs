@@ -8,7 +8,7 @@ use super::name::{joined, unescaped, written};
 /// Folder of all objects, as in Velero.
 pub(super) const ROOT: &str = "resources";
 /// Characters of an invalid path that an error quotes.
-const TOLD: usize = 1024;
+const MAX_SHOWN: usize = 1024;
 
 /// Kind by its plural and group, as in `tenantclusters.butler.butlerlabs.dev` or `secrets`.
 ///
@@ -137,7 +137,7 @@ impl FromStr for ObjectPath {
     type Err = ParsePathError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParsePathError(text.chars().take(TOLD).collect());
+        let error = || ParsePathError(text.chars().take(MAX_SHOWN).collect());
         let parts = joined(text);
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (resource, namespace, file) = match parts.as_slice() {

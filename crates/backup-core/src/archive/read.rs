@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 
 use serde::Deserialize;
 
-use super::json::{Flaw, MAX_DEPTH, is_too_deep, read_json};
+use super::json::{JsonFlaw, MAX_DEPTH, is_too_deep, read_json};
 use super::members::{MemberError, TarMembers};
 use super::path::ROOT;
-use super::{Head, ObjectPath, ParsePathError};
+use super::{ObjectPath, ObjectProperties, ParsePathError};
 
 /// Size of the largest object that is read, in bytes. The API server accepts requests of 3 MiB at most.
 pub const MAX_OBJECT: u64 = 16 << 20;
@@ -51,9 +51,9 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    fn of(path: &ObjectPath, flaw: Flaw) -> Self {
+    fn of(path: &ObjectPath, flaw: JsonFlaw) -> Self {
         let path = path.to_string();
-        let Flaw { line, column, .. } = flaw;
+        let JsonFlaw { line, column, .. } = flaw;
         if flaw.too_deep {
             Self::TooDeep { path }
         } else {
@@ -137,7 +137,7 @@ impl StoredJson {
     ///
     /// # Errors
     /// If it is not the JSON of an object.
-    pub fn head(&self) -> Result<Head, ArchiveError> {
+    pub fn head(&self) -> Result<ObjectProperties, ArchiveError> {
         Ok(self.parse::<super::head::HeadFields>()?.head())
     }
 

@@ -6,7 +6,7 @@ use crate::crypt::Verdict;
 use crate::id::RestorePointId;
 
 /// Unreadable restore points that are listed one by one.
-const TOLD: usize = 5;
+const MAX_LISTED: usize = 5;
 
 /// Restore points that a search passed over.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Exclusions {
     /// Adds a restore point that cannot be read.
     pub fn unreadable(&mut self, entry: &CatalogEntry, error: CatalogError) {
         self.unreadable = self.unreadable.saturating_add(1);
-        if self.unread.len() < TOLD {
+        if self.unread.len() < MAX_LISTED {
             self.unread.push((entry.clone(), error));
         }
     }

@@ -19,7 +19,7 @@ use crate::id::RestorePointId;
 use crate::store::{Key, Page, StoreError};
 
 /// Most signatures listed for a reader without a trust policy.
-const TOLD: usize = 16;
+const MAX_LISTED: usize = 16;
 
 /// Signatures beside a manifest, and the verdict on them.
 struct SignatureCheck {
@@ -177,7 +177,7 @@ impl Catalog {
             for (key, named) in std::mem::take(&mut beside.named) {
                 if matches!(trust, Trust::Anyone) {
                     judged.signatures.push(named);
-                    if judged.signatures.len() >= TOLD {
+                    if judged.signatures.len() >= MAX_LISTED {
                         return Ok(judged);
                     }
                     continue;

@@ -12,7 +12,7 @@ use crate::id::{ComponentName, RestorePointId};
 
 /// Restore points that a search reads: one run for a change each minute, for most of a day. Each is a small
 /// read. Those that do not count are not included.
-const LOOKED: usize = 1000;
+const MAX_READ: usize = 1000;
 
 /// Largest time by which a restore point's name may be ahead of the clock. S3 refuses requests whose time
 /// differs more.
@@ -89,7 +89,7 @@ impl Catalog {
                     Err(error) => exclusions.unreadable(entry, error),
                 }
             }
-            if looked >= LOOKED {
+            if looked >= MAX_READ {
                 break;
             }
         }

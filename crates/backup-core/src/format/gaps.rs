@@ -10,7 +10,7 @@ use super::manifest::{Component, Finding, Manifest, Severity};
 use crate::id::ComponentName;
 
 /// Number of gaps named in one line.
-const TOLD: usize = 3;
+const MAX_LISTED: usize = 3;
 /// Kind of the definitions: without read access to them custom resources are unknown.
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
@@ -75,8 +75,12 @@ impl fmt::Display for Gap {
 /// Describes the gaps in one line; the first few by name.
 #[must_use]
 pub fn line(gaps: &[Gap]) -> String {
-    let mut told: Vec<String> = gaps.iter().take(TOLD).map(ToString::to_string).collect();
-    match gaps.len().saturating_sub(TOLD) {
+    let mut told: Vec<String> = gaps
+        .iter()
+        .take(MAX_LISTED)
+        .map(ToString::to_string)
+        .collect();
+    match gaps.len().saturating_sub(MAX_LISTED) {
         0 => {}
         more => told.push(format!("{more} more")),
     }

@@ -163,7 +163,7 @@ impl Assessor {
             looks.push(audit::look_at(self.store.as_ref(), expected));
         }
         let looked: Vec<_> = futures::stream::iter(looks)
-            .buffered(audit::LOOKS)
+            .buffered(audit::MAX_PARALLEL)
             .try_collect()
             .await
             .map_err(|(key, source)| RestoreError::Store {

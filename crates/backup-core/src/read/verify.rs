@@ -65,7 +65,7 @@ pub async fn verify(
     progress.step("looking at every object", None);
     let mut looks = futures::stream::iter(&expected)
         .map(|e| audit::look_at(store.as_ref(), e))
-        .buffer_unordered(audit::LOOKS);
+        .buffer_unordered(audit::MAX_PARALLEL);
     while let Some(finding) =
         looks
             .try_next()

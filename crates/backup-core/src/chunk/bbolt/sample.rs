@@ -9,12 +9,12 @@ use super::page::{
 };
 
 /// bbolt file under construction. Pages 0 and 1 are reserved for the metas.
-pub(crate) struct File {
+pub(crate) struct FileBuilder {
     pub(crate) page_size: usize,
     pub(crate) bytes: Vec<u8>,
 }
 
-impl File {
+impl FileBuilder {
     pub(crate) fn new(page_size: usize) -> Self {
         let mut file = Self {
             page_size,
@@ -195,7 +195,7 @@ fn piece() -> impl Strategy<Value = SampleUnit> {
 pub(crate) fn file() -> impl Strategy<Value = SampleFile> {
     (0..7_u32, prop::collection::vec(piece(), 0..12)).prop_map(|(shift, pieces)| {
         let page_size = 1024 << shift;
-        let mut file = File::new(page_size);
+        let mut file = FileBuilder::new(page_size);
         for piece in &pieces {
             match piece {
                 SampleUnit::Leaf(elements) => drop(file.leaf(elements)),

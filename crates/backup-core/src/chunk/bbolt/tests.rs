@@ -6,7 +6,7 @@ use std::io;
 
 use proptest::prelude::*;
 
-use super::sample::{File, SampleFile, file, harm, key_value, revision};
+use super::sample::{FileBuilder, SampleFile, file, harm, key_value, revision};
 use super::*;
 use crate::chunk::testing::{RecordingSink, check, cut};
 use crate::chunk::{ChunkerKind, MAX_CHUNK};
@@ -116,9 +116,9 @@ fn an_element_is_the_same_chunk_on_another_page() {
             key_value(b"/registry/pods/a", &[n; 300]),
         )
     };
-    let mut first = File::new(4096);
+    let mut first = FileBuilder::new(4096);
     first.leaf(&[value(1), value(2), value(3)]);
-    let mut second = File::new(4096);
+    let mut second = FileBuilder::new(4096);
     second.leaf(&[value(9)]);
     second.leaf(&[value(2), value(3)]);
     let first = round_trip(&first.bytes, &[4096], 1);
@@ -133,7 +133,7 @@ fn an_element_is_the_same_chunk_on_another_page() {
 #[test]
 fn small_elements_are_grouped_and_large_ones_are_not() {
     let small = |n: u8| (0, vec![n; 8], vec![n; 10]);
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     file.leaf(&[
         small(1),
         small(2),
@@ -149,7 +149,7 @@ fn small_elements_are_grouped_and_large_ones_are_not() {
 
 #[test]
 fn an_element_above_the_largest_chunk_is_split() {
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     file.leaf(&[(0, b"k".to_vec(), vec![1; 3 * MAX_CHUNK])]);
     let record = round_trip(&file.bytes, &[100_000], 1);
     let lengths: Vec<_> = record.chunks[2..].iter().map(Vec::len).collect();
@@ -160,7 +160,7 @@ fn an_element_above_the_largest_chunk_is_split() {
 
 #[test]
 fn long_freelists_and_branches_are_taken_apart() {
-    let mut file = File::new(8192);
+    let mut file = FileBuilder::new(8192);
     let ids: Vec<u64> = (0..70_000).map(|n| n * 3 + n % 3).collect();
     file.freelist(&ids, 1);
     file.freelist(&[5, 6, 9], 0);
@@ -185,7 +185,7 @@ fn long_freelists_and_branches_are_taken_apart() {
 fn what_is_not_written_anew_alike_is_kept() {
     let leaf = [(0, b"key".to_vec(), vec![1; 30])];
     let sound = |harm: &dyn Fn(&mut [u8])| {
-        let mut file = File::new(4096);
+        let mut file = FileBuilder::new(4096);
         file.leaf(&leaf);
         harm(&mut file.bytes[8192..]);
         round_trip(&file.bytes, &[4096], 1).layout
@@ -217,9 +217,9 @@ fn what_is_not_written_anew_alike_is_kept() {
 
 #[test]
 fn overflow_that_was_used_again_is_read_page_by_page() {
-    let mut file = File::new(1024);
+    let mut file = FileBuilder::new(1024);
     let id = file.leaf(&[(0, b"key".to_vec(), vec![1; 5_000])]);
-    let mut other = File::new(1024);
+    let mut other = FileBuilder::new(1024);
     other.bytes.resize((id as usize + 2) * 1024, 0);
     other.leaf(&[(0, b"new".to_vec(), vec![2; 100])]);
     let at = (id as usize + 2) * 1024;

@@ -13,7 +13,9 @@ use super::bucket::BucketRole;
 use super::*;
 use crate::chunk::bbolt::BboltChunker;
 use crate::chunk::bbolt::page::Header;
-use crate::chunk::bbolt::sample::{File, SampleFile, file, harm, key_value, leaf_body, revision};
+use crate::chunk::bbolt::sample::{
+    FileBuilder, SampleFile, file, harm, key_value, leaf_body, revision,
+};
 use crate::chunk::testing::{check, cut};
 use crate::digest::Digest;
 use crate::etcd::{Contents, SnapshotFacts, TornObjects, TrailerCheck};
@@ -283,8 +285,8 @@ fn meta() -> (u32, Vec<u8>, Vec<u8>) {
 }
 
 /// Returns a file with bucket `key` of these elements, `leaf` of them on each leaf, and bucket `meta`.
-fn etcd(page_size: usize, elements: &[Element], leaf: usize) -> File {
-    let mut file = File::new(page_size);
+fn etcd(page_size: usize, elements: &[Element], leaf: usize) -> FileBuilder {
+    let mut file = FileBuilder::new(page_size);
     let leaves: Vec<_> = elements
         .chunks(leaf)
         .map(|elements| (elements[0].1.clone(), file.leaf(elements)))
@@ -296,7 +298,7 @@ fn etcd(page_size: usize, elements: &[Element], leaf: usize) -> File {
     file
 }
 
-fn root(file: &mut File, own: &[Element]) {
+fn root(file: &mut FileBuilder, own: &[Element]) {
     let root = file.leaf(&buckets(own));
     file.metas(root, 7);
 }
@@ -309,7 +311,7 @@ fn put(main: u64, etcd_key: &str) -> (u32, Vec<u8>, Vec<u8>) {
     )
 }
 
-fn broken(file: &File) -> String {
+fn broken(file: &FileBuilder) -> String {
     match inspect(&file.bytes, 4096) {
         Err(SnapshotError::BrokenTree { page, what }) => format!("{page} {what}"),
         Err(SnapshotError::BrokenEntry {
@@ -325,7 +327,7 @@ fn broken(file: &File) -> String {
 
 #[test]
 fn buckets_may_lie_in_their_parent() {
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     let key = inline("key", &[put(3, "a"), put(4, "b"), put(5, "a")]);
     root(&mut file, &[key, meta()]);
     let found = inspect(&file.bytes, 100).unwrap();
@@ -378,7 +380,7 @@ fn uids_are_read_from_json_too_and_only_while_the_namespace_lives() {
 
 #[test]
 fn a_file_of_another_program_is_not_etcds() {
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     let root = file.leaf(&[inline("other", &[])]);
     file.metas(root, 7);
     assert_eq!(

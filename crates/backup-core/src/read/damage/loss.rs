@@ -8,7 +8,7 @@ use crate::format::manifest::Component;
 use crate::format::recipe::Segment;
 
 /// Objects that are listed by name; the others are only counted.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 /// Ranges that are listed.
 const RANGES: usize = 8;
 
@@ -48,7 +48,7 @@ impl std::fmt::Display for DataLoss {
                 named,
             } => {
                 let kinds = kinds.iter().map(|(kind, n)| format!("{n} of {kind}"));
-                let kinds: Vec<String> = kinds.take(NAMED).collect();
+                let kinds: Vec<String> = kinds.take(MAX_NAMED).collect();
                 write!(f, "{count} objects ({})", kinds.join(", "))?;
                 if !named.is_empty() {
                     write!(f, ": {}", named.join(", "))?;
@@ -115,7 +115,7 @@ pub(super) fn objects_lost(
     );
     let all = archive.map_or(0, |a| a.objects);
     let seen = u64::try_from(read.whole.len()).unwrap_or(u64::MAX);
-    let named = named.into_iter().take(NAMED).map(|name| {
+    let named = named.into_iter().take(MAX_NAMED).map(|name| {
         let path = name.parse::<ObjectPath>();
         path.map_or(name, |path| format!("{} {}", path.resource, path.object()))
     });

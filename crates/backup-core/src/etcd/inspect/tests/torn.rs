@@ -40,7 +40,7 @@ fn a_live_object_that_cannot_be_decoded_is_told_and_nothing_is_refused() {
         assert!(!found.torn.more);
         assert_eq!(found.total_keys, Some(4));
     }
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     root(&mut file, &[inline("key", &elements), meta()]);
     assert_eq!(inspect(&file.bytes, 100).unwrap().torn.objects, wanted);
 }

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn broken_trees_are_named() {
-    let with = |make: &dyn Fn(&mut File) -> u64| {
-        let mut file = File::new(1024);
+    let with = |make: &dyn Fn(&mut FileBuilder) -> u64| {
+        let mut file = FileBuilder::new(1024);
         let key = make(&mut file);
         root(&mut file, &[bucket("key", key, &[]), meta()]);
         broken(&file)
@@ -16,14 +16,14 @@ fn broken_trees_are_named() {
     assert!(with(&|file| file.branch(&[])).contains("2 is a branch without children"));
     let at = |main| revision(main, 0, false);
     assert!(with(&|file| file.branch(&[(at(3), 2)])).contains("2 is part of two pages"));
-    let twice = |file: &mut File| {
+    let twice = |file: &mut FileBuilder| {
         let leaf = file.leaf(&[put(3, "a")]);
         file.branch(&[(at(3), leaf), (at(4), leaf)])
     };
     assert!(with(&twice).contains("2 is part of two pages, or of a tree twice"));
-    let inside = |file: &mut File| {
+    let inside = |file: &mut FileBuilder| {
         let leaf = file.leaf(&long);
-        let mut other = File::new(1024);
+        let mut other = FileBuilder::new(1024);
         other.bytes.resize((leaf as usize + 1) * 1024, 0);
         other.leaf(&[put(4, "a")]);
         let from = (leaf as usize + 1) * 1024;
@@ -31,45 +31,45 @@ fn broken_trees_are_named() {
         file.branch(&[(at(3), leaf), (at(4), leaf + 1)])
     };
     assert!(with(&inside).contains("3 is part of two pages"));
-    let backwards = |file: &mut File| {
+    let backwards = |file: &mut FileBuilder| {
         let late = file.leaf(&[put(9, "a")]);
         let early = file.leaf(&[put(3, "a")]);
         file.branch(&[(at(3), late), (at(10), early)])
     };
     assert!(with(&backwards).contains("3 begins before the key that its parent has for it"));
-    let astray = |file: &mut File| {
+    let astray = |file: &mut FileBuilder| {
         let first = file.leaf(&[put(3, "a"), put(9, "b")]);
         let second = file.leaf(&[put(10, "a")]);
         file.branch(&[(at(3), first), (at(8), second)])
     };
     assert!(with(&astray).contains("3 begins before the end of its neighbour"));
-    let late = |file: &mut File| {
+    let late = |file: &mut FileBuilder| {
         let first = file.leaf(&[put(3, "a")]);
         file.branch(&[(at(4), first)])
     };
     assert!(with(&late).contains("2 begins before the key that its parent has for it"));
-    let deep = |file: &mut File| {
+    let deep = |file: &mut FileBuilder| {
         let first = file.leaf(&[put(3, "a")]);
         let inner = file.branch(&[(at(3), first)]);
         file.branch(&[(at(4), inner)])
     };
     assert!(with(&deep).contains("3 begins before the key that its parent has for it"));
-    let hollow = |file: &mut File| {
+    let hollow = |file: &mut FileBuilder| {
         let first = file.leaf(&[]);
         file.branch(&[(at(3), first)])
     };
     assert!(with(&hollow).contains("2 begins before the key that its parent has for it"));
-    let unordered = |file: &mut File| file.leaf(&[put(9, "a"), put(3, "b")]);
+    let unordered = |file: &mut FileBuilder| file.leaf(&[put(9, "a"), put(3, "b")]);
     assert!(with(&unordered).contains("2 has keys that are not in order"));
-    let keys = |file: &mut File| file.branch(&[(b"b".to_vec(), 3), (b"a".to_vec(), 4)]);
+    let keys = |file: &mut FileBuilder| file.branch(&[(b"b".to_vec(), 3), (b"a".to_vec(), 4)]);
     assert!(with(&keys).contains("2 has keys that are not in order"));
-    let outside = |file: &mut File| {
+    let outside = |file: &mut FileBuilder| {
         let leaf = file.leaf(&[put(9, "a")]);
         file.bytes[2 * 1024 + 28..2 * 1024 + 30].fill(0xFF);
         leaf
     };
     assert!(with(&outside).contains("2 has elements outside its bounds"));
-    let overflow = |file: &mut File| {
+    let overflow = |file: &mut FileBuilder| {
         let leaf = file.leaf(&[put(9, "a")]);
         file.bytes[2 * 1024 + 12] = 200;
         leaf
@@ -83,7 +83,7 @@ fn broken_trees_are_named() {
 
 /// Returns the error for a file whose bucket `name` has these entries, on a separate page.
 fn with_bucket(name: &str, entries: &[Element]) -> String {
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     let page = file.leaf(entries);
     root(&mut file, &[bucket(name, page, &[])]);
     broken(&file)
@@ -108,7 +108,7 @@ fn entries_that_etcd_does_not_start_from_are_named() {
     let said = with_bucket("key", std::slice::from_ref(&other));
     assert_eq!(said, format!("key {foreign}"));
     // A freed page with such entries does not count, but a small bucket inside its parent does.
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     file.leaf(&[cut(9)]);
     root(&mut file, &[inline("key", &[put(3, "a")])]);
     assert_eq!(inspect(&file.bytes, 100).unwrap().revision, 3);
@@ -133,7 +133,7 @@ fn entries_that_etcd_does_not_start_from_are_named() {
         let said = with_bucket(name, &[(0, key.into(), b"short".to_vec())]);
         assert_eq!(said, format!("{name} {foreign}"));
     }
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     root(&mut file, &[(0, b"stray".to_vec(), b"value".to_vec())]);
     assert_eq!(broken(&file), format!("(all buckets) {foreign}"));
 }
@@ -144,7 +144,7 @@ fn every_bucket_that_etcd_makes_must_be_there() {
         .into_iter()
         .filter(|role| *role != BucketRole::Key)
     {
-        let mut file = File::new(4096);
+        let mut file = FileBuilder::new(4096);
         let mut all = buckets(&[inline("key", &[put(3, "a")])]);
         all.retain(|(_, name, _)| name != missing.name().as_bytes());
         let root = file.leaf(&all);
@@ -155,7 +155,7 @@ fn every_bucket_that_etcd_makes_must_be_there() {
 
 #[test]
 fn versions_that_no_etcd_has_together_are_refused() {
-    let mut file = File::new(4096);
+    let mut file = FileBuilder::new(4096);
     let cluster = (0, b"clusterVersion".to_vec(), b"9.6.0".to_vec());
     root(
         &mut file,
@@ -174,7 +174,7 @@ fn versions_that_no_etcd_has_together_are_refused() {
 #[test]
 fn a_list_of_free_pages_must_not_name_pages_in_use() {
     let with = |ids: &[u64], named: u64| {
-        let mut file = File::new(4096);
+        let mut file = FileBuilder::new(4096);
         let key = file.leaf(&[put(3, "a")]);
         file.leaf(&[]);
         let list = file.freelist(ids, 0);
