@@ -1,15 +1,15 @@
 //! Definitions: choosing between the archive's and the cluster's, and waiting until one is served.
 
-mod old;
+mod v1beta1;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-mod turns;
+mod order;
 
 use super::desired::comparable;
-pub(super) use turns::{DefinitionNames, DefinitionOrder, refused, turns};
+pub(super) use order::{DefinitionNames, DefinitionOrder, definition_order, refused};
 
 use backup_core::archive::same;
 use cluster_client::kube::target::KubeTarget;
@@ -47,7 +47,7 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> D
     if old != new {
         let scopes = format!("it is {old} in the cluster and {new} in the archive");
         let name = text(wanted, "/metadata/name");
-        return DefinitionChoice::Clash(super::fixed::definition(&name, &scopes));
+        return DefinitionChoice::Clash(super::immutable::definition(&name, &scopes));
     }
     if same(&without_status(live), &without_status(wanted)) {
         return DefinitionChoice::Same;
@@ -117,7 +117,7 @@ fn versions(crd: &Value) -> Vec<String> {
 
 fn without_status(crd: &Value) -> Value {
     let mut crd = comparable(crd.clone());
-    old::renew(&mut crd);
+    v1beta1::renew(&mut crd);
     if let Some(fields) = crd.as_object_mut() {
         fields.remove("status");
     }
@@ -148,7 +148,7 @@ pub(super) fn converts(crd: &Value) -> bool {
 /// Returns the body that is applied.
 pub(super) fn body(crd: Value) -> Value {
     let mut body = comparable(crd);
-    old::renew(&mut body);
+    v1beta1::renew(&mut body);
     without_cleanup(&mut body);
     if let Some(fields) = body.as_object_mut() {
         fields.remove("status");
@@ -175,7 +175,7 @@ fn without_cleanup(crd: &mut Value) {
 
 /// Returns a note for the operator on how the definition is changed.
 pub(super) fn notes(crd: &Value) -> Option<String> {
-    old::is_old(crd).then(|| old::TOLD.to_owned())
+    v1beta1::is_old(crd).then(|| v1beta1::NOTE.to_owned())
 }
 
 /// Waits until every served version of the definition can be listed.

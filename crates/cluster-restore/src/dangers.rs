@@ -21,7 +21,7 @@ pub(super) use self::sealed::SEALED_SECRETS;
 
 pub(super) const DATASTORES: &str = "datastores.steward.butlerlabs.dev";
 /// Largest number of findings of one kind that are listed one by one.
-const MOST: usize = 50;
+const MAX_FINDINGS: usize = 50;
 
 /// Checker that inspects objects one by one and reports at the end. It holds no secret.
 #[derive(Default)]
@@ -91,7 +91,7 @@ pub(super) fn endpoints(object: &Value) -> String {
 
 impl DangerChecker {
     /// Inspects an object that will be written.
-    pub(super) fn look(&mut self, entry: &Entry, object: &Value, mode: Mode, now: Timestamp) {
+    pub(super) fn inspect(&mut self, entry: &Entry, object: &Value, mode: Mode, now: Timestamp) {
         match entry.path.resource.as_str() {
             CONTROL_PLANES => self.control_plane(entry, object),
             "secrets" => self.secret(entry, object, now),
@@ -214,7 +214,7 @@ impl DangerChecker {
                 finding.remedy =
                     format!("{}; `--allow {name}` goes on all the same", finding.remedy);
             }
-            if *count <= MOST || finding.severity == Severity::Error {
+            if *count <= MAX_FINDINGS || finding.severity == Severity::Error {
                 findings.push(finding);
             }
         }

@@ -16,7 +16,7 @@ use super::plan::{Danger, Mode, Step};
 use super::planner::Request;
 use super::spool::Spool;
 use crate::tenants::{
-    DEFAULT_DATASTORE, DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, look_into,
+    DEFAULT_DATASTORE, DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, survey_datastores,
 };
 use backup_core::archive::ObjectPath;
 use backup_core::clock::{Clock, FixedClock};
@@ -25,13 +25,13 @@ use cluster_client::kube::datastores::{self, Datastore, SecretSource, SecretValu
 use cluster_client::kube::target::KubeTarget;
 
 /// Largest number of names in one finding.
-const TOLD: usize = 10;
+const MAX_NAMES: usize = 10;
 
 /// Findings about a tenant's data, each with the danger that allows it all the same.
 type DataFindings = Vec<(Option<Danger>, Finding)>;
 
 /// Checks the data of `planes`. Reads only.
-pub(super) async fn look(
+pub(super) async fn check(
     request: &Request,
     planes: &[ControlPlane],
     spool: &Spool,
@@ -48,7 +48,7 @@ pub(super) async fn look(
         homes.push(home(request, name, spool, target).await);
     }
     let clock: Arc<dyn Clock> = Arc::new(FixedClock::new(request.now));
-    let looked = look_into(&homes, &wanted, &clock).await;
+    let looked = survey_datastores(&homes, &wanted, &clock).await;
     judge(request, &wanted, &looked)
 }
 
@@ -115,7 +115,7 @@ fn judge(request: &Request, wanted: &[DataQuery], looked: &DatastoreSurvey) -> D
         if let DataState::NotChecked { why } = state {
             unseen.entry((store, why)).or_default().push(plane);
         } else {
-            found.extend(told(request, plane, &state));
+            found.extend(data_findings(request, plane, &state));
         }
     }
     found.extend(unseen.into_iter().map(|((store, why), planes)| {
@@ -153,7 +153,7 @@ fn judge(request: &Request, wanted: &[DataQuery], looked: &DatastoreSurvey) -> D
 }
 
 /// Returns the finding for one tenant's data.
-fn told(request: &Request, plane: &DataQuery, state: &DataState) -> DataFindings {
+fn data_findings(request: &Request, plane: &DataQuery, state: &DataState) -> DataFindings {
     let (store, schema) = (&plane.datastore, &plane.schema);
     let point = &request.restore_point.id;
     let bring_back = format!(
@@ -223,13 +223,16 @@ fn note(
 }
 
 fn named(planes: &[&DataQuery]) -> String {
-    let told = planes.iter().take(TOLD).map(|plane| plane.place.clone());
+    let told = planes
+        .iter()
+        .take(MAX_NAMES)
+        .map(|plane| plane.place.clone());
     let told: Vec<String> = told.collect();
     format!("{}{}", told.join(", "), and_more(planes.len()))
 }
 
 fn and_more(all: usize) -> String {
-    match all.saturating_sub(TOLD) {
+    match all.saturating_sub(MAX_NAMES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     }
@@ -237,7 +240,7 @@ fn and_more(all: usize) -> String {
 
 /// Lists commands that count the keys by hand, with the numbers of the restore point.
 fn by_hand(request: &Request, planes: &[&DataQuery]) -> String {
-    let counts = planes.iter().take(TOLD).map(|plane| {
+    let counts = planes.iter().take(MAX_NAMES).map(|plane| {
         let known = request.datastores.get(&plane.datastore);
         let had = known.and_then(|known| known.prefixes.get(&plane.schema));
         let had = had.map_or("some".to_owned(), u64::to_string);

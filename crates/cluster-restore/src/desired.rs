@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::guards::{Guard, Guards};
 use super::spool::Entry;
-use super::{own, pause};
+use super::{builtin, pause};
 
 /// Fields of `metadata` that are not restored.
 const OF_THE_OLD_CLUSTER: [&str; 9] = [
@@ -169,7 +169,8 @@ fn without_tokens(account: &mut Value) {
     let Some(secrets) = fields.get_mut("secrets").and_then(Value::as_array_mut) else {
         return;
     };
-    secrets.retain(|s| own::name_of(s).is_none_or(|secret| !own::is_generated(&name, secret)));
+    secrets
+        .retain(|s| builtin::name_of(s).is_none_or(|secret| !builtin::is_generated(&name, secret)));
     if secrets.is_empty() {
         fields.remove("secrets");
     }

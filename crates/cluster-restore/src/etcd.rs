@@ -6,22 +6,22 @@
 //! so it may be called again after a crash at any point. Nothing is ever wiped: the plan only names
 //! the command that would wipe, and what it destroys.
 
-mod after;
 mod datastore;
 mod evidence;
-mod judge;
+mod follow_up;
 mod log;
-mod look;
+mod node_report;
 mod plan;
 mod preflight;
 mod read_back;
 mod run;
+mod version_check;
 mod wipe;
 
-pub use self::after::{
+pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
+pub use self::follow_up::{
     NodeJoin, Restart, RestartKind, restart_kubelets, restarts, restarts_on, watch_others,
 };
-pub use self::datastore::{DatastoreError, DatastoreTarget, RestoredFolder, restore_datastore};
 pub use self::log::{BootstrapEvidence, EtcdLog, EtcdPhase, LogError, NoLog};
 pub use self::plan::{
     ClusterComparison, EtcdPlan, NodeFacts, NodeRole, Proof, RestoredEtcd, SnapshotFacts,

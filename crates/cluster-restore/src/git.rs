@@ -24,9 +24,9 @@ mod coverage;
 mod documents;
 mod included;
 mod kinds;
-mod lay;
+mod overlay;
 pub(crate) mod program;
-mod refuse;
+mod refusals;
 mod tree;
 
 pub(crate) use documents::parse;
@@ -278,12 +278,12 @@ impl GitSource {
         let own = home.path().join("git");
         let (repository, commit) = match &folder {
             Some(folder) => {
-                let commit = commit::borrowed(&own, folder, reference).await?;
+                let commit = commit::borrow(&own, folder, reference).await?;
                 (folder.display().to_string(), commit)
             }
             None => {
                 let url = self.repository.as_str();
-                let commit = commit::fetched(&own, url, reference, proxies).await?;
+                let commit = commit::fetch(&own, url, reference, proxies).await?;
                 (url.to_owned(), commit)
             }
         };
@@ -338,7 +338,7 @@ impl Checkout {
         let kinds = kinds::Kinds::new(archive, &read, target)?;
         let mut findings = self.findings.clone();
         findings.append(&mut read.findings);
-        let spool = lay::over(archive, &read, &kinds, select, scratch, &mut findings)?;
+        let spool = overlay::overlay_spool(archive, &read, &kinds, select, scratch, &mut findings)?;
         Ok(GitObjects { spool, findings })
     }
 

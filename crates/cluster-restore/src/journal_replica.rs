@@ -5,12 +5,12 @@
 //! named by the position where its lines begin: if two continue one restore, only one stores the next lines.
 
 mod head;
-mod keep;
-mod look;
+mod keeper;
+mod stored;
 
 pub use head::{ReplicaHead, RestoreProgress};
-pub use keep::ReplicaKeeper;
-pub use look::{StoredJournal, list};
+pub use keeper::ReplicaKeeper;
+pub use stored::{StoredJournal, list};
 
 use backup_core::format::layout::JournalPart;
 use backup_core::store::StoreError;

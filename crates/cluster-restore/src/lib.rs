@@ -22,13 +22,13 @@ pub mod spool;
 
 pub mod etcd;
 
-mod fixed;
+mod immutable;
 
+mod builtin;
 mod crds;
-mod own;
 
 mod desired;
-mod leave;
+mod exclusions;
 mod merge;
 
 pub mod pause;
@@ -68,7 +68,7 @@ pub use archive::read_archive;
 pub use contents::ContentKey;
 pub use gaps::gaps;
 pub use lineage::lineage;
-pub use planner::{Request, foresee, survey};
+pub use planner::{Request, predict, survey};
 pub use run::{JournalReplica, NoReplica, Recovery, RecoveryReport, Timeouts};
 pub use select::{Selection, of_steps};
 

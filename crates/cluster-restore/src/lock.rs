@@ -47,7 +47,7 @@ pub(super) async fn hold(
                 target.create(&path, &body, false).await
             }
             Some(live) => {
-                if let Some((holder, since)) = held(&live)
+                if let Some((holder, since)) = holder_of(&live)
                     && holder != restore
                     && now.duration_since(since) < STALE
                 {
@@ -79,7 +79,7 @@ pub(super) async fn release(target: &KubeTarget, restore: &str) -> Result<(), Re
     let Some(live) = target.get(&path, None).await? else {
         return Ok(());
     };
-    if held(&live).is_none_or(|(holder, _)| holder != restore) {
+    if holder_of(&live).is_none_or(|(holder, _)| holder != restore) {
         return Ok(());
     }
     let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str);
@@ -94,7 +94,7 @@ pub(super) async fn release(target: &KubeTarget, restore: &str) -> Result<(), Re
     }
 }
 
-fn held(lease: &Value) -> Option<(String, Timestamp)> {
+fn holder_of(lease: &Value) -> Option<(String, Timestamp)> {
     let text = |field: &str| lease.get("spec")?.get(field)?.as_str();
     let holder = text("holderIdentity").filter(|h| !h.is_empty())?.to_owned();
     let since = text("renewTime").and_then(|t| t.parse().ok())?;

@@ -25,15 +25,15 @@ use cluster_client::kube::Selection;
 mod flux;
 mod folder;
 mod git;
-mod gone;
 mod place;
-mod plain;
+mod redact;
+mod removal;
 mod repository;
+mod secrets;
 pub mod ssh;
-mod stage;
-mod suspect;
+mod staging;
 
-pub use stage::{StagedObjects, StagingArea};
+pub use staging::{StagedObjects, StagingArea};
 
 use repository::{PushResult, Repository};
 
@@ -269,8 +269,8 @@ impl Mirror {
             let selection = selection.clone();
             // There are many small files.
             let work = spawn_blocking(move || {
-                let written = lay(&root, &own, &mut staged)?;
-                let removed = gone::remove(&root, &own, &selection, &staged)?;
+                let written = write_files(&root, &own, &mut staged)?;
+                let removed = removal::remove(&root, &own, &selection, &staged)?;
                 Ok::<_, MirrorError>((staged, written, removed))
             });
             let worked = work.await.map_err(|e| MirrorError::note(e.into()))??;
@@ -309,7 +309,7 @@ impl Mirror {
     ) -> Result<u64, MirrorError> {
         let settled = repository.settle(manifest.ended).await;
         if settled.is_err() && repository.clean().await.is_err() {
-            repository.anew().await?;
+            repository.recreate().await?;
             return repository.settle(manifest.ended).await;
         }
         settled
@@ -331,7 +331,11 @@ fn is_taken(manifest: &Manifest, name: &ComponentName) -> bool {
 }
 
 /// Writes the files that are missing or differ; returns their number.
-fn lay(root: &Path, manifest: &Manifest, staged: &mut StagedObjects) -> Result<u64, MirrorError> {
+fn write_files(
+    root: &Path,
+    manifest: &Manifest,
+    staged: &mut StagedObjects,
+) -> Result<u64, MirrorError> {
     let mut written: u64 = 0;
     let (crds, resources) = (
         is_taken(manifest, &ComponentName::crds()),

@@ -1,12 +1,12 @@
 //! Writer that creates or updates one object, or leaves it and reports the reason.
 
 mod attempt;
-mod foresee;
-mod judge;
-mod otherwise;
+mod decision;
+mod messages;
+mod predict;
+mod server_changes;
 mod status;
 mod value;
-mod words;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,16 +14,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub(super) use self::attempt::DryRunResult;
-pub(super) use self::foresee::Prediction;
-use self::judge::WriteDecision;
-use self::otherwise::otherwise;
+use self::decision::WriteDecision;
+use self::messages::{
+    by_name, done, failed, is_of_a_namespace, sentence, undeleted, write_error_text,
+};
+pub(super) use self::predict::Prediction;
+use self::server_changes::server_changes;
 use self::status::status_patch;
 pub(super) use self::value::schema_of;
-use self::words::{by_name, done, failed, is_of_a_namespace, sentence, told, undeleted};
 use super::RecoverError;
 use super::desired::{DesiredObject, desired, paused};
-use super::fixed;
 use super::guards::{Guard, Guards};
+use super::immutable;
 use super::journal::{ObjectResult, Outcome};
 use super::merge::touched;
 use super::owners::{OwnerResolution, OwnerResolver, references_of};
@@ -38,10 +40,10 @@ const TRIES: u32 = 5;
 /// Time limit for retries: a kind whose definition was just created answers with errors for a moment.
 const JUST_MADE: Duration = Duration::from_secs(10);
 /// Largest number of fields that a message lists.
-const FIELDS_TOLD: usize = 4;
+const MAX_FIELDS: usize = 4;
 
 /// Everything that writing an object needs.
-pub(super) struct Writer<'a> {
+pub(super) struct ObjectWriter<'a> {
     pub(super) target: &'a KubeTarget,
     pub(super) spool: &'a Spool,
     /// Objects as the restored etcd has them, if the objects are brought forward from there.
@@ -80,7 +82,7 @@ struct ObjectWrite<'a> {
     owners: OwnerResolution,
 }
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Writes the object at `position`. `ours` means that this restore may have created it already. The
     /// returned flag says whether the object has owners that are written later.
     pub(super) async fn write(
@@ -132,9 +134,9 @@ impl Writer<'_> {
             Err(ObjectWriteError::Read(e)) if self.target.is_of_the_server(&e).await => {
                 Err(RecoverError::Read(e))
             }
-            Err(ObjectWriteError::Read(e)) => Ok((failed(&words::unreadable(entry, &e)), false)),
+            Err(ObjectWriteError::Read(e)) => Ok((failed(&messages::unreadable(entry, &e)), false)),
             Err(ObjectWriteError::Write(e)) if e.is_of_the_server() => Err(RecoverError::Target(e)),
-            Err(ObjectWriteError::Write(e)) => Ok((failed(&told(entry, &e)), false)),
+            Err(ObjectWriteError::Write(e)) => Ok((failed(&write_error_text(entry, &e)), false)),
         }
     }
 
@@ -236,7 +238,7 @@ impl Writer<'_> {
         let mut body = turn.wanted.body.clone();
         paused(turn.entry, &mut body, self.guards);
         own(&mut body, &turn.owners);
-        let harmless = volumes::harmless(&turn.entry.path, &mut body);
+        let harmless = volumes::defuse(&turn.entry.path, &mut body);
         if harmless.is_some()
             && let Some(claim) = volumes::claim_of(&body)
             && let Some(claim) = self.target.get(&claim, None).await?
@@ -266,7 +268,7 @@ impl Writer<'_> {
         let why = self.status(turn, status, made.clone(), None).await?;
         let notes = turn.wanted.notes.iter().chain(&harmless);
         let mut told: Vec<String> = notes.map(ToString::to_string).collect();
-        told.extend(otherwise(turn, &body, &made));
+        told.extend(server_changes(turn, &body, &made));
         told.extend(turn.owners.left.iter().cloned());
         told.extend(why);
         Ok(Some(done(Outcome::Created, uid(&made), sentence(&told))))
@@ -301,18 +303,18 @@ impl Writer<'_> {
             Outcome::Same
         };
         let mut current = live;
-        let fields = patch.as_ref().map(|p| touched(p, FIELDS_TOLD));
+        let fields = patch.as_ref().map(|p| touched(p, MAX_FIELDS));
         if let Some(mut patch) = patch {
             if turn.kind.is_listed_only() {
-                let why = fixed::unnamed(turn.entry);
+                let why = immutable::unnamed(turn.entry);
                 return Ok(done(Outcome::Failed, id, Some(why)));
             }
             addressed(turn.entry, &current, &mut patch);
             let before = current.pointer("/metadata/resourceVersion").cloned();
             current = match self.target.patch(&turn.entry.path, &patch, false).await {
                 Ok(written) => written,
-                Err(e) if fixed::is_fixed(&e) => {
-                    let why = fixed::sentence(turn.entry, &current, &wanted.body, &e);
+                Err(e) if immutable::is_fixed(&e) => {
+                    let why = immutable::sentence(turn.entry, &current, &wanted.body, &e);
                     return Ok(done(Outcome::Failed, id, Some(why)));
                 }
                 Err(e) => return Err(e.into()),
@@ -367,7 +369,7 @@ pub(super) fn unreadable(
         let told = "deleted and made anew: the API server cannot read it";
         return (Outcome::Changed, Some(told.to_owned()));
     }
-    (Outcome::Failed, Some(words::unreadable(entry, why)))
+    (Outcome::Failed, Some(messages::unreadable(entry, why)))
 }
 
 /// Adds the object's type and the resource version of `live` to `patch`.
@@ -391,7 +393,7 @@ fn own(body: &mut Value, owners: &OwnerResolution) {
 }
 
 /// Whether a restore wrote the object.
-pub(super) fn known_by(object: &Value) -> bool {
+pub(super) fn is_managed(object: &Value) -> bool {
     let managers = object
         .pointer("/metadata/managedFields")
         .and_then(Value::as_array);

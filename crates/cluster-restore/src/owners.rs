@@ -42,13 +42,13 @@ pub(super) struct OwnerResolution {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OwnerState {
     /// Object with this UID; `going` if it is being deleted.
-    Lives { uid: String, going: bool },
+    Exists { uid: String, going: bool },
     /// Object that is written later.
-    Later,
+    WrittenLater,
     /// No object.
-    Nowhere,
+    Missing,
     /// Unknown: the owner's kind is not served, or cannot own this object.
-    Untold,
+    Unknown,
 }
 
 /// Resolver that uses the objects written so far and those of the cluster.
@@ -91,7 +91,7 @@ impl OwnerResolver<'_> {
                 lost.push((owner.clone(), self.lead(path, owner).await?));
             }
         }
-        Ok(laid(held, lost))
+        Ok(relinked(held, lost))
     }
 
     async fn lead(
@@ -104,14 +104,14 @@ impl OwnerResolver<'_> {
         if let Some(position) = self.spool.by_uid(&owner.uid).or_else(by_name) {
             if let Some(uid) = self.now.get(&position) {
                 let uid = uid.clone();
-                return Ok(OwnerState::Lives { uid, going: false });
+                return Ok(OwnerState::Exists { uid, going: false });
             }
             if !self.last && !self.without.contains_key(&position) {
-                return Ok(OwnerState::Later);
+                return Ok(OwnerState::WrittenLater);
             }
         }
         let Some(named) = named else {
-            return Ok(OwnerState::Untold);
+            return Ok(OwnerState::Unknown);
         };
         // The restore does not write it; the cluster may have an object with that name.
         let seen = self.seen.map(|seen| seen.lock());
@@ -120,19 +120,19 @@ impl OwnerResolver<'_> {
         {
             return Ok(lead.clone());
         }
-        let lead = self.looked_up(&named).await?;
+        let lead = self.look_up(&named).await?;
         if let Some(Ok(mut seen)) = self.seen.map(|seen| seen.lock()) {
             seen.insert(named, lead.clone());
         }
         Ok(lead)
     }
 
-    async fn looked_up(&self, named: &ObjectPath) -> Result<OwnerState, KubeError> {
+    async fn look_up(&self, named: &ObjectPath) -> Result<OwnerState, KubeError> {
         let Some(live) = self.target.get(named, None).await? else {
-            return Ok(OwnerState::Nowhere);
+            return Ok(OwnerState::Missing);
         };
         let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
-        Ok(uid.map_or(OwnerState::Untold, |uid| OwnerState::Lives {
+        Ok(uid.map_or(OwnerState::Unknown, |uid| OwnerState::Exists {
             uid: uid.to_owned(),
             going: live.pointer("/metadata/deletionTimestamp").is_some(),
         }))
@@ -177,7 +177,7 @@ fn is_same(one: &OwnerReference, other: &OwnerReference) -> bool {
 }
 
 /// Builds the final references: those of `held` keep their positions, those of `lost` follow.
-fn laid(
+fn relinked(
     held: Vec<(OwnerReference, OwnerState)>,
     lost: Vec<(OwnerReference, OwnerState)>,
 ) -> OwnerResolution {
@@ -185,8 +185,8 @@ fn laid(
     for (owner, lead) in held {
         let name = format!("{} {}", owner.kind, owner.name);
         match lead {
-            OwnerState::Lives { uid, .. } if uid == owner.uid => to.references.push(owner),
-            OwnerState::Lives { uid, .. } => {
+            OwnerState::Exists { uid, .. } if uid == owner.uid => to.references.push(owner),
+            OwnerState::Exists { uid, .. } => {
                 to.differs = true;
                 to.dead = true;
                 to.changes.push(format!("owner {name} by its new UID"));
@@ -194,28 +194,28 @@ fn laid(
                     to.references.push(with_uid(&owner, uid));
                 }
             }
-            OwnerState::Later => {
+            OwnerState::WrittenLater => {
                 to.late = true;
                 to.changes.push(format!("owner {name} by its new UID"));
                 to.references.push(owner);
             }
-            OwnerState::Nowhere => {
+            OwnerState::Missing => {
                 to.differs = true;
                 to.dead = true;
                 to.left.push(format!(
                     "without its owner {name}, which is not in this cluster"
                 ));
             }
-            OwnerState::Untold => to.references.push(owner),
+            OwnerState::Unknown => to.references.push(owner),
         }
     }
     for (owner, lead) in lost {
         let name = format!("{} {}", owner.kind, owner.name);
         match lead {
-            OwnerState::Lives { going: true, .. } => to.left.push(format!(
+            OwnerState::Exists { going: true, .. } => to.left.push(format!(
                 "without its owner {name}, which is being deleted in this cluster"
             )),
-            OwnerState::Lives { uid, .. } => {
+            OwnerState::Exists { uid, .. } => {
                 let other = to.references.iter().find(|r| r.controller == Some(true));
                 if to.references.iter().any(|r| r.uid == uid) {
                     continue;
@@ -231,14 +231,14 @@ fn laid(
                 to.changes.push(format!("owner {name} named again"));
                 to.references.push(with_uid(&owner, uid));
             }
-            OwnerState::Later => {
+            OwnerState::WrittenLater => {
                 to.late = true;
                 to.changes.push(format!("owner {name} named again"));
             }
-            OwnerState::Nowhere => to.left.push(format!(
+            OwnerState::Missing => to.left.push(format!(
                 "without its owner {name}, which is not in this cluster"
             )),
-            OwnerState::Untold => to.left.push(format!(
+            OwnerState::Unknown => to.left.push(format!(
                 "without its owner {name}, since the cluster does not serve {} as a kind that can \
                  own it",
                 owner.api_version
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn lives(uid: &str) -> OwnerState {
-        OwnerState::Lives {
+        OwnerState::Exists {
             uid: uid.to_owned(),
             going: false,
         }
@@ -285,7 +285,7 @@ mod tests {
             (owner("b", "old", Some(true)), lives("new")),
             (owner("c", "3", None), lives("3")),
         ];
-        let to = laid(held, Vec::new());
+        let to = relinked(held, Vec::new());
         assert_eq!(
             to.references,
             [
@@ -301,10 +301,10 @@ mod tests {
     #[test]
     fn what_lives_is_left_alone_and_what_is_lost_is_put_back() {
         let held = vec![(owner("a", "1", None), lives("1"))];
-        let to = laid(held.clone(), Vec::new());
+        let to = relinked(held.clone(), Vec::new());
         assert!(!to.differs && !to.dead, "{to:?}");
         let lost = vec![(owner("b", "old", Some(true)), lives("2"))];
-        let to = laid(held, lost);
+        let to = relinked(held, lost);
         assert_eq!(
             to.references,
             [owner("a", "1", None), owner("b", "2", Some(true))]
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn there_is_one_controller_only() {
         let held = vec![(owner("a", "1", Some(true)), lives("1"))];
-        let to = laid(held, vec![(owner("b", "old", Some(true)), lives("2"))]);
+        let to = relinked(held, vec![(owner("b", "old", Some(true)), lives("2"))]);
         assert!(!to.differs);
         assert_eq!(
             to.left,
@@ -326,15 +326,15 @@ mod tests {
     #[test]
     fn only_what_is_nowhere_is_said_to_be_not_in_this_cluster() {
         let held = vec![
-            (owner("a", "dead", None), OwnerState::Nowhere),
-            (owner("b", "2", None), OwnerState::Untold),
-            (owner("c", "dead", None), OwnerState::Later),
+            (owner("a", "dead", None), OwnerState::Missing),
+            (owner("b", "2", None), OwnerState::Unknown),
+            (owner("c", "dead", None), OwnerState::WrittenLater),
         ];
         let lost = vec![
-            (owner("d", "old", None), OwnerState::Later),
-            (owner("e", "old", None), OwnerState::Untold),
+            (owner("d", "old", None), OwnerState::WrittenLater),
+            (owner("e", "old", None), OwnerState::Unknown),
         ];
-        let to = laid(held, lost);
+        let to = relinked(held, lost);
         assert!(to.late && to.dead && to.differs);
         let names: Vec<&str> = to.references.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["b", "c"]);

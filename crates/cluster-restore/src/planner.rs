@@ -1,11 +1,11 @@
 //! Survey that compares the archive with the cluster and makes a plan; it only reads and makes dry runs.
 
 mod document;
+mod dry_runs;
 mod lists;
 mod live;
 mod owners;
 mod prune;
-mod tries;
 mod uids;
 mod volumes;
 
@@ -24,7 +24,7 @@ use super::objects::Prediction;
 use super::plan::{ClusterFacts, Danger, Mode, Options, Origin, Plan, Step, Target};
 use super::select::Selection;
 use super::spool::Spool;
-use super::{RecoverError, datastore_check, leave, quiesce};
+use super::{RecoverError, datastore_check, exclusions, quiesce};
 use backup_core::archive::{ObjectPath, same};
 use backup_core::format::export::{CompleteIn, TenantFacts};
 use backup_core::format::manifest::{EtcdFacts, Finding, Parent, Severity};
@@ -139,7 +139,7 @@ pub async fn survey(
     }
     progress.step("looking into the tenants' DataStores", None);
     // Boxed, because the future would be too large for a caller's stack.
-    let data = Box::pin(datastore_check::look(
+    let data = Box::pin(datastore_check::check(
         request,
         dangers.planes(),
         spool,
@@ -172,14 +172,14 @@ impl Survey<'_> {
                 continue;
             }
             let value = self.spool.value(entry)?;
-            if let Some(reason) = leave::reason(entry, &value, self.request.guards) {
+            if let Some(reason) = exclusions::reason(entry, &value, self.request.guards) {
                 self.without.insert(position, reason);
                 continue;
             }
             if let Some(reason) = super::volumes::refused(entry, &value) {
                 self.refused.insert(position, reason);
             }
-            dangers.look(entry, &value, self.request.mode, self.request.now);
+            dangers.inspect(entry, &value, self.request.mode, self.request.now);
         }
         Ok(dangers)
     }
@@ -247,18 +247,18 @@ impl Survey<'_> {
             findings,
             ..
         } = self;
-        let planned = outcomes.into_iter().filter_map(|(position, foreseen)| {
-            Some((spool.entry(position)?.path.clone(), foreseen))
+        let planned = outcomes.into_iter().filter_map(|(position, prediction)| {
+            Some((spool.entry(position)?.path.clone(), prediction))
         });
         let pruned = pruned.into_iter().map(|(path, outcome, why)| {
             let content = (outcome == Outcome::Changed).then(|| json!(why));
             let content = content.and_then(|what| request.key.digest(&what, None));
-            let foreseen = Prediction::new(outcome, why);
+            let prediction = Prediction::new(outcome, why);
             (
                 path,
                 Prediction {
                     content,
-                    ..foreseen
+                    ..prediction
                 },
             )
         });
@@ -278,7 +278,7 @@ impl Survey<'_> {
 ///
 /// # Errors
 /// When the scratch file cannot be read.
-pub async fn foresee(
+pub async fn predict(
     request: &Request,
     spool: &Spool,
     base: Option<&Spool>,
@@ -293,12 +293,12 @@ pub async fn foresee(
             continue;
         }
         let value = spool.value(entry)?;
-        if let Some(reason) = leave::reason(entry, &value, request.guards) {
+        if let Some(reason) = exclusions::reason(entry, &value, request.guards) {
             let skipped = Prediction::new(Outcome::Skipped, Some(reason.to_owned()));
             told.push((path, skipped));
             continue;
         }
-        dangers.look(entry, &value, request.mode, request.now);
+        dangers.inspect(entry, &value, request.mode, request.now);
         let before = match base {
             // The snapshot and the archive are of one restore point.
             None => Some(value.clone()),
@@ -326,7 +326,7 @@ pub async fn foresee(
     }
     let mut findings = request.findings.clone();
     findings.extend(answer(request));
-    let data = Box::pin(datastore_check::look(
+    let data = Box::pin(datastore_check::check(
         request,
         dangers.planes(),
         spool,

@@ -12,7 +12,7 @@ use super::journal::{Journal, ObjectResult, Outcome, Phase, Record};
 use super::order::Rank;
 use super::plan::{Plan, Step, admit};
 use super::spool::Spool;
-use super::{RecoverError, fixed, lock, quiesce};
+use super::{RecoverError, immutable, lock, quiesce};
 use backup_core::archive::ObjectPath;
 use backup_core::clock::Clock;
 use backup_core::format::manifest::{Finding, Severity};
@@ -89,7 +89,7 @@ pub struct Recovery {
     /// Precautions that are active.
     pub guards: Guards,
     /// Waiting times.
-    pub patience: Timeouts,
+    pub timeouts: Timeouts,
     /// Clock.
     pub clock: Arc<dyn Clock>,
     /// Receiver of progress messages.
@@ -139,7 +139,7 @@ impl Recovery {
         if !(resources && self.journal.state.is_written())
             && let Err(error) = self.write().await
         {
-            self.let_go().await;
+            self.put_back_parked().await;
             return Err(error);
         }
         let state = &self.journal.state;
@@ -148,7 +148,7 @@ impl Recovery {
             let found = match self.resume().await {
                 Ok(found) => found,
                 Err(error) => {
-                    self.let_go().await;
+                    self.put_back_parked().await;
                     return Err(error);
                 }
             };
@@ -162,7 +162,7 @@ impl Recovery {
             parked: state.parked.clone(),
             stuck: state.is_stuck(),
         };
-        ended.findings.extend(self.told());
+        ended.findings.extend(self.outcome_findings());
         Ok(ended)
     }
 
@@ -294,7 +294,7 @@ impl Recovery {
     }
 
     /// Returns a finding for each object that is not as planned.
-    fn told(&self) -> Vec<Finding> {
+    fn outcome_findings(&self) -> Vec<Finding> {
         let written = self.journal.state.written.iter();
         let told = written.filter_map(|(object, done)| {
             let severity = match done.outcome {
@@ -304,7 +304,7 @@ impl Recovery {
                 _ => return None,
             };
             let remedy = match done.outcome {
-                Outcome::Failed if fixed::is_told(done.why.as_deref()) => {
+                Outcome::Failed if immutable::is_final(done.why.as_deref()) => {
                     "do what is said here; `restore-cli resume` alone ends in the same way"
                 }
                 Outcome::Failed => "see why, then go on with `restore-cli resume`",

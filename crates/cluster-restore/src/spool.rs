@@ -158,7 +158,7 @@ impl Spool {
     ///
     /// # Errors
     /// As [`Spool::take`].
-    pub fn lay(
+    pub fn overlay(
         &mut self,
         path: &ObjectPath,
         json: &[u8],

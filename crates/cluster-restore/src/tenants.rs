@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::compare::compare;
-pub use self::data::{DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, look_into};
+pub use self::data::{DataQuery, DataState, DatastoreRoutes, DatastoreSurvey, survey_datastores};
 pub use self::schemas::{SchemaDifference, compare_schemas};
 use backup_core::clock::Clock;
 use backup_core::format::export::TenantFacts;
@@ -154,7 +154,7 @@ pub enum AspectOutcome {
     /// It is as it was.
     Ok,
     /// There is a difference for information only.
-    Told,
+    Info,
     /// It differs and should be checked.
     Differs,
     /// It is not as it must be.
@@ -178,7 +178,7 @@ impl TenantCheck {
             Some(Severity::Error) => AspectOutcome::Failed,
             Some(Severity::Warning) => AspectOutcome::Differs,
             _ if self.not_checked.contains_key(&aspect) => AspectOutcome::NotChecked,
-            Some(Severity::Info) => AspectOutcome::Told,
+            Some(Severity::Info) => AspectOutcome::Info,
             None => AspectOutcome::Ok,
         }
     }
@@ -205,7 +205,7 @@ pub async fn check(
         export.tenant_states(clock.as_ref()),
         datastores(export.client(), clock.now()),
     );
-    let stores = stores.map_err(|error| data::told(&error));
+    let stores = stores.map_err(|error| data::error_text(&error));
     let data = data_of(before, &now, stores, manifest, clock).await;
     compare(before, &now, &data, clock.now())
 }
@@ -241,7 +241,7 @@ async fn data_of(
     });
     let homes: Vec<DatastoreRoutes> = homes.collect();
     let looked_for: Vec<DataQuery> = planes.iter().map(|(_, plane)| plane.clone()).collect();
-    let looked = look_into(&homes, &looked_for, clock).await;
+    let looked = survey_datastores(&homes, &looked_for, clock).await;
     let judged = planes.into_iter().map(|(tenant, plane)| {
         let data = TenantData {
             datastore: Some(homes.iter().any(|home| home.name == plane.datastore)),

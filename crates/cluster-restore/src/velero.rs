@@ -169,7 +169,7 @@ fn find(path: &Path) -> Result<(PathBuf, Vec<Finding>), VeleroError> {
             ));
         }
     };
-    Ok((file, described(&path.join("velero-backup.json"))?))
+    Ok((file, check_description(&path.join("velero-backup.json"))?))
 }
 
 #[derive(Deserialize, Default)]
@@ -186,7 +186,7 @@ struct BackupStatus {
 }
 
 /// Returns a finding if the description beside the tarball says that the backup is not complete.
-fn described(file: &Path) -> Result<Vec<Finding>, VeleroError> {
+fn check_description(file: &Path) -> Result<Vec<Finding>, VeleroError> {
     if !file.exists() {
         return Ok(Vec::new());
     }

@@ -30,7 +30,7 @@ pub(super) fn is_volume(path: &ObjectPath) -> bool {
 
 /// Removes the binding from a volume or claim and gives the volume policy Retain; returns a note about the
 /// volume.
-pub(super) fn harmless(path: &ObjectPath, body: &mut Value) -> Option<&'static str> {
+pub(super) fn defuse(path: &ObjectPath, body: &mut Value) -> Option<&'static str> {
     let is_volume = is_volume(path);
     if !is_volume && path.resource.as_str() != CLAIMS {
         return None;
@@ -185,7 +185,7 @@ mod tests {
             },
         });
         let mut body = captured.clone();
-        assert_eq!(harmless(&path(VOLUMES), &mut body), Some(MADE));
+        assert_eq!(defuse(&path(VOLUMES), &mut body), Some(MADE));
         assert_eq!(
             body,
             json!({
@@ -206,7 +206,7 @@ mod tests {
         let mut claim = json!({
             "metadata": { "annotations": { BOUND[0]: "yes" } }, "spec": { "volumeName": "v" },
         });
-        assert_eq!(harmless(&path(CLAIMS), &mut claim), None);
+        assert_eq!(defuse(&path(CLAIMS), &mut claim), None);
         assert_eq!(claim["metadata"]["annotations"], json!({}));
         assert_eq!(volume_of(&path(CLAIMS), &claim).unwrap().name, "v");
     }

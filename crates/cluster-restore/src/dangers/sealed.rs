@@ -11,9 +11,9 @@ use cluster_client::kube::sealed::UnsealOutcome;
 
 pub(crate) const SEALED_SECRETS: &str = "sealedsecrets.bitnami.com";
 /// Largest number of SealedSecrets that are tried one by one; each takes some milliseconds per key.
-const MOST: usize = 2000;
+const MAX_TRIED: usize = 2000;
 /// Largest number of names in the finding.
-const TOLD: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// Count of all SealedSecrets and of those that no key opens.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl DangerChecker {
         let count = &mut self.sealed;
         count.all = count.all.saturating_add(1);
         let rings = [&self.keyring, &live.keyring];
-        let opened = if count.all > MOST {
+        let opened = if count.all > MAX_TRIED {
             rings.iter().any(|ring| !ring.facts().is_empty())
         } else {
             let Ok(text) = serde_json::to_vec(object).map(Zeroizing::new) else {
@@ -45,7 +45,7 @@ impl DangerChecker {
         };
         if !opened {
             count.unopened = count.unopened.saturating_add(1);
-            if count.first.len() < TOLD {
+            if count.first.len() < MAX_NAMES {
                 count.first.push(entry.path.object());
             }
         }

@@ -74,7 +74,7 @@ fn judged(objects: &[(String, Value)], options: &Options) -> Vec<Finding> {
         spool.add(&path, object.to_string().as_bytes()).unwrap();
     }
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
-        dangers.look(entry, object, Mode::Rebuild, NOW.parse().unwrap());
+        dangers.inspect(entry, object, Mode::Rebuild, NOW.parse().unwrap());
     }
     let live = LiveObjects::default();
     for (entry, (_, object)) in spool.entries().iter().zip(objects) {
@@ -199,7 +199,7 @@ fn a_copy_of_a_living_control_plane_is_refused() {
             objects[0].1.to_string().as_bytes(),
         )
         .unwrap();
-    dangers.look(
+    dangers.inspect(
         &spool.entries()[0],
         &objects[0].1,
         Mode::InPlace,
@@ -295,7 +295,7 @@ fn what_the_cluster_has_is_not_missed_and_what_lives_is_not_judged() {
         let (path, object) = &objects[0];
         let path: ObjectPath = path.parse().unwrap();
         spool.add(&path, object.to_string().as_bytes()).unwrap();
-        dangers.look(&spool.entries()[0], object, mode, NOW.parse().unwrap());
+        dangers.inspect(&spool.entries()[0], object, mode, NOW.parse().unwrap());
         let found = dangers.finish(&Options::default(), mode, live);
         found
             .iter()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::judge::MinorVersion;
+use super::version_check::MinorVersion;
 use crate::child;
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::super::danger::Danger;
-use super::judge;
-use super::look::{self, NodeReport};
+use super::node_report::{self, NodeReport};
 use super::plan::{ClusterComparison, EtcdPlan, NodeFacts, NodeRole, Proof, SnapshotFacts};
+use super::version_check;
 use super::wipe::WipeCommand;
 use backup_core::format::manifest::{Finding, Severity};
 use cluster_client::talos::nodes::{CallErrorKind, TalosNodes};
 
-mod everywhere;
-mod notes;
-mod standing;
+mod all_nodes;
+mod findings;
+mod target_state;
 
-use self::notes::PreflightFindings;
-use self::standing::TargetEtcdState;
+use self::findings::PreflightFindings;
+use self::target_state::TargetEtcdState;
 
 /// Request of a person: what to restore, and where.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: EtcdRequest) -> EtcdPlan {
     {
         names.push(target.clone());
     }
-    let looked = everywhere::everywhere(nodes, names.clone()).await;
+    let looked = all_nodes::query_all(nodes, names.clone()).await;
     let named = wanted.target.clone();
     let target = named.unwrap_or_else(|| choose(&looked));
     let cluster = looked.iter().find_map(|looked| looked.cluster.clone());
@@ -49,9 +49,9 @@ pub async fn preflight(nodes: &TalosNodes, wanted: EtcdRequest) -> EtcdPlan {
     let standing = TargetEtcdState::of(nodes, at, &wanted).await;
     for looked in &looked {
         if looked.facts.node == target {
-            at_target(looked, &wanted.snapshot, &standing, &mut notes);
+            check_target(looked, &wanted.snapshot, &standing, &mut notes);
         } else if !joined(nodes, looked, &standing).await {
-            elsewhere(looked, &wanted.allow, &mut notes);
+            check_other_node(looked, &wanted.allow, &mut notes);
         }
     }
     if let (Some(of), Some(cluster)) = (looked.iter().find(|l| l.facts.node == target), &cluster)
@@ -67,7 +67,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: EtcdRequest) -> EtcdPlan {
     EtcdPlan {
         wipe: WipeCommand::of(&target, version),
         target,
-        cluster: cluster.unwrap_or_else(|| look::unnamed(nodes)),
+        cluster: cluster.unwrap_or_else(|| node_report::unnamed(nodes)),
         nodes: looked.into_iter().map(|looked| looked.facts).collect(),
         snapshot: wanted.snapshot,
         blockers: notes.blockers,
@@ -96,7 +96,7 @@ fn lineage(
     notes: &mut PreflightFindings,
 ) {
     let own = found.and_then(|looked| looked.cluster.clone());
-    let own = own.unwrap_or_else(|| look::unnamed(nodes));
+    let own = own.unwrap_or_else(|| node_report::unnamed(nodes));
     let captured = wanted.snapshot.cluster.as_ref();
     let (danger, cause, remedy) = match captured.map(|captured| captured.compare(&own)) {
         Some(ClusterComparison::Same) => return,
@@ -172,7 +172,7 @@ fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut PreflightFindin
     }
 }
 
-fn at_target(
+fn check_target(
     looked: &NodeReport,
     snapshot: &SnapshotFacts,
     standing: &TargetEtcdState,
@@ -193,7 +193,7 @@ fn at_target(
                 "bring it up, or restore onto another node with --node",
             )
         };
-        return notes.block(node, format!("{cause}: {}", why(looked)), remedy);
+        return notes.block(node, format!("{cause}: {}", first_failure(looked)), remedy);
     }
     if facts.role == NodeRole::Worker {
         let cause = "it is a worker, which has no etcd".to_owned();
@@ -275,7 +275,8 @@ fn at_target(
         notes.warn(node, cause, remedy);
     }
     if let Some(talos) = &facts.talos_version
-        && let Some(finding) = judge::versions(snapshot, node, talos, looked.etcd_image.as_deref())
+        && let Some(finding) =
+            version_check::versions(snapshot, node, talos, looked.etcd_image.as_deref())
     {
         notes.add(finding);
     }
@@ -316,14 +317,14 @@ fn encryption(node: &str, snapshot: &SnapshotFacts, has: &[String], notes: &mut 
 }
 
 /// Returns the reason why a node gave no answer.
-fn why(looked: &NodeReport) -> String {
+fn first_failure(looked: &NodeReport) -> String {
     let first = looked.failures.first();
     let why = first.map(|failure| format!("{failure} ({})", failure.said()));
     why.unwrap_or_default()
 }
 
 /// Reports a node whose etcd may be running.
-fn unseen(
+fn report_unseen(
     node: &str,
     cause: String,
     remedy: &str,
@@ -340,7 +341,7 @@ fn unseen(
     notes.say(severity, node, cause, remedy);
 }
 
-fn elsewhere(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut PreflightFindings) {
+fn check_other_node(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut PreflightFindings) {
     let facts = &looked.facts;
     let node = facts.node.as_str();
     let wipe = WipeCommand::of(node, facts.talos_version.as_deref());
@@ -352,11 +353,11 @@ fn elsewhere(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut Prefligh
         };
         let cause = format!(
             "{what}, so whether its etcd runs is not known: {}",
-            why(looked)
+            first_failure(looked)
         );
         let remedy = "make sure that it is down; before it comes back, wipe its etcd data, so that \
                       it joins the restored cluster and not its own old one";
-        return unseen(node, cause, remedy, allow, notes);
+        return report_unseen(node, cause, remedy, allow, notes);
     }
     if facts.role == NodeRole::Worker {
         return;
@@ -396,7 +397,7 @@ fn elsewhere(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut Prefligh
             } else {
                 "see its services"
             };
-            unseen(node, cause, remedy, allow, notes);
+            report_unseen(node, cause, remedy, allow, notes);
         }
     }
 }

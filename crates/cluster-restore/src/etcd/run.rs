@@ -88,7 +88,7 @@ pub async fn run(
             NodeStage::Begun => job.reached(EtcdPhase::UnderWay)?,
             NodeStage::Dirty { event } => return Err(job.dirty(event)),
             NodeStage::Ready { uploaded } => {
-                if attempt == 0 && uploaded && job.stirs().await? {
+                if attempt == 0 && uploaded && job.shows_activity().await? {
                     job.reached(EtcdPhase::UnderWay)?;
                 } else {
                     job.nobody_else_runs().await?;
@@ -99,7 +99,7 @@ pub async fn run(
                             mine = true;
                         }
                         // The node is checked again: it may be doing what was asked for.
-                        BootstrapAnswer::LookAgain { why, refused } => {
+                        BootstrapAnswer::CheckAgain { why, refused } => {
                             if !refused {
                                 proof = proof.max(Some(Proof::Asked));
                             }

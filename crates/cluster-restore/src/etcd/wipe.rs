@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::MinorVersion;
+use super::version_check::MinorVersion;
 
 /// Command that wipes the etcd data of one node, and what it destroys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::coverage::Coverage;
 use super::documents::{Document, DocumentSet};
 use super::kinds::Kinds;
-use super::lay::{FindingLog, TOLD};
+use super::overlay::{FindingLog, MAX_NAMES};
 use crate::spool::Spool;
 use backup_core::archive::ObjectPath;
 use backup_core::format::manifest::Severity;
@@ -88,7 +88,7 @@ impl<'r> AbsentObjects<'r> {
     }
 
     /// Keeps objects from being pruned that may only be missing in Git.
-    pub(super) fn hold(&self, spool: &mut Spool) {
+    pub(super) fn protect(&self, spool: &mut Spool) {
         for gap in &self.gaps {
             spool.pass_over(gap.clone());
         }
@@ -113,7 +113,7 @@ impl<'r> AbsentObjects<'r> {
     }
 
     /// Reports the recorded objects.
-    pub(super) fn tell(self, told: &mut FindingLog<'_>) {
+    pub(super) fn report(self, told: &mut FindingLog<'_>) {
         let written = self.coverage.is_some();
         for (kind, names) in self.taken_out {
             let cause = match written {
@@ -138,8 +138,12 @@ impl<'r> AbsentObjects<'r> {
 }
 
 fn list(names: Vec<String>) -> String {
-    let more = names.len().saturating_sub(TOLD);
-    let mut list = names.into_iter().take(TOLD).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let mut list = names
+        .into_iter()
+        .take(MAX_NAMES)
+        .collect::<Vec<_>>()
+        .join(", ");
     if more > 0 {
         list.push_str(&format!(" and {more} more"));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::GitError;
 use super::documents::{CheckoutFolders, DocumentSet};
 use super::program::{self, NetworkIsolation};
-use super::refuse::refusals;
+use super::refusals::refusals;
 use crate::child;
 use backup_core::format::manifest::{Finding, Severity};
 
@@ -20,9 +20,9 @@ const BUILD: Duration = Duration::from_secs(60);
 
 impl DocumentSet {
     /// Returns how kustomize is kept from the network, and reports if it is not.
-    pub(super) async fn apart(&mut self) -> NetworkIsolation {
-        let apart = program::apart().await;
-        if apart == NetworkIsolation::No {
+    pub(super) async fn network_isolation(&mut self) -> NetworkIsolation {
+        let apart = program::network_isolation().await;
+        if apart == NetworkIsolation::None {
             self.findings.push(Finding {
                 severity: Severity::Info,
                 object: "kustomize".to_owned(),

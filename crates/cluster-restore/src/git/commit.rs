@@ -49,7 +49,7 @@ struct RepositoryFolders {
 }
 
 /// Fetches the newest commit of `reference` into `git`, a folder that is created.
-pub(super) async fn fetched(
+pub(super) async fn fetch(
     git: &Path,
     repository: &str,
     reference: &str,
@@ -73,7 +73,7 @@ pub(super) async fn fetched(
     let packs = git.join("objects/pack");
     tokio::select! {
         ended = ended => drop(ended?),
-        () = outgrown(&packs) => return Err(GitError::TooLarge {
+        () = wait_until_too_large(&packs) => return Err(GitError::TooLarge {
             repository: repository.to_owned(),
             most: MAX_FETCHED,
             what: "packed bytes",
@@ -90,11 +90,7 @@ pub(super) async fn fetched(
 
 /// Reads the commit of `reference` in the repository in `folder`, through `git`, a folder that is
 /// created.
-pub(super) async fn borrowed(
-    git: &Path,
-    folder: &Path,
-    reference: &str,
-) -> Result<Commit, GitError> {
+pub(super) async fn borrow(git: &Path, folder: &Path, reference: &str) -> Result<Commit, GitError> {
     let parts = parts(folder)?;
     let own_refs = parts.common.join("reftable");
     let format = object_format(&parts).await;
@@ -156,7 +152,7 @@ async fn hash(git: &Path, name: &str, what: &str) -> Result<String, GitError> {
 }
 
 /// Returns once the files in `folder` have more bytes than the limit.
-async fn outgrown(folder: &Path) {
+async fn wait_until_too_large(folder: &Path) {
     loop {
         tokio::time::sleep(MEASURE).await;
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -19,7 +19,7 @@ const MAX_WHY: usize = 300;
 /// Object that the report names.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Item {
+pub(super) struct CoverageItem {
     api_version: String,
     group: String,
     pub(super) kind: String,
@@ -29,7 +29,7 @@ pub(super) struct Item {
     pub(super) path: String,
 }
 
-impl Item {
+impl CoverageItem {
     /// Returns an approximate `apiVersion`: its group is right.
     pub(super) fn version(&self) -> String {
         if self.api_version.is_empty() && !self.group.is_empty() {
@@ -42,7 +42,7 @@ impl Item {
 /// Object that existed and is not in the export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
-    pub(super) item: Item,
+    pub(super) item: CoverageItem,
     /// Reason.
     pub(super) why: String,
 }
@@ -53,21 +53,21 @@ pub(super) struct Coverage {
     /// Folder of the report, relative to the checkout; empty for the checkout itself.
     pub(super) folder: std::path::PathBuf,
     /// Objects that were written.
-    pub(super) captured: Vec<Item>,
+    pub(super) captured: Vec<CoverageItem>,
     /// Objects that were not written.
     pub(super) gaps: Vec<Gap>,
     /// Parts of the cluster about which nothing is known, each as a sentence.
     pub(super) unseen: Vec<String>,
     /// Objects that were written without the changes of patches, and the Kustomization that patches
     /// them.
-    pub(super) patched: Vec<(Item, String)>,
+    pub(super) patched: Vec<(CoverageItem, String)>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Report {
-    captured: Option<Vec<Item>>,
-    flux_self_management: Option<Vec<Item>>,
+struct CoverageReport {
+    captured: Option<Vec<CoverageItem>>,
+    flux_self_management: Option<Vec<CoverageItem>>,
     kustomization_observations: Option<Vec<Observation>>,
     discovery_failures: Option<Vec<Failure>>,
     path_collisions: Option<Vec<Collision>>,
@@ -96,7 +96,7 @@ struct Patch {
 #[serde(default)]
 struct Failure {
     #[serde(flatten)]
-    item: Item,
+    item: CoverageItem,
     error: String,
     hint: String,
 }
@@ -105,7 +105,7 @@ struct Failure {
 #[serde(default)]
 struct Collision {
     path: String,
-    conflicts: Option<Vec<Item>>,
+    conflicts: Option<Vec<CoverageItem>>,
 }
 
 /// Reads the report nearest to `root`, in it or above it, within the checkout `tree`. Returns an
@@ -128,7 +128,7 @@ pub(super) fn read(tree: &Path, root: &Path) -> Option<Result<Coverage, &'static
     if !is_report(&value) {
         return None;
     }
-    let Ok(report) = serde_json::from_value::<Report>(value) else {
+    let Ok(report) = serde_json::from_value::<CoverageReport>(value) else {
         return Some(Err("it is an export's report of a form that is not known"));
     };
     let folder = file.parent().unwrap_or(tree);
@@ -148,7 +148,7 @@ pub(super) fn is_report(value: &Value) -> bool {
 }
 
 impl Coverage {
-    fn of(report: Report, folder: std::path::PathBuf) -> Self {
+    fn of(report: CoverageReport, folder: std::path::PathBuf) -> Self {
         let mut coverage = Self {
             folder,
             captured: report.captured.unwrap_or_default(),
@@ -182,18 +182,18 @@ impl Coverage {
         for seen in report.kustomization_observations.unwrap_or_default() {
             let name = format!("{}/{}", seen.namespace, seen.name);
             if seen.skipped {
-                let why = told(&seen.skip_reason);
+                let why = one_line(&seen.skip_reason);
                 coverage.unseen.push(format!(
                     "the export passed over all objects of the Flux Kustomization {name}: {why}"
                 ));
             }
             for patch in seen.inline_patches.unwrap_or_default() {
-                let item = Item {
+                let item = CoverageItem {
                     group: patch.target_group,
                     kind: patch.target_kind,
                     namespace: patch.target_namespace,
                     name: patch.target_name,
-                    ..Item::default()
+                    ..CoverageItem::default()
                 };
                 coverage.patched.push((item, name.clone()));
             }
@@ -201,14 +201,14 @@ impl Coverage {
         coverage
     }
 
-    fn gap(&mut self, item: Item, why: &str) {
-        let why = told(why);
+    fn gap(&mut self, item: CoverageItem, why: &str) {
+        let why = one_line(why);
         self.gaps.push(Gap { item, why });
     }
 }
 
-fn same(a: &Item, b: &Item) -> bool {
-    let key = |item: &Item| {
+fn same(a: &CoverageItem, b: &CoverageItem) -> bool {
+    let key = |item: &CoverageItem| {
         let version = item.version();
         let group = version
             .split_once('/')
@@ -224,7 +224,7 @@ fn same(a: &Item, b: &Item) -> bool {
     key(a) == key(b)
 }
 
-fn told(text: &str) -> String {
+fn one_line(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(MAX_WHY).collect()
 }

@@ -136,8 +136,8 @@ pub(super) async fn read(
     let part = |folder: &&PathBuf| !included.folders.contains(*folder);
     let built: Vec<&PathBuf> = found.kustomizations.iter().filter(part).collect();
     let apart = match built.is_empty() {
-        true => NetworkIsolation::No,
-        false => read.apart().await,
+        true => NetworkIsolation::None,
+        false => read.network_isolation().await,
     };
     for folder in built {
         read.kustomization(place, folder, &name, apart).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::coverage::Item;
+use super::coverage::CoverageItem;
 use super::documents::DocumentSet;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
@@ -73,7 +73,7 @@ impl<'a> Kinds<'a> {
     }
 
     /// Returns the path of an object that a report names, if its kind is known.
-    pub(super) fn named(&self, item: &Item) -> Option<ObjectPath> {
+    pub(super) fn named(&self, item: &CoverageItem) -> Option<ObjectPath> {
         let (resource, namespaced) = self.kind(&item.version(), &item.kind)?;
         let namespace = Some(item.namespace.clone()).filter(|n| !n.is_empty());
         let path = ObjectPath {

@@ -19,7 +19,7 @@ const TRY: Duration = Duration::from_secs(10);
 /// Largest error output that is kept.
 const MAX_COMPLAINT: u64 = 16 << 10;
 /// Largest number of its characters that are reported.
-const TOLD: usize = 600;
+const MAX_ERROR_CHARS: usize = 600;
 
 /// Returns a `git` that prompts nobody, runs no hooks and no filters, follows no links, fetches no
 /// submodules, and uses only these settings: neither the machine's nor a person's.
@@ -72,9 +72,9 @@ fn settings(folder: &Path, gets: Environment) -> Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetworkIsolation {
     /// In its own network without connections, by these arguments of `unshare`.
-    Yes(&'static [&'static str]),
+    Separate(&'static [&'static str]),
     /// Not at all: the system does not support it.
-    No,
+    None,
 }
 
 /// Arguments that create a separate network: as any user, and as root where users may not do that.
@@ -84,7 +84,7 @@ const WAYS: [&[&str]; 2] = [
 ];
 
 /// Returns how this system keeps a program from the network.
-pub(super) async fn apart() -> NetworkIsolation {
+pub(super) async fn network_isolation() -> NetworkIsolation {
     for way in WAYS {
         let mut tried = child::command("unshare", Environment::Least);
         tried.args(way).arg("true");
@@ -98,21 +98,21 @@ pub(super) async fn apart() -> NetworkIsolation {
         .await
         .is_ok()
         {
-            return NetworkIsolation::Yes(way);
+            return NetworkIsolation::Separate(way);
         }
     }
-    NetworkIsolation::No
+    NetworkIsolation::None
 }
 
 /// Returns `kubectl kustomize` of `folder`; `home` is an empty folder where it looks for settings.
 pub(super) fn kustomize(folder: &Path, home: &Path, apart: NetworkIsolation) -> Command {
     let mut command = match apart {
-        NetworkIsolation::Yes(way) => {
+        NetworkIsolation::Separate(way) => {
             let mut command = child::command("unshare", Environment::Least);
             command.args(way).arg(KUBECTL);
             command
         }
-        NetworkIsolation::No => child::command(KUBECTL, Environment::Least),
+        NetworkIsolation::None => child::command(KUBECTL, Environment::Least),
     };
     command.arg("kustomize").arg(folder);
     command.env("HOME", home).env("KUBECONFIG", "/dev/null");
@@ -204,7 +204,7 @@ pub(crate) async fn run(
         if status.success() {
             return Ok(written);
         }
-        Err(failed(told(&complaint)))
+        Err(failed(error_tail(&complaint)))
     };
     match tokio::time::timeout(limit, work).await {
         Ok(ended) => ended,
@@ -213,7 +213,7 @@ pub(crate) async fn run(
 }
 
 /// Returns the end of a program's error output, on one line.
-fn told(complaint: &[u8]) -> String {
+fn error_tail(complaint: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaint);
     let lines: Vec<&str> = text
         .lines()
@@ -225,6 +225,6 @@ fn told(complaint: &[u8]) -> String {
         .chars()
         .filter(|c| !c.is_control())
         .collect();
-    let skip = line.chars().count().saturating_sub(TOLD);
+    let skip = line.chars().count().saturating_sub(MAX_ERROR_CHARS);
     line.chars().skip(skip).collect()
 }

@@ -211,7 +211,8 @@ async fn what_an_export_did_not_write_is_not_gone() {
         let mut read = checked_out(tree.path(), ReadLimits::ALL).await.unwrap();
         let kinds = kinds::Kinds::new(&archive, &read, None).unwrap();
         let mut findings = std::mem::take(&mut read.findings);
-        let laid = lay::over(&archive, &read, &kinds, &select, &folder, &mut findings).unwrap();
+        let laid = overlay::overlay_spool(&archive, &read, &kinds, &select, &folder, &mut findings)
+            .unwrap();
         assert_eq!(
             laid.doubted().is_some(),
             doubt,
@@ -357,7 +358,7 @@ async fn a_commit_that_is_too_large_is_not_written() {
         program::run(git, "prepare", ASK, MAX_ANSWER).await.unwrap();
     }
     let own = home.path().join("git");
-    let commit = commit::borrowed(&own, &fleet, "HEAD").await.unwrap();
+    let commit = commit::borrow(&own, &fleet, "HEAD").await.unwrap();
     for (most, what) in [
         (
             tree::TreeLimits {

@@ -95,7 +95,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be read or is damaged.
-    pub fn look(path: &Path) -> Result<JournalState, RecoverError> {
+    pub fn read_state(path: &Path) -> Result<JournalState, RecoverError> {
         let mut file = File::open(path).map_err(failed("open", path))?;
         Ok(parse(&mut file, path)?.0)
     }
@@ -235,13 +235,13 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"record\":\"writ").unwrap();
         drop(file);
-        assert_eq!(Journal::look(&path).unwrap(), state);
+        assert_eq!(Journal::read_state(&path).unwrap(), state);
         let mut journal = Journal::open(&path).unwrap();
         assert_eq!(journal.state, state);
         assert!(state.open.contains("b") && !state.open.contains("a"));
         journal.write(vec![writing("c")]).unwrap();
         drop(journal);
-        assert!(Journal::look(&path).unwrap().open.contains("c"));
+        assert!(Journal::read_state(&path).unwrap().open.contains("c"));
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"record\":\"other\"}\n").unwrap();
-        let error = Journal::look(&path).unwrap_err().to_string();
+        let error = Journal::read_state(&path).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 
@@ -276,7 +276,7 @@ mod tests {
         let part = folder.path().join("20261124.journal.part");
         symlink(&other, &part).unwrap();
         let journal = begun(folder.path());
-        assert_eq!(Journal::look(journal.path()).unwrap(), journal.state);
+        assert_eq!(Journal::read_state(journal.path()).unwrap(), journal.state);
         let mode = journal.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         // Begin also refuses to replace a journal or to follow a link.
@@ -308,7 +308,7 @@ mod tests {
         };
         let done = Record::PhaseDone { phase, at };
         journal.write(vec![found, done]).unwrap();
-        let state = Journal::look(journal.path()).unwrap();
+        let state = Journal::read_state(journal.path()).unwrap();
         assert_eq!(state, journal.state);
         assert_eq!(state.findings().count(), 1);
         assert!(state.findings().all(|f| f.cause.len() < 4200));
@@ -354,6 +354,6 @@ mod tests {
             journal.write(vec![begins(phase), ends(phase)]).unwrap();
         }
         assert!(journal.state.is_written());
-        assert_eq!(Journal::look(journal.path()).unwrap(), journal.state);
+        assert_eq!(Journal::read_state(journal.path()).unwrap(), journal.state);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::super::etcd::Proof;
-use super::super::fixed;
+use super::super::immutable;
 use super::super::quiesce::ParkedItem;
 use super::records::{Outcome, Phase, Record};
 use backup_core::digest::Digest;
@@ -166,7 +166,9 @@ impl JournalState {
         let clean = self.parked.is_empty()
             && self.open.is_empty()
             && self.findings().all(|f| f.severity != Severity::Error);
-        clean && failed.peek().is_some() && failed.all(|done| fixed::is_told(done.why.as_deref()))
+        clean
+            && failed.peek().is_some()
+            && failed.all(|done| immutable::is_final(done.why.as_deref()))
     }
 
     /// Returns the findings of all phases, in the order of the phases.

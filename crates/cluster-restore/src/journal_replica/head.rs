@@ -30,7 +30,8 @@ pub struct ReplicaHead {
     /// Restore point that is restored; its key opens the copy.
     pub restore_point: Parent,
     /// Progress of the restore up to the lines of this object.
-    pub told: RestoreProgress,
+    #[serde(rename = "told")]
+    pub progress: RestoreProgress,
 }
 
 /// Progress of a restore.
@@ -57,7 +58,7 @@ impl ReplicaHead {
             mode: plan.mode,
             steps: plan.steps.clone(),
             restore_point: plan.restore_point.clone(),
-            told: RestoreProgress::default(),
+            progress: RestoreProgress::default(),
         }
     }
 }

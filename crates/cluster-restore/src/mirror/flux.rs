@@ -26,7 +26,7 @@ const BRANCH: &str = "master";
 /// File of the work folder that names the Kustomization that covers the mirror.
 const COVERED: &str = "covered-by-flux";
 /// Largest number of Kustomizations or repositories that are kept: a cluster has dozens.
-const MOST: usize = 10_000;
+const MAX_FLUX_OBJECTS: usize = 10_000;
 /// Largest depth of folders that are searched.
 const MAX_DEPTH: usize = 32;
 
@@ -65,7 +65,7 @@ impl FluxPaths {
             return;
         };
         let kept = self.kustomizations.len().max(self.repositories.len());
-        if kept >= MOST {
+        if kept >= MAX_FLUX_OBJECTS {
             self.more = true;
             return;
         }

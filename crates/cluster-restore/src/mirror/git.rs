@@ -67,7 +67,7 @@ impl<'a> Git<'a> {
         program::through(&mut git, &self.access.proxies, &self.mirror.repository)?;
         git.args(args);
         let answer = program::run(git, what, NETWORK, MAX_ANSWER).await;
-        answer.map_err(|error| ssh::explained(&self.mirror.repository, self.access, error))
+        answer.map_err(|error| ssh::explain(&self.mirror.repository, self.access, error))
     }
 
     fn command(&self) -> Command {

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::plain::RedactedObject;
+use super::redact::RedactedObject;
 use crate::git::parse;
 use backup_core::archive::{ObjectPath, ResourceName, same, serialize_number};
 
@@ -22,7 +22,7 @@ pub(super) const MARK: &str =
 /// Longest part of a path; a file's name may have 255 bytes.
 const LONGEST: usize = 200;
 /// Largest number of left-out fields that a file lists.
-const TOLD: usize = 20;
+const MAX_LEFT_OUT: usize = 20;
 /// Name that kustomize would take for its own file.
 const KUSTOMIZATION: &str = "kustomization";
 
@@ -78,8 +78,8 @@ fn part(name: &str) -> String {
 pub(super) fn text(plain: &RedactedObject) -> String {
     let mut text = MARK.to_owned();
     if !plain.left_out.is_empty() {
-        let more = plain.left_out.len().saturating_sub(TOLD);
-        let told = plain.left_out.iter().take(TOLD).map(|field| {
+        let more = plain.left_out.len().saturating_sub(MAX_LEFT_OUT);
+        let told = plain.left_out.iter().take(MAX_LEFT_OUT).map(|field| {
             let field = field.chars().filter(|c| !c.is_control());
             field.collect::<String>()
         });

@@ -76,7 +76,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Discards the work folder; commits that were not pushed are in the restore points.
-    pub(super) async fn anew(&self) -> Result<(), MirrorError> {
+    pub(super) async fn recreate(&self) -> Result<(), MirrorError> {
         let folder = self.git.folder();
         match std::fs::remove_dir_all(folder) {
             Ok(()) => {}
@@ -171,7 +171,7 @@ impl<'a> Repository<'a> {
             if laid.await.is_ok() {
                 return Ok(0);
             }
-            self.give_rebase_up().await;
+            self.abort_rebase().await;
         }
         self.check_out().await?;
         Ok(own)
@@ -185,7 +185,7 @@ impl<'a> Repository<'a> {
 
     /// Removes what a killed process may have left.
     pub(super) async fn clean(&self) -> Result<(), MirrorError> {
-        self.give_rebase_up().await;
+        self.abort_rebase().await;
         if self.head().await.is_some() {
             let reset = ["reset", "--quiet", "--hard"];
             self.git.ask(&reset, "put the work folder right").await?;
@@ -195,7 +195,7 @@ impl<'a> Repository<'a> {
         clean.await.map(drop)
     }
 
-    async fn give_rebase_up(&self) {
+    async fn abort_rebase(&self) {
         let abort = self.git.ask(&["rebase", "--abort"], "give a rebase up");
         // The rebase may not even have begun.
         abort.await.ok();

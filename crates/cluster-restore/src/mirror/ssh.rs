@@ -95,7 +95,7 @@ pub(super) fn command(access: &Access) -> String {
 }
 
 /// Explains `error` if ssh refused the connection, and says what to do about it.
-pub(super) fn explained(repository: &str, access: &Access, error: GitError) -> GitError {
+pub(super) fn explain(repository: &str, access: &Access, error: GitError) -> GitError {
     let (GitError::Failed { what, said }, Some(host)) = (&error, Host::of(repository)) else {
         return error;
     };

@@ -3,14 +3,14 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::otherwise::otherwise;
+use super::messages::write_error_text;
+use super::server_changes::server_changes;
 use super::status::status_patch;
-use super::words::told;
-use super::{ObjectWrite, Writer, addressed};
+use super::{ObjectWrite, ObjectWriter, addressed};
 use crate::desired::{comparable, paused};
 use crate::journal::Outcome;
 use crate::spool::Entry;
-use crate::{RecoverError, crds, fixed, volumes};
+use crate::{RecoverError, crds, immutable, volumes};
 use cluster_client::kube::WriteError;
 
 /// Answer of the API server to a dry run.
@@ -22,16 +22,16 @@ pub(crate) enum DryRunResult {
     /// again.
     Same,
     /// The server accepts the write but stores something different; the text says what.
-    Otherwise(String),
+    Altered(String),
     /// The server refuses the write, whatever is written before.
     Refused(String),
     /// The server refuses the write now; the restore may bring what the write needs.
-    Now(String),
+    RefusedNow(String),
     /// The write cannot be tried; the text says why.
     Untried(String),
 }
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Tries to create the object at `position`, or to change the live one, with a dry run.
     pub(crate) async fn attempt(
         &self,
@@ -63,11 +63,11 @@ impl Writer<'_> {
         let entry = turn.entry;
         let mut body = turn.wanted.body.clone();
         paused(entry, &mut body, self.guards);
-        volumes::harmless(&entry.path, &mut body);
+        volumes::defuse(&entry.path, &mut body);
         match self.target.create(&entry.path, &body, true).await {
             Ok(made) => {
-                let differs = otherwise(turn, &body, &made);
-                Ok(differs.map_or(DryRunResult::Passed, DryRunResult::Otherwise))
+                let differs = server_changes(turn, &body, &made);
+                Ok(differs.map_or(DryRunResult::Passed, DryRunResult::Altered))
             }
             Err(e) => refusal(entry, e),
         }
@@ -93,7 +93,7 @@ impl Writer<'_> {
         let status = status.and_then(|s| status_patch(before, &live, s));
         if let Some(mut patch) = self.judge(turn, &wanted, &live, false).patch {
             if turn.kind.is_listed_only() {
-                return Ok(DryRunResult::Refused(fixed::unnamed(entry)));
+                return Ok(DryRunResult::Refused(immutable::unnamed(entry)));
             }
             addressed(entry, &live, &mut patch);
             match self.target.patch(&entry.path, &patch, true).await {
@@ -103,8 +103,8 @@ impl Writer<'_> {
                     return Ok(DryRunResult::Same);
                 }
                 Ok(_) => {}
-                Err(e) if fixed::is_fixed(&e) => {
-                    let why = fixed::sentence(entry, &live, &wanted.body, &e);
+                Err(e) if immutable::is_fixed(&e) => {
+                    let why = immutable::sentence(entry, &live, &wanted.body, &e);
                     return Ok(DryRunResult::Refused(why));
                 }
                 Err(e) => return refusal(entry, e),
@@ -120,7 +120,9 @@ impl Writer<'_> {
             Ok(_) => Ok(DryRunResult::Passed),
             // A refused status is only a note: the object itself is written.
             Err(e) => Ok(match refusal(entry, e)? {
-                DryRunResult::Refused(why) => DryRunResult::Now(format!("its status: {why}")),
+                DryRunResult::Refused(why) => {
+                    DryRunResult::RefusedNow(format!("its status: {why}"))
+                }
                 trial => trial,
             }),
         }
@@ -140,7 +142,7 @@ fn refusal(entry: &Entry, error: WriteError) -> Result<DryRunResult, RecoverErro
         status, message, ..
     } = &error
     else {
-        return Ok(DryRunResult::Now(told(entry, &error)));
+        return Ok(DryRunResult::RefusedNow(write_error_text(entry, &error)));
     };
     // The webhook is parked during the real write, or does not support dry runs.
     if message.contains("failed calling webhook") || message.contains("dry run") {
@@ -154,10 +156,10 @@ fn refusal(entry: &Entry, error: WriteError) -> Result<DryRunResult, RecoverErro
     ];
     // A webhook that refuses may be parked during the real write.
     let of_itself = lasting.contains(status) && !message.contains("admission webhook");
-    let why = told(entry, &error);
+    let why = write_error_text(entry, &error);
     Ok(if of_itself {
         DryRunResult::Refused(why)
     } else {
-        DryRunResult::Now(why)
+        DryRunResult::RefusedNow(why)
     })
 }

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::words::told;
-use super::{FIELDS_TOLD, ObjectWrite, ObjectWriteError, TRIES, Writer};
-use crate::fixed;
+use super::messages::write_error_text;
+use super::{MAX_FIELDS, ObjectWrite, ObjectWriteError, ObjectWriter, TRIES};
+use crate::immutable;
 use crate::merge::{merge, touched};
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Writes the status over that of `live`; returns a message about fields that were not stored.
     pub(super) async fn status(
         &self,
@@ -25,7 +25,7 @@ impl Writer<'_> {
                 return Ok(None);
             };
             if turn.kind.is_listed_only() {
-                let why = fixed::UNNAMED;
+                let why = immutable::UNNAMED;
                 return Ok(Some(format!("its status was not written: {why}")));
             }
             let version = live.pointer("/metadata/resourceVersion");
@@ -45,7 +45,7 @@ impl Writer<'_> {
                     let left = merge(None, &now, status);
                     let lost = left.patch.filter(|_| base.is_none());
                     return Ok(lost.map(|lost| {
-                        let fields = touched(&lost, FIELDS_TOLD).join(", ");
+                        let fields = touched(&lost, MAX_FIELDS).join(", ");
                         format!("its status did not come back whole: {fields}")
                     }));
                 }
@@ -56,7 +56,7 @@ impl Writer<'_> {
                 Err(e) if e.is("Invalid") => {
                     return Ok(Some(format!(
                         "its status was refused: {}",
-                        told(turn.entry, &e)
+                        write_error_text(turn.entry, &e)
                     )));
                 }
                 Err(e) => return Err(e.into()),

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::Writer;
+use super::ObjectWriter;
 use crate::RecoverError;
 use crate::crds::DEFINITIONS;
 use crate::spool::{Entry, Spool};
 use backup_core::archive::{ObjectPath, ResourceName, Schema};
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Reads the captured object and applies `--fill` to it.
     pub(crate) fn value(&self, entry: &Entry) -> Result<Value, RecoverError> {
         let resource = &entry.path.resource;

@@ -21,13 +21,13 @@ pub(super) fn document(
 ) -> Result<Plan, RecoverError> {
     let mut kinds: BTreeMap<String, KindPlan> = BTreeMap::new();
     let mut objects = Vec::new();
-    for (path, foreseen) in told {
+    for (path, prediction) in told {
         let Prediction {
             outcome,
             why,
             content,
             untried,
-        } = foreseen;
+        } = prediction;
         let resource = path.resource.to_string();
         let kind = kinds.entry(resource.clone()).or_insert_with(|| KindPlan {
             resource,

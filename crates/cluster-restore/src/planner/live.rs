@@ -10,11 +10,11 @@ use super::prune::PruneRules;
 use crate::crds::{self, DefinitionChoice};
 use crate::dangers::{self, CONTROL_PLANES, ControlPlane, DATASTORES};
 use crate::journal::Outcome;
-use crate::objects::{self, Prediction, Writer, known_by};
+use crate::objects::{self, ObjectWriter, Prediction, is_managed};
 use crate::pause::{self, PauseMarker};
 use crate::plan::{Danger, Mode, Step};
 use crate::spool::{Entry, Spool};
-use crate::{RecoverError, leave, own};
+use crate::{RecoverError, builtin, exclusions};
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::manifest::{Finding, Severity};
 use cluster_client::kube::KubeError;
@@ -24,7 +24,7 @@ impl Survey<'_> {
     pub(super) async fn live(&mut self, base: Option<&Spool>) -> Result<(), RecoverError> {
         let (target, spool) = (self.target, self.spool);
         let (without, now) = (self.without.clone(), HashMap::new());
-        let writer = Writer {
+        let writer = ObjectWriter {
             target,
             spool,
             base,
@@ -96,7 +96,7 @@ impl Survey<'_> {
 
     fn one(
         &mut self,
-        writer: &Writer<'_>,
+        writer: &ObjectWriter<'_>,
         path: &ObjectPath,
         object: &Value,
     ) -> Result<(), RecoverError> {
@@ -123,7 +123,7 @@ impl Survey<'_> {
                 ..Prediction::new(outcome, why)
             }
         } else {
-            writer.foresee(entry, Some(object), &self.request.key)?
+            writer.predict(entry, Some(object), &self.request.key)?
         };
         self.outcomes.insert(position, outcome);
         Ok(())
@@ -203,7 +203,7 @@ impl Survey<'_> {
                 let endpoints = dangers::endpoints(object);
                 self.beside.stores.insert(path.name.clone(), endpoints);
             }
-            "tenantclusters.butler.butlerlabs.dev" if !known_by(object) => {
+            "tenantclusters.butler.butlerlabs.dev" if !is_managed(object) => {
                 self.foreign_tenants.push(path.object());
             }
             "secrets" => self.beside.secret(path, object),
@@ -228,8 +228,8 @@ impl Survey<'_> {
             return;
         }
         let entry = Entry::placed(path.clone());
-        let own = own::is_own(&entry, object);
-        if own || leave::reason(&entry, object, request.guards).is_some() {
+        let own = builtin::is_own(&entry, object);
+        if own || exclusions::reason(&entry, object, request.guards).is_some() {
             return;
         }
         let finalizers = object
@@ -277,11 +277,11 @@ impl Survey<'_> {
                 Outcome::Created => writer.content(entry, &self.request.key)?,
                 _ => None,
             };
-            let foreseen = Prediction {
+            let prediction = Prediction {
                 content,
                 ..Prediction::new(outcome, why)
             };
-            absent.push((position, foreseen));
+            absent.push((position, prediction));
         }
         self.outcomes.extend(absent);
         self.undefined();
@@ -302,8 +302,8 @@ impl Survey<'_> {
         &'w self,
         base: Option<&'w Spool>,
         now: &'w HashMap<usize, String>,
-    ) -> Writer<'w> {
-        Writer {
+    ) -> ObjectWriter<'w> {
+        ObjectWriter {
             target: self.target,
             spool: self.spool,
             base,

@@ -35,7 +35,7 @@ impl Survey<'_> {
         // An object that cannot be created gets no UID, so it cannot be an owner.
         let mut without = self.without.clone();
         let failed = self.outcomes.iter();
-        let failed = failed.filter(|(_, foreseen)| foreseen.outcome == Outcome::Failed);
+        let failed = failed.filter(|(_, prediction)| prediction.outcome == Outcome::Failed);
         without.extend(failed.map(|(position, _)| (*position, "it cannot be made")));
         let seen = Mutex::new(HashMap::new());
         let owners = OwnerResolver {
@@ -69,14 +69,14 @@ impl Survey<'_> {
             }
         }
         for (position, dead, why) in told {
-            let Some(foreseen) = self.outcomes.get_mut(&position) else {
+            let Some(prediction) = self.outcomes.get_mut(&position) else {
                 continue;
             };
-            let add = match foreseen.outcome {
+            let add = match prediction.outcome {
                 Outcome::Same => {
-                    foreseen.outcome = Outcome::Changed;
+                    prediction.outcome = Outcome::Changed;
                     // The new UID is known only when the owner is created.
-                    foreseen.content = self.request.key.digest(&json!(why), None);
+                    prediction.content = self.request.key.digest(&json!(why), None);
                     true
                 }
                 Outcome::Changed => true,
@@ -84,7 +84,7 @@ impl Survey<'_> {
                 _ => false,
             };
             if add {
-                foreseen.why = Some(match foreseen.why.take() {
+                prediction.why = Some(match prediction.why.take() {
                     Some(held) => format!("{held}; {why}"),
                     None => why,
                 });
@@ -100,7 +100,7 @@ impl Survey<'_> {
         }
         let made = self.outcomes.iter();
         let made: HashSet<usize> = made
-            .filter(|(_, foreseen)| foreseen.outcome == Outcome::Created)
+            .filter(|(_, prediction)| prediction.outcome == Outcome::Created)
             .map(|(position, _)| *position)
             .collect();
         let found = Dependants::find(self.target, self.spool, &made).await?;

@@ -12,7 +12,7 @@ use backup_core::format::manifest::{Finding, Severity};
 /// Length of a UID in text form.
 const LENGTH: usize = 36;
 /// Largest number of fields that are listed one by one.
-const MOST: usize = 40;
+const MAX_FIELDS: usize = 40;
 /// Fields of `metadata` that a restore handles separately.
 const DEALT_WITH: [&str; 3] = [
     "/metadata/uid",
@@ -28,7 +28,7 @@ pub(super) struct UidReferences {
 
 impl UidReferences {
     /// Searches one object of `spool` for UIDs of the objects at the positions in `made`.
-    pub(super) fn look(
+    pub(super) fn search(
         &mut self,
         spool: &Spool,
         entry: &Entry,
@@ -59,7 +59,7 @@ impl UidReferences {
     /// Returns the findings.
     pub(super) fn findings(self) -> Vec<Finding> {
         let all = self.found.len();
-        let told = self.found.into_iter().take(MOST);
+        let told = self.found.into_iter().take(MAX_FIELDS);
         let mut findings: Vec<Finding> = told
             .map(|((resource, field), (count, first, of))| Finding {
                 severity: Severity::Warning,
@@ -77,13 +77,13 @@ impl UidReferences {
                     .to_owned(),
             })
             .collect();
-        if all > MOST {
+        if all > MAX_FIELDS {
             findings.push(Finding {
                 severity: Severity::Warning,
                 object: "fields with UIDs".to_owned(),
                 cause: format!(
                     "{} more fields hold UIDs of captured objects",
-                    all.saturating_sub(MOST)
+                    all.saturating_sub(MAX_FIELDS)
                 ),
                 remedy: "restore in parts, with --include-resources, to see them".to_owned(),
             });
@@ -156,7 +156,7 @@ mod tests {
             .add(&path("b"), second.to_string().as_bytes())
             .unwrap();
         for (entry, value) in spool.entries().iter().zip([&first, &second]) {
-            uids.look(&spool, entry, value, &HashSet::from([0, 1]));
+            uids.search(&spool, entry, value, &HashSet::from([0, 1]));
         }
         let found = uids.findings();
         assert_eq!(found.len(), 1, "{found:#?}");

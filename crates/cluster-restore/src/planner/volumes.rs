@@ -14,7 +14,7 @@ impl Survey<'_> {
     pub(super) async fn fields(&mut self) -> Result<(), RecoverError> {
         let made = self.outcomes.iter();
         let made: HashSet<usize> = made
-            .filter(|(_, foreseen)| foreseen.outcome == Outcome::Created)
+            .filter(|(_, prediction)| prediction.outcome == Outcome::Created)
             .map(|(position, _)| *position)
             .collect();
         if made.is_empty() {
@@ -27,7 +27,7 @@ impl Survey<'_> {
                 continue;
             }
             let value = self.spool.value(entry)?;
-            uids.look(self.spool, entry, &value, &made);
+            uids.search(self.spool, entry, &value, &made);
             if !made.contains(&position) {
                 continue;
             }

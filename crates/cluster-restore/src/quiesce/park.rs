@@ -31,14 +31,14 @@ pub(crate) async fn park(target: &KubeTarget, parked: &ParkedItem) -> Result<(),
 /// # Errors
 /// When it cannot be written.
 pub(crate) async fn unpark(target: &KubeTarget, parked: &ParkedItem) -> Result<(), QuiesceError> {
-    put(target, parked, ParkState::AsItWas).await
+    put(target, parked, ParkState::Original).await
 }
 
 /// Wanted state of something that is parked.
 #[derive(Debug, Clone, Copy)]
 enum ParkState {
     Stopped,
-    AsItWas,
+    Original,
 }
 
 impl ParkState {
@@ -46,7 +46,7 @@ impl ParkState {
     fn of<T>(self, stopped: T, before: T) -> T {
         match self {
             Self::Stopped => stopped,
-            Self::AsItWas => before,
+            Self::Original => before,
         }
     }
 }

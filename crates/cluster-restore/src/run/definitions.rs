@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::crds::{self, DefinitionChoice, DefinitionNames, DefinitionOrder};
 use super::super::journal::{ObjectResult, Outcome};
 use super::super::order::Rank;
-use super::super::{RecoverError, leave};
+use super::super::{RecoverError, exclusions};
 use super::{AT_ONCE, BATCH, Recovery};
 
 impl Recovery {
@@ -30,7 +30,8 @@ impl Recovery {
             };
             Some(value.map(|value| DefinitionNames::of(*position, &value)))
         });
-        let DefinitionOrder { first, then } = crds::turns(claims.collect::<Result<_, _>>()?);
+        let DefinitionOrder { first, then } =
+            crds::definition_order(claims.collect::<Result<_, _>>()?);
         let batches = first.chunks(BATCH).chain(then.chunks(1));
         for batch in batches {
             let batch = self.open(batch, ours);
@@ -60,7 +61,7 @@ impl Recovery {
             return ended(Outcome::Failed, None, entry.flaw.clone());
         }
         let value = self.spool.value(entry)?;
-        if let Some(reason) = leave::reason(entry, &value, self.guards) {
+        if let Some(reason) = exclusions::reason(entry, &value, self.guards) {
             return ended(Outcome::Skipped, None, Some(reason.to_owned()));
         }
         let live = match self.target.get(&entry.path, None).await {

@@ -21,11 +21,11 @@ pub(super) type OwnerChanges = BTreeMap<ObjectPath, String>;
 /// Result for the owners of one object.
 enum LinkResult {
     /// The references were already right; the text lists the owners that cannot be named.
-    Before(Vec<String>),
+    Unchanged(Vec<String>),
     /// The references were written; the text lists the owners that cannot be named.
-    Now(Vec<String>),
+    Linked(Vec<String>),
     /// The object was gone and was created again.
-    Again(ObjectResult),
+    Recreated(ObjectResult),
     Failed(String),
 }
 
@@ -146,14 +146,14 @@ impl Recovery {
                 };
                 let object = entry.path.to_string();
                 let left = match linked {
-                    LinkResult::Before(left) => left,
-                    LinkResult::Now(left) => {
+                    LinkResult::Unchanged(left) => left,
+                    LinkResult::Linked(left) => {
                         records.push(Record::Linked {
                             object: object.clone(),
                         });
                         left
                     }
-                    LinkResult::Again(done) => {
+                    LinkResult::Recreated(done) => {
                         if let Some(uid) = &done.uid {
                             now.insert(position, uid.clone());
                         }
@@ -199,10 +199,10 @@ impl Recovery {
         const TRIES: usize = 5;
         let failed = |why: String| Ok((position, LinkResult::Failed(why)));
         let Some(entry) = self.spool.entry(position) else {
-            return Ok((position, LinkResult::Before(Vec::new())));
+            return Ok((position, LinkResult::Unchanged(Vec::new())));
         };
         if entry.flaw.is_some() {
-            return Ok((position, LinkResult::Before(Vec::new())));
+            return Ok((position, LinkResult::Unchanged(Vec::new())));
         }
         let captured = desired(entry, self.spool.value(entry)?, false, self.guards).owners;
         let mut writer = self.writer(now, without);
@@ -218,7 +218,7 @@ impl Recovery {
                     )
                     .filter(|_| done.outcome == Outcome::Created)
                     .or(done.why);
-                    return Ok((position, LinkResult::Again(done)));
+                    return Ok((position, LinkResult::Recreated(done)));
                 }
                 Err(e) if e.is_of_the_server() => return Err(e.into()),
                 Err(e) => return failed(e.line()),
@@ -232,14 +232,14 @@ impl Recovery {
                 Err(e) => return failed(e.line()),
             };
             if !to.differs {
-                return Ok((position, LinkResult::Before(to.left)));
+                return Ok((position, LinkResult::Unchanged(to.left)));
             }
             let patch = json!({ "metadata": {
                 "resourceVersion": live.pointer("/metadata/resourceVersion"),
                 "ownerReferences": to.references,
             }});
             match self.target.patch(&entry.path, &patch, false).await {
-                Ok(_) => return Ok((position, LinkResult::Now(to.left))),
+                Ok(_) => return Ok((position, LinkResult::Linked(to.left))),
                 Err(e) if e.is_conflict() || e.is_not_found() => {}
                 Err(e) if e.is_of_the_server() => return Err(RecoverError::Target(e)),
                 Err(e) => return failed(e.line()),

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::super::journal::{ObjectResult, Outcome};
-use super::super::objects::Writer;
+use super::super::objects::ObjectWriter;
 use super::super::order::Rank;
-use super::super::{RecoverError, leave, lock};
+use super::super::{RecoverError, exclusions, lock};
 use super::link::OwnerChanges;
 use super::{AT_ONCE, BATCH, Recovery};
 
@@ -20,7 +20,7 @@ impl Recovery {
                 continue;
             }
             let value = self.spool.value(entry)?;
-            if let Some(reason) = leave::reason(entry, &value, self.guards) {
+            if let Some(reason) = exclusions::reason(entry, &value, self.guards) {
                 found.insert(position, reason);
             }
         }
@@ -91,8 +91,8 @@ impl Recovery {
         &'a self,
         now: &'a HashMap<usize, String>,
         without: &'a HashMap<usize, &'static str>,
-    ) -> Writer<'a> {
-        Writer {
+    ) -> ObjectWriter<'a> {
+        ObjectWriter {
             target: &self.target,
             spool: &self.spool,
             base: self.base.as_ref(),

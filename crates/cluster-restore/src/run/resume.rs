@@ -29,8 +29,8 @@ impl Recovery {
 
     /// Puts back what is stopped, as far as possible, when a restore in place ends early. Reports what cannot
     /// be put back, with the command that does it by hand.
-    pub(super) async fn let_go(&mut self) {
-        if self.patience.keep_stopped || self.plan.mode != Mode::InPlace {
+    pub(super) async fn put_back_parked(&mut self) {
+        if self.timeouts.keep_stopped || self.plan.mode != Mode::InPlace {
             return;
         }
         let mut parked = self.journal.state.parked.clone();
@@ -92,7 +92,7 @@ impl Recovery {
                 }
             }
             late = left;
-            if late.is_empty() || began.elapsed() >= self.patience.ready {
+            if late.is_empty() || began.elapsed() >= self.timeouts.ready {
                 break;
             }
             tokio::select! {
@@ -104,7 +104,7 @@ impl Recovery {
             findings.push(Finding {
                 severity: Severity::Warning,
                 object: parked.place(),
-                cause: format!("it is not ready after {} s", self.patience.ready.as_secs()),
+                cause: format!("it is not ready after {} s", self.timeouts.ready.as_secs()),
                 remedy: "see why with `kubectl describe`; its webhooks stay parked until it is"
                     .to_owned(),
             });

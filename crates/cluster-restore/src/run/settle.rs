@@ -15,7 +15,7 @@ use backup_core::format::manifest::{Finding, Severity};
 use cluster_client::kube::KubeError;
 
 /// Largest number of losses that are listed one by one.
-const MOST: usize = 50;
+const MAX_FINDINGS: usize = 50;
 
 impl Recovery {
     /// Waits, then checks that every created object still exists and is not being deleted. Objects that an
@@ -33,7 +33,7 @@ impl Recovery {
         if made.is_empty() {
             return Ok(Vec::new());
         }
-        let wait = self.patience.settle;
+        let wait = self.timeouts.settle;
         let title = format!("waiting {} s, then looking for losses", wait.as_secs());
         self.progress.step(&title, None);
         tokio::select! {
@@ -80,7 +80,7 @@ impl Recovery {
             let going = going
                 .iter()
                 .map(|path| (path, "it was made and is being deleted"));
-            for (path, cause) in gone.chain(going).take(MOST) {
+            for (path, cause) in gone.chain(going).take(MAX_FINDINGS) {
                 findings.push(loss(path, cause));
             }
         }
@@ -125,7 +125,7 @@ impl Recovery {
                 cause: why.to_owned(),
                 remedy: "see who deletes its owner, stop it, then plan again".to_owned(),
             });
-            if findings.len() >= MOST {
+            if findings.len() >= MAX_FINDINGS {
                 break;
             }
         }

@@ -34,7 +34,7 @@ impl Recovery {
                 let Some(why) = self.policy_back(&entry.path, policy).await? else {
                     break None;
                 };
-                if began.elapsed() >= BOUND_WITHIN.min(self.patience.ready) {
+                if began.elapsed() >= BOUND_WITHIN.min(self.timeouts.ready) {
                     break Some(why);
                 }
                 tokio::select! {

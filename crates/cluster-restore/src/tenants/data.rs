@@ -89,7 +89,7 @@ pub enum DataState {
 }
 
 /// Reads the data of `planes` in `homes`.
-pub async fn look_into(
+pub async fn survey_datastores(
     homes: &[DatastoreRoutes],
     planes: &[DataQuery],
     clock: &Arc<dyn Clock>,
@@ -139,7 +139,7 @@ async fn one(
         let asked = schema_keys(&hasty, clock, &schemas);
         match tokio::time::timeout(PER_DATASTORE, asked).await {
             Ok(Ok(found)) => return (home.name.clone(), Ok(found)),
-            Ok(Err(error)) => why.push(told(&error)),
+            Ok(Err(error)) => why.push(error_text(&error)),
             Err(_) => why.push(format!("no answer within {} s", PER_DATASTORE.as_secs())),
         }
     }
@@ -160,7 +160,7 @@ fn same(a: &EtcdOptions, b: &EtcdOptions) -> bool {
         && user(a) == user(b)
 }
 
-pub(super) fn told(error: &SourceError) -> String {
+pub(super) fn error_text(error: &SourceError) -> String {
     match &error.source {
         Some(cause) => format!("{} ({cause})", error.operation),
         None => error.operation.clone(),

@@ -189,7 +189,7 @@ fn what_the_objects_say_is_told_and_a_pause_is_no_failure() {
     insta::assert_snapshot!(words(&checks));
     let paused = &checks[1];
     assert_eq!(paused.worst(), Some(Severity::Info));
-    assert_eq!(paused.outcome(Aspect::ControlPlane), AspectOutcome::Told);
+    assert_eq!(paused.outcome(Aspect::ControlPlane), AspectOutcome::Info);
     assert_eq!(
         checks[3].outcome(Aspect::Cluster),
         AspectOutcome::NotChecked

@@ -191,7 +191,7 @@ async fn one(args: &StepArgs, step: Step, frame: &Frame) -> Result<Exit, Failure
     let targets = RestoreTargets::of(&target, frame).await?;
     args.consent.ask(&plan, &targets, frame)?;
     let settings = ExecuteSettings {
-        patience: args.waits.patience(),
+        timeouts: args.waits.timeouts(),
         talos: None,
         read: &args.read,
         scratch: &args.scratch,

@@ -54,14 +54,14 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let (path, state) = match named {
         Ok(JournalName::File(path)) => {
-            let state = Journal::look(&path).map_err(failed)?;
+            let state = Journal::read_state(&path).map_err(failed)?;
             (path.display().to_string(), state)
         }
         Ok(JournalName::Restore(restore)) => {
             let scratch = tempfile::tempdir_in(&frame.environment.temp)
                 .context("make a folder for the journal")?;
             let (path, _) = fetch_copy(&restore, scratch.path(), &given, frame).await?;
-            let state = Journal::look(&path).map_err(failed)?;
+            let state = Journal::read_state(&path).map_err(failed)?;
             (restore, state)
         }
         Err(_) if !in_store.is_empty() => {
@@ -235,10 +235,10 @@ impl StoredJournalReport {
         Self {
             restore: head.restore.clone(),
             restore_point: head.restore_point.id.to_string(),
-            began: head.told.began,
-            ended: head.told.ended.as_ref().map(|(how, _)| how.clone()),
-            resumed: head.told.resumed,
-            phase: head.told.phases.keys().next_back().copied(),
+            began: head.progress.began,
+            ended: head.progress.ended.as_ref().map(|(how, _)| how.clone()),
+            resumed: head.progress.resumed,
+            phase: head.progress.phases.keys().next_back().copied(),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Check {
 fn word(outcome: AspectOutcome) -> &'static str {
     match outcome {
         AspectOutcome::Ok => "ok",
-        AspectOutcome::Told => "told",
+        AspectOutcome::Info => "told",
         AspectOutcome::Differs => "differs",
         AspectOutcome::Failed => "failed",
         AspectOutcome::NotChecked => "not checked",

@@ -55,7 +55,7 @@ async fn run_with(bed: &Bed, fresh: &Fresh, guards: Guards) -> Result<RecoveryRe
         base: None,
         journal,
         guards,
-        patience: Timeouts {
+        timeouts: Timeouts {
             settle: Duration::from_secs(70),
             ready: Duration::from_secs(30),
             keep_stopped: false,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::log::{EtcdLog, EtcdPhase};
-use super::super::look::{ETCD, cluster_of, data_empty, uploaded};
+use super::super::node_report::{ETCD, cluster_of, data_empty, uploaded};
 use super::super::plan::{EtcdPlan, NodeRole};
 use super::super::wipe::WipeCommand;
 use super::{EtcdRestoreError, Pace};
@@ -42,7 +42,7 @@ pub(super) enum NodeStage {
 pub(super) enum BootstrapAnswer {
     Accepted,
     /// The node must be checked again; `refused` if the node itself refused.
-    LookAgain {
+    CheckAgain {
         why: String,
         refused: bool,
     },
@@ -225,7 +225,7 @@ impl Job<'_> {
 
     /// Reports whether a node that already has an uploaded snapshot is active: it may be verifying
     /// it, and must not get another one in its place.
-    pub(super) async fn stirs(&self) -> Result<bool, EtcdRestoreError> {
+    pub(super) async fn shows_activity(&self) -> Result<bool, EtcdRestoreError> {
         let lies = "a snapshot lies there already: looking whether a restore is under way";
         self.reached(EtcdPhase::Waiting {
             why: lies.to_owned(),
@@ -308,7 +308,7 @@ impl Job<'_> {
             let look = |why: &CallError| {
                 let refused = why.kind == CallErrorKind::NotEmpty;
                 let why = format!("{why} ({})", why.said());
-                Ok(BootstrapAnswer::LookAgain { why, refused })
+                Ok(BootstrapAnswer::CheckAgain { why, refused })
             };
             match failure.kind {
                 CallErrorKind::NotEmpty => {
@@ -321,7 +321,7 @@ impl Job<'_> {
                     let told = look(&failure);
                     self.wait(&mut waited, failure).await?;
                     let as_before = match self.stage().await? {
-                        NodeStage::Ready { .. } => self.lies_there().await,
+                        NodeStage::Ready { .. } => self.has_upload().await,
                         NodeStage::Begun | NodeStage::Dirty { .. } => false,
                     };
                     if !as_before {
@@ -334,7 +334,7 @@ impl Job<'_> {
     }
 
     /// Reports whether the uploaded snapshot is still there.
-    async fn lies_there(&self) -> bool {
+    async fn has_upload(&self) -> bool {
         let lies = uploaded(self.nodes, self.target()).await;
         // If this is unknown, the bootstrap itself reports a missing snapshot.
         lies.map_or(true, |bytes| bytes == Some(self.snapshot.facts().bytes))

@@ -210,7 +210,7 @@ fn what_is_not_known_whole_is_no_permission() {
     odd.note(&path, b"no object");
     let mut many = beside();
     let spec = json!({ "path": "a", "sourceRef": { "kind": "GitRepository", "name": "b" } });
-    for number in 0..=MOST {
+    for number in 0..=MAX_FLUX_OBJECTS {
         object(&mut many, KUSTOMIZATIONS, &number.to_string(), &spec);
     }
     for unknown in [odd, many] {

@@ -57,7 +57,7 @@ fn what_ssh_says_is_told_as_what_to_do() {
     };
     let told = |repository: &str, said: &str| {
         let (what, said) = ("push".to_owned(), said.to_owned());
-        explained(repository, &access, GitError::Failed { what, said }).to_string()
+        explain(repository, &access, GitError::Failed { what, said }).to_string()
     };
     let changed = "Host key for [h]:22 has changed and you have requested strict checking.; \
                    Host key verification failed.";

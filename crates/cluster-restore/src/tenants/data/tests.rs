@@ -90,7 +90,7 @@ async fn what_cannot_be_looked_into_is_never_called_good() {
             name: "default".to_owned(),
             ways,
         }];
-        let looked = look_into(&homes, &[plane()], &clock).await;
+        let looked = survey_datastores(&homes, &[plane()], &clock).await;
         match looked.judge(&plane(), None) {
             DataState::NotChecked { why } => why,
             other => panic!("{other:?}"),

@@ -208,11 +208,11 @@ pub(crate) async fn fetch_copy(
         Ok((stored, head))
     };
     let (stored, head) = frame.or_cancelled(found).await?;
-    let laid = lay(&opened, &stored, &head, folder, frame);
+    let laid = write_into(&opened, &stored, &head, folder, frame);
     Ok((frame.or_cancelled(laid).await?, head))
 }
 
-async fn lay(
+async fn write_into(
     opened: &OpenedStore,
     stored: &StoredJournal,
     head: &ReplicaHead,
@@ -227,5 +227,8 @@ async fn lay(
     let (_, opener) = unlocked
         .of_journals()
         .ok_or_else(|| Failure::message(Exit::Refused, "no identity opens the journal"))?;
-    stored.lay(opener, folder).await.map_err(stored_failed)
+    stored
+        .write_into(opener, folder)
+        .await
+        .map_err(stored_failed)
 }

@@ -48,7 +48,7 @@ impl PastDurations {
         let mut heads = heads.into_iter();
         let copied = heads.find_map(|head| {
             let is = filter.matches(&head.cluster, head.mode, &head.steps);
-            let told = head.told;
+            let told = head.progress;
             is.then(|| Self::of(told.began, told.ended, told.resumed, &told.phases))?
         });
         let own = Self::in_folder(folder, filter);
@@ -63,7 +63,7 @@ impl PastDurations {
             if !filter.matches(&plan.cluster, plan.mode, &plan.steps) {
                 return None;
             }
-            let state = Journal::look(path).ok()?;
+            let state = Journal::read_state(path).ok()?;
             Self::of(state.began, state.ended, state.resumed, &state.phases)
         })
     }

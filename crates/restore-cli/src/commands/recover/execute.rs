@@ -109,7 +109,7 @@ pub(crate) fn check_blockers(now: &Plan) -> Result<(), Failure> {
 
 /// Settings for executing a plan.
 pub(crate) struct ExecuteSettings<'a> {
-    pub(crate) patience: Timeouts,
+    pub(crate) timeouts: Timeouts,
     pub(crate) talos: Option<&'a TargetFlags>,
     pub(crate) read: &'a ReadFlags,
     pub(crate) scratch: &'a ScratchFlags,
@@ -215,7 +215,7 @@ async fn run_phases(
         base: objects.base.map(|(base, _)| base),
         journal,
         guards: Guards::default(),
-        patience: settings.patience,
+        timeouts: settings.timeouts,
         clock: Arc::clone(&frame.clock),
         copy,
         progress: context.progress(),

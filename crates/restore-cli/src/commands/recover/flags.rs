@@ -42,7 +42,7 @@ pub(crate) struct WaitFlags {
 
 impl WaitFlags {
     /// Returns the waiting times for a run.
-    pub(crate) fn patience(&self) -> Timeouts {
+    pub(crate) fn timeouts(&self) -> Timeouts {
         Timeouts {
             settle: Duration::from_secs(self.settle.into()),
             ready: Duration::from_secs(self.ready_within.into()),
@@ -84,7 +84,7 @@ impl RunFlags {
     /// Returns the settings for executing the plan, including a step on etcd.
     pub(crate) fn settings(&self) -> ExecuteSettings<'_> {
         ExecuteSettings {
-            patience: self.waits.patience(),
+            timeouts: self.waits.timeouts(),
             talos: Some(&self.talos),
             read: &self.read,
             scratch: &self.scratch,

@@ -9,7 +9,7 @@ use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use cluster_client::kube::target::KubeTarget;
 use cluster_restore::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
 use cluster_restore::spool::Spool;
-use cluster_restore::{Request, foresee, gaps, lineage, survey};
+use cluster_restore::{Request, gaps, lineage, predict, survey};
 
 use super::material::Material;
 use super::{RestoreContext, named};
@@ -60,9 +60,9 @@ impl RestoreContext {
         );
         request.findings.extend(lacks.await);
         let base = base.as_ref().map(|(base, _)| base);
-        let foreseen = foresee(&request, spool, base);
+        let prediction = predict(&request, spool, base);
         frame
-            .or_cancelled(async { foreseen.await.map_err(failed) })
+            .or_cancelled(async { prediction.await.map_err(failed) })
             .await
     }
 

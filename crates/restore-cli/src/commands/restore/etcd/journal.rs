@@ -36,7 +36,7 @@ pub(super) fn proof(journals: &JournalFlags, plan: &EtcdPlan) -> Result<Option<P
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Journal::look(&path).map_err(failed)?.proof)
+    Ok(Journal::read_state(&path).map_err(failed)?.proof)
 }
 
 /// Opens the journal of this restore, or begins it.

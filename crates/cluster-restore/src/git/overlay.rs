@@ -17,9 +17,9 @@ use backup_core::archive::{ObjectPath, same};
 use backup_core::format::manifest::{Finding, Severity};
 
 /// Largest number of findings of one sort that are listed one by one.
-const MOST: usize = 50;
+const MAX_FINDINGS: usize = 50;
 /// Largest number of fields or names in a sentence.
-pub(super) const TOLD: usize = 6;
+pub(super) const MAX_NAMES: usize = 6;
 /// Fields that are not taken from Git; of `metadata`, its labels and annotations are.
 const NOT_GITS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
@@ -48,7 +48,7 @@ impl FindingLog<'_> {
     ) {
         let count = self.counts.entry(remedy).or_default();
         *count = count.saturating_add(1);
-        if *count > MOST {
+        if *count > MAX_FINDINGS {
             return;
         }
         self.findings.push(Finding {
@@ -61,11 +61,11 @@ impl FindingLog<'_> {
 
     fn finish(self) {
         for (remedy, count) in self.counts {
-            if let Some(more) = count.checked_sub(MOST).filter(|more| *more > 0) {
+            if let Some(more) = count.checked_sub(MAX_FINDINGS).filter(|more| *more > 0) {
                 self.findings.push(Finding {
                     severity: Severity::Warning,
                     object: "Git".to_owned(),
-                    cause: format!("{more} more are like the {MOST} above"),
+                    cause: format!("{more} more are like the {MAX_FINDINGS} above"),
                     remedy: remedy.to_owned(),
                 });
             }
@@ -75,7 +75,7 @@ impl FindingLog<'_> {
 
 /// Returns all objects of the archive with Git's fields laid over them, and the objects that only
 /// Git has.
-pub(super) fn over(
+pub(super) fn overlay_spool(
     archive: &Spool,
     read: &DocumentSet,
     kinds: &Kinds<'_>,
@@ -96,7 +96,7 @@ pub(super) fn over(
     let git_has: BTreeSet<String> = wanted.keys().map(|p| p.resource.to_string()).collect();
     let mut spool = Spool::create(scratch, 0)?;
     spool.pass_over_like(archive);
-    absent.hold(&mut spool);
+    absent.protect(&mut spool);
     for entry in archive.entries() {
         let document = wanted.remove(&entry.path);
         let readable = entry.flaw.is_none();
@@ -126,7 +126,7 @@ pub(super) fn over(
         }
         let mut value = archive.value(entry)?;
         let before = value.clone();
-        let laid = lay_object(&mut value, &git, fills);
+        let laid = overlay_object(&mut value, &git, fills);
         if laid.held {
             told.say(
                 Severity::Info,
@@ -137,7 +137,7 @@ pub(super) fn over(
             );
         }
         if let Some(patch) = merge(None, &before, &value).patch {
-            let fields = touched(&patch, TOLD).join(", ");
+            let fields = touched(&patch, MAX_NAMES).join(", ");
             told.say(
                 Severity::Info,
                 place,
@@ -145,9 +145,9 @@ pub(super) fn over(
                 "Git's is restored; see that it is meant",
             );
         }
-        spool.lay(&entry.path, &bytes(&value), laid.replaced)?;
+        spool.overlay(&entry.path, &bytes(&value), laid.replaced)?;
     }
-    absent.tell(&mut told);
+    absent.report(&mut told);
     for (path, document) in wanted {
         let mut value = read.value(document)?;
         if let Some(fields) = value.as_object_mut() {
@@ -159,7 +159,7 @@ pub(super) fn over(
             "in Git, not in the archive; it is made as Git has it".to_owned(),
             "see that it is meant: the cluster did not have it when it was captured",
         );
-        spool.lay(&path, &bytes(&value), true)?;
+        spool.overlay(&path, &bytes(&value), true)?;
     }
     told.finish();
     Ok(spool)
@@ -254,14 +254,14 @@ fn placed<'r>(
 }
 
 /// Lays Git's fields of an object over the archive's.
-fn lay_object(value: &mut Value, git: &Value, fills: bool) -> OverlayEffect {
+fn overlay_object(value: &mut Value, git: &Value, fills: bool) -> OverlayEffect {
     let mut laid = OverlayEffect::default();
     let (Some(fields), Some(git)) = (value.as_object_mut(), git.as_object()) else {
         return laid;
     };
     for (name, over) in git {
         if !NOT_GITS.contains(&name.as_str()) {
-            lay_field(fields, name, over, fills, &mut laid);
+            overlay_field(fields, name, over, fills, &mut laid);
         }
     }
     let metadata = fields.get_mut("metadata").and_then(Value::as_object_mut);
@@ -269,14 +269,14 @@ fn lay_object(value: &mut Value, git: &Value, fills: bool) -> OverlayEffect {
     if let (Some(metadata), Some(gits)) = (metadata, gits) {
         for name in ["labels", "annotations"] {
             if let Some(over) = gits.get(name).filter(|o| o.is_object()) {
-                lay_field(metadata, name, over, fills, &mut laid);
+                overlay_field(metadata, name, over, fills, &mut laid);
             }
         }
     }
     laid
 }
 
-fn lay_field(
+fn overlay_field(
     fields: &mut Map<String, Value>,
     name: &str,
     over: &Value,
@@ -300,7 +300,7 @@ fn lay_field(
             }
             if let Some(held) = held.as_object_mut() {
                 for (name, over) in over {
-                    lay_field(held, name, over, fills, laid);
+                    overlay_field(held, name, over, fills, laid);
                 }
             }
         }
@@ -351,7 +351,7 @@ mod tests {
             "spec": { "n": 2, "gone": null, "items": [{ "name": "x" }], "l": [1, 2] },
             "status": { "phase": "Lost" },
         });
-        let laid = lay_object(&mut value, &git, false);
+        let laid = overlay_object(&mut value, &git, false);
         assert_eq!(
             laid,
             OverlayEffect {
@@ -378,12 +378,12 @@ mod tests {
         let archive = json!({ "spec": { "host": "a.example.org", "n": 1, "l": ["b"] } });
         let git = json!({ "spec": { "host": "${HOST}", "n": 2, "l": ["${B}"], "new": "${C}" } });
         let mut value = archive.clone();
-        assert!(lay_object(&mut value, &git, true).held);
+        assert!(overlay_object(&mut value, &git, true).held);
         let held = json!({ "spec": { "host": "a.example.org", "n": 2, "l": ["b"] } });
         assert_eq!(value, held);
         // Without Flux, a placeholder is plain text.
         let mut value = archive;
-        assert!(!lay_object(&mut value, &git, false).held);
+        assert!(!overlay_object(&mut value, &git, false).held);
         assert_eq!(value["spec"]["host"], "${HOST}");
         assert!(!has_placeholder(&json!("costs $5 {a} ${1}")));
     }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::flux::FluxPaths;
 use super::place::{self, DEFINITIONS};
-use super::plain::plain;
+use super::redact::redact;
 use super::{MAX_OBJECTS, MAX_TEXT, MirrorError, private};
 use backup_core::archive::{ObjectPath, ResourceName, read_json};
 use backup_core::source::ObjectTap;
@@ -106,7 +106,7 @@ impl ObjectTap for StagingArea {
 impl Recording {
     fn note(&mut self, path: &ObjectPath, json: &[u8], defines: bool) -> Result<(), MirrorError> {
         let object = read_json(json).ok();
-        let Some(plain) = object.and_then(|object| plain(&path.resource, object)) else {
+        let Some(plain) = object.and_then(|object| redact(&path.resource, object)) else {
             // The restore point contains it as it is.
             return Ok(());
         };

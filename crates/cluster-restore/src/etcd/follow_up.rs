@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::look::ETCD;
+use super::node_report::ETCD;
 use super::plan::{EtcdPlan, NodeRole};
 use super::run::Pace;
 use cluster_client::talos::nodes::{ServiceView, TalosNodes};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::head::ReplicaHead;
-use super::look::StoredJournal;
+use super::stored::StoredJournal;
 use super::{PLAN_PART, ReplicaError, SEGMENT};
 use backup_core::crypt::{Opener, Sealer};
 use backup_core::digest::Digest;
@@ -82,7 +82,7 @@ impl ReplicaKeeper {
             };
             let mut head = self.head.clone();
             for line in lines.split(|byte| *byte == b'\n') {
-                head.told.take(line);
+                head.progress.take(line);
             }
             self.pending = Some(self.sealed(JournalPart::Lines(at), head, &lines)?);
         }
@@ -106,7 +106,7 @@ impl ReplicaKeeper {
             }
             at = at.saturating_add(u64::try_from(own.len()).unwrap_or(u64::MAX));
             for line in own.split(|byte| *byte == b'\n') {
-                self.head.told.take(line);
+                self.head.progress.take(line);
             }
         }
         if at == 0 {

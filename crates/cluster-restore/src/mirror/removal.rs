@@ -6,7 +6,7 @@ use std::path::Path;
 use super::MirrorError;
 use super::folder::list;
 use super::place::{self, CRDS, DEFINITIONS, MARK, RESOURCES};
-use super::stage::StagedObjects;
+use super::staging::StagedObjects;
 use backup_core::archive::{ObjectPath, ResourceName};
 use backup_core::format::export::{ArchiveFacts, KindFacts};
 use backup_core::format::manifest::Manifest;

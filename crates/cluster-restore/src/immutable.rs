@@ -6,9 +6,9 @@ use crate::spool::Entry;
 use cluster_client::kube::WriteError;
 
 /// Beginning of such an outcome; a retry does not help.
-const CANNOT: &str = "it cannot be changed in place";
+const IMMUTABLE_PREFIX: &str = "it cannot be changed in place";
 /// Words that servers use: the API server for its own kinds, and people in rules for custom ones.
-const SAID: [&str; 12] = [
+const IMMUTABLE_WORDS: [&str; 12] = [
     "immutable",
     "cannot change",
     "can not change",
@@ -24,8 +24,8 @@ const SAID: [&str; 12] = [
 ];
 
 /// Reports whether the reason of an outcome says that a retry cannot help.
-pub(super) fn is_told(why: Option<&str>) -> bool {
-    why.is_some_and(|why| why.starts_with(CANNOT))
+pub(super) fn is_final(why: Option<&str>) -> bool {
+    why.is_some_and(|why| why.starts_with(IMMUTABLE_PREFIX))
 }
 
 /// Reports whether the server refuses a change because a field cannot be changed. A webhook's
@@ -40,7 +40,7 @@ pub(super) fn is_fixed(error: &WriteError) -> bool {
     let message = message.to_ascii_lowercase();
     matches!(reason.as_str(), "Invalid" | "Forbidden")
         && !message.contains("admission webhook")
-        && SAID.iter().any(|said| message.contains(said))
+        && IMMUTABLE_WORDS.iter().any(|said| message.contains(said))
 }
 
 /// Returns why the object stays unchanged, and what a person can do. `live` is the cluster's
@@ -52,7 +52,7 @@ pub(super) fn sentence(entry: &Entry, live: &Value, wanted: &Value, error: &Writ
     } else {
         format!(" ({field})")
     };
-    format!("{CANNOT}{what}: {}", way_on(entry, live))
+    format!("{IMMUTABLE_PREFIX}{what}: {}", remedy(entry, live))
 }
 
 /// Returns what cannot be changed, without a value.
@@ -83,7 +83,7 @@ fn field(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> Str
 }
 
 /// Returns the remedy. It never suggests a command that deletes anything else.
-fn way_on(entry: &Entry, live: &Value) -> String {
+fn remedy(entry: &Entry, live: &Value) -> String {
     let resource = &entry.path.resource;
     let name = &entry.path.name;
     let namespace = entry.path.namespace.as_ref();
@@ -129,7 +129,7 @@ fn way_on(entry: &Entry, live: &Value) -> String {
 pub(super) fn unnamed(entry: &Entry) -> String {
     let resource = &entry.path.resource;
     format!(
-        "{CANNOT}: {UNNAMED}, so leave it as it is with `--exclude-resources {resource}`, or delete \
+        "{IMMUTABLE_PREFIX}: {UNNAMED}, so leave it as it is with `--exclude-resources {resource}`, or delete \
          all of them with `kubectl delete --raw`, then plan again"
     )
 }
@@ -141,7 +141,7 @@ pub(super) const UNNAMED: &str =
 /// Returns why the definition `name` stays unchanged, and what a person can do.
 pub(super) fn definition(name: &str, what: &str) -> String {
     format!(
-        "{CANNOT}: {what}; if `kubectl get {name} -A` shows nothing that is needed, `kubectl delete crd {name}`, which \
+        "{IMMUTABLE_PREFIX}: {what}; if `kubectl get {name} -A` shows nothing that is needed, `kubectl delete crd {name}`, which \
          deletes all its objects, then plan again; otherwise install the version of its chart that \
          the archive is of on a cluster of its own"
     )
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    fn told(resource: &str, live: &Value, wanted: &Value, message: &str) -> String {
+    fn message_for(resource: &str, live: &Value, wanted: &Value, message: &str) -> String {
         let entry = Entry::placed(ObjectPath {
             resource: resource.into(),
             namespace: Some("a".to_owned()),
@@ -174,7 +174,7 @@ mod tests {
         let error = refused("Invalid", message);
         assert!(is_fixed(&error), "{message}");
         let why = sentence(&entry, live, wanted, &error);
-        assert!(is_told(Some(&why)), "{why}");
+        assert!(is_final(Some(&why)), "{why}");
         why
     }
 
@@ -182,24 +182,24 @@ mod tests {
     fn each_kind_has_a_way_on_that_takes_nothing_along() {
         let none = json!({});
         insta::assert_snapshot!([
-            told(
+            message_for(
                 "rolebindings.rbac.authorization.k8s.io", &none, &none,
                 "RoleBinding.rbac.authorization.k8s.io \"b\" is invalid: roleRef: Invalid value: \
                  {\"kind\":\"ClusterRole\"}: cannot change roleRef",
             ),
-            told(
+            message_for(
                 "secrets", &json!({ "type": "Opaque" }), &json!({ "type": "kubernetes.io/tls" }),
                 "Secret \"b\" is invalid: type: Invalid value: \"CANARY\": field is immutable",
             ),
-            told(
+            message_for(
                 "deployments.apps", &none, &none,
                 "Deployment.apps \"b\" is invalid: spec.selector: Invalid value: {}: field is immutable",
             ),
-            told(
+            message_for(
                 "persistentvolumeclaims", &none, &none,
                 "PersistentVolumeClaim \"b\" is invalid: spec: Forbidden: spec is immutable after creation",
             ),
-            told(
+            message_for(
                 "gadgets.example.org", &none, &none,
                 "Gadget.example.org \"b\" is invalid: [spec.size: Invalid value: 3: Value is immutable, x]",
             ),
@@ -228,7 +228,7 @@ mod tests {
         ] {
             assert!(!is_fixed(&refused(reason, message)), "{message}");
         }
-        assert!(!is_told(Some("the API server refuses it: x")));
-        assert!(!is_told(None));
+        assert!(!is_final(Some("the API server refuses it: x")));
+        assert!(!is_final(None));
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{FIELDS_TOLD, ObjectWrite, Writer};
+use super::{MAX_FIELDS, ObjectWrite, ObjectWriter};
 use crate::RecoverError;
+use crate::builtin;
 use crate::desired::{DesiredObject, JOBS_OWN, comparable, paused};
 use crate::merge::{merge, named};
-use crate::own;
 use crate::pause::{self, PauseMarker};
 use crate::plan::{ExistingPolicy, Mode};
 use crate::spool::Entry;
@@ -21,7 +21,7 @@ pub(super) struct WriteDecision {
     pub(super) keep: Option<String>,
 }
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Returns the object at the time of the etcd snapshot.
     pub(super) fn base_of(
         &self,
@@ -65,7 +65,7 @@ impl Writer<'_> {
         tolerate(turn.entry, &now, &mut wanted);
         let is_bound = volumes::is_bound(live);
         volumes::tolerate(&turn.entry.path, &now, &mut wanted, is_bound);
-        if turn.entry.partial || own::is_own(turn.entry, &wanted) {
+        if turn.entry.partial || builtin::is_own(turn.entry, &wanted) {
             now = named(&now, &wanted);
         }
         let mut judged = self.compared(base, &now, &wanted);
@@ -103,11 +103,7 @@ impl Writer<'_> {
         if status.is_empty() {
             return None;
         }
-        let fields: Vec<&str> = status
-            .keys()
-            .map(String::as_str)
-            .take(FIELDS_TOLD)
-            .collect();
+        let fields: Vec<&str> = status.keys().map(String::as_str).take(MAX_FIELDS).collect();
         Some(format!(
             "it was captured without a status; the one that came since stays: {}",
             fields.join(", ")
@@ -164,7 +160,7 @@ fn tolerate(entry: &Entry, live: &Value, wanted: &mut Value) {
         }
         _ => {}
     }
-    own::over(entry, live, wanted);
+    builtin::add_own(entry, live, wanted);
     // An object that this restore paused resumes at the end, as it was before.
     if let Some(PauseMarker::Field(field)) = pause::marker(&entry.path.resource)
         && pause::is_paused(PauseMarker::Field(field), live)
@@ -183,9 +179,10 @@ fn secrets(live: &Value, wanted: &mut Value) {
     let (mut all, had) = (list(live), list(wanted));
     let names: Vec<String> = all
         .iter()
-        .filter_map(|s| own::name_of(s).map(str::to_owned))
+        .filter_map(|s| builtin::name_of(s).map(str::to_owned))
         .collect();
-    let is_known = |s: &Value| own::name_of(s).is_some_and(|n| names.iter().any(|held| held == n));
+    let is_known =
+        |s: &Value| builtin::name_of(s).is_some_and(|n| names.iter().any(|held| held == n));
     all.extend(had.into_iter().filter(|s| !is_known(s)));
     if let Some(fields) = wanted.as_object_mut().filter(|_| !all.is_empty()) {
         fields.insert("secrets".to_owned(), Value::Array(all));

@@ -74,7 +74,7 @@ pub(super) fn by_name(path: &ObjectPath) -> String {
 }
 
 /// Formats the server's error for people. A message about a Secret may quote it and is not repeated.
-pub(super) fn told(entry: &Entry, error: &WriteError) -> String {
+pub(super) fn write_error_text(entry: &Entry, error: &WriteError) -> String {
     let WriteError::Refused {
         status,
         reason,

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::builtin;
 use super::guards::{Guard, Guards};
-use super::own;
 use super::spool::Entry;
 
 /// Kinds that a cluster creates for itself.
@@ -35,7 +35,7 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
     if MADE_AGAIN.contains(&resource) {
         return Some("the cluster makes it for itself");
     }
-    if let Some(reason) = own::reason(entry, object) {
+    if let Some(reason) = builtin::reason(entry, object) {
         return Some(reason);
     }
     match resource {

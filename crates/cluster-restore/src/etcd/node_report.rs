@@ -47,7 +47,7 @@ impl NodeReport {
 }
 
 /// Asks one node everything. Each question has its own deadline, and all are asked at once.
-pub(super) async fn look(nodes: &TalosNodes, node: &str) -> NodeReport {
+pub(super) async fn query_node(nodes: &TalosNodes, node: &str) -> NodeReport {
     let (hostname, version, machine, etcd, time, data, uploaded) = tokio::join!(
         nodes.hostname(node),
         nodes.version(node),

@@ -2,29 +2,29 @@
 
 use futures::StreamExt as _;
 
-use super::super::look::{self, NodeReport};
+use super::super::node_report::{self, NodeReport};
 use cluster_client::talos::nodes::TalosNodes;
 
 /// Number of nodes asked at once, seven small calls each: an API server has 2 threads and 128 MiB.
 const ASKED_AT_ONCE: usize = 8;
 /// Largest number of nodes asked, more than any control plane has; further members are not asked.
-const MOST: usize = 64;
+const MAX_NODES: usize = 64;
 
 /// Checks the named nodes, the nodes that the talosconfig lists, and the nodes of the members that
 /// running etcds list: a node that nobody checks may serve a second etcd.
-pub(super) async fn everywhere(nodes: &TalosNodes, named: Vec<String>) -> Vec<NodeReport> {
+pub(super) async fn query_all(nodes: &TalosNodes, named: Vec<String>) -> Vec<NodeReport> {
     let mut looked = at(nodes, named).await;
-    also(nodes, &mut looked, nodes.known()).await;
+    add_nodes(nodes, &mut looked, nodes.known()).await;
     let members = members(nodes, &looked).await;
-    also(nodes, &mut looked, members).await;
+    add_nodes(nodes, &mut looked, members).await;
     looked
 }
 
 async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<NodeReport> {
     let looks: Vec<_> = names
         .iter()
-        .take(MOST)
-        .map(|node| look::look(nodes, node))
+        .take(MAX_NODES)
+        .map(|node| node_report::query_node(nodes, node))
         .collect();
     futures::stream::iter(looks)
         .buffered(ASKED_AT_ONCE)
@@ -33,7 +33,7 @@ async fn at(nodes: &TalosNodes, names: Vec<String>) -> Vec<NodeReport> {
 }
 
 /// Adds the nodes in `names` that were not checked yet.
-async fn also(nodes: &TalosNodes, looked: &mut Vec<NodeReport>, names: Vec<String>) {
+async fn add_nodes(nodes: &TalosNodes, looked: &mut Vec<NodeReport>, names: Vec<String>) {
     let new = names.into_iter();
     let new = new.filter(|name| looked.iter().all(|l| l.facts.node != *name));
     for mut other in at(nodes, new.collect()).await {

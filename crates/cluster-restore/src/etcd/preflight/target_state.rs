@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::look::{ETCD, NodeReport};
+use super::super::node_report::{ETCD, NodeReport};
 use super::super::plan::RestoredEtcd;
 use super::super::read_back::read_back;
 use super::EtcdRequest;

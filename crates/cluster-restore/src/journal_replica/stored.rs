@@ -123,7 +123,11 @@ impl StoredJournal {
     ///
     /// # Errors
     /// When there is no copy, when it is damaged, or when the folder cannot be written.
-    pub async fn lay(&self, opener: Opener<'_>, folder: &Path) -> Result<PathBuf, ReplicaError> {
+    pub async fn write_into(
+        &self,
+        opener: Opener<'_>,
+        folder: &Path,
+    ) -> Result<PathBuf, ReplicaError> {
         if self.lines().next().is_none() {
             return Err(ReplicaError::NoSuch {
                 restore: self.restore.clone(),

@@ -15,7 +15,7 @@ fn of(resource: &str, spec: &Value) -> (Value, Vec<String>) {
         },
         "spec": spec, "status": { "canary": true },
     });
-    let plain = plain(&ResourceName::from(resource), object).unwrap();
+    let plain = redact(&ResourceName::from(resource), object).unwrap();
     assert!(
         !plain.value.to_string().contains("canary"),
         "{}",

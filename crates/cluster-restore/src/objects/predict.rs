@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::messages::sentence;
 use super::status::status_patch;
-use super::words::sentence;
-use super::{FIELDS_TOLD, ObjectWrite, Writer};
+use super::{MAX_FIELDS, ObjectWrite, ObjectWriter};
 use crate::contents::ContentKey;
 use crate::desired::{desired, paused};
 use crate::journal::Outcome;
@@ -43,7 +43,7 @@ impl Prediction {
     }
 }
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Returns the digest of an object that would be created, whose kind may not be served yet.
     pub(crate) fn content(
         &self,
@@ -96,7 +96,7 @@ impl Writer<'_> {
     }
 
     /// Predicts what the restore does to the object, without writing it.
-    pub(crate) fn foresee(
+    pub(crate) fn predict(
         &self,
         entry: &Entry,
         live: Option<&Value>,
@@ -123,17 +123,17 @@ impl Writer<'_> {
         }
         let mut fields = judged
             .patch
-            .map(|p| touched(&p, FIELDS_TOLD))
+            .map(|p| touched(&p, MAX_FIELDS))
             .unwrap_or_default();
         let before = turn.base.as_ref().and_then(|b| b.status.as_ref());
         let status = wanted.status.as_ref();
         if let Some(patch) = status.and_then(|s| status_patch(before, live, s)) {
-            let names = touched(&patch, FIELDS_TOLD).into_iter();
+            let names = touched(&patch, MAX_FIELDS).into_iter();
             let names = names.map(|field| format!("status.{field}"));
             fields.extend(names.map(|f| f.trim_end_matches('.').to_owned()));
         }
         if let Some(since) = self.status_since(&turn, live, false) {
-            fields.truncate(FIELDS_TOLD);
+            fields.truncate(MAX_FIELDS);
             let told = fields.is_empty().then(String::new);
             let told = told.unwrap_or_else(|| format!("changed: {}; ", fields.join(", ")));
             let why = format!("{told}{since}");
@@ -142,7 +142,7 @@ impl Writer<'_> {
         if fields.is_empty() {
             return Ok(Prediction::new(Outcome::Same, None));
         }
-        fields.truncate(FIELDS_TOLD);
+        fields.truncate(MAX_FIELDS);
         Ok(Prediction::new(Outcome::Changed, Some(fields.join(", "))).holding(content))
     }
 }

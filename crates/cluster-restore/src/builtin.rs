@@ -137,7 +137,7 @@ pub(super) fn is_generated(account: &str, secret: &str) -> bool {
 
 /// Adds the rules and subjects of `live` to `wanted`, a role that the API server creates, so that none is
 /// removed. Does nothing if the role's annotation turns off automatic updates.
-pub(super) fn over(entry: &Entry, live: &Value, wanted: &mut Value) {
+pub(super) fn add_own(entry: &Entry, live: &Value, wanted: &mut Value) {
     let updated = wanted.pointer(AUTOUPDATE).and_then(Value::as_str) != Some("false");
     if !is_bootstrapped(entry, wanted) || !updated {
         return;
@@ -168,8 +168,8 @@ fn has_rule(live: &[Value], rule: &Value) -> bool {
     let parts = PARTS.map(|part| texts(rule, part));
     let count: usize = parts.iter().map(|p| p.len().max(1)).product();
     // No real rule has so many combinations; a larger one is compared as a whole.
-    const MOST: usize = 10_000;
-    if count > MOST {
+    const MAX_RULES: usize = 10_000;
+    if count > MAX_RULES {
         return live.contains(rule);
     }
     (0..count).all(|at| {
@@ -290,11 +290,11 @@ mod tests {
         let extra = json!({ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"] });
         let captured = json!([covered, one, extra]);
         let mut wanted = role("kubectl", "true", &captured);
-        over(&entry, &live, &mut wanted);
+        add_own(&entry, &live, &mut wanted);
         assert_eq!(wanted["rules"], json!([get, newer, extra]));
         // Somebody took the role over: it stays as they have it.
         let mut wanted = role("kubectl", "false", &captured);
-        over(&entry, &live, &mut wanted);
+        add_own(&entry, &live, &mut wanted);
         assert_eq!(wanted["rules"], captured);
         let urls = json!({ "nonResourceURLs": ["/healthz"], "verbs": ["get"] });
         assert!(has_rule(std::slice::from_ref(&urls), &urls));

@@ -68,7 +68,7 @@ pub(in super::super) fn refused(crd: &Value) -> bool {
 }
 
 /// Orders definitions: those whose names were accepted come first, in the order of their creation.
-pub(in super::super) fn turns(mut claims: Vec<DefinitionNames>) -> DefinitionOrder {
+pub(in super::super) fn definition_order(mut claims: Vec<DefinitionNames>) -> DefinitionOrder {
     claims.sort_by(|a, b| {
         let key = |c: &DefinitionNames| (c.refused, c.made.clone(), c.name.clone());
         key(a).cmp(&key(b))
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn who_had_the_name_comes_first() {
         let turns = |claims: Vec<DefinitionNames>| {
-            let turns = turns(claims);
+            let turns = definition_order(claims);
             (turns.first, turns.then)
         };
         // Created earlier, and still refused.

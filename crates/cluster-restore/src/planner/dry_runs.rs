@@ -28,14 +28,14 @@ impl Survey<'_> {
         let mut schemas = HashMap::new();
         let mut trials: Vec<(usize, DryRunResult)> = Vec::new();
         let mut tried = Vec::new();
-        for (position, foreseen) in &self.outcomes {
-            let writes = matches!(foreseen.outcome, Outcome::Created | Outcome::Changed);
+        for (position, prediction) in &self.outcomes {
+            let writes = matches!(prediction.outcome, Outcome::Created | Outcome::Changed);
             let Some(entry) = self.spool.entry(*position).filter(|_| writes) else {
                 continue;
             };
             match self.untried(entry, &defined) {
                 Some(why) => trials.push((*position, self.unfit(entry, why, &mut schemas)?)),
-                None => tried.push((*position, foreseen.outcome)),
+                None => tried.push((*position, prediction.outcome)),
             }
         }
         let now = HashMap::new();
@@ -59,22 +59,22 @@ impl Survey<'_> {
                     let same = Prediction::new(Outcome::Same, None);
                     self.outcomes.insert(position, same);
                 }
-                DryRunResult::Otherwise(how) => {
-                    if let Some(foreseen) = self.outcomes.get_mut(&position) {
-                        let why = foreseen.why.take().map(|why| format!("{why}; {how}"));
-                        foreseen.why = Some(why.unwrap_or(how));
+                DryRunResult::Altered(how) => {
+                    if let Some(prediction) = self.outcomes.get_mut(&position) {
+                        let why = prediction.why.take().map(|why| format!("{why}; {how}"));
+                        prediction.why = Some(why.unwrap_or(how));
                     }
                 }
                 DryRunResult::Untried(why) => {
-                    if let Some(foreseen) = self.outcomes.get_mut(&position) {
-                        foreseen.untried = Some(why);
+                    if let Some(prediction) = self.outcomes.get_mut(&position) {
+                        prediction.untried = Some(why);
                     }
                 }
                 DryRunResult::Refused(why) => {
                     let failed = Prediction::new(Outcome::Failed, Some(why));
                     self.outcomes.insert(position, failed);
                 }
-                DryRunResult::Now(why) => {
+                DryRunResult::RefusedNow(why) => {
                     told = told.saturating_add(1);
                     if told <= MAX_REFUSED {
                         self.refused_now(position, &why);
@@ -96,8 +96,8 @@ impl Survey<'_> {
 
     /// Returns the kinds whose definition is created or changed first.
     fn definitions(&self) -> BTreeSet<ResourceName> {
-        let written = self.outcomes.iter().filter(|(_, foreseen)| {
-            matches!(foreseen.outcome, Outcome::Created | Outcome::Changed)
+        let written = self.outcomes.iter().filter(|(_, prediction)| {
+            matches!(prediction.outcome, Outcome::Created | Outcome::Changed)
         });
         let paths = written.filter_map(|(position, _)| Some(&self.spool.entry(*position)?.path));
         let paths = paths.filter(|path| path.resource.as_str() == DEFINITIONS);

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::words::sentence;
-use super::{FIELDS_TOLD, ObjectWrite};
+use super::messages::sentence;
+use super::{MAX_FIELDS, ObjectWrite};
 use crate::desired::comparable;
 use crate::merge::{merge, named, touched};
 
 /// Reports which fields of `body` a custom kind's definition dropped or filled in; `None` if there are none.
-pub(super) fn otherwise(turn: &ObjectWrite<'_>, body: &Value, made: &Value) -> Option<String> {
+pub(super) fn server_changes(turn: &ObjectWrite<'_>, body: &Value, made: &Value) -> Option<String> {
     if !turn.kind.custom {
         return None;
     }
@@ -23,7 +23,7 @@ pub(super) fn otherwise(turn: &ObjectWrite<'_>, body: &Value, made: &Value) -> O
     let (body, made) = (plain(body), plain(made));
     let fields = |from: &Value, to: &Value| {
         let patch = merge(None, &named(from, to), to).patch?;
-        Some(touched(&patch, FIELDS_TOLD).join(", "))
+        Some(touched(&patch, MAX_FIELDS).join(", "))
     };
     let lost = fields(&made, &body).map(|f| format!("its definition here does not take {f}"));
     let filled = fields(&body, &made).map(|f| format!("its definition here fills in {f}"));

@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value};
 
-use super::suspect::{looks_secret, speaks_of_secret};
+use super::secrets::{looks_secret, speaks_of_secret};
 use backup_core::archive::{ResourceName, SENSITIVE};
 
 /// Kind of objects that are sealed for everyone but the controller, so they may be in Git.
@@ -27,7 +27,7 @@ pub(super) struct RedactedObject {
 
 /// Removes the API server's fields and everything that may be secret; returns `None` for a value that is not
 /// an object.
-pub(super) fn plain(resource: &ResourceName, object: Value) -> Option<RedactedObject> {
+pub(super) fn redact(resource: &ResourceName, object: Value) -> Option<RedactedObject> {
     let Value::Object(mut object) = object else {
         return None;
     };
@@ -187,5 +187,5 @@ fn holds(items: &[Value]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "plain/tests.rs"]
+#[path = "redact/tests.rs"]
 mod tests;
