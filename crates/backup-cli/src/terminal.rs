@@ -133,9 +133,9 @@ impl Terminal {
     /// Returns [`Exit::Refused`] unless the answer is yes; also fails when stdin cannot be read.
     pub fn confirm(&self, question: &str, flag: &str) -> Result<(), Failure> {
         if !self.interactive {
-            let refused = format!("not done without a person's yes: {question}");
+            let refused = format!("not done, because nobody can confirm it here: {question}");
             return Err(
-                Failure::message(Exit::Refused, refused).hint(format!("say yes with {flag}"))
+                Failure::message(Exit::Refused, refused).hint(format!("confirm it with {flag}"))
             );
         }
         let question = clean::lines(question);
@@ -167,16 +167,16 @@ impl Terminal {
         flags: &str,
     ) -> Result<(), Failure> {
         if !self.interactive {
-            let refused = format!("not done without a person's word: {question}");
+            let refused = format!("not done, because nobody can confirm it here: {question}");
             return Err(
-                Failure::message(Exit::Refused, refused).hint(format!("say it with {flags}"))
+                Failure::message(Exit::Refused, refused).hint(format!("confirm it with {flags}"))
             );
         }
         let (question, shown) = (clean::lines(question), clean::line(wanted));
         let answer = self.draw.suspend(|| {
             write!(
                 io::stderr().lock(),
-                "{question}\nType {shown} to go on, anything else to stop: "
+                "{question}\nType {shown} to continue, anything else to stop: "
             )?;
             let mut answer = String::new();
             io::stdin().lock().read_line(&mut answer)?;

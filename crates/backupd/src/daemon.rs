@@ -261,7 +261,7 @@ impl Daemon<'_> {
         match files.load(self.frame.clock.now()) {
             Ok(loaded) => self.configure(loaded),
             Err(error) => {
-                tracing::error!(%error, "the configuration cannot be read; what it said before holds");
+                tracing::error!(%error, "the configuration cannot be read; the last one stays in force");
                 self.board.broken(&self.options.config, &error.to_string());
             }
         }
@@ -272,7 +272,7 @@ impl Daemon<'_> {
         for file in &loaded.files {
             if let Some(error) = &file.error {
                 let file = file.path.display();
-                tracing::error!(%file, error, "a file cannot be used; what it said before holds");
+                tracing::error!(%file, error, "a file cannot be used; what it said before stays in force");
             }
         }
         self.board.set_files(loaded.files);

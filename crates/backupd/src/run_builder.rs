@@ -61,7 +61,7 @@ pub(crate) struct Note {
 
 /// Warning for a setting that weakens every restore point.
 pub(crate) const UNENCRYPTED: &str =
-    "encryption is none: whoever can read the store can read the cluster's secrets";
+    "encryption is none: anyone who can read the store can read the cluster's secrets";
 
 /// Prepares a run for a command; warns of settings that weaken it.
 pub(crate) async fn prepare_by(

@@ -94,14 +94,14 @@ impl Listener {
             current.0 = print;
             match self.files.current() {
                 Ok(read) => {
-                    tracing::info!("the listener's certificate was read anew");
+                    tracing::info!("the listener's certificate was read again");
                     current.1 = read;
                 }
                 Err(error) => {
                     let error = error.one_line();
                     tracing::error!(
                         error,
-                        "the listener's files cannot be used; it goes on with those before"
+                        "the listener's files cannot be used; it keeps those before"
                     );
                 }
             }

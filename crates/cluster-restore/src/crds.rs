@@ -74,7 +74,7 @@ pub(super) fn choose(wanted: &Value, live: Option<&Value>, overwrite: bool) -> D
             DefinitionChoice::Replace
         }
         None => DefinitionChoice::Keep(
-            "they differ, and nothing tells which one is newer; `--crds archive` takes the \
+            "they differ, and it is not known which one is newer; `--crds archive` takes the \
              archive's"
                 .to_owned(),
         ),

@@ -132,8 +132,8 @@ impl DangerChecker {
                     None,
                     Severity::Warning,
                     entry.path.to_string(),
-                    format!("it carries {annotation}, which may begin a rotation again"),
-                    "look at it before Butler's controllers go on",
+                    format!("it has annotation {annotation}, which may start a rotation again"),
+                    "look at it before Butler's controllers run again",
                 );
             }
         }
@@ -211,8 +211,7 @@ impl DangerChecker {
                 && !finding.remedy.contains("--allow ")
             {
                 let name = danger.name();
-                finding.remedy =
-                    format!("{}; `--allow {name}` goes on all the same", finding.remedy);
+                finding.remedy = format!("{}; `--allow {name}` continues anyway", finding.remedy);
             }
             if *count <= MAX_FINDINGS || finding.severity == Severity::Error {
                 findings.push(finding);

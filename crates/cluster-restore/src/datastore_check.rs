@@ -124,7 +124,8 @@ fn judge(request: &Request, wanted: &[DataQuery], looked: &DatastoreSurvey) -> D
             named(&planes)
         );
         let remedy = format!(
-            "plan from where it can be reached; or, before Steward goes on, compare by hand: {}",
+            "plan from a machine that can reach it; or, before Steward runs again, compare by \
+             hand: {}",
             by_hand(request, &planes)
         );
         note(
@@ -136,8 +137,8 @@ fn judge(request: &Request, wanted: &[DataQuery], looked: &DatastoreSurvey) -> D
     }));
     found.extend(at_work.into_iter().map(|(store, planes)| {
         let cause = format!(
-            "API servers of {} work on it at this moment, so another management cluster may look \
-             after these tenants: a delete in either empties both",
+            "API servers of {} are using it now, so another management cluster may manage these \
+             tenants: a delete in one of the clusters empties both",
             named(&planes)
         );
         let remedy = "for a drill restore the DataStore elsewhere first; after a disaster see that \
@@ -167,8 +168,8 @@ fn data_findings(request: &Request, plane: &DataQuery, state: &DataState) -> Dat
                 None => "though the tenant ran when it was captured".to_owned(),
             };
             let cause = format!(
-                "its schema {schema} in DataStore {store} is empty, {had}: the tenant would come up \
-                 with nothing, and be called Ready"
+                "its schema {schema} in DataStore {store} is empty, {had}: the tenant would come \
+                 up without data and still be Ready"
             );
             (Severity::Error, cause, bring_back)
         }
@@ -196,7 +197,7 @@ fn data_findings(request: &Request, plane: &DataQuery, state: &DataState) -> Dat
         }
     };
     let danger = (severity == Severity::Error).then_some(Danger::TenantData);
-    let allow = danger.map(|d| format!("; `--allow {}` goes on all the same", d.name()));
+    let allow = danger.map(|d| format!("; `--allow {}` continues anyway", d.name()));
     let remedy = format!("{remedy}{}", allow.unwrap_or_default());
     let finding = Finding {
         severity,

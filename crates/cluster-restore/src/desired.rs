@@ -95,7 +95,7 @@ pub(super) fn desired(
         "serviceaccounts" => without_tokens(&mut object),
         "jobs.batch" => without_controller(&mut object),
         "clusterroles.rbac.authorization.k8s.io" if is_aggregated(&object) => {
-            notes.push("its rules are those of other roles: the cluster brings them together anew");
+            notes.push("its rules come from other roles: the cluster combines them again");
         }
         "namespaces" => drop(object.as_object_mut().map(|o| o.remove("spec"))),
         _ => {}

@@ -43,7 +43,7 @@ pub(super) fn reason(entry: &Entry, object: &Value, guards: Guards) -> Option<&'
             Some("kubernetes.io/service-account-token") => {
                 Some("the token of a service account is of its own cluster")
             }
-            Some("bootstrap.kubernetes.io/token") => Some("a token to join has had its time"),
+            Some("bootstrap.kubernetes.io/token") => Some("a token to join is short-lived"),
             _ => None,
         },
         "configmaps" if name == "kube-root-ca.crt" => Some("every cluster has its own"),

@@ -30,7 +30,7 @@ pub enum FillError {
     #[error("want KIND.FIELD=VALUE, as gadgets.example.org.spec.size=3")]
     Form,
     /// The plan would contain a secret.
-    #[error("a Secret is not filled: the value would stand in the plan")]
+    #[error("a Secret cannot be filled: the value would be in the plan")]
     Secret,
 }
 

@@ -102,7 +102,7 @@ pub enum GitError {
         commit: String,
     },
     /// There are more files, objects or bytes than the limit.
-    #[error("{what} than {most}; name a folder of less with --git-path")]
+    #[error("{what} than {most}; name a smaller folder with --git-path")]
     TooMuch {
         /// Things that are too many.
         what: &'static str,
@@ -216,7 +216,7 @@ impl GitSource {
             let user = host.rsplit_once('@').map_or("", |(user, _)| user);
             if user.contains(':') || (scheme.starts_with("http") && !user.is_empty()) {
                 let host = host.rsplit('@').next().unwrap_or_default();
-                let why = "a plan would keep its password; leave that to Git's credential helper";
+                let why = "a plan would store its password; use Git's credential helper instead";
                 return refuse(host, why);
             }
         } else if repository.contains("::") {
@@ -226,12 +226,12 @@ impl GitSource {
         if let Some(reference) = &self.reference
             && (reference.starts_with(['-', '+']) || reference.contains(bad))
         {
-            return refuse(reference, "it is no branch, tag or commit");
+            return refuse(reference, "it is not a branch, tag or commit");
         }
         if let Some(path) = &self.path
             && !is_inside(path)
         {
-            return refuse(path, "it is no path within the repository");
+            return refuse(path, "it is not a path in the repository");
         }
         Ok(())
     }

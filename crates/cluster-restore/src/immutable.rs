@@ -61,7 +61,7 @@ fn field(entry: &Entry, live: &Value, wanted: &Value, error: &WriteError) -> Str
         // The server's message may quote it.
         let differs = live.get("type") != wanted.get("type");
         let told = if differs {
-            "its type is another one"
+            "its type is different"
         } else {
             "the cluster's is marked as immutable"
         };
@@ -99,15 +99,16 @@ fn remedy(entry: &Entry, live: &Value) -> String {
             format!("deleting it could take its data along, so {leave}")
         }
         ("", "services") => format!(
-            "if another address may be given up, {}, {then}; otherwise {leave}",
+            "if it may get another address, {}, {then}; otherwise {leave}",
             delete("")
         ),
         ("apps", _) => format!(
-            "{}, which leaves its Pods at work, {then}",
+            "{}, which keeps its Pods running, {then}",
             delete(" --cascade=orphan")
         ),
         ("batch", "jobs") => format!(
-            "{}, {then}; it runs once more when it is made anew, so if that is not meant, {leave}",
+            "{}, {then}; it runs once more when it is created again; if you do not want that, \
+             {leave}",
             delete("")
         ),
         (
@@ -120,7 +121,10 @@ fn remedy(entry: &Entry, live: &Value) -> String {
             _,
         ) if finalizers.is_none_or(Vec::is_empty) => format!("{}, {then}", delete("")),
         _ => {
-            format!("deleting it could clean up what it stands for, so {leave}, or mend it by hand")
+            format!(
+                "deleting it could also delete what it represents, so {leave}, or change it by \
+                 hand"
+            )
         }
     }
 }
@@ -205,10 +209,10 @@ mod tests {
             ),
         ].join("\n"), @r"
         it cannot be changed in place (roleRef): `kubectl delete rolebindings.rbac.authorization.k8s.io b -n a`, then plan again
-        it cannot be changed in place (its type is another one): `kubectl delete secrets b -n a`, then plan again
-        it cannot be changed in place (spec.selector): `kubectl delete deployments.apps b -n a --cascade=orphan`, which leaves its Pods at work, then plan again
+        it cannot be changed in place (its type is different): `kubectl delete secrets b -n a`, then plan again
+        it cannot be changed in place (spec.selector): `kubectl delete deployments.apps b -n a --cascade=orphan`, which keeps its Pods running, then plan again
         it cannot be changed in place (spec): deleting it could take its data along, so leave it as it is with `--exclude-resources persistentvolumeclaims`
-        it cannot be changed in place (spec.size): deleting it could clean up what it stands for, so leave it as it is with `--exclude-resources gadgets.example.org`, or mend it by hand
+        it cannot be changed in place (spec.size): deleting it could also delete what it represents, so leave it as it is with `--exclude-resources gadgets.example.org`, or change it by hand
         ");
     }
 

@@ -35,9 +35,9 @@ pub enum ReplicaError {
     },
     /// Somebody else continues the restore.
     #[error(
-        "restore {restore} went on elsewhere: the copy of its journal in the store has lines that \
-         this one has not; go on there, or here from the copy: move the folder of journals away, then \
-         `restore-cli resume {restore}`"
+        "restore {restore} was continued elsewhere: the copy of its journal in the store has lines \
+         that this one lacks; continue there, or here from the copy: move the folder of journals \
+         away, then `restore-cli resume {restore}`"
     )]
     Elsewhere {
         /// Name of the restore.

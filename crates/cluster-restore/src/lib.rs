@@ -114,7 +114,7 @@ pub enum RecoverError {
     },
     /// A file that should contain an object does not. Its text may be a secret, so the error omits
     /// it.
-    #[error("{path} is no object: see its line {line}, column {column}")]
+    #[error("{path} is not an object: see its line {line}, column {column}")]
     NoObject {
         /// Path of the file.
         path: String,
@@ -156,7 +156,8 @@ pub enum RecoverError {
     Quiesce(#[from] quiesce::QuiesceError),
     /// Another restore is running on the cluster.
     #[error(
-        "restore {holder} works on this cluster, heard of at {since}; see `restore-cli status`, or wait until it has not been heard of for a quarter of an hour"
+        "another restore, {holder}, is running on this cluster; it was last seen at {since}. See \
+         `restore-cli status`, or wait until it has not been seen for a quarter of an hour"
     )]
     TargetInUse {
         /// Name of the other restore.
@@ -181,7 +182,7 @@ pub enum RecoverError {
         source: std::io::Error,
     },
     /// A file is not a plan.
-    #[error("{file} is no plan: {what}; make one with `restore-cli plan`")]
+    #[error("{file} is not a plan: {what}; make one with `restore-cli plan`")]
     NoPlan {
         /// File that was read.
         file: String,
@@ -215,11 +216,12 @@ pub enum RecoverError {
         remedy: String,
     },
     /// The restore was asked to stop.
-    #[error("interrupted between two objects; `restore-cli resume` goes on from there")]
+    #[error("interrupted between two objects; `restore-cli resume` continues from there")]
     Cancelled,
     /// The file is not a journal, or the journal is damaged.
     #[error(
-        "{file} is no journal of a restore, or a damaged one: see its line {line}, column {column}"
+        "{file} is not a journal of a restore, or it is damaged: see its line {line}, column \
+         {column}"
     )]
     JournalDamaged {
         /// Journal file.

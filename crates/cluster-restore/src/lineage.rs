@@ -23,8 +23,8 @@ pub fn lineage(
             continue;
         };
         let cause = format!(
-            "it was made for another claim ({}) than this prefix has ({claim}): it was copied here \
-             from another one",
+            "it was made for claim {}, and this prefix has claim {claim}: it was copied here from \
+             another prefix",
             one.manifest.claim
         );
         let remedy = "restore from the prefix that it was made in";
@@ -49,8 +49,8 @@ fn objects_of(
     let facts = ClusterFacts::of([objects], None);
     let other = facts.kube_system.into_iter().find(|w| w.uid != own)?;
     let cause = format!(
-        "the objects are of another cluster than it: the UID of kube-system is {own} in them, and {} \
-         as {} tells",
+        "the objects are from another cluster: the UID of kube-system is {own} in them, and {} \
+         according to {}",
         other.uid, other.told_by
     );
     let remedy = "give a source and a restore point of the same cluster";
@@ -84,7 +84,8 @@ fn forward_of(point: &RestorePoint, forward: &RestorePoint, options: &Options) -
             "a new lineage began between {} and it: {why}",
             point.entry.id
         ),
-        remedy: "see that what happened to etcd between both is meant to come back".to_owned(),
+        remedy: "check that you want to bring back what happened to etcd between the two"
+            .to_owned(),
     })
 }
 
@@ -98,7 +99,7 @@ fn refusal(options: &Options, point: &RestorePoint, cause: String, remedy: &str)
         },
         object: format!("restore point {}", point.entry.id),
         cause,
-        remedy: format!("{remedy}; `--allow {}` goes on all the same", danger.name()),
+        remedy: format!("{remedy}; `--allow {}` continues anyway", danger.name()),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn hold(
         }
     }
     Err(RecoverError::TargetInUse {
-        holder: "another one".to_owned(),
+        holder: "name not known".to_owned(),
         since: now,
     })
 }

@@ -201,7 +201,7 @@ impl Mirror {
                 .iter()
                 .any(|part| branch.contains(part));
         if odd {
-            let why = "the branch has no name that Git takes";
+            let why = "Git does not accept the branch's name";
             return Err(MirrorError::Refused { why });
         }
         if !is_inside(&self.path) || self.path.split('/').any(|p| p.eq_ignore_ascii_case(".git")) {

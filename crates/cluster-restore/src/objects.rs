@@ -106,7 +106,7 @@ impl ObjectWriter<'_> {
         }
         let Some(kind) = self.target.kind(&entry.path.resource) else {
             let why = format!(
-                "the cluster does not serve {}: bring its definition first",
+                "the cluster does not serve {}: restore its definition first",
                 entry.path.resource
             );
             return Ok((failed(&why), false));
@@ -206,7 +206,7 @@ impl ObjectWriter<'_> {
             }
         }
         Ok(failed(
-            "somebody else writes it all the time; stop them, then go on",
+            "another writer keeps changing it; stop that writer, then continue",
         ))
     }
 
@@ -285,7 +285,10 @@ impl ObjectWriter<'_> {
             return Ok(done(
                 Outcome::Failed,
                 uid(&live),
-                Some("it is being deleted in the cluster; wait for its end, then go on".to_owned()),
+                Some(
+                    "it is being deleted in the cluster; wait until it is gone, then continue"
+                        .to_owned(),
+                ),
             ));
         }
         let base = turn.base.as_ref();
@@ -366,7 +369,7 @@ pub(super) fn unreadable(
     why: &KubeError,
 ) -> (Outcome, Option<String>) {
     if why.is_of_the_answer() && options.replace_unreadable.contains(&by_name(&entry.path)) {
-        let told = "deleted and made anew: the API server cannot read it";
+        let told = "deleted and created again: the API server cannot read it";
         return (Outcome::Changed, Some(told.to_owned()));
     }
     (Outcome::Failed, Some(messages::unreadable(entry, why)))

@@ -151,8 +151,8 @@ pub(super) fn stays(marker: PauseMarker, path: &ObjectPath, wanted: &Value) -> F
         severity: Severity::Warning,
         object: path.to_string(),
         cause: format!(
-            "it is paused in the cluster by {name}, was not when it was captured, and stays paused: \
-             no restore set that"
+            "it is paused in the cluster by {name} and stays paused: it was not when it was \
+             captured, and no restore set that"
         ),
         remedy: format!(
             "see who paused it and why; then kubectl patch {} {}{} --type merge -p '{patch}'",

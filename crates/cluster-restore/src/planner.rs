@@ -224,7 +224,7 @@ impl Survey<'_> {
 
     fn block(&mut self, danger: Option<Danger>, object: String, cause: String, remedy: &str) {
         let allowed = danger.is_some_and(|d| self.request.options.allow.contains(&d));
-        let by_name = danger.map(|d| format!("; `--allow {}` goes on all the same", d.name()));
+        let by_name = danger.map(|d| format!("; `--allow {}` continues anyway", d.name()));
         self.findings.push(Finding {
             severity: if allowed {
                 Severity::Warning
@@ -349,7 +349,7 @@ fn answer(request: &Request) -> Option<Finding> {
     let allow = &request.options.allow;
     let Some(answer) = &request.answer else {
         let unknown = facts.kube_system.is_empty();
-        let refusal = unknown.then(|| facts.refuse(request.mode, true, "not told yet"))??;
+        let refusal = unknown.then(|| facts.refuse(request.mode, true, "not known yet"))??;
         let server = format!("restore point {}", request.restore_point.id);
         return Some(refusal.finding(&server, allow));
     };

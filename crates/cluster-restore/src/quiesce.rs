@@ -173,8 +173,8 @@ pub enum QuiesceError {
     },
     /// Pods still run after the time limit.
     #[error(
-        "{what} still has {left} running pods after {} s; see why they do not end, then go on with \
-         `restore-cli resume`",
+        "{what} still has {left} running pods after {} s; see why they do not end, then continue \
+         with `restore-cli resume`",
         .limit.as_secs()
     )]
     StillRuns {

@@ -307,7 +307,7 @@ impl Recovery {
                 Outcome::Failed if immutable::is_final(done.why.as_deref()) => {
                     "do what is said here; `restore-cli resume` alone ends in the same way"
                 }
-                Outcome::Failed => "see why, then go on with `restore-cli resume`",
+                Outcome::Failed => "see why, then continue with `restore-cli resume`",
                 Outcome::Conflict => "compare it with `restore-cli resources get`",
                 _ => "nothing has to be done unless it surprises you",
             };

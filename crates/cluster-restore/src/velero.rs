@@ -33,7 +33,7 @@ pub enum VeleroError {
         source: io::Error,
     },
     /// The folder contains no tarball, or several.
-    #[error("{folder} is no folder of one Velero backup: {what}")]
+    #[error("{folder} is not the folder of one Velero backup: {what}")]
     Folder {
         /// Path of the folder.
         folder: String,
@@ -49,7 +49,7 @@ pub enum VeleroError {
         version: String,
     },
     /// The file does not say that it is a Velero backup.
-    #[error("{file} has no metadata/version, so it is no Velero backup")]
+    #[error("{file} has no metadata/version, so it is not a Velero backup")]
     NoVersion {
         /// Path of the file.
         file: String,
@@ -65,7 +65,7 @@ pub enum VeleroError {
         what: String,
     },
     /// The bytes of the file are damaged.
-    #[error("{file} is damaged, or no tar packed with gzip")]
+    #[error("{file} is damaged, or not a tar packed with gzip")]
     Damaged {
         /// Path of the file.
         file: String,
@@ -119,10 +119,9 @@ fn read(path: &Path, scratch: &Path, select: &Selection) -> Result<VeleroObjects
     findings.push(Finding {
         severity: Severity::Warning,
         object: file.display().to_string(),
-        cause:
-            "nobody signs a Velero backup: whoever can write to its bucket can make you restore \
-                what they like"
-                .to_owned(),
+        cause: "Velero backups are not signed: anyone who can write to the bucket can make you \
+                restore what they like"
+            .to_owned(),
         remedy: "restore from an archive of this program where there is one".to_owned(),
     });
     Ok(VeleroObjects {
@@ -224,7 +223,7 @@ fn open(file: &Path) -> Result<File, VeleroError> {
     };
     // Opening a pipe would block.
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("it is no plain file")));
+        return Err(failed(std::io::Error::other("it is not a plain file")));
     }
     File::open(file).map_err(failed)
 }

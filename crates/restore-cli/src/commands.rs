@@ -83,8 +83,8 @@ async fn open(given: &ConfigFlags, frame: &Frame) -> Result<OpenedStore, Failure
     let store = backup_cli::open::store(url, StoreAccess::Read, &frame.environment).await?;
     if matches!(trust, Trust::Anyone) {
         frame.terminal.warn(
-            "signatures are not checked (trust is none): whoever can write to the store can make \
-             you restore what they like",
+            "signatures are not checked (trust is none): anyone who can write to the store can \
+             make you restore what they like",
         );
     }
     Ok(OpenedStore {
@@ -135,7 +135,7 @@ fn read_failure(error: RestoreError) -> Failure {
     }
     if failure.exit() == Exit::Damaged {
         return failure.hint(
-            "look into another restore point of `restore-cli list`; `restore-cli audit` tells \
+            "look into another restore point of `restore-cli list`; `restore-cli audit` shows \
              which objects are damaged",
         );
     }

@@ -117,7 +117,7 @@ fn what_cannot_be_done_has_its_own_code() {
             ]
             .concat(),
             6,
-            "say yes with --force",
+            "confirm it with --force",
         ),
     ] {
         let output = run(args);

@@ -293,7 +293,7 @@ impl Checker {
             if keys.len() > 1 {
                 self.wrong(
                     Origin::Flag("--trust"),
-                    "`none` stands alone; give keys or `none`",
+                    "`none` cannot be mixed with keys; give keys or `none`",
                 );
             }
             return Some(Trust::Anyone);

@@ -244,7 +244,7 @@ fn words(error: &Error) -> String {
         }
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key `{key}` stands here twice; keep one")
+            format!("the key `{key}` is here twice; keep one")
         }
         Error::InvalidScalar { ty: "boolean", .. } => "want `true` or `false`".to_owned(),
         Error::MultipleDocuments { .. } => {

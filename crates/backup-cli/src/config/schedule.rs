@@ -39,8 +39,8 @@ const FOLD: SignedDuration = SignedDuration::from_hours(25);
 pub enum ScheduleError {
     /// The zone is unknown.
     #[error(
-        "`{name}` is not a time zone that this machine knows; use a name such as `Europe/Zurich` \
-         or `UTC`, and see that tzdata is installed"
+        "`{name}` is not a time zone that this machine knows; use a name like `Europe/Zurich` or \
+         `UTC`, and check that tzdata is installed"
     )]
     Zone {
         /// Zone as given.

@@ -33,8 +33,8 @@ impl Aws {
         let mut wrong = None;
         for (name, value) in CREDENTIALS.iter().filter_map(find) {
             if !value.bytes().all(|b| b.is_ascii_graphic()) {
-                let why = "holds white space inside of it, or characters that are not ASCII";
-                wrong = wrong.or_else(|| Some(format!("{name} {why}: no credential does")));
+                let why = "has white space in it, or characters that are not ASCII";
+                wrong = wrong.or_else(|| Some(format!("{name} {why}: that is not a credential")));
             }
         }
         let region = REGIONS.iter().find_map(find);
@@ -42,7 +42,7 @@ impl Aws {
             let known = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
             let is_region = value.bytes().all(known);
             if !is_region {
-                let why = "is no region: want letters, digits and hyphens, such as eu-central-1";
+                let why = "is not a region: want letters, digits and hyphens, like eu-central-1";
                 wrong.get_or_insert(format!("{name} {why}"));
             }
             is_region
@@ -54,7 +54,7 @@ impl Aws {
             let is_url = Url::parse(value)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !is_url {
-                let why = "is no address of a server, such as https://s3.example.net:9000";
+                let why = "is not the address of a server, like https://s3.example.net:9000";
                 wrong.get_or_insert(format!("{name} {why}"));
             }
             is_url

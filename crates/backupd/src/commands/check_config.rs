@@ -28,8 +28,8 @@ use self::kubernetes::Kubernetes;
 /// Number of upcoming runs that are shown for each schedule.
 const RUNS: usize = 5;
 
-/// Check the configuration without touching cluster or store, and show the next runs; of a folder every
-/// file, and that no two meet
+/// Check the configuration without touching cluster or store, and show the next runs; for a folder,
+/// check every file, and that no two share a place
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -130,14 +130,14 @@ fn check(
     let mut warnings = Vec::new();
     if *encryption == Encryption::None {
         warnings.push(
-            "encryption is none: whoever can read the store can read the cluster's secrets"
+            "encryption is none: anyone who can read the store can read the cluster's secrets"
                 .to_owned(),
         );
     }
     check_roles(config, environment, clock.now(), &mut warnings)?;
     let kubernetes = Kubernetes::of(config, environment, &mut warnings);
     if config.components.is_empty() {
-        warnings.push("no component has a schedule: nothing is backed up by itself".to_owned());
+        warnings.push("no component has a schedule: nothing is backed up automatically".to_owned());
     }
     let git_mirror = mirror::Mirror::of(config, &mut warnings)?;
     let leftovers = leftovers::Leftovers::of(config, &mut warnings);

@@ -30,8 +30,8 @@ const LOOK_BACK: usize = 200;
 /// Take a restore point after an upgrade and say what differs from the one before
 ///
 /// Compares tenants, versions, components and the number of objects of each kind with the newest
-/// restore point of `backupd pre-upgrade`. Which objects changed, and how, `restore-cli diff` tells
-/// those who hold a key.
+/// restore point of `backupd pre-upgrade`. `restore-cli diff` shows those who hold a key which
+/// objects changed, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {

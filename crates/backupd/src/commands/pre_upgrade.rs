@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Note in the restore point which upgrade it is for
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Take it although a TenantCluster is being worked on, or nobody can tell
+    /// Take it although a TenantCluster is being worked on, or it is not known whether
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -87,7 +87,7 @@ fn refused(why: String) -> Failure {
 fn busy_reason(tenants: Option<&[TenantFacts]>) -> Option<String> {
     let Some(tenants) = tenants else {
         let why =
-            "the Kubernetes API was not reached, so nobody knows what its controllers are doing";
+            "the Kubernetes API was not reached, so it is not known what its controllers are doing";
         return Some(why.to_owned());
     };
     let at_work = tenants.iter().filter_map(|tenant| {

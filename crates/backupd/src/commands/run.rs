@@ -17,12 +17,12 @@ use crate::tls::TlsFiles;
 /// streams.
 const WIND_DOWN: Duration = Duration::from_secs(15);
 
-/// Back up clusters by their schedules, until it is told to end
+/// Run as a daemon: back up clusters by their schedules
 ///
 /// Reads a file, or a folder with a file for each cluster, and reads it again when it changes and on
-/// SIGHUP; a file that is broken keeps what it said before. Serves metrics, status and restore points
+/// SIGHUP; of a file that is broken, what it said before stays in force. Serves metrics, status and restore points
 /// on demand over HTTP. Logs what it does: `--log-level` is `info` here, unless it is given. SIGTERM
-/// ends it: no run begins any more, and one at work is given the grace time.
+/// ends it: no further run begins, and one at work gets the grace time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -44,15 +44,15 @@ pub(crate) struct Args {
     /// --tls-cert need none
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Vec<String>,
-    /// Let those read the status and ask for restore points who have the token in this file [default:
+    /// Let clients with the token in this file read the status and ask for restore points [default:
     /// all read, and only this machine asks]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Take the token without TLS from other machines: a proxy or a mesh encrypts what is sent
     #[arg(long, requires = "token_file")]
     pub(crate) insecure_token: bool,
-    /// Let everybody read the status and the restore points, also where a token or certificate is
-    /// wanted of those who ask for one
+    /// Let all clients read the status and the restore points, even if they need a token or
+    /// certificate to ask for one
     #[arg(long)]
     pub(crate) open_reads: bool,
     /// Serve HTTPS with the certificate in this file, and what was sent along with it
@@ -61,11 +61,11 @@ pub(crate) struct Args {
     /// Serve HTTPS with the private key in this file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let those read the status and ask for restore points who show a certificate of an authority in
-    /// this file
+    /// Let clients with a certificate of an authority in this file read the status and ask for
+    /// restore points
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) client_ca: Option<PathBuf>,
-    /// Let a run at work go on for so many seconds after SIGTERM; some more pass until the end
+    /// Let a run at work continue for this many seconds after SIGTERM; some more pass until the end
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub(crate) grace: u16,
     /// Run only the clusters of this shard, as in `0/3`; each cluster is of exactly one
@@ -79,7 +79,7 @@ pub(crate) struct Args {
     /// own service account]
     #[arg(long, value_name = "FILE", requires = "lease")]
     pub(crate) lease_kubeconfig: Option<PathBuf>,
-    /// Go on with etcd snapshots when the API server of the Lease has not answered for so many
+    /// Continue with etcd snapshots when the API server of the Lease has not answered for this many
     /// seconds: they need no Kubernetes
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) alone_after: u16,

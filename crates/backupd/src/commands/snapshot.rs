@@ -18,8 +18,8 @@ mod client;
 ///
 /// Asks the control plane nodes for an etcd snapshot and checks it against its own checksum, lists
 /// the cluster's objects, stores what is new, and commits the restore point with a signed manifest
-/// at the end. What cannot be taken is told, and costs nothing else. With `--daemon` one that runs
-/// takes it, with its own configuration.
+/// at the end. What cannot be taken is reported, and costs nothing else. With `--daemon` a
+/// running daemon takes it, with its own configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {

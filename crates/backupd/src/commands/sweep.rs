@@ -24,8 +24,8 @@ const SHOWN: usize = 20;
 ///
 /// Reads every restore point and lists the whole prefix. What no restore point leads to is removed once it
 /// is older than the grace time: no run takes so long. Nothing is removed while a restore point cannot be
-/// read or trusted, where the store's clock tells no ages, or where it would be more than runs that died
-/// can explain. `backupd run` does the same by itself where `leftovers` is configured.
+/// read or trusted, where the store's clock gives no ages, or where it would be more than runs that died
+/// can explain. `backupd run` does the same automatically where `leftovers` is configured.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -35,8 +35,8 @@ pub(crate) struct Args {
     /// Remove what is older, as in `24h`; at least twice `runs.deadline` [default: `leftovers.grace`, or 24h]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Duration>,
-    /// Go on where more would go than half of what restore points lead to, or where there is none: somebody
-    /// has looked
+    /// Continue where more would be removed than half of what restore points lead to, or where there is
+    /// none: a person has checked it
     #[arg(long)]
     past_the_brake: bool,
     #[command(flatten)]

@@ -183,7 +183,11 @@ impl Election {
                         tracing::warn!(lease, holder, problem, "this daemon does not lead");
                     }
                     Lead::Alone { lease, problem } => {
-                        tracing::error!(lease, problem, "the API server is away: etcd goes on");
+                        tracing::error!(
+                            lease,
+                            problem,
+                            "the API server is away: etcd snapshots continue"
+                        );
                     }
                     Lead::Unelected => {}
                 }

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 /// Message for a panic. The panic's own message may contain anything, and is already on standard error.
 pub(crate) const LOST: &str =
-    "it came to a fault of this program (a panic, told on standard error); please report it";
+    "this program has a fault (a panic, printed on standard error); please report it";
 /// Pause before work that panicked is started again.
 pub(crate) const PAUSE: Duration = Duration::from_secs(30);
 
@@ -51,7 +51,7 @@ pub(crate) async fn repeat<F>(
         if isolate(done, |_| false).await {
             return;
         }
-        tracing::error!(what, "it is begun again in {} s", pause.as_secs());
+        tracing::error!(what, "it starts again in {} s", pause.as_secs());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,

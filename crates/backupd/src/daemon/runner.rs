@@ -316,7 +316,7 @@ mod tests {
         })
         .await;
         let cause = ended.result.err().unwrap();
-        assert!(cause.contains("a fault of this program"), "{cause}");
+        assert!(cause.contains("this program has a fault"), "{cause}");
         assert!(matches!(handle.status().state, RunState::Failed { .. }));
     }
 }

@@ -193,7 +193,10 @@ impl WatchListener for WatchContext {
     }
 
     fn lost(&self, kind: &str) {
-        tracing::warn!(kind, "the watch fell behind (410); all of it is taken anew");
+        tracing::warn!(
+            kind,
+            "the watch fell behind (410); all of it is taken again"
+        );
         self.board(|cluster| {
             let lost = &mut cluster.view.totals.watches_lost;
             *lost = lost.saturating_add(1);

@@ -202,7 +202,7 @@ impl Sources {
                 self.findings.push(Finding {
                     severity: Severity::Error,
                     object: "datastores.steward.butlerlabs.dev".to_owned(),
-                    cause: format!("no DataStore was found out: {}", line(&e)),
+                    cause: format!("the DataStores could not be found: {}", line(&e)),
                     remedy: "apply deploy/rbac.yaml, then take another restore point".to_owned(),
                 });
                 // The number of DataStores is unknown: none of them was taken.

@@ -9,8 +9,9 @@ const KEEPS: &str = "x-kubernetes-preserve-unknown-fields";
 /// Deepest level of a schema that is converted; the API server accepts no deeper schemas.
 const DEEPEST: usize = 256;
 /// Note for the operator about such a definition.
-pub(super) const NOTE: &str = "spec.preserveUnknownFields was true, which nothing takes any more: it is \
-     false, and its schema keeps unknown fields by x-kubernetes-preserve-unknown-fields";
+pub(super) const NOTE: &str = "spec.preserveUnknownFields was true, which is no longer accepted: \
+     it is set to false, and the schema keeps unknown fields with \
+     x-kubernetes-preserve-unknown-fields";
 
 /// Reports whether the definition keeps unknown fields in the old way.
 pub(super) fn is_old(crd: &Value) -> bool {

@@ -63,8 +63,8 @@ impl DangerChecker {
                 Severity::Error,
                 place(),
                 format!(
-                    "it was captured as an upgrade began: its status says {} and its spec {}; \
-                     Steward would wait for nodes of a control plane that it does not make",
+                    "it was captured at the start of an upgrade: its status says {} and its spec \
+                     {}; Steward would wait for nodes of a control plane that it does not create",
                     has.as_deref().unwrap_or_default(),
                     wanted.as_deref().unwrap_or("nothing")
                 ),
@@ -141,7 +141,7 @@ impl DangerChecker {
                 Severity::Error,
                 place,
                 cause,
-                "mend the Secret in the cluster that was captured and take another restore point",
+                "repair the Secret in the cluster that was captured and take another restore point",
             );
         }
     }
@@ -177,7 +177,7 @@ impl DangerChecker {
                 Severity::Error,
                 format!("{CONTROL_PLANES} {}", plane.place()),
                 format!(
-                    "it keeps its keys where {other} does, in schema {} of DataStore {}: \
+                    "it and {other} keep their keys in the same schema {} of DataStore {}: \
                      deleting one empties the other",
                     plane.facts.schema,
                     plane.datastore()

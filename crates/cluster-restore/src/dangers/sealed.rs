@@ -63,8 +63,8 @@ impl DangerChecker {
         }
         let more = if unopened > first.len() { ", …" } else { "" };
         let cause = format!(
-            "{unopened} of {all} SealedSecrets are opened by no sealing key that is restored or in the \
-             cluster, so they stay sealed: {}{more}",
+            "no sealing key that is restored or in the cluster opens {unopened} of {all} \
+             SealedSecrets, so they stay sealed: {}{more}",
             first.join(", ")
         );
         self.say(

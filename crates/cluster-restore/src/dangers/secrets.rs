@@ -43,8 +43,8 @@ impl DangerChecker {
                 Severity::Error,
                 entry.path.to_string(),
                 cause,
-                "leave it out with `restore-cli`'s --exclude-resources, or mend it in the cluster \
-                 and take another restore point",
+                "leave it out with `restore-cli`'s --exclude-resources, or repair it in the \
+                 cluster and take another restore point",
             );
         }
         if let Some(schema) = entry.path.name.strip_suffix("-datastore-config")
@@ -91,7 +91,7 @@ impl DangerChecker {
             Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
         });
         match ends {
-            None => say("its ca.crt is no certificate".to_owned()),
+            None => say("its ca.crt is not a certificate".to_owned()),
             Some(ends) if ends.duration_since(now) <= DEADLINE => {
                 say(format!("its certificate ends at {ends}"));
             }

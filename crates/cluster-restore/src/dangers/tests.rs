@@ -180,7 +180,7 @@ fn two_that_share_their_keys_are_refused() {
     let found = judged(&objects, &Options::default());
     let shared = found
         .iter()
-        .find(|f| f.cause.contains("keeps its keys where"));
+        .find(|f| f.cause.contains("keep their keys in the same schema"));
     assert!(shared.is_some(), "{found:#?}");
     let mut objects = whole();
     objects[4] = secret("alpha-datastore-config", &[("DB_SCHEMA", "beta_1_beta")]);
@@ -281,7 +281,7 @@ fn a_sealed_secret_without_a_key_and_a_plane_without_a_datastore_are_refused() {
     let found = judged(&objects, &Options::default());
     let remedy = &found.iter().find(|f| f.cause == cause).unwrap().remedy;
     assert!(
-        remedy.contains("`--allow missing-datastore` goes on"),
+        remedy.contains("`--allow missing-datastore` continues"),
         "{remedy}"
     );
 }

@@ -68,8 +68,8 @@ pub struct RestoredFolder {
 pub enum DatastoreError {
     /// The folder already exists.
     #[error(
-        "{folder} exists: a restore needs a folder that does not; nothing was touched. Move it away, \
-         or name another one with --data-dir"
+        "{folder} exists already, and a restore needs a new folder; nothing was touched. Move it \
+         away, or name another one with --data-dir"
     )]
     Exists {
         /// Data folder.
@@ -97,9 +97,10 @@ pub enum DatastoreError {
     },
     /// The tool is older than the data.
     #[error(
-        "the snapshot is of etcd {data} and {program} is that of etcd {tool}, which is not made for what \
-         a newer etcd wrote; nothing was touched. Name the etcdutl of etcd {data} or newer with \
-         --etcdutl, and begin etcd {data} or newer on the folder: an older one may not start"
+        "the snapshot is of etcd {data} and {program} is that of etcd {tool}, which is not made to \
+         read what a newer etcd wrote; nothing was touched. Name the etcdutl of etcd {data} or \
+         newer with --etcdutl, and start etcd {data} or newer on the folder: an older one may not \
+         start"
     )]
     OlderTool {
         /// Program that was run.
@@ -118,7 +119,7 @@ pub enum DatastoreError {
         seconds: u64,
     },
     /// The tool refused.
-    #[error("{program} refused: {said}; what it left in {folder} is of no use, remove it")]
+    #[error("{program} refused: {said}; what it left in {folder} cannot be used: remove it")]
     Refused {
         /// Program that was run.
         program: String,
@@ -140,7 +141,7 @@ pub enum DatastoreError {
         wanted: u64,
     },
     /// The plain snapshot cannot be removed.
-    #[error("cannot remove {file}, which holds the tenants' data in clear: remove it yourself")]
+    #[error("cannot remove {file}, which holds the tenants' data unencrypted: remove it yourself")]
     Left {
         /// Plain snapshot.
         file: String,

@@ -48,7 +48,7 @@ pub(super) fn difference(
     {
         return (content != wanted).then(|| {
             format!(
-                "it is at the snapshot's revision {}, and its keys and values are others",
+                "it is at the snapshot's revision {}, but its keys and values are different",
                 found.revision
             )
         });
@@ -124,7 +124,7 @@ mod tests {
         let live = judge(1040, "more", Some("u"), 1100, None).unwrap();
         assert!(live.contains("never have been lost"), "{live}");
         let same_revision = judge(1000, "other", Some("u"), 5, None).unwrap();
-        assert!(same_revision.contains("keys and values are others"));
+        assert!(same_revision.contains("keys and values are different"));
         // A proof does not help if the content can be compared.
         assert!(judge(1000, "other", Some("u"), 5, ACCEPTED).is_some());
     }

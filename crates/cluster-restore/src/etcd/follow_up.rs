@@ -55,8 +55,8 @@ async fn watch(nodes: &TalosNodes, node: &str, pace: Pace) -> NodeJoin {
             let remedy = (!joined).then(|| {
                 format!(
                     "see `talosctl --nodes {node} service etcd` and `talosctl --nodes {node} logs \
-                     etcd`; a learner that is not promoted keeps the next from joining; one that has \
-                     etcd data of before has to be wiped"
+                     etcd`; a learner that is not promoted keeps the next from joining; a node \
+                     that has old etcd data must be wiped"
                 )
             });
             return NodeJoin {

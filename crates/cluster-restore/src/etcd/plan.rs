@@ -103,7 +103,7 @@ impl EtcdPlan {
             let (then, now) = (&self.target, &now.target);
             return Some(format!("the target was node {then} and is node {now}"));
         }
-        (self.snapshot != now.snapshot).then(|| "the snapshot is another one".to_owned())
+        (self.snapshot != now.snapshot).then(|| "the snapshot is a different one".to_owned())
     }
 }
 
@@ -151,13 +151,13 @@ impl TalosCluster {
     /// Compares the two clusters.
     #[must_use]
     pub fn compare(&self, other: &Self) -> ClusterComparison {
-        let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "not told".to_owned());
+        let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "not known".to_owned());
         if self.id_sha256.is_some() && other.id_sha256.is_some() {
             if self.id_sha256 == other.id_sha256 {
                 return ClusterComparison::Same;
             }
             return ClusterComparison::Other(format!(
-                "the cluster's id is another one: it was {}, it is {}",
+                "the cluster's id was {} and is now {}",
                 shown(&self.name),
                 shown(&other.name)
             ));
@@ -173,7 +173,7 @@ impl TalosCluster {
         if shared {
             return ClusterComparison::Same;
         }
-        ClusterComparison::Other("the talosconfig is that of another authority".to_owned())
+        ClusterComparison::Other("the talosconfig is from another authority".to_owned())
     }
 }
 

@@ -58,7 +58,7 @@ pub async fn preflight(nodes: &TalosNodes, wanted: EtcdRequest) -> EtcdPlan {
         && let Some(own) = &of.cluster
         && let Some(difference) = cluster.differs(own)
     {
-        let cause = format!("it is a node of another cluster than the first: {difference}");
+        let cause = format!("it is a node of another cluster, not the first node's: {difference}");
         notes.block(&target, cause, "name the nodes of one cluster with --nodes");
     }
     let found = looked.iter().find(|looked| looked.facts.node == target);
@@ -103,16 +103,16 @@ fn lineage(
         Some(ClusterComparison::Other(difference)) => (
             Danger::OtherLineage,
             format!("the snapshot is of another Talos cluster than this node: {difference}"),
-            "give the talosconfig and the nodes of the cluster that was captured; if these were set \
-             up anew in its place, or their authority was replaced since,",
+            "give the talosconfig and the nodes of the cluster that was captured; if these were \
+             set up again in its place, or their authority was replaced since,",
         ),
         Some(ClusterComparison::Unknown) | None => (
             Danger::UnknownCluster,
-            "nothing tells which Talos cluster the snapshot is of, so whether it is this node's \
-             cannot be told"
+            "it is not known which Talos cluster the snapshot is from, so it cannot be compared \
+             with this node's"
                 .to_owned(),
-            "restore from a restore point that was taken through the Talos API; if these are surely \
-             the snapshot's own nodes,",
+            "restore from a restore point that was taken through the Talos API; if you are sure \
+             that these are the snapshot's own nodes,",
         ),
     };
     let severity = if wanted.allow.contains(&danger) {
@@ -120,7 +120,7 @@ fn lineage(
     } else {
         Severity::Error
     };
-    let remedy = format!("{remedy} `--allow {}` goes on all the same", danger.name());
+    let remedy = format!("{remedy} `--allow {}` continues anyway", danger.name());
     notes.say(severity, target, cause, remedy);
 }
 
@@ -158,8 +158,8 @@ fn talosconfig(nodes: &TalosNodes, names: &[String], notes: &mut PreflightFindin
                 roles.join(", ")
             }
         );
-        let remedy = "use the administrator's talosconfig with --talosconfig; the one that lies in \
-                      the cluster can never restore it";
+        let remedy = "use the administrator's talosconfig with --talosconfig; the one in the \
+                      cluster can never restore it";
         say(Severity::Error, cause, remedy);
     }
     if names.is_empty() {
@@ -203,7 +203,7 @@ fn check_target(
     match facts.etcd.as_ref().map(|etcd| (etcd.state.as_str(), etcd)) {
         Some(("Preparing", _)) if facts.data_empty == Some(false) => {
             let cause = "its etcd is still preparing and has data already: a restore is under way";
-            let remedy = "nothing: it is waited for before anything else is done";
+            let remedy = "nothing: the restore waits for it first";
             notes.warn(node, cause.to_owned(), remedy);
         }
         Some(("Preparing", _)) => {}
@@ -211,18 +211,16 @@ fn check_target(
             let what = match standing {
                 TargetEtcdState::Holds(_) | TargetEtcdState::Down => None,
                 TargetEtcdState::Other(difference) => Some(difference.clone()),
-                TargetEtcdState::Unread(why) => {
-                    Some(format!("what it holds cannot be told ({why})"))
-                }
+                TargetEtcdState::Unread(why) => Some(format!("its data cannot be read ({why})")),
             };
             if let Some(what) = what {
                 let cause = format!(
-                    "its etcd runs: a restore would throw away what it holds, and it is not what this \
-                     restore makes: {what}"
+                    "its etcd runs, and its data is not what this restore makes: {what}; a restore \
+                     would throw that data away"
                 );
                 let remedy = format!(
-                    "if its data is of use, restore quorum instead of restoring a snapshot; if not, \
-                     wipe it yourself: `{}` (destroys {})",
+                    "if its data is needed, restore quorum instead of restoring a snapshot; if \
+                     not, wipe it yourself: `{}` (destroys {})",
                     wipe.command, wipe.destroys
                 );
                 notes.block(node, cause, remedy);
@@ -244,7 +242,7 @@ fn check_target(
         }
         Some(_) => {}
         None => {
-            let cause = "it does not tell the state of its etcd".to_owned();
+            let cause = "it does not report the state of its etcd".to_owned();
             let remedy = format!("see `talosctl --nodes {node} services`");
             notes.block(node, cause, remedy);
         }
@@ -259,7 +257,7 @@ fn check_target(
         notes.block(node, cause, remedy);
     }
     if facts.data_empty.is_none() {
-        let cause = "whether it has etcd data cannot be told".to_owned();
+        let cause = "it is not known whether it has etcd data".to_owned();
         notes.warn(
             node,
             cause,
@@ -267,10 +265,10 @@ fn check_target(
         );
     }
     if facts.time_in_sync == Some(false) {
-        let cause = "its clock is not in sync, and it does not bootstrap before that".to_owned();
+        let cause = "its clock is not in sync, and it does not bootstrap until it is".to_owned();
         let remedy = format!(
-            "it is waited for; if it takes minutes, see `talosctl --nodes {node} get timestatus` and \
-             its time servers"
+            "the restore waits for it; if that takes minutes, see `talosctl --nodes {node} get \
+             timestatus` and its time servers"
         );
         notes.warn(node, cause, remedy);
     }
@@ -288,8 +286,8 @@ fn check_target(
 /// Blocks a machine of the old type `init`, on which Talos bootstraps etcd at every start.
 fn init(facts: &NodeFacts, notes: &mut PreflightFindings) {
     if facts.machine_type.as_deref() == Some("init") {
-        let cause = "its machine type is the old `init`, which begins an etcd of its own at every \
-                     start";
+        let cause = "its machine type is the old `init`, which starts an etcd of its own at every \
+                     boot";
         let remedy = format!(
             "set `machine.type: controlplane` first: `talosctl --nodes {} edit machineconfig \
              --mode=staged`, then reboot it",
@@ -337,7 +335,7 @@ fn report_unseen(
     } else {
         Severity::Error
     };
-    let remedy = format!("{remedy}; `--allow {}` goes on all the same", danger.name());
+    let remedy = format!("{remedy}; `--allow {}` continues anyway", danger.name());
     notes.say(severity, node, cause, remedy);
 }
 
@@ -352,7 +350,7 @@ fn check_other_node(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut P
             "it does not answer"
         };
         let cause = format!(
-            "{what}, so whether its etcd runs is not known: {}",
+            "{what}, so it is not known whether its etcd runs: {}",
             first_failure(looked)
         );
         let remedy = "make sure that it is down; before it comes back, wipe its etcd data, so that \
@@ -369,13 +367,13 @@ fn check_other_node(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut P
         Some("Running") => {
             let cause = "its etcd runs: two etcd clusters would serve one Kubernetes".to_owned();
             let remedy = format!(
-                "if quorum can be had again, do that instead of restoring; if not, {}",
+                "if quorum can be restored, do that instead of restoring a snapshot; if not, {}",
                 wiped()
             );
             notes.block(node, cause, remedy);
         }
         _ if facts.data_empty == Some(false) => {
-            let cause = "its etcd has data of before, so that it will not join".to_owned();
+            let cause = "its etcd has old data, so it will not join".to_owned();
             notes.warn(node, cause, wiped());
         }
         Some("Preparing") => {}
@@ -386,7 +384,7 @@ fn check_other_node(looked: &NodeReport, allow: &BTreeSet<Danger>, notes: &mut P
             notes.warn(node, cause, remedy);
         }
         None => {
-            let cause = "it does not tell the state of its etcd".to_owned();
+            let cause = "it does not report the state of its etcd".to_owned();
             let not_allowed = CallErrorKind::NotAllowed;
             let role = looked
                 .failures

@@ -102,21 +102,23 @@ pub(super) fn versions(
     let storage = snapshot.storage_version.as_deref();
     let Some(data) = MinorVersion::of_storage(storage) else {
         let cause = format!(
-            "which etcd the snapshot is of is not known: it tells the storage version {}",
+            "the etcd version of the snapshot is not known: the snapshot has only storage version \
+             {}",
             storage.unwrap_or_default()
         );
-        let remedy = "restore it onto a node with the etcd that it was taken of".to_owned();
+        let remedy =
+            "restore it onto a node with the etcd version that it was taken from".to_owned();
         return finding(Severity::Warning, cause, remedy);
     };
     let Some(NodeEtcd { etcd, told, renew }) = NodeEtcd::of(talos, image, data) else {
-        let cause = format!("which etcd Talos {talos} brings is not known here");
+        let cause = format!("it is not known here which etcd Talos {talos} brings");
         let remedy = format!("make sure that it is etcd {data} or newer: `talosctl etcd status`");
         return finding(Severity::Warning, cause, remedy);
     };
     if data > etcd {
         let cause = format!(
-            "the snapshot is of etcd {data}, and {told}: no etcd is made to start from what a newer \
-             one wrote"
+            "the snapshot is of etcd {data}, and {told}: etcd is not made to start from what a \
+             newer etcd wrote"
         );
         return finding(Severity::Error, cause, renew);
     }

@@ -27,9 +27,9 @@ impl WipeCommand {
              --system-labels-to-wipe EPHEMERAL"
         );
         let mut destroys = format!(
-            "everything on the partition EPHEMERAL of node {node}: the data of its etcd member, its \
-             images, logs and what pods keep there. A graceful reset is not possible without a \
-             quorum. Wipe no node whose etcd data is the newest you have"
+            "everything on the partition EPHEMERAL of node {node}: the data of its etcd member, \
+             its images, logs and what pods keep there. A graceful reset is not possible without a \
+             quorum. Do not wipe a node whose etcd data is the newest you have"
         );
         if own_partition {
             destroys.push_str(

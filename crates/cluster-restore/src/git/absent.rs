@@ -14,9 +14,10 @@ use backup_core::format::manifest::Severity;
 /// Remedy for objects that are in the archive and not in Git.
 const TAKEN_OUT: &str = "they are restored from the archive; leave them out with --exclude-resources if they were taken \
                          out of Git on purpose";
-const NOT_CAPTURED: &str = "they are restored from the archive; Butler's export did not write them, so that they are \
-                            not in Git says nothing";
-const A_GAP: &str = "its absence in Git says nothing: it is restored if the restore point has it, and never taken away";
+const NOT_CAPTURED: &str = "they are restored from the archive; Butler's export did not write \
+                            them, so their absence in Git means nothing";
+const A_GAP: &str = "its absence in Git means nothing: it is restored if the restore point has it, \
+    and never deleted";
 
 /// Objects that Git does not have, sorted by the reason.
 pub(super) struct AbsentObjects<'r> {
@@ -72,7 +73,7 @@ impl<'r> AbsentObjects<'r> {
         }
         for unseen in &coverage.unseen {
             absent.doubt.get_or_insert_with(|| unseen.clone());
-            let remedy = "what it applies comes from the restore point, and nothing is taken away";
+            let remedy = "what it applies comes from the restore point, and nothing is deleted";
             told.say(Severity::Warning, "Git".to_owned(), unseen.clone(), remedy);
         }
         for (item, by) in &coverage.patched {
@@ -80,8 +81,8 @@ impl<'r> AbsentObjects<'r> {
             let object = object.unwrap_or_else(|| format!("{} {}", item.kind, item.name));
             let cause =
                 format!("the Flux Kustomization {by} patches it, and the export left that out");
-            let remedy = "Git's is restored without the patch; Flux lays it over when it goes on, if its \
-                          Kustomization still has it";
+            let remedy = "Git's is restored without the patch; Flux applies the patch when it runs \
+                          again, if its Kustomization still has it";
             told.say(Severity::Warning, object, cause, remedy);
         }
         absent

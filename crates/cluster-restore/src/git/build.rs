@@ -28,11 +28,11 @@ impl DocumentSet {
                 object: "kustomize".to_owned(),
                 cause:
                     "this system gives a program no network of its own (`unshare --net` fails), so \
-                        kustomizations are built where there is one"
+                     kustomizations are built where there is one"
                         .to_owned(),
                 remedy:
-                    "nothing has to be done: one that names a part that lies elsewhere is refused \
-                         before it is built"
+                    "nothing: a kustomization that names a part in another place is refused before \
+                     it is built"
                         .to_owned(),
             });
         }
@@ -69,7 +69,7 @@ impl DocumentSet {
         if !child::is_there(program::KUBECTL) {
             self.warn(
                 name(folder),
-                "it holds a kustomization, and `kubectl`, which builds it, is not there; nothing \
+                "it holds a kustomization, and `kubectl`, which builds it, was not found; nothing \
                  of it was taken",
             );
             return Ok(());

@@ -190,9 +190,7 @@ fn parts(folder: &Path) -> Result<RepositoryFolders, GitError> {
         && common.join("objects").is_dir()
         && (common.join("refs").is_dir() || common.join("packed-refs").is_file());
     if !is {
-        return Err(missing(
-            "it is no folder of a work tree, and no bare repository",
-        ));
+        return Err(missing("it is neither a work tree nor a bare repository"));
     }
     Ok(RepositoryFolders { own, common, tree })
 }

@@ -129,7 +129,7 @@ pub(super) fn read(tree: &Path, root: &Path) -> Option<Result<Coverage, &'static
         return None;
     }
     let Ok(report) = serde_json::from_value::<CoverageReport>(value) else {
-        return Some(Err("it is an export's report of a form that is not known"));
+        return Some(Err("it is an export's report of an unknown form"));
     };
     let folder = file.parent().unwrap_or(tree);
     let folder = folder.strip_prefix(tree).unwrap_or(folder).to_owned();

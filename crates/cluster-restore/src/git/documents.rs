@@ -114,7 +114,7 @@ pub(super) async fn read(
     for odd in &found.odd {
         read.warn(
             name(odd),
-            "it is no plain file, or lies too deep; it was not read",
+            "it is not a plain file, or is nested too deep; it was not read",
         );
     }
     let included = included(&found.kustomizations);
@@ -235,9 +235,10 @@ impl DocumentSet {
             severity: Severity::Warning,
             object,
             cause: cause.to_owned(),
-            remedy: "what it stands for comes from the restore point, if that has it; otherwise \
-                     put it right in Git and plan again"
-                .to_owned(),
+            remedy:
+                "its objects come from the restore point, if that has them; if not, correct it \
+                 in Git and plan again"
+                    .to_owned(),
         });
     }
 
@@ -250,7 +251,7 @@ impl DocumentSet {
             return Err(GitError::TooMuch { what, most });
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            self.warn(file.to_owned(), "it is no text; it was not read");
+            self.warn(file.to_owned(), "it is not text; it was not read");
             return Ok(());
         };
         let name: Arc<str> = file.into();
@@ -263,7 +264,7 @@ impl DocumentSet {
                 Err(line) => {
                     let at = line.map(|line| format!(" near its line {line}"));
                     let at = at.unwrap_or_default();
-                    let cause = format!("its document {number} is no YAML that is taken{at}");
+                    let cause = format!("its document {number} is not YAML that is accepted{at}");
                     self.warn(file.to_owned(), &cause);
                 }
             }
@@ -292,7 +293,7 @@ impl DocumentSet {
         let named = text("/metadata/name").is_some_and(|n| !n.is_empty());
         let of_kustomize = version.is_some_and(|v| v.starts_with("kustomize.config.k8s.io/"));
         if version.is_none() || kind.is_none() || !named || of_kustomize {
-            let cause = format!("its document {number} is no object of Kubernetes");
+            let cause = format!("its document {number} is not a Kubernetes object");
             self.note(file.to_string(), &cause);
             return Ok(());
         }

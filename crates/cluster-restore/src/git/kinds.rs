@@ -103,7 +103,7 @@ impl<'a> Kinds<'a> {
         };
         // A name must not point to another place.
         if path.to_string().parse().ok() != Some(path.clone()) {
-            return Err("its name or namespace is none that an object can have".to_owned());
+            return Err("its name or namespace is not valid for an object".to_owned());
         }
         Ok(path)
     }

@@ -133,7 +133,7 @@ pub(super) fn overlay_spool(
                 place.clone(),
                 "Git has values in it that Flux fills in; they were taken from the restore point"
                     .to_owned(),
-                "nothing has to be done; Flux fills them in again when it goes on",
+                "nothing: Flux fills them in when it runs again",
             );
         }
         if let Some(patch) = merge(None, &before, &value).patch {
@@ -141,8 +141,8 @@ pub(super) fn overlay_spool(
             told.say(
                 Severity::Info,
                 place,
-                format!("Git has it otherwise than the restore point: {fields}"),
-                "Git's is restored; see that it is meant",
+                format!("Git and the restore point differ here: {fields}"),
+                "Git's is restored; check that you want it",
             );
         }
         spool.overlay(&entry.path, &bytes(&value), laid.replaced)?;
@@ -157,7 +157,7 @@ pub(super) fn overlay_spool(
             Severity::Info,
             path.to_string(),
             "in Git, not in the archive; it is made as Git has it".to_owned(),
-            "see that it is meant: the cluster did not have it when it was captured",
+            "check that you want it: the cluster did not have it when it was captured",
         );
         spool.overlay(&path, &bytes(&value), true)?;
     }
@@ -193,7 +193,7 @@ fn placed<'r>(
         let path = match kinds.place(&value) {
             Ok(path) => path,
             Err(why) => {
-                let remedy = "put it right in Git, or bring its definition; it was not taken";
+                let remedy = "correct it in Git, or restore its definition too; it was not taken";
                 told.say(Severity::Warning, place, why, remedy);
                 continue;
             }
@@ -221,7 +221,7 @@ fn placed<'r>(
                 place,
                 format!("{} {why}", path.object()),
                 if lost {
-                    "the restore point does not have it: Flux makes it when it goes on"
+                    "the restore point does not have it: Flux creates it when it runs again"
                 } else {
                     "nothing has to be done: it is taken from the restore point"
                 },
@@ -233,7 +233,7 @@ fn placed<'r>(
                 Severity::Warning,
                 place,
                 format!("{} has values that Flux fills in", path.object()),
-                "it is in Git alone and was not taken: Flux makes it when it goes on",
+                "it is only in Git and was not taken: Flux creates it when it runs again",
             );
             continue;
         }

@@ -123,7 +123,7 @@ impl KustomizationCheck<'_> {
                 Ok(value) => self.fields(folder, written, &value),
                 Err(line) => {
                     let line = line.and_then(|line| usize::try_from(line).ok());
-                    self.refuse(file, line, "is no YAML that is taken");
+                    self.refuse(file, line, "is not YAML that is accepted");
                 }
             }
         }
@@ -233,7 +233,7 @@ impl KustomizationCheck<'_> {
         let line = written.line(part);
         let shown: String = part.chars().take(200).collect();
         if is_elsewhere(part) {
-            let why = format!("names a part that lies elsewhere: {shown}");
+            let why = format!("names a part in another place: {shown}");
             self.refuse(written.file, line, why);
             return None;
         }

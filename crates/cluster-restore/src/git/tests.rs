@@ -38,9 +38,15 @@ fn every_document_is_an_object_or_told() {
     );
     let causes: Vec<_> = found.findings.iter().map(|f| f.cause.as_str()).collect();
     assert_eq!(causes.len(), 3, "{causes:?}");
-    assert!(causes[0].contains("document 2 is no object"), "{causes:?}");
-    assert!(causes[1].contains("document 3 is no object"), "{causes:?}");
-    assert!(causes[2].contains("document 4 is no YAML"), "{causes:?}");
+    assert!(
+        causes[0].contains("document 2 is not a Kubernetes object"),
+        "{causes:?}"
+    );
+    assert!(
+        causes[1].contains("document 3 is not a Kubernetes object"),
+        "{causes:?}"
+    );
+    assert!(causes[2].contains("document 4 is not YAML"), "{causes:?}");
 }
 
 #[test]
@@ -55,7 +61,11 @@ fn a_bomb_of_aliases_is_refused() {
     for bomb in [laughs, large, "[".repeat(100_000)] {
         let found = read(&bomb);
         assert!(found.documents.is_empty());
-        assert!(found.findings[0].cause.contains("no YAML that is taken"));
+        assert!(
+            found.findings[0]
+                .cause
+                .contains("not YAML that is accepted")
+        );
     }
 }
 
@@ -177,7 +187,7 @@ async fn what_an_export_did_not_write_is_not_gone() {
         let (written, out) = (item("written"), item("taken-out"));
         format!(
             "captured: [{written}, {out}]\ndiscoveryFailures:\n- {{group: a.io, kind: Team, name: failed, \
-                 error: forbidden}}\n- {{group: a.io, kind: Team, name: new, error: forbidden}}\n{more}"
+             error: forbidden}}\n- {{group: a.io, kind: Team, name: new, error: forbidden}}\n{more}"
         )
     };
     for (report, doubt) in [

@@ -125,7 +125,8 @@ pub(super) fn explain(repository: &str, access: &Access, error: GitError) -> Git
             format!(" for the user `{user}`, which its address names")
         });
         let remedy = format!(
-            "give what `ssh-keygen -y -f {key}` writes the right to push there, as a deploy key is given it"
+            "give the public key that `ssh-keygen -y -f {key}` writes the right to push there, as \
+             a deploy key"
         );
         (format!("it does not take {key}{user}"), remedy)
     } else {

@@ -72,9 +72,12 @@ impl ObjectWriter<'_> {
         let managed = managed_by(live);
         judged.keep = match (self.options.existing, managed) {
             _ if judged.patch.is_none() || ours || base.is_some() => None,
-            (ExistingPolicy::Keep, _) => Some("it is there otherwise and was left so".to_owned()),
+            (ExistingPolicy::Keep, _) => {
+                Some("the cluster's is different and was left so".to_owned())
+            }
             (ExistingPolicy::Auto, Some(tool)) if self.mode == Mode::Rebuild => Some(format!(
-                "it is there otherwise, and {tool} looks after it; `--existing update` overwrites it"
+                "the cluster's is different, and {tool} manages it; `--existing update` overwrites \
+                 it"
             )),
             _ => None,
         };

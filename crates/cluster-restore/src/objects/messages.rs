@@ -39,7 +39,7 @@ pub(super) fn unreadable(entry: &Entry, error: &KubeError) -> String {
     };
     let way = if status.is_server_error() {
         format!(
-            "; if its stored value is lost, delete it and make it anew with `restore-cli plan \
+            "; if its stored value is lost, delete it and create it again with `restore-cli plan \
              --replace-unreadable {}`",
             by_name(path)
         )
@@ -87,14 +87,15 @@ pub(super) fn write_error_text(entry: &Entry, error: &WriteError) -> String {
     if message.contains("being terminated") {
         let namespace = entry.path.namespace.as_deref().unwrap_or_default();
         return format!(
-            "namespace {namespace} is being deleted in the cluster; see what holds it \
-             (`kubectl get namespace {namespace} -o yaml`), wait for its end, then go on"
+            "namespace {namespace} is being deleted in the cluster; see what holds it (`kubectl \
+             get namespace {namespace} -o yaml`), wait until it is gone, then continue"
         );
     }
     if is_of_a_namespace(error) {
         let namespace = entry.path.namespace.as_deref().unwrap_or_default();
         return format!(
-            "namespace {namespace} is not there; restore namespaces too, or make it, then go on"
+            "namespace {namespace} is not there; restore namespaces too, or create it, then \
+             continue"
         );
     }
     if entry.path.resource.as_str() == "secrets" {

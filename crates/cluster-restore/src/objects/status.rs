@@ -62,9 +62,7 @@ impl ObjectWriter<'_> {
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(Some(
-            "its status was written by somebody else all the time".to_owned(),
-        ))
+        Ok(Some("another writer keeps changing its status".to_owned()))
     }
 }
 

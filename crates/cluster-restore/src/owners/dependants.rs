@@ -100,5 +100,5 @@ pub(crate) async fn relink(
             Err(e) => return Ok(Err(e.line())),
         }
     }
-    Ok(Err("somebody else writes it all the time".to_owned()))
+    Ok(Err("another writer keeps changing it".to_owned()))
 }

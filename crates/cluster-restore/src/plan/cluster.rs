@@ -81,12 +81,12 @@ impl ClusterFacts {
             return Some(Refusal {
                 danger: Some(Danger::UnknownCluster),
                 cause: format!(
-                    "nothing tells which cluster the restore point is of, so whether it is this one \
-                     (kube-system {uid}) cannot be told"
+                    "it is not known which cluster the restore point is from, so it cannot be \
+                     compared with this one (kube-system {uid})"
                 ),
                 remedy:
                     "restore from a restore point that has objects, or an etcd snapshot with the \
-                         namespace kube-system"
+                     namespace kube-system"
                         .to_owned(),
             });
         }
@@ -94,8 +94,8 @@ impl ClusterFacts {
             Mode::Rebuild => self.kube_system.iter().find(same).map(|witness| Refusal {
                 danger: None,
                 cause: format!(
-                    "this is the very cluster that the restore point is of: its kube-system has UID \
-                     {uid}, as {} tells",
+                    "this is the cluster that the restore point is from: its kube-system has UID \
+                     {uid}, according to {}",
                     witness.told_by
                 ),
                 remedy: "give the kubeconfig of the fresh cluster, or plan with `--mode in-place`"
@@ -106,8 +106,8 @@ impl ClusterFacts {
                 Some(Refusal {
                     danger: (!etcd).then_some(Danger::OtherLineage),
                     cause: format!(
-                        "it is another cluster than the restore point's: its kube-system has UID \
-                         {uid}, the captured one had {}, as {} tells",
+                        "it is another cluster, not the restore point's: its kube-system has UID \
+                         {uid}, the captured one had {}, according to {}",
                         other.uid, other.told_by
                     ),
                     remedy: if etcd {
@@ -159,7 +159,7 @@ impl Refusal {
     pub fn hint(&self) -> String {
         match self.danger {
             Some(danger) => format!(
-                "{}; `--allow {}` goes on all the same",
+                "{}; `--allow {}` continues anyway",
                 self.remedy,
                 danger.name()
             ),

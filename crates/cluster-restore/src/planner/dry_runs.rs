@@ -88,7 +88,7 @@ impl Survey<'_> {
                 severity: Severity::Warning,
                 object: self.target.server().to_owned(),
                 cause: format!("as things are now it refuses {more} more objects in a dry run"),
-                remedy: "deal with those that are told, then plan again".to_owned(),
+                remedy: "resolve those that are listed, then plan again".to_owned(),
             });
         }
         Ok(())
@@ -154,9 +154,9 @@ impl Survey<'_> {
             severity: Severity::Warning,
             object: entry.path.to_string(),
             cause: format!("as things are now {why}"),
-            remedy:
-                "what it needs may come with the restore; if not, it is told and the rest goes on"
-                    .to_owned(),
+            remedy: "what it needs may come with the restore; if not, it is reported and the rest \
+                 continues"
+                .to_owned(),
         });
     }
 }

@@ -90,7 +90,7 @@ impl Survey<'_> {
                  by one: {}",
                 why.line()
             ),
-            remedy: "each that cannot be read is planned as FAIL with the way on".to_owned(),
+            remedy: "each that cannot be read is planned as FAIL, with what to do".to_owned(),
         });
     }
 
@@ -145,7 +145,7 @@ impl Survey<'_> {
         if pause::is_ours(marker, live) {
             finding.severity = Severity::Info;
             finding.cause = "it is paused by a restore that did not put it back".to_owned();
-            finding.remedy = "nothing has to be done: it goes on at the end of this one".to_owned();
+            finding.remedy = "nothing: this restore puts it back at its end".to_owned();
         }
         self.findings.push(finding);
         Ok(())
@@ -192,8 +192,8 @@ impl Survey<'_> {
                         path.to_string(),
                         "it is being deleted in the cluster, so nothing can be made in it"
                             .to_owned(),
-                        "see what holds it with `kubectl get namespace -o yaml`, wait for its end, \
-                         then plan again; or leave it out with --exclude-namespaces",
+                        "see what holds it with `kubectl get namespace -o yaml`, wait until it is \
+                         gone, then plan again; or leave it out with --exclude-namespaces",
                     );
                 } else {
                     self.namespaces.insert(path.name.clone());
@@ -236,8 +236,8 @@ impl Survey<'_> {
             .pointer("/metadata/finalizers")
             .and_then(Value::as_array);
         let planned = if finalizers.is_some_and(|f| !f.is_empty()) {
-            let why = "not in the archive, but deleting it cleans up what it stands for; delete it \
-                       by hand if that is meant";
+            let why = "not in the archive, but deleting it also deletes what it represents; delete \
+                       it by hand if you want that";
             (path.clone(), Outcome::Conflict, Some(why.to_owned()))
         } else {
             let why = "not in the archive, which has all others of its kind";

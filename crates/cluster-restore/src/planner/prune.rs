@@ -67,8 +67,8 @@ impl Survey<'_> {
             self.findings.push(Finding {
                 severity: Severity::Warning,
                 object: "--prune".to_owned(),
-                cause: format!("takes nothing away, as Git may have more than was read: {doubt}"),
-                remedy: "put it right in Git and plan again, or delete by hand what should not be \
+                cause: format!("deletes nothing, as Git may have more than was read: {doubt}"),
+                remedy: "correct it in Git and plan again, or delete by hand what should not be \
                          there"
                     .to_owned(),
             });
@@ -94,7 +94,7 @@ impl Survey<'_> {
             severity: Severity::Info,
             object: "--prune".to_owned(),
             cause: format!(
-                "takes nothing away of these kinds, as nothing proves that the restore point holds \
+                "deletes nothing of these kinds, as it is not proven that the restore point holds \
                  all of their objects: {}",
                 told.join(", ")
             ),

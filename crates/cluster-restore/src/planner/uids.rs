@@ -65,15 +65,15 @@ impl UidReferences {
                 severity: Severity::Warning,
                 object: resource,
                 cause: format!(
-                    "field {} of {count} object(s) holds the UID of an object that is made anew and gets \
-                     another one; the first is {}, with the UID of {} {}",
+                    "field {} of {count} object(s) holds the UID of an object that is created \
+                     again and gets a new one; the first is {}, with the UID of {} {}",
                     field.trim_start_matches('.'),
                     first.object(),
                     of.resource,
                     of.object(),
                 ),
                 remedy: "it is written as it was captured; see whether its controller sets it \
-                         anew, and change it by hand if not"
+                         again, and change it by hand if not"
                     .to_owned(),
             })
             .collect();

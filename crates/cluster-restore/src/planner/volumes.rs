@@ -46,8 +46,7 @@ impl Survey<'_> {
                 severity: Severity::Info,
                 object: volumes::VOLUMES.to_owned(),
                 cause: format!("{bound} volume(s): {}", volumes::MADE),
-                remedy: "nothing has to be done; what cannot be bound keeps Retain and is told"
-                    .to_owned(),
+                remedy: "nothing: what cannot be bound keeps Retain and is reported".to_owned(),
             });
         }
         for (object, volume) in lost {

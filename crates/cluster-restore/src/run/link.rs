@@ -100,7 +100,7 @@ impl Recovery {
                     Err(why) => findings.push(Finding {
                         severity: Severity::Error,
                         object,
-                        cause: format!("its owner was gone and could not be named anew: {why}"),
+                        cause: format!("its owner was gone and could not be named again: {why}"),
                         remedy: "the restore point does not have it; see whether it is still \
                                  there, and plan again"
                             .to_owned(),
@@ -178,8 +178,8 @@ impl Recovery {
                         object: object.clone(),
                         cause,
                         remedy:
-                            "go on with `restore-cli resume`; Steward adopts its own Secrets by \
-                             itself"
+                            "continue with `restore-cli resume`; Steward adopts its own Secrets \
+                             automatically"
                                 .to_owned(),
                     }
                 }));
@@ -245,7 +245,7 @@ impl Recovery {
                 Err(e) => return failed(e.line()),
             }
         }
-        failed("somebody else writes it all the time".to_owned())
+        failed("another writer keeps changing it".to_owned())
     }
 }
 
@@ -254,7 +254,10 @@ pub(crate) fn unread(kind: &str, why: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: kind.to_owned(),
-        cause: format!("whether its objects name owners that are made anew is not known: {why}"),
+        cause: format!(
+            "it is not known whether its objects name owners that are created again: \
+             {why}"
+        ),
         remedy: "see why it cannot be listed, and look at its objects' ownerReferences".to_owned(),
     }
 }

@@ -18,7 +18,7 @@ impl Recovery {
     /// Puts everything back as it was.
     pub(super) async fn resume(&mut self) -> Result<Vec<Finding>, RecoverError> {
         let mut findings = Vec::new();
-        self.progress.step("letting controllers go on", None);
+        self.progress.step("starting controllers again", None);
         for role in PlatformRole::ALL {
             let ready = self.controllers(role, &mut findings).await?;
             self.webhooks(role, ready, &mut findings).await?;
@@ -62,7 +62,7 @@ impl Recovery {
     async fn put_back(&mut self, parked: &ParkedItem) -> Result<(), RecoverError> {
         quiesce::unpark(&self.target, parked).await?;
         let place = parked.place();
-        self.progress.note(&format!("{place} goes on"));
+        self.progress.note(&format!("{place} is put back"));
         self.journal.write(vec![Record::Unparked { place }])
     }
 
@@ -200,7 +200,7 @@ impl Recovery {
                     severity: Severity::Error,
                     object: entry.path.to_string(),
                     cause: format!("whether it is still paused cannot be read: {}", e.line()),
-                    remedy: "go on with `restore-cli resume`".to_owned(),
+                    remedy: "continue with `restore-cli resume`".to_owned(),
                 }));
             }
         };
@@ -218,9 +218,10 @@ impl Recovery {
                 severity: Severity::Error,
                 object: entry.path.to_string(),
                 cause: "it is being deleted, so its pause marker stays on".to_owned(),
-                remedy: "with the marker off what it stands for would be deleted; the runbook has \
-                         the way to save a control plane"
-                    .to_owned(),
+                remedy:
+                    "without the marker, what it represents would be deleted; the runbook says \
+                     how to save a control plane"
+                        .to_owned(),
             }));
         }
         let mut patch = pause::unpause(marker, &wanted);
@@ -236,7 +237,7 @@ impl Recovery {
                 severity: Severity::Error,
                 object: entry.path.to_string(),
                 cause: format!("it is still paused: {}", e.line()),
-                remedy: "go on with `restore-cli resume`".to_owned(),
+                remedy: "continue with `restore-cli resume`".to_owned(),
             })),
         }
     }

@@ -76,7 +76,7 @@ impl Recovery {
                 seen.insert(path);
             }
             let gone = objects.keys().filter(|path| !seen.contains(*path));
-            let gone = gone.map(|path| (path, "it was made and is gone: somebody deleted it"));
+            let gone = gone.map(|path| (path, "it was made and is gone: something deleted it"));
             let going = going
                 .iter()
                 .map(|path| (path, "it was made and is being deleted"));
@@ -111,12 +111,11 @@ impl Recovery {
             }
             let why = match relink(&owners, path).await? {
                 Ok(_) => {
-                    "it named an owner that does not live; it was named anew just now, and \
-                          nobody looked again"
+                    "it named an owner that does not exist; the owner was named again just now, \
+                     and it was not checked after that"
                 }
                 Err(_) => {
-                    "it names an owner that does not live, so that the garbage collector \
-                           deletes it"
+                    "it names an owner that does not exist, so the garbage collector deletes it"
                 }
             };
             findings.push(Finding {
@@ -136,10 +135,10 @@ impl Recovery {
 fn loss(path: &ObjectPath, cause: &str) -> Finding {
     let control_plane = path.resource.as_str() == "tenantcontrolplanes.steward.butlerlabs.dev";
     let remedy = if control_plane {
-        "leave its pause annotation on: with it off the tenant's data is deleted; the runbook has \
-         the way to save it"
+        "keep its pause annotation: without it the tenant's data is deleted; the runbook says how \
+         to save it"
     } else {
-        "see who did with the API server's audit log, stop it, then plan again"
+        "find out who did in the API server's audit log, stop it, then plan again"
     };
     Finding {
         severity: Severity::Error,

@@ -159,7 +159,7 @@ fn tenant(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
             Aspect::Endpoint,
             DifferenceCause::Resources,
             what,
-            "workers and kubeconfigs that know the old address lose their way: see the Service",
+            "workers and kubeconfigs with the old address cannot connect: see the Service",
         );
     }
     if old.endpoint.is_none() {
@@ -179,13 +179,13 @@ fn kubeconfig(old: &TenantFacts, new: &TenantFacts, at: Timestamp, check: &mut T
                 Aspect::Kubeconfig,
                 DifferenceCause::Resources,
                 format!("its kubeconfig could be used and cannot be: {why}"),
-                "restore its kubeconfig Secret; or let Steward make it anew, once its control plane \
-                 has its old authority",
+                "restore its kubeconfig Secret; or have Steward create it again, once its control \
+                 plane has its old authority",
             );
         } else {
             check.unseen(
                 Aspect::Kubeconfig,
-                format!("it was no better before: {why}"),
+                format!("it was not better before: {why}"),
             );
         }
     }
@@ -305,7 +305,7 @@ fn answers(old: &TenantFacts, new: &TenantFacts, check: &mut TenantCheck) {
             "wait some minutes for kubelets to come back, then look at the Machines",
         ),
         (Some(_), Some(_)) => {}
-        (_, None) => check.unseen(Aspect::Nodes, "its API server does not tell"),
+        (_, None) => check.unseen(Aspect::Nodes, "its API server does not report them"),
         (None, _) => check.unseen(Aspect::Nodes, "the restore point does not know them"),
     }
     if let (Some(was), Some(is)) = (&was.kube_system_uid, &is.kube_system_uid)
@@ -346,7 +346,7 @@ fn own_data(
             Aspect::Data,
             DifferenceCause::Resources,
             format!("its data was {} and is {}", text(was), text(is)),
-            "it looks at other data, empty or another tenant's: pause its TenantControlPlane and \
+            "it uses other data, empty or another tenant's: pause its TenantControlPlane and \
              restore the status",
         );
     }

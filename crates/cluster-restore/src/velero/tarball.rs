@@ -119,7 +119,7 @@ impl TarballReader<'_> {
         }
         let path: ObjectPath = path
             .parse()
-            .map_err(|_| self.hostile(name, "is no place of an object"))?;
+            .map_err(|_| self.hostile(name, "is not the place of an object"))?;
         if is_second && self.spool.by_path(&path).is_some() {
             return Ok(());
         }
@@ -162,7 +162,7 @@ impl TarballReader<'_> {
         /// A version number is shorter.
         const LONGEST: u64 = 64;
         if size > LONGEST {
-            return Err(self.hostile(name, "is no version").into());
+            return Err(self.hostile(name, "is not a version").into());
         }
         let mut text = String::new();
         bytes

@@ -115,13 +115,13 @@ fn what_no_velero_writes_is_refused_with_its_name() {
             "resources/users/cluster/x",
             EntryType::Regular,
             &object,
-            "no place",
+            "not the place",
         ),
         (
             "metadata/version",
             EntryType::Regular,
             &[b'1'; 100],
-            "no version",
+            "not a version",
         ),
     ] {
         let refused = taken(&packed(&[VERSION, (name, kind, bytes)])).unwrap_err();

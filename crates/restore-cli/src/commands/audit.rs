@@ -17,8 +17,8 @@ use crate::flags::LookFlags;
 ///
 /// Each object must be there, with the size that its restore point names and a recorded checksum
 /// equal to its name; each restore point must be signed by a key of --trust, and none may have a name
-/// of the future; what nobody needs is reported. Nothing
-/// but manifests is downloaded. The exit code tells the worst severity.
+/// of the future; what no restore point needs is reported. Nothing but manifests is downloaded. The
+/// exit code gives the worst severity.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -109,7 +109,7 @@ impl Report for AuditReport {
                 format!("{}, {}", self.objects, human::bytes(self.bytes)),
             ),
             (
-                "Needed by nobody",
+                "Not needed",
                 format!(
                     "{}, {}",
                     self.unreferenced_objects,

@@ -24,7 +24,7 @@ mod tenant;
 /// Fetch one component of a restore point into a file, bit for bit
 ///
 /// The file gets its name when it is complete and checked, with mode 0600. After an interruption
-/// the same command goes on from where it was. With --tenant it is the kubeconfig of one tenant. Ends
+/// the same command continues where it was. With --tenant it is the kubeconfig of one tenant. Ends
 /// with code 7 if the restore point lacks something of the component, and names it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
@@ -137,12 +137,12 @@ fn advised(error: RestoreError) -> Failure {
         return failure.hint(
             "the folder of --to needs room for the component and, meanwhile, for its packs: twice \
              its size is nearly always enough; what was downloaded is kept there, and the same \
-             command goes on from it",
+             command continues from it",
         );
     }
     if failure.exit() == Exit::Damaged {
         return failure.hint(
-            "restore from another restore point of `restore-cli list`; `restore-cli audit` tells \
+            "restore from another restore point of `restore-cli list`; `restore-cli audit` shows \
              which objects are damaged",
         );
     }

@@ -122,8 +122,9 @@ pub(super) fn has_objects(manifest: &Manifest) -> bool {
 /// Returns the warning about a restore point whose parent is not listed.
 pub(super) fn gap(id: &RestorePointId, parent: &RestorePointId) -> String {
     format!(
-        "Restore point {parent}, which {id} was built upon, is not listed: somebody deleted it, or the store \
-         cuts its listings short, and later ones may be missing too. `restore-cli audit` tells more."
+        "Restore point {parent}, which {id} was built upon, is not listed: somebody deleted it, or \
+         the store cuts its listings short, and later ones may be missing too. `restore-cli audit` \
+         says more."
     )
 }
 

@@ -20,7 +20,7 @@ use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 pub(crate) enum ModeFlag {
     /// The same cluster: etcd comes back with all UIDs, then objects are brought forward.
     InPlace,
-    /// A fresh cluster: every object is made anew, in an order that cannot hurt a tenant.
+    /// A fresh cluster: every object is created again, in an order that cannot hurt a tenant.
     Rebuild,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum StepFlag {
 
 /// Say what a restore would do, and write it to a plan; nothing is changed
 ///
-/// The archive is laid beside the cluster with reads and dry runs alone. What could hurt a tenant is
+/// The archive is compared with the cluster, with reads and dry runs only. What could hurt a tenant is
 /// a blocker, named with its remedy; what has to be stopped first is listed. The plan is bound to
 /// the cluster, the restore point and this version of the program. Ends with code 6 if there are
 /// blockers.

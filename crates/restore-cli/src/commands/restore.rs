@@ -24,7 +24,7 @@ use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 ///
 /// The plan is held against the cluster first: on another one, or one that changed since, it is
 /// refused and the difference named. Each object is in a journal before and after it is written, so
-/// that `restore-cli resume` goes on after any interruption. Controllers and webhooks are stopped
+/// that `restore-cli resume` continues after any interruption. Controllers and webhooks are stopped
 /// and put back. Nothing is deleted as roll-back. Ends with code 7 if something could not be
 /// restored.
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use super::recover::{
     continue_run, failed, fetch_copy, plan_of, same,
 };
 
-/// Go on with a restore from where its journal ends
+/// Continue a restore from where its journal ends
 ///
 /// What is done is not done again, what was begun is looked at first, and what was stopped is put
 /// back. May be repeated as often as needed.

@@ -262,7 +262,10 @@ fn in_store(page: &mut Page, journals: &[StoredJournalReport]) {
         ["RESTORE", "RESTORE POINT", "ENDED", "PHASE", "RESUMED"],
         rows,
     );
-    page.line("Read one with: restore-cli status RESTORE. Go on with: restore-cli resume RESTORE");
+    page.line(
+        "Read one with: restore-cli status RESTORE. Continue with: restore-cli resume \
+               RESTORE",
+    );
 }
 
 #[derive(Debug, Serialize)]

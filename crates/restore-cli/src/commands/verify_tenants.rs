@@ -28,7 +28,7 @@ use crate::flags::{LookFlags, PointArg};
 /// tenant is asked through its own kubeconfig; namespace, authority, endpoint, version and ready
 /// workers must be as they were, its TenantControlPlane and Cluster well, and its keys in its
 /// DataStore. What cannot be looked at is `not checked`, with the reason. Each finding says which step
-/// of a restore it most likely comes from. The exit code tells the worst difference.
+/// of a restore it most likely comes from. The exit code gives the worst difference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = backup_cli::exit::HELP)]
 pub(crate) struct Args {
@@ -265,7 +265,7 @@ impl Report for TenantsReport {
             }
         }
         if self.findings.is_empty() {
-            page.line("Nothing that was checked is otherwise than the restore point knew it.");
+            page.line("Everything that was checked is as in the restore point.");
         } else {
             page.heading("Findings");
             findings::table(page, &self.findings);

@@ -33,7 +33,7 @@ async fn a_tenants_kubeconfig_is_handed_back_as_a_private_file() {
     }
     std::fs::write(&file, "precious").unwrap();
     for (tenant, component, exit, told) in [
-        ("one", "kubeconfigs", 6, "say yes with --force"),
+        ("one", "kubeconfigs", 6, "confirm it with --force"),
         ("one", "secrets", 2, "--tenant is for"),
     ] {
         let output = fetch(tenant, component, &[]);

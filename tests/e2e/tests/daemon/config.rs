@@ -29,7 +29,7 @@ async fn a_file_that_cannot_be_run_by_is_refused_at_the_start() -> Result<()> {
         ),
         (
             "components: { etcd: { on-change: true } }",
-            "nothing tells when etcd changes",
+            "no change of etcd can be noticed",
         ),
         ("components: { etdc: { cron: 0 3 * * * } }", "no key `etdc`"),
     ] {
@@ -166,7 +166,7 @@ async fn a_file_that_breaks_keeps_what_it_said_and_says_so_everywhere() -> Resul
     tells(
         &output,
         &[
-            "a file cannot be used; what it said before holds",
+            "a file cannot be used; what it said before stays in force",
             "butler.yaml:1",
         ],
     );

@@ -23,7 +23,7 @@ async fn killed_between_upload_and_bootstrap_it_goes_on_when_run_again() -> Resu
     assert_eq!(bed.node()?.etcd_state().0, ServiceState::Preparing);
     let again = bed.restore_etcd().output().await?;
     assert!(
-        again.stderr.contains("lies there already"),
+        again.stderr.contains("has a snapshot already"),
         "{}",
         again.stderr
     );

@@ -117,7 +117,7 @@ async fn a_clock_out_of_sync_is_waited_for_and_not_forever() -> Result<()> {
     assert!(!restored.already);
     // The previous run had uploaded, so this one checked whether a restore is at work.
     let looked = log.count(
-        |phase| matches!(phase, EtcdPhase::Waiting { why } if why.contains("lies there already")),
+        |phase| matches!(phase, EtcdPhase::Waiting { why } if why.contains("has a snapshot already")),
     );
     assert_eq!(looked, 1);
     Ok(())

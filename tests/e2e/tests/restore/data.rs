@@ -73,7 +73,7 @@ async fn a_tenant_without_its_data_is_refused_before_steward_calls_it_ready() ->
     assert_eq!(store.len(), 1, "{store:#?}");
     let (severity, cause) = store.first().context("nothing")?;
     assert_eq!(severity, "warning");
-    assert!(cause.contains("work on it at this moment"), "{cause}");
+    assert!(cause.contains("are using it now"), "{cause}");
     assert!(
         cause.contains("/alpha") && cause.contains("/beta"),
         "{cause}"

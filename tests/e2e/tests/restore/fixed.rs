@@ -91,7 +91,7 @@ fn cases() -> Vec<(String, Value, Value, &'static str)> {
             "/apis/batch/v1/namespaces/butler-system/jobs".to_owned(),
             job("a"),
             job("b"),
-            "it runs once more when it is made anew",
+            "it runs once more when it is created again",
         ),
         (
             core("persistentvolumeclaims"),
@@ -175,7 +175,7 @@ async fn what_cannot_be_changed_is_planned_with_the_command_that_helps() -> Resu
         ran.stdout
     );
     assert!(
-        !ran.stdout.contains("Go on with: restore-cli resume"),
+        !ran.stdout.contains("Continue with: restore-cli resume"),
         "{}",
         ran.stdout
     );

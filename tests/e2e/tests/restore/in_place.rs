@@ -187,7 +187,10 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     let planned = bed.plan(&kubeconfig, &["--only", "resources"]).await?;
     let planned = planned.ended_with(0)?.json()?;
     let findings = planned["plan"]["findings"].to_string();
-    assert!(findings.contains("by spec.paused, was not"), "{findings}");
+    assert!(
+        findings.contains("by spec.paused and stays paused"),
+        "{findings}"
+    );
 
     let restore = bed
         .restore_cli("restore")
@@ -212,7 +215,10 @@ async fn objects_that_were_damaged_by_hand_are_mended_and_others_left() -> Resul
     assert_eq!(ran["objects"]["created"], 1, "{ran:#}");
     assert_eq!(ran["objects"]["changed"], 1, "{ran:#}");
     let findings = ran["findings"].to_string();
-    assert!(findings.contains("by spec.paused, was not"), "{findings}");
+    assert!(
+        findings.contains("by spec.paused and stays paused"),
+        "{findings}"
+    );
     assert_eq!(server.read(&stopped).await?["spec"]["paused"], true);
     assert_eq!(server.read(&path).await?["spec"]["workers"]["replicas"], 2);
     assert!(server.read(&secret).await.is_ok());

@@ -228,7 +228,7 @@ async fn programs_get_no_credentials_of_ours_and_kustomize_no_network() -> Resul
 
     let refused = "clusters/management/remote/kustomization.yaml:3";
     assert!(
-        findings.contains(refused) && findings.contains("lies elsewhere"),
+        findings.contains(refused) && findings.contains("in another place"),
         "{findings}"
     );
     let asked = tokio::time::timeout(std::time::Duration::from_millis(200), elsewhere.accept());

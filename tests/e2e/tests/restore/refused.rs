@@ -16,7 +16,9 @@ async fn a_plan_holds_for_one_cluster_at_one_time() -> Result<()> {
         .await?;
     let wrong = wrong.ended_with(6)?;
     assert!(
-        wrong.stdout.contains("the very cluster"),
+        wrong
+            .stdout
+            .contains("the cluster that the restore point is from"),
         "{}",
         wrong.stdout
     );
@@ -164,7 +166,7 @@ async fn a_second_restore_at_once_is_told_of_the_first() -> Result<()> {
     let second = second.arg("--kubeconfig").arg(&kubeconfig).output().await?;
     let second = second.ended_with(6)?;
     assert!(
-        second.stderr.contains("works on this cluster"),
+        second.stderr.contains("is running on this cluster"),
         "{}",
         second.stderr
     );

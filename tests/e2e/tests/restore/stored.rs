@@ -92,7 +92,7 @@ async fn a_restore_goes_on_from_the_bucket_where_its_folder_is_lost() -> Result<
     let left = left.to_str().context("no text")?;
     let again = resume(&[left]).output().await?;
     assert!(
-        again.stderr.contains("went on elsewhere"),
+        again.stderr.contains("was continued elsewhere"),
         "{}",
         again.stderr
     );
@@ -119,7 +119,7 @@ async fn without_room_for_its_copy_a_restore_goes_on_and_says_so_once() -> Resul
     planned.ended_with(0)?;
     let restore = bed.restore(&kubeconfig).args(["--settle", "1"]);
     let ran = restore.output().await?.ended_with(0)?;
-    let told = ran.stderr.matches("is kept in its folder alone").count();
+    let told = ran.stderr.matches("is kept only in its folder").count();
     assert_eq!(told, 1, "{}", ran.stderr);
     assert_eq!(ran.json()?["ended"], "complete", "{}", ran.stdout);
     Ok(())

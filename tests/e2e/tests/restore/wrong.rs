@@ -167,7 +167,10 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     refused(planned, &["another cluster", &captured, &foreign])?;
     let rebuild = [&velero[..], &["--mode", "rebuild"]].concat();
     let planned = bed.plan(&own, &rebuild).await?;
-    refused(planned, &["the very cluster", &captured])?;
+    refused(
+        planned,
+        &["the cluster that the restore point is from", &captured],
+    )?;
     // A single step has no earlier plan to check against.
     let step = bed.restore_cli("restore").args(["resources", "latest"]);
     let step = step.args(&velero[..2]).args(["--yes", "--target"]);
@@ -181,7 +184,10 @@ async fn other_sources_are_held_to_the_cluster_of_an_etcd_snapshot() -> Result<(
     refused(planned, &["another cluster", &captured, &foreign])?;
     let rebuild = [&git[..], &["--mode", "rebuild"]].concat();
     let planned = bed.plan(&own, &rebuild).await?;
-    refused(planned, &["the very cluster", &captured])?;
+    refused(
+        planned,
+        &["the cluster that the restore point is from", &captured],
+    )?;
     assert_eq!(versions(&bed, &other).await?, before);
     Ok(())
 }
@@ -216,7 +222,7 @@ async fn a_cluster_that_nothing_tells_of_is_written_to_by_name_alone() -> Result
 
     let from = ["--from", "velero:nightly.tar.gz"];
     let only = [&from[..], &["--only", "resources", "--mode", "in-place"]].concat();
-    let unknown = ["nothing tells which cluster", "--allow unknown-cluster"];
+    let unknown = ["it is not known which cluster", "--allow unknown-cluster"];
     refused(bed.plan(&kubeconfig, &only).await?, &unknown)?;
     let step = |name: &str, allow: &[&str]| {
         let step = bed.restore_cli("restore").args(["resources", "latest"]);

@@ -111,7 +111,7 @@ impl Checker {
             .filter(|_| on_change && !can_be_watched(&name))
         {
             let at = self.at(&on, &format!("components.{name}.on-change"));
-            let text = format!("nothing tells when {name} changes; give it a `cron`");
+            let text = format!("no change of {name} can be noticed; give it a `cron`");
             self.wrong(at, text);
         }
         Component {

@@ -53,8 +53,8 @@ impl Kubernetes {
         {
             None => {
                 warnings.push(
-                    "no way to the Kubernetes API is configured: of the cluster's objects nothing \
-                     is taken"
+                    "no way to the Kubernetes API is configured: none of the cluster's objects are \
+                     taken"
                         .to_owned(),
                 );
                 None
@@ -89,7 +89,7 @@ impl Kubernetes {
     pub(super) fn show(&self, page: &mut Page) {
         page.heading("Kubernetes");
         if !self.configured {
-            page.line("not configured: of the cluster's objects nothing is taken");
+            page.line("not configured: none of the cluster's objects are taken");
             return;
         }
         let pod = "the pod's own service account";

@@ -28,8 +28,8 @@ impl Mirror {
         let mirrored = [ComponentName::crds(), ComponentName::resources()];
         if !config.components.iter().any(|c| mirrored.contains(&c.name)) {
             warnings.push(
-                "the Git mirror gets nothing by itself: neither `crds` nor `resources` is among the \
-                 components"
+                "the Git mirror gets nothing automatically: neither `crds` nor `resources` is \
+                 among the components"
                     .to_owned(),
             );
         }

@@ -46,7 +46,7 @@ pub(super) struct AskFlags {
     /// Send the token to another machine without https: a proxy or a mesh encrypts it
     #[arg(long, requires = "token_file")]
     insecure_token: bool,
-    /// Believe the daemon's certificate if an authority in this file vouches for it; wanted for https
+    /// Believe the daemon's certificate if an authority in this file vouches for it; needed for https
     #[arg(long, value_name = "FILE", requires = "daemon")]
     daemon_ca: Option<PathBuf>,
     /// Show the daemon the certificate in this file
@@ -118,7 +118,7 @@ pub(super) async fn request_snapshot(
         }
         (None, true) => {
             return Err(usage(
-                "https wants --daemon-ca FILE, whose certificates it believes",
+                "https needs --daemon-ca FILE, with the certificates that it believes",
             ));
         }
         (Some(_), false) => return Err(usage("--daemon-ca is for https")),
@@ -202,7 +202,7 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
     let mut held = BytesMut::new();
     let mut last = None;
     while let Some(part) = body.frame().await {
-        let part = part.context("the daemon's answer broke off; the run goes on there")?;
+        let part = part.context("the daemon's answer broke off; the run continues there")?;
         held.extend_from_slice(part.data_ref().map_or(&[][..], |data| data));
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line = held.split_to(end.saturating_add(1));
@@ -214,12 +214,13 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
         if held.len() > LINE {
             return Err(Failure::message(
                 Exit::Failed,
-                "the daemon tells without end",
+                "the daemon's answer does not end",
             ));
         }
     }
     drop(progress);
-    let last = last.ok_or_else(|| Failure::message(Exit::Failed, "the daemon told nothing"))?;
+    let last =
+        last.ok_or_else(|| Failure::message(Exit::Failed, "the daemon's answer is empty"))?;
     if let Some(result) = last.result {
         let report = RunReport::from_value(result).context("understand the daemon's result")?;
         return report.print(frame);
@@ -230,7 +231,7 @@ async fn follow(answer: Response<Incoming>, frame: &Frame) -> Result<Exit, Failu
     };
     Err(Failure::message(
         Exit::Failed,
-        format!("the daemon took none: {cause}"),
+        format!("the daemon took no restore point: {cause}"),
     ))
 }
 

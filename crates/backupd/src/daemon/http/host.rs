@@ -31,12 +31,12 @@ impl HostNames {
             return Err(bad("want the header Host, once"));
         };
         let host = host.to_str().ok().and_then(|h| Authority::from_str(h).ok());
-        let host = host.ok_or_else(|| bad("the header Host is no host"))?;
+        let host = host.ok_or_else(|| bad("the header Host is not a host"))?;
         for authority in [Some(&host), uri.authority()].into_iter().flatten() {
             let host = authority.host().trim_matches(['[', ']']);
             if !self.has(host.trim_end_matches('.')) {
                 let error = format!(
-                    "`{host}` is no name of this daemon; ask it by its address, or start it with \
+                    "`{host}` is not a name of this daemon; use its address, or start it with \
                      --name {host}"
                 );
                 return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, error));

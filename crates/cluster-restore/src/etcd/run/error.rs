@@ -16,7 +16,7 @@ pub enum EtcdRestoreError {
         causes: Vec<String>,
     },
     /// The plan was made for another cluster or snapshot.
-    #[error("the plan is not for this: {difference}; make a new one")]
+    #[error("the plan does not match: {difference}; make a new one")]
     OtherTarget {
         /// Difference between them.
         difference: String,
@@ -49,8 +49,8 @@ pub enum EtcdRestoreError {
     },
     /// Another node has an etcd that runs.
     #[error(
-        "etcd runs on node {node}: two etcd clusters would serve one Kubernetes. If quorum can be had \
-         again, do that; if not, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
+        "etcd runs on node {node}: two etcd clusters would serve one Kubernetes. If quorum can be \
+         restored, do that; if not, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
     )]
     OtherRuns {
         /// Node with that etcd.
@@ -60,8 +60,8 @@ pub enum EtcdRestoreError {
     },
     /// The node could not restore the snapshot, and left no data behind.
     #[error(
-        "node {node} could not restore the snapshot: {event}; it has no etcd data, so that it can be \
-         tried again"
+        "node {node} could not restore the snapshot: {event}; it has no etcd data, so you can try \
+         again"
     )]
     Failed {
         /// Target node.
@@ -71,8 +71,8 @@ pub enum EtcdRestoreError {
     },
     /// The node has etcd data that is not from this restore.
     #[error(
-        "node {node} has etcd data and its etcd does not run: {event}. What is there cannot be gone \
-         on with. To try again, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
+        "node {node} has etcd data and its etcd does not run: {event}. The restore cannot continue \
+         with that data. To try again, wipe it: `{}` (destroys {})", .wipe.command, .wipe.destroys
     )]
     Dirty {
         /// Target node.
@@ -96,7 +96,7 @@ pub enum EtcdRestoreError {
         within: std::time::Duration,
     },
     /// Etcd is up, but its content could not be read.
-    #[error("etcd is up on node {node}, and what it holds cannot be read back")]
+    #[error("etcd is up on node {node}, but its data cannot be read back")]
     NotReadBack {
         /// Target node.
         node: String,
@@ -104,7 +104,7 @@ pub enum EtcdRestoreError {
         source: SourceError,
     },
     /// The data that was read back is not a sound snapshot.
-    #[error("etcd is up on node {node}, and what was read back is not sound")]
+    #[error("etcd is up on node {node}, but the data that was read back is not sound")]
     NotSound {
         /// Target node.
         node: String,
@@ -113,8 +113,8 @@ pub enum EtcdRestoreError {
     },
     /// Etcd is up with other data.
     #[error(
-        "etcd is up on node {node}, and it is not this restore point: {difference}. Nothing was \
-         changed. If what it holds is not needed, wipe it: `{}` (destroys {})",
+        "etcd is up on node {node}, but it is not this restore point: {difference}. Nothing was \
+         changed. If its data is not needed, wipe it: `{}` (destroys {})",
         .wipe.command, .wipe.destroys
     )]
     OtherData {
@@ -126,6 +126,6 @@ pub enum EtcdRestoreError {
         wipe: WipeCommand,
     },
     /// The journal cannot be written.
-    #[error("cannot record how far it is; nothing more was done")]
+    #[error("cannot record the progress; nothing more was done")]
     Log(#[source] LogError),
 }

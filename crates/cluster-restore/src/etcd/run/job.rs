@@ -226,7 +226,7 @@ impl Job<'_> {
     /// Reports whether a node that already has an uploaded snapshot is active: it may be verifying
     /// it, and must not get another one in its place.
     pub(super) async fn shows_activity(&self) -> Result<bool, EtcdRestoreError> {
-        let lies = "a snapshot lies there already: looking whether a restore is under way";
+        let lies = "the node has a snapshot already: checking whether a restore is under way";
         self.reached(EtcdPhase::Waiting {
             why: lies.to_owned(),
         })?;

@@ -74,7 +74,7 @@ fn what_lies_elsewhere_is_refused_with_its_file_and_line() {
             let found = look(&[("app/kustomization.yaml", &text)]);
             assert_eq!(found.len(), 1, "{field} {remote}: {found:?}");
             let wanted = if text.lines().count() > 2 { "3" } else { "2" };
-            let at = format!("app/kustomization.yaml:{wanted} names a part that lies elsewhere");
+            let at = format!("app/kustomization.yaml:{wanted} names a part in another place");
             assert!(found[0].starts_with(&at), "{field} {remote}: {found:?}");
         }
     }
@@ -98,10 +98,10 @@ fn programs_charts_and_what_leads_out_are_refused() {
         ("resources: [../../out]\n", "1 names a part outside"),
         ("resources: [/etc]\n", "1 names a part outside"),
         ("resources: [missing]\n", "1 names a part that is not"),
-        ("resources: [\n", "is no YAML"),
+        ("resources: [\n", "is not YAML"),
         (
             "# of others\nresources: [../base]\n",
-            "base/kustomization.yml:1 names a part that lies",
+            "base/kustomization.yml:1 names a part in another",
         ),
     ] {
         let found = look(&[

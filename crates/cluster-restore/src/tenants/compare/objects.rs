@@ -32,15 +32,17 @@ pub(super) fn control_plane(old: &TenantFacts, new: &TenantState, check: &mut Te
             HERE,
             DifferenceCause::Resources,
             "its TenantControlPlane is being deleted",
-            "keep it paused: without the annotation its data goes. `restore-cli runbook` has the way \
-             out, in its part on control planes that are Terminating",
+            "keep it paused: without the annotation its data is deleted. `restore-cli runbook` \
+             says what to do, in its part on control planes that are Terminating",
         );
     }
     if let Some(value) = &view.paused {
         let remedy = if value == OURS {
-            "a restore made it so and has not ended: `restore-cli status`, then `restore-cli resume`"
+            "a restore paused it and has not ended: `restore-cli status`, then `restore-cli \
+             resume`"
         } else {
-            "if nobody means it: kubectl annotate tenantcontrolplane NAME steward.butlerlabs.dev/paused-"
+            "if it should not be paused: kubectl annotate tenantcontrolplane NAME \
+             steward.butlerlabs.dev/paused-"
         };
         let what = format!("it is paused ({value}), and Steward does nothing for it");
         check.differs(

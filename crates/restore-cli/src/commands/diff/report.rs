@@ -289,8 +289,8 @@ impl Report for Differences {
         }
         if self.unpatched > 0 {
             page.line(&format!(
-                "{} more objects differ than there is room to show how; narrow it with --kind and \
-                 -n",
+                "{} more objects differ and are not shown, for lack of room; narrow it with --kind \
+                 and -n",
                 self.unpatched
             ));
         }

@@ -9,8 +9,8 @@ use super::{LATEST, Requirement};
 use crate::commands::OpenedStore;
 
 /// Hint for a store without any trusted signature.
-pub(in super::super) const TRUST: &str = "give the public key of the daemon that writes here with --trust; `restore-cli \
-    audit` tells of every restore point who vouches for it";
+pub(in super::super) const TRUST: &str = "give the public key of the daemon that writes here with \
+    --trust; `restore-cli audit` shows who vouches for each restore point";
 
 impl OpenedStore {
     /// Finds the newest restore point that counts.
@@ -59,7 +59,7 @@ impl OpenedStore {
             return Failure::message(Exit::Refused, told).hint(TRUST);
         }
         let told = format!(
-            "no restore point of {store} counts: the names of all {} lie in the future",
+            "no restore point of {store} counts: the names of all {} are in the future",
             entries.len()
         );
         Failure::message(Exit::NotFound, told)

@@ -86,9 +86,8 @@ impl RestoreContext {
                         "{} is older than {}",
                         found.entry.id, context.point.entry.id
                     );
-                    return Err(Failure::message(Exit::Usage, told).hint(
-                        "objects are brought forward in time; plan the older one by itself",
-                    ));
+                    return Err(Failure::message(Exit::Usage, told)
+                        .hint("objects are brought forward in time; plan the older one alone"));
                 }
                 let other = found.entry.digest != context.point.entry.digest;
                 context.forward = other.then_some(found);
@@ -338,10 +337,7 @@ fn same_point(found: &RestorePoint, planned: &Parent) -> Result<(), Failure> {
     if found.entry.digest == planned.manifest {
         return Ok(());
     }
-    let told = format!(
-        "restore point {} is another one than the plan's",
-        planned.id
-    );
+    let told = format!("restore point {} is not the one of the plan", planned.id);
     Err(Failure::message(Exit::Refused, told).hint("plan again"))
 }
 

@@ -165,7 +165,7 @@ fn is_transient(error: &ReplicaError) -> bool {
 
 fn no_copy(why: &str, terminal: &Terminal) {
     terminal.warn(&format!(
-        "the journal is kept in its folder alone, and the restore goes on: {why}"
+        "the journal is kept only in its folder, and the restore continues: {why}"
     ));
 }
 

@@ -115,7 +115,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::Objects => "write objects",
         Phase::Link => "name owners that came later",
         Phase::Settle => "look for losses",
-        Phase::Resume => "let controllers go on",
+        Phase::Resume => "start controllers again",
         Phase::Verify => "ask tenants",
     }
 }

@@ -165,7 +165,7 @@ pub(super) async fn restore(
     } else {
         frame
             .terminal
-            .status("etcd is up already, as this restore makes it: nothing is to do");
+            .status("etcd is up already with the data of this restore: there is nothing to do");
     }
     drop(progress);
     frame
@@ -186,7 +186,7 @@ pub(super) async fn restore(
         object: restart
             .node
             .map_or("cluster".to_owned(), |node| format!("node {node}")),
-        cause: "time went back, and what runs there remembers a later one".to_owned(),
+        cause: "etcd went back in time, and what runs there has seen a later state".to_owned(),
         remedy: restart.command,
     });
     Ok(late.chain(restarts).collect())

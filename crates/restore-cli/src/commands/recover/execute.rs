@@ -36,7 +36,7 @@ const TOLD: usize = 12;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Consent")]
 pub(crate) struct Consent {
-    /// Go on without asking; needs --target
+    /// Continue without asking; needs --target
     #[arg(long, requires = "target")]
     yes: bool,
     /// The name of the cluster that is restored, to be sure that it is meant
@@ -170,7 +170,7 @@ async fn run_phases(
     frame: &Frame,
 ) -> Result<Exit, Failure> {
     let path = journal.path().display().to_string();
-    let on = |failure: Failure| failure.hint(format!("go on with: restore-cli resume {path}"));
+    let on = |failure: Failure| failure.hint(format!("continue with: restore-cli resume {path}"));
     if let Some(etcd) = plan
         .etcd
         .as_ref()

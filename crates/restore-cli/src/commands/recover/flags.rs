@@ -150,7 +150,7 @@ pub(crate) struct ObjectFlags {
     /// Leave webhooks at work while objects are written
     #[arg(long)]
     keep_webhooks: bool,
-    /// Delete and make anew this live object, which the API server cannot read; as
+    /// Delete this live object, which the API server cannot read, and create it again; as
     /// KIND/NAMESPACE/NAME, may be repeated
     #[arg(long, value_name = "OBJECT", value_delimiter = ',')]
     replace_unreadable: Vec<String>,
@@ -158,7 +158,7 @@ pub(crate) struct ObjectFlags {
     /// not admit; as gadgets.example.org.spec.size=3, may be repeated
     #[arg(long, value_name = "KIND.FIELD=VALUE")]
     fill: Vec<Fill>,
-    /// Go on in spite of this danger, as a plan names it; may be repeated
+    /// Continue in spite of this danger, as a plan names it; may be repeated
     #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
 }

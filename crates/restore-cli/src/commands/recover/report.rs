@@ -39,7 +39,7 @@ impl Report for PlanReport<'_> {
                 let etcd = plan.etcd.as_ref();
                 etcd.map_or("unknown".to_owned(), |etcd| {
                     format!(
-                        "Talos cluster {}, node {}, as of revision {}; objects are foreseen from \
+                        "Talos cluster {}, node {}, as of revision {}; objects are planned from \
                          the archive",
                         etcd.name(),
                         etcd.target,
@@ -103,7 +103,7 @@ impl Report for PlanReport<'_> {
         let worth = |o: Outcome| !matches!(o, Outcome::Created | Outcome::Skipped | Outcome::Same);
         let told: Vec<_> = plan.objects.iter().filter(|o| worth(o.outcome)).collect();
         if !told.is_empty() {
-            page.heading("Objects that are not simply made");
+            page.heading("Objects that are not simply created");
             let rows = told.iter().take(LISTED).map(|o| {
                 let object = o
                     .object
@@ -180,7 +180,7 @@ fn origin(plan: &Plan) -> String {
 fn how(mode: Mode) -> &'static str {
     match mode {
         Mode::InPlace => "in place: the same cluster, UIDs stay",
-        Mode::Rebuild => "rebuild: a fresh cluster, every object is made anew",
+        Mode::Rebuild => "rebuild: a fresh cluster, every object is created again",
     }
 }
 
@@ -336,5 +336,5 @@ pub(crate) fn next_step(stuck: bool, journal: &str) -> String {
                 or the flag that leaves it out of the next plan. Then plan again."
             .to_owned();
     }
-    format!("Go on with: restore-cli resume {journal}")
+    format!("Continue with: restore-cli resume {journal}")
 }

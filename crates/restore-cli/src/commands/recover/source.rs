@@ -43,7 +43,7 @@ impl SourceFlags {
             })),
             (_, Some(_)) => usage("--git-path is for `--from git:…` alone"),
             (Source::Velero(_), None) if prune => usage(
-                "a Velero backup does not tell which kinds it lists whole, so --prune cannot go \
+                "a Velero backup does not say which kinds it lists whole, so --prune cannot go \
                  with it",
             ),
             (source, None) => Ok(source),

@@ -83,7 +83,7 @@ impl RestoreTargets {
                 api.version,
                 api.uid,
                 self.nodes.as_deref().map_or_else(
-                    || "its nodes are not told".to_owned(),
+                    || "its nodes are not known".to_owned(),
                     |names| named("nodes", names)
                 )
             ),
@@ -94,7 +94,7 @@ impl RestoreTargets {
             let planes: Vec<String> = is(NodeRole::ControlPlane).map(|n| n.node.clone()).collect();
             lines.push(format!(
                 "  Talos nodes now: cluster {}, context {}, {}; etcd goes onto {}",
-                etcd.cluster.name.as_deref().unwrap_or("not told"),
+                etcd.cluster.name.as_deref().unwrap_or("not known"),
                 etcd.cluster.context,
                 named("control plane nodes", &planes),
                 etcd.target

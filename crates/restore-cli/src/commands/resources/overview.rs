@@ -84,7 +84,7 @@ impl KindSummary {
 
 fn consistency(facts: &KindFacts) -> &'static str {
     match facts.consistency {
-        _ if facts.watched.is_some() => "kept, with what its watch told",
+        _ if facts.watched.is_some() => "kept, with what its watch reported",
         Consistency::OneRevision => "one revision",
         Consistency::Continued => "continued at a later revision",
         Consistency::Unknown => "unknown",
@@ -109,7 +109,7 @@ impl Report for Overview {
                 "Not listed",
                 match self.left_out {
                     0 => "nothing".to_owned(),
-                    n => format!("{n} of the kinds; `restore-cli show --all` tells which and why"),
+                    n => format!("{n} of the kinds; `restore-cli show --all` shows which and why"),
                 },
             ),
         ]);

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Restore this file instead, a snapshot as `fetch` wrote it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["restore_point", "raw_db"])]
     snapshot: Option<PathBuf>,
-    /// Restore this copy of a member's `member/snap/db` instead, whose bytes nothing vouches for
+    /// Restore this copy of a member's `member/snap/db` instead, whose bytes cannot be verified
     #[arg(long, value_name = "FILE", conflicts_with = "restore_point")]
     raw_db: Option<PathBuf>,
     /// Do not ask; --target must name the cluster
@@ -56,8 +56,9 @@ pub(crate) struct Args {
     /// The name of the cluster that is restored, as the plan shows it
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// Go on in spite of this danger: `other-lineage`, where nodes were set up anew; `unknown-cluster`,
-    /// where nothing tells whose the snapshot is; `unseen-node`, where a node cannot be looked at
+    /// Continue in spite of this danger: `other-lineage`, where nodes were set up again;
+    /// `unknown-cluster`, where it is not known whose the snapshot is; `unseen-node`, where a node
+    /// cannot be looked at
     #[arg(long, value_name = "DANGER", value_delimiter = ',', value_parser = danger)]
     allow: Vec<Danger>,
     /// Restart the kubelets of all nodes that are named, when etcd is back
@@ -94,7 +95,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     if let Some(restored) = plan.holds.clone() {
         frame
             .terminal
-            .status("etcd is up already, as this restore makes it: nothing is to do");
+            .status("etcd is up already with the data of this restore: there is nothing to do");
         return frame
             .or_cancelled(after(args, &nodes, &plan, restored, frame))
             .await;
@@ -125,8 +126,8 @@ enum SnapshotSource {
 async fn source(args: &Args, frame: &Frame) -> Result<SnapshotSource, Failure> {
     if let Some(file) = &args.raw_db {
         frame.terminal.warn(
-            "a raw copy of a db file has nothing that vouches for its bytes; take a snapshot of a \
-             restore point if there is one",
+            "the bytes of a raw copy of a db file cannot be verified; take a snapshot of a restore \
+             point if there is one",
         );
         let held = LocalSnapshot::raw_db(file).await;
         return Ok(SnapshotSource::File(Box::new(

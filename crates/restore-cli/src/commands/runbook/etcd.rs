@@ -31,7 +31,7 @@ pub(super) fn wipe(document: &mut Document, facts: &Facts) {
 }
 
 fn look(document: &mut Document, facts: &Facts) {
-    document.step("see what the nodes are in");
+    document.step("see what state the nodes are in");
     document.text(
         "By hand, for every control plane node. Changes nothing. A node that does not answer is \
          powered on, or made again with the same machine secrets, first.",
@@ -59,10 +59,10 @@ fn restore(document: &mut Document, facts: &Facts) {
     };
     document.step("restore etcd onto one node");
     document.text(
-        "THIS WRITES. It looks at every node, refuses if anything is in the way, fetches and verifies \
-         the whole snapshot, uploads, bootstraps, and waits until etcd gives its revision back. The \
-         other control plane nodes join by themselves. Leave `--yes --target …` out to be shown the \
-         nodes and asked.",
+        "THIS WRITES. It looks at every node, refuses if anything is in the way, fetches and \
+         verifies the whole snapshot, uploads, bootstraps, and waits until etcd gives its revision \
+         back. The other control plane nodes join automatically. Leave `--yes --target …` out to \
+         be shown the nodes and asked.",
     );
     document.run([format!(
         "restore-cli restore etcd {} --nodes \"$TALOS_NODES\" --restart-kubelets --yes --target \
@@ -76,9 +76,9 @@ fn restore(document: &mut Document, facts: &Facts) {
         component.plain_bytes, etcd.revision, etcd.revision
     ));
     document.text(
-        "If it fails or dies: run it again. It looks first how far things are, and takes up what an \
-         earlier attempt has done. `AlreadyExists` is no reason to wipe: it looks into that itself. \
-         Code 6 names what is in the way, with the remedy. Code 7: etcd is back, and a node did not \
+        "If it fails or dies: run it again. It checks first how far the restore is, and continues \
+         from there. `AlreadyExists` is not a reason to wipe: the command checks that itself. Code \
+         6 names what is in the way, with the remedy. Code 7: etcd is back, and a node did not \
          join or a kubelet did not restart; it says which.",
     );
 }
@@ -100,11 +100,11 @@ fn back(document: &mut Document, facts: &Facts) {
 }
 
 fn restart(document: &mut Document, facts: &Facts) {
-    document.step("restart what knows more than etcd does");
+    document.step("restart what has seen a later state than etcd has");
     document.text(
-        "Time went back, and whoever watches has seen revisions that are not any more. The kubelets of \
-         the nodes named were restarted in the step before; the rest is by hand, in this order. Nodes \
-         and Pods are stale for some minutes: that passes.",
+        "etcd went back in time, and its watchers have seen revisions that no longer exist. The \
+         kubelets of the nodes named were restarted in the step before; the rest is by hand, in \
+         this order. Nodes and Pods are stale for some minutes: that passes.",
     );
     let words = facts.node_words();
     let nodes: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -120,8 +120,9 @@ fn restart(document: &mut Document, facts: &Facts) {
         .filter(|(_, e)| !e.encryption_prefixes.is_empty())
     {
         document.text(format!(
-            "Secrets in etcd are encrypted as {}. If Secrets cannot be read now, the API server has \
-             another encryption configuration than then: it comes with the machine secrets.",
+            "Secrets in etcd are encrypted as {}. If Secrets cannot be read now, the encryption \
+             configuration of the API server has changed since then: it comes with the machine \
+             secrets.",
             code(&etcd.encryption_prefixes.join(", "))
         ));
     }

@@ -158,8 +158,8 @@ impl Facts {
         );
         tell(
             self.encrypted(),
-            "who holds the private halves of the keys, and where: a restore point knows public keys \
-             alone. Write the names beside them",
+            "who holds the private halves of the keys, and where: a restore point has only public \
+             keys. Write the names beside them",
         );
         tell(
             self.kubernetes().is_none(),

@@ -22,12 +22,13 @@ fn opening(document: &mut Document, facts: &Facts) {
         (
             "in place",
             "The same nodes get their etcd back from its snapshot, with all UIDs; then objects are \
-             brought to where the restore point has them.",
+             brought to the state in the restore point.",
         )
     } else {
         (
             "rebuild",
-            "Every object is made anew on a fresh cluster, in an order that cannot hurt a tenant.",
+            "Every object is created again on a fresh cluster, in an order that cannot hurt a \
+             tenant.",
         )
     };
     document.title(&format!(
@@ -41,12 +42,12 @@ fn opening(document: &mut Document, facts: &Facts) {
     ));
     document.heading("How to use it");
     document.items([
-        "Breathe. Workloads on the tenants' own nodes go on while their control planes are away. A \
-         wrong command costs more than ten minutes of reading.",
+        "Breathe. Workloads on the tenants' own nodes keep running while their control planes are \
+         away. A wrong command costs more than ten minutes of reading.",
         "Read to the end of “Before you begin”. Then do the steps in their order, in one bash, in an \
          empty folder of a machine that stays up.",
-        "After each step stands what must be true. If it is not, go no further: see “When something \
-         goes wrong”.",
+        "Each step ends with what must be true. If it is not, stop there: see “When something goes \
+         wrong”.",
         "Every command here may be run again. Nothing is deleted to undo a step.",
         "Do not improvise with `kubectl`, and wipe no disk, unless this text says so.",
     ]);
@@ -74,7 +75,7 @@ fn restore_point(document: &mut Document, facts: &Facts) {
         row("Written by", manifest.tool.clone()),
     ];
     if let Some((component, etcd)) = facts.etcd() {
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not told".to_owned());
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
         let keys = etcd.total_keys.map(|keys| keys.to_string());
         rows.extend([
             row("etcd revision", etcd.revision.to_string()),

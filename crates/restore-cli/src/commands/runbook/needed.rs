@@ -23,7 +23,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
         document.items(keys.iter().map(|key| code(&key.to_string())));
     } else {
         document.text(
-            "WARNING: nobody's signature was asked for when this was written (trust is none). Whoever \
+            "WARNING: no signature was checked when this was written (trust is none). Anyone who \
              can write to the store may have made this restore point.",
         );
     }
@@ -88,9 +88,9 @@ fn things(facts: &Facts) -> Vec<String> {
     )];
     if facts.in_place() {
         items.push(
-            "The cluster's machine secrets, if nodes have to be made again: a snapshot is of no use \
-             to nodes with other secrets. They are in component `machine-config` or `kit`, if the \
-             restore point has it, or wherever you keep them."
+            "The cluster's machine secrets, if nodes have to be made again: nodes with other \
+             secrets cannot use a snapshot. They are in component `machine-config` or `kit`, if \
+             the restore point has it, or wherever you keep them."
                 .to_owned(),
         );
         if !facts.nodes.endpoints.is_empty() {
@@ -102,8 +102,8 @@ fn things(facts: &Facts) -> Vec<String> {
     } else {
         items.push(
             "A fresh cluster of the same or a newer Kubernetes, with Steward, Cluster API, \
-             sealed-secrets and Butler installed, or without them as yet; and no tenants. Its network \
-             must be able to give tenants their old addresses."
+             sealed-secrets and Butler installed, or without them so far; and no tenants. Its \
+             network must be able to give tenants their old addresses."
                 .to_owned(),
         );
         items.push(

@@ -17,22 +17,22 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
     document.part("If a tenant's control plane is Terminating");
     document.text(format!(
         "While it carries the annotation {}, Steward does not act on the deletion: data, user and \
-         Secrets are all there. TAKE THE ANNOTATION OFF AND THE TENANT'S DATA IS GONE. What follows \
-         brings it back with the same Deployment and every Secret. Do all of it, in this order, with \
-         Steward and its webhooks running.",
+         Secrets are all there. IF YOU TAKE THE ANNOTATION OFF, THE TENANT'S DATA IS GONE. What \
+         follows brings it back with the same Deployment and every Secret. Do all of it, in this \
+         order, with Steward and its webhooks running.",
         code(STEWARD)
     ));
     document.items([
         "The block does nothing unless the control plane is Terminating and paused. If it is \
          Terminating and not paused, scale Steward to 0 at once (`kubectl -n steward-system scale \
          deployment --all --replicas=0`) and see what is left.",
-        "Owners go off its Secrets, ConfigMaps, Service and Deployment, so that nobody collects them \
-         with it.",
-        "Only then do the finalizers go off the control plane, and it with them.",
-        "It is made again, paused in the very call, and gets its status back. The last line shows the \
-         annotation still in place.",
-        "Last of all, when Secrets and status are there: `kubectl annotate` with the annotation's name \
-         and a `-`. The owners come back by themselves: Steward names itself where no owner is.",
+        "Owners are taken off its Secrets, ConfigMaps, Service and Deployment, so that the garbage \
+         collector does not delete them with it.",
+        "Only then are the finalizers taken off the control plane, which deletes it.",
+        "It is created again, paused in the same call, and gets its status back. The last line \
+         shows the annotation still in place.",
+        "Last of all, when Secrets and status are there: `kubectl annotate` with the annotation's \
+         name and a `-`. The owners come back: Steward names itself where there is no owner.",
     ]);
     for (tenant, namespace, plane) in facts.control_planes() {
         document.text(format!(
@@ -42,9 +42,10 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
         document.aside(commands(&word(namespace), &word(&plane.name)));
     }
     document.text(
-        "A StewardControlPlane that owned it is named again by hand, before capi-steward goes on, with \
-         the UID that it has now: without that owner capi-steward may write over the tenant's \
-         authority. `restore-cli plan … --tenant NAMESPACE/NAME` finds what else is missing.",
+        "A StewardControlPlane that owned it is named again by hand, before capi-steward runs \
+         again, with the UID that it has now: without that owner capi-steward may write over the \
+         tenant's authority. `restore-cli plan … --tenant NAMESPACE/NAME` finds what else is \
+         missing.",
     );
 }
 
@@ -54,7 +55,7 @@ fn commands(namespace: &str, plane: &str) -> Vec<String> {
     let path = STEWARD.replace('.', "\\.");
     let lines = [
         "( set -euo pipefail; NS=@NS TCP=@TCP FILE=@FILE",
-        "# Terminating, and paused? Otherwise it ends here, with nothing done.",
+        "# Terminating, and paused? If not, it ends here, with nothing done.",
         "test -n \"$(kubectl -n \"$NS\" get @KIND \"$TCP\" \
          --output jsonpath='{.metadata.deletionTimestamp}')\"",
         "test -n \"$(kubectl -n \"$NS\" get @KIND \"$TCP\" \

@@ -116,7 +116,7 @@ fn check(document: &mut Document, facts: &Facts) {
     let etcd = facts.etcd().map(|(_, etcd)| {
         let keys = etcd.total_keys.map(|keys| format!(", {keys} keys"));
         format!(
-            " `show` tells revision {}{} of etcd.",
+            " `show` says revision {}{} of etcd.",
             etcd.revision,
             keys.unwrap_or_default()
         )
@@ -148,8 +148,8 @@ fn fresh(document: &mut Document, facts: &Facts) {
         "Must show: the address of the fresh cluster, its few namespaces, and `the right cluster`.",
     );
     document.text(
-        "`STOP`: this is the very cluster that was captured, and it is alive. Do not rebuild over it. If nothing answers: the \
-         kubeconfig is another one, or the cluster is not up.",
+        "`STOP`: this is the cluster that was captured, and it is alive. Do not rebuild over it. \
+         If nothing answers: the kubeconfig is the wrong one, or the cluster is not up.",
     );
 }
 
@@ -174,8 +174,8 @@ fn only(facts: &Facts) -> &'static str {
 fn plan(document: &mut Document, facts: &Facts) {
     document.step("plan the objects");
     document.text(
-        "Lays the restore point beside the cluster, with reads and dry runs. Changes nothing, and may \
-         be repeated as often as you like.",
+        "Compares the restore point with the cluster, with reads and dry runs. Changes nothing, \
+         and may be repeated as often as you like.",
     );
     document.run([format!(
         "restore-cli plan {}{} --to {PLAN}{}",
@@ -198,7 +198,7 @@ fn plan(document: &mut Document, facts: &Facts) {
     };
     document.text(expected);
     let last = if facts.in_place() {
-        "now: nothing but etcd has changed as yet."
+        "now: nothing but etcd has changed so far."
     } else {
         "now: this is the last moment at which nothing has happened."
     };
@@ -227,13 +227,13 @@ fn restore(document: &mut Document, facts: &Facts) {
         facts.identity()
     )]);
     document.text(
-        "Must show: `complete`, no object `failed`, nothing under “Still stopped”. It looks 60 s long \
-         for losses after its last write: that is no hang. In another terminal, in the same folder, \
-         `restore-cli status` tells how far it is.",
+        "Must show: `complete`, no object `failed`, nothing under “Still stopped”. It looks 60 s \
+         long for losses after its last write: that is not a hang. In another terminal, in the \
+         same folder, `restore-cli status` says how far it is.",
     );
     document.text(
-        "If it ends otherwise, or the machine dies: see “If the restore was interrupted”. Do not begin \
-         anew, go on.",
+        "If it ends in any other way, or the machine dies: see “If the restore was interrupted”. \
+         Do not start again: resume.",
     );
 }
 
@@ -266,13 +266,15 @@ fn afterwards(document: &mut Document, facts: &Facts) {
         "Take a new restore point, with `backupd snapshot --reason 'after the restore'` as it is \
          configured for this cluster. It begins a new lineage and says so."
             .to_owned(),
-        "Keep `butler-restores/` (the journal and its plan, without secrets): the next runbook tells \
-         the times from it."
+        "Keep `butler-restores/` (the journal and its plan, without secrets): the next runbook \
+         takes the times from it."
             .to_owned(),
         "Delete what holds secrets: files that `fetch` wrote, copies of private keys.".to_owned(),
     ];
     if !facts.in_place() {
-        items.push("Let GitOps go on only now, and see that it has nothing to change.".to_owned());
+        items.push(
+            "Start GitOps again only now, and check that it has nothing to change.".to_owned(),
+        );
         items.push(
             "See that the old cluster cannot come up again: two management clusters on one DataStore \
              cost tenants their data."

@@ -86,9 +86,9 @@ fn etcd(document: &mut Document, facts: &Facts) {
         format!("talosctl --nodes {node} etcd status"),
     ]);
     document.text(
-        "An end without failure means accepted, no more. Watch until etcd is `Running` and healthy; \
-         the others join by themselves. `AlreadyExists`: an earlier try may have worked, look before \
-         you wipe. Then restart as above, and compare the tenants with the table.",
+        "An end without failure means accepted, no more. Watch until etcd is `Running` and \
+         healthy; the others join automatically. `AlreadyExists`: an earlier try may have worked, \
+         look before you wipe. Then restart as above, and compare the tenants with the table.",
     );
     document.text("The file holds every Secret of the cluster. Delete it when you are done.");
 }
@@ -130,7 +130,7 @@ fn objects(document: &mut Document, facts: &Facts) {
          FILE)\"",
     ]);
     document.text(
-        "Then owners, with the UIDs that are now; only then controllers, in the order sealed-secrets, \
+        "Then owners, with their new UIDs; only then controllers, in the order sealed-secrets, \
          Steward, Cluster API, Butler, Flux; and the annotations off, tenant by tenant.",
     );
 }

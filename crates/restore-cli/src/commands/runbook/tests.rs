@@ -70,7 +70,7 @@ fn with_the_store_alone_it_says_what_it_could_not_know() {
         "who holds the private halves",
         "control plane of tenant `team-b/two`",
         "the etcd of DataStore `default` is not in this restore point",
-        "WARNING: nobody's signature",
+        "WARNING: no signature",
         "${TALOS_NODES:?",
         "talosctl reset --nodes 10.5.0.3 ",
         r#"'store: "file:///srv/it'\''s%20here"'"#,

@@ -49,7 +49,7 @@ const DANGERS: [(Danger, &str); 13] = [
     ),
     (
         Danger::UnknownCluster,
-        "nothing tells which cluster the restore point is of; never guess",
+        "it is not known which cluster the restore point is from; never guess",
     ),
     (
         Danger::UnseenNode,
@@ -68,7 +68,7 @@ const DANGERS: [(Danger, &str); 13] = [
 /// Writes the part.
 pub(super) fn write(document: &mut Document, facts: &Facts) {
     document.heading("When something goes wrong");
-    document.text("What `restore-cli` ends with tells what kind of trouble it is:");
+    document.text("The code that `restore-cli` ends with says what kind of trouble it is:");
     document.table(
         ["CODE", "MEANS", "DO"],
         [
@@ -83,7 +83,7 @@ pub(super) fn write(document: &mut Document, facts: &Facts) {
                 "a flag, a file or the configuration is wrong",
                 "read the hint, correct it",
             ],
-            ["3", "complete, with warnings", "read them, then go on"],
+            ["3", "complete, with warnings", "read them, then continue"],
             [
                 "4",
                 "something is damaged or missing",
@@ -151,13 +151,13 @@ fn interrupted(document: &mut Document, facts: &Facts) {
 fn blockers(document: &mut Document, facts: &Facts) {
     document.part("If the plan has blockers");
     document.text(
-        "Each is printed with its remedy. Do that, and plan again. `--allow NAME` goes on in spite of \
-         one: only if you know what it costs.",
+        "Each is printed with its remedy. Do that, and plan again. `--allow NAME` continues in \
+         spite of one: only if you know what it costs.",
     );
     let other = if facts.in_place() {
         (
             Danger::OtherLineage,
-            "this is another cluster than the restore point's, or one made anew",
+            "this is another cluster, not the restore point's, or it was set up again",
         )
     } else {
         (
@@ -192,9 +192,10 @@ fn damaged(document: &mut Document, facts: &Facts) {
 fn stopped(document: &mut Document) {
     document.part("If something is still stopped");
     document.text(
-        "`restore-cli resume` puts everything back, and `restore-cli status` prints the commands for \
-         what is left. Without the journal, the cluster itself tells. Put back in this order: \
-         sealed-secrets, Steward, Cluster API, Butler, Flux; each when the one before it is ready.",
+        "`restore-cli resume` puts everything back, and `restore-cli status` prints the commands \
+         for what is left. Without the journal, the cluster itself shows it. Put back in this \
+         order: sealed-secrets, Steward, Cluster API, Butler, Flux; each when the one before it is \
+         ready.",
     );
     document.text(format!(
         "Deployments carry how many replicas they had, as annotation {}. This prints the commands:",
@@ -255,7 +256,7 @@ fn paused(document: &mut Document, facts: &Facts) {
     if !fields.is_empty() {
         document.text(
             "These print the commands for objects that are paused by a field. Some may have been \
-             paused by a person before: `restore-cli resources get KIND NAME` tells how they were.",
+             paused by a person before: `restore-cli resources get KIND NAME` shows how they were.",
         );
         document.aside(fields);
     }

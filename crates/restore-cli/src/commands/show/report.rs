@@ -213,7 +213,7 @@ impl Component {
         ];
         if let Some(etcd) = &self.etcd {
             let known =
-                |text: &Option<String>| text.clone().unwrap_or_else(|| "not told".to_owned());
+                |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".to_owned());
             let number = |number: Option<u64>| known(&number.map(|n| n.to_string()));
             let member = match (&etcd.member_name, &etcd.member_id) {
                 (Some(name), Some(id)) => format!("{name} ({id})"),

@@ -148,7 +148,7 @@ impl Report for EtcdRestoreReport {
             ),
         ]);
         if etcd.already {
-            page.line("It was up already, as this restore makes it; nothing was to do.");
+            page.line("It was up already with the data of this restore; there was nothing to do.");
         }
         if !self.others.is_empty() {
             page.heading("Other control plane nodes");
@@ -163,7 +163,7 @@ impl Report for EtcdRestoreReport {
             });
             page.table(["NODE", "JOINED", "ETCD", "REMEDY"], rows);
         }
-        page.heading("Time went back, so these have to restart");
+        page.heading("etcd went back in time, so these must restart");
         let rows = self.restarts.iter().map(|restart| {
             let kind = match restart.kind {
                 RestartKind::Kubelet => "kubelet",

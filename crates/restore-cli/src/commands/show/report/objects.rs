@@ -201,7 +201,7 @@ impl Kubernetes {
             ("  API server", self.server.clone()),
             (
                 "  CRD chart",
-                chart.unwrap_or_else(|| "not told".to_owned()),
+                chart.unwrap_or_else(|| "not known".to_owned()),
             ),
             (
                 "  Sealed Secrets",
@@ -235,7 +235,7 @@ impl Kubernetes {
             let rows = rows.map(|left| [left.resource.clone(), left.reason.clone()]);
             page.table(["RESOURCE", "REASON"], rows);
         } else {
-            page.line("  --all tells which kinds were not listed, and why");
+            page.line("  --all shows which kinds were not listed, and why");
         }
     }
 }
