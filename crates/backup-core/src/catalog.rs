@@ -94,7 +94,8 @@ pub enum CatalogError {
     },
     /// Several restore points begin with the requested name.
     #[error(
-        "`{wanted}` begins {count} restore points, among them {first} and {second}; give more digits"
+        "`{wanted}` is the start of {count} restore points, {first} and {second} among them; give more \
+         digits"
     )]
     Ambiguous {
         /// Requested name.

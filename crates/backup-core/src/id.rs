@@ -162,7 +162,7 @@ impl FromStr for ComponentName {
         Err(ParseNameError {
             what: "component",
             text: text.to_owned(),
-            allowed: "use a word such as `etcd`, or two with a slash such as `datastore/main`",
+            allowed: "use a word like `etcd`, or two with a slash like `datastore/main`",
         })
     }
 }

@@ -41,11 +41,11 @@ impl NewFile {
     pub fn create(target: &Path, existing: OverwritePolicy) -> io::Result<Self> {
         match target.symlink_metadata() {
             Ok(_) if existing == OverwritePolicy::Refuse => {
-                let there = "there is something of that name, and it stays";
+                let there = "something with that name exists; it was not changed";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, there));
             }
             Ok(there) if !there.is_file() && !there.is_symlink() => {
-                let other = "what is there is no regular file, and stays";
+                let other = "it exists and is not a regular file; it was not changed";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, other));
             }
             _ => {}
@@ -223,7 +223,7 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         for target in [&pipe, &below] {
             let error = write(target, b"x", OverwritePolicy::Replace).unwrap_err();
-            assert!(error.to_string().contains("no regular file"), "{error}");
+            assert!(error.to_string().contains("not a regular file"), "{error}");
         }
         assert!(pipe.metadata().unwrap().file_type().is_fifo());
         assert_eq!(names(folder.path()), ["folder", "pipe"]);

@@ -22,7 +22,7 @@ const ANY: &str = "https://any.invalid";
 pub enum ProxyError {
     /// The value is not the address of a proxy.
     #[error(
-        "{named} holds no address of a proxy; want http://HOST:PORT, https://HOST:PORT or \
+        "{named} is not the address of a proxy; want http://HOST:PORT, https://HOST:PORT or \
          socks5://HOST:PORT"
     )]
     NoAddress {
@@ -31,8 +31,8 @@ pub enum ProxyError {
     },
     /// S3 connections cannot use it.
     #[error(
-        "{named} names a SOCKS proxy, and connections to S3 go through http:// and https:// proxies \
-         only; name such a one, or add the store's host to NO_PROXY"
+        "{named} names a SOCKS proxy, and connections to S3 go through http:// and https:// proxies only; \
+         name one of those, or add the store's host to NO_PROXY"
     )]
     SocksForS3 {
         /// Name of the variable.

@@ -33,7 +33,7 @@ pub use verify::{VerifyDepth, VerifyReport, verify};
 pub enum RestoreError {
     /// None of the identities opens the restore point.
     #[error(
-        "{}; give, with --identity, the private key of one of: {}",
+        "{}; use --identity with the private key of one of: {}",
         closed(*given, id),
         .recipients.join(", ")
     )]
@@ -47,8 +47,8 @@ pub enum RestoreError {
     },
     /// A carried component is older than the recipient.
     #[error(
-        "component `{component}` was stored before this identity's key became a recipient; give, \
-         with --identity, the private key of one of: {}",
+        "component `{component}` was stored before this identity's key became a recipient; use --identity \
+         with the private key of one of: {}",
         .recipients.join(", ")
     )]
     Closed {
@@ -79,8 +79,8 @@ pub enum RestoreError {
     },
     /// An object's bytes do not match its name.
     #[error(
-        "{key} was changed or damaged: its bytes are not those of its name; `restore-cli audit \
-         --deep` tells which restore points need it"
+        "{key} was changed or damaged: its bytes are not those of its name; `restore-cli audit --deep` \
+         shows which restore points need it"
     )]
     Changed {
         /// Key of the object.
@@ -111,7 +111,7 @@ pub enum RestoreError {
         source: PackError,
     },
     /// The recipe does not give the bytes that the manifest records.
-    #[error("component `{component}` does not come back as it was: {what}")]
+    #[error("component `{component}` cannot be rebuilt as it was: {what}")]
     Mismatch {
         /// The component.
         component: ComponentName,
@@ -128,15 +128,15 @@ pub enum RestoreError {
     },
     /// The component is not an archive of objects.
     #[error(
-        "component `{component}` holds no objects; `restore-cli fetch --component {component}` \
-         hands it back as a file"
+        "component `{component}` holds no objects; `restore-cli fetch --component {component}` returns it \
+         as a file"
     )]
     NoObjects {
         /// The component.
         component: ComponentName,
     },
     /// The archive comes back bit for bit, but cannot be read.
-    #[error("component `{component}` is no archive of objects")]
+    #[error("component `{component}` is not an archive of objects")]
     Archive {
         /// The component.
         component: ComponentName,
@@ -157,7 +157,7 @@ pub enum RestoreError {
     #[error("a part of the program failed; please report this")]
     Panicked(#[source] tokio::task::JoinError),
     /// The operation was cancelled.
-    #[error("interrupted; what was downloaded is kept, and the same command goes on from there")]
+    #[error("interrupted; what was downloaded is kept, and the same command continues from there")]
     Cancelled,
 }
 

@@ -166,7 +166,7 @@ async fn a_pipe_a_device_or_a_link_is_not_opened() {
         let errors = tokio::time::timeout(limit, all).await.unwrap();
         for error in errors {
             let causes = backup_core::causes::line(&error);
-            assert!(causes.contains("no regular file"), "{name}: {causes}");
+            assert!(causes.contains("not a regular file"), "{name}: {causes}");
         }
     }
 }

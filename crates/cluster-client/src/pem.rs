@@ -41,8 +41,8 @@ pub(super) fn unusable_key(der: &CertificateDer<'_>) -> Option<&'static str> {
     let algorithm = &certificate.public_key().algorithm;
     let curve = algorithm.parameters.as_ref()?.as_oid().ok()?;
     (curve.to_id_string() == P521).then_some(
-        "has a key on the curve P-521, which TLS here cannot use: make it anew with P-256, P-384, \
-         Ed25519 or RSA",
+        "has a key on the curve P-521, which this program's TLS cannot use: make a new one with P-256, \
+         P-384, Ed25519 or RSA",
     )
 }
 

@@ -17,7 +17,7 @@ const SHOWN_NAME: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum MemberError {
     /// The bytes are not a tar, or they end early.
-    #[error("the archive is no tar that can be read")]
+    #[error("the archive is not a readable tar file")]
     Tar(#[source] io::Error),
     /// The tar is malformed in a way that no tool produces.
     #[error("member {member} of the archive {what}")]
@@ -153,7 +153,7 @@ fn extended(own: &str, bytes: &[u8]) -> Result<Option<String>, MemberError> {
         match record.key() {
             Ok("path") => {
                 let text = record.value();
-                let text = text.map_err(|_| hostile(own, "has a name that is no text"))?;
+                let text = text.map_err(|_| hostile(own, "has a name that is not text"))?;
                 name = Some(text.to_owned());
             }
             Ok("size" | "linkpath") => {

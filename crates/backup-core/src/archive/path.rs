@@ -99,8 +99,8 @@ pub struct ObjectPath {
 /// Error for a path in an archive that no object can have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no place for an object; want `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json` \
-     or `resources/PLURAL.GROUP/cluster/NAME.json`"
+    "{0:?} is not a path of an object; want `resources/PLURAL.GROUP/namespaces/NAMESPACE/NAME.json` or \
+     `resources/PLURAL.GROUP/cluster/NAME.json`"
 )]
 pub struct ParsePathError(String);
 

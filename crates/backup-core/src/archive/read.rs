@@ -21,11 +21,11 @@ pub enum ArchiveError {
     #[error(transparent)]
     Member(#[from] MemberError),
     /// A path below `resources/` is not that of an object.
-    #[error("the archive holds something else than objects")]
+    #[error("the archive contains something other than objects")]
     Path(#[source] ParsePathError),
     /// An object is not JSON, or not the JSON of an object. The parser's message is not repeated, because it
     /// quotes values.
-    #[error("{path} is no JSON of an object: see its line {line}, column {column}")]
+    #[error("{path} is not the JSON of an object: see its line {line}, column {column}")]
     Json {
         /// Path of the object.
         path: String,

@@ -356,15 +356,15 @@ impl SchemaNode {
             fitting.count()
         };
         if !self.any.is_empty() && fits(&self.any, field) == 0 {
-            return Some("must be as one of the choices of its schema".to_owned());
+            return Some("must match one of the choices of its schema".to_owned());
         }
         if !self.one.is_empty() && fits(&self.one, field) != 1 {
-            return Some("must be as exactly one of the choices of its schema".to_owned());
+            return Some("must match exactly one of the choices of its schema".to_owned());
         }
         let not = self.not.as_deref()?;
         let is_fit = not.violation(value, field).is_none();
         field.truncate(length);
-        is_fit.then(|| "must not be as its schema's `not` says".to_owned())
+        is_fit.then(|| "must not match its schema's `not`".to_owned())
     }
 }
 

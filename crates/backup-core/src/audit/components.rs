@@ -51,8 +51,8 @@ impl ComponentStates {
                     &id,
                     cause,
                     &format!(
-                        "see to the cause, then `backupd snapshot --component {name}`; until then \
-                         the newest that has it whole is {whole}"
+                        "fix the cause, then `backupd snapshot --component {name}`; until then the newest \
+                         that has it whole is {whole}"
                     ),
                 ),
                 None => finding(
@@ -60,8 +60,8 @@ impl ComponentStates {
                     &id,
                     cause,
                     &format!(
-                        "no restore point has it whole: see to the cause, then `backupd snapshot \
-                         --component {name}`"
+                        "no restore point has it whole: fix the cause, then `backupd snapshot --component \
+                         {name}`"
                     ),
                 ),
             })

@@ -58,7 +58,7 @@ pub(super) fn changed(expected: &NeededObject) -> Finding {
 
 pub(super) fn archived(expected: &NeededObject, archived: &ArchiveState) -> Finding {
     let class = &archived.class;
-    let rule = "end the lifecycle rule or the tiering that archives what lies below this prefix";
+    let rule = "end the lifecycle rule or the tiering that archives what is below this prefix";
     if archived.copied {
         let cause = format!("it is archived ({class}), and a copy can be read for some days only");
         return finding(Severity::Warning, &expected.key, cause, rule);
@@ -141,12 +141,12 @@ pub(super) fn lost_parent(point: &RestorePoint, parent: &RestorePointId) -> Find
 
 pub(crate) fn hidden(hidden: &HiddenPoint) -> Finding {
     let (severity, remedy) = if hidden.there {
-        let remedy = "look at the store, its proxy and its replication: what its listings hide is missed by \
-            `latest`, and nothing is removed beside it";
+        let remedy = "check the store, its proxy and its replication: `latest` misses what its listings \
+            hide, and no leftovers are removed";
         (Severity::Error, remedy)
     } else {
-        let remedy = "nothing, if a run was broken off; else find out who deleted it, and restore it from a \
-            replica or an older version of the object";
+        let remedy = "nothing to do if a run was interrupted; else find out who deleted it, and restore it \
+            from a replica or an older version of the object";
         (Severity::Warning, remedy)
     };
     finding(severity, &hidden.manifest, hidden.describe(), remedy)
@@ -156,7 +156,8 @@ pub(super) fn not_encrypted(point: &RestorePoint) -> Finding {
     finding(
         Severity::Warning,
         &point.entry.id,
-        "it is not encrypted: whoever reads the bucket reads the cluster's Secrets".to_owned(),
+        "it is not encrypted: anyone who can read the bucket can read the cluster's Secrets"
+            .to_owned(),
         "give the daemon recipients: `backupd keygen`",
     )
 }
@@ -166,9 +167,10 @@ pub(super) fn future(names: &[&RestorePointId]) -> Option<Finding> {
     let last = names.last()?;
     let count = names.len();
     let cause = match count {
-        1 => "its name lies in the future, so it is the newest for nobody".to_owned(),
+        1 => "its name has a time in the future, so it does not count as the newest".to_owned(),
         _ => format!(
-            "its name and those of {} more, {count} in all, lie in the future: they are the newest for nobody",
+            "its name and those of {} more, {count} in all, have a time in the future: they do not count as \
+             the newest",
             count.saturating_sub(1)
         ),
     };
@@ -255,7 +257,7 @@ pub(crate) fn stranger(name: &str) -> Finding {
     finding(
         Severity::Warning,
         name,
-        "its name is none of the format's".to_owned(),
+        "its name does not fit the format".to_owned(),
         "find out who put it there; a prefix belongs to one cluster and this tool alone",
     )
 }

@@ -10,8 +10,8 @@ const MAX_NAMED: usize = 20;
 /// Start of the cause of each of these findings, by which a later reader recognises them.
 const CAUSE: &str = "cut or overwritten: ";
 const REMEDY: &str = "compare it with another member (`etcdctl get KEY --endpoints …`), and take the \
-    snapshot there if that one has it whole; else delete the key and make the object anew, from an \
-    older restore point if need be";
+    snapshot there if its value is complete; else delete the key and create the object again, from an older \
+    restore point if necessary";
 
 /// Returns the findings on the objects of component `name` that cannot be decoded.
 pub fn torn(name: &ComponentName, torn: &TornObjects, severity: Severity) -> Vec<Finding> {

@@ -109,8 +109,8 @@ pub enum BackupError {
     },
     /// The store lacks an object that was put, or has it with other bytes.
     #[error(
-        "{key} was put and is not in the store as it should be; the restore point that needs it \
-         cannot be trusted: run `restore-cli audit`, and take another one"
+        "{key} was put but is not in the store as it should be; the restore point that needs it cannot be \
+         trusted: run `restore-cli audit`, and take another one"
     )]
     Lost {
         /// Key of the object.
@@ -144,7 +144,7 @@ pub enum BackupError {
     #[error("cannot sign the manifest")]
     Sign(#[from] SigningError),
     /// A stage of the pipeline failed.
-    #[error("cannot take the stream apart")]
+    #[error("cannot split the stream into chunks")]
     Stage(#[source] std::io::Error),
     /// A stage of the pipeline panicked: a bug.
     #[error("a part of the program failed; please report this")]

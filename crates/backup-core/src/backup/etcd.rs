@@ -273,7 +273,8 @@ async fn lost_members(
         severity: Severity::Warning,
         object: of_member(name, &member.node),
         cause: format!(
-            "it was well before the snapshot and is not after it, so it may crash again and again: {}",
+            "it was healthy before the snapshot and is not healthy after it, so it may crash again and \
+             again: {}",
             member.cause
         ),
         remedy: look_at(name).to_owned(),

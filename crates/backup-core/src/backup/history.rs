@@ -121,8 +121,8 @@ fn archived_packs(parent: &RestorePoint, count: usize) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: format!("packs of {}", parent.entry.id),
-        cause: format!("{count} of them are archived, so what they hold is stored anew"),
-        remedy: "end the lifecycle rule or the tiering that archives what lies below this prefix; \
+        cause: format!("{count} of them are archived, so what they hold is stored again"),
+        remedy: "end the lifecycle rule or the tiering that archives what is below this prefix; \
                  `restore-cli audit` names each, with the command that brings it back"
             .to_owned(),
     }
@@ -132,7 +132,7 @@ fn unread_indexes(parent: &RestorePoint, cause: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: format!("indexes of {}", parent.entry.id),
-        cause: format!("{cause}, so this run stores everything anew"),
+        cause: format!("{cause}, so this run stores everything again"),
         remedy: "run `restore-cli audit`; if the signing key was replaced, this is expected once"
             .to_owned(),
     }
@@ -142,9 +142,9 @@ fn new_recipient(parent: &RestorePoint) -> Finding {
     Finding {
         severity: Severity::Info,
         object: format!("packs of {}", parent.entry.id),
-        cause: "a recipient was added that cannot read them, so what they hold is stored anew"
+        cause: "a recipient was added that cannot read them, so what they hold is stored again"
             .to_owned(),
-        remedy: "nothing; restore points from before can be read by the earlier recipients alone"
+        remedy: "nothing to do; only the earlier recipients can read older restore points"
             .to_owned(),
     }
 }

@@ -175,7 +175,7 @@ fn not_taken(name: &ComponentName, failure: &BackupError) -> Finding {
         severity: Severity::Error,
         object: name.to_string(),
         cause: format!("it was not taken: {}", causes::line(failure)),
-        remedy: format!("see to the cause, then `backupd snapshot --component {name}`"),
+        remedy: format!("fix the cause, then `backupd snapshot --component {name}`"),
     }
 }
 

@@ -78,10 +78,12 @@ impl Exclusions {
         let last = self.future_last.as_ref()?;
         Some(match self.future {
             1 => {
-                format!("the name of restore point {last} lies in the future, so it does not count")
+                format!(
+                    "the name of restore point {last} has a time in the future, so it does not count"
+                )
             }
             n => format!(
-                "{n} names of restore points lie in the future and do not count: the last is {last}"
+                "{n} names of restore points have a time in the future and do not count: the last is {last}"
             ),
         })
     }

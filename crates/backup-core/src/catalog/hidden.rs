@@ -40,7 +40,7 @@ impl HiddenPoint {
         let Self { id, named_by, .. } = self;
         if self.there {
             format!(
-                "restore point {id} is there and is not listed: {named_by} names it; the store cuts its \
+                "restore point {id} exists but is not listed: {named_by} names it; the store cuts its \
                  listings short"
             )
         } else {

@@ -203,9 +203,9 @@ pub enum SnapshotError {
     },
     /// An entry on a complete page is not one that etcd can decode when it starts.
     #[error(
-        "the etcd snapshot is corrupt: in bucket `{bucket}` {}page {page} {what}; etcd dies of \
-         it when it starts, or loses it; the member's own database has this fault, so take the \
-         snapshot from another member and check this one",
+        "the etcd snapshot is corrupt: in bucket `{bucket}` {}page {page} {what}; etcd crashes on it when \
+         it starts, or loses it; the member's own database has this fault, so take the snapshot from \
+         another member and check this one",
         revision.map(|revision| format!("revision {revision} on ")).unwrap_or_default()
     )]
     BrokenEntry {
@@ -229,8 +229,8 @@ pub enum SnapshotError {
     },
     /// Storage version and cluster version cannot belong to one etcd.
     #[error(
-        "the etcd snapshot is corrupt: its storage version and its cluster version cannot be of one \
-         etcd, and none would start from it; take the snapshot from another member and check this one"
+        "the etcd snapshot is corrupt: its storage version and its cluster version do not fit together, and \
+         no etcd starts from it; take the snapshot from another member and check this one"
     )]
     VersionsDiffer,
     /// The file is a bbolt file, but not etcd's.

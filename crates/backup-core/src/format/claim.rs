@@ -16,7 +16,7 @@ pub struct Claim {
     pub version: u64,
     /// The cluster that owns the prefix.
     pub cluster: ClusterName,
-    /// 16 random bytes in hex: tells this prefix from another of the same cluster.
+    /// 16 random bytes in hex: they distinguish this prefix from another of the same cluster.
     pub id: String,
     /// When it was claimed.
     #[schemars(with = "String")]

@@ -8,37 +8,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// What an archive of objects holds.
+/// The content of an archive of objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArchiveFacts {
-    /// How many objects.
+    /// The number of objects.
     pub objects: u64,
-    /// Kind by kind, in the order of the archive. A kind that was listed and has no object is here
+    /// The kinds, in the order of the archive. A kind that was listed and has no object is here
     /// with 0; one that is not here was not listed.
     pub kinds: Vec<KindFacts>,
-    /// What values begin with whose encryption at rest has its key in the archive, such as
+    /// The prefixes of encrypted values whose key of the encryption at rest is in the archive, as in
     /// `k8s:enc:secretbox:v1:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encryption_prefixes: Vec<String>,
-    /// Whose machine configuration it is, if it is one.
+    /// The Talos cluster, if the archive holds its machine configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_cluster: Option<TalosClusterFacts>,
-    /// The names of its files, where they are files that somebody gave.
+    /// The names of its files, if it consists of files that a person gave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// What belongs into it and could not be taken, besides kinds that say `failed`.
+    /// What belongs in it but could not be taken, besides kinds that say `failed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<Lack>,
 }
 
-/// Something that belongs into a component and could not be taken.
+/// Something that belongs in a component but could not be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lack {
     /// A kind, all kinds of a group as `*.GROUP`, or a file.
     pub what: String,
-    /// Why.
+    /// The reason.
     pub cause: String,
 }
 
@@ -54,7 +54,7 @@ pub struct TalosClusterFacts {
     pub id_sha256: Option<Digest>,
 }
 
-/// What was taken of one kind.
+/// Facts about the objects that were taken of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KindFacts {
@@ -72,32 +72,32 @@ pub struct KindFacts {
     /// The version that etcd holds; only known of custom resources, absent if it is the one read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_version: Option<String>,
-    /// The revision that the list told, or up to which its watch had heard.
+    /// The revision of the list, or the last one that the watch had reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
-    /// Whether the list is of one moment.
+    /// Whether the list shows one moment.
     #[serde(default)]
     pub consistency: Consistency,
-    /// What was read again, where the kind was not listed: a daemon had kept its objects, and a watch
-    /// had told which of them changed. Absent where it was listed.
+    /// The objects that were read again, if the kind was not listed: a daemon had kept its objects, and
+    /// a watch had reported which of them changed. Absent if it was listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Watched>,
-    /// Why it was listed by a run that would have taken what was kept.
+    /// Why the kind was listed in a run that would have used the kept objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_because: Option<String>,
-    /// How many objects are in the archive.
+    /// The number of objects in the archive.
     pub objects: u64,
     /// The bytes of their JSON.
     pub bytes: u64,
     /// SHA-256 of their JSON, one after the other.
     pub sha256: Digest,
-    /// What was listed and left out.
+    /// The objects that were listed and left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// How many belong to a tool that can make them again: `flux`, `helm`, `argo`.
+    /// The number of objects that belong to a tool that can create them again: `flux`, `helm`, `argo`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub managed_by: BTreeMap<String, u64>,
-    /// Why not all of its objects are here: the kind could not be listed to its end, or single
+    /// Why some of its objects are missing: the kind could not be listed to its end, or single
     /// objects could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -105,35 +105,35 @@ pub struct KindFacts {
     /// `failed` says more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,
-    /// What the list of the kind failed with, where its objects were read around those in `lost`.
+    /// The error of the list of the kind, if its objects were read in pieces around those in `lost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_failed: Option<String>,
-    /// Where every object of it was taken. Absent where some were not: left out by a label or by what
-    /// the component is for, being deleted, not readable, or the list did not come to its end.
+    /// Where every object of the kind was taken. Absent if some were not: left out by a label or by what
+    /// the component is for, being deleted, not readable, or the list did not reach its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<CompleteIn>,
 }
 
-/// An object that was there and could not be read.
+/// An object that existed but could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lost {
-    /// `NAMESPACE/NAME`, or its name alone. Where the server does not name each: how many, and
-    /// before which.
+    /// `NAMESPACE/NAME`, or its name alone. If the server does not name each: how many there are, and
+    /// before which object.
     pub name: String,
-    /// What the server said.
+    /// The server's message.
     pub cause: String,
 }
 
-/// Where a kind was taken to its last object, whatever its labels: an object of it that is there and not
-/// in the archive was made later. Empty lists are all namespaces.
+/// Where all objects of a kind were taken, with any labels: an object there that is not in the archive
+/// was created later. Empty lists mean all namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompleteIn {
     /// Only these namespaces.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub include_namespaces: BTreeSet<String>,
-    /// Not these.
+    /// All namespaces except these.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub exclude_namespaces: BTreeSet<String>,
 }
@@ -148,17 +148,17 @@ impl CompleteIn {
     }
 }
 
-/// What was read of a kind that was not listed.
+/// The objects that were read of a kind that was not listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Watched {
-    /// Objects that were read again, new ones among them.
+    /// The number of objects that were read again, new ones included.
     pub fetched: u64,
-    /// Objects that are gone since.
+    /// The number of objects that were deleted since.
     pub gone: u64,
 }
 
-/// Whether a list is of one moment.
+/// Whether a list shows one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
@@ -166,9 +166,9 @@ pub enum Consistency {
     #[default]
     OneRevision,
     /// The revision was compacted while pages were read, or objects were read one by one because a
-    /// watch had told of them; the rest is of a later one.
+    /// watch had reported them; the rest is of a later revision.
     Continued,
-    /// The server tells no revision.
+    /// The server reports no revision.
     Unknown,
 }
 
@@ -176,20 +176,20 @@ pub enum Consistency {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Skipped {
-    /// Why, in a few words.
+    /// The reason, in a few words.
     pub reason: String,
-    /// How many.
+    /// The number of them.
     pub objects: u64,
-    /// The first of them, where each matters: `NAMESPACE/NAME`.
+    /// The first of them, if each matters: `NAMESPACE/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// How many of them are in each namespace, where somebody may miss one: Secrets and ConfigMaps that
-    /// nothing refers to. Of the first thousand namespaces.
+    /// The number of them in each namespace, for objects that a person may miss: Secrets and ConfigMaps
+    /// that nothing refers to. Only for the first thousand namespaces.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespaces: BTreeMap<String, u64>,
 }
 
-/// What was found out about the cluster besides its objects.
+/// Facts about the cluster besides its objects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesFacts {
@@ -199,7 +199,7 @@ pub struct KubernetesFacts {
     pub version: String,
     /// The API server that was asked.
     pub server: String,
-    /// The version of the chart that brought Butler's CRDs, if they tell it.
+    /// The version of the chart that installed Butler's CRDs, if they name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crd_chart: Option<String>,
     /// Kinds that were discovered and not listed.
@@ -223,32 +223,32 @@ pub struct KubernetesFacts {
 pub struct LeftOut {
     /// Plural and group.
     pub resource: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What the sealing keys were tried on.
+/// The sealing keys, and how many SealedSecrets they open.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedFacts {
     /// The keys, oldest first.
     pub keys: Vec<SealingKey>,
-    /// How many SealedSecrets there are.
+    /// The number of SealedSecrets.
     pub sealed_secrets: u64,
-    /// How many of them one of the keys opens.
+    /// The number of SealedSecrets that one of the keys opens.
     pub opened: u64,
 }
 
-/// One sealing key; only its public half is told.
+/// One sealing key, without its private half.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealingKey {
     /// Its Secret, as `NAMESPACE/NAME`.
     pub secret: String,
-    /// What its label says: `active`, `compromised`, or nothing for the oldest releases.
+    /// The value of its label: `active`, `compromised`, or empty for the oldest releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// From when on its certificate is valid.
+    /// The start of its certificate's validity.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -257,7 +257,7 @@ pub struct SealingKey {
     pub certificate_sha256: Option<Digest>,
 }
 
-/// A tenant as it was when the restore point was made: what a restore is compared with.
+/// A tenant as it was when the restore point was made. A restore is compared with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantFacts {
@@ -270,7 +270,7 @@ pub struct TenantFacts {
     /// `status.phase`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// `status.tenantNamespace`: where its control plane lives.
+    /// `status.tenantNamespace`: the namespace of its control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_namespace: Option<String>,
     /// `status.controlPlaneEndpoint`.
@@ -291,7 +291,7 @@ pub struct TenantFacts {
     /// Its kubeconfig, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<KubeconfigFacts>,
-    /// What its API server answered.
+    /// The answer of its API server.
     pub answer: TenantAnswer,
 }
 
@@ -319,7 +319,7 @@ pub struct ControlPlaneFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeconfigFacts {
-    /// Where it is: `NAMESPACE/SECRET KEY`, or a file's name.
+    /// Its place: `NAMESPACE/SECRET KEY`, or a file's name.
     pub origin: String,
     /// The server's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -327,19 +327,19 @@ pub struct KubeconfigFacts {
     /// SHA-256 of the authority's certificate (DER); of several, the control plane's, or the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_sha256: Option<Digest>,
-    /// Until when the authority is valid; of several, the control plane's, or the one that lasts
+    /// The end of the authority's validity; of several, the control plane's, or the one that is valid
     /// longest.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_not_after: Option<Timestamp>,
-    /// Every certificate of the authority, where there are several: clients trust any of them.
+    /// Every certificate of the authority, if there are several: clients trust any of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<AuthorityFacts>,
-    /// Until when the client certificate is valid.
+    /// The end of the client certificate's validity.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_not_after: Option<Timestamp>,
-    /// Why it cannot be used as it is, such as a plugin that it wants to run.
+    /// Why it cannot be used as it is, for example a plugin that it needs to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
 }
@@ -350,7 +350,7 @@ pub struct KubeconfigFacts {
 pub struct AuthorityFacts {
     /// SHA-256 of the certificate (DER).
     pub sha256: Digest,
-    /// Until when it is valid.
+    /// The end of its validity.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
@@ -381,11 +381,11 @@ impl KubeconfigFacts {
     }
 }
 
-/// What a tenant's API server answered.
+/// The answer of a tenant's API server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantAnswer {
-    /// Whether `/readyz` said so; absent if it was not reached.
+    /// Whether `/readyz` said that it is ready; absent if it was not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
     /// `gitVersion` of `/version`.
@@ -394,10 +394,10 @@ pub struct TenantAnswer {
     /// Worker nodes that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_ready: Option<u64>,
-    /// The UID of its own namespace `kube-system`: whose data it serves.
+    /// The UID of its own namespace `kube-system`: it shows which cluster's data it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_system_uid: Option<String>,
-    /// Why there is no answer, or not all of it.
+    /// Why there is no answer, or only a part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }

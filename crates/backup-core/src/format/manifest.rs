@@ -30,13 +30,13 @@ pub struct Manifest {
     /// When the run began.
     #[schemars(with = "String")]
     pub began: Timestamp,
-    /// When everything but this manifest was stored.
+    /// When everything except this manifest was stored.
     #[schemars(with = "String")]
     pub ended: Timestamp,
     /// Why the run was made, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Whether it is to be kept until somebody unpins it.
+    /// Whether it is kept until a person unpins it.
     #[serde(default)]
     pub pinned: bool,
     /// Which incarnation of the cluster this is.
@@ -48,21 +48,21 @@ pub struct Manifest {
     pub encryption: Encryption,
     /// The parts, in the order they were taken.
     pub components: Vec<Component>,
-    /// Components that were asked for and could not be taken.
+    /// Components that were requested but could not be taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ComponentName>,
-    /// Whether no restore point of the prefix has a kit: the run looked at all that were there when it began.
+    /// Whether no restore point of the prefix has a kit: the run checked all that existed when it began.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kitless: bool,
-    /// What was found out about the cluster through its API.
+    /// Facts about the cluster from its API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesFacts>,
     /// Indexes that together name every chunk of the components; only the daemon needs them.
     pub indexes: Vec<StoredObject>,
-    /// What a person should know of this run.
+    /// What a person should know about this run.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// What the run cost, this manifest and its signature apart.
+    /// What the run read and stored, without this manifest and its signature.
     pub cost: Cost,
 }
 
@@ -78,7 +78,7 @@ pub struct Lineage {
     /// The newest etcd revision that this lineage has shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
-    /// Why a new lineage was begun, if this run began one after another.
+    /// Why a new lineage began, if this run began one after an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_because: Option<String>,
 }
@@ -97,7 +97,7 @@ pub struct Parent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "mode")]
 pub enum Encryption {
-    /// Not at all, by name.
+    /// No encryption; the configuration says so by name.
     None,
     /// To epochs, with age. Packs name theirs by position; the last one is the run's own.
     #[serde(rename_all = "camelCase")]
@@ -161,7 +161,7 @@ fn is_zero(n: &u64) -> bool {
 pub struct Component {
     /// Its name.
     pub name: ComponentName,
-    /// What the plain stream is, such as `application/vnd.etcd.snapshot`.
+    /// The type of the plain stream, as in `application/vnd.etcd.snapshot`.
     pub media_type: String,
     /// The number of plain bytes.
     pub plain_bytes: u64,
@@ -178,10 +178,10 @@ pub struct Component {
     /// The restore point that it was taken for, if this one only names it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_from: Option<RestorePointId>,
-    /// What was read out of an etcd snapshot.
+    /// Facts from an etcd snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdFacts>,
-    /// What an archive of objects holds.
+    /// The content of an archive of objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveFacts>,
     /// Anything that a later version of the tool adds; kept, not understood.
@@ -189,7 +189,7 @@ pub struct Component {
     pub more: BTreeMap<String, serde_json::Value>,
 }
 
-/// What was read out of an etcd snapshot, and where it came from.
+/// Facts from an etcd snapshot, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EtcdFacts {
@@ -202,8 +202,8 @@ pub struct EtcdFacts {
     /// revisions to count within bounded memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_keys: Option<u64>,
-    /// A digest over the live keys and their values, by which a database that runs is known to hold
-    /// them; absent where keys are not counted, and in restore points of earlier versions.
+    /// A digest over the live keys and their values. It shows whether a running database holds them.
+    /// Absent if keys are not counted, and in restore points of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Digest>,
     /// The database's page size.
@@ -223,7 +223,7 @@ pub struct EtcdFacts {
     /// the empty name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prefixes: BTreeMap<String, u64>,
-    /// Whether there are more folders than are told.
+    /// Whether there are more folders than are listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_prefixes: bool,
     /// The names of etcd's own users.
@@ -232,13 +232,13 @@ pub struct EtcdFacts {
     /// The names of their roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Whether there are more users or roles than are told.
+    /// Whether there are more users or roles than are listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_names: bool,
     /// Whether etcd's users have to sign in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auth_enabled: bool,
-    /// Where it came from: a node's address, or `import`.
+    /// Its origin: a node's address, or `import`.
     pub origin: String,
     /// The member's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,13 +252,13 @@ pub struct EtcdFacts {
     /// Its Talos version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talos_version: Option<String>,
-    /// SHA-256 of the certificates of the authorities that its Talos was believed by: they tell one
+    /// SHA-256 of the certificates of the authorities that vouched for its Talos API: they distinguish one
     /// Talos cluster from another while its etcd is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub talos_authorities: Vec<Digest>,
 }
 
-/// How much a finding matters.
+/// How serious a finding is.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -266,39 +266,39 @@ pub struct EtcdFacts {
 pub enum Severity {
     /// Good to know.
     Info,
-    /// Wants a look; everything can be restored.
+    /// A person should look at it; everything can be restored.
     Warning,
-    /// Something cannot be restored or cannot be believed.
+    /// Something cannot be restored or cannot be trusted.
     Error,
 }
 
-/// One thing that a run or an audit has to say.
+/// One thing that a run or an audit reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// How much it matters.
+    /// How serious it is.
     pub severity: Severity,
-    /// What it is about: an object's key, a member, a restore point.
+    /// The object that it is about: an object's key, a member, a restore point.
     pub object: String,
-    /// What is so.
+    /// What was found.
     pub cause: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-/// What a run put into the store.
+/// What a run read and stored, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
-    /// Plain bytes read from all sources.
+    /// The number of plain bytes that were read from all sources.
     pub read_bytes: u64,
-    /// Chunks seen.
+    /// The number of chunks.
     pub chunks: u64,
-    /// Chunks that no earlier pack had.
+    /// The number of chunks that no earlier pack had.
     pub new_chunks: u64,
-    /// Objects put.
+    /// The number of objects stored.
     pub objects: u64,
-    /// Their bytes.
+    /// The number of their bytes.
     pub stored_bytes: u64,
 }
 

@@ -14,7 +14,7 @@ use crate::store::{Key, Store, StoreError};
 /// Object of the findings about all leftovers.
 const ALL: &str = "leftovers";
 
-const AUDIT: &str = "nothing is removed before `restore-cli audit` is content";
+const AUDIT: &str = "nothing is removed until `restore-cli audit` passes";
 
 fn held(severity: Severity, cause: String, remedy: &str) -> Finding {
     finding(severity, ALL, cause, remedy)
@@ -29,44 +29,43 @@ fn and_more(count: u64) -> String {
 
 pub(super) fn no_time(store: &dyn Store) -> Finding {
     let cause = format!(
-        "{} does not tell what time it is, so nothing has an age",
+        "{} does not report the time, so ages are unknown",
         store.describe()
     );
     held(
         Severity::Warning,
         cause,
-        "nothing is removed; see that no proxy drops the `Date` of answers",
+        "nothing is removed; check that no proxy removes the `Date` of answers",
     )
 }
 
 pub(super) fn skewed(skew: SignedDuration) -> Finding {
     let cause = format!(
-        "this machine's clock and the store's differ by {} s, so ages cannot be told",
+        "this machine's clock and the store's differ by {} s, so ages are unknown",
         skew.as_secs()
     );
     held(
         Severity::Warning,
         cause,
-        "nothing is removed before the clocks agree: mend the time service",
+        "nothing is removed until the clocks agree: repair the time service",
     )
 }
 
 pub(super) fn from_the_future(key: &Key, put: Timestamp) -> Finding {
-    let cause =
-        format!("{key} was put at {put:.0}, which has not come yet, so ages cannot be told");
+    let cause = format!("{key} was put at {put:.0}, which is in the future, so ages are unknown");
     held(
         Severity::Warning,
         cause,
-        "nothing is removed before the store's clock is right",
+        "nothing is removed until the store's clock is correct",
     )
 }
 
 pub(super) fn no_age(count: u64) -> Finding {
-    let cause = format!("the store does not tell when {count} of them were put");
+    let cause = format!("the store does not report when {count} of them were put");
     held(
         Severity::Warning,
         cause,
-        "they stay; without an age they may be those of a run at work",
+        "they stay: without an age, they may belong to a run in progress",
     )
 }
 
@@ -81,7 +80,7 @@ pub(super) fn of_another(owner: &ClusterName, wanted: &ClusterName) -> Finding {
 
 pub(super) fn bad_claim(error: &FormatError) -> Finding {
     let cause = format!(
-        "{} cannot be read, so nobody knows whose prefix it is: {}",
+        "{} cannot be read, so the owner of the prefix is unknown: {}",
         layout::CLAIM,
         causes::line(error)
     );
@@ -90,7 +89,7 @@ pub(super) fn bad_claim(error: &FormatError) -> Finding {
 
 pub(super) fn no_claim() -> Finding {
     let cause = format!(
-        "there is no {}, so nobody knows whose prefix it is",
+        "there is no {}, so the owner of the prefix is unknown",
         layout::CLAIM
     );
     held(Severity::Error, cause, AUDIT)
@@ -101,8 +100,8 @@ pub(super) fn distrusted((first, count): &(String, u64)) -> Finding {
     held(
         Severity::Warning,
         cause,
-        "nothing is removed beside what nobody trusted vouches for: give the public key that signed it \
-         under `reading.trust` or with --trust, or find out who wrote it",
+        "nothing is removed while a restore point is not signed by a trusted key: give the public key that \
+         signed it under `reading.trust` or with --trust, or find out who wrote it",
     )
 }
 
@@ -138,8 +137,8 @@ pub(super) fn not_listed(first: &Key, count: u64) -> Finding {
 pub(super) fn unencrypted() -> Finding {
     held(
         Severity::Info,
-        "without encryption two runs give equal bytes one name, so what one left another may be about to \
-         name"
+        "without encryption, equal bytes have the same name in every run, so another run may be about to \
+         use what one run left"
         .to_owned(),
         "nothing is removed where restore points are not encrypted; give the daemon recipients and a new \
          prefix",
@@ -154,7 +153,7 @@ pub(super) fn no_restore_point(old: Tally) -> Finding {
     held(
         Severity::Warning,
         cause,
-        "nothing is removed: see whether manifests were deleted, and put them back from a replica or an \
+        "nothing is removed: check whether manifests were deleted, and put them back from a replica or an \
          older version of the bucket; if all is well, `backupd sweep --past-the-brake`",
     )
 }
@@ -167,8 +166,8 @@ pub(super) fn too_much(old: Tally, needed: Tally) -> Finding {
     held(
         Severity::Warning,
         cause,
-        "nothing is removed: see whether manifests were deleted (`restore-cli list`), or runs die over and \
-         over; if all is well, `backupd sweep --past-the-brake`",
+        "nothing is removed: check whether manifests were deleted (`restore-cli list`), or runs crash again \
+         and again; if all is well, `backupd sweep --past-the-brake`",
     )
 }
 
@@ -182,12 +181,15 @@ pub(super) fn vanished(id: &str) -> Finding {
 }
 
 pub(super) fn distrusted_meanwhile(id: &RestorePointId, why: &str) -> Finding {
-    let cause = format!("restore point {id} came meanwhile, and {why}");
+    let cause = format!("restore point {id} was added meanwhile, and {why}");
     held(Severity::Warning, cause, AUDIT)
 }
 
 pub(super) fn unreadable_meanwhile(error: &dyn std::error::Error) -> Finding {
-    let cause = format!("a restore point came meanwhile: {}", causes::line(error));
+    let cause = format!(
+        "a restore point was added meanwhile: {}",
+        causes::line(error)
+    );
     held(Severity::Warning, cause, AUDIT)
 }
 
@@ -210,5 +212,5 @@ pub(super) fn not_removed(error: &StoreError, errors: u64, stopped: bool) -> Fin
 
 pub(super) fn late(left: u64) -> Finding {
     let cause = format!("{left} were not removed within the time that a sweep may take");
-    held(Severity::Info, cause, "the next sweep goes on")
+    held(Severity::Info, cause, "the next sweep continues")
 }

@@ -172,7 +172,7 @@ struct SegmentWriter<'o> {
 impl Write for SegmentWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.cancel.is_cancelled() {
-            return Err(io::Error::other("told to end"));
+            return Err(io::Error::other("asked to stop"));
         }
         let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         if size(buf.len()) > self.left {

@@ -173,7 +173,7 @@ pub enum LocalSnapshotError {
     },
     /// The file was given as a raw copy, but is a snapshot with its trailer.
     #[error(
-        "{file} is no raw copy of a db file: it has the trailer of a snapshot, so restore it as one"
+        "{file} is not a raw copy of a db file: it has the trailer of a snapshot, so restore it as one"
     )]
     NotRaw {
         /// Name of the file.
@@ -292,7 +292,7 @@ impl LocalSnapshot {
         let found = Digest::from_bytes(hasher.finalize().into());
         if found != self.facts.sha256 {
             return Err(io::Error::other(
-                "it was changed since it was checked: its SHA-256 is another one now",
+                "it was changed after it was checked: its SHA-256 is different now",
             ));
         }
         last.map_or(Ok(()), piece)

@@ -41,8 +41,8 @@ impl PartsFolder {
                     return Ok(Some(Self { folder }));
                 }
                 progress.note(&format!(
-                    "{} is there and no fetch of this user made it: it stays as it is, and after an \
-                     interruption the fetch begins anew",
+                    "{} exists, but no fetch of this user made it: it is not changed, and after an \
+                     interruption the fetch starts again from the beginning",
                     folder.display()
                 ));
                 Ok(None)

@@ -178,8 +178,10 @@ fn flaw(object: &StoredJson, error: &ArchiveError) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: object.path.to_string(),
-        cause: format!("it is as it was captured, and a restore fails for it alone: {error}"),
-        remedy: "make it by hand out of what `restore-cli fetch` gives".to_owned(),
+        cause: format!(
+            "it is stored as it was captured, but this one object cannot be restored: {error}"
+        ),
+        remedy: "create it by hand from what `restore-cli fetch` returns".to_owned(),
     }
 }
 
@@ -188,8 +190,9 @@ fn not_read(component: &Component, closed: &RestoreError) -> Finding {
     Finding {
         severity: Severity::Warning,
         object: component.name.to_string(),
-        cause: format!("it is there, and was not read: {closed}"),
-        remedy: "have it read by one of them, or store it again: `backupd kit add FILE`".to_owned(),
+        cause: format!("it exists, but was not read: {closed}"),
+        remedy: "read it with one of those keys, or store it again: `backupd kit add FILE`"
+            .to_owned(),
     }
 }
 

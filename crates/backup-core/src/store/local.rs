@@ -186,7 +186,7 @@ fn must_be_regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    let other = "what is there is no regular file; a link, pipe or device is not opened";
+    let other = "it is not a regular file; links, pipes and devices are not opened";
     Err(io::Error::new(io::ErrorKind::InvalidInput, other))
 }
 
@@ -314,7 +314,7 @@ impl Store for LocalStore {
 
     /// Uses the clock that file times come from: on a network file system the server's.
     async fn date(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.blocking("tell the time of", None, |root| {
+        self.blocking("read the time of", None, |root| {
             // The file never has a name, so nothing is left in any case.
             let file = tempfile::tempfile_in(root)?;
             Ok(modified(&file.metadata()?))

@@ -175,7 +175,7 @@ impl S3Store {
             .map_err(|error| Failure::of(error, &watch))?;
         let size = head.content_length().map(u64::try_from);
         let Some(Ok(size)) = size else {
-            let text = "the store told no size";
+            let text = "the store reported no size";
             return Err(Failure::new(FailureKind::Other, &watch, text));
         };
         Ok(ObjectInfo {

@@ -84,7 +84,7 @@ impl FromStr for StoreUrl {
             return Err(has_user("the URL"));
         }
         let url = Url::parse(text).map_err(|error| {
-            ParseUrlError::new("the text", format!("is no URL ({error}); {FORMS}"))
+            ParseUrlError::new("the text", format!("is not a URL ({error}); {FORMS}"))
         })?;
         if url.fragment().is_some() {
             let problem = "is not allowed; write a `#` in a name as %23";

@@ -52,7 +52,7 @@ async fn restore_points_that_come_or_go_meanwhile_are_heeded() {
     let strange = layout::manifest(strange.manifest.began, strange.digest);
     let removed = world.remove(&rules, &plan).await;
     assert!(
-        removed.findings[0].cause.contains("came meanwhile"),
+        removed.findings[0].cause.contains("was added meanwhile"),
         "{removed:?}"
     );
     assert!(world.memory.remove(&strange));

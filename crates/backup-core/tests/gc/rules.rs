@@ -94,9 +94,7 @@ async fn without_ages_nothing_goes() {
     let world = World::on(MemoryStore::without_clock()).await;
     world.take(&world.run()).await;
     world.drop_one("packs/DIGEST").await;
-    world
-        .held(&world.rules(), "does not tell what time it is")
-        .await;
+    world.held(&world.rules(), "does not report the time").await;
 
     let world = World::new().await;
     world.take(&world.run()).await;
@@ -221,9 +219,7 @@ async fn a_restore_point_that_no_listing_shows_holds_it() {
     world.pass(LONG);
     let manifest = layout::manifest(committed.manifest.began, committed.digest);
     assert!(world.memory.hide(&manifest));
-    world
-        .held(&world.rules(), "is there and is not listed")
-        .await;
+    world.held(&world.rules(), "exists but is not listed").await;
 }
 
 #[tokio::test]

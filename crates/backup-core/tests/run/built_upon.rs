@@ -111,7 +111,7 @@ async fn archived_packs_are_told_and_not_built_upon() {
         assert!(again.manifest.cost.new_chunks > 0);
         let told = |f: &&Finding| {
             f.cause
-                .contains("are archived, so what they hold is stored anew")
+                .contains("are archived, so what they hold is stored again")
         };
         assert_eq!(again.manifest.findings.iter().filter(told).count(), 1);
         assert!(world.fetch(&world.latest().await).await.unwrap() == plain);
@@ -171,7 +171,7 @@ async fn what_a_listing_hides_is_told_by_its_signature_and_by_journals() {
     let told = told.expect("no finding");
     assert_eq!(told.severity, Severity::Error);
     assert!(
-        told.cause.contains("is there and is not listed"),
+        told.cause.contains("exists but is not listed"),
         "{}",
         told.cause
     );

@@ -151,7 +151,7 @@ async fn a_kit_that_is_gone_or_archived_is_told_by_the_next_run() {
         (
             true,
             Severity::Warning,
-            "is archived and cannot be read at once",
+            "is archived and cannot be read immediately",
         ),
         (false, Severity::Error, "is gone"),
     ] {

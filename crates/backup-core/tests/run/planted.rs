@@ -215,7 +215,7 @@ async fn a_parent_that_vanished_and_a_kit_that_cannot_be_named_are_errors_of_the
         ..world.run()
     };
     let next = an_hour_later(&world, &plain).await;
-    let told = finding(&next, "encryption was configured otherwise");
+    let told = finding(&next, "under another encryption configuration");
     assert_eq!(
         (told.severity, told.object.as_str()),
         (Severity::Error, "kit")

@@ -294,7 +294,7 @@ mod tests {
         plan.findings.push(manifest::Finding {
             severity: manifest::Severity::Warning,
             object: "packs/readme.txt".to_owned(),
-            cause: "its name is none of the format's".to_owned(),
+            cause: "its name does not fit the format".to_owned(),
             remedy: "find out who put it there".to_owned(),
         });
         let old = ["packs", "recipes"].map(|folder| gc::Leftover {

@@ -46,7 +46,7 @@ pub(crate) async fn keep(context: WatchContext, mut inputs: Inputs) {
             let watching = async {
                 match &plan {
                     Some((options, wanted)) => {
-                        watch(options, wanted, &context.kept, &context).await
+                        watch(options, wanted, &context.kept, &context).await;
                     }
                     None => std::future::pending().await,
                 }

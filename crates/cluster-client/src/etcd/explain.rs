@@ -123,12 +123,12 @@ impl EtcdCall {
                  machine"
             }
             EtcdFailureReason::UntrustedServer => {
-                "its certificate is not believed. Check that `certificateAuthority` is the authority \
-                 of this etcd, and that the endpoint is written as in its certificate"
+                "its certificate is not trusted. Check that `certificateAuthority` is the authority of this \
+                 etcd, and that the endpoint is written as in its certificate"
             }
             EtcdFailureReason::RefusedClient => {
-                "the client certificate was refused. It must be of the authority that this etcd was \
-                 given as `--trusted-ca-file`: renew `clientCertificate`"
+                "the client certificate was refused. It must be signed by the authority in this etcd's \
+                 `--trusted-ca-file`: renew `clientCertificate`"
             }
             EtcdFailureReason::Anonymous => {
                 "auth is on, and nobody has signed in. The client certificate's common name must be \
@@ -141,16 +141,17 @@ impl EtcdCall {
                     self.user.as_deref().unwrap_or_default()
                 );
             }
-            EtcdFailureReason::Login => "user or password is wrong. Put right `basicAuth`",
+            EtcdFailureReason::Login => "user or password is wrong. Correct `basicAuth`",
             EtcdFailureReason::NotPermitted if self.method == super::keys::METHOD => {
                 return format!(
-                    "{user} may not. Counting keys needs a role that may read them, such as `root`"
+                    "{user} has no permission. To count keys, it needs a role that may read them, for \
+                     example `root`"
                 );
             }
             EtcdFailureReason::NotPermitted => {
                 return format!(
-                    "{user} may not. A snapshot needs the role `root`: `etcdctl user grant-role USER \
-                     root`, or use the certificate of a user who has it"
+                    "{user} has no permission. A snapshot needs the role `root`: `etcdctl user grant-role \
+                     USER root`, or use the certificate of a user who has it"
                 );
             }
             EtcdFailureReason::Hung => {
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_user_and_what_is_needed() {
         let failure = fail(&Status::permission_denied("etcdserver: permission denied"));
-        insta::assert_snapshot!(failure, @"Maintenance.Snapshot at 10.0.0.2:2379 of DataStore `default`: the user `tenant` may not. A snapshot needs the role `root`: `etcdctl user grant-role USER root`, or use the certificate of a user who has it (PermissionDenied: etcdserver: permission denied)");
+        insta::assert_snapshot!(failure, @"Maintenance.Snapshot at 10.0.0.2:2379 of DataStore `default`: the user `tenant` has no permission. A snapshot needs the role `root`: `etcdctl user grant-role USER root`, or use the certificate of a user who has it (PermissionDenied: etcdserver: permission denied)");
         let error = SourceError::from(failure);
         assert!(!error.try_other_member);
     }

@@ -70,7 +70,7 @@ fn examine(chain: &[CertificateDer<'static>], now: Timestamp) -> Result<Option<S
     let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);
     if now.as_second() < from.timestamp() {
         return Err(format!(
-            "is valid from {from} only, and now it is {now:.0}: check this machine's clock"
+            "is not valid before {from}, and it is now {now:.0}: check this machine's clock"
         ));
     }
     if now.as_second() > until.timestamp() {

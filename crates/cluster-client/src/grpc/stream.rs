@@ -125,7 +125,8 @@ impl<M> SnapshotStream<M> {
     fn late(&mut self) -> SourceError {
         (self.stalled)();
         let text = format!(
-            "not finished within {} s: the network or the server is too slow, or raise the deadline",
+            "not finished within {} s: check whether the network or the server is too slow, or raise the \
+             deadline",
             self.total.as_secs_f64()
         );
         self.fail(&text, None)
@@ -193,7 +194,7 @@ impl<M> SnapshotStream<M> {
         if self.idle.as_mut().poll(cx).is_ready() {
             (self.stalled)();
             let text = format!(
-                "no byte came for {} s: the etcd or the way to it hangs",
+                "no byte arrived for {} s: etcd or the connection to it hangs",
                 self.idle_timeout.as_secs_f64()
             );
             return Poll::Ready(Some(Err(self.fail(&text, None))));

@@ -233,7 +233,7 @@ impl ObjectCache {
             return;
         };
         let Ok(revision) = revision.parse::<u64>() else {
-            state.forget(&kind.resource, "its revisions are no numbers");
+            state.forget(&kind.resource, "its revisions are not numbers");
             return;
         };
         watched.place = watched.place.max(revision);
@@ -315,13 +315,13 @@ impl ObjectCache {
             return Some("it is served in another version now");
         }
         if watched.coverage != WatchCoverage::Complete {
-            return Some("its watch has not heard everything");
+            return Some("its watch is not up to date");
         }
         let heard = |kind: &str| {
             let definitions = state.kinds.get(&ResourceName::from(kind));
             definitions.is_some_and(|definitions| definitions.coverage == WatchCoverage::Complete)
         };
-        (kind.custom && !heard(CRDS)).then_some("the watch on definitions has not heard everything")
+        (kind.custom && !heard(CRDS)).then_some("the watch on definitions is not up to date")
     }
 }
 

@@ -202,7 +202,7 @@ pub async fn look(
     let spec = part("spec").unwrap_or_default();
     // The parser's message is left out: it may quote the value.
     let spec = serde_path_to_error::deserialize::<_, DatastoreSpec>(spec)
-        .map_err(|error| format!("`spec.{}` is not of its type", error.path()));
+        .map_err(|error| format!("`spec.{}` has the wrong type", error.path()));
     let access = match spec {
         Ok(spec) if spec.driver == "etcd" => match options(&name, spec, leaves).await {
             Ok(options) => match options.check(now) {
@@ -231,7 +231,9 @@ async fn options(
     leaves: &LeafReader<'_>,
 ) -> Result<EtcdOptions, String> {
     let Some(tls) = spec.tls_config else {
-        return Err("`tlsConfig` is missing: an etcd takes nobody without certificates".to_owned());
+        return Err(
+            "`tlsConfig` is missing: etcd accepts no client without a certificate".to_owned(),
+        );
     };
     let pair = tls.certificate_authority;
     let authority = leaves
@@ -285,19 +287,19 @@ fn finding(store: &Datastore) -> Option<Finding> {
                 tenants(&store.used_by)
             ),
             remedy:
-                "back that database up with its own tools, each schema by itself, at about the \
-                     time of the restore points"
+                "back up that database with its own tools, one schema at a time, at about the time of the \
+                 restore points"
                     .to_owned(),
             object,
         }),
         DatastoreAccess::Broken { cause } => Some(Finding {
             severity: Severity::Error,
             cause: format!(
-                "the way to its etcd is broken: {cause}; {}",
+                "the connection settings of its etcd are broken: {cause}; {}",
                 tenants(&store.used_by)
             ),
             remedy: format!(
-                "put right the DataStore or the Secret, then `backupd snapshot --component {object}`"
+                "correct the DataStore or the Secret, then `backupd snapshot --component {object}`"
             ),
             object,
         }),
@@ -318,7 +320,7 @@ fn tenants(used_by: &[String]) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("without it there is no data of {}{more}", named.join(", "))
+    format!("restore points have no data of {}{more}", named.join(", "))
 }
 
 #[cfg(test)]

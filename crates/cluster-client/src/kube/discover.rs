@@ -210,7 +210,10 @@ async fn definitions(
             Err(e @ KubeError::Forbidden { .. }) => {
                 found.lacks.push(Lack {
                     what: CRDS.to_owned(),
-                    cause: format!("custom resources cannot be told from others: {}", e.line()),
+                    cause: format!(
+                        "it is not known which kinds are custom resources: {}",
+                        e.line()
+                    ),
                 });
                 found.findings.push(Finding {
                     severity: Severity::Error,
@@ -293,7 +296,8 @@ impl Discovery {
                 severity: Severity::Error,
                 object: resource.clone(),
                 cause: format!("its kinds could not be discovered: {}", error.line()),
-                remedy: "see that what serves it runs: `kubectl get apiservices`".to_owned(),
+                remedy: "check that the server behind it runs: `kubectl get apiservices`"
+                    .to_owned(),
             });
         }
         self.left_out.push(LeftOut { resource, reason });

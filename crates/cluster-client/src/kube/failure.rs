@@ -39,8 +39,7 @@ pub enum KubeError {
     },
     /// The right is missing.
     #[error(
-        "the API server forbids it: {message}; give the right with the ClusterRole in \
-         deploy/rbac.yaml"
+        "the API server forbids it: {message}; grant the right with the ClusterRole in deploy/rbac.yaml"
     )]
     Forbidden {
         /// Server's message, which names user, verb and resource.
@@ -48,8 +47,8 @@ pub enum KubeError {
     },
     /// The credentials are not accepted.
     #[error(
-        "{server} does not accept the credentials (401): {message}; see that the kubeconfig's \
-         certificate or token is of this cluster and has not expired"
+        "{server} does not accept the credentials (401): {message}; check that the kubeconfig's certificate \
+         or token is for this cluster and has not expired"
     )]
     Unauthorized {
         /// Address of the API server.
@@ -71,8 +70,8 @@ pub enum KubeError {
     },
     /// The selection's label selector is invalid.
     #[error(
-        "the API server does not understand the label selector `{selector}`: {message}; want one \
-         such as `team=blue,tier!=test`"
+        "the API server does not understand the label selector `{selector}`: {message}; want one like \
+         `team=blue,tier!=test`"
     )]
     Selector {
         /// Selector as given.
@@ -97,7 +96,7 @@ pub enum KubeError {
         most: usize,
     },
     /// An answer is not JSON of the requested kind.
-    #[error("GET {path} answered what is no {wanted}, at {at}")]
+    #[error("GET {path}: the answer is not the expected {wanted}, at {at}")]
     Malformed {
         /// Path of the request.
         path: String,

@@ -163,10 +163,10 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<KubeconfigAccess, 
     }
 
     if user.exec.is_some() {
-        return Err("it wants a program to be run (exec), which is never done".to_owned());
+        return Err("it runs a program (exec), which is not supported".to_owned());
     }
     if user.auth_provider.is_some() {
-        return Err("it wants a plugin to be run (auth-provider), which is never done".to_owned());
+        return Err("it runs a plugin (auth-provider), which is not supported".to_owned());
     }
     let files = [
         ("certificate-authority", &cluster.certificate_authority),
@@ -185,7 +185,8 @@ fn judge(facts: &mut KubeconfigFacts, bytes: &[u8]) -> Result<KubeconfigAccess, 
     }
     if cluster.insecure_skip_tls_verify == Some(true) {
         return Err(
-            "insecure-skip-tls-verify is set: credentials would go to whoever answers".to_owned(),
+            "insecure-skip-tls-verify is set: credentials would go to any server that answers"
+                .to_owned(),
         );
     }
     let proxy = cluster.proxy_url.filter(|url| !url.trim().is_empty());
@@ -238,11 +239,11 @@ fn parse(bytes: &[u8]) -> Result<RawKubeconfig, String> {
         let path = error.path().to_string();
         match error.inner().location() {
             Some(at) => format!(
-                "it is no kubeconfig at line {}, column {} ({path})",
+                "it is not a kubeconfig: line {}, column {} ({path})",
                 at.line(),
                 at.column()
             ),
-            None => format!("it is no kubeconfig ({path})"),
+            None => format!("it is not a kubeconfig ({path})"),
         }
     })
 }
@@ -275,13 +276,13 @@ fn current(raw: RawKubeconfig) -> Result<(ClusterFields, UserFields), String> {
 fn server(text: Option<&str>) -> Result<String, String> {
     let text = text.map(str::trim).filter(|t| !t.is_empty());
     let text = text.ok_or("server is missing")?;
-    let url = url::Url::parse(text).map_err(|_| "server is no address")?;
+    let url = url::Url::parse(text).map_err(|_| "server is not an address")?;
     let hidden = !url.username().is_empty() || url.password().is_some() || url.query().is_some();
     if hidden {
         return Err("server holds more than an address, and may hold a password".to_owned());
     }
     if url.scheme() != "https" {
-        return Err("server is not https: credentials would go in clear".to_owned());
+        return Err("server is not https: credentials would be sent unencrypted".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

@@ -183,7 +183,7 @@ impl LeaseHandle {
                 transitions: i64::from(transitions),
             }),
             Err(e) if is_conflict(&e) => Ok(LeaseState::Other {
-                holder: "somebody who was faster".to_owned(),
+                holder: "another process that was faster".to_owned(),
             }),
             Err(e) => Err(failed(&self.server, &self.options, e)),
         }

@@ -84,11 +84,11 @@ impl RunCache {
                 severity: Severity::Warning,
                 object: kind.resource.to_string(),
                 cause: format!(
-                    "its list shows {objects} objects otherwise than its watch had told, {first} \
-                     among them: restore points for changes had them as they were before"
+                    "its list differs from its watch in {objects} objects, {first} among them: restore \
+                     points for changes have an older state of them"
                 ),
-                remedy: "nothing for this one, which was listed; if it comes again, have the \
-                         component taken by cron more often, and please report it"
+                remedy: "nothing to do for this restore point, which was listed; if this happens again, \
+                         schedule the component more often by cron, and please report it"
                     .to_owned(),
             }),
             Err(RecordFailure::Odd(why)) => {
@@ -104,7 +104,7 @@ impl RunCache {
                             "what was read cannot be kept for the next run, which lists it again: \
                              {why}"
                         ),
-                        remedy: "give the daemon a folder with room, by TMPDIR".to_owned(),
+                        remedy: "give the daemon a folder with free space: set TMPDIR".to_owned(),
                     });
                 }
             }
@@ -180,7 +180,7 @@ impl<'a> KindReader<'a> {
     }
 
     fn set_reason(&mut self, why: String) {
-        tracing::debug!(kind = %self.kind.resource, why, "listed anew");
+        tracing::debug!(kind = %self.kind.resource, why, "listed again");
         self.reason = Some(why);
     }
 

@@ -3,21 +3,24 @@
 /// Kinds that describe only a moment, or that controllers create again, each with the reason. A name
 /// that starts with `*.` stands for all kinds of the group.
 pub const NOISE: &[(&str, &str)] = &[
-    ("events", "it tells of a moment"),
-    ("events.events.k8s.io", "it tells of a moment"),
-    ("leases.coordination.k8s.io", "whoever leads takes it again"),
+    ("events", "it describes only a moment"),
+    ("events.events.k8s.io", "it describes only a moment"),
+    (
+        "leases.coordination.k8s.io",
+        "the current leader takes it again",
+    ),
     (
         "leasecandidates.coordination.k8s.io",
-        "whoever leads takes it again",
+        "the current leader takes it again",
     ),
     ("endpoints", "made from Services and Pods"),
     (
         "endpointslices.discovery.k8s.io",
         "made from Services and Pods",
     ),
-    ("*.metrics.k8s.io", "it tells of a moment"),
-    ("*.custom.metrics.k8s.io", "it tells of a moment"),
-    ("*.external.metrics.k8s.io", "it tells of a moment"),
+    ("*.metrics.k8s.io", "it describes only a moment"),
+    ("*.custom.metrics.k8s.io", "it describes only a moment"),
+    ("*.external.metrics.k8s.io", "it describes only a moment"),
     ("ciliumendpoints.cilium.io", "made from running Pods"),
     ("ciliumendpointslices.cilium.io", "made from running Pods"),
     ("ciliumidentities.cilium.io", "made from running Pods"),

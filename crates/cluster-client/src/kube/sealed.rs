@@ -104,7 +104,7 @@ impl KeyProblem {
         };
         let remedy = match self {
             Self::TooMany { .. } => {
-                "remove keys that no SealedSecret needs, after sealing anew what they sealed"
+                "seal again what old keys sealed, then remove the keys that no SealedSecret needs"
             }
             _ => {
                 "put the right key there or remove the Secret: the sealed-secrets controller does \

@@ -71,7 +71,7 @@ pub(super) fn destination_of_head(secret: bool, meta: &Meta) -> SecretDestinatio
     }
     // A leader writes such an object every few seconds.
     if meta.has_annotation("control-plane.alpha.kubernetes.io/leader") {
-        return SecretDestination::Nowhere("whoever leads takes it again");
+        return SecretDestination::Nowhere("the current leader takes it again");
     }
     if secret && (has_key_label(meta) || meta.name == OLD_KEY) {
         return SecretDestination::SealedSecrets;

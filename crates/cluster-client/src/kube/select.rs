@@ -31,15 +31,16 @@ pub enum ParseSelectionError {
     #[error("`{0}` is both included and excluded; leave it out of one of the two")]
     Both(String),
     /// A namespace name is invalid.
-    #[error("`{0}` is no namespace; want 1 to 63 of a-z, 0-9 and `-`, or `*` for all")]
+    #[error("`{0}` is not a namespace; want 1 to 63 of a-z, 0-9 and `-`, or `*` for all")]
     Namespace(String),
     /// A kind name is invalid.
     #[error(
-        "`{0}` is no kind; want a plural as `kubectl api-resources` prints it, with or without its group, or `*`"
+        "`{0}` is not a kind; want a plural as `kubectl api-resources` prints it, with or without its \
+         group, or `*`"
     )]
     Resource(String),
     /// The label selector is empty.
-    #[error("the label selector is empty; want one such as `team=blue,tier!=test`")]
+    #[error("the label selector is empty; want one like `team=blue,tier!=test`")]
     Selector(String),
 }
 

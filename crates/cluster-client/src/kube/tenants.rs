@@ -154,7 +154,7 @@ async fn list<T: DeserializeOwned>(
         severity: Severity::Warning,
         object: resource.to_owned(),
         cause: format!("the tenants' baseline is not complete: {cause}"),
-        remedy: format!("see that `kubectl get {resource} -A` works"),
+        remedy: format!("check that `kubectl get {resource} -A` works"),
     });
     (found, finding)
 }

@@ -224,7 +224,7 @@ fn adjust<'a>(
         running.push(Abortable::new(watcher, registration).boxed());
     }
     if left > 0 {
-        let text = format!("{left} kinds are not watched: {MOST} are the most");
+        let text = format!("{left} kinds are not watched: at most {MOST} can be watched");
         let all = context.all_components();
         context
             .listener

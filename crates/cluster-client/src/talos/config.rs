@@ -22,8 +22,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub enum TalosConfigError {
     /// None of the places has a file.
     #[error(
-        "no talosconfig found (looked at {places}): name one with --talosconfig or TALOSCONFIG, \
-         make one with `talosctl config new --roles os:etcd:backup`"
+        "no talosconfig found (looked at {places}): name one with --talosconfig or TALOSCONFIG, or make one \
+         with `talosctl config new --roles os:etcd:backup`"
     )]
     NotFound {
         /// Places, separated by commas.
@@ -276,7 +276,7 @@ impl TalosContext {
                     "missing: the context signs in by `auth` instead (Omni), which is not \
                      supported; use a client certificate"
                 } else {
-                    "missing: the API accepts nobody without a client certificate"
+                    "missing: the API accepts no client without a certificate"
                 };
                 return Err(of_field(
                     "crt",
@@ -287,8 +287,7 @@ impl TalosContext {
         let Some(ca) = ca else {
             return Err(of_field(
                 "ca",
-                "missing: without it no server can be told from an impostor; it comes with \
-                 `talosctl config new`"
+                "missing: without it an impostor cannot be detected; it comes with `talosctl config new`"
                     .to_owned(),
             ));
         };

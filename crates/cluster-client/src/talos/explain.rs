@@ -162,41 +162,41 @@ impl TalosCall<'_> {
             TalosFailureReason::Unreachable => connect_advice(ConnectFailure::NoAnswer),
             TalosFailureReason::Connection(way) => connect_advice(way),
             TalosFailureReason::Stalled => {
-                "the endpoint does not answer, for itself either: its node is frozen, overloaded or \
-                 cut off. That says nothing of other nodes' etcd: see this node's console, or take it \
-                 out of `endpoints`"
+                "the endpoint does not answer, not even for itself: its node is frozen, overloaded or cut \
+                 off. This says nothing about the etcd of other nodes: see this node's console, or remove \
+                 it from `endpoints`"
             }
             TalosFailureReason::NoForwarding => {
-                "this endpoint is a worker node and forwards to nobody. Put control plane nodes \
-                 into `endpoints`"
+                "this endpoint is a worker node and does not forward requests. Put control plane nodes into \
+                 `endpoints`"
             }
             TalosFailureReason::Role if self.method == machine_config::METHOD => {
                 return format!(
-                    "not allowed. The client certificate carries {}, needed is {ADMIN}: use an admin \
+                    "not allowed. The client certificate has {}, but needs {ADMIN}: use an admin \
                      talosconfig, or add the file with `backupd kit add FILE`",
                     describe_roles(self.roles)
                 );
             }
             TalosFailureReason::Role if ADMIN_METHODS.contains(&self.method) => {
                 return format!(
-                    "not allowed. The client certificate carries {}, needed is {ADMIN}: use the \
-                     talosconfig that `talosctl gen config` or `talosctl config new --roles {ADMIN}` \
-                     gave; one that lies in the cluster can never restore it",
+                    "not allowed. The client certificate has {}, but needs {ADMIN}: use the talosconfig \
+                     that `talosctl gen config` or `talosctl config new --roles {ADMIN}` gave; one that is \
+                     in the cluster can never restore it",
                     describe_roles(self.roles)
                 );
             }
             TalosFailureReason::Role if !ETCD_METHODS.contains(&self.method) => {
                 return format!(
-                    "not allowed. The client certificate carries {}, needed is one of {}: \
-                     `talosctl config new --roles {ADMIN}`",
+                    "not allowed. The client certificate has {}, but needs one of {}: `talosctl config new \
+                     --roles {ADMIN}`",
                     describe_roles(self.roles),
                     self.needed()
                 );
             }
             TalosFailureReason::Role => {
                 return format!(
-                    "not allowed. The client certificate carries {}, needed is one of {}: \
-                     `talosctl config new --roles os:etcd:backup`",
+                    "not allowed. The client certificate has {}, but needs one of {}: `talosctl config new \
+                     --roles os:etcd:backup`",
                     describe_roles(self.roles),
                     self.needed()
                 );
@@ -239,29 +239,28 @@ fn connect_advice(way: ConnectFailure) -> &'static str {
              this machine; or write an address"
         }
         ConnectFailure::Authority => {
-            "the endpoint's certificate is of another authority than `ca` of the talosconfig. It is of \
-             another cluster, or its authority was replaced: check `endpoints`, or get a new \
-             talosconfig"
+            "the endpoint's certificate is not signed by the authority in `ca` of the talosconfig. It is of \
+             another cluster, or its authority was replaced: check `endpoints`, or get a new talosconfig"
         }
         ConnectFailure::Name => {
-            "the endpoint's certificate does not have the name or address that `endpoints` has. Write \
-             one that it has, such as the node's address, or add the name to `machine.certSANs`"
+            "the endpoint's certificate does not have the name or address that `endpoints` has. Write one \
+             that it has, for example the node's address, or add the name to `machine.certSANs`"
         }
         ConnectFailure::Dates => {
             "the endpoint's certificate is not valid at this time. Check the clocks of this machine and \
              of the node"
         }
         ConnectFailure::Certificate => {
-            "the endpoint's certificate is not believed. Check that a Talos API listens there, port \
-             50000"
+            "the endpoint's certificate is not trusted. Check that a Talos API listens there, port 50000"
         }
         ConnectFailure::Client => {
             "the endpoint refuses the client certificate. It is of another cluster, or out of date: get \
              a new talosconfig"
         }
         ConnectFailure::NoAnswer => {
-            "not reachable. Check address, port 50000 and firewall, and that the node is up; a server \
-             that refuses the client certificate looks the same, then renew the talosconfig"
+            "not reachable. Check the address, port 50000 and the firewall, and that the node is up. If all \
+             that is right, renew the talosconfig: a server that refuses the client certificate looks the \
+             same"
         }
     }
 }

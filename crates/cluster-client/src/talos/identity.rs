@@ -103,14 +103,14 @@ fn examine(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<CertificateFacts
     let mut warnings = Vec::new();
 
     let date = |seconds| {
-        Timestamp::from_second(seconds).map_err(|_| "has dates out of any calendar".to_owned())
+        Timestamp::from_second(seconds).map_err(|_| "has dates that cannot be read".to_owned())
     };
     let not_before = date(certificate.validity().not_before.timestamp())?;
     let not_after = date(certificate.validity().not_after.timestamp())?;
     if now < not_before {
         return Err(format!(
-            "the certificate is valid from {not_before} only, and now it is {now}: check this \
-             machine's clock"
+            "the certificate is not valid before {not_before}, and it is now {now}: check this machine's \
+             clock"
         ));
     }
     if now > not_after {

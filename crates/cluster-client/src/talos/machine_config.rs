@@ -69,9 +69,9 @@ impl MachineConfigSource {
             severity: Severity::Warning,
             object: ComponentName::machine_config().to_string(),
             cause: format!(
-                "it is left out: the talosconfig carries {}, and only {ADMIN} may read it. Without \
-                 the machine configuration a lost control plane cannot be set up again with the same \
-                 secrets, nor the encrypted Secrets of the etcd snapshot be read",
+                "it is left out: the talosconfig carries {}, and only {ADMIN} may read it. Without the \
+                 machine configuration a lost control plane cannot be set up again with the same secrets, \
+                 and the encrypted Secrets of the etcd snapshot cannot be read",
                 describe_roles(&identity.roles)
             ),
             remedy: format!("{REMEDY}, or run `backupd snapshot` once with an admin talosconfig"),
@@ -93,7 +93,7 @@ impl MachineConfigSource {
             why: format!("{METHOD} at node {}: {why}", target.label),
         };
         let known = std::str::from_utf8(&text).map(at_rest::examine);
-        let known = known.map_err(|_| here("what it gave is no text"))?;
+        let known = known.map_err(|_| here("its answer is not text"))?;
         match known.machine.as_deref() {
             Some("controlplane" | "init") => Ok(NodeConfig {
                 node: target.label.clone(),
@@ -104,8 +104,10 @@ impl MachineConfigSource {
                     id_sha256: known.cluster_id,
                 },
             }),
-            Some(_) => Err(here("it is no control plane node; take it out of `nodes`")),
-            None => Err(here("what it gave is no machine configuration")),
+            Some(_) => Err(here(
+                "it is not a control plane node; take it out of `nodes`",
+            )),
+            None => Err(here("its answer is not a machine configuration")),
         }
     }
 }

@@ -224,7 +224,7 @@ async fn a_reader_that_trusts_anyone_refuses_its_numbers_at_once() {
     assert_eq!(code(&read), 0, "{}", stderr(&read));
     assert!(stdout(&read).contains(world.named("B")));
     assert!(
-        stderr(&read).contains("60 names of restore points lie in the future"),
+        stderr(&read).contains("60 names of restore points have a time in the future"),
         "{}",
         stderr(&read)
     );

@@ -55,7 +55,7 @@ async fn archived_packs_are_no_sound_packs() -> Result<()> {
         let taken = taken.output().await?.ended_with(0)?;
         let told = format!("{}{}", taken.stdout, taken.stderr);
         assert!(
-            told.contains("are archived, so what they hold is stored anew"),
+            told.contains("are archived, so what they hold is stored again"),
             "{told}"
         );
         let id = taken.json()?["restorePoint"].clone();
@@ -80,6 +80,6 @@ async fn a_listing_that_is_cut_short_makes_no_older_point_the_latest() -> Result
     // If nobody can know what comes after the listing, that is reported.
     bed.proxy.on_path(None, "", Fault::CutListDeaf(1), ALWAYS);
     let list = bed.restore_cli("list").output().await?.ended_with(1)?;
-    tells(&list, &["nobody knows whether it is whole"]);
+    tells(&list, &["the listing may be incomplete"]);
     Ok(())
 }

@@ -220,7 +220,7 @@ async fn ctrl_c_ends_a_fetch_which_goes_on_from_there() -> Result<()> {
     let run = half_fetched(&bed).await?;
     run.interrupt().await?;
     let output = run.ended().await?.ended_with(130)?;
-    tells(&output, &["Ctrl-C", "interrupted", "goes on from there"]);
+    tells(&output, &["Ctrl-C", "interrupted", "continues from there"]);
     assert!(!bed.folder.join("etcd.db").exists());
     assert_eq!(bed.half_files()?, Vec::<String>::new());
     fetched_on(&bed).await

@@ -63,7 +63,7 @@ async fn a_flipped_bit_is_no_restore_point() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_stalls_is_given_up() -> Result<()> {
     let output = refused(StreamFault::StallAfter(300_000)).await?;
-    tells(&output, &["no byte came for 1 s"]);
+    tells(&output, &["no byte arrived for 1 s"]);
     Ok(())
 }
 
@@ -146,7 +146,7 @@ async fn a_member_that_goes_while_the_snapshot_is_taken_is_told_by_its_address()
         .fault(|faults| faults.etcd_answers = Some(1));
     let told = taken(3).await?;
     assert!(told.contains(&member), "{told}");
-    assert!(told.contains("is not after it"), "{told}");
+    assert!(told.contains("is not healthy after it"), "{told}");
     Ok(())
 }
 

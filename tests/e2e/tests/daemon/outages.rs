@@ -75,7 +75,7 @@ async fn an_object_that_is_gone_after_the_commit_fails_the_run() -> Result<()> {
     assert!(
         output
             .stderr
-            .contains("was put and is not in the store as it should be"),
+            .contains("was put but is not in the store as it should be"),
         "{}",
         output.stderr
     );

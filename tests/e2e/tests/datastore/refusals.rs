@@ -94,7 +94,7 @@ async fn certificates_that_do_not_fit_are_told_apart() -> Result<()> {
     let impostor = options(&ground.etcd, other.pem(), Some(own.client("root", None)?));
     tells(
         &refusal(impostor).await,
-        &["certificate is not believed", "certificateAuthority"],
+        &["certificate is not trusted", "certificateAuthority"],
     );
 
     let mut elsewhere = ground.options("root")?;

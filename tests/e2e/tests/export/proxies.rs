@@ -70,7 +70,7 @@ async fn the_api_is_reached_through_the_proxy_that_the_environment_names() -> Re
     let odd = crds(&bed).env("https_proxy", "ftp://me:hidden@proxy.test");
     let odd = odd.output().await?.ended_with(2)?;
     assert!(
-        odd.stderr.contains("https_proxy holds no address"),
+        odd.stderr.contains("https_proxy is not the address"),
         "{}",
         odd.stderr
     );

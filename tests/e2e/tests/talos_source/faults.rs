@@ -105,7 +105,7 @@ async fn a_stream_that_stalls_is_given_up() {
     assert!(
         error
             .operation
-            .contains("after 300000 bytes: no byte came for 0.3 s"),
+            .contains("after 300000 bytes: no byte arrived for 0.3 s"),
         "{error}"
     );
     assert!(error.operation.contains(NODES[1]), "{error}");

@@ -181,9 +181,7 @@ async fn a_missing_role_and_a_worker_endpoint_are_told_apart() {
     options.endpoints = vec![lab.cluster.endpoint("10.5.0.99").unwrap()];
     let error = source(options.clone()).members().await.unwrap_err();
     assert!(
-        error
-            .operation
-            .contains("worker node and forwards to nobody"),
+        error.operation.contains("worker node and does not forward"),
         "{error}"
     );
     // Another endpoint may forward.

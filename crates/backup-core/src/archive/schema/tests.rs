@@ -88,19 +88,19 @@ fn each_keyword_is_judged_at_its_field() {
             json!({ "anyOf": [{ "required": ["b"] }, { "required": ["c"] }], "type": "object" }),
             json!({ "c": 1 }),
             json!({}),
-            "must be as one of the choices of its schema",
+            "must match one of the choices of its schema",
         ),
         (
             json!({ "oneOf": [{ "required": ["b"] }, { "required": ["c"] }], "type": "object" }),
             json!({ "c": 1 }),
             json!({ "b": 1, "c": 1 }),
-            "must be as exactly one of the choices of its schema",
+            "must match exactly one of the choices of its schema",
         ),
         (
             json!({ "not": { "required": ["b"] }, "type": "object" }),
             json!({}),
             json!({ "b": 1 }),
-            "must not be as its schema's `not` says",
+            "must not match its schema's `not`",
         ),
     ] {
         let object = |a: &Value| json!({ "spec": { "a": a } });

@@ -10,7 +10,7 @@ pub(super) fn archived(id: &str, source: &StoreError) -> Finding {
         severity: Severity::Warning,
         object: format!("restore point {id}"),
         cause: format!("nothing is built upon it: {source}"),
-        remedy: "end the lifecycle rule that archives what lies below this prefix".to_owned(),
+        remedy: "end the lifecycle rule that archives what is below this prefix".to_owned(),
     }
 }
 
@@ -41,8 +41,8 @@ pub(super) fn exclusions(exclusions: &Exclusions, future: &[CatalogEntry]) -> Ve
             severity: Severity::Error,
             object: format!("restore point {}", last.id),
             cause: format!(
-                "its name lies in the future, of {} such: nothing is built upon it, and it is the newest for \
-                 nobody",
+                "its name has a time in the future, one of {} such names: nothing is built upon it, and it \
+                 does not count as the newest",
                 future.len()
             ),
             remedy: "set the clocks of the machines that write here; if none was wrong, somebody else put it \

@@ -21,8 +21,8 @@ pub(super) fn carry_kit(
     if recipients.is_empty() != epochs.is_empty() {
         let from = component.carried_from.unwrap_or(point.entry.id);
         let cause = format!(
-            "it was stored when encryption was configured otherwise, and is only in restore point \
-             {from} and those before this one"
+            "it was stored under another encryption configuration, and is only in restore point {from} and \
+             those before this one"
         );
         run.finding(findings, again(Severity::Error, cause));
         return None;
@@ -61,16 +61,17 @@ pub(super) async fn check_kit(run: &Run, component: &Component, findings: &mut V
             Ok(info) if info.size != bytes => Some((Severity::Error, "has another size")),
             Ok(info) => match info.access {
                 Access::AtOnce | Access::Tiered => None,
-                Access::Archived(_) => {
-                    Some((Severity::Warning, "is archived and cannot be read at once"))
-                }
+                Access::Archived(_) => Some((
+                    Severity::Warning,
+                    "is archived and cannot be read immediately",
+                )),
             },
             Err(StoreError::NotFound { .. }) => Some((Severity::Error, "is gone")),
             // The kit is already stored, so a failure here must not fail the run.
             Err(error) => {
                 let cause = format!("its {key} cannot be looked at: {}", causes::line(&error));
                 let remedy =
-                    "see that this daemon may read the store, then run `restore-cli audit`";
+                    "check that this daemon may read the store, then run `restore-cli audit`";
                 run.finding(findings, finding(Severity::Warning, cause, remedy));
                 continue;
             }

@@ -29,7 +29,7 @@ pub(crate) fn rebuild(
     while let Some((page_size, record)) = LayoutRecord::read(&mut layout)? {
         pages.unit(page_size, record)?;
         if matches!(record, LayoutRecord::End { .. }) && !layout.is_empty() {
-            return Err(invalid(format_args!("its layout goes on behind the end")));
+            return Err(invalid(format_args!("its layout continues after the end")));
         }
         if pages.ready.len() >= WRITE {
             pages.flush()?;

@@ -105,7 +105,7 @@ fn number(layout: &mut &[u8], most: usize) -> io::Result<usize> {
         .filter(|&number| number <= most)
         .ok_or_else(|| {
             invalid(format_args!(
-                "its layout has the number {number}; at most {most} may stand there"
+                "its layout has the number {number}; at most {most} is allowed there"
             ))
         })
 }

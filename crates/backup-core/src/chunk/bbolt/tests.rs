@@ -240,8 +240,8 @@ fn broken_records_are_named() {
     assert!(refused(0, &[0x21], &[]).contains("ends within a number"));
     assert!(refused(0, &[0x24, 0x81, 2], &[]).contains("number 257; at most 256"));
     assert!(refused(0, &[0x24, 1], &[0; 4095]).contains("end 1 bytes too early"));
-    assert!(refused(0, &[0x25, 1], &[0]).contains("go on behind the end of the layout"));
-    assert!(refused(0, &[0x26, 1, 0x25, 1], &[0]).contains("goes on behind the end"));
+    assert!(refused(0, &[0x25, 1], &[0]).contains("continue after the end of the layout"));
+    assert!(refused(0, &[0x26, 1, 0x25, 1], &[0]).contains("continues after the end"));
     assert!(refused(1024, &[0x25, 1], &[]).contains("offset 1024"));
     assert!(refused(0, &[0x21, 1], &[0x80, 0x80, 0x80, 0x10, 0]).contains("more than 25165824"));
     assert!(refused(0, &[0x22, 1], &[1, b'a', 1]).contains("child id"));

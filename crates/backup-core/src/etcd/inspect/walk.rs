@@ -368,7 +368,7 @@ fn follow(page: u64, first: &[u8], end: &[u8], last: &mut Vec<u8>) -> Result<(),
     if !behind(first, last) {
         return broken(
             page,
-            "has keys that are not behind those of the leaf before it",
+            "has keys that do not come after those of the leaf before it",
         );
     }
     last.clear();

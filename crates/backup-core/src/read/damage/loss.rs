@@ -56,7 +56,7 @@ impl std::fmt::Display for DataLoss {
                 let told = u64::try_from(named.len()).unwrap_or(u64::MAX);
                 match count.saturating_sub(told) {
                     0 => Ok(()),
-                    more if named.is_empty() => write!(f, "; nothing tells the {more} names"),
+                    more if named.is_empty() => write!(f, "; the {more} names are unknown"),
                     more => write!(f, " and {more} more"),
                 }
             }

@@ -46,7 +46,7 @@ impl S3Store {
             restore.is_some_and(|restore| restore.contains(&told))
         };
         let remedy = if ongoing("true") {
-            "its return was asked for and takes up to two days; try again then".to_owned()
+            "its retrieval was requested and takes up to two days; try again after that".to_owned()
         } else {
             format!("restore the object first: `{}`", self.command(key, class))
         };

@@ -56,7 +56,7 @@ struct StoreMessage(String);
 /// Error for a put that uses a feature unknown to the store.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the store does not know create-if-absent (a put with If-None-Match: *), without which a restore \
+    "the store does not support create-if-absent (a put with If-None-Match: *), without which a restore \
      point could be overwritten; use another store, or a newer version of this one"
 )]
 struct UnknownCondition(#[source] Box<dyn Error + Send + Sync>);
@@ -73,16 +73,16 @@ struct UntrustedConnection(#[source] rustls::Error);
 #[derive(Debug, thiserror::Error)]
 enum CertificateError {
     #[error(
-        "no trusted TLS connection: the store shows the certificate of an authority as its own \
-         (self-signed, with CA:TRUE), which TLS here does not take even where ca= names it; make the \
-         store's own with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE` and name \
-         that, or one that an authority signed, and name the authority"
+        "no trusted TLS connection: the store uses the certificate of an authority as its own (self-signed, \
+         with CA:TRUE), which this program's TLS does not accept even if ca= names it; make a certificate \
+         for the store with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE` and name that \
+         with ca=, or use one that an authority signed, and name the authority"
     )]
     Authority,
     #[error(
-        "no trusted TLS connection: the store's certificate has a version, a key or a signature that TLS \
-         here does not know, such as one on the curve P-521; make one with P-256, P-384, Ed25519 or RSA \
-         of 2048 bits or more"
+        "no trusted TLS connection: the store's certificate has a version, a key or a signature that this \
+         program's TLS does not support, for example a key on the curve P-521; make one with P-256, P-384, \
+         Ed25519 or RSA of 2048 bits or more"
     )]
     Unknown(#[source] rustls::Error),
 }

@@ -148,8 +148,8 @@ impl S3Store {
             return Ok(page);
         }
         if token(GUESS).is_some_and(|last| repeats(&last)) {
-            let text = "a listing ends, and the store does not tell what comes behind its last key \
-                        (start-after), so that nobody knows whether it is whole";
+            let text = "a listing ends, but the store does not report what comes after its last key \
+                        (start-after), so the listing may be incomplete";
             return Err(Failure::new(FailureKind::Other, &watch, text));
         }
         for object in output.contents() {
@@ -161,7 +161,7 @@ impl S3Store {
             page.next = next.map(|next| format!("{TOKEN}{next}"));
             // Either would make the caller loop endlessly or stop early.
             if page.next.is_none() || page.next == from {
-                let text = "a listing goes on, but the store does not say where";
+                let text = "a listing continues, but the store does not say where";
                 return Err(Failure::new(FailureKind::Other, &watch, text));
             }
         } else if !SMALL.iter().any(|small| prefix.starts_with(small)) {
@@ -245,7 +245,7 @@ async fn body(
             Ok(GetOutcome::Bytes(cut(&bytes, 0..range.end - range.start)))
         }
         Some(told) => {
-            let text = format!("the store gave the range `{told}`, which was not asked for");
+            let text = format!("the store returned the range `{told}`, which was not requested");
             Err(Failure::new(FailureKind::Other, watch, text))
         }
     }

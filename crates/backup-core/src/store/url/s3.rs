@@ -115,7 +115,7 @@ fn prefix(url: &Url) -> Result<String, ParseUrlError> {
 
 fn server(text: &str) -> Result<String, ParseUrlError> {
     let wrong = || {
-        let problem = "must be a URL such as https://s3.example.net:9000";
+        let problem = "must be a URL like https://s3.example.net:9000";
         ParseUrlError::new("`endpoint`", problem)
     };
     let url = Url::parse(text).map_err(|_| wrong())?;
@@ -134,7 +134,7 @@ fn region_name(text: &str) -> Result<String, ParseUrlError> {
     if text.bytes().all(allowed) {
         return Ok(text.to_owned());
     }
-    let problem = "must be letters, digits and hyphens, such as eu-central-1";
+    let problem = "must be letters, digits and hyphens, as in eu-central-1";
     Err(ParseUrlError::new("`region`", problem))
 }
 

@@ -28,12 +28,12 @@ impl ObjectCache {
         let cache = Arc::clone(self);
         let compacted = spawn_blocking(move || cache.compact_now()).await;
         if let Err(error) = compacted.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, "the scratch file cannot be written anew; everything is listed again");
+            tracing::warn!(%error, "the scratch file cannot be rewritten; everything is listed again");
             let mut state = self.lock();
             state.file = None;
             let kinds: Vec<ResourceName> = state.kinds.keys().cloned().collect();
             for kind in &kinds {
-                state.forget(kind, "the scratch file could not be written anew");
+                state.forget(kind, "the scratch file could not be rewritten");
             }
         }
     }
@@ -92,10 +92,7 @@ impl ObjectCache {
                 CachedObjects::All(table) if Arc::ptr_eq(table, &one.from) => {
                     watched.objects = CachedObjects::All(Arc::new(one.to));
                 }
-                _ => state.forget(
-                    &one.kind,
-                    "it changed while the scratch file was written anew",
-                ),
+                _ => state.forget(&one.kind, "it changed while the scratch file was rewritten"),
             }
         }
         state.file = Some(ScratchFile {

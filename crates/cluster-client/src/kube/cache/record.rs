@@ -107,7 +107,7 @@ impl ListRecorder {
     /// Records an object; they come in the order of their names (`NAMESPACE/NAME`).
     pub(in super::super) fn object(&mut self, name: &str, revision: &str, json: &Bytes) {
         let Ok(revision) = revision.parse() else {
-            self.failed = Some(RecordFailure::Odd("its revisions are no numbers"));
+            self.failed = Some(RecordFailure::Odd("its revisions are not numbers"));
             return;
         };
         self.page.push((name.into(), revision, json.clone()));

@@ -117,10 +117,10 @@ async fn every_doubt_is_a_list() {
     let cache = cache(folder.path());
     type Invalidation = (&'static str, fn(&ObjectCache));
     let invalidations: [Invalidation; 6] = [
-        ("its watch has not heard everything", |k| {
+        ("its watch is not up to date", |k| {
             k.disconnected(&kind());
         }),
-        ("its watch has not heard everything", |k| {
+        ("its watch is not up to date", |k| {
             k.disconnected(&kind());
             k.connected(&kind(), Some("400"));
             k.report(&kind(), "399", None);

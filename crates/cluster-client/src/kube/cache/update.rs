@@ -137,7 +137,7 @@ impl ObjectCache {
         let object = Object::read_alone(kind, &bytes).map_err(|e| e.line())?;
         let revision = object.meta.resource_version.parse().unwrap_or(0);
         if object.path != path || revision < reported {
-            return Err("an object was read in an older state than its watch told".to_owned());
+            return Err("an object was read in an older state than its watch reported".to_owned());
         }
         let slot = Slot {
             revision,

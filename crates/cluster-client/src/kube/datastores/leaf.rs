@@ -96,5 +96,5 @@ impl<'s> LeafReader<'s> {
 }
 
 fn not_text(field: &str) -> String {
-    format!("`{field}` is no text")
+    format!("`{field}` is not text")
 }

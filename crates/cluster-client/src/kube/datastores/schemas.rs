@@ -31,8 +31,8 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
     };
     let mut findings = Vec::new();
     if etcd.total_keys.is_none() || etcd.more_prefixes {
-        let cause = "it has more keys or folders than are counted, so that its tenants' data was \
-                     not looked for";
+        let cause =
+            "it has more keys or folders than are counted, so its tenants' data was not checked";
         let remedy = "compare with `etcdctl get / --prefix --keys-only`";
         findings.push(finding(Severity::Warning, cause.to_owned(), remedy));
     } else {
@@ -42,7 +42,7 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
         let empty = empty.map(|t| format!("{} (/{}/)", t.tenant, t.schema));
         if let Some(names) = shortened(empty) {
             let cause = format!("tenants without data: {names}");
-            let remedy = "if they are not new, their schema is another one than they say: see \
+            let remedy = "if they are not new, they use another schema than they report: see \
                           `status.storage.setup` of each TenantControlPlane";
             findings.push(finding(Severity::Warning, cause, remedy));
         }
@@ -51,7 +51,7 @@ pub fn schemas(name: &str, etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Vec<Fi
         let orphans = orphans.map(|(prefix, keys)| format!("/{prefix}/ ({keys} keys)"));
         if let Some(names) = shortened(orphans) {
             let cause = format!("data without a tenant: {names}");
-            let remedy = "it is kept with the rest; see whether a tenant was deleted by mistake, or \
+            let remedy = "it is stored with the rest; check whether a tenant was deleted by mistake, or \
                           belongs to another management cluster";
             findings.push(finding(Severity::Warning, cause, remedy));
         }
@@ -69,7 +69,7 @@ fn auth(etcd: &EtcdFacts, tenants: &[TenantSchema]) -> Option<(String, &'static 
         return Some((cause.to_owned(), "turn it on: `etcdctl auth enable`"));
     }
     if etcd.more_names {
-        let cause = "it has more users or roles than are told, so that they were not compared";
+        let cause = "it has more users or roles than are recorded, so they were not compared";
         return Some((
             cause.to_owned(),
             "see `etcdctl user list` and `etcdctl role list`",

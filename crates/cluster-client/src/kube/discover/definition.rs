@@ -177,11 +177,10 @@ pub(super) fn add_definition(
             severity: Severity::Warning,
             object: name.to_string(),
             cause: format!(
-                "objects were once stored as {}, which the definition has no more",
+                "objects were once stored as {}, which the definition no longer has",
                 lost.join(", ")
             ),
-            remedy: "see that all of them were converted: every one that was read is in the \
-                     restore point"
+            remedy: "check that all of them were converted: every one that was read is in the restore point"
                 .to_owned(),
         });
     }
@@ -256,15 +255,15 @@ fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
             return finding(
                 Severity::Warning,
                 format!(
-                    "objects may be stored as {version} and are read as {read}, which lacks fields \
-                     of it: {fields} are not in the restore point"
+                    "objects may be stored as {version} and are read as {read}, which lacks some of its \
+                     fields: {fields} are not in the restore point"
                 ),
                 if unserved.is_some() {
                     "set `served: true` for the version that is stored, or store the one that is \
                      served; until then these fields are only in the etcd snapshot"
                 } else {
-                    "write every object of the kind anew, so that it is stored in the new version, \
-                     and take the old one out of `status.storedVersions`"
+                    "write every object of the kind again, so that it is stored in the new version, and \
+                     remove the old version from `status.storedVersions`"
                 },
             );
         }
@@ -273,14 +272,14 @@ fn converted(crd: &Crd<'_>, kind: &Kind, webhook: bool) -> Option<Finding> {
     let by = if webhook {
         "a webhook converts them"
     } else {
-        "no field is lost by that"
+        "no field is lost"
     };
     finding(
         Severity::Info,
         format!(
             "objects are stored as {version}, which is not served, and are read as {read}: {by}"
         ),
-        "nothing, if that is meant",
+        "nothing to do if this is intended",
     )
 }
 

@@ -83,8 +83,8 @@ impl AdmissionCheck {
                 self.first.join(", ")
             ),
             remedy:
-                "they are in the restore point, and a restore of them is refused; mend them in the \
-                     cluster, or restore with `restore-cli plan --fill KIND.FIELD=VALUE`"
+                "they are in the restore point, but a restore of them is refused; correct them in the \
+                 cluster, or restore with `restore-cli plan --fill KIND.FIELD=VALUE`"
                     .to_owned(),
         })
     }

@@ -63,7 +63,7 @@ fn expiry_finding(path: &Path, facts: &KubeconfigFacts, now: Timestamp) -> Optio
         severity: Severity::Warning,
         object: path.display().to_string(),
         cause: format!("its client certificate is valid until {until:.0}"),
-        remedy: "make a new one, such as with `talosctl kubeconfig`".to_owned(),
+        remedy: "make a new one, for example with `talosctl kubeconfig`".to_owned(),
     })
 }
 
@@ -81,7 +81,7 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     if u64::try_from(bytes.len()).is_ok_and(|n| n > MAX_FILE) {
         return Err(std::io::Error::new(
             std::io::ErrorKind::FileTooLarge,
-            "it is above 1 MiB, so it is another file",
+            "it is larger than 1 MiB, so it is not a kubeconfig",
         ));
     }
     Ok(bytes)

@@ -25,7 +25,7 @@ pub(super) fn missing_references(references: &References) -> Vec<Finding> {
     if others > 0 {
         findings.push(lost(
             "references of other kinds".to_owned(),
-            format!("{others} more Secrets or ConfigMaps are referred to and are not there"),
+            format!("{others} more Secrets or ConfigMaps are referred to but do not exist"),
         ));
     }
     findings
@@ -45,7 +45,7 @@ fn of_kind(missing: &[MissingReference<'_>]) -> Option<Finding> {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    let cause = format!("these are referred to and are not there: {first}{more}");
+    let cause = format!("these are referred to but do not exist: {first}{more}");
     Some(lost(format!("references of {kind}"), cause))
 }
 
@@ -54,8 +54,8 @@ fn lost(object: String, cause: String) -> Finding {
         severity: Severity::Warning,
         object,
         cause,
-        remedy: "make what is missing, or take the reference out: a restore brings it back as \
-                 it is"
+        remedy: "create what is missing, or remove the reference: a restore brings the reference back as it \
+                 is"
             .to_owned(),
     }
 }
@@ -70,10 +70,10 @@ pub(super) fn too_deep(kind: &Kind, first: &str, objects: u64) -> Finding {
         severity: Severity::Warning,
         object: format!("{} {first}", kind.resource),
         cause: format!(
-            "{first}{more} is nested deeper than {MAX_DEPTH} levels: it is in the restore point, and no \
+            "{first}{more} is nested deeper than {MAX_DEPTH} levels: it is in the restore point, but no \
              restore can write it"
         ),
-        remedy: "make it less deep; `restore-cli fetch` gives its bytes".to_owned(),
+        remedy: "reduce its depth; `restore-cli fetch` returns its bytes".to_owned(),
     }
 }
 
@@ -85,7 +85,10 @@ pub(super) fn unreadable(kind: &Kind, objects: u64) -> Finding {
         cause: format!(
             "{objects} of its objects have no name or cannot be read, and were left out"
         ),
-        remedy: format!("see what `kubectl get {} -o json` gives", kind.resource),
+        remedy: format!(
+            "look at the output of `kubectl get {} -o json`",
+            kind.resource
+        ),
     }
 }
 
@@ -97,11 +100,11 @@ pub(super) fn other_version(export: &KubeExport, read: &Kind) -> Option<Finding>
         severity: Severity::Warning,
         object: kind.resource.to_string(),
         cause: format!(
-            "it cannot be listed as {}, since the webhook that converts it does not work; it was read \
-             as {}, which its objects are stored in",
+            "it cannot be listed as {}, because its conversion webhook does not work; it was read as {}, \
+             the version that its objects are stored in",
             kind.version, read.version
         ),
-        remedy: "see why the webhook does not answer: `spec.conversion` of the definition names it"
+        remedy: "find out why the webhook does not answer: `spec.conversion` of the definition names it"
             .to_owned(),
     }).next()
 }
@@ -122,9 +125,8 @@ pub(super) fn lost_objects(
         object: kind.resource.to_string(),
         cause: format!("component `{component}` is not whole: {}", lost_of(lost)),
         remedy: format!(
-            "see that `kubectl get {} {own}` works: give the API server the key that it was \
-             encrypted with, start the webhook that converts it, or make it anew; then take another \
-             restore point",
+            "make `kubectl get {} {own}` work: give the API server the key that the object was encrypted \
+             with, start its conversion webhook, or create the object again; then take another restore point",
             kind.resource
         ),
     })
@@ -163,7 +165,7 @@ pub(super) fn list_failure(kind: &Kind, error: &KubeError, taken: u64) -> Findin
                 "apply deploy/rbac.yaml, or grant the right that is named".to_owned()
             }
             _ => format!(
-                "see that `kubectl get {}` works, then take another restore point",
+                "check that `kubectl get {}` works, then take another restore point",
                 kind.resource
             ),
         },

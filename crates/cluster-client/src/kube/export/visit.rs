@@ -124,11 +124,11 @@ fn unconverted_part(kind: &Kind, reading: &KindReader<'_>) -> Option<Finding> {
         severity: Severity::Warning,
         object: kind.resource.to_string(),
         cause: format!(
-            "its conversion webhook does not answer: {count} of its objects were read in another version \
-             than {}, the one that they are stored in",
+            "its conversion webhook does not answer: {count} of its objects were not read as {}, but in the \
+             version that they are stored in",
             kind.version
         ),
-        remedy: "they are whole and can be restored; start the webhook that converts them".to_owned(),
+        remedy: "they are complete and can be restored; start the webhook that converts them".to_owned(),
     })
 }
 
@@ -177,7 +177,7 @@ async fn kind(
                     severity: Severity::Info,
                     object: kind.resource.to_string(),
                     cause: gone.clone(),
-                    remedy: "nothing, if that was meant".to_owned(),
+                    remedy: "nothing to do if this was intended".to_owned(),
                 };
                 return Ok((
                     Some(tally.facts(&reading, None, Vec::new(), Some(gone))),

@@ -158,14 +158,14 @@ fn what_cannot_be_used_says_why() {
     case(|c| *c = json!({ "users": "secret" }));
     case(|c| *c = Value::Null);
     insta::assert_snapshot!(told.join("\n"), @r#"
-    it wants a program to be run (exec), which is never done
-    it wants a plugin to be run (auth-provider), which is never done
+    it runs a program (exec), which is not supported
+    it runs a plugin (auth-provider), which is not supported
     it names files (client-key), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
     it names files (certificate-authority, tokenFile), which are never opened: write their contents into it with `kubectl config view --flatten --raw`
-    insecure-skip-tls-verify is set: credentials would go to whoever answers
-    proxy-url holds no address of a proxy; want http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT
+    insecure-skip-tls-verify is set: credentials would go to any server that answers
+    proxy-url is not the address of a proxy; want http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT
     it acts as another user (as), which is not supported
-    server is not https: credentials would go in clear
+    server is not https: credentials would be sent unencrypted
     server holds more than an address, and may hold a password
     certificate-authority-data is not base64
     certificate-authority-data is missing
@@ -175,8 +175,8 @@ fn what_cannot_be_used_says_why() {
     current-context is not set
     its current context "gone" is not there
     its user "gone" is not there
-    it is no kubeconfig at line 1, column 10 (users)
-    it is no kubeconfig at line 1, column 1 (.)
+    it is not a kubeconfig: line 1, column 10 (users)
+    it is not a kubeconfig: line 1, column 1 (.)
     "#);
 }
 

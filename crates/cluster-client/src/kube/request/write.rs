@@ -63,7 +63,7 @@ pub enum WriteError {
         retry_after: Option<Duration>,
     },
     /// The answer is not an object. Its text may hold a secret and is left out.
-    #[error("{request} answered what is no object")]
+    #[error("{request}: the answer is not an object")]
     Malformed {
         /// Verb and path.
         request: String,

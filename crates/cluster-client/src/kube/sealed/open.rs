@@ -99,14 +99,14 @@ impl Keyring {
     pub fn prove(&self, sealed_secret_json: &[u8]) -> UnsealOutcome {
         let not = |why: String| UnsealOutcome::NotOpened { why };
         if sealed_secret_json.len() > MAX_JSON {
-            return not("it is larger than an API server takes".to_owned());
+            return not("it is larger than an API server accepts".to_owned());
         }
         let sealed: SealedSecret = match serde_json::from_slice(sealed_secret_json) {
             Ok(sealed) => sealed,
             Err(e) => {
                 let (line, column) = (e.line(), e.column());
                 return not(format!(
-                    "it is no SealedSecret, at line {line} column {column}"
+                    "it is not a SealedSecret, at line {line} column {column}"
                 ));
             }
         };

@@ -109,8 +109,8 @@ impl SealingKeyTrial {
                 severity: Severity::Error,
                 object: format!("sealedsecrets.bitnami.com {name}"),
                 cause: format!("no sealing key of this restore point opens it: {why}"),
-                remedy: "find the key that sealed it and label its Secret as a sealing key, or \
-                         seal the Secret anew"
+                remedy: "find the key that sealed it and label its Secret as a sealing key, or seal the \
+                         Secret again"
                     .to_owned(),
             });
         }
@@ -119,8 +119,7 @@ impl SealingKeyTrial {
                 severity: Severity::Error,
                 object: "sealedsecrets.bitnami.com".to_owned(),
                 cause: format!("{more} more are not opened by any sealing key either"),
-                remedy: "see to those that are named first: most often one key is missing"
-                    .to_owned(),
+                remedy: "start with those that are named: most often one key is missing".to_owned(),
             });
         }
         if self.compromised.objects > 0 {
@@ -138,8 +137,8 @@ impl SealingKeyTrial {
                      does not read such keys when it starts",
                     names.join(", ")
                 ),
-                remedy: "seal them anew with the active key; until then a restored controller \
-                         leaves them sealed"
+                remedy: "seal them again with the active key; until then a restored controller leaves them \
+                         sealed"
                     .to_owned(),
             });
         }

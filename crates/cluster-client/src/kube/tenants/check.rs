@@ -94,8 +94,8 @@ async fn read_secrets(
                 format!(
                     "the authority of its control plane is not in Secret {namespace}/{name}-ca"
                 ),
-                "without it every kubeconfig and worker of the tenant is refused after a restore: \
-                 see what Steward says of the control plane",
+                "without it every kubeconfig and worker of the tenant is refused after a restore: see what \
+                 Steward reports about the control plane",
             );
         }
     }
@@ -129,8 +129,8 @@ impl TenantCheck {
             check.add_finding(
                 Severity::Warning,
                 "it is Ready and its status names no tenantNamespace".to_owned(),
-                "set status.tenantNamespace to the namespace that its control plane is in: \
-                 restored without it, Butler makes the tenant a second time, empty",
+                "set status.tenantNamespace to the namespace that its control plane is in: if it is \
+                 restored without it, Butler creates the tenant a second time, empty",
             );
         }
         if !settled {
@@ -141,7 +141,7 @@ impl TenantCheck {
                 } else {
                     Severity::Info
                 },
-                format!("its phase is {phase}, so it may not be whole in this restore point"),
+                format!("its phase is {phase}, so it may not be complete in this restore point"),
                 "take another restore point when it is Ready",
             );
         }
@@ -178,8 +178,8 @@ impl TenantCheck {
             self.add_finding(
                 Severity::Warning,
                 format!("the authority in {origin} is not that of its control plane"),
-                "let Steward make the kubeconfig anew by deleting its Secret: with this one no \
-                 connection is trusted",
+                "delete its Secret, and Steward makes a new kubeconfig: with this one no connection is \
+                 trusted",
             );
         }
         if let (Some(endpoint), Some(server)) = (&self.facts.endpoint, &found.server)
@@ -191,7 +191,7 @@ impl TenantCheck {
             self.add_finding(
                 Severity::Warning,
                 cause,
-                "see which of both is right: workers and users follow the kubeconfig",
+                "check which of the two is correct: workers and users follow the kubeconfig",
             );
         }
     }
@@ -208,9 +208,9 @@ impl TenantCheck {
         self.facts.answer.failure = Some(why.to_owned());
         self.add_finding(
             severity,
-            format!("it was not asked to the end: {why}"),
-            "see that its kubeconfig works from where the backup runs; a restore cannot be \
-             compared with a tenant that did not answer",
+            format!("its check did not finish: {why}"),
+            "check that its kubeconfig works from where the backup runs; a restore cannot be compared with \
+             a tenant that did not answer",
         );
     }
 

@@ -226,7 +226,7 @@ impl<'a> KindWatcher<'a> {
         self.context.cache.watch_started(self.kind, &place);
         // A list from now on contains all changes before this position.
         let what = if self.had_position {
-            format!("the watch on {} began anew", self.name())
+            format!("the watch on {} began again", self.name())
         } else {
             format!("the watch on {} began", self.name())
         };

@@ -34,8 +34,8 @@ pub(in super::super) fn differences(
     let lacking = list.iter().filter(|m| !answers.iter().any(|a| is(a, m)));
     let lacking = lacking.filter_map(address).map(|address| {
         let cause = format!(
-            "{address} is a control plane node and is not in {place}: where the nodes that are named \
-             are gone, no snapshot is taken of it"
+            "{address} is a control plane node and is not in {place}: if the named nodes are all gone, no \
+             snapshot is taken of it"
         );
         finding(cause, format!("add {address} to {}", source.add()))
     });

@@ -46,7 +46,7 @@ pub enum UploadError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The snapshot could not be read to its end; the node keeps no part of it.
-    #[error("the snapshot could not be read to its end, and the node was left without it")]
+    #[error("the snapshot could not be read to its end, so the node did not get it")]
     Read(#[source] io::Error),
 }
 
@@ -118,7 +118,7 @@ async fn send(
                 let reply = reply?.into_inner();
                 only(reply.messages, |message| message.metadata.as_ref())?;
                 if !read {
-                    return Err(Status::unknown("the node answered before it had all of it"));
+                    return Err(Status::unknown("the node answered before it had the whole snapshot"));
                 }
                 return Ok(Ok(()));
             }
@@ -138,7 +138,7 @@ async fn send(
                 still = if now == seen { still.saturating_add(LOOK) } else { Duration::ZERO };
                 seen = now;
                 if still >= idle {
-                    let told = format!("no byte was taken for {} s", idle.as_secs_f64());
+                    let told = format!("the node accepted no byte for {} s", idle.as_secs_f64());
                     return Err(Status::deadline_exceeded(told));
                 }
             }

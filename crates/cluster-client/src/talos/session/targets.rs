@@ -128,11 +128,11 @@ impl TalosSession {
             other => {
                 let reason = match other {
                     Err(failure) => failure.to_string(),
-                    Ok(_) => "the members advertise no address but their own host's".to_owned(),
+                    Ok(_) => "the members advertise only the address of their own host".to_owned(),
                 };
                 self.warnings.push(format!(
-                    "the talosconfig names no `nodes` and the cluster did not tell its members, so \
-                     whichever node answers is used: set `nodes` ({reason})"
+                    "the talosconfig names no `nodes` and the cluster did not report its members, so the \
+                     first node that answers is used: set `nodes` ({reason})"
                 ));
                 let mut targets: Vec<NodeTarget> = Vec::new();
                 for endpoint in &context.endpoints {

@@ -102,7 +102,7 @@ impl<'a> Input<'a> {
             return Ok(());
         }
         Err(invalid(format_args!(
-            "the chunks go on behind the end of the layout"
+            "the chunks continue after the end of the layout"
         )))
     }
 }
