@@ -42,6 +42,7 @@ test: programs tools ## Run all tests, on real components
 lint: prerequisites ## Check the format, the lints and, where cargo-deny is installed, the licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@sh scripts/type-names.sh
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --all-features check licenses bans sources; \
 	else echo 'cargo-deny is not installed; licences and sources are not checked'; fi
 

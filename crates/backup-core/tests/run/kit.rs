@@ -24,6 +24,17 @@ struct OneFile {
     text: String,
 }
 
+impl OneFile {
+    /// Returns the prefixes of what Talos encrypts with the key in the file.
+    fn prefixes(&self) -> Vec<String> {
+        let has_key = self.text.contains("secretboxEncryptionSecret");
+        has_key
+            .then(|| "k8s:enc:secretbox:v1:key1".to_owned())
+            .into_iter()
+            .collect()
+    }
+}
+
 #[async_trait]
 impl ArchiveSource for OneFile {
     async fn write(&self, out: &mut ArchiveSink) -> Result<ArchiveReport, SourceError> {
@@ -32,6 +43,7 @@ impl ArchiveSource for OneFile {
         let facts = ArchiveFacts {
             objects: 1,
             files: vec![self.name.clone()],
+            encryption_prefixes: self.prefixes(),
             ..ArchiveFacts::default()
         };
         let findings = Vec::new();
