@@ -13,6 +13,7 @@ pub mod datastores;
 mod discover;
 mod export;
 mod failure;
+mod kind;
 pub mod kubeconfig;
 pub mod lease;
 mod list;

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::discover::Kind;
+use super::kind::Kind;
 use super::scope::CRDS;
 use backup_core::archive::ResourceName;
 use backup_core::scratch::Scratch;

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 
 use super::connect::KubeOptions;
 use super::datastores::{TenantSchema, schemas};
-use super::discover::{Discovery, Kind, discover};
+use super::discover::{Discovery, discover};
+use super::kind::Kind;
 use super::list::check_selector;
 use super::reader::RunCache;
 use super::references::References;

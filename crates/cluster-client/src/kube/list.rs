@@ -5,8 +5,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::discover::{Kind, continue_query};
 use super::failure::KubeError;
+use super::kind::{Kind, continue_query};
 use super::request::{Api, parse};
 use backup_core::format::export::Consistency;
 

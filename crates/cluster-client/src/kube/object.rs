@@ -6,8 +6,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::discover::Kind;
 use super::failure::KubeError;
+use super::kind::Kind;
 use backup_core::archive::ObjectPath;
 
 /// Fields that are read from every object.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::{CachedPages, Drift, ListRecorder, ObjectCache, RecordFailure};
-use super::discover::Kind;
 use super::failure::KubeError;
+use super::kind::Kind;
 use super::list::{Listing, Page};
 use super::request::Api;
 use super::skipping_reader::SkippingReader;

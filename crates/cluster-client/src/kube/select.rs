@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::discover::Kind;
+use super::kind::Kind;
 use super::scope::{self, BUILT_IN, CONFIG_MAPS, CRDS, SECRETS};
 use backup_core::format::export::CompleteIn;
 

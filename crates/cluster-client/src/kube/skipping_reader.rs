@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::discover::{Kind, continue_query};
 use super::failure::KubeError;
+use super::kind::{Kind, continue_query};
 use super::list::{ListAnswer, Listing, MAX_PAGE, MAX_SINGLE, PAGE, Page, selector_query};
 use super::request::Api;
 use backup_core::format::export::Lost;

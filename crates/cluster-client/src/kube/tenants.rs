@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-use super::discover::Kind;
 use super::export::KubeExport;
 use super::failure::KubeError;
+use super::kind::Kind;
 use super::reader::{KindReader, RunCache};
 use super::request::Api;
 use backup_core::clock::Clock;

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::cache::ObjectCache;
 use super::connect::KubeOptions;
-use super::discover::{Discovery, Kind, discover};
+use super::discover::{Discovery, discover};
 use super::failure::KubeError;
+use super::kind::Kind;
 use super::scope::{CONFIG_MAPS, CRDS, SECRETS, noise};
 use super::select::{KindDestination, KindScope, Selection};
 use backup_core::archive::ResourceName;

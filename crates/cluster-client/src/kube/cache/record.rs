@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::{CachedObjects, MOST_OBJECTS, ObjectCache, ReportedChange, Slot, Table};
-use crate::kube::discover::Kind;
+use crate::kube::kind::Kind;
 use backup_core::archive::ResourceName;
 
 /// Interval between checks of the watches' reports.

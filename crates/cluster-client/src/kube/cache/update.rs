@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{CachedObjects, ObjectCache, ReportedChange, Slot, Table};
-use crate::kube::discover::Kind;
 use crate::kube::failure::KubeError;
+use crate::kube::kind::Kind;
 use crate::kube::object::Object;
 use crate::kube::request::Api;
 use crate::kube::target::place::place;

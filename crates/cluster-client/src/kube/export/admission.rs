@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::discover::Kind;
+use super::super::kind::Kind;
 use super::super::request::Api;
 use super::super::scope::CRDS;
 use backup_core::archive::{ObjectPath, Schema};

@@ -1,7 +1,7 @@
 //! Findings of an export about unusual kinds, objects and references.
 
-use super::super::discover::Kind;
 use super::super::failure::KubeError;
+use super::super::kind::Kind;
 use super::super::references::{MissingReference, References};
 use super::KubeExport;
 use backup_core::archive::MAX_DEPTH;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::super::cache::ListRecorder;
-use super::super::discover::Kind;
+use super::super::kind::Kind;
 use super::super::object::Object;
 use super::super::reader::KindReader;
 use super::super::references::{ReferenceTarget, Referrer};

@@ -2,8 +2,8 @@
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 
-use super::super::discover::Kind;
 use super::super::failure::KubeError;
+use super::super::kind::Kind;
 use super::super::list::Page;
 use super::super::reader::KindReader;
 use super::admission::AdmissionCheck;

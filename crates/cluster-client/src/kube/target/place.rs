@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kube::discover::Kind;
+use crate::kube::kind::Kind;
 use backup_core::archive::{ObjectPath, ResourceName};
 
 /// Returns the kind in the version that `api_version` names, if it is served.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::KubeTarget;
 use super::place::{in_version, list_in, place};
-use crate::kube::discover::Kind;
+use crate::kube::kind::Kind;
 use crate::kube::request::{WriteError, WriteRequest};
 use backup_core::archive::ObjectPath;
 

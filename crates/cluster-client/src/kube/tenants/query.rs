@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::super::discover::continue_query;
 use super::super::failure::KubeError;
+use super::super::kind::continue_query;
 use super::super::request::Api;
 use super::super::server::{NamespaceHead, ServerVersion};
 use super::{PER_TENANT, error_line};

@@ -1,7 +1,7 @@
 //! Components that an export would find changed.
 
-use super::super::discover::Kind;
 use super::super::export::KubeArchive;
+use super::super::kind::Kind;
 use super::super::object::Meta;
 use super::super::scope::SECRETS;
 use super::super::secrets::{SecretDestination, destination_of_head};

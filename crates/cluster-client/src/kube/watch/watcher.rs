@@ -7,8 +7,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::super::discover::Kind;
 use super::super::failure::KubeError;
+use super::super::kind::Kind;
 use super::super::object::Meta;
 use super::super::request::{Api, parse};
 use super::super::select::KindDestination;
