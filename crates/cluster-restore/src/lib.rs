@@ -1,8 +1,29 @@
-//! Restore of a destroyed management cluster, step by step, so that no tenant is hurt.
+//! Restore of a destroyed management cluster, step by step, so that no tenant is hurt, for `restore-cli`.
 //!
-//! Everything is planned first ([`plan`]), with only reads and dry runs. Then it is run ([`run`]),
-//! with a journal that is on disk before and after each write. Nothing is deleted to roll back, and
-//! no finalizer is stripped.
+//! [`survey`] makes a [`plan::Plan`] first, with only reads and dry runs. [`Recovery::run`] executes it, with a
+//! journal that is on disk before and after each write. Nothing is deleted to roll back, and no finalizer is
+//! stripped. The objects come from a restore point, from [`velero`] or from [`git`]; [`mirror`] writes them to a
+//! Git repository, and [`tenants`] compares tenants with a restore point.
+//!
+//! ```no_run
+//! use backup_core::progress::;
+//! use cluster_client::kube::KubeOptions;
+//! use cluster_client::kube::target::KubeTarget;
+//! use cluster_restore::plan::Plan;
+//! use cluster_restore::spool::Spool;
+//! use cluster_restore::{Request, survey};
+//!
+//! /// Shows what keeps the objects in `spool` from being restored.
+//! async fn blockers(request: &Request, spool: &Spool) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut target = KubeTarget::connect(&KubeOptions::new(None, None)).await?;
+//!     target.discover().await?;
+//!     let plan: Plan = survey(request, &target, spool, None, &).await?;
+//!     for finding in plan.blockers() {
+//!         println!("{}: {}; {}", finding.object, finding.cause, finding.remedy);
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 use jiff::Timestamp;
 use serde_json::Value;
