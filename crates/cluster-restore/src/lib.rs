@@ -6,7 +6,7 @@
 //! Git repository, and [`tenants`] compares tenants with a restore point.
 //!
 //! ```no_run
-//! use backup_core::progress::;
+//! use backup_core::progress::SilentProgress;
 //! use cluster_client::kube::KubeOptions;
 //! use cluster_client::kube::target::KubeTarget;
 //! use cluster_restore::plan::Plan;
@@ -17,7 +17,7 @@
 //! async fn blockers(request: &Request, spool: &Spool) -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut target = KubeTarget::connect(&KubeOptions::new(None, None)).await?;
 //!     target.discover().await?;
-//!     let plan: Plan = survey(request, &target, spool, None, &).await?;
+//!     let plan: Plan = survey(request, &target, spool, None, &SilentProgress).await?;
 //!     for finding in plan.blockers() {
 //!         println!("{}: {}; {}", finding.object, finding.cause, finding.remedy);
 //!     }
