@@ -27,7 +27,10 @@ async fn a_fetch_touches_nothing_that_is_there() -> Result<()> {
         let fetch = bed.restore_cli("fetch").args(["latest", "--to", target]);
         let output = fetch.args(["--component", "etcd"]).output().await?;
         let output = output.ended_with(0)?;
-        tells(&output, &[&format!("{target}.parts exists"), "is not changed"]);
+        tells(
+            &output,
+            &[&format!("{target}.parts exists"), "is not changed"],
+        );
         assert_eq!(mode(target)?, 0o600);
         let left = fs::read_dir(at(&format!("{target}.parts")))?.count();
         assert_eq!(left, 1);
