@@ -31,7 +31,7 @@ demo: tools ## Show the main job from end to end on the lab
 	@$(LAB) demo
 
 # The names of the test binaries that need no component. The daemon's own tests start an etcd.
-UNIT = frozen hostile gc objects run schema store signals cli
+UNIT = core signals cli
 unit: prerequisites ## Run the tests that need no component
 	$(CARGO) test --workspace --lib --bins $(addprefix --test ,$(UNIT)) -- --skip daemon::cluster::tests
 

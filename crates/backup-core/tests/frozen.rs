@@ -1,6 +1,4 @@
 //! Frozen prefixes that version 1 of the format wrote, and tests that every later version reads them.
-#![cfg(test)]
-
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,9 +1,5 @@
 //! Tests that a sweep removes the leftovers of dead runs, and nothing else, whatever the state of the prefix.
 
-#![cfg(test)]
-
-mod gc {
-    mod removal;
-    mod rules;
-    mod world;
-}
+mod removal;
+mod rules;
+mod world;

@@ -1,8 +1,6 @@
 //! Tests that read the objects of a component one by one: they come out in order, a reader that stops early
 //! sees no later damage, and a reader that continues gets an error for it.
 
-#![cfg(test)]
-
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

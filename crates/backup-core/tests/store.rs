@@ -1,7 +1,5 @@
 //! Tests that memory and folders keep the contract of a store, and that a folder is safe as part of a file
 //! system.
-#![cfg(test)]
-
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

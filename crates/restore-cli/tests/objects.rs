@@ -6,12 +6,10 @@
     reason = "a test that cannot start has failed"
 )]
 
-mod objects {
-    mod diff;
-    mod get;
-    mod looks;
-    mod planted;
-    mod runbook;
-    mod tenant;
-    mod world;
-}
+mod diff;
+mod get;
+mod looks;
+mod planted;
+mod runbook;
+mod tenant;
+mod world;

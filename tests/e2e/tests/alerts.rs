@@ -1,7 +1,5 @@
 //! Tests of the Prometheus rules: Prometheus' own program tests them, and each rule has an existing metric
 //! and a section that says what to do.
-#![cfg(test)]
-
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};

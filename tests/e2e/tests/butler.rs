@@ -1,6 +1,3 @@
 //! Tests that the lab's Butler scenario is as the tests on it assume.
 
-#[cfg(test)]
-mod butler {
-    mod scenario;
-}
+mod scenario;

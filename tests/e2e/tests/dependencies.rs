@@ -1,6 +1,4 @@
 //! Test of the compiled dependencies: one TLS, and it is not OpenSSL.
-#![cfg(test)]
-
 /// The lock file names everything that any target and any feature may bring, and reading it needs no network.
 #[test]
 fn there_is_no_openssl_and_no_second_cryptography() {

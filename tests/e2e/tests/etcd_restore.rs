@@ -1,16 +1,13 @@
 //! Tests of step 1 of a restore on real parts: the Talos stand-in with the real etcd and the real etcdutl
 //! behind it, a restore point in a store, and everything that can be in the way.
 
-#[cfg(test)]
-mod etcd_restore {
-    mod bed;
-    mod blockers;
-    mod datastore;
-    mod death;
-    mod lineage;
-    mod outcomes;
-    mod retries;
-    mod schemas;
-    mod versions;
-    mod whole;
-}
+mod bed;
+mod blockers;
+mod datastore;
+mod death;
+mod lineage;
+mod outcomes;
+mod retries;
+mod schemas;
+mod versions;
+mod whole;

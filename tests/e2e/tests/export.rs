@@ -1,24 +1,21 @@
 //! Tests of the export of a cluster's objects from a real kube-apiserver, and of everything that can go wrong
 //! with it.
 
-#[cfg(test)]
-mod export {
-    mod bed;
-    mod broken;
-    mod datastores;
-    mod ground;
-    mod kube;
-    mod lost;
-    mod objects;
-    mod proxies;
-    mod references;
-    mod restarts;
-    mod rights;
-    mod sealing;
-    mod selection;
-    mod sources;
-    mod standin;
-    mod twice;
-    mod versions;
-    mod webhooks;
-}
+mod bed;
+mod broken;
+mod datastores;
+mod ground;
+mod kube;
+mod lost;
+mod objects;
+mod proxies;
+mod references;
+mod restarts;
+mod rights;
+mod sealing;
+mod selection;
+mod sources;
+mod standin;
+mod twice;
+mod versions;
+mod webhooks;

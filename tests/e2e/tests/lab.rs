@@ -1,8 +1,6 @@
 //! Tests that the lab's own parts do what the other tests assume.
 
-mod lab {
-    mod components;
-    mod data;
-    mod death;
-    mod loss;
-}
+mod components;
+mod data;
+mod death;
+mod loss;

@@ -1,9 +1,6 @@
 //! Tests that every snapshot called sound starts: the verdict on damaged snapshots, compared with the real
 //! etcdutl and the real etcd.
 
-#[cfg(test)]
-mod sound {
-    mod damage;
-    mod oracle;
-    mod pages;
-}
+mod damage;
+mod oracle;
+mod pages;

@@ -1,11 +1,7 @@
 //! Tests of the S3 store on a real S3 server, and through a failing proxy.
-#![cfg(test)]
-
-mod store_s3 {
-    mod access;
-    mod contract;
-    mod faults;
-    mod outages;
-    mod shared;
-    mod wire;
-}
+mod access;
+mod contract;
+mod faults;
+mod outages;
+mod shared;
+mod wire;

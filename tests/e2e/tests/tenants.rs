@@ -1,8 +1,6 @@
 //! Tests of tenants as a restore point records them: one real API server as the management cluster, another
 //! one as the tenant whose kubeconfig lies in a Secret of the first.
 
-#![cfg(test)]
-
 use std::path::Path;
 
 use std::sync::Arc;

@@ -1,0 +1,9 @@
+//! Tests of the library from outside, as one program.
+
+mod frozen;
+mod gc;
+mod hostile;
+mod objects;
+mod run;
+mod schema;
+mod store;

@@ -1,0 +1,4 @@
+//! Tests of the program as a process, as one program.
+
+mod cli;
+mod objects;
