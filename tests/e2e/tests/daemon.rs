@@ -16,5 +16,6 @@ mod running;
 mod tls;
 mod upgrade;
 mod whole;
+mod worker;
 
 use crate::chain::{bed, ground, leftover_parts};

@@ -2,7 +2,6 @@
 
 mod alerts;
 mod butler;
-mod butler_parts;
 mod chain;
 mod cluster;
 mod daemon;

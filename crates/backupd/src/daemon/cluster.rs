@@ -364,6 +364,3 @@ impl Worker {
 mod follow_up;
 mod store_check;
 mod sweep;
-
-#[cfg(test)]
-mod tests;

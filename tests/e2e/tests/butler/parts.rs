@@ -1,5 +1,5 @@
-//! Tests in which parts of the Butler scenario stop and start, and which therefore need a scenario of their
-//! own. They are in a separate program, so that the tests of `butler.rs` can share one.
+//! Test that stops and starts parts of the Butler scenario. It has a scenario of its own, because the other
+//! tests share one.
 
 use std::time::Duration;
 
