@@ -17,8 +17,9 @@ use cluster_client::talos::{ConfigSearch, TalosAddresses};
 use cluster_restore::plan::Mode;
 use serde::Serialize;
 
-use self::document::Form;
+use self::document::{Document, Form};
 use self::facts::{Facts, Nodes};
+use self::view::FactsView;
 use super::plan::ModeFlag;
 use super::recover::{JournalFlags, PastDurations, RestoreFilter};
 use crate::commands::latest::Requirement;
@@ -26,15 +27,10 @@ use crate::commands::{OpenedStore, open};
 use crate::flags::{LookFlags, PointArg};
 
 mod document;
-mod etcd;
 mod facts;
-mod head;
-mod needed;
-mod rescue;
 mod shell;
-mod steps;
-mod stock;
-mod trouble;
+mod templates;
+mod view;
 
 /// Write the runbook of one restore point: every command with the real names, and what it must show
 ///
@@ -95,12 +91,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let point = found.await?;
     can_be(mode, &point)?;
     let facts = facts(opened, point, mode, args, frame).await?;
-    let text = runbook(&facts).written(args.format);
+    let (document, unknown) = runbook(&facts).context("write the runbook")?;
+    let text = document.written(args.format);
     let written = RunbookReport {
         restore_point: facts.id(),
         mode,
         file: args.to.as_ref().map(|file| file.display().to_string()),
-        unknown: facts.unknown(),
+        unknown,
         text: args.to.is_none().then(|| text.clone()),
     };
     match &args.to {
@@ -193,16 +190,12 @@ async fn nodes(config: &Config, frame: &Frame) -> Nodes {
     }
 }
 
-/// Returns the whole runbook.
-fn runbook(facts: &Facts) -> document::Document {
-    let mut document = document::Document::default();
-    head::write(&mut document, facts);
-    needed::write(&mut document, facts);
-    steps::write(&mut document, facts);
-    trouble::write(&mut document, facts);
-    rescue::write(&mut document, facts);
-    stock::write(&mut document, facts);
-    document
+/// Returns the whole runbook, and the sentences in it on what is not known.
+fn runbook(facts: &Facts) -> anyhow::Result<(Document, Vec<String>)> {
+    let mut view = FactsView::of(facts);
+    view.unknown = templates::fill("unknown.md.jinja", &view)?.items();
+    let document = templates::fill("runbook.md.jinja", &view)?;
+    Ok((document, view.unknown))
 }
 
 /// Writes the file so that it is whole or does not exist.

@@ -1,10 +1,18 @@
 //! Document of headings, sentences, tables and commands, as Markdown or for a terminal.
 
+use std::iter::Peekable;
+use std::str::Lines;
+
 use backup_cli::clean;
 use clap::ValueEnum;
 
 /// Width to which text for a terminal is folded.
 const WIDTH: usize = 80;
+/// Character at the start of every fact in the text that is read, so that none is taken for markup. Facts
+/// themselves have no such character.
+const FACT: char = '\u{2}';
+/// Character that stands for a bar in a fact, so that none ends a cell.
+const BAR: char = '\u{3}';
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -18,79 +26,40 @@ pub(crate) enum Form {
 
 #[derive(Debug)]
 enum Block {
-    Heading(u8, String),
+    Heading(usize, String),
     Text(String),
     Items(Vec<String>),
-    Table(Vec<String>, Vec<Vec<String>>),
-    Commands(&'static str, Vec<String>),
+    Table(Vec<Vec<String>>),
+    Commands(String, Vec<String>),
 }
 
 /// Document; see the module. Control characters never get into its text: a name from a store can neither end
 /// a block of commands nor begin one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Document {
     blocks: Vec<Block>,
-    steps: u32,
 }
 
 impl Document {
-    pub(super) fn title(&mut self, text: &str) {
-        self.blocks.push(Block::Heading(1, text.to_owned()));
-    }
-
-    pub(super) fn heading(&mut self, text: &str) {
-        self.blocks.push(Block::Heading(2, text.to_owned()));
-    }
-
-    pub(super) fn part(&mut self, text: &str) {
-        self.blocks.push(Block::Heading(3, text.to_owned()));
-    }
-
-    /// Adds the heading of the next step.
-    pub(super) fn step(&mut self, text: &str) {
-        self.steps = self.steps.saturating_add(1);
-        self.heading(&format!("Step {}: {text}", self.steps));
-    }
-
-    pub(super) fn text(&mut self, text: impl Into<String>) {
-        self.blocks.push(Block::Text(text.into()));
-    }
-
-    /// Adds a list; adds nothing if there are no items.
-    pub(super) fn items<S: Into<String>>(&mut self, items: impl IntoIterator<Item = S>) {
-        let items: Vec<String> = items.into_iter().map(Into::into).collect();
-        if !items.is_empty() {
-            self.blocks.push(Block::Items(items));
+    /// Reads the blocks of a text in which each fact is written with [`fact`].
+    pub(super) fn read(text: &str) -> Self {
+        let mut lines = text.lines().peekable();
+        let mut blocks = Vec::new();
+        while let Some(line) = lines.next() {
+            if !line.trim().is_empty() {
+                blocks.push(block(line, &mut lines));
+            }
         }
+        Self { blocks }
     }
 
-    pub(super) fn table<const N: usize>(
-        &mut self,
-        head: [&str; N],
-        rows: impl IntoIterator<Item = [String; N]>,
-    ) {
-        let head = head.iter().map(ToString::to_string).collect();
-        let rows = rows.into_iter().map(Vec::from).collect();
-        self.blocks.push(Block::Table(head, rows));
-    }
-
-    /// Adds commands of the restore itself: all of these, in their order, are the restore.
-    pub(super) fn run<S: Into<String>>(&mut self, lines: impl IntoIterator<Item = S>) {
-        self.commands("sh", lines);
-    }
-
-    /// Adds commands to run only when the text around them asks for them.
-    pub(super) fn aside<S: Into<String>>(&mut self, lines: impl IntoIterator<Item = S>) {
-        self.commands("bash", lines);
-    }
-
-    fn commands<S: Into<String>>(
-        &mut self,
-        kind: &'static str,
-        lines: impl IntoIterator<Item = S>,
-    ) {
-        let lines = lines.into_iter().map(Into::into).collect();
-        self.blocks.push(Block::Commands(kind, lines));
+    /// Returns the items of all lists.
+    pub(super) fn items(self) -> Vec<String> {
+        let items = self.blocks.into_iter().filter_map(|block| match block {
+            Block::Items(items) => Some(items),
+            _ => None,
+        });
+        items.flatten().collect()
     }
 
     /// Returns the whole text, with a line feed at its end.
@@ -105,40 +74,92 @@ impl Document {
     }
 }
 
+/// Writes a fact into a text that is read as a document. It stays within its line, cell or word.
+pub(super) fn fact(text: &str) -> String {
+    format!("{FACT}{}", clean::line(text).replace('|', &BAR.to_string()))
+}
+
+/// Returns the text with its facts as they were given.
+fn plain(text: &str) -> String {
+    text.replace(FACT, "").replace(BAR, "|")
+}
+
 /// Formats a name as code, to be read letter by letter.
 pub(super) fn code(text: &str) -> String {
     format!("`{}`", text.replace('`', "'"))
 }
 
-fn printable(text: &str) -> String {
-    clean::line(text).into_owned()
+/// Reads the block that begins with `line`.
+fn block(line: &str, lines: &mut Peekable<Lines<'_>>) -> Block {
+    if let Some(kind) = line.strip_prefix("```") {
+        let commands = lines.take_while(|line| *line != "```").map(plain);
+        return Block::Commands(kind.to_owned(), commands.collect());
+    }
+    if line.starts_with('#') {
+        let title = line.trim_start_matches('#');
+        let level = line.len().saturating_sub(title.len());
+        return Block::Heading(level, plain(title.trim_start()));
+    }
+    if line.starts_with('|') {
+        let mut rows = vec![cells(line)];
+        // The rule below the head.
+        lines.next();
+        while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
+            rows.push(cells(row));
+        }
+        return Block::Table(rows);
+    }
+    if let Some(first) = line.strip_prefix("- ") {
+        let mut items = vec![joined(first, lines)];
+        while let Some(item) = lines.next_if(|line| line.starts_with("- ")) {
+            items.push(joined(item.trim_start_matches("- "), lines));
+        }
+        return Block::Items(items);
+    }
+    Block::Text(joined(line, lines))
+}
+
+/// Joins a line with those that continue its sentence.
+fn joined(first: &str, lines: &mut Peekable<Lines<'_>>) -> String {
+    let begins = |line: &str| {
+        ["```", "#", "|", "- "]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+    };
+    let mut text = first.to_owned();
+    while let Some(line) = lines.next_if(|line| !line.trim().is_empty() && !begins(line)) {
+        text.push(' ');
+        text.push_str(line.trim_start());
+    }
+    plain(&text)
+}
+
+/// Returns the cells of the row of a table.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.strip_prefix("| ").unwrap_or(row);
+    let row = row.strip_suffix(" |").unwrap_or(row);
+    row.split(" | ").map(plain).collect()
 }
 
 fn markdown(block: &Block) -> String {
     match block {
-        Block::Heading(level, text) => {
-            let marks = "#".repeat(usize::from(*level));
-            format!("{marks} {}", prose(text))
-        }
+        Block::Heading(level, text) => format!("{} {}", "#".repeat(*level), prose(text)),
         Block::Text(text) => prose(text),
         Block::Items(items) => {
             let items = items.iter().map(|item| format!("- {}", prose(item)));
             items.collect::<Vec<_>>().join("\n")
         }
-        Block::Table(head, rows) => {
-            let row = |cells: &[String]| {
+        Block::Table(rows) => {
+            let row = |cells: &Vec<String>| {
                 let cells = cells.iter().map(|cell| prose(cell).replace('|', "\\|"));
                 format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
             };
-            let rule = vec!["---".to_owned(); head.len()];
-            let lines = [row(head), row(&rule)];
-            let rows = rows.iter().map(|cells| row(cells));
-            lines.into_iter().chain(rows).collect::<Vec<_>>().join("\n")
+            let mut lines: Vec<String> = rows.iter().map(row).collect();
+            let columns = rows.first().map_or(0, Vec::len);
+            lines.insert(1, row(&vec!["---".to_owned(); columns]));
+            lines.join("\n")
         }
-        Block::Commands(kind, lines) => {
-            let lines = lines.iter().map(|line| printable(line));
-            format!("```{kind}\n{}\n```", lines.collect::<Vec<_>>().join("\n"))
-        }
+        Block::Commands(kind, lines) => format!("```{kind}\n{}\n```", lines.join("\n")),
     }
 }
 
@@ -146,7 +167,7 @@ fn markdown(block: &Block) -> String {
 fn prose(text: &str) -> String {
     let mut code = false;
     let mut safe = String::new();
-    for c in printable(text).chars() {
+    for c in text.chars() {
         match c {
             '`' => code = !code,
             '<' | '*' | '[' if !code => safe.push('\\'),
@@ -160,11 +181,10 @@ fn prose(text: &str) -> String {
 fn text(block: &Block) -> String {
     match block {
         Block::Heading(level, text) => {
-            let text = printable(text);
             let line = match level {
                 1 => "=",
                 2 => "-",
-                _ => return text,
+                _ => return text.clone(),
             };
             format!("{text}\n{}", line.repeat(text.chars().count()))
         }
@@ -173,9 +193,9 @@ fn text(block: &Block) -> String {
             let items = items.iter().map(|item| folded(item, "- ", "  "));
             items.collect::<Vec<_>>().join("\n")
         }
-        Block::Table(head, rows) => aligned(head, rows),
+        Block::Table(rows) => aligned(rows),
         Block::Commands(_, lines) => {
-            let lines = lines.iter().map(|line| format!("    {}", printable(line)));
+            let lines = lines.iter().map(|line| format!("    {line}"));
             lines.collect::<Vec<_>>().join("\n")
         }
     }
@@ -186,7 +206,7 @@ fn folded(text: &str, first: &str, rest: &str) -> String {
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut empty = true;
-    for word in printable(text).split_whitespace() {
+    for word in text.split_whitespace() {
         let wide = line.chars().count() + 1 + word.chars().count();
         if !empty && wide > WIDTH {
             lines.push(std::mem::replace(&mut line, rest.to_owned()));
@@ -202,16 +222,12 @@ fn folded(text: &str, first: &str, rest: &str) -> String {
     lines.join("\n")
 }
 
-fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
-    let all: Vec<Vec<String>> = std::iter::once(head)
-        .chain(rows.iter().map(Vec::as_slice))
-        .map(|cells| cells.iter().map(|cell| printable(cell)).collect())
-        .collect();
+fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = all.iter().filter_map(|cells| cells.get(column));
+        let cells = rows.iter().filter_map(|cells| cells.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let lines = all.iter().map(|cells| {
+    let lines = rows.iter().map(|cells| {
         let cells = cells
             .iter()
             .enumerate()
@@ -226,21 +242,53 @@ fn aligned(head: &[String], rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
+    /// Returns a text with the fact in each kind of block.
+    fn everywhere(told: &str) -> String {
+        let told = fact(told);
+        format!(
+            "## {told}\n\nA {told}\n{told}\n\n- {told}\n  {told}\n\n| A | B |\n| --- | --- |\n\
+             | {told} | b |\n\n```sh\necho {told}\n{told}\n```\n"
+        )
+    }
+
     #[test]
     fn nothing_from_a_store_leaves_its_place() {
-        let mut document = Document::default();
         let hostile = "x\n```\n```sh\nrm -rf /\n```\n| <b> **y**";
-        document.heading(hostile);
-        document.text(hostile);
-        document.items([hostile]);
-        document.table(["A", "B"], [[hostile.to_owned(), "b".to_owned()]]);
-        document.run([format!("echo {hostile}")]);
         for form in [Form::Markdown, Form::Text] {
-            let written = document.written(form);
+            let written = Document::read(&everywhere(hostile)).written(form);
             let starts = |with: &str| written.lines().filter(|l| l.starts_with(with)).count();
             assert_eq!(starts("rm"), 0, "{written}");
             let fences = if form == Form::Markdown { 2 } else { 0 };
             assert_eq!(starts("```"), fences, "{written}");
+        }
+    }
+
+    #[test]
+    fn no_fact_is_taken_for_markup() {
+        for told in [
+            "```",
+            "```sh\nx",
+            "# x",
+            "| a | b |",
+            "- x",
+            "\u{2}- x\u{3}",
+            "",
+            " ",
+        ] {
+            let document = Document::read(&everywhere(told));
+            let [
+                _,
+                _,
+                Block::Items(items),
+                Block::Table(rows),
+                Block::Commands(_, commands),
+            ] = &document.blocks[..]
+            else {
+                panic!("{document:?}");
+            };
+            let counts = (items.len(), rows.len(), rows[1].len(), commands.len());
+            assert_eq!(counts, (1, 2, 2, 2), "{document:?}");
+            assert!(!document.written(Form::Markdown).contains([FACT, BAR]));
         }
     }
 
@@ -252,5 +300,15 @@ mod tests {
         let others = text.lines().filter(|line| line.trim() != long);
         assert!(others.clone().count() >= 3, "{text}");
         others.for_each(|line| assert!(line.chars().count() <= WIDTH, "{line}"));
+    }
+
+    #[test]
+    fn lines_of_a_template_become_blocks() {
+        let text = "# A\nb\nc\n## D\n- e\n  f\n- g\n\nh\n| I | J |\n| --- | --- |\n| k |  |\n```sh\n\n  l\n```\nm";
+        let document = Document::read(text);
+        let markdown = "# A\n\nb c\n\n## D\n\n- e f\n- g\n\nh\n\n| I | J |\n| --- | --- |\n| k |  |\n\n\
+                        ```sh\n\n  l\n```\n\nm\n";
+        assert_eq!(document.written(Form::Markdown), markdown);
+        assert_eq!(document.items(), ["e f", "g"]);
     }
 }

@@ -1,9 +1,12 @@
 //! Tests of the runbook of a restore point, at a fixed time.
 
+use std::collections::BTreeSet;
+
 use backup_core::crypt::Trust;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::Manifest;
 use cluster_restore::journal::Phase;
+use cluster_restore::plan::Danger;
 use serde_json::{Value, json};
 
 use super::*;
@@ -39,7 +42,8 @@ fn known(mode: Mode) -> Facts {
 
 /// Returns the text with the key of this run replaced.
 fn written(facts: &Facts, form: Form) -> String {
-    let text = runbook(facts).written(form);
+    let (document, _) = runbook(facts).unwrap();
+    let text = document.written(form);
     let Trust::Keys(keys) = &facts.trust else {
         return text;
     };
@@ -253,6 +257,21 @@ fn with_the_store_alone_it_says_what_it_could_not_know() {
     ] {
         assert!(text.contains(told), "{told}: {text}");
     }
+}
+
+#[test]
+fn every_danger_is_explained_under_its_name() {
+    let markdown = |mode| written(&known(mode), Form::Markdown);
+    let told = [markdown(Mode::InPlace), markdown(Mode::Rebuild)];
+    let rows = |text: &str| {
+        let table = text.split("| DANGER |").nth(1).unwrap();
+        let rows = table.lines().take_while(|line| !line.is_empty());
+        let names =
+            rows.filter_map(|row| Some(row.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+        names.collect::<BTreeSet<_>>()
+    };
+    let explained: BTreeSet<_> = told.iter().flat_map(|text| rows(text)).collect();
+    assert_eq!(explained, Danger::ALL.map(Danger::name).into());
 }
 
 #[test]
