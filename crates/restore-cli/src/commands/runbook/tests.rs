@@ -59,7 +59,7 @@ fn edit(facts: &mut Facts, change: impl FnOnce(&mut Value)) {
     facts.point.manifest = Manifest::parse(manifest.to_string().as_bytes()).unwrap();
 }
 
-fn component(name: &str, more: Value) -> Value {
+fn component(name: &str, more: &Value) -> Value {
     let mut component = json!({
         "name": name, "mediaType": "application/x-tar", "plainBytes": 8_192,
         "plainSha256": Digest::of(name.as_bytes()),
@@ -100,19 +100,19 @@ fn full(mode: Mode) -> Facts {
         components.extend([
             component(
                 "datastore/default",
-                json!({ "etcd": {
+                &json!({ "etcd": {
                 "revision": 4711, "pageSize": 4096, "trailer": Digest::of(b"t"),
                 "users": ["one_1a2b_one", "root"], "origin": "10.5.0.9",
             } }),
             ),
-            component("datastore/other", json!({})),
+            component("datastore/other", &json!({})),
             component(
                 "git/flux",
-                json!({ "archive": { "objects": 3, "kinds": [kind("secrets", 3)] } }),
+                &json!({ "archive": { "objects": 3, "kinds": [kind("secrets", 3)] } }),
             ),
             component(
                 "kit",
-                json!({ "archive": { "objects": 0, "kinds": [], "files": ["a.yaml"] } }),
+                &json!({ "archive": { "objects": 0, "kinds": [], "files": ["a.yaml"] } }),
             ),
         ]);
         let tenants = manifest["kubernetes"]["tenants"].as_array_mut().unwrap();
