@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use backup_core::progress::{Progress, SilentProgress};
+use cluster_restore::orchestrate::Reporter;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::clean;
@@ -189,6 +190,20 @@ impl Terminal {
             Exit::Refused,
             "stopped, nothing was changed",
         ))
+    }
+}
+
+impl Reporter for Terminal {
+    fn status(&self, line: &str) {
+        Self::status(self, line);
+    }
+
+    fn warn(&self, line: &str) {
+        Self::warn(self, line);
+    }
+
+    fn progress(&self) -> Arc<dyn Progress> {
+        Self::progress(self)
     }
 }
 

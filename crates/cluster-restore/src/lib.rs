@@ -85,6 +85,8 @@ pub mod tenants;
 
 pub mod mirror;
 
+pub mod orchestrate;
+
 pub use archive::read_archive;
 pub use contents::ContentKey;
 pub use gaps::gaps;

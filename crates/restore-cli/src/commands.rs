@@ -1,8 +1,7 @@
 //! Commands of `restore-cli`, one file for each.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use backup_cli::config::{Config, ConfigError, ConfigFlags};
 use backup_cli::exit::Exit;
@@ -14,6 +13,7 @@ use backup_core::crypt::{Identities, Trust, Verdict};
 use backup_core::progress::Progress;
 use backup_core::read::{ObjectReader, RestoreError, unlock};
 use backup_core::store::Store;
+use cluster_restore::orchestrate::PointFinder;
 
 use crate::args::Command;
 
@@ -66,8 +66,8 @@ struct OpenedStore {
     store: Arc<dyn Store>,
     /// View that decides which restore points count.
     view: ReadPolicy,
-    /// Reasons for which restore points do not count, as far as they were reported.
-    told: Mutex<HashSet<String>>,
+    /// Finder of restore points, which reports those that do not count.
+    points: PointFinder,
 }
 
 /// Opens the store for reading; warns if any signature is trusted.
@@ -87,14 +87,21 @@ async fn open(given: &ConfigFlags, frame: &Frame) -> Result<OpenedStore, Failure
              make you restore what they like",
         );
     }
+    let view = ReadPolicy {
+        trust,
+        now: frame.clock.now(),
+    };
+    let points = PointFinder::new(
+        Arc::clone(&store),
+        view.clone(),
+        Arc::new(frame.terminal.clone()),
+        frame.cancel.clone(),
+    );
     Ok(OpenedStore {
         config,
         store,
-        view: ReadPolicy {
-            trust,
-            now: frame.clock.now(),
-        },
-        told: Mutex::default(),
+        view,
+        points,
     })
 }
 

@@ -5,9 +5,10 @@ use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::archive::ResourceName;
 use backup_core::catalog::RestorePoint;
+use cluster_restore::orchestrate::Requirement;
 
 use crate::commands::kinds;
-use crate::commands::latest::Requirement;
+use crate::commands::latest::of_kind;
 use crate::commands::{ReadSettings, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
@@ -66,12 +67,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let needs = match &args.kind {
-        Some(kind) => Requirement::Kind(kind.clone()),
+        Some(kind) => of_kind(kind),
         None => Requirement::Objects,
     };
-    let before = opened.find(&args.before, &needs, frame);
+    let before = opened.find(&args.before, &needs);
     let before = frame.or_cancelled(before).await?;
-    let after = opened.find(&args.after, &needs, frame);
+    let after = opened.find(&args.after, &needs);
     let after = frame.or_cancelled(after).await?;
     let filter = Filter {
         resource: resource(args, &before, &after)?,

@@ -12,10 +12,10 @@ use backup_cli::program::Frame;
 use backup_core::id::ComponentName;
 use backup_core::newfile::OverwritePolicy;
 use backup_core::read::{self, RestoreError};
+use cluster_restore::orchestrate::Requirement;
 use serde::Serialize;
 
 use crate::commands::gaps::GapReport;
-use crate::commands::latest::Requirement;
 use crate::commands::{disk_is_full, open};
 use crate::flags::{PointArg, ReadFlags};
 
@@ -69,13 +69,13 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     }
     let needs = Requirement::Component(args.component.clone());
     let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
+        .or_cancelled(opened.find(&args.selection.restore_point, &needs))
         .await?;
     let gaps = point.manifest.gaps_of(&args.component);
     let lacked = frame.or_cancelled(opened.lacked(&point, &gaps)).await?;
     let again = format!("restore-cli fetch --component {}", args.component);
     for one in &lacked {
-        let told = format!("{}; {}", one.told(), one.instead(&again));
+        let told = format!("{}; {}", one.describe(), one.remedy(&again));
         frame.terminal.warn(&told);
     }
     if let Some(tenant) = &args.tenant {
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         file: fetched.file.display().to_string(),
         bytes: fetched.bytes,
         sha256: fetched.sha256.to_string(),
-        lacks: lacked.clone(),
+        lacks: lacked.iter().map(GapReport::from).collect(),
     })?;
     if args.component == ComponentName::etcd() {
         frame.terminal.status(&format!(

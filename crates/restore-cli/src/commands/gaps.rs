@@ -1,13 +1,9 @@
 //! Gaps of a restore point, reported with the older restore point that has the missing data.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use backup_cli::failure::Failure;
-use backup_core::catalog::{Catalog, RestorePoint};
+use backup_core::catalog::RestorePoint;
 use backup_core::format::gaps::Gap;
-use backup_core::format::manifest::{Finding, Severity};
-use backup_core::id::{ComponentName, RestorePointId};
+use cluster_restore::orchestrate::LocatedGap;
 use serde::Serialize;
 
 use super::OpenedStore;
@@ -25,53 +21,20 @@ pub(super) struct GapReport {
     whole_in: Option<String>,
 }
 
-impl GapReport {
-    fn new(gap: &Gap, whole: &BTreeMap<ComponentName, RestorePointId>) -> Self {
+impl From<&LocatedGap> for GapReport {
+    fn from(located: &LocatedGap) -> Self {
+        let gap = &located.gap;
         Self {
             component: gap.component.to_string(),
             kind: gap.kind().map(ToOwned::to_owned),
             what: gap.to_string(),
             cause: gap.cause.clone(),
-            whole_in: whole.get(&gap.component).map(ToString::to_string),
+            whole_in: located.whole_in.as_ref().map(ToString::to_string),
         }
     }
+}
 
-    /// Converts `gaps` where no older restore point can be searched.
-    pub(super) fn alone(gaps: &[Gap]) -> Vec<Self> {
-        let nowhere = BTreeMap::new();
-        gaps.iter().map(|gap| Self::new(gap, &nowhere)).collect()
-    }
-
-    /// Describes the gap and its cause.
-    pub(super) fn told(&self) -> String {
-        format!("the restore point lacks {}: {}", self.what, self.cause)
-    }
-
-    /// Names the restore point that has it; `again` is the command that takes a restore point's id.
-    pub(super) fn instead(&self, again: &str) -> String {
-        match &self.whole_in {
-            Some(id) => format!(
-                "the newest older restore point whose component `{}` has what is missing is {id}: \
-                 `{again} {id}`",
-                self.component
-            ),
-            None => format!(
-                "no older restore point has it: see to the cause, then `backupd snapshot --component \
-                 {}`",
-                self.component
-            ),
-        }
-    }
-
-    pub(super) fn finding(&self, severity: Severity, again: &str) -> Finding {
-        Finding {
-            severity,
-            object: self.component.clone(),
-            cause: self.told(),
-            remedy: self.instead(again),
-        }
-    }
-
+impl GapReport {
     pub(super) fn cells(&self) -> [String; 3] {
         let whole = self.whole_in.clone();
         [
@@ -88,10 +51,7 @@ impl OpenedStore {
         &self,
         point: &RestorePoint,
         gaps: &[Gap],
-    ) -> Result<Vec<GapReport>, Failure> {
-        let catalog = Catalog::new(Arc::clone(&self.store));
-        let whole = catalog.whole_before(&self.view, &point.entry.id, gaps);
-        let whole = whole.await?;
-        Ok(gaps.iter().map(|gap| GapReport::new(gap, &whole)).collect())
+    ) -> Result<Vec<LocatedGap>, Failure> {
+        Ok(self.points.locate(point, gaps).await?)
     }
 }

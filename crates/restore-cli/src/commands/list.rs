@@ -8,10 +8,10 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
 use backup_core::catalog::{Catalog, CatalogError, Exclusions, RestorePoint, is_future};
+use cluster_restore::orchestrate::lost_parent_warning;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::commands::latest::gap;
 use crate::commands::{open, signature};
 use crate::flags::LookFlags;
 
@@ -50,7 +50,8 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
             match loaded {
                 Ok(point) => {
                     let parent = point.lost_parent(&listed);
-                    lost = lost.or_else(|| parent.map(|parent| gap(&entry.id, parent)));
+                    lost = lost
+                        .or_else(|| parent.map(|parent| lost_parent_warning(&entry.id, parent)));
                     if future {
                         left_out.future(&entry.id);
                     } else {
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         }
     }
     frame.terminal.emit(&list)?;
-    opened.warn_of(&left_out, frame);
+    opened.points.warn_of(&left_out);
     // One warning is enough here; `restore-cli audit` reports all.
     if let Some(told) = &lost {
         frame.terminal.status(told);

@@ -7,11 +7,12 @@ use backup_cli::failure::Failure;
 use backup_cli::flags::KubeFlags;
 use backup_cli::program::Frame;
 use clap::ValueEnum;
+use cluster_restore::orchestrate::{PastDurations, RestoreFilter};
 use cluster_restore::plan::{Mode, Step};
 
 use super::recover::{
-    JournalFlags, ObjectFlags, PastDurations, PlanReport, PlanRequest, PointSelection,
-    RestoreContext, RestoreFilter, SourceFlags, TargetFlags, failed, look_at_etcd,
+    JournalFlags, ObjectFlags, PlanReport, PlanRequest, PointSelection, RestoreContext,
+    SourceFlags, TargetFlags, failed, look_at_etcd,
 };
 use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 

@@ -2,7 +2,6 @@
 
 mod context;
 mod copy;
-mod durations;
 mod etcd;
 mod execute;
 mod flags;
@@ -13,17 +12,14 @@ mod targets;
 
 pub(crate) use context::{PlanRequest, PointSelection, RestoreContext, target_of};
 pub(crate) use copy::{JournalCopier, fetch_copy};
-pub(crate) use durations::{PastDurations, RestoreFilter};
 pub(crate) use etcd::{JournalLog, look_at_etcd};
 pub(crate) use execute::{
     Consent, ExecuteSettings, ObjectSpools, check_blockers, check_unchanged, continue_run, plan_of,
     run,
 };
 pub(crate) use flags::{JournalFlags, ObjectFlags, RunFlags, WaitFlags};
-pub(crate) use report::{
-    COMPLETE, COMPLETE_OF_PARTIAL, PlanReport, RestoreReport, next_step, word,
-};
-pub(crate) use source::{Source, SourceFlags, same};
+pub(crate) use report::{PlanReport, RestoreReport, next_step, word};
+pub(crate) use source::{SourceFlags, same};
 pub(crate) use talos::TargetFlags;
 pub(crate) use targets::RestoreTargets;
 

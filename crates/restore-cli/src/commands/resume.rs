@@ -6,11 +6,12 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use cluster_restore::journal::{Journal, Phase, Record};
+use cluster_restore::orchestrate::{COMPLETE, COMPLETE_OF_PARTIAL, ObjectSource};
 use cluster_restore::plan::{Step, admit};
 
 use super::recover::{
-    COMPLETE, COMPLETE_OF_PARTIAL, PlanRequest, RestoreContext, RestoreTargets, RunFlags, Source,
-    continue_run, failed, fetch_copy, plan_of, same,
+    PlanRequest, RestoreContext, RestoreTargets, RunFlags, continue_run, failed, fetch_copy,
+    plan_of, same,
 };
 
 /// Continue a restore from where its journal ends
@@ -79,7 +80,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         args.flags.consent.ask(&plan, &targets, frame)?;
     }
     let plan_request = PlanRequest {
-        source: Source::begun(&plan.origin),
+        source: ObjectSource::begun(&plan.origin),
         ..PlanRequest::of(&plan)
     };
     let material = context

@@ -14,6 +14,7 @@ use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::newfile::{self, OverwritePolicy};
 use cluster_client::talos::{ConfigSearch, TalosAddresses};
+use cluster_restore::orchestrate::{PastDurations, Requirement, RestoreFilter};
 use cluster_restore::plan::Mode;
 use serde::Serialize;
 
@@ -21,8 +22,8 @@ use self::document::{Document, Form};
 use self::facts::{Facts, Nodes};
 use self::view::FactsView;
 use super::plan::ModeFlag;
-use super::recover::{JournalFlags, PastDurations, RestoreFilter};
-use crate::commands::latest::Requirement;
+use super::recover::JournalFlags;
+use crate::commands::gaps::GapReport;
 use crate::commands::{OpenedStore, open};
 use crate::flags::{LookFlags, PointArg};
 
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
         ModeFlag::InPlace => (Mode::InPlace, Requirement::Component(ComponentName::etcd())),
         ModeFlag::Rebuild => (Mode::Rebuild, Requirement::Objects),
     };
-    let found = opened.find(&args.selection.restore_point, &needs, frame);
+    let found = opened.find(&args.selection.restore_point, &needs);
     // The manifest's names go into commands, so the restore point must have a trusted signature.
     let point = found.await?;
     can_be(mode, &point)?;
@@ -153,7 +154,7 @@ async fn facts(
     let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     Ok(Facts {
         mode,
-        lacked,
+        lacked: lacked.iter().map(GapReport::from).collect(),
         store: opened.config.need_store()?.clone(),
         trust: opened.view.trust,
         nodes,

@@ -6,8 +6,8 @@ use backup_cli::exit::Exit;
 use backup_cli::failure::Failure;
 use backup_cli::program::Frame;
 use backup_core::catalog::Catalog;
+use cluster_restore::orchestrate::{LATEST, Requirement};
 
-use crate::commands::latest::{LATEST, Requirement};
 use crate::commands::{open, warn_untrusted};
 use crate::flags::{PointArg, ReadFlags};
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = open(&args.read.given(), frame).await?;
     let wanted = &args.selection.restore_point;
     let point = if wanted == LATEST {
-        opened.find(wanted, &Requirement::Nothing, frame).await?
+        opened.find(wanted, &Requirement::Nothing).await?
     } else {
         // An untrusted manifest may be shown, with a warning about its signature.
         let catalog = Catalog::new(Arc::clone(&opened.store));
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     warn_untrusted(&point, frame);
     let lacked = opened.lacked(&point, &point.manifest.gaps()).await?;
     let now = frame.clock.now();
-    let shown = report::PointReport::of(&point, now, args.all).lacking(lacked);
+    let shown = report::PointReport::of(&point, now, args.all).lacking(&lacked);
     frame.terminal.emit(&shown)?;
     Ok(Exit::Complete)
 }

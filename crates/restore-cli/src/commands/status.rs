@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use backup_cli::config::{Config, ConfigFlags};
@@ -12,18 +11,16 @@ use backup_cli::findings::{Finding, table};
 use backup_cli::open::StoreAccess;
 use backup_cli::output::{Page, Report};
 use backup_cli::program::Frame;
-use backup_core::store::{Store, StoreError};
 use cluster_restore::journal::{Journal, JournalState, Outcome, Phase};
-use cluster_restore::journal_replica::{self, ReplicaHead};
+use cluster_restore::journal_replica::ReplicaHead;
+use cluster_restore::orchestrate::{COMPLETE, COMPLETE_OF_PARTIAL, journals_in, replica_heads};
 use serde::Serialize;
 
-use super::recover::{COMPLETE, COMPLETE_OF_PARTIAL, JournalFlags, failed, fetch_copy};
+use super::recover::{JournalFlags, failed, fetch_copy};
 use crate::flags::ReadFlags;
 
 /// Largest number of objects that are listed for people.
 const LISTED: usize = 20;
-/// Largest number of journals that are searched for the duration of a restore.
-pub(super) const LOOKED: usize = 50;
 
 /// Say how far a restore is, what is still stopped, and what to do next
 ///
@@ -119,7 +116,7 @@ async fn stored(given: &ConfigFlags, frame: &Frame) -> Result<Vec<StoredJournalR
     };
     let heads = async {
         let store = backup_cli::open::store(url, StoreAccess::Read, &frame.environment).await?;
-        Ok(heads(&store).await?)
+        Ok(replica_heads(&store).await?)
     };
     let heads = frame.or_cancelled(heads).await;
     match heads {
@@ -135,25 +132,9 @@ async fn stored(given: &ConfigFlags, frame: &Frame) -> Result<Vec<StoredJournalR
     }
 }
 
-/// Returns the heads of the newest copies in `store`, newest first. Leaves out heads that cannot be read.
-pub(super) async fn heads(store: &Arc<dyn Store>) -> Result<Vec<ReplicaHead>, StoreError> {
-    let mut found = Vec::new();
-    for stored in journal_replica::list(store)
-        .await?
-        .iter()
-        .rev()
-        .take(LOOKED)
-    {
-        if let Ok(Some(head)) = stored.head().await {
-            found.push(head);
-        }
-    }
-    Ok(found)
-}
-
 /// Returns the newest journal in `folder`.
-pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
-    let newest = all(folder)
+fn newest(folder: &Path) -> Result<PathBuf, Failure> {
+    let newest = journals_in(folder)
         .with_context(|| format!("look for journals in {}", folder.display()))?
         .pop();
     newest.ok_or_else(|| {
@@ -163,24 +144,6 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf, Failure> {
                  store `restore-cli status` lists those that have a copy there",
         )
     })
-}
-
-/// Returns the journals of `folder`, oldest first: their names begin with the time.
-pub(super) fn all(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "journal") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Returns the path of the plan that a journal follows.
-pub(super) fn plan_of(journal: &Path) -> PathBuf {
-    journal.with_extension("plan.json")
 }
 
 #[derive(Debug, Serialize)]

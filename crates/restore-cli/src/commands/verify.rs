@@ -14,9 +14,9 @@ use backup_core::format::manifest;
 use backup_core::id::RestorePointId;
 use backup_core::read::{self, Damage, VerifyDepth};
 use backup_core::store::Key;
+use cluster_restore::orchestrate::{LATEST, Requirement};
 use serde::Serialize;
 
-use crate::commands::latest::{LATEST, Requirement};
 use crate::commands::{OpenedStore, damage, disk_is_full, distrust, open, signature};
 use crate::flags::{PointArg, ReadFlags, ScratchFlags};
 
@@ -42,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
-    let point = match frame.or_cancelled(point(&opened, args, frame)).await? {
+    let point = match frame.or_cancelled(point(&opened, args)).await? {
         Candidate::Trusted(point) => point,
         Candidate::Distrusted { id, key, verdict } => {
             let report = VerifyReport::of_distrusted(&id, &key, verdict, args.quick);
@@ -138,10 +138,10 @@ enum Candidate {
     },
 }
 
-async fn point(opened: &OpenedStore, args: &Args, frame: &Frame) -> Result<Candidate, Failure> {
+async fn point(opened: &OpenedStore, args: &Args) -> Result<Candidate, Failure> {
     let wanted = &args.selection.restore_point;
     if wanted == LATEST {
-        let point = opened.find(wanted, &Requirement::Nothing, frame).await?;
+        let point = opened.find(wanted, &Requirement::Nothing).await?;
         return Ok(Candidate::Trusted(Box::new(point)));
     }
     let catalog = Catalog::new(Arc::clone(&opened.store));

@@ -15,10 +15,10 @@ use backup_core::format::manifest;
 use backup_core::id::ComponentName;
 use backup_core::source::SourceError;
 use cluster_client::kube::{KubeExport, Selection};
+use cluster_restore::orchestrate::Requirement;
 use cluster_restore::tenants::{Aspect, AspectOutcome, TenantCheck, check};
 use serde::Serialize;
 
-use crate::commands::latest::Requirement;
 use crate::commands::open;
 use crate::flags::{LookFlags, PointArg};
 
@@ -47,9 +47,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     };
     let opened = open(&given, frame).await?;
     let needs = Requirement::Component(ComponentName::resources());
-    let point = opened
-        .find(&args.point.restore_point, &needs, frame)
-        .await?;
+    let point = opened.find(&args.point.restore_point, &needs).await?;
     let verified = verified(&opened.config, &point, frame).await?;
     frame.terminal.emit(&verified)?;
     Ok(verified.exit())

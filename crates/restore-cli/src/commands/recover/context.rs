@@ -19,11 +19,11 @@ use backup_core::format::manifest::Parent;
 use backup_core::id::ComponentName;
 use cluster_client::kube::KubeOptions;
 use cluster_client::kube::target::KubeTarget;
+use cluster_restore::orchestrate::{LATEST, ObjectSource, Requirement, has_objects};
 use cluster_restore::plan::{Origin, Plan, Step, Target};
 
 pub(crate) use self::request::PlanRequest;
-use super::Source;
-use crate::commands::latest::{LATEST, Requirement, has_objects};
+use crate::commands::latest::not_found;
 use crate::commands::{OpenedStore, ReadSettings, open};
 use crate::flags::{ReadFlags, ScratchFlags};
 
@@ -51,7 +51,7 @@ pub(crate) struct PointSelection<'a> {
     pub(crate) point: &'a str,
     pub(crate) forward: Option<&'a str>,
     pub(crate) steps: Vec<Step>,
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a ObjectSource,
 }
 
 /// Flags for the store, the cluster and scratch files.
@@ -69,18 +69,15 @@ impl RestoreContext {
         context.steps = wanted.steps;
         let etcd = context.steps.contains(&Step::Etcd);
         let forward = match (wanted.forward, wanted.source) {
-            (_, Source::Velero(_)) => None,
+            (_, ObjectSource::Velero(_)) => None,
             (Some(forward), _) => Some(forward),
             (None, _) if wanted.point == LATEST && etcd && context.writes_objects() => Some(LATEST),
             (None, _) => None,
         };
         match forward {
-            Some(LATEST) => context.forward = context.newer(frame).await?,
+            Some(LATEST) => context.forward = context.newer().await?,
             Some(forward) => {
-                let found = context
-                    .opened
-                    .find(forward, &Requirement::Nothing, frame)
-                    .await?;
+                let found = context.opened.find(forward, &Requirement::Nothing).await?;
                 if found.entry.id < context.point.entry.id {
                     let told = format!(
                         "{} is older than {}",
@@ -97,9 +94,10 @@ impl RestoreContext {
         let own = has_objects(&context.point.manifest);
         if own {
             context.base = Some(context.point.clone());
-        } else if etcd && (context.forward.is_some() || *wanted.source != Source::Archive) {
-            context.base = context.opened.objects_before(&context.point, frame).await?;
-        } else if *wanted.source == Source::Archive
+        } else if etcd && (context.forward.is_some() || *wanted.source != ObjectSource::Archive) {
+            let older = context.opened.points.objects_before(&context.point);
+            context.base = older.await.map_err(not_found)?;
+        } else if *wanted.source == ObjectSource::Archive
             && context.forward.is_none()
             && (etcd || wanted.forward.is_some())
         {
@@ -110,12 +108,12 @@ impl RestoreContext {
 
     /// Finds the newest restore point with objects that is newer than etcd's snapshot: one with all objects,
     /// or any other. The restored etcd already has the objects of older ones.
-    async fn newer(&self, frame: &Frame) -> Result<Option<RestorePoint>, Failure> {
+    async fn newer(&self) -> Result<Option<RestorePoint>, Failure> {
         for needs in [
             Requirement::Objects,
             Requirement::Component(ComponentName::resources()),
         ] {
-            match self.opened.find(LATEST, &needs, frame).await {
+            match self.opened.find(LATEST, &needs).await {
                 Ok(found) if found.entry.id > self.point.entry.id => {
                     return Ok(Some(found));
                 }
@@ -157,7 +155,7 @@ impl RestoreContext {
             ..read.given()
         };
         let opened = open(&given, frame).await?;
-        let point = opened.find(point, needs, frame).await?;
+        let point = opened.find(point, needs).await?;
         // An audit reports a claim that is missing or cannot be read.
         let claim = opened.store.get(&layout::claim()).await.ok();
         let claim = claim.map(|bytes| Digest::of(&bytes));
@@ -192,10 +190,7 @@ impl RestoreContext {
             && *restore_point != plan.restore_point
         {
             let id = restore_point.id.to_string();
-            let found = context
-                .opened
-                .find(&id, &Requirement::Nothing, frame)
-                .await?;
+            let found = context.opened.find(&id, &Requirement::Nothing).await?;
             same_point(&found, restore_point)?;
             context.forward = Some(found);
         }
@@ -213,13 +208,13 @@ impl RestoreContext {
 
     /// Finds the restore point that tenants are compared with: that of the objects, or the newest one with
     /// tenants.
-    pub(crate) async fn baseline(&self, frame: &Frame) -> Result<RestorePoint, Failure> {
+    pub(crate) async fn baseline(&self) -> Result<RestorePoint, Failure> {
         let objects = self.objects();
         if has_objects(&objects.manifest) {
             return Ok(objects.clone());
         }
         let needs = Requirement::Component(ComponentName::resources());
-        let found = self.opened.find(LATEST, &needs, frame).await?;
+        let found = self.opened.find(LATEST, &needs).await?;
         Ok(found)
     }
 
@@ -325,7 +320,7 @@ fn needs(wanted: &PointSelection<'_>) -> Requirement {
         return Requirement::Component(ComponentName::etcd());
     }
     match wanted.source {
-        Source::Velero(_) => Requirement::Nothing,
+        ObjectSource::Velero(_) => Requirement::Nothing,
         _ if has(Step::Resources) => Requirement::Objects,
         _ if has(Step::Crds) => Requirement::Component(ComponentName::crds()),
         _ => Requirement::Component(ComponentName::resources()),

@@ -15,14 +15,14 @@ use backup_core::store::StoreError;
 use cluster_restore::JournalReplica;
 use cluster_restore::journal::Journal;
 use cluster_restore::journal_replica::{ReplicaError, ReplicaHead, ReplicaKeeper, StoredJournal};
+use cluster_restore::orchestrate::{Requirement, plan_file};
 use cluster_restore::plan::Plan;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreContext;
-use crate::commands::latest::Requirement;
-use crate::commands::{OpenedStore, open, status};
+use crate::commands::{OpenedStore, open};
 
 /// Interval between updates of the copy. Lines that a crash loses from the copy are checked again anyway.
 const EVERY: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ impl JournalCopier {
                 let keeper = ReplicaKeeper::new(
                     Arc::clone(&context.opened.store),
                     Arc::new(unlocked),
-                    (plan, &status::plan_of(path)),
+                    (plan, &plan_file(path)),
                     (&journal.state.restore, path),
                 );
                 (Some(keeper), false)
@@ -221,7 +221,7 @@ async fn write_into(
 ) -> Result<PathBuf, Failure> {
     // The restore point's key opens the copy, so the restore point must have a trusted signature.
     let id = head.restore_point.id.to_string();
-    let point = opened.find(&id, &Requirement::Nothing, frame).await?;
+    let point = opened.find(&id, &Requirement::Nothing).await?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let unlocked = unlock(&opened.store, &point, &identities).await?;
     let (_, opener) = unlocked

@@ -14,6 +14,7 @@ use backup_core::format::manifest::{Finding, Parent, Severity};
 use cluster_client::kube::target::KubeTarget;
 use cluster_restore::guards::Guards;
 use cluster_restore::journal::{Journal, Phase, Record};
+use cluster_restore::orchestrate::plan_file;
 use cluster_restore::plan::{Plan, Step, admit_answer};
 use cluster_restore::spool::Spool;
 use cluster_restore::{JournalReplica, Recovery, RecoveryReport, Timeouts};
@@ -23,7 +24,7 @@ use super::{
     JournalCopier, JournalFlags, RestoreContext, RestoreReport, RestoreTargets, TargetFlags, etcd,
     failed,
 };
-use crate::commands::{status, verify_tenants};
+use crate::commands::verify_tenants;
 use crate::flags::{ReadFlags, ScratchFlags};
 
 /// Time limit for the Kubernetes API. An API server waits for etcd, and needs some seconds more; images may
@@ -248,7 +249,7 @@ async fn run_phases(
             .map_err(failed)?;
         let config = &context.opened.config;
         let verified = async {
-            let baseline = context.baseline(frame).await?;
+            let baseline = context.baseline().await?;
             verify_tenants::verified(config, &baseline, frame).await
         };
         let verified = verified.await;
@@ -309,11 +310,11 @@ pub(crate) fn plan_of(
     journal: &Path,
     digest: Option<backup_core::digest::Digest>,
 ) -> Result<Plan, Failure> {
-    let plan = Plan::read(&status::plan_of(journal)).map_err(failed)?;
+    let plan = Plan::read(&plan_file(journal)).map_err(failed)?;
     if Some(plan.digest) != digest {
         let told = format!(
             "{} is not the plan that {} follows",
-            status::plan_of(journal).display(),
+            plan_file(journal).display(),
             journal.display()
         );
         return Err(Failure::message(Exit::Refused, told));

@@ -6,16 +6,12 @@ use backup_cli::exit::Exit;
 use backup_cli::findings::{self, Finding};
 use backup_cli::output::{Page, Report};
 use cluster_restore::journal::Outcome;
+use cluster_restore::orchestrate::{COMPLETE, COMPLETE_OF_PARTIAL, PARTIAL};
 use cluster_restore::plan::{Mode, ObjectPlan, Plan, Step};
 use cluster_restore::{RecoveryReport, quiesce::ParkedItem};
 use serde::Serialize;
 
 use crate::commands::verify_tenants::TenantsReport;
-
-/// End of a restore with nothing left to do.
-pub(crate) const COMPLETE: &str = "complete";
-/// End of such a restore from a restore point with gaps.
-pub(crate) const COMPLETE_OF_PARTIAL: &str = "complete, but the restore point was partial";
 
 /// Largest number of objects that are listed for people; the file contains all.
 const LISTED: usize = 40;
@@ -243,7 +239,7 @@ impl RestoreReport {
             ended: if ended.is_complete() {
                 COMPLETE
             } else {
-                "partial"
+                PARTIAL
             },
             objects: ended.outcomes.iter().map(|(o, n)| (past(*o), *n)).collect(),
             still_stopped: ended.parked.iter().map(ParkedItem::by_hand).collect(),
@@ -321,7 +317,7 @@ impl Report for RestoreReport {
                  which older restore point has it.",
             );
         }
-        if self.ended != "partial" {
+        if self.ended != PARTIAL {
             page.line("Compare tenants any day with: restore-cli verify-tenants RESTORE-POINT");
         } else {
             page.line(&next_step(self.stuck, &self.journal));

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::PointFlag;
 use super::ls::holding;
 use crate::commands::kinds::{self, ListedKind};
-use crate::commands::latest::Requirement;
+use crate::commands::latest::of_kind;
 use crate::commands::yaml::to_yaml;
 use crate::commands::{ReadSettings, open, read_failure};
 use crate::flags::{ReadFlags, ScratchFlags};
@@ -61,8 +61,8 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
-    let needs = Requirement::Kind(args.kind.clone());
-    let found = opened.find(&args.at.at, &needs, frame);
+    let needs = of_kind(&args.kind);
+    let found = opened.find(&args.at.at, &needs);
     let point = frame.or_cancelled(found).await?;
     let resource = kinds::resolve(&[&point.manifest], &args.kind)?;
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;

@@ -11,13 +11,14 @@ use backup_core::archive::{ArchiveError, ResourceName, StoredJson};
 use backup_core::catalog::RestorePoint;
 use backup_core::id::ComponentName;
 use backup_core::read::{ObjectReader, RestoreError};
+use cluster_restore::orchestrate::Requirement;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::PointFlag;
 use super::overview::Overview;
 use crate::commands::kinds::{self, ListedKind};
-use crate::commands::latest::Requirement;
+use crate::commands::latest::of_kind;
 use crate::commands::{ReadSettings, open, read_failure};
 use crate::flags::{ReadFlags, ScratchFlags};
 
@@ -49,10 +50,10 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let opened = frame.or_cancelled(open(&args.read.given(), frame)).await?;
     let needs = match &args.kind {
-        Some(kind) => Requirement::Kind(kind.clone()),
+        Some(kind) => of_kind(kind),
         None => Requirement::Component(ComponentName::resources()),
     };
-    let found = opened.find(&args.at.at, &needs, frame);
+    let found = opened.find(&args.at.at, &needs);
     let point = frame.or_cancelled(found).await?;
     let Some(kind) = &args.kind else {
         frame.terminal.emit(&Overview::of(&point))?;

@@ -11,9 +11,9 @@ use backup_cli::program::Frame;
 use backup_core::id::{ComponentName, RestorePointId};
 use backup_core::read::unlock;
 use cluster_restore::etcd::{DatastoreTarget, restore_datastore};
+use cluster_restore::orchestrate::Requirement;
 use serde::Serialize;
 
-use crate::commands::latest::Requirement;
 use crate::commands::open;
 use crate::flags::{PointArg, ReadFlags};
 
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Args, frame: &Frame) -> Result<Exit, Failure> {
     let identities = opened.config.identities(|text| frame.terminal.warn(text))?;
     let needs = Requirement::Component(component.clone());
     let point = frame
-        .or_cancelled(opened.find(&args.selection.restore_point, &needs, frame))
+        .or_cancelled(opened.find(&args.selection.restore_point, &needs))
         .await?;
     let unlocked = async { Ok(unlock(&opened.store, &point, &identities).await?) };
     let unlocked = frame.or_cancelled(unlocked).await?;

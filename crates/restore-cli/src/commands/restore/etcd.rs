@@ -18,10 +18,10 @@ use cluster_restore::etcd::{
     EtcdPlan, EtcdRequest, Pace, RestoredEtcd, SnapshotFacts, preflight, restart_kubelets,
     restarts, run as restore, watch_others,
 };
+use cluster_restore::orchestrate::{LATEST, Requirement};
 use cluster_restore::plan::Danger;
 
 use self::report::{EtcdPlanReport, EtcdRestoreReport};
-use crate::commands::latest::{LATEST, Requirement};
 use crate::commands::recover::{JournalFlags, JournalLog, TargetFlags};
 use crate::commands::{OpenedStore, open};
 use crate::flags::{ReadFlags, ScratchFlags};
@@ -142,7 +142,7 @@ async fn source(args: &Args, frame: &Frame) -> Result<SnapshotSource, Failure> {
     let opened = open(&args.read.given(), frame).await?;
     let wanted = args.restore_point.as_deref().unwrap_or(LATEST);
     let needs = Requirement::Component(ComponentName::etcd());
-    let point = opened.find(wanted, &needs, frame).await?;
+    let point = opened.find(wanted, &needs).await?;
     Ok(SnapshotSource::Stored(Box::new(opened), Box::new(point)))
 }
 

@@ -6,10 +6,10 @@ use backup_core::format::export::{KubernetesFacts, TenantFacts};
 use backup_core::format::manifest::{Component, EtcdFacts};
 use backup_core::id::ComponentName;
 use backup_core::store::url::StoreUrl;
+use cluster_restore::orchestrate::PastDurations;
 use cluster_restore::plan::Mode;
 
 use crate::commands::gaps::GapReport;
-use crate::commands::recover::PastDurations;
 
 /// Facts of a runbook; see the module.
 #[derive(Debug)]

@@ -6,12 +6,28 @@ use backup_core::crypt::Trust;
 use backup_core::digest::Digest;
 use backup_core::format::manifest::Manifest;
 use cluster_restore::journal::Phase;
+use cluster_restore::orchestrate::LocatedGap;
 use cluster_restore::plan::Danger;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::commands::gaps::GapReport;
 use crate::commands::show::report::tests::point;
+
+fn took() -> PastDurations {
+    let seconds = [
+        (Phase::Quiesce, 12),
+        (Phase::Objects, 95),
+        (Phase::Settle, 45),
+    ];
+    let phases = seconds.map(|(phase, n)| (phase, SignedDuration::from_secs(n)));
+    PastDurations {
+        began: "2026-11-20T03:00:00Z".parse().unwrap(),
+        whole: SignedDuration::from_secs(152),
+        phases: phases.to_vec(),
+    }
+}
 
 fn known(mode: Mode) -> Facts {
     let key = backup_core::crypt::SigningKey::generate().unwrap();
@@ -28,14 +44,7 @@ fn known(mode: Mode) -> Facts {
             endpoints: vec!["10.5.0.2:50000".to_owned()],
             context: Some("butler".to_owned()),
         },
-        took: Some(PastDurations::of_seconds(
-            "2026-11-20T03:00:00Z".parse().unwrap(),
-            &[
-                (Phase::Quiesce, 12),
-                (Phase::Objects, 95),
-                (Phase::Settle, 45),
-            ],
-        )),
+        took: Some(took()),
         lacked: Vec::new(),
     }
 }
@@ -138,7 +147,8 @@ fn full(mode: Mode) -> Facts {
             json!({ "severity": "info", "object": "cp-2", "cause": "quiet", "remedy": "nothing" }),
         ]);
     });
-    facts.lacked = GapReport::alone(&facts.point.manifest.gaps());
+    let located = LocatedGap::unlocated(&facts.point.manifest.gaps());
+    facts.lacked = located.iter().map(GapReport::from).collect();
     facts
 }
 

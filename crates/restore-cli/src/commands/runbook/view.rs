@@ -6,6 +6,7 @@ use backup_core::format::export::{KindFacts, Skipped};
 use backup_core::format::manifest::{Finding, Severity};
 use backup_core::store::url::StoreUrl;
 use cluster_restore::etcd::{Restart, WipeCommand, restarts_on};
+use cluster_restore::orchestrate::PastDurations;
 use cluster_restore::pause::{self, PauseMarker};
 use cluster_restore::quiesce::{PARKED, REPLICAS};
 use serde::Serialize;
@@ -17,7 +18,6 @@ use self::cluster::{
 use super::facts::Facts;
 use super::shell::word;
 use crate::commands::gaps::GapReport;
-use crate::commands::recover::PastDurations;
 use crate::commands::signature;
 
 mod cluster;
@@ -261,7 +261,7 @@ impl StoreView {
 impl LastView {
     fn of(took: &PastDurations) -> Self {
         let phases = took
-            .phases()
+            .named_phases()
             .map(|(phase, time)| format!("{phase} {}", human::span(time)));
         Self {
             began: human::utc(took.began),

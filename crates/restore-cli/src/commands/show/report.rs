@@ -5,6 +5,7 @@ use backup_cli::human;
 use backup_cli::output::{Page, Report};
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::{self, Encryption};
+use cluster_restore::orchestrate::LocatedGap;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -166,7 +167,8 @@ impl PointReport {
 
 impl PointReport {
     /// Adds the gaps of the restore point.
-    pub(super) fn lacking(self, lacks: Vec<GapReport>) -> Self {
+    pub(super) fn lacking(self, lacks: &[LocatedGap]) -> Self {
+        let lacks = lacks.iter().map(GapReport::from).collect();
         Self { lacks, ..self }
     }
 }

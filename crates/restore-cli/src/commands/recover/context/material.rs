@@ -6,13 +6,14 @@ use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::Finding;
 use backup_core::read::unlock;
 use cluster_client::kube::target::KubeTarget;
+use cluster_restore::orchestrate::ObjectSource;
 use cluster_restore::plan::{Mode, Options, Origin};
 use cluster_restore::spool::Spool;
 use cluster_restore::velero::read_velero;
 use cluster_restore::{ContentKey, RecoverError, Selection, of_steps, read_archive};
 
 use super::{PlanRequest, RestoreContext, named};
-use crate::commands::recover::{ObjectSpools, Source, failed};
+use crate::commands::recover::{ObjectSpools, failed};
 
 /// Objects to write, with their origin.
 pub(crate) struct Material {
@@ -96,12 +97,12 @@ impl RestoreContext {
         }
         let key = self.content_key(frame).await?;
         let (spool, origin, findings) = match &plan_request.source {
-            Source::Archive => {
+            ObjectSource::Archive => {
                 let spool = self.spool(objects, options, frame).await?;
                 let restore_point = named(objects);
                 (spool, Origin::Archive { restore_point }, Vec::new())
             }
-            Source::Git(git) => {
+            ObjectSource::Git(git) => {
                 // The checkout comes first, because it may fail at once.
                 let proxies = &frame.environment.proxies;
                 let cluster = &objects.manifest.cluster;
@@ -122,7 +123,7 @@ impl RestoreContext {
                 };
                 (taken.spool, origin, taken.findings)
             }
-            Source::Velero(path) => {
+            ObjectSource::Velero(path) => {
                 let select = select(objects, options)?;
                 let read = read_velero(path, scratch, &select);
                 let read = async { read.await.map_err(failed) };
@@ -138,7 +139,7 @@ impl RestoreContext {
         of_steps(&mut spool, &plan_request.steps);
         // Objects as the restored etcd has them, if other objects are brought forward from there.
         let from_elsewhere =
-            plan_request.source != Source::Archive && plan_request.mode == Mode::InPlace;
+            plan_request.source != ObjectSource::Archive && plan_request.mode == Mode::InPlace;
         let base = self.base.as_ref().filter(|base| {
             // A base that is only close adds nothing to what a living cluster shows.
             let exact = base.entry.digest == self.point.entry.digest;

@@ -7,14 +7,14 @@ use backup_cli::program::Frame;
 use backup_core::catalog::RestorePoint;
 use backup_core::format::manifest::{EtcdFacts, Finding, Severity};
 use cluster_client::kube::target::KubeTarget;
+use cluster_restore::orchestrate::{LocatedGap, ObjectSource};
 use cluster_restore::plan::{ClusterFacts, Mode, Options, Plan, Step, Target};
 use cluster_restore::spool::Spool;
 use cluster_restore::{Request, gaps, lineage, predict, survey};
 
 use super::material::Material;
 use super::{RestoreContext, named};
-use crate::commands::gaps::GapReport;
-use crate::commands::recover::{ObjectSpools, Source, failed};
+use crate::commands::recover::{ObjectSpools, failed};
 
 /// Parameters of a plan.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(crate) struct PlanRequest {
     pub(crate) mode: Mode,
     pub(crate) steps: Vec<Step>,
     pub(crate) options: Options,
-    pub(crate) source: Source,
+    pub(crate) source: ObjectSource,
     /// Whether writes are tried with dry runs.
     pub(crate) dry_run: bool,
 }
@@ -34,7 +34,7 @@ impl PlanRequest {
             mode: plan.mode,
             steps: plan.steps.clone(),
             options: plan.options.clone(),
-            source: Source::of(&plan.origin),
+            source: ObjectSource::of(&plan.origin),
             // A write that a dry run refused must be refused again.
             dry_run: true,
         }
@@ -106,20 +106,25 @@ impl RestoreContext {
 
     /// Returns the gaps of the restore point of the plan's objects, as far as the plan restores them.
     pub(crate) async fn lacks(&self, plan: &Plan) -> Vec<Finding> {
-        let source = Source::of(&plan.origin);
+        let source = ObjectSource::of(&plan.origin);
         self.lacks_of(&plan.steps, &plan.options, &source).await
     }
 
-    async fn lacks_of(&self, steps: &[Step], options: &Options, source: &Source) -> Vec<Finding> {
+    async fn lacks_of(
+        &self,
+        steps: &[Step],
+        options: &Options,
+        source: &ObjectSource,
+    ) -> Vec<Finding> {
         // A Velero backup does not use the restore point.
-        if matches!(source, Source::Velero(_)) {
+        if matches!(source, ObjectSource::Velero(_)) {
             return Vec::new();
         }
         let objects = self.objects();
         let gaps = gaps(&objects.manifest, steps, options);
         // Gaps are reported even if the store cannot be queried for older restore points.
         let lacked = self.opened.lacked(objects, &gaps).await;
-        let lacked = lacked.unwrap_or_else(|_| GapReport::alone(&gaps));
+        let lacked = lacked.unwrap_or_else(|_| LocatedGap::unlocated(&gaps));
         let findings = lacked.iter();
         let findings = findings.map(|one| one.finding(Severity::Warning, "restore-cli plan"));
         findings.collect()
@@ -143,7 +148,7 @@ impl RestoreContext {
         // A Velero tarball does not prove that a kind is complete.
         let complete = archives
             .flat_map(|a| &a.kinds)
-            .filter(|_| !matches!(plan_request.source, Source::Velero(_)))
+            .filter(|_| !matches!(plan_request.source, ObjectSource::Velero(_)))
             .filter_map(|k| Some((k.resource.clone(), k.complete.clone()?)));
         let (point, forward) = (&self.point, self.forward.as_ref());
         let spool = &material.objects.spool;

@@ -6,27 +6,32 @@ use std::sync::Arc;
 
 use backup_core::id::ClusterName;
 use backup_core::store::Store;
-use cluster_restore::journal::{Journal, Phase};
-use cluster_restore::plan::{Mode, Plan, Step};
 use jiff::{SignedDuration, Timestamp};
 
+use super::journals::{SEARCHED, journals_in, plan_file, replica_heads};
 use super::{COMPLETE, COMPLETE_OF_PARTIAL};
-use crate::commands::status;
+use crate::journal::{Journal, Phase};
+use crate::plan::{Mode, Plan, Step};
 
 /// Last complete restore of a cluster in one mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PastDurations {
-    pub(crate) began: Timestamp,
-    pub(crate) whole: SignedDuration,
-    phases: Vec<(Phase, SignedDuration)>,
+pub struct PastDurations {
+    /// Time when it began.
+    pub began: Timestamp,
+    /// Duration of the whole restore.
+    pub whole: SignedDuration,
+    /// Duration of each phase that ended.
+    pub phases: Vec<(Phase, SignedDuration)>,
 }
 
 /// Criteria for restores of the same kind.
-pub(crate) struct RestoreFilter<'a> {
-    pub(crate) cluster: &'a ClusterName,
-    pub(crate) mode: Mode,
+pub struct RestoreFilter<'a> {
+    /// Cluster that was restored.
+    pub cluster: &'a ClusterName,
+    /// Mode of the restore.
+    pub mode: Mode,
     /// Steps of the restore; `None` for any.
-    pub(crate) steps: Option<&'a [Step]>,
+    pub steps: Option<&'a [Step]>,
 }
 
 impl RestoreFilter<'_> {
@@ -39,12 +44,12 @@ impl RestoreFilter<'_> {
 impl PastDurations {
     /// Returns the newest complete restore without interruption, from the journals in `folder` and those with
     /// a copy in `store`; `None` also without a folder, or if the store cannot be read.
-    pub(crate) async fn last(
+    pub async fn last(
         folder: &Path,
         store: &Arc<dyn Store>,
         filter: &RestoreFilter<'_>,
     ) -> Option<Self> {
-        let heads = status::heads(store).await.unwrap_or_default();
+        let heads = replica_heads(store).await.unwrap_or_default();
         let mut heads = heads.into_iter();
         let copied = heads.find_map(|head| {
             let is = filter.matches(&head.cluster, head.mode, &head.steps);
@@ -56,10 +61,10 @@ impl PastDurations {
     }
 
     fn in_folder(folder: &Path, filter: &RestoreFilter<'_>) -> Option<Self> {
-        let journals = status::all(folder).ok()?;
-        let newest = journals.iter().rev().take(status::LOOKED);
+        let journals = journals_in(folder).ok()?;
+        let newest = journals.iter().rev().take(SEARCHED);
         newest.into_iter().find_map(|path| {
-            let plan = Plan::read(&status::plan_of(path)).ok()?;
+            let plan = Plan::read(&plan_file(path)).ok()?;
             if !filter.matches(&plan.cluster, plan.mode, &plan.steps) {
                 return None;
             }
@@ -86,24 +91,11 @@ impl PastDurations {
         })
     }
 
-    /// Returns the phases with their durations.
-    pub(crate) fn phases(&self) -> impl Iterator<Item = (&'static str, SignedDuration)> {
+    /// Returns the names of the phases with their durations.
+    pub fn named_phases(&self) -> impl Iterator<Item = (&'static str, SignedDuration)> {
         self.phases
             .iter()
             .map(|(phase, took)| (word(*phase), *took))
-    }
-
-    /// Makes a value for tests of the output.
-    #[cfg(test)]
-    pub(crate) fn of_seconds(began: Timestamp, seconds: &[(Phase, i64)]) -> Self {
-        let phases = seconds
-            .iter()
-            .map(|(phase, seconds)| (*phase, SignedDuration::from_secs(*seconds)));
-        Self {
-            began,
-            whole: SignedDuration::from_secs(seconds.iter().map(|(_, s)| s).sum()),
-            phases: phases.collect(),
-        }
     }
 }
 
